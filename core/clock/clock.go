@@ -1,0 +1,57 @@
+// Package clock is the time that the pipeline lives by: the system's, or for
+// tests one that can be moved forward (`carteiro clock advance`). It imports
+// nothing but the standard library.
+package clock
+
+import (
+	"sync"
+	"time"
+)
+
+// Clock tells the time. The zero value and a nil *Clock are the system's
+// clock. It is safe for concurrent use.
+type Clock struct {
+	mu     sync.Mutex
+	offset time.Duration
+	moved  chan struct{} // closed by Advance, then replaced
+}
+
+// Now is the system's time plus what Advance added.
+func (c *Clock) Now() time.Time {
+	if c == nil {
+		return time.Now()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.offset)
+}
+
+// Advance moves the clock forward by d, which must not be negative, and wakes
+// whoever waits for Moved.
+func (c *Clock) Advance(d time.Duration) {
+	if d < 0 {
+		panic("clock: a clock does not go back")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
+	if c.moved != nil {
+		close(c.moved)
+		c.moved = nil
+	}
+}
+
+// Moved returns a channel that is closed when the clock is next advanced. A
+// loop that sleeps until a time selects on it and looks again. It is nil,
+// which never is ready, for a nil Clock.
+func (c *Clock) Moved() <-chan struct{} {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.moved == nil {
+		c.moved = make(chan struct{})
+	}
+	return c.moved
+}

@@ -1,0 +1,140 @@
+package mail
+
+import (
+	"time"
+)
+
+// Envelope is what a spooled message has once, however many recipients.
+type Envelope struct {
+	ID         ID        `json:"id"`
+	Sender     Address   `json:"sender"`
+	ReceivedAt time.Time `json:"received_at"`
+	Size       int64     `json:"size"` // octets of header section and body
+	HeaderSize int64     `json:"header_size"`
+	Body       ID        `json:"body"` // the stored octets, shared by reference
+	CRC        uint32    `json:"crc"`  // CRC-32C over header section and body
+	Chunks     uint32    `json:"chunks"`
+
+	EnvID      string    `json:"envid,omitempty"`
+	Ret        string    `json:"ret,omitempty"`
+	Priority   Priority  `json:"priority,omitempty"`
+	SMTPUTF8   bool      `json:"smtputf8,omitempty"`
+	EightBit   bool      `json:"8bit,omitempty"` // the body has octets above 127
+	RequireTLS bool      `json:"requiretls,omitempty"`
+	By         time.Time `json:"by,omitzero"` // DELIVERBY deadline
+	ByNotify   bool      `json:"by_notify,omitempty"`
+
+	Listener string         `json:"listener,omitempty"`
+	Protocol string         `json:"protocol,omitempty"`
+	Client   string         `json:"client,omitempty"` // address of the client
+	Helo     string         `json:"helo,omitempty"`
+	Identity Address        `json:"identity,omitempty"`
+	Subject  string         `json:"subject,omitempty"` // raw, cut to 200 octets, for `queue list`
+	Hops     int            `json:"hops,omitempty"`
+	Depth    int            `json:"depth,omitempty"` // policies that submitted policies' mail
+	Auto     string         `json:"auto,omitempty"`  // "dsn" for our own DSNs, "policy" for mail.submit
+	Meta     map[string]any `json:"meta,omitempty"`
+}
+
+// Recipient is the state of one recipient of a spooled message.
+type Recipient struct {
+	N       uint32  `json:"n"` // its number in the message, never reused
+	Address Address `json:"address"`
+	Orig    Address `json:"orig"`            // as RCPT gave it
+	ORcpt   string  `json:"orcpt,omitempty"` // "rfc822;user@domain", decoded
+	Notify  Notify  `json:"notify,omitempty"`
+
+	Sender *Address       `json:"sender,omitempty"` // overrides the envelope's
+	Edit   HeaderEdit     `json:"edit,omitzero"`    // this recipient's copy only
+	Meta   map[string]any `json:"meta,omitempty"`
+	From   []Change       `json:"from,omitempty"` // how Orig became Address
+
+	State    State     `json:"state"`
+	Attempts int       `json:"attempts,omitempty"`
+	First    time.Time `json:"first,omitzero"` // first attempt
+	Next     time.Time `json:"next,omitzero"`  // not before
+	Last     *Status   `json:"last,omitempty"`
+	Host     string    `json:"host,omitempty"`  // that gave Last
+	Route    string    `json:"route,omitempty"` // a policy's reroute, JSON of hooks.Route
+	Warned   bool      `json:"warned,omitempty"`
+	Discard  bool      `json:"discard,omitempty"` // accepted at RCPT, to be dropped
+	IsLocal  bool      `json:"is_local,omitempty"`
+}
+
+// State of a recipient. The page in core/store tells what moves it.
+type State string
+
+// The states of a recipient. Only Queued ones are tried.
+const (
+	Queued     State = "queued"
+	Held       State = "held" // by a policy or an operator, until released
+	Quarantine State = "quarantine"
+	Delivered  State = "delivered" // to a mailbox or with a 2xx of the next hop
+	Relayed    State = "relayed"   // to a next hop that does not promise DSNs
+	Expanded   State = "expanded"  // replaced by other recipients
+	Discarded  State = "discarded"
+	Failed     State = "failed" // a DSN is due or was not wanted
+)
+
+// Done reports whether nothing is left to do for a recipient in this state.
+func (s State) Done() bool { return s != Queued && s != Held && s != Quarantine }
+
+// Change is one step in a recipient's story, for `explain`.
+type Change struct {
+	Address    Address `json:"address"` // before the change
+	Hook       string  `json:"hook,omitempty"`
+	Handler    string  `json:"handler,omitempty"`
+	Bundle     string  `json:"bundle,omitempty"` // with @version
+	Generation string  `json:"generation,omitempty"`
+}
+
+// Notify is the set of events a sender wants to hear of (RFC 3461 4.1).
+type Notify uint8
+
+// The NOTIFY keywords. Zero means that none was given: failures and delays.
+const (
+	NotifyNever Notify = 1 << iota
+	NotifySuccess
+	NotifyFailure
+	NotifyDelay
+)
+
+// Wants reports whether a DSN about event is to be sent.
+func (n Notify) Wants(event Notify) bool {
+	if n == 0 {
+		return event == NotifyFailure || event == NotifyDelay
+	}
+	return n&NotifyNever == 0 && n&event != 0
+}
+
+// Group is a part of a message's recipients that share a next hop key, at
+// most MaxGroup of them: what the queue leases, tries and settles at once.
+type Group struct {
+	Block      uint32         `json:"block"` // its number in the message
+	Key        string         `json:"key"`   // destination domain, or what a policy chose
+	Domain     string         `json:"domain"`
+	Local      bool           `json:"local,omitempty"`
+	Expand     bool           `json:"expand,omitempty"` // recipients still have to pass queue.expand
+	Priority   Priority       `json:"priority,omitempty"`
+	Due        time.Time      `json:"due"`
+	Expires    time.Time      `json:"expires"`
+	Held       bool           `json:"held,omitempty"`   // not in the due index
+	Reason     string         `json:"reason,omitempty"` // of a hold or a quarantine
+	Attempts   int            `json:"attempts,omitempty"`
+	Meta       map[string]any `json:"meta,omitempty"`
+	Recipients []Recipient    `json:"-"` // stored apart, one record each
+}
+
+// MaxGroup is the most recipients in one group.
+const MaxGroup = 1000
+
+// HeaderEdit changes the header section of one recipient's copy over a shared
+// body: fields named in Remove go (case does not matter), Prepend comes first.
+// Prepend is whole lines with CRLF.
+type HeaderEdit struct {
+	Prepend string   `json:"prepend,omitempty"`
+	Remove  []string `json:"remove,omitempty"`
+}
+
+// IsZero reports whether the edit changes nothing.
+func (e HeaderEdit) IsZero() bool { return e.Prepend == "" && len(e.Remove) == 0 }

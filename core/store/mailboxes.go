@@ -1,0 +1,88 @@
+package store
+
+import (
+	"context"
+	"io"
+	"iter"
+	"time"
+
+	"carteiro/core/mail"
+)
+
+// Inbox is the folder that POP3 reads and where mail goes by default. Its
+// name is compared without regard to case, as IMAP does.
+const Inbox = "INBOX"
+
+// Mailboxes keeps delivered mail. An owner's folders are made by the first
+// delivery into them.
+type Mailboxes interface {
+	// Deliver puts mail into mailboxes; each Delivery happens exactly once
+	// for its key however often it is repeated. It blocks until that is on
+	// disk. ErrQuota, ErrNotFound (a body that has gone), ErrFull, ErrFailed.
+	Deliver(ctx context.Context, deliveries ...Delivery) error
+
+	// Mailbox describes a folder in one read, without walking it. A folder
+	// that nobody delivered to is empty, not ErrNotFound.
+	Mailbox(ctx context.Context, owner mail.Address, folder string) (MailboxInfo, error)
+
+	// Folders yields the folders of an owner.
+	Folders(ctx context.Context, owner mail.Address) iter.Seq2[MailboxInfo, error]
+
+	// Items yields the entries of a folder in the order of their UIDs.
+	Items(ctx context.Context, box MailboxID) iter.Seq2[Item, error]
+
+	// Open reads one message as its owner sees it: the header section with
+	// this delivery's edits, then the body. ErrNotFound, ErrCorrupt.
+	Open(ctx context.Context, box MailboxID, uid uint32) (io.ReadCloser, error)
+
+	// Expunge removes entries, all or none, in one commit; those that are
+	// gone already do not matter.
+	Expunge(ctx context.Context, box MailboxID, uids []uint32) error
+
+	// SetQuota limits what all folders of an owner hold together, in octets;
+	// 0 lifts the limit. Usage tells both.
+	SetQuota(ctx context.Context, owner mail.Address, limit int64) error
+	Usage(ctx context.Context, owner mail.Address) (used, limit int64, err error)
+
+	// Lock gives one session the maildrop (RFC 1939 section 3). It does not
+	// block and returns ErrLocked. Deliveries go on meanwhile.
+	Lock(owner mail.Address) (unlock func(), err error)
+}
+
+// MailboxID names a folder inside the store; 0 is a folder that does not
+// exist yet.
+type MailboxID uint64
+
+// MailboxInfo is the state of a folder.
+type MailboxInfo struct {
+	ID          MailboxID
+	Owner       mail.Address
+	Folder      string
+	UIDValidity uint32
+	UIDNext     uint32
+	Count       int64
+	Bytes       int64
+}
+
+// Item is one message in a folder.
+type Item struct {
+	UID   uint32
+	Size  int64 // octets of the message as Open gives it
+	Flags []string
+	Date  time.Time // of the delivery
+}
+
+// Delivery is one message for one mailbox.
+type Delivery struct {
+	Owner  mail.Address
+	Folder string
+	// Message and Rcpt are the key: the same pair is delivered once to a
+	// folder, even if both deliveries are in one call.
+	Message mail.ID
+	Rcpt    uint32
+	Source  *mail.Envelope // whose body is shared
+	Edit    mail.HeaderEdit
+	Size    int64 // of the edited message
+	Flags   []string
+	Date    time.Time
+}

@@ -1,0 +1,229 @@
+// Package store says what the pipeline needs of its storage: a Spool for
+// messages on their way, Mailboxes for those that arrived, a KV for policies
+// and Data for what admins set. It holds interfaces, sentinel errors and the
+// page of states (STATES.md); badgerstore implements it, storetest proves it
+// for any backend.
+//
+// Atomicity is promised within one partition only: one spooled message, one
+// mailbox, one KV namespace. What crosses, a local delivery or the effects of
+// a policy, is made exactly-once by a key, so that a settlement that is
+// repeated after a crash changes nothing twice.
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+
+	"carteiro/core/mail"
+)
+
+// What callers test for. Everything else is an internal error.
+var (
+	// ErrNotFound: no such message, recipient, mailbox, item or key.
+	ErrNotFound = errors.New("not found")
+	// ErrFull: not enough free space is left; nothing was written. 452 4.3.1.
+	ErrFull = errors.New("storage is full")
+	// ErrFailed: the storage failed once, so nothing is certain any more:
+	// no write is accepted until the store is opened anew. 451, then stop.
+	ErrFailed = errors.New("storage failed")
+	// ErrLocked: another process holds the store, or another session the
+	// mailbox.
+	ErrLocked = errors.New("in use")
+	// ErrVersion: the store was written by a newer Carteiro.
+	ErrVersion = errors.New("store of a newer version")
+	// ErrCorrupt: stored octets do not match their checksum, or a record
+	// cannot be read.
+	ErrCorrupt = errors.New("stored data is corrupt")
+	// ErrQuota: the delivery would exceed the mailbox's quota.
+	ErrQuota = errors.New("mailbox is full")
+	// ErrConflict: a compare-and-set found another value.
+	ErrConflict = errors.New("changed meanwhile")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("store is closed")
+)
+
+// Store is all of it, opened once per process.
+type Store interface {
+	Spool
+	Mailboxes
+	KV
+	Data
+	// Run does the periodic work (space guard, garbage collection, orphan
+	// sweeping) until ctx ends or the store fails; then it returns an error
+	// that is ErrFailed.
+	Run(ctx context.Context) error
+	// Close waits for writes in progress. Later calls return ErrClosed.
+	Close() error
+	// Stats is a cheap snapshot for metrics and `carteiro status`.
+	Stats() Stats
+}
+
+// Stats describes the store; sizes in octets.
+type Stats struct {
+	Kind      string `json:"kind"`
+	Dir       string `json:"dir"`
+	Version   int    `json:"version"`
+	Free      int64  `json:"free"`      // of the file system
+	Reserved  int64  `json:"reserved"`  // promised to messages coming in
+	Disk      int64  `json:"disk"`      // used by the store
+	Commits   int64  `json:"commits"`   // transactions written since the start
+	Committed int64  `json:"committed"` // writes that those carried
+	Failed    bool   `json:"failed"`
+}
+
+// Spool keeps messages from the commit before "250" to their last recipient.
+type Spool interface {
+	// Reserve promises room for a message of size octets (0: unknown, the
+	// listener's limit is for the caller to give). It does not block and
+	// returns ErrFull or ErrFailed. Call release once, when the message is
+	// committed or gone.
+	Reserve(size int64) (release func(), err error)
+
+	// Draft starts a body. Its octets go to disk in chunks as they come, so
+	// that a large one is never held whole; they are garbage, swept later,
+	// until a Commit names them.
+	Draft(ctx context.Context) Draft
+
+	// Commit makes messages durable and due, all or none, each with its
+	// groups, recipients and trail, and applies the effects. It blocks until
+	// they are on disk. A crash before it returns leaves either nothing or
+	// everything; the sender that saw no 250 sends again. ErrFull, ErrFailed.
+	Commit(ctx context.Context, effects []mail.Effect, messages ...*Message) error
+
+	// Due yields due-index entries of one class in the order of their due
+	// time, up to before, as they were when the call began. It is cheap: it
+	// reads keys and small values from a remembered watermark on.
+	Due(ctx context.Context, class mail.Class, before time.Time) iter.Seq2[DueEntry, error]
+
+	// Load reads a message's envelope and one group with those of its
+	// recipients that are not Done. ErrNotFound when it has gone meanwhile.
+	Load(ctx context.Context, id mail.ID, block uint32) (*mail.Envelope, *mail.Group, error)
+
+	// Settle records what an attempt changed, in one commit together with
+	// the messages it gave rise to (a DSN, a policy's mail), so that neither
+	// is lost nor made twice. When the last recipient of the last group is
+	// Done the message goes. ErrFailed, ErrFull, ErrNotFound.
+	Settle(ctx context.Context, s *Settlement) error
+
+	// Header and Body read a spooled message's octets: the header section
+	// with its blank line, and what follows. Body verifies the checksum and
+	// returns ErrCorrupt instead of io.EOF where it does not match.
+	Header(ctx context.Context, e *mail.Envelope) ([]byte, error)
+	Body(ctx context.Context, e *mail.Envelope) (io.ReadCloser, error)
+
+	// Envelope reads one message's envelope; Groups all its groups, with
+	// all recipients, Done ones included. ErrNotFound.
+	Envelope(ctx context.Context, id mail.ID) (*mail.Envelope, error)
+	Groups(ctx context.Context, id mail.ID) ([]*mail.Group, error)
+
+	// Messages yields every spooled message in the order of arrival. It
+	// holds a snapshot: stop within seconds.
+	Messages(ctx context.Context) iter.Seq2[*mail.Envelope, error]
+
+	// Remove drops a message whole, without a DSN (`queue drop`).
+	Remove(ctx context.Context, id mail.ID) error
+
+	// Trail reads the decision trail of a message, which outlives it by
+	// [storage].trail. Append adds entries outside of a commit.
+	Trail(ctx context.Context, id mail.ID) ([]mail.TrailEntry, error)
+	AppendTrail(ctx context.Context, id mail.ID, entries []mail.TrailEntry) error
+	// Trails yields ids of messages that have a trail, the newest first, and
+	// stops after limit.
+	Trails(ctx context.Context, limit int) iter.Seq2[mail.ID, error]
+}
+
+// Draft is a message body being written, by one goroutine.
+type Draft interface {
+	// Write takes body octets (what follows the blank line). It may block on
+	// the disk and returns ErrFull or ErrFailed.
+	io.Writer
+	// Size is what was written so far.
+	Size() int64
+	// Open reads back what was written so far, for content policies.
+	Open() (io.ReadCloser, error)
+	// Discard gives the draft up; it is harmless after a Commit.
+	Discard()
+}
+
+// Message is one message to be committed. Exactly one of Draft and Share
+// gives the body.
+type Message struct {
+	Envelope mail.Envelope // Commit fills in Body, Size, HeaderSize, CRC, Chunks
+	Header   []byte        // the header section with its blank line, CRLF
+	Draft    Draft
+	Share    *mail.Envelope // takes the body of this spooled message
+	Groups   []*mail.Group  // Commit numbers blocks and recipients
+	Trail    []mail.TrailEntry
+}
+
+// DueEntry is one entry of the due index.
+type DueEntry struct {
+	ID    mail.ID
+	Block uint32
+	Due   time.Time
+	Class mail.Class
+	Key   string // the group's key, so that limits need no Load
+	Local bool
+}
+
+// Settlement is the outcome of work on one group.
+type Settlement struct {
+	ID    mail.ID
+	Block uint32
+	// Group is its new state: Due, Held, Priority and Attempts count, its
+	// Recipients are those that changed. Nobody else is written.
+	Group *mail.Group
+	// Add are groups that replace or join this one (expansion, reroute).
+	// Their recipients get new numbers.
+	Add []*mail.Group
+	// Deliveries go to mailboxes, each exactly once for its key.
+	Deliveries []Delivery
+	// Messages are new ones, committed with this.
+	Messages []*Message
+	Effects  []mail.Effect
+	Trail    []mail.TrailEntry
+}
+
+// KV is the storage of policies.
+type KV interface {
+	// Get returns ErrNotFound for absent and expired keys. The caller owns
+	// the value.
+	Get(ctx context.Context, space, key string) ([]byte, error)
+	// Apply performs effects in order and atomically, and blocks until they
+	// are on disk. It returns the number that Incr gave or 1 and 0 for a CAS
+	// that did and did not happen, one result per effect.
+	Apply(ctx context.Context, effects []mail.Effect) ([]int64, error)
+	// Scan yields at most limit keys with a prefix, in order.
+	Scan(ctx context.Context, space, prefix string, limit int) iter.Seq2[Pair, error]
+}
+
+// Pair is a key and its value.
+type Pair struct {
+	Key   string
+	Value []byte
+}
+
+// Data is what admins set: accounts, aliases, grants, groups, generations.
+// Kinds and names are short texts without NUL.
+type Data interface {
+	// Record returns ErrNotFound.
+	Record(ctx context.Context, kind, name string) ([]byte, error)
+	// PutRecords writes all or none; a nil Value deletes.
+	PutRecords(ctx context.Context, records ...Record) error
+	// Records yields all of a kind in the order of names.
+	Records(ctx context.Context, kind, prefix string) iter.Seq2[Record, error]
+}
+
+// Record is one named value.
+type Record struct {
+	Kind  string
+	Name  string
+	Value []byte
+	// Check makes PutRecords return ErrConflict unless the record is still
+	// Old (nil: absent).
+	Check bool
+	Old   []byte
+}
