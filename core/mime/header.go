@@ -1,0 +1,327 @@
+// Package mime reads and edits messages without touching what it need not:
+// header sections keep their octets (RFC 5322 2.2), bodies are indexed by
+// offset and edited in a stream, so that signatures live (RFC 6376). It
+// composes the messages that the server writes itself, DSNs among them
+// (RFC 3464). It is the only home of go-message, which decodes charsets.
+package mime
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// MaxHeader is the largest header section that ReadHeader takes, in octets.
+const MaxHeader = 1 << 20
+
+// Errors of this package.
+var (
+	// ErrHeaderTooLarge: more than the limit of octets without a blank line.
+	ErrHeaderTooLarge = errors.New("header section too large")
+	// ErrField: not a name or value that a header field can have.
+	ErrField = errors.New("bad header field")
+)
+
+// Field is one header field as it came.
+type Field struct {
+	Raw  []byte // with the line ends, the last one included
+	name int    // octets of the name; 0: no field at all
+}
+
+// Name is the field name as written.
+func (f Field) Name() string { return string(f.Raw[:f.name]) }
+
+// Value is the unfolded value without surrounding white space (RFC 5322
+// 2.2.3). Encoded words stay as they are.
+func (f Field) Value() string {
+	if f.name == 0 {
+		return ""
+	}
+	v := f.Raw[f.name:]
+	v = v[bytes.IndexByte(v, ':')+1:]
+	v = bytes.TrimSpace(v)
+	if bytes.IndexByte(v, '\n') < 0 {
+		return string(v)
+	}
+	out := make([]byte, 0, len(v))
+	for _, c := range v {
+		if c != '\r' && c != '\n' {
+			out = append(out, c)
+		}
+	}
+	return string(out)
+}
+
+// is reports whether the field has the given name, without regard to case.
+func (f Field) is(name string) bool {
+	if f.name != len(name) {
+		return false
+	}
+	for i := range len(name) {
+		if lower(f.Raw[i]) != lower(name[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+// Header is a header section. Fields that nobody edits keep their octets.
+// It is not safe for concurrent changes; Clone is cheap.
+type Header struct {
+	fields []Field
+}
+
+// ReadHeader reads a header section up to and including its blank line, or
+// to the end of input. The octets are returned as they came; a message that
+// begins without a header field has an empty section, and nothing is
+// consumed. It returns ErrHeaderTooLarge and errors of r.
+func ReadHeader(r *bufio.Reader, limit int) ([]byte, error) {
+	var out []byte
+	for {
+		line, err := r.ReadSlice('\n')
+		if len(out)+len(line) > limit {
+			return out, ErrHeaderTooLarge
+		}
+		out = append(out, line...)
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF):
+			return out, nil
+		case err != nil:
+			return out, err
+		}
+		if len(line) == 2 && line[0] == '\r' && atLineStart(out, 2) || len(line) == 1 && atLineStart(out, 1) {
+			return out, nil
+		}
+	}
+}
+
+// atLineStart reports whether the last n octets of out are a line of their own.
+func atLineStart(out []byte, n int) bool {
+	return len(out) == n || out[len(out)-n-1] == '\n'
+}
+
+// ParseHeader splits a header section into fields; a trailing blank line is
+// dropped. Lines that belong to no field are kept in their place. The Header
+// refers to b, which must not change any more.
+func ParseHeader(b []byte) *Header {
+	h := &Header{fields: make([]Field, 0, 16)}
+	for len(b) > 0 {
+		n := fieldLength(b)
+		raw := b[:n:n]
+		b = b[n:]
+		if len(bytes.TrimRight(raw, "\r\n")) == 0 {
+			continue
+		}
+		h.fields = append(h.fields, Field{Raw: raw, name: nameLength(raw)})
+	}
+	return h
+}
+
+// fieldLength is the length of the first field with its folded lines.
+func fieldLength(b []byte) int {
+	n := 0
+	for {
+		i := bytes.IndexByte(b[n:], '\n')
+		if i < 0 {
+			return len(b)
+		}
+		n += i + 1
+		if n >= len(b) || (b[n] != ' ' && b[n] != '\t') {
+			return n
+		}
+	}
+}
+
+// nameLength is the length of the field name, 0 where there is none. Spaces
+// before the colon are obsolete syntax that is read (RFC 5322 4.5).
+func nameLength(raw []byte) int {
+	i := bytes.IndexByte(raw, ':')
+	if i < 0 {
+		return 0
+	}
+	name := bytes.TrimRight(raw[:i], " \t")
+	if !validName(name) {
+		return 0
+	}
+	return len(name)
+}
+
+func validName(name []byte) bool {
+	if len(name) == 0 {
+		return false
+	}
+	for _, c := range name {
+		if c <= ' ' || c >= 0x7f || c == ':' {
+			return false
+		}
+	}
+	return true
+}
+
+// Clone returns a Header that can be changed without changing this one.
+func (h *Header) Clone() *Header {
+	return &Header{fields: append(make([]Field, 0, len(h.fields)+4), h.fields...)}
+}
+
+// Fields are all fields in their order. The caller must not change them.
+func (h *Header) Fields() []Field { return h.fields }
+
+// Bytes is the section with its blank line. Lines end in CRLF where they were
+// edited and as they came elsewhere.
+func (h *Header) Bytes() []byte {
+	n := 2
+	for _, f := range h.fields {
+		n += len(f.Raw) + 2
+	}
+	out := make([]byte, 0, n)
+	for _, f := range h.fields {
+		out = append(out, f.Raw...)
+		if len(f.Raw) > 0 && f.Raw[len(f.Raw)-1] != '\n' {
+			out = append(out, "\r\n"...)
+		}
+	}
+	return append(out, "\r\n"...)
+}
+
+// Get returns the value of the first field of that name, and whether there is
+// one.
+func (h *Header) Get(name string) (string, bool) {
+	for i := range h.fields {
+		if h.fields[i].is(name) {
+			return h.fields[i].Value(), true
+		}
+	}
+	return "", false
+}
+
+// Has reports whether there is a field of that name.
+func (h *Header) Has(name string) bool { return h.Count(name) > 0 }
+
+// Count is the number of fields of that name.
+func (h *Header) Count(name string) int {
+	n := 0
+	for i := range h.fields {
+		if h.fields[i].is(name) {
+			n++
+		}
+	}
+	return n
+}
+
+// All returns the values of all fields of that name in their order.
+func (h *Header) All(name string) []string {
+	var out []string
+	for i := range h.fields {
+		if h.fields[i].is(name) {
+			out = append(out, h.fields[i].Value())
+		}
+	}
+	return out
+}
+
+// Prepend puts a field in front of all others. It returns ErrField.
+func (h *Header) Prepend(name, value string) error {
+	f, err := newField(name, value)
+	if err == nil {
+		h.fields = append([]Field{f}, h.fields...)
+	}
+	return err
+}
+
+// PrependRaw puts whole lines, CRLF included, in front of all others.
+func (h *Header) PrependRaw(lines string) {
+	more := ParseHeader([]byte(lines))
+	h.fields = append(more.fields, h.fields...)
+}
+
+// Append puts a field behind all others. It returns ErrField.
+func (h *Header) Append(name, value string) error {
+	f, err := newField(name, value)
+	if err == nil {
+		h.fields = append(h.fields, f)
+	}
+	return err
+}
+
+// Set gives the first field of that name a new value and removes the others;
+// where there is none, it appends one. It returns ErrField.
+func (h *Header) Set(name, value string) error {
+	f, err := newField(name, value)
+	if err != nil {
+		return err
+	}
+	kept, done := h.fields[:0:0], false
+	for _, old := range h.fields {
+		switch {
+		case !old.is(name):
+			kept = append(kept, old)
+		case !done:
+			kept, done = append(kept, f), true
+		}
+	}
+	if !done {
+		kept = append(kept, f)
+	}
+	h.fields = kept
+	return nil
+}
+
+// Remove drops all fields of that name and returns how many there were.
+func (h *Header) Remove(name string) int {
+	kept, n := h.fields[:0:0], 0
+	for _, f := range h.fields {
+		if f.is(name) {
+			n++
+		} else {
+			kept = append(kept, f)
+		}
+	}
+	h.fields = kept
+	return n
+}
+
+func newField(name, value string) (Field, error) {
+	line, err := FormatField(name, value)
+	return Field{Raw: []byte(line), name: len(name)}, err
+}
+
+// FormatField writes "Name: value" folded at white space near column 78, with
+// CRLF. A value with CR, LF or NUL is refused, so that no value can become a
+// field of its own; what is not ASCII becomes encoded words (RFC 2047). It
+// returns ErrField.
+func FormatField(name, value string) (string, error) {
+	if !validName([]byte(name)) || len(name) > 76 {
+		return "", fmt.Errorf("%w: name %.80q", ErrField, name)
+	}
+	if i := strings.IndexAny(value, "\r\n\x00"); i >= 0 {
+		return "", fmt.Errorf("%w: value of %s holds %q", ErrField, name, value[i])
+	}
+	value = EncodeWords(strings.TrimSpace(value))
+	var b strings.Builder
+	b.WriteString(name)
+	b.WriteByte(':')
+	column := len(name) + 1
+	for word := range strings.SplitSeq(value, " ") {
+		if column > 0 && column+1+len(word) > 78 && word != "" {
+			b.WriteString("\r\n")
+			column = 0
+		}
+		b.WriteByte(' ')
+		b.WriteString(word)
+		column += 1 + len(word)
+	}
+	b.WriteString("\r\n")
+	return b.String(), nil
+}

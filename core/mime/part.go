@@ -1,0 +1,170 @@
+package mime
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"mime/quotedprintable"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-message/charset"
+)
+
+// Leaf reports whether the part holds content of its own.
+func (p Part) Leaf() bool { return !p.Multipart }
+
+// Open returns the part's content, transfer encoding undone. It takes a
+// reader at the start of the body and reads no further than the part.
+func (p Part) Open(body io.Reader) (io.Reader, error) {
+	if _, err := io.CopyN(io.Discard, body, p.Start); err != nil {
+		return nil, fmt.Errorf("body is shorter than its index: %w", err)
+	}
+	raw := io.LimitReader(body, p.End-p.Start)
+	switch p.Encoding {
+	case "base64":
+		return base64.NewDecoder(base64.StdEncoding, &alphabet{r: raw}), nil
+	case "quoted-printable":
+		return quotedprintable.NewReader(raw), nil
+	}
+	return raw, nil
+}
+
+// Text returns at most limit octets of the part as UTF-8 text: of an unknown
+// charset the octets as they are, made valid. Broken encodings give what
+// could be decoded.
+func (p Part) Text(body io.Reader, limit int64) (string, error) {
+	r, err := p.Open(body)
+	if err != nil {
+		return "", err
+	}
+	if p.Charset != "" && !strings.EqualFold(p.Charset, "utf-8") && !strings.EqualFold(p.Charset, "us-ascii") {
+		if decoded, err := charset.Reader(p.Charset, r); err == nil {
+			r = decoded
+		}
+	}
+	b, err := io.ReadAll(io.LimitReader(r, limit))
+	if len(b) > 0 {
+		err = nil // a broken encoding still shows what came before the fault
+	}
+	return strings.ToValidUTF8(string(b), "\uFFFD"), err
+}
+
+// alphabet drops what is not base64 (RFC 2045 6.8) and stops at padding.
+type alphabet struct {
+	r    io.Reader
+	n    int // characters given so far
+	done bool
+}
+
+func (a *alphabet) Read(p []byte) (int, error) {
+	for !a.done {
+		n, err := a.r.Read(p)
+		kept := 0
+		for _, c := range p[:n] {
+			if c == '=' {
+				a.done = true
+				break
+			}
+			if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
+				p[kept] = c
+				kept++
+			}
+		}
+		a.n += kept
+		if err == io.EOF {
+			a.done = true
+		} else if err != nil {
+			return kept, err
+		}
+		if kept > 0 {
+			return kept, nil
+		}
+	}
+	// Complete the last quantum, so that a missing "=" loses nothing.
+	pad := (4 - a.n%4) % 4
+	if pad == 3 || pad == 0 || len(p) < pad {
+		return 0, io.EOF
+	}
+	a.n += pad
+	return copy(p, "=="[:pad]), nil
+}
+
+// PartEdit replaces one leaf of an index by text, or removes it.
+type PartEdit struct {
+	Part   int // in Index.Parts
+	Remove bool
+	Text   string // UTF-8; becomes the new content, quoted-printable
+}
+
+// Edit copies body with edits applied in one pass; octets outside of edited
+// parts stay as they are. It returns the header section to use with it: the
+// same one unless Parts[0] itself was replaced. Of two edits of one part the
+// last one counts; removing Parts[0] leaves an empty text.
+func Edit(h *Header, index *Index, edits []PartEdit, body io.Reader, w io.Writer) (*Header, error) {
+	last := map[int]PartEdit{}
+	var order []int
+	for _, e := range edits {
+		if e.Part < 0 || e.Part >= len(index.Parts) || index.Parts[e.Part].Multipart {
+			return nil, fmt.Errorf("no leaf with number %d", e.Part)
+		}
+		if _, ok := last[e.Part]; !ok {
+			order = append(order, e.Part)
+		}
+		last[e.Part] = e
+	}
+	slices.Sort(order)
+	var at int64
+	for _, i := range order {
+		p, e := index.Parts[i], last[i]
+		if _, err := io.CopyN(w, body, p.HeaderStart-at); err != nil {
+			return nil, err
+		}
+		if err := writePart(w, &h, p, e, i == 0); err != nil {
+			return nil, err
+		}
+		if _, err := io.CopyN(io.Discard, body, p.End-p.HeaderStart); err != nil {
+			return nil, err
+		}
+		at = p.End
+	}
+	_, err := io.Copy(w, body)
+	return h, err
+}
+
+// writePart writes the new header section and content of an edited part; a
+// removed one becomes an empty text, so that its multipart stays well formed.
+func writePart(w io.Writer, h **Header, p Part, e PartEdit, root bool) error {
+	edited := p.Header.Clone()
+	if root {
+		edited = (*h).Clone()
+	}
+	text := e.Text
+	contentType := p.Type
+	if e.Remove || !strings.HasPrefix(contentType, "text/") {
+		contentType = "text/plain"
+	}
+	if e.Remove {
+		text = ""
+		edited.Remove("Content-Disposition")
+	}
+	edited.Set("Content-Type", contentType+"; charset=utf-8")
+	edited.Set("Content-Transfer-Encoding", "quoted-printable")
+	if root {
+		*h = edited
+	} else if _, err := w.Write(edited.Bytes()); err != nil {
+		return err
+	}
+	_, err := w.Write(QuotedPrintable(text))
+	return err
+}
+
+// QuotedPrintable encodes text with CRLF line ends.
+func QuotedPrintable(text string) []byte {
+	var b bytes.Buffer
+	q := quotedprintable.NewWriter(&b)
+	io.WriteString(q, strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n"))
+	q.Close()
+	return b.Bytes()
+}

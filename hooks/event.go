@@ -1,0 +1,278 @@
+package hooks
+
+import (
+	"fmt"
+	"time"
+
+	"carteiro/core/mail"
+)
+
+// Event is what the handlers of one hook are asked about. The stage that
+// makes it fills in what the hook's Args name and owns everything it points
+// to; handlers change it only through its methods, which record each change
+// so that a failed handler's are undone. An Event belongs to one goroutine.
+type Event struct {
+	Point   Point
+	Now     time.Time
+	Session *mail.Session
+	Name    string // receive.helo
+	Cred    *Cred
+	Tx      *mail.Transaction
+	Msg     *Message
+	Rcpt    *Rcpt
+	Rcpts   []*Rcpt // deliver.dsn
+	Group   *mail.Group
+	Attempt *Attempt
+	Result  *Result
+	Box     Box
+	DSN     *DSN
+	Domain  string // route.resolve
+	Key     string // route.resolve
+
+	// Pending collects effects and submissions. Events about one message
+	// share it, so that a later handler reads what an earlier one wrote.
+	Pending *Pending
+	// Apply commits effects and submissions of hooks whose effects do not
+	// travel with a message. It blocks until they are on disk.
+	Apply func([]mail.Effect, []Submit) error
+
+	may     May
+	undo    []func()
+	changes []string
+}
+
+// Cred is a login attempt after the server looked at its own accounts.
+type Cred struct {
+	*mail.Credentials
+	Verified bool
+}
+
+// Attempt is a try that is about to happen.
+type Attempt struct {
+	Number      int // 1 for the first
+	First, Last time.Time
+}
+
+// Result is the outcome of a try for one recipient.
+type Result struct {
+	Class   string // "delivered", "deferred" or "failed"
+	Status  mail.Status
+	Host    string
+	Attempt int
+	Age     time.Duration // since the message was received
+}
+
+// DSN is a report about to be made.
+type DSN struct {
+	Action string // "failed", "delayed", "delivered", "relayed", "expanded"
+	Status string // RFC 3463 code of the first recipient
+	Text   string // human part; changed with SetText
+}
+
+// Box is the mailbox of deliver.local.
+type Box interface {
+	Address() mail.Address
+	Folders() ([]string, error)
+	Quota() (used, limit int64, err error)
+	// Setting is what `account set` stored, decoded JSON, nil when absent.
+	Setting(name string) (any, error)
+}
+
+// Rcpt is a recipient as policies see it, and what they made of it.
+type Rcpt struct {
+	*mail.Recipient
+	// Replace is non-nil once a policy replaced the recipient, even by nobody.
+	Replace []Target
+	Copies  []Target
+}
+
+// Target is a recipient that a policy adds.
+type Target struct {
+	Address  mail.Address
+	Sender   *mail.Address // nil: the message's
+	Fields   string        // header lines with CRLF for this copy
+	Priority *mail.Priority
+	From     mail.Change // who added it
+}
+
+// Submit is a message that a policy sends. Header and Body are complete; with
+// Forward they are empty and the message at hand is sent on with Edit.
+type Submit struct {
+	Sender  mail.Address
+	Rcpts   []mail.Address
+	Header  []byte
+	Body    []byte
+	Forward bool
+	Edit    mail.HeaderEdit
+	Space   string // of the policy, for limits
+}
+
+// Pending are side effects that wait for their commit.
+type Pending struct {
+	Effects []mail.Effect
+	Submits []Submit
+}
+
+// may returns ErrNotHere unless the hook allows the change.
+func (e *Event) mayChange(m May, what string) error {
+	if e.may&m == 0 {
+		return fmt.Errorf("%s cannot be changed at %s: %w", what, e.Point, ErrNotHere)
+	}
+	return nil
+}
+
+// Allowed reports whether the hook allows a change, so that an engine can
+// refuse with its own words.
+func (e *Event) Allowed(m May) bool { return e.may&m != 0 }
+
+// record keeps the way back from a change.
+func (e *Event) record(what string, undo func()) {
+	e.changes = append(e.changes, what)
+	e.undo = append(e.undo, undo)
+}
+
+// begin starts a handler's transaction.
+func (e *Event) begin(may May) { e.may, e.undo, e.changes = may, e.undo[:0], nil }
+
+// rollback undoes what the handler changed, last change first.
+func (e *Event) rollback() {
+	for i := len(e.undo) - 1; i >= 0; i-- {
+		e.undo[i]()
+	}
+	e.undo, e.changes = e.undo[:0], nil
+}
+
+// SetSender changes the envelope sender of the transaction or message.
+func (e *Event) SetSender(a mail.Address) error {
+	if err := e.mayChange(MaySender, "the sender"); err != nil {
+		return err
+	}
+	old := e.Tx.Sender
+	e.record("sender "+old.Path()+" -> "+a.Path(), func() { e.Tx.Sender = old })
+	e.Tx.Sender = a
+	return nil
+}
+
+// SetAddress changes a recipient's address.
+func (e *Event) SetAddress(r *mail.Recipient, a mail.Address, by mail.Change) error {
+	if err := e.mayChange(MayAddress, "a recipient's address"); err != nil {
+		return err
+	}
+	old, from := r.Address, r.From
+	by.Address = old
+	e.record("recipient "+old.Path()+" -> "+a.Path(), func() { r.Address, r.From = old, from })
+	r.Address, r.From = a, append(from[:len(from):len(from)], by)
+	return nil
+}
+
+// SetMeta sets a key of a meta table; nil deletes it. Values are plain data:
+// bool, float64, string, []any, map[string]any; the Event owns them then.
+func (e *Event) SetMeta(meta *map[string]any, key string, value any) error {
+	if err := e.mayChange(MayMeta, "meta"); err != nil {
+		return err
+	}
+	old, had := (*meta)[key]
+	if *meta == nil {
+		*meta = map[string]any{}
+	}
+	m := *meta
+	e.record("meta "+key, func() {
+		if had {
+			m[key] = old
+		} else {
+			delete(m, key)
+		}
+	})
+	if value == nil {
+		delete(m, key)
+	} else {
+		m[key] = value
+	}
+	return nil
+}
+
+// Replace replaces the recipient by targets (none: it is dropped silently).
+func (e *Event) Replace(r *Rcpt, targets []Target) error {
+	if err := e.mayChange(MayExpand, "the recipients"); err != nil {
+		return err
+	}
+	old := r.Replace
+	if targets == nil {
+		targets = []Target{}
+	}
+	e.record(fmt.Sprintf("recipient %s replaced by %d", r.Address.Path(), len(targets)), func() { r.Replace = old })
+	r.Replace = targets
+	return nil
+}
+
+// CopyTo adds recipients beside this one.
+func (e *Event) CopyTo(r *Rcpt, targets []Target) error {
+	if err := e.mayChange(MayExpand, "the recipients"); err != nil {
+		return err
+	}
+	old := r.Copies
+	for _, t := range targets {
+		e.record("copy to "+t.Address.Path(), func() { r.Copies = old })
+	}
+	r.Copies = append(old[:len(old):len(old)], targets...)
+	return nil
+}
+
+// SetEdit changes the header edit of one recipient's copy.
+func (e *Event) SetEdit(r *Rcpt, what string, edit mail.HeaderEdit) error {
+	if err := e.mayChange(MayOwnField, "a recipient's header fields"); err != nil {
+		return err
+	}
+	old := r.Edit
+	e.record(what, func() { r.Edit = old })
+	r.Edit = edit
+	return nil
+}
+
+// SetGroup changes priority, key or expiry of the group.
+func (e *Event) SetGroup(what string, change func(*mail.Group)) error {
+	if err := e.mayChange(MayGroup, "the group"); err != nil {
+		return err
+	}
+	g, old := e.Group, *e.Group
+	e.record(what, func() { g.Key, g.Priority, g.Expires = old.Key, old.Priority, old.Expires })
+	change(g)
+	return nil
+}
+
+// SetText replaces the human part of a DSN.
+func (e *Event) SetText(text string) error {
+	if err := e.mayChange(MayText, "the report's text"); err != nil {
+		return err
+	}
+	old := e.DSN.Text
+	e.record("dsn text", func() { e.DSN.Text = old })
+	e.DSN.Text = text
+	return nil
+}
+
+// AddEffect queues a change of the KV.
+func (e *Event) AddEffect(f mail.Effect) error {
+	if err := e.mayChange(MayEffects, "the kv"); err != nil {
+		return err
+	}
+	p, n := e.Pending, len(e.Pending.Effects)
+	e.record("kv "+f.Key, func() { p.Effects = p.Effects[:n] })
+	p.Effects = append(p.Effects, f)
+	return nil
+}
+
+// AddSubmit queues a message.
+func (e *Event) AddSubmit(s Submit) error {
+	if err := e.mayChange(MayEffects, "the queue"); err != nil {
+		return err
+	}
+	p, n := e.Pending, len(e.Pending.Submits)
+	e.record(fmt.Sprintf("submit to %v", s.Rcpts), func() { p.Submits = p.Submits[:n] })
+	p.Submits = append(p.Submits, s)
+	return nil
+}
+
+// Undo registers the way back from a change that an engine made outside of
+// the Event, such as a token taken from a rate limit.
+func (e *Event) Undo(what string, undo func()) { e.record(what, undo) }

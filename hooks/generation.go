@@ -1,0 +1,62 @@
+package hooks
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// Source is one unit that an engine loads: a script directory, a domain's
+// own scripts, or a bundle.
+type Source struct {
+	Name     string // "scripts", "scripts/domains/example.com" or the bundle's name
+	Bundle   string // "" for scripts
+	Version  string
+	Tier     Tier
+	Position int               // of the bundle in the configuration
+	Domains  []string          // nil: all
+	Files    map[string][]byte // by path relative to the source, "/" separated
+	Main     []string          // the files to run, in order; others are for require and map.open
+	Config   map[string]any    // bundle's settings
+	Modules  []string          // granted modules; nil: all
+	Hooks    []Point           // hooks it may register; nil: all
+	Limits   Limits
+}
+
+// Limits are a source's own, where stricter or granted; 0: the default.
+type Limits struct {
+	Wall         time.Duration
+	Instructions int64
+	Alloc        int64 // octets of strings and tables made
+	Recipients   int   // added per call
+	Submits      int   // per call
+}
+
+// Generation is an immutable set of policies, swapped as a whole. A mail
+// transaction keeps the one it began with.
+type Generation struct {
+	ID      string // 12 hexadecimal digits of the digest over all sources
+	Loaded  time.Time
+	Sources []Source
+	Chain   *Chain
+}
+
+// Engine turns sources into a generation. It returns all errors that it
+// finds, joined, each with "file:line: ", and changes nothing.
+type Engine interface {
+	Load(ctx context.Context, sources []Source) (*Generation, error)
+}
+
+// Current is the generation in force.
+type Current struct{ p atomic.Pointer[Generation] }
+
+// Get returns the generation in force, never nil: without one, an empty one.
+func (c *Current) Get() *Generation {
+	if g := c.p.Load(); g != nil {
+		return g
+	}
+	return &Generation{ID: "none", Chain: &Chain{}}
+}
+
+// Swap puts g in force and returns the one before, or nil.
+func (c *Current) Swap(g *Generation) *Generation { return c.p.Swap(g) }

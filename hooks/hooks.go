@@ -1,0 +1,173 @@
+// Package hooks is the contract between the pipeline and its policies: the
+// points at which policies are asked (Point, Spec), what they see (Event),
+// what they may answer (Verdict), in which order they are asked and what a
+// failure means (Chain), and what is swapped as a whole on a reload
+// (Generation). It knows no Lua; hooks/lua is the engine that we ship.
+//
+// Guarantees: an edit counts only if its handler returned normally, and a
+// handler that fails never means consent: the Spec's failure column, or the
+// handler's stricter on_error, decides. Nothing here blocks but the handlers.
+package hooks
+
+import (
+	"errors"
+	"time"
+
+	"carteiro/core/mail"
+)
+
+// Point names a hook.
+type Point string
+
+// The hooks, in the order in which a message meets them.
+const (
+	ReceiveConnect Point = "receive.connect"
+	ReceiveHelo    Point = "receive.helo"
+	ReceiveAuth    Point = "receive.auth"
+	ReceiveMail    Point = "receive.mail"
+	ReceiveRcpt    Point = "receive.rcpt"
+	ReceiveHeaders Point = "receive.headers"
+	ReceiveData    Point = "receive.data"
+	QueueExpand    Point = "queue.expand"
+	QueueCommit    Point = "queue.commit"
+	RouteResolve   Point = "route.resolve"
+	DeliverAttempt Point = "deliver.attempt"
+	DeliverLocal   Point = "deliver.local"
+	DeliverResult  Point = "deliver.result"
+	DeliverDSN     Point = "deliver.dsn"
+)
+
+// Errors of the contract.
+var (
+	// ErrHook wraps everything that makes a handler fail.
+	ErrHook = errors.New("policy failed")
+	// ErrNotHere is returned by an Event's methods for a change that the hook
+	// does not allow.
+	ErrNotHere = errors.New("not allowed in this hook")
+	// ErrBudget: the handler used up its instructions, its time or its memory.
+	ErrBudget = errors.New("budget exhausted")
+)
+
+// May is a set of changes that a hook allows.
+type May uint16
+
+// The changes of the contract's table.
+const (
+	MayIdentity May = 1 << iota // what accept(identity) gave
+	MaySender                   // tx.sender
+	MayAddress                  // rcpt.address
+	MayMessage                  // header fields and parts
+	MayScore                    // score and priority of the message
+	MayExpand                   // replace, copy_to
+	MayOwnField                 // a recipient's own header fields
+	MayGroup                    // key, priority, expiry
+	MayText                     // dsn.text
+	MayMeta                     // meta of what the hook is given
+	MayEffects                  // kv, rate, mail.submit
+)
+
+// Spec is one row of the contract's table.
+type Spec struct {
+	Point    Point
+	Args     []string // names of the handler's arguments
+	When     string
+	Verdicts []Action
+	May      May
+	Fail     Failure
+	Status   mail.Status // what a deferring failure answers
+	Wall     time.Duration
+	Budget   int64 // instructions
+	// Intents: effects travel in the message's commit instead of being
+	// applied on normal return.
+	Intents bool
+}
+
+// Failure is what a failing handler means.
+type Failure string
+
+// The failures; the first three are the table's, all may be set by on_error.
+const (
+	FailDefer      Failure = "defer"
+	FailContinue   Failure = "continue"
+	FailKeep       Failure = "keep"
+	FailReject     Failure = "reject"
+	FailQuarantine Failure = "quarantine"
+)
+
+const (
+	kilo = 1_000
+	mega = 1_000_000
+)
+
+func failing(code int, enhanced string) mail.Status {
+	return mail.Status{Code: code, Enhanced: enhanced, Text: "local policy is unavailable, try again later"}
+}
+
+var specs = []Spec{
+	{Point: ReceiveConnect, Args: []string{"session"}, When: "before the banner",
+		Verdicts: []Action{Reject, Defer, Disconnect}, May: MayMeta | MayEffects,
+		Fail: FailDefer, Status: failing(421, "4.3.0"), Wall: 2 * time.Second, Budget: 200 * kilo},
+	{Point: ReceiveHelo, Args: []string{"session", "name"}, When: "each HELO, EHLO and LHLO",
+		Verdicts: []Action{Reject, Defer, Disconnect}, May: MayMeta | MayEffects,
+		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 2 * time.Second, Budget: 200 * kilo},
+	{Point: ReceiveAuth, Args: []string{"session", "cred"}, When: "each AUTH and POP3 login, after the server looked at its own accounts",
+		Verdicts: []Action{Accept, Reject, Defer}, May: MayIdentity | MayMeta | MayEffects,
+		Fail: FailDefer, Status: failing(454, "4.7.0"), Wall: 5 * time.Second, Budget: 500 * kilo},
+	{Point: ReceiveMail, Args: []string{"session", "tx"}, When: "each MAIL",
+		Verdicts: []Action{Reject, Defer, Disconnect}, May: MaySender | MayMeta | MayEffects,
+		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 2 * time.Second, Budget: 200 * kilo},
+	{Point: ReceiveRcpt, Args: []string{"session", "tx", "rcpt"}, When: "each RCPT, after the relay guard",
+		Verdicts: []Action{Accept, Reject, Defer, Discard}, May: MayAddress | MayMeta | MayEffects,
+		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 500 * kilo},
+	{Point: ReceiveHeaders, Args: []string{"session", "tx", "msg"}, When: "end of the header section, body still coming",
+		Verdicts: []Action{Reject, Defer, Discard}, May: MayMeta | MayEffects,
+		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 1 * mega},
+	{Point: ReceiveData, Args: []string{"session", "tx", "msg"}, When: "message complete, before 250",
+		Verdicts: []Action{Accept, Reject, Defer, Discard, Quarantine}, May: MayMessage | MayScore | MaySender | MayAddress | MayMeta | MayEffects,
+		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 15 * time.Second, Budget: 5 * mega, Intents: true},
+	{Point: QueueExpand, Args: []string{"msg", "rcpt"}, When: "once per recipient, before 250, in the message's commit",
+		Verdicts: []Action{Reject, Discard, Quarantine}, May: MayExpand | MayOwnField | MayMeta | MayEffects,
+		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 2 * mega, Intents: true},
+	{Point: QueueCommit, Args: []string{"msg", "group"}, When: "once per group of recipients with one next hop key, before 250",
+		Verdicts: []Action{Hold, Schedule}, May: MayGroup | MayMeta | MayEffects,
+		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 1 * time.Second, Budget: 200 * kilo, Intents: true},
+	{Point: RouteResolve, Args: []string{"domain", "key"}, When: "a group needs a next hop; cached per domain and key for the route's ttl",
+		Verdicts: []Action{RouteTo, Reject, Defer}, May: MayEffects,
+		Fail: FailContinue, Wall: 5 * time.Second, Budget: 1 * mega},
+	{Point: DeliverAttempt, Args: []string{"msg", "group", "attempt"}, When: "before each try",
+		Verdicts: []Action{Retry, Reroute, Discard, Hold}, May: MayEffects,
+		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
+	{Point: DeliverLocal, Args: []string{"msg", "rcpt", "box"}, When: "per mailbox; one at a time per mailbox",
+		Verdicts: []Action{Keep, FileInto, Redirect, Discard, Reject}, May: MayOwnField | MayExpand | MayEffects,
+		Fail: FailKeep, Wall: 5 * time.Second, Budget: 2 * mega, Intents: true},
+	{Point: DeliverResult, Args: []string{"msg", "rcpt", "result"}, When: "after each try",
+		Verdicts: []Action{Retry, Reroute, Fail, NoDSN}, May: MayMeta | MayEffects,
+		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
+	{Point: DeliverDSN, Args: []string{"msg", "rcpts", "dsn"}, When: "before a DSN is made",
+		Verdicts: []Action{Discard, Redirect}, May: MayText | MayEffects,
+		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
+}
+
+// Specs is the contract's table in the order of the hooks. The caller must
+// not change it.
+func Specs() []Spec { return specs }
+
+// Lookup finds the row of a hook.
+func Lookup(p Point) (Spec, bool) {
+	for _, s := range specs {
+		if s.Point == p {
+			return s, true
+		}
+	}
+	return Spec{}, false
+}
+
+// Allows reports whether a handler at this hook may return a.
+func (s Spec) Allows(a Action) bool {
+	for _, v := range s.Verdicts {
+		if v == a {
+			return true
+		}
+	}
+	return a == Continue
+}

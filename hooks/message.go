@@ -1,0 +1,107 @@
+package hooks
+
+import (
+	"io"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+)
+
+// Message is what policies see of a message. Body opens the octets after the
+// header section; it may be called any number of times and is nil while the
+// body is still coming.
+type Message struct {
+	ID         mail.ID
+	Sender     mail.Address
+	Size       int64
+	ReceivedAt time.Time
+	Header     *mime.Header
+	Body       func() (io.ReadCloser, error)
+	Priority   mail.Priority
+	Meta       map[string]any
+	Scores     []Score
+	// Edits are what handlers want done to the body, applied in one pass when
+	// all handlers have run.
+	Edits []mime.PartEdit
+
+	index *mime.Index // cached, see Parts
+}
+
+// Score is one symbol's contribution to the spam score.
+type Score struct {
+	Name   string
+	Points float64
+	Note   string
+}
+
+// Total is the sum of the scores.
+func (m *Message) Total() float64 {
+	var t float64
+	for _, s := range m.Scores {
+		t += s.Points
+	}
+	return t
+}
+
+// Parts is the index of the body's MIME parts, made at the first call.
+func (m *Message) Parts() (*mime.Index, error) {
+	if m.index != nil {
+		return m.index, nil
+	}
+	body, err := m.Body()
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	m.index, err = mime.ReadIndex(m.Header, body)
+	return m.index, err
+}
+
+// EditHeader changes the header section of the message for everyone.
+func (e *Event) EditHeader(what string, change func(*mime.Header) error) error {
+	if err := e.mayChange(MayMessage, "the message"); err != nil {
+		return err
+	}
+	m, old := e.Msg, e.Msg.Header
+	edited := old.Clone()
+	if err := change(edited); err != nil {
+		return err
+	}
+	e.record(what, func() { m.Header = old })
+	m.Header = edited
+	return nil
+}
+
+// EditPart replaces or removes a part of the body.
+func (e *Event) EditPart(what string, edit mime.PartEdit) error {
+	if err := e.mayChange(MayMessage, "the message"); err != nil {
+		return err
+	}
+	m, n := e.Msg, len(e.Msg.Edits)
+	e.record(what, func() { m.Edits = m.Edits[:n] })
+	m.Edits = append(m.Edits, edit)
+	return nil
+}
+
+// AddScore adds points to the spam score.
+func (e *Event) AddScore(s Score) error {
+	if err := e.mayChange(MayScore, "the score"); err != nil {
+		return err
+	}
+	m, n := e.Msg, len(e.Msg.Scores)
+	e.record("score "+s.Name, func() { m.Scores = m.Scores[:n] })
+	m.Scores = append(m.Scores, s)
+	return nil
+}
+
+// SetPriority changes the priority of the message.
+func (e *Event) SetPriority(p mail.Priority) error {
+	if err := e.mayChange(MayScore, "the priority"); err != nil {
+		return err
+	}
+	m, old := e.Msg, e.Msg.Priority
+	e.record("priority", func() { m.Priority = old })
+	m.Priority = p
+	return nil
+}

@@ -1,0 +1,95 @@
+package hooks
+
+import (
+	"fmt"
+	"time"
+
+	"carteiro/core/mail"
+)
+
+// Action is what a verdict says.
+type Action uint8
+
+// The actions, with the names that policies use.
+const (
+	Continue Action = iota // nothing returned
+	Accept
+	Reject
+	Defer
+	Disconnect
+	Discard
+	Quarantine
+	Hold
+	Schedule
+	Keep
+	FileInto
+	Redirect
+	RouteTo
+	Reroute
+	Retry
+	Fail
+	NoDSN
+)
+
+var actionNames = [...]string{"continue", "accept", "reject", "defer", "disconnect", "discard", "quarantine", "hold",
+	"schedule", "keep", "fileinto", "redirect", "route", "reroute", "retry", "fail", "nodsn"}
+
+// String is the name of the Lua function that makes the verdict.
+func (a Action) String() string {
+	if int(a) < len(actionNames) {
+		return actionNames[a]
+	}
+	return fmt.Sprintf("action(%d)", uint8(a))
+}
+
+// ends reports whether the verdict ends the whole chain.
+func (a Action) ends() bool { return a != Continue && a != Accept && a != NoDSN }
+
+// Verdict is a handler's answer. Only the fields that its action needs are
+// set.
+type Verdict struct {
+	Action   Action
+	Status   mail.Status    // Reject, Defer, Disconnect, Fail
+	Reason   string         // Discard, Quarantine, Hold
+	At       time.Time      // Schedule
+	Delay    time.Duration  // Retry
+	Folder   string         // FileInto
+	Flags    []string       // Keep, FileInto
+	Address  mail.Address   // Redirect
+	Route    *Route         // RouteTo, Reroute
+	Identity map[string]any // Accept in receive.auth
+	NoDSN    bool           // some handler said nodsn()
+}
+
+// String is the verdict as trails and logs show it.
+func (v Verdict) String() string {
+	switch v.Action {
+	case Reject, Defer, Disconnect, Fail:
+		return v.Action.String() + " " + v.Status.Reply()
+	case Discard, Quarantine, Hold:
+		return v.Action.String() + " (" + v.Reason + ")"
+	case Schedule:
+		return "schedule " + v.At.UTC().Format(time.RFC3339)
+	case Retry:
+		return "retry in " + v.Delay.String()
+	case FileInto:
+		return "fileinto " + v.Folder
+	case Redirect:
+		return "redirect " + string(v.Address)
+	case RouteTo, Reroute:
+		return fmt.Sprintf("%s %v", v.Action, v.Route.Hosts)
+	}
+	return v.Action.String()
+}
+
+// Route is a way to a next hop that a policy chose.
+type Route struct {
+	Hosts    []string      `json:"hosts"`          // names or addresses, tried in order; "host:port" overrides Port
+	Port     int           `json:"port,omitempty"` // 0: the server's delivery port
+	TLS      string        `json:"tls,omitempty"`  // "", "may", "verify" or "none"
+	LMTP     bool          `json:"lmtp,omitempty"`
+	Source   string        `json:"source,omitempty"` // own address to send from
+	User     string        `json:"user,omitempty"`
+	Password string        `json:"-"`
+	TTL      time.Duration `json:"ttl,omitempty"` // how long the answer is cached
+}
