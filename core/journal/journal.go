@@ -1,0 +1,56 @@
+// Package journal is what a server tells about itself: one log event for each
+// step of a message (slog), metrics (Prometheus), and the words for both. The
+// decision trail that `explain` reads is stored with the message; its entries
+// are mail.TrailEntry. Nothing here blocks on the network or keeps state that
+// a restart would miss.
+package journal
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Journal is shared by all stages of one server.
+type Journal struct {
+	*slog.Logger
+	Metrics  *Metrics
+	Registry *prometheus.Registry
+}
+
+// New makes a journal that writes to w: format "json" or "text", level
+// "debug", "info", "warn" or "error"; unknown words mean json and info.
+func New(w io.Writer, format, level string) *Journal {
+	opts := &slog.HandlerOptions{Level: parseLevel(level)}
+	var h slog.Handler = slog.NewJSONHandler(w, opts)
+	if format == "text" {
+		h = slog.NewTextHandler(w, opts)
+	}
+	return With(slog.New(h))
+}
+
+// With makes a journal around a logger.
+func With(log *slog.Logger) *Journal {
+	reg := prometheus.NewRegistry()
+	return &Journal{Logger: log, Metrics: newMetrics(reg), Registry: reg}
+}
+
+// Discard is a journal that nobody reads.
+func Discard() *Journal { return With(slog.New(slog.DiscardHandler)) }
+
+func parseLevel(s string) slog.Level {
+	var l slog.Level
+	if l.UnmarshalText([]byte(strings.ToUpper(s))) != nil {
+		return slog.LevelInfo
+	}
+	return l
+}
+
+// Step logs one step of a message at info: the admin's one line per event.
+// Keys are fixed: id from to hook host status err.
+func (j *Journal) Step(ctx context.Context, what, id string, args ...any) {
+	j.InfoContext(ctx, what, append([]any{"id", id}, args...)...)
+}
