@@ -44,10 +44,11 @@ type Recipient struct {
 	ORcpt   string  `json:"orcpt,omitempty"` // "rfc822;user@domain", decoded
 	Notify  Notify  `json:"notify,omitempty"`
 
-	Sender *Address       `json:"sender,omitempty"` // overrides the envelope's
-	Edit   HeaderEdit     `json:"edit,omitzero"`    // this recipient's copy only
-	Meta   map[string]any `json:"meta,omitempty"`
-	From   []Change       `json:"from,omitempty"` // how Orig became Address
+	Sender   *Address       `json:"sender,omitempty"`   // overrides the envelope's
+	Priority *Priority      `json:"priority,omitempty"` // overrides the envelope's
+	Edit     HeaderEdit     `json:"edit,omitzero"`      // this recipient's copy only
+	Meta     map[string]any `json:"meta,omitempty"`
+	From     []Change       `json:"from,omitempty"` // how Orig became Address
 
 	State    State     `json:"state"`
 	Attempts int       `json:"attempts,omitempty"`

@@ -1,0 +1,266 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/store"
+)
+
+// Account is one mailbox owner. Hash and APOP never leave this package but in
+// an export.
+type Account struct {
+	Address  mail.Address               `json:"address"`
+	Created  time.Time                  `json:"created"`
+	Hash     string                     `json:"hash,omitempty"`
+	APOP     []byte                     `json:"apop,omitempty"` // sealed
+	Quota    int64                      `json:"quota,omitempty"`
+	Settings map[string]json.RawMessage `json:"settings,omitempty"`
+	Grants   []Grant                    `json:"grants,omitempty"`
+}
+
+// Grant lets a delegate act for the account's owner.
+type Grant struct {
+	Delegate mail.Address `json:"delegate"`
+	Right    string       `json:"right"`
+	Until    time.Time    `json:"until,omitzero"`
+}
+
+// Rights that a grant can give.
+var rights = []string{"send-as", "send-on-behalf", "read", "full"}
+
+// account reads one account. ErrUnknown.
+func (d *Directory) account(ctx context.Context, a mail.Address) (*Account, error) {
+	var acc Account
+	_, err := d.record(ctx, kindAccount, string(a), &acc)
+	return &acc, err
+}
+
+// change reads, edits and writes an account, again if it changed meanwhile.
+func (d *Directory) change(ctx context.Context, a mail.Address, edit func(*Account) error) error {
+	for range 10 {
+		var acc Account
+		old, err := d.record(ctx, kindAccount, string(a.Base()), &acc)
+		if err != nil {
+			return err
+		}
+		if err := edit(&acc); err != nil {
+			return err
+		}
+		raw, err := json.Marshal(acc)
+		if err != nil {
+			return err
+		}
+		err = d.o.Data.PutRecords(ctx, store.Record{Kind: kindAccount, Name: string(a.Base()), Value: raw, Check: true, Old: old})
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("account %s: %w", a, store.ErrConflict)
+}
+
+// AddAccount makes an account; the password may be "" for one that cannot log
+// in. ErrExists, ErrNotLocal, mail.ErrAddress.
+func (d *Directory) AddAccount(ctx context.Context, a mail.Address, password string) error {
+	if !d.Local(a.Domain()) {
+		return fmt.Errorf("%s: domain %s: %w", a, a.Domain(), ErrNotLocal)
+	}
+	if a.Tag() != "" || a != a.Base() {
+		return fmt.Errorf("%s: %w: an account is named without tag, in lower case", a, mail.ErrAddress)
+	}
+	if _, err := d.lookup(ctx, a); err == nil {
+		return fmt.Errorf("%s: %w", a, ErrExists)
+	} else if !errors.Is(err, ErrUnknown) {
+		return err
+	}
+	acc := Account{Address: a, Created: d.o.Clock.Now().UTC().Truncate(time.Second)}
+	if password != "" {
+		acc.Hash = d.hash(password)
+	}
+	raw, err := json.Marshal(acc)
+	if err != nil {
+		return err
+	}
+	err = d.o.Data.PutRecords(ctx, store.Record{Kind: kindAccount, Name: string(a), Value: raw, Check: true})
+	if errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("%s: %w", a, ErrExists)
+	}
+	return err
+}
+
+// RemoveAccount removes an account; its mail stays until expunged. ErrUnknown.
+func (d *Directory) RemoveAccount(ctx context.Context, a mail.Address) error {
+	if _, err := d.account(ctx, a); err != nil {
+		return err
+	}
+	return d.o.Data.PutRecords(ctx, store.Record{Kind: kindAccount, Name: string(a)})
+}
+
+// Summary is an account as `account show` prints it: no secrets.
+type Summary struct {
+	Address  mail.Address               `json:"address"`
+	Created  time.Time                  `json:"created"`
+	Password bool                       `json:"password"`
+	APOP     bool                       `json:"apop"`
+	Quota    int64                      `json:"quota"`
+	Settings map[string]json.RawMessage `json:"settings"`
+	Grants   []Grant                    `json:"grants"`
+}
+
+func (acc *Account) summary() Summary {
+	return Summary{Address: acc.Address, Created: acc.Created, Password: acc.Hash != "", APOP: len(acc.APOP) > 0,
+		Quota: acc.Quota, Settings: acc.Settings, Grants: acc.Grants}
+}
+
+// Account describes one account. ErrUnknown.
+func (d *Directory) Account(ctx context.Context, a mail.Address) (Summary, error) {
+	acc, err := d.account(ctx, a.Base())
+	return acc.summary(), err
+}
+
+// Accounts describes all accounts in the order of their names.
+func (d *Directory) Accounts(ctx context.Context) ([]Summary, error) {
+	var out []Summary
+	for r, err := range d.o.Data.Records(ctx, kindAccount, "") {
+		if err != nil {
+			return nil, err
+		}
+		var acc Account
+		if err := json.Unmarshal(r.Value, &acc); err != nil {
+			return nil, fmt.Errorf("account %s: %w: %w", r.Name, store.ErrCorrupt, err)
+		}
+		out = append(out, acc.summary())
+	}
+	return out, nil
+}
+
+// Exists reports whether an account has the address, tags aside.
+func (d *Directory) Exists(ctx context.Context, a mail.Address) bool {
+	_, err := d.account(ctx, a.Base())
+	return err == nil
+}
+
+// SetPassword gives an account a new password. ErrUnknown.
+func (d *Directory) SetPassword(ctx context.Context, a mail.Address, password string) error {
+	hash := d.hash(password)
+	return d.change(ctx, a, func(acc *Account) error { acc.Hash = hash; return nil })
+}
+
+// SetAPOP gives an account an APOP secret, "" takes it away. ErrUnknown, ErrNoKey.
+func (d *Directory) SetAPOP(ctx context.Context, a mail.Address, secret string) error {
+	return d.change(ctx, a, func(acc *Account) error {
+		if secret == "" {
+			acc.APOP = nil
+			return nil
+		}
+		if d.sealer == nil {
+			return ErrNoKey
+		}
+		acc.APOP = d.sealer.seal(acc.Address, []byte(secret))
+		return nil
+	})
+}
+
+// Set stores a setting as JSON, null removes it. ErrUnknown.
+func (d *Directory) Set(ctx context.Context, a mail.Address, key string, value json.RawMessage) error {
+	return d.change(ctx, a, func(acc *Account) error {
+		if acc.Settings == nil {
+			acc.Settings = map[string]json.RawMessage{}
+		}
+		if string(value) == "null" {
+			delete(acc.Settings, key)
+		} else {
+			acc.Settings[key] = value
+		}
+		return nil
+	})
+}
+
+// SetQuota remembers the quota that the mailboxes enforce. ErrUnknown.
+func (d *Directory) SetQuota(ctx context.Context, a mail.Address, limit int64) error {
+	return d.change(ctx, a, func(acc *Account) error { acc.Quota = limit; return nil })
+}
+
+// Setting returns a decoded setting, nil when the account has none of that
+// name. ErrUnknown.
+func (d *Directory) Setting(ctx context.Context, a mail.Address, key string) (any, error) {
+	acc, err := d.account(ctx, a.Base())
+	if err != nil {
+		return nil, err
+	}
+	raw, ok := acc.Settings[key]
+	if !ok {
+		return nil, nil
+	}
+	var v any
+	return v, json.Unmarshal(raw, &v)
+}
+
+// Grant lets a delegate act for an owner; a zero until never ends. ErrUnknown.
+func (d *Directory) Grant(ctx context.Context, owner, delegate mail.Address, right string, until time.Time) error {
+	if !slices.Contains(rights, right) {
+		return fmt.Errorf("right %q is none of %s", right, strings.Join(rights, ", "))
+	}
+	if !d.Exists(ctx, delegate) {
+		return fmt.Errorf("%s: %w", delegate, ErrUnknown)
+	}
+	return d.change(ctx, owner, func(acc *Account) error {
+		acc.Grants = slices.DeleteFunc(acc.Grants, func(g Grant) bool { return g.Delegate == delegate.Base() && g.Right == right })
+		acc.Grants = append(acc.Grants, Grant{Delegate: delegate.Base(), Right: right, Until: until})
+		return nil
+	})
+}
+
+// Revoke takes a right back, or with "" all of them. ErrUnknown.
+func (d *Directory) Revoke(ctx context.Context, owner, delegate mail.Address, right string) error {
+	return d.change(ctx, owner, func(acc *Account) error {
+		n := len(acc.Grants)
+		acc.Grants = slices.DeleteFunc(acc.Grants, func(g Grant) bool {
+			return g.Delegate == delegate.Base() && (right == "" || g.Right == right)
+		})
+		if len(acc.Grants) == n {
+			return fmt.Errorf("grant of %s to %s: %w", owner, delegate, ErrUnknown)
+		}
+		return nil
+	})
+}
+
+// MaySendAs tells how a user may use an address as sender: "as" for the
+// account's own address, its tags and aliases that lead to it, and by a grant;
+// "behalf" by a grant; "" not at all.
+func (d *Directory) MaySendAs(ctx context.Context, user, a mail.Address) string {
+	if a.Base() == user.Base() {
+		return "as"
+	}
+	if targets, err := d.aliasTargets(ctx, a.Base()); err == nil && slices.Contains(targets, user.Base()) {
+		return "as"
+	}
+	acc, err := d.account(ctx, a.Base())
+	if err != nil {
+		return ""
+	}
+	how, now := "", d.o.Clock.Now()
+	for _, g := range acc.Grants {
+		if g.Delegate != user.Base() || !g.Until.IsZero() && now.After(g.Until) {
+			continue
+		}
+		switch g.Right {
+		case "send-as":
+			return "as"
+		case "send-on-behalf":
+			how = "behalf"
+		}
+	}
+	return how
+}
+
+func sortBy[T any, K cmp.Ordered](s []T, key func(T) K) {
+	slices.SortFunc(s, func(a, b T) int { return cmp.Compare(key(a), key(b)) })
+}

@@ -1,0 +1,202 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// maxReturned is the largest message that comes back whole in a DSN; of
+// larger ones only the header section does.
+const maxReturned = 256 << 10
+
+// report is one DSN that fell due: recipients that share an action and a
+// return path.
+type report struct {
+	action string
+	to     mail.Address
+	rcpts  []*mail.Recipient
+}
+
+// due notes the DSN that an outcome calls for, if the sender wants one
+// (RFC 3461 4.1). Nobody is told about messages with the null sender.
+func (a *attempt) due(r *mail.Recipient, o outcome) {
+	action := ""
+	switch o.state {
+	case mail.Failed:
+		action = wants(r, mail.NotifyFailure, "failed")
+	case mail.Delivered:
+		if a.g.Local {
+			action = wants(r, mail.NotifySuccess, "delivered")
+		}
+	case mail.Relayed:
+		action = wants(r, mail.NotifySuccess, "relayed")
+	case mail.Queued:
+		if warn := a.p.cfg.Warn; !r.Warned && warn > 0 && a.now.Sub(a.env.ReceivedAt) >= warn {
+			r.Warned = true
+			action = wants(r, mail.NotifyDelay, "delayed")
+		}
+	}
+	if to := a.sender(r); action != "" && to != "" {
+		a.reports = addReport(a.reports, action, to, r)
+	}
+}
+
+func wants(r *mail.Recipient, event mail.Notify, action string) string {
+	if r.Notify.Wants(event) {
+		return action
+	}
+	return ""
+}
+
+func addReport(reports []report, action string, to mail.Address, r *mail.Recipient) []report {
+	for i := range reports {
+		if reports[i].action == action && reports[i].to == to {
+			reports[i].rcpts = append(reports[i].rcpts, r)
+			return reports
+		}
+	}
+	return append(reports, report{action: action, to: to, rcpts: []*mail.Recipient{r}})
+}
+
+// compose makes the DSNs of an attempt, for its commit: never a failure
+// without its DSN, never two.
+func (a *attempt) compose(ctx context.Context) error {
+	for _, rep := range a.reports {
+		body, err := a.p.returned(ctx, a.env)
+		if err != nil {
+			return err
+		}
+		m := bounced{env: *a.env, header: a.section, body: body, gen: a.gen, msg: a.msg, pending: a.pending, expires: a.g}
+		messages, trail := a.p.bounce(ctx, m, rep)
+		a.out.Messages = append(a.out.Messages, messages...)
+		a.out.Trail = append(a.out.Trail, trail...)
+	}
+	a.reports = nil
+	return nil
+}
+
+// bounced is the message that a DSN is about.
+type bounced struct {
+	env     mail.Envelope
+	header  []byte
+	body    []byte // nil: only the header section goes back
+	gen     *hooks.Generation
+	msg     *hooks.Message
+	pending *hooks.Pending
+	expires *mail.Group
+}
+
+// returned is the body that goes back with a DSN, nil when RET=HDRS or the
+// message is too large (RFC 3461 4.3).
+func (p *Pipeline) returned(ctx context.Context, env *mail.Envelope) ([]byte, error) {
+	if strings.EqualFold(env.Ret, "HDRS") || env.Size > maxReturned {
+		return nil, nil
+	}
+	r, err := p.store.Body(ctx, env)
+	if err != nil {
+		return nil, fmt.Errorf("body of %s: %w", env.ID, err)
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// bounce makes the message of one report, with the null sender, back into
+// the queue; deliver.dsn may drop, redirect or reword it.
+func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.Message, []mail.TrailEntry) {
+	now := p.clock.Now()
+	r := &mime.Report{ID: mail.NewID(now), Hostname: p.cfg.Hostname, To: rep.to, Action: rep.action, Now: now,
+		Arrival: m.env.ReceivedAt, EnvID: m.env.EnvID, Header: m.header, Body: m.body}
+	if m.expires != nil {
+		r.RetryTill = m.expires.Expires
+	}
+	for _, rc := range rep.rcpts {
+		r.Rcpts = append(r.Rcpts, reportRcpt(rc, now))
+	}
+	to := rep.to
+	v, trail := p.askDSN(ctx, m, rep, r)
+	switch v.Action {
+	case hooks.Discard:
+		return nil, trail
+	case hooks.Redirect:
+		to = v.Address
+	}
+	in := &intake{gen: m.gen, pending: &hooks.Pending{}}
+	var body []byte
+	in.header, body = r.Compose()
+	in.env = mail.Envelope{ID: r.ID, ReceivedAt: now, Priority: m.env.Priority, SMTPUTF8: !to.ASCII(), Auto: "dsn", Protocol: "dsn", Depth: m.env.Depth + 1}
+	err := p.fill(ctx, in, body, []mail.Address{to})
+	var messages []*store.Message
+	if err == nil {
+		var st *mail.Status
+		if messages, _, st = p.prepare(ctx, in, false); st != nil {
+			err = st
+		}
+	}
+	if err != nil {
+		// The sender's own address is bad here: there is nobody to tell.
+		p.log.WarnContext(ctx, "dsn dropped", "id", m.env.ID.String(), "to", string(to), "err", err)
+		return nil, append(trail, mail.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: "dropped", Err: err.Error()})
+	}
+	p.log.Metrics.Bounces.WithLabelValues(rep.action).Inc()
+	p.log.Step(ctx, "dsn", m.env.ID.String(), "dsn", r.ID.String(), "to", string(to), "action", rep.action, "recipients", len(rep.rcpts))
+	return messages, append(trail, mail.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: rep.action, Text: "dsn " + r.ID.String()})
+}
+
+// reportRcpt is a recipient as its report names it: by the address that the
+// sender knows, and without a peer's words when that is not the address that
+// the peer spoke of (RFC 3461 10).
+func reportRcpt(rc *mail.Recipient, now time.Time) mime.ReportRcpt {
+	out := mime.ReportRcpt{Original: rc.ORcpt, Final: rc.Orig, Diagnostic: rc.Orig.Base() == rc.Address.Base(), Last: now}
+	if rc.Last != nil {
+		out.Status = *rc.Last
+	}
+	if out.Diagnostic {
+		out.RemoteMTA = rc.Host
+	}
+	return out
+}
+
+func (p *Pipeline) askDSN(ctx context.Context, m bounced, rep report, r *mime.Report) (hooks.Verdict, []mail.TrailEntry) {
+	if !m.gen.Chain.Has(hooks.DeliverDSN) {
+		return hooks.Verdict{}, nil
+	}
+	d := &hooks.DSN{Action: rep.action, Status: r.Rcpts[0].Status.Enhanced, Text: mime.ReportText(r)}
+	e := &hooks.Event{Point: hooks.DeliverDSN, Now: r.Now, Msg: m.msg, DSN: d, Pending: m.pending}
+	for _, rc := range rep.rcpts {
+		e.Rcpts = append(e.Rcpts, &hooks.Rcpt{Recipient: rc})
+	}
+	v, trail := m.gen.Chain.Run(ctx, e)
+	p.logFailures(ctx, m.env.ID.String(), trail)
+	r.Text = d.Text
+	return v, trail
+}
+
+// rejectedReport makes DSNs for recipients that queue.expand refused while
+// others were accepted, where the client cannot be told per recipient.
+func (p *Pipeline) rejectedReport(ctx context.Context, in *intake, rejected rejection) []*store.Message {
+	if in.env.Sender == "" {
+		return nil
+	}
+	rep := report{action: "failed", to: in.env.Sender}
+	for r, st := range rejected {
+		if r.Notify.Wants(mail.NotifyFailure) {
+			r.Last, r.State = st, mail.Failed
+			rep.rcpts = append(rep.rcpts, r)
+		}
+	}
+	if len(rep.rcpts) == 0 {
+		return nil
+	}
+	m := bounced{env: in.env, header: in.header.Bytes(), gen: in.gen, msg: p.view(in), pending: in.pending}
+	messages, trail := p.bounce(ctx, m, rep)
+	in.trail = append(in.trail, trail...)
+	return messages
+}

@@ -1,0 +1,289 @@
+package core
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// answerWithin bounds everything between the end of data and its answer.
+const answerWithin = 120 * time.Second
+
+// content is a message whose octets are coming in.
+type content struct {
+	s      *mail.Session
+	tx     *mail.Transaction
+	gen    *hooks.Generation
+	header *mime.Header
+	draft  store.Draft
+	eight  bool
+	msg    *hooks.Message
+	trail  []mail.TrailEntry
+	shared *hooks.Pending
+}
+
+// Data takes a message: header section, body, policies, then one commit, and
+// only when that is on disk the 250. perRcpt has a status for each recipient
+// when they differ, as LMTP can say. Nothing is kept of a message that is
+// refused or cut off.
+func (p *Pipeline) Data(ctx context.Context, s *mail.Session, tx *mail.Transaction, r io.Reader) (*mail.Status, []*mail.Status) {
+	c := &content{s: s, tx: tx, gen: p.policies(s), shared: &hooks.Pending{}, draft: p.store.Draft(context.WithoutCancel(ctx))}
+	defer c.draft.Discard()
+	st, each := p.take(ctx, c, r)
+	result := "accepted"
+	if st != nil && st.Code >= 400 {
+		result = "refused"
+	}
+	p.log.Metrics.Received.WithLabelValues(s.Listener, result).Inc()
+	p.log.Step(ctx, "message", tx.ID.String(), "session", s.ID, "from", string(tx.Sender), "to", len(tx.Recipients), "size", c.draft.Size(),
+		"subject", c.subject(), "result", result, "status", replyOf(st), "err", causeOf(st))
+	return st, each
+}
+
+func replyOf(st *mail.Status) string {
+	if st == nil {
+		return "250 2.0.0"
+	}
+	return st.Reply()
+}
+
+func causeOf(st *mail.Status) error {
+	if st == nil {
+		return nil
+	}
+	return st.Err
+}
+
+func (c *content) subject() string {
+	if c.header == nil {
+		return ""
+	}
+	v, _ := c.header.Get("Subject")
+	return clean(v)
+}
+
+// take is Data without the log line.
+func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*mail.Status, []*mail.Status) {
+	buffered := bufio.NewReaderSize(r, 32<<10)
+	if st := p.readHeader(ctx, c, buffered); st != nil {
+		return st, nil
+	}
+	w := &octets{w: c.draft}
+	if _, err := io.Copy(w, buffered); err != nil {
+		return incoming(err), nil
+	}
+	c.eight = c.eight || w.eight
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
+	defer cancel()
+	v := p.judge(ctx, c)
+	if st := refusal(v); st != nil {
+		return st, nil
+	}
+	in, st := p.intakeOf(ctx, c, v)
+	if st != nil {
+		return st, nil
+	}
+	return p.accept(ctx, c, in)
+}
+
+// incoming tells what a failed read or write of the octets means: the session
+// gives a Status of its own, the store one of its sentinels.
+func incoming(err error) *mail.Status {
+	if st, ok := errors.AsType[*mail.Status](err); ok {
+		return st
+	}
+	if errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrFailed) {
+		return storeStatus(err)
+	}
+	return mail.Defer(451, "4.3.0", "message was not received whole", err)
+}
+
+// readHeader reads the header section, guards against loops and asks the
+// policies while the body is still coming.
+func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) *mail.Status {
+	raw, err := mime.ReadHeader(r, mime.MaxHeader)
+	if errors.Is(err, mime.ErrHeaderTooLarge) {
+		return mail.Reject(552, "5.3.4", "header section too large")
+	}
+	if err != nil {
+		return incoming(err)
+	}
+	raw, rest := splitHeader(raw)
+	if len(rest) > 0 {
+		if _, err := c.draft.Write(rest); err != nil {
+			return incoming(err)
+		}
+	}
+	c.header = mime.ParseHeader(raw)
+	c.eight = has8Bit(raw)
+	if n := c.header.Count("Received"); n > MaxHops {
+		return mail.Reject(554, "5.4.6", "too many hops, this message loops")
+	}
+	if c.s.Protocol == "submission" {
+		if st := p.completeSubmission(ctx, c); st != nil {
+			return st
+		}
+	}
+	c.msg = &hooks.Message{ID: c.tx.ID, Sender: c.tx.Sender, ReceivedAt: p.clock.Now(), Header: c.header, Size: c.tx.Params.Size}
+	v, trail := p.chain(ctx, c, hooks.ReceiveHeaders)
+	c.trail = append(c.trail, trail...)
+	if st := refusal(v); st != nil {
+		return st
+	}
+	if v.Action == hooks.Discard {
+		discardAll(c.tx)
+	}
+	return nil
+}
+
+// splitHeader takes octets that are no header fields back into the body: a
+// message may begin without any (RFC 5322 asks for two, mail in the wild has
+// none), and then everything is text.
+func splitHeader(raw []byte) (header, rest []byte) {
+	fields := mime.ParseHeader(raw).Fields()
+	n := 0
+	for _, f := range fields {
+		if f.Name() == "" {
+			return raw[:n], raw[n:]
+		}
+		n += len(f.Raw)
+	}
+	return raw[:n], nil
+}
+
+// chain runs a hook with session, transaction and message.
+func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) (hooks.Verdict, []mail.TrailEntry) {
+	if !c.gen.Chain.Has(point) {
+		return hooks.Verdict{}, nil
+	}
+	e := &hooks.Event{Point: point, Now: p.clock.Now(), Session: c.s, Tx: c.tx, Msg: c.msg, Pending: c.shared}
+	if spec, _ := hooks.Lookup(point); !spec.Intents {
+		e.Pending = nil
+		e.Apply = func(f []mail.Effect, s []hooks.Submit) error { return p.apply(ctx, c.gen, f, s) }
+	}
+	v, trail := c.gen.Chain.Run(ctx, e)
+	p.logFailures(ctx, c.tx.ID.String(), trail)
+	return v, trail
+}
+
+// judge asks receive.data, when the message is complete.
+func (p *Pipeline) judge(ctx context.Context, c *content) hooks.Verdict {
+	c.msg.Header, c.msg.Body, c.msg.Sender = c.header, c.draft.Open, c.tx.Sender
+	c.msg.Size = int64(len(c.header.Bytes())) + c.draft.Size()
+	if pr := c.tx.Params.Priority; pr != nil {
+		c.msg.Priority = *pr
+	}
+	v, trail := p.chain(ctx, c, hooks.ReceiveData)
+	c.trail = append(c.trail, trail...)
+	c.header = c.msg.Header
+	if v.Action == hooks.Discard {
+		discardAll(c.tx)
+	}
+	return v
+}
+
+func discardAll(tx *mail.Transaction) {
+	for _, r := range tx.Recipients {
+		r.Discard = true
+	}
+}
+
+// intakeOf makes the message as it will be stored: policies' edits of the
+// body applied, trace field on top.
+func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*intake, *mail.Status) {
+	if len(c.msg.Edits) > 0 {
+		if err := p.editBody(ctx, c); err != nil {
+			return nil, incoming(fmt.Errorf("edit %s: %w", c.tx.ID, err))
+		}
+	}
+	now, tx := p.clock.Now(), c.tx
+	env := mail.Envelope{ID: tx.ID, Sender: tx.Sender, ReceivedAt: now, EnvID: tx.Params.EnvID, Ret: tx.Params.Ret,
+		Priority: c.msg.Priority, SMTPUTF8: tx.Params.SMTPUTF8, EightBit: c.eight, RequireTLS: tx.Params.RequireTLS,
+		Listener: c.s.Listener, Protocol: c.s.With(tx.Params.SMTPUTF8), Client: c.s.Remote.Addr().String(), Helo: clean(c.s.Helo),
+		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta}
+	if c.s.Identity != nil {
+		env.Identity = c.s.Identity.User
+	}
+	if tx.Params.By > 0 {
+		env.By, env.ByNotify = now.Add(time.Duration(tx.Params.By)*time.Second), strings.HasPrefix(tx.Params.ByMode, "N")
+	}
+	header := c.header.Clone()
+	header.Remove("Return-Path") // ours to add at final delivery (RFC 5321 4.4)
+	header.PrependRaw(p.received(c, now))
+	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: c.trail, gen: c.gen,
+		due: tx.Params.HoldUntil, lmtp: c.s.Protocol == "lmtp", body: c.draft.Open}
+	if v.Action == hooks.Quarantine {
+		in.quarantine = v.Reason
+	}
+	return in, nil
+}
+
+// editBody writes the body anew with the policies' edits.
+func (p *Pipeline) editBody(ctx context.Context, c *content) error {
+	index, err := c.msg.Parts()
+	if err != nil {
+		return err
+	}
+	body, err := c.draft.Open()
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	edited := p.store.Draft(ctx)
+	header, err := mime.Edit(c.header, index, c.msg.Edits, body, edited)
+	if err != nil {
+		edited.Discard()
+		return err
+	}
+	c.draft.Discard()
+	c.draft, c.header = edited, header
+	return nil
+}
+
+// accept commits the message. A crash before the commit leaves nothing and
+// the sender tries again; after it the message is ours, even if the 250 is
+// lost on its way (RFC 5321 4.1.1.4).
+func (p *Pipeline) accept(ctx context.Context, c *content, in *intake) (*mail.Status, []*mail.Status) {
+	rejected, st := p.enqueue(ctx, in)
+	if st != nil {
+		return st, nil
+	}
+	p.log.Metrics.ReceivedBytes.Add(float64(c.draft.Size()))
+	if len(rejected) == 0 || !in.lmtp {
+		return nil, nil
+	}
+	each := make([]*mail.Status, len(c.tx.Recipients))
+	for i, r := range c.tx.Recipients {
+		each[i] = rejected[r]
+	}
+	return nil, each
+}
+
+// octets passes a body on and notices octets above 127 (RFC 6152).
+type octets struct {
+	w     io.Writer
+	eight bool
+}
+
+func (o *octets) Write(b []byte) (int, error) {
+	o.eight = o.eight || has8Bit(b)
+	return o.w.Write(b)
+}
+
+func has8Bit(b []byte) bool {
+	for _, c := range b {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
+}

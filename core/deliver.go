@@ -1,0 +1,299 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// recordWithin bounds the commit of an outcome.
+const recordWithin = time.Minute
+
+// attempt is one try of one group: outcomes are collected in memory, then
+// recorded in one commit.
+type attempt struct {
+	p       *Pipeline
+	env     *mail.Envelope
+	g       *mail.Group
+	gen     *hooks.Generation
+	now     time.Time
+	msg     *hooks.Message
+	section []byte // the header section
+	pending *hooks.Pending
+	out     store.Settlement
+	reports []report
+	down    bool
+	start   time.Time
+}
+
+// attempt tries a leased group once and records the outcome. down says that
+// the destination could not be reached.
+//
+// Crash: before Settle returns, the group is as it was, and the attempt is
+// made again; a peer that said 250 in between gets the message twice. A local
+// delivery is in the same commit as the state that says so.
+func (p *Pipeline) attempt(ctx context.Context, e store.DueEntry) (down bool) {
+	env, g, err := p.store.Load(ctx, e.ID, e.Block)
+	if errors.Is(err, store.ErrNotFound) {
+		return false
+	}
+	now := p.clock.Now()
+	if err == nil && (g.Held || g.Due.After(now) || len(g.Recipients) == 0) {
+		return false
+	}
+	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: now, pending: &hooks.Pending{}, start: time.Now()}
+	if err == nil {
+		a.section, err = p.store.Header(ctx, env)
+	}
+	if err == nil {
+		err = a.try(ctx)
+	}
+	if err != nil {
+		p.log.ErrorContext(ctx, "attempt failed", "id", e.ID.String(), "block", e.Block, "err", err)
+		p.postpone(ctx, e, err)
+	}
+	return a.down
+}
+
+// postpone keeps a group that cannot even be read or recorded from being
+// tried again at once; the store may not be able to record even that.
+func (p *Pipeline) postpone(ctx context.Context, e store.DueEntry, cause error) {
+	env, g, err := p.store.Load(ctx, e.ID, e.Block)
+	if err != nil {
+		return
+	}
+	if errors.Is(cause, store.ErrCorrupt) {
+		hold(g, "stored data is corrupt")
+	}
+	g.Due = p.clock.Now().Add(p.cfg.Retry[0])
+	s := &store.Settlement{ID: env.ID, Block: e.Block, Group: g,
+		Trail: []mail.TrailEntry{{Time: p.clock.Now(), Step: "deliver", Err: cause.Error()}}}
+	if err := p.store.Settle(context.WithoutCancel(ctx), s); err != nil {
+		p.log.ErrorContext(ctx, "attempt not recorded", "id", e.ID.String(), "err", err)
+	}
+}
+
+// try asks deliver.attempt, then hands the due recipients on.
+func (a *attempt) try(ctx context.Context) error {
+	h := mime.ParseHeader(a.section)
+	a.msg = &hooks.Message{ID: a.env.ID, Sender: a.env.Sender, Size: a.env.Size, ReceivedAt: a.env.ReceivedAt, Header: h,
+		Priority: a.g.Priority, Meta: a.env.Meta, Body: func() (io.ReadCloser, error) { return a.p.store.Body(ctx, a.env) }}
+	a.out = store.Settlement{ID: a.env.ID, Block: a.g.Block}
+	if done := a.ask(ctx); done {
+		return a.settle(ctx)
+	}
+	var due []*mail.Recipient
+	for i := range a.g.Recipients {
+		if r := &a.g.Recipients[i]; r.State == mail.Queued && !r.Next.After(a.now) {
+			due = append(due, r)
+		}
+	}
+	for _, r := range due {
+		r.Attempts++
+		if r.First.IsZero() {
+			r.First = a.now
+		}
+	}
+	a.g.Attempts++
+	if a.g.Local {
+		unlock := a.deliverLocal(ctx, due)
+		defer unlock() // after the commit: the next message for a mailbox sees its effects
+	} else {
+		a.deliverRemote(ctx, due)
+	}
+	return a.settle(ctx)
+}
+
+// ask runs deliver.attempt; done says that nothing is tried now.
+func (a *attempt) ask(ctx context.Context) (done bool) {
+	if !a.gen.Chain.Has(hooks.DeliverAttempt) {
+		return false
+	}
+	e := a.event(hooks.DeliverAttempt)
+	e.Group, e.Attempt = a.g, &hooks.Attempt{Number: a.g.Attempts + 1}
+	for _, r := range a.g.Recipients {
+		if !r.First.IsZero() && (e.Attempt.First.IsZero() || r.First.Before(e.Attempt.First)) {
+			e.Attempt.First = r.First
+		}
+	}
+	v := a.run(ctx, e)
+	switch v.Action {
+	case hooks.Retry:
+		for i := range a.g.Recipients {
+			a.g.Recipients[i].Next = a.now.Add(max(v.Delay, time.Second))
+		}
+		return true
+	case hooks.Hold:
+		hold(a.g, v.Reason)
+		return true
+	case hooks.Discard:
+		for i := range a.g.Recipients {
+			a.g.Recipients[i].State = mail.Discarded
+		}
+		return true
+	case hooks.Reroute:
+		for i := range a.g.Recipients {
+			a.reroute(&a.g.Recipients[i], v.Route)
+		}
+	}
+	return false
+}
+
+func (a *attempt) event(point hooks.Point) *hooks.Event {
+	return &hooks.Event{Point: point, Now: a.now, Msg: a.msg, Pending: a.pending}
+}
+
+func (a *attempt) run(ctx context.Context, e *hooks.Event) hooks.Verdict {
+	v, trail := a.gen.Chain.Run(ctx, e)
+	a.out.Trail = append(a.out.Trail, trail...)
+	a.p.logFailures(ctx, a.env.ID.String(), trail)
+	return v
+}
+
+func (a *attempt) reroute(r *mail.Recipient, route *hooks.Route) {
+	if raw, err := json.Marshal(route); err == nil {
+		r.Route = string(raw)
+	}
+}
+
+// outcome is what became of one recipient in this attempt.
+type outcome struct {
+	mail.Outcome
+	state mail.State // Delivered, Failed, Queued (deferred), Discarded, Expanded
+}
+
+func classOf(s mail.State) string {
+	switch s {
+	case mail.Failed:
+		return "failed"
+	case mail.Queued:
+		return "deferred"
+	}
+	return "delivered"
+}
+
+// resolve applies an outcome to a recipient: deliver.result may change the
+// schedule, then the state moves and reports fall due.
+func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
+	delay := a.p.cfg.Retry[min(max(r.Attempts-1, 0), len(a.p.cfg.Retry)-1)]
+	v := a.askResult(ctx, r, o)
+	if v.Action == hooks.Fail && o.state == mail.Queued {
+		o.state = mail.Failed
+		o.Status = mail.Status{Code: 550, Enhanced: "5.0.0", Text: v.Status.Text}
+	}
+	if o.state == mail.Queued {
+		switch v.Action {
+		case hooks.Retry:
+			delay = max(v.Delay, time.Second)
+		case hooks.Reroute:
+			a.reroute(r, v.Route)
+			delay = 0
+		}
+		if !a.now.Before(a.g.Expires) {
+			o.state = mail.Failed
+			o.Status = mail.Status{Code: 550, Enhanced: "5.4.7", Text: "delivery time expired: " + o.Status.Text}
+		}
+	}
+	if v.NoDSN {
+		r.Notify = mail.NotifyNever
+	}
+	status := o.Status
+	r.State, r.Last, r.Host = o.state, &status, o.Host
+	if o.state == mail.Queued {
+		r.Next = a.now.Add(delay)
+	}
+	a.due(r, o)
+	a.note(ctx, r, o)
+}
+
+func (a *attempt) askResult(ctx context.Context, r *mail.Recipient, o outcome) hooks.Verdict {
+	if !a.gen.Chain.Has(hooks.DeliverResult) {
+		return hooks.Verdict{}
+	}
+	e := a.event(hooks.DeliverResult)
+	e.Rcpt = &hooks.Rcpt{Recipient: r}
+	e.Result = &hooks.Result{Class: classOf(o.state), Status: o.Status, Host: o.Host, Attempt: r.Attempts, Age: a.now.Sub(a.env.ReceivedAt)}
+	return a.run(ctx, e)
+}
+
+// note puts the outcome in the log, the metrics and the trail.
+func (a *attempt) note(ctx context.Context, r *mail.Recipient, o outcome) {
+	class := classOf(o.state)
+	kind := "smtp"
+	if a.g.Local {
+		kind = "local"
+	}
+	a.p.log.Metrics.Attempts.WithLabelValues(kind, class).Inc()
+	if class == "delivered" {
+		a.p.log.Metrics.Latency.WithLabelValues(a.g.Priority.Class().String()).Observe(a.now.Sub(a.env.ReceivedAt).Seconds())
+	}
+	a.p.log.Step(ctx, "delivery", a.env.ID.String(), "to", string(r.Address), "result", class, "host", o.Host, "tls", o.TLS,
+		"attempt", r.Attempts, "status", o.Status.Reply(), "err", o.Status.Err)
+	text := class
+	if o.Host != "" {
+		text += " by " + o.Host
+	}
+	a.out.Trail = append(a.out.Trail, mail.TrailEntry{Time: a.p.clock.Now(), Step: "deliver", Rcpt: r.Address, Verdict: string(r.State),
+		Text: text + ": " + o.Status.Reply(), Cost: time.Since(a.start)})
+}
+
+// settle writes the outcome. The peer may have the message already, so this
+// goes on even while the server stops.
+func (a *attempt) settle(ctx context.Context) error {
+	rec, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
+	defer cancel()
+	a.reschedule()
+	if err := a.compose(rec); err != nil {
+		return fmt.Errorf("settle %s: %w", a.env.ID, err)
+	}
+	a.out.Group, a.out.Effects = a.g, a.pending.Effects
+	for _, s := range a.pending.Submits {
+		a.submit(rec, s)
+	}
+	err := a.p.store.Settle(rec, &a.out)
+	if errors.Is(err, store.ErrQuota) && a.overQuota(rec) {
+		err = a.p.store.Settle(rec, &a.out)
+	}
+	if err != nil {
+		return fmt.Errorf("settle %s: %w", a.env.ID, err)
+	}
+	a.p.wake(a.out.Messages)
+	for _, g := range a.out.Add {
+		a.p.queue.offer(store.DueEntry{ID: a.env.ID, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Key: g.Key, Local: g.Local})
+	}
+	return nil
+}
+
+// reschedule makes the group due when the first of its recipients is.
+func (a *attempt) reschedule() {
+	var next time.Time
+	for _, r := range a.g.Recipients {
+		if r.State == mail.Queued && (next.IsZero() || r.Next.Before(next)) {
+			next = r.Next
+		}
+	}
+	if !next.IsZero() {
+		a.g.Due = next
+	}
+}
+
+// submit adds what a policy submitted to the commit: a message of its own, or
+// this message for further recipients.
+func (a *attempt) submit(ctx context.Context, s hooks.Submit) {
+	if !s.Forward {
+		a.out.Messages = append(a.out.Messages, a.p.submitted(ctx, *a.env, a.gen, s)...)
+		return
+	}
+	for _, to := range s.Rcpts {
+		sender := s.Sender
+		a.add(ctx, mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit})
+	}
+}

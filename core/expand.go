@@ -1,0 +1,261 @@
+package core
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"carteiro/core/auth"
+	"carteiro/core/mail"
+	"carteiro/hooks"
+)
+
+// maxExpansion bounds how often recipients may stand for others in turn.
+const maxExpansion = 20
+
+// pendingRcpt is a recipient that still has to be looked at.
+type pendingRcpt struct {
+	r     *mail.Recipient
+	root  *mail.Recipient // the one of the transaction it comes from
+	depth int
+}
+
+// expansion is one message's walk from the recipients it came with to those
+// that it goes to.
+type expansion struct {
+	p        *Pipeline
+	in       *intake
+	msg      *hooks.Message
+	work     []pendingRcpt
+	seen     map[string]bool
+	final    []*mail.Recipient
+	rejected rejection
+}
+
+// expand asks queue.expand and follows aliases, per recipient, until what is
+// left are mailboxes and foreign addresses, each once. When everybody who
+// came with the message was rejected, that is the answer to the message.
+func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *mail.Status) {
+	x := &expansion{p: p, in: in, seen: map[string]bool{}, rejected: rejection{}}
+	x.msg = p.view(in)
+	for _, r := range in.rcpts {
+		x.work = append(x.work, pendingRcpt{r: r, root: r})
+	}
+	for len(x.work) > 0 {
+		next := x.work[0]
+		x.work = x.work[1:]
+		if st := x.one(ctx, next); st != nil {
+			return nil, st
+		}
+	}
+	if len(x.rejected) > 0 && len(x.rejected) == len(in.rcpts) && len(x.final) == 0 {
+		return nil, x.rejected[in.rcpts[0]]
+	}
+	in.rcpts = x.final
+	return x.rejected, nil
+}
+
+// view is a message as policies of the queue see it.
+func (p *Pipeline) view(in *intake) *hooks.Message {
+	return &hooks.Message{ID: in.env.ID, Sender: in.env.Sender, Size: in.env.Size, ReceivedAt: in.env.ReceivedAt,
+		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta,
+		Body: func() (io.ReadCloser, error) { return in.body() }}
+}
+
+func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
+	r := it.r
+	if r.Discard {
+		x.tell(r, "discarded")
+		return nil
+	}
+	if it.depth > maxExpansion {
+		x.reject(it, mail.Reject(554, "5.4.6", "recipient stands for itself"))
+		return nil
+	}
+	key := string(r.Address)
+	if r.IsLocal {
+		key = string(r.Address.Base())
+	}
+	if x.seen[key] {
+		x.tell(r, "duplicate of an earlier recipient")
+		return nil
+	}
+	x.seen[key] = true
+	done, st := x.policies(ctx, it)
+	if done || st != nil {
+		return st
+	}
+	if !r.IsLocal {
+		x.final = append(x.final, r)
+		return nil
+	}
+	return x.local(ctx, it)
+}
+
+// policies asks queue.expand; done says that the recipient is dealt with.
+func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st *mail.Status) {
+	if !x.in.gen.Chain.Has(hooks.QueueExpand) {
+		return false, nil
+	}
+	hr := &hooks.Rcpt{Recipient: it.r}
+	e := &hooks.Event{Point: hooks.QueueExpand, Now: x.p.clock.Now(), Msg: x.msg, Rcpt: hr, Pending: x.in.pending}
+	v, trail := x.in.gen.Chain.Run(ctx, e)
+	x.in.trail = append(x.in.trail, trail...)
+	x.p.logFailures(ctx, x.in.env.ID.String(), trail)
+	switch v.Action {
+	case hooks.Defer:
+		return true, refusal(v)
+	case hooks.Reject:
+		x.reject(it, refusal(v))
+		return true, nil
+	case hooks.Quarantine:
+		it.r.State = mail.Quarantine
+	}
+	x.add(it, hr.Copies)
+	if hr.Replace != nil {
+		x.add(it, hr.Replace)
+		return true, nil
+	}
+	return v.Action == hooks.Discard, nil
+}
+
+// add puts recipients that a policy named on the list of work.
+func (x *expansion) add(it pendingRcpt, targets []hooks.Target) {
+	for _, t := range targets {
+		r := &mail.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: it.r.Notify, Sender: t.Sender,
+			IsLocal: x.p.dir.Local(t.Address.Domain()), From: append(slices.Clone(it.r.From), t.From), Edit: it.r.Edit}
+		r.From[len(r.From)-1].Address = it.r.Address
+		r.Edit.Prepend = t.Fields + r.Edit.Prepend
+		if t.Sender == nil {
+			r.Sender = it.r.Sender
+		}
+		r.Priority = cmp.Or(t.Priority, it.r.Priority)
+		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1})
+	}
+}
+
+// local looks a local address up: a mailbox stays, an alias is followed.
+func (x *expansion) local(ctx context.Context, it pendingRcpt) *mail.Status {
+	r := it.r
+	res, err := x.p.dir.Resolve(ctx, r.Address)
+	switch {
+	case errors.Is(err, auth.ErrUnknown):
+		x.reject(it, mail.Reject(550, "5.1.1", "no such user here"))
+		return nil
+	case err != nil:
+		return storeStatus(err)
+	case res.Mailbox != "":
+		x.final = append(x.final, r)
+		return nil
+	}
+	for _, a := range res.Targets {
+		t := *r
+		t.Address, t.IsLocal = a, x.p.dir.Local(a.Domain())
+		t.From = append(slices.Clone(r.From), mail.Change{Address: r.Address, Hook: "alias"})
+		x.work = append(x.work, pendingRcpt{r: &t, root: it.root, depth: it.depth + 1})
+	}
+	x.tell(r, fmt.Sprintf("alias for %d", len(res.Targets)))
+	return nil
+}
+
+// reject remembers why a recipient of the transaction gets nothing.
+func (x *expansion) reject(it pendingRcpt, st *mail.Status) {
+	x.rejected[it.root] = st
+	x.in.trail = append(x.in.trail, mail.TrailEntry{Time: x.p.clock.Now(), Step: "queue", Rcpt: it.r.Address, Verdict: "reject " + st.Reply()})
+}
+
+func (x *expansion) tell(r *mail.Recipient, text string) {
+	x.in.trail = append(x.in.trail, mail.TrailEntry{Time: x.p.clock.Now(), Step: "queue", Rcpt: r.Address, Text: text})
+}
+
+// localKey is the group key of recipients with a mailbox here.
+const localKey = "local"
+
+// groupKey is what recipients must share to be tried together.
+type groupKey struct {
+	key      string
+	local    bool
+	priority mail.Priority
+	state    mail.State
+}
+
+// group sorts recipients into groups of one next hop and priority, at most
+// mail.MaxGroup each, and asks queue.commit about each.
+func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
+	byKey := map[groupKey]*mail.Group{}
+	for _, r := range in.rcpts {
+		k := groupKey{key: r.Address.Domain(), priority: in.env.Priority, state: r.State}
+		if r.IsLocal {
+			k.key, k.local = localKey, true
+		}
+		if r.Priority != nil {
+			k.priority = *r.Priority
+		}
+		g := byKey[k]
+		if g == nil || len(g.Recipients) >= mail.MaxGroup {
+			g = p.newGroup(in, k)
+			byKey[k] = g
+			in.groups = append(in.groups, g)
+		}
+		if r.State == "" {
+			r.State = mail.Queued
+			if g.Held {
+				r.State = mail.Quarantine
+			}
+		}
+		g.Recipients = append(g.Recipients, *r)
+	}
+	for _, g := range in.groups {
+		if st := p.askCommit(ctx, in, g); st != nil {
+			return st
+		}
+	}
+	return nil
+}
+
+func (p *Pipeline) newGroup(in *intake, k groupKey) *mail.Group {
+	now := p.clock.Now()
+	g := &mail.Group{Key: k.key, Domain: k.key, Local: k.local, Priority: k.priority, Due: now, Expires: in.env.ReceivedAt.Add(p.cfg.Expire)}
+	if k.local {
+		g.Domain = ""
+	}
+	if in.due.After(now) {
+		g.Due = in.due
+	}
+	if in.quarantine != "" || k.state == mail.Quarantine {
+		g.Held, g.Reason = true, cmp.Or(in.quarantine, "quarantined by a policy")
+	}
+	return g
+}
+
+func (p *Pipeline) askCommit(ctx context.Context, in *intake, g *mail.Group) *mail.Status {
+	if !in.gen.Chain.Has(hooks.QueueCommit) {
+		return nil
+	}
+	e := &hooks.Event{Point: hooks.QueueCommit, Now: p.clock.Now(), Msg: p.view(in), Group: g, Pending: in.pending}
+	v, trail := in.gen.Chain.Run(ctx, e)
+	in.trail = append(in.trail, trail...)
+	p.logFailures(ctx, in.env.ID.String(), trail)
+	switch v.Action {
+	case hooks.Defer:
+		return refusal(v)
+	case hooks.Hold:
+		hold(g, v.Reason)
+	case hooks.Schedule:
+		g.Due = v.At
+	}
+	return nil
+}
+
+// hold takes a group out of the queue until an operator releases it.
+func hold(g *mail.Group, reason string) {
+	g.Held, g.Reason = true, reason
+	for i := range g.Recipients {
+		if g.Recipients[i].State == mail.Queued {
+			g.Recipients[i].State = mail.Held
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package core
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// intake is a message on its way into the queue, whether it came by SMTP, is
+// a DSN, or was submitted by a policy.
+type intake struct {
+	env        mail.Envelope
+	header     *mime.Header
+	draft      store.Draft
+	body       func() (io.ReadCloser, error)
+	rcpts      []*mail.Recipient
+	pending    *hooks.Pending
+	trail      []mail.TrailEntry
+	gen        *hooks.Generation
+	due        time.Time // not before
+	quarantine string    // reason, for all recipients
+	lmtp       bool      // rejections can be told per recipient
+	size       int64     // of the body
+
+	groups []*mail.Group
+}
+
+// rejection maps recipients that came with the transaction to why they were
+// refused by queue.expand.
+type rejection map[*mail.Recipient]*mail.Status
+
+// enqueue expands, groups and commits a message with everything it gives rise
+// to, and wakes the queue. A status says why the whole message was refused;
+// then nothing was written. What is rejected in part becomes a DSN, unless
+// the client can be told.
+//
+// Crash: before Commit returns there is nothing or everything, and the sender
+// was not told yet. The wake-up may be lost; the queue scans the store.
+func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.Status) {
+	messages, rejected, st := p.prepare(ctx, in, true)
+	if st != nil {
+		return nil, st
+	}
+	var effects []mail.Effect
+	if in.pending != nil {
+		effects = in.pending.Effects
+	}
+	if err := p.store.Commit(context.WithoutCancel(ctx), effects, messages...); err != nil {
+		return nil, storeStatus(err)
+	}
+	p.wake(messages)
+	return rejected, nil
+}
+
+// wake tells the queue of committed messages.
+func (p *Pipeline) wake(messages []*store.Message) {
+	for _, m := range messages {
+		for _, g := range m.Groups {
+			if !g.Held {
+				p.queue.offer(store.DueEntry{ID: m.Envelope.ID, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Key: g.Key, Local: g.Local})
+			}
+		}
+	}
+}
+
+// prepare makes the messages that one commit takes: the message itself, DSNs
+// about recipients rejected in expansion when reports is set, and what
+// policies submitted.
+func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*store.Message, rejection, *mail.Status) {
+	rejected, st := p.expand(ctx, in)
+	if st != nil {
+		return nil, nil, st
+	}
+	if st := p.group(ctx, in); st != nil {
+		return nil, nil, st
+	}
+	var out []*store.Message
+	if len(in.groups) > 0 {
+		out = append(out, in.message())
+	}
+	if reports && len(rejected) > 0 && !in.lmtp {
+		out = append(out, p.rejectedReport(ctx, in, rejected)...)
+	}
+	if in.pending != nil {
+		for _, s := range in.pending.Submits {
+			out = append(out, p.submitted(ctx, in.env, in.gen, s)...)
+		}
+	}
+	return out, rejected, nil
+}
+
+func (in *intake) message() *store.Message {
+	return &store.Message{Envelope: in.env, Header: in.header.Bytes(), Draft: in.draft, Groups: in.groups, Trail: in.trail}
+}
+
+// submitted makes the messages of a policy's mail.submit. One that cannot be
+// made is logged and dropped: the message at hand does not depend on it.
+func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hooks.Generation, s hooks.Submit) []*store.Message {
+	if cause.Depth >= MaxDepth {
+		p.log.WarnContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "err", "policies answer policies")
+		return nil
+	}
+	now := p.clock.Now()
+	in := &intake{gen: gen, pending: &hooks.Pending{}}
+	in.env = mail.Envelope{ID: mail.NewID(now), Sender: s.Sender, ReceivedAt: now, Depth: cause.Depth + 1, Auto: "policy", Protocol: "policy"}
+	in.header = mime.ParseHeader(s.Header)
+	if err := p.fill(ctx, in, s.Body, s.Rcpts); err != nil {
+		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "err", err)
+		return nil
+	}
+	messages, _, st := p.prepare(ctx, in, true)
+	if st != nil {
+		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "status", st.Reply(), "err", st.Err)
+		return nil
+	}
+	p.log.Step(ctx, "submitted", in.env.ID.String(), "cause", cause.ID.String(), "space", s.Space, "from", string(s.Sender), "to", len(s.Rcpts))
+	return messages
+}
+
+// fill gives an intake of our own making its body and recipients.
+func (p *Pipeline) fill(ctx context.Context, in *intake, body []byte, rcpts []mail.Address) error {
+	in.draft = p.store.Draft(context.WithoutCancel(ctx))
+	if _, err := in.draft.Write(body); err != nil {
+		in.draft.Discard()
+		return err
+	}
+	in.body = in.draft.Open
+	in.env.EightBit = has8Bit(body)
+	in.env.Subject, _ = in.header.Get("Subject")
+	in.env.Subject = clean(in.env.Subject)
+	for _, a := range rcpts {
+		in.rcpts = append(in.rcpts, &mail.Recipient{Address: a, Orig: a, Notify: mail.NotifyNever, IsLocal: p.dir.Local(a.Domain())})
+	}
+	return nil
+}
+
+// apply commits the effects of a hook whose effects do not wait for a
+// message, together with what it submitted.
+func (p *Pipeline) apply(ctx context.Context, gen *hooks.Generation, effects []mail.Effect, submits []hooks.Submit) error {
+	ctx = context.WithoutCancel(ctx)
+	if len(submits) == 0 {
+		_, err := p.store.Apply(ctx, effects)
+		return err
+	}
+	var messages []*store.Message
+	for _, s := range submits {
+		messages = append(messages, p.submitted(ctx, mail.Envelope{}, gen, s)...)
+	}
+	if err := p.store.Commit(ctx, effects, messages...); err != nil {
+		return err
+	}
+	p.wake(messages)
+	return nil
+}

@@ -1,0 +1,200 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"carteiro/core/auth"
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// deliverLocal decides about each mailbox and prepares the deliveries; they
+// are written by settle, together with the recipients' new states. The
+// mailboxes stay locked, in the order of their names, until unlock.
+func (a *attempt) deliverLocal(ctx context.Context, due []*mail.Recipient) (unlock func()) {
+	owners := make([]mail.Address, len(due))
+	for i, r := range due {
+		res, err := a.p.dir.Resolve(ctx, r.Address)
+		switch {
+		case errors.Is(err, auth.ErrUnknown) || err == nil && res.Mailbox == "":
+			a.resolve(ctx, r, local(mail.Failed, mail.Status{Code: 550, Enhanced: "5.1.1", Text: "no such user here"}))
+		case err != nil:
+			a.resolve(ctx, r, local(mail.Queued, *storeStatus(err)))
+		case a.loops(res.Mailbox):
+			a.resolve(ctx, r, local(mail.Failed, mail.Status{Code: 554, Enhanced: "5.4.6", Text: "mail forwarding loop"}))
+		default:
+			owners[i] = res.Mailbox
+		}
+	}
+	unlock = a.lockBoxes(owners)
+	for i, r := range due {
+		if owners[i] != "" {
+			a.intoBox(ctx, r, owners[i])
+		}
+	}
+	return unlock
+}
+
+func local(s mail.State, st mail.Status) outcome {
+	return outcome{Outcome: mail.Outcome{Status: st}, state: s}
+}
+
+// loops reports whether this mailbox got the message before.
+func (a *attempt) loops(owner mail.Address) bool {
+	return slices.ContainsFunc(a.msg.Header.All("Delivered-To"), func(v string) bool {
+		return mail.Address(v).Base() == owner
+	})
+}
+
+// lockBoxes keeps other deliveries away, where policies want that.
+func (a *attempt) lockBoxes(owners []mail.Address) func() {
+	if !a.gen.Chain.Has(hooks.DeliverLocal) {
+		return func() {}
+	}
+	sorted := slices.Clone(owners)
+	slices.Sort(sorted)
+	var unlocks []func()
+	for _, o := range slices.Compact(sorted) {
+		if o != "" {
+			unlocks = append(unlocks, a.p.boxes.lock(string(o)))
+		}
+	}
+	return func() {
+		for _, u := range unlocks {
+			u()
+		}
+	}
+}
+
+// intoBox asks deliver.local about one mailbox and does what it says. Core's
+// default, also when a policy fails, is to keep the message.
+func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Address) {
+	folder, flags := store.Inbox, []string(nil)
+	if name, ok := r.Meta["folder"].(string); ok && name != "" {
+		folder = name
+	}
+	v := a.askLocal(ctx, r, owner)
+	switch v.Action {
+	case hooks.FileInto:
+		folder, flags = v.Folder, v.Flags
+	case hooks.Keep:
+		flags = v.Flags
+	case hooks.Discard:
+		a.resolve(ctx, r, local(mail.Discarded, mail.Status{Code: 250, Enhanced: "2.0.0", Text: "discarded: " + v.Reason}))
+		return
+	case hooks.Reject:
+		a.resolve(ctx, r, local(mail.Failed, v.Status))
+		return
+	case hooks.Redirect:
+		a.add(ctx, mail.Recipient{Address: v.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender,
+			From: append(slices.Clone(r.From), mail.Change{Address: r.Address, Hook: string(hooks.DeliverLocal)})})
+		a.resolve(ctx, r, local(mail.Expanded, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "redirected"}))
+		return
+	}
+	a.deliver(ctx, r, owner, folder, flags)
+}
+
+func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Address) hooks.Verdict {
+	if !a.gen.Chain.Has(hooks.DeliverLocal) {
+		return hooks.Verdict{}
+	}
+	e := a.event(hooks.DeliverLocal)
+	e.Rcpt = &hooks.Rcpt{Recipient: r}
+	e.Box = &box{ctx: ctx, p: a.p, owner: owner}
+	v := a.run(ctx, e)
+	for _, t := range e.Rcpt.Copies {
+		copied := mail.Recipient{Address: t.Address, Orig: r.Orig, Notify: r.Notify, Sender: t.Sender, Priority: t.Priority,
+			Edit: mail.HeaderEdit{Prepend: t.Fields}, From: append(slices.Clone(r.From), t.From)}
+		a.add(ctx, copied)
+	}
+	return v
+}
+
+// deliver prepares the entry in the mailbox: Return-Path and Delivered-To on
+// top (RFC 5321 4.4), nothing else changed.
+func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Address, folder string, flags []string) {
+	sender := a.env.Sender
+	if r.Sender != nil {
+		sender = *r.Sender
+	}
+	edit := r.Edit
+	edit.Remove = append(slices.Clone(edit.Remove), "Return-Path")
+	edit.Prepend = fmt.Sprintf("Return-Path: %s\r\nDelivered-To: %s\r\n", sender.Path(), owner) + edit.Prepend
+	size := a.env.Size - int64(len(a.section)) + int64(len(mime.ApplyEdit(a.section, edit)))
+	a.out.Deliveries = append(a.out.Deliveries, store.Delivery{Owner: owner, Folder: folder, Message: a.env.ID, Rcpt: r.N,
+		Source: a.env, Edit: edit, Size: size, Flags: flags, Date: a.now})
+	a.resolve(ctx, r, local(mail.Delivered, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "delivered to mailbox"}))
+}
+
+// add sends this message to one more recipient: a group of its own in the
+// same commit.
+func (a *attempt) add(ctx context.Context, r mail.Recipient) {
+	r.IsLocal, r.State = a.p.dir.Local(r.Address.Domain()), mail.Queued
+	in := &intake{env: *a.env, header: a.msg.Header, rcpts: []*mail.Recipient{&r}, pending: a.pending, gen: a.gen,
+		body: func() (io.ReadCloser, error) { return a.p.store.Body(ctx, a.env) }}
+	rejected, st := a.p.expand(ctx, in)
+	if st == nil {
+		st = a.p.group(ctx, in)
+	}
+	for _, why := range rejected {
+		st = why
+	}
+	a.out.Trail = append(a.out.Trail, in.trail...)
+	if st != nil {
+		a.p.log.WarnContext(ctx, "copy not made", "id", a.env.ID.String(), "to", string(r.Address), "status", st.Reply())
+		return
+	}
+	a.out.Add = append(a.out.Add, in.groups...)
+}
+
+// overQuota turns deliveries into full mailboxes into deferrals, after a
+// commit was refused for them. It reports whether there was one.
+func (a *attempt) overQuota(ctx context.Context) bool {
+	kept := a.out.Deliveries[:0:0]
+	for _, d := range a.out.Deliveries {
+		used, limit, err := a.p.store.Usage(ctx, d.Owner)
+		if err != nil || limit == 0 || used+d.Size <= limit {
+			kept = append(kept, d)
+			continue
+		}
+		for i := range a.g.Recipients {
+			if r := &a.g.Recipients[i]; r.N == d.Rcpt {
+				a.resolve(ctx, r, local(mail.Queued, mail.Status{Code: 452, Enhanced: "4.2.2", Text: "mailbox is full"}))
+			}
+		}
+	}
+	found := len(kept) < len(a.out.Deliveries)
+	a.out.Deliveries = kept
+	a.reschedule()
+	return found
+}
+
+// box is a mailbox as policies see it.
+type box struct {
+	ctx   context.Context
+	p     *Pipeline
+	owner mail.Address
+}
+
+func (b *box) Address() mail.Address { return b.owner }
+
+func (b *box) Folders() ([]string, error) {
+	var out []string
+	for f, err := range b.p.store.Folders(b.ctx, b.owner) {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f.Folder)
+	}
+	return out, nil
+}
+
+func (b *box) Quota() (used, limit int64, err error) { return b.p.store.Usage(b.ctx, b.owner) }
+
+func (b *box) Setting(name string) (any, error) { return b.p.dir.Setting(b.ctx, b.owner, name) }

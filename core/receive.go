@@ -1,0 +1,233 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"carteiro/core/auth"
+	"carteiro/core/mail"
+	"carteiro/hooks"
+)
+
+// transaction is what the pipeline remembers of a session's open mail
+// transaction: the generation it began with (a reload does not change it) and
+// the space that was reserved for it.
+type transaction struct {
+	gen     *hooks.Generation
+	release func()
+}
+
+// policies is the generation that a session's hooks belong to now.
+func (p *Pipeline) policies(s *mail.Session) *hooks.Generation {
+	if t, ok := s.Policy.(*transaction); ok && t != nil {
+		return t.gen
+	}
+	return p.gen.Get()
+}
+
+// Connect asks the policies before the banner.
+func (p *Pipeline) Connect(ctx context.Context, s *mail.Session) *mail.Status {
+	p.log.Metrics.Connections.WithLabelValues(s.Listener).Inc()
+	return p.ask(ctx, s, &hooks.Event{Point: hooks.ReceiveConnect})
+}
+
+// Helo asks the policies about the client's name.
+func (p *Pipeline) Helo(ctx context.Context, s *mail.Session, name string) *mail.Status {
+	return p.ask(ctx, s, &hooks.Event{Point: hooks.ReceiveHelo, Name: name})
+}
+
+// ask runs a hook of a session and says its verdict as a status; nil goes on.
+func (p *Pipeline) ask(ctx context.Context, s *mail.Session, e *hooks.Event) *mail.Status {
+	v := p.run(ctx, s, e)
+	return refusal(v)
+}
+
+// run fills in what all events of a session have and asks the policies.
+func (p *Pipeline) run(ctx context.Context, s *mail.Session, e *hooks.Event) hooks.Verdict {
+	gen := p.policies(s)
+	if !gen.Chain.Has(e.Point) {
+		return hooks.Verdict{}
+	}
+	e.Session, e.Now = s, p.clock.Now()
+	e.Apply = func(effects []mail.Effect, submits []hooks.Submit) error { return p.apply(ctx, gen, effects, submits) }
+	v, trail := gen.Chain.Run(ctx, e)
+	p.logFailures(ctx, s.ID, trail)
+	return v
+}
+
+// logFailures logs what policies did wrong; their verdicts are in trails.
+func (p *Pipeline) logFailures(ctx context.Context, id string, trail []mail.TrailEntry) {
+	for _, t := range trail {
+		if t.Err != "" {
+			p.log.ErrorContext(ctx, "policy failed", "id", id, "hook", t.Hook, "handler", t.Handler, "bundle", t.Bundle,
+				"generation", t.Generation, "verdict", t.Verdict, "err", t.Err)
+		}
+	}
+}
+
+// refusal is the status of a verdict that ends a verb, nil for one that does
+// not.
+func refusal(v hooks.Verdict) *mail.Status {
+	switch v.Action {
+	case hooks.Reject, hooks.Defer:
+		status := v.Status
+		return &status
+	case hooks.Disconnect:
+		status := v.Status
+		status.Close = true
+		return &status
+	}
+	return nil
+}
+
+// Auth verifies a login of SMTP or POP3; the policies may let in who has no
+// account here, and turn away who has.
+func (p *Pipeline) Auth(ctx context.Context, s *mail.Session, cred *mail.Credentials) (*mail.Identity, *mail.Status) {
+	user, err := p.dir.Login(ctx, cred)
+	if err != nil && !errors.Is(err, auth.ErrCredentials) {
+		p.log.ErrorContext(ctx, "login impossible", "id", s.ID, "err", err)
+		return nil, mail.Defer(454, "4.7.0", "temporary authentication failure", nil)
+	}
+	e := &hooks.Event{Point: hooks.ReceiveAuth, Cred: &hooks.Cred{Credentials: cred, Verified: err == nil}}
+	v := p.run(ctx, s, e)
+	id, status := identity(user, err == nil, cred, v)
+	result := "ok"
+	if id == nil {
+		result = "refused"
+	}
+	p.log.Metrics.Logins.WithLabelValues(s.Protocol, result).Inc()
+	p.log.InfoContext(ctx, "login", "id", s.ID, "user", clean(cred.User), "mechanism", cred.Mechanism, "ip", s.Remote.Addr().String(), "result", result)
+	return id, status
+}
+
+func identity(user mail.Address, verified bool, cred *mail.Credentials, v hooks.Verdict) (*mail.Identity, *mail.Status) {
+	if st := refusal(v); st != nil {
+		return nil, st
+	}
+	if v.Action == hooks.Accept && !verified {
+		a, err := mail.ParseAddress(cred.User)
+		if name, ok := v.Identity["user"].(string); ok {
+			a, err = mail.ParseAddress(name)
+		}
+		if err == nil {
+			return &mail.Identity{User: a.Base(), Extra: v.Identity}, nil
+		}
+	}
+	if !verified {
+		return nil, mail.Reject(535, "5.7.8", "authentication credentials invalid")
+	}
+	return &mail.Identity{User: user, Extra: v.Identity}, nil
+}
+
+// Mail opens a transaction: room is reserved, the sender must be the user's
+// own, the policies agree. Its generation stays until End.
+func (p *Pipeline) Mail(ctx context.Context, s *mail.Session, tx *mail.Transaction) *mail.Status {
+	if tx.ID.IsZero() {
+		tx.ID = mail.NewID(p.clock.Now())
+	}
+	release, err := p.store.Reserve(tx.Params.Size)
+	if err != nil {
+		return p.refused(ctx, s, storeStatus(err))
+	}
+	t := &transaction{gen: p.gen.Get(), release: release}
+	s.Policy = t
+	if st := p.openTransaction(ctx, s, tx); st != nil && st.Code >= 400 {
+		p.End(s, tx)
+		return p.refused(ctx, s, st)
+	} else if st != nil {
+		return st
+	}
+	return nil
+}
+
+func (p *Pipeline) openTransaction(ctx context.Context, s *mail.Session, tx *mail.Transaction) *mail.Status {
+	if s.Protocol == "submission" && s.Identity != nil && tx.Sender != "" && p.dir.MaySendAs(ctx, s.Identity.User, tx.Sender) == "" {
+		return mail.Reject(550, "5.7.1", "sender address is not yours to use")
+	}
+	if st := p.ask(ctx, s, &hooks.Event{Point: hooks.ReceiveMail, Tx: tx}); st != nil {
+		return st
+	}
+	// RFC 6710 4.1: only those we know may raise a priority, and they are told.
+	if pr := tx.Params.Priority; pr != nil && *pr > 0 && s.Identity == nil && !s.Trusted {
+		*pr = 0
+		return &mail.Status{Code: 250, Enhanced: "2.3.6", Text: "Ok, priority lowered to 0"}
+	}
+	return nil
+}
+
+// End closes a transaction, accepted or not.
+func (p *Pipeline) End(s *mail.Session, _ *mail.Transaction) {
+	if t, ok := s.Policy.(*transaction); ok && t != nil {
+		t.release()
+		s.Policy = nil
+	}
+}
+
+// Close is told of the end of a session.
+func (p *Pipeline) Close(s *mail.Session) { s.Closed.Store(true) }
+
+// Rcpt decides about one recipient: the relay guard first, which no policy
+// can open; then the policies; then whether the address exists.
+func (p *Pipeline) Rcpt(ctx context.Context, s *mail.Session, tx *mail.Transaction, rcpt *mail.Recipient) *mail.Status {
+	rcpt.IsLocal = p.dir.Local(rcpt.Address.Domain())
+	if rcpt.Orig == "" {
+		rcpt.Orig = rcpt.Address
+	}
+	if !rcpt.IsLocal && s.Identity == nil && !s.Trusted {
+		return p.refused(ctx, s, mail.Reject(554, "5.7.1", "relay access denied"))
+	}
+	v := p.run(ctx, s, &hooks.Event{Point: hooks.ReceiveRcpt, Tx: tx, Rcpt: &hooks.Rcpt{Recipient: rcpt}})
+	if st := refusal(v); st != nil {
+		return p.refused(ctx, s, st)
+	}
+	rcpt.IsLocal = p.dir.Local(rcpt.Address.Domain())
+	switch {
+	case v.Action == hooks.Discard:
+		rcpt.Discard = true
+		return nil
+	case v.Action == hooks.Accept || !rcpt.IsLocal:
+		return nil
+	}
+	return p.refused(ctx, s, p.known(ctx, rcpt.Address))
+}
+
+// known tells whether a local address can get mail now.
+func (p *Pipeline) known(ctx context.Context, a mail.Address) *mail.Status {
+	r, err := p.dir.Resolve(ctx, a)
+	switch {
+	case errors.Is(err, auth.ErrUnknown):
+		return mail.Reject(550, "5.1.1", "no such user here")
+	case err != nil:
+		return storeStatus(err)
+	case r.Mailbox == "":
+		return nil
+	}
+	used, limit, err := p.store.Usage(ctx, r.Mailbox)
+	if err != nil {
+		return storeStatus(err)
+	}
+	if limit > 0 && used >= limit {
+		return mail.Defer(452, "4.2.2", "mailbox is full", nil)
+	}
+	return nil
+}
+
+// refused logs a refusal; the reply goes to the peer. It passes st on.
+func (p *Pipeline) refused(ctx context.Context, s *mail.Session, st *mail.Status) *mail.Status {
+	if st != nil && st.Code >= 400 {
+		p.log.InfoContext(ctx, "refused", "id", s.ID, "ip", s.Remote.Addr().String(), "status", st.Reply(), "err", st.Err)
+	}
+	return st
+}
+
+// clean makes what a peer sent fit for a log line.
+func clean(s string) string {
+	s = s[:min(len(s), 200)]
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}

@@ -1,0 +1,91 @@
+package core
+
+import (
+	"bytes"
+	"context"
+	"io"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+)
+
+// copyKey is what recipients must share to be in one mail transaction: the
+// way out, the sender and the header section.
+type copyKey struct {
+	route, sender, prepend, remove string
+}
+
+// deliverRemote hands the message to next hops, recipients of one copy in one
+// transaction.
+func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) {
+	copies := map[copyKey][]*mail.Recipient{}
+	var order []copyKey
+	for _, r := range due {
+		k := copyKey{route: r.Route, sender: string(a.sender(r)), prepend: r.Edit.Prepend}
+		for _, name := range r.Edit.Remove {
+			k.remove += name + ":"
+		}
+		if copies[k] == nil {
+			order = append(order, k)
+		}
+		copies[k] = append(copies[k], r)
+	}
+	for _, k := range order {
+		a.sendCopy(ctx, copies[k])
+	}
+}
+
+func (a *attempt) sender(r *mail.Recipient) mail.Address {
+	if r.Sender != nil {
+		return *r.Sender
+	}
+	return a.env.Sender
+}
+
+func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
+	one := *a.g
+	one.Recipients = []mail.Recipient{*rcpts[0]}
+	hop, st := a.p.route(ctx, a.env, &one)
+	if st != nil {
+		for _, r := range rcpts {
+			a.resolve(ctx, r, remote(mail.Outcome{Status: *st}))
+		}
+		return
+	}
+	edit := rcpts[0].Edit
+	section := mime.ApplyEdit(a.section, edit)
+	t := mail.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: rcpts,
+		Size:     a.env.Size - int64(len(a.section)) + int64(len(section)),
+		SMTPUTF8: a.env.SMTPUTF8, EightBit: a.env.EightBit, RequireTLS: a.env.RequireTLS, Priority: a.g.Priority,
+		EnvID: a.env.EnvID, Ret: a.env.Ret, By: a.env.By, ByNotify: a.env.ByNotify}
+	t.Open = func() (io.ReadCloser, error) {
+		body, err := a.p.store.Body(ctx, a.env)
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(section), body), body}, nil
+	}
+	down := true
+	for i, o := range a.p.send.Send(ctx, hop, t) {
+		down = down && o.Down
+		a.resolve(ctx, rcpts[i], remote(o))
+	}
+	a.down = a.down || down
+}
+
+// remote is the state that a reply means; anything but 2xx and 5xx is worth
+// another try.
+func remote(o mail.Outcome) outcome {
+	switch {
+	case o.Status.Code >= 200 && o.Status.Code < 300 && o.NoDSN:
+		return outcome{o, mail.Relayed}
+	case o.Status.Code >= 200 && o.Status.Code < 300:
+		return outcome{o, mail.Delivered}
+	case o.Status.Code >= 500:
+		return outcome{o, mail.Failed}
+	}
+	return outcome{o, mail.Queued}
+}

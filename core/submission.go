@@ -1,0 +1,118 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+)
+
+// completeSubmission makes a user's message fit to be sent (RFC 6409 8):
+// Date and Message-ID where they are missing, no Bcc, and a From that is the
+// user's own, with a Sender field where it is used on behalf of its owner.
+func (p *Pipeline) completeSubmission(ctx context.Context, c *content) *mail.Status {
+	h := c.header
+	for _, name := range []string{"From", "Sender", "Date", "Message-ID", "Subject", "To", "Cc", "Reply-To"} {
+		if h.Count(name) > 1 {
+			return mail.Reject(550, "5.6.0", "more than one "+name+" field")
+		}
+	}
+	if c.s.Identity != nil {
+		if st := p.ownFrom(ctx, c); st != nil {
+			return st
+		}
+	}
+	h.Remove("Bcc")
+	h.Remove("Resent-Bcc")
+	now := p.clock.Now()
+	if !h.Has("Date") {
+		h.Append("Date", now.Format(time.RFC1123Z))
+	}
+	if !h.Has("Message-ID") {
+		h.Append("Message-ID", "<"+c.tx.ID.String()+"@"+p.cfg.Hostname+">")
+	}
+	return nil
+}
+
+// ownFrom checks every address of From, Sender and Resent-From, and writes
+// Sender when the right to an address is "on behalf" (RFC 5322 3.6.2).
+func (p *Pipeline) ownFrom(ctx context.Context, c *content) *mail.Status {
+	user, behalf := c.s.Identity.User, false
+	for _, name := range []string{"From", "Resent-From"} {
+		for _, value := range c.header.All(name) {
+			list, complete := mime.ParseAddressList(value)
+			if !complete || len(list) == 0 {
+				return mail.Reject(550, "5.6.0", name+" is not a list of addresses")
+			}
+			for _, m := range list {
+				switch p.dir.MaySendAs(ctx, user, m.Address) {
+				case "":
+					return mail.Reject(550, "5.7.1", "an address in "+name+" is not yours to use")
+				case "behalf":
+					behalf = true
+				}
+			}
+			behalf = behalf || len(list) > 1
+		}
+	}
+	if v, ok := c.header.Get("Sender"); ok {
+		list, complete := mime.ParseAddressList(v)
+		if !complete || len(list) != 1 || p.dir.MaySendAs(ctx, user, list[0].Address) != "as" {
+			behalf = true // replaced below by who really sent it
+			c.header.Remove("Sender")
+		}
+	}
+	if behalf && !c.header.Has("Sender") {
+		c.header.Append("Sender", string(user))
+	}
+	if !c.header.Has("From") {
+		c.header.Append("From", string(user))
+	}
+	return nil
+}
+
+// received is our trace field (RFC 5321 4.4). "for" is left out when there is
+// more than one recipient, so that it betrays no Bcc.
+func (p *Pipeline) received(c *content, now time.Time) string {
+	s := c.s
+	var b strings.Builder
+	fmt.Fprintf(&b, "Received: from %s (", atomOr(s.Helo, "unknown"))
+	if s.RDNS != "" {
+		b.WriteString(atomOr(s.RDNS, "unknown") + " ")
+	}
+	fmt.Fprintf(&b, "%s)\r\n\tby %s with %s", literal(s), p.cfg.Hostname, s.With(c.tx.Params.SMTPUTF8))
+	if s.TLS != nil {
+		fmt.Fprintf(&b, " (%s %s)", s.TLS.Version, s.TLS.Cipher)
+	}
+	fmt.Fprintf(&b, "\r\n\tid %s", c.tx.ID)
+	if len(c.tx.Recipients) == 1 && c.tx.Recipients[0].Orig.ASCII() {
+		fmt.Fprintf(&b, "\r\n\tfor %s", c.tx.Recipients[0].Orig.Path())
+	}
+	fmt.Fprintf(&b, ";\r\n\t%s\r\n", now.Format(time.RFC1123Z))
+	return b.String()
+}
+
+func literal(s *mail.Session) string {
+	ip := s.Remote.Addr().Unmap()
+	if ip.Is6() {
+		return "[IPv6:" + ip.WithZone("").String() + "]"
+	}
+	return "[" + ip.String() + "]"
+}
+
+// atomOr keeps a name that is safe inside a trace field, and replaces others.
+func atomOr(s, other string) string {
+	if s == "" || len(s) > mail.MaxDomain {
+		return other
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(".-_[]:", c) >= 0 || c >= 0x80) {
+			return other
+		}
+	}
+	return s
+}
