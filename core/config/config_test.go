@@ -1,0 +1,214 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const minimal = `hostname = "mx.example.com"
+domains = ["example.com"]
+[storage]
+dir = "data"
+`
+
+func TestDefaults(t *testing.T) {
+	c, err := Parse("/etc/carteiro/carteiro.toml", []byte(minimal+"[[listener]]\nprotocol = \"smtp\"\naddr = \"127.0.0.1:0\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Storage.Dir != "/etc/carteiro/data" || c.Postmaster != "postmaster@example.com" {
+		t.Errorf("dir %q, postmaster %q", c.Storage.Dir, c.Postmaster)
+	}
+	l := c.Listeners[0]
+	if l.MaxSize != 50<<20 || l.MaxConnections != 2000 || l.TLS != "none" || l.Name != "smtp0" {
+		t.Errorf("listener %+v", l)
+	}
+	if c.Queue.Expire.Std() != 5*24*time.Hour || c.Web.URL != "https://mx.example.com" {
+		t.Errorf("queue %+v web %+v", c.Queue, c.Web)
+	}
+}
+
+// The sample of the manual, every setting used once.
+const full = `hostname   = "mx.example.com"
+postmaster = "postmaster@example.com"
+domains    = ["example.com"]
+[storage]
+kind = "badger"
+dir  = "/var/lib/carteiro"
+reserve  = "1GiB"
+key_file = "/etc/carteiro/store.key"
+trail    = "30d"
+[tls]
+cert = "cert.pem"
+key  = "key.pem"
+[[listener]]
+name = "mx"
+protocol = "smtp"
+addr = ":25"
+max_size = "50MiB"
+max_connections = 2000
+tls = "starttls"
+relay_from = ["10.0.0.0/8"]
+proxy_from = []
+xclient_from = []
+[[listener]]
+name = "submission"
+protocol = "submission"
+addr = ":465"
+tls = "implicit"
+insecure_auth = false
+[[listener]]
+name = "pop3"
+protocol = "pop3"
+addr = ":110"
+apop = true
+[web]
+url = "https://mail.example.com"
+[scripts]
+dir = "scripts"
+[[bundle]]
+name = "carteiro/autoreply"
+domains = ["example.com"]
+config = { days = 7 }
+[queue]
+retry  = ["5m", "15m", "1h", "4h"]
+expire = "5d"
+warn   = "4h"
+[relay]
+host = "relay.example.net:587"
+user = "us"
+password = { env = "CARTEIRO_TEST_PASSWORD" }
+[delivery]
+port = 25
+allow_private = false
+source = []
+[nexthop."legacy.example.com"]
+host = "127.0.0.1:2424"
+protocol = "lmtp"
+[dkim."example.com"]
+selectors = ["2026a"]
+[dns]
+resolver = "127.0.0.1:5353"
+[shaping."gmail.com"]
+connections = 20
+rate = "600/min"
+[limits]
+connections   = 50
+messages      = "600/1m"
+recipients    = "3000/1m"
+auth_failures = "10/5m"
+errors        = 10
+[log]
+level  = "info"
+format = "json"
+`
+
+func TestFull(t *testing.T) {
+	t.Setenv("CARTEIRO_TEST_PASSWORD", "s3cret")
+	c, err := Parse("/etc/carteiro/carteiro.toml", []byte(full))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Relay.Secret != "s3cret" || c.Shaping["gmail.com"].Rate.N != 600 || c.NextHops["legacy.example.com"].Protocol != "lmtp" {
+		t.Errorf("%+v", c)
+	}
+	if c.Listeners[2].TLS != "starttls" || len(c.Listeners[0].RelayFrom) != 1 {
+		t.Errorf("listeners %+v", c.Listeners)
+	}
+}
+
+func TestErrorsNameThePlace(t *testing.T) {
+	tests := map[string]struct{ text, want string }{
+		"unknown key":   {"hostnam = \"x\"\n", "c.toml:1:1: unknown key hostnam"},
+		"nested":        {minimal + "dirr = \"x\"\n", "c.toml:5:1: unknown key storage.dirr"},
+		"syntax":        {"hostname = \n", "c.toml:1:"},
+		"wrong type":    {minimal + "key_file = true\n", "c.toml:5:"},
+		"bad size":      {minimal + "reserve = \"many\"\n", "c.toml:5:"},
+		"bad duration":  {minimal + "[queue]\nexpire = \"soon\"\n", "c.toml:6:"},
+		"no hostname":   {"domains = []\n", "hostname is not set"},
+		"bad domain":    {"hostname = \"a\"\ndomains = [\"-x\"]\n", "c.toml:2: domains"},
+		"protocol":      {minimal + "[[listener]]\naddr = \":25\"\nprotocol = \"imap\"\n", "c.toml:7: listener.protocol \"imap\" is none of"},
+		"second addr":   {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\n[[listener]]\nprotocol=\"smtp\"\naddr = \"25\"\n", "c.toml:10: listener.addr \"25\" is not host:port"},
+		"tls without":   {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\ntls = \"implicit\"\n", "c.toml:8: listener.tls needs a certificate"},
+		"half a pair":   {minimal + "[tls]\ncert = \"x\"\n", "c.toml:6: tls.cert"},
+		"unset secret":  {minimal + "[relay]\nhost = \"a:1\"\npassword = { env = \"CARTEIRO_NOT_SET\" }\n", "c.toml:7: relay.password"},
+		"two bundles":   {minimal + "[[bundle]]\nname = \"a\"\npath = \"b\"\n", "c.toml:6: bundle.name"},
+		"unknown store": {"hostname = \"a\"\n[storage]\nkind = \"sql\"\n", "c.toml:3: storage.kind"},
+	}
+	for name, tt := range tests {
+		_, err := Parse("/x/c.toml", []byte(tt.text))
+		if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v\nwant %q in it", name, err, tt.want)
+		}
+	}
+}
+
+func TestErrorsShowThePicture(t *testing.T) {
+	_, err := Parse("/x/c.toml", []byte(minimal+"dirr = \"x\"\n"))
+	if !strings.Contains(err.Error(), "dirr = \"x\"") || !strings.Contains(err.Error(), "~~~~") {
+		t.Errorf("no picture in %v", err)
+	}
+	_, err = Parse("/x/c.toml", []byte(minimal+"[log]\nlevel = \"loud\"\n"))
+	if !strings.Contains(err.Error(), "level = \"loud\"") || !strings.Contains(err.Error(), "~~~~") {
+		t.Errorf("no picture in %v", err)
+	}
+}
+
+func TestMissingFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "c.toml")
+	os.WriteFile(path, []byte(minimal+"[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n"), 0o600)
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CheckFiles(); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "tls.") {
+		t.Errorf("missing certificate: %v", err)
+	}
+	if _, err := Load(filepath.Join(dir, "none.toml")); !errors.Is(err, ErrConfig) {
+		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestValues(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "1024": 1024, "50MiB": 50 << 20, "10kB": 10_000, "2 GiB": 2 << 30} {
+		if got, err := ParseSize(text); err != nil || got != want {
+			t.Errorf("ParseSize(%q) = %d, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]time.Duration{"5d": 120 * time.Hour, "1h30m": 90 * time.Minute, "2w": 336 * time.Hour} {
+		if got, err := ParseDuration(text); err != nil || got != want {
+			t.Errorf("ParseDuration(%q) = %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "-1", "x", "9223372036854775807GiB"} {
+		if _, err := ParseSize(text); err == nil {
+			t.Errorf("ParseSize(%q) accepted", text)
+		}
+	}
+	var r Rate
+	for text, want := range map[string]Rate{"600/min": {600, time.Minute}, "10/5m": {10, 5 * time.Minute}, "0": {}} {
+		if err := r.UnmarshalText([]byte(text)); err != nil || r != want {
+			t.Errorf("Rate %q = %v, %v", text, r, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(full)
+	f.Add(minimal)
+	f.Add("hostname=1")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := Parse("/x/c.toml", []byte(text))
+		if err == nil && (c.Hostname == "" || c.Storage.Dir == "") {
+			t.Error("accepted without hostname or store")
+		}
+		if err != nil && !errors.Is(err, ErrConfig) {
+			t.Errorf("error is no ErrConfig: %v", err)
+		}
+	})
+}
