@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"iter"
 	"time"
@@ -18,7 +19,9 @@ const Inbox = "INBOX"
 type Mailboxes interface {
 	// Deliver puts mail into mailboxes; each Delivery happens exactly once
 	// for its key however often it is repeated. It blocks until that is on
-	// disk. ErrQuota, ErrNotFound (a body that has gone), ErrFull, ErrFailed.
+	// disk. All happen or none: where some would exceed their quota, the
+	// error is a *QuotaError that lists them. ErrNotFound (a body that has
+	// gone), ErrFull, ErrFailed.
 	Deliver(ctx context.Context, deliveries ...Delivery) error
 
 	// Mailbox describes a folder in one read, without walking it. A folder
@@ -86,3 +89,18 @@ type Delivery struct {
 	Flags   []string
 	Date    time.Time
 }
+
+// QuotaError says which deliveries of a call, a Deliver or a Settle, would
+// exceed their owners' quotas. Nothing of that call was written. Without the
+// ones listed the call succeeds, unless others filled the mailboxes
+// meanwhile. It is ErrQuota.
+type QuotaError struct {
+	Deliveries []int          // their places in the call
+	Owners     []mail.Address // whose they are, one for each
+}
+
+// Error names the owners.
+func (e *QuotaError) Error() string { return fmt.Sprintf("%v: %v", ErrQuota, e.Owners) }
+
+// Unwrap makes it ErrQuota.
+func (e *QuotaError) Unwrap() error { return ErrQuota }

@@ -46,6 +46,10 @@ var (
 )
 
 // Store is all of it, opened once per process.
+//
+// Writes block until they are on disk. When their context ends first, the
+// error is the context's: nothing was written if the write had not begun,
+// otherwise the outcome is unknown to the caller, but still all or nothing.
 type Store interface {
 	Spool
 	Mailboxes
@@ -90,7 +94,10 @@ type Spool interface {
 	// Commit makes messages durable and due, all or none, each with its
 	// groups, recipients and trail, and applies the effects. It blocks until
 	// they are on disk. A crash before it returns leaves either nothing or
-	// everything; the sender that saw no 250 sends again. ErrFull, ErrFailed.
+	// everything; the sender that saw no 250 sends again. A message whose ID
+	// is in the spool already is not written again, and a commit of nothing
+	// but such changes nothing. ErrFull, ErrFailed; ErrNotFound when the
+	// message that shares its body has gone.
 	Commit(ctx context.Context, effects []mail.Effect, messages ...*Message) error
 
 	// Due yields due-index entries of one class in the order of their due
@@ -105,7 +112,10 @@ type Spool interface {
 	// Settle records what an attempt changed, in one commit together with
 	// the messages it gave rise to (a DSN, a policy's mail), so that neither
 	// is lost nor made twice. When the last recipient of the last group is
-	// Done the message goes. ErrFailed, ErrFull, ErrNotFound.
+	// Done the message goes. Recipients that are Done already stay as they
+	// are; a settlement that names only such was made before and changes
+	// nothing. ErrFailed, ErrFull, ErrNotFound; where deliveries would exceed
+	// a quota, a *QuotaError that lists them, and nothing is written.
 	Settle(ctx context.Context, s *Settlement) error
 
 	// Header and Body read a spooled message's octets: the header section
@@ -194,7 +204,10 @@ type KV interface {
 	Get(ctx context.Context, space, key string) ([]byte, error)
 	// Apply performs effects in order and atomically, and blocks until they
 	// are on disk. It returns the number that Incr gave or 1 and 0 for a CAS
-	// that did and did not happen, one result per effect.
+	// that did and did not happen, one result per effect. An Incr without a
+	// TTL keeps that of the key. One that finds no number fails the call;
+	// in a Commit or Settle it is left out, so that no policy's mistake holds
+	// mail up.
 	Apply(ctx context.Context, effects []mail.Effect) ([]int64, error)
 	// Scan yields at most limit keys with a prefix, in order.
 	Scan(ctx context.Context, space, prefix string, limit int) iter.Seq2[Pair, error]

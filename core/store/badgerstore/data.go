@@ -1,0 +1,86 @@
+package badgerstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	badger "github.com/dgraph-io/badger/v4"
+
+	"carteiro/core/store"
+)
+
+// Record implements store.Data.
+func (s *Store) Record(_ context.Context, kind, name string) (value []byte, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		value, err = get(txn, recordKey(kind, name))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value, nil
+}
+
+// PutRecords implements store.Data. A crash before the transaction leaves the
+// old records, a crash after it the new ones.
+func (s *Store) PutRecords(ctx context.Context, records ...store.Record) error {
+	records = slices.Clone(records)
+	var size int64
+	for i := range records {
+		r := &records[i]
+		if strings.ContainsRune(r.Kind+r.Name, 0) || len(r.Kind)+len(r.Name) > maxKey {
+			return fmt.Errorf("record %.20q %.40q: name is too long or holds NUL", r.Kind, r.Name)
+		}
+		r.Value, r.Old = bytes.Clone(r.Value), bytes.Clone(r.Old)
+		size += int64(len(r.Value))
+	}
+	return s.commit(ctx, work, size, func(st *stage) error {
+		for i := range records {
+			if err := st.record(&records[i]); err != nil {
+				return fmt.Errorf("record %s %s: %w", records[i].Kind, records[i].Name, err)
+			}
+		}
+		return nil
+	})
+}
+
+func (st *stage) record(r *store.Record) error {
+	key := recordKey(r.Kind, r.Name)
+	if r.Check {
+		old, err := st.get(key)
+		absent := errors.Is(err, store.ErrNotFound)
+		if err != nil && !absent {
+			return err
+		}
+		if absent != (r.Old == nil) || !absent && !bytes.Equal(old, r.Old) {
+			return store.ErrConflict
+		}
+	}
+	if r.Value == nil {
+		st.remove(key)
+	} else {
+		st.put(key, r.Value)
+	}
+	return nil
+}
+
+// Records implements store.Data.
+func (s *Store) Records(ctx context.Context, kind, prefix string) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		skip := len(recordKey(kind, ""))
+		err := s.each(ctx, recordKey(kind, prefix), false, func(_ *badger.Txn, key, payload []byte) error {
+			if !yield(store.Record{Kind: kind, Name: string(key[skip:]), Value: payload}, nil) {
+				return errStop
+			}
+			return nil
+		})
+		if err != nil {
+			yield(store.Record{}, err)
+		}
+	}
+}

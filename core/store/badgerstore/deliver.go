@@ -1,0 +1,190 @@
+package badgerstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/store"
+)
+
+func decodeItem(v []byte, uid uint32) (*item, error) {
+	if len(v) < 2*idLen+16 {
+		return nil, fmt.Errorf("item %d: %w", uid, store.ErrCorrupt)
+	}
+	i := &item{body: mail.ID(v), header: mail.ID(v[idLen:])}
+	v = v[2*idLen:]
+	i.UID, i.Size = uid, int64(binary.BigEndian.Uint64(v))
+	i.Date = time.UnixMilli(int64(binary.BigEndian.Uint64(v[8:])))
+	if len(v) > 16 {
+		i.Flags = strings.Split(string(v[16:]), "\x00")
+	}
+	return i, nil
+}
+
+// parcelDelivery is a delivery made ready by its caller's goroutine.
+type parcelDelivery struct {
+	owner   mail.Address
+	key     []byte // of the folder
+	message mail.ID
+	rcpt    uint32
+	item    item
+	edit    []byte // nil when there is none
+}
+
+func (s *Store) packDeliveries(deliveries []store.Delivery) ([]parcelDelivery, error) {
+	packed := make([]parcelDelivery, 0, len(deliveries))
+	for i := range deliveries {
+		d := &deliveries[i]
+		if d.Source == nil {
+			return nil, errors.New("delivery without a source")
+		}
+		folder, err := folderName(d.Folder)
+		if err != nil {
+			return nil, err
+		}
+		p := parcelDelivery{owner: d.Owner, key: boxKey(d.Owner, folder), message: d.Message, rcpt: d.Rcpt}
+		p.item = item{body: d.Source.Body, header: d.Source.ID}
+		p.item.Flags, p.item.Date = slices.Clone(d.Flags), d.Date
+		if d.Date.IsZero() {
+			p.item.Date = s.opt.Clock.Now()
+		}
+		if !d.Edit.IsZero() {
+			if p.edit, err = encodeJSON(d.Edit); err != nil {
+				return nil, err
+			}
+		}
+		if p.item.Size, err = s.deliveredSize(d); err != nil {
+			return nil, err
+		}
+		packed = append(packed, p)
+	}
+	return packed, nil
+}
+
+// deliveredSize is the size that the delivery says, or else what the edit
+// makes of the header section.
+func (s *Store) deliveredSize(d *store.Delivery) (int64, error) {
+	if d.Size > 0 {
+		return d.Size, nil
+	}
+	if d.Edit.IsZero() {
+		return d.Source.Size, nil
+	}
+	h, err := s.readHeader(d.Source.ID)
+	if err != nil {
+		return 0, fmt.Errorf("header of %s: %w", d.Source.ID, err)
+	}
+	return int64(len(store.EditHeader(h.section, d.Edit))) + h.size, nil
+}
+
+// Deliver implements store.Mailboxes. A crash before the transaction leaves
+// no delivery of the call, a crash after it all of them, and their keys.
+func (s *Store) Deliver(ctx context.Context, deliveries ...store.Delivery) error {
+	packed, err := s.packDeliveries(deliveries)
+	if err != nil {
+		return fmt.Errorf("deliver: %w", err)
+	}
+	err = s.commit(ctx, work, 0, func(st *stage) error { return st.deliver(packed) })
+	if err != nil {
+		return fmt.Errorf("deliver: %w", err)
+	}
+	return nil
+}
+
+// deliver stages items for those deliveries that did not happen yet. All are
+// looked at before it returns a QuotaError, so that the caller can leave out
+// the ones that do not fit and repeat the rest.
+func (st *stage) deliver(deliveries []parcelDelivery) error {
+	var over store.QuotaError
+	for i := range deliveries {
+		fits, err := st.deliverOne(&deliveries[i])
+		if err != nil {
+			return err
+		}
+		if !fits {
+			over.Deliveries = append(over.Deliveries, i)
+			over.Owners = append(over.Owners, deliveries[i].owner)
+		}
+	}
+	if len(over.Deliveries) > 0 {
+		return &over
+	}
+	return nil
+}
+
+func (st *stage) deliverOne(d *parcelDelivery) (fits bool, err error) {
+	b, err := st.box(d.key)
+	if err != nil {
+		return false, err
+	}
+	if b.id != 0 {
+		if happened, err := st.has(deliveredKey(d.message, d.rcpt, b.id)); happened || err != nil {
+			return true, err
+		}
+	}
+	if err := st.shareBody(d); err != nil {
+		return false, err
+	}
+	a, err := st.account(d.owner)
+	if err != nil {
+		return false, err
+	}
+	if a.limit > 0 && a.used+d.item.Size > a.limit {
+		return false, nil
+	}
+	if b.id == 0 {
+		if err := st.create(b, d.key); err != nil {
+			return false, err
+		}
+	}
+	return true, st.addItem(b, a, d)
+}
+
+func (st *stage) addItem(b *box, a *account, d *parcelDelivery) error {
+	uid := b.next
+	b.next++
+	b.count++
+	b.bytes += d.item.Size
+	a.used += d.item.Size
+	st.put(itemKey(b.id, uid), d.item.encode())
+	if d.edit != nil {
+		st.put(editKey(b.id, uid), d.edit)
+	}
+	st.put(itemEdge(d.item.body, d.item.header, b.id, uid), nil)
+	st.put(deliveredKey(d.message, d.rcpt, b.id), binary.BigEndian.AppendUint32(nil, uid))
+	q, err := st.state(d.message)
+	switch {
+	case err == nil:
+		q.delivered = true
+	case errors.Is(err, store.ErrNotFound):
+		// No message whose end would start the clock of the key.
+		st.put(forgetKey(st.now.Add(keepDelivered), d.message), nil)
+	default:
+		return err
+	}
+	return nil
+}
+
+// shareBody makes sure that the body is there and that the end of the message
+// leaves it to the sweeper.
+func (st *stage) shareBody(d *parcelDelivery) error {
+	q, err := st.state(d.item.header)
+	if err == nil && q.body == d.item.body {
+		q.shared = true
+		return nil
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	// The message has gone; other items may still hold its octets.
+	if !st.hasPrefix(edgePrefix(d.item.body, d.item.header)) {
+		return fmt.Errorf("body of %s: %w", d.item.header, store.ErrNotFound)
+	}
+	return nil
+}

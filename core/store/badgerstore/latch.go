@@ -1,0 +1,66 @@
+package badgerstore
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"carteiro/core/store"
+)
+
+// latch remembers the first failure of the disk. It is Badger's logger as
+// well, because a value log that could not be flushed is only logged there:
+// the line comes before the commit returns, so the committer that looks at
+// the latch afterwards acknowledges nothing that is not on disk.
+type latch struct {
+	log    *slog.Logger
+	mu     sync.Mutex
+	cause  error
+	failed chan struct{} // closed with the first failure
+}
+
+func newLatch(log *slog.Logger) *latch {
+	return &latch{log: log, failed: make(chan struct{})}
+}
+
+// fail closes the store to writes and returns the failure that did so first.
+func (l *latch) fail(cause error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause == nil {
+		l.cause = fmt.Errorf("%w: %w", store.ErrFailed, cause)
+		close(l.failed)
+	}
+	return l.cause
+}
+
+// err is nil or the failure, which is ErrFailed.
+func (l *latch) err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cause
+}
+
+// Errorf is what Badger calls when something went wrong.
+func (l *latch) Errorf(format string, args ...any) {
+	text := strings.TrimSpace(fmt.Sprintf(format, args...))
+	l.log.Error("badger", "text", text)
+	for _, fatal := range []string{"curlf sync", "writeRequests", "flushing memtable", "flush memtable"} {
+		if strings.Contains(text, fatal) {
+			l.fail(fmt.Errorf("badger: %s", text))
+			return
+		}
+	}
+}
+
+// Warningf, Infof and Debugf are Badger's lesser news.
+func (l *latch) Warningf(format string, args ...any) {
+	l.log.Warn("badger", "text", strings.TrimSpace(fmt.Sprintf(format, args...)))
+}
+
+// Infof says what only developers of Badger understand.
+func (l *latch) Infof(string, ...any) {}
+
+// Debugf says more of it.
+func (l *latch) Debugf(string, ...any) {}

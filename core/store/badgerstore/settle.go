@@ -1,0 +1,191 @@
+package badgerstore
+
+import (
+	"context"
+	"fmt"
+
+	"carteiro/core/mail"
+	"carteiro/core/store"
+)
+
+// outcome is a settlement made ready by its caller's goroutine. It shares no
+// memory with the settlement that the committer would write to.
+type outcome struct {
+	id         mail.ID
+	block      uint32
+	group      *mail.Group // without recipients, nil when it stays as it is
+	recipients map[uint32][]byte
+	add        []*packedGroup
+	deliveries []parcelDelivery
+	messages   []*parcel
+	effects    []mail.Effect
+	trail      []entry
+	size       int64
+}
+
+// Settle implements store.Spool. A crash before the transaction leaves the
+// message as it was, a crash after it everything: recipients, items, new
+// messages and effects.
+func (s *Store) Settle(ctx context.Context, x *store.Settlement) error {
+	o, err := s.outcome(x)
+	if err != nil {
+		return fmt.Errorf("settle %s: %w", x.ID, err)
+	}
+	if err := s.commit(ctx, work, o.size, o.apply); err != nil {
+		return fmt.Errorf("settle %s: %w", x.ID, err)
+	}
+	for i, g := range o.add {
+		x.Add[i].Block = g.Block
+		for j := range x.Add[i].Recipients {
+			x.Add[i].Recipients[j].N = g.first + uint32(j)
+		}
+	}
+	release(o.messages)
+	return nil
+}
+
+func (s *Store) outcome(x *store.Settlement) (*outcome, error) {
+	o := &outcome{id: x.ID, block: x.Block, effects: cloneEffects(x.Effects)}
+	if x.Group != nil {
+		g := *x.Group
+		g.Recipients, g.Block = nil, x.Block
+		o.group, o.recipients = &g, make(map[uint32][]byte, len(x.Group.Recipients))
+		for _, r := range x.Group.Recipients {
+			b, err := encodeRecipient(r)
+			if err != nil {
+				return nil, err
+			}
+			o.recipients[r.N] = b
+		}
+	}
+	for _, g := range x.Add {
+		p, err := packGroup(g)
+		if err != nil {
+			return nil, err
+		}
+		o.add = append(o.add, p)
+	}
+	var err error
+	if o.deliveries, err = s.packDeliveries(x.Deliveries); err != nil {
+		return nil, err
+	}
+	if o.messages, o.size, err = s.pack(x.Messages); err != nil {
+		return nil, err
+	}
+	o.trail, err = s.trailEntry(x.ID, x.Trail)
+	return o, err
+}
+
+func (o *outcome) apply(st *stage) error {
+	q, err := st.state(o.id)
+	if err != nil {
+		return err
+	}
+	g, err := st.visibleGroup(o.id, o.block, q)
+	if err != nil {
+		return err
+	}
+	done, repeated, err := o.changeRecipients(st, g)
+	if err != nil || repeated {
+		return err
+	}
+	if err := o.changeGroup(st, g, q, done); err != nil {
+		return err
+	}
+	for _, p := range o.add {
+		early, due, err := p.place(o.id, q)
+		if err != nil {
+			return err
+		}
+		st.early = append(st.early, early...)
+		for _, e := range due {
+			st.add(e)
+			st.due = append(st.due, e.key)
+		}
+	}
+	if _, err := st.messages(o.messages); err != nil {
+		return err
+	}
+	if err := st.deliver(o.deliveries); err != nil {
+		return err
+	}
+	if _, err := st.effects(o.effects, false); err != nil {
+		return err
+	}
+	for _, e := range o.trail {
+		st.add(e)
+	}
+	if q.open == 0 {
+		return st.dropMessage(o.id, q)
+	}
+	return nil
+}
+
+// visibleGroup is a group that the message's state counts: what a commit that
+// never came wrote early is not there.
+func (st *stage) visibleGroup(id mail.ID, block uint32, q *state) (*group, error) {
+	if block >= q.nextBlock {
+		return nil, fmt.Errorf("group %d: %w", block, store.ErrNotFound)
+	}
+	return st.group(id, block)
+}
+
+// changeRecipients stages the recipients that are not Done on disk and counts
+// those that now are. A settlement that names recipients all of which are Done
+// was made before: repeated.
+func (o *outcome) changeRecipients(st *stage, g *group) (done uint32, repeated bool, err error) {
+	changed := 0
+	for n, b := range o.recipients {
+		if n < g.first || n >= g.first+g.count {
+			return 0, false, fmt.Errorf("recipient %d: %w", n, store.ErrNotFound)
+		}
+		key := rcptKey(o.id, n)
+		old, err := st.get(key)
+		if err != nil {
+			return 0, false, fmt.Errorf("recipient %d: %w", n, err)
+		}
+		if recipientDone(old) {
+			continue
+		}
+		changed++
+		st.put(key, b)
+		if recipientDone(b) {
+			done++
+		}
+	}
+	return done, len(o.recipients) > 0 && changed == 0, nil
+}
+
+// changeGroup stages the group's new state and its place in the due index.
+func (o *outcome) changeGroup(st *stage, g *group, q *state, done uint32) error {
+	if o.group == nil {
+		return nil
+	}
+	old := g.dueKey(o.id)
+	if done > 0 {
+		if done > g.left {
+			return fmt.Errorf("group %d has %d recipients left: %w", g.Block, g.left, store.ErrCorrupt)
+		}
+		if g.left -= done; g.left == 0 {
+			q.open--
+		}
+	}
+	if key := g.Key; o.group.Key == "" && key != "" {
+		g.Due, g.Held, g.Priority = o.group.Due, o.group.Held, o.group.Priority
+		g.Attempts, g.Reason = o.group.Attempts, o.group.Reason
+	} else {
+		g.Group = *o.group
+	}
+	b, err := g.encode()
+	if err != nil {
+		return err
+	}
+	st.put(groupKey(o.id, g.Block), b)
+	if old != nil {
+		st.remove(old)
+	}
+	if k := g.dueKey(o.id); k != nil {
+		st.addDue(k, g.dueValue())
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+// Package badgerstore keeps mail in a Badger database on one disk. It is the
+// only home of Badger.
+//
+// One goroutine, the committer, writes: it gathers the writes that wait for
+// it into one transaction, has that flushed, and only then lets the callers
+// go on. So a thousand waiting messages cost two flushes, not two thousand,
+// and no two transactions ever conflict. Reads go past it.
+//
+// What is guaranteed: a call that returned nil is on disk; a call that
+// returned an error other than ErrFailed or that of its context wrote
+// nothing; after a failed flush no write is accepted any more. Octets and
+// records carry checksums, since Badger drops what follows a flipped bit in
+// its logs without a word: what is lost that way in the middle of a body or a
+// record is found on reading, whole lost transactions are not.
+//
+// What it does not do: share its directory with another process, survive the
+// loss of the disk, or hold bodies in memory.
+package badgerstore
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	badger "github.com/dgraph-io/badger/v4"
+
+	"carteiro/core/clock"
+	"carteiro/core/mail"
+	"carteiro/core/store"
+)
+
+// Options say where a store is and how it behaves.
+type Options struct {
+	Dir string
+	// Reserve is the free space in octets below which no message is taken
+	// in: Reserve, Draft and Commit return ErrFull. What finishes messages
+	// goes on down to half of it. Less than 64 MiB counts as 64 MiB, for
+	// Badger's memory-mapped files do not survive a disk without space.
+	Reserve int64
+	// Key encrypts everything at rest with AES-256; it is nil or 32 octets.
+	Key []byte
+	// Trail is how long decision trails are kept; 0 means 30 days.
+	Trail time.Duration
+	// Clock measures the lifetime of keys and trails; nil is the system's.
+	Clock *clock.Clock
+	// Log hears of Badger's trouble and of damage that no caller can be told
+	// about; nil is slog.Default.
+	Log *slog.Logger
+	// InMemory keeps everything in memory, for tests; Dir is not used.
+	InMemory bool
+}
+
+// DefaultTrail is how long trails are kept where Options say nothing.
+const DefaultTrail = 30 * 24 * time.Hour
+
+// Store implements store.Store. It is safe for concurrent use.
+type Store struct {
+	opt   Options
+	db    *badger.DB
+	log   *slog.Logger
+	latch *latch
+	space *space
+	marks watermarks
+	queue chan *write
+	done  chan struct{} // closed when the committer has ended
+	seq   atomic.Uint64 // of trail records
+	fault atomic.Pointer[faultFunc]
+
+	mu     sync.Mutex
+	idle   *sync.Cond // active became 0
+	active int        // calls that use db
+	closed bool
+
+	draftMu   sync.Mutex
+	drafts    map[mail.ID]struct{} // bodies being written by this process
+	abandoned []mail.ID            // those given up after chunks of them went to disk
+
+	lockMu sync.Mutex
+	locks  map[mail.Address]struct{} // maildrops in use
+
+	commits, committed atomic.Int64
+	tombs              atomic.Int64 // deletions since the last Flatten
+	garbage            atomic.Bool  // notes for the sweeper were written
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in o.Dir, or makes one. It returns an error that is
+// ErrLocked when another process has it, ErrVersion when a newer Carteiro
+// wrote it, ErrCorrupt when it cannot be read, and a plain one for a wrong
+// key; none of these changes what is stored. Close it.
+func Open(o Options) (*Store, error) {
+	s, err := newStore(o)
+	if err != nil {
+		return nil, err
+	}
+	if s.db, err = openBadger(s.opt, s.latch); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	marks, err := s.readMeta()
+	if err != nil {
+		s.db.Close()
+		return nil, fmt.Errorf("open store %s: %w", o.Dir, err)
+	}
+	s.marks.set(marks)
+	go s.commitLoop(&committer{store: s, persisted: marks[:], cache: map[string]counter{}})
+	return s, nil
+}
+
+func newStore(o Options) (*Store, error) {
+	if len(o.Key) != 0 && len(o.Key) != 32 {
+		return nil, fmt.Errorf("open store: the key has %d octets instead of 32", len(o.Key))
+	}
+	if o.Trail == 0 {
+		o.Trail = DefaultTrail
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	s := &Store{
+		opt: o, log: o.Log, latch: newLatch(o.Log), space: newSpace(o),
+		queue: make(chan *write, maxWrites), done: make(chan struct{}),
+		drafts: map[mail.ID]struct{}{}, locks: map[mail.Address]struct{}{},
+	}
+	s.idle = sync.NewCond(&s.mu)
+	return s, s.space.makeRoom()
+}
+
+// Close waits for calls in progress and closes the database. Iterators that
+// somebody still ranges over keep it waiting.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return store.ErrClosed
+	}
+	s.closed = true
+	for s.active > 0 {
+		s.idle.Wait()
+	}
+	s.mu.Unlock()
+	close(s.queue)
+	<-s.done
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
+}
+
+// enter is called before db or queue are used, leave afterwards. A counter
+// and not a read lock, because a consumer of an iterator may enter again
+// while Close waits.
+func (s *Store) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return store.ErrClosed
+	}
+	s.active++
+	return nil
+}
+
+func (s *Store) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active--; s.active == 0 && s.closed {
+		s.idle.Broadcast()
+	}
+}
+
+// view runs f on a snapshot.
+func (s *Store) view(f func(*badger.Txn) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.db.View(f)
+}
+
+// Stats implements store.Store.
+func (s *Store) Stats() store.Stats {
+	free, reserved := s.space.figures()
+	return store.Stats{
+		Kind: "badger", Dir: s.opt.Dir, Version: version,
+		Free: free, Reserved: reserved, Disk: s.space.disk.Load(),
+		Commits: s.commits.Load(), Committed: s.committed.Load(),
+		Failed: s.latch.err() != nil,
+	}
+}

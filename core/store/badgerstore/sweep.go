@@ -1,0 +1,325 @@
+package badgerstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	badger "github.com/dgraph-io/badger/v4"
+
+	"carteiro/core/mail"
+	"carteiro/core/store"
+)
+
+// sweepSlice is how many keys one transaction of the sweeper looks at or
+// removes: other writes wait meanwhile.
+const sweepSlice = 1000
+
+// Sweep removes what nothing refers to: first what was noted as possible
+// garbage, then, if all is set, what a walk over the keys finds. Every step
+// checks and removes in one transaction; a crash leaves the rest for the next
+// sweep.
+func (s *Store) Sweep(ctx context.Context, all bool) error {
+	steps := []func(context.Context) error{s.sweepAbandoned}
+	if s.garbage.Swap(false) || all {
+		steps = append(steps, s.sweepMessages, s.sweepBodies)
+	}
+	if all {
+		steps = append(steps, s.sweepDelivered, s.sweepRemnants, s.sweepOrphans, s.sweepDue)
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return fmt.Errorf("sweep: %w", err)
+		}
+	}
+	return nil
+}
+
+// eachID walks the keys under prefix in slices and calls f with the suffixes
+// behind it, cut to size octets, each once.
+func (s *Store) eachID(ctx context.Context, prefix string, size int, f func(suffix []byte) error) error {
+	from := []byte(prefix)
+	for from != nil {
+		var found [][]byte
+		err := s.view(func(txn *badger.Txn) error {
+			found = distinct(txn, []byte(prefix), from, size)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		from = nil
+		if len(found) == sweepSlice {
+			from = after(append([]byte(prefix), found[len(found)-1]...))
+		}
+		for _, suffix := range found {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := f(suffix); errors.Is(err, errStop) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func distinct(txn *badger.Txn, prefix, from []byte, size int) (found [][]byte) {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Seek(from); it.Valid() && len(found) < sweepSlice; {
+		k := it.Item().KeyCopy(nil)
+		if len(k) < len(prefix)+size {
+			it.Next() // no key of ours
+			continue
+		}
+		k = k[:len(prefix)+size]
+		found = append(found, k[len(prefix):])
+		it.Seek(after(k))
+	}
+	return found
+}
+
+// after is the first key behind all that begin with k.
+func after(k []byte) []byte {
+	k = bytes.Clone(k)
+	for i := len(k) - 1; i >= 0; i-- {
+		if k[i]++; k[i] != 0 {
+			return k[:i+1]
+		}
+	}
+	return nil
+}
+
+// clear removes all keys under prefix, a slice per transaction.
+func (s *Store) clear(ctx context.Context, prefix []byte) error {
+	for more := true; more; {
+		err := s.commit(ctx, work, 0, func(st *stage) error {
+			n := 0
+			st.keys(prefix, func(key []byte) bool {
+				st.remove(key)
+				n++
+				return n < sweepSlice
+			})
+			more = n == sweepSlice
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepMessages clears the records of large messages that have gone.
+func (s *Store) sweepMessages(ctx context.Context) error {
+	return s.eachID(ctx, "y/", idLen, func(suffix []byte) error {
+		id := mail.ID(suffix)
+		if err := s.clearMessage(ctx, id); err != nil {
+			return err
+		}
+		return s.drop(ctx, clearKey(id))
+	})
+}
+
+func (s *Store) clearMessage(ctx context.Context, id mail.ID) error {
+	if err := s.clear(ctx, idKey('r', id)); err != nil {
+		return err
+	}
+	return s.clear(ctx, idKey('g', id))
+}
+
+func (s *Store) drop(ctx context.Context, keys ...[]byte) error {
+	return s.commit(ctx, work, 0, func(st *stage) error {
+		for _, k := range keys {
+			st.remove(k)
+		}
+		return nil
+	})
+}
+
+// sweepAbandoned removes the chunks of drafts that were given up.
+func (s *Store) sweepAbandoned(ctx context.Context) error {
+	s.draftMu.Lock()
+	abandoned := s.abandoned
+	s.abandoned = nil
+	s.draftMu.Unlock()
+	for _, id := range abandoned {
+		if err := s.sweepBody(ctx, id, mail.ID{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepBodies looks at bodies that lost a reference.
+func (s *Store) sweepBodies(ctx context.Context) error {
+	return s.eachID(ctx, "z/", 2*idLen, func(suffix []byte) error {
+		return s.sweepBody(ctx, mail.ID(suffix), mail.ID(suffix[idLen:]))
+	})
+}
+
+// sweepBody removes a header section that no edge names, and the body if no
+// edge is left at all. The committer runs it, so no edge can come meanwhile.
+func (s *Store) sweepBody(ctx context.Context, body, header mail.ID) error {
+	return s.commit(ctx, work, 0, func(st *stage) error {
+		st.remove(garbageKey(body, header))
+		if !st.hasPrefix(edgePrefix(body, header)) {
+			st.remove(headerKey(header))
+		}
+		if !s.drafting(body) && !st.hasPrefix(idKey('x', body)) {
+			st.keys(idKey('b', body), func(key []byte) bool {
+				st.remove(key)
+				return true
+			})
+		}
+		return nil
+	})
+}
+
+// sweepDelivered forgets the delivery keys of messages gone a week ago.
+func (s *Store) sweepDelivered(ctx context.Context) error {
+	now := s.opt.Clock.Now()
+	return s.eachID(ctx, "w/", 6+idLen, func(suffix []byte) error {
+		when, id := millisAt(suffix), mail.ID(suffix[6:])
+		if now.Before(when) {
+			return errStop
+		}
+		if err := s.clear(ctx, deliveredPrefix(id)); err != nil {
+			return err
+		}
+		return s.drop(ctx, forgetKey(when, id))
+	})
+}
+
+// sweepOrphans finds bodies that neither an edge names nor a draft of this
+// process: their intake ended before its commit. Header sections likewise.
+func (s *Store) sweepOrphans(ctx context.Context) error {
+	err := s.eachID(ctx, "b/", idLen, func(suffix []byte) error {
+		body := mail.ID(suffix)
+		if used, err := s.used(body); used || err != nil || s.drafting(body) {
+			return err
+		}
+		return s.sweepBody(ctx, body, mail.ID{})
+	})
+	if err != nil {
+		return err
+	}
+	named := make(map[mail.ID]struct{})
+	if err := s.eachID(ctx, "x/", 2*idLen, func(suffix []byte) error {
+		named[mail.ID(suffix[idLen:])] = struct{}{}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return s.eachID(ctx, "h/", idLen, func(suffix []byte) error {
+		id := mail.ID(suffix)
+		if _, ok := named[id]; ok {
+			return nil
+		}
+		return s.commit(ctx, work, 0, func(st *stage) error {
+			// It may have been committed since the walk over the edges.
+			if _, err := st.state(id); errors.Is(err, store.ErrNotFound) {
+				st.remove(headerKey(id))
+				return nil
+			} else {
+				return err
+			}
+		})
+	})
+}
+
+func (s *Store) used(body mail.ID) (used bool, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		used = referenced(txn, body)
+		return nil
+	})
+	return used, err
+}
+
+// sweepRemnants removes records of messages without a state: what was written
+// early for a commit that never came, or keys that came back.
+func (s *Store) sweepRemnants(ctx context.Context) error {
+	for _, prefix := range []string{"m/", "g/", "r/"} {
+		err := s.eachID(ctx, prefix, idLen, func(suffix []byte) error {
+			return s.sweepRemnant(ctx, prefix, mail.ID(suffix))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) sweepRemnant(ctx context.Context, prefix string, id mail.ID) error {
+	err := s.view(func(txn *badger.Txn) error {
+		_, err := readState(txn, id)
+		return err
+	})
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	for more := true; more; {
+		err := s.commit(ctx, work, 0, func(st *stage) error {
+			n := 0
+			more = false
+			if _, err := st.state(id); !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			st.keys(idKey(prefix[0], id), func(key []byte) bool {
+				st.remove(key)
+				n++
+				return n < sweepSlice
+			})
+			more = n == sweepSlice
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepDue removes entries of the due index that their group does not know.
+func (s *Store) sweepDue(ctx context.Context) error {
+	return s.eachID(ctx, "d/", 1+6+idLen+4, func(suffix []byte) error {
+		key := append([]byte("d/"), suffix...)
+		e, err := parseDueKey(key)
+		if err != nil {
+			return err
+		}
+		var known bool
+		err = s.view(func(txn *badger.Txn) error {
+			known, err = dueKnown(txn, key, e)
+			return err
+		})
+		if err != nil || known {
+			return err
+		}
+		return s.commit(ctx, work, 0, func(st *stage) error {
+			if known, err := dueKnown(st.batch.txn, key, e); err != nil || known {
+				return err
+			}
+			st.remove(key)
+			return nil
+		})
+	})
+}
+
+func dueKnown(txn *badger.Txn, key []byte, e store.DueEntry) (bool, error) {
+	if _, err := readState(txn, e.ID); errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	b, err := getExisting(txn, groupKey(e.ID, e.Block))
+	if err != nil || b == nil {
+		return false, err
+	}
+	g, err := decodeGroup(b, e.Block)
+	return err == nil && bytes.Equal(g.dueKey(e.ID), key), err
+}

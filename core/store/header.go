@@ -1,0 +1,50 @@
+package store
+
+import (
+	"bytes"
+	"strings"
+
+	"carteiro/core/mail"
+)
+
+// EditHeader returns a header section with an edit applied: the fields that
+// it names go with their folded lines, and what it prepends comes first. The
+// section ends with its blank line, before and after; the result shares
+// memory with it only if the edit is zero. It is the one rule by which every
+// backend gives out what was delivered.
+func EditHeader(section []byte, e mail.HeaderEdit) []byte {
+	if e.IsZero() {
+		return section
+	}
+	out := make([]byte, 0, len(e.Prepend)+len(section))
+	out = append(out, e.Prepend...)
+	for removed := false; len(section) > 0; {
+		line := section
+		if i := bytes.IndexByte(section, '\n'); i >= 0 {
+			line = section[:i+1]
+		}
+		section = section[len(line):]
+		if folded := line[0] == ' ' || line[0] == '\t'; !folded {
+			removed = names(e.Remove, line)
+		}
+		if !removed {
+			out = append(out, line...)
+		}
+	}
+	return out
+}
+
+// names tells whether a header line is one of the fields.
+func names(fields []string, line []byte) bool {
+	name, _, ok := bytes.Cut(line, []byte{':'})
+	if !ok {
+		return false
+	}
+	field := strings.TrimRight(string(name), " \t")
+	for _, f := range fields {
+		if strings.EqualFold(f, field) {
+			return true
+		}
+	}
+	return false
+}
