@@ -1,0 +1,268 @@
+package netline
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"carteiro/core/mail"
+)
+
+// MaxLine is the longest line a Conn reads, CRLF included: that of an AUTH
+// exchange (RFC 4954 section 4). Sessions set lower limits per verb.
+const MaxLine = 12288 + 2
+
+const (
+	readSize  = 16 << 10 // at least MaxLine, and a TLS record
+	writeSize = 4 << 10
+	// maxSkip is how much of one overlong line is read before giving up.
+	maxSkip = 64 << 10
+)
+
+// What ReadLine returns besides errors of the network. After ErrTooLong and
+// ErrBadLine the session may go on.
+var (
+	// ErrTooLong: the line exceeds MaxLine; it was read and dropped.
+	ErrTooLong = errors.New("line too long")
+	// ErrBadLine: a bare CR or LF, or another control character, is in it.
+	ErrBadLine = errors.New("bare CR, bare LF or control character in line")
+	// ErrStopping: the server stops and the session is idle.
+	ErrStopping = errors.New("server is stopping")
+	// ErrTooSlow: content came below the minimum rate.
+	ErrTooSlow = errors.New("content comes too slowly")
+)
+
+// Conn is one client's connection.
+type Conn struct {
+	nc      net.Conn
+	r       *bufio.Reader
+	w       *bufio.Writer
+	info    *mail.TLSInfo
+	lf      bool      // the last line ended in a bare LF
+	lineBy  time.Time // deadline of the line being read; zero in content
+	content pace
+
+	// WriteTimeout is how long one flush may take; default 5 minutes.
+	WriteTimeout time.Duration
+	// Busy keeps Stop from interrupting a ReadLine: the client is in the
+	// middle of something that may be finished.
+	Busy bool
+
+	mu       sync.Mutex // guards what follows, and read deadlines against Stop
+	stopping bool
+	waiting  bool // in a read that Stop may interrupt
+	aborted  bool
+}
+
+// pace is how content comes in.
+type pace struct {
+	block  time.Duration // for each read
+	rate   int64         // octets per second on average, 0: any
+	after  time.Duration // from when on rate counts
+	octets int64
+	waited time.Duration // in reads; the time our own side takes is not the client's fault
+}
+
+func newConn(nc net.Conn) *Conn {
+	c := &Conn{nc: nc, WriteTimeout: 5 * time.Minute}
+	c.r = bufio.NewReaderSize((*connReader)(c), readSize)
+	c.w = bufio.NewWriterSize((*connWriter)(c), writeSize)
+	return c
+}
+
+// Remote and Local are the addresses of the connection, 4-in-6 unwrapped.
+func (c *Conn) Remote() netip.AddrPort { return addrPort(c.nc.RemoteAddr()) }
+
+// Local is the address that the client reached.
+func (c *Conn) Local() netip.AddrPort { return addrPort(c.nc.LocalAddr()) }
+
+func addrPort(a net.Addr) netip.AddrPort {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+}
+
+// TLS describes the encryption, nil when there is none.
+func (c *Conn) TLS() *mail.TLSInfo { return c.info }
+
+// ReadLine returns the next line without its CRLF; it is good until the next
+// read. It flushes replies before it waits, at most timeout for the whole
+// line.
+//
+// Only CRLF ends a line. A line with a bare LF is answered at once, so that a
+// client that knows no CR is not left waiting, but what follows up to the
+// next CRLF is part of that refused line and is refused too: however the
+// octets are cut into packets, nothing behind a bare LF is ever obeyed.
+func (c *Conn) ReadLine(timeout time.Duration) ([]byte, error) {
+	if c.idleStop() {
+		return nil, ErrStopping
+	}
+	c.lineBy = time.Now().Add(timeout)
+	line, err := c.r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		line, err = c.skipLine(line)
+		if err == nil {
+			err = ErrTooLong
+		}
+	}
+	if err != nil && !errors.Is(err, ErrTooLong) {
+		return nil, err
+	}
+	bare := c.lf
+	c.lf = len(line) < 2 || line[len(line)-2] != '\r'
+	switch {
+	case bare || c.lf:
+		return nil, ErrBadLine
+	case err != nil || len(line) > MaxLine:
+		return nil, ErrTooLong
+	}
+	line = line[:len(line)-2]
+	for _, b := range line {
+		if b < ' ' && b != '\t' || b == 0x7f {
+			return nil, ErrBadLine
+		}
+	}
+	return line, nil
+}
+
+// skipLine reads to the end of an overlong line and returns its last piece.
+func (c *Conn) skipLine(piece []byte) ([]byte, error) {
+	cr := false
+	for n := len(piece); n <= maxSkip; n += len(piece) {
+		cr = piece[len(piece)-1] == '\r'
+		var err error
+		piece, err = c.r.ReadSlice('\n')
+		if err == nil {
+			if len(piece) == 1 && cr {
+				piece = []byte("\r\n")
+			}
+			return piece, nil
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%w: more than %d octets", io.ErrUnexpectedEOF, maxSkip)
+}
+
+// Content switches to reading content from Reader: each read may take block,
+// and once the client was waited for longer than after, rate octets per
+// second must have come on average (0: any rate will do).
+func (c *Conn) Content(block, after time.Duration, rate int64) {
+	c.lineBy = time.Time{}
+	c.content = pace{block: block, after: after, rate: rate, octets: c.content.octets, waited: c.content.waited}
+}
+
+// NewContent forgets how fast content came so far.
+func (c *Conn) NewContent() { c.content = pace{} }
+
+// Reader gives the buffered octets; only between Content and ReadLine.
+func (c *Conn) Reader() *bufio.Reader { return c.r }
+
+// Writer takes replies; see Flush.
+func (c *Conn) Writer() *bufio.Writer { return c.w }
+
+// Flush sends the replies kept so far.
+func (c *Conn) Flush() error { return c.w.Flush() }
+
+// Buffered tells how many octets of the client were read and not yet used.
+func (c *Conn) Buffered() int { return c.r.Buffered() }
+
+// StartTLS makes a handshake as the server and continues encrypted. Octets
+// that came before it in the clear are dropped.
+func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config, timeout time.Duration) error {
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("before the handshake: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c.nc.SetDeadline(time.Time{})
+	tc := tls.Server(c.nc, cfg)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("tls handshake: %w", err)
+	}
+	c.mu.Lock()
+	c.nc = tc
+	c.mu.Unlock()
+	c.r.Reset((*connReader)(c))
+	c.w.Reset((*connWriter)(c))
+	c.lf = false
+	st := tc.ConnectionState()
+	c.info = &mail.TLSInfo{Version: versionName(st.Version), Cipher: tls.CipherSuiteName(st.CipherSuite), SNI: st.ServerName}
+	if len(st.VerifiedChains) > 0 {
+		c.info.Subject = st.PeerCertificates[0].Subject.String()
+	}
+	return nil
+}
+
+func versionName(v uint16) string {
+	switch v {
+	case tls.VersionTLS13:
+		return "TLS1.3"
+	case tls.VersionTLS12:
+		return "TLS1.2"
+	}
+	return tls.VersionName(v)
+}
+
+// Stop asks the session to end when it next is idle: a ReadLine that waits
+// returns ErrStopping unless Busy.
+func (c *Conn) Stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopping = true
+	if c.waiting {
+		c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// Abort closes the connection whatever the session does.
+func (c *Conn) Abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopping, c.aborted = true, true
+	if tc, ok := c.nc.(*tls.Conn); ok {
+		tc.NetConn().Close() // without waiting for a write to send close_notify
+		return
+	}
+	c.nc.Close()
+}
+
+func (c *Conn) idleStop() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopping && !c.Busy
+}
+
+// Close sends what is kept and closes. Where the client may still be sending,
+// linger reads on for a moment, for a reset would take the last reply away.
+func (c *Conn) Close(linger bool) {
+	defer c.nc.Close()
+	if c.Flush() != nil || !linger {
+		return
+	}
+	hc, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || hc.CloseWrite() != nil {
+		return
+	}
+	if tc, ok := c.nc.(*tls.Conn); ok {
+		if raw, ok := tc.NetConn().(interface{ CloseWrite() error }); ok {
+			raw.CloseWrite()
+		}
+	}
+	c.mu.Lock()
+	if !c.aborted {
+		c.nc.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	}
+	c.mu.Unlock()
+	io.CopyN(io.Discard, c.nc, 256<<10) // the error does not matter: we close
+}

@@ -1,0 +1,59 @@
+package netline
+
+import (
+	"fmt"
+	"time"
+)
+
+// connReader fills the Conn's buffer. It is only called when no complete
+// line is left in there, which is when kept replies must go out.
+type connReader Conn
+
+func (r *connReader) Read(p []byte) (int, error) {
+	c := (*Conn)(r)
+	if err := c.w.Flush(); err != nil {
+		return 0, err
+	}
+	if c.lineBy.IsZero() {
+		return c.readContent(p)
+	}
+	c.mu.Lock()
+	idle := !c.Busy
+	if c.stopping && idle {
+		c.mu.Unlock()
+		return 0, ErrStopping
+	}
+	c.waiting = idle
+	c.nc.SetReadDeadline(c.lineBy)
+	c.mu.Unlock()
+	n, err := c.nc.Read(p)
+	c.mu.Lock()
+	c.waiting = false
+	stopped := c.stopping && idle
+	c.mu.Unlock()
+	if err != nil && stopped {
+		err = ErrStopping
+	}
+	return n, err
+}
+
+func (c *Conn) readContent(p []byte) (int, error) {
+	start := time.Now()
+	c.nc.SetReadDeadline(start.Add(c.content.block))
+	n, err := c.nc.Read(p)
+	c.content.octets += int64(n)
+	c.content.waited += time.Since(start)
+	t := &c.content
+	if err == nil && t.rate > 0 && t.waited > t.after && float64(t.octets) < float64(t.rate)*t.waited.Seconds() {
+		return n, fmt.Errorf("%w: %d octets in %v", ErrTooSlow, t.octets, t.waited.Round(time.Millisecond))
+	}
+	return n, err
+}
+
+type connWriter Conn
+
+func (w *connWriter) Write(p []byte) (int, error) {
+	c := (*Conn)(w)
+	c.nc.SetWriteDeadline(time.Now().Add(c.WriteTimeout))
+	return c.nc.Write(p)
+}

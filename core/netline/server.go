@@ -1,0 +1,143 @@
+package netline
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// Server accepts connections and runs one goroutine for each.
+type Server struct {
+	MaxConnections int // over all listeners of this server, 0: any number
+	Limits         *Limits
+	Grace          time.Duration // for what is running when Serve is to end
+	TLS            *tls.Config
+	Implicit       bool          // TLS from the first octet
+	Handshake      time.Duration // limit of a TLS handshake
+	Log            *slog.Logger
+
+	// Crowded and Greedy are the lines, with CRLF, for a client above
+	// MaxConnections and one above its own limit; Refused counts both.
+	Crowded, Greedy string
+	Refused         func()
+
+	// Handle runs a session to its end and recovers its panics. stop ends
+	// when the server is to stop; ctx ends when its grace is over.
+	Handle func(ctx context.Context, stop context.Context, c *Conn)
+
+	mu   sync.Mutex
+	open int // connections now
+}
+
+// Serve accepts until ctx ends, then tells idle sessions to stop, gives the
+// busy ones Grace, closes those that are left, and returns when all sessions
+// are gone. It closes ln. The error is that of a listener that failed.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	sessions, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop, halt := context.WithCancel(ctx)
+	defer halt()
+	var wg sync.WaitGroup
+	mine := &tracked{conns: make(map[*Conn]struct{})}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		<-stop.Done()
+		ln.Close()
+	}()
+	err := s.accept(stop, ln, func(nc net.Conn, release func()) {
+		c := newConn(nc)
+		mine.add(c)
+		wg.Go(func() {
+			defer release()
+			defer mine.remove(c)
+			defer nc.Close()
+			s.serve(sessions, stop, c)
+		})
+	})
+	halt()
+	<-closed
+	mine.each((*Conn).Stop)
+	s.finish(&wg, cancel, mine)
+	return err
+}
+
+// finish waits for the sessions, with force when the grace is over.
+func (s *Server) finish(wg *sync.WaitGroup, cancel func(), mine *tracked) {
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	timer := time.NewTimer(s.Grace)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		cancel()
+		mine.each((*Conn).Abort)
+		<-done
+	}
+}
+
+func (s *Server) accept(ctx context.Context, ln net.Listener, start func(net.Conn, func())) error {
+	pause := 5 * time.Millisecond
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case err == nil:
+			pause = 5 * time.Millisecond
+			if release, ok := s.admit(nc); ok {
+				start(nc, release)
+			}
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+		default:
+			// Out of descriptors, or a client that left at once: sessions
+			// that end make room again.
+			s.Log.Warn("accept failed", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, time.Second)
+		}
+	}
+}
+
+// admit applies the limits; a client that is refused is told so unless it
+// expects TLS first.
+func (s *Server) admit(nc net.Conn) (release func(), ok bool) {
+	line := s.Crowded
+	if s.enter() {
+		free, ok := s.Limits.Acquire(addrPort(nc.RemoteAddr()).Addr())
+		if ok {
+			return func() { free(); s.leave() }, true
+		}
+		s.leave()
+		line = s.Greedy
+	}
+	if s.Refused != nil {
+		s.Refused()
+	}
+	if !s.Implicit {
+		nc.SetDeadline(time.Now().Add(time.Second))
+		nc.Write([]byte(line)) // an empty send buffer takes it; the error does not matter
+	}
+	nc.Close()
+	return nil, false
+}
+
+func (s *Server) serve(ctx, stop context.Context, c *Conn) {
+	if s.Implicit {
+		if err := c.StartTLS(stop, s.TLS, s.Handshake); err != nil {
+			s.Log.Info("tls failed", "client", c.Remote().Addr().String(), "err", Quote(err.Error()))
+			return
+		}
+	}
+	s.Handle(ctx, stop, c)
+}

@@ -1,0 +1,161 @@
+package smtpin
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"carteiro/core/mail"
+)
+
+var errCommand = errors.New("not a command")
+
+// command is a verb in upper case and what followed the one space after it.
+type command struct {
+	verb, arg string
+}
+
+// parseCommand splits a line. Trailing white space is forgiven, as RFC 5321
+// 4.1.1 asks. It returns errCommand when there is no verb.
+func parseCommand(line string) (command, error) {
+	line = strings.TrimRight(line, " \t")
+	verb, arg, _ := strings.Cut(line, " ")
+	if verb == "" {
+		return command{}, errCommand
+	}
+	for i := range len(verb) {
+		if c := verb[i] | 0x20; c < 'a' || c > 'z' {
+			return command{}, errCommand
+		}
+	}
+	return command{verb: strings.ToUpper(verb), arg: arg}, nil
+}
+
+func (c command) String() string {
+	if c.arg == "" {
+		return c.verb
+	}
+	return c.verb + " " + c.arg
+}
+
+// maxLength is the longest line of a verb without its CRLF: 512 octets, with
+// room for the parameters of our extensions (RFC 5321 4.5.3.1.4 and theirs).
+func (c command) maxLength() int {
+	switch c.verb {
+	case "MAIL", "RCPT":
+		return 2048 - 2
+	case "AUTH":
+		return 12288
+	}
+	return 512 - 2
+}
+
+// obey runs one command and writes its reply; errQuit ends the session.
+func (s *session) obey(cmd command) error {
+	start := time.Now()
+	st := s.dispatch(cmd)
+	code := 0
+	var err error
+	if st != nil {
+		code = st.Code
+		if s.gone {
+			err = errQuit
+		} else {
+			err = s.reply(st)
+		}
+	}
+	if s.gone {
+		err = errQuit
+	}
+	if f := s.cfg.Observe.Command; f != nil {
+		f(s.s.Listener, knownVerb(cmd.verb), code, time.Since(start))
+	}
+	return err
+}
+
+// dispatch returns the reply to a command, nil when it is already written.
+func (s *session) dispatch(cmd command) *mail.Status {
+	if len(cmd.String()) > cmd.maxLength() {
+		if cmd.verb == "BDAT" {
+			return closing(s.bad(500, "5.5.2", "Line too long"))
+		}
+		return s.bad(500, "5.5.2", "Line too long")
+	}
+	if s.refused && cmd.verb != "QUIT" {
+		if cmd.verb == "BDAT" {
+			return s.bdat(cmd.arg)
+		}
+		return s.bad(503, "5.5.1", "No service here, only QUIT")
+	}
+	switch cmd.verb {
+	case "HELO", "EHLO", "LHLO":
+		return s.helo(cmd.verb, cmd.arg)
+	case "MAIL":
+		return s.mail(cmd.arg)
+	case "RCPT":
+		return s.rcpt(cmd.arg)
+	case "DATA":
+		return s.data(cmd.arg)
+	case "BDAT":
+		return s.bdat(cmd.arg)
+	case "AUTH":
+		return s.auth(cmd.arg)
+	case "STARTTLS":
+		return s.starttls(cmd.arg)
+	case "RSET", "QUIT":
+		return s.leave(cmd)
+	}
+	return s.aside(cmd)
+}
+
+// leave is RSET and QUIT, which end a transaction.
+func (s *session) leave(cmd command) *mail.Status {
+	if cmd.arg != "" {
+		return s.bad(501, "5.5.4", cmd.verb+" takes no argument")
+	}
+	s.endTransaction()
+	if cmd.verb == "QUIT" {
+		return ok(221, "2.0.0", s.cfg.Hostname+" closing connection")
+	}
+	return ok(250, "2.0.0", "Ok")
+}
+
+// aside answers the verbs that change nothing.
+func (s *session) aside(cmd command) *mail.Status {
+	switch cmd.verb {
+	case "NOOP":
+		return ok(250, "2.0.0", "Ok")
+	case "VRFY":
+		if cmd.arg == "" {
+			return s.bad(501, "5.5.4", "VRFY needs an address")
+		}
+		return ok(252, "2.5.2", "Cannot verify, send some mail and see")
+	case "HELP":
+		return ok(214, "2.0.0", "Commands: "+helpText)
+	case "EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML":
+		return s.bad(502, "5.5.1", "Command not implemented")
+	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH", "PRI":
+		// A browser made to talk to us (cross-protocol attack), or a scanner.
+		s.log.Info("http on a mail port", "verb", cmd.verb)
+		return mail.Reject(421, "4.7.0", "This is not a web server")
+	}
+	return s.bad(500, "5.5.2", "Command not recognized")
+}
+
+const helpText = "HELO EHLO LHLO MAIL RCPT DATA BDAT AUTH STARTTLS RSET NOOP VRFY HELP QUIT"
+
+// knownVerb keeps labels of metrics to a fixed set.
+func knownVerb(v string) string {
+	for k := range strings.FieldsSeq(helpText + " EXPN") {
+		if k == v {
+			return v
+		}
+	}
+	return "other"
+}
+
+// closing makes a reply the last one.
+func closing(st *mail.Status) *mail.Status {
+	st.Close = true
+	return st
+}

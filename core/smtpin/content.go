@@ -1,0 +1,170 @@
+package smtpin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Why content is refused whatever the backend says.
+var (
+	errTooBig  = errors.New("message exceeds the size limit")
+	errNewline = errors.New("bare CR or LF in message")
+)
+
+// pieces is where content comes from: DATA or a sequence of BDATs.
+type pieces interface {
+	// next gives some octets of the message, good until the next call, and
+	// a clean io.EOF behind the last one. Every other error means that the
+	// rest cannot be read.
+	next() ([]byte, error)
+}
+
+// content is the io.Reader that the backend gets: it counts, checks, and
+// never says io.EOF unless the message is whole.
+type content struct {
+	src      pieces
+	max      int64
+	mode     Newlines
+	binary   bool // BODY=BINARYMIME: CR and LF are octets like others
+	newlines newlines
+
+	rest  []byte // of the last piece
+	size  int64
+	fault error // errTooBig or errNewline: the message is refused
+	end   error // what src said at its end
+}
+
+func (c *content) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		if len(c.rest) > 0 {
+			k := copy(p[n:], c.rest)
+			c.rest = c.rest[k:]
+			n += k
+			continue
+		}
+		if err := c.refill(); err != nil {
+			if n > 0 {
+				return n, nil // the error comes again with the next call
+			}
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+func (c *content) refill() error {
+	if c.fault != nil {
+		return c.fault
+	}
+	if c.end != nil {
+		return c.end
+	}
+	piece, err := c.src.next()
+	if err != nil {
+		c.end = whole(err)
+		if c.end == io.EOF && !c.binary && c.newlines.open() && c.mode == Reject {
+			c.fault = errNewline
+			return c.fault
+		}
+		return c.end
+	}
+	if !c.binary {
+		piece = c.newlines.pass(piece)
+		if c.newlines.bare && c.mode == Reject {
+			c.fault = errNewline
+			return c.fault
+		}
+	}
+	c.size += int64(len(piece))
+	if c.max > 0 && c.size > c.max {
+		c.fault = errTooBig
+		return c.fault
+	}
+	c.rest = piece
+	return nil
+}
+
+// whole keeps io.EOF for the one source that says it on purpose; the end of
+// the connection is never the end of a message.
+func whole(err error) error {
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+}
+
+// cut is what pieces return for an error of the connection.
+func cut(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return whole(err)
+}
+
+// drain drops what is left of the message.
+func (c *content) drain() error {
+	for c.end == nil {
+		if _, err := c.src.next(); err != nil {
+			c.end = whole(err)
+		}
+	}
+	if c.end == io.EOF {
+		return nil
+	}
+	return c.end
+}
+
+// newlines finds bare CRs and LFs and makes CRLFs of them.
+type newlines struct {
+	bare    bool
+	cr      bool // the last octet was a CR; its CRLF is written already
+	changed []byte
+}
+
+// open reports whether the message ended in a bare CR.
+func (n *newlines) open() bool { return n.cr }
+
+func (n *newlines) pass(p []byte) []byte {
+	if !n.cr && clean(p) {
+		return p
+	}
+	out := n.changed[:0]
+	for _, b := range p {
+		switch {
+		case b == '\n' && n.cr:
+			n.cr = false // the second half of a CRLF
+			continue
+		case n.cr:
+			n.bare = true
+		case b == '\n':
+			n.bare = true
+		}
+		n.cr = b == '\r'
+		if n.cr || b == '\n' {
+			out = append(out, '\r', '\n')
+		} else {
+			out = append(out, b)
+		}
+	}
+	n.changed = out
+	return out
+}
+
+// clean reports whether every CR and LF of p is part of a CRLF within p.
+func clean(p []byte) bool {
+	lines := 0
+	for rest := p; ; lines++ {
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 {
+			break
+		}
+		if i == 0 || rest[i-1] != '\r' {
+			return false
+		}
+		rest = rest[i+1:]
+	}
+	return bytes.Count(p, []byte{'\r'}) == lines
+}

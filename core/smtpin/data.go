@@ -1,0 +1,157 @@
+package smtpin
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"time"
+
+	"carteiro/core/mail"
+)
+
+// data is DATA: 354, the content, one reply (in LMTP one per recipient).
+func (s *session) data(arg string) *mail.Status {
+	switch {
+	case arg != "":
+		return s.bad(501, "5.5.4", "DATA takes no argument")
+	case s.tx == nil:
+		return s.bad(503, "5.5.1", "Send MAIL first")
+	case len(s.tx.Recipients) == 0:
+		return s.bad(503, "5.5.1", "No valid recipients")
+	case s.tx.Params.Body == "BINARYMIME":
+		return s.bad(503, "5.5.1", "BINARYMIME needs BDAT")
+	}
+	s.reply(&mail.Status{Code: 354, Text: "End data with <CR><LF>.<CR><LF>"})
+	s.receiving()
+	return s.take(&dotted{r: s.c.Reader(), bol: true}, true)
+}
+
+// receiving switches the connection from commands to content.
+func (s *session) receiving() {
+	s.c.Busy = true
+	s.c.NewContent()
+	s.resume()
+}
+
+func (s *session) resume() {
+	s.c.Content(s.cfg.Timeouts.DataBlock, s.cfg.RateAfter, s.cfg.MinRate)
+}
+
+// take hands content to the backend and gives the reply; nil when it is
+// written already, or when nobody is left to read it. all tells that what the
+// backend leaves is read to the end even if the message is refused.
+func (s *session) take(src pieces, all bool) *mail.Status {
+	defer func() { s.c.Busy = false }()
+	c := &content{src: src, max: s.cfg.MaxSize, mode: s.cfg.BareNewlines, binary: s.tx.Params.Body == "BINARYMIME"}
+	start := time.Now()
+	tx := s.tx
+	out := s.backend.Data(s.ctx, s.s, tx, c)
+	taken := c.fault == nil && out.taken()
+	if (all || taken) && c.drain() != nil || c.end != nil && c.end != io.EOF {
+		s.endTransaction()
+		return s.lost(c.end)
+	}
+	if st := faultStatus(c.fault); st != nil {
+		out = Outcome{Status: st}
+	}
+	reply := s.outcome(tx, out)
+	s.endTransaction()
+	if f := s.cfg.Observe.Content; f != nil {
+		f(s.s.Listener, c.size, reply.Code, time.Since(start))
+	}
+	if s.cfg.Protocol == LMTP {
+		return nil
+	}
+	return reply
+}
+
+// lost ends or goes on after content that did not come whole. A sequence of
+// BDATs that another command broke off leaves that command pending, and the
+// session goes on; otherwise the connection is of no more use.
+func (s *session) lost(err error) *mail.Status {
+	if s.pending != nil {
+		return nil
+	}
+	s.log.Info("content cut short", "err", quoteError(err))
+	if errors.Is(err, errBroken) {
+		s.gone = true
+		return nil
+	}
+	s.over(err)
+	s.gone = true
+	return nil
+}
+
+func faultStatus(fault error) *mail.Status {
+	switch {
+	case errors.Is(fault, errTooBig):
+		return mail.Reject(552, "5.3.4", "Message exceeds the size limit")
+	case errors.Is(fault, errNewline):
+		return mail.Reject(550, "5.6.11", "Message has a bare CR or LF")
+	}
+	return nil
+}
+
+// taken tells whether the backend took responsibility for any recipient.
+func (o Outcome) taken() bool {
+	for _, st := range o.Recipients {
+		if st == nil || st.Code < 400 {
+			return true
+		}
+	}
+	return len(o.Recipients) == 0 && (o.Status == nil || o.Status.Code < 400)
+}
+
+// outcome is the reply to content. For LMTP it writes one per recipient and
+// returns the first.
+func (s *session) outcome(tx *mail.Transaction, out Outcome) *mail.Status {
+	usual := ok(250, "2.0.0", "Ok: queued as "+tx.ID.String())
+	if s.cfg.Protocol != LMTP {
+		st, _ := answer(out.Status, usual)
+		return st
+	}
+	var first *mail.Status
+	for i := range tx.Recipients {
+		st := out.Status
+		if i < len(out.Recipients) && out.Recipients[i] != nil {
+			st = out.Recipients[i]
+		}
+		st, _ = answer(st, usual)
+		if s.reply(st) != nil {
+			s.gone = true
+		}
+		if first == nil {
+			first = st
+		}
+	}
+	return first
+}
+
+// dotted reads the content of DATA line by line: it takes the dots away that
+// the client put in front of dots, and ends at CRLF.CRLF and nothing else
+// (RFC 5321 4.5.2, 4.1.1.4). It works on the connection's buffer.
+type dotted struct {
+	r   *bufio.Reader
+	bol bool // a CRLF, or nothing, came before
+}
+
+func (d *dotted) next() ([]byte, error) {
+	line, err := d.r.ReadSlice('\n')
+	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+		return nil, cut(err)
+	}
+	if err != nil && line[len(line)-1] == '\r' {
+		// The buffer is full between CR and what may be its LF.
+		d.r.UnreadByte() // cannot fail behind ReadSlice
+		line = line[:len(line)-1]
+	}
+	first := d.bol
+	d.bol = len(line) > 1 && line[len(line)-2] == '\r' && line[len(line)-1] == '\n'
+	if !first || line[0] != '.' {
+		return line, nil
+	}
+	if d.bol && len(line) == 3 {
+		return nil, io.EOF
+	}
+	return line[1:], nil
+}

@@ -1,0 +1,191 @@
+package smtpin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/netline"
+)
+
+// session is one connection. All of it belongs to the session's goroutine.
+type session struct {
+	*Server
+	c    *netline.Conn
+	ctx  context.Context // ends with the session; made by Server.session for its one goroutine
+	stop context.Context // ends when the server stops
+	log  *slog.Logger
+	s    *mail.Session
+
+	greeted bool // HELO, EHLO or LHLO was accepted
+	refused bool // Connect refused: only QUIT is left (RFC 5321 3.1)
+	tx      *mail.Transaction
+	errors  int
+	pending *command // what ended a sequence of BDATs, to be run next
+	gone    bool     // the client has gone, or is not worth another reply
+}
+
+// errQuit ends a session whose last reply is written.
+var errQuit = errors.New("session is over")
+
+func (srv *Server) session(ctx, stop context.Context, c *netline.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.WriteTimeout = srv.cfg.Timeouts.Write
+	now := srv.cfg.Now()
+	ms := &mail.Session{
+		ID:       mail.NewID(now).String(),
+		Listener: srv.cfg.Name,
+		Protocol: srv.cfg.Protocol,
+		Remote:   c.Remote(),
+		Local:    c.Local(),
+		TLS:      c.TLS(),
+		Started:  now,
+		Meta:     make(map[string]any),
+	}
+	for _, p := range srv.cfg.RelayFrom {
+		ms.Trusted = ms.Trusted || p.Contains(ms.Remote.Addr())
+	}
+	s := &session{Server: srv, c: c, ctx: ctx, stop: stop, s: ms,
+		log: srv.cfg.Log.With("session", ms.ID, "listener", ms.Listener, "client", ms.Remote.Addr().String())}
+	start := time.Now()
+	if f := srv.cfg.Observe.Open; f != nil {
+		f(ms.Listener)
+	}
+	defer func() {
+		cancel()
+		s.close()
+		if f := srv.cfg.Observe.Closed; f != nil {
+			f(ms.Listener, time.Since(start))
+		}
+	}()
+	defer s.caught()
+	s.run()
+}
+
+// caught turns a panic, ours or the backend's, into a 421 for this client
+// alone. Close and End are still called.
+func (s *session) caught() {
+	if r := recover(); r != nil {
+		s.log.Error("panic in session", "panic", r, "stack", string(debug.Stack()))
+		s.reply(mail.Reject(421, "4.3.0", "internal error, closing"))
+	}
+}
+
+func (s *session) close() {
+	s.s.Closed.Store(true)
+	s.safely(s.endTransaction)
+	s.safely(func() { s.backend.Close(s.s) })
+	s.c.Close(!s.gone)
+	s.log.Debug("session closed")
+}
+
+func (s *session) safely(f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("panic at the end of a session", "panic", r, "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}
+
+// endTransaction tells the backend; the transaction is forgotten first, so
+// that a panic in End does not bring a second call.
+func (s *session) endTransaction() {
+	tx := s.tx
+	s.tx = nil
+	if tx != nil {
+		s.backend.End(s.s, tx)
+	}
+}
+
+func (s *session) run() {
+	s.log.Debug("session opened")
+	if !s.banner() {
+		return
+	}
+	for {
+		cmd, err := s.next()
+		if err != nil {
+			s.over(err)
+			return
+		}
+		if s.obey(cmd) != nil {
+			return
+		}
+	}
+}
+
+func (s *session) banner() bool {
+	st := s.backend.Connect(s.ctx, s.s)
+	if st == nil {
+		st = &mail.Status{Code: 220, Text: s.cfg.Hostname + " ESMTP"}
+		if s.cfg.Protocol == LMTP {
+			st.Text = s.cfg.Hostname + " LMTP"
+		}
+	} else if st.Code < 400 {
+		st = &mail.Status{Code: 220, Text: s.cfg.Hostname + " " + st.Text, Close: st.Close}
+	} else {
+		s.refused = true
+	}
+	return s.reply(st) == nil
+}
+
+// next gives the command to run. Lines that are none are answered here.
+func (s *session) next() (command, error) {
+	if s.pending != nil {
+		cmd := *s.pending
+		s.pending = nil
+		return cmd, nil
+	}
+	for {
+		line, err := s.c.ReadLine(s.cfg.Timeouts.Command)
+		if err == nil {
+			cmd, perr := parseCommand(string(line))
+			if perr == nil {
+				return cmd, nil
+			}
+			err = perr
+		}
+		var st *mail.Status
+		switch {
+		case errors.Is(err, netline.ErrTooLong):
+			st = s.bad(500, "5.5.2", "Line too long")
+		case errors.Is(err, netline.ErrBadLine):
+			st = s.bad(500, "5.5.2", "Lines end in CRLF and hold no other control characters")
+		case errors.Is(err, errCommand):
+			st = s.bad(500, "5.5.2", "Command not recognized")
+		default:
+			return command{}, err
+		}
+		if err := s.reply(st); err != nil {
+			return command{}, err
+		}
+	}
+}
+
+// over says goodbye where the connection still hears it.
+func (s *session) over(err error) {
+	var ne net.Error
+	switch {
+	case errors.Is(err, errQuit):
+	case errors.Is(err, netline.ErrStopping):
+		s.reply(mail.Reject(421, "4.3.2", s.cfg.Hostname+" is going down, try later"))
+	case errors.Is(err, netline.ErrTooSlow):
+		s.log.Info("client too slow", "err", err)
+		s.reply(mail.Reject(421, "4.4.2", "Content comes too slowly"))
+	case errors.As(err, &ne) && ne.Timeout():
+		s.log.Info("client timed out")
+		s.reply(mail.Reject(421, "4.4.2", s.cfg.Hostname+" timeout, closing"))
+	default:
+		s.gone = true
+		if !errors.Is(err, io.EOF) {
+			s.log.Debug("connection lost", "err", netline.Quote(err.Error()))
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package smtpin
+
+import (
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"carteiro/core/mail"
+)
+
+// mail opens a transaction.
+func (s *session) mail(arg string) *mail.Status {
+	if st := s.mayMail(); st != nil {
+		return st
+	}
+	inner, params, found := cutPath(arg, "FROM")
+	if !found {
+		return s.bad(501, "5.5.2", "Syntax: MAIL FROM:<address> [parameters]")
+	}
+	if params != "" && !s.s.ESMTP {
+		return s.bad(555, "5.5.4", "Parameters need EHLO")
+	}
+	p, err := parseMailParams(params, offers{requireTLS: s.s.TLS != nil, auth: s.mayAuth(),
+		hold: s.holdLimit(), now: s.cfg.Now()})
+	if err != nil {
+		return s.badParam(err)
+	}
+	var sender mail.Address
+	if inner != "" {
+		var st *mail.Status
+		if sender, st = s.address(inner, p.SMTPUTF8, "5.1.7"); st != nil {
+			return st
+		}
+	}
+	if s.cfg.MaxSize > 0 && p.Size > s.cfg.MaxSize {
+		return mail.Reject(552, "5.3.4", "Message exceeds the size limit")
+	}
+	if !s.s.Trusted && !s.cfg.Limits.Message(s.s.Remote.Addr()) {
+		return mail.Reject(450, "4.7.1", "Too many messages, slow down")
+	}
+	tx := &mail.Transaction{ID: mail.NewID(s.cfg.Now()), Sender: sender, Params: p, Meta: make(map[string]any)}
+	reply, accepted := answer(s.backend.Mail(s.ctx, s.s, tx), ok(250, "2.1.0", "Ok"))
+	if accepted {
+		s.tx = tx
+	}
+	return reply
+}
+
+func (s *session) mayMail() *mail.Status {
+	switch {
+	case !s.greeted:
+		return s.bad(503, "5.5.1", "Send HELO or EHLO first")
+	case s.tx != nil:
+		return s.bad(503, "5.5.1", "Nested MAIL")
+	case s.cfg.Protocol == Submission && s.s.Identity == nil:
+		if s.mayAuth() {
+			return s.bad(530, "5.7.0", "Authentication required")
+		}
+		return s.bad(530, "5.7.0", "Use STARTTLS and authenticate first")
+	}
+	return nil
+}
+
+// rcpt adds a recipient.
+func (s *session) rcpt(arg string) *mail.Status {
+	if s.tx == nil {
+		return s.bad(503, "5.5.1", "Send MAIL first")
+	}
+	inner, params, found := cutPath(arg, "TO")
+	if !found {
+		return s.bad(501, "5.5.2", "Syntax: RCPT TO:<address> [parameters]")
+	}
+	if params != "" && !s.s.ESMTP {
+		return s.bad(555, "5.5.4", "Parameters need EHLO")
+	}
+	notify, orcpt, err := parseRcptParams(params, s.tx.Params.SMTPUTF8)
+	if err != nil {
+		return s.badParam(err)
+	}
+	// RFC 5321 4.5.1: postmaster without a domain, in any case, is ours.
+	to := s.cfg.Postmaster
+	if !strings.EqualFold(inner, "postmaster") {
+		var st *mail.Status
+		if to, st = s.address(inner, s.tx.Params.SMTPUTF8, "5.1.3"); st != nil {
+			return st
+		}
+	}
+	if len(s.tx.Recipients) >= s.cfg.MaxRecipients {
+		return mail.Reject(452, "4.5.3", "Too many recipients")
+	}
+	if !s.s.Trusted && !s.cfg.Limits.Recipient(s.s.Remote.Addr()) {
+		return mail.Reject(450, "4.7.1", "Too many recipients, slow down")
+	}
+	r := &mail.Recipient{N: uint32(len(s.tx.Recipients)), Address: to, Orig: to, ORcpt: orcpt, Notify: notify}
+	reply, accepted := answer(s.backend.Rcpt(s.ctx, s.s, s.tx, r), ok(250, "2.1.5", "Ok"))
+	if accepted {
+		s.tx.Recipients = append(s.tx.Recipients, r)
+	}
+	return reply
+}
+
+// address reads a path's inside; what is wrong with it is the reply.
+func (s *session) address(inner string, utf8ok bool, enhanced string) (mail.Address, *mail.Status) {
+	if !utf8ok && !mail.Address(inner).ASCII() && utf8.ValidString(inner) {
+		return "", s.bad(553, "5.6.7", "Address needs SMTPUTF8")
+	}
+	a, err := parseMailbox(inner)
+	if err != nil {
+		return "", s.bad(501, enhanced, "Bad address syntax")
+	}
+	return a, nil
+}
+
+func (s *session) badParam(err error) *mail.Status {
+	if errors.Is(err, errParam) {
+		return s.bad(555, "5.5.4", "Parameter not recognized")
+	}
+	return s.bad(501, "5.5.4", strings.TrimPrefix(err.Error(), errSyntax.Error()+": "))
+}
