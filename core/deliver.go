@@ -259,7 +259,7 @@ func (a *attempt) settle(ctx context.Context) error {
 		a.submit(rec, s)
 	}
 	err := a.p.store.Settle(rec, &a.out)
-	if errors.Is(err, store.ErrQuota) && a.overQuota(rec) {
+	for err != nil && a.overQuota(rec, err) {
 		err = a.p.store.Settle(rec, &a.out)
 	}
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 
 	"carteiro/core/auth"
 	"carteiro/core/mail"
-	"carteiro/core/mime"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -126,7 +125,7 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 	edit := r.Edit
 	edit.Remove = append(slices.Clone(edit.Remove), "Return-Path")
 	edit.Prepend = fmt.Sprintf("Return-Path: %s\r\nDelivered-To: %s\r\n", sender.Path(), owner) + edit.Prepend
-	size := a.env.Size - int64(len(a.section)) + int64(len(mime.ApplyEdit(a.section, edit)))
+	size := a.env.Size - int64(len(a.section)) + int64(len(store.EditHeader(a.section, edit)))
 	a.out.Deliveries = append(a.out.Deliveries, store.Delivery{Owner: owner, Folder: folder, Message: a.env.ID, Rcpt: r.N,
 		Source: a.env, Edit: edit, Size: size, Flags: flags, Date: a.now})
 	a.resolve(ctx, r, local(mail.Delivered, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "delivered to mailbox"}))
@@ -153,26 +152,29 @@ func (a *attempt) add(ctx context.Context, r mail.Recipient) {
 	a.out.Add = append(a.out.Add, in.groups...)
 }
 
-// overQuota turns deliveries into full mailboxes into deferrals, after a
-// commit was refused for them. It reports whether there was one.
-func (a *attempt) overQuota(ctx context.Context) bool {
-	kept := a.out.Deliveries[:0:0]
-	for _, d := range a.out.Deliveries {
-		used, limit, err := a.p.store.Usage(ctx, d.Owner)
-		if err != nil || limit == 0 || used+d.Size <= limit {
-			kept = append(kept, d)
-			continue
-		}
+// overQuota turns deliveries into full mailboxes into deferrals, after the
+// commit was refused for them. It reports whether that is all that was wrong.
+func (a *attempt) overQuota(ctx context.Context, err error) bool {
+	full, ok := errors.AsType[*store.QuotaError](err)
+	if !ok {
+		return false
+	}
+	for _, n := range full.Deliveries {
 		for i := range a.g.Recipients {
-			if r := &a.g.Recipients[i]; r.N == d.Rcpt {
+			if r := &a.g.Recipients[i]; r.N == a.out.Deliveries[n].Rcpt {
 				a.resolve(ctx, r, local(mail.Queued, mail.Status{Code: 452, Enhanced: "4.2.2", Text: "mailbox is full"}))
 			}
 		}
 	}
-	found := len(kept) < len(a.out.Deliveries)
+	var kept []store.Delivery
+	for i, d := range a.out.Deliveries {
+		if !slices.Contains(full.Deliveries, i) {
+			kept = append(kept, d)
+		}
+	}
 	a.out.Deliveries = kept
 	a.reschedule()
-	return found
+	return true
 }
 
 // box is a mailbox as policies see it.

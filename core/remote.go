@@ -6,7 +6,7 @@ import (
 	"io"
 
 	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/store"
 )
 
 // copyKey is what recipients must share to be in one mail transaction: the
@@ -53,7 +53,7 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 		return
 	}
 	edit := rcpts[0].Edit
-	section := mime.ApplyEdit(a.section, edit)
+	section := store.EditHeader(a.section, edit)
 	t := mail.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: rcpts,
 		Size:     a.env.Size - int64(len(a.section)) + int64(len(section)),
 		SMTPUTF8: a.env.SMTPUTF8, EightBit: a.env.EightBit, RequireTLS: a.env.RequireTLS, Priority: a.g.Priority,

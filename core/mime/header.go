@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"carteiro/core/mail"
 )
 
 // MaxHeader is the largest header section that ReadHeader takes, in octets.
@@ -292,20 +290,6 @@ func (h *Header) Remove(name string) int {
 	}
 	h.fields = kept
 	return n
-}
-
-// ApplyEdit gives the header section of one recipient's copy. The result is
-// the section as it came when the edit changes nothing.
-func ApplyEdit(section []byte, e mail.HeaderEdit) []byte {
-	if e.IsZero() {
-		return section
-	}
-	h := ParseHeader(section)
-	for _, name := range e.Remove {
-		h.Remove(name)
-	}
-	h.PrependRaw(e.Prepend)
-	return h.Bytes()
 }
 
 func newField(name, value string) (Field, error) {
