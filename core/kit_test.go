@@ -1,0 +1,274 @@
+package core
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"carteiro/core/auth"
+	"carteiro/core/clock"
+	"carteiro/core/dns"
+	"carteiro/core/journal"
+	"carteiro/core/mail"
+	"carteiro/core/store"
+	"carteiro/core/store/badgerstore"
+	"carteiro/hooks"
+)
+
+// sink is a Transport that keeps what it gets and answers as told.
+type sink struct {
+	mu     sync.Mutex
+	got    []sent
+	answer func(hop mail.NextHop, r *mail.Recipient) mail.Outcome // nil: 250
+	hold   chan struct{}                                          // if set, each transfer waits for one receive
+}
+
+type sent struct {
+	hop    mail.NextHop
+	sender mail.Address
+	to     []mail.Address
+	text   string
+	prio   mail.Priority
+}
+
+func (s *sink) Send(_ context.Context, hop mail.NextHop, t mail.Transfer) []mail.Outcome {
+	if s.hold != nil {
+		<-s.hold
+	}
+	r, err := t.Open()
+	if err != nil {
+		panic(err)
+	}
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err != nil {
+		panic(err)
+	}
+	one := sent{hop: hop, sender: t.Sender, text: string(text), prio: t.Priority}
+	var out []mail.Outcome
+	for _, rc := range t.Recipients {
+		o := mail.Outcome{Status: mail.Status{Code: 250, Enhanced: "2.0.0", Text: "ok"}, Host: hop.Hosts[0].Name}
+		if s.answer != nil {
+			o = s.answer(hop, rc)
+		}
+		out = append(out, o)
+		one.to = append(one.to, rc.Address)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.got = append(s.got, one)
+	return out
+}
+
+func (s *sink) all() []sent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]sent(nil), s.got...)
+}
+
+// zone is a Resolver with fixed answers; other names do not exist.
+type zone map[string][]dns.MX
+
+func (z zone) MX(_ context.Context, domain string) ([]dns.MX, error) {
+	if domain == "broken.example" {
+		return nil, dns.ErrServFail
+	}
+	mx, ok := z[domain]
+	if !ok {
+		return nil, dns.ErrNXDomain
+	}
+	return mx, nil
+}
+
+// house is a pipeline for our.example with accounts alice and bob.
+type house struct {
+	*Pipeline
+	t     *testing.T
+	sink  *sink
+	clock *clock.Clock
+	stop  func()
+	dir   string
+}
+
+var testZone = zone{"out.example": {{Host: "mx2.out.example", Preference: 20}, {Host: "mx1.out.example", Preference: 10}},
+	"slow.example": {}, "null.example": {{Host: ""}},
+	"loop.example":   {{Host: "mx.our.example", Preference: 10}, {Host: "mx2.out.example", Preference: 20}},
+	"backup.example": {{Host: "mx1.out.example", Preference: 10}, {Host: "mx.our.example", Preference: 20}}}
+
+func newHouse(t *testing.T, cfg Config, handlers ...hooks.Handler) *house {
+	t.Helper()
+	return openHouse(t, t.TempDir(), cfg, handlers...)
+}
+
+func openHouse(t *testing.T, dir string, cfg Config, handlers ...hooks.Handler) *house {
+	t.Helper()
+	ctx := t.Context()
+	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}, dir: dir}
+	st, err := badgerstore.Open(badgerstore.Options{Dir: dir, Clock: h.clock, Log: journal.Discard().Logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := auth.New(ctx, auth.Options{Data: st, Domains: []string{"our.example"}, Postmaster: "alice@our.example", Key: make([]byte, 32), Clock: h.clock, Cheap: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []mail.Address{"alice@our.example", "bob@our.example"} {
+		if !d.Exists(ctx, a) {
+			if err := d.AddAccount(ctx, a, "secret"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cfg.Hostname = "mx.our.example"
+	current := &hooks.Current{}
+	current.Swap(&hooks.Generation{ID: "test", Chain: hooks.NewChain(handlers)})
+	h.Pipeline = New(cfg, Parts{Store: st, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: journal.Discard(), Clock: h.clock})
+	run, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(run) }()
+	var once sync.Once
+	h.stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Run: %v", err)
+			}
+			if err := st.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+	}
+	t.Cleanup(h.stop)
+	return h
+}
+
+func session() *mail.Session {
+	return &mail.Session{ID: "s1", Listener: "mx", Protocol: "smtp", ESMTP: true, Helo: "client.example",
+		Remote: netip.MustParseAddrPort("192.0.2.7:1234"), Started: time.Now()}
+}
+
+func user(name mail.Address) *mail.Session {
+	s := session()
+	s.Protocol, s.Listener, s.Identity = "submission", "submission", &mail.Identity{User: name}
+	return s
+}
+
+// offer plays a transaction and returns the answer to its first refusal or to
+// its data, nil for 250.
+func (h *house) offer(s *mail.Session, tx *mail.Transaction, text string, to ...mail.Address) *mail.Status {
+	h.t.Helper()
+	ctx := h.t.Context()
+	if st := h.Mail(ctx, s, tx); st != nil && st.Code >= 400 {
+		return st
+	}
+	defer h.End(s, tx)
+	for _, a := range to {
+		r := &mail.Recipient{Address: a, Orig: a}
+		if st := h.Rcpt(ctx, s, tx, r); st != nil && st.Code >= 400 {
+			return st
+		}
+		tx.Recipients = append(tx.Recipients, r)
+	}
+	st, _ := h.Data(ctx, s, tx, strings.NewReader(text))
+	return st
+}
+
+const plain = "From: a@a.example\r\nTo: alice@our.example\r\nSubject: hi\r\nMessage-ID: <1@a.example>\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n\r\nhello\r\n"
+
+func (h *house) accept(s *mail.Session, from mail.Address, text string, to ...mail.Address) mail.ID {
+	h.t.Helper()
+	tx := &mail.Transaction{Sender: from}
+	if st := h.offer(s, tx, text, to...); st != nil {
+		h.t.Fatalf("refused: %v", st)
+	}
+	return tx.ID
+}
+
+// idle waits until nothing is due and nothing runs.
+func (h *house) idle() {
+	h.t.Helper()
+	h.until("the queue is idle", func() bool {
+		if h.InFlight() > 0 {
+			return false
+		}
+		for c := range mail.Classes {
+			for range h.store.Due(h.t.Context(), mail.Class(c), h.clock.Now()) {
+				return false
+			}
+		}
+		return h.InFlight() == 0
+	})
+}
+
+func (h *house) until(what string, ok func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	h.t.Fatalf("never: %s", what)
+}
+
+// box returns the texts in a mailbox.
+func (h *house) box(owner mail.Address, folder string) []string {
+	h.t.Helper()
+	info, err := h.store.Mailbox(h.t.Context(), owner, folder)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var out []string
+	for it, err := range h.store.Items(h.t.Context(), info.ID) {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		r, err := h.store.Open(h.t.Context(), info.ID, it.UID)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if int64(len(b)) != it.Size {
+			h.t.Errorf("size is %d, but %d octets came", it.Size, len(b))
+		}
+		out = append(out, string(b))
+		r.Close()
+	}
+	return out
+}
+
+// spooled counts messages in the spool.
+func (h *house) spooled() int {
+	n := 0
+	for _, err := range h.store.Messages(h.t.Context()) {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// handler is a policy in Go.
+type handler struct {
+	info hooks.Info
+	call func(e *hooks.Event) (hooks.Verdict, error)
+}
+
+func (h handler) Info() hooks.Info { return h.info }
+func (h handler) Call(_ context.Context, _ hooks.Spec, e *hooks.Event) (hooks.Verdict, int64, error) {
+	v, err := h.call(e)
+	return v, 1, err
+}
+
+func at(p hooks.Point, call func(e *hooks.Event) (hooks.Verdict, error)) hooks.Handler {
+	return handler{hooks.Info{Point: p, File: "policy.lua", Line: 1}, call}
+}
+
+var _ store.Store = (*badgerstore.Store)(nil)
