@@ -216,10 +216,12 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	if tx.Params.By > 0 {
 		env.By, env.ByNotify = now.Add(time.Duration(tx.Params.By)*time.Second), strings.HasPrefix(tx.Params.ByMode, "N")
 	}
+	arrived := mail.TrailEntry{Time: now, Step: "receive", Text: fmt.Sprintf("from %s by %s at listener %q, client %s, %d octets, %d recipients",
+		tx.Sender.Path(), env.Protocol, env.Listener, env.Client, c.msg.Size, len(tx.Recipients))}
 	header := c.header.Clone()
 	header.Remove("Return-Path") // ours to add at final delivery (RFC 5321 4.4)
 	header.PrependRaw(p.received(c, now))
-	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: c.trail, gen: c.gen,
+	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]mail.TrailEntry{arrived}, c.trail...), gen: c.gen,
 		due: tx.Params.HoldUntil, lmtp: c.s.Protocol == "lmtp", body: c.draft.Open}
 	if v.Action == hooks.Quarantine {
 		in.quarantine = v.Reason

@@ -41,6 +41,9 @@ type attempt struct {
 // made again; a peer that said 250 in between gets the message twice. A local
 // delivery is in the same commit as the state that says so.
 func (p *Pipeline) attempt(ctx context.Context, e store.DueEntry) (down bool) {
+	if p.queue.isClaimed(e) {
+		return false
+	}
 	env, g, err := p.store.Load(ctx, e.ID, e.Block)
 	if errors.Is(err, store.ErrNotFound) {
 		return false
@@ -49,9 +52,9 @@ func (p *Pipeline) attempt(ctx context.Context, e store.DueEntry) (down bool) {
 	if err == nil && (g.Held || g.Due.After(now) || len(g.Recipients) == 0) {
 		return false
 	}
-	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: now, pending: &hooks.Pending{}, start: time.Now()}
+	var a *attempt
 	if err == nil {
-		a.section, err = p.store.Header(ctx, env)
+		a, err = p.newAttempt(ctx, env, g)
 	}
 	if err == nil {
 		err = a.try(ctx)
@@ -60,7 +63,20 @@ func (p *Pipeline) attempt(ctx context.Context, e store.DueEntry) (down bool) {
 		p.log.ErrorContext(ctx, "attempt failed", "id", e.ID.String(), "block", e.Block, "err", err)
 		p.postpone(ctx, e, err)
 	}
-	return a.down
+	return a != nil && a.down
+}
+
+// newAttempt reads what a try or an operator's change needs of a message.
+func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.Group) (*attempt, error) {
+	section, err := p.store.Header(ctx, env)
+	if err != nil {
+		return nil, fmt.Errorf("header of %s: %w", env.ID, err)
+	}
+	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, pending: &hooks.Pending{}, start: time.Now()}
+	a.msg = &hooks.Message{ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
+		Priority: g.Priority, Meta: env.Meta, Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
+	a.out = store.Settlement{ID: env.ID, Block: g.Block}
+	return a, nil
 }
 
 // postpone keeps a group that cannot even be read or recorded from being
@@ -83,10 +99,6 @@ func (p *Pipeline) postpone(ctx context.Context, e store.DueEntry, cause error) 
 
 // try asks deliver.attempt, then hands the due recipients on.
 func (a *attempt) try(ctx context.Context) error {
-	h := mime.ParseHeader(a.section)
-	a.msg = &hooks.Message{ID: a.env.ID, Sender: a.env.Sender, Size: a.env.Size, ReceivedAt: a.env.ReceivedAt, Header: h,
-		Priority: a.g.Priority, Meta: a.env.Meta, Body: func() (io.ReadCloser, error) { return a.p.store.Body(ctx, a.env) }}
-	a.out = store.Settlement{ID: a.env.ID, Block: a.g.Block}
 	if done := a.ask(ctx); done {
 		return a.settle(ctx)
 	}

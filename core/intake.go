@@ -2,7 +2,9 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"carteiro/core/mail"
@@ -81,6 +83,7 @@ func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*st
 	}
 	var out []*store.Message
 	if len(in.groups) > 0 {
+		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "committed: " + describe(in.groups)})
 		out = append(out, in.message())
 	}
 	if reports && len(rejected) > 0 && !in.lmtp {
@@ -92,6 +95,25 @@ func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*st
 		}
 	}
 	return out, rejected, nil
+}
+
+// describe names the groups of a message for its trail.
+func describe(groups []*mail.Group) string {
+	var b strings.Builder
+	for i, g := range groups {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		if i == 10 {
+			fmt.Fprintf(&b, "and %d groups more", len(groups)-i)
+			break
+		}
+		fmt.Fprintf(&b, "%d for %s, class %s", len(g.Recipients), g.Key, g.Priority.Class())
+		if g.Held {
+			b.WriteString(", held: " + g.Reason)
+		}
+	}
+	return b.String()
 }
 
 func (in *intake) message() *store.Message {

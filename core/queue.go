@@ -46,11 +46,14 @@ type queue struct {
 	scan    [mail.Classes]bool // the store may have due groups that are not known
 	dests   map[string]*dest
 	active  int
-	woken   time.Time // when wakeDests last looked
+	running map[entryKey]bool // being tried
+	claimed map[entryKey]bool // an operator works on it
+	woken   time.Time         // when wakeDests last looked
 }
 
 func newQueue(p *Pipeline) *queue {
-	q := &queue{p: p, wakeup: make(chan struct{}, 1), known: map[entryKey]bool{}, dests: map[string]*dest{}}
+	q := &queue{p: p, wakeup: make(chan struct{}, 1), known: map[entryKey]bool{}, dests: map[string]*dest{},
+		running: map[entryKey]bool{}, claimed: map[entryKey]bool{}}
 	for c := range q.classes {
 		q.classes[c].byKey = map[string]*lane{}
 		q.scan[c] = true
@@ -218,6 +221,7 @@ func (q *queue) pick() (store.DueEntry, bool) {
 		return store.DueEntry{}, false
 	}
 	e := q.classes[best].pop()
+	q.running[keyOf(e)] = true
 	q.p.log.Metrics.Window.WithLabelValues(e.Class.String()).Set(float64(q.classes[best].n))
 	if q.classes[best].n == window/2-1 {
 		q.nudge() // time to refill
@@ -244,11 +248,38 @@ func (q *queue) ready(class int, now time.Time) *lane {
 	return nil
 }
 
+// claim keeps a group from being tried while an operator changes it; false
+// says that it is being tried right now.
+func (q *queue) claim(k entryKey) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running[k] || q.claimed[k] {
+		return false
+	}
+	q.claimed[k] = true
+	return true
+}
+
+func (q *queue) unclaim(k entryKey) {
+	q.mu.Lock()
+	delete(q.claimed, k)
+	q.mu.Unlock()
+	q.rescan()
+}
+
+// isClaimed is asked at the start of an attempt.
+func (q *queue) isClaimed(e store.DueEntry) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.claimed[keyOf(e)]
+}
+
 // release ends a lease. A destination that could not be reached rests for a
 // while, so that the rest of its mail does not try in vain one by one.
 func (q *queue) release(e store.DueEntry, down bool) {
 	q.mu.Lock()
 	delete(q.known, keyOf(e))
+	delete(q.running, keyOf(e))
 	q.active--
 	q.p.log.Metrics.InFlight.Set(float64(q.active))
 	d := q.destOf(e.Key)

@@ -1,0 +1,84 @@
+package core
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/store"
+)
+
+func TestOperations(t *testing.T) {
+	h := newHouse(t, Config{})
+	ctx := t.Context()
+	down := true
+	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
+		if down {
+			return mail.Outcome{Status: mail.Status{Code: 451, Text: "later"}}
+		}
+		return mail.Outcome{Status: mail.Status{Code: 250, Text: "ok"}}
+	}
+	send := func() mail.ID {
+		id := h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
+		h.idle()
+		return id
+	}
+	one := func(f Filter) int {
+		t.Helper()
+		q, err := h.Queue(ctx, f, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(q)
+	}
+	a, b, c := send(), send(), send()
+	if one(Filter{Status: "deferred"}) != 3 || one(Filter{Domain: "out.example", Sender: "alice@our.example"}) != 3 || one(Filter{To: "y@out.example"}) != 0 || one(Filter{OlderThan: time.Hour}) != 0 {
+		t.Error("filters select wrongly")
+	}
+	if err := h.Operate(ctx, OpHold, a, "wait"); err != nil {
+		t.Fatal(err)
+	}
+	if one(Filter{Status: "held"}) != 1 {
+		t.Error("hold")
+	}
+	if err := h.Operate(ctx, OpDrop, b, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Operate(ctx, OpBounce, c, ""); err != nil {
+		t.Fatal(err)
+	}
+	h.until("the DSN", func() bool { return len(h.box("alice@our.example", "INBOX")) == 1 })
+	if got := h.box("alice@our.example", "INBOX")[0]; !strings.Contains(got, "returned by the postmaster") {
+		t.Errorf("DSN: %s", got)
+	}
+	n := len(h.sink.all())
+	h.clock.Advance(time.Hour)
+	h.idle()
+	if len(h.sink.all()) != n {
+		t.Error("a held message was tried")
+	}
+	down = false
+	if err := h.Operate(ctx, OpRelease, a, ""); err != nil {
+		t.Fatal(err)
+	}
+	h.until("delivery after release", func() bool { return h.spooled() == 0 })
+	if err := h.Operate(ctx, OpHold, a, ""); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a message that has gone: %v", err)
+	}
+}
+
+func TestRetryNow(t *testing.T) {
+	h := newHouse(t, Config{})
+	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
+		return mail.Outcome{Status: mail.Status{Code: 451, Text: "later"}}
+	}
+	id := h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
+	h.until("a try", func() bool { return len(h.sink.all()) == 1 })
+	h.idle()
+	if err := h.Operate(t.Context(), OpRetry, id, ""); err != nil {
+		t.Fatal(err)
+	}
+	h.until("another try", func() bool { return len(h.sink.all()) == 2 })
+}
