@@ -1,0 +1,183 @@
+// Package admin is how operators speak to a server: named calls with JSON
+// arguments and answers. The command line uses them through the server's unix
+// socket (mode 0600: who can open it may do everything), or, for accounts,
+// aliases and domains, on a store that no server has open. It decides nothing
+// about mail; it asks core and auth.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"carteiro/core"
+	"carteiro/core/auth"
+	"carteiro/core/clock"
+	"carteiro/core/journal"
+	"carteiro/core/store"
+)
+
+// ErrUnavailable: the call needs a running server.
+var ErrUnavailable = errors.New("needs the running server")
+
+// Service answers calls. Store and Directory are always there; the rest is
+// nil where no server runs.
+type Service struct {
+	Store     store.Store
+	Directory *auth.Directory
+	Pipeline  *core.Pipeline
+	Journal   *journal.Journal
+	Clock     *clock.Clock
+	TestClock bool
+	Version   string
+	Started   time.Time
+	Hostname  string
+	// Reload reads scripts, bundles and the reloadable settings anew and
+	// returns the generation that is in force now.
+	Reload func(ctx context.Context) (Generation, error)
+	// Generation describes the policies in force.
+	Generation func() Generation
+	// Listeners are the addresses that the server got.
+	Listeners func() []Listener
+}
+
+// Generation describes a set of policies.
+type Generation struct {
+	ID       string    `json:"id"`
+	Loaded   time.Time `json:"loaded"`
+	Handlers int       `json:"handlers"`
+	// Fallback: the files on disk are broken, this is the last good one.
+	Fallback bool `json:"fallback,omitempty"`
+}
+
+// Listener is one address that the server answers at.
+type Listener struct {
+	Name     string `json:"name"`
+	Protocol string `json:"protocol"`
+	Addr     string `json:"addr"`
+	TLS      string `json:"tls"`
+}
+
+// method is one call.
+type method func(s *Service, ctx context.Context, args json.RawMessage) (any, error)
+
+// typed makes a method of a function with its own argument type; unknown
+// fields are errors, as unknown settings are.
+func typed[A any](f func(s *Service, ctx context.Context, args A) (any, error)) method {
+	return func(s *Service, ctx context.Context, raw json.RawMessage) (any, error) {
+		var args A
+		if len(raw) > 0 {
+			if err := strict(raw, &args); err != nil {
+				return nil, err
+			}
+		}
+		return f(s, ctx, args)
+	}
+}
+
+// methods is the table of calls.
+func methods() map[string]method {
+	return map[string]method{
+		"status":  typed((*Service).status),
+		"reload":  typed((*Service).reload),
+		"clock":   typed((*Service).advance),
+		"explain": typed((*Service).explain),
+
+		"account.add":      typed((*Service).accountAdd),
+		"account.rm":       typed((*Service).accountRemove),
+		"account.list":     typed((*Service).accountList),
+		"account.show":     typed((*Service).accountShow),
+		"account.set":      typed((*Service).accountSet),
+		"account.password": typed((*Service).accountPassword),
+		"account.grant":    typed((*Service).accountGrant),
+		"account.revoke":   typed((*Service).accountRevoke),
+		"alias.add":        typed((*Service).aliasAdd),
+		"alias.rm":         typed((*Service).aliasRemove),
+		"alias.list":       typed((*Service).aliasList),
+		"domain.add":       typed((*Service).domainAdd),
+		"domain.rm":        typed((*Service).domainRemove),
+		"domain.list":      typed((*Service).domainList),
+
+		"queue.list":    typed((*Service).queueList),
+		"queue.show":    typed((*Service).queueShow),
+		"queue.summary": typed((*Service).queueSummary),
+		"queue.operate": typed((*Service).queueOperate),
+	}
+}
+
+// Methods are the names of all calls, sorted.
+func Methods() []string {
+	var out []string
+	for name := range methods() {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Call does one call and returns what its answer is made of.
+func (s *Service) Call(ctx context.Context, name string, args json.RawMessage) (any, error) {
+	m, ok := methods()[name]
+	if !ok {
+		return nil, fmt.Errorf("no call %q", name)
+	}
+	return m(s, ctx, args)
+}
+
+// none is for calls without arguments.
+type none struct{}
+
+// StatusReport is the answer of "status".
+type StatusReport struct {
+	Version    string      `json:"version"`
+	Hostname   string      `json:"hostname"`
+	Started    time.Time   `json:"started"`
+	Now        time.Time   `json:"now"`
+	Generation Generation  `json:"generation"`
+	InFlight   int         `json:"in_flight"`
+	Store      store.Stats `json:"store"`
+	Listeners  []Listener  `json:"listeners"`
+}
+
+func (s *Service) status(context.Context, none) (any, error) {
+	if s.Pipeline == nil {
+		return nil, ErrUnavailable
+	}
+	return StatusReport{Version: s.Version, Hostname: s.Hostname, Started: s.Started, Now: s.Clock.Now(),
+		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners()}, nil
+}
+
+func (s *Service) reload(ctx context.Context, _ none) (any, error) {
+	if s.Reload == nil {
+		return nil, ErrUnavailable
+	}
+	return s.Reload(ctx)
+}
+
+type advanceArgs struct {
+	By time.Duration `json:"by"`
+}
+
+func (s *Service) advance(_ context.Context, a advanceArgs) (any, error) {
+	if !s.TestClock {
+		return nil, errors.New("this server lives by the system's clock; start it with --test-clock, or use `carteiro dev`")
+	}
+	if a.By <= 0 {
+		return nil, errors.New("a clock goes forward")
+	}
+	s.Clock.Advance(a.By)
+	return map[string]time.Time{"now": s.Clock.Now()}, nil
+}
+
+// Handler serves calls as POST /v1/NAME, and what any monitor may ask.
+func (s *Service) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/{name}", s.serveCall)
+	mux.Handle("GET /metrics", Metrics(s.Journal))
+	mux.HandleFunc("GET /health", Health(s.Store))
+	return mux
+}
