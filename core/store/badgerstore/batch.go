@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	badger "github.com/dgraph-io/badger/v4"
 
@@ -83,7 +84,7 @@ func (b *batch) merge(st *stage) error {
 			return err
 		}
 	}
-	if !b.fits(count, size) {
+	if !b.fits(count, size) || b.oversize(st.entries) || b.oversize(st.early) {
 		return errTooBig
 	}
 	if b.fits(count+earlyCount, size+earlySize) {
@@ -120,6 +121,15 @@ func (b *batch) cost(entries []entry) (count, size int64) {
 		size += int64(len(e.key) + n + 12)
 	}
 	return int64(len(entries)), size
+}
+
+// oversize tells whether Badger would refuse one of the values.
+func (b *batch) oversize(entries []entry) bool {
+	limit := vlogFile
+	if b.s.opt.InMemory {
+		limit = maxInMemory
+	}
+	return slices.ContainsFunc(entries, func(e entry) bool { return len(e.value) > limit })
 }
 
 func (b *batch) set(entries []entry) {

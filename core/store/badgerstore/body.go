@@ -81,7 +81,7 @@ func (r *bodyReader) fill() {
 	}
 	r.err = r.s.view(func(txn *badger.Txn) (err error) {
 		r.buf, err = get(txn, chunkKey(r.id, r.next))
-		if errors.Is(err, store.ErrNotFound) && referenced(txn, r.id) {
+		if errors.Is(err, store.ErrNotFound) && hasPrefix(txn, idKey('x', r.id)) {
 			err = store.ErrCorrupt // a body that is in use lacks a part
 		}
 		return err
@@ -101,9 +101,8 @@ func (r *bodyReader) Close() error {
 	return nil
 }
 
-// referenced tells whether anything refers to a body.
-func referenced(txn *badger.Txn, body mail.ID) (found bool) {
-	prefix := idKey('x', body)
+// hasPrefix tells whether a key begins with prefix.
+func hasPrefix(txn *badger.Txn, prefix []byte) (found bool) {
 	eachKey(txn, prefix, prefix, func([]byte) bool {
 		found = true
 		return false

@@ -139,6 +139,7 @@ func (s *Store) packBody(p *parcel, m *store.Message, known map[mail.ID]*header)
 			h.chunks++
 		}
 	}
+	h.body = m.Envelope.Body
 	h.crc = joinCRC(crc32.Checksum(m.Header, castagnoli), h.bodyCRC, h.size)
 	return h, nil
 }

@@ -48,6 +48,9 @@ func (s *Store) packDeliveries(deliveries []store.Delivery) ([]parcelDelivery, e
 		if err != nil {
 			return nil, err
 		}
+		if slices.ContainsFunc(d.Flags, func(f string) bool { return f == "" || strings.ContainsRune(f, 0) }) {
+			return nil, fmt.Errorf("flags %q are empty or hold NUL", d.Flags)
+		}
 		p := parcelDelivery{owner: d.Owner, key: boxKey(d.Owner, folder), message: d.Message, rcpt: d.Rcpt}
 		p.item = item{body: d.Source.Body, header: d.Source.ID}
 		p.item.Flags, p.item.Date = slices.Clone(d.Flags), d.Date

@@ -18,7 +18,7 @@ import (
 // delivered since the last compaction.
 type watermarks struct {
 	mu    sync.Mutex
-	marks [mail.Classes][]byte
+	marks [mail.Classes][]byte // nil: from the start of the class
 	scans map[*scan]struct{}
 }
 
@@ -47,7 +47,7 @@ func (w *watermarks) note(keys [][]byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, k := range keys {
-		if class := k[2]; w.marks[class] == nil || bytes.Compare(k, w.marks[class]) < 0 {
+		if class := k[2]; w.marks[class] != nil && bytes.Compare(k, w.marks[class]) < 0 {
 			w.marks[class] = k
 		}
 		for s := range w.scans {

@@ -22,6 +22,16 @@ func (s *Store) FailNext(persisted bool) {
 	s.fault.Store(&f)
 }
 
+// FailSync has the next transaction pass although Badger logs that the value
+// log was not flushed, which is all that Badger does about it.
+func (s *Store) FailSync() {
+	f := faultFunc(func() faultMode {
+		s.latch.Errorf("Error while curlf sync: %v\n", errors.New("input/output error"))
+		return faultNone
+	})
+	s.fault.Store(&f)
+}
+
 // SetProbe replaces the look at the file system.
 func (s *Store) SetProbe(free func() int64) {
 	s.space.mu.Lock()
@@ -29,9 +39,6 @@ func (s *Store) SetProbe(free func() int64) {
 	s.space.probe = func(string) (int64, error) { return free(), nil }
 	s.space.at = s.space.at.AddDate(-1, 0, 0)
 }
-
-// BadgerError is what Badger calls when it only logs an error.
-func (s *Store) BadgerError(text string) { s.latch.Errorf("%s\n", text) }
 
 // PutRaw writes a key behind the store's back, as a deleted key that comes
 // back does.
@@ -203,4 +210,9 @@ func (a *auditor) owner(txn *badger.Txn, k []byte) {
 	if used != acc.used {
 		a.failf("account %q says %d octets, has %d", k, acc.used, used)
 	}
+}
+
+// DeleteRaw deletes a key behind the store's back.
+func (s *Store) DeleteRaw(key []byte) error {
+	return s.db.Update(func(txn *badger.Txn) error { return txn.Delete(key) })
 }

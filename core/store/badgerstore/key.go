@@ -149,14 +149,6 @@ func parseDueKey(k []byte) (e store.DueEntry, err error) {
 	return e, nil
 }
 
-// parseNumKey reads the number at the end of a key that idNumKey made.
-func parseNumKey(k []byte) (uint32, error) {
-	if len(k) != 2+idLen+4 {
-		return 0, fmt.Errorf("key %x: %w", k, store.ErrCorrupt)
-	}
-	return binary.BigEndian.Uint32(k[2+idLen:]), nil
-}
-
 // idAt reads the ID behind the two octets of a prefix.
 func idAt(k []byte) (mail.ID, error) {
 	if len(k) < 2+idLen {

@@ -29,6 +29,8 @@ const (
 	// valueThreshold is from where on a value is stored apart from its key,
 	// which keeps bodies out of compactions.
 	valueThreshold = 1 << 10
+	// maxInMemory is the largest value of a store in memory, as Badger has it.
+	maxInMemory = 1 << 20
 )
 
 func badgerOptions(o Options, l *latch) badger.Options {
@@ -43,7 +45,8 @@ func badgerOptions(o Options, l *latch) badger.Options {
 	}
 	if o.InMemory {
 		// Bodies count towards a transaction's size here, so it has to be large.
-		b = b.WithDir("").WithValueDir("").WithInMemory(true).WithMemTableSize(64 << 20)
+		b = b.WithDir("").WithValueDir("").WithInMemory(true).
+			WithMemTableSize(64 << 20).WithValueThreshold(maxInMemory)
 	}
 	return b
 }

@@ -156,6 +156,7 @@ func decodeState(b []byte) (*state, error) {
 // header is the header section of a message with the figures that reading
 // its octets takes.
 type header struct {
+	body    mail.ID
 	crc     uint32 // over section and body
 	bodyCRC uint32
 	size    int64 // of the body
@@ -164,7 +165,8 @@ type header struct {
 }
 
 func (h *header) encode() []byte {
-	b := make([]byte, 0, 20+len(h.section))
+	b := make([]byte, 0, idLen+20+len(h.section))
+	b = append(b, h.body[:]...)
 	b = binary.BigEndian.AppendUint32(b, h.crc)
 	b = binary.BigEndian.AppendUint32(b, h.bodyCRC)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.size))
@@ -173,11 +175,13 @@ func (h *header) encode() []byte {
 }
 
 func decodeHeader(b []byte) (*header, error) {
-	if len(b) < 20 {
+	if len(b) < idLen+20 {
 		return nil, fmt.Errorf("header section: %w", store.ErrCorrupt)
 	}
+	body := mail.ID(b)
+	b = b[idLen:]
 	return &header{
-		crc: binary.BigEndian.Uint32(b), bodyCRC: binary.BigEndian.Uint32(b[4:]),
+		body: body, crc: binary.BigEndian.Uint32(b), bodyCRC: binary.BigEndian.Uint32(b[4:]),
 		size: int64(binary.BigEndian.Uint64(b[8:])), chunks: binary.BigEndian.Uint32(b[16:]),
 		section: b[20:],
 	}, nil

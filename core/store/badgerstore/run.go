@@ -15,7 +15,9 @@ import (
 const (
 	collectEvery = 2 * time.Second
 	collectSlice = 250 * time.Millisecond
-	sweepEvery   = time.Hour
+	// sweepEvery is how often all keys are walked. Between two walks the
+	// sweeper follows notes, so a walk only finds what a crash left.
+	sweepEvery   = 6 * time.Hour
 	flattenEvery = 24 * time.Hour
 	measureEvery = 10 * time.Second
 	// manyTombs is how many deletions make a Flatten worth while at all.

@@ -9,7 +9,6 @@ import (
 	badger "github.com/dgraph-io/badger/v4"
 
 	"carteiro/core/mail"
-	"carteiro/core/store"
 )
 
 // sweepSlice is how many keys one transaction of the sweeper looks at or
@@ -166,9 +165,11 @@ func (s *Store) sweepBodies(ctx context.Context) error {
 // edge is left at all. The committer runs it, so no edge can come meanwhile.
 func (s *Store) sweepBody(ctx context.Context, body, header mail.ID) error {
 	return s.commit(ctx, work, 0, func(st *stage) error {
-		st.remove(garbageKey(body, header))
-		if !st.hasPrefix(edgePrefix(body, header)) {
-			st.remove(headerKey(header))
+		if !header.IsZero() {
+			st.remove(garbageKey(body, header))
+			if !st.hasPrefix(edgePrefix(body, header)) {
+				st.remove(headerKey(header))
+			}
 		}
 		if !s.drafting(body) && !st.hasPrefix(idKey('x', body)) {
 			st.keys(idKey('b', body), func(key []byte) bool {
@@ -193,133 +194,4 @@ func (s *Store) sweepDelivered(ctx context.Context) error {
 		}
 		return s.drop(ctx, forgetKey(when, id))
 	})
-}
-
-// sweepOrphans finds bodies that neither an edge names nor a draft of this
-// process: their intake ended before its commit. Header sections likewise.
-func (s *Store) sweepOrphans(ctx context.Context) error {
-	err := s.eachID(ctx, "b/", idLen, func(suffix []byte) error {
-		body := mail.ID(suffix)
-		if used, err := s.used(body); used || err != nil || s.drafting(body) {
-			return err
-		}
-		return s.sweepBody(ctx, body, mail.ID{})
-	})
-	if err != nil {
-		return err
-	}
-	named := make(map[mail.ID]struct{})
-	if err := s.eachID(ctx, "x/", 2*idLen, func(suffix []byte) error {
-		named[mail.ID(suffix[idLen:])] = struct{}{}
-		return nil
-	}); err != nil {
-		return err
-	}
-	return s.eachID(ctx, "h/", idLen, func(suffix []byte) error {
-		id := mail.ID(suffix)
-		if _, ok := named[id]; ok {
-			return nil
-		}
-		return s.commit(ctx, work, 0, func(st *stage) error {
-			// It may have been committed since the walk over the edges.
-			if _, err := st.state(id); errors.Is(err, store.ErrNotFound) {
-				st.remove(headerKey(id))
-				return nil
-			} else {
-				return err
-			}
-		})
-	})
-}
-
-func (s *Store) used(body mail.ID) (used bool, err error) {
-	err = s.view(func(txn *badger.Txn) error {
-		used = referenced(txn, body)
-		return nil
-	})
-	return used, err
-}
-
-// sweepRemnants removes records of messages without a state: what was written
-// early for a commit that never came, or keys that came back.
-func (s *Store) sweepRemnants(ctx context.Context) error {
-	for _, prefix := range []string{"m/", "g/", "r/"} {
-		err := s.eachID(ctx, prefix, idLen, func(suffix []byte) error {
-			return s.sweepRemnant(ctx, prefix, mail.ID(suffix))
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) sweepRemnant(ctx context.Context, prefix string, id mail.ID) error {
-	err := s.view(func(txn *badger.Txn) error {
-		_, err := readState(txn, id)
-		return err
-	})
-	if !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	for more := true; more; {
-		err := s.commit(ctx, work, 0, func(st *stage) error {
-			n := 0
-			more = false
-			if _, err := st.state(id); !errors.Is(err, store.ErrNotFound) {
-				return err
-			}
-			st.keys(idKey(prefix[0], id), func(key []byte) bool {
-				st.remove(key)
-				n++
-				return n < sweepSlice
-			})
-			more = n == sweepSlice
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sweepDue removes entries of the due index that their group does not know.
-func (s *Store) sweepDue(ctx context.Context) error {
-	return s.eachID(ctx, "d/", 1+6+idLen+4, func(suffix []byte) error {
-		key := append([]byte("d/"), suffix...)
-		e, err := parseDueKey(key)
-		if err != nil {
-			return err
-		}
-		var known bool
-		err = s.view(func(txn *badger.Txn) error {
-			known, err = dueKnown(txn, key, e)
-			return err
-		})
-		if err != nil || known {
-			return err
-		}
-		return s.commit(ctx, work, 0, func(st *stage) error {
-			if known, err := dueKnown(st.batch.txn, key, e); err != nil || known {
-				return err
-			}
-			st.remove(key)
-			return nil
-		})
-	})
-}
-
-func dueKnown(txn *badger.Txn, key []byte, e store.DueEntry) (bool, error) {
-	if _, err := readState(txn, e.ID); errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	} else if err != nil {
-		return false, err
-	}
-	b, err := getExisting(txn, groupKey(e.ID, e.Block))
-	if err != nil || b == nil {
-		return false, err
-	}
-	g, err := decodeGroup(b, e.Block)
-	return err == nil && bytes.Equal(g.dueKey(e.ID), key), err
 }

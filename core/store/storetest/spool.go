@@ -206,6 +206,22 @@ func testDue(w *world) {
 	}
 }
 
+// testDueReopened: what was queued before a start is due although the first
+// thing after it is another commit.
+func testDueReopened(w *world) {
+	first := w.commit("x", "b@example.com")
+	w.reopen()
+	w.h.Clock.Advance(time.Second)
+	w.commit("x", "b@example.com")
+	w.must(w.h.Sweep(w.s))
+	for range 2 {
+		if d := w.due(mail.Normal, far); len(d) != 2 || d[0].ID != first.Envelope.ID {
+			w.Errorf("%d due entries: %+v", len(d), d)
+		}
+		w.reopen()
+	}
+}
+
 func testHold(w *world) {
 	m := w.sample("x", "b@example.com")
 	m.Groups[0].Held, m.Groups[0].Reason = true, "quarantine"

@@ -62,6 +62,7 @@ var cases = []struct {
 	{"Share", testShare},
 	{"ManyRecipients", testManyRecipients},
 	{"Due", testDue},
+	{"DueReopened", testDueReopened},
 	{"Hold", testHold},
 	{"Settle", testSettle},
 	{"SettleRepeated", testSettleRepeated},
