@@ -3,6 +3,7 @@ package pop3
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -64,7 +65,7 @@ func (srv *Server) session(ctx, stop context.Context, c *netline.Conn) {
 // unlocked and nothing is deleted.
 func (s *session) caught() {
 	if r := recover(); r != nil {
-		s.log.Error("panic in session", "panic", r, "stack", string(debug.Stack()))
+		s.log.Error("panic in session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		s.err("[SYS/TEMP] internal error, closing")
 	}
 }
@@ -82,7 +83,7 @@ func (s *session) close() {
 func (s *session) safely(f func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.Error("panic at the end of a session", "panic", r, "stack", string(debug.Stack()))
+			s.log.Error("panic at the end of a session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		}
 	}()
 	f()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"carteiro/core/mail"
@@ -43,10 +44,11 @@ func (s *session) resume() {
 func (s *session) take(src pieces, all bool) *mail.Status {
 	defer func() { s.c.Busy = false }()
 	c := &content{src: src, max: s.cfg.MaxSize, mode: s.cfg.BareNewlines, binary: s.tx.Params.Body == "BINARYMIME"}
+	_, c.lined = src.(*dotted)
 	start := time.Now()
 	tx := s.tx
 	out := s.backend.Data(s.ctx, s.s, tx, c)
-	taken := c.fault == nil && out.taken()
+	taken := c.fault == nil && out.taken(s.cfg.Protocol == LMTP)
 	if (all || taken) && c.drain() != nil || c.end != nil && c.end != io.EOF {
 		s.endTransaction()
 		return s.lost(c.end)
@@ -93,13 +95,12 @@ func faultStatus(fault error) *mail.Status {
 }
 
 // taken tells whether the backend took responsibility for any recipient.
-func (o Outcome) taken() bool {
-	for _, st := range o.Recipients {
-		if st == nil || st.Code < 400 {
-			return true
-		}
+func (o Outcome) taken(lmtp bool) bool {
+	good := func(st *mail.Status) bool { return st == nil || st.Code < 400 }
+	if !lmtp || len(o.Recipients) == 0 {
+		return good(o.Status)
 	}
-	return len(o.Recipients) == 0 && (o.Status == nil || o.Status.Code < 400)
+	return slices.ContainsFunc(o.Recipients, good)
 }
 
 // outcome is the reply to content. For LMTP it writes one per recipient and

@@ -3,6 +3,7 @@ package smtpin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -72,7 +73,7 @@ func (srv *Server) session(ctx, stop context.Context, c *netline.Conn) {
 // alone. Close and End are still called.
 func (s *session) caught() {
 	if r := recover(); r != nil {
-		s.log.Error("panic in session", "panic", r, "stack", string(debug.Stack()))
+		s.log.Error("panic in session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		s.reply(mail.Reject(421, "4.3.0", "internal error, closing"))
 	}
 }
@@ -88,7 +89,7 @@ func (s *session) close() {
 func (s *session) safely(f func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.Error("panic at the end of a session", "panic", r, "stack", string(debug.Stack()))
+			s.log.Error("panic at the end of a session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		}
 	}()
 	f()
