@@ -232,7 +232,7 @@ func (c *cutReader) Read(p []byte) (int, error) {
 // A listener that fails is an error; one that is told to stop is not.
 func TestServeEnds(t *testing.T) {
 	var log bytes.Buffer
-	s := &Server{Grace: time.Second, Log: slog.New(slog.NewTextHandler(&log, nil)), Handle: func(_, _ context.Context, c *Conn) {
+	s := &Server{Grace: time.Second, Log: slog.New(slog.NewTextHandler(&log, nil)), Handle: func(_ context.Context, c *Conn) {
 		for {
 			if _, err := c.ReadLine(time.Minute); err != nil {
 				if !errors.Is(err, ErrStopping) {

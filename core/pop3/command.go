@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"context"
 	"strings"
 	"time"
 )
@@ -36,7 +37,7 @@ func (c command) String() string {
 	return c.verb + " " + c.arg
 }
 
-func (s *session) obey(line string) {
+func (s *session) obey(ctx context.Context, line string) {
 	start := time.Now()
 	cmd, good := parseCommand(line)
 	ok := false
@@ -46,9 +47,9 @@ func (s *session) obey(line string) {
 	case len(line)+2 > maxCommand && cmd.verb != "AUTH":
 		ok = s.bad("line too long")
 	case s.drop == nil:
-		ok = s.authorization(cmd)
+		ok = s.authorization(ctx, cmd)
 	default:
-		ok = s.transaction(cmd)
+		ok = s.transaction(ctx, cmd)
 	}
 	if f := s.cfg.Observe.Command; f != nil {
 		f(s.s.Listener, knownVerb(cmd.verb), ok, time.Since(start))
@@ -64,20 +65,20 @@ func knownVerb(v string) string {
 	return "other"
 }
 
-func (s *session) authorization(cmd command) bool {
+func (s *session) authorization(ctx context.Context, cmd command) bool {
 	switch cmd.verb {
 	case "CAPA":
 		return s.capa(cmd)
 	case "STLS":
-		return s.stls(cmd)
+		return s.stls(ctx, cmd)
 	case "USER":
 		return s.userCommand(cmd)
 	case "PASS":
-		return s.pass(cmd)
+		return s.pass(ctx, cmd)
 	case "APOP":
-		return s.apop(cmd)
+		return s.apop(ctx, cmd)
 	case "AUTH":
-		return s.auth(cmd)
+		return s.auth(ctx, cmd)
 	case "QUIT":
 		s.over = true
 		return s.ok("bye")
@@ -88,18 +89,18 @@ func (s *session) authorization(cmd command) bool {
 	return s.bad("unknown command")
 }
 
-func (s *session) transaction(cmd command) bool {
+func (s *session) transaction(ctx context.Context, cmd command) bool {
 	switch cmd.verb {
 	case "LIST":
-		return s.list(cmd)
+		return s.list(ctx, cmd)
 	case "UIDL":
-		return s.uidl(cmd)
+		return s.uidl(ctx, cmd)
 	case "RETR":
-		return s.retr(cmd)
+		return s.retr(ctx, cmd)
 	case "TOP":
-		return s.top(cmd)
+		return s.top(ctx, cmd)
 	case "DELE":
-		return s.dele(cmd)
+		return s.dele(ctx, cmd)
 	case "USER", "PASS", "APOP", "AUTH", "STLS":
 		return s.bad("logged in already")
 	}
@@ -115,7 +116,7 @@ func (s *session) transaction(cmd command) bool {
 	case "RSET":
 		return s.rset()
 	case "QUIT":
-		return s.update()
+		return s.update(ctx)
 	case "CAPA":
 		return s.capa(cmd)
 	}
@@ -143,7 +144,7 @@ func (s *session) capa(cmd command) bool {
 
 // stls follows RFC 2595 section 4. What came behind it in the clear is never
 // obeyed: the session ends.
-func (s *session) stls(cmd command) bool {
+func (s *session) stls(ctx context.Context, cmd command) bool {
 	switch {
 	case cmd.hasArg:
 		return s.bad("STLS takes no argument")
@@ -157,7 +158,7 @@ func (s *session) stls(cmd command) bool {
 		return s.err("nothing may be pipelined behind STLS")
 	}
 	s.ok("begin TLS")
-	if err := s.c.StartTLS(s.stop, s.cfg.TLS, s.cfg.Handshake); err != nil {
+	if err := s.c.StartTLS(ctx, s.cfg.TLS, s.cfg.Handshake); err != nil {
 		s.log.Info("tls failed", "err", quoteError(err))
 		s.over, s.gone = true, true
 		return false

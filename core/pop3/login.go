@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -28,7 +29,7 @@ func (s *session) userCommand(cmd command) bool {
 	return s.ok("send PASS")
 }
 
-func (s *session) pass(cmd command) bool {
+func (s *session) pass(ctx context.Context, cmd command) bool {
 	user := s.user
 	s.user = ""
 	switch {
@@ -37,11 +38,11 @@ func (s *session) pass(cmd command) bool {
 	case user == "":
 		return s.bad("send USER first")
 	}
-	return s.login(&mail.Credentials{Mechanism: "USER", User: user, Password: cmd.arg})
+	return s.login(ctx, &mail.Credentials{Mechanism: "USER", User: user, Password: cmd.arg})
 }
 
 // apop is "APOP name digest" (RFC 1939 section 7).
-func (s *session) apop(cmd command) bool {
+func (s *session) apop(ctx context.Context, cmd command) bool {
 	if s.stamp == "" {
 		return s.bad("APOP is not offered")
 	}
@@ -49,7 +50,7 @@ func (s *session) apop(cmd command) bool {
 	if i < 1 || !hexDigest(cmd.arg[i+1:]) || !utf8.ValidString(cmd.arg) {
 		return s.bad("syntax: APOP name digest")
 	}
-	return s.login(&mail.Credentials{Mechanism: "APOP", User: cmd.arg[:i],
+	return s.login(ctx, &mail.Credentials{Mechanism: "APOP", User: cmd.arg[:i],
 		Challenge: s.stamp, Digest: strings.ToLower(cmd.arg[i+1:])})
 }
 
@@ -58,7 +59,7 @@ func hexDigest(s string) bool {
 }
 
 // auth is SASL (RFC 5034).
-func (s *session) auth(cmd command) bool {
+func (s *session) auth(ctx context.Context, cmd command) bool {
 	name, initial, hasInitial := strings.Cut(cmd.arg, " ")
 	start := s.mechs[strings.ToUpper(name)]
 	switch {
@@ -82,7 +83,7 @@ func (s *session) auth(cmd command) bool {
 	if cred == nil {
 		return said
 	}
-	return s.login(cred)
+	return s.login(ctx, cred)
 }
 
 // exchange runs a mechanism to its credentials; it returns none when the
@@ -118,13 +119,13 @@ func (s *session) exchange(x netline.Exchange, response []byte) (*mail.Credentia
 }
 
 // login asks the backend and opens the maildrop.
-func (s *session) login(cred *mail.Credentials) bool {
+func (s *session) login(ctx context.Context, cred *mail.Credentials) bool {
 	if !s.cfg.Limits.MayAuth(s.s.Remote.Addr()) {
 		s.log.Info("too many failed logins")
 		s.over = true
 		return s.err("[SYS/TEMP] too many failed logins, try later")
 	}
-	id, st := s.backend.Auth(s.ctx, s.s, cred)
+	id, st := s.backend.Auth(ctx, s.s, cred)
 	if id == nil && (st == nil || st.Code < 400) {
 		st = mail.Reject(535, "5.7.8", "wrong name or password")
 	}
@@ -135,7 +136,7 @@ func (s *session) login(cred *mail.Credentials) bool {
 	if !good {
 		return s.denied(st)
 	}
-	return s.open(id)
+	return s.open(ctx, id)
 }
 
 func (s *session) denied(st *mail.Status) bool {
@@ -152,14 +153,14 @@ func (s *session) denied(st *mail.Status) bool {
 
 // open enters the TRANSACTION state. Until the lock is given back no other
 // session has the maildrop; a crash gives it back.
-func (s *session) open(id *mail.Identity) bool {
+func (s *session) open(ctx context.Context, id *mail.Identity) bool {
 	unlock, err := s.boxes.Lock(id.User)
 	if errors.Is(err, store.ErrLocked) {
 		return s.err("[IN-USE] the maildrop is open in another session")
 	}
 	if err == nil {
 		var info store.MailboxInfo
-		if info, err = s.boxes.Mailbox(s.ctx, id.User, store.Inbox); err == nil {
+		if info, err = s.boxes.Mailbox(ctx, id.User, store.Inbox); err == nil {
 			s.s.Identity = id
 			s.drop = newMaildrop(info, unlock)
 			s.drop.readonly, _ = id.Extra["readonly"].(bool)

@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,29 +22,29 @@ func (s *session) rset() bool {
 }
 
 // table loads the messages; a refusal is written.
-func (s *session) table() bool {
-	if err := s.drop.load(s.ctx, s.boxes); err != nil {
+func (s *session) table(ctx context.Context) bool {
+	if err := s.drop.load(ctx, s.boxes); err != nil {
 		s.log.Error("maildrop cannot be read", "err", err)
 		return s.err("[SYS/TEMP] the maildrop cannot be read, try later")
 	}
 	return true
 }
 
-func (s *session) list(cmd command) bool {
-	return s.scan(cmd, func(b []byte, e entry) []byte { return strconv.AppendInt(b, e.size, 10) })
+func (s *session) list(ctx context.Context, cmd command) bool {
+	return s.scan(ctx, cmd, func(b []byte, e entry) []byte { return strconv.AppendInt(b, e.size, 10) })
 }
 
 // uidl gives "<uidvalidity>.<uid>": never reused, and new when the folder is.
-func (s *session) uidl(cmd command) bool {
-	return s.scan(cmd, func(b []byte, e entry) []byte {
+func (s *session) uidl(ctx context.Context, cmd command) bool {
+	return s.scan(ctx, cmd, func(b []byte, e entry) []byte {
 		b = strconv.AppendUint(b, uint64(s.drop.info.UIDValidity), 10)
 		return strconv.AppendUint(append(b, '.'), uint64(e.uid), 10)
 	})
 }
 
 // scan answers LIST and UIDL, for one message or for all.
-func (s *session) scan(cmd command, column func([]byte, entry) []byte) bool {
-	if !s.table() {
+func (s *session) scan(ctx context.Context, cmd command, column func([]byte, entry) []byte) bool {
+	if !s.table(ctx) {
 		return false
 	}
 	if cmd.hasArg {
@@ -68,8 +69,8 @@ func (s *session) scan(cmd command, column func([]byte, entry) []byte) bool {
 	return true
 }
 
-func (s *session) dele(cmd command) bool {
-	if !s.table() {
+func (s *session) dele(ctx context.Context, cmd command) bool {
+	if !s.table(ctx) {
 		return false
 	}
 	n, found := s.drop.number(cmd.arg)
@@ -85,12 +86,12 @@ func (s *session) dele(cmd command) bool {
 
 // update is the UPDATE state: what is marked goes, in one commit. A crash
 // before it leaves every message, a crash after it none of the marked ones.
-func (s *session) update() bool {
+func (s *session) update(ctx context.Context) bool {
 	s.over = true
 	if s.drop.marked == 0 {
 		return s.ok("bye")
 	}
-	if err := s.boxes.Expunge(s.ctx, s.drop.info.ID, s.drop.markedUIDs()); err != nil {
+	if err := s.boxes.Expunge(ctx, s.drop.info.ID, s.drop.markedUIDs()); err != nil {
 		s.log.Error("deleted messages cannot be removed", "err", err)
 		return s.err("[SYS/TEMP] deleted messages not removed")
 	}
@@ -100,20 +101,20 @@ func (s *session) update() bool {
 	return s.ok(s.drop.describe("bye, left "))
 }
 
-func (s *session) retr(cmd command) bool {
-	if !s.table() {
+func (s *session) retr(ctx context.Context, cmd command) bool {
+	if !s.table(ctx) {
 		return false
 	}
 	n, found := s.drop.number(cmd.arg)
 	if !found {
 		return s.bad("no such message")
 	}
-	return s.send(n, fmt.Sprintf("%d octets", s.drop.table[n-1].size), -1)
+	return s.send(ctx, n, fmt.Sprintf("%d octets", s.drop.table[n-1].size), -1)
 }
 
 // top is "TOP n lines": the header section, the blank line, and so many lines.
-func (s *session) top(cmd command) bool {
-	if !s.table() {
+func (s *session) top(ctx context.Context, cmd command) bool {
+	if !s.table(ctx) {
 		return false
 	}
 	number, lines, _ := strings.Cut(cmd.arg, " ")
@@ -125,13 +126,13 @@ func (s *session) top(cmd command) bool {
 	case !found:
 		return s.bad("no such message")
 	}
-	return s.send(n, "top of message follows", int64(k))
+	return s.send(ctx, n, "top of message follows", int64(k))
 }
 
 // send streams message n; body limits the lines after the header section, -1
 // is all of them.
-func (s *session) send(n int, text string, body int64) bool {
-	rc, err := s.boxes.Open(s.ctx, s.drop.info.ID, s.drop.table[n-1].uid)
+func (s *session) send(ctx context.Context, n int, text string, body int64) bool {
+	rc, err := s.boxes.Open(ctx, s.drop.info.ID, s.drop.table[n-1].uid)
 	if err != nil {
 		return s.cannotRead(n, err)
 	}

@@ -19,8 +19,6 @@ import (
 type session struct {
 	*Server
 	c      *netline.Conn
-	ctx    context.Context // ends with the session; made by Server.session for its one goroutine
-	stop   context.Context // ends when the server stops
 	log    *slog.Logger
 	s      *mail.Session
 	stamp  string // of the greeting, for APOP
@@ -31,13 +29,13 @@ type session struct {
 	gone   bool // nor written
 }
 
-func (srv *Server) session(ctx, stop context.Context, c *netline.Conn) {
+func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.WriteTimeout = srv.cfg.Write
 	now := srv.cfg.Now()
 	id := mail.NewID(now).String()
-	s := &session{Server: srv, c: c, ctx: ctx, stop: stop, s: &mail.Session{
+	s := &session{Server: srv, c: c, s: &mail.Session{
 		ID: id, Listener: srv.cfg.Name, Protocol: "pop3",
 		Remote: c.Remote(), Local: c.Local(), TLS: c.TLS(),
 		Started: now, Meta: make(map[string]any),
@@ -58,7 +56,7 @@ func (srv *Server) session(ctx, stop context.Context, c *netline.Conn) {
 		}
 	}()
 	defer s.caught()
-	s.run()
+	s.run(ctx)
 }
 
 // caught turns a panic into the end of this session alone. The maildrop is
@@ -89,8 +87,8 @@ func (s *session) safely(f func()) {
 	f()
 }
 
-func (s *session) run() {
-	if st := s.backend.Connect(s.ctx, s.s); st != nil && st.Code >= 400 {
+func (s *session) run(ctx context.Context) {
+	if st := s.backend.Connect(ctx, s.s); st != nil && st.Code >= 400 {
 		s.err(respCode(st) + st.Text)
 		return
 	}
@@ -105,7 +103,7 @@ func (s *session) run() {
 		case err != nil:
 			s.lost(err)
 		default:
-			s.obey(string(line))
+			s.obey(ctx, string(line))
 		}
 	}
 }

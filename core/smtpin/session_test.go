@@ -217,6 +217,17 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// A client in the middle of a handshake is not waited for.
+func TestStopDuringHandshake(t *testing.T) {
+	l := serve(t, Config{TLS: serverTLS(), Implicit: true, Grace: time.Hour})
+	c := dial(t, l.addr)
+	c.send("\x16\x03\x01")
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, c.r)
+}
+
 func TestGraceEnds(t *testing.T) {
 	l := serve(t, Config{Grace: 50 * time.Millisecond})
 	c := dial(t, l.addr)
