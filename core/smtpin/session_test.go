@@ -300,6 +300,21 @@ func TestTimeout(t *testing.T) {
 	c.eof()
 }
 
+// The limit of a read is each read's: content that keeps coming may take longer.
+func TestDeadlineRolls(t *testing.T) {
+	l := serve(t, Config{Timeouts: Timeouts{DataBlock: 150 * time.Millisecond}})
+	c := dial(t, l.addr)
+	c.transaction()
+	c.send("DATA\r\n")
+	c.reply("354 ")
+	for range 10 {
+		c.send("line\r\n")
+		time.Sleep(30 * time.Millisecond)
+	}
+	c.send(".\r\n")
+	c.reply("250 ")
+}
+
 func TestConnectionLimits(t *testing.T) {
 	limits := NewLimits(LimitsConfig{Connections: 2}, nil)
 	l := serve(t, Config{MaxConnections: 3, Limits: limits})
