@@ -31,7 +31,9 @@ import (
 	"bufio"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -70,22 +72,30 @@ func Play(t testing.TB, file string, srv Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := play(string(text), srv); err != nil {
+		t.Fatalf("%s:%v", file, err)
+	}
+}
+
+// play plays a text; the error begins with the number of the line.
+func play(text string, srv Server) error {
 	if srv.Timeout == 0 {
 		srv.Timeout = 5 * time.Second
 	}
 	p := &player{srv: srv, conns: make(map[string]*peer), vars: make(map[string]string)}
-	for k, v := range srv.Vars {
-		p.vars[k] = v
-	}
+	maps.Copy(p.vars, srv.Vars)
 	defer p.closeAll()
 	if err := p.connect("main", false); err != nil {
-		t.Fatalf("%s: %v", file, err)
+		return fmt.Errorf("0: %w", err)
 	}
-	for n, line := range strings.Split(string(text), "\n") {
+	n := 0
+	for line := range strings.SplitSeq(text, "\n") {
+		n++
 		if err := p.line(line); err != nil {
-			t.Fatalf("%s:%d: %s\n\t%v", file, n+1, line, err)
+			return fmt.Errorf("%d: %s\n\t%w", n, line, err)
 		}
 	}
+	return nil
 }
 
 type player struct {

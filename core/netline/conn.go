@@ -57,7 +57,7 @@ type Conn struct {
 
 	mu       sync.Mutex // guards what follows, and read deadlines against Stop
 	stopping bool
-	waiting  bool // in a read that Stop may interrupt
+	waiting  bool // in a read or a handshake that Stop may interrupt
 	aborted  bool
 }
 
@@ -178,30 +178,45 @@ func (c *Conn) Flush() error { return c.w.Flush() }
 func (c *Conn) Buffered() int { return c.r.Buffered() }
 
 // StartTLS makes a handshake as the server and continues encrypted. Octets
-// that came before it in the clear are dropped.
+// that came before it in the clear are dropped. Stop ends a handshake.
 func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config, timeout time.Duration) error {
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("before the handshake: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	c.mu.Lock()
+	if c.stopping {
+		c.mu.Unlock()
+		return ErrStopping
+	}
+	c.waiting = true
 	c.nc.SetDeadline(time.Time{})
+	c.mu.Unlock()
 	tc := tls.Server(c.nc, cfg)
-	if err := tc.HandshakeContext(ctx); err != nil {
+	err := tc.HandshakeContext(ctx)
+	c.mu.Lock()
+	c.waiting = false
+	if err == nil {
+		c.nc = tc
+	}
+	c.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("tls handshake: %w", err)
 	}
-	c.mu.Lock()
-	c.nc = tc
-	c.mu.Unlock()
 	c.r.Reset((*connReader)(c))
 	c.w.Reset((*connWriter)(c))
 	c.lf = false
-	st := tc.ConnectionState()
-	c.info = &mail.TLSInfo{Version: versionName(st.Version), Cipher: tls.CipherSuiteName(st.CipherSuite), SNI: st.ServerName}
-	if len(st.VerifiedChains) > 0 {
-		c.info.Subject = st.PeerCertificates[0].Subject.String()
-	}
+	c.info = describe(tc.ConnectionState())
 	return nil
+}
+
+func describe(st tls.ConnectionState) *mail.TLSInfo {
+	info := &mail.TLSInfo{Version: versionName(st.Version), Cipher: tls.CipherSuiteName(st.CipherSuite), SNI: st.ServerName}
+	if len(st.VerifiedChains) > 0 {
+		info.Subject = st.PeerCertificates[0].Subject.String()
+	}
+	return info
 }
 
 func versionName(v uint16) string {

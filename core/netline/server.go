@@ -26,9 +26,9 @@ type Server struct {
 	Crowded, Greedy string
 	Refused         func()
 
-	// Handle runs a session to its end and recovers its panics. stop ends
-	// when the server is to stop; ctx ends when its grace is over.
-	Handle func(ctx context.Context, stop context.Context, c *Conn)
+	// Handle runs a session to its end and recovers its panics. ctx ends when
+	// the server's grace is over; that it stops is told by c.ReadLine.
+	Handle func(ctx context.Context, c *Conn)
 
 	mu   sync.Mutex
 	open int // connections now
@@ -57,7 +57,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			defer release()
 			defer mine.remove(c)
 			defer nc.Close()
-			s.serve(sessions, stop, c)
+			s.serve(sessions, c)
 		})
 	})
 	halt()
@@ -132,12 +132,12 @@ func (s *Server) admit(nc net.Conn) (release func(), ok bool) {
 	return nil, false
 }
 
-func (s *Server) serve(ctx, stop context.Context, c *Conn) {
+func (s *Server) serve(ctx context.Context, c *Conn) {
 	if s.Implicit {
-		if err := c.StartTLS(stop, s.TLS, s.Handshake); err != nil {
+		if err := c.StartTLS(ctx, s.TLS, s.Handshake); err != nil {
 			s.Log.Info("tls failed", "client", c.Remote().Addr().String(), "err", Quote(err.Error()))
 			return
 		}
 	}
-	s.Handle(ctx, stop, c)
+	s.Handle(ctx, c)
 }

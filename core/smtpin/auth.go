@@ -1,6 +1,7 @@
 package smtpin
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -18,7 +19,7 @@ func (s *session) mayAuth() bool {
 }
 
 // auth follows RFC 4954.
-func (s *session) auth(arg string) *mail.Status {
+func (s *session) auth(ctx context.Context, arg string) *mail.Status {
 	name, initial, hasInitial := strings.Cut(arg, " ")
 	name = strings.ToUpper(name)
 	switch {
@@ -51,7 +52,7 @@ func (s *session) auth(arg string) *mail.Status {
 	if cred == nil {
 		return st
 	}
-	return s.login(cred)
+	return s.login(ctx, cred)
 }
 
 func decodeInitial(s string) ([]byte, error) {
@@ -98,8 +99,8 @@ func (s *session) exchange(x netline.Exchange, response []byte) (*mail.Credentia
 	}
 }
 
-func (s *session) login(cred *mail.Credentials) *mail.Status {
-	id, st := s.backend.Auth(s.ctx, s.s, cred)
+func (s *session) login(ctx context.Context, cred *mail.Credentials) *mail.Status {
+	id, st := s.backend.Auth(ctx, s.s, cred)
 	reply, accepted := answer(st, ok(235, "2.7.0", "Authentication successful"))
 	if accepted && id == nil {
 		reply, accepted = mail.Reject(535, "5.7.8", "Authentication credentials invalid"), false

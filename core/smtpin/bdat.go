@@ -2,6 +2,7 @@ package smtpin
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,7 @@ func parseBdat(arg string) (size int64, last bool, err error) {
 
 // bdat is the first BDAT of a message, or one that is out of order. Its octets
 // are read in every case: they are content, and must never run as commands.
-func (s *session) bdat(arg string) *mail.Status {
+func (s *session) bdat(ctx context.Context, arg string) *mail.Status {
 	size, last, err := parseBdat(arg)
 	if err != nil {
 		// How much content follows is not known, so nothing behind it can
@@ -48,7 +49,7 @@ func (s *session) bdat(arg string) *mail.Status {
 	}
 	ch := &chunks{s: s, r: s.c.Reader(), left: size, last: last}
 	if st == nil {
-		st = s.take(ch, false)
+		st = s.take(ctx, ch, false)
 	}
 	if s.gone || s.pending != nil {
 		return nil
@@ -126,7 +127,7 @@ func (c *chunks) nextChunk() error {
 		case "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS":
 			err = s.reply(s.bad(503, "5.5.1", "Content is not complete, send BDAT or RSET"))
 		default:
-			err = s.obey(cmd)
+			err = s.reply(s.aside(cmd))
 		}
 	}
 	if !errors.Is(err, errBroken) {

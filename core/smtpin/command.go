@@ -1,6 +1,7 @@
 package smtpin
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"time"
@@ -51,9 +52,9 @@ func (c command) maxLength() int {
 }
 
 // obey runs one command and writes its reply; errQuit ends the session.
-func (s *session) obey(cmd command) error {
+func (s *session) obey(ctx context.Context, cmd command) error {
 	start := time.Now()
-	st := s.dispatch(cmd)
+	st := s.dispatch(ctx, cmd)
 	code := 0
 	var err error
 	if st != nil {
@@ -74,7 +75,7 @@ func (s *session) obey(cmd command) error {
 }
 
 // dispatch returns the reply to a command, nil when it is already written.
-func (s *session) dispatch(cmd command) *mail.Status {
+func (s *session) dispatch(ctx context.Context, cmd command) *mail.Status {
 	if len(cmd.String()) > cmd.maxLength() {
 		if cmd.verb == "BDAT" {
 			return closing(s.bad(500, "5.5.2", "Line too long"))
@@ -83,25 +84,25 @@ func (s *session) dispatch(cmd command) *mail.Status {
 	}
 	if s.refused && cmd.verb != "QUIT" {
 		if cmd.verb == "BDAT" {
-			return s.bdat(cmd.arg)
+			return s.bdat(ctx, cmd.arg)
 		}
 		return s.bad(503, "5.5.1", "No service here, only QUIT")
 	}
 	switch cmd.verb {
 	case "HELO", "EHLO", "LHLO":
-		return s.helo(cmd.verb, cmd.arg)
+		return s.helo(ctx, cmd.verb, cmd.arg)
 	case "MAIL":
-		return s.mail(cmd.arg)
+		return s.mail(ctx, cmd.arg)
 	case "RCPT":
-		return s.rcpt(cmd.arg)
+		return s.rcpt(ctx, cmd.arg)
 	case "DATA":
-		return s.data(cmd.arg)
+		return s.data(ctx, cmd.arg)
 	case "BDAT":
-		return s.bdat(cmd.arg)
+		return s.bdat(ctx, cmd.arg)
 	case "AUTH":
-		return s.auth(cmd.arg)
+		return s.auth(ctx, cmd.arg)
 	case "STARTTLS":
-		return s.starttls(cmd.arg)
+		return s.starttls(ctx, cmd.arg)
 	case "RSET", "QUIT":
 		return s.leave(cmd)
 	}

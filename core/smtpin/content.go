@@ -28,6 +28,7 @@ type content struct {
 	max      int64
 	mode     Newlines
 	binary   bool // BODY=BINARYMIME: CR and LF are octets like others
+	lined    bool // no piece has more than one LF, at its end
 	newlines newlines
 
 	rest  []byte // of the last piece
@@ -71,7 +72,7 @@ func (c *content) refill() error {
 		}
 		return c.end
 	}
-	if !c.binary {
+	if !c.binary && !(c.lined && c.newlines.line(piece)) {
 		piece = c.newlines.pass(piece)
 		if c.newlines.bare && c.mode == Reject {
 			c.fault = errNewline
@@ -126,6 +127,13 @@ type newlines struct {
 
 // open reports whether the message ended in a bare CR.
 func (n *newlines) open() bool { return n.cr }
+
+// line is pass for the usual piece of DATA, one whole line: it reports whether
+// that is so.
+func (n *newlines) line(p []byte) bool {
+	end := len(p) - 2
+	return !n.cr && end >= 0 && p[end+1] == '\n' && bytes.IndexByte(p, '\r') == end
+}
 
 func (n *newlines) pass(p []byte) []byte {
 	if !n.cr && clean(p) {

@@ -2,15 +2,17 @@ package smtpin
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"carteiro/core/mail"
 )
 
 // data is DATA: 354, the content, one reply (in LMTP one per recipient).
-func (s *session) data(arg string) *mail.Status {
+func (s *session) data(ctx context.Context, arg string) *mail.Status {
 	switch {
 	case arg != "":
 		return s.bad(501, "5.5.4", "DATA takes no argument")
@@ -23,7 +25,7 @@ func (s *session) data(arg string) *mail.Status {
 	}
 	s.reply(&mail.Status{Code: 354, Text: "End data with <CR><LF>.<CR><LF>"})
 	s.receiving()
-	return s.take(&dotted{r: s.c.Reader(), bol: true}, true)
+	return s.take(ctx, &dotted{r: s.c.Reader(), bol: true}, true)
 }
 
 // receiving switches the connection from commands to content.
@@ -40,13 +42,14 @@ func (s *session) resume() {
 // take hands content to the backend and gives the reply; nil when it is
 // written already, or when nobody is left to read it. all tells that what the
 // backend leaves is read to the end even if the message is refused.
-func (s *session) take(src pieces, all bool) *mail.Status {
+func (s *session) take(ctx context.Context, src pieces, all bool) *mail.Status {
 	defer func() { s.c.Busy = false }()
 	c := &content{src: src, max: s.cfg.MaxSize, mode: s.cfg.BareNewlines, binary: s.tx.Params.Body == "BINARYMIME"}
+	_, c.lined = src.(*dotted)
 	start := time.Now()
 	tx := s.tx
-	out := s.backend.Data(s.ctx, s.s, tx, c)
-	taken := c.fault == nil && out.taken()
+	out := s.backend.Data(ctx, s.s, tx, c)
+	taken := c.fault == nil && out.taken(s.cfg.Protocol == LMTP)
 	if (all || taken) && c.drain() != nil || c.end != nil && c.end != io.EOF {
 		s.endTransaction()
 		return s.lost(c.end)
@@ -93,13 +96,12 @@ func faultStatus(fault error) *mail.Status {
 }
 
 // taken tells whether the backend took responsibility for any recipient.
-func (o Outcome) taken() bool {
-	for _, st := range o.Recipients {
-		if st == nil || st.Code < 400 {
-			return true
-		}
+func (o Outcome) taken(lmtp bool) bool {
+	good := func(st *mail.Status) bool { return st == nil || st.Code < 400 }
+	if !lmtp || len(o.Recipients) == 0 {
+		return good(o.Status)
 	}
-	return len(o.Recipients) == 0 && (o.Status == nil || o.Status.Code < 400)
+	return slices.ContainsFunc(o.Recipients, good)
 }
 
 // outcome is the reply to content. For LMTP it writes one per recipient and

@@ -1,6 +1,7 @@
 package smtpin
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,7 +11,7 @@ import (
 )
 
 // helo is HELO, EHLO and LHLO. LMTP knows LHLO alone (RFC 2033 4.1).
-func (s *session) helo(verb, name string) *mail.Status {
+func (s *session) helo(ctx context.Context, verb, name string) *mail.Status {
 	if (verb == "LHLO") != (s.cfg.Protocol == LMTP) {
 		return s.bad(500, "5.5.1", "Not the protocol of this port")
 	}
@@ -20,7 +21,7 @@ func (s *session) helo(verb, name string) *mail.Status {
 	s.endTransaction()
 	s.s.ESMTP = verb != "HELO"
 	s.s.Helo = name
-	st := s.backend.Helo(s.ctx, s.s, name)
+	st := s.backend.Helo(ctx, s.s, name)
 	reply, accepted := answer(st, &mail.Status{Code: 250, Text: s.cfg.Hostname})
 	if !accepted {
 		s.greeted = false
@@ -88,7 +89,7 @@ func (s *session) mechanisms() []string {
 // starttls follows RFC 3207. Octets that came behind the command in the clear
 // were written by somebody who cannot know what TLS will say: the session
 // ends, and they are never looked at.
-func (s *session) starttls(arg string) *mail.Status {
+func (s *session) starttls(ctx context.Context, arg string) *mail.Status {
 	switch {
 	case s.s.TLS != nil:
 		return s.bad(503, "5.5.1", "TLS is already in use")
@@ -102,7 +103,7 @@ func (s *session) starttls(arg string) *mail.Status {
 	}
 	s.endTransaction()
 	s.reply(ok(220, "", "Ready to start TLS"))
-	err := s.c.StartTLS(s.stop, s.cfg.TLS, s.cfg.Timeouts.Handshake)
+	err := s.c.StartTLS(ctx, s.cfg.TLS, s.cfg.Timeouts.Handshake)
 	if f := s.cfg.Observe.TLS; f != nil {
 		f(s.s.Listener, err == nil)
 	}

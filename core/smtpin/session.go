@@ -3,6 +3,7 @@ package smtpin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,11 +17,9 @@ import (
 // session is one connection. All of it belongs to the session's goroutine.
 type session struct {
 	*Server
-	c    *netline.Conn
-	ctx  context.Context // ends with the session; made by Server.session for its one goroutine
-	stop context.Context // ends when the server stops
-	log  *slog.Logger
-	s    *mail.Session
+	c   *netline.Conn
+	log *slog.Logger
+	s   *mail.Session
 
 	greeted bool // HELO, EHLO or LHLO was accepted
 	refused bool // Connect refused: only QUIT is left (RFC 5321 3.1)
@@ -33,7 +32,7 @@ type session struct {
 // errQuit ends a session whose last reply is written.
 var errQuit = errors.New("session is over")
 
-func (srv *Server) session(ctx, stop context.Context, c *netline.Conn) {
+func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.WriteTimeout = srv.cfg.Timeouts.Write
@@ -51,7 +50,7 @@ func (srv *Server) session(ctx, stop context.Context, c *netline.Conn) {
 	for _, p := range srv.cfg.RelayFrom {
 		ms.Trusted = ms.Trusted || p.Contains(ms.Remote.Addr())
 	}
-	s := &session{Server: srv, c: c, ctx: ctx, stop: stop, s: ms,
+	s := &session{Server: srv, c: c, s: ms,
 		log: srv.cfg.Log.With("session", ms.ID, "listener", ms.Listener, "client", ms.Remote.Addr().String())}
 	start := time.Now()
 	if f := srv.cfg.Observe.Open; f != nil {
@@ -65,14 +64,14 @@ func (srv *Server) session(ctx, stop context.Context, c *netline.Conn) {
 		}
 	}()
 	defer s.caught()
-	s.run()
+	s.run(ctx)
 }
 
 // caught turns a panic, ours or the backend's, into a 421 for this client
 // alone. Close and End are still called.
 func (s *session) caught() {
 	if r := recover(); r != nil {
-		s.log.Error("panic in session", "panic", r, "stack", string(debug.Stack()))
+		s.log.Error("panic in session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		s.reply(mail.Reject(421, "4.3.0", "internal error, closing"))
 	}
 }
@@ -88,7 +87,7 @@ func (s *session) close() {
 func (s *session) safely(f func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.Error("panic at the end of a session", "panic", r, "stack", string(debug.Stack()))
+			s.log.Error("panic at the end of a session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		}
 	}()
 	f()
@@ -104,9 +103,9 @@ func (s *session) endTransaction() {
 	}
 }
 
-func (s *session) run() {
+func (s *session) run(ctx context.Context) {
 	s.log.Debug("session opened")
-	if !s.banner() {
+	if !s.banner(ctx) {
 		return
 	}
 	for {
@@ -115,14 +114,14 @@ func (s *session) run() {
 			s.over(err)
 			return
 		}
-		if s.obey(cmd) != nil {
+		if s.obey(ctx, cmd) != nil {
 			return
 		}
 	}
 }
 
-func (s *session) banner() bool {
-	st := s.backend.Connect(s.ctx, s.s)
+func (s *session) banner(ctx context.Context) bool {
+	st := s.backend.Connect(ctx, s.s)
 	if st == nil {
 		st = &mail.Status{Code: 220, Text: s.cfg.Hostname + " ESMTP"}
 		if s.cfg.Protocol == LMTP {

@@ -217,6 +217,17 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// A client in the middle of a handshake is not waited for.
+func TestStopDuringHandshake(t *testing.T) {
+	l := serve(t, Config{TLS: serverTLS(), Implicit: true, Grace: time.Hour})
+	c := dial(t, l.addr)
+	c.send("\x16\x03\x01")
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, c.r)
+}
+
 func TestGraceEnds(t *testing.T) {
 	l := serve(t, Config{Grace: 50 * time.Millisecond})
 	c := dial(t, l.addr)
@@ -287,6 +298,21 @@ func TestTimeout(t *testing.T) {
 	c.reply("354 ")
 	c.reply("421 4.4.2")
 	c.eof()
+}
+
+// The limit of a read is each read's: content that keeps coming may take longer.
+func TestDeadlineRolls(t *testing.T) {
+	l := serve(t, Config{Timeouts: Timeouts{DataBlock: 150 * time.Millisecond}})
+	c := dial(t, l.addr)
+	c.transaction()
+	c.send("DATA\r\n")
+	c.reply("354 ")
+	for range 10 {
+		c.send("line\r\n")
+		time.Sleep(30 * time.Millisecond)
+	}
+	c.send(".\r\n")
+	c.reply("250 ")
 }
 
 func TestConnectionLimits(t *testing.T) {

@@ -1,6 +1,7 @@
 package smtpin
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"unicode/utf8"
@@ -9,7 +10,7 @@ import (
 )
 
 // mail opens a transaction.
-func (s *session) mail(arg string) *mail.Status {
+func (s *session) mail(ctx context.Context, arg string) *mail.Status {
 	if st := s.mayMail(); st != nil {
 		return st
 	}
@@ -39,7 +40,7 @@ func (s *session) mail(arg string) *mail.Status {
 		return mail.Reject(450, "4.7.1", "Too many messages, slow down")
 	}
 	tx := &mail.Transaction{ID: mail.NewID(s.cfg.Now()), Sender: sender, Params: p, Meta: make(map[string]any)}
-	reply, accepted := answer(s.backend.Mail(s.ctx, s.s, tx), ok(250, "2.1.0", "Ok"))
+	reply, accepted := answer(s.backend.Mail(ctx, s.s, tx), ok(250, "2.1.0", "Ok"))
 	if accepted {
 		s.tx = tx
 	}
@@ -62,7 +63,7 @@ func (s *session) mayMail() *mail.Status {
 }
 
 // rcpt adds a recipient.
-func (s *session) rcpt(arg string) *mail.Status {
+func (s *session) rcpt(ctx context.Context, arg string) *mail.Status {
 	if s.tx == nil {
 		return s.bad(503, "5.5.1", "Send MAIL first")
 	}
@@ -92,7 +93,7 @@ func (s *session) rcpt(arg string) *mail.Status {
 		return mail.Reject(450, "4.7.1", "Too many recipients, slow down")
 	}
 	r := &mail.Recipient{N: uint32(len(s.tx.Recipients)), Address: to, Orig: to, ORcpt: orcpt, Notify: notify}
-	reply, accepted := answer(s.backend.Rcpt(s.ctx, s.s, s.tx, r), ok(250, "2.1.5", "Ok"))
+	reply, accepted := answer(s.backend.Rcpt(ctx, s.s, s.tx, r), ok(250, "2.1.5", "Ok"))
 	if accepted {
 		s.tx.Recipients = append(s.tx.Recipients, r)
 	}

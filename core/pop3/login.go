@@ -1,0 +1,173 @@
+package pop3
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"carteiro/core/mail"
+	"carteiro/core/netline"
+	"carteiro/core/store"
+)
+
+func quoteError(err error) string { return netline.Quote(err.Error()) }
+
+// plaintext tells whether a password may be sent as it is.
+func (s *session) plaintext() bool { return s.s.TLS != nil || s.cfg.InsecureAuth }
+
+// userCommand remembers a name; that it is unknown is not told.
+func (s *session) userCommand(cmd command) bool {
+	switch {
+	case !s.plaintext():
+		return s.bad("use STLS first")
+	case !cmd.hasArg || !utf8.ValidString(cmd.arg):
+		return s.bad("USER needs a name")
+	}
+	s.user = cmd.arg
+	return s.ok("send PASS")
+}
+
+func (s *session) pass(ctx context.Context, cmd command) bool {
+	user := s.user
+	s.user = ""
+	switch {
+	case !s.plaintext():
+		return s.bad("use STLS first")
+	case user == "":
+		return s.bad("send USER first")
+	}
+	return s.login(ctx, &mail.Credentials{Mechanism: "USER", User: user, Password: cmd.arg})
+}
+
+// apop is "APOP name digest" (RFC 1939 section 7).
+func (s *session) apop(ctx context.Context, cmd command) bool {
+	if s.stamp == "" {
+		return s.bad("APOP is not offered")
+	}
+	i := strings.LastIndexByte(cmd.arg, ' ')
+	if i < 1 || !hexDigest(cmd.arg[i+1:]) || !utf8.ValidString(cmd.arg) {
+		return s.bad("syntax: APOP name digest")
+	}
+	return s.login(ctx, &mail.Credentials{Mechanism: "APOP", User: cmd.arg[:i],
+		Challenge: s.stamp, Digest: strings.ToLower(cmd.arg[i+1:])})
+}
+
+func hexDigest(s string) bool {
+	return len(s) == 32 && strings.Trim(s, "0123456789abcdefABCDEF") == ""
+}
+
+// auth is SASL (RFC 5034).
+func (s *session) auth(ctx context.Context, cmd command) bool {
+	name, initial, hasInitial := strings.Cut(cmd.arg, " ")
+	start := s.mechs[strings.ToUpper(name)]
+	switch {
+	case name == "":
+		return s.bad("AUTH needs a mechanism")
+	case !s.plaintext():
+		return s.bad("use STLS first")
+	case start == nil:
+		return s.bad("mechanism not supported")
+	}
+	var response []byte
+	if hasInitial && initial != "=" {
+		var err error
+		if response, err = base64.StdEncoding.Strict().DecodeString(initial); err != nil || initial == "" {
+			return s.bad("bad base64")
+		}
+	} else if hasInitial {
+		response = []byte{}
+	}
+	cred, said := s.exchange(start(), response)
+	if cred == nil {
+		return said
+	}
+	return s.login(ctx, cred)
+}
+
+// exchange runs a mechanism to its credentials; it returns none when the
+// refusal is written or the connection lost.
+func (s *session) exchange(x netline.Exchange, response []byte) (*mail.Credentials, bool) {
+	for {
+		challenge, cred, err := x.Next(response)
+		switch {
+		case err != nil:
+			return nil, s.bad("malformed response")
+		case cred != nil:
+			return cred, true
+		}
+		w := s.c.Writer()
+		w.WriteString("+ " + base64.StdEncoding.EncodeToString(challenge) + "\r\n")
+		line, err := s.c.ReadLine(s.cfg.Idle)
+		switch {
+		case errors.Is(err, netline.ErrTooLong), errors.Is(err, netline.ErrBadLine):
+			return nil, s.bad("bad base64")
+		case err != nil:
+			s.lost(err)
+			return nil, false
+		case string(line) == "*":
+			return nil, s.bad("cancelled")
+		}
+		if response, err = base64.StdEncoding.Strict().DecodeString(string(line)); err != nil {
+			return nil, s.bad("bad base64")
+		}
+		if response == nil {
+			response = []byte{}
+		}
+	}
+}
+
+// login asks the backend and opens the maildrop.
+func (s *session) login(ctx context.Context, cred *mail.Credentials) bool {
+	if !s.cfg.Limits.MayAuth(s.s.Remote.Addr()) {
+		s.log.Info("too many failed logins")
+		s.over = true
+		return s.err("[SYS/TEMP] too many failed logins, try later")
+	}
+	id, st := s.backend.Auth(ctx, s.s, cred)
+	if id == nil && (st == nil || st.Code < 400) {
+		st = mail.Reject(535, "5.7.8", "wrong name or password")
+	}
+	good := st == nil || st.Code < 400
+	if f := s.cfg.Observe.Auth; f != nil {
+		f(s.s.Listener, cred.Mechanism, good)
+	}
+	if !good {
+		return s.denied(st)
+	}
+	return s.open(ctx, id)
+}
+
+func (s *session) denied(st *mail.Status) bool {
+	text := respCode(st) + st.Text
+	if st.Close || st.Code == 421 {
+		s.over = true
+	}
+	if st.Code < 500 {
+		return s.err(text)
+	}
+	s.cfg.Limits.AuthFailed(s.s.Remote.Addr())
+	return s.bad(text)
+}
+
+// open enters the TRANSACTION state. Until the lock is given back no other
+// session has the maildrop; a crash gives it back.
+func (s *session) open(ctx context.Context, id *mail.Identity) bool {
+	unlock, err := s.boxes.Lock(id.User)
+	if errors.Is(err, store.ErrLocked) {
+		return s.err("[IN-USE] the maildrop is open in another session")
+	}
+	if err == nil {
+		var info store.MailboxInfo
+		if info, err = s.boxes.Mailbox(ctx, id.User, store.Inbox); err == nil {
+			s.s.Identity = id
+			s.drop = newMaildrop(info, unlock)
+			s.drop.readonly, _ = id.Extra["readonly"].(bool)
+			return s.ok(s.drop.describe("maildrop has "))
+		}
+		unlock()
+	}
+	s.log.Error("maildrop cannot be opened", "owner", string(id.User), "err", err)
+	return s.err("[SYS/TEMP] the maildrop cannot be opened, try later")
+}

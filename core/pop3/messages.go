@@ -1,0 +1,205 @@
+package pop3
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"carteiro/core/store"
+)
+
+func (s *session) stat() bool {
+	return s.ok(fmt.Sprintf("%d %d", s.drop.count, s.drop.octets))
+}
+
+func (s *session) rset() bool {
+	s.drop.reset()
+	return s.ok(s.drop.describe("maildrop has "))
+}
+
+// table loads the messages; a refusal is written.
+func (s *session) table(ctx context.Context) bool {
+	if err := s.drop.load(ctx, s.boxes); err != nil {
+		s.log.Error("maildrop cannot be read", "err", err)
+		return s.err("[SYS/TEMP] the maildrop cannot be read, try later")
+	}
+	return true
+}
+
+func (s *session) list(ctx context.Context, cmd command) bool {
+	return s.scan(ctx, cmd, func(b []byte, e entry) []byte { return strconv.AppendInt(b, e.size, 10) })
+}
+
+// uidl gives "<uidvalidity>.<uid>": never reused, and new when the folder is.
+func (s *session) uidl(ctx context.Context, cmd command) bool {
+	return s.scan(ctx, cmd, func(b []byte, e entry) []byte {
+		b = strconv.AppendUint(b, uint64(s.drop.info.UIDValidity), 10)
+		return strconv.AppendUint(append(b, '.'), uint64(e.uid), 10)
+	})
+}
+
+// scan answers LIST and UIDL, for one message or for all.
+func (s *session) scan(ctx context.Context, cmd command, column func([]byte, entry) []byte) bool {
+	if !s.table(ctx) {
+		return false
+	}
+	if cmd.hasArg {
+		n, found := s.drop.number(cmd.arg)
+		if !found {
+			return s.bad("no such message")
+		}
+		b := strconv.AppendInt(nil, int64(n), 10)
+		return s.ok(string(column(append(b, ' '), s.drop.table[n-1])))
+	}
+	s.ok(s.drop.describe(""))
+	w := s.c.Writer()
+	var b []byte
+	for i, e := range s.drop.table {
+		if !e.deleted {
+			b = strconv.AppendInt(b[:0], int64(i+1), 10)
+			b = column(append(b, ' '), e)
+			w.Write(append(b, '\r', '\n'))
+		}
+	}
+	w.WriteString(".\r\n")
+	return true
+}
+
+func (s *session) dele(ctx context.Context, cmd command) bool {
+	if !s.table(ctx) {
+		return false
+	}
+	n, found := s.drop.number(cmd.arg)
+	switch {
+	case !found:
+		return s.bad("no such message")
+	case s.drop.readonly:
+		return s.bad("[SYS/PERM] you may only read this maildrop")
+	}
+	s.drop.mark(n)
+	return s.ok("message " + strconv.Itoa(n) + " deleted")
+}
+
+// update is the UPDATE state: what is marked goes, in one commit. A crash
+// before it leaves every message, a crash after it none of the marked ones.
+func (s *session) update(ctx context.Context) bool {
+	s.over = true
+	if s.drop.marked == 0 {
+		return s.ok("bye")
+	}
+	if err := s.boxes.Expunge(ctx, s.drop.info.ID, s.drop.markedUIDs()); err != nil {
+		s.log.Error("deleted messages cannot be removed", "err", err)
+		return s.err("[SYS/TEMP] deleted messages not removed")
+	}
+	if f := s.cfg.Observe.Deleted; f != nil {
+		f(s.s.Listener, s.drop.marked)
+	}
+	return s.ok(s.drop.describe("bye, left "))
+}
+
+func (s *session) retr(ctx context.Context, cmd command) bool {
+	if !s.table(ctx) {
+		return false
+	}
+	n, found := s.drop.number(cmd.arg)
+	if !found {
+		return s.bad("no such message")
+	}
+	return s.send(ctx, n, fmt.Sprintf("%d octets", s.drop.table[n-1].size), -1)
+}
+
+// top is "TOP n lines": the header section, the blank line, and so many lines.
+func (s *session) top(ctx context.Context, cmd command) bool {
+	if !s.table(ctx) {
+		return false
+	}
+	number, lines, _ := strings.Cut(cmd.arg, " ")
+	n, found := s.drop.number(number)
+	k, err := strconv.ParseUint(lines, 10, 31)
+	switch {
+	case err != nil:
+		return s.bad("syntax: TOP message lines")
+	case !found:
+		return s.bad("no such message")
+	}
+	return s.send(ctx, n, "top of message follows", int64(k))
+}
+
+// send streams message n; body limits the lines after the header section, -1
+// is all of them.
+func (s *session) send(ctx context.Context, n int, text string, body int64) bool {
+	rc, err := s.boxes.Open(ctx, s.drop.info.ID, s.drop.table[n-1].uid)
+	if err != nil {
+		return s.cannotRead(n, err)
+	}
+	defer rc.Close()
+	s.ok(text)
+	octets, err := stuff(s.c.Writer(), rc, body)
+	if f := s.cfg.Observe.Retrieved; f != nil {
+		f(s.s.Listener, octets)
+	}
+	if err != nil {
+		// "+OK" is said, and a cut message must not look whole: the only
+		// honest end is that of the connection.
+		s.log.Error("message cannot be sent whole", "message", n, "err", err)
+		s.over, s.gone = true, true
+		return false
+	}
+	return true
+}
+
+func (s *session) cannotRead(n int, err error) bool {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return s.err("message is gone")
+	case errors.Is(err, store.ErrCorrupt):
+		s.log.Error("message is corrupt", "message", n, "err", err)
+		return s.err("[SYS/PERM] message cannot be read")
+	}
+	s.log.Error("message cannot be read", "message", n, "err", err)
+	return s.err("[SYS/TEMP] message cannot be read, try later")
+}
+
+// stuff copies a message with a dot in front of each line that begins with
+// one, and ends it. A line counts as such behind any LF: a client that takes
+// bare LFs for line ends must not see an end where there is none.
+func stuff(w *bufio.Writer, r io.Reader, body int64) (octets int64, err error) {
+	br := bufio.NewReaderSize(r, 16<<10)
+	bol, crlf, header := true, true, true
+	var prev byte // the last octet of the piece before
+	for body != 0 || header {
+		line, err := br.ReadSlice('\n')
+		if len(line) > 0 {
+			if bol && line[0] == '.' {
+				w.WriteByte('.')
+			}
+			if _, err := w.Write(line); err != nil {
+				return octets, err
+			}
+			octets += int64(len(line))
+			blank := bol && (string(line) == "\r\n" || string(line) == "\n")
+			bol = line[len(line)-1] == '\n'
+			crlf = bol && (len(line) > 1 && line[len(line)-2] == '\r' || len(line) == 1 && prev == '\r')
+			prev = line[len(line)-1]
+			if !header && bol && body > 0 {
+				body--
+			}
+			header = header && !blank
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return octets, err
+		}
+	}
+	if !crlf {
+		w.WriteString("\r\n")
+	}
+	_, err = w.WriteString(".\r\n")
+	return octets, err
+}

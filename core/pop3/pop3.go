@@ -1,0 +1,138 @@
+// Package pop3 hands a mailbox out by POP3 (RFC 1939 whole, with CAPA, STLS,
+// SASL, response codes and PIPELINING: RFC 2449, 2595, 5034, 3206).
+//
+// A session is in the AUTHORIZATION state until a login, then in TRANSACTION
+// with the maildrop locked, and by QUIT in UPDATE: there, and nowhere else,
+// messages are removed, all marked ones in one commit. A session that ends in
+// any other way removes nothing.
+//
+// The maildrop is what the folder held at login: STAT answers from the
+// counters read then, and the table of messages is loaded by the first
+// command that needs it. Messages that arrive later have higher UIDs and are
+// left out. Octet counts are those of the stored message; to one that does
+// not end in CRLF the protocol adds these two octets.
+//
+// It does not know accounts or passwords: a Backend judges credentials. Only
+// INBOX is served, for POP3 knows no folders.
+package pop3
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/netline"
+	"carteiro/core/store"
+)
+
+// Backend judges clients. A nil *mail.Status is success. For one session,
+// calls come one at a time; ctx ends with the session.
+type Backend interface {
+	Connect(ctx context.Context, s *mail.Session) *mail.Status
+	// Auth judges a login and slows guesses down. Identity.User is the owner
+	// of the mailbox to open; Extra["readonly"] true forbids DELE. A Status of
+	// 535 is told as [AUTH], one below 500 as [SYS/TEMP].
+	Auth(ctx context.Context, s *mail.Session, cred *mail.Credentials) (*mail.Identity, *mail.Status)
+	// Close is called once for each session whose Connect was called;
+	// s.Closed is set and the maildrop is unlocked.
+	Close(s *mail.Session)
+}
+
+// Config is one listener's settings. What is called a default replaces a zero.
+type Config struct {
+	Name     string // of the listener
+	Hostname string
+
+	TLS          *tls.Config // nil: none
+	Implicit     bool        // TLS from the first octet
+	InsecureAuth bool        // USER, PASS and AUTH without TLS
+	APOP         bool        // offered in the greeting, with and without TLS
+
+	MaxConnections int // 0: any number
+	MaxErrors      int // of a session, failed logins included; default 10
+	Limits         *netline.Limits
+
+	Idle      time.Duration // the autologout timer, default 10 minutes
+	Write     time.Duration // each write, default 5 minutes
+	Handshake time.Duration // of TLS, default 1 minute
+	Grace     time.Duration // for a running command when Serve is to end; default 30 s
+
+	Log     *slog.Logger
+	Now     func() time.Time
+	Observe Observe
+}
+
+// Observe are callbacks for metrics, each may be nil. They are called from
+// many goroutines and must not block. verb is one of a fixed set.
+type Observe struct {
+	Open      func(listener string)
+	Refused   func(listener string) // above a limit on connections
+	Closed    func(listener string, lasted time.Duration)
+	Command   func(listener, verb string, ok bool, took time.Duration)
+	Auth      func(listener, mechanism string, ok bool)
+	Retrieved func(listener string, octets int64)
+	Deleted   func(listener string, messages int)
+}
+
+// Server is one listener's settings, its backend and the mailboxes.
+type Server struct {
+	cfg     Config
+	backend Backend
+	boxes   store.Mailboxes
+	mechs   netline.Mechanisms
+	line    *netline.Server
+}
+
+// New makes a Server; nothing runs until Serve.
+func New(cfg Config, b Backend, boxes store.Mailboxes) *Server {
+	cfg = cfg.withDefaults()
+	srv := &Server{cfg: cfg, backend: b, boxes: boxes, mechs: netline.Plaintext()}
+	srv.line = &netline.Server{
+		MaxConnections: cfg.MaxConnections,
+		Limits:         cfg.Limits,
+		Grace:          cfg.Grace,
+		TLS:            cfg.TLS,
+		Implicit:       cfg.Implicit,
+		Handshake:      cfg.Handshake,
+		Log:            cfg.Log,
+		Crowded:        "-ERR [SYS/TEMP] too many connections, try later\r\n",
+		Greedy:         "-ERR [SYS/TEMP] too many connections from your address\r\n",
+		Handle:         srv.session,
+	}
+	if f := cfg.Observe.Refused; f != nil {
+		srv.line.Refused = func() { f(cfg.Name) }
+	}
+	return srv
+}
+
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.Idle, 10*time.Minute)
+	def(&c.Write, 5*time.Minute)
+	def(&c.Handshake, time.Minute)
+	def(&c.Grace, 30*time.Second)
+	if c.MaxErrors == 0 {
+		c.MaxErrors = 10
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// Serve accepts on ln until ctx ends. Then idle sessions are closed, a running
+// command has Config.Grace to finish, and Serve returns when all sessions are
+// gone. It closes ln; the error is that of a listener that failed.
+func (srv *Server) Serve(ctx context.Context, ln net.Listener) error {
+	return srv.line.Serve(ctx, ln)
+}
