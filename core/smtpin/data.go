@@ -57,15 +57,23 @@ func (s *session) take(ctx context.Context, src pieces, all bool) *mail.Status {
 	if st := faultStatus(c.fault); st != nil {
 		out = Outcome{Status: st}
 	}
-	reply := s.outcome(tx, out)
+	each := s.cfg.Protocol == LMTP && atEnd(src)
+	reply := s.outcome(tx, out, each)
 	s.endTransaction()
 	if f := s.cfg.Observe.Content; f != nil {
 		f(s.s.Listener, c.size, reply.Code, time.Since(start))
 	}
-	if s.cfg.Protocol == LMTP {
+	if each {
 		return nil
 	}
 	return reply
+}
+
+// atEnd tells whether the client waits for the reply to the message. A BDAT
+// that is not the LAST gets one reply in LMTP too.
+func atEnd(src pieces) bool {
+	ch, isBdat := src.(*chunks)
+	return !isBdat || ch.last
 }
 
 // lost ends or goes on after content that did not come whole. A sequence of
@@ -104,11 +112,14 @@ func (o Outcome) taken(lmtp bool) bool {
 	return slices.ContainsFunc(o.Recipients, good)
 }
 
-// outcome is the reply to content. For LMTP it writes one per recipient and
-// returns the first.
-func (s *session) outcome(tx *mail.Transaction, out Outcome) *mail.Status {
+// outcome is the reply to content. Where each recipient gets one it writes
+// them all and returns the first.
+func (s *session) outcome(tx *mail.Transaction, out Outcome, each bool) *mail.Status {
 	usual := ok(250, "2.0.0", "Ok: queued as "+tx.ID.String())
-	if s.cfg.Protocol != LMTP {
+	if !each {
+		if s.cfg.Protocol == LMTP && out.Status == nil && len(out.Recipients) > 0 {
+			out.Status = out.Recipients[0] // nobody's was good, or all chunks would have been read
+		}
 		st, _ := answer(out.Status, usual)
 		return st
 	}
