@@ -176,6 +176,7 @@ func (s *Service) advance(_ context.Context, a advanceArgs) (any, error) {
 // Handler serves calls as POST /v1/NAME, and what any monitor may ask.
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/submit", s.serveSubmit)
 	mux.HandleFunc("POST /v1/{name}", s.serveCall)
 	mux.Handle("GET /metrics", Metrics(s.Journal))
 	mux.HandleFunc("GET /health", Health(s.Store))
