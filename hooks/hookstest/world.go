@@ -36,13 +36,21 @@ type World struct {
 	Submits    []hooks.Submit // of hooks that apply at once
 }
 
+// Options change what a world's engine is made of.
+type Options struct {
+	HeapLimit uint64 // as lua.Options
+}
+
 // New makes a world without policies. Mail for our.example is local.
-func New(t testing.TB) *World {
+func New(t testing.TB) *World { return NewWith(t, Options{}) }
+
+// NewWith is New with options.
+func NewWith(t testing.TB, o Options) *World {
 	w := &World{T: t, Clock: &clock.Clock{}, Log: &Log{}, Resolver: &Resolver{Answers: map[string]any{}}, Accounts: &Accounts{}}
 	w.KV = &KV{Clock: w.Clock}
 	w.Engine = lua.New(lua.Options{KV: w.KV, Resolver: w.Resolver, Accounts: w.Accounts, Clock: w.Clock,
 		Log:      slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Hostname: "mx.our.example", Secret: []byte("hookstest secret"), Local: func(d string) bool { return d == "our.example" }})
+		Hostname: "mx.our.example", Secret: []byte("hookstest secret"), Local: func(d string) bool { return d == "our.example" }, HeapLimit: o.HeapLimit})
 	return w
 }
 
@@ -143,6 +151,9 @@ func Session(ip string) *mail.Session {
 	return &mail.Session{ID: "s1", Listener: "mx", Protocol: "smtp", Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), 4025),
 		Helo: "mx.a.example", ESMTP: true, Started: time.Now()}
 }
+
+// Identity is somebody who logged in.
+func Identity(user string) *mail.Identity { return &mail.Identity{User: mail.Address(user)} }
 
 // Tx is a transaction with recipients; those at our.example are local.
 func Tx(sender string, rcpts ...string) *mail.Transaction {

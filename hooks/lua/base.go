@@ -48,7 +48,7 @@ func baseAssert(L *glua.LState) int {
 }
 
 func baseError(L *glua.LState) int {
-	L.Error(L.Get(1), L.OptInt(2, 1))
+	L.Error(L.Get(1), min(max(optInteger(L, 2, 1), 0), callDepth))
 	return 0
 }
 
@@ -117,7 +117,7 @@ func formatNumber(f float64) string {
 
 func baseToNumber(L *glua.LState) int {
 	v := L.CheckAny(1)
-	base := L.OptInt(2, 10)
+	base := optInteger(L, 2, 10)
 	if base == 10 {
 		switch v := v.(type) {
 		case glua.LNumber:
@@ -224,7 +224,7 @@ func baseSelect(L *glua.LState) int {
 		L.Push(glua.LNumber(top - 1))
 		return 1
 	}
-	n := L.CheckInt(1)
+	n := integer(L, 1)
 	if n < 0 {
 		n = top + n
 	} else if n > top {
@@ -238,11 +238,7 @@ func baseSelect(L *glua.LState) int {
 
 func baseUnpack(L *glua.LState) int {
 	t := L.CheckTable(1)
-	i := L.OptInt(2, 1)
-	j := t.Len()
-	if L.Get(3) != glua.LNil {
-		j = L.CheckInt(3)
-	}
+	i, j := optInteger(L, 2, 1), optInteger(L, 3, t.Len())
 	if i > j {
 		return 0
 	}
@@ -346,7 +342,9 @@ func baseXPCall(L *glua.LState) int {
 func caught(L *glua.LState, err error) glua.LValue {
 	b := budgetOf(L)
 	apiErr, ok := err.(*glua.ApiError)
-	if !ok || apiErr.Type == glua.ApiErrorPanic {
+	if ok && strings.Contains(apiErr.Error(), "callstack overflow") {
+		b.fail("stack overflow") // the interpreter panics where a Go function finds no room
+	} else if !ok || apiErr.Type == glua.ApiErrorPanic {
 		b.fail("fault in the engine: %w", err)
 	}
 	if b.err != nil {

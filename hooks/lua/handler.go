@@ -55,7 +55,10 @@ func (st *state) run(ctx context.Context, h *handler, spec hooks.Spec, e *hooks.
 	// The objects keep their call, so it must not keep the message.
 	defer func() {
 		st.call, st.source = nil, nil
-		*c = call{}
+		c.ctx, c.event, c.handler, c.unit, c.msg, c.text = nil, nil, nil, nil, nil, ""
+		for i := range c.used {
+			c.objects[i].v = nil
+		}
 		st.budget.ctx = context.Background()
 	}()
 	if err != nil {

@@ -49,8 +49,8 @@ type call struct {
 	event   *hooks.Event
 	handler *handler
 	unit    *unit
-	objects [6]object
-	data    [6]glua.LUserData
+	objects [4]object
+	data    [4]glua.LUserData
 	used    int
 	msg     *object // of this call, for mail.submit and texts cached
 	text    string  // cache of msg:text(textMax)
