@@ -1,0 +1,24 @@
+package hookstest
+
+import "carteiro/core/mail"
+
+// Box is a mailbox with settings.
+type Box struct {
+	Owner    mail.Address
+	Names    []string
+	Used     int64
+	Limit    int64
+	Settings map[string]any
+}
+
+// Address implements hooks.Box.
+func (b *Box) Address() mail.Address { return b.Owner }
+
+// Folders implements hooks.Box.
+func (b *Box) Folders() ([]string, error) { return b.Names, nil }
+
+// Quota implements hooks.Box.
+func (b *Box) Quota() (used, limit int64, err error) { return b.Used, b.Limit, nil }
+
+// Setting implements hooks.Box.
+func (b *Box) Setting(name string) (any, error) { return b.Settings[name], nil }

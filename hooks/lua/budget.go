@@ -1,0 +1,182 @@
+package lua
+
+import (
+	"context"
+	"fmt"
+	"runtime/metrics"
+	"time"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/hooks"
+)
+
+// Limits of one call, where neither the hook nor the source says otherwise.
+const (
+	defaultAlloc = 64 << 20 // octets of strings and tables made
+	maxKV        = 200
+	maxDNS       = 50
+	maxSubmits   = 10
+	maxAdded     = 1000 // recipients
+	heapEvery    = 8192 // instructions between two looks at the heap
+)
+
+// budget is the context of a state. The interpreter asks Done once for each
+// instruction, so counting there is an instruction limit that no pcall
+// escapes: once the budget is over, every further instruction raises.
+// It belongs to the goroutine that runs the state.
+type budget struct {
+	state *state
+	ctx   context.Context // of the call at hand; replaced by reset
+
+	left, total int64 // instructions
+	mask        int64 // the clock is read when left&mask == 0
+	nextHeap    int64 // value of left at which the heap is looked at
+	until       time.Time
+	alloc       int64 // octets still to be made
+	maxAlloc    int64
+	heapMax     uint64
+	heap        []metrics.Sample
+
+	kv, dns, submits, added int // still allowed
+	err                     error
+	closed                  chan struct{} // always closed
+}
+
+func newBudget(st *state, heapMax uint64) *budget {
+	b := &budget{state: st, heapMax: heapMax, closed: make(chan struct{}), ctx: context.Background(),
+		heap: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}}
+	close(b.closed)
+	return b
+}
+
+// reset prepares for a call. The stricter of spec and limits counts, but a
+// source's own limits may also grant more.
+func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int64, l hooks.Limits) {
+	if l.Wall > 0 {
+		wall = l.Wall
+	}
+	if l.Instructions > 0 {
+		instructions = l.Instructions
+	}
+	b.ctx, b.err = ctx, nil
+	b.left, b.total, b.mask = instructions, instructions, 255
+	b.nextHeap = instructions - heapEvery
+	b.until = time.Now().Add(wall)
+	if d, ok := ctx.Deadline(); ok && d.Before(b.until) {
+		b.until = d
+	}
+	b.alloc, b.maxAlloc = defaultAlloc, defaultAlloc
+	if l.Alloc > 0 {
+		b.alloc, b.maxAlloc = l.Alloc, l.Alloc
+	}
+	b.kv, b.dns = maxKV, maxDNS
+	b.submits, b.added = orElse(l.Submits, maxSubmits), orElse(l.Recipients, maxAdded)
+}
+
+func orElse(n, otherwise int) int {
+	if n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// Done counts one instruction. It returns nil, which never is ready, until
+// the budget is over.
+func (b *budget) Done() <-chan struct{} {
+	b.left--
+	if b.left&b.mask == 0 || b.left <= 0 {
+		b.look()
+	}
+	if b.err != nil {
+		return b.closed
+	}
+	return nil
+}
+
+// Err, Deadline and Value complete a context.Context.
+func (b *budget) Err() error { return b.err }
+
+// Deadline is when the call has to be over.
+func (b *budget) Deadline() (time.Time, bool) { return b.until, true }
+
+// Value passes through to the caller's context.
+func (b *budget) Value(key any) any { return b.ctx.Value(key) }
+
+// look checks what is too dear to check for each instruction.
+func (b *budget) look() {
+	if b.err != nil {
+		return
+	}
+	if b.left <= 0 {
+		b.fail("%w: more than %d instructions", hooks.ErrBudget, b.total)
+		return
+	}
+	if !time.Now().Before(b.until) {
+		b.fail("%w: out of time", hooks.ErrBudget)
+		return
+	}
+	if err := b.ctx.Err(); err != nil {
+		b.fail("%w: %w", hooks.ErrBudget, err)
+		return
+	}
+	if b.heapMax > 0 && b.left <= b.nextHeap {
+		b.nextHeap = b.left - heapEvery
+		metrics.Read(b.heap)
+		if n := b.heap[0].Value.Uint64(); n > b.heapMax {
+			b.fail("%w: the process uses %d MiB of memory", hooks.ErrBudget, n>>20)
+		}
+	}
+}
+
+func (b *budget) fail(format string, args ...any) {
+	if b.err == nil {
+		b.err = fmt.Errorf(format, args...)
+	}
+}
+
+// steps charges n instructions for work done by the library.
+func (b *budget) steps(L *glua.LState, n int64) {
+	before := b.left
+	b.left -= n
+	if b.left <= 0 || before>>8 != b.left>>8 {
+		b.look()
+	}
+	if b.err != nil {
+		L.RaiseError("%s", b.err.Error())
+	}
+}
+
+// charge pays for n octets about to be made.
+func (b *budget) charge(L *glua.LState, n int64) {
+	if n < 0 || n > b.alloc {
+		b.alloc = 0
+		b.fail("%w: more than %d KiB of strings and tables made", hooks.ErrBudget, b.maxAlloc>>10)
+	} else {
+		b.alloc -= n
+		// Long strings make single instructions slow, so the clock is read
+		// more often once a call has made many octets.
+		if made := b.maxAlloc - b.alloc; made > 8<<20 {
+			b.mask = 0
+		} else if made > 1<<20 {
+			b.mask = 15
+		}
+	}
+	if b.err != nil {
+		L.RaiseError("%s", b.err.Error())
+	}
+}
+
+// take counts down one of the budget's small allowances.
+func (b *budget) take(L *glua.LState, n *int, what string) {
+	*n--
+	if *n < 0 {
+		L.RaiseError("too many %s in one call", what)
+	}
+}
+
+// str pays for a string and returns it as a value.
+func (b *budget) str(L *glua.LState, s string) glua.LValue {
+	b.charge(L, int64(len(s)))
+	return glua.LString(s)
+}

@@ -1,0 +1,230 @@
+package lua
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/hooks"
+)
+
+// unit is a compiled source. It is immutable and shared by all states.
+type unit struct {
+	source hooks.Source
+	space  string // of its kv
+	files  map[string]*compiled
+	uses   map[string]bool // globals that the code reads
+}
+
+// compiled is one Lua file; its prototype is shared by all states.
+type compiled struct {
+	file
+	proto *glua.FunctionProto
+}
+
+// compileSource checks and compiles all Lua files of a source.
+func compileSource(src hooks.Source) (*unit, error) {
+	u := &unit{source: src, space: src.Name, files: map[string]*compiled{}, uses: map[string]bool{}}
+	if src.Bundle != "" {
+		u.space = src.Bundle
+	}
+	var errs []error
+	for _, name := range sortedKeys(src.Files) {
+		if !strings.HasSuffix(name, ".lua") {
+			continue
+		}
+		c := &compiled{file: file{unit: u, path: name, name: displayName(src, name), text: string(src.Files[name])}}
+		if err := c.compile(); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		u.files[name] = c
+	}
+	for _, name := range src.Main {
+		if _, ok := src.Files[name]; !ok {
+			errs = append(errs, &SourceError{File: displayName(src, name), Text: "no such file"})
+		}
+	}
+	if len(errs) == 0 {
+		errs = u.checkGlobals()
+	}
+	return u, errors.Join(errs...)
+}
+
+func (c *compiled) compile() error {
+	if err := c.scan(); err != nil {
+		return err
+	}
+	chunk, err := c.parse()
+	if err != nil {
+		return err
+	}
+	errs := c.rewrite(chunk)
+	c.proto, err = glua.Compile(chunk, c.name)
+	if ce, ok := err.(*glua.CompileError); ok {
+		errs = append(errs, c.fault(ce.Line, 0, "", ce.Message, ""))
+	} else if err != nil {
+		errs = append(errs, c.fault(0, 0, "", err.Error(), ""))
+	}
+	return errors.Join(errs...)
+}
+
+// global is one access to a global in the code.
+type global struct {
+	file   *compiled
+	name   string
+	line   int
+	write  bool
+	top    bool   // in the file's own body, not in a function
+	member string // of "name.member", where it can be told
+}
+
+// globals lists the accesses of a prototype and those inside it.
+func (c *compiled) globals(p *glua.FunctionProto, top bool, out []global) []global {
+	for pc, inst := range p.Code {
+		op := int(inst >> 26)
+		if op != glua.OP_GETGLOBAL && op != glua.OP_SETGLOBAL {
+			continue
+		}
+		g := global{file: c, name: constant(p, int(inst&0x3ffff)), line: p.DbgSourcePositions[pc], write: op == glua.OP_SETGLOBAL, top: top}
+		if !g.write && pc+1 < len(p.Code) {
+			next := p.Code[pc+1]
+			k := int(next>>9) & 0x1ff
+			if int(next>>26) == glua.OP_GETTABLEKS && int(next&0x1ff) == int(inst>>18)&0xff && k >= 256 {
+				g.member = constant(p, k-256)
+			}
+		}
+		out = append(out, g)
+	}
+	for _, inner := range p.FunctionPrototypes {
+		out = c.globals(inner, false, out)
+	}
+	return out
+}
+
+func constant(p *glua.FunctionProto, i int) string {
+	if i < len(p.Constants) {
+		if s, ok := p.Constants[i].(glua.LString); ok {
+			return string(s)
+		}
+	}
+	return ""
+}
+
+// checkGlobals refuses globals that do not exist, that are written inside of
+// functions, and that hide ours.
+func (u *unit) checkGlobals() []error {
+	var all []global
+	for _, name := range sortedKeys(u.files) {
+		all = u.files[name].globals(u.files[name].proto, true, all)
+	}
+	own := map[string]bool{}
+	for _, g := range all {
+		if g.write && g.top {
+			own[g.name] = true
+		}
+	}
+	ours := builtins()
+	var errs []error
+	for _, g := range all {
+		if err := u.checkGlobal(g, own, ours); err != nil {
+			errs = append(errs, err)
+		}
+		if !g.write {
+			u.uses[g.name] = true
+		}
+	}
+	return errs
+}
+
+func (u *unit) checkGlobal(g global, own map[string]bool, ours map[string]bool) error {
+	f := &g.file.file
+	switch {
+	case g.write && ours[g.name]:
+		return f.fault(g.line, 0, g.name, g.name+" is read only", "give yours another name or make it local")
+	case g.write && !g.top:
+		return f.fault(g.line, 0, g.name, g.name+" is written as a global inside a function", "make it local; what must last belongs in meta or kv")
+	case g.write || own[g.name]:
+		return nil
+	case !ours[g.name]:
+		return f.fault(g.line, 0, g.name, "unknown name "+g.name, unknownHint(g.name, own, ours))
+	}
+	m := moduleNamed(g.name)
+	if m == nil {
+		return nil
+	}
+	if u.source.Modules != nil && moduleNeedsGrant(g.name) && !slices.Contains(u.source.Modules, g.name) {
+		return f.fault(g.line, 0, g.name, "module "+g.name+" is not granted to this bundle", "declare it under [capabilities] modules")
+	}
+	if g.member != "" && !m.has(g.member) {
+		hint := strings.TrimPrefix(suggestion(g.member, m.names()), "; ")
+		return f.fault(g.line, 0, g.member, g.name+"."+g.member+" does not exist", hint)
+	}
+	return nil
+}
+
+// unknownHint says what may have been meant.
+func unknownHint(name string, own, ours map[string]bool) string {
+	switch name {
+	case "coroutine", "io", "os", "debug", "package", "load", "loadstring", "dofile", "loadfile", "module", "newproxy",
+		"collectgarbage", "getfenv", "setfenv", "_G":
+		return "policies run without it"
+	}
+	names := sortedKeys(ours)
+	for n := range own {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return strings.TrimPrefix(suggestion(name, names), "; ")
+}
+
+// builtins are all names that a script finds.
+func builtins() map[string]bool {
+	names := map[string]bool{"config": true, concatName: true, tableName: true, "_VERSION": true}
+	for _, list := range [][]function{verdictFunctions, baseFunctions, hookFunctions} {
+		for _, f := range list {
+			names[f.name] = true
+		}
+	}
+	for _, m := range allModules() {
+		names[m.name] = true
+	}
+	return names
+}
+
+func moduleNamed(name string) *module {
+	for _, m := range allModules() {
+		if m.name == name {
+			return m
+		}
+	}
+	return nil
+}
+
+// moduleNeedsGrant: what only computes is open to every bundle.
+func moduleNeedsGrant(name string) bool {
+	switch name {
+	case "kv", "rate", "mail", "account", "dns", "map", "cache":
+		return true
+	}
+	return false
+}
+
+// resolveRequire finds the file that require(name) means: beside the one
+// that asks, or from the root of the source.
+func (u *unit) resolveRequire(from, name string) (*compiled, error) {
+	if name == "" || strings.ContainsAny(name, "\\\x00") || strings.HasPrefix(name, "/") {
+		return nil, fmt.Errorf("require: %q is no name of a file", name)
+	}
+	rel := strings.ReplaceAll(strings.TrimSuffix(name, ".lua"), ".", "/") + ".lua"
+	for _, p := range []string{path.Join(path.Dir(from), rel), path.Clean(rel)} {
+		if c, ok := u.files[p]; ok {
+			return c, nil
+		}
+	}
+	return nil, fmt.Errorf("require: there is no %s beside %s", rel, from)
+}

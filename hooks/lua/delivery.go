@@ -1,0 +1,161 @@
+package lua
+
+import (
+	"strings"
+	"time"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/core/mail"
+	"carteiro/hooks"
+)
+
+func groupOf(o *object) *mail.Group { return o.v.(*mail.Group) }
+
+var groupClass = class{name: "group", doc: "recipients of one message that share a next hop key",
+	fields: []field{
+		{name: "key", doc: "destination domain, or what a policy chose; can be changed at queue.commit", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(groupOf(o).Key) },
+			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
+				s, ok := v.(glua.LString)
+				if !ok || s == "" || len(s) > 200 || strings.ContainsAny(string(s), "\x00\r\n") {
+					L.RaiseError("group.key: must be a text of up to 200 octets, got %s", tostringPlain(v))
+				}
+				st.must(L, o.call.event.SetGroup("group.key "+string(s), func(g *mail.Group) { g.Key = string(s) }))
+			}},
+		{name: "domain", doc: "destination domain", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(groupOf(o).Domain) }},
+		{name: "is_local", doc: "whether it goes to mailboxes here", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(groupOf(o).Local) }},
+		{name: "meta", doc: "notes of policies, kept with the group", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+			return st.wrap(&metaClass, &notes{meta: &groupOf(o).Meta})
+		}},
+	},
+	methods: []function{
+		{name: "recipients", call: groupRecipients, sig: "recipients()", doc: "list of addresses"},
+		{name: "priority", call: groupPriority, sig: "priority([n])", doc: "sets and returns the priority, -9 to 9"},
+		{name: "expire", call: groupExpire, sig: "expire(duration)", doc: "gives up that long after now"},
+	}}
+
+func groupRecipients(L *glua.LState) int {
+	st, o := self(L, "group")
+	g := groupOf(o)
+	list := make([]string, len(g.Recipients))
+	for i := range g.Recipients {
+		list[i] = string(g.Recipients[i].Address)
+	}
+	L.Push(st.strings(L, list))
+	return 1
+}
+
+func groupPriority(L *glua.LState) int {
+	st, o := self(L, "group")
+	if L.Get(2) != glua.LNil {
+		p := priorityArgument(L, L.Get(2), "group:priority")
+		st.must(L, o.call.event.SetGroup("group priority", func(g *mail.Group) { g.Priority = p }))
+	}
+	L.Push(glua.LNumber(groupOf(o).Priority))
+	return 1
+}
+
+func groupExpire(L *glua.LState) int {
+	st, o := self(L, "group")
+	d := duration(L, L.Get(2), "group:expire")
+	at := st.now().Add(d)
+	st.must(L, o.call.event.SetGroup("group expires after "+d.String(), func(g *mail.Group) { g.Expires = at }))
+	return 0
+}
+
+// now is the event's time, so that one call sees one time; while files load,
+// the engine's.
+func (st *state) now() time.Time {
+	if st.call != nil && !st.call.event.Now.IsZero() {
+		return st.call.event.Now
+	}
+	return st.set.engine.Clock.Now()
+}
+
+func seconds(st *state, t time.Time) glua.LValue {
+	if t.IsZero() {
+		return glua.LNil
+	}
+	return st.number(float64(t.Unix()))
+}
+
+var attemptClass = class{name: "attempt", doc: "a try that is about to happen", fields: []field{
+	{name: "number", doc: "1 for the first", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+		return st.number(float64(o.v.(*hooks.Attempt).Number))
+	}},
+	{name: "first_at", doc: "time of the first try, or nil", get: func(st *state, _ *glua.LState, o *object) glua.LValue { return seconds(st, o.v.(*hooks.Attempt).First) }},
+	{name: "last", doc: "time of the last try, or nil", get: func(st *state, _ *glua.LState, o *object) glua.LValue { return seconds(st, o.v.(*hooks.Attempt).Last) }},
+}}
+
+func resultOf(o *object) *hooks.Result { return o.v.(*hooks.Result) }
+
+var resultClass = class{name: "result", doc: "the outcome of a try for one recipient", fields: []field{
+	{name: "class", doc: "\"delivered\", \"deferred\" or \"failed\"", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(resultOf(o).Class) }},
+	{name: "code", doc: "reply code, or nil", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+		if resultOf(o).Status.Code == 0 {
+			return glua.LNil
+		}
+		return st.number(float64(resultOf(o).Status.Code))
+	}},
+	{name: "enhanced", doc: "enhanced status code, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(resultOf(o).Status.Enhanced) }},
+	{name: "text", doc: "text of the reply", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(resultOf(o).Status.Text) }},
+	{name: "host", doc: "the host that said so, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(resultOf(o).Host) }},
+	{name: "attempt", doc: "number of the try", get: func(st *state, _ *glua.LState, o *object) glua.LValue { return st.number(float64(resultOf(o).Attempt)) }},
+	{name: "age", doc: "seconds since the message was received", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+		return st.number(float64(int64(resultOf(o).Age.Seconds())))
+	}},
+}}
+
+func boxOf(o *object) hooks.Box { return o.v.(hooks.Box) }
+
+var boxClass = class{name: "box", doc: "the mailbox that the mail is for",
+	fields: []field{{name: "address", doc: "its owner", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(boxOf(o).Address())) }}},
+	methods: []function{
+		{name: "folders", call: boxFolders, sig: "folders()", doc: "list of the names of its folders"},
+		{name: "quota", call: boxQuota, sig: "quota()", doc: "octets used, and the limit or nil"},
+		{name: "setting", call: boxSetting, sig: "setting(name)", doc: "what `carteiro account set` stored, or nil"},
+	}}
+
+func boxFolders(L *glua.LState) int {
+	st, o := self(L, "box")
+	list, err := boxOf(o).Folders()
+	st.must(L, err)
+	L.Push(st.strings(L, list))
+	return 1
+}
+
+func boxQuota(L *glua.LState) int {
+	st, o := self(L, "box")
+	used, limit, err := boxOf(o).Quota()
+	st.must(L, err)
+	L.Push(st.number(float64(used)))
+	if limit == 0 {
+		L.Push(glua.LNil)
+	} else {
+		L.Push(st.number(float64(limit)))
+	}
+	return 2
+}
+
+func boxSetting(L *glua.LState) int {
+	st, o := self(L, "box")
+	v, err := boxOf(o).Setting(stringArgument(L, 2, "box:setting", "name"))
+	st.must(L, err)
+	L.Push(st.lift(L, v))
+	return 1
+}
+
+func dsnOf(o *object) *hooks.DSN { return o.v.(*hooks.DSN) }
+
+var dsnClass = class{name: "dsn", doc: "a report about to be made", fields: []field{
+	{name: "action", doc: "\"failed\", \"delayed\", \"delivered\", \"relayed\" or \"expanded\"", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(dsnOf(o).Action) }},
+	{name: "status", doc: "status code of the first recipient", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(dsnOf(o).Status) }},
+	{name: "text", doc: "the part for people; can be changed", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(dsnOf(o).Text) },
+		set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
+			s, ok := v.(glua.LString)
+			if !ok || len(s) > 64<<10 {
+				L.RaiseError("dsn.text: must be a text of up to 64 KiB, got %s", typeOf(v))
+			}
+			st.must(L, o.call.event.SetText(strings.ToValidUTF8(string(s), "\uFFFD")))
+		}},
+}}

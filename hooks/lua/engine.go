@@ -1,0 +1,178 @@
+// Package lua is the policy engine that Carteiro ships: it runs Lua 5.1
+// without coroutines on gopher-lua, of which it is the only home, behind
+// hooks.Engine.
+//
+// A Load checks everything that can be checked before it counts: limits on
+// the source text, syntax, unknown and accidental globals, hook names,
+// options and literal verdicts; then it runs the files once in a scratch
+// state. Load is deterministic, changes nothing on error and returns all
+// errors it found as *SourceError, joined.
+//
+// A call is bounded in instructions, wall time and octets of strings and
+// tables made; pcall cannot escape that. Scripts reach only functions of this
+// package. These limits are for mistakes: they are not a wall against an
+// author who wants to do harm, for Go gives no account of one call's memory.
+package lua
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/core/clock"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// maxArrayIndex keeps t[67108862] = 1 from filling a gigabyte with nils.
+const maxArrayIndex = 65536
+
+var setArrayLimit sync.Once
+
+// Accounts answers what scripts ask about accounts.
+type Accounts interface {
+	Exists(ctx context.Context, address string) bool
+	// Setting is what `account set` stored, decoded JSON; nil when absent.
+	Setting(ctx context.Context, address, name string) (any, error)
+	// MaySendAs is "as", "behalf" or "" for no.
+	MaySendAs(ctx context.Context, identity, address string) string
+}
+
+// Options are what an engine needs of the server. Zero values leave out what
+// depends on them: without KV, kv and rate raise; without Resolver, dns does.
+type Options struct {
+	KV       store.KV
+	Resolver Resolver
+	Accounts Accounts
+	Clock    *clock.Clock
+	Log      *slog.Logger
+	Hostname string
+	Secret   []byte // signs addr.srs and addr.verp
+	// Local tells domains of ours, whose senders need no SRS.
+	Local func(domain string) bool
+	// Observe is told of each call; it must not block.
+	Observe func(info hooks.Info, cost time.Duration, err error)
+	// HeapLimit ends calls while the process's heap holds more octets;
+	// 0: 1 GiB.
+	HeapLimit uint64
+}
+
+// Engine implements hooks.Engine. It is safe for concurrent use.
+type Engine struct {
+	Options
+	heapLimit uint64
+	small     []glua.LValue
+	rates     rates
+	claims    claims
+}
+
+var _ hooks.Engine = (*Engine)(nil)
+
+// New makes an engine. It starts nothing.
+func New(o Options) *Engine {
+	setArrayLimit.Do(func() { glua.MaxArrayIndex = maxArrayIndex })
+	e := &Engine{Options: o, heapLimit: o.HeapLimit, small: makeSmall()}
+	if e.heapLimit == 0 {
+		e.heapLimit = 1 << 30
+	}
+	if e.Log == nil {
+		e.Log = slog.New(slog.DiscardHandler)
+	}
+	if e.Local == nil {
+		e.Local = func(string) bool { return false }
+	}
+	e.rates.tat = map[string]time.Time{}
+	e.claims.until = map[string]claim{}
+	return e
+}
+
+// set is what a generation shares: compiled sources, maps, handlers, pools.
+type set struct {
+	engine   *Engine
+	id       string
+	units    []*unit
+	handlers []*handler
+	mapMu    sync.Mutex
+	maps     map[string]*table // by source name and file
+	memoMu   sync.Mutex
+	memos    []*memo
+	regexes  regexes
+	fast     chan *state
+	slow     slowPool
+}
+
+// Load compiles, checks and loads sources. It blocks for the work and at most
+// the budgets of the files' own code.
+func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Generation, error) {
+	s := &set{engine: e, id: digest(sources), maps: map[string]*table{}}
+	var errs []error
+	for _, src := range sources {
+		u, err := compileSource(src)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.units = append(s.units, u)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	scratch, err := s.first(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.warm(ctx, scratch); err != nil {
+		return nil, err
+	}
+	handlers := make([]hooks.Handler, len(s.handlers))
+	for i, h := range s.handlers {
+		handlers[i] = h
+	}
+	chain := hooks.NewChain(handlers)
+	chain.Observe = e.Observe
+	return &hooks.Generation{ID: s.id, Loaded: e.Clock.Now(), Sources: sources, Chain: chain}, nil
+}
+
+// warm fills the fast pool.
+func (s *set) warm(ctx context.Context, scratch *state) error {
+	n := 2 * runtime.GOMAXPROCS(0)
+	s.fast = make(chan *state, n)
+	s.fast <- scratch
+	for range n - 1 {
+		st, err := s.fresh(ctx)
+		if err != nil {
+			return fmt.Errorf("a file loads differently the second time: %w", err)
+		}
+		s.fast <- st
+	}
+	return nil
+}
+
+// digest is the first 12 hexadecimal digits of a digest over all sources.
+func digest(sources []hooks.Source) string {
+	h := sha256.New()
+	put := func(s string) { fmt.Fprintf(h, "%d:%s", len(s), s) }
+	for _, src := range sources {
+		files := src.Files
+		src.Files = nil
+		meta, err := json.Marshal(src)
+		if err != nil {
+			meta = fmt.Appendf(nil, "%#v", src)
+		}
+		put(string(meta))
+		for _, name := range sortedKeys(files) {
+			put(name)
+			put(string(files[name]))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))[:12]
+}

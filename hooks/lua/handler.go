@@ -1,0 +1,161 @@
+package lua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/hooks"
+)
+
+// handler is one registered function, in whatever state it runs.
+type handler struct {
+	info   hooks.Info
+	spec   hooks.Spec
+	unit   *unit
+	file   *compiled
+	set    *set
+	number int
+}
+
+var _ hooks.Handler = (*handler)(nil)
+
+// Info describes the handler.
+func (h *handler) Info() hooks.Info { return h.info }
+
+// Call runs the handler in a state of the pool. A state whose call failed is
+// thrown away.
+func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (hooks.Verdict, int64, error) {
+	st, err := h.set.take(ctx, h.info.MayBlock, spec.Wall)
+	if err != nil {
+		return hooks.Verdict{}, 0, fmt.Errorf("%w: %s: %w", hooks.ErrHook, h.info.Name(), err)
+	}
+	v, err := st.run(ctx, h, spec, e)
+	used := st.budget.total - max(st.budget.left, 0)
+	if err != nil {
+		h.set.drop(st, h.info.MayBlock)
+		return hooks.Verdict{}, used, fmt.Errorf("%w: %w", hooks.ErrHook, err)
+	}
+	h.set.give(st, h.info.MayBlock)
+	return v, used, nil
+}
+
+// run makes one call. Objects made for it die when it returns.
+func (st *state) run(ctx context.Context, h *handler, spec hooks.Spec, e *hooks.Event) (hooks.Verdict, error) {
+	c := &call{ctx: ctx, event: e, handler: h, unit: h.unit}
+	st.call, st.source = c, h.unit
+	st.budget.reset(ctx, spec.Wall, spec.Budget, h.unit.source.Limits)
+	L := st.L
+	L.Push(st.handlers[h.number])
+	n := st.pushArguments(spec, c, e)
+	err := L.PCall(n, 1, nil)
+	// The objects keep their call, so it must not keep the message.
+	defer func() {
+		st.call, st.source = nil, nil
+		c.ctx, c.event, c.handler, c.unit, c.msg, c.text = nil, nil, nil, nil, nil, ""
+		for i := range c.used {
+			c.objects[i].v = nil
+		}
+		st.budget.ctx = context.Background()
+	}()
+	if err != nil {
+		return hooks.Verdict{}, st.failure(err)
+	}
+	if st.budget.err != nil {
+		return hooks.Verdict{}, st.budget.err
+	}
+	v, err := verdictOf(L.Get(-1))
+	L.SetTop(0)
+	if err != nil {
+		return v, fmt.Errorf("%s:%d: %w", h.file.name, h.info.Line, err)
+	}
+	return v, nil
+}
+
+// failure is the error of a call with its traceback.
+func (st *state) failure(err error) error {
+	text := errorText(st, err)
+	trace := ""
+	if apiErr, ok := errors.AsType[*glua.ApiError](err); ok {
+		trace = strings.TrimSpace(apiErr.StackTrace)
+	}
+	if st.budget.err != nil {
+		return fmt.Errorf("%w: %s\n%s", st.budget.err, text, trace)
+	}
+	return fmt.Errorf("%s\n%s", text, trace)
+}
+
+// errorText is the text of an error object; it runs no code of the script.
+func errorText(st *state, err error) string {
+	apiErr, ok := errors.AsType[*glua.ApiError](err)
+	if !ok {
+		return err.Error()
+	}
+	text := tostringPlain(apiErr.Object)
+	if len(text) > 2000 {
+		text = text[:2000] + "..."
+	}
+	return text
+}
+
+// tostringPlain is the text of a value without its __tostring.
+func tostringPlain(v glua.LValue) string {
+	switch v := v.(type) {
+	case glua.LString:
+		return string(v)
+	case glua.LNumber:
+		return formatNumber(float64(v))
+	case nil:
+		return "nil"
+	}
+	return "(" + typeOf(v) + ")"
+}
+
+// pushArguments pushes the objects that the hook's row names.
+func (st *state) pushArguments(spec hooks.Spec, c *call, e *hooks.Event) int {
+	L := st.L
+	for _, name := range spec.Args {
+		switch name {
+		case "session":
+			L.Push(st.sessionValue(e))
+		case "name":
+			L.Push(glua.LString(e.Name))
+		case "cred":
+			L.Push(st.wrap(&credClass, e.Cred))
+		case "tx":
+			L.Push(st.wrap(&txClass, e.Tx))
+		case "msg":
+			ud := st.wrap(&msgClass, e.Msg)
+			c.msg = ud.Value.(*object)
+			L.Push(ud)
+		case "rcpt":
+			L.Push(st.wrap(&rcptClass, e.Rcpt))
+		case "rcpts":
+			t := L.CreateTable(len(e.Rcpts), 0)
+			for i, r := range e.Rcpts {
+				t.RawSetInt(i+1, st.wrap(&rcptClass, r))
+			}
+			L.Push(t)
+		case "group":
+			L.Push(st.wrap(&groupClass, e.Group))
+		case "attempt":
+			L.Push(st.wrap(&attemptClass, e.Attempt))
+		case "result":
+			L.Push(st.wrap(&resultClass, e.Result))
+		case "box":
+			L.Push(st.wrap(&boxClass, e.Box))
+		case "dsn":
+			L.Push(st.wrap(&dsnClass, e.DSN))
+		case "domain":
+			L.Push(glua.LString(e.Domain))
+		case "key":
+			L.Push(glua.LString(e.Key))
+		default:
+			L.Push(glua.LNil)
+		}
+	}
+	return len(spec.Args)
+}

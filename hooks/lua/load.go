@@ -1,0 +1,381 @@
+package lua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/hooks"
+)
+
+// Budget of the code that runs while the files of one source load.
+const (
+	loadInstructions = 2_000_000
+	loadWall         = 5 * time.Second
+)
+
+// hookFunctions register handlers and find files.
+var hookFunctions = []function{
+	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener"},
+	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
+}
+
+// loader is what loading a state needs and forgets.
+type loader struct {
+	unit     *unit
+	env      *glua.LTable
+	file     []string               // running files, innermost last
+	required map[string]glua.LValue // by path; nil while it runs
+	handlers []*handler
+	memos    int
+	errs     []error
+}
+
+// first loads the scratch state; its handlers become the set's.
+func (s *set) first(ctx context.Context) (*state, error) {
+	st := newState(s)
+	handlers, err := st.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, h := range handlers {
+		h.set, h.number = s, i
+		h.info.MayBlock = st.mayBlock(st.handlers[i])
+	}
+	s.handlers = handlers
+	return st, nil
+}
+
+// fresh loads one more state and checks that it came out the same.
+func (s *set) fresh(ctx context.Context) (*state, error) {
+	st := newState(s)
+	handlers, err := st.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	same := len(handlers) == len(s.handlers)
+	for i := 0; same && i < len(handlers); i++ {
+		a, b := handlers[i].info, s.handlers[i].info
+		same = a.Point == b.Point && a.File == b.File && a.Line == b.Line && a.Order == b.Order && a.Tier == b.Tier
+	}
+	if !same {
+		return nil, errors.New("other handlers than at first")
+	}
+	return st, nil
+}
+
+// load runs the main files of all sources.
+func (st *state) load(ctx context.Context) ([]*handler, error) {
+	ld := &loader{}
+	st.loading = ld
+	for _, u := range st.set.units {
+		st.source = u
+		ld.unit, ld.env, ld.required = u, st.environment(u), map[string]glua.LValue{}
+		limits := u.source.Limits
+		limits.Wall, limits.Instructions = 0, 0
+		st.budget.reset(ctx, loadWall, loadInstructions, limits)
+		for _, name := range u.source.Main {
+			if err := st.runFile(u.files[name]); err != nil {
+				ld.errs = append(ld.errs, err)
+			}
+		}
+	}
+	st.loading, st.source = nil, nil
+	return ld.handlers, errors.Join(ld.errs...)
+}
+
+// environment is the table of a source's globals: of ours, only what its
+// code names.
+func (st *state) environment(u *unit) *glua.LTable {
+	env := st.L.CreateTable(0, len(u.uses)+2)
+	put := func(list []function) {
+		for _, f := range list {
+			if u.uses[f.name] {
+				env.RawSetString(f.name, st.L.NewFunction(f.call))
+			}
+		}
+	}
+	put(verdictFunctions)
+	put(baseFunctions)
+	put(hookFunctions)
+	for name, m := range st.modules {
+		if u.uses[name] {
+			env.RawSetString(name, m)
+		}
+	}
+	if u.uses["config"] {
+		c := u.source.Config
+		if c == nil {
+			c = map[string]any{}
+		}
+		env.RawSetString("config", &glua.LUserData{Value: &object{class: &dataClass, v: c}, Metatable: st.metatable, Env: st.L.Env})
+	}
+	if u.uses["_VERSION"] {
+		env.RawSetString("_VERSION", glua.LString("Lua 5.1"))
+	}
+	env.RawSetString(concatName, st.L.NewFunction(concat))
+	env.RawSetString(tableName, st.L.NewFunction(newTable))
+	return env
+}
+
+// runFile runs one main file. Errors become SourceErrors.
+func (st *state) runFile(c *compiled) error {
+	ld := st.loading
+	if _, done := ld.required[c.path]; done {
+		return nil
+	}
+	ld.required[c.path] = nil
+	ld.file = append(ld.file, c.path)
+	defer func() { ld.file = ld.file[:len(ld.file)-1] }()
+	fn := st.L.NewFunctionFromProto(c.proto)
+	fn.Env = ld.env
+	st.L.Push(fn)
+	if err := st.L.PCall(0, 1, nil); err != nil {
+		return st.sourceFault(c, err)
+	}
+	ld.required[c.path] = st.L.Get(-1)
+	st.L.SetTop(0)
+	return nil
+}
+
+var placed = regexp.MustCompile(`^(.*?):(\d+):\s*`)
+
+// sourceFault turns an error of the interpreter into one with its place.
+func (st *state) sourceFault(c *compiled, err error) error {
+	text := errorText(st, err)
+	if m := placed.FindStringSubmatch(text); m != nil {
+		for _, f := range c.unit.files {
+			if f.name == m[1] {
+				line, _ := strconv.Atoi(m[2])
+				return f.fault(line, 0, "", text[len(m[0]):], "")
+			}
+		}
+	}
+	return c.fault(0, 0, "", text, "")
+}
+
+// hookRequire runs a file of the same source once per state.
+func hookRequire(L *glua.LState) int {
+	st := stateOf(L)
+	ld := st.loading
+	if ld == nil {
+		L.RaiseError("require belongs at the top of the file, not inside a handler")
+	}
+	c, err := ld.unit.resolveRequire(ld.file[len(ld.file)-1], text(L, 1))
+	st.must(L, err)
+	v, seen := ld.required[c.path]
+	if seen && v == nil {
+		L.RaiseError("require: %s is still loading; files must not require each other in a circle", c.path)
+	}
+	if !seen {
+		ld.required[c.path] = nil
+		ld.file = append(ld.file, c.path)
+		fn := L.NewFunctionFromProto(c.proto)
+		fn.Env = ld.env
+		L.Push(fn)
+		L.Call(0, 1)
+		v = L.Get(-1)
+		if v == glua.LNil {
+			v = glua.LTrue
+		}
+		ld.required[c.path] = v
+		ld.file = ld.file[:len(ld.file)-1]
+	}
+	L.Push(v)
+	return 1
+}
+
+// hookOn registers a handler. Its faults are collected, so that one load
+// tells them all.
+func hookOn(L *glua.LState) int {
+	st := stateOf(L)
+	ld := st.loading
+	if ld == nil {
+		L.RaiseError("on belongs at the top of the file, not inside a handler")
+	}
+	c, line := st.where(L)
+	complain := func(near, text, hint string) int {
+		ld.errs = append(ld.errs, c.fault(line, 0, near, text, hint))
+		return 0
+	}
+	name, ok := L.Get(1).(glua.LString)
+	if !ok {
+		return complain("on", "on: the name of a hook expected, got "+typeOf(L.Get(1)), "")
+	}
+	spec, ok := hooks.Lookup(hooks.Point(name))
+	if !ok {
+		return complain(string(name), fmt.Sprintf("there is no hook %q", string(name)), strings.TrimPrefix(suggestion(string(name), pointNames()), "; "))
+	}
+	src := ld.unit.source
+	if src.Hooks != nil && !slices.Contains(src.Hooks, spec.Point) {
+		return complain(string(name), fmt.Sprintf("%s is not among the hooks that this bundle declares", name), "add it to hooks in bundle.toml")
+	}
+	fn, ok := L.Get(L.GetTop()).(*glua.LFunction)
+	if !ok || L.GetTop() < 2 || L.GetTop() > 3 {
+		return complain("on", "on: expected on(hook, [options,] function)", "")
+	}
+	h := &handler{unit: ld.unit, file: c, spec: spec, info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
+		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Generation: st.set.id}}
+	if L.GetTop() == 3 {
+		t, ok := L.Get(2).(*glua.LTable)
+		if !ok {
+			return complain("on", "on: options must be a table, got "+typeOf(L.Get(2)), "")
+		}
+		if text, hint := h.options(t); text != "" {
+			return complain("on", "on: "+text, hint)
+		}
+	}
+	ld.handlers = append(ld.handlers, h)
+	st.handlers = append(st.handlers, fn)
+	return 0
+}
+
+func pointNames() []string {
+	var names []string
+	for _, s := range hooks.Specs() {
+		names = append(names, string(s.Point))
+	}
+	return names
+}
+
+// options reads the second argument of on.
+func (h *handler) options(t *glua.LTable) (text, hint string) {
+	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
+		key, _ := k.(glua.LString)
+		switch string(key) {
+		case "order":
+			n, ok := whole(v)
+			if !ok || n < -100 || n > 100 {
+				return "order must be a whole number from -100 to 100", ""
+			}
+			h.info.Order = int(n)
+		case "tier":
+			if v != glua.LString("after") {
+				return `tier can only be "after"`, ""
+			}
+			if h.info.Tier != hooks.Admin {
+				return `tier = "after" is for the admin's scripts`, ""
+			}
+			h.info.Tier = hooks.After
+		case "on_error":
+			if text := h.onError(v); text != "" {
+				return text, ""
+			}
+		case "listener":
+			s, ok := v.(glua.LString)
+			if !ok || s == "" {
+				return "listener must be the name of a listener", ""
+			}
+			h.info.Listener = string(s)
+		default:
+			return fmt.Sprintf("unknown option %s", tostringPlain(k)),
+				strings.TrimPrefix(suggestion(string(key), []string{"order", "tier", "on_error", "listener"}), "; ")
+		}
+	}
+	return "", ""
+}
+
+// strictness orders the failures for bundles, which may only be stricter.
+var strictness = map[hooks.Failure]int{hooks.FailContinue: 0, hooks.FailKeep: 1, hooks.FailQuarantine: 2, hooks.FailDefer: 3, hooks.FailReject: 4}
+
+func (h *handler) onError(v glua.LValue) string {
+	s, _ := v.(glua.LString)
+	f := hooks.Failure(s)
+	rank, ok := strictness[f]
+	if !ok {
+		return `on_error must be "continue", "defer", "reject", "quarantine" or "keep"`
+	}
+	possible := f == hooks.FailContinue || f == h.spec.Fail
+	for action, failure := range map[hooks.Action]hooks.Failure{hooks.Reject: hooks.FailReject, hooks.Defer: hooks.FailDefer,
+		hooks.Quarantine: hooks.FailQuarantine, hooks.Keep: hooks.FailKeep} {
+		possible = possible || f == failure && h.spec.Allows(action)
+	}
+	if !possible {
+		return fmt.Sprintf("on_error = %q cannot be at %s", string(s), h.spec.Point)
+	}
+	if h.info.Bundle != "" && rank < strictness[h.spec.Fail] {
+		return fmt.Sprintf("on_error = %q is laxer than what %s does by itself (%s); a bundle can only be stricter", string(s), h.spec.Point, h.spec.Fail)
+	}
+	h.info.OnError = f
+	return ""
+}
+
+// where is the file and line that calls the running Go function.
+func (st *state) where(L *glua.LState) (*compiled, int) {
+	dbg, ok := L.GetStack(1)
+	if ok {
+		if _, err := L.GetInfo("Sl", dbg, glua.LNil); err == nil {
+			for _, c := range st.source.files {
+				if c.name == dbg.Source {
+					return c, dbg.CurrentLine
+				}
+			}
+		}
+	}
+	ld := st.loading
+	return st.source.files[ld.file[len(ld.file)-1]], 0
+}
+
+// mayBlock follows everything a handler can reach: its code, its upvalues and
+// the globals it names.
+func (st *state) mayBlock(fn *glua.LFunction) bool {
+	seen := map[any]bool{}
+	var visit func(v glua.LValue, depth int) bool
+	var code func(p *glua.FunctionProto, env *glua.LTable, depth int) bool
+	code = func(p *glua.FunctionProto, env *glua.LTable, depth int) bool {
+		for _, inst := range p.Code {
+			if int(inst>>26) == glua.OP_GETGLOBAL && visit(env.RawGetString(constant(p, int(inst&0x3ffff))), depth+1) {
+				return true
+			}
+		}
+		for _, inner := range p.FunctionPrototypes {
+			if code(inner, env, depth+1) {
+				return true
+			}
+		}
+		return false
+	}
+	visit = func(v glua.LValue, depth int) bool {
+		switch v := v.(type) {
+		case *glua.LUserData:
+			m, ok := v.Value.(*module)
+			return ok && m == &dnsModule
+		case *glua.LFunction:
+			if seen[v] {
+				return false
+			}
+			seen[v] = true
+			for _, up := range v.Upvalues {
+				if up != nil && visit(up.Value(), depth+1) {
+					return true
+				}
+			}
+			if inner, ok := st.memoized[v]; ok && visit(inner, depth+1) {
+				return true
+			}
+			if v.IsG {
+				return st.blocking[v]
+			}
+			return code(v.Proto, v.Env, depth)
+		case *glua.LTable:
+			if seen[v] {
+				return false
+			}
+			seen[v] = true
+			for k, x := v.Next(glua.LNil); k != glua.LNil; k, x = v.Next(k) {
+				if visit(x, depth+1) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	return visit(fn, 0)
+}

@@ -1,0 +1,276 @@
+package lua
+
+import (
+	"net/mail"
+	"strings"
+
+	glua "github.com/yuin/gopher-lua"
+
+	core "carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/hooks"
+)
+
+// maxValue bounds the value of a header field that a script writes.
+const maxValue = 64 << 10
+
+func msgOf(o *object) *hooks.Message { return o.v.(*hooks.Message) }
+
+var msgClass = class{name: "msg", doc: "the message; it can be changed at receive.data only",
+	fields: []field{
+		{name: "id", doc: "id of the message", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(msgOf(o).ID.String()) }},
+		{name: "sender", doc: "envelope sender; \"\" is the null sender", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(msgSender(o))) }},
+		{name: "size", doc: "octets", get: func(st *state, _ *glua.LState, o *object) glua.LValue { return st.number(float64(msgOf(o).Size)) }},
+		{name: "received_at", doc: "Unix seconds", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+			return st.number(float64(msgOf(o).ReceivedAt.Unix()))
+		}},
+		{name: "meta", doc: "notes of policies, kept with the message", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+			return st.wrap(&metaClass, &notes{meta: &msgOf(o).Meta})
+		}},
+	},
+	methods: []function{
+		{name: "header", call: msgHeader, sig: "header(name)", doc: "unfolded value of the first field of that name, or nil"},
+		{name: "headers", call: msgHeaders, sig: "headers(name)", doc: "list of all its values in order"},
+		{name: "add_header", call: msgAdd, sig: "add_header(name, value)", doc: "adds a field behind all others"},
+		{name: "prepend_header", call: msgPrepend, sig: "prepend_header(name, value)", doc: "adds a field in front of all others"},
+		{name: "set_header", call: msgSet, sig: "set_header(name, value)", doc: "replaces all fields of that name by one"},
+		{name: "remove_header", call: msgRemove, sig: "remove_header(name)", doc: "removes all fields of that name, returns how many"},
+		{name: "subject", call: msgSubject, sig: "subject()", doc: "decoded subject or nil"},
+		{name: "from", call: msgFrom, sig: "from()", doc: "first address of From, or nil"},
+		{name: "from_display", call: msgFromDisplay, sig: "from_display()", doc: "its decoded display name, or nil"},
+		{name: "date", call: msgDate, sig: "date()", doc: "Date as Unix seconds, or nil"},
+		{name: "message_id", call: msgMessageID, sig: "message_id()", doc: "Message-ID with its brackets, or nil"},
+		{name: "parts", call: msgParts, sig: "parts()", doc: "iterates the parts that hold content"},
+		{name: "text", call: msgText, sig: "text([max])", doc: "text of all text parts as UTF-8, HTML without its tags; at most max octets, 256 KiB by default"},
+		{name: "find", call: msgFind, sig: "find(re)", doc: "first match of an RE2 pattern in subject and text, or nil"},
+		{name: "urls", call: msgURLs, sig: "urls()", doc: "list of the distinct http, https and mailto links, at most 500"},
+		{name: "score", call: msgScore, sig: "score([name, points, note])", doc: "adds to the spam score; returns the total"},
+		{name: "scores", call: msgScores, sig: "scores()", doc: "list of { name, points, note }"},
+		{name: "priority", call: msgPriority, sig: "priority([n])", doc: "sets and returns the priority, -9 to 9"},
+		{name: "is_auto", call: msgIsAuto, sig: "is_auto()", doc: "null sender, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834)"},
+		{name: "addressed_to", call: msgAddressedTo, sig: "addressed_to(address)", doc: "whether To, Cc, Bcc or their Resent forms name it (RFC 5230 4.5)"},
+	}}
+
+// msgSender is the sender as the handlers before left it.
+func msgSender(o *object) core.Address {
+	if tx := o.call.event.Tx; tx != nil {
+		return tx.Sender
+	}
+	return msgOf(o).Sender
+}
+
+func headerName(L *glua.LState, what string) string {
+	s, ok := L.Get(2).(glua.LString)
+	if !ok {
+		L.RaiseError("%s: name must be a string, got %s", what, typeOf(L.Get(2)))
+	}
+	return string(s)
+}
+
+func msgHeader(L *glua.LState) int {
+	_, o := self(L, "msg")
+	if v, ok := msgOf(o).Header.Get(headerName(L, "msg:header")); ok {
+		L.Push(glua.LString(v))
+	} else {
+		L.Push(glua.LNil)
+	}
+	return 1
+}
+
+func msgHeaders(L *glua.LState) int {
+	st, o := self(L, "msg")
+	L.Push(st.strings(L, msgOf(o).Header.All(headerName(L, "msg:headers"))))
+	return 1
+}
+
+// headerValue is argument 3, a value for a field.
+func headerValue(L *glua.LState, what string) string {
+	v := stringArgument(L, 3, what, "value")
+	if len(v) > maxValue {
+		L.RaiseError("%s: value has more than %d KiB", what, maxValue>>10)
+	}
+	return v
+}
+
+// editHeader makes one change through the Event.
+func editHeader(L *glua.LState, what string, change func(h *mime.Header, name string) error) {
+	st, o := self(L, "msg")
+	name := headerName(L, "msg:"+what)
+	st.budget.charge(L, 64*int64(len(msgOf(o).Header.Fields()))+1024)
+	err := o.call.event.EditHeader(what+" "+name, func(h *mime.Header) error { return change(h, name) })
+	if err != nil {
+		L.RaiseError("msg:%s: %s", what, err.Error())
+	}
+}
+
+func msgAdd(L *glua.LState) int {
+	editHeader(L, "add_header", func(h *mime.Header, name string) error { return h.Append(name, headerValue(L, "msg:add_header")) })
+	return 0
+}
+
+func msgPrepend(L *glua.LState) int {
+	editHeader(L, "prepend_header", func(h *mime.Header, name string) error { return h.Prepend(name, headerValue(L, "msg:prepend_header")) })
+	return 0
+}
+
+func msgSet(L *glua.LState) int {
+	editHeader(L, "set_header", func(h *mime.Header, name string) error { return h.Set(name, headerValue(L, "msg:set_header")) })
+	return 0
+}
+
+func msgRemove(L *glua.LState) int {
+	n := 0
+	editHeader(L, "remove_header", func(h *mime.Header, name string) error { n = h.Remove(name); return nil })
+	L.Push(glua.LNumber(n))
+	return 1
+}
+
+func msgSubject(L *glua.LState) int {
+	st, o := self(L, "msg")
+	v, ok := msgOf(o).Header.Get("Subject")
+	if !ok {
+		L.Push(glua.LNil)
+		return 1
+	}
+	L.Push(st.budget.str(L, mime.DecodeWords(v)))
+	return 1
+}
+
+func fromMailbox(o *object) (mime.Mailbox, bool) {
+	list := msgOf(o).Header.Addresses("From")
+	if len(list) == 0 {
+		return mime.Mailbox{}, false
+	}
+	return list[0], true
+}
+
+func msgFrom(L *glua.LState) int {
+	_, o := self(L, "msg")
+	m, _ := fromMailbox(o)
+	L.Push(optional(string(m.Address)))
+	return 1
+}
+
+func msgFromDisplay(L *glua.LState) int {
+	_, o := self(L, "msg")
+	m, _ := fromMailbox(o)
+	L.Push(optional(m.Display))
+	return 1
+}
+
+func msgDate(L *glua.LState) int {
+	_, o := self(L, "msg")
+	v, _ := msgOf(o).Header.Get("Date")
+	if t, err := mail.ParseDate(v); err == nil {
+		L.Push(glua.LNumber(t.Unix()))
+	} else {
+		L.Push(glua.LNil)
+	}
+	return 1
+}
+
+func msgMessageID(L *glua.LState) int {
+	_, o := self(L, "msg")
+	v, _ := msgOf(o).Header.Get("Message-ID")
+	L.Push(optional(strings.TrimSpace(v)))
+	return 1
+}
+
+func msgScore(L *glua.LState) int {
+	st, o := self(L, "msg")
+	if L.GetTop() > 1 {
+		name := stringArgument(L, 2, "msg:score", "name")
+		points, ok := L.Get(3).(glua.LNumber)
+		if !ok || points != points || points > 1e6 || points < -1e6 {
+			L.RaiseError("msg:score: points must be a number, got %s", tostringPlain(L.Get(3)))
+		}
+		s := hooks.Score{Name: name, Points: float64(points)}
+		if L.Get(4) != glua.LNil {
+			s.Note = stringArgument(L, 4, "msg:score", "note")
+		}
+		if len(name) > 60 || len(s.Note) > 400 || len(msgOf(o).Scores) >= 500 {
+			L.RaiseError("msg:score: at most 500 scores, names of 60 and notes of 400 octets")
+		}
+		st.must(L, o.call.event.AddScore(s))
+	}
+	L.Push(st.number(msgOf(o).Total()))
+	return 1
+}
+
+func msgScores(L *glua.LState) int {
+	st, o := self(L, "msg")
+	list := make([]any, 0, len(msgOf(o).Scores))
+	for _, s := range msgOf(o).Scores {
+		list = append(list, map[string]any{"name": s.Name, "points": s.Points, "note": s.Note})
+	}
+	L.Push(st.lift(L, list))
+	return 1
+}
+
+// priorityArgument reads -9..9.
+func priorityArgument(L *glua.LState, v glua.LValue, what string) core.Priority {
+	n, ok := whole(v)
+	if !ok || n < -9 || n > 9 {
+		L.RaiseError("%s: priority must be a whole number from -9 to 9, got %s", what, tostringPlain(v))
+	}
+	return core.Priority(n)
+}
+
+func msgPriority(L *glua.LState) int {
+	st, o := self(L, "msg")
+	if L.Get(2) != glua.LNil {
+		st.must(L, o.call.event.SetPriority(priorityArgument(L, L.Get(2), "msg:priority")))
+	}
+	L.Push(glua.LNumber(msgOf(o).Priority))
+	return 1
+}
+
+func msgIsAuto(L *glua.LState) int {
+	_, o := self(L, "msg")
+	L.Push(glua.LBool(isAuto(msgOf(o).Header, msgSender(o))))
+	return 1
+}
+
+// isAuto tells mail that no machine must answer (RFC 3834 section 2, RFC 5230
+// 4.6).
+func isAuto(h *mime.Header, sender core.Address) bool {
+	if sender == "" {
+		return true
+	}
+	if v, ok := h.Get("Auto-Submitted"); ok {
+		word, _, _ := strings.Cut(strings.ToLower(v), ";")
+		if strings.TrimSpace(word) != "no" {
+			return true
+		}
+	}
+	if v, ok := h.Get("Precedence"); ok {
+		switch strings.ToLower(strings.TrimSpace(v)) {
+		case "bulk", "list", "junk", "auto_reply":
+			return true
+		}
+	}
+	for _, f := range h.Fields() {
+		if name := f.Name(); len(name) > 5 && strings.EqualFold(name[:5], "list-") {
+			return true
+		}
+	}
+	return robot(sender)
+}
+
+// robot tells senders that are no people by their name.
+func robot(a core.Address) bool {
+	local := strings.ToLower(a.Local())
+	return local == "mailer-daemon" || local == "listserv" || local == "majordomo" || local == "noreply" || local == "no-reply" ||
+		strings.HasPrefix(local, "owner-") || strings.HasSuffix(local, "-request") || strings.HasSuffix(local, "-bounces")
+}
+
+func msgAddressedTo(L *glua.LState) int {
+	_, o := self(L, "msg")
+	want := address(L, L.Get(2), "msg:addressed_to").Base()
+	found := false
+	for _, m := range msgOf(o).Header.Addresses("To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc") {
+		found = found || m.Address.Base() == want
+	}
+	L.Push(glua.LBool(found))
+	return 1
+}

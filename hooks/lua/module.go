@@ -1,0 +1,130 @@
+package lua
+
+import (
+	"sort"
+
+	glua "github.com/yuin/gopher-lua"
+)
+
+// function is one function of the Lua API as declared: scripts, the check of
+// unknown names and hooks/README.md all come from these declarations.
+type function struct {
+	name   string
+	call   glua.LGFunction
+	sig    string
+	doc    string
+	blocks bool // may wait for the network
+}
+
+// module is a global with functions. Scripts cannot change it.
+type module struct {
+	name      string
+	doc       string
+	functions []function
+	values    map[string]float64
+}
+
+// has reports whether the module has a member of that name.
+func (m *module) has(name string) bool {
+	for _, f := range m.functions {
+		if f.name == name {
+			return true
+		}
+	}
+	_, ok := m.values[name]
+	return ok
+}
+
+func (m *module) names() []string {
+	var names []string
+	for _, f := range m.functions {
+		names = append(names, f.name)
+	}
+	for v := range m.values {
+		names = append(names, v)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// class describes an object of the contract.
+type class struct {
+	name    string
+	doc     string
+	fields  []field
+	methods []function
+	pairs   func(*state, *object) glua.LValue                             // nil: cannot be iterated
+	index   func(*state, *glua.LState, *object, string) glua.LValue       // instead of fields
+	assign  func(*state, *glua.LState, *object, glua.LValue, glua.LValue) // instead of fields
+	number  func(*state, *glua.LState, *object, glua.LNumber) glua.LValue // list elements
+}
+
+// field is one readable, perhaps writable attribute.
+type field struct {
+	name string
+	get  func(*state, *glua.LState, *object) glua.LValue
+	set  func(*state, *glua.LState, *object, glua.LValue) // nil: read only
+	doc  string
+}
+
+// object is what a userdata of ours holds. It dies with its call, so that a
+// script that keeps one from an earlier message gets an error, not that
+// message.
+type object struct {
+	class *class
+	call  *call // nil: lives as long as its state
+	v     any
+}
+
+// Entry documents one name of the Lua API.
+type Entry struct {
+	Kind      string // "function", "module" or "object"
+	Owner     string // of a member: the module or object
+	Name      string
+	Signature string
+	Doc       string
+	Writable  bool
+}
+
+// API lists the Lua API in the order of the documentation: plain functions,
+// verdicts, modules, objects, each followed by its members.
+func API() []Entry {
+	var out []Entry
+	for _, list := range [][]function{verdictFunctions, baseFunctions, hookFunctions} {
+		for _, f := range list {
+			out = append(out, Entry{Kind: "function", Name: f.name, Signature: f.sig, Doc: f.doc})
+		}
+	}
+	for _, m := range allModules() {
+		out = append(out, Entry{Kind: "module", Name: m.name, Doc: m.doc})
+		for _, f := range m.functions {
+			out = append(out, Entry{Owner: m.name, Name: f.name, Signature: m.name + "." + f.sig, Doc: f.doc})
+		}
+		for _, v := range sortedKeys(m.values) {
+			out = append(out, Entry{Owner: m.name, Name: v, Signature: m.name + "." + v, Doc: "constant"})
+		}
+	}
+	for _, c := range allClasses() {
+		out = append(out, Entry{Kind: "object", Name: c.name, Doc: c.doc})
+		for _, f := range c.fields {
+			out = append(out, Entry{Owner: c.name, Name: f.name, Signature: c.name + "." + f.name, Doc: f.doc, Writable: f.set != nil})
+		}
+		for _, f := range c.methods {
+			out = append(out, Entry{Owner: c.name, Name: f.name, Signature: c.name + ":" + f.sig, Doc: f.doc})
+		}
+	}
+	return out
+}
+
+// allModules are the modules in the order of the documentation.
+func allModules() []*module {
+	return []*module{&addrModule, &mailModule, &accountModule, &kvModule, &rateModule, &cacheModule, &mapModule, &dnsModule,
+		&reModule, &jsonModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &logModule,
+		&stringModule, &tableModule, &mathModule}
+}
+
+// allClasses are the objects in the order of the documentation.
+func allClasses() []*class {
+	return []*class{&sessionClass, &tlsClass, &identityClass, &credClass, &txClass, &paramsClass, &msgClass, &partClass, &rcptClass,
+		&groupClass, &attemptClass, &resultClass, &boxClass, &dsnClass, &metaClass, &dataClass, &mapClass, &regexClass, &regexSetClass}
+}

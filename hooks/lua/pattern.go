@@ -1,0 +1,438 @@
+package lua
+
+// Limits of the pattern matcher.
+const (
+	maxCaptures  = 32
+	maxDepth     = 200  // nested items of a pattern
+	stepsPerTick = 4096 // matcher steps between two charges
+	stepsPerUnit = 8    // matcher steps that cost one instruction
+)
+
+// Marks in a capture's length.
+const (
+	captureOpen     = -1
+	capturePosition = -2
+)
+
+// matcher matches Lua 5.1 patterns over octets. It allocates nothing, counts
+// its steps and lets tick end it. A NUL in a pattern is an octet like any
+// other. It calls raise, which must not return, for malformed patterns.
+type matcher struct {
+	src, pat string
+	level    int // captures so far
+	captures [maxCaptures]struct{ start, length int }
+	depth    int
+	steps    int
+	tick     func(instructions int64)
+	raise    func(message string)
+}
+
+// Character classes in the C locale, as bits.
+const (
+	isAlpha uint8 = 1 << iota
+	isDigit
+	isLower
+	isUpper
+	isSpace
+	isPunct
+	isCntrl
+	isHex
+)
+
+var classes = makeClasses()
+
+func makeClasses() (t [256]uint8) {
+	for c := range 128 {
+		b := byte(c)
+		switch {
+		case b >= 'a' && b <= 'z':
+			t[c] = isAlpha | isLower
+		case b >= 'A' && b <= 'Z':
+			t[c] = isAlpha | isUpper
+		case b >= '0' && b <= '9':
+			t[c] = isDigit | isHex
+		case b == ' ':
+			t[c] = isSpace
+		case b < ' ' || b == 127:
+			t[c] = isCntrl
+		default:
+			t[c] = isPunct
+		}
+		if b >= '\t' && b <= '\r' {
+			t[c] |= isSpace
+		}
+		if b >= 'a' && b <= 'f' || b >= 'A' && b <= 'F' {
+			t[c] |= isHex
+		}
+	}
+	return t
+}
+
+// inClass tells whether c is in the class named by letter; a letter that
+// names no class stands for itself.
+func inClass(c, letter byte) bool {
+	var mask uint8
+	switch letter | 0x20 {
+	case 'a':
+		mask = isAlpha
+	case 'd':
+		mask = isDigit
+	case 'l':
+		mask = isLower
+	case 'u':
+		mask = isUpper
+	case 's':
+		mask = isSpace
+	case 'p':
+		mask = isPunct
+	case 'c':
+		mask = isCntrl
+	case 'x':
+		mask = isHex
+	case 'w':
+		mask = isAlpha | isDigit
+	case 'z':
+		if letter == 'z' {
+			return c == 0
+		} else if letter == 'Z' {
+			return c != 0
+		}
+		return letter == c
+	default:
+		return letter == c
+	}
+	if classes[letter]&isAlpha == 0 {
+		return letter == c
+	}
+	return (classes[c]&mask != 0) == (classes[letter]&isLower != 0)
+}
+
+func (m *matcher) reset(src, pat string) {
+	m.src, m.pat, m.level, m.depth = src, pat, 0, 0
+}
+
+// count is called for each step.
+func (m *matcher) count(n int) {
+	m.steps += n
+	if m.steps >= stepsPerTick {
+		m.tick(int64(m.steps / stepsPerUnit))
+		m.steps = 0
+	}
+}
+
+// find looks for the first match at or after init. It returns -1 for none.
+func (m *matcher) find(init int) (start, end int) {
+	p := 0
+	anchored := len(m.pat) > 0 && m.pat[0] == '^'
+	if anchored {
+		p = 1
+	}
+	for s := init; ; s++ {
+		m.level = 0
+		if e := m.match(s, p); e >= 0 {
+			return s, e
+		}
+		if anchored || s >= len(m.src) {
+			return -1, -1
+		}
+	}
+}
+
+// match matches pat[p:] at src[s:] and returns the end of the match or -1.
+func (m *matcher) match(s, p int) int {
+	m.depth++
+	if m.depth > maxDepth {
+		m.raise("pattern too complex")
+	}
+	e := m.loop(s, p)
+	m.depth--
+	return e
+}
+
+func (m *matcher) loop(s, p int) int {
+	for p < len(m.pat) {
+		m.count(1)
+		switch m.pat[p] {
+		case '(':
+			if p+1 < len(m.pat) && m.pat[p+1] == ')' {
+				return m.open(s, p+2, capturePosition)
+			}
+			return m.open(s, p+1, captureOpen)
+		case ')':
+			return m.close(s, p+1)
+		case '$':
+			if p+1 == len(m.pat) {
+				if s == len(m.src) {
+					return s
+				}
+				return -1
+			}
+		case '%':
+			if p+1 < len(m.pat) {
+				if next, handled := m.escape(&s, p); handled {
+					if next < 0 {
+						return -1
+					}
+					p = next
+					continue
+				}
+			}
+		}
+		ep := m.classEnd(p)
+		suffix := byte(0)
+		if ep < len(m.pat) {
+			suffix = m.pat[ep]
+		}
+		switch suffix {
+		case '?':
+			if s < len(m.src) && m.single(m.src[s], p, ep) {
+				if e := m.match(s+1, ep+1); e >= 0 {
+					return e
+				}
+			}
+			p = ep + 1
+		case '*':
+			return m.maxExpand(s, p, ep)
+		case '+':
+			if s >= len(m.src) || !m.single(m.src[s], p, ep) {
+				return -1
+			}
+			return m.maxExpand(s+1, p, ep)
+		case '-':
+			return m.minExpand(s, p, ep)
+		default:
+			if s >= len(m.src) || !m.single(m.src[s], p, ep) {
+				return -1
+			}
+			s, p = s+1, ep
+		}
+	}
+	return s
+}
+
+// escape handles %b, %f and %1 to %9; everything else is a single character.
+func (m *matcher) escape(s *int, p int) (next int, handled bool) {
+	switch c := m.pat[p+1]; {
+	case c == 'b':
+		e := m.balance(*s, p+2)
+		if e < 0 {
+			return -1, true
+		}
+		*s = e
+		return p + 4, true
+	case c == 'f':
+		p += 2
+		if p >= len(m.pat) || m.pat[p] != '[' {
+			m.raise("missing '[' after '%f' in pattern")
+		}
+		ep := m.classEnd(p)
+		var before, at byte
+		if *s > 0 {
+			before = m.src[*s-1]
+		}
+		if *s < len(m.src) {
+			at = m.src[*s]
+		}
+		if m.set(before, p, ep-1) || !m.set(at, p, ep-1) {
+			return -1, true
+		}
+		return ep, true
+	case c >= '0' && c <= '9':
+		i := int(c - '1')
+		if i < 0 || i >= m.level || m.captures[i].length == captureOpen {
+			m.raise("invalid capture index")
+		}
+		n := max(m.captures[i].length, 0)
+		start := m.captures[i].start
+		m.count(n / 16)
+		if len(m.src)-*s < n || m.src[start:start+n] != m.src[*s:*s+n] {
+			return -1, true
+		}
+		*s += n
+		return p + 2, true
+	}
+	return 0, false
+}
+
+// classEnd is the index behind the single-character item at p.
+func (m *matcher) classEnd(p int) int {
+	c := m.pat[p]
+	p++
+	if c == '%' {
+		if p >= len(m.pat) {
+			m.raise("malformed pattern (ends with '%')")
+		}
+		return p + 1
+	}
+	if c != '[' {
+		return p
+	}
+	if p < len(m.pat) && m.pat[p] == '^' {
+		p++
+	}
+	for first := true; first || p >= len(m.pat) || m.pat[p] != ']'; first = false {
+		if p >= len(m.pat) {
+			m.raise("malformed pattern (missing ']')")
+		}
+		c := m.pat[p]
+		p++
+		if c == '%' {
+			p++ // the escaped character; "%]" does not end the set
+		}
+		m.count(1)
+	}
+	return p + 1
+}
+
+// single tells whether c matches the item pat[p:ep].
+func (m *matcher) single(c byte, p, ep int) bool {
+	switch m.pat[p] {
+	case '.':
+		return true
+	case '%':
+		return inClass(c, m.pat[p+1])
+	case '[':
+		return m.set(c, p, ep-1)
+	}
+	return m.pat[p] == c
+}
+
+// set tells whether c is in the set from the "[" at p to the "]" at end.
+func (m *matcher) set(c byte, p, end int) bool {
+	want := true
+	p++
+	if m.pat[p] == '^' {
+		want = false
+		p++
+	}
+	m.count((end - p) / 4)
+	for ; p < end; p++ {
+		switch {
+		case m.pat[p] == '%' && p+1 < end:
+			p++
+			if inClass(c, m.pat[p]) {
+				return want
+			}
+		case p+2 < end && m.pat[p+1] == '-':
+			if m.pat[p] <= c && c <= m.pat[p+2] {
+				return want
+			}
+			p += 2
+		case m.pat[p] == c:
+			return want
+		}
+	}
+	return !want
+}
+
+func (m *matcher) maxExpand(s, p, ep int) int {
+	i := 0
+	for s+i < len(m.src) && m.single(m.src[s+i], p, ep) {
+		i++
+		m.count(1)
+	}
+	if ep+1 == len(m.pat) {
+		return s + i
+	}
+	for ; i >= 0; i-- {
+		if e := m.match(s+i, ep+1); e >= 0 {
+			return e
+		}
+	}
+	return -1
+}
+
+func (m *matcher) minExpand(s, p, ep int) int {
+	for {
+		if e := m.match(s, ep+1); e >= 0 {
+			return e
+		}
+		if s >= len(m.src) || !m.single(m.src[s], p, ep) {
+			return -1
+		}
+		s++
+		m.count(1)
+	}
+}
+
+func (m *matcher) open(s, p, what int) int {
+	if m.level >= maxCaptures {
+		m.raise("too many captures")
+	}
+	m.captures[m.level].start, m.captures[m.level].length = s, what
+	m.level++
+	e := m.match(s, p)
+	if e < 0 {
+		m.level--
+	}
+	return e
+}
+
+func (m *matcher) close(s, p int) int {
+	i := m.level - 1
+	for ; i >= 0 && m.captures[i].length != captureOpen; i-- {
+	}
+	if i < 0 {
+		m.raise("invalid pattern capture")
+	}
+	m.captures[i].length = s - m.captures[i].start
+	e := m.match(s, p)
+	if e < 0 {
+		m.captures[i].length = captureOpen
+	}
+	return e
+}
+
+func (m *matcher) balance(s, p int) int {
+	if p+1 >= len(m.pat) {
+		m.raise("unbalanced pattern")
+	}
+	open, shut := m.pat[p], m.pat[p+1]
+	if s >= len(m.src) || m.src[s] != open {
+		return -1
+	}
+	depth := 1
+	for i := s + 1; i < len(m.src); i++ {
+		m.count(1)
+		switch m.src[i] {
+		case shut:
+			depth--
+			if depth == 0 {
+				return i + 1
+			}
+		case open:
+			depth++
+		}
+	}
+	return -1
+}
+
+// capture is the i-th capture: a position (1-based) or a piece of src. With
+// no captures at all, the first one is the whole match.
+func (m *matcher) capture(i, start, end int) (text string, position int, isPosition bool) {
+	if i >= m.level {
+		if i > 0 {
+			m.raise("invalid capture index")
+		}
+		return m.src[start:end], 0, false
+	}
+	c := m.captures[i]
+	switch c.length {
+	case captureOpen:
+		m.raise("unfinished capture")
+	case capturePosition:
+		return "", c.start + 1, true
+	}
+	return m.src[c.start : c.start+c.length], 0, false
+}
+
+// special reports whether pat is more than plain text.
+func special(pat string) bool {
+	for i := range len(pat) {
+		switch pat[i] {
+		case '^', '$', '*', '+', '?', '.', '(', '[', '%', '-', ')':
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,238 @@
+package lua
+
+import (
+	"strings"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/hooks"
+)
+
+// recipientOf is the recipient behind a rcpt object of either kind: those of
+// a transaction, and those that policies may replace.
+func recipientOf(o *object) *mail.Recipient {
+	if r, ok := o.v.(*hooks.Rcpt); ok {
+		return r.Recipient
+	}
+	return o.v.(*mail.Recipient)
+}
+
+var rcptClass = class{name: "rcpt", doc: "one recipient",
+	fields: []field{
+		{name: "address", doc: "where the mail goes; can be changed at receive.rcpt", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+			return str(string(recipientOf(o).Address))
+		}, set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
+			st.must(L, o.call.event.SetAddress(recipientOf(o), address(L, v, "rcpt.address"), o.call.handler.info.Change()))
+		}},
+		{name: "orig", doc: "as RCPT gave it", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(recipientOf(o).Orig)) }},
+		{name: "user", doc: "local part without its tag", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+			user, _, _ := strings.Cut(recipientOf(o).Address.Local(), "+")
+			return str(user)
+		}},
+		{name: "domain", doc: "domain in lower case", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(recipientOf(o).Address.Domain()) }},
+		{name: "tag", doc: "what follows the \"+\", or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(recipientOf(o).Address.Tag()) }},
+		{name: "is_local", doc: "whether the domain is ours", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(recipientOf(o).IsLocal) }},
+		{name: "notify", doc: "list of NOTIFY keywords, or nil", get: rcptNotify},
+		{name: "orcpt", doc: "decoded ORCPT, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(recipientOf(o).ORcpt) }},
+		{name: "meta", doc: "notes of policies, kept with the recipient; folder names the folder to file into", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+			return st.wrap(&metaClass, &notes{meta: &recipientOf(o).Meta, rcpt: true})
+		}},
+	},
+	methods: []function{
+		{name: "replace", call: rcptReplace, sig: "replace(list, [how])", doc: "other recipients instead of this one; how is a table { sender =, headers =, priority = } or a function(address) that returns one"},
+		{name: "copy_to", call: rcptCopyTo, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one"},
+		{name: "set_header", call: rcptSetHeader, sig: "set_header(name, value)", doc: "in this recipient's copy only"},
+		{name: "add_header", call: rcptAddHeader, sig: "add_header(name, value)", doc: "in this recipient's copy only, in front"},
+		{name: "remove_header", call: rcptRemoveHeader, sig: "remove_header(name)", doc: "in this recipient's copy only"},
+	}}
+
+func rcptNotify(st *state, L *glua.LState, o *object) glua.LValue {
+	n := recipientOf(o).Notify
+	if n == 0 {
+		return glua.LNil
+	}
+	var list []string
+	for _, k := range []struct {
+		bit  mail.Notify
+		name string
+	}{{mail.NotifyNever, "never"}, {mail.NotifySuccess, "success"}, {mail.NotifyFailure, "failure"}, {mail.NotifyDelay, "delay"}} {
+		if n&k.bit != 0 {
+			list = append(list, k.name)
+		}
+	}
+	return st.strings(L, list)
+}
+
+// expandable is the receiver of replace, copy_to and the header methods.
+func expandable(L *glua.LState, what string) (*state, *object, *hooks.Rcpt) {
+	st, o := self(L, "rcpt")
+	r, ok := o.v.(*hooks.Rcpt)
+	if !ok {
+		L.RaiseError("%s: not at %s", what, o.call.event.Point)
+	}
+	return st, o, r
+}
+
+func rcptReplace(L *glua.LState) int {
+	st, o, r := expandable(L, "rcpt:replace")
+	targets := targets(L, st, o, "rcpt:replace")
+	st.must(L, o.call.event.Replace(r, targets))
+	return 0
+}
+
+func rcptCopyTo(L *glua.LState) int {
+	st, o, r := expandable(L, "rcpt:copy_to")
+	targets := targets(L, st, o, "rcpt:copy_to")
+	st.must(L, o.call.event.CopyTo(r, targets))
+	return 0
+}
+
+// targets reads (address or list, [how]).
+func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
+	if !o.call.event.Allowed(hooks.MayExpand) {
+		L.RaiseError("%s: recipients cannot be changed at %s", what, o.call.event.Point)
+	}
+	if L.Get(2) == glua.LNil {
+		L.RaiseError("%s: an address or a list of addresses expected, got nil", what)
+	}
+	names := stringList(L, L.Get(2), what)
+	if st.budget.added -= len(names); st.budget.added < 0 {
+		L.RaiseError("%s: too many recipients added in one call", what)
+	}
+	st.budget.charge(L, 200*int64(len(names)))
+	by := o.call.handler.info.Change()
+	by.Address = recipientOf(o).Address
+	list := make([]hooks.Target, 0, len(names))
+	for _, name := range names {
+		t := hooks.Target{Address: address(L, glua.LString(name), what), From: by}
+		how := L.Get(3)
+		if f, ok := how.(*glua.LFunction); ok {
+			L.Push(f)
+			L.Push(glua.LString(t.Address))
+			L.Call(1, 1)
+			how = L.Get(-1)
+			L.Pop(1)
+		}
+		readHow(L, st, how, what, &t)
+		list = append(list, t)
+	}
+	return list
+}
+
+// readHow reads { sender =, headers =, priority = }.
+func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.Target) {
+	if how == glua.LNil {
+		return
+	}
+	table, ok := how.(*glua.LTable)
+	if !ok {
+		L.RaiseError("%s: how must be a table or a function that returns one, got %s", what, typeOf(how))
+	}
+	for k, v := table.Next(glua.LNil); k != glua.LNil; k, v = table.Next(k) {
+		switch key := tostringPlain(k); key {
+		case "sender":
+			a := sender(L, v, what+": sender")
+			t.Sender = &a
+		case "headers":
+			t.Fields = fieldLines(L, st, v, what)
+		case "priority":
+			p := priorityArgument(L, v, what)
+			t.Priority = &p
+		default:
+			L.RaiseError("%s: unknown field %s in how%s", what, key, suggestion(key, []string{"sender", "headers", "priority"}))
+		}
+	}
+}
+
+// fieldLines writes a table of header fields, in the order of their names; a
+// list as value gives several fields.
+func fieldLines(L *glua.LState, st *state, v glua.LValue, what string) string {
+	table, ok := v.(*glua.LTable)
+	if !ok {
+		L.RaiseError("%s: headers must be a table, got %s", what, typeOf(v))
+	}
+	fields := map[string][]string{}
+	for k, v := table.Next(glua.LNil); k != glua.LNil; k, v = table.Next(k) {
+		name, ok := k.(glua.LString)
+		if !ok {
+			L.RaiseError("%s: headers: names must be strings, got %s", what, typeOf(k))
+		}
+		if n, ok := v.(glua.LNumber); ok {
+			v = glua.LString(formatNumber(float64(n)))
+		}
+		fields[string(name)] = stringList(L, v, what+": headers: "+string(name))
+	}
+	var out strings.Builder
+	for _, name := range sortedKeys(fields) {
+		for _, value := range fields[name] {
+			out.WriteString(fieldLine(L, st, name, value, what))
+		}
+	}
+	return out.String()
+}
+
+func fieldLine(L *glua.LState, st *state, name, value, what string) string {
+	if len(value) > maxValue {
+		L.RaiseError("%s: value of %s has more than %d KiB", what, name, maxValue>>10)
+	}
+	st.budget.charge(L, 3*int64(len(value))+64)
+	line, err := mime.FormatField(name, value)
+	if err != nil {
+		L.RaiseError("%s: %s", what, err.Error())
+	}
+	return line
+}
+
+func rcptSetHeader(L *glua.LState) int {
+	editOwn(L, "set_header", true)
+	return 0
+}
+
+func rcptAddHeader(L *glua.LState) int {
+	editOwn(L, "add_header", false)
+	return 0
+}
+
+func editOwn(L *glua.LState, name string, replace bool) {
+	what := "rcpt:" + name
+	st, o, r := expandable(L, what)
+	field := headerName(L, what)
+	line := fieldLine(L, st, field, headerValue(L, what), what)
+	edit := mail.HeaderEdit{Prepend: r.Edit.Prepend, Remove: append([]string(nil), r.Edit.Remove...)}
+	if replace {
+		edit.Prepend = withoutField(edit.Prepend, field)
+		edit.Remove = append(edit.Remove, field)
+	}
+	edit.Prepend = line + edit.Prepend
+	st.setEdit(L, o, r, name+" "+field, edit)
+}
+
+func rcptRemoveHeader(L *glua.LState) int {
+	st, o, r := expandable(L, "rcpt:remove_header")
+	field := headerName(L, "rcpt:remove_header")
+	edit := mail.HeaderEdit{Prepend: withoutField(r.Edit.Prepend, field), Remove: append(append([]string(nil), r.Edit.Remove...), field)}
+	st.setEdit(L, o, r, "remove_header "+field, edit)
+	return 0
+}
+
+func (st *state) setEdit(L *glua.LState, o *object, r *hooks.Rcpt, what string, edit mail.HeaderEdit) {
+	if len(edit.Prepend) > 256<<10 || len(edit.Remove) > 500 {
+		L.RaiseError("rcpt: too many header fields for one recipient")
+	}
+	st.budget.charge(L, int64(len(edit.Prepend))+16*int64(len(edit.Remove)))
+	st.must(L, o.call.event.SetEdit(r, what, edit))
+}
+
+// withoutField drops a field from lines that will be prepended.
+func withoutField(lines, name string) string {
+	if lines == "" {
+		return ""
+	}
+	h := mime.ParseHeader([]byte(lines))
+	if h.Remove(name) == 0 {
+		return lines
+	}
+	return strings.TrimSuffix(string(h.Bytes()), "\r\n")
+}

@@ -1,0 +1,291 @@
+package lua
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/yuin/gopher-lua/ast"
+
+	"carteiro/hooks"
+)
+
+// concatChunk bounds the arguments of one call that ".." becomes.
+const concatChunk = 40
+
+// rewriter walks over a syntax tree once: it turns ".." and table
+// constructors into calls that pay for what they make, and notes what can be
+// told about verdicts without running anything.
+type rewriter struct {
+	file   *file
+	locals map[string]bool // every name that is local somewhere in the file
+	calls  []*ast.FuncCallExpr
+	lone   []*ast.FuncCallExpr // calls whose result nobody takes
+}
+
+// rewrite changes chunk in place and returns faults about verdicts.
+func (f *file) rewrite(chunk []ast.Stmt) []error {
+	r := &rewriter{file: f, locals: map[string]bool{}}
+	r.stmts(chunk)
+	var errs []error
+	for _, c := range r.lone {
+		if name := r.verdict(c); name != "" {
+			errs = append(errs, f.fault(c.Line(), 0, name, name+"(...) makes a verdict that nobody returns", "write return "+name+"(...)"))
+		}
+	}
+	for _, c := range r.calls {
+		errs = append(errs, r.check(c)...)
+	}
+	return errs
+}
+
+// verdict is the name of the verdict function that c calls, or "".
+func (r *rewriter) verdict(c *ast.FuncCallExpr) string {
+	id, ok := c.Func.(*ast.IdentExpr)
+	if !ok || r.locals[id.Value] {
+		return ""
+	}
+	if _, ok := verdictActions[id.Value]; !ok {
+		return ""
+	}
+	return id.Value
+}
+
+// check looks at on("hook", ..., function) for verdicts the hook has not.
+func (r *rewriter) check(c *ast.FuncCallExpr) []error {
+	id, ok := c.Func.(*ast.IdentExpr)
+	if !ok || id.Value != "on" || r.locals["on"] || len(c.Args) < 2 {
+		return nil
+	}
+	name, ok1 := c.Args[0].(*ast.StringExpr)
+	body, ok2 := c.Args[len(c.Args)-1].(*ast.FunctionExpr)
+	if !ok1 || !ok2 {
+		return nil
+	}
+	spec, ok := hooks.Lookup(hooks.Point(name.Value))
+	if !ok {
+		return nil // on itself reports it
+	}
+	var errs []error
+	for _, ret := range returns(body.Stmts, nil) {
+		if len(ret.Exprs) == 0 {
+			continue
+		}
+		call, ok := ret.Exprs[0].(*ast.FuncCallExpr)
+		if !ok {
+			continue
+		}
+		verdict := r.verdict(call)
+		if verdict == "" || spec.Allows(verdictActions[verdict]) {
+			continue
+		}
+		errs = append(errs, r.file.fault(ret.Line(), 0, verdict,
+			fmt.Sprintf("%s is not a verdict of %s", verdict, spec.Point), "it allows "+verdictList(spec)))
+	}
+	return errs
+}
+
+func verdictList(s hooks.Spec) string {
+	out := ""
+	for i, v := range s.Verdicts {
+		if i > 0 {
+			out += ", "
+		}
+		out += v.String()
+	}
+	return out
+}
+
+// returns collects the return statements of a function, not of those in it.
+func returns(list []ast.Stmt, out []*ast.ReturnStmt) []*ast.ReturnStmt {
+	for _, s := range list {
+		switch s := s.(type) {
+		case *ast.ReturnStmt:
+			out = append(out, s)
+		case *ast.DoBlockStmt:
+			out = returns(s.Stmts, out)
+		case *ast.WhileStmt:
+			out = returns(s.Stmts, out)
+		case *ast.RepeatStmt:
+			out = returns(s.Stmts, out)
+		case *ast.IfStmt:
+			out = returns(s.Else, returns(s.Then, out))
+		case *ast.NumberForStmt:
+			out = returns(s.Stmts, out)
+		case *ast.GenericForStmt:
+			out = returns(s.Stmts, out)
+		}
+	}
+	return out
+}
+
+func (r *rewriter) stmts(list []ast.Stmt) {
+	for _, s := range list {
+		r.stmt(s)
+	}
+}
+
+func (r *rewriter) local(names ...string) {
+	for _, n := range names {
+		r.locals[n] = true
+	}
+}
+
+func (r *rewriter) stmt(s ast.Stmt) {
+	switch s := s.(type) {
+	case *ast.AssignStmt:
+		r.exprs(s.Lhs)
+		r.exprs(s.Rhs)
+	case *ast.LocalAssignStmt:
+		r.local(s.Names...)
+		r.exprs(s.Exprs)
+	case *ast.FuncCallStmt:
+		if c, ok := s.Expr.(*ast.FuncCallExpr); ok && c.Func != nil {
+			r.lone = append(r.lone, c)
+		}
+		s.Expr = r.expr(s.Expr)
+	case *ast.DoBlockStmt:
+		r.stmts(s.Stmts)
+	case *ast.WhileStmt:
+		s.Condition = r.expr(s.Condition)
+		r.stmts(s.Stmts)
+	case *ast.RepeatStmt:
+		r.stmts(s.Stmts)
+		s.Condition = r.expr(s.Condition)
+	case *ast.IfStmt:
+		s.Condition = r.expr(s.Condition)
+		r.stmts(s.Then)
+		r.stmts(s.Else)
+	case *ast.NumberForStmt:
+		r.local(s.Name)
+		s.Init, s.Limit = r.expr(s.Init), r.expr(s.Limit)
+		if s.Step != nil {
+			s.Step = r.expr(s.Step)
+		}
+		r.stmts(s.Stmts)
+	case *ast.GenericForStmt:
+		r.local(s.Names...)
+		r.exprs(s.Exprs)
+		r.stmts(s.Stmts)
+	case *ast.FuncDefStmt:
+		r.function(s.Func)
+	case *ast.ReturnStmt:
+		r.exprs(s.Exprs)
+	}
+}
+
+func (r *rewriter) function(f *ast.FunctionExpr) {
+	if f.ParList != nil {
+		r.local(f.ParList.Names...)
+	}
+	r.stmts(f.Stmts)
+}
+
+func (r *rewriter) exprs(list []ast.Expr) {
+	for i, e := range list {
+		list[i] = r.expr(e)
+	}
+}
+
+func (r *rewriter) expr(e ast.Expr) ast.Expr {
+	switch e := e.(type) {
+	case *ast.AttrGetExpr:
+		e.Object, e.Key = r.expr(e.Object), r.expr(e.Key)
+	case *ast.TableExpr:
+		return r.table(e)
+	case *ast.FuncCallExpr:
+		if e.Func != nil {
+			e.Func = r.expr(e.Func)
+			r.calls = append(r.calls, e)
+		} else {
+			e.Receiver = r.expr(e.Receiver)
+		}
+		r.exprs(e.Args)
+	case *ast.LogicalOpExpr:
+		e.Lhs, e.Rhs = r.expr(e.Lhs), r.expr(e.Rhs)
+	case *ast.RelationalOpExpr:
+		e.Lhs, e.Rhs = r.expr(e.Lhs), r.expr(e.Rhs)
+	case *ast.ArithmeticOpExpr:
+		e.Lhs, e.Rhs = r.expr(e.Lhs), r.expr(e.Rhs)
+	case *ast.StringConcatOpExpr:
+		return r.concat(e)
+	case *ast.UnaryMinusOpExpr:
+		e.Expr = r.expr(e.Expr)
+	case *ast.UnaryNotOpExpr:
+		e.Expr = r.expr(e.Expr)
+	case *ast.UnaryLenOpExpr:
+		e.Expr = r.expr(e.Expr)
+	case *ast.FunctionExpr:
+		r.function(e)
+	}
+	return e
+}
+
+// concat turns a..b..c into one call; ".." is right associative.
+func (r *rewriter) concat(e *ast.StringConcatOpExpr) ast.Expr {
+	var operands []ast.Expr
+	var at ast.Expr = e
+	for {
+		c, ok := at.(*ast.StringConcatOpExpr)
+		if !ok {
+			operands = append(operands, single(r.expr(at)))
+			break
+		}
+		operands = append(operands, single(r.expr(c.Lhs)))
+		at = c.Rhs
+	}
+	for len(operands) > concatChunk {
+		cut := len(operands) - concatChunk + 1
+		tail := invoke(concatName, e, operands[cut:]...)
+		operands = append(operands[:cut:cut], tail)
+	}
+	return invoke(concatName, e, operands...)
+}
+
+// single makes sure that an operand gives exactly one value.
+func single(e ast.Expr) ast.Expr {
+	switch e := e.(type) {
+	case *ast.FuncCallExpr:
+		e.AdjustRet = true
+	case *ast.Comma3Expr:
+		e.AdjustRet = true
+	}
+	return e
+}
+
+// table turns {...} into a call that pays for its size. A last field with
+// many values is given as a negative count, to be measured.
+func (r *rewriter) table(e *ast.TableExpr) ast.Expr {
+	n := len(e.Fields)
+	for i, f := range e.Fields {
+		if f.Key != nil {
+			f.Key = r.expr(f.Key)
+		}
+		f.Value = r.expr(f.Value)
+		if i == len(e.Fields)-1 && f.Key == nil {
+			switch v := f.Value.(type) {
+			case *ast.FuncCallExpr:
+				if !v.AdjustRet {
+					n = -n
+				}
+			case *ast.Comma3Expr:
+				if !v.AdjustRet {
+					n = -n
+				}
+			}
+		}
+	}
+	count := &ast.NumberExpr{Value: strconv.Itoa(n)}
+	count.SetLine(e.Line())
+	count.SetLastLine(e.LastLine())
+	return invoke(tableName, e, e, count)
+}
+
+func invoke(name string, at ast.PositionHolder, args ...ast.Expr) ast.Expr {
+	id := &ast.IdentExpr{Value: name}
+	call := &ast.FuncCallExpr{Func: id, Args: args, AdjustRet: true}
+	for _, p := range []ast.PositionHolder{id, call} {
+		p.SetLine(at.Line())
+		p.SetLastLine(at.LastLine())
+	}
+	return call
+}

@@ -1,0 +1,112 @@
+package lua
+
+import (
+	"net/netip"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/core/mail"
+	"carteiro/hooks"
+)
+
+// str makes a string value of what the message or session owns already, so
+// nothing is charged.
+func str(s string) glua.LValue { return glua.LString(s) }
+
+// optional is nil for "".
+func optional(s string) glua.LValue {
+	if s == "" {
+		return glua.LNil
+	}
+	return glua.LString(s)
+}
+
+func sessionOf(o *object) *mail.Session { return o.v.(*mail.Session) }
+
+var sessionClass = class{name: "session", doc: "one client connection; it outlives the socket",
+	fields: []field{
+		{name: "id", doc: "its id", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(sessionOf(o).ID) }},
+		{name: "listener", doc: "name of the listener", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(sessionOf(o).Listener) }},
+		{name: "ip", doc: "address of the client", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(clientIP(sessionOf(o))) }},
+		{name: "ip_net", doc: "its /24 or /64", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(clientNet(sessionOf(o))) }},
+		{name: "rdns", doc: "verified name of the client, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(sessionOf(o).RDNS) }},
+		{name: "helo", doc: "what HELO, EHLO or LHLO gave, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(sessionOf(o).Helo) }},
+		{name: "tls", doc: "nil, or version, cipher, sni and subject", get: sessionTLS},
+		{name: "identity", doc: "nil, or user and what accept(identity) gave", get: sessionIdentity},
+		{name: "protocol", doc: "\"smtp\", \"submission\", \"lmtp\" or \"pop3\"", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(sessionOf(o).Protocol) }},
+		{name: "trusted", doc: "true for clients that may relay without AUTH", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(sessionOf(o).Trusted) }},
+		{name: "closed", doc: "true when the client has gone", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(sessionOf(o).Closed.Load()) }},
+		{name: "meta", doc: "notes of policies, for this session", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+			return st.wrap(&metaClass, &notes{meta: &sessionOf(o).Meta})
+		}},
+	}}
+
+// sessionValue is the session or nil where the message came without one.
+func (st *state) sessionValue(e *hooks.Event) glua.LValue {
+	if e.Session == nil {
+		return glua.LNil
+	}
+	return st.wrap(&sessionClass, e.Session)
+}
+
+func clientIP(s *mail.Session) string {
+	if !s.Remote.IsValid() {
+		return ""
+	}
+	return s.Remote.Addr().Unmap().WithZone("").String()
+}
+
+// clientNet groups addresses that one client can easily choose among.
+func clientNet(s *mail.Session) string {
+	if !s.Remote.IsValid() {
+		return ""
+	}
+	ip := s.Remote.Addr().Unmap().WithZone("")
+	bits := 64
+	if ip.Is4() {
+		bits = 24
+	}
+	return netip.PrefixFrom(ip, bits).Masked().String()
+}
+
+var tlsClass = class{name: "tls", doc: "the encrypted connection", fields: []field{
+	{name: "version", doc: "\"TLS1.3\"", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(o.v.(*mail.TLSInfo).Version) }},
+	{name: "cipher", doc: "cipher suite", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(o.v.(*mail.TLSInfo).Cipher) }},
+	{name: "sni", doc: "the name the client asked for, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(o.v.(*mail.TLSInfo).SNI) }},
+	{name: "subject", doc: "of a verified client certificate, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(o.v.(*mail.TLSInfo).Subject) }},
+}}
+
+func sessionTLS(st *state, _ *glua.LState, o *object) glua.LValue {
+	if t := sessionOf(o).TLS; t != nil {
+		return st.wrap(&tlsClass, t)
+	}
+	return glua.LNil
+}
+
+func sessionIdentity(st *state, _ *glua.LState, o *object) glua.LValue {
+	if id := sessionOf(o).Identity; id != nil {
+		return st.wrap(&identityClass, id)
+	}
+	return glua.LNil
+}
+
+var identityClass = class{name: "identity", doc: "who logged in: user, and every key that accept(identity) gave",
+	index: func(st *state, L *glua.LState, o *object, key string) glua.LValue {
+		id := o.v.(*mail.Identity)
+		if key == "user" {
+			return str(string(id.User))
+		}
+		return st.lift(L, id.Extra[key])
+	},
+	assign: readOnly}
+
+func readOnly(_ *state, L *glua.LState, o *object, _, _ glua.LValue) {
+	L.RaiseError("%s is read only", o.class.name)
+}
+
+var credClass = class{name: "cred", doc: "a login attempt, after the server looked at its own accounts", fields: []field{
+	{name: "mechanism", doc: "\"PLAIN\", \"LOGIN\", \"USER\", \"APOP\", ...", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(o.v.(*hooks.Cred).Mechanism) }},
+	{name: "user", doc: "the name given", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(o.v.(*hooks.Cred).User) }},
+	{name: "verified", doc: "whether the server's own account matched", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(o.v.(*hooks.Cred).Verified) }},
+	{name: "password", doc: "nil where the mechanism does not show it", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(o.v.(*hooks.Cred).Password) }},
+}}

@@ -1,0 +1,319 @@
+package lua
+
+import (
+	"bytes"
+	"strings"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/hooks"
+)
+
+// Limits of mail that policies send.
+const (
+	maxSubmitRcpts = 100
+	maxSubmitBody  = 1 << 20
+	maxReferences  = 900 // octets of References that are carried on
+)
+
+var mailModule = module{name: "mail", doc: "sends mail; it is queued in the commit of the message at hand, exactly once. At most 10 in a call", functions: []function{
+	{name: "submit", call: mailSubmit, sig: "submit{ sender = \"\", from =, to =, cc =, subject =, text = or raw =, headers =, auto =, in_reply_to = msg }", doc: "a new message; auto is \"auto-generated\" (default) or \"auto-replied\"; to and cc are addresses or lists; raw is a whole message"},
+	{name: "forward", call: mailForward, sig: "forward(msg, address, { srs = true, headers = })", doc: "the message at hand to another address; srs rewrites the sender"},
+}}
+
+// letter is a message in the making.
+type letter struct {
+	sender        mail.Address
+	from          string
+	fromAddress   mail.Address
+	to, cc        []string
+	subject, text string
+	raw           string
+	headers       glua.LValue
+	auto          string
+	replyTo       *hooks.Message
+}
+
+func (st *state) submitting(L *glua.LState, what string) *call {
+	c := st.running(L, what)
+	if !c.event.Allowed(hooks.MayEffects) {
+		L.RaiseError("%s: not at %s", what, c.event.Point)
+	}
+	st.budget.take(L, &st.budget.submits, "messages")
+	return c
+}
+
+func mailSubmit(L *glua.LState) int {
+	const what = "mail.submit"
+	st := stateOf(L)
+	c := st.submitting(L, what)
+	t, ok := L.Get(1).(*glua.LTable)
+	if !ok {
+		L.RaiseError("%s: a table expected, got %s", what, typeOf(L.Get(1)))
+	}
+	l := letter{auto: "auto-generated", headers: glua.LNil}
+	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
+		l.field(L, st, tostringPlain(k), v)
+	}
+	s := hooks.Submit{Sender: l.sender, Space: c.unit.space, Rcpts: l.recipients(L)}
+	if l.raw != "" {
+		l.fromRaw(L, st, &s)
+	} else {
+		l.compose(L, st, &s)
+	}
+	st.budget.charge(L, int64(len(s.Header)+len(s.Body)))
+	st.must(L, c.event.AddSubmit(s))
+	return 0
+}
+
+// field reads one field of the table.
+func (l *letter) field(L *glua.LState, st *state, key string, v glua.LValue) {
+	what := "mail.submit: " + key
+	one := func(limit int) string {
+		s, ok := v.(glua.LString)
+		if !ok {
+			L.RaiseError("%s must be a string, got %s", what, typeOf(v))
+		}
+		if len(s) > limit {
+			L.RaiseError("%s has more than %d octets", what, limit)
+		}
+		return string(s)
+	}
+	switch key {
+	case "sender":
+		l.sender = sender(L, v, what)
+	case "from":
+		l.from = one(500)
+		list, complete := mime.ParseAddressList(l.from)
+		if !complete || len(list) != 1 {
+			L.RaiseError("%s: %q is no address", what, l.from)
+		}
+		l.fromAddress = list[0].Address
+		l.from = mime.FormatMailbox(list[0])
+	case "to":
+		l.to = stringList(L, v, what)
+	case "cc":
+		l.cc = stringList(L, v, what)
+	case "subject":
+		l.subject = strings.Map(func(r rune) rune {
+			if r == '\r' || r == '\n' || r == 0 {
+				return ' '
+			}
+			return r
+		}, one(2000))
+	case "text":
+		l.text = one(maxSubmitBody)
+	case "raw":
+		l.raw = one(maxSubmitBody)
+	case "headers":
+		l.headers = v
+	case "auto":
+		l.auto = one(40)
+		if l.auto != "auto-replied" && l.auto != "auto-generated" {
+			L.RaiseError(`%s must be "auto-replied" or "auto-generated", got %q`, what, l.auto)
+		}
+	case "in_reply_to":
+		ud, ok := v.(*glua.LUserData)
+		if ok {
+			if o, isObject := ud.Value.(*object); isObject && o.class.name == "msg" {
+				st.alive(o)
+				l.replyTo = msgOf(o)
+				return
+			}
+		}
+		L.RaiseError("%s must be the msg, got %s", what, typeOf(v))
+	default:
+		L.RaiseError("mail.submit: unknown field %s%s", key,
+			suggestion(key, []string{"sender", "from", "to", "cc", "subject", "text", "raw", "headers", "auto", "in_reply_to"}))
+	}
+}
+
+// recipients are those of to and cc, each once.
+func (l *letter) recipients(L *glua.LState) []mail.Address {
+	var out []mail.Address
+	seen := map[mail.Address]bool{}
+	for _, s := range append(append([]string(nil), l.to...), l.cc...) {
+		a := address(L, glua.LString(s), "mail.submit: to")
+		if !seen[a] {
+			seen[a] = true
+			out = append(out, a)
+		}
+	}
+	if len(out) == 0 || len(out) > maxSubmitRcpts {
+		L.RaiseError("mail.submit: 1 to %d recipients expected, got %d", maxSubmitRcpts, len(out))
+	}
+	return out
+}
+
+// lines builds a header section, refusing what is no field.
+type lines struct {
+	L   *glua.LState
+	out strings.Builder
+}
+
+func (b *lines) add(name, value string) {
+	line, err := mime.FormatField(name, value)
+	if err != nil {
+		b.L.RaiseError("mail.submit: %s", err.Error())
+	}
+	b.out.WriteString(line)
+}
+
+// common writes the fields that every message of a policy has. Replies name
+// what they reply to (RFC 5322 3.6.4); Auto-Submitted keeps machines from
+// answering each other (RFC 3834 section 5).
+func (l *letter) common(b *lines, st *state) {
+	now := st.now()
+	b.add("Date", now.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700"))
+	host := st.set.engine.Hostname
+	if host == "" {
+		host = l.fromAddress.Domain()
+	}
+	b.add("Message-ID", "<"+mail.NewID(now).String()+"@"+host+">")
+	b.add("Auto-Submitted", l.auto)
+	if l.replyTo == nil {
+		return
+	}
+	id, _ := l.replyTo.Header.Get("Message-ID")
+	if id = strings.TrimSpace(id); id == "" {
+		return
+	}
+	b.add("In-Reply-To", clean(id))
+	refs, ok := l.replyTo.Header.Get("References")
+	if !ok {
+		refs, _ = l.replyTo.Header.Get("In-Reply-To")
+	}
+	refs = strings.Join(strings.Fields(clean(refs)), " ")
+	for len(refs) > maxReferences {
+		_, rest, more := strings.Cut(refs, " ")
+		if !more {
+			rest = ""
+		}
+		refs = rest
+	}
+	b.add("References", strings.TrimSpace(refs+" "+clean(id)))
+}
+
+// clean drops what must not stand in a field of ours.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func (l *letter) compose(L *glua.LState, st *state, s *hooks.Submit) {
+	if l.fromAddress == "" {
+		L.RaiseError("mail.submit: from is missing")
+	}
+	b := &lines{L: L}
+	b.add("From", l.from)
+	if len(l.to) > 0 {
+		b.add("To", strings.Join(l.to, ", "))
+	}
+	if len(l.cc) > 0 {
+		b.add("Cc", strings.Join(l.cc, ", "))
+	}
+	b.add("Subject", l.subject)
+	l.common(b, st)
+	b.add("MIME-Version", "1.0")
+	b.add("Content-Type", "text/plain; charset=utf-8")
+	b.add("Content-Transfer-Encoding", "quoted-printable")
+	l.extra(L, st, b, "from", "to", "cc", "bcc", "sender", "subject", "date", "message-id", "auto-submitted", "in-reply-to", "references",
+		"mime-version", "content-type", "content-transfer-encoding", "received", "return-path")
+	s.Header = append([]byte(b.out.String()), "\r\n"...)
+	s.Body = mime.QuotedPrintable(strings.ToValidUTF8(l.text, "\uFFFD"))
+	if !bytes.HasSuffix(s.Body, []byte("\r\n")) {
+		s.Body = append(s.Body, "\r\n"...)
+	}
+}
+
+// extra adds the script's own fields; those that the message has already are
+// refused.
+func (l *letter) extra(L *glua.LState, st *state, b *lines, taken ...string) {
+	if l.headers == glua.LNil {
+		return
+	}
+	added := fieldLines(L, st, l.headers, "mail.submit")
+	for _, f := range mime.ParseHeader([]byte(added)).Fields() {
+		if oneOf(strings.ToLower(f.Name()), taken...) {
+			L.RaiseError("mail.submit: headers: %s is set by the server or a field of its own", f.Name())
+		}
+	}
+	b.out.WriteString(added)
+}
+
+// fromRaw takes a whole message and adds what it lacks.
+func (l *letter) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
+	if l.text != "" || l.subject != "" || l.from != "" {
+		L.RaiseError("mail.submit: raw is a whole message; from, subject and text do not go with it")
+	}
+	raw := strings.ReplaceAll(strings.ReplaceAll(l.raw, "\r\n", "\n"), "\n", "\r\n")
+	head, body, _ := strings.Cut(raw, "\r\n\r\n")
+	h := mime.ParseHeader([]byte(head + "\r\n"))
+	for _, f := range h.Fields() {
+		if f.Name() == "" {
+			L.RaiseError("mail.submit: raw: %.40q is no header field", string(f.Raw))
+		}
+	}
+	if !h.Has("From") {
+		L.RaiseError("mail.submit: raw: From is missing")
+	}
+	b := &lines{L: L}
+	l.common(b, st)
+	for _, f := range mime.ParseHeader([]byte(b.out.String())).Fields() {
+		if !h.Has(f.Name()) {
+			h.Append(f.Name(), f.Value())
+		}
+	}
+	more := &lines{L: L}
+	l.extra(L, st, more, "received", "return-path")
+	h.PrependRaw(more.out.String())
+	s.Header, s.Body = h.Bytes(), []byte(body)
+}
+
+func mailForward(L *glua.LState) int {
+	const what = "mail.forward"
+	st := stateOf(L)
+	c := st.submitting(L, what)
+	ud, _ := L.Get(1).(*glua.LUserData)
+	var o *object
+	if ud != nil {
+		o, _ = ud.Value.(*object)
+	}
+	if o == nil || o.class.name != "msg" {
+		L.RaiseError("%s: msg expected, got %s", what, typeOf(L.Get(1)))
+	}
+	st.alive(o)
+	s := hooks.Submit{Forward: true, Sender: msgSender(o), Space: c.unit.space}
+	for _, a := range stringList(L, L.Get(2), what) {
+		s.Rcpts = append(s.Rcpts, address(L, glua.LString(a), what))
+	}
+	if len(s.Rcpts) == 0 || len(s.Rcpts) > maxSubmitRcpts {
+		L.RaiseError("%s: 1 to %d recipients expected, got %d", what, maxSubmitRcpts, len(s.Rcpts))
+	}
+	if t, ok := L.Get(3).(*glua.LTable); ok {
+		for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
+			switch tostringPlain(k) {
+			case "srs":
+				if glua.LVAsBool(v) {
+					s.Sender = st.needsSecret(L, what).srs(s.Sender, st.now())
+				}
+			case "sender":
+				s.Sender = sender(L, v, what+": sender")
+			case "headers":
+				s.Edit.Prepend = fieldLines(L, st, v, what)
+			default:
+				L.RaiseError("%s: unknown option %s%s", what, tostringPlain(k), suggestion(tostringPlain(k), []string{"srs", "sender", "headers"}))
+			}
+		}
+	} else if L.Get(3) != glua.LNil {
+		L.RaiseError("%s: options must be a table, got %s", what, typeOf(L.Get(3)))
+	}
+	st.must(L, c.event.AddSubmit(s))
+	return 0
+}

@@ -1,0 +1,70 @@
+package lua
+
+import (
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/core/mail"
+)
+
+func txOf(o *object) *mail.Transaction { return o.v.(*mail.Transaction) }
+
+var txClass = class{name: "tx", doc: "the mail transaction while the client builds it",
+	fields: []field{
+		{name: "id", doc: "id of the message to be", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(txOf(o).ID.String()) }},
+		{name: "sender", doc: "envelope sender; \"\" is the null sender", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(txOf(o).Sender)) },
+			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
+				st.must(L, o.call.event.SetSender(sender(L, v, "tx.sender")))
+			}},
+		{name: "params", doc: "parameters of MAIL", get: func(st *state, _ *glua.LState, o *object) glua.LValue { return st.wrap(&paramsClass, &txOf(o).Params) }},
+		{name: "meta", doc: "notes of policies, for this transaction", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+			return st.wrap(&metaClass, &notes{meta: &txOf(o).Meta})
+		}},
+	},
+	methods: []function{{name: "recipients", call: txRecipients, sig: "recipients()", doc: "list of rcpt, those accepted so far"}},
+}
+
+func txRecipients(L *glua.LState) int {
+	st, o := self(L, "tx")
+	list := txOf(o).Recipients
+	st.budget.charge(L, 120+16*int64(len(list)))
+	t := L.CreateTable(len(list), 0)
+	for i, r := range list {
+		t.RawSetInt(i+1, st.wrap(&rcptClass, r))
+	}
+	L.Push(t)
+	return 1
+}
+
+func paramsOf(o *object) *mail.Params { return o.v.(*mail.Params) }
+
+var paramsClass = class{name: "params", doc: "parameters of MAIL", fields: []field{
+	{name: "size", doc: "declared octets or nil", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+		if paramsOf(o).Size == 0 {
+			return glua.LNil
+		}
+		return st.number(float64(paramsOf(o).Size))
+	}},
+	{name: "body", doc: "\"7BIT\", \"8BITMIME\", \"BINARYMIME\" or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(paramsOf(o).Body) }},
+	{name: "smtputf8", doc: "true or false", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(paramsOf(o).SMTPUTF8) }},
+	{name: "envid", doc: "decoded ENVID or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(paramsOf(o).EnvID) }},
+	{name: "ret", doc: "\"FULL\", \"HDRS\" or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(paramsOf(o).Ret) }},
+	{name: "by", doc: "seconds of DELIVERBY or nil", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+		if paramsOf(o).By == 0 {
+			return glua.LNil
+		}
+		return st.number(float64(paramsOf(o).By))
+	}},
+	{name: "hold_for", doc: "time until which the client wants it held, or nil", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+		if paramsOf(o).HoldUntil.IsZero() {
+			return glua.LNil
+		}
+		return st.number(float64(paramsOf(o).HoldUntil.Unix()))
+	}},
+	{name: "priority", doc: "MT-PRIORITY or nil", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+		if paramsOf(o).Priority == nil {
+			return glua.LNil
+		}
+		return st.number(float64(*paramsOf(o).Priority))
+	}},
+	{name: "requiretls", doc: "true or false", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(paramsOf(o).RequireTLS) }},
+}}
