@@ -44,7 +44,7 @@ func (p *Pipeline) Data(ctx context.Context, s *mail.Session, tx *mail.Transacti
 		result = "refused"
 	}
 	p.log.Metrics.Received.WithLabelValues(s.Listener, result).Inc()
-	p.log.Step(ctx, "message", tx.ID.String(), "session", s.ID, "from", string(tx.Sender), "to", len(tx.Recipients), "size", c.draft.Size(),
+	p.log.Step(ctx, "message", tx.ID.String(), "session", s.ID, "from", string(tx.Sender), "to", len(tx.Recipients), "size", c.size(),
 		"subject", c.subject(), "result", result, "status", replyOf(st), "err", causeOf(st))
 	return st, each
 }
@@ -61,6 +61,14 @@ func causeOf(st *mail.Status) error {
 		return nil
 	}
 	return st.Err
+}
+
+// size is that of the message so far.
+func (c *content) size() int64 {
+	if c.header == nil {
+		return 0
+	}
+	return int64(len(c.header.Bytes())) + c.draft.Size()
 }
 
 func (c *content) subject() string {
@@ -178,7 +186,7 @@ func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) (ho
 // judge asks receive.data, when the message is complete.
 func (p *Pipeline) judge(ctx context.Context, c *content) hooks.Verdict {
 	c.msg.Header, c.msg.Body, c.msg.Sender = c.header, c.draft.Open, c.tx.Sender
-	c.msg.Size = int64(len(c.header.Bytes())) + c.draft.Size()
+	c.msg.Size = c.size()
 	if pr := c.tx.Params.Priority; pr != nil {
 		c.msg.Priority = *pr
 	}

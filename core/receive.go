@@ -97,7 +97,7 @@ func (p *Pipeline) Auth(ctx context.Context, s *mail.Session, cred *mail.Credent
 		result = "refused"
 	}
 	p.log.Metrics.Logins.WithLabelValues(s.Protocol, result).Inc()
-	p.log.InfoContext(ctx, "login", "id", s.ID, "user", clean(cred.User), "mechanism", cred.Mechanism, "ip", s.Remote.Addr().String(), "result", result)
+	p.log.Step(ctx, "login", s.ID, "user", clean(cred.User), "mechanism", cred.Mechanism, "ip", s.Remote.Addr().String(), "result", result)
 	return id, status
 }
 
@@ -216,7 +216,7 @@ func (p *Pipeline) known(ctx context.Context, a mail.Address) *mail.Status {
 // refused logs a refusal; the reply goes to the peer. It passes st on.
 func (p *Pipeline) refused(ctx context.Context, s *mail.Session, st *mail.Status) *mail.Status {
 	if st != nil && st.Code >= 400 {
-		p.log.InfoContext(ctx, "refused", "id", s.ID, "ip", s.Remote.Addr().String(), "status", st.Reply(), "err", st.Err)
+		p.log.Step(ctx, "refused", s.ID, "ip", s.Remote.Addr().String(), "status", st.Reply(), "err", st.Err)
 	}
 	return st
 }

@@ -69,9 +69,14 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 		}{io.MultiReader(bytes.NewReader(section), body), body}, nil
 	}
 	down := true
-	for i, o := range a.p.send.Send(ctx, hop, t) {
+	outcomes := a.p.send.Send(ctx, hop, t)
+	for i, r := range rcpts {
+		o := mail.Outcome{Status: mail.Status{Code: 451, Enhanced: "4.3.0", Text: "no outcome"}}
+		if i < len(outcomes) {
+			o = outcomes[i]
+		}
 		down = down && o.Down
-		a.resolve(ctx, rcpts[i], remote(o))
+		a.resolve(ctx, r, remote(o))
 	}
 	a.down = a.down || down
 }

@@ -27,6 +27,9 @@ func (p *Pipeline) completeSubmission(ctx context.Context, c *content) *mail.Sta
 	}
 	h.Remove("Bcc")
 	h.Remove("Resent-Bcc")
+	if !h.Has("From") && c.tx.Sender != "" {
+		h.Append("From", string(c.tx.Sender))
+	}
 	now := p.clock.Now()
 	if !h.Has("Date") {
 		h.Append("Date", now.Format(time.RFC1123Z))
@@ -67,9 +70,6 @@ func (p *Pipeline) ownFrom(ctx context.Context, c *content) *mail.Status {
 	}
 	if behalf && !c.header.Has("Sender") {
 		c.header.Append("Sender", string(user))
-	}
-	if !c.header.Has("From") {
-		c.header.Append("From", string(user))
 	}
 	return nil
 }

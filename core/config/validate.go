@@ -163,6 +163,25 @@ func (c *Config) validateTLS(i int, l *Listener) error {
 	return nil
 }
 
+// Idle names the settings of the file that this version takes but does not
+// act on.
+func (c *Config) Idle() []string {
+	var out []string
+	add := func(set bool, name string) {
+		if set {
+			out = append(out, name)
+		}
+	}
+	for _, l := range c.Listeners {
+		add(len(l.ProxyFrom) > 0, "listener."+l.Name+".proxy_from")
+		add(len(l.XclientFrom) > 0, "listener."+l.Name+".xclient_from")
+	}
+	add(c.Scripts.Watch, "scripts.watch")
+	add(len(c.DKIM) > 0, "dkim")
+	add(len(c.Trust) > 0, "trust")
+	return out
+}
+
 // CheckFiles looks whether the files that the settings name can be read. It
 // changes nothing; errors wrap ErrConfig.
 func (c *Config) CheckFiles() error {

@@ -50,7 +50,14 @@ func parseLevel(s string) slog.Level {
 }
 
 // Step logs one step of a message at info: the admin's one line per event.
-// Keys are fixed: id from to hook host status err.
+// Keys are fixed: id from to hook host status err. Pairs whose value is nil
+// or empty are left out.
 func (j *Journal) Step(ctx context.Context, what, id string, args ...any) {
-	j.InfoContext(ctx, what, append([]any{"id", id}, args...)...)
+	kept := append(make([]any, 0, len(args)+2), "id", id)
+	for i := 0; i+1 < len(args); i += 2 {
+		if args[i+1] != nil && args[i+1] != "" {
+			kept = append(kept, args[i], args[i+1])
+		}
+	}
+	j.InfoContext(ctx, what, kept...)
 }

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"crypto/tls"
+	"sync/atomic"
+
+	"carteiro/core/config"
+)
+
+// certificates are what the server shows; a reload exchanges them for new
+// connections.
+type certificates struct {
+	files   config.TLS
+	current atomic.Pointer[tls.Certificate]
+}
+
+// loadCertificates reads the files; nil when none are set.
+func loadCertificates(files config.TLS) (*certificates, error) {
+	if files.Cert == "" {
+		return nil, nil
+	}
+	c := &certificates{files: files}
+	return c, c.load()
+}
+
+// load reads the files anew; on an error the certificate stays as it is.
+func (c *certificates) load() error {
+	cert, err := tls.LoadX509KeyPair(c.files.Cert, c.files.Key)
+	if err != nil {
+		return usage("tls.cert %s: %w", c.files.Cert, err)
+	}
+	c.current.Store(&cert)
+	return nil
+}
+
+func (c *certificates) config() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return c.current.Load(), nil
+	}}
+}

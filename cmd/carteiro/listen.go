@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"carteiro/core"
+	"carteiro/core/admin"
+	"carteiro/core/config"
+	"carteiro/core/dns"
+	"carteiro/core/mail"
+	"carteiro/core/netline"
+	"carteiro/core/pop3"
+	"carteiro/core/smtpin"
+	"carteiro/core/smtpout"
+)
+
+// intake is the pipeline as the SMTP sessions want it; it also looks the
+// client's name up, which the trace field shows.
+type intake struct {
+	*core.Pipeline
+	resolver *dns.Resolver
+}
+
+// nameWithin bounds how long a client waits for the look-up of its name.
+const nameWithin = 2 * time.Second
+
+func (i intake) Connect(ctx context.Context, s *mail.Session) *mail.Status {
+	if ip := s.Remote.Addr().Unmap(); !ip.IsLoopback() && !ip.IsPrivate() {
+		look, cancel := context.WithTimeout(ctx, nameWithin)
+		s.RDNS = i.resolver.Verified(look, ip)
+		cancel()
+	}
+	return i.Pipeline.Connect(ctx, s)
+}
+
+func (i intake) Data(ctx context.Context, s *mail.Session, tx *mail.Transaction, content io.Reader) smtpin.Outcome {
+	st, each := i.Pipeline.Data(ctx, s, tx, content)
+	return smtpin.Outcome{Status: st, Recipients: each}
+}
+
+func (s *server) smtpConfig(lc config.Listener) smtpin.Config {
+	return smtpin.Config{Name: lc.Name, Protocol: lc.Protocol, Hostname: s.cfg.Hostname, Postmaster: mail.Address(s.cfg.Postmaster),
+		TLS: s.tlsFor(lc), Implicit: lc.TLS == "implicit", InsecureAuth: lc.InsecureAuth, RelayFrom: lc.RelayFrom,
+		MaxSize: int64(lc.MaxSize), MaxConnections: lc.MaxConnections, MaxErrors: s.cfg.Limits.Errors, Limits: s.limits,
+		Log: s.journal.Logger, Now: s.clock.Now}
+}
+
+func (s *server) pop3Config(lc config.Listener) pop3.Config {
+	m := s.journal.Metrics
+	return pop3.Config{Name: lc.Name, Hostname: s.cfg.Hostname, TLS: s.tlsFor(lc), Implicit: lc.TLS == "implicit", InsecureAuth: lc.InsecureAuth,
+		APOP: lc.APOP, MaxConnections: lc.MaxConnections, MaxErrors: s.cfg.Limits.Errors, Limits: s.limits, Log: s.journal.Logger, Now: s.clock.Now,
+		Observe: pop3.Observe{Open: func(string) { m.PopSessions.Inc() }, Closed: func(string, time.Duration) { m.PopSessions.Dec() },
+			Retrieved: func(string, int64) { m.Retrieved.Inc() }}}
+}
+
+func (s *server) tlsFor(lc config.Listener) *tls.Config {
+	if lc.TLS == "none" || s.certs == nil {
+		return nil
+	}
+	return s.certs.config()
+}
+
+func (s *server) serveHTTP(lc config.Listener) func(context.Context, net.Listener) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", admin.Metrics(s.journal))
+	mux.HandleFunc("GET /health", admin.Health(s.store))
+	return func(ctx context.Context, ln net.Listener) error {
+		if lc.TLS == "implicit" {
+			ln = tls.NewListener(ln, s.certs.config())
+		}
+		return admin.Serve(ctx, ln, mux)
+	}
+}
+
+func (s *server) clientLimits() *netline.Limits {
+	l := s.cfg.Limits
+	rate := func(r config.Rate) netline.Rate { return netline.Rate{N: r.N, Per: r.Per} }
+	return netline.NewLimits(netline.LimitsConfig{Connections: l.Connections, Messages: rate(l.Messages), Recipients: rate(l.Recipients),
+		AuthFailures: rate(l.AuthFailures)}, s.clock.Now)
+}
+
+func (s *server) outbound() smtpout.Config {
+	var source []netip.Addr
+	for _, text := range s.cfg.Delivery.Source {
+		if ip, err := netip.ParseAddr(text); err == nil {
+			source = append(source, ip)
+		}
+	}
+	return smtpout.Config{Hostname: s.cfg.Hostname, Resolver: s.resolver, AllowPrivate: s.cfg.Delivery.AllowPrivate, Source: source,
+		Log: s.journal.Logger, Now: s.clock.Now}
+}

@@ -1,0 +1,100 @@
+// Command carteiro is the mail server and everything that its operators type.
+// main.go knows the subcommands, one file each; serve.go says what of the
+// server is connected to what.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"carteiro/core/config"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2 // configuration or usage error: nothing was changed
+)
+
+// defaultConfig is where a configuration is looked for.
+const defaultConfig = "/etc/carteiro/carteiro.toml"
+
+// usageError marks what the caller has to put right before trying again.
+type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	err := root().ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(os.Stderr, "carteiro:", err)
+	if _, ok := errors.AsType[usageError](err); ok || errors.Is(err, config.ErrConfig) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// root is the tree of commands.
+func root() *cobra.Command {
+	cmd := &cobra.Command{Use: "carteiro", Short: "A mail server that its admins program in Lua", SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	cmd.AddCommand(demoCommand(), devCommand(), initCommand(), serveCommand(), checkCommand(),
+		reloadCommand(), statusCommand(), versionCommand(), queueCommand(), accountCommand(), aliasCommand(), domainCommand(),
+		explainCommand(), clockCommand(), sendmailCommand(), scriptsCommand())
+	cmd.SetHelpCommand(helpCommand(cmd))
+	strictUsage(cmd)
+	return cmd
+}
+
+// strictUsage makes errors about arguments and unknown commands usage errors.
+func strictUsage(cmd *cobra.Command) {
+	check := cmd.Args
+	cmd.Args = func(c *cobra.Command, args []string) error {
+		if c.HasSubCommands() && len(args) > 0 {
+			return usage("%s: unknown command %q%s", c.CommandPath(), args[0], suggest(c, args[0]))
+		}
+		if check != nil {
+			if err := check(c, args); err != nil {
+				return usage("%s: %w; usage: %s", c.CommandPath(), err, c.UseLine())
+			}
+		}
+		return nil
+	}
+	for _, sub := range cmd.Commands() {
+		strictUsage(sub)
+	}
+}
+
+func suggest(c *cobra.Command, word string) string {
+	c.SuggestionsMinimumDistance = 2
+	if s := c.SuggestionsFor(word); len(s) > 0 {
+		return "; did you mean " + strings.Join(s, " or ") + "?"
+	}
+	return ""
+}
+
+// version is what the binary was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "0.1.0-dev"
+}

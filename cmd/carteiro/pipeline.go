@@ -1,0 +1,58 @@
+package main
+
+import (
+	"net"
+	"strconv"
+	"time"
+
+	"carteiro/core"
+	"carteiro/core/config"
+	"carteiro/core/mail"
+)
+
+// pipelineConfig is the configuration in the pipeline's words.
+func (s *server) pipelineConfig() core.Config {
+	c := s.cfg
+	out := core.Config{Hostname: c.Hostname, Postmaster: mail.Address(c.Postmaster), Expire: c.Queue.Expire.Std(), Port: c.Delivery.Port,
+		NextHops: map[string]mail.NextHop{}, Shaping: map[string]core.Shaping{}}
+	for _, d := range c.Queue.Retry {
+		out.Retry = append(out.Retry, d.Std())
+	}
+	if c.Queue.Warn != nil {
+		out.Warn = c.Queue.Warn.Std()
+	}
+	if r := c.Relay; r != nil {
+		hop := nextHop("relay", config.NextHop{Host: r.Host, User: r.User, Secret: r.Secret})
+		if hop.User != "" && hop.TLS == mail.TLSMay && !loopback(hop) {
+			hop.TLS = mail.TLSVerify // a password goes over it
+		}
+		out.Relay = &hop
+	}
+	for domain, h := range c.NextHops {
+		out.NextHops[domain] = nextHop(domain, h)
+	}
+	for key, sh := range c.Shaping {
+		shaping := core.Shaping{Connections: sh.Connections}
+		if sh.Rate.N > 0 {
+			shaping.Every = sh.Rate.Per / time.Duration(sh.Rate.N)
+		}
+		out.Shaping[key] = shaping
+	}
+	return out
+}
+
+func nextHop(name string, h config.NextHop) mail.NextHop {
+	host, port, _ := net.SplitHostPort(h.Host)
+	n, _ := strconv.Atoi(port)
+	hop := mail.NextHop{Name: name, Hosts: []mail.Host{{Name: host, Port: n}}, LMTP: h.Protocol == "lmtp", TLS: mail.TLSPolicy(h.TLS),
+		Implicit: n == 465, User: h.User, Password: h.Secret, Configured: true}
+	if hop.TLS == "" {
+		hop.TLS = mail.TLSMay
+	}
+	return hop
+}
+
+func loopback(hop mail.NextHop) bool {
+	ip := net.ParseIP(hop.Hosts[0].Name)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"carteiro/core/admin"
+	"carteiro/core/config"
+	"carteiro/core/pop3"
+	"carteiro/core/smtpin"
+)
+
+func serveCommand() *cobra.Command {
+	var o options
+	var testClock bool
+	cmd := &cobra.Command{Use: "serve -c FILE", Short: "Run the server: SIGHUP reloads, SIGTERM finishes what runs and stops", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(o.config)
+			if err != nil {
+				return err
+			}
+			if testClock {
+				if err := loopbackOnly(cfg); err != nil {
+					return err
+				}
+			}
+			s, err := openServer(cmd.Context(), cfg, serverOptions{testClock: testClock})
+			if err != nil {
+				return err
+			}
+			return s.serve(cmd.Context())
+		}}
+	o.flags(cmd, false)
+	cmd.Flags().BoolVar(&testClock, "test-clock", false, "let `carteiro clock advance` move time; loopback listeners only")
+	return cmd
+}
+
+// serve binds every listener, says where, and runs until ctx ends or the
+// store fails. It ends in the order listeners, sessions, queue, store.
+func (s *server) serve(ctx context.Context) (err error) {
+	defer func() {
+		if e := s.close(); err == nil {
+			err = e
+		}
+	}()
+	if err := s.bind(); err != nil {
+		return err
+	}
+	socket, err := admin.Listen(socketPath(s.cfg))
+	if err != nil {
+		return usageError{err}
+	}
+	for _, l := range s.listeners {
+		fmt.Printf("listener %s %s %s\n", l.config.Name, l.config.Protocol, l.Addr())
+	}
+	for _, name := range s.cfg.Idle() {
+		s.journal.WarnContext(ctx, "setting has no effect in this version", "setting", name)
+	}
+	s.journal.InfoContext(ctx, "serving", "hostname", s.cfg.Hostname, "version", version(), "generation", s.policies.Get().ID)
+
+	// Sessions end before the queue does, so that what they accept last is
+	// still tried; the queue ends before the store.
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	queue, _ := errgroup.WithContext(work)
+	front, frontCtx := errgroup.WithContext(ctx)
+	queue.Go(func() error {
+		defer stopWork()
+		return s.pipeline.Run(work)
+	})
+	for _, l := range s.listeners {
+		front.Go(func() error { return l.serve(frontCtx, l.Listener) })
+	}
+	front.Go(func() error { return admin.Serve(frontCtx, socket, s.service().Handler()) })
+	front.Go(func() error { return s.signals(frontCtx) })
+	front.Go(func() error {
+		select {
+		case <-work.Done(): // the store failed: nothing may be acknowledged any more
+			return errStopped
+		case <-frontCtx.Done():
+			return nil
+		}
+	})
+	frontErr := front.Wait()
+	stopWork()
+	if err := queue.Wait(); err != nil {
+		return err
+	}
+	if frontErr == errStopped {
+		return nil
+	}
+	return frontErr
+}
+
+// signals reloads on SIGHUP until ctx ends.
+func (s *server) signals(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+			s.reload(ctx) // logs what is wrong; nothing changes then
+		}
+	}
+}
+
+// bind opens all listeners, or none.
+func (s *server) bind() error {
+	for _, lc := range s.cfg.Listeners {
+		ln, err := net.Listen("tcp", lc.Addr)
+		if err != nil {
+			return usageError{fmt.Errorf("listener %s: %w", lc.Name, err)}
+		}
+		s.listeners = append(s.listeners, &listener{Listener: ln, serve: s.server(lc), config: lc})
+	}
+	return nil
+}
+
+// server is what answers at a listener.
+func (s *server) server(lc config.Listener) func(context.Context, net.Listener) error {
+	switch lc.Protocol {
+	case "pop3":
+		return pop3.New(s.pop3Config(lc), s.pipeline, s.store).Serve
+	case "http":
+		return s.serveHTTP(lc)
+	}
+	return smtpin.New(s.smtpConfig(lc), intake{s.pipeline, s.resolver}).Serve
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"carteiro/core"
+	"carteiro/core/admin"
+	"carteiro/core/auth"
+	"carteiro/core/clock"
+	"carteiro/core/config"
+	"carteiro/core/dns"
+	"carteiro/core/journal"
+	"carteiro/core/mail"
+	"carteiro/core/netline"
+	"carteiro/core/smtpout"
+	"carteiro/core/store/badgerstore"
+	"carteiro/hooks"
+	"carteiro/hooks/lua"
+)
+
+// serverOptions are what a command adds to the configuration.
+type serverOptions struct {
+	offline   bool // store and directory alone
+	testClock bool
+	log       io.Writer // default standard error
+}
+
+// server is a whole server, put together but not serving yet.
+type server struct {
+	cfg       *config.Config
+	opt       serverOptions
+	journal   *journal.Journal
+	clock     *clock.Clock
+	store     *badgerstore.Store
+	directory *auth.Directory
+	resolver  *dns.Resolver
+	engine    *lua.Engine
+	policies  hooks.Current
+	fallback  atomic.Bool
+	reloading sync.Mutex // one reload at a time
+	out       *smtpout.Client
+	pipeline  *core.Pipeline
+	limits    *netline.Limits
+	certs     *certificates
+	listeners []*listener
+	started   time.Time
+}
+
+// listener is one bound address.
+type listener struct {
+	net.Listener
+	config config.Listener
+	serve  func(ctx context.Context, ln net.Listener) error
+}
+
+// openServer opens the store and puts everything together; nothing is bound
+// and nothing runs. What the configuration, the files that it names or the
+// store have wrong is a usage error; then nothing was changed.
+func openServer(ctx context.Context, cfg *config.Config, opt serverOptions) (*server, error) {
+	s := &server{cfg: cfg, opt: opt, started: time.Now()}
+	if opt.log == nil {
+		s.opt.log = os.Stderr
+	}
+	s.journal = journal.New(s.opt.log, cfg.Log.Format, cfg.Log.Level)
+	if opt.testClock {
+		s.clock = &clock.Clock{}
+	}
+	if err := cfg.CheckFiles(); err != nil {
+		return nil, err
+	}
+	key, err := readKey(cfg.Storage.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	if s.certs, err = loadCertificates(cfg.TLS); err != nil {
+		return nil, err
+	}
+	if err := s.openStore(ctx, key); err != nil {
+		return nil, err
+	}
+	if opt.offline {
+		return s, nil
+	}
+	if err := s.connect(ctx, key); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *server) openStore(ctx context.Context, key []byte) error {
+	var atRest []byte
+	if key != nil {
+		var err error
+		if atRest, err = hkdf.Key(sha256.New, key, nil, "carteiro store", 32); err != nil {
+			return err
+		}
+	}
+	var err error
+	s.store, err = badgerstore.Open(badgerstore.Options{Dir: filepath.Join(s.cfg.Storage.Dir, "store"), Reserve: int64(s.cfg.Storage.Reserve),
+		Key: atRest, Trail: s.cfg.Storage.Trail.Std(), Clock: s.clock, Log: s.journal.Logger})
+	if err != nil {
+		return usageError{fmt.Errorf("store: %w", err)}
+	}
+	s.directory, err = auth.New(ctx, auth.Options{Data: s.store, Domains: s.cfg.Domains, Postmaster: mail.Address(s.cfg.Postmaster), Key: key, Clock: s.clock})
+	if err != nil {
+		s.store.Close()
+		return err
+	}
+	return nil
+}
+
+// connect makes the parts of the pipeline and says who asks whom.
+func (s *server) connect(ctx context.Context, key []byte) error {
+	var servers []string
+	if s.cfg.DNS.Resolver != "" {
+		servers = []string{s.cfg.DNS.Resolver}
+	}
+	var err error
+	if s.resolver, err = dns.New(dns.Options{Servers: servers, Now: s.clock.Now}); err != nil {
+		return usageError{err}
+	}
+	s.engine = lua.New(lua.Options{KV: s.store, Resolver: names{s.resolver}, Accounts: people{s.directory}, Clock: s.clock, Log: s.journal.Logger,
+		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, Observe: s.observeHook})
+	if err := s.firstGeneration(ctx); err != nil {
+		return err
+	}
+	s.out = smtpout.New(s.outbound())
+	s.pipeline = core.New(s.pipelineConfig(), core.Parts{Store: s.store, Directory: s.directory, Transport: s.out, Resolver: s.resolver,
+		Policies: &s.policies, Journal: s.journal, Clock: s.clock})
+	s.limits = s.clientLimits()
+	return nil
+}
+
+// close gives everything back; the store last, for all others write to it.
+func (s *server) close() error {
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	if s.out != nil {
+		s.out.Close()
+	}
+	return s.store.Close()
+}
+
+// readKey reads the key file: 64 hexadecimal digits.
+func readKey(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("storage.key_file: %w", err)}
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(raw)))
+	if err != nil || len(key) != 32 {
+		return nil, usage("storage.key_file %s: not 64 hexadecimal digits", path)
+	}
+	return key, nil
+}
+
+func (s *server) observeHook(info hooks.Info, cost time.Duration, err error) {
+	s.journal.Metrics.HookSeconds.WithLabelValues(string(info.Point)).Observe(cost.Seconds())
+	if err != nil {
+		s.journal.Metrics.HookFailures.WithLabelValues(string(info.Point), info.Bundle).Inc()
+	}
+}
+
+// service is what operators may ask this server.
+func (s *server) service() *admin.Service {
+	svc := &admin.Service{Store: s.store, Directory: s.directory, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
+		TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
+	if s.pipeline != nil {
+		svc.Reload, svc.Generation, svc.Listeners = s.reload, s.generation, s.addresses
+	}
+	return svc
+}
+
+func (s *server) addresses() []admin.Listener {
+	var out []admin.Listener
+	for _, l := range s.listeners {
+		out = append(out, admin.Listener{Name: l.config.Name, Protocol: l.config.Protocol, Addr: l.Addr().String(), TLS: l.config.TLS})
+	}
+	return out
+}
+
+// loopbackOnly is what a test clock asks of a configuration.
+func loopbackOnly(cfg *config.Config) error {
+	for _, l := range cfg.Listeners {
+		host, _, err := net.SplitHostPort(l.Addr)
+		if err != nil {
+			return err
+		}
+		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+			return usage("listener %s at %s: a test clock is for loopback addresses alone", l.Name, l.Addr)
+		}
+	}
+	return nil
+}
+
+var errStopped = errors.New("stopped")
