@@ -15,7 +15,7 @@ import (
 type batch struct {
 	c        *committer
 	s        *Store
-	txn      *badger.Txn
+	txn      *badger.Txn // nil while there is nothing in it, see tx
 	waiting  []*write
 	counters map[string]counter
 	due      [][]byte
@@ -27,7 +27,16 @@ type batch struct {
 }
 
 func newBatch(c *committer) *batch {
-	return &batch{c: c, s: c.store, txn: c.store.db.NewTransaction(true)}
+	return &batch{c: c, s: c.store}
+}
+
+// tx is the transaction, begun when it is needed. None may be left open when
+// the committer waits: an open one keeps Badger from discarding anything.
+func (b *batch) tx() *badger.Txn {
+	if b.txn == nil {
+		b.txn = b.s.db.NewTransaction(true)
+	}
+	return b.txn
 }
 
 // take adds a write, or answers it when it is refused.
@@ -145,13 +154,13 @@ func (b *batch) setOne(e *entry) {
 	var err error
 	if e.value == nil {
 		b.deletes++
-		err = b.txn.Delete(e.key)
+		err = b.tx().Delete(e.key)
 	} else {
 		be := badger.NewEntry(e.key, e.value)
 		if !e.ttl.IsZero() {
 			be.ExpiresAt = uint64(e.ttl.Unix())
 		}
-		err = b.txn.SetEntry(be)
+		err = b.tx().SetEntry(be)
 	}
 	if err != nil {
 		// Keys, sizes and counts were checked, so the transaction is in a
@@ -195,14 +204,16 @@ func (b *batch) flush() {
 	}
 	b.waiting, b.due, b.counters = b.waiting[:0], nil, nil
 	b.count, b.size, b.octets, b.deletes = 0, 0, 0, 0
-	b.txn = b.s.db.NewTransaction(true)
+	if b.txn != nil {
+		b.txn.Discard()
+		b.txn = nil
+	}
 }
 
 // commit is the only place where anything becomes durable. A crash before or
 // in it leaves the state before the batch, a crash after it the one behind;
 // Badger drops a transaction whose end is not in its log.
 func (b *batch) commit() error {
-	defer b.txn.Discard()
 	for k, c := range b.counters {
 		b.setOne(&entry{key: []byte(k), value: seal([]byte(k), c.encode())})
 	}
@@ -242,7 +253,7 @@ func (b *batch) send() error {
 	if mode == faultLost {
 		return errInjected
 	}
-	err := b.txn.Commit()
+	err := b.tx().Commit()
 	if mode == faultReported {
 		return errors.Join(errInjected, err)
 	}
