@@ -84,8 +84,13 @@ func (b *batch) keepMarks(st *stage) {
 // merge moves a stage into the transaction. What does not fit goes into the
 // next one; what fits into none is split where that cannot be seen.
 func (b *batch) merge(st *stage) error {
+	counters := int64(len(st.counters))
 	count, size := b.cost(st.entries)
-	count, size = count+int64(len(st.counters)), size+256*int64(len(st.counters))
+	if size > b.s.db.MaxBatchSize()/2 && !b.s.opt.InMemory {
+		pad(st.entries)
+		count, size = b.cost(st.entries)
+	}
+	count, size = count+counters, size+256*counters
 	earlyCount, earlySize := b.cost(st.early)
 	if !b.fits(count+earlyCount, size+earlySize) {
 		b.flush()
@@ -130,6 +135,21 @@ func (b *batch) cost(entries []entry) (count, size int64) {
 		size += int64(len(e.key) + n + 12)
 	}
 	return int64(len(entries)), size
+}
+
+// pad brings the JSON of recipients and header edits up to the size at which
+// Badger counts only their pointers, so that a full group with long records
+// still fits into one transaction. JSON does not mind blanks at its end.
+func pad(entries []entry) {
+	for i := range entries {
+		e := &entries[i]
+		if k := e.key[0]; k != 'r' && k != 'e' || len(e.value) < valueThreshold/8 || len(e.value) >= valueThreshold {
+			continue
+		}
+		v := append(make([]byte, 0, valueThreshold), e.value[:len(e.value)-sealTail]...)
+		v = append(v, bytes.Repeat([]byte{' '}, valueThreshold-sealTail-len(v))...)
+		e.value = sealTo(e.key, v)
+	}
 }
 
 // oversize tells whether Badger would refuse one of the values.

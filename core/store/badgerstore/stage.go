@@ -174,6 +174,22 @@ func (st *stage) addDue(key, value []byte) {
 	st.due = append(st.due, key)
 }
 
+// manyDue is how many new due entries travel in their commit. More may be
+// written early: what is due without a state cannot be loaded.
+const manyDue = 4000
+
+func (st *stage) addDues(entries []entry) {
+	early := len(st.due)+len(entries) > manyDue
+	for _, e := range entries {
+		if early {
+			st.early = append(st.early, e)
+		} else {
+			st.add(e)
+		}
+		st.due = append(st.due, e.key)
+	}
+}
+
 // count returns a counter for change, made by fresh where there is none.
 func (st *stage) count(key []byte, decode func([]byte) (counter, error), fresh func() (counter, error)) (counter, error) {
 	if c := st.counters[string(key)]; c != nil {
