@@ -15,7 +15,7 @@ import (
 type batch struct {
 	c        *committer
 	s        *Store
-	txn      *badger.Txn
+	txn      *badger.Txn // nil while there is nothing in it, see tx
 	waiting  []*write
 	counters map[string]counter
 	due      [][]byte
@@ -27,7 +27,16 @@ type batch struct {
 }
 
 func newBatch(c *committer) *batch {
-	return &batch{c: c, s: c.store, txn: c.store.db.NewTransaction(true)}
+	return &batch{c: c, s: c.store}
+}
+
+// tx is the transaction, begun when it is needed. None may be left open when
+// the committer waits: an open one keeps Badger from discarding anything.
+func (b *batch) tx() *badger.Txn {
+	if b.txn == nil {
+		b.txn = b.s.db.NewTransaction(true)
+	}
+	return b.txn
 }
 
 // take adds a write, or answers it when it is refused.
@@ -75,8 +84,13 @@ func (b *batch) keepMarks(st *stage) {
 // merge moves a stage into the transaction. What does not fit goes into the
 // next one; what fits into none is split where that cannot be seen.
 func (b *batch) merge(st *stage) error {
+	counters := int64(len(st.counters))
 	count, size := b.cost(st.entries)
-	count, size = count+int64(len(st.counters)), size+256*int64(len(st.counters))
+	if size > b.s.db.MaxBatchSize()/2 && !b.s.opt.InMemory {
+		pad(st.entries)
+		count, size = b.cost(st.entries)
+	}
+	count, size = count+counters, size+256*counters
 	earlyCount, earlySize := b.cost(st.early)
 	if !b.fits(count+earlyCount, size+earlySize) {
 		b.flush()
@@ -123,6 +137,21 @@ func (b *batch) cost(entries []entry) (count, size int64) {
 	return int64(len(entries)), size
 }
 
+// pad brings the JSON of recipients and header edits up to the size at which
+// Badger counts only their pointers, so that a full group with long records
+// still fits into one transaction. JSON does not mind blanks at its end.
+func pad(entries []entry) {
+	for i := range entries {
+		e := &entries[i]
+		if k := e.key[0]; k != 'r' && k != 'e' || len(e.value) < valueThreshold/8 || len(e.value) >= valueThreshold {
+			continue
+		}
+		v := append(make([]byte, 0, valueThreshold), e.value[:len(e.value)-sealTail]...)
+		v = append(v, bytes.Repeat([]byte{' '}, valueThreshold-sealTail-len(v))...)
+		e.value = sealTo(e.key, v)
+	}
+}
+
 // oversize tells whether Badger would refuse one of the values.
 func (b *batch) oversize(entries []entry) bool {
 	limit := vlogFile
@@ -145,13 +174,13 @@ func (b *batch) setOne(e *entry) {
 	var err error
 	if e.value == nil {
 		b.deletes++
-		err = b.txn.Delete(e.key)
+		err = b.tx().Delete(e.key)
 	} else {
 		be := badger.NewEntry(e.key, e.value)
 		if !e.ttl.IsZero() {
 			be.ExpiresAt = uint64(e.ttl.Unix())
 		}
-		err = b.txn.SetEntry(be)
+		err = b.tx().SetEntry(be)
 	}
 	if err != nil {
 		// Keys, sizes and counts were checked, so the transaction is in a
@@ -195,14 +224,16 @@ func (b *batch) flush() {
 	}
 	b.waiting, b.due, b.counters = b.waiting[:0], nil, nil
 	b.count, b.size, b.octets, b.deletes = 0, 0, 0, 0
-	b.txn = b.s.db.NewTransaction(true)
+	if b.txn != nil {
+		b.txn.Discard()
+		b.txn = nil
+	}
 }
 
 // commit is the only place where anything becomes durable. A crash before or
 // in it leaves the state before the batch, a crash after it the one behind;
 // Badger drops a transaction whose end is not in its log.
 func (b *batch) commit() error {
-	defer b.txn.Discard()
 	for k, c := range b.counters {
 		b.setOne(&entry{key: []byte(k), value: seal([]byte(k), c.encode())})
 	}
@@ -242,7 +273,7 @@ func (b *batch) send() error {
 	if mode == faultLost {
 		return errInjected
 	}
-	err := b.txn.Commit()
+	err := b.tx().Commit()
 	if mode == faultReported {
 		return errors.Join(errInjected, err)
 	}

@@ -250,10 +250,7 @@ func (st *stage) message(p *parcel) error {
 	for _, e := range p.visible {
 		st.add(e)
 	}
-	for _, e := range p.due {
-		st.add(e)
-		st.due = append(st.due, e.key)
-	}
+	st.addDues(p.due)
 	q := p.state
 	st.setState(p.id, &q)
 	return nil

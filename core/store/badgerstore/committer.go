@@ -46,7 +46,7 @@ func (s *Store) submit(ctx context.Context, u urgency, w *write) error {
 	if err := s.latch.err(); err != nil {
 		return err
 	}
-	if err := s.space.check(u, w.size); err != nil {
+	if err := s.space.take(u, w.size); err != nil {
 		return err
 	}
 	w.done = make(chan error, 1)

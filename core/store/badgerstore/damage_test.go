@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"carteiro/core/mail"
@@ -210,5 +211,40 @@ func TestForget(t *testing.T) {
 	}
 	if n := len(s.RawKeys("u/")) + len(s.RawKeys("w/")); n != 0 {
 		t.Errorf("%d delivery keys after a week", n)
+	}
+}
+
+// TestReclaim: the space of bodies that have gone comes back while the store
+// is open. A transaction that is left open, or tables of another size, would
+// prevent that.
+func TestReclaim(t *testing.T) {
+	const messages, size = 8000, 16 << 10
+	s := open(t, badgerstore.Options{Dir: t.TempDir()})
+	body := strings.Repeat("0123456789abcdef", size/16)
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for range messages / 64 {
+				if err := s.Settle(t.Context(), settled(commit(t, s, body, "b@example.com"))); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := s.Flatten(); err != nil {
+		t.Fatal(err)
+	}
+	var disk int64
+	for range 20 {
+		var err error
+		if disk, err = s.Collect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d MiB in use", disk>>20)
+	if disk > messages*size*2/3 {
+		t.Errorf("%d MiB are in use after %d MiB have gone", disk>>20, messages*size>>20)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -72,13 +73,13 @@ func openBadger(o Options, l *latch) (db *badger.DB, err error) {
 // openError sorts what Badger says on opening. Everything that is not the
 // operating system's refusal is damage.
 func openError(dir string, err error) error {
-	var path *fs.PathError
+	refused := []error{fs.ErrPermission, syscall.ENOSPC, syscall.EROFS, syscall.ENOTDIR, syscall.EMFILE, syscall.ENOMEM}
 	switch {
 	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
 		return fmt.Errorf("%s is %w by another process", dir, store.ErrLocked)
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
 		return fmt.Errorf("%s: the key does not fit the store", dir)
-	case errors.As(err, &path), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS):
+	case slices.ContainsFunc(refused, func(r error) bool { return errors.Is(err, r) }):
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	return fmt.Errorf("%s: %w, restore it from a backup: %w", dir, store.ErrCorrupt, err)

@@ -151,6 +151,22 @@ func TestOpenDamaged(t *testing.T) {
 	}
 }
 
+// TestOpenWithoutTable: a file that the MANIFEST names is not there.
+func TestOpenWithoutTable(t *testing.T) {
+	o := badgerstore.Options{Dir: t.TempDir(), Log: quiet}
+	filled(t, o)
+	tables, err := filepath.Glob(filepath.Join(o.Dir, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("no tables: %v", err)
+	}
+	if err := os.Remove(tables[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := badgerstore.Open(o); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("opening without a table: %v", err)
+	}
+}
+
 func TestOpenUnusable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

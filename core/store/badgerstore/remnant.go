@@ -117,7 +117,7 @@ func (s *Store) sweepDue(ctx context.Context) error {
 			return err
 		}
 		return s.commit(ctx, work, 0, func(st *stage) error {
-			if known, err := dueKnown(st.batch.txn, key, e); err != nil || known {
+			if known, err := dueKnown(st.batch.tx(), key, e); err != nil || known {
 				return err
 			}
 			st.remove(key)

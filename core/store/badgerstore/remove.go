@@ -23,6 +23,9 @@ func (s *Store) Remove(ctx context.Context, id mail.ID) error {
 		if err != nil {
 			return err
 		}
+		if q.nextBlock > maxInline {
+			return st.dropMessage(id, q) // the sweeper clears the due index too
+		}
 		for block := range q.nextBlock {
 			g, err := st.group(id, block)
 			if err != nil {

@@ -98,10 +98,7 @@ func (o *outcome) apply(st *stage) error {
 			return err
 		}
 		st.early = append(st.early, early...)
-		for _, e := range due {
-			st.add(e)
-			st.due = append(st.due, e.key)
-		}
+		st.addDues(due)
 	}
 	if _, err := st.messages(o.messages); err != nil {
 		return err

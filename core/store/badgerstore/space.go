@@ -85,6 +85,19 @@ func (s *space) look() {
 	}
 }
 
+// take is check for octets that are now on their way: what waits for the
+// committer is not on disk and must be counted all the same. Once written it
+// counts twice until the next probe, which errs on the safe side.
+func (s *space) take(u urgency, size int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.checkLocked(u, size)
+	if err == nil {
+		s.written += size
+	}
+	return err
+}
+
 // check returns ErrFull when size more octets would eat into what is kept.
 func (s *space) check(u urgency, size int64) error {
 	s.mu.Lock()

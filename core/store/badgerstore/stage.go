@@ -75,7 +75,7 @@ func (st *stage) getExpiring(key []byte) ([]byte, time.Time, error) {
 		}
 		return unseal(key, st.entries[i].value)
 	}
-	return getExpiring(st.batch.txn, key)
+	return getExpiring(st.batch.tx(), key)
 }
 
 func (st *stage) get(key []byte) ([]byte, error) {
@@ -120,7 +120,7 @@ func (st *stage) hasPrefix(prefix []byte) bool {
 
 // keys calls f with the batch's keys under prefix until f returns false.
 func (st *stage) keys(prefix []byte, f func(key []byte) bool) {
-	eachKey(st.batch.txn, prefix, prefix, f)
+	eachKey(st.batch.tx(), prefix, prefix, f)
 }
 
 func eachKey(txn *badger.Txn, prefix, from []byte, f func(key []byte) bool) {
@@ -174,6 +174,22 @@ func (st *stage) addDue(key, value []byte) {
 	st.due = append(st.due, key)
 }
 
+// manyDue is how many new due entries travel in their commit. More may be
+// written early: what is due without a state cannot be loaded.
+const manyDue = 4000
+
+func (st *stage) addDues(entries []entry) {
+	early := len(st.due)+len(entries) > manyDue
+	for _, e := range entries {
+		if early {
+			st.early = append(st.early, e)
+		} else {
+			st.add(e)
+		}
+		st.due = append(st.due, e.key)
+	}
+}
+
 // count returns a counter for change, made by fresh where there is none.
 func (st *stage) count(key []byte, decode func([]byte) (counter, error), fresh func() (counter, error)) (counter, error) {
 	if c := st.counters[string(key)]; c != nil {
@@ -181,7 +197,7 @@ func (st *stage) count(key []byte, decode func([]byte) (counter, error), fresh f
 	}
 	c := st.batch.counter(key)
 	if c == nil {
-		b, err := getExisting(st.batch.txn, key)
+		b, err := getExisting(st.batch.tx(), key)
 		switch {
 		case err != nil:
 			return nil, err

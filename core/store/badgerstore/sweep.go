@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -128,7 +129,36 @@ func (s *Store) clearMessage(ctx context.Context, id mail.ID) error {
 	if err := s.clear(ctx, idKey('r', id)); err != nil {
 		return err
 	}
-	return s.clear(ctx, idKey('g', id))
+	for more := true; more; {
+		err := s.commit(ctx, work, 0, func(st *stage) (err error) {
+			more, err = st.clearGroups(id)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clearGroups removes a slice of a message's groups with their due entries.
+func (st *stage) clearGroups(id mail.ID) (more bool, err error) {
+	var keys [][]byte
+	st.keys(idKey('g', id), func(key []byte) bool {
+		keys = append(keys, key)
+		return len(keys) < sweepSlice
+	})
+	for _, k := range keys {
+		g, err := st.group(id, binary.BigEndian.Uint32(k[2+idLen:]))
+		if err != nil {
+			return false, err
+		}
+		if due := g.dueKey(id); due != nil {
+			st.remove(due)
+		}
+		st.remove(k)
+	}
+	return len(keys) == sweepSlice, nil
 }
 
 func (s *Store) drop(ctx context.Context, keys ...[]byte) error {

@@ -170,6 +170,70 @@ func testManyRecipients(w *world) {
 	}
 }
 
+// testManyGroups: an expansion to more destinations than any transaction
+// holds, in a commit and in a settlement, and its removal.
+func testManyGroups(w *world) {
+	many := func() (groups []*mail.Group) {
+		for n := range 13_000 {
+			g := w.bare(mail.Address(fmt.Sprintf("b@%d.example", n))).Groups[0]
+			g.Key = fmt.Sprint(n)
+			groups = append(groups, g)
+		}
+		return groups
+	}
+	m := w.sample("x", "b@example.com")
+	m.Groups = append(m.Groups, many()...)
+	w.must(w.s.Commit(w.ctx, nil, m))
+	x := w.done(m.Envelope.ID, 0)
+	x.Add = many()
+	w.must(w.s.Settle(w.ctx, x))
+	if d := w.due(mail.Normal, far); len(d) != 26_000 {
+		w.Errorf("%d groups are due", len(d))
+	}
+	if _, g, err := w.s.Load(w.ctx, m.Envelope.ID, 26_000); err != nil || g.Recipients[0].Address != "b@12999.example" {
+		w.Errorf("the last group: %+v, %v", g, err)
+	}
+	w.must(w.s.Remove(w.ctx, m.Envelope.ID))
+}
+
+// testLongRecords: a full group whose recipients carry much with them is
+// settled with a delivery for each.
+func testLongRecords(w *world) {
+	m := w.sample("x", "b@example.com")
+	g := m.Groups[0]
+	long := string(pattern(700))
+	for n := range mail.MaxGroup - 1 {
+		g.Recipients = append(g.Recipients, mail.Recipient{
+			Address: mail.Address(fmt.Sprintf("b%d@example.com", n)), State: mail.Queued, Route: long,
+		})
+	}
+	w.must(w.s.Commit(w.ctx, nil, m))
+	x := w.done(m.Envelope.ID, 0)
+	held := &x.Group.Recipients[0]
+	held.State, held.Route = mail.Held, long // keeps the message
+	for i, r := range x.Group.Recipients[1:] {
+		d := delivery(m, uint32(i+1), r.Address, "")
+		d.Edit = mail.HeaderEdit{Prepend: "X-Long: " + long[:600] + "\r\n"}
+		d.Size += int64(len(d.Edit.Prepend))
+		x.Deliveries = append(x.Deliveries, d)
+	}
+	w.must(w.s.Settle(w.ctx, x))
+	groups, err := w.s.Groups(w.ctx, m.Envelope.ID)
+	w.must(err)
+	if r := groups[0].Recipients; r[0].State != mail.Held || r[999].State != mail.Delivered || r[999].Route != long {
+		w.Errorf("recipients came back as %.300v", r)
+	}
+	info, items := w.items("b998@example.com", "")
+	if len(items) != 1 {
+		w.Fatalf("%d items", len(items))
+	}
+	r, err := w.s.Open(w.ctx, info.ID, items[0].UID)
+	w.must(err)
+	if got := w.read(r); int64(len(got)) != items[0].Size {
+		w.Errorf("the item has %d octets instead of %d", len(got), items[0].Size)
+	}
+}
+
 func testDue(w *world) {
 	base := w.now().Truncate(time.Second)
 	order := []int{5, 1, 4, 2, 3}

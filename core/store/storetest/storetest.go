@@ -61,6 +61,8 @@ var cases = []struct {
 	{"Discard", testDiscard},
 	{"Share", testShare},
 	{"ManyRecipients", testManyRecipients},
+	{"ManyGroups", testManyGroups},
+	{"LongRecords", testLongRecords},
 	{"Due", testDue},
 	{"DueReopened", testDueReopened},
 	{"Hold", testHold},
