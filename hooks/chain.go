@@ -74,8 +74,8 @@ type Handler interface {
 
 // Chain asks handlers in their order. It is safe for concurrent use, each
 // Event by one goroutine. All that changes in it are the breakers: a handler
-// that failed 20 times within 60 s is not asked for 30 s, then one call tries
-// it again; meanwhile it counts as failing.
+// that failed 20 times within 60 s, and more often than not, is not asked for
+// 30 s, then one call tries it again; meanwhile it counts as failing.
 type Chain struct {
 	points map[Point][]link
 	// Observe is told of each call; nil is fine. It must not block.

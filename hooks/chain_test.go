@@ -283,7 +283,16 @@ func TestBreaker(t *testing.T) {
 		t.Fatalf("asked %d times, want 60: 15 failures a minute are not enough", asked)
 	}
 	now = now.Add(time.Hour)
-	asked = 0
+	for i := range 200 { // one bad message in three does not open it either
+		sick = i%3 == 0
+		ask()
+		now = now.Add(10 * time.Millisecond)
+	}
+	if asked != 260 {
+		t.Fatalf("asked %d times, want 260: most went well", asked)
+	}
+	now = now.Add(time.Hour)
+	asked, sick = 0, true
 	for range 50 {
 		v, _ := ask()
 		if v.Status.Code != 451 {
