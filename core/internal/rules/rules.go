@@ -1,0 +1,225 @@
+// Package rules holds what every package of the module keeps to, and checks
+// it on each run of the tests: who may import whom, where a dependency has
+// its home, how long files and functions get, that each package says what it
+// is for, and that nothing happens in init functions. It reads source files
+// only and compiles nothing; the reasons stand in core/README.md.
+package rules
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Sizes in lines.
+const (
+	MaxFile     = 500 // not for tests
+	MaxFunction = 80
+)
+
+// File is one parsed source file.
+type File struct {
+	Package string // folder, slashes, from the module's root
+	Path    string // from the module's root
+	Test    bool
+	syntax  *ast.File
+	set     *token.FileSet
+	lines   int
+}
+
+// Read parses every Go file below root, without testdata and what begins with
+// a dot.
+func Read(root string) ([]*File, error) {
+	var out []*File
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if p != root && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		f, err := parse(filepath.ToSlash(rel), p, nil)
+		out = append(out, f)
+		return err
+	})
+	return out, err
+}
+
+// parse reads one file; text replaces what is on disk, where it is given.
+func parse(rel, name string, text any) (*File, error) {
+	set := token.NewFileSet()
+	syntax, err := parser.ParseFile(set, name, text, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	return &File{Package: path.Dir(rel), Path: rel, Test: strings.HasSuffix(rel, "_test.go"), syntax: syntax, set: set,
+		lines: set.File(syntax.FileStart).LineCount()}, nil
+}
+
+func (f *File) at(n ast.Node) string {
+	return fmt.Sprintf("%s:%d", f.Path, f.set.Position(n.Pos()).Line)
+}
+
+// Imports reports imports that the layers do not allow, and dependencies away
+// from their home. What tests import of the module is their own affair.
+func Imports(files []*File) []string {
+	var out []string
+	for _, f := range files {
+		for _, spec := range f.syntax.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				out = append(out, fmt.Sprintf("%s: %v", f.at(spec), err))
+				continue
+			}
+			if why := forbidden(f, name); why != "" {
+				out = append(out, fmt.Sprintf("%s: %s imports %s: %s", f.at(spec), f.Package, name, why))
+			}
+		}
+	}
+	return out
+}
+
+func forbidden(f *File, name string) string {
+	if own, ok := strings.CutPrefix(name, "carteiro/"); ok {
+		if f.Test || strings.HasPrefix(f.Package, "cmd/") && !strings.HasPrefix(own, "cmd/") {
+			return ""
+		}
+		allowed, known := layers[f.Package]
+		switch {
+		case !known:
+			return "the package is in no layer; give it one in layers.go"
+		case !slices.Contains(allowed, own):
+			return "its layer does not allow it"
+		}
+		return ""
+	}
+	if first, _, _ := strings.Cut(name, "/"); !strings.Contains(first, ".") {
+		return "" // standard library
+	}
+	for _, h := range homes {
+		if name != h.module && !strings.HasPrefix(name, h.module+"/") {
+			continue
+		}
+		if slices.Contains(h.packages, f.Package) || slices.Contains(h.packages, "all") || f.Test && (h.tests || slices.Contains(h.packages, f.Package+" tests")) {
+			return ""
+		}
+		return "its home is " + strings.Join(h.packages, ", ")
+	}
+	return "the dependency has no home; give it one in layers.go and a reason in core/README.md"
+}
+
+// Sizes reports files and functions that are too long.
+func Sizes(files []*File) []string {
+	var out []string
+	for _, f := range files {
+		if !f.Test && f.lines > MaxFile {
+			out = append(out, fmt.Sprintf("%s:1: %d lines, at most %d", f.Path, f.lines, MaxFile))
+		}
+		for _, d := range f.syntax.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Body == nil {
+				continue
+			}
+			first, last := f.set.Position(fn.Pos()).Line, f.set.Position(fn.End()).Line
+			if n := last - first + 1; n > MaxFunction {
+				out = append(out, fmt.Sprintf("%s: function %s has %d lines, at most %d", f.at(fn), fn.Name.Name, n, MaxFunction))
+			}
+		}
+	}
+	return out
+}
+
+// Comments reports packages without a package comment, or with several.
+func Comments(files []*File) []string {
+	where := map[string][]string{}
+	for _, f := range files {
+		if f.Test {
+			continue
+		}
+		if _, ok := where[f.Package]; !ok {
+			where[f.Package] = nil
+		}
+		if doc := f.syntax.Doc.Text(); strings.HasPrefix(doc, "Package "+f.syntax.Name.Name+" ") ||
+			f.syntax.Name.Name == "main" && strings.HasPrefix(doc, "Command "+path.Base(f.Package)+" ") {
+			where[f.Package] = append(where[f.Package], f.Path)
+		}
+	}
+	var out []string
+	for p, files := range where {
+		switch len(files) {
+		case 0:
+			out = append(out, p+": no file has a comment that begins with \"Package NAME\" or \"Command NAME\"")
+		case 1:
+		default:
+			out = append(out, fmt.Sprintf("%s: package comments in %s", p, strings.Join(files, " and ")))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Inits reports init functions, and imports made only for what their init
+// functions do.
+func Inits(files []*File) []string {
+	var out []string
+	for _, f := range files {
+		for _, d := range f.syntax.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+				out = append(out, f.at(fn)+": an init function; do it where it is needed, or in main")
+			}
+		}
+		for _, spec := range f.syntax.Imports {
+			if spec.Name != nil && spec.Name.Name == "_" && spec.Path.Value != `"embed"` {
+				out = append(out, fmt.Sprintf("%s: import of %s for its side effects", f.at(spec), spec.Path.Value))
+			}
+		}
+	}
+	return out
+}
+
+// vague are package names that say nothing about what is in them.
+var vague = []string{"util", "utils", "common", "helper", "helpers", "manager", "misc", "base", "shared", "lib", "types"}
+
+// Names reports packages with a name of that kind.
+func Names(files []*File) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, f := range files {
+		if name := f.syntax.Name.Name; slices.Contains(vague, name) && !seen[f.Package] {
+			seen[f.Package] = true
+			out = append(out, fmt.Sprintf("%s: package %s; name it after the noun that it is about", f.Path, name))
+		}
+	}
+	return out
+}
+
+// topLevel is everything the module's root may hold beside dotfiles.
+var topLevel = []string{"LICENSE", "README.md", "cmd", "core", "go.mod", "go.sum", "hooks", "plugins", "scripts"}
+
+// TopLevel reports names in the root that do not belong there.
+func TopLevel(names []string) []string {
+	var out []string
+	for _, n := range names {
+		if !strings.HasPrefix(n, ".") && !slices.Contains(topLevel, n) {
+			out = append(out, n+": the root holds only "+strings.Join(topLevel, " ")+" and dotfiles")
+		}
+	}
+	return out
+}
