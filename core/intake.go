@@ -52,10 +52,17 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 	if in.pending != nil {
 		effects = in.pending.Effects
 	}
-	if err := p.store.Commit(context.WithoutCancel(ctx), effects, messages...); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if err := p.store.Commit(ctx, effects, messages...); err != nil {
 		return nil, storeStatus(err)
 	}
 	p.wake(messages)
+	if len(in.groups) == 0 { // accepted and discarded: only its story stays
+		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "nobody left to deliver to"})
+		if err := p.store.AppendTrail(ctx, in.env.ID, in.trail); err != nil {
+			p.log.WarnContext(ctx, "trail not kept", "id", in.env.ID.String(), "err", err)
+		}
+	}
 	return rejected, nil
 }
 
