@@ -72,24 +72,33 @@ type Handler interface {
 	Call(ctx context.Context, spec Spec, e *Event) (Verdict, int64, error)
 }
 
-// Chain asks handlers in their order. It is immutable and safe for concurrent
-// use, each Event by one goroutine.
+// Chain asks handlers in their order. It is safe for concurrent use, each
+// Event by one goroutine. All that changes in it are the breakers: a handler
+// that failed 20 times within 60 s, and more often than not, is not asked for
+// 30 s, then one call tries it again; meanwhile it counts as failing.
 type Chain struct {
-	points map[Point][]Handler
+	points map[Point][]link
 	// Observe is told of each call; nil is fine. It must not block.
 	Observe func(info Info, cost time.Duration, err error)
 }
 
+// link is a handler in its place.
+type link struct {
+	Handler
+	info    Info
+	breaker *breaker
+}
+
 // NewChain sorts handlers by tier, bundle position, order, file and line.
 func NewChain(handlers []Handler) *Chain {
-	c := &Chain{points: map[Point][]Handler{}}
+	c := &Chain{points: map[Point][]link{}}
 	for _, h := range handlers {
-		p := h.Info().Point
-		c.points[p] = append(c.points[p], h)
+		info := h.Info()
+		c.points[info.Point] = append(c.points[info.Point], link{h, info, &breaker{}})
 	}
 	for _, hs := range c.points {
-		slices.SortStableFunc(hs, func(a, b Handler) int {
-			x, y := a.Info(), b.Info()
+		slices.SortStableFunc(hs, func(a, b link) int {
+			x, y := &a.info, &b.info
 			return cmp.Or(cmp.Compare(x.Tier, y.Tier), cmp.Compare(x.Position, y.Position), cmp.Compare(x.Order, y.Order),
 				strings.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line))
 		})
@@ -98,7 +107,13 @@ func NewChain(handlers []Handler) *Chain {
 }
 
 // Handlers are those of a hook in their order.
-func (c *Chain) Handlers(p Point) []Handler { return c.points[p] }
+func (c *Chain) Handlers(p Point) []Handler {
+	list := make([]Handler, len(c.points[p]))
+	for i, l := range c.points[p] {
+		list[i] = l.Handler
+	}
+	return list
+}
 
 // Has reports whether anybody listens at p, so that a stage can spare itself
 // the making of an Event.
@@ -110,22 +125,28 @@ func (c *Chain) Has(p Point) bool { return c != nil && len(c.points[p]) > 0 }
 // the table or on_error says.
 func (c *Chain) Run(ctx context.Context, e *Event) (Verdict, []mail.TrailEntry) {
 	run := run{chain: c, e: e}
+	if e.Now.IsZero() {
+		e.Now = time.Now()
+	}
 	spec, ok := Lookup(e.Point)
 	if !ok || !c.Has(e.Point) {
 		return Verdict{}, nil
 	}
 	run.spec = spec
-	for _, h := range c.points[e.Point] {
-		info := h.Info()
-		if run.skip(info) {
+	for i := range c.points[e.Point] {
+		l := &c.points[e.Point][i]
+		if run.skip(&l.info) {
 			continue
 		}
-		if done := run.one(ctx, h, info); done {
+		if done := run.one(ctx, l); done {
 			break
 		}
 	}
 	return run.final, run.trail
 }
+
+// maxTrailError is what a trail keeps of an error and its traceback.
+const maxTrailError = 2000
 
 // run is the state of one walk through the handlers.
 type run struct {
@@ -134,17 +155,15 @@ type run struct {
 	e        *Event
 	final    Verdict
 	accepted bool
-	tier     Tier // in which accept was said
+	tier     Tier // in which accept was said last
 	keep     bool // a handler failed with "keep": nothing may drop the message
 	trail    []mail.TrailEntry
 }
 
-// skip: accept ends its own tier and those below, but never the admin's.
-func (r *run) skip(info Info) bool {
-	if r.accepted && info.Tier != After && (info.Tier > r.tier || info.Tier == r.tier) {
-		return true
-	}
-	if r.accepted && info.Tier == After && r.tier == After {
+// skip: accept ends its own tier and those below. The admin's last word is
+// below none: it is skipped only by an accept of its own.
+func (r *run) skip(info *Info) bool {
+	if r.accepted && info.Tier >= r.tier && (info.Tier != After || r.tier == After) {
 		return true
 	}
 	if info.Listener != "" && (r.e.Session == nil || r.e.Session.Listener != info.Listener) {
@@ -154,31 +173,43 @@ func (r *run) skip(info Info) bool {
 }
 
 // one asks one handler and reports whether the chain ends.
-func (r *run) one(ctx context.Context, h Handler, info Info) bool {
+func (r *run) one(ctx context.Context, l *link) bool {
 	e := r.e
 	if e.Pending == nil {
 		e.Pending = &Pending{}
 	}
 	e.begin(r.spec.May)
 	start := time.Now()
-	v, instructions, err := guarded(ctx, h, r.spec, e)
-	if err == nil && !r.spec.Allows(v.Action) {
-		err = fmt.Errorf("%w: %s is not a verdict of %s", ErrHook, v.Action, e.Point)
-	}
+	var v Verdict
+	var instructions int64
+	err := l.breaker.allow(e.Now)
 	if err == nil {
-		err = r.apply()
+		v, instructions, err = r.ask(ctx, l)
+		l.breaker.done(e.Now, err != nil)
+		if err == nil {
+			err = r.apply() // the store's fault, not the handler's
+		}
 	}
 	cost := time.Since(start)
 	if r.chain.Observe != nil {
-		r.chain.Observe(info, cost, err)
+		r.chain.Observe(l.info, cost, err)
 	}
 	changes := e.changes
 	if err != nil {
 		e.rollback()
-		v, changes = r.failure(info), nil
+		v, changes = r.failure(&l.info), nil
 	}
-	r.note(info, v, changes, cost, instructions, err)
-	return r.take(v, info)
+	r.note(&l.info, v, changes, cost, instructions, err)
+	return r.take(v, l.info.Tier)
+}
+
+// ask calls the handler and checks its verdict.
+func (r *run) ask(ctx context.Context, l *link) (Verdict, int64, error) {
+	v, instructions, err := guarded(ctx, l.Handler, r.spec, r.e)
+	if err == nil && !r.spec.Allows(v.Action) {
+		err = fmt.Errorf("%w: %s is not a verdict of %s", ErrHook, v.Action, r.e.Point)
+	}
+	return v, instructions, err
 }
 
 // apply commits effects of hooks whose effects do not wait for a message.
@@ -199,7 +230,7 @@ func (r *run) apply() error {
 }
 
 // take folds a handler's verdict into the final one.
-func (r *run) take(v Verdict, info Info) bool {
+func (r *run) take(v Verdict, tier Tier) bool {
 	switch {
 	case v.Action == Continue:
 		return false
@@ -208,12 +239,13 @@ func (r *run) take(v Verdict, info Info) bool {
 		return false
 	case v.Action == Accept:
 		if !r.accepted {
-			r.accepted, r.tier = true, info.Tier
-			r.final = v
+			v.NoDSN = r.final.NoDSN
+			r.final = v // the first says who logged in
 		}
+		r.accepted, r.tier = true, tier
 		return false
 	case r.keep && (v.Action == Discard || v.Action == Reject):
-		r.final = Verdict{Action: Keep}
+		r.final = Verdict{Action: Keep, NoDSN: r.final.NoDSN}
 		return true
 	}
 	v.NoDSN = r.final.NoDSN
@@ -222,7 +254,7 @@ func (r *run) take(v Verdict, info Info) bool {
 }
 
 // failure is the verdict of a handler that failed.
-func (r *run) failure(info Info) Verdict {
+func (r *run) failure(info *Info) Verdict {
 	f := r.spec.Fail
 	if info.OnError != "" {
 		f = info.OnError
@@ -244,7 +276,7 @@ func (r *run) failure(info Info) Verdict {
 	return Verdict{}
 }
 
-func (r *run) note(info Info, v Verdict, changes []string, cost time.Duration, instructions int64, err error) {
+func (r *run) note(info *Info, v Verdict, changes []string, cost time.Duration, instructions int64, err error) {
 	if v.Action == Continue && len(changes) == 0 && err == nil {
 		return
 	}
@@ -256,6 +288,9 @@ func (r *run) note(info Info, v Verdict, changes []string, cost time.Duration, i
 	}
 	if err != nil {
 		t.Err = err.Error()
+		if len(t.Err) > maxTrailError {
+			t.Err = t.Err[:maxTrailError]
+		}
 	}
 	r.trail = append(r.trail, t)
 }
@@ -279,6 +314,8 @@ func guarded(ctx context.Context, h Handler, spec Spec, e *Event) (v Verdict, n 
 func (e *Event) concerns(domains []string) bool {
 	has := func(a mail.Address) bool { return slices.Contains(domains, a.Domain()) }
 	switch {
+	case e.Cred != nil:
+		return has(mail.Address(strings.ToLower(e.Cred.User)))
 	case e.Rcpt != nil:
 		return has(e.Rcpt.Address) || has(e.Rcpt.Orig)
 	case e.Group != nil:

@@ -148,8 +148,14 @@ func (e *Event) SetSender(a mail.Address) error {
 		return err
 	}
 	old := e.Tx.Sender
-	e.record("sender "+old.Path()+" -> "+a.Path(), func() { e.Tx.Sender = old })
-	e.Tx.Sender = a
+	set := func(a mail.Address) {
+		e.Tx.Sender = a
+		if e.Msg != nil {
+			e.Msg.Sender = a
+		}
+	}
+	e.record("sender "+old.Path()+" -> "+a.Path(), func() { set(old) })
+	set(a)
 	return nil
 }
 

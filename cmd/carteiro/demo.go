@@ -25,8 +25,11 @@ func demoCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), cmd.OutOrStdout()) }}
 }
 
-// demoLimit is when a demo that does not end is given up.
-const demoLimit = 3 * time.Minute
+// When a demo, or a step of it, that does not end is given up.
+const (
+	demoLimit = 3 * time.Minute
+	stepLimit = 40 * time.Second
+)
 
 // demoZone has MX records with preferences: mx1 is preferred, but nothing
 // listens at its address, so that mail goes to mx2.
@@ -91,7 +94,9 @@ func demo(ctx context.Context, out io.Writer) error {
 			s.err = errors.New("not tried")
 			continue
 		}
-		s.said, s.err = s.run(ctx, st)
+		limited, done := context.WithTimeout(ctx, stepLimit)
+		s.said, s.err = s.run(limited, st)
+		done()
 		s.took = time.Since(start)
 		failed = s.err != nil
 		if failed {

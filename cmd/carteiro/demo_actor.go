@@ -196,7 +196,7 @@ func told(line string) string {
 		at = t.Format("15:04:05.000")
 	}
 	text := fmt.Sprintf("%s %v:", at, e["msg"])
-	for _, k := range []string{"id", "session", "user", "mechanism", "from", "to", "subject", "size", "result", "host", "tls", "attempt", "dsn", "action", "generation", "handler", "hook", "status", "err"} {
+	for _, k := range []string{"id", "session", "user", "mechanism", "from", "to", "subject", "size", "result", "host", "tls", "attempt", "dsn", "action", "generation", "handler", "hook", "text", "fields", "status", "err"} {
 		if v, ok := e[k]; ok {
 			text += fmt.Sprintf(" %s=%v", k, v)
 		}

@@ -237,7 +237,11 @@ func (a *actor) drain(ctx context.Context, user string) ([]string, error) {
 
 // one drains a maildrop that has to hold one message, when that has arrived.
 func (a *actor) one(ctx context.Context, user string) (string, error) {
-	if err := a.mailbox(ctx, user+"@"+a.name, "INBOX", 1); err != nil {
+	owner := user
+	if !strings.Contains(user, "@") {
+		owner += "@" + a.name
+	}
+	if err := a.mailbox(ctx, owner, "INBOX", 1); err != nil {
 		return "", err
 	}
 	got, err := a.drain(ctx, user)

@@ -81,7 +81,11 @@ func (s *server) serveHTTP(lc config.Listener) func(context.Context, net.Listene
 func (s *server) clientLimits() *netline.Limits {
 	l := s.cfg.Limits
 	rate := func(r config.Rate) netline.Rate { return netline.Rate{N: r.N, Per: r.Per} }
-	return netline.NewLimits(netline.LimitsConfig{Connections: l.Connections, Messages: rate(l.Messages), Recipients: rate(l.Recipients),
+	var exempt []netip.Prefix
+	if !s.cfg.LimitsGiven {
+		exempt = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	}
+	return netline.NewLimits(netline.LimitsConfig{Exempt: exempt, Connections: l.Connections, Messages: rate(l.Messages), Recipients: rate(l.Recipients),
 		AuthFailures: rate(l.AuthFailures)}, s.clock.Now)
 }
 

@@ -12,8 +12,8 @@ import (
 )
 
 // Login verifies credentials and returns the account. A user name without a
-// domain stands for that name in the only local domain, where there is just
-// one. It blocks for the time of a hash, and longer after wrong guesses for
+// domain stands for that name in the first domain of the configuration, or in
+// the only local one. It blocks for the time of a hash, and longer after wrong guesses for
 // the same name: half a second doubled with each, up to 8 seconds, until ctx
 // ends. ErrCredentials says nothing about what was wrong.
 func (d *Directory) Login(ctx context.Context, cred *mail.Credentials) (mail.Address, error) {
@@ -48,7 +48,9 @@ func cut(s string) string { return s[:min(len(s), 100)] }
 
 func (d *Directory) loginName(user string) (mail.Address, error) {
 	if !strings.Contains(user, "@") {
-		if all := d.Domains(); len(all) == 1 {
+		if len(d.o.Domains) > 0 {
+			user += "@" + strings.ToLower(d.o.Domains[0])
+		} else if all := d.Domains(); len(all) == 1 {
 			user += "@" + all[0].Name
 		}
 	}

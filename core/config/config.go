@@ -45,7 +45,8 @@ type Config struct {
 	Log        Log                `toml:"log"`
 	Trust      map[string]string  `toml:"trust"`
 
-	Path string `toml:"-"` // of the file, absolute
+	Path        string `toml:"-"` // of the file, absolute
+	LimitsGiven bool   `toml:"-"` // the file has a [limits]
 }
 
 // Storage says where the mail is.
@@ -145,7 +146,9 @@ type Shaping struct {
 	Rate        Rate `toml:"rate"`
 }
 
-// Limits are per client address (IPv6: per /64); 0 lifts one.
+// Limits are per client address (IPv6: per /64); 0 lifts one. Where the file
+// has no [limits], the defaults hold for all but loopback clients: webmail
+// and other programs on the same machine are many users at one address.
 type Limits struct {
 	Connections  int  `toml:"connections"`
 	Messages     Rate `toml:"messages"`
@@ -201,6 +204,12 @@ func Parse(path string, raw []byte) (*Config, error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
 		return nil, picture(path, err)
+	}
+	var given struct {
+		Limits map[string]any `toml:"limits"`
+	}
+	if err := toml.Unmarshal(raw, &given); err == nil {
+		c.LimitsGiven = given.Limits != nil
 	}
 	if err := c.complete(); err != nil {
 		return nil, locate(path, raw, err)

@@ -212,3 +212,12 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestLimitsGiven(t *testing.T) {
+	for text, want := range map[string]bool{minimal: false, minimal + "[limits]\nconnections = 5\n": true} {
+		c, err := Parse("/x/c.toml", []byte(text))
+		if err != nil || c.LimitsGiven != want {
+			t.Errorf("%v, %v; want %v", c.LimitsGiven, err, want)
+		}
+	}
+}

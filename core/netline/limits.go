@@ -19,6 +19,17 @@ type LimitsConfig struct {
 	Messages     Rate
 	Recipients   Rate
 	AuthFailures Rate
+	// Exempt are networks whose clients nothing is counted for.
+	Exempt []netip.Prefix
+}
+
+func (c *LimitsConfig) exempt(a netip.Addr) bool {
+	for _, p := range c.Exempt {
+		if p.Contains(a.Unmap().WithZone("")) {
+			return true
+		}
+	}
+	return false
 }
 
 // Limits counts what clients do, over all listeners that share it. A nil
@@ -56,7 +67,7 @@ func NewLimits(cfg LimitsConfig, now func() time.Time) *Limits {
 // Acquire counts a connection; ok tells whether it may be served, and then
 // release must be called once when it ends.
 func (l *Limits) Acquire(addr netip.Addr) (release func(), ok bool) {
-	if l == nil || l.cfg.Connections <= 0 {
+	if l == nil || l.cfg.Connections <= 0 || l.cfg.exempt(addr) {
 		return func() {}, true
 	}
 	key := clientKey(addr)
@@ -98,7 +109,7 @@ func (l *Limits) AuthFailed(addr netip.Addr) {
 }
 
 func (l *Limits) take(addr netip.Addr, which func(*client, *LimitsConfig) (*bucket, Rate), count bool) bool {
-	if l == nil {
+	if l == nil || l.cfg.exempt(addr) {
 		return true
 	}
 	l.mu.Lock()

@@ -259,3 +259,19 @@ func TestServeEnds(t *testing.T) {
 		t.Errorf("Serve: %v, want net.ErrClosed", err)
 	}
 }
+
+func TestExemptClientsAreNotCounted(t *testing.T) {
+	l := NewLimits(LimitsConfig{Connections: 1, Messages: Rate{N: 1, Per: time.Hour}, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, nil)
+	for _, tt := range []struct {
+		ip   string
+		want bool
+	}{{"127.0.0.1", true}, {"::ffff:127.0.0.1", true}, {"192.0.2.1", false}} {
+		a := netip.MustParseAddr(tt.ip)
+		l.Message(a)
+		l.Acquire(a)
+		_, again := l.Acquire(a)
+		if again != tt.want || l.Message(a) != tt.want {
+			t.Errorf("%s: a second connection %v, want %v", tt.ip, again, tt.want)
+		}
+	}
+}

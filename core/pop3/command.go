@@ -81,7 +81,7 @@ func (s *session) authorization(ctx context.Context, cmd command) bool {
 		return s.auth(ctx, cmd)
 	case "QUIT":
 		s.over = true
-		return s.ok("bye")
+		return s.ok(s.cfg.Hostname + " POP3 server signing off")
 	}
 	if knownVerb(cmd.verb) == cmd.verb {
 		return s.bad("log in first")

@@ -89,7 +89,7 @@ func (s *session) dele(ctx context.Context, cmd command) bool {
 func (s *session) update(ctx context.Context) bool {
 	s.over = true
 	if s.drop.marked == 0 {
-		return s.ok("bye")
+		return s.ok(s.farewell())
 	}
 	if err := s.boxes.Expunge(ctx, s.drop.info.ID, s.drop.markedUIDs()); err != nil {
 		s.log.Error("deleted messages cannot be removed", "err", err)
@@ -98,7 +98,20 @@ func (s *session) update(ctx context.Context) bool {
 	if f := s.cfg.Observe.Deleted; f != nil {
 		f(s.s.Listener, s.drop.marked)
 	}
-	return s.ok(s.drop.describe("bye, left "))
+	return s.ok(s.farewell())
+}
+
+// farewell is what RFC 1939 prints as the answer to QUIT.
+func (s *session) farewell() string {
+	left := "maildrop empty"
+	switch n := s.drop.count; n {
+	case 0:
+	case 1:
+		left = "1 message left"
+	default:
+		left = strconv.FormatInt(n, 10) + " messages left"
+	}
+	return s.cfg.Hostname + " POP3 server signing off (" + left + ")"
 }
 
 func (s *session) retr(ctx context.Context, cmd command) bool {

@@ -138,7 +138,7 @@ func TestLectureDialogue(t *testing.T) {
 		"+OK 2 messages (57 octets)", "1 23", "2 34", ".",
 		"+OK 23 octets", "Subject: one", "", "Hello", ".", "+OK message 1 deleted",
 		"+OK 34 octets", "Subject: two", "", "..dot", "...", "..", "end", ".", "+OK message 2 deleted",
-		"+OK bye, left 0 messages (0 octets)",
+		"+OK pop.example.com POP3 server signing off (maildrop empty)",
 	}
 	for _, w := range want {
 		if got := c.line(w); got != w {

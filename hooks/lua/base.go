@@ -1,6 +1,7 @@
 package lua
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -110,6 +111,9 @@ func tostring(L *glua.LState, v glua.LValue) string {
 // formatNumber writes a number as C's "%.14g" does.
 func formatNumber(f float64) string {
 	if f == float64(int64(f)) && f > -1e15 && f < 1e15 {
+		if f == 0 && math.Signbit(f) {
+			return "-0"
+		}
 		return strconv.FormatInt(int64(f), 10)
 	}
 	return string(appendGeneral(nil, f, 14, false, 'g'))

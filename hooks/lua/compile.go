@@ -208,7 +208,7 @@ func moduleNamed(name string) *module {
 // moduleNeedsGrant: what only computes is open to every bundle.
 func moduleNeedsGrant(name string) bool {
 	switch name {
-	case "kv", "rate", "mail", "account", "dns", "map", "cache":
+	case "kv", "list", "rate", "mail", "account", "dns", "map", "cache":
 		return true
 	}
 	return false

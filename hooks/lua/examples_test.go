@@ -1,10 +1,12 @@
 package lua_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"carteiro/core/groups"
 	"carteiro/core/mail"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
@@ -242,5 +244,60 @@ end)`)
   if not rate.take("out:bob@our.example", "100/1h", { burst = 20 }) then return defer("no") end end)`)
 	if a := w2.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: s, Tx: hookstest.Tx("bob@our.example")}); a.Action != hooks.Defer {
 		t.Fatalf("after a restart: %v %s", a.Verdict, a.Err())
+	}
+}
+
+func TestMailingList(t *testing.T) {
+	w := hookstest.New(t).Script(`
+on("queue.expand", function(msg, rcpt)
+  local l = list.settings(rcpt.address)
+  if not l then return end
+  if l.closed and not list.member(rcpt.address, msg:from()) then return reject(550, "5.7.2", "members only") end
+  rcpt:replace(list.members(rcpt.address), function(member)
+    return { sender = addr.verp(l.bounces, member), headers = { ["List-Id"] = "<" .. l.id .. ">", Precedence = "list" } }
+  end)
+end)
+on("deliver.local", function(msg, rcpt, box)
+  list.add("devs@our.example", "c@x.example", { mode = "digest" })
+  list.remove("devs@our.example", "b@x.example")
+  if not list.set("devs@our.example", "c@x.example", { since = 1 }) then return discard("set") end
+  if list.set("devs@our.example", "nobody@x.example", {}) then return discard("set of nobody") end
+  if table.concat(list.members("devs@our.example"), " ") ~= "a@a.example c@x.example" then return discard("members") end
+  if #list.members("devs@our.example", { mode = "digest" }) ~= 1 then return discard("filter") end
+end)`)
+	g := groups.New(w.KV)
+	settings, err1 := groups.Configure("devs@our.example", map[string]any{"closed": true, "id": "devs.our.example", "bounces": "devs-bounces@our.example"})
+	a1, err2 := groups.Put("devs@our.example", groups.Member{Address: "a@a.example"})
+	b1, err3 := groups.Put("devs@our.example", groups.Member{Address: "b@x.example"})
+	if err := errors.Join(err1, err2, err3, g.Apply(t.Context(), settings, a1, b1)); err != nil {
+		t.Fatal(err)
+	}
+	expand := func(raw string) hookstest.Answer {
+		return w.Ask(&hooks.Event{Point: hooks.QueueExpand, Msg: hookstest.Message("a@a.example", raw), Rcpt: hookstest.Rcpt("devs@our.example")})
+	}
+	a := expand(plainMail)
+	to := a.Event.Rcpt.Replace
+	if a.Err() != "" || len(to) != 2 || to[0].Address != "a@a.example" || to[0].Fields != "List-Id: <devs.our.example>\r\nPrecedence: list\r\n" {
+		t.Fatalf("%v %s %+v", a.Verdict, a.Err(), to)
+	}
+	if s := string(*to[1].Sender); !strings.HasPrefix(s, "devs-bounces+") || !strings.HasSuffix(s, "=x.example=b@our.example") {
+		t.Errorf("sender %s", s)
+	}
+	if a := expand(strings.Replace(plainMail, "<a@a.example>", "<z@a.example>", 1)); a.Status.Enhanced != "5.7.2" {
+		t.Errorf("stranger: %v %s", a.Verdict, a.Err())
+	}
+	if a := expand("Subject: no From\n\nx\n"); a.Status.Enhanced != "5.7.2" {
+		t.Errorf("nobody: %v %s", a.Verdict, a.Err())
+	}
+	a = w.Ask(&hooks.Event{Point: hooks.DeliverLocal, Msg: hookstest.Message("a@a.example", plainMail), Rcpt: hookstest.Rcpt("bob@our.example"), Box: &hookstest.Box{}})
+	if a.Err() != "" || a.Action != hooks.Continue {
+		t.Fatalf("%v %s", a.Verdict, a.Err())
+	}
+	if _, err := g.Member(t.Context(), "devs@our.example", "c@x.example"); err == nil {
+		t.Error("a change counts before the commit")
+	}
+	w.Commit(a.Event)
+	if m, err := g.Member(t.Context(), "devs@our.example", "c@x.example"); err != nil || m.Attributes["since"] != 1.0 || m.Attributes["mode"] != "digest" {
+		t.Errorf("%v %v", m, err)
 	}
 }

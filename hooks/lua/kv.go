@@ -283,7 +283,7 @@ func kvOnce(L *glua.LState) int {
 		L.Push(glua.LFalse)
 		return 1
 	}
-	ok, release := st.set.engine.claims.take(c.unit.space+"\x00"+key, c.message(), time.Now())
+	ok, release := st.set.engine.claims.take(c.unit.space+"\x00"+key, c.message(), st.set.engine.Clock.Now())
 	if ok {
 		// A CAS, for a claim is this process's own and another may be first.
 		st.write(L, c, mail.Effect{Op: mail.CAS, Key: key, Value: []byte("true"), TTL: life})

@@ -118,7 +118,7 @@ func API() []Entry {
 
 // allModules are the modules in the order of the documentation.
 func allModules() []*module {
-	return []*module{&addrModule, &mailModule, &accountModule, &kvModule, &rateModule, &cacheModule, &mapModule, &dnsModule,
+	return []*module{&addrModule, &mailModule, &accountModule, &listModule, &kvModule, &rateModule, &cacheModule, &mapModule, &dnsModule,
 		&reModule, &jsonModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &logModule,
 		&stringModule, &tableModule, &mathModule}
 }

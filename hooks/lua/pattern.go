@@ -430,7 +430,7 @@ func (m *matcher) capture(i, start, end int) (text string, position int, isPosit
 func special(pat string) bool {
 	for i := range len(pat) {
 		switch pat[i] {
-		case '^', '$', '*', '+', '?', '.', '(', '[', '%', '-', ')':
+		case '^', '$', '*', '+', '?', '.', '(', '[', '%', '-':
 			return true
 		}
 	}

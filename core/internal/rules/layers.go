@@ -37,7 +37,7 @@ var layers = map[string][]string{
 	"core/pop3":              {mail, clock, "core/netline", "core/store"},
 	"core/store/badgerstore": {mail, clock, "core/store"},
 	"core/store/natsstore":   {mail, clock, "core/store"},
-	"hooks/lua":              {mail, clock, "core/mime", "core/store", "hooks"},
+	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/groups", "core/store", "hooks"},
 
 	// 4: the pipeline; no protocol, no Lua, no Badger
 	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/verify", "core/tlspolicy", "core/store", "hooks"},

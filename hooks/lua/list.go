@@ -1,0 +1,170 @@
+package lua
+
+import (
+	"strings"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/core/groups"
+	"carteiro/core/mail"
+)
+
+var listModule = module{name: "list", doc: "named sets of addresses with settings, and attributes for each member. Changes count as those of kv do", functions: []function{
+	{name: "settings", call: listSettings, sig: "settings(name)", doc: "the settings of that list, or nil when there is none"},
+	{name: "members", call: listMembers, sig: "members(name, [filter])", doc: "list of its addresses; filter is a table of attributes that they must have"},
+	{name: "member", call: listMember, sig: "member(name, address)", doc: "attributes of a member, or nil"},
+	{name: "add", call: listAdd, sig: "add(name, address, [attributes])", doc: "makes it a member, with these attributes"},
+	{name: "remove", call: listRemove, sig: "remove(name, address)", doc: "takes it out"},
+	{name: "set", call: listSet, sig: "set(name, address, attributes)", doc: "changes attributes of a member; true, or false when it is none"},
+}}
+
+// listAccess counts one operation and reads the name.
+func (st *state) listAccess(L *glua.LState, what string) (*call, string) {
+	c, name := st.access(L, what)
+	if err := groups.CheckName(name); err != nil {
+		L.RaiseError("%s: %s", what, err.Error())
+	}
+	return c, name
+}
+
+// stored reads settings or attributes with what waits for its commit.
+func (st *state) stored(L *glua.LState, c *call, space, key string) map[string]any {
+	b, err := st.read(c, space, key)
+	st.must(L, err)
+	if b == nil {
+		return nil
+	}
+	st.budget.charge(L, int64(len(b)))
+	m, err := groups.Decode(b)
+	st.must(L, err)
+	return m
+}
+
+func pushMap(L *glua.LState, st *state, m map[string]any) int {
+	if m == nil {
+		L.Push(glua.LNil)
+	} else {
+		L.Push(st.lift(L, m))
+	}
+	return 1
+}
+
+func listSettings(L *glua.LState) int {
+	st := stateOf(L)
+	c, name := st.listAccess(L, "list.settings")
+	space, key := groups.SettingsKey(name)
+	return pushMap(L, st, st.stored(L, c, space, key))
+}
+
+// memberArgument is argument 2 as an address.
+func memberArgument(L *glua.LState, what string) mail.Address { return address(L, L.Get(2), what) }
+
+func listMember(L *glua.LState) int {
+	st := stateOf(L)
+	c, name := st.listAccess(L, "list.member")
+	if L.Get(2) == glua.LNil { // msg:from() of a message without one
+		L.Push(glua.LNil)
+		return 1
+	}
+	a := memberArgument(L, "list.member")
+	return pushMap(L, st, st.stored(L, c, groups.MemberSpace(name), groups.MemberKey(a)))
+}
+
+func listMembers(L *glua.LState) int {
+	st := stateOf(L)
+	c, name := st.listAccess(L, "list.members")
+	filter := attributes(L, 2, "list.members: filter")
+	space := groups.MemberSpace(name)
+	found := map[string][]byte{}
+	for p, err := range st.set.engine.KV.Scan(c.ctx, space, "", 1<<20) {
+		st.must(L, err)
+		st.budget.charge(L, int64(len(p.Key)+len(p.Value)))
+		found[p.Key] = p.Value
+	}
+	for _, f := range c.pending() {
+		if f.Space == space {
+			if found[f.Key] = overlay(found[f.Key], f); found[f.Key] == nil {
+				delete(found, f.Key)
+			}
+		}
+	}
+	var list []string
+	for _, key := range sortedKeys(found) {
+		st.budget.steps(L, 4)
+		if len(filter) > 0 {
+			m, err := groups.Decode(found[key])
+			st.must(L, err)
+			if !has(m, filter) {
+				continue
+			}
+		}
+		list = append(list, key)
+	}
+	L.Push(st.strings(L, list))
+	return 1
+}
+
+// has reports whether m has all plain values of filter.
+func has(m, filter map[string]any) bool {
+	for k, v := range filter {
+		switch v.(type) {
+		case bool, float64, string:
+			if m[k] != v {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// attributes is argument n, a table with names or nothing.
+func attributes(L *glua.LState, n int, what string) map[string]any {
+	if L.Get(n) == glua.LNil {
+		return nil
+	}
+	v, err := plain(L.Get(n))
+	m, ok := v.(map[string]any)
+	if err != nil || !ok || weigh(m) > maxMetaValue {
+		L.RaiseError("%s must be a table with names, of plain data up to %d KiB, got %s", what, maxMetaValue>>10, strings.TrimPrefix(typeOf(L.Get(n)), "module "))
+	}
+	return m
+}
+
+func (st *state) putMember(L *glua.LState, c *call, name string, a mail.Address, m map[string]any) {
+	f, err := groups.Put(name, groups.Member{Address: a, Attributes: m})
+	st.must(L, err)
+	st.budget.charge(L, int64(len(f.Value)))
+	st.must(L, c.event.AddEffect(f))
+}
+
+func listAdd(L *glua.LState) int {
+	st := stateOf(L)
+	c, name := st.listAccess(L, "list.add")
+	st.putMember(L, c, name, memberArgument(L, "list.add"), attributes(L, 3, "list.add: attributes"))
+	return 0
+}
+
+func listRemove(L *glua.LState) int {
+	st := stateOf(L)
+	c, name := st.listAccess(L, "list.remove")
+	st.must(L, c.event.AddEffect(groups.Remove(name, memberArgument(L, "list.remove"))))
+	return 0
+}
+
+func listSet(L *glua.LState) int {
+	st := stateOf(L)
+	c, name := st.listAccess(L, "list.set")
+	a := memberArgument(L, "list.set")
+	change := attributes(L, 3, "list.set: attributes")
+	m := st.stored(L, c, groups.MemberSpace(name), groups.MemberKey(a))
+	if m != nil {
+		for k, v := range change {
+			m[k] = v
+		}
+		st.putMember(L, c, name, a, m)
+	}
+	L.Push(glua.LBool(m != nil))
+	return 1
+}

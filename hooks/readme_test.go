@@ -1,0 +1,129 @@
+package hooks_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"carteiro/hooks"
+	"carteiro/hooks/lua"
+)
+
+var update = flag.Bool("update", false, "write README.md anew")
+
+// TestReadme: README.md is what the declarations say.
+func TestReadme(t *testing.T) {
+	want := readme()
+	if *update {
+		if err := os.WriteFile("README.md", want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile("README.md")
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("README.md is stale (%v); write it with: go test ./hooks -update", err)
+	}
+}
+
+// changes names what a May allows.
+var changes = []struct {
+	may  hooks.May
+	name string
+}{
+	{hooks.MayIdentity, "identity"}, {hooks.MaySender, "tx.sender"}, {hooks.MayAddress, "rcpt.address"}, {hooks.MayMessage, "header fields and parts"},
+	{hooks.MayScore, "score, priority"}, {hooks.MayExpand, "replace, copy_to"}, {hooks.MayOwnField, "the recipient's own fields"},
+	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"}, {hooks.MayEffects, "kv, rate, mail"},
+}
+
+const readmeHead = `# Hooks and the Lua API
+
+This page is written by the declarations in Go (` + "`go test ./hooks -update`" + `); change them, not it.
+
+A script registers handlers with ` + "`on(hook, [options,] handler)`" + `. A handler returns a verdict or nothing, which means
+"go on". Options: ` + "`order`" + ` (-100 to 100), ` + "`tier = \"after\"`" + ` (the admin's scripts: after the bundles instead of before them),
+` + "`on_error`" + ` ("continue", "defer", "reject", "quarantine", "keep"; a bundle can only be stricter than the table) and
+` + "`listener`" + `.
+
+Handlers are asked in this order: the admin's scripts, the bundles as configured, the domain's own scripts, the admin's
+scripts with ` + "`tier = \"after\"`" + `; inside a tier by ` + "`order`" + `, file name and line. reject, defer, discard, quarantine and the
+other verdicts end the chain. accept ends its own tier and those below, never the admin's last word.
+
+A handler that raises an error, runs out of its budget or returns a verdict that its hook has not is a failed one: all
+it changed is undone, and the table says what happens. One that failed %d times within %s, and more often than not, is
+not asked for %s; it counts as failed meanwhile.
+
+Effects (kv, rate, mail) of hooks marked * travel in the message's own commit; those of the others are stored when the
+handler returns.
+
+## Hooks
+`
+
+func readme() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, readmeHead, 20, "60 s", "30 s")
+	b.WriteString("\n| hook | arguments | when | verdicts | may change | on failure | wall | instructions |\n|---|---|---|---|---|---|---|---|\n")
+	for _, s := range hooks.Specs() {
+		var verdicts, may []string
+		for _, v := range s.Verdicts {
+			verdicts = append(verdicts, v.String())
+		}
+		for _, c := range changes {
+			if s.May&c.may != 0 {
+				may = append(may, c.name)
+			}
+		}
+		fail := string(s.Fail)
+		if s.Status.Code != 0 {
+			fail += fmt.Sprintf(" %d", s.Status.Code)
+		}
+		name := string(s.Point)
+		if s.Intents {
+			name += " *"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %d |\n", name, strings.Join(s.Args, ", "), s.When,
+			strings.Join(verdicts, " "), strings.Join(may, ", "), fail, s.Wall, s.Budget)
+	}
+	b.WriteString("\n## Functions\n\nLua 5.1 without coroutines. Whatever is not on this page does not exist: no files, no processes, no code from text.\n" +
+		"Addresses are `user@domain` with the domain in lower case, the null sender is `\"\"`; times are Unix seconds,\ndurations seconds or texts like `\"5m\"`, sizes octets.\n\n")
+	section := false
+	for _, e := range lua.API() {
+		switch {
+		case e.Kind == "function":
+			fmt.Fprintf(&b, "- `%s` %s\n", e.Signature, e.Doc)
+		case e.Kind != "":
+			if !section && e.Kind == "object" {
+				section = true
+				b.WriteString("\n# Objects\n")
+			}
+			fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n", e.Name, e.Doc)
+		default:
+			write := ""
+			if e.Writable {
+				write = " (can be assigned)"
+			}
+			fmt.Fprintf(&b, "- `%s` %s%s\n", e.Signature, e.Doc, write)
+		}
+	}
+	return b.Bytes()
+}
+
+// TestAPIDocs: nothing in the API is undocumented or declared twice.
+func TestAPIDocs(t *testing.T) {
+	seen := map[string]bool{}
+	for _, e := range lua.API() {
+		id := e.Owner + "." + e.Name
+		if e.Kind == "object" {
+			id = "object " + e.Name
+		}
+		if e.Doc == "" || e.Name == "" || seen[id] {
+			t.Errorf("%s: documented %v, seen before %v", id, e.Doc != "", seen[id])
+		}
+		seen[id] = true
+	}
+	if len(seen) < 200 {
+		t.Errorf("only %d names", len(seen))
+	}
+}
