@@ -66,6 +66,9 @@ func root() *cobra.Command {
 
 // strictUsage makes errors about arguments and unknown commands usage errors.
 func strictUsage(cmd *cobra.Command) {
+	if !cmd.Runnable() { // cobra would help, and succeed, before it looks at the arguments
+		cmd.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
 	check := cmd.Args
 	cmd.Args = func(c *cobra.Command, args []string) error {
 		if c.HasSubCommands() && len(args) > 0 {

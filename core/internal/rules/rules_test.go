@@ -92,6 +92,7 @@ func TestDependenciesExplained(t *testing.T) {
 func TestRulesBite(t *testing.T) {
 	long := "package x\n" + strings.Repeat("// line\n", MaxFile)
 	function := "package x\nfunc f() {\n" + strings.Repeat("\t_ = 0\n", MaxFunction) + "}\n"
+	table := "package x\nfunc f() {\n\tx := []int{\n" + strings.Repeat("\t\t0,\n", MaxFunction) + "\t}\n}\n"
 	tests := []struct {
 		rule       func([]*File) []string
 		path, text string
@@ -116,6 +117,8 @@ func TestRulesBite(t *testing.T) {
 		{Sizes, "core/a_test.go", long, ""},
 		{Sizes, "core/a.go", function, "core/a.go:2: function f has 82 lines"},
 		{Sizes, "core/a_test.go", function, "core/a_test.go:2: function f"},
+		{Sizes, "core/a_test.go", table, ""},
+		{Sizes, "core/a.go", table, "core/a.go:2: function f"},
 		{Comments, "core/a.go", "// Words.\npackage core\n", "core: no file"},
 		{Comments, "core/a.go", "// Package core is here.\npackage core\n", ""},
 		{Comments, "cmd/x/a.go", "// Command x does.\npackage main\n", ""},

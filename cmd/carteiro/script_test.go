@@ -1,0 +1,210 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScripts plays testdata/script/*.txtar: the command line as its users
+// meet it. Beside the commands of testscript there are
+//
+//	house DIR [FILE]             a configuration with all listeners, a certificate, two
+//	                             accounts; FILE is added to it; sets $CONF
+//	serve DIR [FLAG...]          starts its server; sets $mx $submission $submissions $lmtp $pop3 $pop3s $web
+//	signal DIR TERM|INT|KILL|HUP sends a signal; waits for the end but after HUP
+//	status N COMMAND...          like exec, and wants exit status N
+//	until REGEXP COMMAND...      again and again until standard output matches
+//	send ADDR FROM TO,... FILE   one message by SMTP; prints the last reply, sets $ID
+//	pop ADDR USER N              waits for N messages, reads and removes them
+//	smtp ADDR COMMAND...         says one command after the other, prints the replies
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		ContinueOnError:     true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv(actAsMain, "1")
+			env.Setenv("HOME", env.WorkDir)
+			env.Values[houses{}] = map[string]*house{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"house": cmdHouse, "serve": cmdServe, "signal": cmdSignal, "status": cmdStatus, "until": cmdUntil,
+			"send": cmdSend, "pop": cmdPop, "smtp": cmdSMTP,
+		},
+	})
+}
+
+// houses is the key of a script's houses, by folder.
+type houses struct{}
+
+func houseAt(ts *testscript.TestScript, dir string) *house {
+	all := ts.Value(houses{}).(map[string]*house)
+	h := all[dir]
+	if h == nil {
+		h = &house{dir: ts.MkAbs(dir)}
+		all[dir] = h
+	}
+	return h
+}
+
+func want(ts *testscript.TestScript, ok bool, usage string) {
+	if !ok {
+		ts.Fatalf("usage: %s", usage)
+	}
+}
+
+func cmdHouse(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && (len(args) == 1 || len(args) == 2), "house DIR [FILE]")
+	h, extra := houseAt(ts, args[0]), ""
+	if len(args) == 2 {
+		extra = ts.ReadFile(args[1])
+	}
+	ctx, cancel := contextOf()
+	defer cancel()
+	ts.Check(h.build(ctx, extra))
+	ts.Setenv("CONF", h.config())
+}
+
+func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) > 0, "serve DIR [FLAG...]")
+	h := houseAt(ts, args[0])
+	ts.Check(h.start(args[1:]...))
+	ts.Defer(func() {
+		if h.running() {
+			h.end(syscall.SIGKILL)
+		}
+	})
+	for _, name := range []string{"mx", "submission", "submissions", "lmtp", "pop3", "pop3s", "web"} {
+		ts.Setenv(name, h.addr(name))
+	}
+}
+
+var signals = map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL, "HUP": syscall.SIGHUP}
+
+func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 2 && signals[args[1]] != 0, "signal DIR TERM|INT|KILL|HUP")
+	h, sig := houseAt(ts, args[0]), signals[args[1]]
+	if sig == syscall.SIGHUP {
+		ts.Check(h.cmd.Process.Signal(sig))
+		return
+	}
+	status, err := h.end(sig)
+	ts.Check(err)
+	if sig != syscall.SIGKILL && status != 0 {
+		ts.Fatalf("exit status %d after %s\n%s", status, args[1], h.log())
+	}
+}
+
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) > 1, "status N COMMAND...")
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != n {
+		ts.Fatalf("exit status %d, want %d", got, n)
+	}
+}
+
+func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) > 1, "until REGEXP COMMAND...")
+	re, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && re.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("no match for %q within %v, %v", args[0], patience, err)
+		}
+	}
+}
+
+func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, len(args) == 4, "[!] send ADDR FROM TO,... FILE")
+	helo := "EHLO client.example.net"
+	if args[0] == ts.Getenv("lmtp") {
+		helo = "LHLO client.example.net"
+	}
+	reply, err := sendSMTP(args[0], helo, strings.Trim(args[1], "<>"), strings.Split(args[2], ","), ts.ReadFile(args[3]))
+	ts.Check(err)
+	ts.Stdout().Write([]byte(reply + "\n"))
+	if ok := reply[0] == '2'; ok == neg {
+		ts.Fatalf("the last reply is %s", reply)
+	}
+	if _, id, ok := strings.Cut(reply, "queued as "); ok {
+		ts.Setenv("ID", id)
+	}
+}
+
+func cmdPop(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 3, "pop ADDR USER N")
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	got, err := waitPOP(args[0], args[1], n)
+	ts.Check(err)
+	if len(got) != n {
+		ts.Fatalf("%d messages for %s, want %d\n%s", len(got), args[1], n, strings.Join(got, "\n---\n"))
+	}
+	ts.Stdout().Write([]byte(strings.Join(got, "\n---\n")))
+}
+
+func cmdSMTP(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) > 1, "smtp ADDR COMMAND...")
+	w, err := dialWire(args[0])
+	ts.Check(err)
+	defer w.Close()
+	for _, c := range append([]string{""}, args[1:]...) {
+		code, text, err := w.smtp(c)
+		ts.Check(err)
+		for line := range strings.SplitSeq(text, "\n") {
+			ts.Stdout().Write([]byte(strconv.Itoa(code) + " " + line + "\n"))
+		}
+	}
+}
+
+// TestScriptsComplete: every command of the tree is used in a script, so that
+// a new one cannot come without.
+func TestScriptsComplete(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	var text strings.Builder
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(b)
+	}
+	for _, path := range commandPaths(root()) {
+		// serve has a command of its own; demo and dev have their own tests.
+		if path == "carteiro demo" || path == "carteiro dev" {
+			continue
+		}
+		if !regexp.MustCompile(regexp.QuoteMeta(path) + `(\s|$)`).MatchString(text.String()) {
+			t.Errorf("no script runs %q", path)
+		}
+	}
+}
