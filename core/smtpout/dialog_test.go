@@ -559,11 +559,11 @@ func TestMessageNeedsMoreThanOffered(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var seen []string
+			seen := make(chan []string, 1)
 			h, _ := play(t, any4, func(p *talk) {
 				p.t = t
 				plainPeer(p)
-				seen = p.seen
+				seen <- p.seen
 			})
 			tr := transfer("b@example.com", "c@example.com")
 			tt.edit(&tr)
@@ -571,7 +571,7 @@ func TestMessageNeedsMoreThanOffered(t *testing.T) {
 			if got := codes(c.Send(t.Context(), hop(h), tr)); got != tt.want {
 				t.Errorf("outcomes %s, want %s", got, tt.want)
 			}
-			for _, line := range seen {
+			for _, line := range <-seen {
 				if !mail.Address(line).ASCII() {
 					t.Errorf("the peer got %q", line)
 				}
