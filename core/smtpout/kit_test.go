@@ -170,6 +170,12 @@ empty.example.      60 IN TXT "x"
 func resolver(t testing.TB) *dns.Resolver {
 	t.Helper()
 	s, err := dnstest.Start(zone)
+	for range 10 { // the UDP port it got may be taken for TCP
+		if err == nil {
+			break
+		}
+		s, err = dnstest.Start(zone)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
