@@ -31,6 +31,7 @@ import (
 	glua "github.com/yuin/gopher-lua"
 
 	"carteiro/core/clock"
+	"carteiro/core/mail"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -42,11 +43,11 @@ var setArrayLimit sync.Once
 
 // Accounts answers what scripts ask about accounts.
 type Accounts interface {
-	Exists(ctx context.Context, address string) bool
+	Exists(ctx context.Context, a mail.Address) bool
 	// Setting is what `account set` stored, decoded JSON; nil when absent.
-	Setting(ctx context.Context, address, name string) (any, error)
+	Setting(ctx context.Context, a mail.Address, name string) (any, error)
 	// MaySendAs is "as", "behalf" or "" for no.
-	MaySendAs(ctx context.Context, identity, address string) string
+	MaySendAs(ctx context.Context, user, a mail.Address) string
 }
 
 // Options are what an engine needs of the server. Zero values leave out what

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/core/dns"
 	"carteiro/core/mail"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
@@ -102,8 +103,8 @@ func TestModules(t *testing.T) {
 	for _, c := range checks {
 		spec, _ := hooks.Lookup(hooks.Point(c.hook))
 		w := hookstest.New(t)
-		w.Resolver.Answers = map[string]any{"a one.example": addrs("192.0.2.1"), "mx one.example": []lua.MX{{Host: "mx.one.example", Preference: 10}},
-			"txt slow.example": lua.ErrTimeout, "aaaa bad.example": lua.ErrServfail, "ptr 192.0.2.1": []string{"one.example"}}
+		w.Resolver.Answers = map[string]any{"a one.example": addrs("192.0.2.1"), "mx one.example": []dns.MX{{Host: "mx.one.example", Preference: 10}},
+			"txt slow.example": dns.ErrTimeout, "aaaa bad.example": dns.ErrServFail, "ptr 192.0.2.1": []string{"one.example"}}
 		w.Accounts.Set("bob@our.example", "vacation", map[string]any{"days": 7.0})
 		w.Accounts.Grant("bob@our.example", "sales@our.example", "behalf")
 		src := hookstest.Scripts(map[string]string{"a.lua": `local nets, domains, regexes, tomls = map.open("n.cidr"), map.open("d.domains"), map.open("r.regex"), map.open("t.toml")
