@@ -10,7 +10,6 @@ import (
 	"carteiro/core/mail"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
-	"carteiro/hooks/lua"
 )
 
 const multipart = `From: "Doe, Jane" <jane@a.example>
