@@ -29,7 +29,8 @@ type intake struct {
 	lmtp       bool      // rejections can be told per recipient
 	size       int64     // of the body
 
-	groups []*mail.Group
+	groups   []*mail.Group
+	expanded []*mail.Recipient // a report about their expansion is due
 }
 
 // rejection maps recipients that came with the transaction to why they were
@@ -95,6 +96,9 @@ func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*st
 	}
 	if reports && len(rejected) > 0 && !in.lmtp {
 		out = append(out, p.rejectedReport(ctx, in, rejected)...)
+	}
+	if reports && len(in.expanded) > 0 && in.env.Sender != "" {
+		out = append(out, p.reportOf(ctx, in, report{action: "expanded", to: in.env.Sender, rcpts: in.expanded})...)
 	}
 	if in.pending != nil {
 		for _, s := range in.pending.Submits {
