@@ -172,7 +172,11 @@ func TestUnreadableMessage(t *testing.T) {
 			second.Preference = 10
 			tr := transfer("b@example.com")
 			tr.Open = open
-			out := client(t, Config{}).Send(t.Context(), hop(first, second), tr)
+			c := client(t, Config{})
+			out := c.Send(t.Context(), hop(first, second), tr)
+			if c.pool.total != 0 {
+				t.Error("a connection in the middle of content is kept")
+			}
 			if codes(out) != "451 4.3.0" || !errors.Is(out[0].Status.Err, errCorrupt) || n.Load() > 0 {
 				t.Errorf("outcome %+v, %d connections to the second host", out, n.Load())
 			}

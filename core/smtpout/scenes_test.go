@@ -71,6 +71,7 @@ func TestRefusals(t *testing.T) {
 		{"sender deferred", func(p *talk) {
 			if pipelined(p) {
 				p.say("451 4.7.1 grey", "503 no", "503 no", "503 no")
+				p.step("QUIT", "221 bye")
 			}
 		}, "451 4.7.1, 451 4.7.1"},
 		{"sender refused, then gone", func(p *talk) {
@@ -216,4 +217,53 @@ func TestGreetings(t *testing.T) {
 			p.step("QUIT", "221 bye")
 		}, "451 4.7.1, 451 4.7.1"},
 	})
+}
+
+// A host that said how many it takes by refusing one more is not asked for
+// more again.
+func TestLearnsHowManyAHostTakes(t *testing.T) {
+	h, _ := play(t, any4, func(p *talk) {
+		if !p.hello("PIPELINING") || !p.want("MAIL") || !p.want("RCPT") || !p.want("RCPT") || !p.want("RCPT") || !p.want("DATA") {
+			return
+		}
+		p.say("250 ok", "250 ok", "452 4.5.3 too many", "452 4.5.3 too many", "354 go")
+		p.message()
+		p.say("250 taken")
+		for range 2 {
+			if !p.want("MAIL") || !p.want("RCPT") || !p.want("DATA") {
+				return
+			}
+			p.say("250 ok", "250 ok", "354 go")
+			p.message()
+			p.say("250 taken")
+		}
+	})
+	out := client(t, Config{}).Send(t.Context(), hop(h), transfer("b@example.com", "c@example.com", "d@example.com"))
+	if codes(out) != "250, 250, 250" {
+		t.Errorf("outcomes %s", codes(out))
+	}
+}
+
+func TestNotKeptAfterTrouble(t *testing.T) {
+	for want, script := range map[string]func(p *talk){
+		"421 4.3.2": func(p *talk) {
+			if p.step("RCPT", "250 ok") && p.step("DATA", "354 go") {
+				p.message()
+				p.say("421 4.3.2 closing")
+				p.eof()
+			}
+		},
+		"451 4.7.1": func(p *talk) { p.eof() },
+	} {
+		first := map[bool]string{true: "451 4.7.1 grey", false: "250 ok"}[want == "451 4.7.1"]
+		h, _ := play(t, any4, func(p *talk) {
+			if p.hello() && p.step("MAIL", first) {
+				script(p)
+			}
+		})
+		c := client(t, Config{})
+		if out := c.Send(t.Context(), hop(h), transfer("b@example.com")); codes(out) != want || c.pool.total != 0 {
+			t.Errorf("outcome %+v, want %s; %d connections are kept", out, want, c.pool.total)
+		}
+	}
 }
