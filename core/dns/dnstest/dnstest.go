@@ -31,13 +31,8 @@ func Start(text string) (*Server, error) {
 	if err := s.Add(text); err != nil {
 		return nil, err
 	}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	pc, ln, err := listen()
 	if err != nil {
-		return nil, err
-	}
-	ln, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		pc.Close()
 		return nil, err
 	}
 	s.Addr = pc.LocalAddr().String()
@@ -50,6 +45,21 @@ func Start(text string) (*Server, error) {
 		<-started
 	}
 	return s, nil
+}
+
+// listen takes one port for UDP and TCP. What the system gives out for UDP may
+// be in use for TCP, so it tries again.
+func listen() (pc net.PacketConn, ln net.Listener, err error) {
+	for range 20 {
+		if pc, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			return nil, nil, err
+		}
+		if ln, err = net.Listen("tcp", pc.LocalAddr().String()); err == nil {
+			return pc, ln, nil
+		}
+		pc.Close()
+	}
+	return nil, nil, err
 }
 
 // Add adds records to the zones.
