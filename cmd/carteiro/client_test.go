@@ -173,7 +173,7 @@ func contains(t *testing.T, text string, words ...string) {
 	t.Helper()
 	for _, w := range words {
 		if !strings.Contains(text, w) {
-			t.Errorf("no %q in\n%s", w, text)
+			t.Errorf("no %q in\n%.4000s", w, text)
 		}
 	}
 }

@@ -3,8 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -230,17 +228,6 @@ func (h *house) end(sig syscall.Signal) (int, error) {
 		return 0, fmt.Errorf("the server did not end within a minute of %v\n%s", sig, h.log())
 	}
 	return h.cmd.ProcessState.ExitCode(), nil
-}
-
-// tls is what a client needs to believe the house's certificate.
-func (h *house) tls() (*tls.Config, error) {
-	pem, err := os.ReadFile(filepath.Join(h.dir, "cert.pem"))
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	return &tls.Config{RootCAs: roots, ServerName: "mx.example.com"}, nil
 }
 
 // newHouse is a house whose server runs until the test ends.
