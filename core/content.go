@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"carteiro/core/mail"
@@ -80,7 +81,12 @@ func (c *content) subject() string {
 
 // take is Data without the log line.
 func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*mail.Status, []*mail.Status) {
-	buffered := bufio.NewReaderSize(r, 32<<10)
+	buffered := readers.Get().(*bufio.Reader)
+	buffered.Reset(r)
+	defer func() {
+		buffered.Reset(nil) // the pool must not keep the session alive
+		readers.Put(buffered)
+	}()
 	if st := p.readHeader(ctx, c, buffered); st != nil {
 		return st, nil
 	}
@@ -278,6 +284,9 @@ func (p *Pipeline) accept(ctx context.Context, c *content, in *intake) (*mail.St
 	}
 	return nil, each
 }
+
+// readers are what content is read through; one for each message at a time.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
 
 // octets passes a body on and notices octets above 127 (RFC 6152).
 type octets struct {
