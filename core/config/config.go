@@ -60,8 +60,9 @@ type Storage struct {
 
 // TLS names the certificate.
 type TLS struct {
-	Cert string `toml:"cert"`
-	Key  string `toml:"key"`
+	Cert string         `toml:"cert"`
+	Key  string         `toml:"key"`
+	ACME map[string]any `toml:"acme"` // refused: see validate
 }
 
 // Listener is one address that the server answers at.

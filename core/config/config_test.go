@@ -135,6 +135,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"second addr":   {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\n[[listener]]\nprotocol=\"smtp\"\naddr = \"25\"\n", "c.toml:10: listener.addr \"25\" is not host:port"},
 		"tls without":   {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\ntls = \"implicit\"\n", "c.toml:8: listener.tls needs a certificate"},
 		"half a pair":   {minimal + "[tls]\ncert = \"x\"\n", "c.toml:6: tls.cert"},
+		"acme":          {minimal + "[tls]\nacme = { email = \"a@b.example\" }\n", "c.toml:6: tls.acme is not supported"},
 		"unset secret":  {minimal + "[relay]\nhost = \"a:1\"\npassword = { env = \"CARTEIRO_NOT_SET\" }\n", "c.toml:7: relay.password"},
 		"two bundles":   {minimal + "[[bundle]]\nname = \"a\"\npath = \"b\"\n", "c.toml:6: bundle.name"},
 		"unknown store": {"hostname = \"a\"\n[storage]\nkind = \"sql\"\n", "c.toml:3: storage.kind"},

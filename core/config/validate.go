@@ -43,6 +43,9 @@ func (c *Config) validate() error {
 	if c.Storage.Dir == "" {
 		return bad("storage.dir", "is not set")
 	}
+	if c.TLS.ACME != nil {
+		return bad("tls.acme", "is not supported by this version; set cert and key")
+	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		return bad("tls.cert", "and tls.key belong together: set both or neither")
 	}
