@@ -39,7 +39,7 @@ func (a *attempt) due(r *mail.Recipient, o outcome) {
 	case mail.Relayed:
 		action = wants(r, mail.NotifySuccess, "relayed")
 	case mail.Queued:
-		if warn := a.p.cfg.Warn; !r.Warned && warn > 0 && a.now.Sub(a.env.ReceivedAt) >= warn {
+		if !r.Warned && a.late() {
 			r.Warned = true
 			action = wants(r, mail.NotifyDelay, "delayed")
 		}
@@ -47,6 +47,16 @@ func (a *attempt) due(r *mail.Recipient, o outcome) {
 	if to := a.sender(r); action != "" && to != "" {
 		a.reports = addReport(a.reports, action, to, r)
 	}
+}
+
+// late reports whether the sender has to be told that the message waits:
+// after Config.Warn, or when a DELIVERBY time with notification has passed.
+func (a *attempt) late() bool {
+	if a.env.ByNotify && !a.env.By.IsZero() && !a.now.Before(a.env.By) {
+		return true
+	}
+	warn := a.p.cfg.Warn
+	return warn > 0 && a.now.Sub(a.env.ReceivedAt) >= warn
 }
 
 func wants(r *mail.Recipient, event mail.Notify, action string) string {
@@ -195,6 +205,12 @@ func (p *Pipeline) rejectedReport(ctx context.Context, in *intake, rejected reje
 	if len(rep.rcpts) == 0 {
 		return nil
 	}
+	return p.reportOf(ctx, in, rep)
+}
+
+// reportOf makes a report about a message that is not committed yet; of such
+// only the header section goes back.
+func (p *Pipeline) reportOf(ctx context.Context, in *intake, rep report) []*store.Message {
 	m := bounced{env: in.env, header: in.header.Bytes(), gen: in.gen, msg: p.view(in), pending: in.pending}
 	messages, trail := p.bounce(ctx, m, rep)
 	in.trail = append(in.trail, trail...)

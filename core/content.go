@@ -27,7 +27,6 @@ type content struct {
 	draft  store.Draft
 	eight  bool
 	msg    *hooks.Message
-	trail  []mail.TrailEntry
 	shared *hooks.Pending
 }
 
@@ -142,8 +141,7 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 		}
 	}
 	c.msg = &hooks.Message{ID: c.tx.ID, Sender: c.tx.Sender, ReceivedAt: p.clock.Now(), Header: c.header, Size: c.tx.Params.Size}
-	v, trail := p.chain(ctx, c, hooks.ReceiveHeaders)
-	c.trail = append(c.trail, trail...)
+	v := p.chain(ctx, c, hooks.ReceiveHeaders)
 	if st := refusal(v); st != nil {
 		return st
 	}
@@ -169,9 +167,9 @@ func splitHeader(raw []byte) (header, rest []byte) {
 }
 
 // chain runs a hook with session, transaction and message.
-func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) (hooks.Verdict, []mail.TrailEntry) {
+func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hooks.Verdict {
 	if !c.gen.Chain.Has(point) {
-		return hooks.Verdict{}, nil
+		return hooks.Verdict{}
 	}
 	e := &hooks.Event{Point: point, Now: p.clock.Now(), Session: c.s, Tx: c.tx, Msg: c.msg, Pending: c.shared}
 	if spec, _ := hooks.Lookup(point); !spec.Intents {
@@ -179,8 +177,9 @@ func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) (ho
 		e.Apply = func(f []mail.Effect, s []hooks.Submit) error { return p.apply(ctx, c.gen, f, s) }
 	}
 	v, trail := c.gen.Chain.Run(ctx, e)
+	visitOf(c.s).remember(trail)
 	p.logFailures(ctx, c.tx.ID.String(), trail)
-	return v, trail
+	return v
 }
 
 // judge asks receive.data, when the message is complete.
@@ -190,8 +189,7 @@ func (p *Pipeline) judge(ctx context.Context, c *content) hooks.Verdict {
 	if pr := c.tx.Params.Priority; pr != nil {
 		c.msg.Priority = *pr
 	}
-	v, trail := p.chain(ctx, c, hooks.ReceiveData)
-	c.trail = append(c.trail, trail...)
+	v := p.chain(ctx, c, hooks.ReceiveData)
 	c.header = c.msg.Header
 	if v.Action == hooks.Discard {
 		discardAll(c.tx)
@@ -229,7 +227,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	header := c.header.Clone()
 	header.Remove("Return-Path") // ours to add at final delivery (RFC 5321 4.4)
 	header.PrependRaw(p.received(c, now))
-	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]mail.TrailEntry{arrived}, c.trail...), gen: c.gen,
+	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]mail.TrailEntry{arrived}, visitOf(c.s).story()...), gen: c.gen,
 		due: tx.Params.HoldUntil, lmtp: c.s.Protocol == "lmtp", body: c.draft.Open}
 	if v.Action == hooks.Quarantine {
 		in.quarantine = v.Reason
@@ -263,10 +261,13 @@ func (p *Pipeline) editBody(ctx context.Context, c *content) error {
 // the sender tries again; after it the message is ours, even if the 250 is
 // lost on its way (RFC 5321 4.1.1.4).
 func (p *Pipeline) accept(ctx context.Context, c *content, in *intake) (*mail.Status, []*mail.Status) {
+	before := len(in.trail)
 	rejected, st := p.enqueue(ctx, in)
 	if st != nil {
+		visitOf(c.s).remember(in.trail[before:])
 		return st, nil
 	}
+	visitOf(c.s).tx.accepted = true
 	p.log.Metrics.ReceivedBytes.Add(float64(c.draft.Size()))
 	if len(rejected) == 0 || !in.lmtp {
 		return nil, nil

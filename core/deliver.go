@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"carteiro/core/mail"
@@ -41,6 +42,13 @@ type attempt struct {
 // made again; a peer that said 250 in between gets the message twice. A local
 // delivery is in the same commit as the state that says so.
 func (p *Pipeline) attempt(ctx context.Context, e store.DueEntry) (down bool) {
+	defer func() {
+		if r := recover(); r != nil { // a fault about one message must not stop the others
+			err := fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			p.log.ErrorContext(ctx, "attempt failed", "id", e.ID.String(), "block", e.Block, "err", err)
+			p.postpone(ctx, e, errors.New("internal error"))
+		}
+	}()
 	if p.queue.isClaimed(e) {
 		return false
 	}

@@ -33,6 +33,7 @@ type expansion struct {
 	seen     map[string]bool
 	final    []*mail.Recipient
 	rejected rejection
+	expanded []*mail.Recipient // stand for several, and the sender wants to hear of success
 }
 
 // expand asks queue.expand and follows aliases, per recipient, until what is
@@ -54,8 +55,23 @@ func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *mail.Sta
 	if len(x.rejected) > 0 && len(x.rejected) == len(in.rcpts) && len(x.final) == 0 {
 		return nil, x.rejected[in.rcpts[0]]
 	}
-	in.rcpts = x.final
+	in.rcpts, in.expanded = x.final, x.expanded
 	return x.rejected, nil
+}
+
+// becomes notes that a recipient stands for several others. A sender who asked
+// about success hears that it was expanded, and of the others only what goes
+// wrong (RFC 3461 5.2.7.3). It returns what they are to be notified of.
+func (x *expansion) becomes(r *mail.Recipient, n int) mail.Notify {
+	if n < 2 || !r.Notify.Wants(mail.NotifySuccess) {
+		return r.Notify
+	}
+	r.State, r.Last = mail.Expanded, &mail.Status{Code: 250, Enhanced: "2.1.5", Text: "expanded"}
+	x.expanded = append(x.expanded, r)
+	if rest := r.Notify &^ mail.NotifySuccess; rest != 0 {
+		return rest
+	}
+	return mail.NotifyNever
 }
 
 // view is a message as policies of the queue see it.
@@ -114,18 +130,22 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	case hooks.Quarantine:
 		it.r.State = mail.Quarantine
 	}
-	x.add(it, hr.Copies)
+	told := it.r.Notify
+	if len(hr.Replace) > 0 {
+		told = x.becomes(it.r, len(hr.Replace))
+	}
+	x.add(it, hr.Copies, it.r.Notify)
 	if hr.Replace != nil {
-		x.add(it, hr.Replace)
+		x.add(it, hr.Replace, told)
 		return true, nil
 	}
 	return v.Action == hooks.Discard, nil
 }
 
 // add puts recipients that a policy named on the list of work.
-func (x *expansion) add(it pendingRcpt, targets []hooks.Target) {
+func (x *expansion) add(it pendingRcpt, targets []hooks.Target, notify mail.Notify) {
 	for _, t := range targets {
-		r := &mail.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: it.r.Notify, Sender: t.Sender,
+		r := &mail.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: notify, Sender: t.Sender,
 			IsLocal: x.p.dir.Local(t.Address.Domain()), From: append(slices.Clone(it.r.From), t.From), Edit: it.r.Edit}
 		r.From[len(r.From)-1].Address = it.r.Address
 		r.Edit.Prepend = t.Fields + r.Edit.Prepend
@@ -151,8 +171,10 @@ func (x *expansion) local(ctx context.Context, it pendingRcpt) *mail.Status {
 		x.final = append(x.final, r)
 		return nil
 	}
+	notify := x.becomes(r, len(res.Targets))
 	for _, a := range res.Targets {
 		t := *r
+		t.Notify, t.State, t.Last = notify, "", nil
 		t.Address, t.IsLocal = a, x.p.dir.Local(a.Domain())
 		t.From = append(slices.Clone(r.From), mail.Change{Address: r.Address, Hook: "alias"})
 		x.work = append(x.work, pendingRcpt{r: &t, root: it.root, depth: it.depth + 1})
@@ -221,6 +243,9 @@ func (p *Pipeline) newGroup(in *intake, k groupKey) *mail.Group {
 	g := &mail.Group{Key: k.key, Domain: k.key, Local: k.local, Priority: k.priority, Due: now, Expires: in.env.ReceivedAt.Add(p.cfg.Expire)}
 	if k.local {
 		g.Domain = ""
+	}
+	if by := in.env.By; !by.IsZero() && !in.env.ByNotify && by.Before(g.Expires) {
+		g.Expires = by // returned when it cannot be delivered in time (RFC 2852 4.1.2)
 	}
 	if in.due.After(now) {
 		g.Due = in.due

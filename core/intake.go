@@ -29,7 +29,8 @@ type intake struct {
 	lmtp       bool      // rejections can be told per recipient
 	size       int64     // of the body
 
-	groups []*mail.Group
+	groups   []*mail.Group
+	expanded []*mail.Recipient // a report about their expansion is due
 }
 
 // rejection maps recipients that came with the transaction to why they were
@@ -52,10 +53,17 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 	if in.pending != nil {
 		effects = in.pending.Effects
 	}
-	if err := p.store.Commit(context.WithoutCancel(ctx), effects, messages...); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if err := p.store.Commit(ctx, effects, messages...); err != nil {
 		return nil, storeStatus(err)
 	}
 	p.wake(messages)
+	if len(in.groups) == 0 { // accepted and discarded: only its story stays
+		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "nobody left to deliver to"})
+		if err := p.store.AppendTrail(ctx, in.env.ID, in.trail); err != nil {
+			p.log.WarnContext(ctx, "trail not kept", "id", in.env.ID.String(), "err", err)
+		}
+	}
 	return rejected, nil
 }
 
@@ -88,6 +96,9 @@ func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*st
 	}
 	if reports && len(rejected) > 0 && !in.lmtp {
 		out = append(out, p.rejectedReport(ctx, in, rejected)...)
+	}
+	if reports && len(in.expanded) > 0 && in.env.Sender != "" {
+		out = append(out, p.reportOf(ctx, in, report{action: "expanded", to: in.env.Sender, rcpts: in.expanded})...)
 	}
 	if in.pending != nil {
 		for _, s := range in.pending.Submits {

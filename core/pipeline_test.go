@@ -450,3 +450,92 @@ func TestAgeingLetsBulkMailLeave(t *testing.T) {
 	close(h.sink.hold)
 	t.Error("bulk mail starved")
 }
+
+func TestRefusalsAndDiscardsAreExplained(t *testing.T) {
+	h := newHouse(t, Config{}, at(hooks.ReceiveHelo, func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }),
+		at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
+			if e.Tx.Sender == "spam@a.example" {
+				return hooks.Verdict{Action: hooks.Reject, Status: mail.Status{Code: 550, Enhanced: "5.7.1", Text: "spam"}}, nil
+			}
+			return hooks.Verdict{Action: hooks.Discard, Reason: "trap"}, nil
+		}))
+	refused := &mail.Transaction{Sender: "spam@a.example"}
+	if st := h.offer(session(), refused, plain, "alice@our.example"); st == nil || st.Code != 550 {
+		t.Fatalf("answer %v", st)
+	}
+	discarded := h.accept(session(), "b@a.example", plain, "alice@our.example")
+	h.idle()
+	if len(h.box("alice@our.example", "INBOX")) != 0 {
+		t.Error("a discarded message was delivered")
+	}
+	for id, want := range map[mail.ID]string{refused.ID: "reject 550 5.7.1 spam", discarded: "discard (trap)"} {
+		trail, err := h.store.Trail(t.Context(), id)
+		found := false
+		for _, e := range trail {
+			found = found || e.Verdict == want && e.Handler == "policy.lua:1"
+		}
+		if err != nil || !found {
+			t.Errorf("no %q in %+v, %v", want, trail, err)
+		}
+	}
+}
+
+func TestAPanicInAnAttemptHurtsOneMessage(t *testing.T) {
+	h := newHouse(t, Config{})
+	h.sink.answer = func(_ mail.NextHop, r *mail.Recipient) mail.Outcome {
+		if r.Address == "bad@out.example" {
+			panic("boom")
+		}
+		return mail.Outcome{Status: mail.Status{Code: 250, Text: "ok"}}
+	}
+	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "bad@out.example")
+	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "good@out.example")
+	h.until("the good one is sent", func() bool { return len(h.sink.all()) == 1 })
+	h.idle()
+	if h.spooled() != 1 {
+		t.Errorf("%d messages in the spool, want the bad one, for later", h.spooled())
+	}
+}
+
+func TestSmarthost(t *testing.T) {
+	h := newHouse(t, Config{Relay: &mail.NextHop{Name: "relay", Hosts: []mail.Host{{Name: "relay.example.net", Port: 587}}, User: "us"}})
+	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@nowhere.example")
+	h.idle()
+	if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0].Name != "relay.example.net" || got[0].hop.User != "us" {
+		t.Errorf("sent %+v", got)
+	}
+}
+
+func TestTransactionKeepsItsGeneration(t *testing.T) {
+	mark := func(name string) hooks.Handler {
+		return at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
+			return hooks.Verdict{Action: hooks.Reject, Status: mail.Status{Code: 550, Text: name}}, nil
+		})
+	}
+	h := newHouse(t, Config{}, mark("old"))
+	ctx, s, tx := t.Context(), session(), &mail.Transaction{Sender: "a@a.example"}
+	if st := h.Mail(ctx, s, tx); st != nil {
+		t.Fatal(st)
+	}
+	h.gen.Swap(&hooks.Generation{ID: "new", Chain: hooks.NewChain([]hooks.Handler{mark("new")})})
+	r := &mail.Recipient{Address: "alice@our.example"}
+	if st := h.Rcpt(ctx, s, tx, r); st != nil {
+		t.Fatal(st)
+	}
+	tx.Recipients = append(tx.Recipients, r)
+	if st, _ := h.Data(ctx, s, tx, strings.NewReader(plain)); st == nil || st.Text != "old" {
+		t.Errorf("the open transaction was judged by %v", st)
+	}
+	h.End(s, tx)
+	if st := h.offer(s, &mail.Transaction{Sender: "a@a.example"}, plain, "alice@our.example"); st == nil || st.Text != "new" {
+		t.Errorf("the next one was judged by %v", st)
+	}
+}
+
+func TestNoRelayWhateverAPolicySays(t *testing.T) {
+	yes := func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Accept}, nil }
+	h := newHouse(t, Config{}, at(hooks.ReceiveRcpt, yes), handler{hooks.Info{Point: hooks.ReceiveRcpt, Tier: hooks.Bundle, File: "b.lua"}, yes})
+	if st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "x@out.example"); st == nil || st.Code != 554 {
+		t.Errorf("relayed for a stranger: %v", st)
+	}
+}

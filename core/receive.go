@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"carteiro/core/auth"
@@ -10,18 +11,56 @@ import (
 	"carteiro/hooks"
 )
 
-// transaction is what the pipeline remembers of a session's open mail
-// transaction: the generation it began with (a reload does not change it) and
-// the space that was reserved for it.
+// visit is what the pipeline remembers of a session: what policies said
+// before MAIL, and the open transaction. It is Session.Policy.
+type visit struct {
+	trail []mail.TrailEntry
+	tx    *transaction
+}
+
+// transaction is an open mail transaction: the generation it began with (a
+// reload does not change it), the space that was reserved for it, and what
+// policies said so far.
 type transaction struct {
-	gen     *hooks.Generation
-	release func()
+	gen      *hooks.Generation
+	release  func()
+	trail    []mail.TrailEntry
+	accepted bool
+}
+
+// maxVisitTrail bounds what is remembered of a session that logs in, says
+// EHLO and resets all day.
+const maxVisitTrail = 50
+
+func visitOf(s *mail.Session) *visit {
+	v, ok := s.Policy.(*visit)
+	if !ok {
+		v = &visit{}
+		s.Policy = v
+	}
+	return v
+}
+
+// remember keeps what policies said, for the trail of the message at hand or
+// of those to come.
+func (v *visit) remember(trail []mail.TrailEntry) {
+	switch {
+	case v.tx != nil:
+		v.tx.trail = append(v.tx.trail, trail...)
+	case len(v.trail) < maxVisitTrail:
+		v.trail = append(v.trail, trail...)
+	}
+}
+
+// story is everything that policies said about the open transaction.
+func (v *visit) story() []mail.TrailEntry {
+	return append(v.trail[:len(v.trail):len(v.trail)], v.tx.trail...)
 }
 
 // policies is the generation that a session's hooks belong to now.
 func (p *Pipeline) policies(s *mail.Session) *hooks.Generation {
-	if t, ok := s.Policy.(*transaction); ok && t != nil {
-		return t.gen
+	if v := visitOf(s); v.tx != nil {
+		return v.tx.gen
 	}
 	return p.gen.Get()
 }
@@ -52,6 +91,7 @@ func (p *Pipeline) run(ctx context.Context, s *mail.Session, e *hooks.Event) hoo
 	e.Session, e.Now = s, p.clock.Now()
 	e.Apply = func(effects []mail.Effect, submits []hooks.Submit) error { return p.apply(ctx, gen, effects, submits) }
 	v, trail := gen.Chain.Run(ctx, e)
+	visitOf(s).remember(trail)
 	p.logFailures(ctx, s.ID, trail)
 	return v
 }
@@ -130,8 +170,7 @@ func (p *Pipeline) Mail(ctx context.Context, s *mail.Session, tx *mail.Transacti
 	if err != nil {
 		return p.refused(ctx, s, storeStatus(err))
 	}
-	t := &transaction{gen: p.gen.Get(), release: release}
-	s.Policy = t
+	visitOf(s).tx = &transaction{gen: p.gen.Get(), release: release}
 	if st := p.openTransaction(ctx, s, tx); st != nil && st.Code >= 400 {
 		p.End(s, tx)
 		return p.refused(ctx, s, st)
@@ -156,12 +195,24 @@ func (p *Pipeline) openTransaction(ctx context.Context, s *mail.Session, tx *mai
 	return nil
 }
 
-// End closes a transaction, accepted or not.
-func (p *Pipeline) End(s *mail.Session, _ *mail.Transaction) {
-	if t, ok := s.Policy.(*transaction); ok && t != nil {
-		t.release()
-		s.Policy = nil
+// End closes a transaction, accepted or not. What policies said about one
+// that was not is kept, so that a refusal can be explained too; refusals of
+// our own, such as unknown users, are in the log alone.
+func (p *Pipeline) End(s *mail.Session, tx *mail.Transaction) {
+	v := visitOf(s)
+	t := v.tx
+	if t == nil {
+		return
 	}
+	if !t.accepted && len(t.trail) > 0 {
+		refused := mail.TrailEntry{Time: p.clock.Now(), Step: "receive", Verdict: "not accepted",
+			Text: fmt.Sprintf("from %s, client %s, listener %q", tx.Sender.Path(), s.Remote.Addr(), s.Listener)}
+		if err := p.store.AppendTrail(context.Background(), tx.ID, append(v.story(), refused)); err != nil {
+			p.log.Warn("trail not kept", "id", tx.ID.String(), "err", err)
+		}
+	}
+	t.release()
+	v.tx = nil
 }
 
 // Close is told of the end of a session.

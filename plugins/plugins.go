@@ -208,6 +208,9 @@ func files(dir fs.FS, label string) (map[string][]byte, error) {
 			}
 			return nil
 		}
+		if strings.HasPrefix(d.Name(), ".") {
+			return nil
+		}
 		info, err := d.Info()
 		if err != nil {
 			return err

@@ -44,6 +44,12 @@ func (i intake) Data(ctx context.Context, s *mail.Session, tx *mail.Transaction,
 	return smtpin.Outcome{Status: st, Recipients: each}
 }
 
+// maildrops is the pipeline as the POP3 sessions want it: receive.connect is
+// about clients that bring mail.
+type maildrops struct{ *core.Pipeline }
+
+func (maildrops) Connect(context.Context, *mail.Session) *mail.Status { return nil }
+
 func (s *server) smtpConfig(lc config.Listener) smtpin.Config {
 	return smtpin.Config{Name: lc.Name, Protocol: lc.Protocol, Hostname: s.cfg.Hostname, Postmaster: mail.Address(s.cfg.Postmaster),
 		TLS: s.tlsFor(lc), Implicit: lc.TLS == "implicit", InsecureAuth: lc.InsecureAuth, RelayFrom: lc.RelayFrom,

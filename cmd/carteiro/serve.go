@@ -130,7 +130,7 @@ func (s *server) bind() error {
 func (s *server) server(lc config.Listener) func(context.Context, net.Listener) error {
 	switch lc.Protocol {
 	case "pop3":
-		return pop3.New(s.pop3Config(lc), s.pipeline, s.store).Serve
+		return pop3.New(s.pop3Config(lc), maildrops{s.pipeline}, s.store).Serve
 	case "http":
 		return s.serveHTTP(lc)
 	}

@@ -129,11 +129,8 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	if s.cfg.DNS.Resolver != "" {
 		servers = []string{s.cfg.DNS.Resolver}
 	}
-	var err error
-	if s.resolver, err = dns.New(dns.Options{Servers: servers, Now: s.clock.Now}); err != nil {
-		return usageError{err}
-	}
-	s.engine = lua.New(lua.Options{KV: s.store, Resolver: names{s.resolver}, Accounts: people{s.directory}, Clock: s.clock, Log: s.journal.Logger,
+	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
+	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
 		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, Observe: s.observeHook})
 	if err := s.firstGeneration(ctx); err != nil {
 		return err

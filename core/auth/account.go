@@ -188,10 +188,13 @@ func (d *Directory) SetQuota(ctx context.Context, a mail.Address, limit int64) e
 	return d.change(ctx, a, func(acc *Account) error { acc.Quota = limit; return nil })
 }
 
-// Setting returns a decoded setting, nil when the account has none of that
-// name. ErrUnknown.
+// Setting returns a decoded setting, nil when there is no such account or it
+// has none of that name.
 func (d *Directory) Setting(ctx context.Context, a mail.Address, key string) (any, error) {
 	acc, err := d.account(ctx, a.Base())
+	if errors.Is(err, ErrUnknown) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package dns
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,7 +17,7 @@ import (
 // Options for New.
 type Options struct {
 	// Servers are host:port of recursive resolvers, tried in order; nil means
-	// those of /etc/resolv.conf.
+	// those of /etc/resolv.conf, and without such a file 127.0.0.1.
 	Servers []string
 	// Timeout of one question to one server; 0 means 3 seconds.
 	Timeout time.Duration
@@ -60,8 +59,8 @@ type cached struct {
 	until time.Time
 }
 
-// New makes a resolver. It fails only if no server is known.
-func New(o Options) (*Resolver, error) {
+// New makes a resolver. It asks nothing yet.
+func New(o Options) *Resolver {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
@@ -70,17 +69,16 @@ func New(o Options) (*Resolver, error) {
 	}
 	if len(o.Servers) == 0 {
 		conf, err := dns.ClientConfigFromFile("/etc/resolv.conf")
-		if err != nil {
-			return nil, fmt.Errorf("dns: %w", err)
+		if err == nil {
+			for _, s := range conf.Servers {
+				o.Servers = append(o.Servers, net.JoinHostPort(s, conf.Port))
+			}
 		}
-		for _, s := range conf.Servers {
-			o.Servers = append(o.Servers, net.JoinHostPort(s, conf.Port))
+		if len(o.Servers) == 0 { // as the C library does
+			o.Servers = []string{"127.0.0.1:53"}
 		}
 	}
-	if len(o.Servers) == 0 {
-		return nil, errors.New("dns: no resolver is configured")
-	}
-	return &Resolver{o: o, cache: map[question]cached{}, inFlight: make(chan struct{}, maxInFlight)}, nil
+	return &Resolver{o: o, cache: map[question]cached{}, inFlight: make(chan struct{}, maxInFlight)}
 }
 
 // MX returns the records in the order of the answer. One record with an empty

@@ -34,11 +34,7 @@ func start(t *testing.T, c *clock.Clock) (*dnstest.Server, *Resolver) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	r, err := New(Options{Servers: []string{s.Addr}, Timeout: 200 * time.Millisecond, Now: c.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, r
+	return s, New(Options{Servers: []string{s.Addr}, Timeout: 200 * time.Millisecond, Now: c.Now})
 }
 
 func TestLookups(t *testing.T) {

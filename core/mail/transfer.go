@@ -52,7 +52,8 @@ type Transfer struct {
 	Ret        string
 	By         time.Time // DELIVERBY deadline, zero: none
 	ByNotify   bool
-	// Open gives header section and body. It may be called once per host.
+	// Open gives header section and body. It may be called several times, once
+	// for each transaction and more.
 	Open func() (io.ReadCloser, error)
 }
 

@@ -48,7 +48,8 @@ func TestHostsThatCannotBeTried(t *testing.T) {
 		{"no such host", hop(at("nowhere.example")), "550 5.4.4 down"},
 		{"host without address", hop(at("empty.example")), "550 5.4.4 down"},
 		{"lookup fails", hop(at("broken.example")), "451 4.4.3 down"},
-		{"one for ever, one for now", hop(at("broken.example"), at("nowhere.example")), "451 4.4.3 down"},
+		{"one for now, one for ever", inOrder(at("broken.example"), at("nowhere.example")), "451 4.4.3 down"},
+		{"one for ever, one for now", inOrder(at("nowhere.example"), at("broken.example")), "451 4.4.3 down"},
 		{"configured, no such host", conf(hop(at("nowhere.example"))), "451 4.4.4 down"},
 		{"no hosts", hop(), "451 4.4.4 down"},
 		{"source of another family", from(conf(hop(at("127.0.0.1"))), "::1"), "451 4.4.4 down"},
@@ -65,6 +66,13 @@ func TestHostsThatCannotBeTried(t *testing.T) {
 	if got := codes(c.Send(t.Context(), conf(hop(open)), transfer("b@example.com"))); got != "250" || n.Load() != 1 {
 		t.Errorf("a configured next hop: %s", got)
 	}
+}
+
+func inOrder(hosts ...mail.Host) mail.NextHop {
+	for i := range hosts {
+		hosts[i].Preference = i
+	}
+	return hop(hosts...)
 }
 
 // free is a port on which nobody listens.
@@ -206,12 +214,40 @@ func TestOrder(t *testing.T) {
 func TestConnectionsOfOneSendAreLimited(t *testing.T) {
 	var n atomic.Int32
 	var hosts []mail.Host
-	for range 25 {
+	for range 12 {
 		h, _ := play(t, any4, func(*talk) { n.Add(1) })
+		play(t, fmt.Sprintf("127.0.0.2:%d", h.Port), func(*talk) { n.Add(1) })
+		h.Name = "two.example.com"
 		hosts = append(hosts, h)
 	}
 	out := client(t, Config{}).Send(t.Context(), hop(hosts...), transfer("b@example.com"))
 	if codes(out) != "451 4.4.2" || n.Load() > maxTries {
 		t.Errorf("outcome %s after %d connections", codes(out), n.Load())
+	}
+}
+
+// Of two connections that come about at once, the one that is not used is
+// closed.
+func TestRaceLeavesNothingOpen(t *testing.T) {
+	var closed atomic.Int32
+	wait := func(p *talk) { p.eof(); closed.Add(1) }
+	h, n := play(t, any4, wait)
+	_, m := play(t, fmt.Sprintf("127.0.0.2:%d", h.Port), wait)
+	addrs := []netip.AddrPort{netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", h.Port)), netip.MustParseAddrPort(fmt.Sprintf("127.0.0.2:%d", h.Port))}
+	c := client(t, Config{Timeouts: Timeouts{Connect: time.Second, Fallback: 1, Final: time.Second}})
+	for range 50 {
+		nc, _, _, err := c.race(t.Context(), addrs, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.Close()
+	}
+	for end := time.Now().Add(3 * time.Second); closed.Load() < n.Load()+m.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d connections were closed", closed.Load(), n.Load()+m.Load())
+		}
+	}
+	if n.Load()+m.Load() <= 50 {
+		t.Skip("no two connections came about at once")
 	}
 }

@@ -29,8 +29,9 @@ type Config struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 	Observe Observe
-	// Trace gets each line of a dialogue, "> " or "< " in front; content is
-	// one line with its size, secrets are left out. It must not block.
+	// Trace gets each line of a dialogue, "> " or "< " in front, "! " where it
+	// tells of TLS; content is one line with its size, secrets are left out,
+	// long lines cut. It must not block.
 	Trace func(hop, line string)
 }
 

@@ -88,7 +88,7 @@ func (c *conn) put(line string) {
 
 func (c *conn) trace(dir, line string) {
 	if c.cfg.Trace != nil {
-		c.cfg.Trace(c.hop, dir+line)
+		c.cfg.Trace(c.hop, netline.Clean(dir+line, true))
 	}
 }
 
@@ -116,7 +116,7 @@ func (c *conn) ask(line string, timeout time.Duration) (reply, error) {
 
 // quit ends the connection as RFC 5321 4.1.1.10 wants it, within a moment.
 func (c *conn) quit() {
-	defer c.drop()
+	defer c.nc.Close()
 	c.trace("> ", "QUIT")
 	c.nc.SetDeadline(time.Now().Add(c.cfg.Timeouts.Quit))
 	if _, err := c.nc.Write([]byte("QUIT\r\n")); err == nil {
@@ -156,7 +156,7 @@ func (c *conn) handshake(ctx context.Context, verify bool, cache tls.ClientSessi
 		f(version, err == nil)
 	}
 	if err != nil {
-		c.trace("! ", "TLS: "+netline.Clean(err.Error(), true))
+		c.trace("! ", "TLS: "+err.Error())
 		return err
 	}
 	c.trace("! ", version)

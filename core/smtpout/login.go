@@ -22,7 +22,7 @@ func (c *conn) login(m manner) *mail.Status {
 	case sasl.Plain:
 		client = sasl.NewPlainClient("", m.user, m.password)
 	case sasl.Login:
-		client = sasl.NewLoginClient(m.user, m.password)
+		client = &loginClient{m.user, m.password}
 	default:
 		return mail.Defer(451, "4.7.0", "host "+c.host.Name+" offers no login that is known here", nil)
 	}
@@ -50,6 +50,22 @@ func (c *conn) login(m manner) *mail.Status {
 		return mail.Defer(451, "4.5.0", "unexpected reply to AUTH", nil)
 	}
 	return transient(rep.status())
+}
+
+// loginClient answers the first question with the name and the second with
+// the password, whatever their wording is; servers differ in that, and in
+// whether they take the name with AUTH.
+type loginClient [2]string
+
+func (l *loginClient) Start() (string, []byte, error) { return sasl.Login, nil, nil }
+
+func (l *loginClient) Next([]byte) ([]byte, error) {
+	answer := l[0]
+	if answer == "" {
+		return nil, sasl.ErrUnexpectedServerChallenge
+	}
+	l[0], l[1] = l[1], ""
+	return []byte(answer), nil
 }
 
 func (c *conn) respond(client sasl.Client, rep reply) (reply, error) {

@@ -210,7 +210,7 @@ func TestVerifiedTLS(t *testing.T) {
 func TestSizeIsKnownBefore(t *testing.T) {
 	h, k := serve(t, smtpin.Config{MaxSize: 50})
 	out := client(t, Config{}).Send(t.Context(), hop(h), transfer("b@example.com"))
-	if codes(out) != "552 5.3.4" || len(k.messages()) != 0 {
+	if codes(out) != "552 5.3.4" || !strings.Contains(out[0].Status.Text, "larger than host") || len(k.messages()) != 0 {
 		t.Errorf("outcomes %s", codes(out))
 	}
 }

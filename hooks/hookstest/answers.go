@@ -5,7 +5,8 @@ import (
 	"net/netip"
 	"sync"
 
-	"carteiro/hooks/lua"
+	"carteiro/core/dns"
+	"carteiro/core/mail"
 )
 
 // Resolver answers from a table: keys like "a host.example" or "ptr
@@ -22,7 +23,7 @@ func (r *Resolver) find(key string) (any, error) {
 	r.Asked++
 	v, ok := r.Answers[key]
 	if !ok {
-		return nil, lua.ErrNXDomain
+		return nil, dns.ErrNXDomain
 	}
 	if err, bad := v.(error); bad {
 		return nil, err
@@ -46,8 +47,8 @@ func (r *Resolver) AAAA(_ context.Context, name string) ([]netip.Addr, error) {
 }
 
 // MX implements lua.Resolver.
-func (r *Resolver) MX(_ context.Context, name string) ([]lua.MX, error) {
-	return typed[[]lua.MX](r.find("mx " + name))
+func (r *Resolver) MX(_ context.Context, name string) ([]dns.MX, error) {
+	return typed[[]dns.MX](r.find("mx " + name))
 }
 
 // TXT implements lua.Resolver.
@@ -91,23 +92,23 @@ func (a *Accounts) Grant(identity, address, right string) {
 }
 
 // Exists implements lua.Accounts.
-func (a *Accounts) Exists(_ context.Context, address string) bool {
+func (a *Accounts) Exists(_ context.Context, address mail.Address) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, ok := a.settings[address]
+	_, ok := a.settings[string(address)]
 	return ok
 }
 
 // Setting implements lua.Accounts.
-func (a *Accounts) Setting(_ context.Context, address, name string) (any, error) {
+func (a *Accounts) Setting(_ context.Context, address mail.Address, name string) (any, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.settings[address][name], nil
+	return a.settings[string(address)][name], nil
 }
 
 // MaySendAs implements lua.Accounts.
-func (a *Accounts) MaySendAs(_ context.Context, identity, address string) string {
+func (a *Accounts) MaySendAs(_ context.Context, identity, address mail.Address) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.grants[identity+" "+address]
+	return a.grants[string(identity+" "+address)]
 }

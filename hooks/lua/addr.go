@@ -268,14 +268,14 @@ func (st *state) accounts(L *glua.LState) (*call, Accounts) {
 
 func accountExists(L *glua.LState) int {
 	c, accounts := stateOf(L).accounts(L)
-	L.Push(glua.LBool(accounts.Exists(c.ctx, text(L, 1))))
+	L.Push(glua.LBool(accounts.Exists(c.ctx, mail.Address(text(L, 1)))))
 	return 1
 }
 
 func accountSetting(L *glua.LState) int {
 	st := stateOf(L)
 	c, accounts := st.accounts(L)
-	v, err := accounts.Setting(c.ctx, text(L, 1), text(L, 2))
+	v, err := accounts.Setting(c.ctx, mail.Address(text(L, 1)), text(L, 2))
 	st.must(L, err)
 	L.Push(st.lift(L, v))
 	return 1
@@ -283,6 +283,6 @@ func accountSetting(L *glua.LState) int {
 
 func accountMaySendAs(L *glua.LState) int {
 	c, accounts := stateOf(L).accounts(L)
-	L.Push(optional(accounts.MaySendAs(c.ctx, text(L, 1), text(L, 2))))
+	L.Push(optional(accounts.MaySendAs(c.ctx, mail.Address(text(L, 1)), mail.Address(text(L, 2)))))
 	return 1
 }

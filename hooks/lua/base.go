@@ -351,6 +351,7 @@ func caught(L *glua.LState, err error) glua.LValue {
 	} else if !ok || apiErr.Type == glua.ApiErrorPanic {
 		b.fail("fault in the engine: %w", err)
 	}
+	b.left -= 100 // the interpreter wrote a traceback
 	if b.err != nil {
 		L.RaiseError("%s", b.err.Error())
 	}

@@ -35,7 +35,7 @@ on("receive.mail", function(session, tx)
   if list[1] then tx.meta.x = list[1].x end
   list[1] = tx.meta
 end)`)
-	for i := range 2 * cap(make([]int, 64)) { // more than there are states, so that each is used twice
+	for i := range 128 { // more than there are states, so that one is used twice
 		a := w.Ask(dataEvent(plainMail))
 		if a.Err() == "" && a.Action == hooks.Continue {
 			continue

@@ -9,30 +9,20 @@ import (
 	"sync"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/core/dns"
 )
 
-// Resolver answers DNS questions. Errors wrap ErrNXDomain (which stands for
-// an empty answer too), ErrTimeout or ErrServfail; others count as ErrServfail.
+// Resolver answers DNS questions. Errors wrap dns.ErrNXDomain, dns.ErrTimeout
+// or dns.ErrServFail; others count as the last. An empty answer is told to
+// scripts as "nxdomain".
 type Resolver interface {
 	A(ctx context.Context, name string) ([]netip.Addr, error)
 	AAAA(ctx context.Context, name string) ([]netip.Addr, error)
-	MX(ctx context.Context, name string) ([]MX, error)
+	MX(ctx context.Context, name string) ([]dns.MX, error)
 	TXT(ctx context.Context, name string) ([]string, error)
 	PTR(ctx context.Context, ip netip.Addr) ([]string, error)
 }
-
-// MX is one mail exchanger, its host without a trailing dot.
-type MX struct {
-	Host       string
-	Preference uint16
-}
-
-// Outcomes of a question without an answer.
-var (
-	ErrNXDomain = errors.New("nxdomain")
-	ErrTimeout  = errors.New("timeout")
-	ErrServfail = errors.New("servfail")
-)
 
 var dnsModule = module{name: "dns", doc: "DNS questions, at most 50 in a call: a list, or nil and \"nxdomain\", \"timeout\" or \"servfail\"", functions: []function{
 	{name: "a", call: dnsQuery("a"), sig: "a(name)", doc: "IPv4 addresses", blocks: true},
@@ -71,7 +61,7 @@ func ask(ctx context.Context, r Resolver, kind, name string) (any, error) {
 	}
 	ip, err := netip.ParseAddr(name)
 	if err != nil {
-		return nil, ErrNXDomain
+		return nil, dns.ErrNXDomain
 	}
 	names, err := r.PTR(ctx, ip.Unmap())
 	return anyList(names), err
@@ -88,9 +78,9 @@ func anyList(list []string) []any {
 // outcome is the word for an error.
 func outcome(err error) string {
 	switch {
-	case errors.Is(err, ErrNXDomain):
+	case errors.Is(err, dns.ErrNXDomain):
 		return "nxdomain"
-	case errors.Is(err, ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, dns.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
 	}
 	return "servfail"
@@ -111,7 +101,7 @@ func (st *state) resolver(L *glua.LState) (context.Context, context.CancelFunc, 
 func (st *state) pushAnswer(L *glua.LState, answer any, err error) int {
 	st.budget.look() // the question may have taken all the time there was
 	if list, ok := answer.([]any); err == nil && ok && len(list) == 0 {
-		err = ErrNXDomain
+		err = dns.ErrNXDomain
 	}
 	if err != nil {
 		L.Push(glua.LNil)
@@ -187,7 +177,7 @@ func dnsBatch(L *glua.LState) int {
 		wg.Go(func() {
 			answer, err := ask(ctx, r, q.kind, q.name)
 			if list, ok := answer.([]any); err == nil && ok && len(list) == 0 {
-				err = ErrNXDomain
+				err = dns.ErrNXDomain
 			}
 			if answers[i] = answer; err != nil {
 				answers[i] = outcome(err)

@@ -22,13 +22,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
 
 	"carteiro/core/clock"
+	"carteiro/core/mail"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -40,11 +43,11 @@ var setArrayLimit sync.Once
 
 // Accounts answers what scripts ask about accounts.
 type Accounts interface {
-	Exists(ctx context.Context, address string) bool
+	Exists(ctx context.Context, a mail.Address) bool
 	// Setting is what `account set` stored, decoded JSON; nil when absent.
-	Setting(ctx context.Context, address, name string) (any, error)
+	Setting(ctx context.Context, a mail.Address, name string) (any, error)
 	// MaySendAs is "as", "behalf" or "" for no.
-	MaySendAs(ctx context.Context, identity, address string) string
+	MaySendAs(ctx context.Context, user, a mail.Address) string
 }
 
 // Options are what an engine needs of the server. Zero values leave out what
@@ -61,8 +64,8 @@ type Options struct {
 	Local func(domain string) bool
 	// Observe is told of each call; it must not block.
 	Observe func(info hooks.Info, cost time.Duration, err error)
-	// HeapLimit ends calls while the process's heap holds more octets;
-	// 0: 1 GiB.
+	// HeapLimit ends calls while the process's heap holds more octets; 0: nine
+	// tenths of the runtime's memory limit where one is set, else 4 GiB.
 	HeapLimit uint64
 }
 
@@ -82,7 +85,10 @@ func New(o Options) *Engine {
 	setArrayLimit.Do(func() { glua.MaxArrayIndex = maxArrayIndex })
 	e := &Engine{Options: o, heapLimit: o.HeapLimit, small: makeSmall()}
 	if e.heapLimit == 0 {
-		e.heapLimit = 1 << 30
+		e.heapLimit = 4 << 30
+		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+			e.heapLimit = uint64(limit) / 10 * 9
+		}
 	}
 	if e.Log == nil {
 		e.Log = slog.New(slog.DiscardHandler)
@@ -102,7 +108,7 @@ type set struct {
 	units    []*unit
 	handlers []*handler
 	mapMu    sync.Mutex
-	maps     map[string]*table // by source name and file
+	maps     map[tableKey]*table
 	memoMu   sync.Mutex
 	memos    []*memo
 	regexes  regexes
@@ -113,7 +119,7 @@ type set struct {
 // Load compiles, checks and loads sources. It blocks for the work and at most
 // the budgets of the files' own code.
 func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Generation, error) {
-	s := &set{engine: e, id: digest(sources), maps: map[string]*table{}}
+	s := &set{engine: e, id: digest(sources), maps: map[tableKey]*table{}}
 	var errs []error
 	for _, src := range sources {
 		u, err := compileSource(src)

@@ -33,13 +33,20 @@ func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (ho
 	if err != nil {
 		return hooks.Verdict{}, 0, fmt.Errorf("%w: %s: %w", hooks.ErrHook, h.info.Name(), err)
 	}
+	well := false
+	defer func() {
+		if well {
+			h.set.give(st, h.info.MayBlock)
+		} else {
+			h.set.drop(st, h.info.MayBlock) // after a panic of ours, too
+		}
+	}()
 	v, err := st.run(ctx, h, spec, e)
 	used := st.budget.total - max(st.budget.left, 0)
 	if err != nil {
-		h.set.drop(st, h.info.MayBlock)
 		return hooks.Verdict{}, used, fmt.Errorf("%w: %w", hooks.ErrHook, err)
 	}
-	h.set.give(st, h.info.MayBlock)
+	well = true
 	return v, used, nil
 }
 

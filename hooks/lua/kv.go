@@ -46,8 +46,12 @@ type claim struct {
 	until time.Time
 }
 
-// take claims a key; release gives it back when the handler fails.
-func (c *claims) take(key, by string, now time.Time) (ok bool, release func()) {
+// take claims a key for at most life, 0 meaning for ever; release gives it
+// back when the handler fails.
+func (c *claims) take(key, by string, now time.Time, life time.Duration) (ok bool, release func()) {
+	if life <= 0 || life > claimFor {
+		life = claimFor
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.until) > claimsSwept {
@@ -61,12 +65,14 @@ func (c *claims) take(key, by string, now time.Time) (ok bool, release func()) {
 	if had && now.Before(old.until) && (by == "" || old.by != by) {
 		return false, nil
 	}
-	c.until[key] = claim{by: by, until: now.Add(claimFor)}
-	return true, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.until, key)
-	}
+	c.until[key] = claim{by: by, until: now.Add(life)}
+	return true, func() { c.drop(key) }
+}
+
+func (c *claims) drop(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.until, key)
 }
 
 // encode writes a value: strings as "s" and their octets, the rest as JSON,
@@ -146,6 +152,9 @@ func notNil(b []byte) []byte {
 
 func (st *state) write(L *glua.LState, c *call, f mail.Effect) {
 	f.Space = c.unit.space
+	if f.Op == mail.Delete {
+		st.set.engine.claims.drop(f.Space + "\x00" + f.Key)
+	}
 	st.budget.charge(L, int64(len(f.Key)+len(f.Value)+len(f.Old)+64))
 	st.must(L, c.event.AddEffect(f))
 }
@@ -283,7 +292,7 @@ func kvOnce(L *glua.LState) int {
 		L.Push(glua.LFalse)
 		return 1
 	}
-	ok, release := st.set.engine.claims.take(c.unit.space+"\x00"+key, c.message(), st.set.engine.Clock.Now())
+	ok, release := st.set.engine.claims.take(c.unit.space+"\x00"+key, c.message(), st.set.engine.Clock.Now(), life)
 	if ok {
 		// A CAS, for a claim is this process's own and another may be first.
 		st.write(L, c, mail.Effect{Op: mail.CAS, Key: key, Value: []byte("true"), TTL: life})

@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/core/dns"
 	"carteiro/core/mail"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
-	"carteiro/hooks/lua"
 )
 
 const multipart = `From: "Doe, Jane" <jane@a.example>
@@ -63,7 +63,7 @@ is(session.tls, nil) is(session.identity.user, "bob@our.example") is(session.ide
 is(tx.params.size, nil) is(tx.params.smtputf8, false) is(tx.sender, "a@a.example")`},
 	{"receive.mail", `is(kv.get("x"), nil) kv.set("x", { a = 1, l = { 1, 2 } }) is(kv.get("x").l[2], 2) kv.set("s", "text \0\255") is(kv.get("s"), "text \0\255")
 is(kv.incr("n"), 1) is(kv.incr("n", 5), 6) is(kv.get("n"), 6) is(kv.cas("n", 5, 7), false) is(kv.cas("n", 6, 7), true) is(kv.get("n"), 7) is(kv.cas("new", nil, true), true)
-is(kv.once("o", { ttl = "1h" }), true) is(kv.once("o"), false) kv.delete("x") is(kv.get("x"), nil) kv.set("s", nil) is(kv.get("s"), nil)
+is(kv.once("o", { ttl = "1h" }), true) is(kv.once("o"), false) kv.delete("o") is(kv.once("o"), true) kv.delete("x") is(kv.get("x"), nil) kv.set("s", nil) is(kv.get("s"), nil)
 kv.set("p:2", "b") kv.set("p:1", "a") kv.set("q", "c") local l = kv.scan("p:", 10) is(#l, 2) is(l[1].key, "p:1") is(l[2].value, "b") is(#kv.scan("p:", 1), 1)
 is(pcall(kv.set, "", 1), false) is(pcall(kv.set, "k", print), false) is(pcall(kv.set, "k", 1, { ttl = "x" }), false) is(pcall(kv.set, "k", 1, { tll = 1 }), false)`},
 	{"receive.mail", `is(addr.parse("Jo <jo@X.example>"), "jo@x.example") is(select(2, addr.parse("=?utf-8?q?J=C3=B6?= <jo@x.example>")), "Jö") is(addr.parse("nobody"), nil)
@@ -102,8 +102,8 @@ func TestModules(t *testing.T) {
 	for _, c := range checks {
 		spec, _ := hooks.Lookup(hooks.Point(c.hook))
 		w := hookstest.New(t)
-		w.Resolver.Answers = map[string]any{"a one.example": addrs("192.0.2.1"), "mx one.example": []lua.MX{{Host: "mx.one.example", Preference: 10}},
-			"txt slow.example": lua.ErrTimeout, "aaaa bad.example": lua.ErrServfail, "ptr 192.0.2.1": []string{"one.example"}}
+		w.Resolver.Answers = map[string]any{"a one.example": addrs("192.0.2.1"), "mx one.example": []dns.MX{{Host: "mx.one.example", Preference: 10}},
+			"txt slow.example": dns.ErrTimeout, "aaaa bad.example": dns.ErrServFail, "ptr 192.0.2.1": []string{"one.example"}}
 		w.Accounts.Set("bob@our.example", "vacation", map[string]any{"days": 7.0})
 		w.Accounts.Grant("bob@our.example", "sales@our.example", "behalf")
 		src := hookstest.Scripts(map[string]string{"a.lua": `local nets, domains, regexes, tomls = map.open("n.cidr"), map.open("d.domains"), map.open("r.regex"), map.open("t.toml")

@@ -29,9 +29,11 @@ type state struct {
 	parts   []string // scratch of concat
 	small   []glua.LValue
 
-	methods   map[*class]map[string]*glua.LFunction
-	metatable *glua.LTable // of all objects
-	modules   map[string]*glua.LUserData
+	methods     map[*class]map[string]*glua.LFunction
+	lastClass   *class // the class asked last, and its methods
+	lastMethods map[string]*glua.LFunction
+	metatable   *glua.LTable // of all objects
+	modules     map[string]*glua.LUserData
 
 	nextFunction, ipairsFunction *glua.LFunction
 
@@ -200,15 +202,10 @@ func (st *state) member(L *glua.LState, o *object, name string) glua.LValue {
 	if c.index != nil {
 		return c.index(st, L, o, name)
 	}
-	methods, ok := st.methods[c]
-	if !ok {
-		methods = map[string]*glua.LFunction{}
-		for _, f := range c.methods {
-			methods[f.name] = L.NewFunction(f.call)
-		}
-		st.methods[c] = methods
+	if st.lastClass != c {
+		st.lastClass, st.lastMethods = c, st.methodsOf(c)
 	}
-	if f, ok := methods[name]; ok {
+	if f, ok := st.lastMethods[name]; ok {
 		return f
 	}
 	for i := range c.fields {
@@ -218,6 +215,19 @@ func (st *state) member(L *glua.LState, o *object, name string) glua.LValue {
 	}
 	L.RaiseError("%s.%s does not exist%s", c.name, name, suggestion(name, c.memberNames()))
 	return nil
+}
+
+// methodsOf are a class's methods as functions of this state.
+func (st *state) methodsOf(c *class) map[string]*glua.LFunction {
+	methods, ok := st.methods[c]
+	if !ok {
+		methods = make(map[string]*glua.LFunction, len(c.methods))
+		for _, f := range c.methods {
+			methods[f.name] = st.L.NewFunction(f.call)
+		}
+		st.methods[c] = methods
+	}
+	return methods
 }
 
 func (c *class) memberNames() []string {

@@ -377,7 +377,7 @@ func (g *substitution) template(L *glua.LState, r string, start, end int) {
 		}
 		g.write(L, r[:i])
 		if i+1 >= len(r) {
-			L.RaiseError("invalid use of '%%' in replacement string")
+			L.RaiseError("invalid use of '%s' in replacement string", "%")
 		}
 		switch c := r[i+1]; {
 		case c == '0':

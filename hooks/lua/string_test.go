@@ -152,6 +152,7 @@ var errorsOfLua = []struct{ lua, want string }{
 	{`("x"):find("%b")`, "unbalanced pattern"},
 	{`("x"):gsub("x", "%2")`, "invalid capture index"},
 	{`("x"):gsub("x", function() return {} end)`, "invalid replacement value (a table)"},
+	{`("x"):gsub("x", "%")`, "invalid use of '%' in replacement"},
 	{`("x"):gsub("x")`, "bad argument #3 (string, function or table expected"},
 	{`("%y"):format(1)`, "invalid option '%y' to 'format'"},
 	{`("%d"):format()`, "bad argument #2 (value expected, got no value)"},

@@ -23,16 +23,28 @@ func tableConcat(L *glua.LState) int {
 	i := optInteger(L, 3, 1)
 	j := optInteger(L, 4, t.Len())
 	b := budgetOf(L)
-	var out strings.Builder
+	// First measured and paid, then made.
+	size := 0
 	for k := i; k <= j; k++ {
 		b.steps(L, 1)
 		v := t.RawGet(glua.LNumber(k))
-		if !stringable(v) {
+		switch v := v.(type) {
+		case glua.LString:
+			size += len(v) + len(sep)
+		case glua.LNumber:
+			size += 24 + len(sep)
+		default:
 			L.RaiseError("invalid value (%s) at index %d in table for 'concat'", typeOf(v), k)
 		}
-		s := tostring(L, v)
-		b.charge(L, int64(len(s)+len(sep)))
-		out.WriteString(s)
+		if int64(size) > b.alloc {
+			break
+		}
+	}
+	b.charge(L, int64(size))
+	var out strings.Builder
+	out.Grow(size)
+	for k := i; k <= j; k++ {
+		out.WriteString(tostringPlain(t.RawGet(glua.LNumber(k))))
 		if k < j {
 			out.WriteString(sep)
 		}

@@ -23,6 +23,12 @@ var mapClass = class{name: "map", doc: "a look-up file. TOML: keys and values. T
 		{name: "match", call: mapMatch, sig: "match(key)", doc: "the value of the smallest network, the nearest parent domain, or the first pattern that matches, or nil"},
 	}}
 
+// tableKey names a look-up file; two sources may have files of one name.
+type tableKey struct {
+	unit *unit
+	file string
+}
+
 // table is a look-up file, read once for a generation.
 type table struct {
 	values   map[string]any
@@ -48,7 +54,7 @@ func mapOpen(L *glua.LState) int {
 	if !ok {
 		L.RaiseError("map.open: there is no %s in this source", name)
 	}
-	key := u.source.Name + "\x00" + name
+	key := tableKey{u, name}
 	st.set.mapMu.Lock()
 	defer st.set.mapMu.Unlock()
 	t, ok := st.set.maps[key]

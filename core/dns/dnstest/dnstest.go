@@ -31,7 +31,7 @@ func Start(text string) (*Server, error) {
 	if err := s.Add(text); err != nil {
 		return nil, err
 	}
-	pc, ln, err := listen()
+	pc, ln, err := listenBoth()
 	if err != nil {
 		return nil, err
 	}
@@ -47,19 +47,22 @@ func Start(text string) (*Server, error) {
 	return s, nil
 }
 
-// listen takes one port for UDP and TCP. What the system gives out for UDP may
-// be in use for TCP, so it tries again.
-func listen() (pc net.PacketConn, ln net.Listener, err error) {
+// listenBoth finds a port that is free for UDP and TCP.
+func listenBoth() (net.PacketConn, net.Listener, error) {
+	var last error
 	for range 20 {
-		if pc, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
 			return nil, nil, err
 		}
-		if ln, err = net.Listen("tcp", pc.LocalAddr().String()); err == nil {
+		ln, err := net.Listen("tcp", pc.LocalAddr().String())
+		if err == nil {
 			return pc, ln, nil
 		}
 		pc.Close()
+		last = err
 	}
-	return nil, nil, err
+	return nil, nil, last
 }
 
 // Add adds records to the zones.

@@ -50,7 +50,7 @@ var layers = map[string][]string{
 	"core/dialogtest":      {},
 	"core/dns/dnstest":     {mail},
 	"core/store/storetest": {mail, clock, "core/store"},
-	"hooks/hookstest":      {mail, clock, "core/mime", "core/store", "hooks", "hooks/lua"},
+	"hooks/hookstest":      {mail, clock, "core/dns", "core/mime", "core/store", "hooks", "hooks/lua"},
 	"core/internal/rules":  {},
 }
 

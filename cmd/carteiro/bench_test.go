@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"carteiro/core/config"
+	"carteiro/core/mail"
+	"carteiro/scripts"
+)
+
+// benchServer is a whole server in this process, with the starting policy, on
+// a disk.
+func benchServer(b *testing.B) (addr string, s *server) {
+	b.Helper()
+	dir := b.TempDir()
+	toml := fmt.Sprintf(`hostname = "mx.our.example"
+domains = ["our.example"]
+[storage]
+dir = %q
+reserve = "64MiB"
+[[listener]]
+name = "mx"
+protocol = "smtp"
+addr = "127.0.0.1:0"
+[scripts]
+dir = %q
+[dns]
+resolver = "127.0.0.1:1"
+[log]
+level = "error"
+`, filepath.Join(dir, "data"), filepath.Join(dir, "scripts"))
+	os.Mkdir(filepath.Join(dir, "scripts"), 0o700)
+	os.WriteFile(filepath.Join(dir, "scripts", "policy.lua"), scripts.Policy(), 0o600)
+	cfg, err := config.Parse(filepath.Join(dir, "c.toml"), []byte(toml))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if s, err = openServer(ctx, cfg, serverOptions{log: io.Discard}); err != nil {
+		b.Fatal(err)
+	}
+	for i := range 100 {
+		if err := s.directory.AddAccount(ctx, mail.Address(fmt.Sprintf("u%d@our.example", i)), ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.bind(); err != nil {
+		b.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() { s.pipeline.Run(ctx) })
+	running.Go(func() { s.listeners[0].serve(ctx, s.listeners[0].Listener) })
+	b.Cleanup(func() {
+		cancel()
+		running.Wait()
+		s.close()
+	})
+	return s.listeners[0].Addr().String(), s
+}
+
+// client speaks just enough SMTP for a load, pipelining what it may.
+type benchClient struct {
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func (c *benchClient) replies(n int, codes string) error {
+	for i := range n {
+		for {
+			line, err := c.r.ReadString('\n')
+			if err != nil {
+				return err
+			}
+			if len(line) > 3 && line[3] == '-' {
+				continue
+			}
+			if line[0] != codes[min(i, len(codes)-1)] {
+				return fmt.Errorf("reply %q", line)
+			}
+			break
+		}
+	}
+	return nil
+}
+
+func dialBench(addr string) (*benchClient, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &benchClient{conn, bufio.NewReader(conn)}
+	io.WriteString(conn, "EHLO bench.example\r\n")
+	return c, c.replies(2, "2")
+}
+
+func (c *benchClient) send(to, body string) error {
+	io.WriteString(c.conn, "MAIL FROM:<a@a.example>\r\nRCPT TO:<"+to+">\r\nDATA\r\n")
+	if err := c.replies(3, "223"); err != nil {
+		return err
+	}
+	io.WriteString(c.conn, body+".\r\n")
+	return c.replies(1, "2")
+}
+
+// BenchmarkListener sends messages of 2 KiB through the real listener, the
+// starting policy and the store; they are delivered to 100 mailboxes
+// meanwhile.
+func BenchmarkListener(b *testing.B) {
+	body := "From: a@a.example\r\nTo: u@our.example\r\nSubject: bench\r\nMessage-ID: <1@a.example>\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 28)
+	for _, conns := range []int{1, 10, 100} {
+		b.Run(fmt.Sprint(conns), func(b *testing.B) {
+			addr, _ := benchServer(b)
+			clients := make([]*benchClient, conns)
+			for i := range clients {
+				var err error
+				if clients[i], err = dialBench(addr); err != nil {
+					b.Fatal(err)
+				}
+				defer clients[i].conn.Close()
+			}
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			for _, c := range clients {
+				wg.Go(func() {
+					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+						if err := c.send(fmt.Sprintf("u%d@our.example", n%100), body); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
+}
+
+// BenchmarkLargeMessages tells how much memory messages of 50 MiB take while
+// they come in, alone and ten at once.
+func BenchmarkLargeMessages(b *testing.B) {
+	line := strings.Repeat("x", 74) + "\r\n"
+	chunk := strings.Repeat(line, 1000)
+	lines := (50<<20 - 200) / len(chunk)
+	for _, conns := range []int{1, 10} {
+		b.Run(fmt.Sprint(conns), func(b *testing.B) {
+			addr, _ := benchServer(b)
+			var peak atomic.Uint64
+			stop := make(chan struct{})
+			runtime.GC()
+			base := resident()
+			go func() {
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(5 * time.Millisecond):
+						if n := resident(); n > peak.Load() {
+							peak.Store(n)
+						}
+					}
+				}
+			}()
+			b.SetBytes(int64(conns * lines * len(chunk)))
+			for b.Loop() {
+				var wg sync.WaitGroup
+				for i := range conns {
+					wg.Go(func() {
+						c, err := dialBench(addr)
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						defer c.conn.Close()
+						fmt.Fprintf(c.conn, "MAIL FROM:<a@a.example>\r\nRCPT TO:<u%d@our.example>\r\nDATA\r\n", i)
+						c.replies(3, "223")
+						io.WriteString(c.conn, "From: a@a.example\r\n\r\n")
+						for range lines {
+							io.WriteString(c.conn, chunk)
+						}
+						io.WriteString(c.conn, ".\r\n")
+						if err := c.replies(1, "2"); err != nil {
+							b.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+			}
+			close(stop)
+			b.ReportMetric(float64(max(peak.Load(), base)-base)/(1<<20), "MiB-peak")
+		})
+	}
+}
+
+// resident is the anonymous memory of this process in octets; what the
+// kernel keeps of mapped files does not count.
+func resident() uint64 {
+	raw, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.SplitSeq(string(raw), "\n") {
+		var kb uint64
+		if n, _ := fmt.Sscanf(line, "RssAnon: %d kB", &kb); n == 1 {
+			return kb << 10
+		}
+	}
+	return 0
+}
