@@ -97,6 +97,9 @@ var attacks = []struct {
 }
 
 func TestAttacks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: attacks are held against limits of time and memory, which a race detector multiplies")
+	}
 	good := hookstest.Tx("good@a.example")
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) {
