@@ -13,6 +13,7 @@ import (
 	"carteiro/core/mail"
 	"carteiro/core/mime"
 	"carteiro/core/store"
+	"carteiro/core/verify"
 	"carteiro/hooks"
 )
 
@@ -29,6 +30,8 @@ type content struct {
 	eight  bool
 	msg    *hooks.Message
 	shared *hooks.Pending
+	// verified are SPF, DKIM and DMARC, once a policy asked for them.
+	verified verified
 }
 
 // Data takes a message: header section, body, policies, then one commit, and
@@ -146,6 +149,9 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 			return st
 		}
 	}
+	if c.s.Identity == nil {
+		verify.Strip(c.header, p.cfg.Hostname)
+	}
 	c.msg = &hooks.Message{ID: c.tx.ID, Sender: c.tx.Sender, ReceivedAt: p.clock.Now(), Header: c.header, Size: c.tx.Params.Size}
 	v := p.chain(ctx, c, hooks.ReceiveHeaders)
 	if st := refusal(v); st != nil {
@@ -191,6 +197,7 @@ func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hoo
 // judge asks receive.data, when the message is complete.
 func (p *Pipeline) judge(ctx context.Context, c *content) hooks.Verdict {
 	c.msg.Header, c.msg.Body, c.msg.Sender = c.header, c.draft.Open, c.tx.Sender
+	c.msg.Auth = c.verified.once(p.dns, verify.Message{IP: c.s.Remote.Addr(), Helo: c.s.Helo, Sender: c.tx.Sender, Header: c.header, Body: c.draft.Open})
 	c.msg.Size = c.size()
 	if pr := c.tx.Params.Priority; pr != nil {
 		c.msg.Priority = *pr
@@ -232,6 +239,10 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 		tx.Sender.Path(), env.Protocol, env.Listener, env.Client, c.msg.Size, len(tx.Recipients))}
 	header := c.header.Clone()
 	header.Remove("Return-Path") // ours to add at final delivery (RFC 5321 4.4)
+	if a := c.verified.results; a != nil {
+		env.Auth = a
+		header.Prepend("Authentication-Results", verify.Field(p.cfg.Hostname, tx.Sender, a))
+	}
 	header.PrependRaw(p.received(c, now))
 	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]mail.TrailEntry{arrived}, visitOf(c.s).story()...), gen: c.gen,
 		due: tx.Params.HoldUntil, lmtp: c.s.Protocol == "lmtp", body: c.draft.Open}

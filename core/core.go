@@ -24,10 +24,10 @@ import (
 
 	"carteiro/core/auth"
 	"carteiro/core/clock"
-	"carteiro/core/dns"
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/store"
+	"carteiro/core/verify"
 	"carteiro/hooks"
 )
 
@@ -91,10 +91,8 @@ type Transport interface {
 	Send(ctx context.Context, hop mail.NextHop, t mail.Transfer) []mail.Outcome
 }
 
-// Resolver finds the hosts of a domain.
-type Resolver interface {
-	MX(ctx context.Context, domain string) ([]dns.MX, error)
-}
+// Resolver finds the hosts of a domain, and what verifies a sender.
+type Resolver = verify.Resolver
 
 // Parts are what a pipeline is made of; all but Policies and Clock must be
 // set.

@@ -334,6 +334,10 @@ func (st *state) mayBlock(fn *glua.LFunction) bool {
 			if int(inst>>26) == glua.OP_GETGLOBAL && visit(env.RawGetString(constant(p, int(inst&0x3ffff))), depth+1) {
 				return true
 			}
+			// msg:auth() asks the DNS; which object it is called on is not known here.
+			if k := int(inst>>9) & 0x1ff; int(inst>>26) == glua.OP_SELF && k >= 256 && constant(p, k-256) == "auth" {
+				return true
+			}
 		}
 		for _, inner := range p.FunctionPrototypes {
 			if code(inner, env, depth+1) {

@@ -67,6 +67,8 @@ type home struct {
 var homes = []home{
 	{module: "github.com/dgraph-io/badger/v4", packages: []string{"core/store/badgerstore", "cmd/carteiro tests"}},
 	{module: "github.com/emersion/go-message", packages: []string{"core/mime"}},
+	{module: "github.com/emersion/go-msgauth", packages: []string{"core/verify"}},
+	{module: "blitiri.com.ar/go/spf", packages: []string{"core/verify"}},
 	{module: "github.com/emersion/go-smtp", packages: []string{"core/smtpout", "core/smtpin tests"}},
 	{module: "github.com/emersion/go-sasl", packages: []string{"core/smtpout", "core/smtpin tests"}},
 	{module: "github.com/miekg/dns", packages: []string{"core/dns", "core/dns/dnstest"}},
