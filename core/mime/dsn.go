@@ -164,15 +164,6 @@ func (r *Report) writeStatus(b *bytes.Buffer, utf8 bool) {
 	b.WriteString("\r\n")
 }
 
-func oneLine(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
-			return ' '
-		}
-		return c
-	}, s)
-}
-
 func has8Bit(b []byte) bool {
 	for _, c := range b {
 		if c >= 0x80 {
