@@ -26,8 +26,17 @@ func ParseAddressList(value string) (list []Mailbox, complete bool) {
 		case ':', ';', ',', '<', '>':
 			p.special(t.kind)
 		default:
-			p.tokens = append(p.tokens, t)
+			p.keep(t)
 		}
+	}
+}
+
+// maxTokens is more than any mailbox has; what has more is none.
+const maxTokens = 2000
+
+func (p *addressList) keep(t token) {
+	if len(p.tokens) <= maxTokens {
+		p.tokens = append(p.tokens, t)
 	}
 }
 
@@ -65,7 +74,7 @@ func (p *addressList) special(c byte) {
 		p.complete = false
 	default:
 		p.complete = false
-		p.tokens = append(p.tokens, token{kind: c})
+		p.keep(token{kind: c})
 	}
 }
 
@@ -80,6 +89,10 @@ func (p *addressList) member() {
 	tokens, angle, closed, comment := p.tokens, p.angle, p.closed, p.comment
 	p.tokens, p.angle, p.closed, p.comment = p.tokens[:0], 0, false, ""
 	if len(tokens) == 0 && angle == 0 {
+		return
+	}
+	if len(tokens) > maxTokens {
+		p.complete = false
 		return
 	}
 	m := Mailbox{Display: DecodeWords(strings.TrimSpace(comment))}

@@ -15,6 +15,10 @@ import (
 // MaxHeader is the largest header section that ReadHeader takes, in octets.
 const MaxHeader = 1 << 20
 
+// MaxFields is the most fields that a header section is let have: each costs
+// memory, and each edit looks at all of them.
+const MaxFields = 20_000
+
 // Errors of this package.
 var (
 	// ErrHeaderTooLarge: more than the limit of octets without a blank line.
@@ -41,7 +45,7 @@ func (f Field) Value() string {
 	v := f.Raw[f.name:]
 	v = v[bytes.IndexByte(v, ':')+1:]
 	v = bytes.TrimSpace(v)
-	if bytes.IndexByte(v, '\n') < 0 {
+	if bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0 {
 		return string(v)
 	}
 	out := make([]byte, 0, len(v))
@@ -277,7 +281,7 @@ func (h *Header) Set(name, value string) error {
 	if err != nil {
 		return err
 	}
-	kept, done := h.fields[:0:0], false
+	kept, done := make([]Field, 0, len(h.fields)+1), false
 	for _, old := range h.fields {
 		switch {
 		case !old.is(name):
@@ -295,7 +299,7 @@ func (h *Header) Set(name, value string) error {
 
 // Remove drops all fields of that name and returns how many there were.
 func (h *Header) Remove(name string) int {
-	kept, n := h.fields[:0:0], 0
+	kept, n := make([]Field, 0, len(h.fields)), 0
 	for _, f := range h.fields {
 		if f.is(name) {
 			n++

@@ -163,13 +163,14 @@ func (s *scanner) take(line []byte, whole bool) {
 }
 
 func ending(line []byte) int {
+	n := len(line)
 	switch {
-	case bytes.HasSuffix(line, []byte("\r\n")):
+	case line[n-1] != '\n':
+		return 0
+	case n > 1 && line[n-2] == '\r':
 		return 2
-	case bytes.HasSuffix(line, []byte("\n")):
-		return 1
 	}
-	return 0
+	return 1
 }
 
 // begin ends a header section: its part is known now, and its content starts.

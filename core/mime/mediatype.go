@@ -44,14 +44,15 @@ func cutAny(s, chars string) (before, rest string) {
 	return s, ""
 }
 
-// strip drops comments in front of a name.
+// strip drops comments around a name.
 func strip(s string) string {
 	if strings.IndexByte(s, '(') < 0 {
 		return s
 	}
 	l := lexer{s: s}
 	l.skip()
-	return l.s
+	name, _ := cutAny(l.s, "(")
+	return name
 }
 
 // value reads up to the next semicolon: a quoted string, or what stands there

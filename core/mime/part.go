@@ -114,11 +114,14 @@ func writePart(w io.Writer, h **Header, p Part, e PartEdit, root bool) error {
 	return err
 }
 
-// QuotedPrintable encodes text with CRLF line ends.
+// lineEnds makes every kind of line end a CRLF.
+var lineEnds = strings.NewReplacer("\r\n", "\r\n", "\r", "\r\n", "\n", "\r\n")
+
+// QuotedPrintable encodes text; CRLF, CR and LF all become CRLF.
 func QuotedPrintable(text string) []byte {
 	var b bytes.Buffer
 	q := quotedprintable.NewWriter(&b)
-	io.WriteString(q, strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n"))
+	io.WriteString(q, lineEnds.Replace(text))
 	q.Close()
 	return b.Bytes()
 }

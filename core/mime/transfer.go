@@ -126,7 +126,7 @@ func (q *quotedPrintable) Read(p []byte) (int, error) {
 			if two, _ := q.r.Peek(2); len(two) == 2 && isHex(two[0]) && isHex(two[1]) {
 				c = unhex(two[0])<<4 | unhex(two[1])
 				q.r.Discard(2) // was peeked
-			} else if soft := q.softBreak(); soft > 0 {
+			} else if soft, ok := q.softBreak(); ok {
 				q.r.Discard(soft) // was peeked
 				continue
 			}
@@ -138,19 +138,18 @@ func (q *quotedPrintable) Read(p []byte) (int, error) {
 }
 
 // softBreak is the length of the line end behind "=", with white space that
-// was added on the way before it; 0 when there is none.
-func (q *quotedPrintable) softBreak() int {
+// was added on the way before it.
+func (q *quotedPrintable) softBreak() (n int, ok bool) {
 	const maxBlank = 100
 	ahead, _ := q.r.Peek(maxBlank)
 	rest := bytes.TrimLeft(ahead, " \t")
-	n := len(ahead) - len(rest)
+	n = len(ahead) - len(rest)
 	switch {
 	case bytes.HasPrefix(rest, []byte("\r\n")):
-		return n + 2
+		return n + 2, true
 	case bytes.HasPrefix(rest, []byte("\n")):
-		return n + 1
-	case len(rest) == 0 && len(ahead) < maxBlank:
-		return n // the end of the part; its CRLF belongs to the boundary
+		return n + 1, true
 	}
-	return 0
+	// At the end of the part its CRLF belongs to the boundary.
+	return n, len(rest) == 0 && len(ahead) < maxBlank
 }

@@ -105,7 +105,7 @@ func encodeWords(s string, safe func(byte) bool) string {
 			unsafe++
 		}
 	}
-	if 3*unsafe > len(s) {
+	if 2*unsafe > len(s) {
 		return chunks(s, wordText/4*3, func(string) int { return 1 }, func(b *strings.Builder, part string) {
 			b.WriteString(bOpen + base64.StdEncoding.EncodeToString([]byte(part)) + wordEnd)
 		})
