@@ -69,16 +69,19 @@ func human(rc ReportRcpt) string {
 		return status(rc)
 	}
 	if rc.RemoteMTA != "" {
-		return rc.RemoteMTA + " said: " + rc.Status.Reply()
+		return oneLine(rc.RemoteMTA + " said: " + rc.Status.Reply())
 	}
-	return rc.Status.Reply()
+	return oneLine(rc.Status.Reply())
 }
 
 func status(rc ReportRcpt) string {
 	if rc.Status.Enhanced != "" {
 		return rc.Status.Enhanced
 	}
-	return fmt.Sprintf("%d.0.0", max(rc.Status.Code/100, 2))
+	if class := rc.Status.Code / 100; class == 4 || class == 5 {
+		return fmt.Sprintf("%d.0.0", class)
+	}
+	return "2.0.0"
 }
 
 // Compose writes the report: header section and body, CRLF throughout.
@@ -110,18 +113,33 @@ func (r *Report) Compose() (*Header, []byte) {
 	b.Write(QuotedPrintable(text))
 	b.WriteString("\r\n")
 	global, plain := "global-delivery-status", "delivery-status"
-	part("Content-Type: message/" + pick(utf8, global, plain))
-	r.writeStatus(&b, utf8)
+	var fields bytes.Buffer
+	r.writeStatus(&fields, utf8)
+	part("Content-Type: message/" + pick(utf8, global, plain) + encoding(fields.Bytes()))
+	b.Write(fields.Bytes())
 	if r.Body != nil {
-		part("Content-Type: " + pick(utf8, "message/global", "message/rfc822"))
+		part("Content-Type: " + pick(utf8, "message/global", "message/rfc822") + encoding(r.Header, r.Body))
 		b.Write(r.Header)
 		b.Write(r.Body)
 	} else {
-		part("Content-Type: " + pick(utf8, "message/global-headers", "text/rfc822-headers"))
+		part("Content-Type: " + pick(utf8, "message/global-headers", "text/rfc822-headers") + encoding(r.Header))
 		b.Write(r.Header)
 	}
 	fmt.Fprintf(&b, "\r\n--%s--\r\n", boundary)
+	if has8Bit(b.Bytes()) {
+		h.Append("Content-Transfer-Encoding", "8bit")
+	}
 	return h, b.Bytes()
+}
+
+// encoding is the field that a part of other people's octets needs.
+func encoding(octets ...[]byte) string {
+	for _, b := range octets {
+		if has8Bit(b) {
+			return "\r\nContent-Transfer-Encoding: 8bit"
+		}
+	}
+	return ""
 }
 
 func pick(yes bool, a, b string) string {
@@ -135,7 +153,7 @@ func pick(yes bool, a, b string) string {
 func (r *Report) writeStatus(b *bytes.Buffer, utf8 bool) {
 	field := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(b, "%s: %s\r\n", name, oneLine(value))
+			fmt.Fprintf(b, "%s: %s\r\n", name, statusText(value, utf8))
 		}
 	}
 	field("Reporting-MTA", "dns; "+r.Hostname)
@@ -164,13 +182,24 @@ func (r *Report) writeStatus(b *bytes.Buffer, utf8 bool) {
 	b.WriteString("\r\n")
 }
 
-func oneLine(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
-			return ' '
-		}
-		return c
-	}, s)
+// maxStatusText keeps a status field well below what a line may have.
+const maxStatusText = 900
+
+// statusText makes a text, a stranger's perhaps, fit for a status field.
+func statusText(s string, utf8 bool) string {
+	s = oneLine(s)
+	if !utf8 {
+		s = strings.Map(func(c rune) rune {
+			if c >= 0x80 {
+				return '?'
+			}
+			return c
+		}, s)
+	}
+	if len(s) > maxStatusText {
+		s = strings.ToValidUTF8(s[:maxStatusText], "")
+	}
+	return strings.TrimSpace(s)
 }
 
 func has8Bit(b []byte) bool {

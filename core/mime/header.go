@@ -9,13 +9,15 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
-	"strings"
 )
 
 // MaxHeader is the largest header section that ReadHeader takes, in octets.
 const MaxHeader = 1 << 20
+
+// MaxFields is the most fields that a header section is let have: each costs
+// memory, and each edit looks at all of them.
+const MaxFields = 20_000
 
 // Errors of this package.
 var (
@@ -43,7 +45,7 @@ func (f Field) Value() string {
 	v := f.Raw[f.name:]
 	v = v[bytes.IndexByte(v, ':')+1:]
 	v = bytes.TrimSpace(v)
-	if bytes.IndexByte(v, '\n') < 0 {
+	if bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0 {
 		return string(v)
 	}
 	out := make([]byte, 0, len(v))
@@ -82,9 +84,9 @@ type Header struct {
 }
 
 // ReadHeader reads a header section up to and including its blank line, or
-// to the end of input. The octets are returned as they came; a message that
-// begins without a header field has an empty section, and nothing is
-// consumed. It returns ErrHeaderTooLarge and errors of r.
+// to the end of input. The octets are returned as they came, lines that are
+// no header fields among them; whether those belong to the body is for the
+// caller to say. It returns ErrHeaderTooLarge and errors of r.
 func ReadHeader(r *bufio.Reader, limit int) ([]byte, error) {
 	var out []byte
 	for {
@@ -112,21 +114,38 @@ func atLineStart(out []byte, n int) bool {
 	return len(out) == n || out[len(out)-n-1] == '\n'
 }
 
-// ParseHeader splits a header section into fields; a trailing blank line is
-// dropped. Lines that belong to no field are kept in their place. The Header
-// refers to b, which must not change any more.
+// ParseHeader splits a header section into fields, up to its blank line. Lines
+// that belong to no field are kept in their place. The Header refers to b,
+// which must not change any more.
 func ParseHeader(b []byte) *Header {
 	h := &Header{fields: make([]Field, 0, 16)}
-	for len(b) > 0 {
+	for len(b) > 0 && !blank(b) {
 		n := fieldLength(b)
 		raw := b[:n:n]
 		b = b[n:]
-		if len(bytes.TrimRight(raw, "\r\n")) == 0 {
-			continue
-		}
 		h.fields = append(h.fields, Field{Raw: raw, name: nameLength(raw)})
 	}
 	return h
+}
+
+// blank reports whether b begins with a blank line. A line with white space is
+// none: it continues the field before it (RFC 5322 4.5).
+func blank(b []byte) bool {
+	return b[0] == '\n' || b[0] == '\r' && len(b) > 1 && b[1] == '\n'
+}
+
+// SkipFromLine drops the line with which an mbox file separates messages,
+// "From user date", in front of a header section: it is no part of a message,
+// and left there it would turn every field behind it into text.
+func SkipFromLine(b []byte) []byte {
+	i := bytes.IndexByte(b, '\n')
+	if i < 0 || !bytes.HasPrefix(bytes.TrimLeft(b[:i], ">"), []byte("From ")) {
+		return b
+	}
+	if rest := b[i+1:]; len(rest) > 0 && nameLength(rest[:fieldLength(rest)]) > 0 {
+		return rest
+	}
+	return b
 }
 
 // fieldLength is the length of the first field with its folded lines.
@@ -262,7 +281,7 @@ func (h *Header) Set(name, value string) error {
 	if err != nil {
 		return err
 	}
-	kept, done := h.fields[:0:0], false
+	kept, done := make([]Field, 0, len(h.fields)+1), false
 	for _, old := range h.fields {
 		switch {
 		case !old.is(name):
@@ -280,7 +299,7 @@ func (h *Header) Set(name, value string) error {
 
 // Remove drops all fields of that name and returns how many there were.
 func (h *Header) Remove(name string) int {
-	kept, n := h.fields[:0:0], 0
+	kept, n := make([]Field, 0, len(h.fields)), 0
 	for _, f := range h.fields {
 		if f.is(name) {
 			n++
@@ -295,33 +314,4 @@ func (h *Header) Remove(name string) int {
 func newField(name, value string) (Field, error) {
 	line, err := FormatField(name, value)
 	return Field{Raw: []byte(line), name: len(name)}, err
-}
-
-// FormatField writes "Name: value" folded at white space near column 78, with
-// CRLF. A value with CR, LF or NUL is refused, so that no value can become a
-// field of its own; what is not ASCII becomes encoded words (RFC 2047). It
-// returns ErrField.
-func FormatField(name, value string) (string, error) {
-	if !validName([]byte(name)) || len(name) > 76 {
-		return "", fmt.Errorf("%w: name %.80q", ErrField, name)
-	}
-	if i := strings.IndexAny(value, "\r\n\x00"); i >= 0 {
-		return "", fmt.Errorf("%w: value of %s holds %q", ErrField, name, value[i])
-	}
-	value = EncodeWords(strings.TrimSpace(value))
-	var b strings.Builder
-	b.WriteString(name)
-	b.WriteByte(':')
-	column := len(name) + 1
-	for word := range strings.SplitSeq(value, " ") {
-		if column > 0 && column+1+len(word) > 78 && word != "" {
-			b.WriteString("\r\n")
-			column = 0
-		}
-		b.WriteByte(' ')
-		b.WriteString(word)
-		column += 1 + len(word)
-	}
-	b.WriteString("\r\n")
-	return b.String(), nil
 }

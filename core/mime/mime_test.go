@@ -158,33 +158,3 @@ func TestIndexIsBounded(t *testing.T) {
 		t.Errorf("wide: %d parts, too complex %v", len(x.Parts), x.TooComplex)
 	}
 }
-
-func FuzzHeaderKeepsOctets(f *testing.F) {
-	f.Add([]byte(sample))
-	f.Add([]byte("a:b"))
-	f.Add([]byte(" x\r\n\r\n:\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		got := ParseHeader(b).Bytes()
-		again := ParseHeader(got).Bytes()
-		if !bytes.Equal(got, again) {
-			t.Errorf("print of a parse of a print differs: %q %q", got, again)
-		}
-	})
-}
-
-func FuzzIndexStaysInside(f *testing.F) {
-	f.Add("b1", []byte(multi))
-	f.Add("b", []byte("--b\n--b--\n"))
-	f.Fuzz(func(t *testing.T, boundary string, body []byte) {
-		h := ParseHeader([]byte("Content-Type: multipart/mixed; boundary=\"" + boundary + "\"\r\n\r\n"))
-		x, err := ReadIndex(h, bytes.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, p := range x.Parts {
-			if p.Start > p.End || p.HeaderStart > p.Start || p.End > int64(len(body)) || p.Start < 0 {
-				t.Fatalf("part %d at %d-%d-%d of %d", i, p.HeaderStart, p.Start, p.End, len(body))
-			}
-		}
-	})
-}

@@ -2,7 +2,6 @@ package mime
 
 import (
 	"bytes"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"mime/quotedprintable"
@@ -15,20 +14,14 @@ import (
 // Leaf reports whether the part holds content of its own.
 func (p Part) Leaf() bool { return !p.Multipart }
 
-// Open returns the part's content, transfer encoding undone. It takes a
-// reader at the start of the body and reads no further than the part.
+// Open returns the part's content, transfer encoding undone; where that is
+// broken, the content ends. It takes a reader at the start of the body and
+// reads no further than the part. Reading returns errors of body alone.
 func (p Part) Open(body io.Reader) (io.Reader, error) {
 	if _, err := io.CopyN(io.Discard, body, p.Start); err != nil {
 		return nil, fmt.Errorf("body is shorter than its index: %w", err)
 	}
-	raw := io.LimitReader(body, p.End-p.Start)
-	switch p.Encoding {
-	case "base64":
-		return base64.NewDecoder(base64.StdEncoding, &alphabet{r: raw}), nil
-	case "quoted-printable":
-		return quotedprintable.NewReader(raw), nil
-	}
-	return raw, nil
+	return decoder(p.Encoding, io.LimitReader(body, p.End-p.Start)), nil
 }
 
 // Text returns at most limit octets of the part as UTF-8 text: of an unknown
@@ -45,50 +38,7 @@ func (p Part) Text(body io.Reader, limit int64) (string, error) {
 		}
 	}
 	b, err := io.ReadAll(io.LimitReader(r, limit))
-	if len(b) > 0 {
-		err = nil // a broken encoding still shows what came before the fault
-	}
 	return strings.ToValidUTF8(string(b), "\uFFFD"), err
-}
-
-// alphabet drops what is not base64 (RFC 2045 6.8) and stops at padding.
-type alphabet struct {
-	r    io.Reader
-	n    int // characters given so far
-	done bool
-}
-
-func (a *alphabet) Read(p []byte) (int, error) {
-	for !a.done {
-		n, err := a.r.Read(p)
-		kept := 0
-		for _, c := range p[:n] {
-			if c == '=' {
-				a.done = true
-				break
-			}
-			if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
-				p[kept] = c
-				kept++
-			}
-		}
-		a.n += kept
-		if err == io.EOF {
-			a.done = true
-		} else if err != nil {
-			return kept, err
-		}
-		if kept > 0 {
-			return kept, nil
-		}
-	}
-	// Complete the last quantum, so that a missing "=" loses nothing.
-	pad := (4 - a.n%4) % 4
-	if pad == 3 || pad == 0 || len(p) < pad {
-		return 0, io.EOF
-	}
-	a.n += pad
-	return copy(p, "=="[:pad]), nil
 }
 
 // PartEdit replaces one leaf of an index by text, or removes it.
@@ -156,15 +106,22 @@ func writePart(w io.Writer, h **Header, p Part, e PartEdit, root bool) error {
 	} else if _, err := w.Write(edited.Bytes()); err != nil {
 		return err
 	}
-	_, err := w.Write(QuotedPrintable(text))
+	content := QuotedPrintable(text)
+	if p.glued && len(content) > 0 {
+		content = append(content, "\r\n"...) // the delimiter's own line end
+	}
+	_, err := w.Write(content)
 	return err
 }
 
-// QuotedPrintable encodes text with CRLF line ends.
+// lineEnds makes every kind of line end a CRLF.
+var lineEnds = strings.NewReplacer("\r\n", "\r\n", "\r", "\r\n", "\n", "\r\n")
+
+// QuotedPrintable encodes text; CRLF, CR and LF all become CRLF.
 func QuotedPrintable(text string) []byte {
 	var b bytes.Buffer
 	q := quotedprintable.NewWriter(&b)
-	io.WriteString(q, strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n"))
+	io.WriteString(q, lineEnds.Replace(text))
 	q.Close()
 	return b.Bytes()
 }
