@@ -78,6 +78,8 @@ type Listener struct {
 	XclientFrom    []netip.Prefix `toml:"xclient_from"`
 	InsecureAuth   bool           `toml:"insecure_auth"`
 	APOP           bool           `toml:"apop"`
+	GreetDelay     Duration       `toml:"greet_delay"`
+	LoginDelay     Duration       `toml:"login_delay"`
 }
 
 // Web says how the world reaches the http listener.

@@ -102,4 +102,5 @@ type Params struct {
 	ByMode     string    // "R", "N", with "T" appended for trace
 	HoldUntil  time.Time // HOLDFOR and HOLDUNTIL (RFC 4865)
 	Auth       string    // AUTH= of MAIL, decoded (RFC 4954 5)
+	PRDR       bool      // a reply per recipient is wanted (draft-hall-prdr)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -136,7 +138,7 @@ func (s *session) login(ctx context.Context, cred *mail.Credentials) bool {
 	if !good {
 		return s.denied(st)
 	}
-	return s.open(ctx, id)
+	return s.enter(ctx, id)
 }
 
 func (s *session) denied(st *mail.Status) bool {
@@ -151,22 +153,30 @@ func (s *session) denied(st *mail.Status) bool {
 	return s.bad(text)
 }
 
-// open enters the TRANSACTION state. Until the lock is given back no other
+// enter enters the TRANSACTION state. Until the lock is given back no other
 // session has the maildrop; a crash gives it back.
-func (s *session) open(ctx context.Context, id *mail.Identity) bool {
+func (s *session) enter(ctx context.Context, id *mail.Identity) bool {
+	if wait := s.delay.left(id.User, s.cfg.LoginDelay, s.cfg.Now()); wait > 0 {
+		return s.err(fmt.Sprintf("[LOGIN-DELAY] %d seconds to wait until the next login", int(math.Ceil(wait.Seconds()))))
+	}
 	unlock, err := s.boxes.Lock(id.User)
 	if errors.Is(err, store.ErrLocked) {
 		return s.err("[IN-USE] the maildrop is open in another session")
 	}
 	if err == nil {
+		defer func() {
+			if s.drop == nil { // not opened, by an error or a panic
+				unlock()
+			}
+		}()
 		var info store.MailboxInfo
 		if info, err = s.boxes.Mailbox(ctx, id.User, store.Inbox); err == nil {
 			s.s.Identity = id
 			s.drop = newMaildrop(info, unlock)
+			s.open.Put(s.c, s.s)
 			s.drop.readonly, _ = id.Extra["readonly"].(bool)
 			return s.ok(s.drop.describe("maildrop has "))
 		}
-		unlock()
 	}
 	s.log.Error("maildrop cannot be opened", "owner", string(id.User), "err", err)
 	return s.err("[SYS/TEMP] the maildrop cannot be opened, try later")

@@ -23,7 +23,7 @@ func (s *session) auth(ctx context.Context, arg string) *mail.Status {
 	name, initial, hasInitial := strings.Cut(arg, " ")
 	name = strings.ToUpper(name)
 	switch {
-	case s.cfg.Protocol == LMTP:
+	case s.cfg.Protocol == LMTP || !s.mayAuth() && s.cfg.TLS == nil:
 		return s.bad(502, "5.5.1", "Command not implemented")
 	case !s.greeted || !s.s.ESMTP:
 		return s.bad(503, "5.5.1", "Send EHLO first")
@@ -110,6 +110,7 @@ func (s *session) login(ctx context.Context, cred *mail.Credentials) *mail.Statu
 	}
 	if accepted {
 		s.s.Identity = id
+		s.open.Put(s.c, s.s)
 		return reply
 	}
 	if reply.Code >= 500 {

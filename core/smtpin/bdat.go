@@ -35,6 +35,9 @@ func (s *session) bdat(ctx context.Context, arg string) *mail.Status {
 		// be told from commands.
 		return closing(s.bad(501, "5.5.4", "Syntax: BDAT size [LAST]"))
 	}
+	if size > s.spare() {
+		return closing(s.tooBig())
+	}
 	s.receiving()
 	var st *mail.Status
 	switch {
@@ -55,6 +58,7 @@ func (s *session) bdat(ctx context.Context, arg string) *mail.Status {
 		return nil
 	}
 	s.c.Busy = false
+	s.wasted += ch.left
 	if err := ch.swallow(); err != nil {
 		return s.lost(err)
 	}
@@ -116,18 +120,26 @@ func (c *chunks) nextChunk() error {
 		}
 		switch cmd.verb {
 		case "BDAT":
-			if c.left, c.last, err = parseBdat(cmd.arg); err == nil {
+			if c.left, c.last, err = parseBdat(cmd.arg); err != nil {
+				s.reply(closing(s.bad(501, "5.5.4", "Syntax: BDAT size [LAST]")))
+			} else if c.left > s.spare() {
+				err = errTooBig
+				s.reply(closing(s.tooBig()))
+			} else {
 				s.resume()
 				return nil
 			}
-			s.reply(closing(s.bad(501, "5.5.4", "Syntax: BDAT size [LAST]")))
 		case "RSET", "QUIT", "HELO", "EHLO", "LHLO":
 			s.pending = &cmd
 			return errBroken
 		case "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS":
 			err = s.reply(s.bad(503, "5.5.1", "Content is not complete, send BDAT or RSET"))
 		default:
-			err = s.reply(s.aside(cmd))
+			st := s.spend(cmd.verb)
+			if st == nil {
+				st = s.aside(cmd)
+			}
+			err = s.reply(st)
 		}
 	}
 	if !errors.Is(err, errBroken) {

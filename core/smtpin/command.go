@@ -43,7 +43,7 @@ func (c command) String() string {
 // room for the parameters of our extensions (RFC 5321 4.5.3.1.4 and theirs).
 func (c command) maxLength() int {
 	switch c.verb {
-	case "MAIL", "RCPT":
+	case "MAIL", "RCPT", "XCLIENT":
 		return 2048 - 2
 	case "AUTH":
 		return 12288
@@ -88,6 +88,9 @@ func (s *session) dispatch(ctx context.Context, cmd command) *mail.Status {
 		}
 		return s.bad(503, "5.5.1", "No service here, only QUIT")
 	}
+	if st := s.spend(cmd.verb); st != nil {
+		return st
+	}
 	switch cmd.verb {
 	case "HELO", "EHLO", "LHLO":
 		return s.helo(ctx, cmd.verb, cmd.arg)
@@ -103,10 +106,26 @@ func (s *session) dispatch(ctx context.Context, cmd command) *mail.Status {
 		return s.auth(ctx, cmd.arg)
 	case "STARTTLS":
 		return s.starttls(ctx, cmd.arg)
+	case "XCLIENT":
+		return s.xclientCommand(ctx, cmd.arg)
 	case "RSET", "QUIT":
 		return s.leave(cmd)
 	}
 	return s.aside(cmd)
+}
+
+// spend counts a command that leads to no message, and ends the session when
+// there were too many of them: each is allowed, a flood of them is not.
+func (s *session) spend(verb string) *mail.Status {
+	switch verb {
+	case "NOOP", "RSET", "HELP", "VRFY", "EXPN", "HELO", "EHLO", "LHLO":
+		s.junk++
+	}
+	if s.junk <= s.cfg.MaxJunk {
+		return nil
+	}
+	s.log.Info("session ended by a limit", "reason", "commands without mail")
+	return mail.Reject(421, "4.7.0", "Too many commands without mail, closing")
 }
 
 // leave is RSET and QUIT, which end a transaction.
@@ -139,6 +158,9 @@ func (s *session) aside(cmd command) *mail.Status {
 		// A browser made to talk to us (cross-protocol attack), or a scanner.
 		s.log.Info("http on a mail port", "verb", cmd.verb)
 		return mail.Reject(421, "4.7.0", "This is not a web server")
+	case "PROXY":
+		s.log.Info("connection refused", "reason", "PROXY header from an address that is no proxy of ours")
+		return mail.Reject(421, "4.7.0", "You are no proxy of ours")
 	}
 	return s.bad(500, "5.5.2", "Command not recognized")
 }

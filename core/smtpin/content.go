@@ -11,6 +11,7 @@ import (
 var (
 	errTooBig  = errors.New("message exceeds the size limit")
 	errNewline = errors.New("bare CR or LF in message")
+	errFlood   = errors.New("far more content than a message may have")
 )
 
 // pieces is where content comes from: DATA or a sequence of BDATs.
@@ -31,10 +32,11 @@ type content struct {
 	lined    bool // no piece has more than one LF, at its end
 	newlines newlines
 
-	rest  []byte // of the last piece
-	size  int64
-	fault error // errTooBig or errNewline: the message is refused
-	end   error // what src said at its end
+	rest    []byte // of the last piece
+	size    int64
+	dropped int64 // octets that drain read
+	fault   error // errTooBig or errNewline: the message is refused
+	end     error // what src said at its end
 }
 
 func (c *content) Read(p []byte) (int, error) {
@@ -105,11 +107,17 @@ func cut(err error) error {
 	return whole(err)
 }
 
-// drain drops what is left of the message.
-func (c *content) drain() error {
+// drain drops what is left of the message, at most limit octets of it; more
+// is errFlood.
+func (c *content) drain(limit int64) error {
 	for c.end == nil {
-		if _, err := c.src.next(); err != nil {
+		piece, err := c.src.next()
+		if err != nil {
 			c.end = whole(err)
+		}
+		c.dropped += int64(len(piece))
+		if c.dropped > limit && c.end == nil {
+			c.end = errFlood
 		}
 	}
 	if c.end == io.EOF {

@@ -51,6 +51,9 @@ func (s *session) extensions() []string {
 	}
 	ext := []string{"PIPELINING", size, "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING",
 		"BINARYMIME", "DSN", "MT-PRIORITY", "DELIVERBY", "LIMITS RCPTMAX=" + strconv.Itoa(s.cfg.MaxRecipients)}
+	if s.cfg.Protocol != LMTP {
+		ext = append(ext, "PRDR")
+	}
 	if s.holds() {
 		until := s.cfg.Now().Add(s.cfg.MaxHold).UTC().Format("2006-01-02T15:04:05Z")
 		ext = append(ext, "FUTURERELEASE "+strconv.FormatInt(int64(s.cfg.MaxHold.Seconds()), 10)+" "+until)
@@ -59,6 +62,9 @@ func (s *session) extensions() []string {
 		ext = append(ext, "REQUIRETLS")
 	} else if s.cfg.TLS != nil {
 		ext = append(ext, "STARTTLS")
+	}
+	if s.xclient {
+		ext = append(ext, "XCLIENT "+xclientAttributes)
 	}
 	if s.mayAuth() && s.s.Identity == nil {
 		ext = append(ext, "AUTH "+strings.Join(s.mechanisms(), " "))
@@ -108,12 +114,13 @@ func (s *session) starttls(ctx context.Context, arg string) *mail.Status {
 		f(s.s.Listener, err == nil)
 	}
 	if err != nil {
-		s.log.Info("tls failed", "err", quoteError(err))
+		s.log.Info("tls failed", "err", quoteError(err), "verb", "STARTTLS")
 		s.gone = true
 		return nil
 	}
 	// RFC 3207 4.2: what the client said before is forgotten.
 	s.greeted, s.s.ESMTP, s.s.Helo, s.s.Identity = false, false, "", nil
 	s.s.TLS = s.c.TLS()
+	s.open.Put(s.c, s.s)
 	return nil
 }

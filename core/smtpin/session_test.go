@@ -3,6 +3,7 @@ package smtpin
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -446,4 +447,15 @@ func TestObserve(t *testing.T) {
 			t.Errorf("%s observed %d times; all: %v", want, got[want], got)
 		}
 	}
+}
+
+// overTLS makes the handshake on a connection.
+func overTLS(t testing.TB, nc net.Conn) *client {
+	t.Helper()
+	tc := tls.Client(nc, clientTLS())
+	tc.SetDeadline(time.Now().Add(10 * time.Second))
+	if err := tc.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return &client{t: t, nc: tc, r: bufio.NewReader(tc)}
 }

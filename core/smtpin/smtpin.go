@@ -33,6 +33,7 @@ import (
 // does not read while a call runs, so a client that leaves in the middle of
 // the final commit does not cancel it.
 type Backend interface {
+	// Connect is called again when XCLIENT changed who the client is.
 	Connect(ctx context.Context, s *mail.Session) *mail.Status
 	Helo(ctx context.Context, s *mail.Session, name string) *mail.Status
 	Auth(ctx context.Context, s *mail.Session, cred *mail.Credentials) (*mail.Identity, *mail.Status)
@@ -45,8 +46,9 @@ type Backend interface {
 	// the rest. Every other error of content, io.ErrUnexpectedEOF first of
 	// all, means that the message is not whole and must be dropped.
 	Data(ctx context.Context, s *mail.Session, tx *mail.Transaction, content io.Reader) Outcome
-	// End is called exactly once for each transaction whose Mail succeeded:
-	// after Data, on RSET, a new EHLO, STARTTLS, or the end of the session.
+	// End is called exactly once for each transaction whose Mail succeeded or
+	// panicked: after Data, on RSET, a new EHLO, STARTTLS, or the end of the
+	// session.
 	End(s *mail.Session, tx *mail.Transaction)
 	// Close is called once for each session whose Connect was called;
 	// s.Closed is set.

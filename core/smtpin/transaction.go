@@ -21,7 +21,7 @@ func (s *session) mail(ctx context.Context, arg string) *mail.Status {
 	if params != "" && !s.s.ESMTP {
 		return s.bad(555, "5.5.4", "Parameters need EHLO")
 	}
-	p, err := parseMailParams(params, offers{requireTLS: s.s.TLS != nil, auth: s.mayAuth(),
+	p, err := parseMailParams(params, offers{requireTLS: s.s.TLS != nil, auth: s.mayAuth(), prdr: s.cfg.Protocol != LMTP,
 		hold: s.holdLimit(), now: s.cfg.Now()})
 	if err != nil {
 		return s.badParam(err)
@@ -37,12 +37,14 @@ func (s *session) mail(ctx context.Context, arg string) *mail.Status {
 		return mail.Reject(552, "5.3.4", "Message exceeds the size limit")
 	}
 	if !s.s.Trusted && !s.cfg.Limits.Message(s.s.Remote.Addr()) {
+		s.log.Info("command refused by a limit", "reason", "messages of the address")
 		return mail.Reject(450, "4.7.1", "Too many messages, slow down")
 	}
 	tx := &mail.Transaction{ID: mail.NewID(s.cfg.Now()), Sender: sender, Params: p, Meta: make(map[string]any)}
+	s.tx = tx // so that a panic in Mail does not leave it behind
 	reply, accepted := answer(s.backend.Mail(ctx, s.s, tx), ok(250, "2.1.0", "Ok"))
-	if accepted {
-		s.tx = tx
+	if !accepted {
+		s.tx = nil
 	}
 	return reply
 }
@@ -90,6 +92,7 @@ func (s *session) rcpt(ctx context.Context, arg string) *mail.Status {
 		return mail.Reject(452, "4.5.3", "Too many recipients")
 	}
 	if !s.s.Trusted && !s.cfg.Limits.Recipient(s.s.Remote.Addr()) {
+		s.log.Info("command refused by a limit", "reason", "recipients of the address")
 		return mail.Reject(450, "4.7.1", "Too many recipients, slow down")
 	}
 	r := &mail.Recipient{N: uint32(len(s.tx.Recipients)), Address: to, Orig: to, ORcpt: orcpt, Notify: notify}
