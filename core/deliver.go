@@ -215,8 +215,10 @@ func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
 		case hooks.Retry:
 			delay = max(v.Delay, time.Second)
 		case hooks.Reroute:
+			if r.Route == "" { // at once, but only the first time: ways that all fail must not chase each other
+				delay = 0
+			}
 			a.reroute(r, v.Route)
-			delay = 0
 		}
 		if !a.now.Before(a.g.Expires) {
 			o.state = mail.Failed
