@@ -35,6 +35,7 @@ const (
 	DeliverLocal   Point = "deliver.local"
 	DeliverResult  Point = "deliver.result"
 	DeliverDSN     Point = "deliver.dsn"
+	TimerTick      Point = "timer.tick"
 )
 
 // Errors of the contract.
@@ -146,6 +147,8 @@ var specs = []Spec{
 	{Point: DeliverDSN, Args: []string{"msg", "rcpts", "dsn"}, When: "before a DSN is made",
 		Verdicts: []Action{Discard, Redirect}, May: MayText | MayEffects,
 		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
+	{Point: TimerTick, Args: []string{"now"}, When: "every so often, as the option `every` says; one handler at a time",
+		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega},
 }
 
 // Specs is the contract's table in the order of the hooks. The caller must

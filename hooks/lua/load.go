@@ -23,7 +23,7 @@ const (
 
 // hookFunctions register handlers and find files.
 var hookFunctions = []function{
-	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener"},
+	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener; timer.tick: every"},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
 }
 
@@ -232,6 +232,9 @@ func hookOn(L *glua.LState) int {
 			return complain("on", "on: "+text, hint)
 		}
 	}
+	if spec.Point == hooks.TimerTick && h.info.Every == 0 {
+		return complain("on", "on: timer.tick needs the option every", `write on("timer.tick", { every = "1h" }, function(now) ... end)`)
+	}
 	ld.handlers = append(ld.handlers, h)
 	st.handlers = append(st.handlers, fn)
 	return 0
@@ -274,9 +277,15 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 				return "listener must be the name of a listener", ""
 			}
 			h.info.Listener = string(s)
+		case "every":
+			d, err := parseDuration(v)
+			if h.spec.Point != hooks.TimerTick || err != nil || d < time.Minute {
+				return "every is for timer.tick, a time of at least a minute such as \"1h\"", ""
+			}
+			h.info.Every = d
 		default:
 			return fmt.Sprintf("unknown option %s", tostringPlain(k)),
-				strings.TrimPrefix(suggestion(string(key), []string{"order", "tier", "on_error", "listener"}), "; ")
+				strings.TrimPrefix(suggestion(string(key), []string{"order", "tier", "on_error", "listener", "every"}), "; ")
 		}
 	}
 	return "", ""
