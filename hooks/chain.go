@@ -40,6 +40,7 @@ type Info struct {
 	Order      int // -100..100
 	OnError    Failure
 	Every      time.Duration // timer.tick: the time between two calls
+	Path       string        // web.request: begins with "/"
 	Listener   string        // only sessions of this listener
 	Domains    []string      // only mail of these domains; nil: all
 	MayBlock   bool          // uses dns, http, milter or auth

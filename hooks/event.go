@@ -28,6 +28,7 @@ type Event struct {
 	DSN     *DSN
 	Domain  string // route.resolve
 	Key     string // route.resolve
+	Req     *Request
 
 	// Pending collects effects and submissions. Events about one message
 	// share it, so that a later handler reads what an earlier one wrote.
@@ -39,6 +40,17 @@ type Event struct {
 	may     May
 	undo    []func()
 	changes []string
+}
+
+// Request is an HTTP request to a policy.
+type Request struct {
+	Method  string
+	Path    string // below /b/BUNDLE, with its slash
+	Query   map[string]string
+	Form    map[string]string // of a POST that is a form
+	Headers map[string]string // names in lower case
+	IP      string
+	Body    string
 }
 
 // Cred is a login attempt after the server looked at its own accounts.

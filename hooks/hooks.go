@@ -36,6 +36,7 @@ const (
 	DeliverResult  Point = "deliver.result"
 	DeliverDSN     Point = "deliver.dsn"
 	TimerTick      Point = "timer.tick"
+	WebRequest     Point = "web.request"
 )
 
 // Errors of the contract.
@@ -149,6 +150,8 @@ var specs = []Spec{
 		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
 	{Point: TimerTick, Args: []string{"now"}, When: "every so often, as the option `every` says; one handler at a time",
 		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega},
+	{Point: WebRequest, Args: []string{"req"}, When: "an HTTP request below /b/BUNDLE/ whose path is the option `path`, or below it; a failure is answered 500",
+		Verdicts: []Action{Respond}, May: MayEffects, Fail: FailContinue, Wall: 5 * time.Second, Budget: 2 * mega},
 }
 
 // Specs is the contract's table in the order of the hooks. The caller must
