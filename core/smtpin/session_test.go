@@ -497,3 +497,32 @@ func TestChunksOfManySessions(t *testing.T) {
 		}
 	}
 }
+
+// As many octets as are read ahead of the buffers, and one fewer or more, in
+// one piece, in the clear and by TLS: each command has its reply at once.
+func TestReadAhead(t *testing.T) {
+	plain := serve(t, Config{})
+	secret := serve(t, Config{TLS: serverTLS(), Implicit: true})
+	for _, l := range []*listener{plain, secret} {
+		c := dial(t, l.addr)
+		if l == secret {
+			c = overTLS(t, c.nc)
+		}
+		c.reply("220 ")
+		for _, n := range []int{511, 512, 513, 1023, 1024, 1025, 512} {
+			text := strings.Repeat("NOOP\r\n", 5)
+			text += "NOOP " + strings.Repeat("x", n%200) + "\r\n"
+			for n-len(text) > 400 {
+				text += "NOOP " + strings.Repeat("x", 200) + "\r\n"
+			}
+			text += "NOOP " + strings.Repeat("x", n-len(text)-7) + "\r\n"
+			if len(text) != n {
+				t.Fatalf("%d octets, want %d", len(text), n)
+			}
+			c.send(text)
+			for range strings.Count(text, "\n") {
+				c.reply("250 2.0.0")
+			}
+		}
+	}
+}
