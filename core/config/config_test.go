@@ -222,3 +222,22 @@ func TestLimitsGiven(t *testing.T) {
 		}
 	}
 }
+
+// Settings of listeners act where their protocol knows them, and only there.
+func TestProxiesOfListeners(t *testing.T) {
+	for _, tt := range []struct{ protocol, idle string }{
+		{"smtp", ""}, {"submission", ""}, {"lmtp", ""}, {"pop3", "listener.l.xclient_from"}, {"http", "listener.l.proxy_from listener.l.xclient_from"},
+	} {
+		c, err := Parse("/x.toml", []byte(minimal+"[[listener]]\nname = \"l\"\nprotocol = \""+tt.protocol+"\"\naddr = \"127.0.0.1:0\"\n"+
+			"proxy_from = [\"10.0.0.0/8\"]\nxclient_from = [\"10.0.0.0/8\"]\ngreet_delay = \"2s\"\nlogin_delay = \"1m\"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.Idle(), " "); got != tt.idle {
+			t.Errorf("%s: idle %q, want %q", tt.protocol, got, tt.idle)
+		}
+		if l := c.Listeners[0]; len(l.ProxyFrom) != 1 || l.GreetDelay.Std() != 2*time.Second || l.LoginDelay.Std() != time.Minute {
+			t.Errorf("%s: %+v", tt.protocol, l)
+		}
+	}
+}

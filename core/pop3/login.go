@@ -97,7 +97,7 @@ func (s *session) exchange(x mail.Exchange, response []byte) (*mail.Credentials,
 		case errors.Is(err, mail.ErrExchange):
 			return nil, s.bad("malformed response")
 		case err != nil:
-			s.log.Error("login impossible", "err", err)
+			s.log.Error("login impossible", "err", quoteError(err))
 			return nil, s.err("[SYS/TEMP] login is not possible now")
 		case cred != nil:
 			return cred, true

@@ -74,7 +74,7 @@ func (s *session) exchange(x mail.Exchange, response []byte) (*mail.Credentials,
 		case errors.Is(err, mail.ErrExchange):
 			return nil, s.bad(501, "5.5.2", "Malformed response")
 		case err != nil:
-			s.log.Error("login impossible", "err", err)
+			s.log.Error("login impossible", "err", quoteError(err))
 			return nil, mail.Defer(454, "4.7.0", "Temporary authentication failure", nil)
 		case cred != nil:
 			return cred, nil
