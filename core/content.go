@@ -208,6 +208,7 @@ func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hoo
 	v, trail := c.gen.Chain.Run(ctx, e)
 	visitOf(c.s).remember(trail)
 	p.logFailures(ctx, c.tx.ID.String(), trail)
+	tarpit(ctx, e.Delay)
 	return v
 }
 

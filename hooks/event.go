@@ -37,6 +37,9 @@ type Event struct {
 	// travel with a message. It blocks until they are on disk.
 	Apply func([]mail.Effect, []Submit) error
 
+	// Delay is how long the reply to the client waits, see Tarpit.
+	Delay time.Duration
+
 	may     May
 	undo    []func()
 	changes []string
@@ -277,6 +280,21 @@ func (e *Event) AddEffect(f mail.Effect) error {
 	p, n := e.Pending, len(e.Pending.Effects)
 	e.record("kv "+f.Key, func() { p.Effects = p.Effects[:n] })
 	p.Effects = append(p.Effects, f)
+	return nil
+}
+
+// MaxDelay is the longest delay of one reply.
+const MaxDelay = 30 * time.Second
+
+// Tarpit delays the reply to the client's command; of several delays the
+// longest counts, and none is longer than MaxDelay.
+func (e *Event) Tarpit(d time.Duration) error {
+	if err := e.mayChange(MayDelay, "the time of the reply"); err != nil {
+		return err
+	}
+	old := e.Delay
+	e.record("tarpit "+d.String(), func() { e.Delay = old })
+	e.Delay = min(max(old, d), MaxDelay)
 	return nil
 }
 

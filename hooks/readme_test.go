@@ -35,7 +35,7 @@ var changes = []struct {
 }{
 	{hooks.MayIdentity, "identity"}, {hooks.MaySender, "tx.sender"}, {hooks.MayAddress, "rcpt.address"}, {hooks.MayMessage, "header fields and parts"},
 	{hooks.MayScore, "score, priority"}, {hooks.MayExpand, "replace, copy_to"}, {hooks.MayOwnField, "the recipient's own fields"},
-	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"}, {hooks.MayEffects, "kv, rate, mail"},
+	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"}, {hooks.MayEffects, "kv, rate, mail"}, {hooks.MayDelay, "tarpit"},
 }
 
 const readmeHead = `# Hooks and the Lua API
