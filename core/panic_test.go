@@ -29,7 +29,7 @@ type faultyStore struct {
 	faults map[string]func() error // by operation; each is for one call
 }
 
-// break lets the next n calls of an operation fail.
+// fail lets the next n calls of an operation fail.
 func (s *faultyStore) fail(op string, n int, f func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,11 +174,11 @@ func faultyHouse(t *testing.T, handlers ...hooks.Handler) (*house, *faultyStore)
 func (h *house) nothingLeft(s *faultyStore) {
 	h.t.Helper()
 	h.until("drafts and reservations are given back", func() bool { return s.drafts.Load() == 0 && s.reserved.Load() == 0 })
-	h.boxes.mu.Lock()
-	if n := len(h.boxes.held); n != 0 {
-		h.t.Errorf("%d mailboxes are still locked", n)
-	}
-	h.boxes.mu.Unlock()
+	h.until("mailboxes are let go of", func() bool {
+		h.boxes.mu.Lock()
+		defer h.boxes.mu.Unlock()
+		return len(h.boxes.held) == 0
+	})
 	if n := s.broken(); n != 0 {
 		h.t.Errorf("%d faults did not happen", n)
 	}
