@@ -22,6 +22,7 @@ import (
 type postfix struct {
 	dir  string
 	port string
+	more string // lines for main.cf
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -122,7 +123,7 @@ func (p *postfix) start(t testing.TB, program string, peer *house) {
 		t.Fatal(err)
 	}
 	files := map[string]string{"cert.pem": string(cert), "key.pem": string(key), "ca/cert.pem": "", "master.cf": fmt.Sprintf(postfixMaster, p.port),
-		"main.cf": fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.port("mx"), peer.port("lmtp"), filepath.Join(p.dir, "ca"))}
+		"main.cf": fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.port("mx"), peer.port("lmtp"), filepath.Join(p.dir, "ca")) + p.more}
 	ca, err := os.ReadFile(filepath.Join(peer.dir, "cert.pem"))
 	if err != nil {
 		t.Fatal(err)
