@@ -88,8 +88,10 @@ type Report struct {
 	FirstError  string  `json:"first_error,omitempty"`
 }
 
-// meter counts what the connections of a run do.
+// meter counts what the connections of a run do. Its clock starts with the
+// first message: logins to POP3 before it do not count.
 type meter struct {
+	once   sync.Once
 	start  time.Time
 	left   atomic.Int64 // messages still to be done
 	mu     sync.Mutex
@@ -100,13 +102,18 @@ type meter struct {
 }
 
 func newMeter(messages int) *meter {
-	m := &meter{start: time.Now()}
+	m := &meter{}
 	m.left.Store(int64(messages))
 	return m
 }
 
 // next reports whether one more message is to be done.
-func (m *meter) next() bool { return m.left.Add(-1) >= 0 }
+func (m *meter) next() bool {
+	m.begin()
+	return m.left.Add(-1) >= 0
+}
+
+func (m *meter) begin() { m.once.Do(func() { m.start = time.Now() }) }
 
 func (m *meter) done(took time.Duration, bytes int64) {
 	m.mu.Lock()
@@ -125,6 +132,7 @@ func (m *meter) fail(err error) {
 }
 
 func (m *meter) report(connections int) Report {
+	m.begin()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	took := time.Since(m.start)

@@ -231,7 +231,7 @@ func (h *house) end(sig syscall.Signal) (int, error) {
 }
 
 // newHouse is a house whose server runs until the test ends.
-func newHouse(t *testing.T, extra string) *house {
+func newHouse(t testing.TB, extra string) *house {
 	t.Helper()
 	h := &house{dir: t.TempDir()}
 	if err := h.build(t.Context(), extra); err != nil {

@@ -16,7 +16,7 @@ import (
 // installs them all.
 
 // need returns the path of a program, or skips the test.
-func need(t *testing.T, program string) string {
+func need(t testing.TB, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -34,7 +34,7 @@ func need(t *testing.T, program string) string {
 
 // client runs a program in a house's folder with input and returns what it
 // printed, and its exit status.
-func (h *house) client(t *testing.T, input, program string, args ...string) (string, int) {
+func (h *house) client(t testing.TB, input, program string, args ...string) (string, int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Dir = h.dir
@@ -49,7 +49,7 @@ func (h *house) client(t *testing.T, input, program string, args ...string) (str
 }
 
 // ok is client for a program that has to succeed.
-func (h *house) ok(t *testing.T, input, program string, args ...string) string {
+func (h *house) ok(t testing.TB, input, program string, args ...string) string {
 	t.Helper()
 	out, status := h.client(t, input, program, args...)
 	if status != 0 {
@@ -60,7 +60,7 @@ func (h *house) ok(t *testing.T, input, program string, args ...string) string {
 
 // file writes a file into the house, readable by its owner alone, and returns
 // its path.
-func (h *house) file(t *testing.T, name, text string) string {
+func (h *house) file(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(h.dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -70,7 +70,7 @@ func (h *house) file(t *testing.T, name, text string) string {
 }
 
 // put delivers a message to alice, for a POP3 client to find.
-func (h *house) put(t *testing.T, subject string) {
+func (h *house) put(t testing.TB, subject string) {
 	t.Helper()
 	reply, err := sendSMTP(h.addr("mx"), "EHLO there.example", "x@example.net", []string{"alice@example.com"},
 		"From: x@example.net\nTo: alice@example.com\nSubject: "+subject+"\n\nhello\n.a line with a dot\n")
@@ -82,7 +82,7 @@ func (h *house) put(t *testing.T, subject string) {
 
 // holds waits until a message of that subject has been delivered to an
 // account, whatever folder it is in.
-func (h *house) holds(t *testing.T, account, subject string) {
+func (h *house) holds(t testing.TB, account, subject string) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		got, err := readPOP(h.addr("pop3"), account, false)

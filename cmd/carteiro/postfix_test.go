@@ -22,6 +22,7 @@ import (
 type postfix struct {
 	dir  string
 	port string
+	more string // lines for main.cf
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -90,7 +91,7 @@ postlog unix-dgram n - n - 1 postlogd
 
 // newPostfix writes an instance, at a port that was free a moment ago. It is
 // started when the peer's ports are known.
-func newPostfix(t *testing.T) *postfix {
+func newPostfix(t testing.TB) *postfix {
 	t.Helper()
 	// Its processes run as another user, who cannot get into t.TempDir.
 	dir, err := os.MkdirTemp("", "carteiro-postfix-")
@@ -111,7 +112,7 @@ func newPostfix(t *testing.T) *postfix {
 }
 
 // start runs the instance until the test ends.
-func (p *postfix) start(t *testing.T, program string, peer *house) {
+func (p *postfix) start(t testing.TB, program string, peer *house) {
 	t.Helper()
 	owner, err := user.Lookup("postfix")
 	if err != nil {
@@ -122,7 +123,7 @@ func (p *postfix) start(t *testing.T, program string, peer *house) {
 		t.Fatal(err)
 	}
 	files := map[string]string{"cert.pem": string(cert), "key.pem": string(key), "ca/cert.pem": "", "master.cf": fmt.Sprintf(postfixMaster, p.port),
-		"main.cf": fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.port("mx"), peer.port("lmtp"), filepath.Join(p.dir, "ca"))}
+		"main.cf": fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.port("mx"), peer.port("lmtp"), filepath.Join(p.dir, "ca")) + p.more}
 	ca, err := os.ReadFile(filepath.Join(peer.dir, "cert.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +172,7 @@ func (p *postfix) start(t *testing.T, program string, peer *house) {
 }
 
 // stop ends the master, who ends the others; the script waits for it.
-func (p *postfix) stop(t *testing.T) {
+func (p *postfix) stop(t testing.TB) {
 	pid := p.cmd.Process.Pid
 	if text, err := os.ReadFile(filepath.Join(p.dir, "queue", "pid", "master.pid")); err == nil {
 		fmt.Sscan(string(text), &pid)
@@ -188,7 +189,7 @@ func (p *postfix) stop(t *testing.T) {
 }
 
 // await returns when the instance greets.
-func (p *postfix) await(t *testing.T) {
+func (p *postfix) await(t testing.TB) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		if w, err := dialWire("127.0.0.1:" + p.port); err == nil {
@@ -217,7 +218,7 @@ func (p *postfix) log() string {
 }
 
 // mail waits for the only message in carol's mailbox, and removes it.
-func (p *postfix) mail(t *testing.T) string {
+func (p *postfix) mail(t testing.TB) string {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		files, err := filepath.Glob(filepath.Join(p.dir, "mail", "carol", "new", "*"))
@@ -241,7 +242,7 @@ func (p *postfix) mail(t *testing.T) string {
 }
 
 // send gives a message to the instance.
-func (p *postfix) send(t *testing.T, from, to, text string) {
+func (p *postfix) send(t testing.TB, from, to, text string) {
 	t.Helper()
 	reply, err := sendSMTP("127.0.0.1:"+p.port, "EHLO client.example.net", from, []string{to}, text)
 	if err != nil || !strings.HasPrefix(reply, "250 ") {
@@ -249,12 +250,14 @@ func (p *postfix) send(t *testing.T, from, to, text string) {
 	}
 }
 
-// submit sends as alice by sendmail's interface.
-func (h *house) submit(t *testing.T, to, text string) {
+// submit sends as alice by sendmail's interface, to one or several separated
+// by spaces.
+func (h *house) submit(t testing.TB, to, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, carteiro(), "sendmail", "-c", h.config(), "-f", "alice@example.com", "-i", to)
+	cmd := exec.CommandContext(ctx, carteiro(), "sendmail", "-c", h.config(), "-f", "alice@example.com", "-i")
+	cmd.Args = append(cmd.Args, strings.Fields(to)...)
 	cmd.Env = append(os.Environ(), actAsMain+"=1")
 	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil {
