@@ -225,6 +225,24 @@ func (h *house) arrived(n int) {
 	}
 }
 
+// beside has the hooks asked that no session passes.
+func (h *house) beside(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
+	h.t.Helper()
+	switch p {
+	case hooks.TimerTick:
+		h.until("the timer is known", func() bool {
+			_, err := h.store.Get(h.t.Context(), timerSpace, timerName(info))
+			return err == nil
+		})
+		h.clock.Advance(61 * time.Minute)
+		h.until("the timer ran", func() bool { return asked.Load() > 0 })
+	case hooks.WebRequest:
+		if answer, ok := h.Web(h.t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || answer.Status != 500 {
+			h.t.Errorf("answer %+v, %v; want 500", answer, ok)
+		}
+	}
+}
+
 var errFault = errors.New("a fault of the test")
 
 // TestHookFaults: at every hook, an error and a panic cost the verb at hand
@@ -235,12 +253,13 @@ func TestHookFaults(t *testing.T) {
 			t.Run(string(spec.Point)+"/"+kind, func(t *testing.T) {
 				leak := goleak.IgnoreCurrent()
 				var asked atomic.Int64
-				broken := at(spec.Point, func(*hooks.Event) (hooks.Verdict, error) {
+				broken := handler{hooks.Info{Point: spec.Point, File: "policy.lua", Line: 1, Every: time.Hour, Path: "/x"}, func(*hooks.Event) (hooks.Verdict, error) {
 					asked.Add(1)
 					return hooks.Verdict{}, fault()
-				})
+				}}
 				h, s := faultyHouse(t, broken)
 				st := h.visitAll()
+				h.beside(spec.Point, broken.info, &asked)
 				if before := spec.Fail == hooks.FailDefer; before {
 					if st == nil || st.Code != spec.Status.Code {
 						t.Errorf("answer %v, want %d", st, spec.Status.Code)
