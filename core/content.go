@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"carteiro/core/mail"
 	"carteiro/core/mime"
 	"carteiro/core/store"
+	"carteiro/core/verify"
 	"carteiro/hooks"
 )
 
@@ -28,6 +30,8 @@ type content struct {
 	eight  bool
 	msg    *hooks.Message
 	shared *hooks.Pending
+	// verified are SPF, DKIM and DMARC, once a policy asked for them.
+	verified verified
 }
 
 // Data takes a message: header section, body, policies, then one commit, and
@@ -84,7 +88,12 @@ func (c *content) subject() string {
 
 // take is Data without the log line.
 func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*mail.Status, []*mail.Status) {
-	buffered := bufio.NewReaderSize(r, 32<<10)
+	buffered := readers.Get().(*bufio.Reader)
+	buffered.Reset(r)
+	defer func() {
+		buffered.Reset(nil) // the pool must not keep the session alive
+		readers.Put(buffered)
+	}()
 	if st := p.readHeader(ctx, c, buffered); st != nil {
 		return st, nil
 	}
@@ -150,6 +159,9 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 			return st
 		}
 	}
+	if c.s.Identity == nil {
+		verify.Strip(c.header, p.cfg.Hostname)
+	}
 	c.msg = &hooks.Message{ID: c.tx.ID, Sender: c.tx.Sender, ReceivedAt: p.clock.Now(), Header: c.header, Size: c.tx.Params.Size}
 	v := p.chain(ctx, c, hooks.ReceiveHeaders)
 	if st := refusal(v); st != nil {
@@ -196,12 +208,14 @@ func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hoo
 	v, trail := c.gen.Chain.Run(ctx, e)
 	visitOf(c.s).remember(trail)
 	p.logFailures(ctx, c.tx.ID.String(), trail)
+	tarpit(ctx, e.Delay)
 	return v
 }
 
 // judge asks receive.data, when the message is complete.
 func (p *Pipeline) judge(ctx context.Context, c *content) hooks.Verdict {
 	c.msg.Header, c.msg.Body, c.msg.Sender = c.header, c.draft.Open, c.tx.Sender
+	c.msg.Auth = c.verified.once(p.dns, verify.Message{IP: c.s.Remote.Addr(), Helo: c.s.Helo, Sender: c.tx.Sender, Header: c.header, Body: c.draft.Open})
 	c.msg.Size = c.size()
 	if pr := c.tx.Params.Priority; pr != nil {
 		c.msg.Priority = *pr
@@ -243,6 +257,10 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 		tx.Sender.Path(), env.Protocol, env.Listener, env.Client, c.msg.Size, len(tx.Recipients))}
 	header := c.header.Clone()
 	header.Remove("Return-Path") // ours to add at final delivery (RFC 5321 4.4)
+	if a := c.verified.results; a != nil {
+		env.Auth = a
+		header.Prepend("Authentication-Results", verify.Field(p.cfg.Hostname, tx.Sender, a))
+	}
 	header.PrependRaw(p.received(c, now))
 	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]mail.TrailEntry{arrived}, visitOf(c.s).story()...), gen: c.gen,
 		due: tx.Params.HoldUntil, lmtp: c.s.Protocol == "lmtp", body: c.draft.Open}
@@ -295,6 +313,9 @@ func (p *Pipeline) accept(ctx context.Context, c *content, in *intake) (*mail.St
 	}
 	return nil, each
 }
+
+// readers are what content is read through; one for each message at a time.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
 
 // octets passes a body on and notices octets above 127 (RFC 6152).
 type octets struct {

@@ -8,6 +8,7 @@
 //	route.go     a group's next hop
 //	deliver.go   an attempt, and one commit that records its outcome
 //	bounce.go    delivery status notifications, back into the queue
+//	timers.go    what policies do by the clock, beside all that
 //
 // core.go starts and stops them. The pipeline knows no protocol, no Lua and
 // no Badger: sessions call it through Receiver, it hands messages on through
@@ -24,10 +25,10 @@ import (
 
 	"carteiro/core/auth"
 	"carteiro/core/clock"
-	"carteiro/core/dns"
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/store"
+	"carteiro/core/verify"
 	"carteiro/hooks"
 )
 
@@ -91,10 +92,8 @@ type Transport interface {
 	Send(ctx context.Context, hop mail.NextHop, t mail.Transfer) []mail.Outcome
 }
 
-// Resolver finds the hosts of a domain.
-type Resolver interface {
-	MX(ctx context.Context, domain string) ([]dns.MX, error)
-}
+// Resolver finds the hosts of a domain, and what verifies a sender.
+type Resolver = verify.Resolver
 
 // Parts are what a pipeline is made of; all but Policies and Clock must be
 // set.
@@ -143,6 +142,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.store.Run(ctx) })
 	g.Go(func() error { return p.queue.run(ctx) })
+	g.Go(func() error { return p.runTimers(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

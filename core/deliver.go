@@ -104,6 +104,7 @@ func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.G
 	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, pending: &hooks.Pending{}, start: time.Now()}
 	a.msg = &hooks.Message{ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
 		Priority: g.Priority, Meta: env.Meta, Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
+	a.msg.Auth = p.auth(env, a.msg.Header, a.msg.Body)
 	a.out = store.Settlement{ID: env.ID, Block: g.Block}
 	return a, nil
 }
@@ -240,8 +241,10 @@ func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
 		case hooks.Retry:
 			delay = max(v.Delay, time.Second)
 		case hooks.Reroute:
+			if r.Route == "" { // at once, but only the first time: ways that all fail must not chase each other
+				delay = 0
+			}
 			a.reroute(r, v.Route)
-			delay = 0
 		}
 		if !a.now.Before(a.g.Expires) {
 			o.state = mail.Failed

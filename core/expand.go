@@ -76,7 +76,8 @@ func (x *expansion) becomes(r *mail.Recipient, n int) mail.Notify {
 
 // view is a message as policies of the queue see it.
 func (p *Pipeline) view(in *intake) *hooks.Message {
-	return &hooks.Message{ID: in.env.ID, Sender: in.env.Sender, Size: in.env.Size, ReceivedAt: in.env.ReceivedAt,
+	return &hooks.Message{Auth: p.auth(&in.env, in.header, func() (io.ReadCloser, error) { return in.body() }),
+		ID: in.env.ID, Sender: in.env.Sender, Size: in.env.Size, ReceivedAt: in.env.ReceivedAt,
 		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta,
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }

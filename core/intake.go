@@ -28,7 +28,6 @@ type intake struct {
 	due        time.Time // not before
 	quarantine string    // reason, for all recipients
 	lmtp       bool      // rejections can be told per recipient
-	size       int64     // of the body
 
 	groups   []*mail.Group
 	expanded []*mail.Recipient // a report about their expansion is due

@@ -84,6 +84,17 @@ func (z zone) MX(_ context.Context, domain string) ([]dns.MX, error) {
 	return mx, nil
 }
 
+func (zone) A(context.Context, string) ([]netip.Addr, error)    { return nil, dns.ErrNXDomain }
+func (zone) AAAA(context.Context, string) ([]netip.Addr, error) { return nil, dns.ErrNXDomain }
+func (zone) PTR(context.Context, netip.Addr) ([]string, error)  { return nil, dns.ErrNXDomain }
+func (zone) TXT(_ context.Context, name string) ([]string, error) {
+	texts := map[string]string{"a.example": "v=spf1 ip4:192.0.2.7 -all", "_dmarc.a.example": "v=DMARC1; p=reject"}
+	if t, ok := texts[name]; ok {
+		return []string{t}, nil
+	}
+	return nil, dns.ErrNXDomain
+}
+
 // house is a pipeline for our.example with accounts alice and bob.
 type house struct {
 	*Pipeline

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -538,4 +539,29 @@ func TestNoRelayWhateverAPolicySays(t *testing.T) {
 	if st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "x@out.example"); st == nil || st.Code != 554 {
 		t.Errorf("relayed for a stranger: %v", st)
 	}
+}
+
+func TestTarpitDelaysOneSession(t *testing.T) {
+	h := newHouse(t, Config{}, at(hooks.ReceiveMail, func(e *hooks.Event) (hooks.Verdict, error) {
+		if e.Tx.Sender == "slow@a.example" {
+			return hooks.Verdict{}, e.Tarpit(time.Hour) // cut to MaxDelay
+		}
+		return hooks.Verdict{}, nil
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		s, tx := session(), &mail.Transaction{Sender: "slow@a.example"}
+		h.Mail(ctx, s, tx)
+		h.End(s, tx)
+		close(done)
+	}()
+	h.accept(session(), "fast@a.example", plain, "alice@our.example")
+	select {
+	case <-done:
+		t.Error("the slow session did not wait")
+	default:
+	}
+	cancel() // the client has gone: nobody waits any more
+	<-done
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 
 	"carteiro/core/auth"
@@ -95,7 +96,21 @@ func (p *Pipeline) run(ctx context.Context, s *mail.Session, e *hooks.Event) hoo
 	v, trail := gen.Chain.Run(ctx, e)
 	visitOf(s).remember(trail)
 	p.logFailures(ctx, s.ID, trail)
+	tarpit(ctx, e.Delay)
 	return v
+}
+
+// tarpit has a client wait for its reply. It holds nothing but the session.
+func tarpit(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // logFailures logs what policies did wrong; their verdicts are in trails.

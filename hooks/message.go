@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -21,6 +22,10 @@ type Message struct {
 	Priority   mail.Priority
 	Meta       map[string]any
 	Scores     []Score
+	// Auth verifies SPF, DKIM and DMARC at its first call and remembers the
+	// results. It blocks on the DNS until ctx ends; nil where a message has no
+	// client, such as our own reports.
+	Auth func(ctx context.Context) (*mail.AuthResults, error)
 	// Edits are what handlers want done to the body, applied in one pass when
 	// all handlers have run.
 	Edits []mime.PartEdit

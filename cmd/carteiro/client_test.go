@@ -156,7 +156,7 @@ func waitPOP(addr, user string, n int) ([]string, error) {
 }
 
 // mail waits for exactly one message to a resident and returns it.
-func (h *house) mail(t *testing.T, user string) string {
+func (h *house) mail(t testing.TB, user string) string {
 	t.Helper()
 	got, err := waitPOP(h.addr("pop3"), user, 1)
 	if err != nil {
@@ -169,11 +169,11 @@ func (h *house) mail(t *testing.T, user string) string {
 }
 
 // contains fails the test for each of words that is not in text.
-func contains(t *testing.T, text string, words ...string) {
+func contains(t testing.TB, text string, words ...string) {
 	t.Helper()
 	for _, w := range words {
 		if !strings.Contains(text, w) {
-			t.Errorf("no %q in\n%s", w, text)
+			t.Errorf("no %q in\n%.4000s", w, text)
 		}
 	}
 }

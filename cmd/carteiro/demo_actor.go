@@ -275,19 +275,6 @@ func (a *actor) explain(ctx context.Context, id string) (admin.Story, error) {
 	return stories[0], nil
 }
 
-// arrivals are the ids of messages that mention an address, newest first.
-func (a *actor) arrivals(ctx context.Context, address string) ([]string, error) {
-	var stories []admin.Story
-	if err := a.ask(ctx, "explain", admin.ExplainArgs{What: address, Limit: 100}, &stories); err != nil {
-		return nil, err
-	}
-	var ids []string
-	for _, s := range stories {
-		ids = append(ids, s.ID)
-	}
-	return ids, nil
-}
-
 // mailbox waits until an account has n messages in a folder.
 func (a *actor) mailbox(ctx context.Context, who, folder string, n int64) error {
 	return a.until(ctx, fmt.Sprintf("had %d messages in %s of %s", n, folder, who), func() bool {

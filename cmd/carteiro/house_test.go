@@ -3,8 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -232,19 +230,8 @@ func (h *house) end(sig syscall.Signal) (int, error) {
 	return h.cmd.ProcessState.ExitCode(), nil
 }
 
-// tls is what a client needs to believe the house's certificate.
-func (h *house) tls() (*tls.Config, error) {
-	pem, err := os.ReadFile(filepath.Join(h.dir, "cert.pem"))
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	return &tls.Config{RootCAs: roots, ServerName: "mx.example.com"}, nil
-}
-
 // newHouse is a house whose server runs until the test ends.
-func newHouse(t *testing.T, extra string) *house {
+func newHouse(t testing.TB, extra string) *house {
 	t.Helper()
 	h := &house{dir: t.TempDir()}
 	if err := h.build(t.Context(), extra); err != nil {

@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"time"
 
 	"carteiro/core"
-	"carteiro/core/admin"
 	"carteiro/core/config"
 	"carteiro/core/dns"
 	"carteiro/core/mail"
@@ -27,11 +24,16 @@ type intake struct {
 	resolver *dns.Resolver
 }
 
+var (
+	_ netline.Logins = intake{}
+	_ netline.Logins = maildrops{}
+)
+
 // nameWithin bounds how long a client waits for the look-up of its name.
 const nameWithin = 2 * time.Second
 
 func (i intake) Connect(ctx context.Context, s *mail.Session) *mail.Status {
-	if ip := s.Remote.Addr().Unmap(); !ip.IsLoopback() && !ip.IsPrivate() {
+	if ip := s.Remote.Addr().Unmap(); s.RDNS == "" && !ip.IsLoopback() && !ip.IsPrivate() {
 		look, cancel := context.WithTimeout(ctx, nameWithin)
 		s.RDNS = i.resolver.Verified(look, ip)
 		cancel()
@@ -53,6 +55,7 @@ func (maildrops) Connect(context.Context, *mail.Session) *mail.Status { return n
 func (s *server) smtpConfig(lc config.Listener) smtpin.Config {
 	return smtpin.Config{Name: lc.Name, Protocol: lc.Protocol, Hostname: s.cfg.Hostname, Postmaster: mail.Address(s.cfg.Postmaster),
 		TLS: s.tlsFor(lc), Implicit: lc.TLS == "implicit", InsecureAuth: lc.InsecureAuth, RelayFrom: lc.RelayFrom,
+		ProxyFrom: lc.ProxyFrom, XclientFrom: lc.XclientFrom, GreetDelay: lc.GreetDelay.Std(), MaxHold: s.cfg.Queue.Expire.Std() / 2,
 		MaxSize: int64(lc.MaxSize), MaxConnections: lc.MaxConnections, MaxErrors: s.cfg.Limits.Errors, Limits: s.limits,
 		Log: s.journal.Logger, Now: s.clock.Now}
 }
@@ -60,7 +63,7 @@ func (s *server) smtpConfig(lc config.Listener) smtpin.Config {
 func (s *server) pop3Config(lc config.Listener) pop3.Config {
 	m := s.journal.Metrics
 	return pop3.Config{Name: lc.Name, Hostname: s.cfg.Hostname, TLS: s.tlsFor(lc), Implicit: lc.TLS == "implicit", InsecureAuth: lc.InsecureAuth,
-		APOP: lc.APOP, MaxConnections: lc.MaxConnections, MaxErrors: s.cfg.Limits.Errors, Limits: s.limits, Log: s.journal.Logger, Now: s.clock.Now,
+		APOP: lc.APOP, ProxyFrom: lc.ProxyFrom, LoginDelay: lc.LoginDelay.Std(), MaxConnections: lc.MaxConnections, MaxErrors: s.cfg.Limits.Errors, Limits: s.limits, Log: s.journal.Logger, Now: s.clock.Now,
 		Observe: pop3.Observe{Open: func(string) { m.PopSessions.Inc() }, Closed: func(string, time.Duration) { m.PopSessions.Dec() },
 			Retrieved: func(string, int64) { m.Retrieved.Inc() }}}
 }
@@ -72,17 +75,9 @@ func (s *server) tlsFor(lc config.Listener) *tls.Config {
 	return s.certs.config()
 }
 
-func (s *server) serveHTTP(lc config.Listener) func(context.Context, net.Listener) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", admin.Metrics(s.journal))
-	mux.HandleFunc("GET /health", admin.Health(s.store))
-	return func(ctx context.Context, ln net.Listener) error {
-		if lc.TLS == "implicit" {
-			ln = tls.NewListener(ln, s.certs.config())
-		}
-		return admin.Serve(ctx, ln, mux)
-	}
-}
+// maxClients is how many connections there are at once, over all listeners:
+// each costs some kilobytes, with TLS some dozens.
+const maxClients = 20_000
 
 func (s *server) clientLimits() *netline.Limits {
 	l := s.cfg.Limits
@@ -91,7 +86,7 @@ func (s *server) clientLimits() *netline.Limits {
 	if !s.cfg.LimitsGiven {
 		exempt = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	}
-	return netline.NewLimits(netline.LimitsConfig{Exempt: exempt, Connections: l.Connections, Messages: rate(l.Messages), Recipients: rate(l.Recipients),
+	return netline.NewLimits(netline.LimitsConfig{Exempt: exempt, Connections: l.Connections, Network: 4 * l.Connections, Total: maxClients, Messages: rate(l.Messages), Recipients: rate(l.Recipients),
 		AuthFailures: rate(l.AuthFailures)}, s.clock.Now)
 }
 

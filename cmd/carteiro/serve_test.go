@@ -20,9 +20,11 @@ import (
 func TestDemo(t *testing.T) {
 	cmd := exec.Command(carteiro(), "demo")
 	cmd.Env = append(os.Environ(), actAsMain+"=1", "TMPDIR="+t.TempDir())
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v\n%s\n%s", err, out, &stderr)
 	}
 	lines := strings.Split(strings.TrimRight(string(out), "\n"), "\n")
 	n := len(demoSteps())

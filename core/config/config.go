@@ -60,8 +60,9 @@ type Storage struct {
 
 // TLS names the certificate.
 type TLS struct {
-	Cert string `toml:"cert"`
-	Key  string `toml:"key"`
+	Cert string         `toml:"cert"`
+	Key  string         `toml:"key"`
+	ACME map[string]any `toml:"acme"` // refused: see validate
 }
 
 // Listener is one address that the server answers at.
@@ -77,6 +78,8 @@ type Listener struct {
 	XclientFrom    []netip.Prefix `toml:"xclient_from"`
 	InsecureAuth   bool           `toml:"insecure_auth"`
 	APOP           bool           `toml:"apop"`
+	GreetDelay     Duration       `toml:"greet_delay"`
+	LoginDelay     Duration       `toml:"login_delay"`
 }
 
 // Web says how the world reaches the http listener.

@@ -135,6 +135,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"second addr":   {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\n[[listener]]\nprotocol=\"smtp\"\naddr = \"25\"\n", "c.toml:10: listener.addr \"25\" is not host:port"},
 		"tls without":   {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\ntls = \"implicit\"\n", "c.toml:8: listener.tls needs a certificate"},
 		"half a pair":   {minimal + "[tls]\ncert = \"x\"\n", "c.toml:6: tls.cert"},
+		"acme":          {minimal + "[tls]\nacme = { email = \"a@b.example\" }\n", "c.toml:6: tls.acme is not supported"},
 		"unset secret":  {minimal + "[relay]\nhost = \"a:1\"\npassword = { env = \"CARTEIRO_NOT_SET\" }\n", "c.toml:7: relay.password"},
 		"two bundles":   {minimal + "[[bundle]]\nname = \"a\"\npath = \"b\"\n", "c.toml:6: bundle.name"},
 		"unknown store": {"hostname = \"a\"\n[storage]\nkind = \"sql\"\n", "c.toml:3: storage.kind"},
@@ -203,6 +204,25 @@ func TestLimitsGiven(t *testing.T) {
 		c, err := Parse("/x/c.toml", []byte(text))
 		if err != nil || c.LimitsGiven != want {
 			t.Errorf("%v, %v; want %v", c.LimitsGiven, err, want)
+		}
+	}
+}
+
+// Settings of listeners act where their protocol knows them, and only there.
+func TestProxiesOfListeners(t *testing.T) {
+	for _, tt := range []struct{ protocol, idle string }{
+		{"smtp", ""}, {"submission", ""}, {"lmtp", ""}, {"pop3", "listener.l.xclient_from"}, {"http", "listener.l.proxy_from listener.l.xclient_from"},
+	} {
+		c, err := Parse("/x.toml", []byte(minimal+"[[listener]]\nname = \"l\"\nprotocol = \""+tt.protocol+"\"\naddr = \"127.0.0.1:0\"\n"+
+			"proxy_from = [\"10.0.0.0/8\"]\nxclient_from = [\"10.0.0.0/8\"]\ngreet_delay = \"2s\"\nlogin_delay = \"1m\"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.Idle(), " "); got != tt.idle {
+			t.Errorf("%s: idle %q, want %q", tt.protocol, got, tt.idle)
+		}
+		if l := c.Listeners[0]; len(l.ProxyFrom) != 1 || l.GreetDelay.Std() != 2*time.Second || l.LoginDelay.Std() != time.Minute {
+			t.Errorf("%s: %+v", tt.protocol, l)
 		}
 	}
 }

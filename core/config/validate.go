@@ -43,6 +43,9 @@ func (c *Config) validate() error {
 	if c.Storage.Dir == "" {
 		return bad("storage.dir", "is not set")
 	}
+	if c.TLS.ACME != nil {
+		return bad("tls.acme", "is not supported by this version; set cert and key")
+	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		return bad("tls.cert", "and tls.key belong together: set both or neither")
 	}
@@ -173,8 +176,8 @@ func (c *Config) Idle() []string {
 		}
 	}
 	for _, l := range c.Listeners {
-		add(len(l.ProxyFrom) > 0, "listener."+l.Name+".proxy_from")
-		add(len(l.XclientFrom) > 0, "listener."+l.Name+".xclient_from")
+		add(len(l.ProxyFrom) > 0 && l.Protocol == "http", "listener."+l.Name+".proxy_from")
+		add(len(l.XclientFrom) > 0 && (l.Protocol == "http" || l.Protocol == "pop3"), "listener."+l.Name+".xclient_from")
 	}
 	add(c.Scripts.Watch, "scripts.watch")
 	add(len(c.DKIM) > 0, "dkim")

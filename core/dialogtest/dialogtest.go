@@ -22,6 +22,8 @@
 //	!eof               expect the server to close it
 //	!quiet             expect that the server has nothing to say for 50 ms
 //	!repeat N TEXT     send TEXT, escapes included, N times
+//	!reply LINE        expect one SMTP reply of any number of lines with the
+//	                   code of LINE, whose last line is as written
 //
 // A file begins with one connection, "main", open. Play stops the test at the
 // first line that is not as written, and names file and line.
@@ -190,6 +192,8 @@ func (p *player) directive(word, arg string) error {
 		return p.eof()
 	case "quiet":
 		return p.quiet()
+	case "reply":
+		return p.reply(arg)
 	case "repeat":
 		number, text, _ := strings.Cut(arg, " ")
 		n, err := strconv.Atoi(number)
@@ -199,6 +203,20 @@ func (p *player) directive(word, arg string) error {
 		return p.send(strings.Repeat(text, n))
 	}
 	return errors.New("no such directive")
+}
+
+// reply reads the lines that go on, then expects the last one.
+func (p *player) reply(last string) error {
+	code, _, _ := strings.Cut(last, " ")
+	for {
+		p.now.nc.SetReadDeadline(time.Now().Add(p.srv.Timeout))
+		if head, err := p.now.r.Peek(4); err != nil || string(head) != code+"-" {
+			return p.expect(last)
+		}
+		if _, err := p.now.r.ReadString('\n'); err != nil {
+			return err
+		}
+	}
 }
 
 func (p *player) eof() error {

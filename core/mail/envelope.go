@@ -34,6 +34,7 @@ type Envelope struct {
 	Depth    int            `json:"depth,omitempty"` // policies that submitted policies' mail
 	Auto     string         `json:"auto,omitempty"`  // "dsn" for our own DSNs, "policy" for mail.submit
 	Meta     map[string]any `json:"meta,omitempty"`
+	Auth     *AuthResults   `json:"auth_results,omitempty"` // when a policy asked
 }
 
 // Recipient is the state of one recipient of a spooled message.

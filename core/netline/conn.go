@@ -19,13 +19,6 @@ import (
 // exchange (RFC 4954 section 4). Sessions set lower limits per verb.
 const MaxLine = 12288 + 2
 
-const (
-	readSize  = 16 << 10 // at least MaxLine, and a TLS record
-	writeSize = 4 << 10
-	// maxSkip is how much of one overlong line is read before giving up.
-	maxSkip = 64 << 10
-)
-
 // What ReadLine returns besides errors of the network. After ErrTooLong and
 // ErrBadLine the session may go on.
 var (
@@ -42,11 +35,19 @@ var (
 // Conn is one client's connection.
 type Conn struct {
 	nc      net.Conn
-	r       *bufio.Reader
-	w       *bufio.Writer
+	bufs    *buffers
+	r       *bufio.Reader // nil while the client is waited for
+	w       *bufio.Writer // nil while nothing is kept in it
+	first   *[aheadSize]byte
+	ahead   []byte // of first: read while r was nil, goes into r before all else
+	remote  netip.AddrPort
+	local   netip.AddrPort
+	more    bool // first was filled: the rest is to be had at once
 	info    *mail.TLSInfo
-	lf      bool      // the last line ended in a bare LF
-	lineBy  time.Time // deadline of the line being read; zero in content
+	config  *tls.Config // of the handshake that was made
+	lf      bool        // the last line ended in a bare LF, its rest is to come
+	reads   int         // from the network
+	lineBy  time.Time   // deadline of the line being read; zero in content
 	content pace
 
 	// WriteTimeout is how long one flush may take; default 5 minutes.
@@ -70,18 +71,16 @@ type pace struct {
 	waited time.Duration // in reads; the time our own side takes is not the client's fault
 }
 
-func newConn(nc net.Conn) *Conn {
-	c := &Conn{nc: nc, WriteTimeout: 5 * time.Minute}
-	c.r = bufio.NewReaderSize((*connReader)(c), readSize)
-	c.w = bufio.NewWriterSize((*connWriter)(c), writeSize)
-	return c
+func newConn(nc net.Conn, bufs *buffers) *Conn {
+	return &Conn{nc: nc, bufs: bufs, WriteTimeout: 5 * time.Minute, remote: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr())}
 }
 
-// Remote and Local are the addresses of the connection, 4-in-6 unwrapped.
-func (c *Conn) Remote() netip.AddrPort { return addrPort(c.nc.RemoteAddr()) }
+// Remote and Local are the addresses of the connection, 4-in-6 unwrapped; of
+// one that a trusted proxy made, those that its header names.
+func (c *Conn) Remote() netip.AddrPort { return c.remote }
 
 // Local is the address that the client reached.
-func (c *Conn) Local() netip.AddrPort { return addrPort(c.nc.LocalAddr()) }
+func (c *Conn) Local() netip.AddrPort { return c.local }
 
 func addrPort(a net.Addr) netip.AddrPort {
 	ap, err := netip.ParseAddrPort(a.String())
@@ -94,66 +93,6 @@ func addrPort(a net.Addr) netip.AddrPort {
 // TLS describes the encryption, nil when there is none.
 func (c *Conn) TLS() *mail.TLSInfo { return c.info }
 
-// ReadLine returns the next line without its CRLF; it is good until the next
-// read. It flushes replies before it waits, at most timeout for the whole
-// line.
-//
-// Only CRLF ends a line. A line with a bare LF is answered at once, so that a
-// client that knows no CR is not left waiting, but what follows up to the
-// next CRLF is part of that refused line and is refused too: however the
-// octets are cut into packets, nothing behind a bare LF is ever obeyed.
-func (c *Conn) ReadLine(timeout time.Duration) ([]byte, error) {
-	if c.idleStop() {
-		return nil, ErrStopping
-	}
-	c.lineBy = time.Now().Add(timeout)
-	line, err := c.r.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		line, err = c.skipLine(line)
-		if err == nil {
-			err = ErrTooLong
-		}
-	}
-	if err != nil && !errors.Is(err, ErrTooLong) {
-		return nil, err
-	}
-	bare := c.lf
-	c.lf = len(line) < 2 || line[len(line)-2] != '\r'
-	switch {
-	case bare || c.lf:
-		return nil, ErrBadLine
-	case err != nil || len(line) > MaxLine:
-		return nil, ErrTooLong
-	}
-	line = line[:len(line)-2]
-	for _, b := range line {
-		if b < ' ' && b != '\t' || b == 0x7f {
-			return nil, ErrBadLine
-		}
-	}
-	return line, nil
-}
-
-// skipLine reads to the end of an overlong line and returns its last piece.
-func (c *Conn) skipLine(piece []byte) ([]byte, error) {
-	cr := false
-	for n := len(piece); n <= maxSkip; n += len(piece) {
-		cr = piece[len(piece)-1] == '\r'
-		var err error
-		piece, err = c.r.ReadSlice('\n')
-		if err == nil {
-			if len(piece) == 1 && cr {
-				piece = []byte("\r\n")
-			}
-			return piece, nil
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, err
-		}
-	}
-	return nil, fmt.Errorf("%w: more than %d octets", io.ErrUnexpectedEOF, maxSkip)
-}
-
 // Content switches to reading content from Reader: each read may take block,
 // and once the client was waited for longer than after, rate octets per
 // second must have come on average (0: any rate will do).
@@ -165,17 +104,22 @@ func (c *Conn) Content(block, after time.Duration, rate int64) {
 // NewContent forgets how fast content came so far.
 func (c *Conn) NewContent() { c.content = pace{} }
 
-// Reader gives the buffered octets; only between Content and ReadLine.
-func (c *Conn) Reader() *bufio.Reader { return c.r }
-
-// Writer takes replies; see Flush.
-func (c *Conn) Writer() *bufio.Writer { return c.w }
-
-// Flush sends the replies kept so far.
-func (c *Conn) Flush() error { return c.w.Flush() }
-
-// Buffered tells how many octets of the client were read and not yet used.
-func (c *Conn) Buffered() int { return c.r.Buffered() }
+// proxyHeader reads the header of a proxy within timeout. Stop ends it.
+func (c *Conn) proxyHeader(timeout time.Duration) (proxied, error) {
+	c.mu.Lock()
+	if c.stopping {
+		c.mu.Unlock()
+		return proxied{}, ErrStopping
+	}
+	c.waiting = true
+	c.nc.SetReadDeadline(time.Now().Add(timeout))
+	c.mu.Unlock()
+	ends, err := readProxy(c.nc)
+	c.mu.Lock()
+	c.waiting = false
+	c.mu.Unlock()
+	return ends, err
+}
 
 // StartTLS makes a handshake as the server and continues encrypted. Octets
 // that came before it in the clear are dropped. Stop ends a handshake.
@@ -204,9 +148,9 @@ func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config, timeout time.Durat
 	if err != nil {
 		return fmt.Errorf("tls handshake: %w", err)
 	}
-	c.r.Reset((*connReader)(c))
-	c.w.Reset((*connWriter)(c))
-	c.lf = false
+	c.dropReader()
+	c.dropWriter()
+	c.lf, c.config = false, cfg
 	c.info = describe(tc.ConnectionState())
 	return nil
 }

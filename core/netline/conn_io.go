@@ -11,12 +11,39 @@ type connReader Conn
 
 func (r *connReader) Read(p []byte) (int, error) {
 	c := (*Conn)(r)
-	if err := c.w.Flush(); err != nil {
+	if len(c.ahead) > 0 {
+		n := copy(p, c.ahead)
+		c.ahead = c.ahead[n:]
+		if c.more && len(c.ahead) == 0 {
+			n += c.rest(p[n:])
+		}
+		return n, nil
+	}
+	if err := c.Flush(); err != nil {
 		return 0, err
 	}
 	if c.lineBy.IsZero() {
 		return c.readContent(p)
 	}
+	return c.readLine(p)
+}
+
+// rest reads what came together with first, so that a pipelining client gets
+// its replies together. An error, the deadline's too, comes again with the
+// next read.
+func (c *Conn) rest(p []byte) int {
+	c.more = false
+	c.nc.SetReadDeadline(time.Now().Add(moment))
+	n, _ := c.nc.Read(p)
+	if n > 0 {
+		c.reads++
+	}
+	return n
+}
+
+// readLine reads for a line; Stop ends it where the session is idle.
+func (c *Conn) readLine(p []byte) (int, error) {
+	c.reads++
 	c.mu.Lock()
 	idle := !c.Busy
 	if c.stopping && idle {

@@ -16,6 +16,8 @@ type Rate struct {
 // Zero values set no limit.
 type LimitsConfig struct {
 	Connections  int // at once
+	Network      int // connections at once of an IPv4 /24 or an IPv6 /48
+	Total        int // connections at once of all clients that are not exempt
 	Messages     Rate
 	Recipients   Rate
 	AuthFailures Rate
@@ -40,6 +42,8 @@ type Limits struct {
 
 	mu      sync.Mutex
 	clients map[netip.Addr]*client
+	nets    map[netip.Prefix]int // connections, without zeros
+	total   int
 	sweepAt int // when there are so many clients, forget the idle ones
 }
 
@@ -61,31 +65,43 @@ func NewLimits(cfg LimitsConfig, now func() time.Time) *Limits {
 	if now == nil {
 		now = time.Now
 	}
-	return &Limits{cfg: cfg, now: now, clients: make(map[netip.Addr]*client), sweepAt: minSweep}
+	return &Limits{cfg: cfg, now: now, clients: make(map[netip.Addr]*client), nets: make(map[netip.Prefix]int), sweepAt: minSweep}
 }
 
-// Acquire counts a connection; ok tells whether it may be served, and then
-// release must be called once when it ends.
-func (l *Limits) Acquire(addr netip.Addr) (release func(), ok bool) {
-	if l == nil || l.cfg.Connections <= 0 || l.cfg.exempt(addr) {
-		return func() {}, true
+// Acquire counts a connection. Where reason is "" it may be served, and
+// release must be called once when it ends; else reason says which limit it
+// would exceed.
+func (l *Limits) Acquire(addr netip.Addr) (release func(), reason string) {
+	if l == nil || l.cfg.exempt(addr) || l.cfg.Connections <= 0 && l.cfg.Network <= 0 && l.cfg.Total <= 0 {
+		return func() {}, ""
 	}
-	key := clientKey(addr)
+	key, network := clientKey(addr), networkKey(addr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.client(key)
-	if c.conns >= l.cfg.Connections {
-		return nil, false
+	switch {
+	case l.cfg.Connections > 0 && c.conns >= l.cfg.Connections:
+		return nil, "connections of the address"
+	case l.cfg.Network > 0 && l.nets[network] >= l.cfg.Network:
+		return nil, "connections of the network"
+	case l.cfg.Total > 0 && l.total >= l.cfg.Total:
+		return nil, "connections in all"
 	}
 	c.conns++
+	l.nets[network]++
+	l.total++
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		c.conns--
+		l.total--
+		if l.nets[network]--; l.nets[network] == 0 {
+			delete(l.nets, network)
+		}
 		if l.idle(c, l.now()) && l.clients[key] == c {
 			delete(l.clients, key)
 		}
-	}, true
+	}, ""
 }
 
 // Message counts a message and tells whether it may be sent now.
@@ -175,4 +191,14 @@ func clientKey(a netip.Addr) netip.Addr {
 		return p.Addr()
 	}
 	return a
+}
+
+func networkKey(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 24
+	if a.Is6() {
+		bits = 48
+	}
+	p, _ := a.Prefix(bits) // valid for every address of the kind
+	return p
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,26 +88,26 @@ func TestLimits(t *testing.T) {
 	if l.MayAuth(a) || !l.MayAuth(b) {
 		t.Error("one failure a minute")
 	}
-	release, ok := l.Acquire(netip.MustParseAddr("2001:db8::1"))
-	if !ok {
+	release, why := l.Acquire(netip.MustParseAddr("2001:db8::1"))
+	if why != "" {
 		t.Fatal("the first connection is refused")
 	}
-	if _, again := l.Acquire(netip.MustParseAddr("2001:db8::ffff")); again {
+	if _, why := l.Acquire(netip.MustParseAddr("2001:db8::ffff")); why == "" {
 		t.Error("a /64 is one client")
 	}
-	if other, ok := l.Acquire(netip.MustParseAddr("2001:db8:0:1::1")); !ok {
+	if other, why := l.Acquire(netip.MustParseAddr("2001:db8:0:1::1")); why != "" {
 		t.Error("another /64 is another client")
 	} else {
 		other()
 	}
 	release()
-	if again, ok := l.Acquire(netip.MustParseAddr("2001:db8::2")); !ok {
+	if again, why := l.Acquire(netip.MustParseAddr("2001:db8::2")); why != "" {
 		t.Error("a connection that ended counts")
 	} else {
 		again()
 	}
 	var none *Limits
-	if free, ok := none.Acquire(a); !ok || !none.Message(a) || !none.MayAuth(a) {
+	if free, why := none.Acquire(a); why != "" || !none.Message(a) || !none.MayAuth(a) {
 		t.Error("nil limits nothing")
 	} else {
 		free()
@@ -135,7 +136,7 @@ func linesOf(t *testing.T, in io.Reader) []string {
 		io.Copy(client, in)
 		client.Close()
 	}()
-	c := newConn(server)
+	c := newConn(server, &buffers{})
 	defer server.Close()
 	var out []string
 	for {
@@ -182,33 +183,84 @@ func TestReadLine(t *testing.T) {
 	}
 }
 
-// FuzzReadLine: no packet boundary changes what the lines are, and the lines
-// that are obeyed are those of a slow reading.
+// An LF alone, or behind a short line, that was all the client said is refused
+// and forgotten; so is none that came with more.
+func TestReadLineBareLF(t *testing.T) {
+	tests := []struct {
+		pieces []string
+		want   string
+	}{
+		{[]string{"NOOP\n", "NOOP\r\n"}, "!bad|NOOP"},
+		{[]string{"\n", "NOOP\r\n"}, "!bad|NOOP"},
+		{[]string{"NOOP\nRSET", "\r\nNOOP\r\n"}, "!bad|!bad|NOOP"},
+		{[]string{"NO", "OP\n", "RSET\r\n", "NOOP\r\n"}, "!bad|!bad|NOOP"},
+		{[]string{"RSET\r\nNOOP\n", "RSET\r\n", "NOOP\r\n"}, "RSET|!bad|!bad|NOOP"},
+		{[]string{strings.Repeat("x", 254) + "\n", "RSET\r\n"}, "!bad|RSET"},
+		{[]string{strings.Repeat("x", 1447) + "\n", "RSET\r\n", "NOOP\r\n"}, "!bad|!bad|NOOP"},
+		{[]string{"A\n", "B\n", "C\r\n"}, "!bad|!bad|C"},
+	}
+	for _, tt := range tests {
+		if got := strings.Join(linesOf(t, &pieces{tt.pieces}), "|"); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.pieces, got, tt.want)
+		}
+	}
+}
+
+type pieces struct{ left []string }
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.left[0])
+	if p.left[0] = p.left[0][n:]; p.left[0] == "" {
+		p.left = p.left[1:]
+	}
+	return n, nil
+}
+
+// slowly is ReadLine by its documentation: the lines to be obeyed.
+func slowly(in string, n int) (obeyed []string) {
+	buf, rest := "", false
+	for {
+		alone, reads := buf == "", 0
+		for !strings.Contains(buf, "\n") {
+			if in == "" {
+				return obeyed
+			}
+			k := min(n, len(in))
+			buf, in = buf+in[:k], in[k:]
+			reads++
+		}
+		line, left, _ := strings.Cut(buf, "\n")
+		buf = left
+		body, crlf := strings.CutSuffix(line, "\r")
+		clean := !strings.ContainsFunc(body, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+		if crlf && clean && !rest {
+			obeyed = append(obeyed, body)
+		}
+		rest = !crlf && (rest || !alone || reads > 1 || buf != "")
+	}
+}
+
+// FuzzReadLine: the lines that are obeyed are those of a slow reading, and
+// behind a bare LF that came with more none is.
 func FuzzReadLine(f *testing.F) {
 	f.Add("a\r\nb\nc\r\nd\r\n", uint8(1))
 	f.Add("a\rb\r\n\r\n\n\r\n", uint8(2))
+	f.Add("ab\nc\r\nd\r\n", uint8(2))
 	f.Fuzz(func(t *testing.T, in string, cut uint8) {
 		if len(in) > 1000 {
 			return
 		}
-		var obeyed []string
-		for _, line := range strings.SplitAfter(in, "\r\n") {
-			if body, whole := strings.CutSuffix(line, "\r\n"); whole && !strings.ContainsFunc(body, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-				obeyed = append(obeyed, body)
-			}
-		}
+		n := int(cut%16) + 1
 		var got []string
-		for _, line := range linesOf(t, &cutReader{in: []byte(in), n: int(cut%16) + 1}) {
+		for _, line := range linesOf(t, &cutReader{in: []byte(in), n: n}) {
 			if line != "!bad" {
 				got = append(got, line)
 			}
 		}
-		want := make([]string, 0, len(obeyed))
-		for _, l := range obeyed {
-			if l != "!bad" {
-				want = append(want, l)
-			}
-		}
+		want := slices.DeleteFunc(slowly(in, n), func(l string) bool { return l == "!bad" })
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("%q: obeyed %q, want %q", in, got, want)
 		}
@@ -269,7 +321,8 @@ func TestExemptClientsAreNotCounted(t *testing.T) {
 		a := netip.MustParseAddr(tt.ip)
 		l.Message(a)
 		l.Acquire(a)
-		_, again := l.Acquire(a)
+		_, why := l.Acquire(a)
+		again := why == ""
 		if again != tt.want || l.Message(a) != tt.want {
 			t.Errorf("%s: a second connection %v, want %v", tt.ip, again, tt.want)
 		}

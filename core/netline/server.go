@@ -7,15 +7,18 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
 
 // Server accepts connections and runs one goroutine for each.
 type Server struct {
-	MaxConnections int // over all listeners of this server, 0: any number
+	Name           string // of the listener, for the log
+	MaxConnections int    // over all listeners of this server, 0: any number
 	Limits         *Limits
-	Grace          time.Duration // for what is running when Serve is to end
+	ProxyFrom      []netip.Prefix // clients in them begin with a PROXY header, always
+	Grace          time.Duration  // for what is running when Serve is to end
 	TLS            *tls.Config
 	Implicit       bool          // TLS from the first octet
 	Handshake      time.Duration // limit of a TLS handshake
@@ -32,6 +35,7 @@ type Server struct {
 
 	mu   sync.Mutex
 	open int // connections now
+	bufs buffers
 }
 
 // Serve accepts until ctx ends, then tells idle sessions to stop, gives the
@@ -51,7 +55,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ln.Close()
 	}()
 	err := s.accept(stop, ln, func(nc net.Conn, release func()) {
-		c := newConn(nc)
+		c := newConn(nc, &s.bufs)
 		mine.add(c)
 		wg.Go(func() {
 			defer release()
@@ -110,17 +114,28 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, start func(net.Con
 }
 
 // admit applies the limits; a client that is refused is told so unless it
-// expects TLS first.
+// expects TLS first. What a proxy brings is counted for the client that the
+// proxy will name.
 func (s *Server) admit(nc net.Conn) (release func(), ok bool) {
-	line := s.Crowded
-	if s.enter() {
-		free, ok := s.Limits.Acquire(addrPort(nc.RemoteAddr()).Addr())
-		if ok {
-			return func() { free(); s.leave() }, true
-		}
-		s.leave()
-		line = s.Greedy
+	addr := addrPort(nc.RemoteAddr()).Addr()
+	if !s.enter() {
+		s.turnAway(nc, addr, s.Crowded, "connections of the listener")
+		return nil, false
 	}
+	if s.proxied(addr) {
+		return s.leave, true
+	}
+	free, why := s.Limits.Acquire(addr)
+	if why != "" {
+		s.leave()
+		s.turnAway(nc, addr, s.Greedy, why)
+		return nil, false
+	}
+	return func() { free(); s.leave() }, true
+}
+
+func (s *Server) turnAway(nc net.Conn, client netip.Addr, line, reason string) {
+	s.Log.Info("connection refused", "listener", s.Name, "client", client.String(), "reason", reason)
 	if s.Refused != nil {
 		s.Refused()
 	}
@@ -129,15 +144,53 @@ func (s *Server) admit(nc net.Conn) (release func(), ok bool) {
 		nc.Write([]byte(line)) // an empty send buffer takes it; the error does not matter
 	}
 	nc.Close()
-	return nil, false
+}
+
+func (s *Server) proxied(a netip.Addr) bool {
+	for _, p := range s.ProxyFrom {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Server) serve(ctx context.Context, c *Conn) {
+	if s.proxied(c.Remote().Addr()) {
+		free, ok := s.unwrap(c)
+		if !ok {
+			return
+		}
+		defer free()
+	}
 	if s.Implicit {
 		if err := c.StartTLS(ctx, s.TLS, s.Handshake); err != nil {
-			s.Log.Info("tls failed", "client", c.Remote().Addr().String(), "err", Quote(err.Error()))
+			s.Log.Info("tls failed", "listener", s.Name, "client", c.Remote().Addr().String(), "err", Quote(err.Error()))
 			return
 		}
 	}
+	defer c.dropReader()
+	defer c.dropWriter()
 	s.Handle(ctx, c)
+}
+
+// unwrap takes the addresses of the client from the PROXY header. A proxy that
+// sends none is refused: its address must not be taken for the client's.
+func (s *Server) unwrap(c *Conn) (free func(), ok bool) {
+	proxy := c.Remote().Addr()
+	ends, err := c.proxyHeader(s.Handshake)
+	if err != nil {
+		s.Log.Info("connection refused", "listener", s.Name, "client", proxy.String(), "reason", "PROXY header", "err", Quote(err.Error()))
+		return nil, false
+	}
+	if !ends.known {
+		return func() {}, true
+	}
+	c.remote, c.local = ends.remote, ends.local
+	free, why := s.Limits.Acquire(c.remote.Addr())
+	if why != "" {
+		s.turnAway(c.nc, c.remote.Addr(), s.Greedy, why)
+		return nil, false
+	}
+	return free, true
 }

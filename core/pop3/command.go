@@ -2,8 +2,12 @@ package pop3
 
 import (
 	"context"
+	"math"
+	"strconv"
 	"strings"
 	"time"
+
+	"carteiro/core/netline"
 )
 
 // maxCommand is the longest line but for AUTH, CRLF included (RFC 2449 4).
@@ -20,7 +24,9 @@ type command struct {
 func parseCommand(line string) (command, bool) {
 	verb, arg, hasArg := strings.Cut(line, " ")
 	cmd := command{verb: strings.ToUpper(verb), arg: arg, hasArg: hasArg}
-	if len(verb) < 3 || len(verb) > 4 || strings.Trim(cmd.verb, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+	if cmd.verb == "UTF8" {
+		// the one verb with a digit
+	} else if len(verb) < 3 || len(verb) > 4 || strings.Trim(cmd.verb, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 		return command{}, false
 	}
 	if cmd.verb != "PASS" {
@@ -42,8 +48,16 @@ func (s *session) obey(ctx context.Context, line string) {
 	cmd, good := parseCommand(line)
 	ok := false
 	switch {
+	case foreign(line):
+		s.log.Info("connection refused", "reason", "another protocol", "line", netline.Quote(line))
+		s.over = true
+		ok = s.err("[SYS/PERM] this is a POP3 server")
 	case !good:
 		ok = s.bad("unknown command")
+	case s.tooMuch(cmd.verb):
+		s.log.Info("session ended by a limit", "reason", "commands that do nothing")
+		s.over = true
+		ok = s.err("[SYS/TEMP] too many commands that do nothing, closing")
 	case len(line)+2 > maxCommand && cmd.verb != "AUTH":
 		ok = s.bad("line too long")
 	case s.drop == nil:
@@ -56,10 +70,32 @@ func (s *session) obey(ctx context.Context, line string) {
 	}
 }
 
+// foreign tells what browsers, scanners and proxies of others say.
+func foreign(line string) bool {
+	verb, _, more := strings.Cut(line, " ")
+	switch strings.ToUpper(verb) {
+	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PRI", "PROXY", "EHLO", "HELO":
+		return more
+	}
+	return false
+}
+
+// tooMuch counts commands that do nothing. Each is allowed, NOOP keeps an idle
+// session open; a flood of them is not.
+func (s *session) tooMuch(verb string) bool {
+	switch verb {
+	case "NOOP", "RSET", "CAPA", "UTF8", "LANG", "USER":
+		s.junk++
+	default:
+		s.junk = 0
+	}
+	return s.junk > s.cfg.MaxJunk
+}
+
 // knownVerb keeps labels of metrics to a fixed set.
 func knownVerb(v string) string {
 	switch v {
-	case "CAPA", "STLS", "USER", "PASS", "APOP", "AUTH", "QUIT", "STAT", "LIST", "RETR", "DELE", "NOOP", "RSET", "TOP", "UIDL":
+	case "CAPA", "STLS", "USER", "PASS", "APOP", "AUTH", "QUIT", "STAT", "LIST", "RETR", "DELE", "NOOP", "RSET", "TOP", "UIDL", "UTF8", "LANG":
 		return v
 	}
 	return "other"
@@ -77,6 +113,10 @@ func (s *session) authorization(ctx context.Context, cmd command) bool {
 		return s.pass(ctx, cmd)
 	case "APOP":
 		return s.apop(ctx, cmd)
+	case "UTF8":
+		return s.utf8(cmd)
+	case "LANG":
+		return s.lang(cmd)
 	case "AUTH":
 		return s.auth(ctx, cmd)
 	case "QUIT":
@@ -101,7 +141,9 @@ func (s *session) transaction(ctx context.Context, cmd command) bool {
 		return s.top(ctx, cmd)
 	case "DELE":
 		return s.dele(ctx, cmd)
-	case "USER", "PASS", "APOP", "AUTH", "STLS":
+	case "LANG":
+		return s.lang(cmd)
+	case "USER", "PASS", "APOP", "AUTH", "STLS", "UTF8":
 		return s.bad("logged in already")
 	}
 	if knownVerb(cmd.verb) != cmd.verb {
@@ -131,9 +173,12 @@ func (s *session) capa(cmd command) bool {
 	}
 	s.ok("capabilities follow")
 	w := s.c.Writer()
-	w.WriteString("TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\n")
+	w.WriteString("TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nUTF8 USER\r\nLANG\r\n")
+	if d := s.cfg.LoginDelay; d > 0 {
+		w.WriteString("LOGIN-DELAY " + strconv.Itoa(int(math.Ceil(d.Seconds()))) + "\r\n")
+	}
 	if s.plaintext() {
-		w.WriteString("USER\r\nSASL PLAIN LOGIN\r\n")
+		w.WriteString("USER\r\nSASL " + strings.Join(netline.Mechanisms(s.backend, s.c), " ") + "\r\n")
 	}
 	if s.cfg.TLS != nil && s.s.TLS == nil {
 		w.WriteString("STLS\r\n")
@@ -164,5 +209,6 @@ func (s *session) stls(ctx context.Context, cmd command) bool {
 		return false
 	}
 	s.s.TLS, s.user = s.c.TLS(), ""
+	s.open.Put(s.c, s.s)
 	return true
 }

@@ -26,6 +26,7 @@ type memory struct {
 	expunges int
 	walks    int
 	err      error // of every call, when set
+	panicAt  string
 }
 
 type box struct {
@@ -58,9 +59,17 @@ func (m *memory) put(owner mail.Address, texts ...string) {
 	}
 }
 
+// fault panics where it was told to, with the lock that the caller holds.
+func (m *memory) fault(at string) {
+	if m.panicAt == at {
+		panic(at)
+	}
+}
+
 func (m *memory) Mailbox(_ context.Context, owner mail.Address, folder string) (store.MailboxInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.fault("Mailbox")
 	if b := m.boxes[owner]; b != nil && m.err == nil {
 		return b.info, nil
 	}
@@ -78,6 +87,7 @@ func (m *memory) find(id store.MailboxID) *box {
 
 func (m *memory) Items(_ context.Context, id store.MailboxID) iter.Seq2[store.Item, error] {
 	return func(yield func(store.Item, error) bool) {
+		m.fault("Items")
 		m.mu.Lock()
 		m.walks++
 		items := append([]store.Item(nil), m.find(id).items...)
@@ -95,6 +105,7 @@ func (m *memory) Items(_ context.Context, id store.MailboxID) iter.Seq2[store.It
 func (m *memory) Open(_ context.Context, id store.MailboxID, uid uint32) (io.ReadCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.fault("Open")
 	text, found := m.find(id).text[uid]
 	switch {
 	case m.err != nil:
@@ -117,6 +128,7 @@ func (brokenReader) Read([]byte) (int, error) { return 0, store.ErrCorrupt }
 func (m *memory) Expunge(_ context.Context, id store.MailboxID, uids []uint32) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.fault("Expunge")
 	if m.err != nil {
 		return m.err
 	}
@@ -139,6 +151,7 @@ func (m *memory) Expunge(_ context.Context, id store.MailboxID, uids []uint32) e
 func (m *memory) Lock(owner mail.Address) (func(), error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.fault("Lock")
 	if m.locked[owner] {
 		return nil, store.ErrLocked
 	}

@@ -1,5 +1,6 @@
 // Package pop3 hands a mailbox out by POP3 (RFC 1939 whole, with CAPA, STLS,
-// SASL, response codes and PIPELINING: RFC 2449, 2595, 5034, 3206).
+// SASL, response codes, PIPELINING, UTF8 and LANG: RFC 2449, 2595, 5034, 3206,
+// 6856). Messages go out as they are stored, with UTF8 and without it.
 //
 // A session is in the AUTHORIZATION state until a login, then in TRANSACTION
 // with the maildrop locked, and by QUIT in UPDATE: there, and nowhere else,
@@ -21,6 +22,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"carteiro/core/mail"
@@ -46,14 +48,20 @@ type Config struct {
 	Name     string // of the listener
 	Hostname string
 
-	TLS          *tls.Config // nil: none
-	Implicit     bool        // TLS from the first octet
-	InsecureAuth bool        // USER, PASS and AUTH without TLS
-	APOP         bool        // offered in the greeting, with and without TLS
+	TLS          *tls.Config    // nil: none
+	Implicit     bool           // TLS from the first octet
+	InsecureAuth bool           // USER, PASS and AUTH without TLS
+	APOP         bool           // offered in the greeting, with and without TLS
+	ProxyFrom    []netip.Prefix // clients that begin with a PROXY header, always
 
 	MaxConnections int // 0: any number
 	MaxErrors      int // of a session, failed logins included; default 10
+	MaxJunk        int // of NOOP, RSET, CAPA, UTF8, LANG and USER in a row; default 1000
 	Limits         *netline.Limits
+
+	// LoginDelay is the least time between two logins to one mailbox (RFC 2449
+	// 6.5); default none.
+	LoginDelay time.Duration
 
 	Idle      time.Duration // the autologout timer, default 10 minutes
 	Write     time.Duration // each write, default 5 minutes
@@ -82,15 +90,18 @@ type Server struct {
 	cfg     Config
 	backend Backend
 	boxes   store.Mailboxes
-	mechs   netline.Mechanisms
 	line    *netline.Server
+	open    netline.Sessions
+	delay   loginDelay
 }
 
 // New makes a Server; nothing runs until Serve.
 func New(cfg Config, b Backend, boxes store.Mailboxes) *Server {
 	cfg = cfg.withDefaults()
-	srv := &Server{cfg: cfg, backend: b, boxes: boxes, mechs: netline.Plaintext()}
+	srv := &Server{cfg: cfg, backend: b, boxes: boxes}
 	srv.line = &netline.Server{
+		Name:           cfg.Name,
+		ProxyFrom:      cfg.ProxyFrom,
 		MaxConnections: cfg.MaxConnections,
 		Limits:         cfg.Limits,
 		Grace:          cfg.Grace,
@@ -118,6 +129,9 @@ func (c Config) withDefaults() Config {
 	def(&c.Write, 5*time.Minute)
 	def(&c.Handshake, time.Minute)
 	def(&c.Grace, 30*time.Second)
+	if c.MaxJunk == 0 {
+		c.MaxJunk = 1000
+	}
 	if c.MaxErrors == 0 {
 		c.MaxErrors = 10
 	}
@@ -136,3 +150,9 @@ func (c Config) withDefaults() Config {
 func (srv *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return srv.line.Serve(ctx, ln)
 }
+
+// Kick closes the connections of the sessions that match, at once and without
+// a reply, and returns how many. Nothing is deleted and the maildrop is free
+// again when the running command ends. match gets copies that are as old as
+// the session's greeting or login, without Meta, and must not block.
+func (srv *Server) Kick(match func(*mail.Session) bool) int { return srv.open.Kick(match) }

@@ -25,6 +25,7 @@ type session struct {
 	user   string // of USER, until PASS
 	drop   *maildrop
 	errors int
+	junk   int  // commands in a row that do nothing
 	over   bool // nothing more is read
 	gone   bool // nor written
 }
@@ -41,6 +42,7 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 		Started: now, Meta: make(map[string]any),
 	}}
 	s.log = srv.cfg.Log.With("session", id, "listener", srv.cfg.Name, "client", s.s.Remote.Addr().String())
+	srv.open.Put(c, s.s)
 	if srv.cfg.APOP {
 		s.stamp = "<" + id + "@" + srv.cfg.Hostname + ">"
 	}
@@ -50,6 +52,7 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 	}
 	defer func() {
 		cancel()
+		srv.open.Remove(c)
 		s.close()
 		if f := srv.cfg.Observe.Closed; f != nil {
 			f(srv.cfg.Name, time.Since(start))
@@ -141,8 +144,9 @@ func (s *session) err(text string) bool {
 func (s *session) bad(text string) bool {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
+		s.log.Info("session ended by a limit", "reason", "errors", "last", netline.Quote(text))
 		s.over = true
-		text = "too many errors, closing"
+		text = "[SYS/TEMP] too many errors, closing"
 	}
 	return s.err(text)
 }

@@ -37,6 +37,7 @@ type drop struct {
 	addr string
 	m    *memory
 	p    *porter
+	srv  *Server
 	stop func() error
 }
 
@@ -53,6 +54,7 @@ func serve(t testing.TB, cfg Config) *drop {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	srv := New(cfg, d.p, d.m)
+	d.srv = srv
 	go func() { done <- srv.Serve(ctx, ln) }()
 	d.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() {
@@ -70,6 +72,7 @@ func TestDialogues(t *testing.T) {
 	listeners := map[string]Config{
 		"insecure": {InsecureAuth: true, MaxErrors: 30},
 		"strict":   {TLS: serverTLS(), APOP: true, MaxErrors: 30},
+		"delay":    {InsecureAuth: true, LoginDelay: time.Hour, MaxJunk: 3},
 		"pop3s":    {TLS: serverTLS(), Implicit: true, MaxErrors: 3},
 	}
 	dialogtest.PlayDir(t, "testdata", func(t *testing.T, file string) dialogtest.Server {
@@ -329,3 +332,21 @@ var certificates = sync.OnceValues(func() (server, client *tls.Config) {
 
 func serverTLS() *tls.Config { s, _ := certificates(); return s }
 func clientTLS() *tls.Config { _, c := certificates(); return c }
+
+// starttls makes the handshake and returns the connection's tls-exporter
+// binding.
+func (c *client) starttls() []byte {
+	c.t.Helper()
+	tc := tls.Client(c.nc, clientTLS())
+	tc.SetDeadline(time.Now().Add(10 * time.Second))
+	if err := tc.Handshake(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.nc, c.r = tc, bufio.NewReader(tc)
+	state := tc.ConnectionState()
+	binding, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return binding
+}

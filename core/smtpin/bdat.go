@@ -1,7 +1,6 @@
 package smtpin
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +34,9 @@ func (s *session) bdat(ctx context.Context, arg string) *mail.Status {
 		// be told from commands.
 		return closing(s.bad(501, "5.5.4", "Syntax: BDAT size [LAST]"))
 	}
+	if size > s.spare() {
+		return closing(s.tooBig())
+	}
 	s.receiving()
 	var st *mail.Status
 	switch {
@@ -47,7 +49,7 @@ func (s *session) bdat(ctx context.Context, arg string) *mail.Status {
 	case len(s.tx.Recipients) == 0:
 		st = mail.Reject(503, "5.5.1", "No valid recipients")
 	}
-	ch := &chunks{s: s, r: s.c.Reader(), left: size, last: last}
+	ch := &chunks{s: s, left: size, last: last}
 	if st == nil {
 		st = s.take(ctx, ch, false)
 	}
@@ -55,6 +57,7 @@ func (s *session) bdat(ctx context.Context, arg string) *mail.Status {
 		return nil
 	}
 	s.c.Busy = false
+	s.wasted += ch.left
 	if err := ch.swallow(); err != nil {
 		return s.lost(err)
 	}
@@ -66,7 +69,6 @@ func (s *session) bdat(ctx context.Context, arg string) *mail.Status {
 // whole message in one call, on the session's one goroutine.
 type chunks struct {
 	s    *session
-	r    *bufio.Reader
 	left int64 // of this chunk
 	last bool
 }
@@ -84,11 +86,12 @@ func (c *chunks) next() ([]byte, error) {
 }
 
 func (c *chunks) some() ([]byte, error) {
-	if _, err := c.r.Peek(1); err != nil {
+	r := c.s.c.Reader() // another one after each wait for a command
+	if _, err := r.Peek(1); err != nil {
 		return nil, cut(err)
 	}
-	piece, _ := c.r.Peek(int(min(c.left, int64(c.r.Buffered())))) // buffered, so no error
-	c.r.Discard(len(piece))
+	piece, _ := r.Peek(int(min(c.left, int64(r.Buffered())))) // buffered, so no error
+	r.Discard(len(piece))
 	c.left -= int64(len(piece))
 	return piece, nil
 }
@@ -116,18 +119,26 @@ func (c *chunks) nextChunk() error {
 		}
 		switch cmd.verb {
 		case "BDAT":
-			if c.left, c.last, err = parseBdat(cmd.arg); err == nil {
+			if c.left, c.last, err = parseBdat(cmd.arg); err != nil {
+				s.reply(closing(s.bad(501, "5.5.4", "Syntax: BDAT size [LAST]")))
+			} else if c.left > s.spare() {
+				err = errTooBig
+				s.reply(closing(s.tooBig()))
+			} else {
 				s.resume()
 				return nil
 			}
-			s.reply(closing(s.bad(501, "5.5.4", "Syntax: BDAT size [LAST]")))
 		case "RSET", "QUIT", "HELO", "EHLO", "LHLO":
 			s.pending = &cmd
 			return errBroken
 		case "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS":
 			err = s.reply(s.bad(503, "5.5.1", "Content is not complete, send BDAT or RSET"))
 		default:
-			err = s.reply(s.aside(cmd))
+			st := s.spend(cmd.verb)
+			if st == nil {
+				st = s.aside(cmd)
+			}
+			err = s.reply(st)
 		}
 	}
 	if !errors.Is(err, errBroken) {

@@ -3,6 +3,7 @@ package smtpin
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ func (c command) String() string {
 // room for the parameters of our extensions (RFC 5321 4.5.3.1.4 and theirs).
 func (c command) maxLength() int {
 	switch c.verb {
-	case "MAIL", "RCPT":
+	case "MAIL", "RCPT", "XCLIENT":
 		return 2048 - 2
 	case "AUTH":
 		return 12288
@@ -88,6 +89,9 @@ func (s *session) dispatch(ctx context.Context, cmd command) *mail.Status {
 		}
 		return s.bad(503, "5.5.1", "No service here, only QUIT")
 	}
+	if st := s.spend(cmd.verb); st != nil {
+		return st
+	}
 	switch cmd.verb {
 	case "HELO", "EHLO", "LHLO":
 		return s.helo(ctx, cmd.verb, cmd.arg)
@@ -103,10 +107,26 @@ func (s *session) dispatch(ctx context.Context, cmd command) *mail.Status {
 		return s.auth(ctx, cmd.arg)
 	case "STARTTLS":
 		return s.starttls(ctx, cmd.arg)
+	case "XCLIENT":
+		return s.xclientCommand(ctx, cmd.arg)
 	case "RSET", "QUIT":
 		return s.leave(cmd)
 	}
 	return s.aside(cmd)
+}
+
+// spend counts a command that leads to no message, and ends the session when
+// there were too many of them: each is allowed, a flood of them is not.
+func (s *session) spend(verb string) *mail.Status {
+	switch verb {
+	case "NOOP", "RSET", "HELP", "VRFY", "EXPN", "HELO", "EHLO", "LHLO":
+		s.junk++
+	}
+	if s.junk <= s.cfg.MaxJunk {
+		return nil
+	}
+	s.log.Info("session ended by a limit", "reason", "commands without mail")
+	return mail.Reject(421, "4.7.0", "Too many commands without mail, closing")
 }
 
 // leave is RSET and QUIT, which end a transaction.
@@ -132,18 +152,39 @@ func (s *session) aside(cmd command) *mail.Status {
 		}
 		return ok(252, "2.5.2", "Cannot verify, send some mail and see")
 	case "HELP":
-		return ok(214, "2.0.0", "Commands: "+helpText)
+		return ok(214, "2.0.0", "Commands: "+s.verbs())
 	case "EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML":
 		return s.bad(502, "5.5.1", "Command not implemented")
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH", "PRI":
 		// A browser made to talk to us (cross-protocol attack), or a scanner.
 		s.log.Info("http on a mail port", "verb", cmd.verb)
 		return mail.Reject(421, "4.7.0", "This is not a web server")
+	case "PROXY":
+		s.log.Info("connection refused", "reason", "PROXY header from an address that is no proxy of ours")
+		return mail.Reject(421, "4.7.0", "You are no proxy of ours")
 	}
 	return s.bad(500, "5.5.2", "Command not recognized")
 }
 
 const helpText = "HELO EHLO LHLO MAIL RCPT DATA BDAT AUTH STARTTLS RSET NOOP VRFY HELP QUIT"
+
+// verbs are those of this listener.
+func (s *session) verbs() string {
+	out := strings.Fields(helpText)
+	return strings.Join(slices.DeleteFunc(out, func(v string) bool {
+		switch v {
+		case "LHLO":
+			return s.cfg.Protocol != LMTP
+		case "HELO", "EHLO":
+			return s.cfg.Protocol == LMTP
+		case "AUTH":
+			return !s.mayAuth()
+		case "STARTTLS":
+			return s.cfg.TLS == nil || s.s.TLS != nil
+		}
+		return false
+	}), " ")
+}
 
 // knownVerb keeps labels of metrics to a fixed set.
 func knownVerb(v string) string {

@@ -49,14 +49,22 @@ type Config struct {
 	Implicit     bool        // TLS from the first octet
 	InsecureAuth bool        // AUTH without TLS, for loopback and tests
 	RelayFrom    []netip.Prefix
+	ProxyFrom    []netip.Prefix // clients that begin with a PROXY header, always
+	XclientFrom  []netip.Prefix // clients that may use XCLIENT
 
 	MaxSize        int64 // octets of a message, exactly so many pass; 0: any
 	MaxConnections int   // 0: any number
 	MaxRecipients  int   // of a transaction; default 1000
 	MaxErrors      int   // of a session, of syntax, order and login; default 10
+	MaxJunk        int   // commands that lead to no message (NOOP, RSET, EHLO, VRFY, HELP) from one message to the next; default 100
 	MaxHold        time.Duration
 	Limits         *Limits
 	BareNewlines   Newlines
+	// GreetDelay is how long a client outside RelayFrom waits for the
+	// greeting; one that speaks before it (RFC 5321 3.1 forbids that, and
+	// programs that only pour out spam do it) gets 554. Default: no delay,
+	// and then nobody can speak too early.
+	GreetDelay time.Duration
 
 	Timeouts  Timeouts
 	MinRate   int64         // octets per second of content; default 100, below 0: any
@@ -108,6 +116,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxErrors == 0 {
 		c.MaxErrors = 10
+	}
+	if c.MaxJunk == 0 {
+		c.MaxJunk = 100
 	}
 	if c.MinRate == 0 {
 		c.MinRate = 100

@@ -11,6 +11,7 @@ import (
 var (
 	errTooBig  = errors.New("message exceeds the size limit")
 	errNewline = errors.New("bare CR or LF in message")
+	errFlood   = errors.New("far more content than a message may have")
 )
 
 // pieces is where content comes from: DATA or a sequence of BDATs.
@@ -31,10 +32,12 @@ type content struct {
 	lined    bool // no piece has more than one LF, at its end
 	newlines newlines
 
-	rest  []byte // of the last piece
-	size  int64
-	fault error // errTooBig or errNewline: the message is refused
-	end   error // what src said at its end
+	rest    []byte // of the last piece
+	last    byte   // octet that was read
+	size    int64
+	dropped int64 // octets that drain read
+	fault   error // errTooBig or errNewline: the message is refused
+	end     error // what src said at its end
 }
 
 func (c *content) Read(p []byte) (int, error) {
@@ -66,6 +69,13 @@ func (c *content) refill() error {
 	piece, err := c.src.next()
 	if err != nil {
 		c.end = whole(err)
+		if c.end == io.EOF && !c.binary && c.size > 0 && c.last != '\n' && !c.newlines.open() {
+			// A text is lines, and the last BDAT cut one: DATA, POP3 and
+			// the next hop would end it so.
+			c.last = '\n'
+			c.rest = []byte("\r\n")
+			return nil
+		}
 		if c.end == io.EOF && !c.binary && c.newlines.open() && c.mode == Reject {
 			c.fault = errNewline
 			return c.fault
@@ -83,6 +93,9 @@ func (c *content) refill() error {
 	if c.max > 0 && c.size > c.max {
 		c.fault = errTooBig
 		return c.fault
+	}
+	if len(piece) > 0 {
+		c.last = piece[len(piece)-1]
 	}
 	c.rest = piece
 	return nil
@@ -105,11 +118,17 @@ func cut(err error) error {
 	return whole(err)
 }
 
-// drain drops what is left of the message.
-func (c *content) drain() error {
+// drain drops what is left of the message, at most limit octets of it; more
+// is errFlood.
+func (c *content) drain(limit int64) error {
 	for c.end == nil {
-		if _, err := c.src.next(); err != nil {
+		piece, err := c.src.next()
+		if err != nil {
 			c.end = whole(err)
+		}
+		c.dropped += int64(len(piece))
+		if c.dropped > limit && c.end == nil {
+			c.end = errFlood
 		}
 	}
 	if c.end == io.EOF {

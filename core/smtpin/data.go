@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -17,9 +18,10 @@ func (s *session) data(ctx context.Context, arg string) *mail.Status {
 	case arg != "":
 		return s.bad(501, "5.5.4", "DATA takes no argument")
 	case s.tx == nil:
-		return s.bad(503, "5.5.1", "Send MAIL first")
+		return s.noMail()
 	case len(s.tx.Recipients) == 0:
-		return s.bad(503, "5.5.1", "No valid recipients")
+		s.junk++
+		return mail.Reject(503, "5.5.1", "No valid recipients") // each was refused, or none was named
 	case s.tx.Params.Body == "BINARYMIME":
 		return s.bad(503, "5.5.1", "BINARYMIME needs BDAT")
 	}
@@ -50,16 +52,26 @@ func (s *session) take(ctx context.Context, src pieces, all bool) *mail.Status {
 	tx := s.tx
 	out := s.backend.Data(ctx, s.s, tx, c)
 	taken := c.fault == nil && out.taken(s.cfg.Protocol == LMTP)
-	if (all || taken) && c.drain() != nil || c.end != nil && c.end != io.EOF {
+	if all || taken {
+		c.drain(s.spare())
+		s.wasted += c.dropped
+	}
+	if c.end != nil && c.end != io.EOF && !errors.Is(c.end, errFlood) {
 		s.endTransaction()
 		return s.lost(c.end)
 	}
 	if st := faultStatus(c.fault); st != nil {
 		out = Outcome{Status: st}
 	}
+	if errors.Is(c.end, errFlood) {
+		out = Outcome{Status: closing(s.tooBig())}
+	}
 	each := s.cfg.Protocol == LMTP && atEnd(src)
-	reply := s.outcome(tx, out, each)
+	reply := s.outcome(tx, out, each, atEnd(src))
 	s.endTransaction()
+	if reply.Code < 400 {
+		s.junk, s.wasted = 0, 0
+	}
 	if f := s.cfg.Observe.Content; f != nil {
 		f(s.s.Listener, c.size, reply.Code, time.Since(start))
 	}
@@ -93,6 +105,21 @@ func (s *session) lost(err error) *mail.Status {
 	return nil
 }
 
+// spare is how many octets of content are still read only to be dropped. Who
+// sends more than four times what a message may have, and some, is not worth
+// the reply that it would get in the end.
+func (s *session) spare() int64 {
+	if s.cfg.MaxSize <= 0 {
+		return math.MaxInt64
+	}
+	return 4*s.cfg.MaxSize + 1<<20 - s.wasted
+}
+
+func (s *session) tooBig() *mail.Status {
+	s.log.Info("session ended by a limit", "reason", "content far above the size limit")
+	return mail.Reject(552, "5.3.4", "Message exceeds the size limit")
+}
+
 func faultStatus(fault error) *mail.Status {
 	switch {
 	case errors.Is(fault, errTooBig):
@@ -113,9 +140,13 @@ func (o Outcome) taken(lmtp bool) bool {
 }
 
 // outcome is the reply to content. Where each recipient gets one it writes
-// them all and returns the first.
-func (s *session) outcome(tx *mail.Transaction, out Outcome, each bool) *mail.Status {
+// them all and returns the first; with PRDR, the one for the message that
+// follows them.
+func (s *session) outcome(tx *mail.Transaction, out Outcome, each, end bool) *mail.Status {
 	usual := ok(250, "2.0.0", "Ok: queued as "+tx.ID.String())
+	if tx.Params.PRDR && !each && end && len(tx.Recipients) > 1 {
+		return s.perRecipient(tx, out, usual)
+	}
 	if !each {
 		if s.cfg.Protocol == LMTP && out.Status == nil && len(out.Recipients) > 0 {
 			out.Status = out.Recipients[0] // nobody's was good, or all chunks would have been read
@@ -123,6 +154,12 @@ func (s *session) outcome(tx *mail.Transaction, out Outcome, each bool) *mail.St
 		st, _ := answer(out.Status, usual)
 		return st
 	}
+	return s.eachReply(tx, out, usual)
+}
+
+// eachReply writes the replies of the recipients and returns the first that
+// is a success, else the first.
+func (s *session) eachReply(tx *mail.Transaction, out Outcome, usual *mail.Status) *mail.Status {
 	var first *mail.Status
 	for i := range tx.Recipients {
 		st := out.Status
@@ -133,11 +170,18 @@ func (s *session) outcome(tx *mail.Transaction, out Outcome, each bool) *mail.St
 		if s.reply(st) != nil {
 			s.gone = true
 		}
-		if first == nil {
+		if first == nil || first.Code >= 400 && st.Code < 400 {
 			first = st
 		}
 	}
 	return first
+}
+
+// perRecipient follows draft-hall-prdr: 353, a reply for each recipient, and
+// the one for the message. A message with one recipient has one reply.
+func (s *session) perRecipient(tx *mail.Transaction, out Outcome, usual *mail.Status) *mail.Status {
+	s.reply(&mail.Status{Code: 353, Text: "A reply for each recipient follows"})
+	return s.eachReply(tx, out, usual)
 }
 
 // dotted reads the content of DATA line by line: it takes the dots away that

@@ -1,6 +1,7 @@
 package smtpin
 
 import (
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +20,11 @@ func listeners() map[string]Config {
 		"smtps":      {Protocol: Submission, TLS: serverTLS(), Implicit: true},
 		"insecure":   {Protocol: Submission, InsecureAuth: true, MaxErrors: 40},
 		"lmtp":       {Protocol: LMTP},
-		"normalise":  {Protocol: SMTP, BareNewlines: Normalise},
+		"hostile":    {Protocol: SMTP, TLS: serverTLS(), MaxErrors: 500},
+		"junk":       {Protocol: SMTP, MaxJunk: 3},
+		"xclient": {Protocol: SMTP, MaxErrors: 40, InsecureAuth: true,
+			XclientFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, RelayFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+		"normalise": {Protocol: SMTP, BareNewlines: Normalise},
 	}
 }
 

@@ -2,12 +2,12 @@ package smtpin
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"carteiro/core/mail"
+	"carteiro/core/netline"
 )
 
 // helo is HELO, EHLO and LHLO. LMTP knows LHLO alone (RFC 2033 4.1).
@@ -51,6 +51,9 @@ func (s *session) extensions() []string {
 	}
 	ext := []string{"PIPELINING", size, "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING",
 		"BINARYMIME", "DSN", "MT-PRIORITY", "DELIVERBY", "LIMITS RCPTMAX=" + strconv.Itoa(s.cfg.MaxRecipients)}
+	if s.cfg.Protocol != LMTP {
+		ext = append(ext, "PRDR")
+	}
 	if s.holds() {
 		until := s.cfg.Now().Add(s.cfg.MaxHold).UTC().Format("2006-01-02T15:04:05Z")
 		ext = append(ext, "FUTURERELEASE "+strconv.FormatInt(int64(s.cfg.MaxHold.Seconds()), 10)+" "+until)
@@ -60,8 +63,11 @@ func (s *session) extensions() []string {
 	} else if s.cfg.TLS != nil {
 		ext = append(ext, "STARTTLS")
 	}
+	if s.xclient {
+		ext = append(ext, "XCLIENT "+xclientAttributes)
+	}
 	if s.mayAuth() && s.s.Identity == nil {
-		ext = append(ext, "AUTH "+strings.Join(s.mechanisms(), " "))
+		ext = append(ext, "AUTH "+strings.Join(netline.Mechanisms(s.backend, s.c), " "))
 	}
 	return ext
 }
@@ -74,16 +80,6 @@ func (s *session) holdLimit() time.Duration {
 		return s.cfg.MaxHold
 	}
 	return 0
-}
-
-func (s *session) mechanisms() []string {
-	var names []string
-	for n := range s.mechs {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	slices.Reverse(names) // PLAIN before LOGIN
-	return names
 }
 
 // starttls follows RFC 3207. Octets that came behind the command in the clear
@@ -108,12 +104,13 @@ func (s *session) starttls(ctx context.Context, arg string) *mail.Status {
 		f(s.s.Listener, err == nil)
 	}
 	if err != nil {
-		s.log.Info("tls failed", "err", quoteError(err))
+		s.log.Info("tls failed", "err", quoteError(err), "verb", "STARTTLS")
 		s.gone = true
 		return nil
 	}
 	// RFC 3207 4.2: what the client said before is forgotten.
 	s.greeted, s.s.ESMTP, s.s.Helo, s.s.Identity = false, false, "", nil
 	s.s.TLS = s.c.TLS()
+	s.open.Put(s.c, s.s)
 	return nil
 }

@@ -21,6 +21,7 @@ func syntax(format string, args ...any) error {
 type offers struct {
 	requireTLS bool
 	auth       bool
+	prdr       bool
 	hold       time.Duration // 0: no FUTURERELEASE
 	now        time.Time
 }
@@ -77,7 +78,7 @@ func parseMailParams(s string, o offers) (mail.Params, error) {
 	var p mail.Params
 	err := eachParam(s, func(key, value string, hasValue bool) error {
 		switch key {
-		case "SMTPUTF8", "REQUIRETLS":
+		case "SMTPUTF8", "REQUIRETLS", "PRDR":
 			return flagParam(&p, key, hasValue, o)
 		}
 		if !hasValue {
@@ -105,6 +106,10 @@ func flagParam(p *mail.Params, key string, hasValue bool, o offers) error {
 		return syntax("%s takes no value", key)
 	case key == "SMTPUTF8":
 		p.SMTPUTF8 = true
+	case key == "PRDR" && !o.prdr:
+		return errParam
+	case key == "PRDR":
+		p.PRDR = true
 	case !o.requireTLS:
 		return errParam
 	default:

@@ -55,6 +55,9 @@ func closingBracket(s string) int {
 // parseMailbox reads the inside of a path. A source route is checked and
 // dropped, as RFC 5321 appendix C allows. It returns mail.ErrAddress.
 func parseMailbox(inner string) (mail.Address, error) {
+	if len(inner) > mail.MaxPath-2 { // the route counts too (RFC 5321 4.5.3.1.3)
+		return "", mail.ErrAddress
+	}
 	if strings.HasPrefix(inner, "@") {
 		route, mailbox, found := strings.Cut(inner, ":")
 		if !found {

@@ -52,6 +52,7 @@ func (s *session) lines(code int, texts ...string) {
 func (s *session) bad(code int, enhanced, text string) *mail.Status {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
+		s.log.Info("session ended by a limit", "reason", "errors", "last", netline.Quote(text))
 		return mail.Reject(421, "4.7.0", "Too many errors, closing")
 	}
 	return mail.Reject(code, enhanced, text)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 
+	"carteiro/core/mail"
 	"carteiro/core/netline"
 )
 
@@ -11,16 +12,18 @@ import (
 type Server struct {
 	cfg     Config
 	backend Backend
-	mechs   netline.Mechanisms
 	line    *netline.Server
+	open    netline.Sessions
 }
 
 // New makes a Server; nothing runs until Serve.
 func New(cfg Config, b Backend) *Server {
 	cfg = cfg.withDefaults()
-	srv := &Server{cfg: cfg, backend: b, mechs: netline.Plaintext()}
+	srv := &Server{cfg: cfg, backend: b}
 	srv.line = &netline.Server{
+		Name:           cfg.Name,
 		MaxConnections: cfg.MaxConnections,
+		ProxyFrom:      cfg.ProxyFrom,
 		Limits:         cfg.Limits,
 		Grace:          cfg.Grace,
 		TLS:            cfg.TLS,
@@ -44,3 +47,9 @@ func New(cfg Config, b Backend) *Server {
 func (srv *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return srv.line.Serve(ctx, ln)
 }
+
+// Kick closes the connections of the sessions that match, at once and without
+// a reply, and returns how many. Content that was still coming is dropped; a
+// commit that runs is finished. match gets copies that are as old as the
+// session's greeting, login or XCLIENT, without Meta, and must not block.
+func (srv *Server) Kick(match func(*mail.Session) bool) int { return srv.open.Kick(match) }

@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"carteiro/core/mail"
@@ -25,6 +27,10 @@ type session struct {
 	refused bool // Connect refused: only QUIT is left (RFC 5321 3.1)
 	tx      *mail.Transaction
 	errors  int
+	forgive int      // commands without MAIL that a pipelining client did not know to be pointless
+	junk    int      // commands since the last message that led to none
+	wasted  int64    // octets of content since then that were read to be dropped
+	xclient bool     // XCLIENT is believed
 	pending *command // what ended a sequence of BDATs, to be run next
 	gone    bool     // the client has gone, or is not worth another reply
 }
@@ -47,17 +53,15 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 		Started:  now,
 		Meta:     make(map[string]any),
 	}
-	for _, p := range srv.cfg.RelayFrom {
-		ms.Trusted = ms.Trusted || p.Contains(ms.Remote.Addr())
-	}
-	s := &session{Server: srv, c: c, s: ms,
-		log: srv.cfg.Log.With("session", ms.ID, "listener", ms.Listener, "client", ms.Remote.Addr().String())}
+	s := &session{Server: srv, c: c, s: ms, xclient: within(srv.cfg.XclientFrom, ms.Remote.Addr())}
+	s.from(ms.Remote, ms.Local)
 	start := time.Now()
 	if f := srv.cfg.Observe.Open; f != nil {
 		f(ms.Listener)
 	}
 	defer func() {
 		cancel()
+		srv.open.Remove(c)
 		s.close()
 		if f := srv.cfg.Observe.Closed; f != nil {
 			f(ms.Listener, time.Since(start))
@@ -65,6 +69,18 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 	}()
 	defer s.caught()
 	s.run(ctx)
+}
+
+// from notes who the client is, and what follows from that.
+func (s *session) from(remote, local netip.AddrPort) {
+	s.s.Remote, s.s.Local = remote, local
+	s.s.Trusted = within(s.cfg.RelayFrom, remote.Addr())
+	s.log = s.cfg.Log.With("session", s.s.ID, "listener", s.s.Listener, "client", remote.Addr().String())
+	s.open.Put(s.c, s.s)
+}
+
+func within(networks []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // caught turns a panic, ours or the backend's, into a 421 for this client
@@ -105,7 +121,7 @@ func (s *session) endTransaction() {
 
 func (s *session) run(ctx context.Context) {
 	s.log.Debug("session opened")
-	if !s.banner(ctx) {
+	if s.reply(s.banner(ctx)) != nil {
 		return
 	}
 	for {
@@ -120,7 +136,9 @@ func (s *session) run(ctx context.Context) {
 	}
 }
 
-func (s *session) banner(ctx context.Context) bool {
+// banner asks the backend about the client and gives the greeting.
+func (s *session) banner(ctx context.Context) *mail.Status {
+	s.refused = false
 	st := s.backend.Connect(ctx, s.s)
 	if st == nil {
 		st = &mail.Status{Code: 220, Text: s.cfg.Hostname + " ESMTP"}
@@ -132,7 +150,12 @@ func (s *session) banner(ctx context.Context) bool {
 	} else {
 		s.refused = true
 	}
-	return s.reply(st) == nil
+	if d := s.cfg.GreetDelay; d > 0 && !s.refused && !s.s.Trusted && s.c.Early(d) {
+		s.log.Info("spoke before the greeting")
+		s.refused = true
+		return mail.Reject(554, "5.5.1", "You spoke before the greeting")
+	}
+	return st
 }
 
 // next gives the command to run. Lines that are none are answered here.

@@ -11,6 +11,25 @@ import (
 
 // mail opens a transaction.
 func (s *session) mail(ctx context.Context, arg string) *mail.Status {
+	st := s.openTransaction(ctx, arg)
+	s.forgive = 0
+	if st.Code >= 400 && s.s.ESMTP {
+		s.forgive = s.cfg.MaxRecipients + 1
+	}
+	return st
+}
+
+// noMail refuses a command that needs a transaction. Behind a refused MAIL it
+// is no error of the client, which may have sent all in one go (RFC 2920).
+func (s *session) noMail() *mail.Status {
+	if s.forgive > 0 {
+		s.forgive--
+		return mail.Reject(503, "5.5.1", "Send MAIL first")
+	}
+	return s.bad(503, "5.5.1", "Send MAIL first")
+}
+
+func (s *session) openTransaction(ctx context.Context, arg string) *mail.Status {
 	if st := s.mayMail(); st != nil {
 		return st
 	}
@@ -21,7 +40,7 @@ func (s *session) mail(ctx context.Context, arg string) *mail.Status {
 	if params != "" && !s.s.ESMTP {
 		return s.bad(555, "5.5.4", "Parameters need EHLO")
 	}
-	p, err := parseMailParams(params, offers{requireTLS: s.s.TLS != nil, auth: s.mayAuth(),
+	p, err := parseMailParams(params, offers{requireTLS: s.s.TLS != nil, auth: s.mayAuth(), prdr: s.cfg.Protocol != LMTP,
 		hold: s.holdLimit(), now: s.cfg.Now()})
 	if err != nil {
 		return s.badParam(err)
@@ -37,12 +56,14 @@ func (s *session) mail(ctx context.Context, arg string) *mail.Status {
 		return mail.Reject(552, "5.3.4", "Message exceeds the size limit")
 	}
 	if !s.s.Trusted && !s.cfg.Limits.Message(s.s.Remote.Addr()) {
+		s.log.Info("command refused by a limit", "reason", "messages of the address")
 		return mail.Reject(450, "4.7.1", "Too many messages, slow down")
 	}
 	tx := &mail.Transaction{ID: mail.NewID(s.cfg.Now()), Sender: sender, Params: p, Meta: make(map[string]any)}
+	s.tx = tx // so that a panic in Mail does not leave it behind
 	reply, accepted := answer(s.backend.Mail(ctx, s.s, tx), ok(250, "2.1.0", "Ok"))
-	if accepted {
-		s.tx = tx
+	if !accepted {
+		s.tx = nil
 	}
 	return reply
 }
@@ -65,7 +86,7 @@ func (s *session) mayMail() *mail.Status {
 // rcpt adds a recipient.
 func (s *session) rcpt(ctx context.Context, arg string) *mail.Status {
 	if s.tx == nil {
-		return s.bad(503, "5.5.1", "Send MAIL first")
+		return s.noMail()
 	}
 	inner, params, found := cutPath(arg, "TO")
 	if !found {
@@ -90,6 +111,7 @@ func (s *session) rcpt(ctx context.Context, arg string) *mail.Status {
 		return mail.Reject(452, "4.5.3", "Too many recipients")
 	}
 	if !s.s.Trusted && !s.cfg.Limits.Recipient(s.s.Remote.Addr()) {
+		s.log.Info("command refused by a limit", "reason", "recipients of the address")
 		return mail.Reject(450, "4.7.1", "Too many recipients, slow down")
 	}
 	r := &mail.Recipient{N: uint32(len(s.tx.Recipients)), Address: to, Orig: to, ORcpt: orcpt, Notify: notify}

@@ -130,6 +130,7 @@ func TestScoring(t *testing.T) {
 	w := hookstest.New(t).Script(`
 local bad = re.set { "(?i)crypto\\s+giveaway", "(?i)you have won" }
 on("receive.data", { order = 10 }, function(session, tx, msg)
+  if msg:auth().dmarc.result == "fail" then msg:score("DMARC_FAIL", 4) end
   if dns.rbl(session.ip, "dnsbl.example") then msg:score("RBL", 5) end
   if bad:match(msg:text(65536)) then msg:score("SCAM_WORDS", 3) end
 end)

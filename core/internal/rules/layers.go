@@ -67,13 +67,15 @@ type home struct {
 var homes = []home{
 	{module: "github.com/dgraph-io/badger/v4", packages: []string{"core/store/badgerstore", "cmd/carteiro tests"}},
 	{module: "github.com/emersion/go-message", packages: []string{"core/mime"}},
-	{module: "github.com/emersion/go-smtp", packages: []string{"core/smtpout", "core/smtpin tests"}},
+	{module: "github.com/emersion/go-msgauth", packages: []string{"core/verify"}},
+	{module: "blitiri.com.ar/go/spf", packages: []string{"core/verify"}},
+	{module: "github.com/emersion/go-smtp", packages: []string{"core/smtpin tests", "core/smtpout tests"}},
 	{module: "github.com/emersion/go-sasl", packages: []string{"core/smtpout", "core/smtpin tests"}},
 	{module: "github.com/miekg/dns", packages: []string{"core/dns", "core/dns/dnstest"}},
 	{module: "github.com/pelletier/go-toml/v2", packages: []string{"core/config", "plugins", "hooks/lua"}},
 	{module: "github.com/prometheus/client_golang", packages: []string{"core/journal", "core/admin"}},
 	{module: "github.com/spf13/cobra", packages: []string{"cmd/carteiro"}},
-	{module: "github.com/xdg-go/scram", packages: []string{"core/auth"}},
+	{module: "github.com/xdg-go/scram", packages: []string{"core/auth", "core/smtpin tests", "core/pop3 tests"}},
 	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua"}},
 	{module: "golang.org/x/crypto", packages: []string{"core/auth", "plugins"}},
 	{module: "golang.org/x/net/html", packages: []string{"hooks/lua"}},
@@ -81,10 +83,7 @@ var homes = []home{
 	{module: "golang.org/x/net/publicsuffix", packages: []string{"hooks/lua"}},
 	{module: "golang.org/x/sys", packages: []string{"core/store/badgerstore"}},
 	{module: "golang.org/x/sync", packages: []string{"all"}},
-	{module: "golang.org/x/term", packages: []string{"cmd/carteiro"}},
 
-	{module: "github.com/google/go-cmp", tests: true},
 	{module: "github.com/rogpeppe/go-internal", tests: true},
 	{module: "go.uber.org/goleak", tests: true},
-	{module: "pgregory.net/rapid", tests: true},
 }

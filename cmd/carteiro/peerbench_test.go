@@ -1,0 +1,166 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The benchmarks BenchmarkPeers* measure Carteiro and a server of other
+// people with the same client, carteiro-load, one after the other on the same
+// disk; all of them are processes of their own, and sync what they accept.
+// Run them with -benchtime 1x: one operation is many messages, and ns/op is
+// the time of one.
+
+// loader returns carteiro-load.
+func loader(b *testing.B) func(args ...string) (ran load) {
+	b.Helper()
+	program := filepath.Join(b.TempDir(), "carteiro-load")
+	if out, err := exec.CommandContext(b.Context(), "go", "build", "-o", program, "../carteiro-load").CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return func(args ...string) (ran load) {
+		cmd := exec.CommandContext(b.Context(), program, args...)
+		out, err := cmd.Output()
+		if err == nil {
+			err = json.Unmarshal(out, &ran)
+		}
+		if err != nil {
+			b.Fatalf("carteiro-load %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return ran
+	}
+}
+
+// load is what is used of its report.
+type load struct {
+	Messages int     `json:"messages"`
+	Seconds  float64 `json:"seconds"`
+}
+
+// perMessage runs an operation for the benchmark's time.
+func perMessage(b *testing.B, run func() load) {
+	var sum load
+	for b.Loop() {
+		ran := run()
+		sum.Messages += ran.Messages
+		sum.Seconds += ran.Seconds
+	}
+	b.ReportMetric(sum.Seconds*1e9/float64(sum.Messages), "ns/op")
+	b.ReportMetric(float64(sum.Messages)/sum.Seconds, "msg/s")
+}
+
+// until waits for a condition.
+func until(b *testing.B, what string, ok func() bool) {
+	b.Helper()
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatalf("%s: not within two minutes", what)
+		}
+	}
+}
+
+// idle waits until the house's queue is empty.
+func (h *house) idle(b *testing.B) {
+	b.Helper()
+	until(b, "Carteiro's queue is empty", func() bool {
+		out, err := h.command("queue", "list").CombinedOutput()
+		if err != nil {
+			b.Fatalf("%v\n%s", err, out)
+		}
+		return !strings.Contains(string(out), "@")
+	})
+}
+
+// idle waits until the instance's queue is empty.
+func (p *postfix) idle(b *testing.B) {
+	b.Helper()
+	until(b, "Postfix's queue is empty", func() bool {
+		n := 0
+		for _, queue := range []string{"maildrop", "incoming", "active", "deferred"} {
+			filepath.WalkDir(filepath.Join(p.dir, "queue", queue), func(_ string, e fs.DirEntry, err error) error {
+				if err == nil && !e.IsDir() {
+					n++
+				}
+				return nil // a file that has just gone is none
+			})
+		}
+		return n == 0
+	})
+}
+
+// BenchmarkPeersRetr reads a maildrop of 1,000 messages of 8 KiB, one RETR
+// after the other on one connection, of Carteiro and of Dovecot.
+func BenchmarkPeersRetr(b *testing.B) {
+	const messages, size = 1000, 8 << 10
+	program := need(b, "dovecot")
+	h := newHouse(b, "[[listener]]\nname = \"plain\"\nprotocol = \"pop3\"\naddr = \"127.0.0.1:0\"\ninsecure_auth = true\n")
+	until(b, "the listener is there", func() bool { return h.addr("plain") != "" })
+	d := &dovecot{lmtp: freePort(b), pop3: freePort(b)}
+	startDovecot(b, program, d, h)
+	carteiroLoad := loader(b)
+	carteiroLoad("smtp", "--server", h.addr("mx"), "--to", "alice@example.com", "--messages", strconv.Itoa(messages), "--size", strconv.Itoa(size))
+	h.idle(b)
+	text := "Subject: load\n\n" + strings.Repeat(strings.Repeat("carteiro ", 8)+"\n", size/74)
+	for range messages {
+		if reply, err := sendSMTP("127.0.0.1:"+d.lmtp, "LHLO client.example.net", "load@load.example", []string{"carol@example.org"}, text); err != nil || !strings.HasPrefix(reply, "250 ") {
+			b.Fatalf("Dovecot: %s, %v", reply, err)
+		}
+	}
+	read := func(addr, user, password string) func() load {
+		return func() load {
+			ran := carteiroLoad("pop3", "--server", addr, "--user", user, "--password", password, "--messages", strconv.Itoa(messages))
+			if ran.Messages != messages {
+				b.Fatalf("%d messages were read", ran.Messages)
+			}
+			return ran
+		}
+	}
+	for _, server := range []struct {
+		name string
+		run  func() load
+	}{
+		{"carteiro", read(h.addr("plain"), "alice@example.com", password)},
+		{"dovecot", read("127.0.0.1:"+d.pop3, "carol@example.org", strings.ReplaceAll(password, " ", "-"))},
+	} {
+		server.run() // the first session builds what the server caches
+		b.Run(server.name, func(b *testing.B) { perMessage(b, server.run) })
+	}
+}
+
+// BenchmarkPeersIntake sends messages of 4 KiB, each acknowledged before the
+// next of its connection, to Carteiro and to Postfix; both deliver them to a
+// mailbox meanwhile. What one has left to do is done before it is the
+// other's turn.
+func BenchmarkPeersIntake(b *testing.B) {
+	program := need(b, "postfix")
+	p := newPostfix(b)
+	h := newHouse(b, "")
+	p.more = "in_flow_delay = 0\n" // it would hold clients back while it delivers
+	p.start(b, program, h)
+	carteiroLoad := loader(b)
+	for _, size := range []struct{ connections, messages int }{{1, 300}, {10, 1500}, {100, 2000}} {
+		send := func(addr, to string) func() load {
+			return func() load {
+				return carteiroLoad("smtp", "--server", addr, "--to", to, "--connections", strconv.Itoa(size.connections), "--messages", strconv.Itoa(size.messages), "--size", "4096")
+			}
+		}
+		for _, server := range []struct {
+			name string
+			run  func() load
+			idle func(*testing.B)
+		}{
+			{"carteiro", send(h.addr("mx"), "alice@example.com"), h.idle},
+			{"postfix", send("127.0.0.1:"+p.port, "carol@example.net"), p.idle},
+		} {
+			b.Run(fmt.Sprintf("%s/%d", server.name, size.connections), func(b *testing.B) { perMessage(b, server.run) })
+			server.idle(b)
+		}
+	}
+}

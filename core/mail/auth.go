@@ -1,0 +1,34 @@
+package mail
+
+// AuthResults say what could be verified about who sent a message. Results
+// are the words of RFC 8601: pass, fail, softfail, neutral, none, temperror,
+// permerror, policy.
+type AuthResults struct {
+	SPF   AuthResult   `json:"spf"`
+	DKIM  []AuthResult `json:"dkim"`  // one for each signature looked at
+	DMARC AuthResult   `json:"dmarc"` // Policy is what the author's domain asks for
+}
+
+// AuthResult is the outcome of one method.
+type AuthResult struct {
+	Result   string `json:"result"`
+	Domain   string `json:"domain,omitempty"`
+	Selector string `json:"selector,omitempty"` // DKIM
+	Policy   string `json:"policy,omitempty"`   // DMARC: none, quarantine, reject
+	Reason   string `json:"reason,omitempty"`
+}
+
+// BestDKIM is the signature that counts: a passing one of the author's
+// domain, else any that passes, else the first.
+func (a *AuthResults) BestDKIM() AuthResult {
+	best := AuthResult{Result: "none"}
+	for i, s := range a.DKIM {
+		if i == 0 {
+			best = s
+		}
+		if s.Result == "pass" && (best.Result != "pass" || s.Domain == a.DMARC.Domain) {
+			best = s
+		}
+	}
+	return best
+}

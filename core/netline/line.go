@@ -1,0 +1,128 @@
+package netline
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+const (
+	readSize  = 16 << 10 // at least MaxLine, and a TLS record
+	writeSize = 4 << 10
+	// maxSkip is how much of one overlong line is read before giving up.
+	maxSkip = 64 << 10
+	// aheadSize is what a waiting connection keeps for the first octets of
+	// what the client says next: most commands whole.
+	aheadSize = 512
+	// moment is how long more is waited for where that many came: they are
+	// there already, or exactly so many were sent.
+	moment = time.Millisecond
+	// maxAlone is the longest line with a bare LF that counts as all that its
+	// client had to say: TCP cuts no single write into smaller segments.
+	maxAlone = 512
+)
+
+// ReadLine returns the next line without its CRLF; it is good until the next
+// read. It flushes replies before it waits, at most timeout for the whole
+// line.
+//
+// Only CRLF ends a line. A line with a bare LF is refused with ErrBadLine, at
+// once, and so is what follows it up to the next CRLF: nothing that was
+// written together with a bare LF is ever obeyed. There is one exception, for
+// clients and testers that know no CR and wait for the reply: where a line
+// shorter than 512 octets began behind our last reply, came in one piece and
+// its LF was the last octet of that piece, nothing is left of it and reading
+// goes on behind the LF.
+func (c *Conn) ReadLine(timeout time.Duration) ([]byte, error) {
+	if c.idleStop() {
+		return nil, ErrStopping
+	}
+	c.lineBy = time.Now().Add(timeout)
+	fresh, reads := c.Buffered() == 0, c.reads
+	if fresh {
+		if err := c.wait(); err != nil {
+			return nil, err
+		}
+	}
+	r := c.Reader()
+	line, err := r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		line, err = c.skipLine(line)
+		if err == nil {
+			err = ErrTooLong
+		}
+	}
+	if err != nil && !errors.Is(err, ErrTooLong) {
+		return nil, err
+	}
+	rest := c.lf
+	c.lf = len(line) < 2 || line[len(line)-2] != '\r'
+	if c.lf && !rest && fresh && err == nil && c.reads == reads+1 && c.Buffered() == 0 && len(line) < maxAlone {
+		c.lf = false
+		return nil, ErrBadLine
+	}
+	switch {
+	case rest || c.lf:
+		return nil, ErrBadLine
+	case err != nil || len(line) > MaxLine:
+		return nil, ErrTooLong
+	}
+	line = line[:len(line)-2]
+	for _, b := range line {
+		if b < ' ' && b != '\t' || b == 0x7f {
+			return nil, ErrBadLine
+		}
+	}
+	return line, nil
+}
+
+// skipLine reads to the end of an overlong line and returns its last piece.
+func (c *Conn) skipLine(piece []byte) ([]byte, error) {
+	cr := false
+	for n := len(piece); n <= maxSkip; n += len(piece) {
+		cr = piece[len(piece)-1] == '\r'
+		var err error
+		piece, err = c.r.ReadSlice('\n')
+		if err == nil {
+			if len(piece) == 1 && cr {
+				piece = []byte("\r\n")
+			}
+			return piece, nil
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%w: more than %d octets", io.ErrUnexpectedEOF, maxSkip)
+}
+
+// wait sends what is kept, gives the buffers back and waits for the client.
+func (c *Conn) wait() error {
+	if err := c.Flush(); err != nil {
+		return err
+	}
+	c.dropReader()
+	c.dropWriter()
+	return c.readAhead()
+}
+
+func (c *Conn) readAhead() error {
+	if c.first == nil {
+		c.first = new([aheadSize]byte)
+	}
+	n, err := c.readLine(c.first[:])
+	c.ahead, c.more = c.first[:n], n == aheadSize
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// Early waits for so long and tells whether the client said something
+// meanwhile; what it said is kept.
+func (c *Conn) Early(wait time.Duration) bool {
+	c.lineBy = time.Now().Add(wait)
+	return c.Buffered() > 0 || c.readAhead() == nil
+}

@@ -1,0 +1,185 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"carteiro/core/dns"
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+)
+
+// maxWalk bounds the questions of one walk up the DNS tree (RFC 9989 4.10).
+const maxWalk = 8
+
+// checkDMARC asks the author's domain for its policy, and whether SPF or a
+// DKIM signature speaks for that domain.
+func checkDMARC(ctx context.Context, r Resolver, h *mime.Header, res *mail.AuthResults) mail.AuthResult {
+	from, ok := author(h)
+	if !ok {
+		return mail.AuthResult{Result: "permerror", Reason: "From does not name one domain"}
+	}
+	out := mail.AuthResult{Result: "none", Domain: from}
+	w := &walk{ctx: ctx, r: r, seen: map[string]org{}}
+	own := w.of(from)
+	if own.err != nil {
+		out.Result, out.Reason = "temperror", "look-up failed"
+		return out
+	}
+	record, at := own.records[from], from
+	if record == nil {
+		record, at = own.records[own.name], own.name
+	}
+	if record == nil {
+		return out
+	}
+	out.Policy = w.policy(record, from, at)
+	strictSPF, strictDKIM := record["aspf"] == "s", record["adkim"] == "s"
+	temporary := res.SPF.Result == "temperror"
+	aligned := res.SPF.Result == "pass" && w.aligned(res.SPF.Domain, from, strictSPF)
+	for _, s := range res.DKIM {
+		aligned = aligned || s.Result == "pass" && w.aligned(s.Domain, from, strictDKIM)
+		temporary = temporary || s.Result == "temperror"
+	}
+	switch {
+	case aligned:
+		out.Result = "pass"
+	case temporary:
+		out.Result = "temperror"
+	default:
+		out.Result = "fail"
+	}
+	return out
+}
+
+// author is the domain of the one From field, where all its addresses share
+// one.
+func author(h *mime.Header) (string, bool) {
+	if h.Count("From") != 1 {
+		return "", false
+	}
+	list, complete := mime.ParseAddressList(h.All("From")[0])
+	if !complete || len(list) == 0 {
+		return "", false
+	}
+	domain := list[0].Address.Domain()
+	for _, m := range list {
+		if m.Address.Domain() != domain {
+			return "", false
+		}
+	}
+	return domain, true
+}
+
+// walk finds organizational domains by walking up the tree.
+type walk struct {
+	ctx  context.Context
+	r    Resolver
+	seen map[string]org
+}
+
+// org is the organizational domain of a name, and the records on the way.
+type org struct {
+	name    string
+	records map[string]map[string]string
+	err     error
+}
+
+// of walks from a domain upwards (RFC 9989 4.10.2): a record with psd=n marks
+// the organizational domain, one with psd=y that the domain below it is, and
+// else it is the highest one with a record.
+func (w *walk) of(domain string) org {
+	if o, ok := w.seen[domain]; ok {
+		return o
+	}
+	o := org{name: domain, records: map[string]map[string]string{}}
+	name, below := domain, ""
+	for n := 0; name != "" && n < maxWalk; n++ {
+		record, err := w.record(name)
+		if err != nil {
+			o.err = err
+			break
+		}
+		if record != nil {
+			o.records[name] = record
+			switch {
+			case record["psd"] == "n":
+				o.name = name
+			case record["psd"] == "y" && below != "":
+				o.name = below
+			default:
+				o.name = name
+			}
+			if record["psd"] == "n" || record["psd"] == "y" && below != "" {
+				break
+			}
+		}
+		below, name = name, parent(name, n)
+	}
+	w.seen[domain] = o
+	return o
+}
+
+// parent is the next name to ask: of a long name the last seven labels, then
+// one label less each time.
+func parent(name string, n int) string {
+	labels := strings.Split(name, ".")
+	if n == 0 && len(labels) > maxWalk {
+		return strings.Join(labels[len(labels)-maxWalk+1:], ".")
+	}
+	return strings.Join(labels[1:], ".")
+}
+
+// record reads the DMARC record of exactly one name; several are none.
+func (w *walk) record(name string) (map[string]string, error) {
+	texts, err := w.r.TXT(w.ctx, "_dmarc."+name)
+	if err != nil && lookupResult(err) == "temperror" {
+		return nil, err
+	}
+	var found map[string]string
+	for _, t := range texts {
+		version, _, _ := strings.Cut(t, ";")
+		if strings.Join(strings.Fields(version), "") != "v=DMARC1" {
+			continue
+		}
+		if found != nil {
+			return nil, nil
+		}
+		found = parseTags(t)
+	}
+	return found, nil
+}
+
+// policy is what the record says for from: p at its own name, else sp, or np
+// for a name that does not exist.
+func (w *walk) policy(record map[string]string, from, at string) string {
+	policy := record["p"]
+	if at != from {
+		if sp := record["sp"]; sp != "" {
+			policy = sp
+		}
+		if np := record["np"]; np != "" {
+			if _, err := w.r.A(w.ctx, from); errors.Is(err, dns.ErrNXDomain) {
+				policy = np
+			}
+		}
+	}
+	policy = strings.ToLower(policy)
+	if policy != "quarantine" && policy != "reject" {
+		policy = "none"
+	}
+	if record["t"] == "y" { // testing: one step milder
+		policy = map[string]string{"reject": "quarantine", "quarantine": "none", "none": "none"}[policy]
+	}
+	return policy
+}
+
+func (w *walk) aligned(domain, from string, strict bool) bool {
+	domain = strings.ToLower(domain)
+	if domain == from || strict {
+		return domain == from
+	}
+	a, b := w.of(domain), w.of(from)
+	return a.err == nil && b.err == nil && a.name == b.name
+}

@@ -1,0 +1,60 @@
+// Package verify tells who a message really comes from: SPF (RFC 7208) for
+// the client and the envelope, DKIM (RFC 6376, RFC 8463) for what was signed,
+// DMARC (RFC 9989) for whether either speaks for the author's domain. It
+// writes the results as an Authentication-Results field (RFC 8601).
+//
+// It decides nothing: what a failure means is for policies. It blocks on DNS
+// and reads the message once; it keeps no state but what the resolver caches.
+// ARC is not verified.
+package verify
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+
+	"carteiro/core/dns"
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+)
+
+// Resolver is what is asked; *dns.Resolver is one.
+type Resolver interface {
+	A(ctx context.Context, name string) ([]netip.Addr, error)
+	AAAA(ctx context.Context, name string) ([]netip.Addr, error)
+	MX(ctx context.Context, name string) ([]dns.MX, error)
+	TXT(ctx context.Context, name string) ([]string, error)
+	PTR(ctx context.Context, ip netip.Addr) ([]string, error)
+}
+
+// Message is what is verified.
+type Message struct {
+	IP     netip.Addr // of the client
+	Helo   string
+	Sender mail.Address
+	Header *mime.Header
+	Body   func() (io.ReadCloser, error)
+}
+
+// Check verifies a message. It blocks until the DNS has answered or ctx ends;
+// what could not be looked up is a temperror, not an error. Errors are those
+// of Body.
+func Check(ctx context.Context, r Resolver, m Message) (*mail.AuthResults, error) {
+	res := &mail.AuthResults{SPF: checkSPF(ctx, r, m)}
+	signatures, err := checkDKIM(ctx, r, m)
+	if err != nil {
+		return nil, err
+	}
+	res.DKIM = signatures
+	res.DMARC = checkDMARC(ctx, r, m.Header, res)
+	return res, nil
+}
+
+// lookupResult is the word for a look-up that gave no answer.
+func lookupResult(err error) string {
+	if errors.Is(err, dns.ErrNXDomain) {
+		return "none"
+	}
+	return "temperror"
+}
