@@ -199,21 +199,6 @@ func TestValues(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
-	f.Add(full)
-	f.Add(minimal)
-	f.Add("hostname=1")
-	f.Fuzz(func(t *testing.T, text string) {
-		c, err := Parse("/x/c.toml", []byte(text))
-		if err == nil && (c.Hostname == "" || c.Storage.Dir == "") {
-			t.Error("accepted without hostname or store")
-		}
-		if err != nil && !errors.Is(err, ErrConfig) {
-			t.Errorf("error is no ErrConfig: %v", err)
-		}
-	})
-}
-
 func TestLimitsGiven(t *testing.T) {
 	for text, want := range map[string]bool{minimal: false, minimal + "[limits]\nconnections = 5\n": true} {
 		c, err := Parse("/x/c.toml", []byte(text))
