@@ -150,8 +150,13 @@ func (s *session) send(ctx context.Context, n int, text string, body int64) bool
 		return s.cannotRead(n, err)
 	}
 	defer rc.Close()
-	s.ok(text)
-	octets, err := stuff(s.c.Writer(), rc, body)
+	c := s.copiers.get(s.c.Writer(), rc)
+	defer s.copiers.put(c)
+	c.w.WriteString("+OK " + text + "\r\n") // its errors stay and meet the flush
+	octets, err := stuff(c.w, c.r, body)
+	if err == nil {
+		err = c.w.Flush()
+	}
 	if f := s.cfg.Observe.Retrieved; f != nil {
 		f(s.s.Listener, octets)
 	}
@@ -180,12 +185,11 @@ func (s *session) cannotRead(n int, err error) bool {
 // stuff copies a message with a dot in front of each line that begins with
 // one, and ends it. A line counts as such behind any LF: a client that takes
 // bare LFs for line ends must not see an end where there is none.
-func stuff(w *bufio.Writer, r io.Reader, body int64) (octets int64, err error) {
-	br := bufio.NewReaderSize(r, 16<<10)
+func stuff(w *bufio.Writer, r *bufio.Reader, body int64) (octets int64, err error) {
 	bol, crlf, header := true, true, true
 	var prev byte // the last octet of the piece before
 	for body != 0 || header {
-		line, err := br.ReadSlice('\n')
+		line, err := r.ReadSlice('\n')
 		if len(line) > 0 {
 			if bol && line[0] == '.' {
 				w.WriteByte('.')

@@ -93,6 +93,7 @@ type Server struct {
 	line    *netline.Server
 	open    netline.Sessions
 	delay   loginDelay
+	copiers copiers
 }
 
 // New makes a Server; nothing runs until Serve.
