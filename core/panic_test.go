@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -235,12 +236,13 @@ func TestHookFaults(t *testing.T) {
 			t.Run(string(spec.Point)+"/"+kind, func(t *testing.T) {
 				leak := goleak.IgnoreCurrent()
 				var asked atomic.Int64
-				broken := at(spec.Point, func(*hooks.Event) (hooks.Verdict, error) {
+				broken := handler{hooks.Info{Point: spec.Point, File: "policy.lua", Line: 1, Every: time.Hour, Path: "/x"}, func(*hooks.Event) (hooks.Verdict, error) {
 					asked.Add(1)
 					return hooks.Verdict{}, fault()
-				})
+				}}
 				h, s := faultyHouse(t, broken)
 				st := h.visitAll()
+				h.besides(spec.Point, broken.info, &asked)
 				if before := spec.Fail == hooks.FailDefer; before {
 					if st == nil || st.Code != spec.Status.Code {
 						t.Errorf("answer %v, want %d", st, spec.Status.Code)
@@ -266,6 +268,26 @@ func TestHookFaults(t *testing.T) {
 				h.stop()
 				goleak.VerifyNone(t, leak)
 			})
+		}
+	}
+}
+
+// besides asks the hooks that no message meets.
+func (h *house) besides(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
+	h.t.Helper()
+	switch p {
+	case hooks.WebRequest:
+		if got, ok := h.Web(h.t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 500 || strings.Contains(got.Body, "test") {
+			h.t.Errorf("the page is %+v, %v", got, ok)
+		}
+	case hooks.TimerTick:
+		h.until("the timer is known", func() bool {
+			_, err := h.store.Get(h.t.Context(), timerSpace, timerName(info))
+			return err == nil
+		})
+		for n := range int64(2) {
+			h.clock.Advance(time.Hour)
+			h.until("the timer runs", func() bool { return asked.Load() == n+1 })
 		}
 	}
 }
