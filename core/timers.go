@@ -29,7 +29,7 @@ func (p *Pipeline) runTimers(ctx context.Context) error {
 			if ctx.Err() != nil {
 				break
 			}
-			if err := p.tick(ctx, gen, n, h.Info()); err != nil {
+			if err := safely(func() error { return p.tick(ctx, gen, n, h.Info()) }); err != nil {
 				if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
 					return nil // the store's own loop says so
 				}
