@@ -149,6 +149,7 @@ func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.
 		if messages, _, st = p.prepare(ctx, in, false); st != nil {
 			err = st
 		}
+		in.made(messages)
 	}
 	if err != nil {
 		// The sender's own address is bad here: there is nobody to tell.

@@ -40,8 +40,12 @@ type content struct {
 // refused or cut off.
 func (p *Pipeline) Data(ctx context.Context, s *mail.Session, tx *mail.Transaction, r io.Reader) (*mail.Status, []*mail.Status) {
 	c := &content{s: s, tx: tx, gen: p.policies(s), shared: &hooks.Pending{}, draft: p.store.Draft(context.WithoutCancel(ctx))}
-	defer c.draft.Discard()
-	st, each := p.take(ctx, c, r)
+	defer func() { c.draft.Discard() }() // the draft at the end: an edited body has another
+	var st *mail.Status
+	var each []*mail.Status
+	if err := safely(func() error { st, each = p.take(ctx, c, r); return nil }); err != nil {
+		st, each = mail.StatusOf(fmt.Errorf("message %s: %w", tx.ID, err)), nil
+	}
 	result := "accepted"
 	if st != nil && st.Code >= 400 {
 		result = "refused"
@@ -133,7 +137,7 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 	if err != nil {
 		return incoming(err)
 	}
-	raw, rest := splitHeader(raw)
+	raw, rest := splitHeader(mime.SkipFromLine(raw))
 	if len(rest) > 0 {
 		if _, err := c.draft.Write(rest); err != nil {
 			return incoming(err)
@@ -141,10 +145,16 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 	}
 	c.header = mime.ParseHeader(raw)
 	c.eight = has8Bit(raw)
+	if len(c.header.Fields()) > mime.MaxFields {
+		return mail.Reject(552, "5.3.4", "too many header fields")
+	}
 	if n := c.header.Count("Received"); n > MaxHops {
 		return mail.Reject(554, "5.4.6", "too many hops, this message loops")
 	}
 	if c.s.Protocol == "submission" {
+		if hides(rest) {
+			return mail.Reject(550, "5.6.0", "a line of the header section is no field, and a Bcc field follows it")
+		}
 		if st := p.completeSubmission(ctx, c); st != nil {
 			return st
 		}
@@ -178,6 +188,13 @@ func splitHeader(raw []byte) (header, rest []byte) {
 	return raw[:n], nil
 }
 
+// hides reports whether what became text, because of a line that is no header
+// field, has a field that nobody else may see.
+func hides(rest []byte) bool {
+	h := mime.ParseHeader(rest)
+	return h.Has("Bcc") || h.Has("Resent-Bcc")
+}
+
 // chain runs a hook with session, transaction and message.
 func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hooks.Verdict {
 	if !c.gen.Chain.Has(point) {
@@ -191,6 +208,7 @@ func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hoo
 	v, trail := c.gen.Chain.Run(ctx, e)
 	visitOf(c.s).remember(trail)
 	p.logFailures(ctx, c.tx.ID.String(), trail)
+	tarpit(ctx, e.Delay)
 	return v
 }
 
@@ -245,7 +263,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	}
 	header.PrependRaw(p.received(c, now))
 	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]mail.TrailEntry{arrived}, visitOf(c.s).story()...), gen: c.gen,
-		due: tx.Params.HoldUntil, lmtp: c.s.Protocol == "lmtp", body: c.draft.Open}
+		due: tx.Params.HoldUntil, lmtp: c.s.Protocol == "lmtp" || tx.Params.PRDR, body: c.draft.Open}
 	if v.Action == hooks.Quarantine {
 		in.quarantine = v.Reason
 	}

@@ -8,6 +8,7 @@
 //	route.go     a group's next hop
 //	deliver.go   an attempt, and one commit that records its outcome
 //	bounce.go    delivery status notifications, back into the queue
+//	timers.go    what policies do by the clock, beside all that
 //
 // core.go starts and stops them. The pipeline knows no protocol, no Lua and
 // no Badger: sessions call it through Receiver, it hands messages on through
@@ -141,6 +142,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.store.Run(ctx) })
 	g.Go(func() error { return p.queue.run(ctx) })
+	g.Go(func() error { return p.runTimers(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

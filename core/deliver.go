@@ -33,45 +33,66 @@ type attempt struct {
 	reports []report
 	down    bool
 	start   time.Time
+	unlocks []func() // of the mailboxes that are delivered to
 }
 
 // attempt tries a leased group once and records the outcome. down says that
-// the destination could not be reached.
+// the destination could not be reached; recorded is false when the store
+// could not even be told of a failure, and holds the group as it was.
 //
 // Crash: before Settle returns, the group is as it was, and the attempt is
 // made again; a peer that said 250 in between gets the message twice. A local
 // delivery is in the same commit as the state that says so.
-func (p *Pipeline) attempt(ctx context.Context, e store.DueEntry) (down bool) {
-	defer func() {
-		if r := recover(); r != nil { // a fault about one message must not stop the others
-			err := fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-			p.log.ErrorContext(ctx, "attempt failed", "id", e.ID.String(), "block", e.Block, "err", err)
-			p.postpone(ctx, e, errors.New("internal error"))
-		}
-	}()
-	if p.queue.isClaimed(e) {
-		return false
-	}
-	env, g, err := p.store.Load(ctx, e.ID, e.Block)
-	if errors.Is(err, store.ErrNotFound) {
-		return false
-	}
-	now := p.clock.Now()
-	if err == nil && (g.Held || g.Due.After(now) || len(g.Recipients) == 0) {
-		return false
-	}
+func (p *Pipeline) attempt(ctx context.Context, e store.DueEntry) (down, recorded bool) {
 	var a *attempt
-	if err == nil {
-		a, err = p.newAttempt(ctx, env, g)
-	}
-	if err == nil {
-		err = a.try(ctx)
+	err := safely(func() error { // a fault about one message must not stop the others
+		var err error
+		if a, err = p.begin(ctx, e); a == nil || err != nil {
+			return err
+		}
+		return a.try(ctx)
+	})
+	if a != nil {
+		discard(a.out.Messages)
 	}
 	if err != nil {
 		p.log.ErrorContext(ctx, "attempt failed", "id", e.ID.String(), "block", e.Block, "err", err)
-		p.postpone(ctx, e, err)
+		if err := safely(func() error { return p.postpone(ctx, e, err) }); err != nil {
+			p.log.ErrorContext(ctx, "attempt not recorded", "id", e.ID.String(), "block", e.Block, "err", err)
+			return false, false
+		}
 	}
-	return a != nil && a.down
+	return a != nil && a.down, true
+}
+
+// errPanic is a fault of ours in the middle of work on one message.
+var errPanic = errors.New("panic")
+
+// safely turns a panic into an error that is errPanic.
+func safely(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v\n%s", errPanic, r, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+// begin loads a group; nil when there is nothing to try.
+func (p *Pipeline) begin(ctx context.Context, e store.DueEntry) (*attempt, error) {
+	if p.queue.isClaimed(e) {
+		return nil, nil
+	}
+	env, g, err := p.store.Load(ctx, e.ID, e.Block)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case g.Held || g.Due.After(p.clock.Now()) || len(g.Recipients) == 0:
+		return nil, nil
+	}
+	return p.newAttempt(ctx, env, g)
 }
 
 // newAttempt reads what a try or an operator's change needs of a message.
@@ -90,20 +111,25 @@ func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.G
 
 // postpone keeps a group that cannot even be read or recorded from being
 // tried again at once; the store may not be able to record even that.
-func (p *Pipeline) postpone(ctx context.Context, e store.DueEntry, cause error) {
+func (p *Pipeline) postpone(ctx context.Context, e store.DueEntry, cause error) error {
 	env, g, err := p.store.Load(ctx, e.ID, e.Block)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
 	if err != nil {
-		return
+		return err
 	}
 	if errors.Is(cause, store.ErrCorrupt) {
 		hold(g, "stored data is corrupt")
 	}
+	told := cause.Error()
+	if errors.Is(cause, errPanic) {
+		told = "internal error" // the log has the traceback
+	}
 	g.Due = p.clock.Now().Add(p.cfg.Retry[0])
 	s := &store.Settlement{ID: env.ID, Block: e.Block, Group: g,
-		Trail: []mail.TrailEntry{{Time: p.clock.Now(), Step: "deliver", Err: cause.Error()}}}
-	if err := p.store.Settle(context.WithoutCancel(ctx), s); err != nil {
-		p.log.ErrorContext(ctx, "attempt not recorded", "id", e.ID.String(), "err", err)
-	}
+		Trail: legible([]mail.TrailEntry{{Time: p.clock.Now(), Step: "deliver", Err: told}})}
+	return p.store.Settle(context.WithoutCancel(ctx), s)
 }
 
 // try asks deliver.attempt, then hands the due recipients on.
@@ -125,8 +151,8 @@ func (a *attempt) try(ctx context.Context) error {
 	}
 	a.g.Attempts++
 	if a.g.Local {
-		unlock := a.deliverLocal(ctx, due)
-		defer unlock() // after the commit: the next message for a mailbox sees its effects
+		defer a.unlockBoxes() // after the commit: the next message for a mailbox sees its effects
+		a.deliverLocal(ctx, due)
 	} else {
 		a.deliverRemote(ctx, due)
 	}
@@ -215,8 +241,10 @@ func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
 		case hooks.Retry:
 			delay = max(v.Delay, time.Second)
 		case hooks.Reroute:
+			if r.Route == "" { // at once, but only the first time: ways that all fail must not chase each other
+				delay = 0
+			}
 			a.reroute(r, v.Route)
-			delay = 0
 		}
 		if !a.now.Before(a.g.Expires) {
 			o.state = mail.Failed
@@ -279,6 +307,7 @@ func (a *attempt) settle(ctx context.Context) error {
 	for _, s := range a.pending.Submits {
 		a.submit(rec, s)
 	}
+	a.out.Trail = legible(a.out.Trail)
 	err := a.p.store.Settle(rec, &a.out)
 	for err != nil && a.overQuota(rec, err) {
 		err = a.p.store.Settle(rec, &a.out)

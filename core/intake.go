@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 	if st != nil {
 		return nil, st
 	}
+	defer discard(messages)
 	var effects []mail.Effect
 	if in.pending != nil {
 		effects = in.pending.Effects
@@ -59,7 +61,7 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 	p.wake(messages)
 	if len(in.groups) == 0 { // accepted and discarded: only its story stays
 		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "nobody left to deliver to"})
-		if err := p.store.AppendTrail(ctx, in.env.ID, in.trail); err != nil {
+		if err := p.store.AppendTrail(ctx, in.env.ID, legible(in.trail)); err != nil {
 			p.log.WarnContext(ctx, "trail not kept", "id", in.env.ID.String(), "err", err)
 		}
 	}
@@ -127,7 +129,24 @@ func describe(groups []*mail.Group) string {
 }
 
 func (in *intake) message() *store.Message {
-	return &store.Message{Envelope: in.env, Header: in.header.Bytes(), Draft: in.draft, Groups: in.groups, Trail: in.trail}
+	return &store.Message{Envelope: in.env, Header: in.header.Bytes(), Draft: in.draft, Groups: in.groups, Trail: legible(in.trail)}
+}
+
+// discard gives up the drafts of messages; those that are committed stay.
+func discard(messages []*store.Message) {
+	for _, m := range messages {
+		if m.Draft != nil {
+			m.Draft.Discard()
+		}
+	}
+}
+
+// made ends the making of a message of our own: its draft is given up unless
+// it is among the messages to be committed.
+func (in *intake) made(messages []*store.Message) {
+	if in.draft != nil && !slices.ContainsFunc(messages, func(m *store.Message) bool { return m.Draft == in.draft }) {
+		in.draft.Discard()
+	}
 }
 
 // submitted makes the messages of a policy's mail.submit. One that cannot be
@@ -146,6 +165,7 @@ func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hook
 		return nil
 	}
 	messages, _, st := p.prepare(ctx, in, true)
+	in.made(messages)
 	if st != nil {
 		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "status", st.Reply(), "err", st.Err)
 		return nil
@@ -159,6 +179,7 @@ func (p *Pipeline) fill(ctx context.Context, in *intake, body []byte, rcpts []ma
 	in.draft = p.store.Draft(context.WithoutCancel(ctx))
 	if _, err := in.draft.Write(body); err != nil {
 		in.draft.Discard()
+		in.draft = nil
 		return err
 	}
 	in.body = in.draft.Open
@@ -175,11 +196,18 @@ func (p *Pipeline) fill(ctx context.Context, in *intake, body []byte, rcpts []ma
 // message, together with what it submitted.
 func (p *Pipeline) apply(ctx context.Context, gen *hooks.Generation, effects []mail.Effect, submits []hooks.Submit) error {
 	ctx = context.WithoutCancel(ctx)
-	if len(submits) == 0 {
-		_, err := p.store.Apply(ctx, effects)
-		return err
-	}
+	return safely(func() error {
+		if len(submits) == 0 {
+			_, err := p.store.Apply(ctx, effects)
+			return err
+		}
+		return p.commitSubmits(ctx, gen, effects, submits)
+	})
+}
+
+func (p *Pipeline) commitSubmits(ctx context.Context, gen *hooks.Generation, effects []mail.Effect, submits []hooks.Submit) error {
 	var messages []*store.Message
+	defer func() { discard(messages) }()
 	for _, s := range submits {
 		messages = append(messages, p.submitted(ctx, mail.Envelope{}, gen, s)...)
 	}

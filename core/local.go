@@ -15,8 +15,8 @@ import (
 
 // deliverLocal decides about each mailbox and prepares the deliveries; they
 // are written by settle, together with the recipients' new states. The
-// mailboxes stay locked, in the order of their names, until unlock.
-func (a *attempt) deliverLocal(ctx context.Context, due []*mail.Recipient) (unlock func()) {
+// mailboxes stay locked, in the order of their names, until unlockBoxes.
+func (a *attempt) deliverLocal(ctx context.Context, due []*mail.Recipient) {
 	owners := make([]mail.Address, len(due))
 	for i, r := range due {
 		res, err := a.p.dir.Resolve(ctx, r.Address)
@@ -31,13 +31,12 @@ func (a *attempt) deliverLocal(ctx context.Context, due []*mail.Recipient) (unlo
 			owners[i] = res.Mailbox
 		}
 	}
-	unlock = a.lockBoxes(owners)
+	a.lockBoxes(owners)
 	for i, r := range due {
 		if owners[i] != "" {
 			a.intoBox(ctx, r, owners[i])
 		}
 	}
-	return unlock
 }
 
 func local(s mail.State, st mail.Status) outcome {
@@ -52,23 +51,24 @@ func (a *attempt) loops(owner mail.Address) bool {
 }
 
 // lockBoxes keeps other deliveries away, where policies want that.
-func (a *attempt) lockBoxes(owners []mail.Address) func() {
+func (a *attempt) lockBoxes(owners []mail.Address) {
 	if !a.gen.Chain.Has(hooks.DeliverLocal) {
-		return func() {}
+		return
 	}
 	sorted := slices.Clone(owners)
 	slices.Sort(sorted)
-	var unlocks []func()
 	for _, o := range slices.Compact(sorted) {
 		if o != "" {
-			unlocks = append(unlocks, a.p.boxes.lock(string(o)))
+			a.unlocks = append(a.unlocks, a.p.boxes.lock(string(o)))
 		}
 	}
-	return func() {
-		for _, u := range unlocks {
-			u()
-		}
+}
+
+func (a *attempt) unlockBoxes() {
+	for _, u := range a.unlocks {
+		u()
 	}
+	a.unlocks = nil
 }
 
 // intoBox asks deliver.local about one mailbox and does what it says. Core's

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -537,5 +538,73 @@ func TestNoRelayWhateverAPolicySays(t *testing.T) {
 	h := newHouse(t, Config{}, at(hooks.ReceiveRcpt, yes), handler{hooks.Info{Point: hooks.ReceiveRcpt, Tier: hooks.Bundle, File: "b.lua"}, yes})
 	if st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "x@out.example"); st == nil || st.Code != 554 {
 		t.Errorf("relayed for a stranger: %v", st)
+	}
+}
+
+func TestTarpitDelaysOneSession(t *testing.T) {
+	h := newHouse(t, Config{}, at(hooks.ReceiveMail, func(e *hooks.Event) (hooks.Verdict, error) {
+		if e.Tx.Sender == "slow@a.example" {
+			return hooks.Verdict{}, e.Tarpit(time.Hour) // cut to MaxDelay
+		}
+		return hooks.Verdict{}, nil
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		s, tx := session(), &mail.Transaction{Sender: "slow@a.example"}
+		h.Mail(ctx, s, tx)
+		h.End(s, tx)
+		close(done)
+	}()
+	h.accept(session(), "fast@a.example", plain, "alice@our.example")
+	select {
+	case <-done:
+		t.Error("the slow session did not wait")
+	default:
+	}
+	cancel() // the client has gone: nobody waits any more
+	<-done
+}
+
+// TestStatusPerRecipient: where the client can be told of each recipient it
+// is, and gets no report; else a report tells of those that were refused.
+func TestStatusPerRecipient(t *testing.T) {
+	refuse := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		if e.Rcpt.Address == "bob@our.example" {
+			return hooks.Verdict{Action: hooks.Reject, Status: mail.Status{Code: 550, Enhanced: "5.7.1", Text: "bob does not want it"}}, nil
+		}
+		return hooks.Verdict{}, nil
+	})
+	for _, kind := range []string{"smtp", "lmtp", "prdr"} {
+		h := newHouse(t, Config{}, refuse)
+		s, tx := user("alice@our.example"), &mail.Transaction{Sender: "alice@our.example"}
+		s.Protocol, tx.Params.PRDR = "smtp", kind == "prdr"
+		if kind == "lmtp" {
+			s.Protocol = "lmtp"
+		}
+		if st := h.Mail(t.Context(), s, tx); st != nil {
+			t.Fatal(st)
+		}
+		for _, a := range []mail.Address{"alice@our.example", "bob@our.example"} {
+			r := &mail.Recipient{Address: a, Orig: a}
+			if st := h.Rcpt(t.Context(), s, tx, r); st != nil {
+				t.Fatal(st)
+			}
+			tx.Recipients = append(tx.Recipients, r)
+		}
+		st, each := h.Data(t.Context(), s, tx, strings.NewReader(plain))
+		h.End(s, tx)
+		h.idle()
+		reports := 0
+		for _, text := range h.box("alice@our.example", "INBOX") {
+			if strings.Contains(text, "bob does not want it") {
+				reports++
+			}
+		}
+		told := len(each) == 2 && each[0] == nil && each[1] != nil && each[1].Code == 550
+		if st != nil || told != (kind != "smtp") || (reports == 1) != (kind == "smtp") || len(h.box("bob@our.example", "INBOX")) != 0 {
+			t.Errorf("%s: %v, per recipient %v, %d reports", kind, st, each, reports)
+		}
+		h.stop()
 	}
 }

@@ -49,11 +49,14 @@ type queue struct {
 	running map[entryKey]bool // being tried
 	claimed map[entryKey]bool // an operator works on it
 	woken   time.Time         // when wakeDests last looked
+	// resting are groups whose last attempt could not be recorded, and until
+	// when: the store has them as due, and the peer may have them already.
+	resting map[entryKey]time.Time
 }
 
 func newQueue(p *Pipeline) *queue {
 	q := &queue{p: p, wakeup: make(chan struct{}, 1), known: map[entryKey]bool{}, dests: map[string]*dest{},
-		running: map[entryKey]bool{}, claimed: map[entryKey]bool{}}
+		running: map[entryKey]bool{}, claimed: map[entryKey]bool{}, resting: map[entryKey]time.Time{}}
 	for c := range q.classes {
 		q.classes[c].byKey = map[string]*lane{}
 		q.scan[c] = true
@@ -102,6 +105,12 @@ func (q *queue) nudge() {
 func (q *queue) due() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	now := q.p.clock.Now()
+	for k, until := range q.resting {
+		if !now.Before(until) {
+			delete(q.resting, k)
+		}
+	}
 	for c := range q.scan {
 		q.scan[c] = true
 	}
@@ -133,7 +142,7 @@ func (q *queue) offer(e store.DueEntry) {
 
 // add puts an entry in its lane. Caller holds mu.
 func (q *queue) add(e store.DueEntry) {
-	if q.known[keyOf(e)] {
+	if _, resting := q.resting[keyOf(e)]; resting || q.known[keyOf(e)] {
 		return
 	}
 	q.known[keyOf(e)] = true
@@ -193,8 +202,8 @@ func (q *queue) dispatch(ctx context.Context) bool {
 	q.destOf(e.Key).active++
 	q.p.log.Metrics.InFlight.Set(float64(q.active))
 	q.workers.Go(func() {
-		down := q.p.attempt(ctx, e)
-		q.release(e, down)
+		down, recorded := q.p.attempt(ctx, e)
+		q.release(e, down, recorded)
 	})
 	return true
 }
@@ -275,9 +284,13 @@ func (q *queue) isClaimed(e store.DueEntry) bool {
 }
 
 // release ends a lease. A destination that could not be reached rests for a
-// while, so that the rest of its mail does not try in vain one by one.
-func (q *queue) release(e store.DueEntry, down bool) {
+// while, so that the rest of its mail does not try in vain one by one; so does
+// a group whose attempt was not recorded, or it would be sent over and over.
+func (q *queue) release(e store.DueEntry, down, recorded bool) {
 	q.mu.Lock()
+	if !recorded {
+		q.resting[keyOf(e)] = q.p.clock.Now().Add(q.p.cfg.Retry[0])
+	}
 	delete(q.known, keyOf(e))
 	delete(q.running, keyOf(e))
 	q.active--

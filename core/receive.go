@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
+	"unicode"
 
 	"carteiro/core/auth"
+	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/hooks"
 )
@@ -93,7 +96,21 @@ func (p *Pipeline) run(ctx context.Context, s *mail.Session, e *hooks.Event) hoo
 	v, trail := gen.Chain.Run(ctx, e)
 	visitOf(s).remember(trail)
 	p.logFailures(ctx, s.ID, trail)
+	tarpit(ctx, e.Delay)
 	return v
+}
+
+// tarpit has a client wait for its reply. It holds nothing but the session.
+func tarpit(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // logFailures logs what policies did wrong; their verdicts are in trails.
@@ -204,15 +221,17 @@ func (p *Pipeline) End(s *mail.Session, tx *mail.Transaction) {
 	if t == nil {
 		return
 	}
+	defer func() { // whatever the store does below
+		t.release()
+		v.tx = nil
+	}()
 	if !t.accepted && len(t.trail) > 0 {
 		refused := mail.TrailEntry{Time: p.clock.Now(), Step: "receive", Verdict: "not accepted",
 			Text: fmt.Sprintf("from %s, client %s, listener %q", tx.Sender.Path(), s.Remote.Addr(), s.Listener)}
-		if err := p.store.AppendTrail(context.Background(), tx.ID, append(v.story(), refused)); err != nil {
+		if err := p.store.AppendTrail(context.Background(), tx.ID, legible(append(v.story(), refused))); err != nil {
 			p.log.Warn("trail not kept", "id", tx.ID.String(), "err", err)
 		}
 	}
-	t.release()
-	v.tx = nil
 }
 
 // Close is told of the end of a session.
@@ -276,9 +295,41 @@ func (p *Pipeline) refused(ctx context.Context, s *mail.Session, st *mail.Status
 func clean(s string) string {
 	s = s[:min(len(s), 200)]
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsGraphic(r) {
 			return '?'
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
+}
+
+// maxTrailText is what a trail keeps of one text; engines cut errors before.
+const maxTrailText = 2000
+
+// legible makes the texts of a trail fit for the terminal that `explain`
+// writes to: policies and other servers put there what strangers sent.
+func legible(trail []mail.TrailEntry) []mail.TrailEntry {
+	for i := range trail {
+		t := &trail[i]
+		t.Text, t.Verdict, t.Err = journal.Printable(t.Text, maxTrailText), journal.Printable(t.Verdict, maxTrailText), legibleLines(t.Err)
+		if len(t.Changes) > 0 {
+			changes := make([]string, len(t.Changes))
+			for k, c := range t.Changes {
+				changes[k] = journal.Printable(c, maxTrailText)
+			}
+			t.Changes = changes
+		}
+	}
+	return trail
+}
+
+// legibleLines keeps the lines of a traceback.
+func legibleLines(s string) string {
+	if s == "" {
+		return ""
+	}
+	lines := strings.Split(s[:min(len(s), 2*maxTrailText)], "\n")
+	for i := range lines {
+		lines[i] = journal.Printable(strings.ReplaceAll(lines[i], "\t", "    "), maxTrailText)
+	}
+	return strings.Join(lines, "\n")
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 
+	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/store"
 )
@@ -69,7 +70,7 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 		}{io.MultiReader(bytes.NewReader(section), body), body}, nil
 	}
 	down := true
-	outcomes := a.p.send.Send(ctx, hop, t)
+	outcomes := a.transfer(ctx, hop, t)
 	for i, r := range rcpts {
 		o := mail.Outcome{Status: mail.Status{Code: 451, Enhanced: "4.3.0", Text: "no outcome"}}
 		if i < len(outcomes) {
@@ -79,6 +80,20 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 		a.resolve(ctx, r, remote(o))
 	}
 	a.down = a.down || down
+}
+
+// transfer hands a copy to the transport. What a fault of it leaves without an
+// outcome is deferred; what other copies of this attempt met stays known.
+func (a *attempt) transfer(ctx context.Context, hop mail.NextHop, t mail.Transfer) (outcomes []mail.Outcome) {
+	if err := safely(func() error { outcomes = a.p.send.Send(ctx, hop, t); return nil }); err != nil {
+		a.p.log.ErrorContext(ctx, "transfer failed", "id", a.env.ID.String(), "block", a.g.Block, "err", err)
+		return nil
+	}
+	for i := range outcomes { // what the peer said, for logs, trails and reports
+		o := &outcomes[i]
+		o.Status.Text, o.Host = journal.Printable(o.Status.Text, maxTrailText), journal.Printable(o.Host, mail.MaxDomain)
+	}
+	return outcomes
 }
 
 // remote is the state that a reply means; anything but 2xx and 5xx is worth

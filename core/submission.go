@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"carteiro/core/mail"
 	"carteiro/core/mime"
@@ -79,11 +80,12 @@ func (p *Pipeline) ownFrom(ctx context.Context, c *content) *mail.Status {
 func (p *Pipeline) received(c *content, now time.Time) string {
 	s := c.s
 	var b strings.Builder
-	fmt.Fprintf(&b, "Received: from %s (", atomOr(s.Helo, "unknown"))
+	utf8 := c.tx.Params.SMTPUTF8
+	fmt.Fprintf(&b, "Received: from %s (", atomOr(s.Helo, "unknown", utf8))
 	if s.RDNS != "" {
-		b.WriteString(atomOr(s.RDNS, "unknown") + " ")
+		b.WriteString(atomOr(s.RDNS, "unknown", utf8) + " ")
 	}
-	fmt.Fprintf(&b, "%s)\r\n\tby %s with %s", literal(s), p.cfg.Hostname, s.With(c.tx.Params.SMTPUTF8))
+	fmt.Fprintf(&b, "%s)\r\n\tby %s with %s", literal(s), p.cfg.Hostname, s.With(utf8))
 	if s.TLS != nil {
 		fmt.Fprintf(&b, " (%s %s)", s.TLS.Version, s.TLS.Cipher)
 	}
@@ -104,13 +106,14 @@ func literal(s *mail.Session) string {
 }
 
 // atomOr keeps a name that is safe inside a trace field, and replaces others.
-func atomOr(s, other string) string {
+// Letters beyond ASCII are for messages that may have them (RFC 6531 3.7.3).
+func atomOr(s, other string, utf8 bool) string {
 	if s == "" || len(s) > mail.MaxDomain {
 		return other
 	}
-	for i := range len(s) {
-		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(".-_[]:", c) >= 0 || c >= 0x80) {
+	for _, c := range s {
+		ascii := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c < 0x80 && strings.IndexByte(".-_[]:", byte(c)) >= 0
+		if !ascii && !(utf8 && c >= 0x80 && c != '\uFFFD' && (unicode.IsLetter(c) || unicode.IsMark(c) || unicode.IsDigit(c))) {
 			return other
 		}
 	}

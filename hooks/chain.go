@@ -39,9 +39,11 @@ type Info struct {
 	Position   int // of the bundle in the configuration
 	Order      int // -100..100
 	OnError    Failure
-	Listener   string   // only sessions of this listener
-	Domains    []string // only mail of these domains; nil: all
-	MayBlock   bool     // uses dns, http, milter or auth
+	Every      time.Duration // timer.tick: the time between two calls
+	Path       string        // web.request: begins with "/"
+	Listener   string        // only sessions of this listener
+	Domains    []string      // only mail of these domains; nil: all
+	MayBlock   bool          // uses dns, http, milter or auth
 	Generation string
 }
 
@@ -142,6 +144,18 @@ func (c *Chain) Run(ctx context.Context, e *Event) (Verdict, []mail.TrailEntry) 
 			break
 		}
 	}
+	return run.final, run.trail
+}
+
+// RunOne is Run for one handler of the hook alone, the one at position n of
+// Handlers: timers have a time of their own.
+func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []mail.TrailEntry) {
+	spec, ok := Lookup(e.Point)
+	if !ok || n >= len(c.points[e.Point]) {
+		return Verdict{}, nil
+	}
+	run := run{chain: c, e: e, spec: spec}
+	run.one(ctx, &c.points[e.Point][n])
 	return run.final, run.trail
 }
 

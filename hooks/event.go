@@ -28,6 +28,7 @@ type Event struct {
 	DSN     *DSN
 	Domain  string // route.resolve
 	Key     string // route.resolve
+	Req     *Request
 
 	// Pending collects effects and submissions. Events about one message
 	// share it, so that a later handler reads what an earlier one wrote.
@@ -36,9 +37,23 @@ type Event struct {
 	// travel with a message. It blocks until they are on disk.
 	Apply func([]mail.Effect, []Submit) error
 
+	// Delay is how long the reply to the client waits, see Tarpit.
+	Delay time.Duration
+
 	may     May
 	undo    []func()
 	changes []string
+}
+
+// Request is an HTTP request to a policy.
+type Request struct {
+	Method  string
+	Path    string // below /b/BUNDLE, with its slash
+	Query   map[string]string
+	Form    map[string]string // of a POST that is a form
+	Headers map[string]string // names in lower case
+	IP      string
+	Body    string
 }
 
 // Cred is a login attempt after the server looked at its own accounts.
@@ -265,6 +280,21 @@ func (e *Event) AddEffect(f mail.Effect) error {
 	p, n := e.Pending, len(e.Pending.Effects)
 	e.record("kv "+f.Key, func() { p.Effects = p.Effects[:n] })
 	p.Effects = append(p.Effects, f)
+	return nil
+}
+
+// MaxDelay is the longest delay of one reply.
+const MaxDelay = 30 * time.Second
+
+// Tarpit delays the reply to the client's command; of several delays the
+// longest counts, and none is longer than MaxDelay.
+func (e *Event) Tarpit(d time.Duration) error {
+	if err := e.mayChange(MayDelay, "the time of the reply"); err != nil {
+		return err
+	}
+	old := e.Delay
+	e.record("tarpit "+d.String(), func() { e.Delay = old })
+	e.Delay = min(max(old, d), MaxDelay)
 	return nil
 }
 

@@ -35,6 +35,8 @@ const (
 	DeliverLocal   Point = "deliver.local"
 	DeliverResult  Point = "deliver.result"
 	DeliverDSN     Point = "deliver.dsn"
+	TimerTick      Point = "timer.tick"
+	WebRequest     Point = "web.request"
 )
 
 // Errors of the contract.
@@ -64,6 +66,7 @@ const (
 	MayText                     // dsn.text
 	MayMeta                     // meta of what the hook is given
 	MayEffects                  // kv, rate, mail.submit
+	MayDelay                    // tarpit
 )
 
 // Spec is one row of the contract's table.
@@ -105,25 +108,25 @@ func failing(code int, enhanced string) mail.Status {
 
 var specs = []Spec{
 	{Point: ReceiveConnect, Args: []string{"session"}, When: "before the banner",
-		Verdicts: []Action{Reject, Defer, Disconnect}, May: MayMeta | MayEffects,
+		Verdicts: []Action{Reject, Defer, Disconnect}, May: MayMeta | MayEffects | MayDelay,
 		Fail: FailDefer, Status: failing(421, "4.3.0"), Wall: 2 * time.Second, Budget: 200 * kilo},
 	{Point: ReceiveHelo, Args: []string{"session", "name"}, When: "each HELO, EHLO and LHLO",
-		Verdicts: []Action{Reject, Defer, Disconnect}, May: MayMeta | MayEffects,
+		Verdicts: []Action{Reject, Defer, Disconnect}, May: MayMeta | MayEffects | MayDelay,
 		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 2 * time.Second, Budget: 200 * kilo},
 	{Point: ReceiveAuth, Args: []string{"session", "cred"}, When: "each AUTH and POP3 login, after the server looked at its own accounts",
-		Verdicts: []Action{Accept, Reject, Defer}, May: MayIdentity | MayMeta | MayEffects,
+		Verdicts: []Action{Accept, Reject, Defer}, May: MayIdentity | MayMeta | MayEffects | MayDelay,
 		Fail: FailDefer, Status: failing(454, "4.7.0"), Wall: 5 * time.Second, Budget: 500 * kilo},
 	{Point: ReceiveMail, Args: []string{"session", "tx"}, When: "each MAIL",
-		Verdicts: []Action{Reject, Defer, Disconnect}, May: MaySender | MayMeta | MayEffects,
+		Verdicts: []Action{Reject, Defer, Disconnect}, May: MaySender | MayMeta | MayEffects | MayDelay,
 		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 2 * time.Second, Budget: 200 * kilo},
 	{Point: ReceiveRcpt, Args: []string{"session", "tx", "rcpt"}, When: "each RCPT, after the relay guard",
-		Verdicts: []Action{Accept, Reject, Defer, Discard}, May: MayAddress | MayMeta | MayEffects,
+		Verdicts: []Action{Accept, Reject, Defer, Discard}, May: MayAddress | MayMeta | MayEffects | MayDelay,
 		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 500 * kilo},
 	{Point: ReceiveHeaders, Args: []string{"session", "tx", "msg"}, When: "end of the header section, body still coming",
-		Verdicts: []Action{Reject, Defer, Discard}, May: MayMeta | MayEffects,
+		Verdicts: []Action{Reject, Defer, Discard}, May: MayMeta | MayEffects | MayDelay,
 		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 1 * mega},
 	{Point: ReceiveData, Args: []string{"session", "tx", "msg"}, When: "message complete, before 250",
-		Verdicts: []Action{Accept, Reject, Defer, Discard, Quarantine}, May: MayMessage | MayScore | MaySender | MayAddress | MayMeta | MayEffects,
+		Verdicts: []Action{Accept, Reject, Defer, Discard, Quarantine}, May: MayMessage | MayScore | MaySender | MayAddress | MayMeta | MayEffects | MayDelay,
 		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 15 * time.Second, Budget: 5 * mega, Intents: true},
 	{Point: QueueExpand, Args: []string{"msg", "rcpt"}, When: "once per recipient, before 250, in the message's commit",
 		Verdicts: []Action{Reject, Discard, Quarantine}, May: MayExpand | MayOwnField | MayMeta | MayEffects,
@@ -146,6 +149,10 @@ var specs = []Spec{
 	{Point: DeliverDSN, Args: []string{"msg", "rcpts", "dsn"}, When: "before a DSN is made",
 		Verdicts: []Action{Discard, Redirect}, May: MayText | MayEffects,
 		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
+	{Point: TimerTick, Args: []string{"now"}, When: "every so often, as the option `every` says; one handler at a time",
+		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega},
+	{Point: WebRequest, Args: []string{"req"}, When: "an HTTP request below /b/BUNDLE/ whose path is the option `path`, or below it; a failure is answered 500",
+		Verdicts: []Action{Respond}, May: MayEffects, Fail: FailContinue, Wall: 5 * time.Second, Budget: 2 * mega},
 }
 
 // Specs is the contract's table in the order of the hooks. The caller must

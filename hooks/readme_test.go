@@ -35,7 +35,7 @@ var changes = []struct {
 }{
 	{hooks.MayIdentity, "identity"}, {hooks.MaySender, "tx.sender"}, {hooks.MayAddress, "rcpt.address"}, {hooks.MayMessage, "header fields and parts"},
 	{hooks.MayScore, "score, priority"}, {hooks.MayExpand, "replace, copy_to"}, {hooks.MayOwnField, "the recipient's own fields"},
-	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"}, {hooks.MayEffects, "kv, rate, mail"},
+	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"}, {hooks.MayEffects, "kv, rate, mail"}, {hooks.MayDelay, "tarpit"},
 }
 
 const readmeHead = `# Hooks and the Lua API
@@ -45,7 +45,8 @@ This page is written by the declarations in Go (` + "`go test ./hooks -update`" 
 A script registers handlers with ` + "`on(hook, [options,] handler)`" + `. A handler returns a verdict or nothing, which means
 "go on". Options: ` + "`order`" + ` (-100 to 100), ` + "`tier = \"after\"`" + ` (the admin's scripts: after the bundles instead of before them),
 ` + "`on_error`" + ` ("continue", "defer", "reject", "quarantine", "keep"; a bundle can only be stricter than the table) and
-` + "`listener`" + `.
+` + "`listener`" + `; timer.tick needs ` + "`every`" + `, the time between two calls, web.request
+` + "`path`" + `, where it answers: /b/BUNDLE/PATH of the http listener, without the publisher; scripts are at /b/scripts/.
 
 Handlers are asked in this order: the admin's scripts, the bundles as configured, the domain's own scripts, the admin's
 scripts with ` + "`tier = \"after\"`" + `; inside a tier by ` + "`order`" + `, file name and line. reject, defer, discard, quarantine and the

@@ -29,10 +29,11 @@ const (
 	Retry
 	Fail
 	NoDSN
+	Respond
 )
 
 var actionNames = [...]string{"continue", "accept", "reject", "defer", "disconnect", "discard", "quarantine", "hold",
-	"schedule", "keep", "fileinto", "redirect", "route", "reroute", "retry", "fail", "nodsn"}
+	"schedule", "keep", "fileinto", "redirect", "route", "reroute", "retry", "fail", "nodsn", "response"}
 
 // String is the name of the Lua function that makes the verdict.
 func (a Action) String() string {
@@ -59,6 +60,7 @@ type Verdict struct {
 	Route    *Route         // RouteTo, Reroute
 	Identity map[string]any // Accept in receive.auth
 	NoDSN    bool           // some handler said nodsn()
+	Response *Response      // Respond
 }
 
 // String is the verdict as trails and logs show it.
@@ -76,10 +78,20 @@ func (v Verdict) String() string {
 		return "fileinto " + v.Folder
 	case Redirect:
 		return "redirect " + string(v.Address)
+	case Respond:
+		return fmt.Sprintf("response %d", v.Response.Status)
 	case RouteTo, Reroute:
 		return fmt.Sprintf("%s %v", v.Action, v.Route.Hosts)
 	}
 	return v.Action.String()
+}
+
+// Response is the answer to an HTTP request.
+type Response struct {
+	Status  int
+	Type    string // content type
+	Body    string
+	Headers map[string]string
 }
 
 // Route is a way to a next hop that a policy chose.

@@ -145,6 +145,33 @@ var covered = map[string]func(*testing.T, *hookstest.World){
 			t.Errorf("listed spam: %v", a.Verdict)
 		}
 	},
+	"ban.lua": func(t *testing.T, w *hookstest.World) {
+		login := func(verified bool) time.Duration {
+			e := &hooks.Event{Point: hooks.ReceiveAuth, Session: hookstest.Session("192.0.2.7"), Cred: &hooks.Cred{Credentials: &mail.Credentials{User: "bob@our.example"}, Verified: verified}}
+			good(t, w.Ask(e))
+			return e.Delay
+		}
+		connect := func(ip string) hooks.Action {
+			return good(t, w.Ask(&hooks.Event{Point: hooks.ReceiveConnect, Session: hookstest.Session(ip)})).Action
+		}
+		if login(true) != 0 || login(false) != time.Second || login(false) != 2*time.Second {
+			t.Error("delays")
+		}
+		for range 7 {
+			login(false)
+		}
+		if connect("192.0.2.7") != hooks.Continue {
+			t.Error("banned after nine")
+		}
+		login(false)
+		if connect("192.0.2.9") != hooks.Disconnect || connect("198.51.100.1") != hooks.Continue {
+			t.Error("the network of the tenth is not banned, or another is")
+		}
+		w.Clock.Advance(61 * time.Minute)
+		if connect("192.0.2.7") != hooks.Continue {
+			t.Error("banned for ever")
+		}
+	},
 	"archive.lua": func(t *testing.T, w *hookstest.World) {
 		ask := func(from, to string) int {
 			return len(good(t, w.Ask(&hooks.Event{Point: hooks.QueueExpand, Msg: hookstest.Message(from, letter), Rcpt: hookstest.Rcpt(to)})).Event.Rcpt.Copies)

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"carteiro/hooks"
 )
 
 // manual holds one page for each topic of `carteiro help TOPIC`.
@@ -20,15 +22,24 @@ func topics() []string {
 	for _, p := range pages {
 		out = append(out, strings.TrimSuffix(strings.TrimPrefix(p, "manual/"), ".md"))
 	}
-	return out
+	return append(out, "hooks")
+}
+
+// page finds the text of a topic.
+func page(topic string) ([]byte, bool) {
+	if topic == "hooks" {
+		return []byte(hooks.Manual), true
+	}
+	text, err := manual.ReadFile("manual/" + topic + ".md")
+	return text, err == nil
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{Use: "help [COMMAND|TOPIC]", Short: "Help about a command, or a topic: " + strings.Join(topics(), ", "),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				if page, err := manual.ReadFile("manual/" + args[0] + ".md"); err == nil {
-					_, err := cmd.OutOrStdout().Write(page)
+				if text, ok := page(args[0]); ok {
+					_, err := cmd.OutOrStdout().Write(text)
 					return err
 				}
 			}

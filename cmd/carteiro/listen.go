@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"time"
 
 	"carteiro/core"
-	"carteiro/core/admin"
 	"carteiro/core/config"
 	"carteiro/core/dns"
 	"carteiro/core/mail"
@@ -26,6 +23,11 @@ type intake struct {
 	*core.Pipeline
 	resolver *dns.Resolver
 }
+
+var (
+	_ netline.Logins = intake{}
+	_ netline.Logins = maildrops{}
+)
 
 // nameWithin bounds how long a client waits for the look-up of its name.
 const nameWithin = 2 * time.Second
@@ -71,18 +73,6 @@ func (s *server) tlsFor(lc config.Listener) *tls.Config {
 		return nil
 	}
 	return s.certs.config()
-}
-
-func (s *server) serveHTTP(lc config.Listener) func(context.Context, net.Listener) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", admin.Metrics(s.journal))
-	mux.HandleFunc("GET /health", admin.Health(s.store))
-	return func(ctx context.Context, ln net.Listener) error {
-		if lc.TLS == "implicit" {
-			ln = tls.NewListener(ln, s.certs.config())
-		}
-		return admin.Serve(ctx, ln, mux)
-	}
 }
 
 // maxClients is how many connections there are at once, over all listeners:

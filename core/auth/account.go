@@ -14,12 +14,13 @@ import (
 	"carteiro/core/store"
 )
 
-// Account is one mailbox owner. Hash and APOP never leave this package but in
+// Account is one mailbox owner. Hash, Scram and APOP never leave this package but in
 // an export.
 type Account struct {
 	Address  mail.Address               `json:"address"`
 	Created  time.Time                  `json:"created"`
 	Hash     string                     `json:"hash,omitempty"`
+	Scram    *Scram                     `json:"scram,omitempty"`
 	APOP     []byte                     `json:"apop,omitempty"` // sealed
 	Quota    int64                      `json:"quota,omitempty"`
 	Settings map[string]json.RawMessage `json:"settings,omitempty"`
@@ -82,7 +83,7 @@ func (d *Directory) AddAccount(ctx context.Context, a mail.Address, password str
 	}
 	acc := Account{Address: a, Created: d.o.Clock.Now().UTC().Truncate(time.Second)}
 	if password != "" {
-		acc.Hash = d.hash(password)
+		acc.Hash, acc.Scram = d.hash(password), d.scramOf(password)
 	}
 	raw, err := json.Marshal(acc)
 	if err != nil {
@@ -149,8 +150,8 @@ func (d *Directory) Exists(ctx context.Context, a mail.Address) bool {
 
 // SetPassword gives an account a new password. ErrUnknown.
 func (d *Directory) SetPassword(ctx context.Context, a mail.Address, password string) error {
-	hash := d.hash(password)
-	return d.change(ctx, a, func(acc *Account) error { acc.Hash = hash; return nil })
+	hash, verifier := d.hash(password), d.scramOf(password)
+	return d.change(ctx, a, func(acc *Account) error { acc.Hash, acc.Scram = hash, verifier; return nil })
 }
 
 // SetAPOP gives an account an APOP secret, "" takes it away. ErrUnknown, ErrNoKey.

@@ -3,7 +3,8 @@
 // the store. It verifies logins and slows down guesses. It knows no protocol
 // and sends nothing.
 //
-// Passwords are stored as argon2id hashes (RFC 9106). APOP needs a secret that
+// Passwords are stored as argon2id hashes (RFC 9106), and beside them as what
+// SCRAM-SHA-256 needs (RFC 7677). APOP needs a secret that
 // can be read (RFC 1939 section 7): it is separate from the password, optional
 // and sealed with a key derived from the store's key file.
 package auth
@@ -63,12 +64,13 @@ type Directory struct {
 	sealer   *sealer
 	throttle throttle
 	verified verified
+	decoy    []byte        // key of the SCRAM salts of names without account
 	hashing  chan struct{} // bounds argon2id runs, and so their memory
 }
 
 // New reads the domains and is ready.
 func New(ctx context.Context, o Options) (*Directory, error) {
-	d := &Directory{o: o, hashing: make(chan struct{}, maxHashing)}
+	d := &Directory{o: o, decoy: decoyKey(o.Key), hashing: make(chan struct{}, maxHashing)}
 	if len(o.Key) > 0 {
 		var err error
 		if d.sealer, err = newSealer(o.Key); err != nil {

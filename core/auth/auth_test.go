@@ -16,7 +16,7 @@ import (
 	"carteiro/core/store/badgerstore"
 )
 
-func open(t *testing.T, c *clock.Clock) *Directory {
+func open(t testing.TB, c *clock.Clock) *Directory {
 	t.Helper()
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Clock: c, Log: journal.Discard().Logger})
 	if err != nil {

@@ -15,8 +15,12 @@ import (
 // domain stands for that name in the first domain of the configuration, or in
 // the only local one. It blocks for the time of a hash, and longer after wrong guesses for
 // the same name: half a second doubled with each, up to 8 seconds, until ctx
-// ends. ErrCredentials says nothing about what was wrong.
+// ends. ErrCredentials says nothing about what was wrong. It knows no tokens:
+// those are ErrCredentials at once, for policies to judge.
 func (d *Directory) Login(ctx context.Context, cred *mail.Credentials) (mail.Address, error) {
+	if cred.Token != "" {
+		return "", fmt.Errorf("login %q by token: %w", cut(cred.User), ErrCredentials)
+	}
 	a, err := d.loginName(cred.User)
 	if err != nil {
 		a = "" // as slow as a known name
@@ -30,7 +34,7 @@ func (d *Directory) Login(ctx context.Context, cred *mail.Credentials) (mail.Add
 		return "", err
 	}
 	ok := err == nil && d.verify(acc, cred)
-	if err != nil && cred.Digest == "" {
+	if err != nil && cred.Digest == "" && !byScram(cred) {
 		d.matches("", cred.Password)
 	}
 	if !ok {
@@ -58,7 +62,13 @@ func (d *Directory) loginName(user string) (mail.Address, error) {
 	return a.Base(), err
 }
 
+// byScram tells of a login whose exchange did all the work already.
+func byScram(cred *mail.Credentials) bool { return strings.HasPrefix(cred.Mechanism, "SCRAM-") }
+
 func (d *Directory) verify(acc *Account, cred *mail.Credentials) bool {
+	if byScram(cred) {
+		return cred.Proven
+	}
 	if cred.Digest != "" {
 		if d.sealer == nil || len(acc.APOP) == 0 {
 			return false

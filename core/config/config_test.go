@@ -199,26 +199,30 @@ func TestValues(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
-	f.Add(full)
-	f.Add(minimal)
-	f.Add("hostname=1")
-	f.Fuzz(func(t *testing.T, text string) {
-		c, err := Parse("/x/c.toml", []byte(text))
-		if err == nil && (c.Hostname == "" || c.Storage.Dir == "") {
-			t.Error("accepted without hostname or store")
-		}
-		if err != nil && !errors.Is(err, ErrConfig) {
-			t.Errorf("error is no ErrConfig: %v", err)
-		}
-	})
-}
-
 func TestLimitsGiven(t *testing.T) {
 	for text, want := range map[string]bool{minimal: false, minimal + "[limits]\nconnections = 5\n": true} {
 		c, err := Parse("/x/c.toml", []byte(text))
 		if err != nil || c.LimitsGiven != want {
 			t.Errorf("%v, %v; want %v", c.LimitsGiven, err, want)
+		}
+	}
+}
+
+// Settings of listeners act where their protocol knows them, and only there.
+func TestProxiesOfListeners(t *testing.T) {
+	for _, tt := range []struct{ protocol, idle string }{
+		{"smtp", ""}, {"submission", ""}, {"lmtp", ""}, {"pop3", "listener.l.xclient_from"}, {"http", "listener.l.proxy_from listener.l.xclient_from"},
+	} {
+		c, err := Parse("/x.toml", []byte(minimal+"[[listener]]\nname = \"l\"\nprotocol = \""+tt.protocol+"\"\naddr = \"127.0.0.1:0\"\n"+
+			"proxy_from = [\"10.0.0.0/8\"]\nxclient_from = [\"10.0.0.0/8\"]\ngreet_delay = \"2s\"\nlogin_delay = \"1m\"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.Idle(), " "); got != tt.idle {
+			t.Errorf("%s: idle %q, want %q", tt.protocol, got, tt.idle)
+		}
+		if l := c.Listeners[0]; len(l.ProxyFrom) != 1 || l.GreetDelay.Std() != 2*time.Second || l.LoginDelay.Std() != time.Minute {
+			t.Errorf("%s: %+v", tt.protocol, l)
 		}
 	}
 }

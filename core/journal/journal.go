@@ -32,9 +32,11 @@ func New(w io.Writer, format, level string) *Journal {
 	return With(slog.New(h))
 }
 
-// With makes a journal around a logger.
+// With makes a journal around a logger. What it logs is printable, whoever
+// wrote it.
 func With(log *slog.Logger) *Journal {
 	reg := prometheus.NewRegistry()
+	log = slog.New(printing{log.Handler()})
 	return &Journal{Logger: log, Metrics: newMetrics(reg), Registry: reg}
 }
 

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"errors"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -44,15 +45,30 @@ type Identity struct {
 	Extra map[string]any
 }
 
-// Credentials are one login attempt. Password is empty for APOP; Digest and
-// Challenge are set for APOP alone (RFC 1939 section 7).
+// Credentials are one login attempt. Password is set for PLAIN, LOGIN and
+// USER/PASS; Digest and Challenge for APOP (RFC 1939 section 7); Token for
+// OAUTHBEARER and XOAUTH2. Proven tells that a SCRAM exchange proved
+// knowledge of the password; only the exchange sets it.
 type Credentials struct {
 	Mechanism string // "PLAIN", "LOGIN", "USER", "APOP", ...
 	User      string
-	Authzid   string // requested authorization identity of PLAIN, usually ""
+	Authzid   string // requested authorization identity, usually ""
 	Password  string
+	Token     string
+	Proven    bool
 	Challenge string // the timestamp of the POP3 banner, brackets included
 	Digest    string // 32 hexadecimal digits
+}
+
+// ErrExchange: what the client sent does not fit its SASL mechanism.
+var ErrExchange = errors.New("malformed SASL response")
+
+// Exchange is the server's side of one SASL login (RFC 4422).
+type Exchange interface {
+	// Next takes the client's response, nil when it sent none yet, and
+	// returns either the next challenge or, at the end, the credentials.
+	// An error that is ErrExchange ends the exchange.
+	Next(response []byte) (challenge []byte, cred *Credentials, err error)
 }
 
 // With says how a message came, for the Received field (RFC 3848, RFC 6531).

@@ -10,7 +10,8 @@ import (
 // so that an idle one costs little more than its goroutine.
 type buffers struct{ readers, writers sync.Pool }
 
-// Reader gives the octets of the client; only between Content and ReadLine.
+// Reader gives the octets of the client; only between Content and ReadLine,
+// which may give it to another connection: it must not be kept over one.
 func (c *Conn) Reader() *bufio.Reader {
 	if c.r == nil {
 		if r, ok := c.bufs.readers.Get().(*bufio.Reader); ok {

@@ -3,6 +3,7 @@ package pop3
 import (
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -104,5 +105,27 @@ func TestLoginDelayForgets(t *testing.T) {
 	}
 	if len(d.last) > minSweep+1 {
 		t.Errorf("%d logins are remembered", len(d.last))
+	}
+}
+
+// A connection that is reset behind any octet deletes nothing and gives the
+// maildrop back; serve looks for sessions and locks in the end.
+func TestResetAnywhere(t *testing.T) {
+	d := serve(t, Config{InsecureAuth: true})
+	scene := "USER mrose\r\nPASS tan staaf\r\nRETR 1\r\nDELE 1\r\nDELE 2\r\nQUIT"
+	for cut := range len(scene) {
+		c := dial(t, d.addr)
+		c.send(scene[:cut])
+		if cut%2 == 0 {
+			c.line("+OK")
+		}
+		c.nc.(*net.TCPConn).SetLinger(0)
+		c.nc.Close()
+	}
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(d.m.boxes["mrose@example.com"].items); n != 2 || d.m.expunges != 0 {
+		t.Errorf("%d messages left, %d expunges", n, d.m.expunges)
 	}
 }

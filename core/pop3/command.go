@@ -178,7 +178,7 @@ func (s *session) capa(cmd command) bool {
 		w.WriteString("LOGIN-DELAY " + strconv.Itoa(int(math.Ceil(d.Seconds()))) + "\r\n")
 	}
 	if s.plaintext() {
-		w.WriteString("USER\r\nSASL PLAIN LOGIN\r\n")
+		w.WriteString("USER\r\nSASL " + strings.Join(netline.Mechanisms(s.backend, s.c), " ") + "\r\n")
 	}
 	if s.cfg.TLS != nil && s.s.TLS == nil {
 		w.WriteString("STLS\r\n")

@@ -63,13 +63,13 @@ func hexDigest(s string) bool {
 // auth is SASL (RFC 5034).
 func (s *session) auth(ctx context.Context, cmd command) bool {
 	name, initial, hasInitial := strings.Cut(cmd.arg, " ")
-	start := s.mechs[strings.ToUpper(name)]
+	exchange := netline.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
 	switch {
 	case name == "":
 		return s.bad("AUTH needs a mechanism")
 	case !s.plaintext():
 		return s.bad("use STLS first")
-	case start == nil:
+	case exchange == nil:
 		return s.bad("mechanism not supported")
 	}
 	var response []byte
@@ -81,7 +81,7 @@ func (s *session) auth(ctx context.Context, cmd command) bool {
 	} else if hasInitial {
 		response = []byte{}
 	}
-	cred, said := s.exchange(start(), response)
+	cred, said := s.exchange(exchange, response)
 	if cred == nil {
 		return said
 	}
@@ -90,34 +90,50 @@ func (s *session) auth(ctx context.Context, cmd command) bool {
 
 // exchange runs a mechanism to its credentials; it returns none when the
 // refusal is written or the connection lost.
-func (s *session) exchange(x netline.Exchange, response []byte) (*mail.Credentials, bool) {
+func (s *session) exchange(x mail.Exchange, response []byte) (*mail.Credentials, bool) {
 	for {
 		challenge, cred, err := x.Next(response)
 		switch {
-		case err != nil:
+		case errors.Is(err, mail.ErrExchange):
 			return nil, s.bad("malformed response")
+		case err != nil:
+			s.log.Error("login impossible", "err", quoteError(err))
+			return nil, s.err("[SYS/TEMP] login is not possible now")
 		case cred != nil:
 			return cred, true
 		}
-		w := s.c.Writer()
-		w.WriteString("+ " + base64.StdEncoding.EncodeToString(challenge) + "\r\n")
-		line, err := s.c.ReadLine(s.cfg.Idle)
-		switch {
-		case errors.Is(err, netline.ErrTooLong), errors.Is(err, netline.ErrBadLine):
-			return nil, s.bad("bad base64")
-		case err != nil:
-			s.lost(err)
+		if response = s.challenge(challenge); response == nil {
 			return nil, false
-		case string(line) == "*":
-			return nil, s.bad("cancelled")
-		}
-		if response, err = base64.StdEncoding.Strict().DecodeString(string(line)); err != nil {
-			return nil, s.bad("bad base64")
-		}
-		if response == nil {
-			response = []byte{}
 		}
 	}
+}
+
+// challenge sends one and reads the response; it returns nil when the refusal
+// is written or the connection lost.
+func (s *session) challenge(challenge []byte) []byte {
+	w := s.c.Writer()
+	w.WriteString("+ " + base64.StdEncoding.EncodeToString(challenge) + "\r\n")
+	line, err := s.c.ReadLine(s.cfg.Idle)
+	switch {
+	case errors.Is(err, netline.ErrTooLong), errors.Is(err, netline.ErrBadLine):
+		s.bad("bad base64")
+		return nil
+	case err != nil:
+		s.lost(err)
+		return nil
+	case string(line) == "*":
+		s.bad("cancelled")
+		return nil
+	}
+	response, err := base64.StdEncoding.Strict().DecodeString(string(line))
+	if err != nil {
+		s.bad("bad base64")
+		return nil
+	}
+	if response == nil {
+		response = []byte{}
+	}
+	return response
 }
 
 // login asks the backend and opens the maildrop.
@@ -136,6 +152,9 @@ func (s *session) login(ctx context.Context, cred *mail.Credentials) bool {
 		f(s.s.Listener, cred.Mechanism, good)
 	}
 	if !good {
+		if cred.Token != "" && st.Code != 421 && !st.Close && s.challenge(netline.TokenRefused(cred.Mechanism)) == nil {
+			return false // RFC 7628 3.2.2 wants that; the refusal is written
+		}
 		return s.denied(st)
 	}
 	return s.enter(ctx, id)

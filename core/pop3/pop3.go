@@ -90,7 +90,6 @@ type Server struct {
 	cfg     Config
 	backend Backend
 	boxes   store.Mailboxes
-	mechs   netline.Mechanisms
 	line    *netline.Server
 	open    netline.Sessions
 	delay   loginDelay
@@ -100,7 +99,7 @@ type Server struct {
 // New makes a Server; nothing runs until Serve.
 func New(cfg Config, b Backend, boxes store.Mailboxes) *Server {
 	cfg = cfg.withDefaults()
-	srv := &Server{cfg: cfg, backend: b, boxes: boxes, mechs: netline.Plaintext()}
+	srv := &Server{cfg: cfg, backend: b, boxes: boxes}
 	srv.line = &netline.Server{
 		Name:           cfg.Name,
 		ProxyFrom:      cfg.ProxyFrom,

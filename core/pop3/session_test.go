@@ -332,3 +332,21 @@ var certificates = sync.OnceValues(func() (server, client *tls.Config) {
 
 func serverTLS() *tls.Config { s, _ := certificates(); return s }
 func clientTLS() *tls.Config { _, c := certificates(); return c }
+
+// starttls makes the handshake and returns the connection's tls-exporter
+// binding.
+func (c *client) starttls() []byte {
+	c.t.Helper()
+	tc := tls.Client(c.nc, clientTLS())
+	tc.SetDeadline(time.Now().Add(10 * time.Second))
+	if err := tc.Handshake(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.nc, c.r = tc, bufio.NewReader(tc)
+	state := tc.ConnectionState()
+	binding, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return binding
+}

@@ -350,3 +350,26 @@ func FuzzXclient(f *testing.F) {
 		}
 	})
 }
+
+// A connection that is reset, behind any octet, with replies unread, leaves
+// nothing: serve looks for open transactions and sessions in the end.
+func TestResetAnywhere(t *testing.T) {
+	l := serve(t, Config{InsecureAuth: true})
+	for cut := range len(scene) {
+		c := dial(t, l.addr)
+		c.send(scene[:cut])
+		if cut%2 == 0 {
+			c.reply("220 ")
+		}
+		c.nc.(*net.TCPConn).SetLinger(0)
+		c.nc.Close()
+	}
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range l.k.messages() {
+		if m.body != "x\r\n" {
+			t.Errorf("a cut message was kept: %q", m.body)
+		}
+	}
+}

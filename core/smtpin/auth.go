@@ -21,7 +21,7 @@ func (s *session) mayAuth() bool {
 // auth follows RFC 4954.
 func (s *session) auth(ctx context.Context, arg string) *mail.Status {
 	name, initial, hasInitial := strings.Cut(arg, " ")
-	name = strings.ToUpper(name)
+	exchange := netline.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
 	switch {
 	case s.cfg.Protocol == LMTP || !s.mayAuth() && s.cfg.TLS == nil:
 		return s.bad(502, "5.5.1", "Command not implemented")
@@ -35,7 +35,7 @@ func (s *session) auth(ctx context.Context, arg string) *mail.Status {
 		return s.bad(501, "5.5.4", "AUTH needs a mechanism")
 	case !s.mayAuth():
 		return s.bad(538, "5.7.11", "Encryption required, use STARTTLS")
-	case s.mechs[name] == nil:
+	case exchange == nil:
 		return s.bad(504, "5.5.4", "Mechanism not supported")
 	case !s.cfg.Limits.MayAuth(s.s.Remote.Addr()):
 		s.log.Info("too many failed logins")
@@ -48,7 +48,7 @@ func (s *session) auth(ctx context.Context, arg string) *mail.Status {
 			return s.bad(501, "5.5.2", "Bad base64")
 		}
 	}
-	cred, st := s.exchange(s.mechs[name](), response)
+	cred, st := s.exchange(exchange, response)
 	if cred == nil {
 		return st
 	}
@@ -67,36 +67,49 @@ func decodeInitial(s string) ([]byte, error) {
 
 // exchange runs the mechanism to its credentials, or returns the refusal; it
 // returns neither when the connection is lost.
-func (s *session) exchange(x netline.Exchange, response []byte) (*mail.Credentials, *mail.Status) {
+func (s *session) exchange(x mail.Exchange, response []byte) (*mail.Credentials, *mail.Status) {
 	for {
 		challenge, cred, err := x.Next(response)
 		switch {
-		case err != nil:
+		case errors.Is(err, mail.ErrExchange):
 			return nil, s.bad(501, "5.5.2", "Malformed response")
+		case err != nil:
+			s.log.Error("login impossible", "err", quoteError(err))
+			return nil, mail.Defer(454, "4.7.0", "Temporary authentication failure", nil)
 		case cred != nil:
 			return cred, nil
 		}
-		s.reply(&mail.Status{Code: 334, Text: base64.StdEncoding.EncodeToString(challenge)})
-		line, err := s.c.ReadLine(s.cfg.Timeouts.Command)
-		switch {
-		case errors.Is(err, netline.ErrTooLong):
-			return nil, s.bad(500, "5.5.6", "Line too long")
-		case errors.Is(err, netline.ErrBadLine):
-			return nil, s.bad(501, "5.5.2", "Bad base64")
-		case err != nil:
-			s.over(err)
-			s.gone = true
-			return nil, nil
-		case string(line) == "*":
-			return nil, s.bad(501, "5.7.0", "Authentication cancelled")
-		}
-		if response, err = base64.StdEncoding.Strict().DecodeString(string(line)); err != nil {
-			return nil, s.bad(501, "5.5.2", "Bad base64")
-		}
-		if response == nil {
-			response = []byte{}
+		var st *mail.Status
+		if response, st = s.challenge(challenge); response == nil {
+			return nil, st
 		}
 	}
+}
+
+// challenge sends one and reads the response, which is nil where there is
+// none; then st is the refusal, or nil for a connection that is lost.
+func (s *session) challenge(challenge []byte) (response []byte, st *mail.Status) {
+	s.reply(&mail.Status{Code: 334, Text: base64.StdEncoding.EncodeToString(challenge)})
+	line, err := s.c.ReadLine(s.cfg.Timeouts.Command)
+	switch {
+	case errors.Is(err, netline.ErrTooLong):
+		return nil, s.bad(500, "5.5.6", "Line too long")
+	case errors.Is(err, netline.ErrBadLine):
+		return nil, s.bad(501, "5.5.2", "Bad base64")
+	case err != nil:
+		s.over(err)
+		s.gone = true
+		return nil, nil
+	case string(line) == "*":
+		return nil, s.bad(501, "5.7.0", "Authentication cancelled")
+	}
+	if response, err = base64.StdEncoding.Strict().DecodeString(string(line)); err != nil {
+		return nil, s.bad(501, "5.5.2", "Bad base64")
+	}
+	if response == nil {
+		response = []byte{}
+	}
+	return response, nil
 }
 
 func (s *session) login(ctx context.Context, cred *mail.Credentials) *mail.Status {
@@ -112,6 +125,13 @@ func (s *session) login(ctx context.Context, cred *mail.Credentials) *mail.Statu
 		s.s.Identity = id
 		s.open.Put(s.c, s.s)
 		return reply
+	}
+	if cred.Token != "" && reply.Code != 421 && !reply.Close {
+		// RFC 7628 3.2.2: the client hears why, says something, and then
+		// hears that it failed.
+		if resp, _ := s.challenge(netline.TokenRefused(cred.Mechanism)); resp == nil && s.gone {
+			return nil
+		}
 	}
 	if reply.Code >= 500 {
 		s.cfg.Limits.AuthFailed(s.s.Remote.Addr())

@@ -1,7 +1,6 @@
 package smtpin
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +49,7 @@ func (s *session) bdat(ctx context.Context, arg string) *mail.Status {
 	case len(s.tx.Recipients) == 0:
 		st = mail.Reject(503, "5.5.1", "No valid recipients")
 	}
-	ch := &chunks{s: s, r: s.c.Reader(), left: size, last: last}
+	ch := &chunks{s: s, left: size, last: last}
 	if st == nil {
 		st = s.take(ctx, ch, false)
 	}
@@ -70,7 +69,6 @@ func (s *session) bdat(ctx context.Context, arg string) *mail.Status {
 // whole message in one call, on the session's one goroutine.
 type chunks struct {
 	s    *session
-	r    *bufio.Reader
 	left int64 // of this chunk
 	last bool
 }
@@ -88,11 +86,12 @@ func (c *chunks) next() ([]byte, error) {
 }
 
 func (c *chunks) some() ([]byte, error) {
-	if _, err := c.r.Peek(1); err != nil {
+	r := c.s.c.Reader() // another one after each wait for a command
+	if _, err := r.Peek(1); err != nil {
 		return nil, cut(err)
 	}
-	piece, _ := c.r.Peek(int(min(c.left, int64(c.r.Buffered())))) // buffered, so no error
-	c.r.Discard(len(piece))
+	piece, _ := r.Peek(int(min(c.left, int64(r.Buffered())))) // buffered, so no error
+	r.Discard(len(piece))
 	c.left -= int64(len(piece))
 	return piece, nil
 }

@@ -3,6 +3,7 @@ package smtpin
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -151,7 +152,7 @@ func (s *session) aside(cmd command) *mail.Status {
 		}
 		return ok(252, "2.5.2", "Cannot verify, send some mail and see")
 	case "HELP":
-		return ok(214, "2.0.0", "Commands: "+helpText)
+		return ok(214, "2.0.0", "Commands: "+s.verbs())
 	case "EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML":
 		return s.bad(502, "5.5.1", "Command not implemented")
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH", "PRI":
@@ -166,6 +167,24 @@ func (s *session) aside(cmd command) *mail.Status {
 }
 
 const helpText = "HELO EHLO LHLO MAIL RCPT DATA BDAT AUTH STARTTLS RSET NOOP VRFY HELP QUIT"
+
+// verbs are those of this listener.
+func (s *session) verbs() string {
+	out := strings.Fields(helpText)
+	return strings.Join(slices.DeleteFunc(out, func(v string) bool {
+		switch v {
+		case "LHLO":
+			return s.cfg.Protocol != LMTP
+		case "HELO", "EHLO":
+			return s.cfg.Protocol == LMTP
+		case "AUTH":
+			return !s.mayAuth()
+		case "STARTTLS":
+			return s.cfg.TLS == nil || s.s.TLS != nil
+		}
+		return false
+	}), " ")
+}
 
 // knownVerb keeps labels of metrics to a fixed set.
 func knownVerb(v string) string {

@@ -33,6 +33,7 @@ type content struct {
 	newlines newlines
 
 	rest    []byte // of the last piece
+	last    byte   // octet that was read
 	size    int64
 	dropped int64 // octets that drain read
 	fault   error // errTooBig or errNewline: the message is refused
@@ -68,6 +69,13 @@ func (c *content) refill() error {
 	piece, err := c.src.next()
 	if err != nil {
 		c.end = whole(err)
+		if c.end == io.EOF && !c.binary && c.size > 0 && c.last != '\n' && !c.newlines.open() {
+			// A text is lines, and the last BDAT cut one: DATA, POP3 and
+			// the next hop would end it so.
+			c.last = '\n'
+			c.rest = []byte("\r\n")
+			return nil
+		}
 		if c.end == io.EOF && !c.binary && c.newlines.open() && c.mode == Reject {
 			c.fault = errNewline
 			return c.fault
@@ -85,6 +93,9 @@ func (c *content) refill() error {
 	if c.max > 0 && c.size > c.max {
 		c.fault = errTooBig
 		return c.fault
+	}
+	if len(piece) > 0 {
+		c.last = piece[len(piece)-1]
 	}
 	c.rest = piece
 	return nil

@@ -18,9 +18,10 @@ func (s *session) data(ctx context.Context, arg string) *mail.Status {
 	case arg != "":
 		return s.bad(501, "5.5.4", "DATA takes no argument")
 	case s.tx == nil:
-		return s.bad(503, "5.5.1", "Send MAIL first")
+		return s.noMail()
 	case len(s.tx.Recipients) == 0:
-		return s.bad(503, "5.5.1", "No valid recipients")
+		s.junk++
+		return mail.Reject(503, "5.5.1", "No valid recipients") // each was refused, or none was named
 	case s.tx.Params.Body == "BINARYMIME":
 		return s.bad(503, "5.5.1", "BINARYMIME needs BDAT")
 	}

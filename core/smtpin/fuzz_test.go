@@ -245,8 +245,8 @@ func FuzzData(f *testing.F) {
 	})
 }
 
-// FuzzBdat: however a text is cut into chunks, it arrives as it was, and the
-// command behind it is the next that runs.
+// FuzzBdat: however a text is cut into chunks, it arrives as it was, its last
+// line ended, and the command behind it is the next that runs.
 func FuzzBdat(f *testing.F) {
 	f.Add("a\r\nb", uint8(1), uint8(0))
 	f.Add("QUIT\r\nMAIL FROM:<>\r\n", uint8(7), uint8(1))
@@ -271,6 +271,10 @@ func FuzzBdat(f *testing.F) {
 		got := c.everything()
 		msgs := l.k.messages()[before:]
 		bare := normalised(text) != text && !binary
+		ended := text
+		if text != "" && !binary && !strings.HasSuffix(text, "\n") {
+			ended += "\r\n"
+		}
 		if !strings.Contains(got, "\r\n252 ") || !strings.HasSuffix(got, "closing connection\r\n") {
 			t.Fatalf("%q in %d chunks: %q", text, n, got)
 		}
@@ -279,7 +283,7 @@ func FuzzBdat(f *testing.F) {
 			if len(msgs) != 0 {
 				t.Fatalf("%q: delivered %q", text, msgs[0].body)
 			}
-		case len(msgs) != 1 || msgs[0].body != text:
+		case len(msgs) != 1 || msgs[0].body != ended:
 			t.Fatalf("%q in %d chunks: delivered %+v, replies %q", text, n, msgs, got)
 		}
 	})

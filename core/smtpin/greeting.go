@@ -2,12 +2,12 @@ package smtpin
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"carteiro/core/mail"
+	"carteiro/core/netline"
 )
 
 // helo is HELO, EHLO and LHLO. LMTP knows LHLO alone (RFC 2033 4.1).
@@ -67,7 +67,7 @@ func (s *session) extensions() []string {
 		ext = append(ext, "XCLIENT "+xclientAttributes)
 	}
 	if s.mayAuth() && s.s.Identity == nil {
-		ext = append(ext, "AUTH "+strings.Join(s.mechanisms(), " "))
+		ext = append(ext, "AUTH "+strings.Join(netline.Mechanisms(s.backend, s.c), " "))
 	}
 	return ext
 }
@@ -80,16 +80,6 @@ func (s *session) holdLimit() time.Duration {
 		return s.cfg.MaxHold
 	}
 	return 0
-}
-
-func (s *session) mechanisms() []string {
-	var names []string
-	for n := range s.mechs {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	slices.Reverse(names) // PLAIN before LOGIN
-	return names
 }
 
 // starttls follows RFC 3207. Octets that came behind the command in the clear

@@ -12,7 +12,6 @@ import (
 type Server struct {
 	cfg     Config
 	backend Backend
-	mechs   netline.Mechanisms
 	line    *netline.Server
 	open    netline.Sessions
 }
@@ -20,7 +19,7 @@ type Server struct {
 // New makes a Server; nothing runs until Serve.
 func New(cfg Config, b Backend) *Server {
 	cfg = cfg.withDefaults()
-	srv := &Server{cfg: cfg, backend: b, mechs: netline.Plaintext()}
+	srv := &Server{cfg: cfg, backend: b}
 	srv.line = &netline.Server{
 		Name:           cfg.Name,
 		MaxConnections: cfg.MaxConnections,

@@ -27,6 +27,7 @@ type session struct {
 	refused bool // Connect refused: only QUIT is left (RFC 5321 3.1)
 	tx      *mail.Transaction
 	errors  int
+	forgive int      // commands without MAIL that a pipelining client did not know to be pointless
 	junk    int      // commands since the last message that led to none
 	wasted  int64    // octets of content since then that were read to be dropped
 	xclient bool     // XCLIENT is believed

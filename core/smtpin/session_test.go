@@ -459,3 +459,70 @@ func overTLS(t testing.TB, nc net.Conn) *client {
 	}
 	return &client{t: t, nc: tc, r: bufio.NewReader(tc)}
 }
+
+// Chunks that come one by one over many connections do not get mixed up: the
+// buffers that a waiting session gives back serve others meanwhile.
+func TestChunksOfManySessions(t *testing.T) {
+	l := serve(t, Config{})
+	var clients []*client
+	for range 8 {
+		c := dial(t, l.addr)
+		c.transaction()
+		clients = append(clients, c)
+	}
+	for round := range 20 {
+		for i, c := range clients {
+			text := fmt.Sprintf("session %d round %d\r\n", i, round)
+			c.send(fmt.Sprintf("BDAT %d\r\n", len(text)))
+			c.send(text)
+		}
+		for _, c := range clients {
+			c.reply("250 2.0.0")
+		}
+	}
+	for _, c := range clients {
+		c.send("BDAT 0 LAST\r\n")
+		c.reply("250 2.0.0")
+	}
+	for _, m := range l.k.messages() {
+		lines := strings.Split(strings.TrimSuffix(m.body, "\r\n"), "\r\n")
+		who, _, _ := strings.Cut(lines[0], " round")
+		for n, line := range lines {
+			if line != fmt.Sprintf("%s round %d", who, n) {
+				t.Fatalf("line %d is %q in the message of %s", n, line, who)
+			}
+		}
+		if len(lines) != 20 {
+			t.Fatalf("%d lines", len(lines))
+		}
+	}
+}
+
+// As many octets as are read ahead of the buffers, and one fewer or more, in
+// one piece, in the clear and by TLS: each command has its reply at once.
+func TestReadAhead(t *testing.T) {
+	plain := serve(t, Config{})
+	secret := serve(t, Config{TLS: serverTLS(), Implicit: true})
+	for _, l := range []*listener{plain, secret} {
+		c := dial(t, l.addr)
+		if l == secret {
+			c = overTLS(t, c.nc)
+		}
+		c.reply("220 ")
+		for _, n := range []int{511, 512, 513, 1023, 1024, 1025, 512} {
+			text := strings.Repeat("NOOP\r\n", 5)
+			text += "NOOP " + strings.Repeat("x", n%200) + "\r\n"
+			for n-len(text) > 400 {
+				text += "NOOP " + strings.Repeat("x", 200) + "\r\n"
+			}
+			text += "NOOP " + strings.Repeat("x", n-len(text)-7) + "\r\n"
+			if len(text) != n {
+				t.Fatalf("%d octets, want %d", len(text), n)
+			}
+			c.send(text)
+			for range strings.Count(text, "\n") {
+				c.reply("250 2.0.0")
+			}
+		}
+	}
+}

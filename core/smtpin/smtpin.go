@@ -11,7 +11,16 @@
 // It is strict where laxness has been abused: only CRLF ends a command, only
 // CRLF.CRLF ends DATA, octets of a refused BDAT never run as commands, and
 // nothing that came in the clear behind STARTTLS is obeyed. Content that
-// holds a bare CR or LF is refused or normalised, by Config.BareNewlines.
+// holds a bare CR or LF is refused or normalised, by Config.BareNewlines. A
+// line of content may be as long as the message; one of a command may have 512
+// octets, 2048 with MAIL, RCPT and XCLIENT, 12288 with AUTH. A BDAT whose size
+// cannot be read ends the session, for what follows is content or commands and
+// nobody can tell.
+//
+// It is patient only within bounds: with errors, with commands that lead to no
+// message, with content that comes slowly or is far too long, with logins.
+// Each session that one of them ends, and each client that is turned away, is
+// in the log at level info with the reason.
 //
 // It does not know accounts, policies, routes or storage, adds no header
 // fields and does not look into messages.

@@ -11,6 +11,25 @@ import (
 
 // mail opens a transaction.
 func (s *session) mail(ctx context.Context, arg string) *mail.Status {
+	st := s.openTransaction(ctx, arg)
+	s.forgive = 0
+	if st.Code >= 400 && s.s.ESMTP {
+		s.forgive = s.cfg.MaxRecipients + 1
+	}
+	return st
+}
+
+// noMail refuses a command that needs a transaction. Behind a refused MAIL it
+// is no error of the client, which may have sent all in one go (RFC 2920).
+func (s *session) noMail() *mail.Status {
+	if s.forgive > 0 {
+		s.forgive--
+		return mail.Reject(503, "5.5.1", "Send MAIL first")
+	}
+	return s.bad(503, "5.5.1", "Send MAIL first")
+}
+
+func (s *session) openTransaction(ctx context.Context, arg string) *mail.Status {
 	if st := s.mayMail(); st != nil {
 		return st
 	}
@@ -67,7 +86,7 @@ func (s *session) mayMail() *mail.Status {
 // rcpt adds a recipient.
 func (s *session) rcpt(ctx context.Context, arg string) *mail.Status {
 	if s.tx == nil {
-		return s.bad(503, "5.5.1", "Send MAIL first")
+		return s.noMail()
 	}
 	inner, params, found := cutPath(arg, "TO")
 	if !found {

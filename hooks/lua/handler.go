@@ -128,6 +128,10 @@ func (st *state) pushArguments(spec hooks.Spec, c *call, e *hooks.Event) int {
 		switch name {
 		case "session":
 			L.Push(st.sessionValue(e))
+		case "req":
+			L.Push(st.wrap(&reqClass, e.Req))
+		case "now":
+			L.Push(glua.LNumber(e.Now.Unix()))
 		case "name":
 			L.Push(glua.LString(e.Name))
 		case "cred":

@@ -23,7 +23,8 @@ const (
 
 // hookFunctions register handlers and find files.
 var hookFunctions = []function{
-	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener"},
+	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener; timer.tick: every; web.request: path"},
+	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
 }
 
@@ -232,6 +233,12 @@ func hookOn(L *glua.LState) int {
 			return complain("on", "on: "+text, hint)
 		}
 	}
+	if spec.Point == hooks.TimerTick && h.info.Every == 0 {
+		return complain("on", "on: timer.tick needs the option every", `write on("timer.tick", { every = "1h" }, function(now) ... end)`)
+	}
+	if spec.Point == hooks.WebRequest && h.info.Path == "" {
+		return complain("on", "on: web.request needs the option path", `write on("web.request", { path = "/x" }, function(req) ... end)`)
+	}
 	ld.handlers = append(ld.handlers, h)
 	st.handlers = append(st.handlers, fn)
 	return 0
@@ -244,6 +251,8 @@ func pointNames() []string {
 	}
 	return names
 }
+
+var webPath = regexp.MustCompile(`^/[A-Za-z0-9._/-]{0,200}$`)
 
 // options reads the second argument of on.
 func (h *handler) options(t *glua.LTable) (text, hint string) {
@@ -274,9 +283,21 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 				return "listener must be the name of a listener", ""
 			}
 			h.info.Listener = string(s)
+		case "every":
+			d, err := parseDuration(v)
+			if h.spec.Point != hooks.TimerTick || err != nil || d < time.Minute {
+				return "every is for timer.tick, a time of at least a minute such as \"1h\"", ""
+			}
+			h.info.Every = d
+		case "path":
+			s, ok := v.(glua.LString)
+			if h.spec.Point != hooks.WebRequest || !ok || !webPath.MatchString(string(s)) {
+				return `path is for web.request: a slash, then letters, digits, "-", "_", "." and slashes`, ""
+			}
+			h.info.Path = string(s)
 		default:
 			return fmt.Sprintf("unknown option %s", tostringPlain(k)),
-				strings.TrimPrefix(suggestion(string(key), []string{"order", "tier", "on_error", "listener"}), "; ")
+				strings.TrimPrefix(suggestion(string(key), []string{"order", "tier", "on_error", "listener", "every", "path"}), "; ")
 		}
 	}
 	return "", ""

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
@@ -151,5 +152,30 @@ on("receive.rcpt", function() cached("x") end)`,
 	files["lib/util.lua"] += " "
 	if other := hookstest.New(t).Load(hookstest.Scripts(files)); other.Generation.ID == w.Generation.ID {
 		t.Error("a changed file gave the same id")
+	}
+}
+
+func TestTimer(t *testing.T) {
+	w := hookstest.New(t).Script(`on("timer.tick", { every = "1h" }, function(now) kv.set("at", now) end)`)
+	h := w.Generation.Chain.Handlers(hooks.TimerTick)[0]
+	if h.Info().Every != time.Hour {
+		t.Errorf("every %v", h.Info().Every)
+	}
+	e := &hooks.Event{Point: hooks.TimerTick, Now: time.Unix(1_764_000_000, 0)}
+	if a := w.Ask(e); a.Err() != "" {
+		t.Fatal(a.Err())
+	}
+	if v, err := w.KV.Get(t.Context(), "scripts", "at"); err != nil || string(v) != "1764000000" {
+		t.Errorf("now was %q, %v", v, err)
+	}
+	for text, want := range map[string]string{
+		`on("timer.tick", function() end)`:                     "timer.tick needs the option every",
+		`on("timer.tick", { every = "1s" }, function() end)`:   "at least a minute",
+		`on("receive.mail", { every = "1h" }, function() end)`: "every is for timer.tick",
+		`on("timer.tick", { every = "soon" }, function() end)`: "at least a minute",
+	} {
+		if _, err := w.Engine.Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": text})}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }

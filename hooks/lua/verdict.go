@@ -32,13 +32,14 @@ var verdictFunctions = []function{
 	{name: "retry", call: verdictRetry, sig: "retry(seconds)", doc: "tries again after that time"},
 	{name: "fail", call: verdictFail, sig: "fail(text)", doc: "gives up; a DSN says why"},
 	{name: "nodsn", call: verdictNoDSN, sig: "nodsn()", doc: "no DSN for this outcome"},
+	{name: "response", call: verdictResponse, sig: "response{ status = 200, type = \"text/html\", body = \"\", headers = {} }", doc: "the answer to an HTTP request"},
 }
 
 // verdictActions finds the action of a verdict function.
 var verdictActions = map[string]hooks.Action{"accept": hooks.Accept, "reject": hooks.Reject, "defer": hooks.Defer,
 	"disconnect": hooks.Disconnect, "discard": hooks.Discard, "quarantine": hooks.Quarantine, "hold": hooks.Hold,
 	"schedule": hooks.Schedule, "keep": hooks.Keep, "fileinto": hooks.FileInto, "redirect": hooks.Redirect,
-	"route": hooks.RouteTo, "reroute": hooks.Reroute, "retry": hooks.Retry, "fail": hooks.Fail, "nodsn": hooks.NoDSN}
+	"route": hooks.RouteTo, "reroute": hooks.Reroute, "retry": hooks.Retry, "fail": hooks.Fail, "nodsn": hooks.NoDSN, "response": hooks.Respond}
 
 // verdictOf reads what a handler returned.
 func verdictOf(v glua.LValue) (hooks.Verdict, error) {

@@ -75,6 +75,7 @@ var homes = []home{
 	{module: "github.com/pelletier/go-toml/v2", packages: []string{"core/config", "plugins", "hooks/lua"}},
 	{module: "github.com/prometheus/client_golang", packages: []string{"core/journal", "core/admin"}},
 	{module: "github.com/spf13/cobra", packages: []string{"cmd/carteiro"}},
+	{module: "github.com/xdg-go/scram", packages: []string{"core/auth", "core/smtpin tests", "core/pop3 tests"}},
 	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua"}},
 	{module: "golang.org/x/crypto", packages: []string{"core/auth", "plugins"}},
 	{module: "golang.org/x/net/html", packages: []string{"hooks/lua"}},

@@ -1,0 +1,85 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// timerSpace is the KV namespace in which the last run of each timer is kept;
+// no policy's namespace has this name.
+const timerSpace = "#timers"
+
+// runTimers calls timer.tick handlers when they are due, one at a time, until
+// ctx ends. A handler that is seen for the first time runs after its interval;
+// one that missed several runs once.
+func (p *Pipeline) runTimers(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		moved := p.clock.Moved()
+		gen := p.gen.Get()
+		for n, h := range gen.Chain.Handlers(hooks.TimerTick) {
+			if ctx.Err() != nil {
+				break
+			}
+			if err := p.tick(ctx, gen, n, h.Info()); err != nil {
+				if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
+					return nil // the store's own loop says so
+				}
+				p.log.ErrorContext(ctx, "timer failed", "handler", h.Info().Name(), "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-moved:
+		}
+	}
+}
+
+// timerName tells timers apart over reloads: two of one file are told apart
+// by their interval and, where that is the same, share their clock.
+func timerName(i hooks.Info) string {
+	return fmt.Sprintf("%s %s %v", i.Bundle, i.File, i.Every)
+}
+
+// tick runs a handler if it is due.
+//
+// Crash: the time of the run is stored together with the handler's effects.
+// Before that the handler runs again after the restart, after it not.
+func (p *Pipeline) tick(ctx context.Context, gen *hooks.Generation, n int, info hooks.Info) error {
+	now, name := p.clock.Now(), timerName(info)
+	ran := mail.Effect{Space: timerSpace, Op: mail.Set, Key: name, Value: strconv.AppendInt(nil, now.Unix(), 10)}
+	raw, err := p.store.Get(ctx, timerSpace, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return p.apply(ctx, gen, []mail.Effect{ran}, nil)
+	}
+	if err != nil {
+		return err
+	}
+	last, err := strconv.ParseInt(string(raw), 10, 64)
+	if err == nil && now.Before(time.Unix(last, 0).Add(info.Every)) {
+		return nil
+	}
+	stored := false
+	e := &hooks.Event{Point: hooks.TimerTick, Now: now}
+	e.Apply = func(effects []mail.Effect, submits []hooks.Submit) error {
+		err := p.apply(ctx, gen, append(effects, ran), submits)
+		stored = err == nil
+		return err
+	}
+	_, trail := gen.Chain.RunOne(ctx, e, n)
+	p.logFailures(ctx, "timer", trail)
+	if stored {
+		return nil
+	}
+	return p.apply(ctx, gen, []mail.Effect{ran}, nil) // nothing to store but the time, or it failed: the next tick comes in due time
+}

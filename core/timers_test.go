@@ -1,0 +1,58 @@
+package core
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/hooks"
+)
+
+func TestTimers(t *testing.T) {
+	var calls, broken atomic.Int32
+	hourly := handler{hooks.Info{Point: hooks.TimerTick, File: "a.lua", Every: time.Hour}, func(e *hooks.Event) (hooks.Verdict, error) {
+		calls.Add(1)
+		if err := e.AddEffect(mail.Effect{Space: "scripts", Op: mail.Incr, Key: "ticks", N: 1}); err != nil {
+			return hooks.Verdict{}, err
+		}
+		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Rcpts: []mail.Address{"bob@our.example"}, Header: []byte("Subject: digest\r\n\r\n"), Body: []byte("x\r\n")})
+	}}
+	failing := handler{hooks.Info{Point: hooks.TimerTick, File: "b.lua", Every: time.Hour}, func(*hooks.Event) (hooks.Verdict, error) {
+		broken.Add(1)
+		return hooks.Verdict{}, errors.New("boom")
+	}}
+	h := newHouse(t, Config{}, failing, hourly)
+	h.until("the timers are known", func() bool {
+		_, err := h.store.Get(t.Context(), timerSpace, timerName(hourly.info))
+		return err == nil
+	})
+	if calls.Load() != 0 {
+		t.Error("a new timer ran at once")
+	}
+	h.clock.Advance(59 * time.Minute)
+	h.idle()
+	if calls.Load() != 0 {
+		t.Error("a timer ran too early")
+	}
+	h.clock.Advance(2 * time.Minute)
+	h.until("both have run", func() bool { return calls.Load() == 1 && broken.Load() == 1 })
+	h.until("what it submitted arrives", func() bool { return len(h.box("bob@our.example", "INBOX")) == 1 })
+	h.clock.Advance(5 * time.Hour)
+	h.until("they run once for all that they missed", func() bool { return calls.Load() == 2 && broken.Load() == 2 })
+	h.idle()
+	if v, err := h.store.Get(t.Context(), "scripts", "ticks"); err != nil || string(v) != "2" {
+		t.Errorf("effects: %q, %v", v, err)
+	}
+	h.stop()
+	calls.Store(0)
+	again := openHouse(t, h.dir, Config{}, hourly)
+	again.clock.Advance(5*time.Hour + 61*time.Minute + 30*time.Minute) // as far as the first clock, and half an hour
+	again.idle()
+	if calls.Load() != 0 {
+		t.Error("the restart forgot when the timer ran")
+	}
+	again.clock.Advance(31 * time.Minute)
+	again.until("it runs when it is due", func() bool { return calls.Load() == 1 })
+}

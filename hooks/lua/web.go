@@ -1,0 +1,80 @@
+package lua
+
+import (
+	"strings"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/hooks"
+)
+
+func reqOf(o *object) *hooks.Request { return o.v.(*hooks.Request) }
+
+func reqTable(get func(*hooks.Request) map[string]string) func(*state, *glua.LState, *object) glua.LValue {
+	return func(st *state, L *glua.LState, o *object) glua.LValue {
+		values := get(reqOf(o))
+		m := make(map[string]any, len(values))
+		for k, v := range values {
+			m[k] = v
+		}
+		return st.lift(L, m)
+	}
+}
+
+var reqClass = class{name: "req", doc: "an HTTP request", fields: []field{
+	{name: "method", doc: "\"GET\", \"POST\", ...", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).Method) }},
+	{name: "path", doc: "what follows /b/BUNDLE", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).Path) }},
+	{name: "query", doc: "parameters of the URL", get: reqTable(func(r *hooks.Request) map[string]string { return r.Query })},
+	{name: "form", doc: "fields of a form that was posted", get: reqTable(func(r *hooks.Request) map[string]string { return r.Form })},
+	{name: "headers", doc: "header fields, names in lower case", get: reqTable(func(r *hooks.Request) map[string]string { return r.Headers })},
+	{name: "ip", doc: "address of the client", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).IP) }},
+	{name: "body", doc: "octets of the body, at most 1 MiB", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).Body) }},
+}}
+
+// maxResponse bounds the body that a script answers with.
+const maxResponse = 4 << 20
+
+func verdictResponse(L *glua.LState) int {
+	t, ok := L.Get(1).(*glua.LTable)
+	if !ok {
+		L.RaiseError("response: expected response{ status = 200, type =, body =, headers = }, got %s", typeOf(L.Get(1)))
+	}
+	r := &hooks.Response{Status: 200, Type: "text/html; charset=utf-8", Headers: map[string]string{}}
+	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
+		key := tostringPlain(k)
+		switch key {
+		case "status":
+			n, ok := whole(v)
+			if !ok || n < 200 || n > 599 {
+				L.RaiseError("response: status must be 200..599, got %s", tostringPlain(v))
+			}
+			r.Status = int(n)
+		case "type":
+			r.Type = oneHeader(L, v, "type")
+		case "body":
+			if r.Body = tostringPlain(v); len(r.Body) > maxResponse {
+				L.RaiseError("response: body has %d octets, %d are allowed", len(r.Body), maxResponse)
+			}
+		case "headers":
+			fields, ok := v.(*glua.LTable)
+			if !ok {
+				L.RaiseError("response: headers must be a table, got %s", typeOf(v))
+			}
+			for n, x := fields.Next(glua.LNil); n != glua.LNil; n, x = fields.Next(n) {
+				r.Headers[oneHeader(L, n, "headers")] = oneHeader(L, x, "headers")
+			}
+		default:
+			L.RaiseError("response: unknown field %s%s", key, suggestion(key, []string{"status", "type", "body", "headers"}))
+		}
+	}
+	return pushVerdict(L, hooks.Verdict{Action: hooks.Respond, Response: r})
+}
+
+// oneHeader is text that cannot end its line.
+func oneHeader(L *glua.LState, v glua.LValue, what string) string {
+	s := tostringPlain(v)
+	if !stringable(v) || strings.ContainsAny(s, "\r\n\x00") {
+		L.RaiseError("response: %s must be text of one line", what)
+	}
+	return s
+}
