@@ -66,7 +66,7 @@ func (o *reading) session(ctx context.Context, m *meter, user string) error {
 		return err
 	}
 	defer conn.Close()
-	r := textproto.NewReader(bufio.NewReader(conn))
+	r := textproto.NewReader(bufio.NewReaderSize(conn, 64<<10))
 	ask := func(command string) (string, error) {
 		conn.SetDeadline(time.Now().Add(o.timeout))
 		if command != "" {
