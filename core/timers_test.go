@@ -25,8 +25,9 @@ func TestTimers(t *testing.T) {
 	}}
 	h := newHouse(t, Config{}, failing, hourly)
 	h.until("the timers are known", func() bool {
-		_, err := h.store.Get(t.Context(), timerSpace, timerName(hourly.info))
-		return err == nil
+		_, err1 := h.store.Get(t.Context(), timerSpace, timerName(hourly.info))
+		_, err2 := h.store.Get(t.Context(), timerSpace, timerName(failing.info))
+		return err1 == nil && err2 == nil
 	})
 	if calls.Load() != 0 {
 		t.Error("a new timer ran at once")

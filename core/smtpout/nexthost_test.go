@@ -136,7 +136,7 @@ func TestBrokenOffContent(t *testing.T) {
 					io.CopyN(io.Discard, p.r, 1000)
 					if tt.last != "" {
 						p.say(tt.last)
-						time.Sleep(1500 * time.Millisecond) // a reset would take the reply away
+						time.Sleep(5 * time.Second) // a reset would take the reply away
 					}
 				}
 			})
@@ -144,7 +144,7 @@ func TestBrokenOffContent(t *testing.T) {
 			second.Preference = 10
 			tr := transfer("b@example.com")
 			tr.Open = opens(body)
-			c := client(t, Config{Timeouts: Timeouts{Block: 500 * time.Millisecond, Final: 5 * time.Second}})
+			c := client(t, Config{Timeouts: Timeouts{Block: 2 * time.Second, Final: 20 * time.Second}})
 			if out := c.Send(t.Context(), hop(first, second), tr); codes(out) != tt.want {
 				t.Errorf("outcome %+v, want %s", out, tt.want)
 			}
