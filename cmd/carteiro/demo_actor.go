@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -38,18 +39,23 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 // ports are free ones on loopback, kept over a restart.
 type ports struct{ mx, submission, pop3 int }
 
+// pick looks below the ports that systems give to clients and to listeners
+// without a wish: hardly anybody takes one of those before its server does.
 func (p *ports) pick() error {
-	var held []net.Listener
 	for _, n := range []*int{&p.mx, &p.submission, &p.pop3} {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		ln, err := net.Listen("tcp", "127.0.0.1:0") // what remains if all others are taken
+		for try := 0; err == nil && try < 100; try++ {
+			if below, e := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000))); e == nil {
+				ln.Close()
+				ln = below
+				break
+			}
+		}
 		if err != nil {
 			return err
 		}
-		held = append(held, ln)
 		*n = ln.Addr().(*net.TCPAddr).Port
-	}
-	for _, ln := range held {
-		ln.Close()
+		defer ln.Close() // no port is picked twice
 	}
 	return nil
 }

@@ -26,6 +26,8 @@ type house struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process and its output have ended
 
+	ended bool // by end
+
 	mu    sync.Mutex
 	addrs map[string]string // of listeners, by name
 }
@@ -148,7 +150,7 @@ func (h *house) run(args ...string) error {
 	if err := h.cmd.Start(); err != nil {
 		return err
 	}
-	h.done = make(chan struct{})
+	h.done, h.ended = make(chan struct{}), false
 	h.mu.Lock()
 	h.addrs = map[string]string{}
 	h.mu.Unlock()
@@ -215,8 +217,12 @@ func (h *house) running() bool {
 // status, -1 for one that a signal ended.
 func (h *house) end(sig syscall.Signal) (int, error) {
 	if !h.running() {
-		return 0, errors.New("the server does not run")
+		if h.cmd == nil || h.ended {
+			return 0, errors.New("the server does not run")
+		}
+		return 0, fmt.Errorf("the server ended by itself: %s\n%s", h.cmd.ProcessState, h.log())
 	}
+	h.ended = true
 	if err := h.cmd.Process.Signal(sig); err != nil {
 		return 0, err
 	}

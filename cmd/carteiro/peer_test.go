@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,19 +91,21 @@ func (p *peer) certificates(t testing.TB, name string, h *house) {
 }
 
 // freePort is one that was free a moment ago, for programs that cannot choose
-// one themselves and tell it.
+// one themselves and tell it. It is below those that systems give to clients
+// and to listeners without a wish, so that hardly anybody takes it meanwhile.
 func freePort(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 100 {
+		port := strconv.Itoa(20_000 + rand.IntN(10_000))
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			ln.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatalf("no free port: %v", err)
+	return ""
 }
 
 // start runs the program until the test ends, and returns when all ports

@@ -81,9 +81,12 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) > 0, "serve DIR [FLAG...]")
 	h := houseAt(ts, args[0])
 	ts.Check(h.start(args[1:]...))
+	done, process := h.done, h.cmd
 	ts.Defer(func() {
 		if h.running() {
 			h.end(syscall.SIGKILL)
+		} else if h.done == done && !h.ended {
+			ts.Logf("the server in %s ended by itself: %s\n%s", args[0], process.ProcessState, h.log())
 		}
 	})
 	for _, name := range []string{"mx", "submission", "submissions", "lmtp", "pop3", "pop3s", "web"} {

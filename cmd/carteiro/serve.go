@@ -50,6 +50,11 @@ func (s *server) serve(ctx context.Context) (err error) {
 			err = e
 		}
 	}()
+	// From before anybody is told that the server is there: a SIGHUP that
+	// nobody waits for would end it.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	if err := s.bind(); err != nil {
 		return err
 	}
@@ -79,7 +84,7 @@ func (s *server) serve(ctx context.Context) (err error) {
 		front.Go(func() error { return l.serve(frontCtx, l.Listener) })
 	}
 	front.Go(func() error { return admin.Serve(frontCtx, socket, s.service().Handler()) })
-	front.Go(func() error { return s.signals(frontCtx) })
+	front.Go(func() error { return s.signals(frontCtx, hup) })
 	front.Go(func() error {
 		select {
 		case <-work.Done(): // the store failed: nothing may be acknowledged any more
@@ -99,11 +104,8 @@ func (s *server) serve(ctx context.Context) (err error) {
 	return frontErr
 }
 
-// signals reloads on SIGHUP until ctx ends.
-func (s *server) signals(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+// signals reloads on each signal until ctx ends.
+func (s *server) signals(ctx context.Context, hup <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
