@@ -192,13 +192,31 @@ func (d *Directory) Resolve(ctx context.Context, a mail.Address) (Resolution, er
 			return r, err
 		}
 	}
-	if strings.EqualFold(a.Local(), "postmaster") && d.o.Postmaster != "" && d.o.Postmaster != exact {
-		return Resolution{Targets: []mail.Address{d.o.Postmaster}}, nil
+	if base := a.Base(); base.Local() == "postmaster" {
+		return d.postmaster(ctx, base)
 	}
 	if targets, err := d.aliasTargets(ctx, mail.Address("@"+a.Domain())); !errors.Is(err, ErrUnknown) {
 		return Resolution{Targets: targets}, err
 	}
 	return Resolution{}, fmt.Errorf("%s: %w", a, ErrUnknown)
+}
+
+// postmaster is always there (RFC 5321 4.5.1): the address that the
+// configuration names, or, where nobody has that either, a mailbox that waits
+// for somebody to add the account.
+func (d *Directory) postmaster(ctx context.Context, a mail.Address) (Resolution, error) {
+	named := d.o.Postmaster
+	if named == "" || named.Base() == a {
+		return Resolution{Mailbox: a}, nil
+	}
+	if d.Local(named.Domain()) {
+		if _, err := d.lookup(ctx, named.Base()); errors.Is(err, ErrUnknown) {
+			return Resolution{Mailbox: a}, nil
+		} else if err != nil {
+			return Resolution{}, err
+		}
+	}
+	return Resolution{Targets: []mail.Address{named}}, nil
 }
 
 func (d *Directory) lookup(ctx context.Context, name mail.Address) (Resolution, error) {

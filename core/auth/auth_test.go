@@ -339,3 +339,23 @@ func TestHashesOfOtherStrengthsMatch(t *testing.T) {
 		}
 	}
 }
+
+func TestPostmasterIsAlwaysThere(t *testing.T) {
+	d := open(t, nil)
+	for named, want := range map[mail.Address]string{
+		"": "postmaster@our.example", "postmaster@our.example": "postmaster@our.example", "root@our.example": "[root@our.example]",
+		"nobody@our.example": "postmaster@our.example", "x@out.example": "[x@out.example]",
+	} {
+		d.o.Postmaster = named
+		for _, a := range []mail.Address{"postmaster@our.example", "PostMaster@our.example"} {
+			r, err := d.Resolve(t.Context(), a)
+			got := string(r.Mailbox)
+			if got == "" {
+				got = joinAll(r.Targets)
+			}
+			if err != nil || got != want {
+				t.Errorf("postmaster = %q: %s, %v; want %s", named, got, err, want)
+			}
+		}
+	}
+}
