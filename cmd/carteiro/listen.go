@@ -53,11 +53,14 @@ type maildrops struct{ *core.Pipeline }
 func (maildrops) Connect(context.Context, *mail.Session) *mail.Status { return nil }
 
 func (s *server) smtpConfig(lc config.Listener) smtpin.Config {
+	open := s.journal.Metrics.Sessions
 	return smtpin.Config{Name: lc.Name, Protocol: lc.Protocol, Hostname: s.cfg.Hostname, Postmaster: mail.Address(s.cfg.Postmaster),
 		TLS: s.tlsFor(lc), Implicit: lc.TLS == "implicit", InsecureAuth: lc.InsecureAuth, RelayFrom: lc.RelayFrom,
 		ProxyFrom: lc.ProxyFrom, XclientFrom: lc.XclientFrom, GreetDelay: lc.GreetDelay.Std(), MaxHold: s.cfg.Queue.Expire.Std() / 2,
 		MaxSize: int64(lc.MaxSize), MaxConnections: lc.MaxConnections, MaxErrors: s.cfg.Limits.Errors, Limits: s.limits,
-		Log: s.journal.Logger, Now: s.clock.Now}
+		Log: s.journal.Logger, Now: s.clock.Now,
+		Observe: smtpin.Observe{Open: func(name string) { open.WithLabelValues(name).Inc() },
+			Closed: func(name string, _ time.Duration) { open.WithLabelValues(name).Dec() }}}
 }
 
 func (s *server) pop3Config(lc config.Listener) pop3.Config {

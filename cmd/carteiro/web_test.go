@@ -32,6 +32,14 @@ on("web.request", { path = "/broken" }, function(req) error("secret detail") end
 		t.Fatalf("%v\n%s", err, out)
 	}
 	base := "http://" + h.addr("web")
+	w, err := dialWire(h.addr("mx")) // an open session, for the metrics
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if _, _, err := w.smtp("EHLO there.example"); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		method, path, form string
 		status             int
@@ -60,6 +68,9 @@ on("web.request", { path = "/broken" }, function(req) error("secret detail") end
 		}
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
+		if tt.path == "/metrics" && !strings.Contains(string(body), `carteiro_smtp_sessions{listener="mx"} 1`+"\n") {
+			t.Errorf("the open session is not counted in\n%s", body)
+		}
 		if resp.StatusCode != tt.status || tt.body != "" && string(body) != tt.body || strings.Contains(string(body), "secret detail") {
 			t.Errorf("%s %s: %d %.100q, want %d %q", tt.method, tt.path, resp.StatusCode, body, tt.status, tt.body)
 		}
