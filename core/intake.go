@@ -91,15 +91,19 @@ func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*st
 		return nil, nil, st
 	}
 	var out []*store.Message
-	if len(in.groups) > 0 {
-		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "committed: " + describe(in.groups)})
-		out = append(out, in.message())
-	}
 	if reports && len(rejected) > 0 && !in.lmtp {
 		out = append(out, p.rejectedReport(ctx, in, rejected)...)
 	}
 	if reports && len(in.expanded) > 0 && in.env.Sender != "" {
 		out = append(out, p.reportOf(ctx, in, report{action: "expanded", to: in.env.Sender, rcpts: in.expanded})...)
+	}
+	if st := p.forward(ctx, in); st != nil {
+		discard(out)
+		return nil, nil, st
+	}
+	if len(in.groups) > 0 {
+		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "committed: " + describe(in.groups)})
+		out = append(out, in.message())
 	}
 	if in.pending != nil {
 		for _, s := range in.pending.Submits {
@@ -107,6 +111,57 @@ func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*st
 		}
 	}
 	return out, rejected, nil
+}
+
+// forward sends the message at hand to those whom policies forwarded it to
+// with mail.forward: further recipients of one stored body. They pass the
+// policies of the queue too, which may forward in their turn, MaxDepth times.
+func (p *Pipeline) forward(ctx context.Context, in *intake) *mail.Status {
+	for range MaxDepth {
+		rcpts := in.forwarded(p)
+		if len(rcpts) == 0 {
+			return nil
+		}
+		more := *in
+		more.rcpts, more.groups, more.expanded = rcpts, nil, nil
+		rejected, st := p.expand(ctx, &more)
+		if st == nil {
+			st = p.group(ctx, &more)
+		}
+		if st != nil && st.Code < 500 {
+			return st // a policy failed: the client comes again
+		}
+		for r, why := range rejected {
+			p.log.WarnContext(ctx, "forward not made", "id", in.env.ID.String(), "to", string(r.Address), "status", why.Reply())
+		}
+		in.trail = more.trail
+		if st == nil {
+			in.groups = append(in.groups, more.groups...)
+		}
+	}
+	in.forwarded(p) // policies that forward what they forwarded are not asked again
+	return nil
+}
+
+// forwarded takes the recipients of mail.forward out of what is pending.
+func (in *intake) forwarded(p *Pipeline) []*mail.Recipient {
+	if in.pending == nil {
+		return nil
+	}
+	var rcpts []*mail.Recipient
+	var rest []hooks.Submit
+	for _, s := range in.pending.Submits {
+		if !s.Forward {
+			rest = append(rest, s)
+			continue
+		}
+		for _, to := range s.Rcpts {
+			sender := s.Sender
+			rcpts = append(rcpts, &mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, IsLocal: p.dir.Local(to.Domain())})
+		}
+	}
+	in.pending.Submits = rest
+	return rcpts
 }
 
 // describe names the groups of a message for its trail.

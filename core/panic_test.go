@@ -282,7 +282,7 @@ func (h *house) besides(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
 		}
 	case hooks.TimerTick:
 		h.until("the timer is known", func() bool {
-			_, err := h.store.Get(h.t.Context(), timerSpace, timerName(info))
+			_, err := h.store.Get(h.t.Context(), timerSpace, timerName(info, 0))
 			return err == nil
 		})
 		for n := range int64(2) {

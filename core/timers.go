@@ -25,11 +25,15 @@ func (p *Pipeline) runTimers(ctx context.Context) error {
 	for {
 		moved := p.clock.Moved()
 		gen := p.gen.Get()
+		alike := map[string]int{}
 		for n, h := range gen.Chain.Handlers(hooks.TimerTick) {
 			if ctx.Err() != nil {
 				break
 			}
-			if err := safely(func() error { return p.tick(ctx, gen, n, h.Info()) }); err != nil {
+			first := timerName(h.Info(), 0)
+			name := timerName(h.Info(), alike[first])
+			alike[first]++
+			if err := safely(func() error { return p.tick(ctx, gen, n, name, h.Info().Every) }); err != nil {
 				if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
 					return nil // the store's own loop says so
 				}
@@ -45,18 +49,18 @@ func (p *Pipeline) runTimers(ctx context.Context) error {
 	}
 }
 
-// timerName tells timers apart over reloads: two of one file are told apart
-// by their interval and, where that is the same, share their clock.
-func timerName(i hooks.Info) string {
-	return fmt.Sprintf("%s %s %v", i.Bundle, i.File, i.Every)
+// timerName tells timers apart over reloads, which may move their lines: by
+// file and interval, and those that share both by their order, nth from 0.
+func timerName(i hooks.Info, nth int) string {
+	return fmt.Sprintf("%s %s %v %d", i.Bundle, i.File, i.Every, nth)
 }
 
 // tick runs a handler if it is due.
 //
 // Crash: the time of the run is stored together with the handler's effects.
 // Before that the handler runs again after the restart, after it not.
-func (p *Pipeline) tick(ctx context.Context, gen *hooks.Generation, n int, info hooks.Info) error {
-	now, name := p.clock.Now(), timerName(info)
+func (p *Pipeline) tick(ctx context.Context, gen *hooks.Generation, n int, name string, every time.Duration) error {
+	now := p.clock.Now()
 	ran := mail.Effect{Space: timerSpace, Op: mail.Set, Key: name, Value: strconv.AppendInt(nil, now.Unix(), 10)}
 	raw, err := p.store.Get(ctx, timerSpace, name)
 	if errors.Is(err, store.ErrNotFound) {
@@ -66,7 +70,7 @@ func (p *Pipeline) tick(ctx context.Context, gen *hooks.Generation, n int, info 
 		return err
 	}
 	last, err := strconv.ParseInt(string(raw), 10, 64)
-	if err == nil && now.Before(time.Unix(last, 0).Add(info.Every)) {
+	if err == nil && now.Before(time.Unix(last, 0).Add(every)) {
 		return nil
 	}
 	stored := false

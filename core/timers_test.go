@@ -25,8 +25,8 @@ func TestTimers(t *testing.T) {
 	}}
 	h := newHouse(t, Config{}, failing, hourly)
 	h.until("the timers are known", func() bool {
-		_, err1 := h.store.Get(t.Context(), timerSpace, timerName(hourly.info))
-		_, err2 := h.store.Get(t.Context(), timerSpace, timerName(failing.info))
+		_, err1 := h.store.Get(t.Context(), timerSpace, timerName(hourly.info, 0))
+		_, err2 := h.store.Get(t.Context(), timerSpace, timerName(failing.info, 0))
 		return err1 == nil && err2 == nil
 	})
 	if calls.Load() != 0 {
@@ -56,4 +56,22 @@ func TestTimers(t *testing.T) {
 	}
 	again.clock.Advance(31 * time.Minute)
 	again.until("it runs when it is due", func() bool { return calls.Load() == 1 })
+}
+
+func TestTimersOfOneFileHaveTheirOwnClocks(t *testing.T) {
+	var first, second atomic.Int32
+	timer := func(line int, n *atomic.Int32) handler {
+		return handler{hooks.Info{Point: hooks.TimerTick, File: "a.lua", Line: line, Every: time.Hour}, func(*hooks.Event) (hooks.Verdict, error) {
+			n.Add(1)
+			return hooks.Verdict{}, nil
+		}}
+	}
+	one, two := timer(1, &first), timer(9, &second)
+	h := newHouse(t, Config{}, one, two)
+	h.until("both are known", func() bool {
+		_, err := h.store.Get(t.Context(), timerSpace, timerName(two.info, 1))
+		return err == nil
+	})
+	h.clock.Advance(61 * time.Minute)
+	h.until("both have run", func() bool { return first.Load() == 1 && second.Load() == 1 })
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -278,5 +279,52 @@ func TestForwardSharesTheBody(t *testing.T) {
 	}
 	if h.spooled() != 0 {
 		t.Error("something is left")
+	}
+}
+
+// TestForwardBeforeTheAnswer: mail.forward at the hooks of receive and queue
+// makes one more recipient of the same message, kept copy or not.
+func TestForwardBeforeTheAnswer(t *testing.T) {
+	for _, point := range []hooks.Point{hooks.ReceiveData, hooks.QueueExpand, hooks.QueueCommit} {
+		for _, drop := range []bool{false, true} {
+			if drop && point == hooks.QueueCommit {
+				continue // discard is not its verdict
+			}
+			h := newHouse(t, Config{}, at(point, func(e *hooks.Event) (hooks.Verdict, error) {
+				if e.Rcpt != nil && e.Rcpt.Address != "alice@our.example" || e.Group != nil && !e.Group.Local {
+					return hooks.Verdict{}, nil
+				}
+				v := hooks.Verdict{}
+				if drop && point == hooks.QueueExpand {
+					v = hooks.Verdict{Action: hooks.Discard, Reason: "forwarded"}
+				}
+				return v, e.AddSubmit(hooks.Submit{Forward: true, Sender: "srs@our.example", Rcpts: []mail.Address{"y@out.example"},
+					Edit: mail.HeaderEdit{Prepend: "X-Forwarded-To: y@out.example\r\n"}})
+			}))
+			h.accept(session(), "a@a.example", plain, "alice@our.example")
+			h.until("the forwarded copy", func() bool { return len(h.sink.all()) == 1 })
+			h.idle()
+			got, kept := h.sink.all(), len(h.box("alice@our.example", "INBOX"))
+			if len(got) != 1 || got[0].sender != "srs@our.example" || !strings.HasPrefix(got[0].text, "X-Forwarded-To: y@out.example\r\n") || !strings.HasSuffix(got[0].text, plain) {
+				t.Errorf("%s: forwarded %+v", point, got)
+			}
+			if want := map[bool]int{true: 0, false: 1}[drop && point == hooks.QueueExpand]; kept != want || h.spooled() != 0 {
+				t.Errorf("%s: %d kept, want %d; %d in the spool", point, kept, want, h.spooled())
+			}
+			h.stop()
+		}
+	}
+}
+
+func TestForwardNeedsAWholeMessage(t *testing.T) {
+	var got error
+	h := newHouse(t, Config{}, at(hooks.ReceiveHeaders, func(e *hooks.Event) (hooks.Verdict, error) {
+		got = e.AddSubmit(hooks.Submit{Forward: true, Rcpts: []mail.Address{"y@out.example"}})
+		return hooks.Verdict{}, nil
+	}))
+	h.accept(session(), "a@a.example", plain, "alice@our.example")
+	h.idle()
+	if !errors.Is(got, hooks.ErrNotHere) || len(h.sink.all()) != 0 {
+		t.Errorf("%v, sent %+v", got, h.sink.all())
 	}
 }

@@ -303,6 +303,9 @@ func (e *Event) AddSubmit(s Submit) error {
 	if err := e.mayChange(MayEffects, "the queue"); err != nil {
 		return err
 	}
+	if spec, _ := Lookup(e.Point); s.Forward && !spec.Intents {
+		return fmt.Errorf("there is no whole message to forward at %s: %w", e.Point, ErrNotHere)
+	}
 	p, n := e.Pending, len(e.Pending.Submits)
 	e.record(fmt.Sprintf("submit to %v", s.Rcpts), func() { p.Submits = p.Submits[:n] })
 	p.Submits = append(p.Submits, s)
