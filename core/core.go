@@ -11,7 +11,7 @@
 //	timers.go    what policies do by the clock, beside all that
 //
 // core.go starts and stops them. The pipeline knows no protocol, no Lua and
-// no Badger: sessions call it through Receiver, it hands messages on through
+// no Badger: sessions call its methods, it hands messages on through
 // a Transport, policies are a hooks.Generation, and the store is an interface.
 package core
 
@@ -34,16 +34,15 @@ import (
 
 // Config is what an admin sets about the pipeline.
 type Config struct {
-	Hostname   string
-	Postmaster mail.Address
-	Retry      []time.Duration // after the 1st, 2nd, ... failure; the last one repeats
-	Expire     time.Duration   // age at which a recipient is given up
-	Warn       time.Duration   // age at which a "delayed" DSN is sent; 0: never
-	Port       int             // where MX hosts listen
-	Relay      *mail.NextHop   // smarthost
-	NextHops   map[string]mail.NextHop
-	Shaping    map[string]Shaping
-	Workers    int // groups tried at once
+	Hostname string
+	Retry    []time.Duration // after the 1st, 2nd, ... failure; the last one repeats
+	Expire   time.Duration   // age at which a recipient is given up
+	Warn     time.Duration   // age at which a "delayed" DSN is sent; 0: never
+	Port     int             // where MX hosts listen
+	Relay    *mail.NextHop   // smarthost
+	NextHops map[string]mail.NextHop
+	Shaping  map[string]Shaping
+	Workers  int // groups tried at once
 }
 
 // Shaping limits what goes to one destination.

@@ -13,7 +13,7 @@ import (
 // pipelineConfig is the configuration in the pipeline's words.
 func (s *server) pipelineConfig() core.Config {
 	c := s.cfg
-	out := core.Config{Hostname: c.Hostname, Postmaster: mail.Address(c.Postmaster), Expire: c.Queue.Expire.Std(), Port: c.Delivery.Port,
+	out := core.Config{Hostname: c.Hostname, Expire: c.Queue.Expire.Std(), Port: c.Delivery.Port,
 		NextHops: map[string]mail.NextHop{}, Shaping: map[string]core.Shaping{}}
 	for _, d := range c.Queue.Retry {
 		out.Retry = append(out.Retry, d.Std())
