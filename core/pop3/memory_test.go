@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/hex"
+	"errors"
 	"io"
 	"iter"
 	"strings"
@@ -131,6 +132,9 @@ func (m *memory) Expunge(_ context.Context, id store.MailboxID, uids []uint32) e
 	m.fault("Expunge")
 	if m.err != nil {
 		return m.err
+	}
+	if len(uids) > store.MaxExpunge {
+		return errors.New("write too large for one transaction")
 	}
 	m.expunges++
 	b := m.find(id)

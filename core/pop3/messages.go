@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -84,16 +85,20 @@ func (s *session) dele(ctx context.Context, cmd command) bool {
 	return s.ok("message " + strconv.Itoa(n) + " deleted")
 }
 
-// update is the UPDATE state: what is marked goes, in one commit. A crash
-// before it leaves every message, a crash after it none of the marked ones.
+// update is the UPDATE state: what is marked goes, MaxExpunge messages to a
+// commit. A crash leaves the marked messages whose commit it came before, and
+// the client without its +OK (RFC 1939 section 6 allows some to be removed;
+// never one that is not marked).
 func (s *session) update(ctx context.Context) bool {
 	s.over = true
 	if s.drop.marked == 0 {
 		return s.ok(s.farewell())
 	}
-	if err := s.boxes.Expunge(ctx, s.drop.info.ID, s.drop.markedUIDs()); err != nil {
-		s.log.Error("deleted messages cannot be removed", "err", err)
-		return s.err("[SYS/TEMP] deleted messages not removed")
+	for uids := range slices.Chunk(s.drop.markedUIDs(), store.MaxExpunge) {
+		if err := s.boxes.Expunge(ctx, s.drop.info.ID, uids); err != nil {
+			s.log.Error("deleted messages cannot be removed", "err", err)
+			return s.err("[SYS/TEMP] deleted messages not removed")
+		}
 	}
 	if f := s.cfg.Observe.Deleted; f != nil {
 		f(s.s.Listener, s.drop.marked)

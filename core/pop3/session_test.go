@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -125,6 +126,27 @@ func (c *client) login() {
 	c.send("USER mrose\r\nPASS tan staaf\r\n")
 	c.line("+OK")
 	c.line("+OK maildrop")
+}
+
+// A client that collects a year of mail deletes more than one commit holds.
+func TestQuitRemovesAnyNumber(t *testing.T) {
+	d := serve(t, Config{InsecureAuth: true})
+	const n = 2*store.MaxExpunge + 1
+	d.m.put("mrose@example.com", slices.Repeat([]string{first}, n)...)
+	c := dial(t, d.addr)
+	c.line("+OK")
+	c.send("USER mrose\r\nPASS tan staaf\r\n")
+	c.line("+OK")
+	c.line("+OK")
+	for i := 1; i <= n; i++ {
+		c.send(fmt.Sprintf("DELE %d\r\n", i))
+		c.line("+OK")
+	}
+	c.send("QUIT\r\n")
+	c.line("+OK pop.example.com POP3 server signing off (2 messages left)")
+	if left := d.m.boxes["mrose@example.com"].info.Count; left != 2 || d.m.expunges != 3 {
+		t.Errorf("%d messages left, %d expunges", left, d.m.expunges)
+	}
 }
 
 // The dialogue of the lecture: APOP with the timestamp of the greeting, and

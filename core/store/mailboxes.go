@@ -14,6 +14,9 @@ import (
 // name is compared without regard to case, as IMAP does.
 const Inbox = "INBOX"
 
+// MaxExpunge is how many entries one commit is sure to hold.
+const MaxExpunge = 1000
+
 // Mailboxes keeps delivered mail. An owner's folders are made by the first
 // delivery into them.
 type Mailboxes interface {
@@ -38,8 +41,8 @@ type Mailboxes interface {
 	// this delivery's edits, then the body. ErrNotFound, ErrCorrupt.
 	Open(ctx context.Context, box MailboxID, uid uint32) (io.ReadCloser, error)
 
-	// Expunge removes entries, all or none, in one commit; those that are
-	// gone already do not matter.
+	// Expunge removes at most MaxExpunge entries, all or none, in one commit;
+	// those that are gone already do not matter.
 	Expunge(ctx context.Context, box MailboxID, uids []uint32) error
 
 	// SetQuota limits what all folders of an owner hold together, in octets;

@@ -107,6 +107,29 @@ func testHeaderEdit(w *world) {
 	}
 }
 
+// testExpungeMany removes as much as one commit must hold, each entry of a
+// message of its own.
+func testExpungeMany(w *world) {
+	for range store.MaxExpunge {
+		m := w.commit("body\r\n", "a.rather.long.name@subdomain.example.com")
+		x := w.done(m.Envelope.ID, 0)
+		x.Deliveries = []store.Delivery{delivery(m, 0, "a.rather.long.name@subdomain.example.com", "")}
+		w.must(w.s.Settle(w.ctx, x))
+	}
+	info, items := w.items("a.rather.long.name@subdomain.example.com", "")
+	if len(items) != store.MaxExpunge {
+		w.Fatalf("%d entries", len(items))
+	}
+	var uids []uint32
+	for _, it := range items {
+		uids = append(uids, it.UID)
+	}
+	w.must(w.s.Expunge(w.ctx, info.ID, uids))
+	if after, left := w.items("a.rather.long.name@subdomain.example.com", ""); len(left) != 0 || after.Count != 0 || after.Bytes != 0 {
+		w.Errorf("after the expunge: %+v, %d entries", after, len(left))
+	}
+}
+
 func testExpunge(w *world) {
 	var ms []*store.Message
 	for i := range 3 {

@@ -78,6 +78,7 @@ var cases = []struct {
 	{"DeliverOnce", testDeliverOnce},
 	{"HeaderEdit", testHeaderEdit},
 	{"Expunge", testExpunge},
+	{"ExpungeMany", testExpungeMany},
 	{"Quota", testQuota},
 	{"SettleQuota", testSettleQuota},
 	{"Lock", testLock},
