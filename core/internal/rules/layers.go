@@ -81,7 +81,7 @@ var homes = []home{
 	{module: "golang.org/x/net/html", packages: []string{"hooks/lua"}},
 	{module: "golang.org/x/net/idna", packages: []string{"core/dns", "core/smtpout"}},
 	{module: "golang.org/x/net/publicsuffix", packages: []string{"hooks/lua"}},
-	{module: "golang.org/x/sys", packages: []string{"core/store/badgerstore"}},
+	{module: "golang.org/x/sys", packages: []string{"core/netline", "core/store/badgerstore"}},
 	{module: "golang.org/x/sync", packages: []string{"all"}},
 
 	{module: "github.com/rogpeppe/go-internal", tests: true},
