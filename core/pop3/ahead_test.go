@@ -62,7 +62,7 @@ func TestReadAhead(t *testing.T) {
 		}
 	}
 	retr(100)
-	c.send("RETR 101\r\n") // cannot be read whole: its answer must not look so
+	c.send("RETR 101\r\n")     // cannot be read whole: its answer must not look so
 	text, _ := io.ReadAll(c.r) // to the end of the connection, which a reset may be
 	if bytes.HasSuffix(text, []byte("\r\n.\r\n")) {
 		t.Errorf("a message that cannot be read ends as a whole one: %.60q", text)
