@@ -20,6 +20,7 @@ type Source struct {
 	Config   map[string]any    // bundle's settings
 	Modules  []string          // granted modules; nil: all
 	Hooks    []Point           // hooks it may register; nil: all
+	HTTP     []string          // "host:port" that http may reach
 	Limits   Limits
 }
 

@@ -34,6 +34,7 @@ func readSources(cfg *config.Config) ([]hooks.Source, error) {
 	var errs []error
 	if dir := cfg.Scripts.Dir; dir != "" {
 		src, err := readScripts(dir, "scripts", hooks.Admin)
+		src.HTTP = cfg.Scripts.HTTP
 		errs = append(errs, err)
 		out = append(out, src)
 		domains, err := filepath.Glob(filepath.Join(dir, "domains", "*"))
@@ -41,7 +42,7 @@ func readSources(cfg *config.Config) ([]hooks.Source, error) {
 		for _, d := range domains {
 			name := filepath.Base(d)
 			src, err := readScripts(d, "scripts/domains/"+name, hooks.Domain)
-			src.Domains = []string{strings.ToLower(name)}
+			src.Domains, src.HTTP = []string{strings.ToLower(name)}, cfg.Scripts.HTTP
 			errs = append(errs, err)
 			out = append(out, src)
 		}

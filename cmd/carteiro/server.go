@@ -131,7 +131,7 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	}
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
-		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, Observe: s.observeHook})
+		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Observe: s.observeHook})
 	if err := s.firstGeneration(ctx); err != nil {
 		return err
 	}

@@ -101,6 +101,19 @@ func (c *Config) validateHops() error {
 		}
 		c.NextHops[name] = h
 	}
+	for name, m := range c.Milters {
+		if _, _, err := net.SplitHostPort(m.Addr); err != nil && m.Network() == "tcp" {
+			return bad("milter."+name+".addr", "%q is neither host:port nor the absolute path of a socket", m.Addr)
+		}
+		if m.Timeout < 0 {
+			return bad("milter."+name+".timeout", "is negative")
+		}
+	}
+	for _, h := range c.Scripts.HTTP {
+		if host, port, err := net.SplitHostPort(h); err != nil || host == "" || port == "" {
+			return bad("scripts.http", "%q is not host:port", h)
+		}
+	}
 	for i, b := range c.Bundles {
 		if (b.Name == "") == (b.Path == "") {
 			return badIn("bundle", i, "name", "or path must be set, and not both")

@@ -38,9 +38,9 @@ type budget struct {
 	heapMax     uint64
 	heap        []metrics.Sample
 
-	kv, dns, submits, added int // still allowed
-	err                     error
-	closed                  chan struct{} // always closed
+	kv, dns, http, milter, submits, added int // still allowed
+	err                                   error
+	closed                                chan struct{} // always closed
 }
 
 func newBudget(st *state, heapMax uint64) *budget {
@@ -70,7 +70,7 @@ func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int
 	if l.Alloc > 0 {
 		b.alloc, b.maxAlloc = l.Alloc, l.Alloc
 	}
-	b.kv, b.dns = maxKV, maxDNS
+	b.kv, b.dns, b.http, b.milter = maxKV, maxDNS, maxHTTP, maxMilter
 	b.submits, b.added = orElse(l.Submits, maxSubmits), orElse(l.Recipients, maxAdded)
 }
 

@@ -56,6 +56,9 @@ type Options struct {
 	KV       store.KV
 	Resolver Resolver
 	Accounts Accounts
+	HTTP     Doer    // nil: http raises
+	Metrics  Metrics // nil: what scripts count is dropped
+	Milters  Milters // nil: milter raises
 	Clock    *clock.Clock
 	Log      *slog.Logger
 	Hostname string

@@ -62,7 +62,7 @@ func (st *state) run(ctx context.Context, h *handler, spec hooks.Spec, e *hooks.
 	// The objects keep their call, so it must not keep the message.
 	defer func() {
 		st.call, st.source = nil, nil
-		c.ctx, c.event, c.handler, c.unit, c.msg, c.text = nil, nil, nil, nil, nil, ""
+		c.ctx, c.event, c.handler, c.unit, c.msg, c.text, c.after = nil, nil, nil, nil, nil, "", nil
 		for i := range c.used {
 			c.objects[i].v = nil
 		}
@@ -78,6 +78,9 @@ func (st *state) run(ctx context.Context, h *handler, spec hooks.Spec, e *hooks.
 	L.SetTop(0)
 	if err != nil {
 		return v, fmt.Errorf("%s:%d: %w", h.file.name, h.info.Line, err)
+	}
+	for _, f := range c.after {
+		f()
 	}
 	return v, nil
 }

@@ -20,7 +20,7 @@ func TestLoadErrors(t *testing.T) {
 		"unterminated string":       {"local s = \"abc\n", "unterminated string"},
 		"unknown name":              {on("return rejct(\"x\")"), "a.lua:2: unknown name rejct; did you mean reject?"},
 		"unknown module":            {"local x = kw.get(\"x\")", "a.lua:1: unknown name kw; did you mean kv?"},
-		"absent module":             {"local x = http.get(\"x\")", "a.lua:1: unknown name http"},
+		"absent module":             {"local x = socket.get(\"x\")", "a.lua:1: unknown name socket"},
 		"absent by design":          {"local x = os.time()", "a.lua:1: unknown name os; policies run without it"},
 		"environment":               {"local x = _G.print", "a.lua:1: unknown name _G; policies run without it"},
 		"code from text":            {"loadstring(\"x\")()", "unknown name loadstring; policies run without it"},

@@ -118,8 +118,8 @@ func API() []Entry {
 
 // allModules are the modules in the order of the documentation.
 func allModules() []*module {
-	return []*module{&addrModule, &mailModule, &accountModule, &listModule, &kvModule, &rateModule, &cacheModule, &mapModule, &dnsModule,
-		&reModule, &jsonModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &logModule,
+	return []*module{&addrModule, &mailModule, &accountModule, &listModule, &kvModule, &rateModule, &cacheModule, &mapModule, &dnsModule, &httpModule, &milterModule,
+		&reModule, &jsonModule, &tomlModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &metricsModule, &logModule,
 		&stringModule, &tableModule, &mathModule}
 }
 

@@ -47,17 +47,19 @@ type state struct {
 
 // call is what objects of one hook call share.
 type call struct {
-	ctx     context.Context
-	event   *hooks.Event
-	handler *handler
-	unit    *unit
-	objects [4]object
-	data    [4]glua.LUserData
-	used    int
-	msg     *object // of this call, for mail.submit and texts cached
-	text    string  // cache of msg:text(textMax)
-	textMax int64
-	hasText bool
+	ctx      context.Context
+	event    *hooks.Event
+	handler  *handler
+	unit     *unit
+	objects  [4]object
+	data     [4]glua.LUserData
+	used     int
+	msg      *object // of this call, for mail.submit and texts cached
+	text     string  // cache of msg:text(textMax)
+	textMax  int64
+	hasText  bool
+	requests int      // of http
+	after    []func() // done when the handler has returned normally
 }
 
 func budgetOf(L *glua.LState) *budget { return L.Context().(*budget) }

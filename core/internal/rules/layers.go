@@ -25,6 +25,7 @@ var layers = map[string][]string{
 	"core/groups":    {mail, clock, "core/store"},
 	"core/verify":    {mail, clock, "core/dns", "core/mime"},
 	"core/tlspolicy": {mail, clock, "core/dns"},
+	"core/milter":    {mail},
 
 	// 2: the contract of policies
 	"hooks":   {mail, clock, "core/mime"},
@@ -37,7 +38,7 @@ var layers = map[string][]string{
 	"core/pop3":              {mail, clock, "core/netline", "core/store"},
 	"core/store/badgerstore": {mail, clock, "core/store"},
 	"core/store/natsstore":   {mail, clock, "core/store"},
-	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/groups", "core/store", "hooks"},
+	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/store", "hooks"},
 
 	// 4: the pipeline; no protocol, no Lua, no Badger
 	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/verify", "core/tlspolicy", "core/store", "hooks"},
@@ -50,7 +51,7 @@ var layers = map[string][]string{
 	"core/dialogtest":      {},
 	"core/dns/dnstest":     {mail},
 	"core/store/storetest": {mail, clock, "core/store"},
-	"hooks/hookstest":      {mail, clock, "core/dns", "core/mime", "core/store", "hooks", "hooks/lua"},
+	"hooks/hookstest":      {mail, clock, "core/dns", "core/milter", "core/mime", "core/store", "hooks", "hooks/lua"},
 	"core/internal/rules":  {},
 }
 
@@ -67,6 +68,7 @@ type home struct {
 var homes = []home{
 	{module: "github.com/dgraph-io/badger/v4", packages: []string{"core/store/badgerstore", "cmd/carteiro tests"}},
 	{module: "github.com/emersion/go-message", packages: []string{"core/mime"}},
+	{module: "github.com/emersion/go-milter", packages: []string{"core/milter"}},
 	{module: "github.com/emersion/go-msgauth", packages: []string{"core/verify"}},
 	{module: "blitiri.com.ar/go/spf", packages: []string{"core/verify"}},
 	{module: "github.com/emersion/go-smtp", packages: []string{"core/smtpin tests", "core/smtpout tests"}},
