@@ -3,8 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -45,15 +43,10 @@ func TestInteropRspamd(t *testing.T) {
 	p.write(t, "suffixes", "com\nexample\n") // it takes half a minute to learn the real ones
 	h := newHouse(t, "[milter.rspamd]\naddr = \"127.0.0.1:"+port+"\"\ntimeout = \"30s\"\n")
 	example, err := scripts.Examples().ReadFile("examples/rspamd.lua")
-	if err == nil {
-		err = os.WriteFile(filepath.Join(h.dir, "scripts", "rspamd.lua"), example, 0o600)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := h.command("reload").CombinedOutput(); err != nil {
-		t.Fatalf("reload: %v\n%s", err, out)
-	}
+	h.policy(t, "rspamd.lua", string(example))
 	send := func(body string) string {
 		reply, err := sendSMTP(h.addr("mx"), "EHLO client.example.net", "ann@a.example", []string{"alice@example.com"},
 			"From: ann@a.example\nTo: alice@example.com\nSubject: hello\nDate: "+time.Now().Format(time.RFC1123Z)+"\nMessage-ID: <1@a.example>\n\n"+body+"\n")
