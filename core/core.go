@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -120,6 +121,8 @@ type Pipeline struct {
 	queue  *queue
 	routes *routeCache
 	boxes  keyedMutex // one deliver.local at a time per mailbox
+
+	ticking sync.Mutex // one walk over the timers at a time
 }
 
 // New puts a pipeline together; Run starts it.

@@ -81,7 +81,18 @@ type Handler interface {
 type Chain struct {
 	points map[Point][]link
 	// Observe is told of each call; nil is fine. It must not block.
-	Observe func(info Info, cost time.Duration, err error)
+	Observe func(c Call)
+}
+
+// Call is what one call of a handler came to.
+type Call struct {
+	Info         Info
+	Verdict      Verdict // what its failure means, if it failed
+	Changes      []string
+	Cost         time.Duration
+	Instructions int64
+	Err          error // nil, or it wraps ErrHook
+	Event        *Event
 }
 
 // link is a handler in its place.
@@ -205,13 +216,13 @@ func (r *run) one(ctx context.Context, l *link) bool {
 		}
 	}
 	cost := time.Since(start)
-	if r.chain.Observe != nil {
-		r.chain.Observe(l.info, cost, err)
-	}
 	changes := e.changes
 	if err != nil {
 		e.rollback()
 		v, changes = r.failure(&l.info), nil
+	}
+	if r.chain.Observe != nil {
+		r.chain.Observe(Call{Info: l.info, Verdict: v, Changes: changes, Cost: cost, Instructions: instructions, Err: err, Event: e})
 	}
 	r.note(&l.info, v, changes, cost, instructions, err)
 	return r.take(v, l.info.Tier)

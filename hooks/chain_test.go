@@ -211,7 +211,7 @@ func TestTrail(t *testing.T) {
 		}}
 	var seen []string
 	c := hooks.NewChain([]hooks.Handler{h, policy{info: hooks.Info{Point: hooks.ReceiveRcpt}, call: func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }}})
-	c.Observe = func(i hooks.Info, _ time.Duration, err error) { seen = append(seen, i.Name()) }
+	c.Observe = func(c hooks.Call) { seen = append(seen, c.Info.Name()) }
 	now := time.Unix(1700000000, 0)
 	_, trail := c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveRcpt, Now: now, Rcpt: &hooks.Rcpt{Recipient: &mail.Recipient{Address: "b@x.example"}}})
 	if len(trail) != 1 {

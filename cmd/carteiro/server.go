@@ -169,10 +169,10 @@ func readKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-func (s *server) observeHook(info hooks.Info, cost time.Duration, err error) {
-	s.journal.Metrics.HookSeconds.WithLabelValues(string(info.Point)).Observe(cost.Seconds())
-	if err != nil {
-		s.journal.Metrics.HookFailures.WithLabelValues(string(info.Point), info.Bundle).Inc()
+func (s *server) observeHook(c hooks.Call) {
+	s.journal.Metrics.HookSeconds.WithLabelValues(string(c.Info.Point)).Observe(c.Cost.Seconds())
+	if c.Err != nil {
+		s.journal.Metrics.HookFailures.WithLabelValues(string(c.Info.Point), c.Info.Bundle).Inc()
 	}
 }
 

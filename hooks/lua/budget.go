@@ -41,6 +41,7 @@ type budget struct {
 	kv, dns, http, milter, submits, added int // still allowed
 	err                                   error
 	closed                                chan struct{} // always closed
+	cover                                 *Coverage     // nil but in tests
 }
 
 func newBudget(st *state, heapMax uint64) *budget {
@@ -84,6 +85,9 @@ func orElse(n, otherwise int) int {
 // Done counts one instruction. It returns nil, which never is ready, until
 // the budget is over.
 func (b *budget) Done() <-chan struct{} {
+	if b.cover != nil {
+		b.cover.ran(b.state.L)
+	}
 	b.left--
 	if b.left&b.mask == 0 || b.left <= 0 {
 		b.look()

@@ -59,6 +59,7 @@ type Options struct {
 	HTTP     Doer    // nil: http raises
 	Metrics  Metrics // nil: what scripts count is dropped
 	Milters  Milters // nil: milter raises
+	Cover    *Coverage
 	Clock    *clock.Clock
 	Log      *slog.Logger
 	Hostname string
@@ -66,7 +67,7 @@ type Options struct {
 	// Local tells domains of ours, whose senders need no SRS.
 	Local func(domain string) bool
 	// Observe is told of each call; it must not block.
-	Observe func(info hooks.Info, cost time.Duration, err error)
+	Observe func(c hooks.Call)
 	// HeapLimit ends calls while the process's heap holds more octets; 0: nine
 	// tenths of the runtime's memory limit where one is set, else 4 GiB.
 	HeapLimit uint64
@@ -131,6 +132,9 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 			continue
 		}
 		s.units = append(s.units, u)
+		if e.Cover != nil {
+			e.Cover.add(u)
+		}
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)

@@ -106,6 +106,9 @@ func (st *state) environment(u *unit) *glua.LTable {
 	put(verdictFunctions)
 	put(baseFunctions)
 	put(hookFunctions)
+	if u.test {
+		put(testFunctions)
+	}
 	for name, m := range st.modules {
 		if u.uses[name] {
 			env.RawSetString(name, m)

@@ -41,6 +41,7 @@ type state struct {
 	blocking map[*glua.LFunction]bool            // functions that wait for the network
 	memoized map[*glua.LFunction]*glua.LFunction // what cache.memoize wraps
 	loading  *loader                             // nil once loaded
+	tester   *tester                             // nil but in tests
 	source   *unit                               // whose code runs
 	call     *call                               // nil between calls
 }
@@ -71,6 +72,7 @@ func newState(s *set) *state {
 	st.L = glua.NewState(glua.Options{SkipOpenLibs: true, CallStackSize: callDepth, RegistrySize: registrySize,
 		RegistryMaxSize: registryMax, RegistryGrowStep: 1024, MinimizeStackMemory: true})
 	st.budget = newBudget(st, s.engine.heapLimit)
+	st.budget.cover = s.engine.Cover
 	st.L.SetContext(st.budget)
 	st.matcher = *st.newMatcher()
 	st.nextFunction, st.ipairsFunction = st.L.NewFunction(baseNext), st.L.NewFunction(ipairsNext)

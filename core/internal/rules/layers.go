@@ -47,6 +47,9 @@ var layers = map[string][]string{
 	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/verify",
 		"core/tlspolicy", "core/store", "hooks", "plugins"},
 
+	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/store", "core/store/badgerstore",
+		"hooks", "hooks/lua"},
+
 	// For tests; dnstest serves the demo too.
 	"core/dialogtest":      {},
 	"core/dns/dnstest":     {mail},
