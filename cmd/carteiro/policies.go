@@ -33,19 +33,12 @@ func readSources(cfg *config.Config) ([]hooks.Source, error) {
 	var out []hooks.Source
 	var errs []error
 	if dir := cfg.Scripts.Dir; dir != "" {
-		src, err := readScripts(dir, "scripts", hooks.Admin)
-		src.HTTP = cfg.Scripts.HTTP
+		sources, err := scriptSources(dir)
 		errs = append(errs, err)
-		out = append(out, src)
-		domains, err := filepath.Glob(filepath.Join(dir, "domains", "*"))
-		errs = append(errs, err)
-		for _, d := range domains {
-			name := filepath.Base(d)
-			src, err := readScripts(d, "scripts/domains/"+name, hooks.Domain)
-			src.Domains, src.HTTP = []string{strings.ToLower(name)}, cfg.Scripts.HTTP
-			errs = append(errs, err)
-			out = append(out, src)
+		for i := range sources {
+			sources[i].HTTP = cfg.Scripts.HTTP
 		}
+		out = append(out, sources...)
 	}
 	var enabled []plugins.Enabled
 	for _, b := range cfg.Bundles {
@@ -53,6 +46,23 @@ func readSources(cfg *config.Config) ([]hooks.Source, error) {
 	}
 	bundles, err := plugins.Load(enabled)
 	return append(out, bundles...), errors.Join(append(errs, err)...)
+}
+
+// scriptSources reads the admin's scripts and those of the domains below them.
+func scriptSources(dir string) (out []hooks.Source, err error) {
+	src, err := readScripts(dir, "scripts", hooks.Admin)
+	errs := []error{err}
+	out = append(out, src)
+	domains, err := filepath.Glob(filepath.Join(dir, "domains", "*"))
+	errs = append(errs, err)
+	for _, d := range domains {
+		name := filepath.Base(d)
+		src, err := readScripts(d, "scripts/domains/"+name, hooks.Domain)
+		src.Domains = []string{strings.ToLower(name)}
+		errs = append(errs, err)
+		out = append(out, src)
+	}
+	return out, errors.Join(errs...)
 }
 
 // readScripts reads a folder of scripts: its *.lua files run in the order of
@@ -84,8 +94,11 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 			return fmt.Errorf("%s: larger than %d octets", path, maxScript)
 		}
 		rel = filepath.ToSlash(rel)
+		if rel == "carteiro.lua" {
+			return nil // what `scripts meta` writes, for editors
+		}
 		src.Files[rel], err = os.ReadFile(path)
-		if filepath.Dir(rel) == "." && strings.HasSuffix(rel, ".lua") && rel != "carteiro.lua" {
+		if filepath.Dir(rel) == "." && strings.HasSuffix(rel, ".lua") {
 			src.Main = append(src.Main, rel)
 		}
 		return err
@@ -169,7 +182,7 @@ func (s *server) reload(ctx context.Context) (admin.Generation, error) {
 	if err != nil {
 		s.journal.Metrics.Reloads.WithLabelValues("failed").Inc()
 		s.journal.ErrorContext(ctx, "reload failed, nothing changed", "generation", s.policies.Get().ID, "err", err)
-		return admin.Generation{}, err
+		return admin.Generation{}, pictured(err)
 	}
 	s.journal.Metrics.Reloads.WithLabelValues("ok").Inc()
 	s.journal.InfoContext(ctx, "reloaded", "generation", gen.ID)

@@ -121,7 +121,7 @@ func (w *World) Report(from mark, r map[string]any) (map[string]any, error) {
 			boxes[string(a.Address)] = folders
 		}
 	}
-	trail, failures := called(w.since(from.calls))
+	trail, failures := tell(w.since(from.calls))
 	maps.Copy(r, map[string]any{"recipients": recipients, "mailboxes": boxes, "sent": w.hosts.sent(from.sent), "submitted": w.submitted(from.written),
 		"dsns": reports, "trail": trail, "errors": failures})
 	return r, nil

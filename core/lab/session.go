@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"carteiro/core/mail"
-	"carteiro/hooks"
 )
 
 // session is a client of a world.
@@ -197,19 +196,4 @@ func (w *World) login(s *session, user, password, mechanism string) *mail.Status
 		s.Identity = id
 	}
 	return st
-}
-
-// called are handlers' calls as tests see them.
-func called(calls []hooks.Call) (trail, failures []any) {
-	trail, failures = []any{}, []any{}
-	for _, c := range calls {
-		m := map[string]any{"hook": string(c.Info.Point), "handler": c.Info.Name(), "verdict": c.Verdict.String(), "changes": anyList(c.Changes), "instructions": float64(c.Instructions)}
-		if c.Err != nil {
-			m["error"] = c.Err.Error()
-			first, _, _ := strings.Cut(c.Err.Error(), "\n")
-			failures = append(failures, fmt.Sprintf("%s: %s: %s", c.Info.Point, c.Info.Name(), first))
-		}
-		trail = append(trail, m)
-	}
-	return trail, failures
 }

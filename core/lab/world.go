@@ -54,7 +54,7 @@ type World struct {
 	loaded   bool // the policies in force are those of the settings
 
 	mu    sync.Mutex
-	calls []hooks.Call
+	calls []called
 	log   lines
 }
 
@@ -109,14 +109,14 @@ func (w *World) Close() error { return w.stop() }
 func (w *World) observe(c hooks.Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.calls = append(w.calls, c)
+	w.calls = append(w.calls, called{c, saw(c.Event)})
 }
 
 // since are the calls behind the first n.
-func (w *World) since(n int) []hooks.Call {
+func (w *World) since(n int) []called {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return append([]hooks.Call(nil), w.calls[n:]...)
+	return append([]called(nil), w.calls[n:]...)
 }
 
 // ready puts the policies in force, with what the test has set since.
@@ -220,7 +220,7 @@ func (w *World) settle() error {
 		return err
 	}
 	for end := time.Now().Add(settleWithin); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if w.idle() && w.idle() {
+		if w.idle() {
 			return nil
 		}
 		if w.ctx.Err() != nil {

@@ -43,19 +43,17 @@ func compileUnit(src hooks.Source, test bool) (*unit, error) {
 		c := &compiled{file: file{unit: u, path: name, name: displayName(src, name), text: string(src.Files[name])}}
 		if err := c.compile(); err != nil {
 			errs = append(errs, err)
-			continue
 		}
-		u.files[name] = c
+		if c.proto != nil { // then its names can be checked too, whatever else is wrong
+			u.files[name] = c
+		}
 	}
 	for _, name := range src.Main {
 		if _, ok := src.Files[name]; !ok {
 			errs = append(errs, &SourceError{File: displayName(src, name), Text: "no such file"})
 		}
 	}
-	if len(errs) == 0 {
-		errs = u.checkGlobals()
-	}
-	return u, errors.Join(errs...)
+	return u, errors.Join(append(errs, u.checkGlobals()...)...)
 }
 
 func (c *compiled) compile() error {

@@ -77,7 +77,7 @@ func TestAllErrors(t *testing.T) {
 		}
 	}
 	_, err = hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{
-		hookstest.Scripts(map[string]string{"a.lua": "on(\"x\", function() end)\non(\"y\", function() end)", "b.lua": "local t = nil + 1"})})
+		hookstest.Scripts(map[string]string{"a.lua": "local n = \"x\" on(n, function() end)\non(n, function() end)", "b.lua": "local t = nil + 1"})})
 	for _, want := range []string{"a.lua:1:", "a.lua:2:", "b.lua:1:"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)

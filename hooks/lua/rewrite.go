@@ -63,7 +63,7 @@ func (r *rewriter) check(c *ast.FuncCallExpr) []error {
 	}
 	spec, ok := hooks.Lookup(hooks.Point(name.Value))
 	if !ok {
-		return nil // on itself reports it
+		return []error{r.file.unknownHook(c.Line(), name.Value)}
 	}
 	var errs []error
 	for _, ret := range returns(body.Stmts, nil) {
