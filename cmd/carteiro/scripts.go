@@ -20,8 +20,9 @@ import (
 )
 
 func scriptsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "scripts", Short: "Policies: check, test, run, order, meta"}
-	cmd.AddCommand(scriptsCheckCommand(), scriptsTestCommand(), scriptsRunCommand(), scriptsOrderCommand(), scriptsMetaCommand())
+	cmd := &cobra.Command{Use: "scripts", Short: "Policies: check, test, run, order, generations, diff, rollback, meta"}
+	cmd.AddCommand(scriptsCheckCommand(), scriptsTestCommand(), scriptsRunCommand(), scriptsOrderCommand(), scriptsMetaCommand(),
+		generationsCommand(), diffCommand(), rollbackCommand())
 	return cmd
 }
 

@@ -12,8 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"carteiro/core"
@@ -25,6 +23,7 @@ import (
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/netline"
+	"carteiro/core/policies"
 	"carteiro/core/smtpout"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
@@ -48,9 +47,7 @@ type server struct {
 	directory *auth.Directory
 	resolver  *dns.Resolver
 	engine    *lua.Engine
-	policies  hooks.Current
-	fallback  atomic.Bool
-	reloading sync.Mutex // one reload at a time
+	policies  *policies.Keeper
 	out       *smtpout.Client
 	pipeline  *core.Pipeline
 	limits    *netline.Limits
@@ -132,12 +129,13 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
 		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Observe: s.observeHook})
-	if err := s.firstGeneration(ctx); err != nil {
+	s.policies = s.keeper()
+	if err := s.startPolicies(ctx); err != nil {
 		return err
 	}
 	s.out = smtpout.New(s.outbound())
 	s.pipeline = core.New(s.pipelineConfig(), core.Parts{Store: s.store, Directory: s.directory, Transport: s.out, Resolver: s.resolver,
-		Policies: &s.policies, Journal: s.journal, Clock: s.clock})
+		Policies: &s.policies.Current, Journal: s.journal, Clock: s.clock})
 	s.limits = s.clientLimits()
 	return nil
 }
@@ -170,6 +168,7 @@ func readKey(path string) ([]byte, error) {
 }
 
 func (s *server) observeHook(c hooks.Call) {
+	s.policies.Observe(c)
 	s.journal.Metrics.HookSeconds.WithLabelValues(string(c.Info.Point)).Observe(c.Cost.Seconds())
 	if c.Err != nil {
 		s.journal.Metrics.HookFailures.WithLabelValues(string(c.Info.Point), c.Info.Bundle).Inc()
@@ -181,7 +180,7 @@ func (s *server) service() *admin.Service {
 	svc := &admin.Service{Store: s.store, Directory: s.directory, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
 		TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
-		svc.Reload, svc.Generation, svc.Listeners = s.reload, s.generation, s.addresses
+		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
 	}
 	return svc
 }

@@ -40,12 +40,14 @@ var layers = map[string][]string{
 	"core/store/natsstore":   {mail, clock, "core/store"},
 	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/store", "hooks"},
 
+	"core/policies": {mail, clock, "core/store", "core/journal", "hooks"},
+
 	// 4: the pipeline; no protocol, no Lua, no Badger
 	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/verify", "core/tlspolicy", "core/store", "hooks"},
 
 	// 5: what operators ask
 	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/verify",
-		"core/tlspolicy", "core/store", "hooks", "plugins"},
+		"core/tlspolicy", "core/store", "core/policies", "hooks", "plugins"},
 
 	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/store", "core/store/badgerstore",
 		"hooks", "hooks/lua"},
@@ -89,6 +91,7 @@ var homes = []home{
 	{module: "golang.org/x/sys", packages: []string{"core/netline", "core/store/badgerstore"}},
 	{module: "golang.org/x/sync", packages: []string{"all"}},
 
+	{module: "github.com/rogpeppe/go-internal/diff", packages: []string{"core/policies"}},
 	{module: "github.com/rogpeppe/go-internal", tests: true},
 	{module: "go.uber.org/goleak", tests: true},
 }
