@@ -224,6 +224,8 @@ function xpcall(f, handler) end
 ---@overload fun(hook: "deliver.result", options: table, handler: fun(msg: msg, rcpt: rcpt, result: result))
 ---@overload fun(hook: "deliver.dsn", handler: fun(msg: msg, rcpts: any, dsn: dsn))
 ---@overload fun(hook: "deliver.dsn", options: table, handler: fun(msg: msg, rcpts: any, dsn: dsn))
+---@overload fun(hook: "observe.event", handler: fun(event: event))
+---@overload fun(hook: "observe.event", options: table, handler: fun(event: event))
 ---@overload fun(hook: "timer.tick", handler: fun(now: any))
 ---@overload fun(hook: "timer.tick", options: table, handler: fun(now: any))
 ---@overload fun(hook: "web.request", handler: fun(req: req))
@@ -1324,6 +1326,18 @@ dsn.action = nil ---@type any
 dsn.status = nil ---@type any
 ---the part for people; can be changed
 dsn.text = nil ---@type any
+
+---something that happened
+---@class event
+local event = {}
+---accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, reload or learned
+event.name = nil ---@type any
+---the same each time that this event is told
+event.id = nil ---@type any
+---when it happened
+event.time = nil ---@type any
+---a table; of messages message, sender, to, subject, size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by
+event.data = nil ---@type any
 
 ---an HTTP request
 ---@class req

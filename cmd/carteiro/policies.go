@@ -198,6 +198,7 @@ func (s *server) reload(ctx context.Context, by string) (admin.Generation, error
 	if _, err := s.policies.Reload(ctx, by); err != nil {
 		return admin.Generation{}, pictured(err)
 	}
+	s.pipeline.Notice("reload", map[string]any{"generation": s.policies.Get().ID, "by": by})
 	return s.generation(), nil
 }
 

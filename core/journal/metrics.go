@@ -22,6 +22,7 @@ type Metrics struct {
 	HookSeconds   *prometheus.HistogramVec // script: hook
 	HookFailures  *prometheus.CounterVec   // script: hook, bundle
 	Reloads       *prometheus.CounterVec   // script: result, step at which it failed
+	Events        *prometheus.CounterVec   // script: result
 }
 
 func newMetrics(reg *prometheus.Registry) *Metrics {
@@ -44,6 +45,7 @@ func newMetrics(reg *prometheus.Registry) *Metrics {
 		HookSeconds: f.histogram("carteiro_script_hook_seconds", "Wall time of hook calls.",
 			[]float64{1e-6, 1e-5, 1e-4, 1e-3, 1e-2, .1, 1, 10}, "hook"),
 		HookFailures: f.counter("carteiro_script_failures_total", "Hook calls that failed.", "hook", "bundle"),
+		Events:       f.counter("carteiro_script_events_total", "Events for observe.event: handled, failed, parked, dropped.", "result"),
 		Reloads:      f.counter("carteiro_script_reloads_total", "Reloads, and rollbacks.", "result", "step"),
 	}
 }

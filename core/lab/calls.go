@@ -36,6 +36,8 @@ func saw(e *hooks.Event) string {
 		return "domain " + e.Domain
 	case hooks.DeliverDSN:
 		return fmt.Sprintf("report %q for %d recipients", e.DSN.Action, len(e.Rcpts))
+	case hooks.ObserveEvent:
+		return "event " + e.Observed.Name
 	case hooks.WebRequest:
 		return e.Req.Method + " " + e.Req.Path
 	}

@@ -52,6 +52,7 @@ on("receive.data", function(session, tx, msg)
   if action == "reject" then return reject("the filter says no") end
 end)
 on("timer.tick", { every = "1h" }, function(now) kv.incr("ticks") mail.submit { from = "clock@our.example", to = "bob@our.example", subject = "tick", text = "" } end)
+on("observe.event", function(event) if event.name == "delivered" then kv.incr("seen") log.info("delivered to " .. event.data.to) end end)
 on("web.request", { path = "/hello" }, function(req) return response { status = 201, body = "hello " .. (req.form.name or req.query.name or "nobody") } end)
 `
 
@@ -157,6 +158,10 @@ t.case("timers", function()
   t.clock.advance("5h")
   t.eq(#t.submitted(), 2, "one that missed several runs once")
   t.eq(#t.mailbox("bob@our.example"), 2)
+end)
+t.case("events", function()
+  t.deliver { sender = "a@a.example", to = "eve@our.example" }
+  t.contains(table.concat(t.log(), "\n"), "delivered to eve@our.example")
 end)
 t.case("sessions", function()
   local s = t.session { helo = false }

@@ -239,7 +239,7 @@ func (w *World) idle() bool {
 			return false
 		}
 	}
-	return w.pipe.InFlight() == 0
+	return w.pipe.InFlight() == 0 && !w.pipe.EventsDue(w.ctx)
 }
 
 // advance moves the clock, and lets happen what falls due.

@@ -133,6 +133,8 @@ func (st *state) pushArguments(spec hooks.Spec, c *call, e *hooks.Event) int {
 			L.Push(st.sessionValue(e))
 		case "req":
 			L.Push(st.wrap(&reqClass, e.Req))
+		case "event":
+			L.Push(st.wrap(&eventClass, e.Observed))
 		case "now":
 			L.Push(glua.LNumber(e.Now.Unix()))
 		case "name":

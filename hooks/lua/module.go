@@ -126,5 +126,5 @@ func allModules() []*module {
 // allClasses are the objects in the order of the documentation.
 func allClasses() []*class {
 	return []*class{&sessionClass, &tlsClass, &identityClass, &credClass, &txClass, &paramsClass, &msgClass, &partClass, &rcptClass,
-		&groupClass, &attemptClass, &resultClass, &boxClass, &dsnClass, &reqClass, &metaClass, &dataClass, &mapClass, &regexClass, &regexSetClass}
+		&groupClass, &attemptClass, &resultClass, &boxClass, &dsnClass, &eventClass, &reqClass, &metaClass, &dataClass, &mapClass, &regexClass, &regexSetClass}
 }
