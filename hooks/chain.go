@@ -43,6 +43,7 @@ type Info struct {
 	Path       string        // web.request: begins with "/"
 	Listener   string        // only sessions of this listener
 	Domains    []string      // only mail of these domains; nil: all
+	Except     []string      // with Domains nil: no mail that is of these domains alone
 	MayBlock   bool          // uses dns, http, milter or auth
 	Generation string
 }
@@ -183,7 +184,7 @@ func (r *run) skip(info *Info) bool {
 	if info.Listener != "" && (r.e.Session == nil || r.e.Session.Listener != info.Listener) {
 		return true
 	}
-	return len(info.Domains) > 0 && !r.e.concerns(info.Domains)
+	return len(info.Domains)+len(info.Except) > 0 && !r.e.concerns(info.Domains, info.Except)
 }
 
 // one asks one handler and reports whether the chain ends.
@@ -322,35 +323,4 @@ func guarded(ctx context.Context, h Handler, spec Spec, e *Event) (v Verdict, n 
 		}
 	}()
 	return h.Call(ctx, spec, e)
-}
-
-// concerns reports whether the event is about mail of one of the domains.
-func (e *Event) concerns(domains []string) bool {
-	has := func(a mail.Address) bool { return slices.Contains(domains, a.Domain()) }
-	switch {
-	case e.Cred != nil:
-		return has(mail.Address(strings.ToLower(e.Cred.User)))
-	case e.Rcpt != nil:
-		return has(e.Rcpt.Address) || has(e.Rcpt.Orig)
-	case e.Group != nil:
-		return slices.Contains(domains, e.Group.Domain)
-	case e.Domain != "":
-		return slices.Contains(domains, e.Domain)
-	}
-	if e.Session != nil && e.Session.Identity != nil && has(e.Session.Identity.User) {
-		return true
-	}
-	for _, r := range e.Rcpts {
-		if has(r.Address) {
-			return true
-		}
-	}
-	if e.Tx != nil {
-		for _, r := range e.Tx.Recipients {
-			if has(r.Address) {
-				return true
-			}
-		}
-	}
-	return false
 }

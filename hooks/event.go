@@ -29,6 +29,7 @@ type Event struct {
 	Domain  string // route.resolve
 	Key     string // route.resolve
 	Req     *Request
+	For     string // timer.tick: the domain that a bundle's timer is run for, or ""
 
 	// Pending collects effects and submissions. Events about one message
 	// share it, so that a later handler reads what an earlier one wrote.

@@ -108,9 +108,12 @@ func load(e Enabled) (hooks.Source, error) {
 		return hooks.Source{}, err
 	}
 	src := hooks.Source{Name: m.Bundle.Name, Bundle: m.Bundle.Name, Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: e.Domains,
-		Main: []string{"init.lua"}, Config: config, Modules: m.Capabilities.Modules}
+		Main: []string{"init.lua"}, Config: config, Grants: &hooks.Grants{Modules: m.Capabilities.Modules}}
 	for _, h := range m.Bundle.Hooks {
-		src.Hooks = append(src.Hooks, hooks.Point(h))
+		src.Grants.Hooks = append(src.Grants.Hooks, hooks.Point(h))
+	}
+	for _, r := range m.Capabilities.Message {
+		src.Grants.Message = append(src.Grants.Message, hooks.Right(r))
 	}
 	src.Limits.Instructions, src.Limits.Recipients = m.Limits.Instructions, m.Capabilities.Recipients
 	if m.Limits.Wall != "" {

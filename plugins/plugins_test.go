@@ -66,7 +66,7 @@ func TestLoadFolder(t *testing.T) {
 	}
 	s := sources[0]
 	if s.Name != "acme/hello" || s.Version != "1.0.0" || s.Tier != hooks.Bundle || len(s.Files) != 3 || s.Config["days"] != int64(7) || s.Config["name"] != "n" ||
-		s.Limits.Instructions != 1000 || s.Limits.Recipients != 5 || s.Domains[0] != "a.example" || s.Hooks[0] != hooks.ReceiveMail {
+		s.Limits.Instructions != 1000 || s.Limits.Recipients != 5 || s.Domains[0] != "a.example" || s.Grants.Hooks[0] != hooks.ReceiveMail {
 		t.Errorf("source %+v", s)
 	}
 	hookstest.New(t).Load(sources...)

@@ -151,7 +151,7 @@ func notNil(b []byte) []byte {
 }
 
 func (st *state) write(L *glua.LState, c *call, f mail.Effect) {
-	f.Space = c.unit.space
+	f.Space = c.space()
 	if f.Op == mail.Delete {
 		st.set.engine.claims.drop(f.Space + "\x00" + f.Key)
 	}
@@ -202,7 +202,7 @@ func ttl(L *glua.LState, n int, what string) time.Duration {
 func kvGet(L *glua.LState) int {
 	st := stateOf(L)
 	c, key := st.access(L, "kv.get")
-	b, err := st.read(c, c.unit.space, key)
+	b, err := st.read(c, c.space(), key)
 	st.must(L, err)
 	L.Push(st.decoded(L, b, "kv.get"))
 	return 1
@@ -250,7 +250,7 @@ func kvIncr(L *glua.LState) int {
 	} else if v == glua.LNil {
 		options = 3
 	}
-	b, err := st.read(c, c.unit.space, key)
+	b, err := st.read(c, c.space(), key)
 	st.must(L, err)
 	var before int64
 	if b != nil {
@@ -272,7 +272,7 @@ func kvCAS(L *glua.LState) int {
 	}
 	value := st.encoded(L, 3, "kv.cas")
 	life := ttl(L, 4, "kv.cas")
-	b, err := st.read(c, c.unit.space, key)
+	b, err := st.read(c, c.space(), key)
 	st.must(L, err)
 	same := (b == nil) == (old == nil) && string(b) == string(old)
 	if same {
@@ -286,13 +286,13 @@ func kvOnce(L *glua.LState) int {
 	st := stateOf(L)
 	c, key := st.access(L, "kv.once")
 	life := ttl(L, 2, "kv.once")
-	b, err := st.read(c, c.unit.space, key)
+	b, err := st.read(c, c.space(), key)
 	st.must(L, err)
 	if b != nil {
 		L.Push(glua.LFalse)
 		return 1
 	}
-	ok, release := st.set.engine.claims.take(c.unit.space+"\x00"+key, c.message(), st.set.engine.Clock.Now(), life)
+	ok, release := st.set.engine.claims.take(c.space()+"\x00"+key, c.message(), st.set.engine.Clock.Now(), life)
 	if ok {
 		// A CAS, for a claim is this process's own and another may be first.
 		st.write(L, c, mail.Effect{Op: mail.CAS, Key: key, Value: []byte("true"), TTL: life})
@@ -320,13 +320,13 @@ func kvScan(L *glua.LState) int {
 	found := map[string][]byte{}
 	// Pending deletions may hide some, so as many more are read.
 	more := len(c.pending())
-	for p, err := range st.set.engine.KV.Scan(c.ctx, c.unit.space, prefix, limit+more) {
+	for p, err := range st.set.engine.KV.Scan(c.ctx, c.space(), prefix, limit+more) {
 		st.must(L, err)
 		st.budget.charge(L, int64(len(p.Key)+len(p.Value)))
 		found[p.Key] = notNil(p.Value)
 	}
 	for _, f := range c.pending() {
-		if f.Space == c.unit.space && strings.HasPrefix(f.Key, prefix) {
+		if f.Space == c.space() && strings.HasPrefix(f.Key, prefix) {
 			if v := overlay(found[f.Key], f); v != nil {
 				found[f.Key] = v
 			} else {
@@ -414,7 +414,7 @@ func rateTake(L *glua.LState) int {
 			}
 		}
 	}
-	ok, wait, remaining, err := st.takeRate(c, key, gcra{interval: time.Duration(float64(per) / n), burst: burst, cost: cost})
+	ok, wait, remaining, err := st.takeRate(c, "#rate", key, gcra{interval: time.Duration(float64(per) / n), burst: burst, cost: cost})
 	st.must(L, err)
 	L.Push(glua.LBool(ok))
 	L.Push(st.number(wait))
@@ -428,9 +428,10 @@ type gcra struct {
 	burst, cost float64
 }
 
-func (st *state) takeRate(c *call, key string, g gcra) (ok bool, wait, remaining float64, err error) {
+// takeRate takes from a rate that is kept in a namespace beside the kv's.
+func (st *state) takeRate(c *call, suffix, key string, g gcra) (ok bool, wait, remaining float64, err error) {
 	e := st.set.engine
-	space := c.unit.space + "#rate"
+	space := c.space() + suffix
 	full := space + "\x00" + key
 	now := st.now()
 	tat, known := e.rates.get(full)

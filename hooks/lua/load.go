@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,13 +29,17 @@ var hookFunctions = []function{
 
 // loader is what loading a state needs and forgets.
 type loader struct {
-	unit     *unit
+	owner    *unit // whose files are run
+	unit     *unit // whose file runs: the owner's, or one that it requires
 	env      *glua.LTable
+	envs     map[*unit]*glua.LTable // of bundles that the owner requires
 	file     []string               // running files, innermost last
 	required map[string]glua.LValue // by path; nil while it runs
 	handlers []*handler
 	memos    int
-	errs     []error
+	// environment makes the globals of a bundle that is required.
+	environment func(*unit) *glua.LTable
+	errs        []error
 }
 
 // first loads the scratch state; its handlers become the set's.
@@ -74,11 +77,11 @@ func (s *set) fresh(ctx context.Context) (*state, error) {
 
 // load runs the main files of all sources.
 func (st *state) load(ctx context.Context) ([]*handler, error) {
-	ld := &loader{}
+	ld := &loader{environment: st.environment}
 	st.loading = ld
 	for _, u := range st.set.units {
 		st.source = u
-		ld.unit, ld.env, ld.required = u, st.environment(u), map[string]glua.LValue{}
+		ld.owner, ld.unit, ld.env, ld.required, ld.envs = u, u, st.environment(u), map[string]glua.LValue{}, map[*unit]*glua.LTable{}
 		limits := u.source.Limits
 		limits.Wall, limits.Instructions = 0, 0
 		st.budget.reset(ctx, loadWall, loadInstructions, limits)
@@ -112,11 +115,7 @@ func (st *state) environment(u *unit) *glua.LTable {
 		}
 	}
 	if u.uses["config"] {
-		c := u.source.Config
-		if c == nil {
-			c = map[string]any{}
-		}
-		env.RawSetString("config", &glua.LUserData{Value: &object{class: &dataClass, v: c}, Metatable: st.metatable, Env: st.L.Env})
+		env.RawSetString("config", &glua.LUserData{Value: &object{class: &configClass, v: u}, Metatable: st.metatable, Env: st.L.Env})
 	}
 	if u.uses["_VERSION"] {
 		env.RawSetString("_VERSION", glua.LString("Lua 5.1"))
@@ -129,10 +128,11 @@ func (st *state) environment(u *unit) *glua.LTable {
 // runFile runs one main file. Errors become SourceErrors.
 func (st *state) runFile(c *compiled) error {
 	ld := st.loading
-	if _, done := ld.required[c.path]; done {
+	key := ld.unit.key(c)
+	if _, done := ld.required[key]; done {
 		return nil
 	}
-	ld.required[c.path] = nil
+	ld.required[key] = nil
 	ld.file = append(ld.file, c.path)
 	defer func() { ld.file = ld.file[:len(ld.file)-1] }()
 	fn := st.L.NewFunctionFromProto(c.proto)
@@ -141,10 +141,13 @@ func (st *state) runFile(c *compiled) error {
 	if err := st.L.PCall(0, 1, nil); err != nil {
 		return st.sourceFault(c, err)
 	}
-	ld.required[c.path] = st.L.Get(-1)
+	ld.required[key] = st.L.Get(-1)
 	st.L.SetTop(0)
 	return nil
 }
+
+// key is a file's name among what a loader ran.
+func (u *unit) key(c *compiled) string { return u.source.Bundle + ":" + c.path }
 
 var placed = regexp.MustCompile(`^(.*?):(\d+):\s*`)
 
@@ -152,10 +155,12 @@ var placed = regexp.MustCompile(`^(.*?):(\d+):\s*`)
 func (st *state) sourceFault(c *compiled, err error) error {
 	text := errorText(st, err)
 	if m := placed.FindStringSubmatch(text); m != nil {
-		for _, f := range c.unit.files {
-			if f.name == m[1] {
-				line, _ := strconv.Atoi(m[2])
-				return f.fault(line, 0, "", text[len(m[0]):], "")
+		for _, u := range st.set.units {
+			for _, f := range u.files {
+				if f.name == m[1] {
+					line, _ := strconv.Atoi(m[2])
+					return f.fault(line, 0, "", text[len(m[0]):], "")
+				}
 			}
 		}
 	}
@@ -169,14 +174,22 @@ func hookRequire(L *glua.LState) int {
 	if ld == nil {
 		L.RaiseError("require belongs at the top of the file, not inside a handler")
 	}
-	c, err := ld.unit.resolveRequire(ld.file[len(ld.file)-1], text(L, 1))
+	name := text(L, 1)
+	c, found, err := st.set.dependency(ld.unit, name)
 	st.must(L, err)
-	v, seen := ld.required[c.path]
+	if found {
+		L.Push(st.runDependency(L, c))
+		return 1
+	}
+	c, err = ld.unit.resolveRequire(ld.file[len(ld.file)-1], name)
+	st.must(L, err)
+	key := ld.unit.key(c)
+	v, seen := ld.required[key]
 	if seen && v == nil {
 		L.RaiseError("require: %s is still loading; files must not require each other in a circle", c.path)
 	}
 	if !seen {
-		ld.required[c.path] = nil
+		ld.required[key] = nil
 		ld.file = append(ld.file, c.path)
 		fn := L.NewFunctionFromProto(c.proto)
 		fn.Env = ld.env
@@ -186,7 +199,7 @@ func hookRequire(L *glua.LState) int {
 		if v == glua.LNil {
 			v = glua.LTrue
 		}
-		ld.required[c.path] = v
+		ld.required[key] = v
 		ld.file = ld.file[:len(ld.file)-1]
 	}
 	L.Push(v)
@@ -215,7 +228,10 @@ func hookOn(L *glua.LState) int {
 		return complain(string(name), fmt.Sprintf("there is no hook %q", string(name)), strings.TrimPrefix(suggestion(string(name), pointNames()), "; "))
 	}
 	src := ld.unit.source
-	if src.Hooks != nil && !slices.Contains(src.Hooks, spec.Point) {
+	if ld.unit != ld.owner {
+		return complain("on", "on: "+src.Bundle+" is required here, and such a file cannot register handlers", "require another file of it, as \""+src.Bundle+".lib\"")
+	}
+	if !src.Grants.HasHook(spec.Point) {
 		return complain(string(name), fmt.Sprintf("%s is not among the hooks that this bundle declares", name), "add it to hooks in bundle.toml")
 	}
 	fn, ok := L.Get(L.GetTop()).(*glua.LFunction)
@@ -223,7 +239,7 @@ func hookOn(L *glua.LState) int {
 		return complain("on", "on: expected on(hook, [options,] function)", "")
 	}
 	h := &handler{unit: ld.unit, file: c, spec: spec, info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
-		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Generation: st.set.id}}
+		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, Generation: st.set.id}}
 	if L.GetTop() == 3 {
 		t, ok := L.Get(2).(*glua.LTable)
 		if !ok {
@@ -333,7 +349,7 @@ func (st *state) where(L *glua.LState) (*compiled, int) {
 	dbg, ok := L.GetStack(1)
 	if ok {
 		if _, err := L.GetInfo("Sl", dbg, glua.LNil); err == nil {
-			for _, c := range st.source.files {
+			for _, c := range st.loading.unit.files {
 				if c.name == dbg.Source {
 					return c, dbg.CurrentLine
 				}
@@ -341,7 +357,7 @@ func (st *state) where(L *glua.LState) (*compiled, int) {
 		}
 	}
 	ld := st.loading
-	return st.source.files[ld.file[len(ld.file)-1]], 0
+	return ld.unit.files[ld.file[len(ld.file)-1]], 0
 }
 
 // mayBlock follows everything a handler can reach: its code, its upvalues and
@@ -370,6 +386,9 @@ func (st *state) mayBlock(fn *glua.LFunction) bool {
 	visit = func(v glua.LValue, depth int) bool {
 		switch v := v.(type) {
 		case *glua.LUserData:
+			if o, ok := v.Value.(*object); ok && o.class == &frozenClass {
+				return visit(o.v.(*glua.LTable), depth+1)
+			}
 			m, ok := v.Value.(*module)
 			return ok && m == &dnsModule
 		case *glua.LFunction:

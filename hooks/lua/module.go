@@ -119,12 +119,12 @@ func API() []Entry {
 // allModules are the modules in the order of the documentation.
 func allModules() []*module {
 	return []*module{&addrModule, &mailModule, &accountModule, &listModule, &kvModule, &rateModule, &cacheModule, &mapModule, &dnsModule,
-		&reModule, &jsonModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &logModule,
+		&secretsModule, &reModule, &jsonModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &logModule,
 		&stringModule, &tableModule, &mathModule}
 }
 
 // allClasses are the objects in the order of the documentation.
 func allClasses() []*class {
 	return []*class{&sessionClass, &tlsClass, &identityClass, &credClass, &txClass, &paramsClass, &msgClass, &partClass, &rcptClass,
-		&groupClass, &attemptClass, &resultClass, &boxClass, &dsnClass, &reqClass, &metaClass, &dataClass, &mapClass, &regexClass, &regexSetClass}
+		&groupClass, &attemptClass, &resultClass, &boxClass, &dsnClass, &reqClass, &metaClass, &configClass, &dataClass, &frozenClass, &mapClass, &regexClass, &regexSetClass}
 }

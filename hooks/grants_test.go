@@ -1,0 +1,66 @@
+package hooks
+
+import (
+	"testing"
+	"time"
+
+	"carteiro/core/mail"
+)
+
+func TestAllowsHTTP(t *testing.T) {
+	g := &Grants{HTTP: []string{"api.acme.example:443", "[2001:db8::1]:80", "192.0.2.7:8080"}}
+	for hostport, want := range map[string]bool{
+		"api.acme.example:443": true, "API.acme.example.:443": true, "api.acme.example:80": false, "x.api.acme.example:443": false, "acme.example:443": false,
+		"[2001:0db8:0:0::1]:80": true, "[2001:db8::2]:80": false, "192.0.2.7:8080": true, "api.acme.example": false, "": false, ":443": false, "api.acme.example:": false,
+	} {
+		if g.AllowsHTTP(hostport) != want {
+			t.Errorf("%s: %v", hostport, !want)
+		}
+	}
+	var all *Grants
+	if !all.AllowsHTTP("x.example:1") || (&Grants{}).AllowsHTTP("x.example:1") {
+		t.Error("without grants everything, with none nothing")
+	}
+	for r, want := range map[Rate]string{{10, time.Minute}: "10/1m", {3, time.Hour}: "3/1h", {5, 90 * time.Second}: "5/1m30s"} {
+		if r.String() != want {
+			t.Errorf("%s, want %s", r, want)
+		}
+	}
+}
+
+func TestDomainAtHand(t *testing.T) {
+	ours := func(d string) bool { return d == "a.example" || d == "b.example" }
+	rcpts := func(list ...string) (out []*mail.Recipient) {
+		for _, a := range list {
+			out = append(out, &mail.Recipient{Address: mail.Address(a), Orig: mail.Address(a)})
+		}
+		return out
+	}
+	tx := func(list ...string) *mail.Transaction { return &mail.Transaction{Recipients: rcpts(list...)} }
+	user := func(a string) *mail.Session {
+		return &mail.Session{Identity: &mail.Identity{User: mail.Address(a)}}
+	}
+	for name, c := range map[string]struct {
+		e    Event
+		want string
+	}{
+		"nothing":                {Event{}, ""},
+		"login":                  {Event{Cred: &Cred{Credentials: &mail.Credentials{User: "X@A.example"}}}, "a.example"},
+		"login elsewhere":        {Event{Cred: &Cred{Credentials: &mail.Credentials{User: "x"}}, Session: user("x@b.example")}, ""},
+		"recipient":              {Event{Rcpt: &Rcpt{Recipient: rcpts("x@a.example")[0]}, Session: user("x@b.example")}, "a.example"},
+		"recipient as given":     {Event{Rcpt: &Rcpt{Recipient: &mail.Recipient{Address: "x@far.example", Orig: "x@b.example"}}}, "b.example"},
+		"far recipient":          {Event{Rcpt: &Rcpt{Recipient: rcpts("x@far.example")[0]}, Session: user("x@b.example")}, "b.example"},
+		"one domain":             {Event{Tx: tx("x@far.example", "x@a.example", "y@a.example"), Session: user("x@b.example")}, "a.example"},
+		"two domains":            {Event{Tx: tx("x@a.example", "y@b.example"), Session: user("x@b.example")}, ""},
+		"only far":               {Event{Tx: tx("x@far.example"), Session: user("x@b.example")}, "b.example"},
+		"stranger's sender":      {Event{Tx: tx("x@far.example"), Session: &mail.Session{}, Msg: &Message{Sender: "x@a.example"}}, ""},
+		"sender without session": {Event{Rcpt: &Rcpt{Recipient: rcpts("x@far.example")[0]}, Msg: &Message{Sender: "x@a.example"}}, "a.example"},
+		"group":                  {Event{Group: &mail.Group{Domain: "b.example"}}, "b.example"},
+		"route":                  {Event{Domain: "b.example"}, "b.example"},
+		"timer":                  {Event{For: "a.example"}, "a.example"},
+	} {
+		if got := c.e.DomainAtHand(ours); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
