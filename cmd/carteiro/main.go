@@ -25,6 +25,10 @@ const (
 	exitUsage  = 2 // configuration or usage error: nothing was changed
 )
 
+// release is the version that this one is or becomes: what bundles that
+// require carteiro are compared with.
+const release = "0.1.0"
+
 // defaultConfig is where a configuration is looked for.
 const defaultConfig = "/etc/carteiro/carteiro.toml"
 
@@ -99,5 +103,5 @@ func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}
-	return "0.1.0-dev"
+	return release + "-dev"
 }

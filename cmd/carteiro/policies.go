@@ -14,7 +14,6 @@ import (
 	"carteiro/core/config"
 	"carteiro/core/store"
 	"carteiro/hooks"
-	"carteiro/plugins"
 )
 
 // The record under which the last good generation's sources are kept.
@@ -46,11 +45,7 @@ func readSources(cfg *config.Config) ([]hooks.Source, error) {
 			out = append(out, src)
 		}
 	}
-	var enabled []plugins.Enabled
-	for _, b := range cfg.Bundles {
-		enabled = append(enabled, plugins.Enabled(b))
-	}
-	bundles, err := plugins.Load(enabled)
+	bundles, err := readBundles(cfg)
 	return append(out, bundles...), errors.Join(append(errs, err)...)
 }
 
