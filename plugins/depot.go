@@ -228,6 +228,14 @@ func (d *Depot) Clone() *Depot {
 	return &c
 }
 
+// Without is a copy in which a bundle is not installed.
+func (d *Depot) Without(name string) *Depot {
+	c := d.Clone()
+	delete(c.lock.Bundles, name)
+	c.lock.Switches = map[string]Switch{}
+	return c
+}
+
 // Commit makes d what everybody sees.
 //
 // Crash: before the rename the old lock counts, after it the new one; both

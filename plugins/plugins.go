@@ -43,6 +43,7 @@ type Enabled struct {
 	Secrets      map[string]hooks.Secret
 	// GrantLimits lets the bundle at Path have limits above those of all.
 	GrantLimits bool
+	Tree        *Tree // instead of Name and Path: read already
 }
 
 // Options are what Load makes sources of.
@@ -51,6 +52,8 @@ type Options struct {
 	Depot   *Depot            // installed bundles; nil: none
 	Trust   map[string]string // publishers' public keys
 	Server  string            // version of the server
+	// Trial loads bundles to look at or test them: no secrets are needed.
+	Trial bool
 }
 
 // Load reads the enabled bundles in their order, those that were enabled by
@@ -74,7 +77,7 @@ func Load(o Options) ([]hooks.Source, error) {
 	}
 	var out []hooks.Source
 	for i, b := range l.list {
-		src, err := b.source()
+		src, err := b.source(o.Trial)
 		if err != nil {
 			l.errs = append(l.errs, err)
 			continue
@@ -144,6 +147,9 @@ func (l *loading) enableByCommand() {
 // open finds the bundle of an entry, and whether limits above those of all
 // were granted to it.
 func (l *loading) open(e Enabled) (*Tree, bool, error) {
+	if e.Tree != nil {
+		return e.Tree, true, nil
+	}
 	if e.Path == "" {
 		return l.find(e.Name)
 	}
@@ -190,7 +196,7 @@ func ShippedTree(name string) (*Tree, error) {
 }
 
 // source is what the engine loads.
-func (b *loaded) source() (hooks.Source, error) {
+func (b *loaded) source(trial bool) (hooks.Source, error) {
 	m, label := b.tree.Manifest, b.tree.Label
 	config, err := m.settings(label, b.Config)
 	if err != nil {
@@ -216,6 +222,16 @@ func (b *loaded) source() (hooks.Source, error) {
 	}
 	if _, ok := src.Files[mainFile]; ok {
 		src.Main = []string{mainFile}
+	}
+	if trial {
+		src.Grants = m.grants(nil)
+		for _, name := range m.Capabilities.Secrets {
+			if src.Grants.Secrets == nil {
+				src.Grants.Secrets = map[string]hooks.Secret{}
+			}
+			src.Grants.Secrets[name] = b.Secrets[name]
+		}
+		return src, nil
 	}
 	if err := b.checkSecrets(); err != nil {
 		return hooks.Source{}, err

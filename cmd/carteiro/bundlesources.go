@@ -23,6 +23,10 @@ func readBundles(cfg *config.Config) ([]hooks.Source, error) {
 
 // bundlesWith is readBundles with a depot that may not be committed yet.
 func bundlesWith(cfg *config.Config, depot *plugins.Depot) ([]hooks.Source, error) {
+	return plugins.Load(bundleOptions(cfg, depot))
+}
+
+func bundleOptions(cfg *config.Config, depot *plugins.Depot) plugins.Options {
 	o := plugins.Options{Depot: depot, Trust: cfg.Trust, Server: release}
 	for _, b := range cfg.Bundles {
 		e := plugins.Enabled{Name: b.Name, Path: b.Path, Domains: b.Domains, Config: b.Config, DomainConfig: b.Domain, GrantLimits: b.GrantLimits}
@@ -34,5 +38,5 @@ func bundlesWith(cfg *config.Config, depot *plugins.Depot) ([]hooks.Source, erro
 		}
 		o.Enabled = append(o.Enabled, e)
 	}
-	return plugins.Load(o)
+	return o
 }

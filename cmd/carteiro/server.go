@@ -50,6 +50,7 @@ type server struct {
 	engine    *lua.Engine
 	policies  hooks.Current
 	fallback  atomic.Bool
+	usage     bundleUsage
 	reloading sync.Mutex // one reload at a time
 	out       *smtpout.Client
 	pipeline  *core.Pipeline
@@ -131,7 +132,7 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	}
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
-		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, Observe: s.observeHook})
+		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, Observe: s.observeHook, Usage: s.countUsage})
 	if err := s.firstGeneration(ctx); err != nil {
 		return err
 	}
@@ -181,7 +182,7 @@ func (s *server) service() *admin.Service {
 	svc := &admin.Service{Store: s.store, Directory: s.directory, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
 		TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
-		svc.Reload, svc.Generation, svc.Listeners = s.reload, s.generation, s.addresses
+		svc.Reload, svc.Generation, svc.Listeners, svc.BundleUsage = s.reload, s.generation, s.addresses, s.usage.list
 	}
 	return svc
 }

@@ -41,6 +41,8 @@ type Service struct {
 	Reload func(ctx context.Context) (Generation, error)
 	// Generation describes the policies in force.
 	Generation func() Generation
+	// BundleUsage is what bundles cost since the server started.
+	BundleUsage func() []BundleUsage
 	// Listeners are the addresses that the server got.
 	Listeners func() []Listener
 }
@@ -52,6 +54,17 @@ type Generation struct {
 	Handlers int       `json:"handlers"`
 	// Fallback: the files on disk are broken, this is the last good one.
 	Fallback bool `json:"fallback,omitempty"`
+}
+
+// BundleUsage is what a bundle cost for one domain, or with Domain "" for the
+// server as a whole.
+type BundleUsage struct {
+	Bundle       string `json:"bundle"`
+	Domain       string `json:"domain"`
+	Calls        int64  `json:"calls"`
+	Instructions int64  `json:"instructions"`
+	Submits      int64  `json:"submits"`
+	Errors       int64  `json:"errors"`
 }
 
 // Listener is one address that the server answers at.
@@ -86,6 +99,8 @@ func methods() map[string]method {
 		"reload":  typed((*Service).reload),
 		"clock":   typed((*Service).advance),
 		"explain": typed((*Service).explain),
+
+		"bundle.usage": typed((*Service).bundleUsage),
 
 		"account.add":      typed((*Service).accountAdd),
 		"account.rm":       typed((*Service).accountRemove),
@@ -156,6 +171,13 @@ func (s *Service) reload(ctx context.Context, _ none) (any, error) {
 		return nil, ErrUnavailable
 	}
 	return s.Reload(ctx)
+}
+
+func (s *Service) bundleUsage(context.Context, none) (any, error) {
+	if s.BundleUsage == nil {
+		return nil, ErrUnavailable
+	}
+	return s.BundleUsage(), nil
 }
 
 type advanceArgs struct {

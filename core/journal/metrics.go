@@ -5,7 +5,7 @@ import (
 )
 
 // Metrics are the server's counters. Labels are bounded: names of listeners,
-// hooks and bundles, classes and results.
+// hooks and bundles, domains of ours, classes and results.
 type Metrics struct {
 	Connections   *prometheus.CounterVec   // smtp: listener
 	Sessions      *prometheus.GaugeVec     // smtp: listener
@@ -22,6 +22,10 @@ type Metrics struct {
 	HookSeconds   *prometheus.HistogramVec // script: hook
 	HookFailures  *prometheus.CounterVec   // script: hook, bundle
 	Reloads       *prometheus.CounterVec   // script: result
+	BundleCalls   *prometheus.CounterVec   // bundle: bundle, domain ("": the server as a whole)
+	BundleSteps   *prometheus.CounterVec   // bundle: bundle, domain
+	BundleSubmits *prometheus.CounterVec   // bundle: bundle, domain
+	BundleErrors  *prometheus.CounterVec   // bundle: bundle, domain
 }
 
 func newMetrics(reg *prometheus.Registry) *Metrics {
@@ -45,6 +49,11 @@ func newMetrics(reg *prometheus.Registry) *Metrics {
 			[]float64{1e-6, 1e-5, 1e-4, 1e-3, 1e-2, .1, 1, 10}, "hook"),
 		HookFailures: f.counter("carteiro_script_failures_total", "Hook calls that failed.", "hook", "bundle"),
 		Reloads:      f.counter("carteiro_script_reloads_total", "Reloads.", "result"),
+
+		BundleCalls:   f.counter("carteiro_bundle_calls_total", "Calls of bundles' handlers.", "bundle", "domain"),
+		BundleSteps:   f.counter("carteiro_bundle_instructions_total", "Instructions that bundles used.", "bundle", "domain"),
+		BundleSubmits: f.counter("carteiro_bundle_submits_total", "Messages that bundles sent.", "bundle", "domain"),
+		BundleErrors:  f.counter("carteiro_bundle_errors_total", "Calls of bundles' handlers that failed.", "bundle", "domain"),
 	}
 }
 
