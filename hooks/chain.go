@@ -40,6 +40,7 @@ type Info struct {
 	Order      int // -100..100
 	OnError    Failure
 	Every      time.Duration // timer.tick: the time between two calls
+	EachDomain bool          // timer.tick: for each domain in turn
 	Path       string        // web.request: begins with "/"
 	Listener   string        // only sessions of this listener
 	Domains    []string      // only mail of these domains; nil: all

@@ -58,13 +58,13 @@ func (e *Event) concerns(domains, except []string) bool {
 // event, or "" for the server as a whole. Only domains that ours says yes to
 // count. The first of these decides:
 //
-//  1. the domain that a timer is run for;
-//  2. the login, at receive.auth; the recipient, where the hook has one, as it
-//     is now, else as it was given; the group's or the route's domain;
-//  3. the recipients of the transaction or report, if all those that are ours
+//  1. the login, at receive.auth; the recipient, where the hook has one, as it
+//     is now, else as it was given; the group's, the route's or the timer's
+//     domain;
+//  2. the recipients of the transaction or report, if all those that are ours
 //     are of one domain; if they are of several, the server as a whole;
-//  4. the user who logged in;
-//  5. at hooks without a session, the message's sender.
+//  3. the user who logged in;
+//  4. at hooks without a session, the message's sender.
 func (e *Event) DomainAtHand(ours func(string) bool) string {
 	pick := func(a mail.Address) string {
 		if d := a.Domain(); d != "" && ours(d) {
@@ -74,8 +74,6 @@ func (e *Event) DomainAtHand(ours func(string) bool) string {
 	}
 	found := ""
 	switch {
-	case e.For != "":
-		return e.For
 	case e.Cred != nil:
 		return pick(mail.Address(strings.ToLower(e.Cred.User)))
 	case e.Rcpt != nil:

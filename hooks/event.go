@@ -26,10 +26,9 @@ type Event struct {
 	Result  *Result
 	Box     Box
 	DSN     *DSN
-	Domain  string // route.resolve
+	Domain  string // route.resolve; timer.tick: whose turn it is, or ""
 	Key     string // route.resolve
 	Req     *Request
-	For     string // timer.tick: the domain that a bundle's timer is run for, or ""
 
 	// Pending collects effects and submissions. Events about one message
 	// share it, so that a later handler reads what an earlier one wrote.

@@ -57,7 +57,7 @@ func TestDomainAtHand(t *testing.T) {
 		"sender without session": {Event{Rcpt: &Rcpt{Recipient: rcpts("x@far.example")[0]}, Msg: &Message{Sender: "x@a.example"}}, "a.example"},
 		"group":                  {Event{Group: &mail.Group{Domain: "b.example"}}, "b.example"},
 		"route":                  {Event{Domain: "b.example"}, "b.example"},
-		"timer":                  {Event{For: "a.example"}, "a.example"},
+		"timer":                  {Event{Point: TimerTick, Domain: "a.example"}, "a.example"},
 	} {
 		if got := c.e.DomainAtHand(ours); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)

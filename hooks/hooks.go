@@ -149,7 +149,7 @@ var specs = []Spec{
 	{Point: DeliverDSN, Args: []string{"msg", "rcpts", "dsn"}, When: "before a DSN is made",
 		Verdicts: []Action{Discard, Redirect}, May: MayText | MayEffects,
 		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
-	{Point: TimerTick, Args: []string{"now"}, When: "every so often, as the option `every` says; one handler at a time",
+	{Point: TimerTick, Args: []string{"now", "domain"}, When: "every so often, as the option `every` says, with `each = \"domain\"` for each domain in turn; one handler at a time",
 		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega},
 	{Point: WebRequest, Args: []string{"req"}, When: "an HTTP request below /b/BUNDLE/ whose path is the option `path`, or below it; a failure is answered 500",
 		Verdicts: []Action{Respond}, May: MayEffects, Fail: FailContinue, Wall: 5 * time.Second, Budget: 2 * mega},

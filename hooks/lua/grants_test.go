@@ -362,3 +362,29 @@ func TestModuleNames(t *testing.T) {
 		}
 	}
 }
+
+// TestTimerOfEachDomain: the settings and kv are those of the domain whose
+// turn it is.
+func TestTimerOfEachDomain(t *testing.T) {
+	src := granted(`on("timer.tick", { every = "1h", each = "domain" }, function(now, domain) kv.set("is", domain .. " " .. config.x) end)`,
+		hooks.Grants{Modules: []string{"kv"}, Hooks: []hooks.Point{hooks.TimerTick}})
+	src.Config, src.Domains = map[string]any{"x": "shared"}, []string{"a.example", "our.example"}
+	src.DomainConfig = map[string]map[string]any{"a.example": {"x": "own"}}
+	w := hookstest.New(t).Load(src)
+	for _, d := range []string{"a.example", "our.example"} {
+		if a := w.Ask(&hooks.Event{Point: hooks.TimerTick, Domain: d}); a.Err() != "" {
+			t.Fatal(a.Err())
+		}
+	}
+	for space, want := range map[string]string{"acme/hello/a.example": "sa.example own", "acme/hello/our.example": "sour.example shared"} {
+		if v, err := w.KV.Get(t.Context(), space, "is"); err != nil || string(v) != want {
+			t.Errorf("%s: %q %v", space, v, err)
+		}
+	}
+	for _, bad := range []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": `on("timer.tick", { every = "1h", each = "domain" }, function() end)`}),
+		granted(`on("receive.data", { each = "domain" }, function() end)`, hooks.Grants{})} {
+		if _, err := hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{bad}); err == nil || !strings.Contains(err.Error(), `each = "domain" is for timer.tick of bundles`) {
+			t.Error(err)
+		}
+	}
+}

@@ -22,7 +22,7 @@ const (
 
 // hookFunctions register handlers and find files.
 var hookFunctions = []function{
-	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener; timer.tick: every; web.request: path"},
+	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener; timer.tick: every, each = \"domain\"; web.request: path"},
 	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
 }
@@ -305,6 +305,11 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 				return "every is for timer.tick, a time of at least a minute such as \"1h\"", ""
 			}
 			h.info.Every = d
+		case "each":
+			if v != glua.LString("domain") || h.spec.Point != hooks.TimerTick || h.info.Bundle == "" {
+				return `each = "domain" is for timer.tick of bundles`, ""
+			}
+			h.info.EachDomain = true
 		case "path":
 			s, ok := v.(glua.LString)
 			if h.spec.Point != hooks.WebRequest || !ok || !webPath.MatchString(string(s)) {
@@ -313,7 +318,7 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 			h.info.Path = string(s)
 		default:
 			return fmt.Sprintf("unknown option %s", tostringPlain(k)),
-				strings.TrimPrefix(suggestion(string(key), []string{"order", "tier", "on_error", "listener", "every", "path"}), "; ")
+				strings.TrimPrefix(suggestion(string(key), []string{"order", "tier", "on_error", "listener", "every", "each", "path"}), "; ")
 		}
 	}
 	return "", ""

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"carteiro/core/config"
+	"carteiro/plugins"
+)
+
+// TestBundleREADME plays plugins/README.md: its commands, one after the other,
+// in one folder.
+func TestBundleREADME(t *testing.T) {
+	text, err := os.ReadFile("../../plugins/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &readme{t: t, dir: t.TempDir(), output: map[string]string{}}
+	defer r.stop()
+	for _, block := range fence.FindAllStringSubmatch(string(text), -1) {
+		for line := range strings.SplitSeq(strings.TrimSpace(block[2]), "\n") {
+			r.run(line)
+		}
+	}
+	for command, want := range map[string]string{"carteiro bundle test": "2 passed", "carteiro bundle install": "granted: message headers:read",
+		"carteiro bundle enable": "the running server has taken it over", "carteiro bundle list": "example.com", "carteiro bundle upgrade": "installed acme/hello 0.2.0, signed by acme",
+		"carteiro bundle rollback": "acme/hello is at 0.1.0"} {
+		found := false
+		for line, out := range r.output {
+			found = found || strings.HasPrefix(line, command) && strings.Contains(out, want)
+		}
+		if !found {
+			t.Errorf("plugins/README.md shows no %q that prints %q", command, want)
+		}
+	}
+}
+
+var tomlFence = regexp.MustCompile("(?s)```toml\n(.*?)```")
+
+// TestBundleManual: the manifest that the manual shows is one, and so is the
+// configuration.
+func TestBundleManual(t *testing.T) {
+	text, err := manual.ReadFile("manual/bundles.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := tomlFence.FindAllStringSubmatch(string(text), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("%d blocks of TOML", len(blocks))
+	}
+	dir := t.TempDir()
+	for name, content := range map[string]string{"bundle.toml": blocks[0][1], "init.lua": `on("deliver.local", function() return redirect("a@a.example") end)`, "tests/basic.lua": ""} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree, err := plugins.ReadDir(os.DirFS(dir), "manual")
+	if err != nil || tree.Title() != "acme/vacation 1.4.2" {
+		t.Fatalf("%v", err)
+	}
+	if got := strings.Join(tree.Granted(), "; "); !strings.Contains(got, "submit 10/1m") || !strings.Contains(got, "secret token") || strings.Contains(got, "limit") {
+		t.Errorf("grants are %s", got)
+	}
+	cfg, err := config.Parse("/etc/carteiro/carteiro.toml", []byte("hostname = \"mx.example.com\"\n[storage]\ndir = \"d\"\n"+blocks[1][1]))
+	if err != nil || cfg.Bundles[0].Domain["example.com"]["days"] != int64(3) || cfg.Bundles[0].Secrets["token"].File != "/etc/carteiro/acme.token" {
+		t.Errorf("%v %+v", err, cfg)
+	}
+}
