@@ -9,6 +9,7 @@
 //	deliver.go   an attempt, and one commit that records its outcome
 //	bounce.go    delivery status notifications, back into the queue
 //	timers.go    what policies do by the clock, beside all that
+//	observe.go   what they are told afterwards
 //
 // core.go starts and stops them. The pipeline knows no protocol, no Lua and
 // no Badger: sessions call its methods, it hands messages on through
@@ -19,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -120,6 +122,9 @@ type Pipeline struct {
 	queue  *queue
 	routes *routeCache
 	boxes  keyedMutex // one deliver.local at a time per mailbox
+
+	ticking   sync.Mutex // one walk over the timers at a time
+	observers *observers
 }
 
 // New puts a pipeline together; Run starts it.
@@ -131,6 +136,7 @@ func New(cfg Config, parts Parts) *Pipeline {
 	}
 	p.queue = newQueue(p)
 	p.routes = newRouteCache()
+	p.observers = newObservers()
 	return p
 }
 
@@ -142,6 +148,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	g.Go(func() error { return p.store.Run(ctx) })
 	g.Go(func() error { return p.queue.run(ctx) })
 	g.Go(func() error { return p.runTimers(ctx) })
+	g.Go(func() error { return p.observe(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

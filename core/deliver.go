@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"carteiro/core/mail"
@@ -33,7 +35,8 @@ type attempt struct {
 	reports []report
 	down    bool
 	start   time.Time
-	unlocks []func() // of the mailboxes that are delivered to
+	unlocks []func()          // of the mailboxes that are delivered to
+	events  map[uint32]notice // by recipient
 }
 
 // attempt tries a leased group once and records the outcome. down says that
@@ -260,6 +263,10 @@ func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
 		r.Next = a.now.Add(delay)
 	}
 	a.due(r, o)
+	if a.events == nil {
+		a.events = map[uint32]notice{}
+	}
+	a.events[r.N] = a.outcomeEvent(r, o)
 	a.note(ctx, r, o)
 }
 
@@ -303,23 +310,34 @@ func (a *attempt) settle(ctx context.Context) error {
 	if err := a.compose(rec); err != nil {
 		return fmt.Errorf("settle %s: %w", a.env.ID, err)
 	}
-	a.out.Group, a.out.Effects = a.g, a.pending.Effects
+	a.out.Group = a.g
 	for _, s := range a.pending.Submits {
 		a.submit(rec, s)
 	}
 	a.out.Trail = legible(a.out.Trail)
-	err := a.p.store.Settle(rec, &a.out)
+	err := a.record(rec)
 	for err != nil && a.overQuota(rec, err) {
-		err = a.p.store.Settle(rec, &a.out)
+		err = a.record(rec)
 	}
 	if err != nil {
 		return fmt.Errorf("settle %s: %w", a.env.ID, err)
 	}
 	a.p.wake(a.out.Messages)
+	a.p.observed()
 	for _, g := range a.out.Add {
 		a.p.queue.offer(store.DueEntry{ID: a.env.ID, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Key: g.Key, Local: g.Local})
 	}
 	return nil
+}
+
+// record is one try to write it, with the effects and events as they are now.
+func (a *attempt) record(ctx context.Context) error {
+	var list []notice
+	for _, n := range slices.Sorted(maps.Keys(a.events)) {
+		list = append(list, a.events[n])
+	}
+	a.out.Effects = append(slices.Clone(a.pending.Effects), a.p.events(a.gen, list...)...)
+	return a.p.store.Settle(ctx, &a.out)
 }
 
 // reschedule makes the group due when the first of its recipients is.

@@ -54,11 +54,15 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 	if in.pending != nil {
 		effects = in.pending.Effects
 	}
+	if in.gen != nil && in.env.Auto == "" {
+		effects = append(effects, p.events(in.gen, in.accepted())...)
+	}
 	ctx = context.WithoutCancel(ctx)
 	if err := p.store.Commit(ctx, effects, messages...); err != nil {
 		return nil, storeStatus(err)
 	}
 	p.wake(messages)
+	p.observed()
 	if len(in.groups) == 0 { // accepted and discarded: only its story stays
 		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "nobody left to deliver to"})
 		if err := p.store.AppendTrail(ctx, in.env.ID, legible(in.trail)); err != nil {

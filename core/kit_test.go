@@ -117,9 +117,18 @@ func newHouse(t *testing.T, cfg Config, handlers ...hooks.Handler) *house {
 
 func openHouse(t *testing.T, dir string, cfg Config, handlers ...hooks.Handler) *house {
 	t.Helper()
-	ctx := t.Context()
 	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}, dir: dir}
-	st, err := badgerstore.Open(badgerstore.Options{Dir: dir, Clock: h.clock, Log: journal.Discard().Logger})
+	h.furnish(badgerstore.Options{Dir: dir}, nil, cfg, func(*badgerstore.Store) []hooks.Handler { return handlers })
+	return h
+}
+
+// furnish opens the store, which wrap may stand before, makes the accounts
+// that are not there yet, and starts the pipeline.
+func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Store, cfg Config, policies func(*badgerstore.Store) []hooks.Handler) {
+	h.t.Helper()
+	t, ctx := h.t, h.t.Context()
+	o.Clock, o.Log = h.clock, journal.Discard().Logger
+	st, err := badgerstore.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,27 +143,27 @@ func openHouse(t *testing.T, dir string, cfg Config, handlers ...hooks.Handler) 
 			}
 		}
 	}
+	var front store.Store = st
+	if wrap != nil {
+		front = wrap(st)
+	}
 	cfg.Hostname = "mx.our.example"
 	current := &hooks.Current{}
-	current.Swap(&hooks.Generation{ID: "test", Chain: hooks.NewChain(handlers)})
-	h.Pipeline = New(cfg, Parts{Store: st, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: journal.Discard(), Clock: h.clock})
+	current.Swap(&hooks.Generation{ID: "test", Chain: hooks.NewChain(policies(st))})
+	h.Pipeline = New(cfg, Parts{Store: front, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: journal.Discard(), Clock: h.clock})
 	run, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.Run(run) }()
-	var once sync.Once
-	h.stop = func() {
-		once.Do(func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Errorf("Run: %v", err)
-			}
-			if err := st.Close(); err != nil {
-				t.Errorf("Close: %v", err)
-			}
-		})
-	}
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if err := st.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
 	t.Cleanup(h.stop)
-	return h
 }
 
 func session() *mail.Session {

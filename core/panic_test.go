@@ -11,9 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"carteiro/core/auth"
 	"carteiro/core/clock"
-	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
@@ -138,36 +136,9 @@ func (d *faultyDraft) Discard() {
 func faultyHouse(t *testing.T, handlers ...hooks.Handler) (*house, *faultyStore) {
 	t.Helper()
 	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
-	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Clock: h.clock, Log: journal.Discard().Logger})
-	if err != nil {
-		t.Fatal(err)
-	}
-	faulty := &faultyStore{Store: st, faults: map[string]func() error{}}
-	d, err := auth.New(t.Context(), auth.Options{Data: st, Domains: []string{"our.example"}, Postmaster: "alice@our.example", Key: make([]byte, 32), Clock: h.clock, Cheap: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range []mail.Address{"alice@our.example", "bob@our.example"} {
-		if err := d.AddAccount(t.Context(), a, "secret"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	current := &hooks.Current{}
-	current.Swap(&hooks.Generation{ID: "test", Chain: hooks.NewChain(handlers)})
-	h.Pipeline = New(Config{Hostname: "mx.our.example"}, Parts{Store: faulty, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: journal.Discard(), Clock: h.clock})
-	run, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- h.Run(run) }()
-	h.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-		if err := st.Close(); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
-	t.Cleanup(h.stop)
+	faulty := &faultyStore{faults: map[string]func() error{}}
+	h.furnish(badgerstore.Options{InMemory: true}, func(s store.Store) store.Store { faulty.Store = s; return faulty }, Config{},
+		func(*badgerstore.Store) []hooks.Handler { return handlers })
 	return h, faulty
 }
 

@@ -149,10 +149,11 @@ func (p *Pipeline) Auth(ctx context.Context, s *mail.Session, cred *mail.Credent
 	e := &hooks.Event{Point: hooks.ReceiveAuth, Cred: &hooks.Cred{Credentials: cred, Verified: err == nil}}
 	v := p.run(ctx, s, e)
 	id, status := identity(user, err == nil, cred, v)
-	result := "ok"
+	result, event := "ok", "login"
 	if id == nil {
-		result = "refused"
+		result, event = "refused", "login_failed"
 	}
+	p.Notice(event, map[string]any{"user": clean(cred.User), "mechanism": cred.Mechanism, "client": s.Remote.Addr().String(), "listener": s.Listener, "protocol": s.Protocol})
 	p.log.Metrics.Logins.WithLabelValues(s.Protocol, result).Inc()
 	p.log.Step(ctx, "login", s.ID, "user", clean(cred.User), "mechanism", cred.Mechanism, "ip", s.Remote.Addr().String(), "result", result)
 	return id, status

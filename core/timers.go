@@ -18,32 +18,14 @@ import (
 // no policy's namespace has this name.
 const timerSpace = "#timers"
 
-// runTimers calls timer.tick handlers when they are due, one at a time, until
-// ctx ends. A handler that is seen for the first time runs after its interval;
-// one that missed several runs once.
+// runTimers calls timer.tick handlers when they are due, until ctx ends.
 func (p *Pipeline) runTimers(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		moved := p.clock.Moved()
-		gen := p.gen.Get()
-		alike := map[string]int{}
-		for n, h := range gen.Chain.Handlers(hooks.TimerTick) {
-			if ctx.Err() != nil {
-				break
-			}
-			first := timerName(h.Info(), 0)
-			name := timerName(h.Info(), alike[first])
-			alike[first]++
-			for _, domain := range p.timerDomains(h.Info()) {
-				name := strings.TrimSuffix(name+" "+domain, " ")
-				if err := safely(func() error { return p.tick(ctx, gen, n, name, domain, h.Info().Every) }); err != nil {
-					if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
-						return nil // the store's own loop says so
-					}
-					p.log.ErrorContext(ctx, "timer failed", "handler", h.Info().Name(), "domain", domain, "err", err)
-				}
-			}
+		if err := p.Tick(ctx); err != nil {
+			return nil // the store's own loop says so
 		}
 		select {
 		case <-ctx.Done():
@@ -52,6 +34,35 @@ func (p *Pipeline) runTimers(ctx context.Context) error {
 		case <-moved:
 		}
 	}
+}
+
+// Tick calls the timer.tick handlers that are due, one at a time, and returns
+// when all have returned. A handler that is seen for the first time runs after
+// its interval; one that missed several runs once. What goes wrong in one is
+// logged; an error is the store's end: ErrFailed or ErrClosed.
+func (p *Pipeline) Tick(ctx context.Context) error {
+	p.ticking.Lock()
+	defer p.ticking.Unlock()
+	gen := p.gen.Get()
+	alike := map[string]int{}
+	for n, h := range gen.Chain.Handlers(hooks.TimerTick) {
+		if ctx.Err() != nil {
+			break
+		}
+		first := timerName(h.Info(), 0)
+		name := timerName(h.Info(), alike[first])
+		alike[first]++
+		for _, domain := range p.timerDomains(h.Info()) {
+			name := strings.TrimSuffix(name+" "+domain, " ")
+			if err := safely(func() error { return p.tick(ctx, gen, n, name, domain, h.Info().Every) }); err != nil {
+				if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
+					return err
+				}
+				p.log.ErrorContext(ctx, "timer failed", "handler", h.Info().Name(), "domain", domain, "err", err)
+			}
+		}
+	}
+	return nil
 }
 
 // timerName tells timers apart over reloads, which may move their lines: by

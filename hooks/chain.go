@@ -83,7 +83,18 @@ type Handler interface {
 type Chain struct {
 	points map[Point][]link
 	// Observe is told of each call; nil is fine. It must not block.
-	Observe func(info Info, cost time.Duration, err error)
+	Observe func(c Call)
+}
+
+// Call is what one call of a handler came to.
+type Call struct {
+	Info         Info
+	Verdict      Verdict // what its failure means, if it failed
+	Changes      []string
+	Cost         time.Duration
+	Instructions int64
+	Err          error // nil, or it wraps ErrHook
+	Event        *Event
 }
 
 // link is a handler in its place.
@@ -156,6 +167,9 @@ func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []mail.Tr
 	if !ok || n >= len(c.points[e.Point]) {
 		return Verdict{}, nil
 	}
+	if info := &c.points[e.Point][n].info; e.Observed != nil && len(info.Domains)+len(info.Except) > 0 && !e.concerns(info.Domains, info.Except) {
+		return Verdict{}, nil // an event of domains that the handler is not for
+	}
 	run := run{chain: c, e: e, spec: spec}
 	run.one(ctx, &c.points[e.Point][n])
 	return run.final, run.trail
@@ -207,13 +221,13 @@ func (r *run) one(ctx context.Context, l *link) bool {
 		}
 	}
 	cost := time.Since(start)
-	if r.chain.Observe != nil {
-		r.chain.Observe(l.info, cost, err)
-	}
 	changes := e.changes
 	if err != nil {
 		e.rollback()
 		v, changes = r.failure(&l.info), nil
+	}
+	if r.chain.Observe != nil {
+		r.chain.Observe(Call{Info: l.info, Verdict: v, Changes: changes, Cost: cost, Instructions: instructions, Err: err, Event: e})
 	}
 	r.note(&l.info, v, changes, cost, instructions, err)
 	return r.take(v, l.info.Tier)

@@ -149,6 +149,7 @@ func TestFailureColumn(t *testing.T) {
 		hooks.ReceiveRcpt: "defer 451", hooks.ReceiveHeaders: "defer 451", hooks.ReceiveData: "defer 451", hooks.QueueExpand: "defer 451",
 		hooks.QueueCommit: "defer 451", hooks.RouteResolve: "continue", hooks.DeliverAttempt: "continue", hooks.DeliverLocal: "continue",
 		hooks.DeliverResult: "continue", hooks.DeliverDSN: "continue", hooks.TimerTick: "continue", hooks.WebRequest: "continue",
+		hooks.ObserveEvent: "continue",
 	}
 	if len(want) != len(hooks.Specs()) {
 		t.Fatalf("%d hooks in the table, %d here", len(hooks.Specs()), len(want))
@@ -211,7 +212,7 @@ func TestTrail(t *testing.T) {
 		}}
 	var seen []string
 	c := hooks.NewChain([]hooks.Handler{h, policy{info: hooks.Info{Point: hooks.ReceiveRcpt}, call: func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }}})
-	c.Observe = func(i hooks.Info, _ time.Duration, err error) { seen = append(seen, i.Name()) }
+	c.Observe = func(c hooks.Call) { seen = append(seen, c.Info.Name()) }
 	now := time.Unix(1700000000, 0)
 	_, trail := c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveRcpt, Now: now, Rcpt: &hooks.Rcpt{Recipient: &mail.Recipient{Address: "b@x.example"}}})
 	if len(trail) != 1 {

@@ -9,7 +9,7 @@ import (
 
 // domains are those that the event is about: of the login, the recipient, the
 // group or the route where there is one; else of the user, the recipients of
-// a report and of the transaction.
+// a report, of the transaction or of what observe.event tells.
 func (e *Event) domains() []string {
 	var out []string
 	add := func(a mail.Address) {
@@ -29,6 +29,13 @@ func (e *Event) domains() []string {
 		return []string{e.Group.Domain}
 	case e.Domain != "":
 		return []string{e.Domain}
+	}
+	if e.Observed != nil {
+		rcpts, user := e.Observed.addresses()
+		for _, a := range append(rcpts, user) {
+			add(a)
+		}
+		return out
 	}
 	if e.Session != nil && e.Session.Identity != nil {
 		add(e.Session.Identity.User)
@@ -61,8 +68,9 @@ func (e *Event) concerns(domains, except []string) bool {
 //  1. the login, at receive.auth; the recipient, where the hook has one, as it
 //     is now, else as it was given; the group's, the route's or the timer's
 //     domain;
-//  2. the recipients of the transaction or report, if all those that are ours
-//     are of one domain; if they are of several, the server as a whole;
+//  2. the recipients of the transaction, the report or what observe.event
+//     tells, if all those that are ours are of one domain; if they are of
+//     several, the server as a whole;
 //  3. the user who logged in;
 //  4. at hooks without a session, the message's sender.
 func (e *Event) DomainAtHand(ours func(string) bool) string {
@@ -93,6 +101,10 @@ func (e *Event) DomainAtHand(ours func(string) bool) string {
 	if found == "" && e.Session != nil && e.Session.Identity != nil {
 		found = pick(e.Session.Identity.User)
 	}
+	if found == "" && e.Observed != nil {
+		_, user := e.Observed.addresses()
+		found = pick(user)
+	}
 	if found == "" && e.Session == nil && e.Msg != nil {
 		found = pick(e.Msg.Sender)
 	}
@@ -113,6 +125,14 @@ func (e *Event) oneDomain(pick func(mail.Address) string) (string, bool) {
 		}
 		return true
 	}
+	if e.Observed != nil {
+		rcpts, _ := e.Observed.addresses()
+		for _, a := range rcpts {
+			if !see(a) {
+				return "", false
+			}
+		}
+	}
 	for _, r := range e.Rcpts {
 		if !see(r.Address) {
 			return "", false
@@ -126,4 +146,25 @@ func (e *Event) oneDomain(pick func(mail.Address) string) (string, bool) {
 		}
 	}
 	return found, true
+}
+
+// addresses are those that an event tells of: recipients as they were given,
+// and who logged in.
+func (o *Observed) addresses() (rcpts []mail.Address, user mail.Address) {
+	text := func(key string) mail.Address {
+		s, _ := o.Data[key].(string)
+		return mail.Address(strings.ToLower(s))
+	}
+	if a := text("orig"); a != "" {
+		rcpts = append(rcpts, a)
+	} else if a := text("to"); a != "" {
+		rcpts = append(rcpts, a)
+	}
+	list, _ := o.Data["to"].([]any)
+	for _, v := range list {
+		if s, ok := v.(string); ok {
+			rcpts = append(rcpts, mail.Address(strings.ToLower(s)))
+		}
+	}
+	return rcpts, text("user")
 }

@@ -29,6 +29,8 @@ type Event struct {
 	Domain  string // route.resolve; timer.tick: whose turn it is, or ""
 	Key     string // route.resolve
 	Req     *Request
+	// Observed is what observe.event is told of.
+	Observed *Observed
 
 	// Pending collects effects and submissions. Events about one message
 	// share it, so that a later handler reads what an earlier one wrote.
@@ -43,6 +45,14 @@ type Event struct {
 	may     May
 	undo    []func()
 	changes []string
+}
+
+// Observed is something that happened.
+type Observed struct {
+	Name string         `json:"name"`
+	ID   string         `json:"id"`
+	Time time.Time      `json:"time"`
+	Data map[string]any `json:"data"`
 }
 
 // Request is an HTTP request to a policy.

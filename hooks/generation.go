@@ -23,6 +23,7 @@ type Source struct {
 	// not what differs from Config.
 	DomainConfig map[string]map[string]any
 	Grants       *Grants  // nil: everything
+	HTTP         []string // "host:port" that http may reach
 	Requires     []string // bundles whose files require finds
 	After        []string // bundles of the same tier that are asked before
 	Limits       Limits

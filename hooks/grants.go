@@ -2,7 +2,6 @@ package hooks
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -104,12 +103,10 @@ type Grants struct {
 	Hooks   []Point // that it may register at
 	Message []Right
 	Submit  Rate              // messages sent, for each domain
-	HTTP    []string          // host:port that it may ask
 	Secrets map[string]Secret // by the name that it uses
 }
 
-// HasModule reports whether the module may be used. Secrets and hosts that
-// were granted bring their module with them.
+// HasModule reports whether the module may be used.
 func (g *Grants) HasModule(name string) bool {
 	if g == nil {
 		return true
@@ -117,7 +114,7 @@ func (g *Grants) HasModule(name string) bool {
 	if _, needs := Module(name); !needs {
 		return true
 	}
-	return slices.Contains(g.Modules, name) || name == "secrets" && len(g.Secrets) > 0 || name == "http" && len(g.HTTP) > 0
+	return slices.Contains(g.Modules, name)
 }
 
 // HasHook reports whether handlers may be registered at p.
@@ -128,34 +125,6 @@ func (g *Grants) Has(r Right) bool { return g == nil || slices.Contains(g.Messag
 
 // MaySubmit reports whether mail may be sent at all.
 func (g *Grants) MaySubmit() bool { return g == nil || g.Submit.N > 0 }
-
-// AllowsHTTP reports whether a connection to hostport, "host:port" with the
-// port's number, may be made. Names are compared without case and without a
-// final dot; an address is granted only by the same address.
-func (g *Grants) AllowsHTTP(hostport string) bool {
-	if g == nil {
-		return true
-	}
-	want, ok := canonicalHost(hostport)
-	if !ok {
-		return false
-	}
-	return slices.ContainsFunc(g.HTTP, func(s string) bool {
-		have, ok := canonicalHost(s)
-		return ok && have == want
-	})
-}
-
-func canonicalHost(hostport string) (string, bool) {
-	host, port, err := net.SplitHostPort(hostport)
-	if err != nil || host == "" || port == "" {
-		return "", false
-	}
-	if ip := net.ParseIP(host); ip != nil {
-		host = ip.String()
-	}
-	return strings.ToLower(strings.TrimSuffix(host, ".")) + " " + port, true
-}
 
 // OwnPrefix is what the names of a bundle's own header fields begin with:
 // "X-Acme-Vacation-" for acme/vacation. It may write those without a grant.

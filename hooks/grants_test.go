@@ -7,23 +7,27 @@ import (
 	"carteiro/core/mail"
 )
 
-func TestAllowsHTTP(t *testing.T) {
-	g := &Grants{HTTP: []string{"api.acme.example:443", "[2001:db8::1]:80", "192.0.2.7:8080"}}
-	for hostport, want := range map[string]bool{
-		"api.acme.example:443": true, "API.acme.example.:443": true, "api.acme.example:80": false, "x.api.acme.example:443": false, "acme.example:443": false,
-		"[2001:0db8:0:0::1]:80": true, "[2001:db8::2]:80": false, "192.0.2.7:8080": true, "api.acme.example": false, "": false, ":443": false, "api.acme.example:": false,
-	} {
-		if g.AllowsHTTP(hostport) != want {
-			t.Errorf("%s: %v", hostport, !want)
-		}
-	}
-	var all *Grants
-	if !all.AllowsHTTP("x.example:1") || (&Grants{}).AllowsHTTP("x.example:1") {
-		t.Error("without grants everything, with none nothing")
-	}
+func TestRate(t *testing.T) {
 	for r, want := range map[Rate]string{{10, time.Minute}: "10/1m", {3, time.Hour}: "3/1h", {5, 90 * time.Second}: "5/1m30s"} {
 		if r.String() != want {
 			t.Errorf("%s, want %s", r, want)
+		}
+	}
+}
+
+// TestObservedDomains: a handler hears of the domains it is for.
+func TestObservedDomains(t *testing.T) {
+	for _, tt := range []struct {
+		domains, except []string
+		to              string
+		want            bool
+	}{
+		{nil, nil, "x@a.example", true}, {[]string{"a.example"}, nil, "x@a.example", true}, {[]string{"b.example"}, nil, "x@a.example", false},
+		{nil, []string{"a.example"}, "x@a.example", false}, {nil, []string{"b.example"}, "x@a.example", true}, {[]string{"a.example"}, nil, "", false},
+	} {
+		e := &Event{Observed: &Observed{Data: map[string]any{"to": tt.to}}}
+		if got := len(tt.domains)+len(tt.except) == 0 || e.concerns(tt.domains, tt.except); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
 		}
 	}
 }
@@ -57,6 +61,9 @@ func TestDomainAtHand(t *testing.T) {
 		"sender without session": {Event{Rcpt: &Rcpt{Recipient: rcpts("x@far.example")[0]}, Msg: &Message{Sender: "x@a.example"}}, "a.example"},
 		"group":                  {Event{Group: &mail.Group{Domain: "b.example"}}, "b.example"},
 		"route":                  {Event{Domain: "b.example"}, "b.example"},
+		"observed":               {Event{Observed: &Observed{Data: map[string]any{"orig": "x@a.example", "to": "y@b.example"}}}, "a.example"},
+		"observed, two domains":  {Event{Observed: &Observed{Data: map[string]any{"to": []any{"x@a.example", "y@b.example"}, "user": "x@a.example"}}}, ""},
+		"observed login":         {Event{Observed: &Observed{Data: map[string]any{"user": "x@a.example"}}}, "a.example"},
 		"timer":                  {Event{Point: TimerTick, Domain: "a.example"}, "a.example"},
 	} {
 		if got := c.e.DomainAtHand(ours); got != c.want {

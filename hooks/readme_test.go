@@ -128,3 +128,22 @@ func TestAPIDocs(t *testing.T) {
 		t.Errorf("only %d names", len(seen))
 	}
 }
+
+// TestAnnotations: scripts/carteiro.lua is what the declarations say.
+func TestAnnotations(t *testing.T) {
+	const file = "../scripts/carteiro.lua"
+	if *update {
+		if err := os.WriteFile(file, lua.Annotations(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
+	if err != nil || !bytes.Equal(got, lua.Annotations()) {
+		t.Errorf("scripts/carteiro.lua is stale (%v); write it with: go test ./hooks -update", err)
+	}
+	for _, want := range []string{"---@overload fun(hook: \"receive.rcpt\", handler: fun(session: session, tx: tx, rcpt: rcpt))", "function rcpt:copy_to(address, how) end", "function kv.get(key) end"} {
+		if !bytes.Contains(got, []byte(want)) {
+			t.Errorf("no %q", want)
+		}
+	}
+}

@@ -131,10 +131,14 @@ func (g Granted) List() []string { return g.more(Granted{}) }
 // grants are the capabilities as the engine keeps to them.
 func (m *Manifest) grants(secrets map[string]hooks.Secret) *hooks.Grants {
 	p := &m.Capabilities
-	g := &hooks.Grants{Modules: slices.Clone(p.Modules), Submit: m.submit, HTTP: slices.Clone(p.HTTP), Secrets: secrets}
-	if m.submit.N > 0 && !slices.Contains(g.Modules, "mail") {
-		g.Modules = append(g.Modules, "mail")
+	g := &hooks.Grants{Modules: slices.Clone(p.Modules), Submit: m.submit, Secrets: secrets}
+	// These capabilities bring their module along.
+	for name, declared := range map[string]bool{"mail": m.submit.N > 0, "http": len(p.HTTP) > 0, "secrets": len(p.Secrets) > 0} {
+		if declared && !slices.Contains(g.Modules, name) {
+			g.Modules = append(g.Modules, name)
+		}
 	}
+	slices.Sort(g.Modules) // the generation's digest depends on it
 	for _, h := range m.Bundle.Hooks {
 		g.Hooks = append(g.Hooks, hooks.Point(h))
 	}

@@ -209,7 +209,7 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		}
 	}
 	src := hooks.Source{Name: m.Name(), Bundle: m.Name(), Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: b.Domains, Except: b.except,
-		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, Limits: m.limits(b.limits && len(m.greed()) > 0)}
+		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: m.Capabilities.HTTP, Limits: m.limits(b.limits && len(m.greed()) > 0)}
 	for _, name := range sortedKeys(m.requires) {
 		if name != server {
 			src.Requires = append(src.Requires, name)

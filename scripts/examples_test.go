@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carteiro/core/mail"
+	"carteiro/core/milter"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/scripts"
@@ -143,6 +144,34 @@ var covered = map[string]func(*testing.T, *hookstest.World){
 		}
 		if a := ask("192.0.2.66", spam); a.Action != hooks.Reject {
 			t.Errorf("listed spam: %v", a.Verdict)
+		}
+	},
+	"rspamd.lua": func(t *testing.T, w *hookstest.World) {
+		ask := func(a *milter.Answer) hookstest.Answer {
+			w.Milters.Answers["rspamd"] = a
+			return w.Ask(&hooks.Event{Point: hooks.ReceiveData, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("ann@a.example", "bob@our.example"), Msg: hookstest.Message("ann@a.example", "X-Old: 1\n"+letter)})
+		}
+		a := good(t, ask(&milter.Answer{Action: milter.Accept, Changes: []milter.Change{{Op: "add_header", Name: "X-Spam", Value: "Yes"}, {Op: "change_header", Name: "X-Old", Index: 1},
+			{Op: "change_header", Name: "Subject", Value: "[spam] Hello", Index: 1}}}))
+		if m := a.Event.Msg; a.Action != hooks.Continue || m.Header.Has("X-Old") || !m.Header.Has("X-Spam") || a.Event.Tx.Recipients[0].Meta["folder"] != "Junk" {
+			t.Errorf("changes: %v %s %v", a.Verdict, m.Header.Bytes(), a.Event.Tx.Recipients[0].Meta)
+		}
+		if s, _ := a.Event.Msg.Header.Get("Subject"); s != "[spam] Hello" {
+			t.Errorf("subject %q", s)
+		}
+		for action, want := range map[string]hooks.Action{milter.Accept: hooks.Continue, milter.Reject: hooks.Reject, milter.Defer: hooks.Defer, milter.Discard: hooks.Discard, milter.Quarantine: hooks.Quarantine} {
+			if a := good(t, ask(&milter.Answer{Action: action})); a.Action != want {
+				t.Errorf("%s: %v", action, a.Verdict)
+			}
+		}
+		if a := ask(&milter.Answer{Action: milter.Reject, Status: mail.Status{Code: 554, Enhanced: "5.7.9", Text: "no"}}); a.Status.Reply() != "554 5.7.9 no" {
+			t.Errorf("worded: %v", a.Verdict)
+		}
+		if a := ask(nil); a.Err() == "" || a.Action != hooks.Defer {
+			t.Errorf("no answer: %v", a.Verdict)
+		}
+		if q := w.Milters.Asked[0]; q.Session.Remote.Addr().String() != "192.0.2.7" || q.Recipients[0] != "bob@our.example" || q.Fields[0] != (milter.Field{Name: "X-Old", Value: "1"}) {
+			t.Errorf("asked %+v", q)
 		}
 	},
 	"ban.lua": func(t *testing.T, w *hookstest.World) {

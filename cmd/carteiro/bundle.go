@@ -53,8 +53,7 @@ func bundleLintCommand() *cobra.Command {
 				err = lintBundle(cmd.Context(), cmd.OutOrStdout(), cfg, t)
 			}
 			if err != nil {
-				pictures(cmd.ErrOrStderr(), err)
-				return err
+				return picturedBundle(err)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is good\n", t.Title())
 			return err
@@ -77,8 +76,7 @@ func bundlePackCommand() *cobra.Command {
 				err = lintBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t)
 			}
 			if err != nil {
-				pictures(cmd.ErrOrStderr(), err)
-				return err
+				return picturedBundle(err)
 			}
 			archive, err := plugins.Pack(t)
 			if err != nil {
@@ -269,25 +267,33 @@ func lintBundle(ctx context.Context, notes io.Writer, cfg *config.Config, t *plu
 	return nil
 }
 
-// pictures shows the lines that are wrong, where the errors know them.
-func pictures(w io.Writer, err error) {
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range many.Unwrap() {
-			pictures(w, e)
+// picturedBundle is an error with its faults as a compiler shows them, those
+// of manifests and those of Lua.
+func picturedBundle(err error) error {
+	faults := manifestFaults(err)
+	if len(faults) == 0 {
+		return pictured(err)
+	}
+	var b strings.Builder
+	for _, f := range faults {
+		b.WriteString("\n" + strings.TrimPrefix(f.Error(), plugins.ErrBundle.Error()+" "))
+		for line := range strings.SplitSeq(f.Snippet, "\n") {
+			if f.Snippet != "" {
+				b.WriteString("\n    " + line)
+			}
 		}
-		return
 	}
-	file, line, snippet := "", 0, ""
-	if f, ok := errors.AsType[*plugins.Fault](err); ok {
-		file, line, snippet = f.File, f.Line, f.Snippet
-	} else if f, ok := errors.AsType[*lua.SourceError](err); ok {
-		file, line, snippet = f.File, f.Line, f.Snippet
+	return fmt.Errorf("the manifest has %s%s", count(len(faults), "fault"), b.String())
+}
+
+func manifestFaults(err error) (out []*plugins.Fault) {
+	switch e := err.(type) {
+	case *plugins.Fault:
+		return []*plugins.Fault{e}
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			out = append(out, manifestFaults(one)...)
+		}
 	}
-	if snippet == "" {
-		return
-	}
-	fmt.Fprintf(w, "%s:%d\n", file, line)
-	for l := range strings.SplitSeq(snippet, "\n") {
-		fmt.Fprintf(w, "    %s\n", l)
-	}
+	return out
 }

@@ -25,7 +25,7 @@ func TestBundleREADME(t *testing.T) {
 			r.run(line)
 		}
 	}
-	for command, want := range map[string]string{"carteiro bundle test": "2 passed", "carteiro bundle install": "granted: message headers:read",
+	for command, want := range map[string]string{"carteiro bundle test": "2 cases, 0 failed", "carteiro bundle install": "granted: message headers:read",
 		"carteiro bundle enable": "the running server has taken it over", "carteiro bundle list": "example.com", "carteiro bundle upgrade": "installed acme/hello 0.2.0, signed by acme",
 		"carteiro bundle rollback": "acme/hello is at 0.1.0"} {
 		found := false

@@ -56,10 +56,9 @@ func (i *installation) run(cmd *cobra.Command, path string, upgrade bool) error 
 			return err
 		}
 		if err := lintBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t); err != nil {
-			pictures(cmd.ErrOrStderr(), err)
-			return err
+			return picturedBundle(err)
 		}
-		if err := runTests(cmd.Context(), cmd.ErrOrStderr(), cfg, t); err != nil {
+		if err := testBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t); err != nil {
 			return err
 		}
 		return d.Place(t, plugins.Consent{Capabilities: i.capabilities, Downgrade: i.downgrade, Signed: signed, Upgrade: upgrade, Server: release})
@@ -142,8 +141,7 @@ func tryBundles(cmd *cobra.Command, cfg *config.Config, d *plugins.Depot) error 
 		return err
 	}
 	if _, err := lua.New(lua.Options{Hostname: cfg.Hostname}).Load(cmd.Context(), sources); err != nil {
-		pictures(cmd.ErrOrStderr(), err)
-		return err
+		return pictured(err)
 	}
 	return nil
 }

@@ -2,17 +2,20 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"carteiro/core/config"
+	"carteiro/core/lab"
 	"carteiro/plugins"
 )
 
 func bundleTestCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "test DIR|FILE", Short: "Run a bundle's tests/*.lua", Args: cobra.ExactArgs(1),
+	var cover bool
+	cmd := &cobra.Command{Use: "test DIR|FILE", Short: "Run a bundle's tests/*.lua, each case in a world of its own", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := o.perhaps(cmd)
 			if err != nil {
@@ -23,16 +26,58 @@ func bundleTestCommand() *cobra.Command {
 				err = lintBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t)
 			}
 			if err != nil {
-				pictures(cmd.ErrOrStderr(), err)
+				return picturedBundle(err)
+			}
+			report, err := labReport(cmd.Context(), cfg, t, cover)
+			if err != nil {
 				return err
 			}
-			return runTests(cmd.Context(), cmd.OutOrStdout(), cfg, t)
+			if o.json {
+				err = printJSON(cmd.OutOrStdout(), report)
+			} else {
+				tellTests(cmd.OutOrStdout(), report)
+			}
+			if err != nil {
+				return err
+			}
+			return testsFailed(t, report)
 		}}
-	o.flags(cmd, false)
+	o.flags(cmd, true)
+	cmd.Flags().BoolVar(&cover, "cover", false, "tell which lines ran")
 	return cmd
 }
 
-// runTests runs a bundle's own tests.
-func runTests(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins.Tree) error {
+// labReport runs all tests of a bundle, with what it requires and without
+// settings and secrets.
+func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, cover bool) (*lab.Report, error) {
+	sources, err := trial(cfg, t)
+	if err != nil {
+		return nil, err
+	}
+	// Test files may read what lies beside them.
+	report, err := lab.Test(ctx, lab.Options{Sources: sources, Tests: t.Files, Cover: cover})
+	if err != nil {
+		return nil, pictured(err)
+	}
+	return report, nil
+}
+
+func testsFailed(t *plugins.Tree, r *lab.Report) error {
+	if n := r.Failed(); n > 0 {
+		return fmt.Errorf("%s: %d of %s failed", t.Title(), n, count(len(r.Cases), "case"))
+	}
 	return nil
+}
+
+// testBundle runs a bundle's tests before it is installed; what failed is
+// written to w.
+func testBundle(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins.Tree) error {
+	report, err := labReport(ctx, cfg, t, false)
+	if err != nil {
+		return err
+	}
+	if report.Failed() > 0 {
+		tellTests(w, report)
+	}
+	return testsFailed(t, report)
 }

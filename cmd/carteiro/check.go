@@ -50,7 +50,7 @@ func check(ctx context.Context, cfg *config.Config) (*hooks.Generation, error) {
 	}
 	gen, err := lua.New(lua.Options{Hostname: cfg.Hostname}).Load(ctx, sources)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, usageError{pictured(err)}
 	}
 	return gen, nil
 }
@@ -61,30 +61,4 @@ func handlers(g *hooks.Generation) int {
 		n += len(g.Chain.Handlers(spec.Point))
 	}
 	return n
-}
-
-func scriptsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "scripts", Short: "The admin's policies: order"}
-	var o options
-	order := &cobra.Command{Use: "order", Short: "Print which handler is asked when, hook by hook", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(o.config)
-			if err != nil {
-				return err
-			}
-			gen, err := check(cmd.Context(), cfg)
-			if err != nil {
-				return err
-			}
-			for _, spec := range hooks.Specs() {
-				for i, h := range gen.Chain.Handlers(spec.Point) {
-					info := h.Info()
-					fmt.Fprintf(cmd.OutOrStdout(), "%-16s %2d  %-6s order %3d  %s\n", spec.Point, i+1, info.Tier, info.Order, info.Name())
-				}
-			}
-			return nil
-		}}
-	o.flags(order, false)
-	cmd.AddCommand(order)
-	return cmd
 }

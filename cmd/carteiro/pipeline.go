@@ -8,6 +8,7 @@ import (
 	"carteiro/core"
 	"carteiro/core/config"
 	"carteiro/core/mail"
+	"carteiro/core/milter"
 )
 
 // pipelineConfig is the configuration in the pipeline's words.
@@ -39,6 +40,15 @@ func (s *server) pipelineConfig() core.Config {
 		out.Shaping[key] = shaping
 	}
 	return out
+}
+
+// milters are the filters that policies may ask.
+func (s *server) milters() *milter.Client {
+	filters := map[string]milter.Filter{}
+	for name, m := range s.cfg.Milters {
+		filters[name] = milter.Filter{Network: m.Network(), Addr: m.Addr, Timeout: m.Timeout.Std()}
+	}
+	return milter.New(filters)
 }
 
 func nextHop(name string, h config.NextHop) mail.NextHop {

@@ -2,24 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"carteiro/core/admin"
 	"carteiro/core/config"
-	"carteiro/core/store"
+	"carteiro/core/lab"
+	"carteiro/core/policies"
 	"carteiro/hooks"
-)
-
-// The record under which the last good generation's sources are kept.
-const (
-	kindGeneration = "generation"
-	lastGood       = "last-good"
+	"carteiro/hooks/lua"
 )
 
 // maxScript bounds one file of the scripts' folder; maps may be larger than
@@ -32,21 +29,32 @@ func readSources(cfg *config.Config) ([]hooks.Source, error) {
 	var out []hooks.Source
 	var errs []error
 	if dir := cfg.Scripts.Dir; dir != "" {
-		src, err := readScripts(dir, "scripts", hooks.Admin)
+		sources, err := scriptSources(dir)
 		errs = append(errs, err)
-		out = append(out, src)
-		domains, err := filepath.Glob(filepath.Join(dir, "domains", "*"))
-		errs = append(errs, err)
-		for _, d := range domains {
-			name := filepath.Base(d)
-			src, err := readScripts(d, "scripts/domains/"+name, hooks.Domain)
-			src.Domains = []string{strings.ToLower(name)}
-			errs = append(errs, err)
-			out = append(out, src)
+		for i := range sources {
+			sources[i].HTTP = cfg.Scripts.HTTP
 		}
+		out = append(out, sources...)
 	}
 	bundles, err := readBundles(cfg)
 	return append(out, bundles...), errors.Join(append(errs, err)...)
+}
+
+// scriptSources reads the admin's scripts and those of the domains below them.
+func scriptSources(dir string) (out []hooks.Source, err error) {
+	src, err := readScripts(dir, "scripts", hooks.Admin)
+	errs := []error{err}
+	out = append(out, src)
+	domains, err := filepath.Glob(filepath.Join(dir, "domains", "*"))
+	errs = append(errs, err)
+	for _, d := range domains {
+		name := filepath.Base(d)
+		src, err := readScripts(d, "scripts/domains/"+name, hooks.Domain)
+		src.Domains = []string{strings.ToLower(name)}
+		errs = append(errs, err)
+		out = append(out, src)
+	}
+	return out, errors.Join(errs...)
 }
 
 // readScripts reads a folder of scripts: its *.lua files run in the order of
@@ -78,8 +86,11 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 			return fmt.Errorf("%s: larger than %d octets", path, maxScript)
 		}
 		rel = filepath.ToSlash(rel)
+		if rel == "carteiro.lua" {
+			return nil // what `scripts meta` writes, for editors
+		}
 		src.Files[rel], err = os.ReadFile(path)
-		if filepath.Dir(rel) == "." && strings.HasSuffix(rel, ".lua") && rel != "carteiro.lua" {
+		if filepath.Dir(rel) == "." && strings.HasSuffix(rel, ".lua") {
 			src.Main = append(src.Main, rel)
 		}
 		return err
@@ -88,93 +99,105 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 	return src, err
 }
 
-// build makes a generation of what is on disk now.
-func (s *server) build(ctx context.Context, cfg *config.Config) (*hooks.Generation, error) {
-	sources, err := readSources(cfg)
-	if err != nil {
-		return nil, err
+// keeper makes what holds the policies in force.
+func (s *server) keeper() *policies.Keeper {
+	var cfg *config.Config // what the last Read found
+	read := func(context.Context) ([]hooks.Source, error) {
+		var err error
+		if cfg, err = config.Load(s.cfg.Path); err != nil {
+			return nil, err
+		}
+		return readSources(cfg)
 	}
-	return s.engine.Load(ctx, sources)
+	return policies.New(policies.Options{Store: s.store, Engine: s.engine, Clock: s.clock, Journal: s.journal, Read: read,
+		Smoke: func(ctx context.Context, sources []hooks.Source) error { return smoke(ctx, cfg, sources) },
+		// Certificates and domains change with the policies, or not at all.
+		Before: func(ctx context.Context) error {
+			if s.certs != nil {
+				if err := s.certs.load(); err != nil {
+					return err
+				}
+			}
+			return s.directory.SetDomains(ctx, cfg.Domains)
+		},
+		Stamp: func() (string, error) { return treeStamp(s.cfg.Path, s.cfg.Scripts.Dir) }})
 }
 
-// firstGeneration loads the policies at the start. When the files are broken,
-// the last generation that was good is used, and that is said loudly; without
-// one the server does not start.
-func (s *server) firstGeneration(ctx context.Context) error {
-	gen, broken := s.build(ctx, s.cfg)
-	if broken == nil {
-		return s.enforce(ctx, gen)
+// smoke runs the cases tagged so of the scripts' folder.
+func smoke(ctx context.Context, cfg *config.Config, sources []hooks.Source) error {
+	if cfg.Scripts.Dir == "" {
+		return nil
 	}
-	raw, err := s.store.Record(ctx, kindGeneration, lastGood)
-	if errors.Is(err, store.ErrNotFound) {
-		return usageError{fmt.Errorf("policies: %w", broken)}
+	t := &tree{tests: map[string][]byte{}}
+	if err := t.addTests(cfg.Scripts.Dir); err != nil {
+		return err
 	}
+	report, err := lab.Test(ctx, lab.Options{Sources: sources, Tests: t.tests, Domains: cfg.Domains, Only: []string{"smoke"}})
 	if err != nil {
 		return err
 	}
-	var sources []hooks.Source
-	if err := json.Unmarshal(raw, &sources); err != nil {
-		return fmt.Errorf("last good generation: %w", err)
+	for _, c := range report.Cases {
+		if c.Fault == nil {
+			continue
+		}
+		if at, ok := errors.AsType[*lua.SourceError](c.Fault); ok {
+			told := *at
+			told.Text = fmt.Sprintf("the test %q failed: %s", c.Name, at.Text)
+			return &told
+		}
+		return fmt.Errorf("the test %q failed: %w", c.Name, c.Fault)
 	}
-	if gen, err = s.engine.Load(ctx, sources); err != nil {
-		return usageError{fmt.Errorf("policies: %w (and the last good ones fail too: %w)", broken, err)}
-	}
-	s.journal.ErrorContext(ctx, "POLICIES ON DISK ARE BROKEN, the last good generation is in force", "generation", gen.ID, "err", broken)
-	s.fallback.Store(true)
-	s.policies.Swap(gen)
 	return nil
 }
 
-// enforce puts a generation in force, and on disk first: after a crash
-// between the two a restart loads the files, which are just as good.
-func (s *server) enforce(ctx context.Context, gen *hooks.Generation) error {
-	raw, err := json.Marshal(gen.Sources)
+// treeStamp changes when a file of the configuration or of the scripts does.
+func treeStamp(config, dir string) (string, error) {
+	h := fnv.New64a()
+	add := func(path string, info os.FileInfo) {
+		fmt.Fprintf(h, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+	}
+	info, err := os.Stat(config)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := s.store.PutRecords(ctx, store.Record{Kind: kindGeneration, Name: lastGood, Value: raw}); err != nil {
-		return fmt.Errorf("last good generation: %w", err)
+	add(config, info)
+	if dir != "" {
+		err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			info, err := d.Info()
+			if err == nil {
+				add(path, info)
+			}
+			return err
+		})
 	}
-	s.policies.Swap(gen)
-	s.fallback.Store(false)
-	return nil
+	return strconv.FormatUint(h.Sum64(), 16), err
+}
+
+// startPolicies puts the first generation in force. Without any that loads
+// the server does not start.
+func (s *server) startPolicies(ctx context.Context) error {
+	err := s.policies.Start(ctx)
+	if errors.Is(err, policies.ErrBroken) {
+		return usageError{pictured(err)}
+	}
+	return err
 }
 
 // reload exchanges policies, certificates and the configuration's list of
 // domains and bundles, or on any error nothing. All other settings wait for a
 // restart.
-func (s *server) reload(ctx context.Context) (admin.Generation, error) {
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
-	var gen *hooks.Generation
-	cfg, err := config.Load(s.cfg.Path)
-	if err == nil {
-		gen, err = s.build(ctx, cfg)
+func (s *server) reload(ctx context.Context, by string) (admin.Generation, error) {
+	if _, err := s.policies.Reload(ctx, by); err != nil {
+		return admin.Generation{}, pictured(err)
 	}
-	if err == nil && s.certs != nil {
-		err = s.certs.load()
-	}
-	if err == nil {
-		err = s.directory.SetDomains(ctx, cfg.Domains)
-	}
-	if err == nil {
-		err = s.enforce(ctx, gen)
-	}
-	if err != nil {
-		s.journal.Metrics.Reloads.WithLabelValues("failed").Inc()
-		s.journal.ErrorContext(ctx, "reload failed, nothing changed", "generation", s.policies.Get().ID, "err", err)
-		return admin.Generation{}, err
-	}
-	s.journal.Metrics.Reloads.WithLabelValues("ok").Inc()
-	s.journal.InfoContext(ctx, "reloaded", "generation", gen.ID)
+	s.pipeline.Notice("reload", map[string]any{"generation": s.policies.Get().ID, "by": by})
 	return s.generation(), nil
 }
 
 func (s *server) generation() admin.Generation {
 	g := s.policies.Get()
-	n := 0
-	for _, spec := range hooks.Specs() {
-		n += len(g.Chain.Handlers(spec.Point))
-	}
-	return admin.Generation{ID: g.ID, Loaded: g.Loaded, Handlers: n, Fallback: s.fallback.Load()}
+	return admin.Generation{ID: g.ID, Loaded: g.Loaded, Handlers: handlers(g), Fallback: s.policies.Fallback(), Probation: s.policies.OnProbation()}
 }

@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"house": cmdHouse, "serve": cmdServe, "signal": cmdSignal, "status": cmdStatus, "until": cmdUntil,
-			"send": cmdSend, "pop": cmdPop, "smtp": cmdSMTP,
+			"send": cmdSend, "fails": cmdFails, "pop": cmdPop, "smtp": cmdSMTP,
 		},
 	})
 }
@@ -156,6 +156,23 @@ func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if _, id, ok := strings.Cut(reply, "queued as "); ok {
 		ts.Setenv("ID", id)
+	}
+}
+
+// cmdFails sends the same message so many times; each has to be deferred.
+func cmdFails(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 3, "fails ADDR N FILE")
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for range n {
+		reply, err := sendSMTP(args[0], "EHLO client.example.net", "x@example.net", []string{"bob@example.com"}, ts.ReadFile(args[2]))
+		ts.Check(err)
+		if reply[0] == '2' {
+			return // rolled back by now
+		}
+		if reply[0] != '4' {
+			ts.Fatalf("the last reply is %s", reply)
+		}
 	}
 }
 

@@ -85,6 +85,7 @@ func (s *server) serve(ctx context.Context) (err error) {
 	}
 	front.Go(func() error { return admin.Serve(frontCtx, socket, s.service().Handler()) })
 	front.Go(func() error { return s.signals(frontCtx, hup) })
+	front.Go(func() error { return s.policies.Run(frontCtx, s.cfg.Scripts.Watch) })
 	front.Go(func() error {
 		select {
 		case <-work.Done(): // the store failed: nothing may be acknowledged any more
@@ -111,7 +112,7 @@ func (s *server) signals(ctx context.Context, hup <-chan os.Signal) error {
 		case <-ctx.Done():
 			return nil
 		case <-hup:
-			s.reload(ctx) // logs what is wrong; nothing changes then
+			s.reload(ctx, "signal") // logs what is wrong; nothing changes then
 		}
 	}
 }

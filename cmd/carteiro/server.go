@@ -12,8 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"carteiro/core"
@@ -25,6 +23,7 @@ import (
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/netline"
+	"carteiro/core/policies"
 	"carteiro/core/smtpout"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
@@ -48,10 +47,8 @@ type server struct {
 	directory *auth.Directory
 	resolver  *dns.Resolver
 	engine    *lua.Engine
-	policies  hooks.Current
-	fallback  atomic.Bool
+	policies  *policies.Keeper
 	usage     bundleUsage
-	reloading sync.Mutex // one reload at a time
 	out       *smtpout.Client
 	pipeline  *core.Pipeline
 	limits    *netline.Limits
@@ -132,13 +129,14 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	}
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
-		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, Observe: s.observeHook, Usage: s.countUsage})
-	if err := s.firstGeneration(ctx); err != nil {
+		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Observe: s.observeHook, Usage: s.countUsage})
+	s.policies = s.keeper()
+	if err := s.startPolicies(ctx); err != nil {
 		return err
 	}
 	s.out = smtpout.New(s.outbound())
 	s.pipeline = core.New(s.pipelineConfig(), core.Parts{Store: s.store, Directory: s.directory, Transport: s.out, Resolver: s.resolver,
-		Policies: &s.policies, Journal: s.journal, Clock: s.clock})
+		Policies: &s.policies.Current, Journal: s.journal, Clock: s.clock})
 	s.limits = s.clientLimits()
 	return nil
 }
@@ -170,10 +168,11 @@ func readKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-func (s *server) observeHook(info hooks.Info, cost time.Duration, err error) {
-	s.journal.Metrics.HookSeconds.WithLabelValues(string(info.Point)).Observe(cost.Seconds())
-	if err != nil {
-		s.journal.Metrics.HookFailures.WithLabelValues(string(info.Point), info.Bundle).Inc()
+func (s *server) observeHook(c hooks.Call) {
+	s.policies.Observe(c)
+	s.journal.Metrics.HookSeconds.WithLabelValues(string(c.Info.Point)).Observe(c.Cost.Seconds())
+	if c.Err != nil {
+		s.journal.Metrics.HookFailures.WithLabelValues(string(c.Info.Point), c.Info.Bundle).Inc()
 	}
 }
 
@@ -182,7 +181,8 @@ func (s *server) service() *admin.Service {
 	svc := &admin.Service{Store: s.store, Directory: s.directory, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
 		TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
-		svc.Reload, svc.Generation, svc.Listeners, svc.BundleUsage = s.reload, s.generation, s.addresses, s.usage.list
+		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
+		svc.BundleUsage = s.usage.list
 	}
 	return svc
 }

@@ -23,6 +23,9 @@ func statusCommand() *cobra.Command {
 				if s.Generation.Fallback {
 					fallback = ", the last good one: the files on disk are broken"
 				}
+				if p := s.Generation.Probation; !p.IsZero() {
+					fallback += ", on probation until " + stamp(p)
+				}
 				fmt.Fprintf(w, "policies\tgeneration %s, %d handlers%s\n", s.Generation.ID, s.Generation.Handlers, fallback)
 				fmt.Fprintf(w, "queue\t%d being tried\n", s.InFlight)
 				fmt.Fprintf(w, "store\t%s %s, %s used, %s free\n", s.Store.Kind, s.Store.Dir, octets(s.Store.Disk), octets(s.Store.Free))

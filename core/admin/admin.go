@@ -18,6 +18,7 @@ import (
 	"carteiro/core/auth"
 	"carteiro/core/clock"
 	"carteiro/core/journal"
+	"carteiro/core/policies"
 	"carteiro/core/store"
 )
 
@@ -38,7 +39,9 @@ type Service struct {
 	Hostname  string
 	// Reload reads scripts, bundles and the reloadable settings anew and
 	// returns the generation that is in force now.
-	Reload func(ctx context.Context) (Generation, error)
+	Reload func(ctx context.Context, by string) (Generation, error)
+	// Policies are the generations that were in force.
+	Policies *policies.Keeper
 	// Generation describes the policies in force.
 	Generation func() Generation
 	// BundleUsage is what bundles cost since the server started.
@@ -54,6 +57,8 @@ type Generation struct {
 	Handlers int       `json:"handlers"`
 	// Fallback: the files on disk are broken, this is the last good one.
 	Fallback bool `json:"fallback,omitempty"`
+	// Probation is until when it is watched, and rolled back if it does badly.
+	Probation time.Time `json:"probation,omitzero"`
 }
 
 // BundleUsage is what a bundle cost for one domain, or with Domain "" for the
@@ -101,6 +106,10 @@ func methods() map[string]method {
 		"explain": typed((*Service).explain),
 
 		"bundle.usage": typed((*Service).bundleUsage),
+
+		"generation.list":     typed((*Service).generationList),
+		"generation.diff":     typed((*Service).generationDiff),
+		"generation.rollback": typed((*Service).generationRollback),
 
 		"account.add":      typed((*Service).accountAdd),
 		"account.rm":       typed((*Service).accountRemove),
@@ -170,7 +179,7 @@ func (s *Service) reload(ctx context.Context, _ none) (any, error) {
 	if s.Reload == nil {
 		return nil, ErrUnavailable
 	}
-	return s.Reload(ctx)
+	return s.Reload(ctx, "api")
 }
 
 func (s *Service) bundleUsage(context.Context, none) (any, error) {

@@ -36,6 +36,7 @@ type Config struct {
 	Bundles    []Bundle           `toml:"bundle"`
 	Queue      Queue              `toml:"queue"`
 	Relay      *Relay             `toml:"relay"`
+	Milters    map[string]Milter  `toml:"milter"`
 	Delivery   Delivery           `toml:"delivery"`
 	NextHops   map[string]NextHop `toml:"nexthop"`
 	DKIM       map[string]DKIM    `toml:"dkim"`
@@ -89,8 +90,9 @@ type Web struct {
 
 // Scripts is where the admin's policies are.
 type Scripts struct {
-	Dir   string `toml:"dir"`
-	Watch bool   `toml:"watch"`
+	Dir   string   `toml:"dir"`
+	Watch bool     `toml:"watch"`
+	HTTP  []string `toml:"http"` // "host:port" that scripts may reach
 }
 
 // Bundle enables one bundle.
@@ -123,6 +125,20 @@ type Relay struct {
 	User     string `toml:"user"`
 	Password any    `toml:"password"` // text, { file = } or { env = }
 	Secret   string `toml:"-"`        // what Password stands for
+}
+
+// Milter is a mail filter that policies may ask.
+type Milter struct {
+	Addr    string   `toml:"addr"` // host:port, or the absolute path of a socket
+	Timeout Duration `toml:"timeout"`
+}
+
+// Network is "tcp" or "unix".
+func (m Milter) Network() string {
+	if filepath.IsAbs(m.Addr) {
+		return "unix"
+	}
+	return "tcp"
 }
 
 // Delivery is how other servers are spoken to.

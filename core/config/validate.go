@@ -104,6 +104,19 @@ func (c *Config) validateHops() error {
 		}
 		c.NextHops[name] = h
 	}
+	for name, m := range c.Milters {
+		if _, _, err := net.SplitHostPort(m.Addr); err != nil && m.Network() == "tcp" {
+			return bad("milter."+name+".addr", "%q is neither host:port nor the absolute path of a socket", m.Addr)
+		}
+		if m.Timeout < 0 {
+			return bad("milter."+name+".timeout", "is negative")
+		}
+	}
+	for _, h := range c.Scripts.HTTP {
+		if host, port, err := net.SplitHostPort(h); err != nil || host == "" || port == "" {
+			return bad("scripts.http", "%q is not host:port", h)
+		}
+	}
 	return c.validateBundles()
 }
 
@@ -219,7 +232,6 @@ func (c *Config) Idle() []string {
 		add(len(l.ProxyFrom) > 0 && l.Protocol == "http", "listener."+l.Name+".proxy_from")
 		add(len(l.XclientFrom) > 0 && (l.Protocol == "http" || l.Protocol == "pop3"), "listener."+l.Name+".xclient_from")
 	}
-	add(c.Scripts.Watch, "scripts.watch")
 	add(len(c.DKIM) > 0, "dkim")
 	return out
 }

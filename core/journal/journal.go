@@ -18,6 +18,7 @@ import (
 type Journal struct {
 	*slog.Logger
 	Metrics  *Metrics
+	Counted  *Counted // by policies
 	Registry *prometheus.Registry
 }
 
@@ -37,7 +38,9 @@ func New(w io.Writer, format, level string) *Journal {
 func With(log *slog.Logger) *Journal {
 	reg := prometheus.NewRegistry()
 	log = slog.New(printing{log.Handler()})
-	return &Journal{Logger: log, Metrics: newMetrics(reg), Registry: reg}
+	counted := &Counted{families: map[string]*family{}, owned: map[string]int{}}
+	reg.MustRegister(counted)
+	return &Journal{Logger: log, Metrics: newMetrics(reg), Counted: counted, Registry: reg}
 }
 
 // Discard is a journal that nobody reads.

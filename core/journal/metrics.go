@@ -21,7 +21,8 @@ type Metrics struct {
 	Retrieved     prometheus.Counter       // pop3
 	HookSeconds   *prometheus.HistogramVec // script: hook
 	HookFailures  *prometheus.CounterVec   // script: hook, bundle
-	Reloads       *prometheus.CounterVec   // script: result
+	Reloads       *prometheus.CounterVec   // script: result, step at which it failed
+	Events        *prometheus.CounterVec   // script: result
 	BundleCalls   *prometheus.CounterVec   // bundle: bundle, domain ("": the server as a whole)
 	BundleSteps   *prometheus.CounterVec   // bundle: bundle, domain
 	BundleSubmits *prometheus.CounterVec   // bundle: bundle, domain
@@ -48,7 +49,8 @@ func newMetrics(reg *prometheus.Registry) *Metrics {
 		HookSeconds: f.histogram("carteiro_script_hook_seconds", "Wall time of hook calls.",
 			[]float64{1e-6, 1e-5, 1e-4, 1e-3, 1e-2, .1, 1, 10}, "hook"),
 		HookFailures: f.counter("carteiro_script_failures_total", "Hook calls that failed.", "hook", "bundle"),
-		Reloads:      f.counter("carteiro_script_reloads_total", "Reloads.", "result"),
+		Events:       f.counter("carteiro_script_events_total", "Events for observe.event: handled, failed, parked, dropped.", "result"),
+		Reloads:      f.counter("carteiro_script_reloads_total", "Reloads, and rollbacks.", "result", "step"),
 
 		BundleCalls:   f.counter("carteiro_bundle_calls_total", "Calls of bundles' handlers.", "bundle", "domain"),
 		BundleSteps:   f.counter("carteiro_bundle_instructions_total", "Instructions that bundles used.", "bundle", "domain"),

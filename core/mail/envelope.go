@@ -14,6 +14,8 @@ type Envelope struct {
 	Body       ID        `json:"body"` // the stored octets, shared by reference
 	CRC        uint32    `json:"crc"`  // CRC-32C over header section and body
 	Chunks     uint32    `json:"chunks"`
+	// NoCRLF: the body does not end in CRLF, as BINARYMIME may (RFC 3030).
+	NoCRLF bool `json:"no_crlf,omitempty"`
 
 	EnvID      string    `json:"envid,omitempty"`
 	Ret        string    `json:"ret,omitempty"`

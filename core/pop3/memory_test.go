@@ -25,6 +25,7 @@ type memory struct {
 	boxes    map[mail.Address]*box
 	locked   map[mail.Address]bool
 	expunges int
+	opens    int
 	walks    int
 	err      error // of every call, when set
 	panicAt  string
@@ -107,6 +108,7 @@ func (m *memory) Open(_ context.Context, id store.MailboxID, uid uint32) (io.Rea
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fault("Open")
+	m.opens++
 	text, found := m.find(id).text[uid]
 	switch {
 	case m.err != nil:

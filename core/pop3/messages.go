@@ -127,7 +127,18 @@ func (s *session) retr(ctx context.Context, cmd command) bool {
 	if !found {
 		return s.bad("no such message")
 	}
-	return s.send(ctx, n, fmt.Sprintf("%d octets", s.drop.table[n-1].size), -1)
+	s.ahead.next = n + 1
+	if s.ahead.number != n {
+		return s.send(ctx, n, s.retrieved(n), -1)
+	}
+	c, octets := s.ahead.answer, s.ahead.octets
+	s.ahead.number, s.ahead.answer, s.ahead.misses = 0, nil, 0
+	defer s.copiers.put(c)
+	return s.sent(n, octets, c.w.Flush())
+}
+
+func (s *session) retrieved(n int) string {
+	return strconv.FormatInt(s.drop.table[n-1].size, 10) + " octets"
 }
 
 // top is "TOP n lines": the header section, the blank line, and so many lines.
@@ -150,18 +161,34 @@ func (s *session) top(ctx context.Context, cmd command) bool {
 // send streams message n; body limits the lines after the header section, -1
 // is all of them.
 func (s *session) send(ctx context.Context, n int, text string, body int64) bool {
-	rc, err := s.boxes.Open(ctx, s.drop.info.ID, s.drop.table[n-1].uid)
-	if err != nil {
+	c, octets, err := s.answer(ctx, n, text, body)
+	if c == nil {
 		return s.cannotRead(n, err)
 	}
-	defer rc.Close()
-	c := s.copiers.get(s.c.Writer(), rc)
 	defer s.copiers.put(c)
-	c.w.WriteString("+OK " + text + "\r\n") // its errors stay and meet the flush
-	octets, err := stuff(c.w, c.r, body)
 	if err == nil {
 		err = c.w.Flush()
 	}
+	return s.sent(n, octets, err)
+}
+
+// answer copies "+OK text", message n and the end of the answer into a copier,
+// which sends what it cannot hold. It returns none when nothing was copied.
+// The caller flushes it and gives it back.
+func (s *session) answer(ctx context.Context, n int, text string, body int64) (c *copier, octets int64, err error) {
+	rc, err := s.boxes.Open(ctx, s.drop.info.ID, s.drop.table[n-1].uid)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer rc.Close()
+	c = s.copiers.get(outlet{s.c}, rc)
+	c.w.WriteString("+OK " + text + "\r\n") // its errors stay and meet the flush
+	octets, err = stuff(c.w, c.r, body)
+	return c, octets, err
+}
+
+// sent ends an answer, of which octets are those of the message.
+func (s *session) sent(n int, octets int64, err error) bool {
 	if f := s.cfg.Observe.Retrieved; f != nil {
 		f(s.s.Listener, octets)
 	}

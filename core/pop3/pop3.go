@@ -10,8 +10,8 @@
 // The maildrop is what the folder held at login: STAT answers from the
 // counters read then, and the table of messages is loaded by the first
 // command that needs it. Messages that arrive later have higher UIDs and are
-// left out. Octet counts are those of the stored message; to one that does
-// not end in CRLF the protocol adds these two octets.
+// left out. Octet counts are those of what is sent, without the dots of
+// byte-stuffing: messages in a mailbox end in CRLF.
 //
 // It does not know accounts or passwords: a Backend judges credentials. Only
 // INBOX is served, for POP3 knows no folders.

@@ -24,6 +24,7 @@ type session struct {
 	stamp  string // of the greeting, for APOP
 	user   string // of USER, until PASS
 	drop   *maildrop
+	ahead  ahead
 	errors int
 	junk   int  // commands in a row that do nothing
 	over   bool // nothing more is read
@@ -73,6 +74,7 @@ func (s *session) caught() {
 
 func (s *session) close() {
 	s.s.Closed.Store(true)
+	s.forget()
 	if s.drop != nil {
 		s.safely(s.drop.unlock)
 	}
@@ -97,6 +99,7 @@ func (s *session) run(ctx context.Context) {
 	}
 	s.ok(strings.TrimRight(s.cfg.Hostname+" POP3 ready "+s.stamp, " "))
 	for !s.over {
+		s.lookAhead(ctx)
 		line, err := s.c.ReadLine(s.cfg.Idle)
 		switch {
 		case errors.Is(err, netline.ErrTooLong):

@@ -73,7 +73,7 @@ type MailboxInfo struct {
 // Item is one message in a folder.
 type Item struct {
 	UID   uint32
-	Size  int64 // octets of the message as Open gives it
+	Size  int64 // octets of the message as Open gives it, a final CRLF included
 	Flags []string
 	Date  time.Time // of the delivery
 }
@@ -88,7 +88,7 @@ type Delivery struct {
 	Rcpt    uint32
 	Source  *mail.Envelope // whose body is shared
 	Edit    mail.HeaderEdit
-	Size    int64 // of the edited message
+	Size    int64 // of the edited message; 0: the store computes it
 	Flags   []string
 	Date    time.Time
 }

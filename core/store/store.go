@@ -161,7 +161,7 @@ type Draft interface {
 // Message is one message to be committed. Exactly one of Draft and Share
 // gives the body.
 type Message struct {
-	Envelope mail.Envelope // Commit fills in Body, Size, HeaderSize, CRC, Chunks
+	Envelope mail.Envelope // Commit fills in Body, Size, HeaderSize, CRC, Chunks, NoCRLF
 	Header   []byte        // the header section with its blank line, CRLF
 	Draft    Draft
 	Share    *mail.Envelope // takes the body of this spooled message

@@ -18,6 +18,7 @@ import (
 
 	"carteiro/core/clock"
 	"carteiro/core/mail"
+	"carteiro/core/milter"
 	"carteiro/core/mime"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
@@ -33,12 +34,14 @@ type World struct {
 	Generation *hooks.Generation
 	Resolver   *Resolver
 	Accounts   *Accounts
+	Milters    *Milters
 	Submits    []hooks.Submit // of hooks that apply at once
 }
 
 // Options change what a world's engine is made of.
 type Options struct {
-	HeapLimit uint64 // as lua.Options
+	HeapLimit uint64      // as lua.Options
+	Metrics   lua.Metrics // as lua.Options
 }
 
 // New makes a world without policies. Mail for our.example is local.
@@ -46,11 +49,11 @@ func New(t testing.TB) *World { return NewWith(t, Options{}) }
 
 // NewWith is New with options.
 func NewWith(t testing.TB, o Options) *World {
-	w := &World{T: t, Clock: &clock.Clock{}, Log: &Log{}, Resolver: &Resolver{Answers: map[string]any{}}, Accounts: &Accounts{}}
+	w := &World{T: t, Clock: &clock.Clock{}, Log: &Log{}, Resolver: &Resolver{Answers: map[string]any{}}, Accounts: &Accounts{}, Milters: &Milters{Answers: map[string]*milter.Answer{}}}
 	w.KV = &KV{Clock: w.Clock}
 	w.Engine = lua.New(lua.Options{KV: w.KV, Resolver: w.Resolver, Accounts: w.Accounts, Clock: w.Clock,
 		Log:      slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Hostname: "mx.our.example", Secret: []byte("hookstest secret"), Local: func(d string) bool { return d == "our.example" }, HeapLimit: o.HeapLimit})
+		Hostname: "mx.our.example", Secret: []byte("hookstest secret"), Local: func(d string) bool { return d == "our.example" }, HTTP: lua.NewDoer(), Metrics: o.Metrics, Milters: w.Milters, HeapLimit: o.HeapLimit})
 	return w
 }
 

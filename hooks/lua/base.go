@@ -36,6 +36,7 @@ var baseFunctions = []function{
 const (
 	concatName = "(concat)"
 	tableName  = "(table)"
+	assignName = "(value)" // and a number
 )
 
 func baseAssert(L *glua.LState) int {

@@ -38,9 +38,10 @@ type budget struct {
 	heapMax     uint64
 	heap        []metrics.Sample
 
-	kv, dns, submits, added int // still allowed
-	err                     error
-	closed                  chan struct{} // always closed
+	kv, dns, http, milter, submits, added int // still allowed
+	err                                   error
+	closed                                chan struct{} // always closed
+	cover                                 *Coverage     // nil but in tests
 }
 
 func newBudget(st *state, heapMax uint64) *budget {
@@ -70,7 +71,7 @@ func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int
 	if l.Alloc > 0 && (l.Granted || l.Alloc < defaultAlloc) {
 		b.alloc, b.maxAlloc = l.Alloc, l.Alloc
 	}
-	b.kv, b.dns = orElse(l.KV, maxKV), orElse(l.DNS, maxDNS)
+	b.kv, b.dns, b.http, b.milter = orElse(l.KV, maxKV), orElse(l.DNS, maxDNS), orElse(l.HTTP, maxHTTP), maxMilter
 	b.submits, b.added = orElse(l.Submits, maxSubmits), orElse(l.Recipients, maxAdded)
 }
 
@@ -84,6 +85,9 @@ func orElse(n, otherwise int) int {
 // Done counts one instruction. It returns nil, which never is ready, until
 // the budget is over.
 func (b *budget) Done() <-chan struct{} {
+	if b.cover != nil {
+		b.cover.ran(b.state.L)
+	}
 	b.left--
 	if b.left&b.mask == 0 || b.left <= 0 {
 		b.look()

@@ -19,6 +19,7 @@ type unit struct {
 	ours   func(string) bool // domains with settings and kv of their own; nil for scripts
 	files  map[string]*compiled
 	uses   map[string]bool // globals that the code reads
+	test   bool            // it has what tests have
 }
 
 // compiled is one Lua file; its prototype is shared by all states.
@@ -28,8 +29,10 @@ type compiled struct {
 }
 
 // compileSource checks and compiles all Lua files of a source.
-func compileSource(src hooks.Source) (*unit, error) {
-	u := &unit{source: src, space: src.Name, files: map[string]*compiled{}, uses: map[string]bool{}}
+func compileSource(src hooks.Source) (*unit, error) { return compileUnit(src, false) }
+
+func compileUnit(src hooks.Source, test bool) (*unit, error) {
+	u := &unit{source: src, space: src.Name, files: map[string]*compiled{}, uses: map[string]bool{}, test: test}
 	if src.Bundle != "" {
 		u.space = src.Bundle
 	}
@@ -41,19 +44,17 @@ func compileSource(src hooks.Source) (*unit, error) {
 		c := &compiled{file: file{unit: u, path: name, name: displayName(src, name), text: string(src.Files[name])}}
 		if err := c.compile(); err != nil {
 			errs = append(errs, err)
-			continue
 		}
-		u.files[name] = c
+		if c.proto != nil { // then its names can be checked too, whatever else is wrong
+			u.files[name] = c
+		}
 	}
 	for _, name := range src.Main {
 		if _, ok := src.Files[name]; !ok {
 			errs = append(errs, &SourceError{File: displayName(src, name), Text: "no such file"})
 		}
 	}
-	if len(errs) == 0 {
-		errs = u.checkGlobals()
-	}
-	return u, errors.Join(errs...)
+	return u, errors.Join(append(errs, u.checkGlobals()...)...)
 }
 
 func (c *compiled) compile() error {
@@ -130,6 +131,9 @@ func (u *unit) checkGlobals() []error {
 		}
 	}
 	ours := builtins()
+	if u.test {
+		ours[worldName], ours[caseName], ours[failName] = true, true, true
+	}
 	var errs []error
 	for _, g := range all {
 		if err := u.checkGlobal(g, own, ours); err != nil {

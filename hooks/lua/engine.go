@@ -57,6 +57,10 @@ type Options struct {
 	KV       store.KV
 	Resolver Resolver
 	Accounts Accounts
+	HTTP     Doer    // nil: http raises
+	Metrics  Metrics // nil: what scripts count is dropped
+	Milters  Milters // nil: milter raises
+	Cover    *Coverage
 	Clock    *clock.Clock
 	Log      *slog.Logger
 	Hostname string
@@ -64,7 +68,7 @@ type Options struct {
 	// Local tells domains of ours, whose senders need no SRS.
 	Local func(domain string) bool
 	// Observe is told of each call; it must not block.
-	Observe func(info hooks.Info, cost time.Duration, err error)
+	Observe func(c hooks.Call)
 	// Usage is told of each call of a bundle; it must not block.
 	Usage func(Usage)
 	// HeapLimit ends calls while the process's heap holds more octets; 0: nine
@@ -149,6 +153,9 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 			u.ours = s.ours(&u.source)
 		}
 		s.units = append(s.units, u)
+		if e.Cover != nil {
+			e.Cover.add(u)
+		}
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)

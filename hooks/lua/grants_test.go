@@ -164,7 +164,7 @@ func TestSecrets(t *testing.T) {
 	}
 	t.Setenv("HELLO_SECRET", "from env")
 	w := hookstest.New(t).Load(granted(data(`local name = tx.sender == "" and "other" or "token" return discard(secrets.get(name) .. secrets.get("env"))`),
-		hooks.Grants{Secrets: map[string]hooks.Secret{"token": {File: file}, "env": {Env: "HELLO_SECRET"}}}))
+		hooks.Grants{Modules: []string{"secrets"}, Secrets: map[string]hooks.Secret{"token": {File: file}, "env": {Env: "HELLO_SECRET"}}}))
 	for range 2 {
 		if a := w.Ask(dataEvent(plainMail)); a.Reason != "from filefrom env" {
 			t.Errorf("%v %s", a.Verdict, a.Err())

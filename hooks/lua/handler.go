@@ -72,7 +72,7 @@ func (st *state) run(ctx context.Context, h *handler, spec hooks.Spec, e *hooks.
 			usage.Submits = 0 // undone
 		}
 		st.call, st.source = nil, nil
-		c.ctx, c.event, c.handler, c.unit, c.msg, c.text = nil, nil, nil, nil, nil, ""
+		c.ctx, c.event, c.handler, c.unit, c.msg, c.text, c.after = nil, nil, nil, nil, nil, "", nil
 		for i := range c.used {
 			c.objects[i].v = nil
 		}
@@ -87,9 +87,12 @@ func (st *state) run(ctx context.Context, h *handler, spec hooks.Spec, e *hooks.
 	v, err = verdictOf(L.Get(-1))
 	L.SetTop(0)
 	if err != nil {
-		err = fmt.Errorf("%s:%d: %w", h.file.name, h.info.Line, err)
+		return v, usage, fmt.Errorf("%s:%d: %w", h.file.name, h.info.Line, err)
 	}
-	return v, usage, err
+	for _, f := range c.after {
+		f()
+	}
+	return v, usage, nil
 }
 
 // failure is the error of a call with its traceback.
@@ -140,6 +143,8 @@ func (st *state) pushArguments(spec hooks.Spec, c *call, e *hooks.Event) int {
 			L.Push(st.sessionValue(e))
 		case "req":
 			L.Push(st.wrap(&reqClass, e.Req))
+		case "event":
+			L.Push(st.wrap(&eventClass, e.Observed))
 		case "now":
 			L.Push(glua.LNumber(e.Now.Unix()))
 		case "name":

@@ -109,6 +109,9 @@ func (st *state) environment(u *unit) *glua.LTable {
 	put(verdictFunctions)
 	put(baseFunctions)
 	put(hookFunctions)
+	if u.test {
+		put(testFunctions)
+	}
 	for name, m := range st.modules {
 		if u.uses[name] {
 			env.RawSetString(name, m)
@@ -225,7 +228,8 @@ func hookOn(L *glua.LState) int {
 	}
 	spec, ok := hooks.Lookup(hooks.Point(name))
 	if !ok {
-		return complain(string(name), fmt.Sprintf("there is no hook %q", string(name)), strings.TrimPrefix(suggestion(string(name), pointNames()), "; "))
+		ld.errs = append(ld.errs, c.unknownHook(line, string(name)))
+		return 0
 	}
 	src := ld.unit.source
 	if ld.unit != ld.owner {
@@ -258,6 +262,10 @@ func hookOn(L *glua.LState) int {
 	ld.handlers = append(ld.handlers, h)
 	st.handlers = append(st.handlers, fn)
 	return 0
+}
+
+func (f *file) unknownHook(line int, name string) *SourceError {
+	return f.fault(line, 0, name, fmt.Sprintf("there is no hook %q", name), strings.TrimPrefix(suggestion(name, pointNames()), "; "))
 }
 
 func pointNames() []string {

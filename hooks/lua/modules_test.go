@@ -77,6 +77,9 @@ local v = addr.verp("l-bounces@our.example", "m+t@x.example") is(addr.verp_rever
 is(json.decode("[1"), nil) is(select(2, json.decode("[1")):find("not JSON") ~= nil, true) is(pcall(json.encode, print), false) is(pcall(json.encode, 1/0), false)
 is(base64.encode("hello"), "aGVsbG8=") is(base64.decode("aGVsbG8"), "hello") is(base64.decode("?"), nil) is(hex.encode("\1\255"), "01ff") is(hex.decode("01ff"), "\1\255") is(hex.decode("x"), nil)
 is(hash.sha256("hello"):sub(1, 8), "2cf24dba") is(hash.hmac("k", "v"):len(), 64) is(hash.crc32("hello"), 907060870) is(uuid.new():match("^%x+%-%x+%-4%x+%-[89ab]%x+%-%x+$") ~= nil, true)`},
+	{"receive.mail", `local s = toml.encode({ b = { 1, 2.5 }, a = { x = "q\"" } }) is(s, "b = [1, 2.5]\n\n[a]\nx = 'q\"'\n") is(toml.decode(s).b[2], 2.5) is(toml.decode(s).a.x, "q\"")
+is(toml.decode("d = 2026-11-25").d, "2026-11-25") is(toml.decode("a ="), nil) is(type(select(2, toml.decode("a ="))), "string") is(pcall(toml.encode, "x"), false) is(pcall(toml.encode, { f = print }), false)
+is(pcall(toml.decode, ("x"):rep(300000)), false) is(toml.encode({}), "")`},
 	{"receive.mail", `is(time.format(0), "1970-01-01T00:00:00Z") is(time.format(1700000000, "%Y-%m-%d %H:%M", "Europe/Lisbon"), "2023-11-14 22:13") is(time.format(0, "rfc5322"), "Thu, 01 Jan 1970 00:00:00 +0000")
 is(time.parse("2023-11-14"), 1699920000) is(time.parse("Tue, 14 Nov 2023 22:13:20 +0000"), 1700000000) is(time.parse("x"), nil) is(pcall(time.format, 0, "date", "Nowhere/X"), false) is(time.now() > 1700000000, true)`},
 	{"receive.mail", `local r = re.compile("(\\w+)@(\\w+)") local a, b = r:match("x jo@host y") is(a .. b, "johost") is(r:find("x jo@host"), 3) is(re.compile("b+"):match("abbc"), "bb") is(re.compile("x"):match("a"), nil)

@@ -66,7 +66,7 @@ func (r *rewriter) check(c *ast.FuncCallExpr) []error {
 	}
 	spec, ok := hooks.Lookup(hooks.Point(name.Value))
 	if !ok {
-		return nil // on itself reports it
+		return []error{r.file.unknownHook(c.Line(), name.Value)}
 	}
 	var errs []error
 	for _, ret := range returns(body.Stmts, nil) {
@@ -122,9 +122,39 @@ func returns(list []ast.Stmt, out []*ast.ReturnStmt) []*ast.ReturnStmt {
 }
 
 func (r *rewriter) stmts(list []ast.Stmt) {
-	for _, s := range list {
+	for i, s := range list {
 		r.stmt(s)
+		if a, ok := s.(*ast.AssignStmt); ok && len(a.Lhs) > 1 {
+			list[i] = atOnce(a)
+		}
 	}
+}
+
+// atOnce has a, b = b, a compute all values before it assigns the first: for
+// local variables the compiler does not. It becomes
+//
+//	do local x, y = b, a; a, b = x, y end
+func atOnce(a *ast.AssignStmt) ast.Stmt {
+	names := make([]string, len(a.Lhs))
+	values := make([]ast.Expr, len(a.Lhs))
+	for i := range a.Lhs {
+		names[i] = assignName + strconv.Itoa(i)
+		id := &ast.IdentExpr{Value: names[i]}
+		place(id, a)
+		values[i] = id
+	}
+	compute := &ast.LocalAssignStmt{Names: names, Exprs: a.Rhs}
+	assign := &ast.AssignStmt{Lhs: a.Lhs, Rhs: values}
+	both := &ast.DoBlockStmt{Stmts: []ast.Stmt{compute, assign}}
+	for _, s := range []ast.PositionHolder{compute, assign, both} {
+		place(s, a)
+	}
+	return both
+}
+
+func place(s, at ast.PositionHolder) {
+	s.SetLine(at.Line())
+	s.SetLastLine(at.LastLine())
 }
 
 func (r *rewriter) local(names ...string) {
@@ -278,17 +308,14 @@ func (r *rewriter) table(e *ast.TableExpr) ast.Expr {
 		}
 	}
 	count := &ast.NumberExpr{Value: strconv.Itoa(n)}
-	count.SetLine(e.Line())
-	count.SetLastLine(e.LastLine())
+	place(count, e)
 	return invoke(tableName, e, e, count)
 }
 
 func invoke(name string, at ast.PositionHolder, args ...ast.Expr) ast.Expr {
 	id := &ast.IdentExpr{Value: name}
 	call := &ast.FuncCallExpr{Func: id, Args: args, AdjustRet: true}
-	for _, p := range []ast.PositionHolder{id, call} {
-		p.SetLine(at.Line())
-		p.SetLastLine(at.LastLine())
-	}
+	place(id, at)
+	place(call, at)
 	return call
 }

@@ -41,25 +41,28 @@ type state struct {
 	blocking map[*glua.LFunction]bool            // functions that wait for the network
 	memoized map[*glua.LFunction]*glua.LFunction // what cache.memoize wraps
 	loading  *loader                             // nil once loaded
+	tester   *tester                             // nil but in tests
 	source   *unit                               // whose code runs
 	call     *call                               // nil between calls
 }
 
 // call is what objects of one hook call share.
 type call struct {
-	ctx     context.Context
-	event   *hooks.Event
-	handler *handler
-	unit    *unit
-	domain  string // at hand, of a bundle
-	submits int    // messages sent
-	objects [4]object
-	data    [4]glua.LUserData
-	used    int
-	msg     *object // of this call, for mail.submit and texts cached
-	text    string  // cache of msg:text(textMax)
-	textMax int64
-	hasText bool
+	ctx      context.Context
+	event    *hooks.Event
+	handler  *handler
+	unit     *unit
+	domain   string // at hand, of a bundle
+	submits  int    // messages sent
+	objects  [4]object
+	data     [4]glua.LUserData
+	used     int
+	msg      *object // of this call, for mail.submit and texts cached
+	text     string  // cache of msg:text(textMax)
+	textMax  int64
+	hasText  bool
+	requests int      // of http
+	after    []func() // done when the handler has returned normally
 }
 
 func budgetOf(L *glua.LState) *budget { return L.Context().(*budget) }
@@ -71,6 +74,7 @@ func newState(s *set) *state {
 	st.L = glua.NewState(glua.Options{SkipOpenLibs: true, CallStackSize: callDepth, RegistrySize: registrySize,
 		RegistryMaxSize: registryMax, RegistryGrowStep: 1024, MinimizeStackMemory: true})
 	st.budget = newBudget(st, s.engine.heapLimit)
+	st.budget.cover = s.engine.Cover
 	st.L.SetContext(st.budget)
 	st.matcher = *st.newMatcher()
 	st.nextFunction, st.ipairsFunction = st.L.NewFunction(baseNext), st.L.NewFunction(ipairsNext)

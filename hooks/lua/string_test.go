@@ -1,13 +1,17 @@
 package lua_test
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"os/exec"
 	"strings"
 	"testing"
 
+	"github.com/yuin/gopher-lua/parse"
+
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
+	"carteiro/hooks/lua"
 )
 
 // evaluate runs a chunk that returns text; an error becomes "error: ...".
@@ -245,5 +249,12 @@ func TestInstructionsAreCounted(t *testing.T) {
 	a := w.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example")})
 	if n := a.Trail[0].Instructions; n < 1000 || n > 3000 {
 		t.Errorf("%d instructions", n)
+	}
+}
+
+// TestAnnotationsAreLua: editors and interpreters can read them.
+func TestAnnotationsAreLua(t *testing.T) {
+	if _, err := parse.Parse(bytes.NewReader(lua.Annotations()), "carteiro.lua"); err != nil {
+		t.Error(err)
 	}
 }

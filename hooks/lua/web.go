@@ -31,6 +31,17 @@ var reqClass = class{name: "req", doc: "an HTTP request", fields: []field{
 	{name: "body", doc: "octets of the body, at most 1 MiB", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).Body) }},
 }}
 
+func eventOf(o *object) *hooks.Observed { return o.v.(*hooks.Observed) }
+
+var eventClass = class{name: "event", doc: "something that happened", fields: []field{
+	{name: "name", doc: "accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, reload or learned", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(eventOf(o).Name) }},
+	{name: "id", doc: "the same each time that this event is told", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(eventOf(o).ID) }},
+	{name: "time", doc: "when it happened", get: func(st *state, _ *glua.LState, o *object) glua.LValue { return seconds(st, eventOf(o).Time) }},
+	{name: "data", doc: "a table; of messages message, sender, to, subject, size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by", get: func(st *state, L *glua.LState, o *object) glua.LValue {
+		return st.lift(L, map[string]any(eventOf(o).Data))
+	}},
+}}
+
 // maxResponse bounds the body that a script answers with.
 const maxResponse = 4 << 20
 

@@ -25,6 +25,7 @@ var layers = map[string][]string{
 	"core/groups":    {mail, clock, "core/store"},
 	"core/verify":    {mail, clock, "core/dns", "core/mime"},
 	"core/tlspolicy": {mail, clock, "core/dns"},
+	"core/milter":    {mail},
 
 	// 2: the contract of policies
 	"hooks":   {mail, clock, "core/mime"},
@@ -37,20 +38,25 @@ var layers = map[string][]string{
 	"core/pop3":              {mail, clock, "core/netline", "core/store"},
 	"core/store/badgerstore": {mail, clock, "core/store"},
 	"core/store/natsstore":   {mail, clock, "core/store"},
-	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/groups", "core/store", "hooks"},
+	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/store", "hooks"},
+
+	"core/policies": {mail, clock, "core/store", "core/journal", "hooks"},
 
 	// 4: the pipeline; no protocol, no Lua, no Badger
 	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/verify", "core/tlspolicy", "core/store", "hooks"},
 
 	// 5: what operators ask
 	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/verify",
-		"core/tlspolicy", "core/store", "hooks", "plugins"},
+		"core/tlspolicy", "core/store", "core/policies", "hooks", "plugins"},
+
+	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/store", "core/store/badgerstore",
+		"hooks", "hooks/lua"},
 
 	// For tests; dnstest serves the demo too.
 	"core/dialogtest":      {},
 	"core/dns/dnstest":     {mail},
 	"core/store/storetest": {mail, clock, "core/store"},
-	"hooks/hookstest":      {mail, clock, "core/dns", "core/mime", "core/store", "hooks", "hooks/lua"},
+	"hooks/hookstest":      {mail, clock, "core/dns", "core/milter", "core/mime", "core/store", "hooks", "hooks/lua"},
 	"core/internal/rules":  {},
 }
 
@@ -70,6 +76,7 @@ var homes = []home{
 	{module: "github.com/klauspost/compress", packages: []string{"plugins"}},
 	{module: "github.com/dgraph-io/badger/v4", packages: []string{"core/store/badgerstore", "cmd/carteiro tests"}},
 	{module: "github.com/emersion/go-message", packages: []string{"core/mime"}},
+	{module: "github.com/emersion/go-milter", packages: []string{"core/milter"}},
 	{module: "github.com/emersion/go-msgauth", packages: []string{"core/verify"}},
 	{module: "blitiri.com.ar/go/spf", packages: []string{"core/verify"}},
 	{module: "github.com/emersion/go-smtp", packages: []string{"core/smtpin tests", "core/smtpout tests"}},
@@ -84,9 +91,10 @@ var homes = []home{
 	{module: "golang.org/x/net/html", packages: []string{"hooks/lua"}},
 	{module: "golang.org/x/net/idna", packages: []string{"core/dns", "core/smtpout"}},
 	{module: "golang.org/x/net/publicsuffix", packages: []string{"hooks/lua"}},
-	{module: "golang.org/x/sys", packages: []string{"core/store/badgerstore"}},
+	{module: "golang.org/x/sys", packages: []string{"core/netline", "core/store/badgerstore"}},
 	{module: "golang.org/x/sync", packages: []string{"all"}},
 
+	{module: "github.com/rogpeppe/go-internal/diff", packages: []string{"core/policies"}},
 	{module: "github.com/rogpeppe/go-internal", tests: true},
 	{module: "go.uber.org/goleak", tests: true},
 }

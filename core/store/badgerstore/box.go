@@ -127,16 +127,26 @@ func (st *stage) create(b *box, key []byte) error {
 	return nil
 }
 
+const (
+	crlf     = "\r\n"
+	endedBit = 1 << 63 // of the size on disk
+)
+
 // item is one message in a folder.
 type item struct {
 	body, header mail.ID
+	ended        bool // by a CRLF that the body lacks
 	store.Item
 }
 
 func (i *item) encode() []byte {
 	v := make([]byte, 0, 2*idLen+24)
 	v = append(append(v, i.body[:]...), i.header[:]...)
-	v = binary.BigEndian.AppendUint64(v, uint64(i.Size))
+	size := uint64(i.Size)
+	if i.ended {
+		size |= endedBit
+	}
+	v = binary.BigEndian.AppendUint64(v, size)
 	v = binary.BigEndian.AppendUint64(v, uint64(i.Date.UnixMilli()))
 	return append(v, strings.Join(i.Flags, "\x00")...)
 }

@@ -117,7 +117,7 @@ func (s *Store) packBody(p *parcel, m *store.Message, known map[mail.ID]*header)
 				return nil, fmt.Errorf("body of %s: %w", m.Share.ID, err)
 			}
 		}
-		m.Envelope.Body = m.Share.Body
+		m.Envelope.Body, m.Envelope.NoCRLF = m.Share.Body, m.Share.NoCRLF
 		h.bodyCRC, h.size, h.chunks = from.bodyCRC, from.size, from.chunks
 	default:
 		d, ok := m.Draft.(*draft)
@@ -131,6 +131,7 @@ func (s *Store) packBody(p *parcel, m *store.Message, known map[mail.ID]*header)
 			return nil, d.err
 		}
 		p.draft, m.Envelope.Body = d, d.id
+		m.Envelope.NoCRLF = d.size > 0 && string(d.tail[:]) != "\r\n"
 		h.bodyCRC, h.size, h.chunks = d.crc, d.size, d.n
 		if len(d.buf) > 1 {
 			e := d.chunk()

@@ -19,7 +19,8 @@ func decodeItem(v []byte, uid uint32) (*item, error) {
 	}
 	i := &item{body: mail.ID(v), header: mail.ID(v[idLen:])}
 	v = v[2*idLen:]
-	i.UID, i.Size = uid, int64(binary.BigEndian.Uint64(v))
+	size := binary.BigEndian.Uint64(v)
+	i.UID, i.Size, i.ended = uid, int64(size&^endedBit), size&endedBit != 0
 	i.Date = time.UnixMilli(int64(binary.BigEndian.Uint64(v[8:])))
 	if len(v) > 16 {
 		i.Flags = strings.Split(string(v[16:]), "\x00")
@@ -64,6 +65,10 @@ func (s *Store) packDeliveries(deliveries []store.Delivery) ([]parcelDelivery, e
 		}
 		if p.item.Size, err = s.deliveredSize(d); err != nil {
 			return nil, err
+		}
+		if d.Source.NoCRLF {
+			p.item.ended = true
+			p.item.Size += int64(len(crlf))
 		}
 		packed = append(packed, p)
 	}

@@ -24,6 +24,7 @@ type draft struct {
 	buf   []byte // the chunk that is being filled, sealed when it is full
 	n     uint32 // chunks on disk
 	size  int64
+	tail  [2]byte // the last octets
 	crc   uint32
 	ended bool
 	err   error // that a write ended with; the draft is of no use then
@@ -61,6 +62,7 @@ func (d *draft) Write(p []byte) (int, error) {
 		d.buf = append(d.buf, part...)
 		d.crc = crc32.Update(d.crc, castagnoli, part)
 		d.size += int64(len(part))
+		d.end(part)
 		n += len(part)
 		// A full chunk stays until more comes, so that a body of just that
 		// size needs no transaction of its own.
@@ -75,6 +77,13 @@ func (d *draft) Write(p []byte) (int, error) {
 		return len(p), err
 	}
 	return len(p), nil
+}
+
+// end keeps the last octets, of which part are the newest.
+func (d *draft) end(part []byte) {
+	for _, b := range part[max(len(part)-2, 0):] {
+		d.tail = [2]byte{d.tail[1], b}
+	}
 }
 
 // flush writes the chunk in hand. A crash after it leaves an orphan, swept at

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 
 	badger "github.com/dgraph-io/badger/v4"
 
@@ -110,11 +111,14 @@ func (s *Store) Open(ctx context.Context, id store.MailboxID, uid uint32) (io.Re
 	if err != nil {
 		return nil, fmt.Errorf("item %d: %w", uid, err)
 	}
-	body := s.body(ctx, i.body, h)
+	body, end := s.body(ctx, i.body, h), ""
+	if i.ended {
+		end = crlf
+	}
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(bytes.NewReader(store.EditHeader(h.section, edit)), body), body}, nil
+	}{io.MultiReader(bytes.NewReader(store.EditHeader(h.section, edit)), body, strings.NewReader(end)), body}, nil
 }
 
 // Expunge implements store.Mailboxes. A crash after the transaction leaves

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"carteiro/core/mail"
@@ -107,6 +108,37 @@ func testHeaderEdit(w *world) {
 	}
 }
 
+// testFinalCRLF: a message whose body does not end in CRLF, nor those that
+// share it, does end so in a mailbox, and its size counts that.
+func testFinalCRLF(w *world) {
+	for i, body := range []string{"\x00\x01binary", "half\r", "other half\n", "\n", strings.Repeat("x", 700<<10), strings.Repeat("y", 512<<10-1) + "\r\n"} {
+		m := w.commit(body, "b@example.com")
+		if got := m.Envelope.NoCRLF; got == strings.HasSuffix(body, "\r\n") {
+			w.Errorf("body %d: no CRLF: %v", i, got)
+		}
+		d := delivery(m, uint32(i), "b@example.com", "")
+		d.Edit, d.Size = mail.HeaderEdit{Prepend: "Return-Path: <>\r\n"}, 0
+		w.must(w.s.Deliver(w.ctx, d))
+		w.reopen()
+		info, items := w.items("b@example.com", "")
+		it := items[len(items)-1]
+		r, err := w.s.Open(w.ctx, info.ID, it.UID)
+		w.must(err)
+		want := d.Edit.Prepend + sampleHeader + strings.TrimSuffix(body, "\r\n") + "\r\n"
+		if got := w.read(r); got != want || it.Size != int64(len(want)) {
+			w.Errorf("body %d: %d octets, of which %d are told", i, len(got), it.Size)
+		}
+		if b, err := w.s.Body(w.ctx, &m.Envelope); err != nil || w.read(b) != body {
+			w.Errorf("body %d was changed in the spool, %v", i, err)
+		}
+	}
+	info, _ := w.items("b@example.com", "")
+	if used, _, err := w.s.Usage(w.ctx, "b@example.com"); err != nil || used != info.Bytes {
+		w.Errorf("%d octets are used, %d in the folder, %v", used, info.Bytes, err)
+	}
+	w.check()
+}
+
 // testExpungeMany removes as much as one commit must hold, each entry of a
 // message of its own.
 func testExpungeMany(w *world) {
@@ -172,7 +204,7 @@ func testExpunge(w *world) {
 }
 
 func testQuota(w *world) {
-	m := w.commit("0123456789", "b@example.com")
+	m := w.commit("01234567\r\n", "b@example.com")
 	size := m.Envelope.Size
 	w.must(w.s.SetQuota(w.ctx, "b@example.com", 2*size))
 	w.must(w.s.Deliver(w.ctx, delivery(m, 0, "b@example.com", ""), delivery(m, 0, "b@example.com", "Other")))

@@ -77,6 +77,7 @@ var cases = []struct {
 	{"Deliver", testDeliver},
 	{"DeliverOnce", testDeliverOnce},
 	{"HeaderEdit", testHeaderEdit},
+	{"FinalCRLF", testFinalCRLF},
 	{"Expunge", testExpunge},
 	{"ExpungeMany", testExpungeMany},
 	{"Quota", testQuota},

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var manualBlock = regexp.MustCompile("(?s)```([a-z]+)\n(.*?)```")
+
+// TestManual runs what the manual shows. Blocks of files begin with their
+// name, in a comment; sh blocks are commands, which succeed unless "# exit N"
+// follows them; each line of a text block is part of what the commands before
+// it printed.
+func TestManual(t *testing.T) {
+	pages, err := filepath.Glob("manual/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := 0
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := manualBlock.FindAllStringSubmatch(string(text), -1)
+		if len(blocks) == 0 {
+			continue
+		}
+		shown++
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			r := &readme{t: t, dir: t.TempDir(), output: map[string]string{}}
+			defer r.stop()
+			said := ""
+			for _, b := range blocks {
+				switch b[1] {
+				case "sh":
+					said = r.manual(b[2])
+				case "text":
+					for line := range strings.Lines(b[2]) {
+						if !strings.Contains(said, strings.TrimRight(line, "\n")) {
+							t.Errorf("%q was not printed:\n%s", line, said)
+						}
+					}
+				default:
+					r.file(b[1], b[2])
+				}
+			}
+		})
+	}
+	if shown == 0 {
+		t.Error("the manual shows nothing")
+	}
+}
+
+// file writes a block that is a file. In an eml block the name is a line of
+// its own.
+func (r *readme) file(kind, text string) {
+	r.t.Helper()
+	first, rest, _ := strings.Cut(text, "\n")
+	name := strings.TrimSpace(strings.TrimLeft(first, "-#; "))
+	if name == "" || strings.Contains(name, " ") {
+		r.t.Fatalf("a %s block begins with %q instead of a file's name", kind, first)
+	}
+	if kind == "eml" {
+		text = rest
+	}
+	if err := os.MkdirAll(filepath.Join(r.dir, filepath.Dir(name)), 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	r.write(name, text)
+}
+
+var exits = regexp.MustCompile(`\s+# exit (\d)$`)
+
+// manual runs the commands of a block and returns what they printed.
+func (r *readme) manual(text string) string {
+	r.t.Helper()
+	var out strings.Builder
+	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
+		want := "0"
+		if m := exits.FindStringSubmatch(line); m != nil {
+			want, line = m[1], strings.TrimSuffix(line, m[0])
+		}
+		if strings.HasPrefix(line, "carteiro serve") || strings.HasPrefix(line, "carteiro dev") {
+			r.run(line)
+			continue
+		}
+		cmd := r.command(line)
+		b, err := cmd.CombinedOutput()
+		if got := cmd.ProcessState.String(); got != "exit status "+want {
+			r.t.Errorf("%s: %s, %v, want status %s\n%s", line, got, err, want, b)
+		}
+		out.Write(b)
+	}
+	return out.String()
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"weak"
+
+	"carteiro/core/admin"
+	"carteiro/core/config"
+	"carteiro/hooks"
+)
+
+// marking is a policy of which each hook knows what the others are: a message
+// that meets two generations between MAIL and 250 is refused.
+const marking = `local mine = %d
+on("receive.mail", function(session, tx) tx.meta.generation = mine end)
+on("receive.rcpt", function(session, tx, rcpt) if tx.meta.generation ~= mine then return reject("mixed") end end)
+on("receive.data", function(session, tx, msg)
+  if tx.meta.generation ~= mine then return reject("mixed") end
+  msg:add_header("X-Generation", tostring(mine))
+end)
+`
+
+// TestThousandReloads exchanges the policies a thousand times in a row while
+// mail comes in: none is lost or refused, no message meets two generations,
+// and nothing of the old ones stays.
+func TestThousandReloads(t *testing.T) {
+	reloads := 1000
+	if testing.Short() {
+		reloads = 50
+	}
+	h := &house{dir: t.TempDir()}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if err := h.build(ctx, ""); err != nil {
+		t.Fatal(err)
+	}
+	policy := func(n int) {
+		if err := os.WriteFile(filepath.Join(h.dir, "scripts", "policy.lua"), fmt.Appendf(nil, marking, n), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	policy(0)
+	cfg, err := config.Load(h.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := openServer(ctx, cfg, serverOptions{log: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.serve(ctx) }()
+	mx := ""
+	for end := time.Now().Add(patience); mx == "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if _, err := admin.Dial(ctx, socketPath(cfg)); err != nil {
+			continue // the listeners are bound before the socket is
+		}
+		for _, l := range s.addresses() {
+			if l.Name == "mx" {
+				mx = l.Addr
+			}
+		}
+	}
+
+	var accepted atomic.Int64
+	over := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				reply, err := sendSMTP(mx, "EHLO client.example.net", "ann@a.example", []string{"alice@example.com"}, "Subject: hello\n\nhello\n")
+				if err != nil || !strings.HasPrefix(reply, "250 ") {
+					t.Errorf("%s, %v", reply, err)
+					return
+				}
+				accepted.Add(1)
+			}
+		})
+	}
+	for accepted.Load() == 0 && !t.Failed() {
+		time.Sleep(time.Millisecond)
+	}
+	goroutines := runtime.NumGoroutine()
+	var old []weak.Pointer[hooks.Generation]
+	for n := 1; n <= reloads && !t.Failed(); n++ {
+		policy(n)
+		old = append(old, weak.Make(s.policies.Get()))
+		if _, err := s.reload(ctx, "api"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(over)
+	clients.Wait()
+	t.Logf("%d messages during %d reloads", accepted.Load(), reloads)
+
+	count := int64(0)
+	for end := time.Now().Add(patience); count < accepted.Load() && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		info, err := s.store.Mailbox(ctx, "alice@example.com", "INBOX")
+		if err != nil {
+			t.Fatal(err)
+		}
+		count = info.Count
+	}
+	if count != accepted.Load() {
+		t.Errorf("%d messages were accepted, %d arrived", accepted.Load(), count)
+	}
+	alive := len(old)
+	for end := time.Now().Add(patience); alive > 1 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		runtime.GC()
+		alive = 0
+		for _, g := range old {
+			if g.Value() != nil {
+				alive++
+			}
+		}
+	}
+	if alive > 1 { // the one before, for as long as the last is on probation
+		t.Errorf("%d generations of %d are still in memory", alive, len(old))
+	}
+	for end := time.Now().Add(patience); runtime.NumGoroutine() > goroutines && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	}
+	if n := runtime.NumGoroutine(); n > goroutines {
+		t.Errorf("%d goroutines, before the reloads %d", n, goroutines)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"carteiro/core/admin"
+	"carteiro/scripts"
+)
+
+// rspamdConf is a filter by itself: no network, no database, only the
+// patterns that everybody tests filters with.
+const rspamdConf = `options {
+  pidfile = "%[1]s/run/pid";
+  tempdir = "%[1]s/run";
+  hs_cache_dir = "%[1]s/run";
+  control_socket = "%[1]s/run/control mode=0600";
+  url_tld = "%[1]s/suffixes";
+  filters = "regexp";
+  enable_test_patterns = true;
+  dns { nameserver = "127.0.0.1:1"; timeout = 0.1s; retransmits = 1; }
+}
+logging { type = "console"; level = "notice"; }
+worker "rspamd_proxy" {
+  bind_socket = "127.0.0.1:%[2]s";
+  milter = yes;
+  count = 1;
+  upstream "local" { default = yes; self_scan = yes; }
+}
+actions { reject = 15; add_header = 6; }
+`
+
+// TestInteropRspamd: Rspamd is asked by the milter protocol, as the example of
+// the manual does it, and what it says happens.
+func TestInteropRspamd(t *testing.T) {
+	program := need(t, "rspamd")
+	port := freePort(t)
+	p := newPeer(t, "Rspamd", "nobody", "run")
+	p.write(t, "rspamd.conf", fmt.Sprintf(rspamdConf, p.dir, port))
+	p.write(t, "suffixes", "com\nexample\n") // it takes half a minute to learn the real ones
+	h := newHouse(t, "[milter.rspamd]\naddr = \"127.0.0.1:"+port+"\"\ntimeout = \"30s\"\n")
+	example, err := scripts.Examples().ReadFile("examples/rspamd.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.policy(t, "rspamd.lua", string(example))
+	send := func(body string) string {
+		reply, err := sendSMTP(h.addr("mx"), "EHLO client.example.net", "ann@a.example", []string{"alice@example.com"},
+			"From: ann@a.example\nTo: alice@example.com\nSubject: hello\nDate: "+time.Now().Format(time.RFC1123Z)+"\nMessage-ID: <1@a.example>\n\n"+body+"\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply
+	}
+	const pattern = "JS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+	if reply := send("Is the filter there?"); !strings.HasPrefix(reply, "451 4.3.0 ") {
+		t.Errorf("without the filter: %s", reply)
+	}
+	p.start(t, nil, program, "-f", "-i", "-c", p.path("rspamd.conf"), "-u", p.owner.Username, "-g", "nogroup")
+	spam := send("X" + pattern)
+	for end := time.Now().Add(patience); strings.HasPrefix(spam, "451") && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		spam = send("X" + pattern) // Rspamd takes a moment until it listens
+	}
+	if !strings.HasPrefix(spam, "554 5.7.1 ") {
+		t.Errorf("spam: %s", spam)
+	}
+	for _, body := range []string{"Y" + pattern, "How are you?"} {
+		if reply := send(body); !strings.HasPrefix(reply, "250 ") {
+			t.Errorf("%s: %s", body, reply)
+		}
+	}
+	contains(t, h.mail(t, "alice"), "\n\nHow are you?\n")
+	h.folder(t, "alice@example.com", "Junk", 1)
+}
+
+// folder waits until a folder holds so many messages.
+func (h *house) folder(t testing.TB, owner, name string, want int64) {
+	t.Helper()
+	var report admin.AccountReport
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		out, err := h.command("account", "show", owner, "--json").Output()
+		if err == nil {
+			err = json.Unmarshal(out, &report)
+		}
+		if err != nil {
+			t.Fatalf("account show: %v\n%s", err, out)
+		}
+		for _, f := range report.Folders {
+			if f.Name == name && f.Messages == want {
+				return
+			}
+		}
+	}
+	t.Errorf("no %d messages in %s of %s: %+v", want, name, owner, report.Folders)
+}

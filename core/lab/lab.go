@@ -1,0 +1,266 @@
+// Package lab runs policies without a server: a whole pipeline over a store in
+// memory, with a clock, a DNS, a web and next hops of the test's making. It
+// is what `carteiro scripts test`, `scripts run` and `bundle test` stand on.
+// It opens no sockets and writes no files.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/hooks"
+	"carteiro/hooks/lua"
+)
+
+// LocalDomain is local in every world.
+const LocalDomain = "our.example"
+
+// Options are what is tested, and with what.
+type Options struct {
+	Sources []hooks.Source
+	// Tests holds test files, "tests/*.lua", and whatever they read, by path.
+	Tests map[string][]byte
+	// Only names files (without folder and .lua) or tags; nil: all cases.
+	Only []string
+	// Run, if set, must match "file: case".
+	Run *regexp.Regexp
+	// Cover counts the lines of the sources that run.
+	Cover bool
+	// Domains are local besides LocalDomain.
+	Domains []string
+}
+
+// Case is what became of one case.
+type Case struct {
+	Name  string        `json:"name"`
+	File  string        `json:"file"`
+	Line  int           `json:"line"`
+	Err   string        `json:"error,omitempty"` // "file:line: what"
+	Took  time.Duration `json:"took"`            // nanoseconds
+	Fault error         `json:"-"`               // Err with the line's text
+}
+
+// Covered says which lines of a file ran.
+type Covered struct {
+	File   string `json:"file"`
+	Lines  int    `json:"lines"` // that hold code
+	Ran    int    `json:"ran"`
+	Missed []int  `json:"missed,omitempty"`
+}
+
+// Report is the outcome of Test.
+type Report struct {
+	Cases    []Case    `json:"cases"`
+	Coverage []Covered `json:"coverage,omitempty"`
+}
+
+// Failed counts the cases that failed.
+func (r *Report) Failed() int {
+	n := 0
+	for _, c := range r.Cases {
+		if c.Err != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// Test runs the cases of all test files, each in a world of its own. Its
+// error is about tests or sources that do not load; what a case found is in
+// the Report. It blocks until all have run or ctx ends.
+func Test(ctx context.Context, o Options) (*Report, error) {
+	r := &Report{Cases: []Case{}}
+	var cover *lua.Coverage
+	if o.Cover {
+		cover = lua.NewCoverage()
+	}
+	if err := Load(ctx, o.Sources, cover); err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, name := range testFiles(o.Tests) {
+		cases, err := o.file(ctx, name, cover)
+		r.Cases = append(r.Cases, cases...)
+		errs = append(errs, err)
+	}
+	if cover != nil {
+		r.Coverage = covered(cover.Files())
+	}
+	return r, errors.Join(errs...)
+}
+
+// Load checks that sources load, without a world.
+func Load(ctx context.Context, sources []hooks.Source, cover *lua.Coverage) error {
+	_, err := lua.New(lua.Options{Hostname: hostname, Cover: cover}).Load(ctx, sources)
+	return err
+}
+
+// testFiles are the Lua files directly in tests/, in order.
+func testFiles(all map[string][]byte) []string {
+	var names []string
+	for name := range all {
+		if path.Dir(name) == "tests" && strings.HasSuffix(name, ".lua") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// file runs the cases of one file.
+func (o Options) file(ctx context.Context, name string, cover *lua.Coverage) ([]Case, error) {
+	w, err := NewWorld(ctx, o, cover)
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	f, err := w.engine.TestFile(name, o.Tests)
+	if err != nil {
+		return nil, err
+	}
+	list, err := f.Cases(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	var out []Case
+	for n, c := range list {
+		if !o.wanted(name, c) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		one := Case{Name: c.Name, File: name, Line: c.Line}
+		start := time.Now()
+		if one.Fault = o.one(ctx, name, n, cover); one.Fault != nil {
+			one.Err = one.Fault.Error()
+		}
+		one.Took = time.Since(start)
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+func (o Options) wanted(file string, c lua.TestCase) bool {
+	if o.Only != nil {
+		base := strings.TrimSuffix(path.Base(file), ".lua")
+		if !slices.ContainsFunc(o.Only, func(s string) bool { return s == base || slices.Contains(c.Tags, s) }) {
+			return false
+		}
+	}
+	return o.Run == nil || o.Run.MatchString(file+": "+c.Name)
+}
+
+// one runs a case in a new world.
+func (o Options) one(ctx context.Context, name string, n int, cover *lua.Coverage) error {
+	w, err := NewWorld(ctx, o, cover)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	f, err := w.engine.TestFile(name, o.Tests)
+	if err != nil {
+		return err
+	}
+	return f.Run(ctx, n, w)
+}
+
+func covered(files map[string]map[int]int) []Covered {
+	var out []Covered
+	for name, lines := range files {
+		c := Covered{File: name, Lines: len(lines)}
+		for line, n := range lines {
+			if n > 0 {
+				c.Ran++
+			} else {
+				c.Missed = append(c.Missed, line)
+			}
+		}
+		slices.Sort(c.Missed)
+		out = append(out, c)
+	}
+	slices.SortFunc(out, func(a, b Covered) int { return strings.Compare(a.File, b.File) })
+	return out
+}
+
+// statusOf is the status as a table; ok stands for one that is nil.
+func statusOf(st *mail.Status, ok mail.Status) map[string]any {
+	if st == nil {
+		st = &ok
+	}
+	m := map[string]any{"code": float64(st.Code), "text": st.Text}
+	if st.Enhanced != "" {
+		m["enhanced"] = st.Enhanced
+	}
+	return m
+}
+
+var errArguments = errors.New("wrong arguments")
+
+// asText is argument n, which must be a text.
+func asText(args []any, n int, what string) (string, error) {
+	if n < len(args) {
+		if s, ok := args[n].(string); ok {
+			return s, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %s must be a text", errArguments, what)
+}
+
+// asTable is argument n, a table or nothing.
+func asTable(args []any, n int) (map[string]any, error) {
+	if n >= len(args) || args[n] == nil {
+		return map[string]any{}, nil
+	}
+	if m, ok := args[n].(map[string]any); ok {
+		return m, nil
+	}
+	return nil, fmt.Errorf("%w: a table with names was expected, got %v", errArguments, args[n])
+}
+
+// only refuses names that an operation does not know.
+func only(m map[string]any, known ...string) error {
+	for k := range m {
+		if !slices.Contains(known, k) {
+			return fmt.Errorf("%w: there is no option %s; known are %s", errArguments, k, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+// texts is a text or a list of them.
+func texts(v any) []string {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		var out []string
+		for _, x := range v {
+			out = append(out, fmt.Sprint(x))
+		}
+		return out
+	}
+	return nil
+}
+
+func text(m map[string]any, key, otherwise string) string {
+	if s, ok := m[key].(string); ok {
+		return s
+	}
+	return otherwise
+}
+
+func anyList(list []string) []any {
+	out := make([]any, len(list))
+	for i, s := range list {
+		out[i] = s
+	}
+	return out
+}

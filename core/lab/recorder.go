@@ -1,0 +1,97 @@
+package lab
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/core/store"
+)
+
+// recorder is a store that remembers what was committed: a message that has
+// been delivered leaves the store, and the test still wants to see it.
+type recorder struct {
+	store.Store
+	mu      sync.Mutex
+	written []written
+}
+
+// written is one committed message.
+type written struct {
+	env        mail.Envelope
+	raw        string
+	recipients []string
+}
+
+// Commit implements store.Spool.
+func (r *recorder) Commit(ctx context.Context, effects []mail.Effect, messages ...*store.Message) error {
+	made := describe(messages)
+	err := r.Store.Commit(ctx, effects, messages...)
+	r.keep(made, err)
+	return err
+}
+
+// Settle implements store.Spool.
+func (r *recorder) Settle(ctx context.Context, x *store.Settlement) error {
+	made := describe(x.Messages)
+	err := r.Store.Settle(ctx, x)
+	r.keep(made, err)
+	return err
+}
+
+func (r *recorder) keep(made []written, err error) {
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written = append(r.written, made...)
+}
+
+// since are the messages behind the first n.
+func (r *recorder) since(n int) []written {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]written(nil), r.written[n:]...)
+}
+
+// describe reads messages before they are committed, for then their bodies
+// belong to the store.
+func describe(messages []*store.Message) []written {
+	var out []written
+	for _, m := range messages {
+		w := written{env: m.Envelope, raw: string(m.Header)}
+		if m.Draft != nil {
+			if body, err := m.Draft.Open(); err == nil {
+				b, _ := io.ReadAll(body)
+				w.raw += string(b)
+				body.Close()
+			}
+		}
+		for _, g := range m.Groups {
+			for i := range g.Recipients {
+				w.recipients = append(w.recipients, string(g.Recipients[i].Address))
+			}
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// letter is a message as tests see it: the first value of each field, and all
+// of it as it stands.
+func letter(sender string, to []string, raw string) map[string]any {
+	head, body, _ := strings.Cut(raw, "\r\n\r\n")
+	h := mime.ParseHeader([]byte(head + "\r\n"))
+	headers := map[string]any{}
+	for _, f := range h.Fields() {
+		if name := strings.ToLower(f.Name()); headers[name] == nil {
+			headers[name] = f.Value()
+		}
+	}
+	subject, _ := h.Get("Subject")
+	return map[string]any{"sender": sender, "to": anyList(to), "raw": raw, "body": body, "headers": headers, "subject": mime.DecodeWords(subject)}
+}

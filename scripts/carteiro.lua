@@ -1,0 +1,1425 @@
+---@meta
+-- What Carteiro's policies may use, for editors that speak LuaLS. Written by
+-- `carteiro scripts meta`; the server does not read it.
+
+---ends this tier and those below; at receive.auth it says who logged in
+---@param identity? any
+---@return any
+function accept(identity) end
+
+---refuses for good, 550 5.7.1 by default
+---@param code? any
+---@param enhanced? any
+---@param text? any
+---@return any
+function reject(code, enhanced, text) end
+
+---refuses for now, 451 4.7.1 by default
+---@param code? any
+---@param enhanced? any
+---@param text? any
+---@return any
+function defer(code, enhanced, text) end
+
+---421, then the connection ends
+---@param text? any
+---@return any
+function disconnect(text) end
+
+---takes the mail and drops it
+---@param reason any
+---@return any
+function discard(reason) end
+
+---bad content, kept apart until an admin releases it
+---@param reason any
+---@return any
+function quarantine(reason) end
+
+---kept in the queue until an operator releases it
+---@param reason any
+---@return any
+function hold(reason) end
+
+---first try not before that time
+---@param time any
+---@return any
+function schedule(time) end
+
+---into the default folder
+---@param flags? any
+---@return any
+function keep(flags) end
+
+---into that folder
+---@param folder any
+---@param flags? any
+---@return any
+function fileinto(folder, flags) end
+
+---to another address instead
+---@param address any
+---@return any
+function redirect(address) end
+
+---the next hop; tls is "may", "verify" or "none"
+---@param t table
+---@return any
+function route(t) end
+
+---as route, for what is already queued
+---@param t table
+---@return any
+function reroute(t) end
+
+---tries again after that time
+---@param seconds any
+---@return any
+function retry(seconds) end
+
+---gives up; a DSN says why
+---@param text any
+---@return any
+function fail(text) end
+
+---no DSN for this outcome
+---@return any
+function nodsn() end
+
+---the answer to an HTTP request
+---@param t table
+---@return any
+function response(t) end
+
+---raises message unless v is true; returns its arguments
+---@param v any
+---@param message? any
+---@return any
+function assert(v, message) end
+
+---raises an error
+---@param message any
+---@param level? any
+---@return any
+function error(message, level) end
+
+---tables only
+---@param table any
+---@return any
+function getmetatable(table) end
+
+---iterates 1, 2, ... up to the first nil
+---@param table any
+---@return any
+function ipairs(table) end
+
+---the next key and value
+---@param table any
+---@param key? any
+---@return any
+function next(table, key) end
+
+---iterates all keys; takes meta and config too
+---@param table any
+---@return any
+function pairs(table) end
+
+---calls f, turns errors into false and the error; cannot catch an exhausted budget
+---@param f any
+---@param ... any
+---@return any
+function pcall(f, ...) end
+
+---log.info of the arguments
+---@param ... any
+---@return any
+function print(...) end
+
+---compares without metamethods
+---@param a any
+---@param b any
+---@return any
+function rawequal(a, b) end
+
+---reads without metamethods
+---@param table any
+---@param key any
+---@return any
+function rawget(table, key) end
+
+---writes without metamethods; tables only
+---@param table any
+---@param key any
+---@param value any
+---@return any
+function rawset(table, key, value) end
+
+---arguments from n on, or with '#' their number
+---@param n any
+---@param ... any
+---@return any
+function select(n, ...) end
+
+---tables only
+---@param table any
+---@param metatable any
+---@return any
+function setmetatable(table, metatable) end
+
+---a number or nil
+---@param v any
+---@param base? any
+---@return any
+function tonumber(v, base) end
+
+---text of any value
+---@param v any
+---@return any
+function tostring(v) end
+
+---name of the type
+---@param v any
+---@return any
+function type(v) end
+
+---the elements as results
+---@param list any
+---@param i? any
+---@param j? any
+---@return any
+function unpack(list, i, j) end
+
+---as pcall; handler makes the error
+---@param f any
+---@param handler any
+---@return any
+function xpcall(f, handler) end
+
+---registers a handler
+---@overload fun(hook: "receive.connect", handler: fun(session: session))
+---@overload fun(hook: "receive.connect", options: table, handler: fun(session: session))
+---@overload fun(hook: "receive.helo", handler: fun(session: session, name: any))
+---@overload fun(hook: "receive.helo", options: table, handler: fun(session: session, name: any))
+---@overload fun(hook: "receive.auth", handler: fun(session: session, cred: cred))
+---@overload fun(hook: "receive.auth", options: table, handler: fun(session: session, cred: cred))
+---@overload fun(hook: "receive.mail", handler: fun(session: session, tx: tx))
+---@overload fun(hook: "receive.mail", options: table, handler: fun(session: session, tx: tx))
+---@overload fun(hook: "receive.rcpt", handler: fun(session: session, tx: tx, rcpt: rcpt))
+---@overload fun(hook: "receive.rcpt", options: table, handler: fun(session: session, tx: tx, rcpt: rcpt))
+---@overload fun(hook: "receive.headers", handler: fun(session: session, tx: tx, msg: msg))
+---@overload fun(hook: "receive.headers", options: table, handler: fun(session: session, tx: tx, msg: msg))
+---@overload fun(hook: "receive.data", handler: fun(session: session, tx: tx, msg: msg))
+---@overload fun(hook: "receive.data", options: table, handler: fun(session: session, tx: tx, msg: msg))
+---@overload fun(hook: "queue.expand", handler: fun(msg: msg, rcpt: rcpt))
+---@overload fun(hook: "queue.expand", options: table, handler: fun(msg: msg, rcpt: rcpt))
+---@overload fun(hook: "queue.commit", handler: fun(msg: msg, group: group))
+---@overload fun(hook: "queue.commit", options: table, handler: fun(msg: msg, group: group))
+---@overload fun(hook: "route.resolve", handler: fun(domain: any, key: any))
+---@overload fun(hook: "route.resolve", options: table, handler: fun(domain: any, key: any))
+---@overload fun(hook: "deliver.attempt", handler: fun(msg: msg, group: group, attempt: attempt))
+---@overload fun(hook: "deliver.attempt", options: table, handler: fun(msg: msg, group: group, attempt: attempt))
+---@overload fun(hook: "deliver.local", handler: fun(msg: msg, rcpt: rcpt, box: box))
+---@overload fun(hook: "deliver.local", options: table, handler: fun(msg: msg, rcpt: rcpt, box: box))
+---@overload fun(hook: "deliver.result", handler: fun(msg: msg, rcpt: rcpt, result: result))
+---@overload fun(hook: "deliver.result", options: table, handler: fun(msg: msg, rcpt: rcpt, result: result))
+---@overload fun(hook: "deliver.dsn", handler: fun(msg: msg, rcpts: any, dsn: dsn))
+---@overload fun(hook: "deliver.dsn", options: table, handler: fun(msg: msg, rcpts: any, dsn: dsn))
+---@overload fun(hook: "observe.event", handler: fun(event: event))
+---@overload fun(hook: "observe.event", options: table, handler: fun(event: event))
+---@overload fun(hook: "timer.tick", handler: fun(now: any, domain: any))
+---@overload fun(hook: "timer.tick", options: table, handler: fun(now: any, domain: any))
+---@overload fun(hook: "web.request", handler: fun(req: req))
+---@overload fun(hook: "web.request", options: table, handler: fun(req: req))
+---@param hook string
+---@param options any
+---@param handler? function
+function on(hook, options, handler) end
+
+---at receive.*: the reply to the client waits that long, 30 s at most; nobody else does
+---@param seconds any
+---@return any
+function tarpit(seconds) end
+
+---runs a file of the same source once and returns its value
+---@param name any
+---@return any
+function require(name) end
+
+---addresses
+addr = {}
+
+---address and display name of the first mailbox in a header value, or nil
+---@param text any
+---@return any
+function addr.parse(text) end
+
+---local part without its tag
+---@param a any
+---@return any
+function addr.user(a) end
+
+---domain in lower case
+---@param a any
+---@return any
+function addr.domain(a) end
+
+---what follows the "+", or nil
+---@param a any
+---@return any
+function addr.tag(a) end
+
+---canonical form without tag, in lower case, or nil
+---@param a any
+---@return any
+function addr.normalize(a) end
+
+---organizational domain by the public suffix list
+---@param domain any
+---@return any
+function addr.org_domain(domain) end
+
+---signed sender of ours for a forwarded message; own and null senders, and those too long for it, stay
+---@param sender any
+---@return any
+function addr.srs(sender) end
+
+---the sender behind a signed one, or nil when forged or older than 21 days
+---@param a any
+---@return any
+function addr.srs_reverse(a) end
+
+---signed bounce address that names its recipient
+---@param bounces any
+---@param address any
+---@return any
+function addr.verp(bounces, address) end
+
+---the recipient that a bounce address names, or nil when forged
+---@param a any
+---@return any
+function addr.verp_reverse(a) end
+
+---sends mail; it is queued in the commit of the message at hand, exactly once. At most 10 in a call
+mail = {}
+
+---a new message; auto is "auto-generated" (default) or "auto-replied"; to and cc are addresses or lists; raw is a whole message
+---@param t table
+---@return any
+function mail.submit(t) end
+
+---the message at hand to another address; srs rewrites the sender
+---@param msg any
+---@param address any
+---@param options? any
+---@return any
+function mail.forward(msg, address, options) end
+
+---accounts of this server
+account = {}
+
+---whether there is an account
+---@param a any
+---@return any
+function account.exists(a) end
+
+---what `carteiro account set` stored, or nil
+---@param a any
+---@param name any
+---@return any
+function account.setting(a, name) end
+
+---nil, "as" or "behalf"
+---@param identity any
+---@param a any
+---@return any
+function account.may_send_as(identity, a) end
+
+---named sets of addresses with settings, and attributes for each member. Changes count as those of kv do
+list = {}
+
+---the settings of that list, or nil when there is none
+---@param name any
+---@return any
+function list.settings(name) end
+
+---list of its addresses; filter is a table of attributes that they must have
+---@param name any
+---@param filter? any
+---@return any
+function list.members(name, filter) end
+
+---attributes of a member, or nil
+---@param name any
+---@param address any
+---@return any
+function list.member(name, address) end
+
+---makes it a member, with these attributes
+---@param name any
+---@param address any
+---@param attributes? any
+---@return any
+function list.add(name, address, attributes) end
+
+---takes it out
+---@param name any
+---@param address any
+---@return any
+function list.remove(name, address) end
+
+---changes attributes of a member; true, or false when it is none
+---@param name any
+---@param address any
+---@param attributes any
+---@return any
+function list.set(name, address, attributes) end
+
+---stored plain data, apart for each bundle and domain. Writes count when the handler returns; near a message they travel in its commit. At most 200 operations in a call
+kv = {}
+
+---the value or nil; sees own writes
+---@param key any
+---@return any
+function kv.get(key) end
+
+---stores a value
+---@param key any
+---@param value any
+---@param options? any
+---@return any
+function kv.set(key, value, options) end
+
+---true for the first that asks, then false until ttl is over
+---@param key any
+---@param options? any
+---@return any
+function kv.once(key, options) end
+
+---adds n, 1 by default, and returns the sum as seen now
+---@param key any
+---@param n? any
+---@param options? any
+---@return any
+function kv.incr(key, n, options) end
+
+---forgets a key
+---@param key any
+---@return any
+function kv.delete(key) end
+
+---stores new if the value still is old (nil: absent); whether it was, as seen now
+---@param key any
+---@param old any
+---@param new any
+---@param options? any
+---@return any
+function kv.cas(key, old, new, options) end
+
+---list of { key, value } in the order of keys, at most 1000
+---@param prefix any
+---@param limit any
+---@return any
+function kv.scan(prefix, limit) end
+
+---rate limits (GCRA), apart for each bundle and domain; what a failed handler took is given back
+rate = {}
+
+---whether it may happen now, seconds to wait if not, and how many more may follow at once
+---@param key any
+---@param m any
+---@param options? any
+---@return any
+function rate.take(key, m, options) end
+
+---results shared by all interpreters of a generation
+cache = {}
+
+---fn with its results remembered, 5 minutes and 1000 of them by default; one call at a time per key. Results are plain data
+---@param fn any
+---@param options? any
+---@return any
+function cache.memoize(fn, options) end
+
+---look-up files of the source; part of the generation
+map = {}
+
+---a map of a .toml, .cidr, .domains or .regex file; at the top of a file only
+---@param file any
+---@return any
+function map.open(file) end
+
+---DNS questions, at most 50 in a call: a list, or nil and "nxdomain", "timeout" or "servfail"
+dns = {}
+
+---IPv4 addresses
+---@param name any
+---@return any
+function dns.a(name) end
+
+---IPv6 addresses
+---@param name any
+---@return any
+function dns.aaaa(name) end
+
+---list of { host, preference }, the most preferred first
+---@param name any
+---@return any
+function dns.mx(name) end
+
+---texts
+---@param name any
+---@return any
+function dns.txt(name) end
+
+---names of an address
+---@param ip any
+---@return any
+function dns.ptr(ip) end
+
+---the codes under which a block list knows an address, or nil
+---@param ip any
+---@param zone any
+---@return any
+function dns.rbl(ip, zone) end
+
+---asks all at once; a list with, for each, the answer's list or the error's text
+---@param t table
+---@return any
+function dns.batch(t) end
+
+---HTTP requests to the hosts that were granted (for scripts by `[scripts] http`, for bundles by their manifest), at most 5 in a call. Options: headers, type (of the body), timeout. Redirects are answers, not followed. A request cannot be taken back when the handler fails or the message is tried again: its Idempotency-Key then is the same
+http = {}
+
+---{ status, headers, body }, or nil and "timeout", "tls" or "unreachable"; names of headers in lower case, a body of at most 1 MiB
+---@param url any
+---@param options? any
+---@return any
+function http.get(url, options) end
+
+---as get; a table as body is sent as JSON
+---@param url any
+---@param body any
+---@param options? any
+---@return any
+function http.post(url, body, options) end
+
+---all at once; a list with, for each, the answer or the error's text
+---@param t table
+---@return any
+function http.batch(t) end
+
+---mail filters of the configuration's [milter.NAME], at most 5 questions in a call. A filter that does not answer fails the handler
+milter = {}
+
+---"accept", "reject", "defer", "discard" or "quarantine", and what it wants changed: a list of { op, name, value, index } with op add_header, insert_header, change_header, replace_body, add_rcpt, remove_rcpt or change_sender; code, enhanced and text of the list are its reply, reason that of a quarantine
+---@param name any
+---@param msg any
+---@return any
+function milter.scan(name, msg) end
+
+---texts that stand outside of the scripts, in files or the environment, as the configuration says
+secrets = {}
+
+---the secret that the manifest declares by that name; it is read again after a reload
+---@param name any
+---@return any
+function secrets.get(name) end
+
+---regular expressions in RE2's syntax, matched in linear time
+re = {}
+
+---a regex
+---@param pattern any
+---@return any
+function re.compile(pattern) end
+
+---several at once
+---@param t table
+---@return any
+function re.set(t) end
+
+---JSON (RFC 8259). Strings pass octets above 127 as they are; null is nil
+json = {}
+
+---plain data as JSON; keys in order; an empty table is {}
+---@param v any
+---@return any
+function json.encode(v) end
+
+---the value, or nil and what is wrong
+---@param text any
+---@return any
+function json.decode(text) end
+
+---TOML 1.0
+toml = {}
+
+---a table with names as TOML; keys in order
+---@param table any
+---@return any
+function toml.encode(table) end
+
+---the table, or nil and what is wrong; dates are texts
+---@param text any
+---@return any
+function toml.decode(text) end
+
+---base64 (RFC 4648)
+base64 = {}
+
+---with padding
+---@param s any
+---@return any
+function base64.encode(s) end
+
+---both alphabets, padding optional; nil and what is wrong
+---@param s any
+---@return any
+function base64.decode(s) end
+
+---hexadecimal digits
+hex = {}
+
+---lower case
+---@param s any
+---@return any
+function hex.encode(s) end
+
+---nil and what is wrong
+---@param s any
+---@return any
+function hex.decode(s) end
+
+---digests
+hash = {}
+
+---hexadecimal SHA-256
+---@param s any
+---@return any
+function hash.sha256(s) end
+
+---hexadecimal HMAC-SHA-256
+---@param key any
+---@param s any
+---@return any
+function hash.hmac(key, s) end
+
+---CRC-32 (IEEE) as a number
+---@param s any
+---@return any
+function hash.crc32(s) end
+
+---random ids
+uuid = {}
+
+---a random UUID (version 4)
+---@return any
+function uuid.new() end
+
+---times are Unix seconds
+time = {}
+
+---the time of this call
+---@return any
+function time.now() end
+
+---text of a time; layout "rfc3339" (default), "rfc5322", "date" or like "%Y-%m-%d %H:%M:%S"; zone like "Europe/Lisbon", UTC by default
+---@param t any
+---@param layout? any
+---@param zone? any
+---@return any
+function time.format(t, layout, zone) end
+
+---Unix seconds of an RFC 3339 or RFC 5322 time or a date, or nil
+---@param s any
+---@param zone? any
+---@return any
+function time.parse(s, zone) end
+
+---numbers at /metrics, as carteiro_script_policy_NAME or carteiro_bundle_policy_PUBLISHER_BUNDLE_NAME; they count when the handler returns. Names and labels are lower case letters, digits and _, 4 labels at most; a name has 100 different sets of values, all others count as "other"
+metrics = {}
+
+---adds n, 1 by default; _total is added to the name
+---@param name any
+---@param n? any
+---@param labels? any
+---@return any
+function metrics.counter(name, n, labels) end
+
+---sets a value
+---@param name any
+---@param value any
+---@param labels? any
+---@return any
+function metrics.gauge(name, value, labels) end
+
+---adds one observation; seconds and octets fit its buckets
+---@param name any
+---@param value any
+---@param labels? any
+---@return any
+function metrics.histogram(name, value, labels) end
+
+---the server's log
+log = {}
+
+---a line with fields, a table of plain data
+---@param text any
+---@param fields? any
+---@return any
+function log.debug(text, fields) end
+
+---a line with fields
+---@param text any
+---@param fields? any
+---@return any
+function log.info(text, fields) end
+
+---a line with fields
+---@param text any
+---@param fields? any
+---@return any
+function log.warn(text, fields) end
+
+---a line with fields
+---@param text any
+---@param fields? any
+---@return any
+function log.error(text, fields) end
+
+---Lua 5.1's string functions, byte-exact and budgeted
+string = {}
+
+---numbers of the octets i to j
+---@param s any
+---@param i? any
+---@param j? any
+---@return any
+function string.byte(s, i, j) end
+
+---a string of these octets
+---@param ... any
+---@return any
+function string.char(...) end
+
+---start and end of the first match, and its captures
+---@param s any
+---@param pattern any
+---@param init? any
+---@param plain? any
+---@return any
+function string.find(s, pattern, init, plain) end
+
+---as C's printf: c d i o u x X e E f g G q s %
+---@param f any
+---@param ... any
+---@return any
+function string.format(f, ...) end
+
+---iterates all matches
+---@param s any
+---@param pattern any
+---@return any
+function string.gmatch(s, pattern) end
+
+---replaces matches by text, table or function
+---@param s any
+---@param pattern any
+---@param repl any
+---@param n? any
+---@return any
+function string.gsub(s, pattern, repl, n) end
+
+---octets of s
+---@param s any
+---@return any
+function string.len(s) end
+
+---ASCII letters in lower case
+---@param s any
+---@return any
+function string.lower(s) end
+
+---captures of the first match
+---@param s any
+---@param pattern any
+---@param init? any
+---@return any
+function string.match(s, pattern, init) end
+
+---s, n times
+---@param s any
+---@param n any
+---@return any
+function string.rep(s, n) end
+
+---octets backwards
+---@param s any
+---@return any
+function string.reverse(s) end
+
+---octets i to j
+---@param s any
+---@param i any
+---@param j? any
+---@return any
+function string.sub(s, i, j) end
+
+---ASCII letters in upper case
+---@param s any
+---@return any
+function string.upper(s) end
+
+---Lua 5.1's table functions, budgeted
+table = {}
+
+---the elements as one string
+---@param t any
+---@param sep? any
+---@param i? any
+---@param j? any
+---@return any
+function table.concat(t, sep, i, j) end
+
+---puts v at pos or at the end
+---@param t any
+---@param pos? any
+---@param v? any
+---@return any
+function table.insert(t, pos, v) end
+
+---the largest positive numeric key
+---@param t any
+---@return any
+function table.maxn(t) end
+
+---takes out and returns the element at pos or the last one
+---@param t any
+---@param pos? any
+---@return any
+function table.remove(t, pos) end
+
+---sorts in place; not stable
+---@param t any
+---@param less? any
+---@return any
+function table.sort(t, less) end
+
+---Lua 5.1's math functions
+math = {}
+
+---as in C
+---@param x any
+---@return any
+function math.abs(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.acos(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.asin(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.atan(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.ceil(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.cos(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.cosh(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.deg(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.exp(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.floor(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.log(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.log10(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.rad(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.sin(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.sinh(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.sqrt(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.tan(x) end
+
+---as in C
+---@param x any
+---@return any
+function math.tanh(x) end
+
+---as in C
+---@param x any
+---@param y any
+---@return any
+function math.atan2(x, y) end
+
+---as in C
+---@param x any
+---@param y any
+---@return any
+function math.fmod(x, y) end
+
+---as in C
+---@param x any
+---@param y any
+---@return any
+function math.pow(x, y) end
+
+---mantissa and exponent
+---@param x any
+---@return any
+function math.frexp(x) end
+
+---m times 2 to the power of e
+---@param m any
+---@param e any
+---@return any
+function math.ldexp(m, e) end
+
+---the largest
+---@param x any
+---@param ... any
+---@return any
+function math.max(x, ...) end
+
+---the smallest
+---@param x any
+---@param ... any
+---@return any
+function math.min(x, ...) end
+
+---integral and fractional part
+---@param x any
+---@return any
+function math.modf(x) end
+
+---a number in [0,1), or an integer from 1 to m, or from m to n
+---@param m? any
+---@param n? any
+---@return any
+function math.random(m, n) end
+---constant
+math.huge = nil ---@type any
+---constant
+math.pi = nil ---@type any
+
+---one client connection; it outlives the socket
+---@class session
+local session = {}
+---its id
+session.id = nil ---@type any
+---name of the listener
+session.listener = nil ---@type any
+---address of the client
+session.ip = nil ---@type any
+---its /24 or /64
+session.ip_net = nil ---@type any
+---verified name of the client, or nil
+session.rdns = nil ---@type any
+---what HELO, EHLO or LHLO gave, or nil
+session.helo = nil ---@type any
+---nil, or version, cipher, sni and subject
+session.tls = nil ---@type any
+---nil, or user and what accept(identity) gave
+session.identity = nil ---@type any
+---"smtp", "submission", "lmtp" or "pop3"
+session.protocol = nil ---@type any
+---true for clients that may relay without AUTH
+session.trusted = nil ---@type any
+---true when the client has gone
+session.closed = nil ---@type any
+---notes of policies, for this session
+session.meta = nil ---@type any
+
+---the encrypted connection
+---@class tls
+local tls = {}
+---"TLS1.3"
+tls.version = nil ---@type any
+---cipher suite
+tls.cipher = nil ---@type any
+---the name the client asked for, or nil
+tls.sni = nil ---@type any
+---of a verified client certificate, or nil
+tls.subject = nil ---@type any
+
+---who logged in: user, and every key that accept(identity) gave
+---@class identity
+local identity = {}
+
+---a login attempt, after the server looked at its own accounts
+---@class cred
+local cred = {}
+---"PLAIN", "LOGIN", "USER", "APOP", ...
+cred.mechanism = nil ---@type any
+---the name given
+cred.user = nil ---@type any
+---whether the server's own account matched
+cred.verified = nil ---@type any
+---of OAUTHBEARER and XOAUTH2, else nil
+cred.token = nil ---@type any
+---nil where the mechanism does not show it
+cred.password = nil ---@type any
+
+---the mail transaction while the client builds it
+---@class tx
+local tx = {}
+---id of the message to be
+tx.id = nil ---@type any
+---envelope sender; "" is the null sender
+tx.sender = nil ---@type any
+---parameters of MAIL
+tx.params = nil ---@type any
+---notes of policies, for this transaction
+tx.meta = nil ---@type any
+
+---list of rcpt, those accepted so far
+---@return any
+function tx:recipients() end
+
+---parameters of MAIL
+---@class params
+local params = {}
+---declared octets or nil
+params.size = nil ---@type any
+---"7BIT", "8BITMIME", "BINARYMIME" or nil
+params.body = nil ---@type any
+---true or false
+params.smtputf8 = nil ---@type any
+---decoded ENVID or nil
+params.envid = nil ---@type any
+---"FULL", "HDRS" or nil
+params.ret = nil ---@type any
+---seconds of DELIVERBY or nil
+params.by = nil ---@type any
+---time until which the client wants it held, or nil
+params.hold_for = nil ---@type any
+---MT-PRIORITY or nil
+params.priority = nil ---@type any
+---true or false
+params.requiretls = nil ---@type any
+
+---the message; it can be changed at receive.data only
+---@class msg
+local msg = {}
+---id of the message
+msg.id = nil ---@type any
+---envelope sender; "" is the null sender
+msg.sender = nil ---@type any
+---octets
+msg.size = nil ---@type any
+---Unix seconds
+msg.received_at = nil ---@type any
+---notes of policies, kept with the message
+msg.meta = nil ---@type any
+
+---unfolded value of the first field of that name, or nil
+---@param name any
+---@return any
+function msg:header(name) end
+
+---list of all its values in order
+---@param name any
+---@return any
+function msg:headers(name) end
+
+---adds a field behind all others
+---@param name any
+---@param value any
+---@return any
+function msg:add_header(name, value) end
+
+---adds a field in front of all others
+---@param name any
+---@param value any
+---@return any
+function msg:prepend_header(name, value) end
+
+---replaces all fields of that name by one
+---@param name any
+---@param value any
+---@return any
+function msg:set_header(name, value) end
+
+---removes all fields of that name, returns how many
+---@param name any
+---@return any
+function msg:remove_header(name) end
+
+---decoded subject or nil
+---@return any
+function msg:subject() end
+
+---first address of From, or nil
+---@return any
+function msg:from() end
+
+---its decoded display name, or nil
+---@return any
+function msg:from_display() end
+
+---Date as Unix seconds, or nil
+---@return any
+function msg:date() end
+
+---Message-ID with its brackets, or nil
+---@return any
+function msg:message_id() end
+
+---iterates the parts that hold content
+---@return any
+function msg:parts() end
+
+---text of all text parts as UTF-8, HTML without its tags; at most max octets, 256 KiB by default
+---@param max? any
+---@return any
+function msg:text(max) end
+
+---first match of an RE2 pattern in subject and text, or nil
+---@param re any
+---@return any
+function msg:find(re) end
+
+---list of the distinct http, https and mailto links, at most 500
+---@return any
+function msg:urls() end
+
+---who the message really comes from: tables spf, dkim, dmarc, each with result and domain, dmarc with policy, dkim with signatures; may ask the DNS
+---@return any
+function msg:auth() end
+
+---adds to the spam score; returns the total
+---@param name? any
+---@param points? any
+---@param note? any
+---@return any
+function msg:score(name, points, note) end
+
+---list of { name, points, note }
+---@return any
+function msg:scores() end
+
+---sets and returns the priority, -9 to 9
+---@param n? any
+---@return any
+function msg:priority(n) end
+
+---null sender, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834)
+---@return any
+function msg:is_auto() end
+
+---whether To, Cc, Bcc or their Resent forms name it (RFC 5230 4.5)
+---@param address any
+---@return any
+function msg:addressed_to(address) end
+
+---one part of a message that holds content
+---@class part
+local part = {}
+---"text/plain", in lower case
+part.type = nil ---@type any
+---declared charset or nil
+part.charset = nil ---@type any
+---decoded name without folders, or nil
+part.filename = nil ---@type any
+---"inline", "attachment" or nil
+part.disposition = nil ---@type any
+---octets as transferred
+part.size = nil ---@type any
+
+---content as UTF-8 text
+---@param max? any
+---@return any
+function part:text(max) end
+
+---content, transfer encoding undone
+---@param max? any
+---@return any
+function part:bytes(max) end
+
+---hexadecimal SHA-256 of the content
+---@return any
+function part:sha256() end
+
+---puts text in its place
+---@param text any
+---@return any
+function part:replace(text) end
+
+---leaves an empty text in its place
+---@return any
+function part:remove() end
+
+---one recipient
+---@class rcpt
+local rcpt = {}
+---where the mail goes; can be changed at receive.rcpt
+rcpt.address = nil ---@type any
+---as RCPT gave it
+rcpt.orig = nil ---@type any
+---local part without its tag
+rcpt.user = nil ---@type any
+---domain in lower case
+rcpt.domain = nil ---@type any
+---what follows the "+", or nil
+rcpt.tag = nil ---@type any
+---whether the domain is ours
+rcpt.is_local = nil ---@type any
+---list of NOTIFY keywords, or nil
+rcpt.notify = nil ---@type any
+---decoded ORCPT, or nil
+rcpt.orcpt = nil ---@type any
+---notes of policies, kept with the recipient; folder names the folder to file into
+rcpt.meta = nil ---@type any
+
+---other recipients instead of this one; how is a table { sender =, headers =, priority = } or a function(address) that returns one
+---@param list any
+---@param how? any
+---@return any
+function rcpt:replace(list, how) end
+
+---other recipients beside this one
+---@param address any
+---@param how? any
+---@return any
+function rcpt:copy_to(address, how) end
+
+---in this recipient's copy only
+---@param name any
+---@param value any
+---@return any
+function rcpt:set_header(name, value) end
+
+---in this recipient's copy only, in front
+---@param name any
+---@param value any
+---@return any
+function rcpt:add_header(name, value) end
+
+---in this recipient's copy only
+---@param name any
+---@return any
+function rcpt:remove_header(name) end
+
+---recipients of one message that share a next hop key
+---@class group
+local group = {}
+---destination domain, or what a policy chose; can be changed at queue.commit
+group.key = nil ---@type any
+---destination domain
+group.domain = nil ---@type any
+---whether it goes to mailboxes here
+group.is_local = nil ---@type any
+---notes of policies, kept with the group
+group.meta = nil ---@type any
+
+---list of addresses
+---@return any
+function group:recipients() end
+
+---sets and returns the priority, -9 to 9
+---@param n? any
+---@return any
+function group:priority(n) end
+
+---gives up that long after now
+---@param duration any
+---@return any
+function group:expire(duration) end
+
+---a try that is about to happen
+---@class attempt
+local attempt = {}
+---1 for the first
+attempt.number = nil ---@type any
+---time of the first try, or nil
+attempt.first_at = nil ---@type any
+---time of the last try, or nil
+attempt.last = nil ---@type any
+
+---the outcome of a try for one recipient
+---@class result
+local result = {}
+---"delivered", "deferred" or "failed"
+result.class = nil ---@type any
+---reply code, or nil
+result.code = nil ---@type any
+---enhanced status code, or nil
+result.enhanced = nil ---@type any
+---text of the reply
+result.text = nil ---@type any
+---the host that said so, or nil
+result.host = nil ---@type any
+---number of the try
+result.attempt = nil ---@type any
+---seconds since the message was received
+result.age = nil ---@type any
+
+---the mailbox that the mail is for
+---@class box
+local box = {}
+---its owner
+box.address = nil ---@type any
+
+---list of the names of its folders
+---@return any
+function box:folders() end
+
+---octets used, and the limit or nil
+---@return any
+function box:quota() end
+
+---what `carteiro account set` stored, or nil
+---@param name any
+---@return any
+function box:setting(name) end
+
+---a report about to be made
+---@class dsn
+local dsn = {}
+---"failed", "delayed", "delivered", "relayed" or "expanded"
+dsn.action = nil ---@type any
+---status code of the first recipient
+dsn.status = nil ---@type any
+---the part for people; can be changed
+dsn.text = nil ---@type any
+
+---something that happened
+---@class event
+local event = {}
+---accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, reload or learned
+event.name = nil ---@type any
+---the same each time that this event is told
+event.id = nil ---@type any
+---when it happened
+event.time = nil ---@type any
+---a table; of messages message, sender, to, subject, size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by
+event.data = nil ---@type any
+
+---an HTTP request
+---@class req
+local req = {}
+---"GET", "POST", ...
+req.method = nil ---@type any
+---what follows /b/BUNDLE
+req.path = nil ---@type any
+---parameters of the URL
+req.query = nil ---@type any
+---fields of a form that was posted
+req.form = nil ---@type any
+---header fields, names in lower case
+req.headers = nil ---@type any
+---address of the client
+req.ip = nil ---@type any
+---octets of the body, at most 1 MiB
+req.body = nil ---@type any
+
+---plain data that stays with its owner: meta.x = v stores a copy, meta.x reads one. Each bundle has its own keys, for each domain; what it noted while no domain was at hand can be read at all; rcpt.meta.folder names the folder the server files into
+---@class meta
+local meta = {}
+
+---this bundle's settings for the domain at hand, read only; while files load, those of the server as a whole
+---@class config
+local config = {}
+
+---plain data, read only
+---@class data
+local data = {}
+
+---a table that came from a bundle which this one requires; read only
+---@class library
+local library = {}
+
+---a look-up file. TOML: keys and values. The others: a line each, "key value", # begins a comment, a missing value is true
+---@class map
+local map = {}
+
+---the value of exactly that key, or nil
+---@param key any
+---@return any
+function map:get(key) end
+
+---the value of the smallest network, the nearest parent domain, or the first pattern that matches, or nil
+---@param key any
+---@return any
+function map:match(key) end
+
+---a compiled pattern
+---@class regex
+local regex = {}
+
+---captures of the first match, or the match itself where there are none, or nil
+---@param s any
+---@return any
+function regex:match(s) end
+
+---start, end and captures of the first match, or nil
+---@param s any
+---@param init? any
+---@return any
+function regex:find(s, init) end
+
+---iterates all matches
+---@param s any
+---@return any
+function regex:gmatch(s) end
+
+---several compiled patterns
+---@class regex_set
+local regex_set = {}
+
+---number of the first pattern that matches and what it matched, or nil
+---@param s any
+---@return any
+function regex_set:match(s) end
