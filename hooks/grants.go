@@ -67,10 +67,11 @@ func (r Rate) String() string {
 	return fmt.Sprintf("%d/%s", r.N, per)
 }
 
-// Secret says where the text of a secret is: one of the two is set.
+// Secret says where the text of a secret is: one of these is set.
 type Secret struct {
 	File string `json:",omitempty"`
 	Env  string `json:",omitempty"`
+	Text string `json:",omitempty"` // itself, in tests of bundles
 }
 
 // maxSecret bounds a secret's file, in octets.
@@ -78,6 +79,9 @@ const maxSecret = 64 << 10
 
 // Read is the secret without its line ends. It blocks on the file.
 func (s Secret) Read() (string, error) {
+	if s.Text != "" {
+		return s.Text, nil
+	}
 	if s.Env != "" {
 		v, ok := os.LookupEnv(s.Env)
 		if !ok {

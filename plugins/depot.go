@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/pelletier/go-toml/v2"
 )
 
@@ -76,6 +77,11 @@ func OpenDepot(dir string) (*Depot, error) {
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&d.lock); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w; restore it from a backup, or remove it and install the bundles again", ErrBundle, filepath.Join(dir, lockName), err)
+	}
+	for name, p := range d.lock.Bundles {
+		if _, err := semver.StrictNewVersion(p.Version); err != nil || !validName(name) {
+			return nil, fmt.Errorf("%w: %s: %s %q is no bundle with a version", ErrBundle, filepath.Join(dir, lockName), name, p.Version)
+		}
 	}
 	if d.lock.Bundles == nil {
 		d.lock.Bundles = map[string]Pinned{}

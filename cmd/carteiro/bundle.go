@@ -243,6 +243,9 @@ func trial(cfg *config.Config, t *plugins.Tree) ([]hooks.Source, error) {
 			return nil, err
 		}
 		o.Depot = depot.Without(t.Manifest.Name())
+		// Those of the configuration, too; what is wrong with them is told
+		// where they are loaded.
+		o.Beside, _ = plugins.Trees(bundleOptions(cfg, depot))
 	}
 	return plugins.Load(o)
 }

@@ -34,7 +34,7 @@ func bundleOptions(cfg *config.Config, depot *plugins.Depot) plugins.Options {
 			if e.Secrets == nil {
 				e.Secrets = map[string]hooks.Secret{}
 			}
-			e.Secrets[name] = hooks.Secret(s)
+			e.Secrets[name] = hooks.Secret{File: s.File, Env: s.Env}
 		}
 		o.Enabled = append(o.Enabled, e)
 	}

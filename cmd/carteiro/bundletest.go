@@ -28,7 +28,7 @@ func bundleTestCommand() *cobra.Command {
 			if err != nil {
 				return picturedBundle(err)
 			}
-			report, err := labReport(cmd.Context(), cfg, t, cover)
+			report, err := labReport(cmd.Context(), cfg, t, lab.Options{Cover: cover})
 			if err != nil {
 				return err
 			}
@@ -47,15 +47,15 @@ func bundleTestCommand() *cobra.Command {
 	return cmd
 }
 
-// labReport runs all tests of a bundle, with what it requires and without
-// settings and secrets.
-func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, cover bool) (*lab.Report, error) {
+// labReport runs the tests of a bundle as o says, with what it requires, its
+// settings' defaults and secrets of the tests' own.
+func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o lab.Options) (*lab.Report, error) {
 	sources, err := trial(cfg, t)
 	if err != nil {
 		return nil, err
 	}
-	// Test files may read what lies beside them.
-	report, err := lab.Test(ctx, lab.Options{Sources: sources, Tests: t.Files, Cover: cover})
+	o.Sources, o.Tests = sources, t.Files // tests may read what lies beside them
+	report, err := lab.Test(ctx, o)
 	if err != nil {
 		return nil, pictured(err)
 	}
@@ -72,7 +72,7 @@ func testsFailed(t *plugins.Tree, r *lab.Report) error {
 // testBundle runs a bundle's tests before it is installed; what failed is
 // written to w.
 func testBundle(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins.Tree) error {
-	report, err := labReport(ctx, cfg, t, false)
+	report, err := labReport(ctx, cfg, t, lab.Options{})
 	if err != nil {
 		return err
 	}
@@ -80,4 +80,30 @@ func testBundle(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins
 		tellTests(w, report)
 	}
 	return testsFailed(t, report)
+}
+
+// smokeBundles runs the tests that the manifests of the enabled bundles name
+// for each reload.
+func smokeBundles(ctx context.Context, cfg *config.Config) error {
+	depot, err := plugins.OpenDepot(depotDir(cfg))
+	if err != nil {
+		return err
+	}
+	trees, err := plugins.Trees(bundleOptions(cfg, depot))
+	if err != nil {
+		return err
+	}
+	for _, t := range trees {
+		if len(t.Manifest.Tests.Smoke) == 0 {
+			continue
+		}
+		report, err := labReport(ctx, cfg, t, lab.Options{Only: t.Manifest.Tests.Smoke})
+		if err != nil {
+			return err
+		}
+		if err := firstFailure(report, t.Title()+": "); err != nil {
+			return err
+		}
+	}
+	return nil
 }
