@@ -23,20 +23,21 @@ const recordWithin = time.Minute
 // attempt is one try of one group: outcomes are collected in memory, then
 // recorded in one commit.
 type attempt struct {
-	p       *Pipeline
-	env     *mail.Envelope
-	g       *mail.Group
-	gen     *hooks.Generation
-	now     time.Time
-	msg     *hooks.Message
-	section []byte // the header section
-	pending *hooks.Pending
-	out     store.Settlement
-	reports []report
-	down    bool
-	start   time.Time
-	unlocks []func()          // of the mailboxes that are delivered to
-	events  map[uint32]notice // by recipient
+	p        *Pipeline
+	env      *mail.Envelope
+	g        *mail.Group
+	gen      *hooks.Generation
+	now      time.Time
+	msg      *hooks.Message
+	section  []byte // the header section as it is stored
+	outgoing []byte // what policies made of it for this try
+	pending  *hooks.Pending
+	out      store.Settlement
+	reports  []report
+	down     bool
+	start    time.Time
+	unlocks  []func()          // of the mailboxes that are delivered to
+	events   map[uint32]notice // by recipient
 }
 
 // attempt tries a leased group once and records the outcome. down says that
@@ -104,7 +105,7 @@ func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.G
 	if err != nil {
 		return nil, fmt.Errorf("header of %s: %w", env.ID, err)
 	}
-	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, pending: &hooks.Pending{}, start: time.Now()}
+	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, outgoing: section, pending: &hooks.Pending{}, start: time.Now()}
 	a.msg = &hooks.Message{ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
 		Priority: g.Priority, Meta: env.Meta, Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
 	a.msg.Auth = p.auth(env, a.msg.Header, a.msg.Body)
@@ -174,7 +175,11 @@ func (a *attempt) ask(ctx context.Context) (done bool) {
 			e.Attempt.First = r.First
 		}
 	}
+	before := a.msg.Header
 	v := a.run(ctx, e)
+	if a.msg.Header != before {
+		a.outgoing = a.msg.Header.Bytes()
+	}
 	switch v.Action {
 	case hooks.Retry:
 		for i := range a.g.Recipients {

@@ -33,6 +33,7 @@ type sent struct {
 	to     []mail.Address
 	text   string
 	prio   mail.Priority
+	size   int64
 }
 
 func (s *sink) Send(_ context.Context, hop mail.NextHop, t mail.Transfer) []mail.Outcome {
@@ -48,7 +49,7 @@ func (s *sink) Send(_ context.Context, hop mail.NextHop, t mail.Transfer) []mail
 	if err != nil {
 		panic(err)
 	}
-	one := sent{hop: hop, sender: t.Sender, text: string(text), prio: t.Priority}
+	one := sent{hop: hop, sender: t.Sender, text: string(text), prio: t.Priority, size: t.Size}
 	var out []mail.Outcome
 	for _, rc := range t.Recipients {
 		o := mail.Outcome{Status: mail.Status{Code: 250, Enhanced: "2.0.0", Text: "ok"}, Host: hop.Hosts[0].Name}

@@ -54,7 +54,7 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 		return
 	}
 	edit := rcpts[0].Edit
-	section := store.EditHeader(a.section, edit)
+	section := store.EditHeader(a.outgoing, edit)
 	t := mail.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: rcpts,
 		Size:     a.env.Size - int64(len(a.section)) + int64(len(section)),
 		SMTPUTF8: a.env.SMTPUTF8, EightBit: a.env.EightBit, RequireTLS: a.env.RequireTLS, Priority: a.g.Priority,

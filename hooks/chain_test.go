@@ -148,8 +148,7 @@ func TestFailureColumn(t *testing.T) {
 		hooks.ReceiveConnect: "defer 421", hooks.ReceiveHelo: "defer 451", hooks.ReceiveAuth: "defer 454", hooks.ReceiveMail: "defer 451",
 		hooks.ReceiveRcpt: "defer 451", hooks.ReceiveHeaders: "defer 451", hooks.ReceiveData: "defer 451", hooks.QueueExpand: "defer 451",
 		hooks.QueueCommit: "defer 451", hooks.RouteResolve: "continue", hooks.DeliverAttempt: "continue", hooks.DeliverLocal: "continue",
-		hooks.DeliverResult: "continue", hooks.DeliverDSN: "continue", hooks.TimerTick: "continue", hooks.WebRequest: "continue",
-		hooks.ObserveEvent: "continue",
+		hooks.DeliverResult: "continue", hooks.DeliverDSN: "continue", hooks.TimerTick: "continue", hooks.WebRequest: "continue", hooks.ObserveEvent: "continue",
 	}
 	if len(want) != len(hooks.Specs()) {
 		t.Fatalf("%d hooks in the table, %d here", len(hooks.Specs()), len(want))

@@ -34,7 +34,7 @@ var edits = []struct {
 		return e.SetGroup("key", func(g *mail.Group) { g.Key, g.Priority, g.Expires = "k", 3, time.Unix(9, 0) })
 	}},
 	{"text", hooks.MayText, func(e *hooks.Event) error { return e.SetText("new") }},
-	{"header", hooks.MayMessage, func(e *hooks.Event) error {
+	{"header", hooks.MayMessage | hooks.MayAttempt, func(e *hooks.Event) error {
 		return e.EditHeader("set", func(h *mime.Header) error { return h.Set("Subject", "new") })
 	}},
 	{"part", hooks.MayMessage, func(e *hooks.Event) error { return e.EditPart("part", mime.PartEdit{Text: "x"}) }},

@@ -68,6 +68,7 @@ const (
 	MayMeta                     // meta of what the hook is given
 	MayEffects                  // kv, rate, mail.submit
 	MayDelay                    // tarpit
+	MayAttempt                  // header fields of one try, of mail that leaves
 )
 
 // Spec is one row of the contract's table.
@@ -139,7 +140,7 @@ var specs = []Spec{
 		Verdicts: []Action{RouteTo, Reject, Defer}, May: MayEffects,
 		Fail: FailContinue, Wall: 5 * time.Second, Budget: 1 * mega},
 	{Point: DeliverAttempt, Args: []string{"msg", "group", "attempt"}, When: "before each try",
-		Verdicts: []Action{Retry, Reroute, Discard, Hold}, May: MayEffects,
+		Verdicts: []Action{Retry, Reroute, Discard, Hold}, May: MayAttempt | MayEffects,
 		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
 	{Point: DeliverLocal, Args: []string{"msg", "rcpt", "box"}, When: "per mailbox; one at a time per mailbox",
 		Verdicts: []Action{Keep, FileInto, Redirect, Discard, Reject}, May: MayOwnField | MayExpand | MayEffects,

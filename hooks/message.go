@@ -63,10 +63,14 @@ func (m *Message) Parts() (*mime.Index, error) {
 	return m.index, err
 }
 
-// EditHeader changes the header section of the message for everyone.
+// EditHeader changes the header section of the message: for everyone, or at
+// deliver.attempt in what goes out with this try alone. Mail for mailboxes
+// here has no such try: ErrNotHere.
 func (e *Event) EditHeader(what string, change func(*mime.Header) error) error {
-	if err := e.mayChange(MayMessage, "the message"); err != nil {
-		return err
+	if leaves := e.may&MayAttempt != 0 && e.Group != nil && !e.Group.Local; !leaves {
+		if err := e.mayChange(MayMessage, "the message"); err != nil {
+			return err
+		}
 	}
 	m, old := e.Msg, e.Msg.Header
 	edited := old.Clone()

@@ -34,7 +34,7 @@ var changes = []struct {
 	name string
 }{
 	{hooks.MayIdentity, "identity"}, {hooks.MaySender, "tx.sender"}, {hooks.MayAddress, "rcpt.address"}, {hooks.MayMessage, "header fields and parts"},
-	{hooks.MayScore, "score, priority"}, {hooks.MayExpand, "replace, copy_to"}, {hooks.MayOwnField, "the recipient's own fields"},
+	{hooks.MayAttempt, "header fields of this try, of mail that leaves"}, {hooks.MayScore, "score, priority"}, {hooks.MayExpand, "replace, copy_to"}, {hooks.MayOwnField, "the recipient's own fields"},
 	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"}, {hooks.MayEffects, "kv, rate, mail"}, {hooks.MayDelay, "tarpit"},
 }
 

@@ -1050,7 +1050,7 @@ params.priority = nil ---@type any
 ---true or false
 params.requiretls = nil ---@type any
 
----the message; it can be changed at receive.data only
+---the message; it can be changed at receive.data, its header fields for one try at deliver.attempt too
 ---@class msg
 local msg = {}
 ---id of the message

@@ -50,27 +50,7 @@ func TestThousandReloads(t *testing.T) {
 		}
 	}
 	policy(0)
-	cfg, err := config.Load(h.config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := openServer(ctx, cfg, serverOptions{log: io.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.serve(ctx) }()
-	mx := ""
-	for end := time.Now().Add(patience); mx == "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if _, err := admin.Dial(ctx, socketPath(cfg)); err != nil {
-			continue // the listeners are bound before the socket is
-		}
-		for _, l := range s.addresses() {
-			if l.Name == "mx" {
-				mx = l.Addr
-			}
-		}
-	}
+	s, mx, served := h.inProcess(ctx, t)
 
 	var accepted atomic.Int64
 	over := make(chan struct{})
@@ -108,17 +88,33 @@ func TestThousandReloads(t *testing.T) {
 	clients.Wait()
 	t.Logf("%d messages during %d reloads", accepted.Load(), reloads)
 
+	allArrived(t, s, accepted.Load())
+	oldAreGone(t, old, goroutines)
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// allArrived waits until as many messages are in the mailbox as were accepted.
+func allArrived(t *testing.T, s *server, accepted int64) {
+	t.Helper()
 	count := int64(0)
-	for end := time.Now().Add(patience); count < accepted.Load() && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		info, err := s.store.Mailbox(ctx, "alice@example.com", "INBOX")
+	for end := time.Now().Add(patience); count < accepted && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		info, err := s.store.Mailbox(t.Context(), "alice@example.com", "INBOX")
 		if err != nil {
 			t.Fatal(err)
 		}
 		count = info.Count
 	}
-	if count != accepted.Load() {
-		t.Errorf("%d messages were accepted, %d arrived", accepted.Load(), count)
+	if count != accepted {
+		t.Errorf("%d messages were accepted, %d arrived", accepted, count)
 	}
+}
+
+// oldAreGone checks that generations are not kept in memory, nor goroutines.
+func oldAreGone(t *testing.T, old []weak.Pointer[hooks.Generation], goroutines int) {
+	t.Helper()
 	alive := len(old)
 	for end := time.Now().Add(patience); alive > 1 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		runtime.GC()
@@ -137,8 +133,31 @@ func TestThousandReloads(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > goroutines {
 		t.Errorf("%d goroutines, before the reloads %d", n, goroutines)
 	}
-	cancel()
-	if err := <-served; err != nil {
-		t.Error(err)
+}
+
+// inProcess serves the house in this process, and returns the server, where
+// it takes mail and what it ends with.
+func (h *house) inProcess(ctx context.Context, t *testing.T) (s *server, mx string, served chan error) {
+	t.Helper()
+	cfg, err := config.Load(h.config())
+	if err != nil {
+		t.Fatal(err)
 	}
+	s, err = openServer(ctx, cfg, serverOptions{log: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served = make(chan error, 1)
+	go func() { served <- s.serve(ctx) }()
+	for end := time.Now().Add(patience); mx == "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if _, err := admin.Dial(ctx, socketPath(cfg)); err != nil {
+			continue // the listeners are bound before the socket is
+		}
+		for _, l := range s.addresses() {
+			if l.Name == "mx" {
+				mx = l.Addr
+			}
+		}
+	}
+	return s, mx, served
 }

@@ -170,6 +170,9 @@ func readKey(path string) ([]byte, error) {
 
 func (s *server) observeHook(c hooks.Call) {
 	s.policies.Observe(c)
+	if s.journal.Tracer.On() {
+		s.traceHook(c)
+	}
 	s.journal.Metrics.HookSeconds.WithLabelValues(string(c.Info.Point)).Observe(c.Cost.Seconds())
 	if c.Err != nil {
 		s.journal.Metrics.HookFailures.WithLabelValues(string(c.Info.Point), c.Info.Bundle).Inc()

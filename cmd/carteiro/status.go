@@ -29,6 +29,9 @@ func statusCommand() *cobra.Command {
 				fmt.Fprintf(w, "policies\tgeneration %s, %d handlers%s\n", s.Generation.ID, s.Generation.Handlers, fallback)
 				fmt.Fprintf(w, "queue\t%d being tried\n", s.InFlight)
 				fmt.Fprintf(w, "store\t%s %s, %s used, %s free\n", s.Store.Kind, s.Store.Dir, octets(s.Store.Disk), octets(s.Store.Free))
+				if s.Watched > 0 {
+					fmt.Fprintf(w, "trace\t%d watched\n", s.Watched)
+				}
 				for _, l := range s.Listeners {
 					fmt.Fprintf(w, "listener\t%s\t%s\t%s\ttls %s\n", l.Name, l.Protocol, l.Addr, l.TLS)
 				}

@@ -165,6 +165,7 @@ type StatusReport struct {
 	InFlight   int         `json:"in_flight"`
 	Store      store.Stats `json:"store"`
 	Listeners  []Listener  `json:"listeners"`
+	Watched    int         `json:"watched"` // by how many `carteiro trace`
 }
 
 func (s *Service) status(context.Context, none) (any, error) {
@@ -172,7 +173,7 @@ func (s *Service) status(context.Context, none) (any, error) {
 		return nil, ErrUnavailable
 	}
 	return StatusReport{Version: s.Version, Hostname: s.Hostname, Started: s.Started, Now: s.Clock.Now(),
-		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners()}, nil
+		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners(), Watched: s.Journal.Tracer.Watchers()}, nil
 }
 
 func (s *Service) reload(ctx context.Context, _ none) (any, error) {
@@ -209,6 +210,7 @@ func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/submit", s.serveSubmit)
 	mux.HandleFunc("POST /v1/{name}", s.serveCall)
+	mux.HandleFunc("GET /v1/trace", s.serveTrace)
 	mux.Handle("GET /metrics", Metrics(s.Journal))
 	mux.HandleFunc("GET /health", Health(s.Store))
 	return mux

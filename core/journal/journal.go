@@ -20,6 +20,7 @@ type Journal struct {
 	Metrics  *Metrics
 	Counted  *Counted // by policies
 	Registry *prometheus.Registry
+	Tracer   *Tracer
 }
 
 // New makes a journal that writes to w: format "json" or "text", level
@@ -40,7 +41,7 @@ func With(log *slog.Logger) *Journal {
 	log = slog.New(printing{log.Handler()})
 	counted := &Counted{families: map[string]*family{}, owned: map[string]int{}}
 	reg.MustRegister(counted)
-	return &Journal{Logger: log, Metrics: newMetrics(reg), Counted: counted, Registry: reg}
+	return &Journal{Logger: log, Metrics: newMetrics(reg), Counted: counted, Registry: reg, Tracer: &Tracer{}}
 }
 
 // Discard is a journal that nobody reads.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carteiro/core/mail"
+	"carteiro/core/netline"
 )
 
 var errCommand = errors.New("not a command")
@@ -40,6 +41,15 @@ func (c command) String() string {
 	return c.verb + " " + c.arg
 }
 
+// shown is the command as others may see it: what follows a mechanism may be a
+// password.
+func (c command) shown() string {
+	if mechanism, _, secret := strings.Cut(c.arg, " "); c.verb == "AUTH" && secret {
+		return "AUTH " + netline.Clean(mechanism, false) + " (not shown)"
+	}
+	return netline.Clean(c.String(), true)
+}
+
 // maxLength is the longest line of a verb without its CRLF: 512 octets, with
 // room for the parameters of our extensions (RFC 5321 4.5.3.1.4 and theirs).
 func (c command) maxLength() int {
@@ -68,6 +78,9 @@ func (s *session) obey(ctx context.Context, cmd command) error {
 	}
 	if s.gone {
 		err = errQuit
+	}
+	if f := s.cfg.Observe.Dialogue; f != nil {
+		f(s.s, cmd.shown(), st)
 	}
 	if f := s.cfg.Observe.Command; f != nil {
 		f(s.s.Listener, knownVerb(cmd.verb), code, time.Since(start))

@@ -16,7 +16,7 @@ const maxValue = 64 << 10
 
 func msgOf(o *object) *hooks.Message { return o.v.(*hooks.Message) }
 
-var msgClass = class{name: "msg", doc: "the message; it can be changed at receive.data only",
+var msgClass = class{name: "msg", doc: "the message; it can be changed at receive.data, its header fields for one try at deliver.attempt too",
 	fields: []field{
 		{name: "id", doc: "id of the message", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(msgOf(o).ID.String()) }},
 		{name: "sender", doc: "envelope sender; \"\" is the null sender", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(msgSender(o))) }},

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"carteiro/core/admin"
+	"carteiro/core/config"
+	"carteiro/core/journal"
+	"carteiro/core/mail"
+	"carteiro/hooks"
+)
+
+func traceCommand() *cobra.Command {
+	var o options
+	var ip string
+	var n int
+	cmd := &cobra.Command{Use: "trace", Short: "Show what clients say, what they hear and what each policy decides, as it happens", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(o.config)
+			if err != nil {
+				return err
+			}
+			client, err := admin.Dial(cmd.Context(), socketPath(cfg))
+			if err != nil {
+				return fmt.Errorf("%w (is `carteiro serve -c %s` running?)", err, o.config)
+			}
+			seen := 0
+			return client.Trace(cmd.Context(), ip, func(l journal.Line) bool {
+				if o.json {
+					json.NewEncoder(cmd.OutOrStdout()).Encode(l)
+				} else {
+					tellLine(cmd.OutOrStdout(), l)
+				}
+				seen++
+				return n == 0 || seen < n
+			})
+		}}
+	o.flags(cmd, true)
+	cmd.Flags().StringVar(&ip, "ip", "", "only clients in this `network`, or at this address")
+	cmd.Flags().IntVar(&n, "lines", 0, "end after so many lines; 0: never")
+	return cmd
+}
+
+func tellLine(w io.Writer, l journal.Line) {
+	who := l.Message
+	if l.Session != "" {
+		who = l.Session
+	}
+	fmt.Fprintf(w, "%s %s", l.Time.Local().Format("15:04:05.000"), who)
+	if l.Client.IsValid() {
+		fmt.Fprintf(w, " %s", l.Client)
+	}
+	if l.What == "hook" {
+		fmt.Fprintf(w, "  %s %s: %s (%v)", l.Text, l.Handler, l.Reply, l.Cost.Round(time.Microsecond))
+		if len(l.Changes) > 0 {
+			fmt.Fprintf(w, " changed %s", strings.Join(l.Changes, "; "))
+		}
+		if l.Err != "" {
+			fmt.Fprintf(w, " failed: %s", l.Err)
+		}
+		fmt.Fprintln(w)
+		return
+	}
+	fmt.Fprintf(w, "  %s > %s\n", l.Text, l.Reply)
+}
+
+// traceHook shows a call of a handler to who looks.
+func (s *server) traceHook(c hooks.Call) {
+	l := journal.Line{Time: s.clock.Now(), What: "hook", Text: string(c.Info.Point), Handler: c.Info.Name(), Reply: c.Verdict.String(), Changes: c.Changes, Cost: c.Cost}
+	if e := c.Event; e.Session != nil {
+		l.Session, l.Client, l.Listener = e.Session.ID, e.Session.Remote.Addr(), e.Session.Listener
+	}
+	if c.Event.Msg != nil {
+		l.Message = c.Event.Msg.ID.String()
+	}
+	if c.Err != nil {
+		l.Err, _, _ = strings.Cut(c.Err.Error(), "\n")
+	}
+	s.journal.Tracer.Publish(l)
+}
+
+// traceDialogue shows a command and its reply to who looks.
+func (s *server) traceDialogue(session *mail.Session, command string, reply *mail.Status) {
+	if !s.journal.Tracer.On() {
+		return
+	}
+	l := journal.Line{Time: s.clock.Now(), What: "command", Text: command, Session: session.ID, Client: session.Remote.Addr(), Listener: session.Listener}
+	if reply != nil {
+		l.Reply = reply.Reply()
+	}
+	s.journal.Tracer.Publish(l)
+}

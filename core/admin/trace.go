@@ -1,0 +1,79 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"carteiro/core/journal"
+)
+
+// parseNetwork reads a network or a single address; "" is every client.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if s == "" {
+		return netip.Prefix{}, nil
+	}
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("%q is neither an address nor a network like 192.0.2.0/24", s)
+	}
+	return p, nil
+}
+
+// serveTrace streams lines as JSON, one a line, until the reader goes. With
+// an ip only those of clients in that network; lines without a client, such as
+// those of deliveries, are left out then.
+func (s *Service) serveTrace(w http.ResponseWriter, r *http.Request) {
+	network, err := parseNetwork(r.URL.Query().Get("ip"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	lines := s.Journal.Tracer.Watch(r.Context(), func(l journal.Line) bool { return !network.IsValid() || network.Contains(l.Client) })
+	flush := http.NewResponseController(w)
+	w.WriteHeader(http.StatusOK)
+	flush.Flush()
+	e := json.NewEncoder(w)
+	for l := range lines {
+		if e.Encode(l) != nil || flush.Flush() != nil {
+			return
+		}
+	}
+}
+
+// Trace calls each with every line, until ctx ends, each returns false or the
+// server stops.
+func (c *Client) Trace(ctx context.Context, ip string, each func(journal.Line) bool) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/v1/trace?ip="+url.QueryEscape(ip), nil)
+	if err != nil {
+		return err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	d := json.NewDecoder(res.Body)
+	if res.StatusCode != http.StatusOK {
+		var text strings.Builder
+		res.Write(&text)
+		_, body, _ := strings.Cut(text.String(), "\r\n\r\n")
+		return fmt.Errorf("trace: %s", strings.TrimSpace(body))
+	}
+	for {
+		var l journal.Line
+		if err := d.Decode(&l); err != nil {
+			return nil // the server stopped, or we did
+		}
+		if !each(l) {
+			return nil
+		}
+	}
+}
