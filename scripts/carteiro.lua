@@ -1344,7 +1344,7 @@ event.name = nil ---@type any
 event.id = nil ---@type any
 ---when it happened
 event.time = nil ---@type any
----a table; of messages message, sender, to, subject, size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by
+---a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by
 event.data = nil ---@type any
 
 ---an HTTP request

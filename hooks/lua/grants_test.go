@@ -388,3 +388,17 @@ func TestTimerOfEachDomain(t *testing.T) {
 		}
 	}
 }
+
+// TestObservedSubject: what an event tells of the header is for those who may
+// read it.
+func TestObservedSubject(t *testing.T) {
+	for _, rights := range [][]hooks.Right{nil, {hooks.HeadersRead}} {
+		w := hookstest.New(t).Load(granted(`on("observe.event", function(event) kv.set("is", (event.data.subject or "none") .. " " .. event.data.sender) end)`,
+			hooks.Grants{Modules: []string{"kv"}, Hooks: []hooks.Point{hooks.ObserveEvent}, Message: rights}))
+		a := w.Ask(&hooks.Event{Point: hooks.ObserveEvent, Observed: &hooks.Observed{Name: "accepted", Data: map[string]any{"subject": "hello", "sender": "a@a.example", "to": []any{"bob@our.example"}}}})
+		want := map[bool]string{false: "snone a@a.example", true: "shello a@a.example"}[rights != nil]
+		if v, err := w.KV.Get(t.Context(), "acme/hello/our.example", "is"); err != nil || string(v) != want {
+			t.Errorf("%q %v %s", v, err, a.Err())
+		}
+	}
+}
