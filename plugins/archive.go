@@ -81,8 +81,13 @@ func (b *treeBuilder) unpack(archive []byte) error {
 		return err
 	}
 	defer z.Close()
+	return b.untar(z)
+}
+
+// untar takes the files of a tar stream.
+func (b *treeBuilder) untar(stream io.Reader) error {
 	// Headers and padding take at most two blocks and names a file.
-	limited := &bounded{r: z, left: maxTotal + maxFiles*4096}
+	limited := &bounded{r: stream, left: maxTotal + maxFiles*4096}
 	r := tar.NewReader(limited)
 	for {
 		h, err := r.Next()

@@ -134,7 +134,7 @@ func TestRefusedArchives(t *testing.T) {
 		"too many":               {compressed(t, with(many...)), "more than 500 files"},
 		"a large file":           {compressed(t, with(&tar.Header{Name: "x", Uname: strings.Repeat("x", maxFile+1)})), "x is larger than 4 MiB"},
 		"bomb":                   {compressed(t, bytes.Repeat(with(&tar.Header{Name: "zero", Uname: strings.Repeat("\x00", maxFile)})[:maxFile], 40)), ""},
-		"bomb behind the end":    {compressed(t, append(with(), make([]byte, 300<<20)...)), "unpacks to more than a bundle may hold"},
+		"bomb behind the end":    {compressed(t, append(with(), make([]byte, 64<<20)...)), "unpacks to more than a bundle may hold"},
 		"something behind":       {compressed(t, append(with(), []byte("hello")...)), "something follows the end"},
 		"cut off":                {packed[:len(packed)-9], "the archive is damaged"},
 		"cut off inside":         {compressed(t, whole[:700]), "the archive is damaged"},
@@ -169,29 +169,26 @@ func TestFolderRefusals(t *testing.T) {
 	}
 }
 
-// FuzzUnpack: no archive makes more than a bundle may hold, and what is taken
-// packs to what unpacks the same.
+// FuzzUnpack: no archive makes more than a bundle may hold. The compression is
+// left out: it has a fuzz target where it comes from.
 func FuzzUnpack(f *testing.F) {
 	for _, h := range []*tar.Header{{Name: "bundle.toml", Uname: manifest}, {Name: "../x"}, {Name: "x", Typeflag: tar.TypeSymlink, Linkname: "y"}} {
 		f.Add(tarOf(f, h))
 	}
 	f.Add(tarOf(f, &tar.Header{Name: "bundle.toml", Uname: manifest}, &tar.Header{Name: "init.lua", Uname: initLua}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		tree, err := Unpack(compressed(t, raw), "x")
-		if err != nil {
+		b := &treeBuilder{files: map[string][]byte{}, folded: map[string]kind{}}
+		if err := b.untar(bytes.NewReader(raw)); err != nil {
 			return
 		}
-		for path, content := range tree.Files {
-			if !safePath(path) || len(content) > maxFile {
+		total := 0
+		for path, content := range b.files {
+			if total += len(content); !safePath(path) || len(content) > maxFile {
 				t.Errorf("%q with %d octets", path, len(content))
 			}
 		}
-		packed, err := Pack(tree)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if back, err := Unpack(packed, "x"); err != nil || back.Digest != tree.Digest {
-			t.Errorf("%v", err)
+		if total > maxTotal || len(b.files) > maxFiles {
+			t.Errorf("%d files with %d octets", len(b.files), total)
 		}
 	})
 }

@@ -100,6 +100,9 @@ func Hold(dir string) (release func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
 	}
+	if err := giveTo(filepath.Dir(dir), dir); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
+	}
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
@@ -252,7 +255,7 @@ func (d *Depot) Commit() error {
 		return err
 	}
 	raw = append([]byte(lockHead), raw...)
-	if err := replaceFile(filepath.Join(d.dir, lockName), raw); err != nil {
+	if err := replaceFile(filepath.Join(d.dir, lockName), raw, filepath.Dir(d.dir)); err != nil {
 		return fmt.Errorf("%w: %w", ErrBundle, err)
 	}
 	d.raw = raw

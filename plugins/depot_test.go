@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"carteiro/hooks"
@@ -410,5 +411,37 @@ func TestNew(t *testing.T) {
 	}
 	if err := New("hello", dir+"2"); err == nil {
 		t.Error("a name without a publisher")
+	}
+}
+
+// TestOwner: what root installs belongs to who owns the server's folder.
+func TestOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	storage := t.TempDir()
+	if err := os.Chown(storage, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(storage, "bundles")
+	release, err := Hold(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	d, err := OpenDepot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, d, version(t, "acme/hello", "1.0.0", ""), Consent{})
+	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		info, err := os.Lstat(path)
+		if err == nil && info.Sys().(*syscall.Stat_t).Uid != 12345 {
+			t.Errorf("%s is not the owner's", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -4,16 +4,20 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // replaceFile exchanges a file's content. It returns when that is on disk.
 //
 // Crash: the old content or the new one, never a part; perhaps a file NAME.new.
-func replaceFile(path string, content []byte) error {
+func replaceFile(path string, content []byte, owner string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	if err := writeFile(path+".new", content); err != nil {
+		return err
+	}
+	if err := giveTo(owner, path+".new"); err != nil {
 		return err
 	}
 	if err := os.Rename(path+".new", path); err != nil {
@@ -44,7 +48,7 @@ func syncDir(dir string) error {
 //
 // Crash: no folder of that name, or a whole one; perhaps one NAME.new, which
 // the next call removes.
-func writeTree(dir string, files map[string][]byte) error {
+func writeTree(dir string, files map[string][]byte, owner string) error {
 	temp := dir + ".new"
 	if err := os.RemoveAll(temp); err != nil {
 		return err
@@ -67,6 +71,9 @@ func writeTree(dir string, files map[string][]byte) error {
 			return err
 		}
 	}
+	if err := giveTo(owner, filepath.Dir(filepath.Dir(temp))); err != nil { // with the publisher's folder and the bundle's
+		return err
+	}
 	if err := os.RemoveAll(dir); err != nil { // a rest that no lock names
 		return err
 	}
@@ -80,4 +87,23 @@ func writeTree(dir string, files map[string][]byte) error {
 		}
 	}
 	return nil
+}
+
+// giveTo makes who owns the folder owner the owner of path and all below it:
+// root installs for a server that runs as somebody else.
+func giveTo(owner, path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	st, err := os.Stat(owner)
+	if err != nil {
+		return err
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return filepath.WalkDir(path, func(name string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(name, int(sys.Uid), int(sys.Gid)))
+	})
 }

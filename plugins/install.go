@@ -60,7 +60,7 @@ func (d *Depot) Place(t *Tree, c Consent) error {
 	// A folder with the right content stays: the lock may name it. One that was
 	// tampered with is exchanged; a crash then may leave none, as bad as before.
 	if have, err := ReadDir(os.DirFS(d.folder(name, version)), name); err != nil || have.Digest != t.Digest {
-		if err := writeTree(d.folder(name, version), t.Files); err != nil {
+		if err := writeTree(d.folder(name, version), t.Files, filepath.Dir(d.dir)); err != nil {
 			return fmt.Errorf("%w: %w", ErrBundle, err)
 		}
 	}

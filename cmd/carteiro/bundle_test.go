@@ -1,13 +1,18 @@
 package main
 
 import (
+	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"carteiro/core/admin"
 	"carteiro/core/config"
+	"carteiro/core/journal"
+	"carteiro/hooks/lua"
 	"carteiro/plugins"
 )
 
@@ -70,5 +75,25 @@ func TestBundleManual(t *testing.T) {
 	cfg, err := config.Parse("/etc/carteiro/carteiro.toml", []byte("hostname = \"mx.example.com\"\n[storage]\ndir = \"d\"\n"+blocks[1][1]))
 	if err != nil || cfg.Bundles[0].Domain["example.com"]["days"] != int64(3) || cfg.Bundles[0].Secrets["token"].File != "/etc/carteiro/acme.token" {
 		t.Errorf("%v %+v", err, cfg)
+	}
+}
+
+// TestBundleMetrics: what bundles cost is counted by bundle and domain.
+func TestBundleMetrics(t *testing.T) {
+	s := &server{journal: journal.New(io.Discard, "json", "info")}
+	for range 2 {
+		s.countUsage(lua.Usage{Bundle: "acme/x", Domain: "a.example", Instructions: 10, Submits: 1})
+	}
+	s.countUsage(lua.Usage{Bundle: "acme/x", Instructions: 5, Failed: true})
+	w := httptest.NewRecorder()
+	admin.Metrics(s.journal).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{`carteiro_bundle_calls_total{bundle="acme/x",domain="a.example"} 2`, `carteiro_bundle_instructions_total{bundle="acme/x",domain="a.example"} 20`,
+		`carteiro_bundle_submits_total{bundle="acme/x",domain="a.example"} 2`, `carteiro_bundle_errors_total{bundle="acme/x",domain=""} 1`} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if rows := s.usage.list(); len(rows) != 2 || rows[0].Domain != "" || rows[0].Errors != 1 || rows[1].Submits != 2 {
+		t.Errorf("%+v", rows)
 	}
 }
