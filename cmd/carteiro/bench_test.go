@@ -20,9 +20,8 @@ import (
 	"carteiro/scripts"
 )
 
-// benchServer is a whole server in this process, with the starting policy, on
-// a disk.
-func benchServer(b *testing.B) (addr string, s *server) {
+// benchServer is a whole server in this process, with a policy, on a disk.
+func benchServer(b *testing.B, policy []byte) (addr string, s *server) {
 	b.Helper()
 	dir := b.TempDir()
 	toml := fmt.Sprintf(`hostname = "mx.our.example"
@@ -42,7 +41,7 @@ resolver = "127.0.0.1:1"
 level = "error"
 `, filepath.Join(dir, "data"), filepath.Join(dir, "scripts"))
 	os.Mkdir(filepath.Join(dir, "scripts"), 0o700)
-	os.WriteFile(filepath.Join(dir, "scripts", "policy.lua"), scripts.Policy(), 0o600)
+	os.WriteFile(filepath.Join(dir, "scripts", "policy.lua"), policy, 0o600)
 	cfg, err := config.Parse(filepath.Join(dir, "c.toml"), []byte(toml))
 	if err != nil {
 		b.Fatal(err)
@@ -121,7 +120,7 @@ func BenchmarkListener(b *testing.B) {
 	body := "From: a@a.example\r\nTo: u@our.example\r\nSubject: bench\r\nMessage-ID: <1@a.example>\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 28)
 	for _, conns := range []int{1, 10, 100} {
 		b.Run(fmt.Sprint(conns), func(b *testing.B) {
-			addr, _ := benchServer(b)
+			addr, _ := benchServer(b, scripts.Policy())
 			clients := make([]*benchClient, conns)
 			for i := range clients {
 				var err error
@@ -158,7 +157,7 @@ func BenchmarkLargeMessages(b *testing.B) {
 	lines := (50<<20 - 200) / len(chunk)
 	for _, conns := range []int{1, 10} {
 		b.Run(fmt.Sprint(conns), func(b *testing.B) {
-			addr, _ := benchServer(b)
+			addr, _ := benchServer(b, scripts.Policy())
 			var peak atomic.Uint64
 			stop := make(chan struct{})
 			runtime.GC()
@@ -220,4 +219,59 @@ func resident() uint64 {
 		}
 	}
 	return 0
+}
+
+// BenchmarkTwentyHandlers sends messages of 2 KiB over 100 connections through
+// 20 handlers at receive.data, each with two header reads and a pattern, and
+// tells which share of the time from the end of the content to the 250 they
+// take.
+func BenchmarkTwentyHandlers(b *testing.B) {
+	const handler = `on("receive.data", function(session, tx, msg)
+  local from, id = msg:header("From"), msg:header("Message-ID")
+  if not from or not id or from:match("^[^@]+@[^@]+$") == nil then return reject("no") end
+end)
+`
+	addr, s := benchServer(b, []byte(strings.Repeat(handler, 20)))
+	body := "From: a@a.example\r\nTo: u@our.example\r\nSubject: bench\r\nMessage-ID: <1@a.example>\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 28)
+	const conns = 100
+	var next, waited atomic.Int64
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for range conns {
+		wg.Go(func() {
+			c, err := dialBench(addr)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			defer c.conn.Close()
+			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+				io.WriteString(c.conn, "MAIL FROM:<a@a.example>\r\nRCPT TO:<"+fmt.Sprintf("u%d@our.example", n%100)+">\r\nDATA\r\n")
+				if err := c.replies(3, "223"); err != nil {
+					b.Error(err)
+					return
+				}
+				start := time.Now()
+				io.WriteString(c.conn, body+".\r\n")
+				if err := c.replies(1, "2"); err != nil {
+					b.Error(err)
+					return
+				}
+				waited.Add(int64(time.Since(start)))
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	families, err := s.journal.Registry.Gather()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "carteiro_script_hook_seconds" && m.GetLabel()[0].GetValue() == "receive.data" {
+				b.ReportMetric(100*m.GetHistogram().GetSampleSum()/(float64(waited.Load())/1e9), "%-of-wait")
+			}
+		}
+	}
 }

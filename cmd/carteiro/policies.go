@@ -101,12 +101,17 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 
 // keeper makes what holds the policies in force.
 func (s *server) keeper() *policies.Keeper {
-	var cfg *config.Config // what the last Read found
+	cfg := s.cfg // what the last Read found; at the start it was just read
+	started := false
 	read := func(context.Context) ([]hooks.Source, error) {
-		var err error
-		if cfg, err = config.Load(s.cfg.Path); err != nil {
-			return nil, err
+		if started {
+			anew, err := config.Load(s.cfg.Path)
+			if err != nil {
+				return nil, err
+			}
+			cfg = anew
 		}
+		started = true
 		return readSources(cfg)
 	}
 	return policies.New(policies.Options{Store: s.store, Engine: s.engine, Clock: s.clock, Journal: s.journal, Read: read,

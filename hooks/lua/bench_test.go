@@ -3,8 +3,14 @@ package lua_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
@@ -50,15 +56,7 @@ func BenchmarkChain20(b *testing.B) {
 
 // BenchmarkLoad loads 50 scripts of 100 lines each.
 func BenchmarkLoad(b *testing.B) {
-	var sources []hooks.Source
-	for i := range 50 {
-		var text strings.Builder
-		text.WriteString(benchHook)
-		for j := strings.Count(benchHook, "\n"); j < 100; j += 5 {
-			fmt.Fprintf(&text, "local function f%d(a, b)\n  local t = { a, b, key = \"v\" .. a }\n  if a == b then return t.key end\n  return t[1] .. \":\" .. string.lower(t[2])\nend\n", j)
-		}
-		sources = append(sources, hookstest.Bundle(fmt.Sprintf("acme/b%d", i), map[string]string{"init.lua": text.String()}))
-	}
+	sources := fifty(0)
 	e := lua.New(lua.Options{})
 	b.ReportAllocs()
 	for b.Loop() {
@@ -66,4 +64,110 @@ func BenchmarkLoad(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// fifty are 50 sources of 100 lines each.
+func fifty(change int) []hooks.Source {
+	var sources []hooks.Source
+	for i := range 50 {
+		var text strings.Builder
+		fmt.Fprintf(&text, "-- %d\n%s", change, benchHook)
+		for j := strings.Count(benchHook, "\n"); j < 100; j += 5 {
+			fmt.Fprintf(&text, "local function f%d(a, b)\n  local t = { a, b, key = \"v\" .. a }\n  if a == b then return t.key end\n  return t[1] .. \":\" .. string.lower(t[2])\nend\n", j)
+		}
+		sources = append(sources, hookstest.Bundle(fmt.Sprintf("acme/b%d", i), map[string]string{"init.lua": text.String()}))
+	}
+	return sources
+}
+
+// BenchmarkReload exchanges 50 scripts of 100 lines while chains of their
+// hooks are called without end, and tells the slowest hundredth of the calls
+// in calm and meanwhile.
+func BenchmarkReload(b *testing.B) {
+	e := lua.New(lua.Options{})
+	var current hooks.Current
+	load := func(n int) {
+		g, err := e.Load(context.Background(), fifty(n))
+		if err != nil {
+			b.Fatal(err)
+		}
+		current.Swap(g)
+	}
+	load(0)
+	calls := func(stop <-chan struct{}) (took []time.Duration) {
+		ev := &hooks.Event{Point: hooks.ReceiveData, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example", "bob@our.example"), Msg: hookstest.Message("a@a.example", plainMail)}
+		for {
+			select {
+			case <-stop:
+				return took
+			default:
+			}
+			start := time.Now()
+			current.Get().Chain.Run(context.Background(), ev)
+			took = append(took, time.Since(start))
+			time.Sleep(200 * time.Microsecond) // mail comes in now and then
+		}
+	}
+	during := func(work func()) time.Duration {
+		stop, done := make(chan struct{}), make(chan []time.Duration)
+		go func() { done <- calls(stop) }()
+		work()
+		close(stop)
+		took := slices.Sorted(slices.Values(<-done))
+		return took[len(took)*99/100]
+	}
+	calm := during(func() { time.Sleep(time.Second) })
+	var busy time.Duration
+	n := 0
+	b.ResetTimer()
+	busy = during(func() {
+		for b.Loop() {
+			n++
+			load(n)
+		}
+	})
+	b.ReportMetric(float64(calm.Microseconds()), "calm-p99-us")
+	b.ReportMetric(float64(busy.Microseconds()), "p99-us")
+}
+
+// slowNames answers after 20 ms.
+type slowNames struct{ hookstest.Resolver }
+
+func (*slowNames) A(context.Context, string) ([]netip.Addr, error) {
+	time.Sleep(20 * time.Millisecond)
+	return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+}
+
+// BenchmarkBlocked has 1,000 sessions ask the DNS at once, each for 20 ms; one
+// operation is one hook call.
+func BenchmarkBlocked(b *testing.B) {
+	e := lua.New(lua.Options{Resolver: &slowNames{}})
+	g, err := e.Load(context.Background(), []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": `on("receive.connect", function(session) if not dns.a("x.example") then return reject("no") end end)`})})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for range 1000 {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if v, _ := g.Chain.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveConnect, Session: hookstest.Session("192.0.2.7")}); v.Action != hooks.Continue {
+					b.Error(v)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "hooks/s")
+	b.ReportMetric(float64(int64(after.HeapAlloc)-int64(before.HeapAlloc))/(1<<20), "MiB-kept") // by up to 512 idle interpreters
+	runtime.KeepAlive(g)
 }

@@ -65,6 +65,7 @@ func (c *compiled) compile() error {
 	if err != nil {
 		return err
 	}
+	chunk = cells(chunk)
 	errs := c.rewrite(chunk)
 	c.proto, err = glua.Compile(chunk, c.name)
 	if ce, ok := err.(*glua.CompileError); ok {

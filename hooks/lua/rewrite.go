@@ -130,26 +130,71 @@ func (r *rewriter) stmts(list []ast.Stmt) {
 	}
 }
 
-// atOnce has a, b = b, a compute all values before it assigns the first: for
-// local variables the compiler does not. It becomes
+// atOnce has a, t[i] = t[i], a compute everything before it assigns, and the
+// last variable first, as the reference implementation does: for local
+// variables the compiler does neither. It becomes
 //
-//	do local x, y = b, a; a, b = x, y end
+//	do local o, k = t, i; local x, y = t[i], a; o[k] = y; a = x end
 func atOnce(a *ast.AssignStmt) ast.Stmt {
-	names := make([]string, len(a.Lhs))
-	values := make([]ast.Expr, len(a.Lhs))
-	for i := range a.Lhs {
-		names[i] = assignName + strconv.Itoa(i)
-		id := &ast.IdentExpr{Value: names[i]}
-		place(id, a)
-		values[i] = id
+	t := &temporaries{at: a}
+	targets := make([]ast.Expr, len(a.Lhs))
+	for i, e := range a.Lhs {
+		targets[i] = e
+		if field, ok := e.(*ast.AttrGetExpr); ok {
+			kept := &ast.AttrGetExpr{Object: t.keep(field.Object), Key: field.Key}
+			if !constantKey(field.Key) {
+				kept.Key = t.keep(field.Key)
+			}
+			place(kept, field)
+			targets[i] = kept
+		}
 	}
-	compute := &ast.LocalAssignStmt{Names: names, Exprs: a.Rhs}
-	assign := &ast.AssignStmt{Lhs: a.Lhs, Rhs: values}
-	both := &ast.DoBlockStmt{Stmts: []ast.Stmt{compute, assign}}
-	for _, s := range []ast.PositionHolder{compute, assign, both} {
+	var body []ast.Stmt
+	if len(t.exprs) > 0 {
+		body = append(body, &ast.LocalAssignStmt{Names: t.names, Exprs: t.exprs})
+	}
+	v := &temporaries{at: a, from: len(t.names)}
+	values := make([]ast.Expr, len(targets))
+	for i := range targets {
+		values[i] = v.name()
+	}
+	body = append(body, &ast.LocalAssignStmt{Names: v.names, Exprs: a.Rhs})
+	for i := len(targets) - 1; i >= 0; i-- {
+		body = append(body, &ast.AssignStmt{Lhs: targets[i : i+1], Rhs: values[i : i+1]})
+	}
+	block := &ast.DoBlockStmt{Stmts: body}
+	for _, s := range append(body, block) {
 		place(s, a)
 	}
-	return both
+	return block
+}
+
+func constantKey(e ast.Expr) bool {
+	switch e.(type) {
+	case *ast.StringExpr, *ast.NumberExpr:
+		return true
+	}
+	return false
+}
+
+// temporaries are local variables that no script can name.
+type temporaries struct {
+	at    ast.PositionHolder
+	from  int
+	names []string
+	exprs []ast.Expr
+}
+
+func (t *temporaries) name() ast.Expr {
+	id := &ast.IdentExpr{Value: assignName + strconv.Itoa(t.from+len(t.names))}
+	place(id, t.at)
+	t.names = append(t.names, id.Value)
+	return id
+}
+
+func (t *temporaries) keep(e ast.Expr) ast.Expr {
+	t.exprs = append(t.exprs, single(e))
+	return t.name()
 }
 
 func place(s, at ast.PositionHolder) {

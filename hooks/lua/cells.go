@@ -1,0 +1,347 @@
+package lua
+
+import (
+	"github.com/yuin/gopher-lua/ast"
+)
+
+// When an error is caught, the interpreter cuts every open closure off from
+// the local variables that it shares with the functions around it, also from
+// those of functions that go on: behind a pcall that failed, an assignment on
+// one side is not seen on the other. So a local variable that is both used by
+// an inner function and assigned again is kept in a table of one element,
+// which both sides hold. Others keep their value, and are left as they are.
+
+// variable is one local variable.
+type variable struct {
+	depth    int  // of functions around it
+	captured bool // used by an inner function
+	assigned bool // not only where it is declared
+}
+
+func (v *variable) boxed() bool { return v.captured && v.assigned }
+
+// resolver finds out which variable each name means.
+type resolver struct {
+	scopes   []map[string]*variable
+	depth    int
+	uses     map[*ast.IdentExpr]*variable
+	declared map[any][]*variable // by the statement or function that declares them
+}
+
+// cells rewrites a chunk so that shared variables that change are boxed.
+func cells(chunk []ast.Stmt) []ast.Stmt {
+	r := &resolver{uses: map[*ast.IdentExpr]*variable{}, declared: map[any][]*variable{}}
+	r.block(chunk)
+	any := false
+	for _, v := range r.uses {
+		any = any || v.boxed()
+	}
+	if !any {
+		return chunk
+	}
+	return (&boxer{r}).block(chunk)
+}
+
+func (r *resolver) open()  { r.scopes = append(r.scopes, map[string]*variable{}) }
+func (r *resolver) close() { r.scopes = r.scopes[:len(r.scopes)-1] }
+
+func (r *resolver) declare(by any, names ...string) {
+	for _, n := range names {
+		v := &variable{depth: r.depth}
+		r.scopes[len(r.scopes)-1][n] = v
+		r.declared[by] = append(r.declared[by], v)
+	}
+}
+
+func (r *resolver) block(list []ast.Stmt) {
+	r.open()
+	r.stmts(list)
+	r.close()
+}
+
+func (r *resolver) stmts(list []ast.Stmt) {
+	for _, s := range list {
+		r.stmt(s)
+	}
+}
+
+func (r *resolver) stmt(s ast.Stmt) {
+	switch s := s.(type) {
+	case *ast.AssignStmt:
+		r.exprs(s.Rhs)
+		for _, e := range s.Lhs {
+			r.target(e)
+		}
+	case *ast.LocalAssignStmt:
+		if isLocalFunction(s) { // it sees itself
+			r.declare(s, s.Names...)
+			r.exprs(s.Exprs)
+			return
+		}
+		r.exprs(s.Exprs)
+		r.declare(s, s.Names...)
+	case *ast.FuncCallStmt:
+		r.expr(s.Expr)
+	case *ast.DoBlockStmt:
+		r.block(s.Stmts)
+	case *ast.WhileStmt:
+		r.expr(s.Condition)
+		r.block(s.Stmts)
+	case *ast.RepeatStmt:
+		r.open()
+		r.stmts(s.Stmts)
+		r.expr(s.Condition)
+		r.close()
+	case *ast.IfStmt:
+		r.expr(s.Condition)
+		r.block(s.Then)
+		r.block(s.Else)
+	case *ast.NumberForStmt:
+		r.expr(s.Init)
+		r.expr(s.Limit)
+		if s.Step != nil {
+			r.expr(s.Step)
+		}
+		r.open()
+		r.declare(s, s.Name)
+		r.block(s.Stmts)
+		r.close()
+	case *ast.GenericForStmt:
+		r.exprs(s.Exprs)
+		r.open()
+		r.declare(s, s.Names...)
+		r.block(s.Stmts)
+		r.close()
+	case *ast.FuncDefStmt:
+		if s.Name.Func != nil {
+			r.target(s.Name.Func)
+		} else {
+			r.expr(s.Name.Receiver)
+		}
+		r.function(s.Func, s.Name.Func == nil)
+	case *ast.ReturnStmt:
+		r.exprs(s.Exprs)
+	}
+}
+
+func isLocalFunction(s *ast.LocalAssignStmt) bool {
+	if len(s.Names) != 1 || len(s.Exprs) != 1 {
+		return false
+	}
+	_, ok := s.Exprs[0].(*ast.FunctionExpr)
+	return ok
+}
+
+// target is an expression that is assigned to.
+func (r *resolver) target(e ast.Expr) {
+	r.expr(e)
+	if id, ok := e.(*ast.IdentExpr); ok && r.uses[id] != nil {
+		r.uses[id].assigned = true
+	}
+}
+
+func (r *resolver) function(f *ast.FunctionExpr, method bool) {
+	r.depth++
+	r.open()
+	if method {
+		r.declare(nil, "self")
+	}
+	if f.ParList != nil {
+		r.declare(f, f.ParList.Names...)
+	}
+	r.block(f.Stmts)
+	r.close()
+	r.depth--
+}
+
+func (r *resolver) exprs(list []ast.Expr) {
+	for _, e := range list {
+		r.expr(e)
+	}
+}
+
+func (r *resolver) expr(e ast.Expr) {
+	switch e := e.(type) {
+	case *ast.IdentExpr:
+		for i := len(r.scopes) - 1; i >= 0; i-- {
+			if v := r.scopes[i][e.Value]; v != nil {
+				r.uses[e] = v
+				v.captured = v.captured || v.depth < r.depth
+				return
+			}
+		}
+	case *ast.FunctionExpr:
+		r.function(e, false)
+	default:
+		children(e, func(c ast.Expr) ast.Expr { r.expr(c); return c })
+	}
+}
+
+// children replaces the expressions inside of one that is no function.
+func children(e ast.Expr, f func(ast.Expr) ast.Expr) {
+	switch e := e.(type) {
+	case *ast.AttrGetExpr:
+		e.Object, e.Key = f(e.Object), f(e.Key)
+	case *ast.TableExpr:
+		for _, field := range e.Fields {
+			if field.Key != nil {
+				field.Key = f(field.Key)
+			}
+			field.Value = f(field.Value)
+		}
+	case *ast.FuncCallExpr:
+		if e.Func != nil {
+			e.Func = f(e.Func)
+		} else {
+			e.Receiver = f(e.Receiver)
+		}
+		for i, a := range e.Args {
+			e.Args[i] = f(a)
+		}
+	case *ast.LogicalOpExpr:
+		e.Lhs, e.Rhs = f(e.Lhs), f(e.Rhs)
+	case *ast.RelationalOpExpr:
+		e.Lhs, e.Rhs = f(e.Lhs), f(e.Rhs)
+	case *ast.StringConcatOpExpr:
+		e.Lhs, e.Rhs = f(e.Lhs), f(e.Rhs)
+	case *ast.ArithmeticOpExpr:
+		e.Lhs, e.Rhs = f(e.Lhs), f(e.Rhs)
+	case *ast.UnaryMinusOpExpr:
+		e.Expr = f(e.Expr)
+	case *ast.UnaryNotOpExpr:
+		e.Expr = f(e.Expr)
+	case *ast.UnaryLenOpExpr:
+		e.Expr = f(e.Expr)
+	}
+}
+
+// boxer puts the boxes in.
+type boxer struct{ *resolver }
+
+func (b *boxer) block(list []ast.Stmt) []ast.Stmt {
+	out := make([]ast.Stmt, 0, len(list))
+	for _, s := range list {
+		out = append(out, b.boxed(s)...)
+	}
+	return out
+}
+
+// box is a statement that puts a variable's value into a box of its name:
+// local x = { x }.
+func box(name string, at ast.PositionHolder) ast.Stmt {
+	id := &ast.IdentExpr{Value: name}
+	t := &ast.TableExpr{Fields: []*ast.Field{{Value: id}}}
+	s := &ast.LocalAssignStmt{Names: []string{name}, Exprs: []ast.Expr{t}}
+	for _, n := range []ast.PositionHolder{id, t, s} {
+		place(n, at)
+	}
+	return s
+}
+
+// boxes are those for the variables that by declares.
+func (b *boxer) boxes(by any, names []string, at ast.PositionHolder) (out []ast.Stmt) {
+	for i, v := range b.declared[by] {
+		if v.boxed() {
+			out = append(out, box(names[i], at))
+		}
+	}
+	return out
+}
+
+func (b *boxer) boxed(s ast.Stmt) []ast.Stmt {
+	switch s := s.(type) {
+	case *ast.AssignStmt:
+		b.list(s.Lhs)
+		b.list(s.Rhs)
+	case *ast.LocalAssignStmt:
+		if vars := b.declared[s]; isLocalFunction(s) && vars[0].boxed() {
+			// local f; then f = function ... end, which sees the box
+			nothing := &ast.LocalAssignStmt{Names: s.Names, Exprs: []ast.Expr{&ast.NilExpr{}}}
+			place(nothing, s)
+			set := &ast.AssignStmt{Lhs: []ast.Expr{element(s.Names[0], s)}, Rhs: s.Exprs}
+			place(set, s)
+			b.list(s.Exprs)
+			return []ast.Stmt{nothing, box(s.Names[0], s), set}
+		}
+		b.list(s.Exprs)
+		return append([]ast.Stmt{s}, b.boxes(s, s.Names, s)...)
+	case *ast.FuncCallStmt:
+		s.Expr = b.one(s.Expr)
+	case *ast.DoBlockStmt:
+		s.Stmts = b.block(s.Stmts)
+	case *ast.WhileStmt:
+		s.Condition, s.Stmts = b.one(s.Condition), b.block(s.Stmts)
+	case *ast.RepeatStmt:
+		s.Stmts, s.Condition = b.block(s.Stmts), b.one(s.Condition)
+	case *ast.IfStmt:
+		s.Condition, s.Then, s.Else = b.one(s.Condition), b.block(s.Then), b.block(s.Else)
+	case *ast.NumberForStmt:
+		s.Init, s.Limit = b.one(s.Init), b.one(s.Limit)
+		if s.Step != nil {
+			s.Step = b.one(s.Step)
+		}
+		s.Stmts = append(b.boxes(s, []string{s.Name}, s), b.block(s.Stmts)...)
+	case *ast.GenericForStmt:
+		b.list(s.Exprs)
+		s.Stmts = append(b.boxes(s, s.Names, s), b.block(s.Stmts)...)
+	case *ast.FuncDefStmt:
+		return b.definition(s)
+	case *ast.ReturnStmt:
+		b.list(s.Exprs)
+	}
+	return []ast.Stmt{s}
+}
+
+func (b *boxer) definition(s *ast.FuncDefStmt) []ast.Stmt {
+	b.function(s.Func)
+	if s.Name.Func == nil {
+		s.Name.Receiver = b.one(s.Name.Receiver)
+		return []ast.Stmt{s}
+	}
+	if id, ok := s.Name.Func.(*ast.IdentExpr); ok && b.uses[id] != nil && b.uses[id].boxed() {
+		set := &ast.AssignStmt{Lhs: []ast.Expr{b.one(id)}, Rhs: []ast.Expr{s.Func}}
+		place(set, s)
+		return []ast.Stmt{set}
+	}
+	s.Name.Func = b.one(s.Name.Func)
+	return []ast.Stmt{s}
+}
+
+func (b *boxer) function(f *ast.FunctionExpr) {
+	body := b.block(f.Stmts)
+	if f.ParList != nil {
+		body = append(b.boxes(f, f.ParList.Names, f), body...)
+	}
+	f.Stmts = body
+}
+
+func (b *boxer) list(list []ast.Expr) {
+	for i, e := range list {
+		list[i] = b.one(e)
+	}
+}
+
+func (b *boxer) one(e ast.Expr) ast.Expr {
+	switch e := e.(type) {
+	case *ast.IdentExpr:
+		if v := b.uses[e]; v != nil && v.boxed() {
+			return element(e.Value, e)
+		}
+		return e
+	case *ast.FunctionExpr:
+		b.function(e)
+		return e
+	}
+	children(e, b.one)
+	return e
+}
+
+// element is what a box holds.
+func element(name string, at ast.PositionHolder) ast.Expr {
+	id, key := &ast.IdentExpr{Value: name}, &ast.NumberExpr{Value: "1"}
+	get := &ast.AttrGetExpr{Object: id, Key: key}
+	for _, n := range []ast.PositionHolder{id, key, get} {
+		place(n, at)
+	}
+	return get
+}
