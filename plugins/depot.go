@@ -200,22 +200,17 @@ func (d *Depot) domains(name string, configured []string) (domains, except []str
 }
 
 // Enable switches a bundle on for a domain, or for all with domain "". It
-// counts for others after Commit.
-func (d *Depot) Enable(name, domain string) error { return d.turn(name, domain, true) }
+// counts for others after Commit. A bundle that is not there makes Load fail.
+func (d *Depot) Enable(name, domain string) { d.turn(name, domain, true) }
 
 // Disable switches a bundle off for a domain, or everywhere with domain "".
-func (d *Depot) Disable(name, domain string) error { return d.turn(name, domain, false) }
+func (d *Depot) Disable(name, domain string) { d.turn(name, domain, false) }
 
-func (d *Depot) turn(name, domain string, on bool) error {
-	if !d.Has(name) && on {
-		if _, err := ShippedTree(name); err != nil {
-			return err
-		}
-	}
+func (d *Depot) turn(name, domain string, on bool) {
 	s := d.lock.Switches[name]
 	if domain == "" {
 		d.lock.Switches[name] = Switch{All: &on}
-		return nil
+		return
 	}
 	s.Domains = maps.Clone(s.Domains)
 	if s.Domains == nil {
@@ -223,7 +218,6 @@ func (d *Depot) turn(name, domain string, on bool) error {
 	}
 	s.Domains[domain] = on
 	d.lock.Switches[name] = s
-	return nil
 }
 
 // Clone is a copy to change and perhaps not to commit.

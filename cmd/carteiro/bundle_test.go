@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"carteiro/core/admin"
 	"carteiro/core/config"
@@ -96,4 +97,38 @@ func TestBundleMetrics(t *testing.T) {
 	if rows := s.usage.list(); len(rows) != 2 || rows[0].Domain != "" || rows[0].Errors != 1 || rows[1].Submits != 2 {
 		t.Errorf("%+v", rows)
 	}
+}
+
+// TestBundleUpgradeKilled: a process killed at any moment of an upgrade leaves
+// the version before or the one after, whole.
+func TestBundleUpgradeKilled(t *testing.T) {
+	r := &readme{t: t, dir: t.TempDir(), output: map[string]string{}}
+	for _, line := range []string{"carteiro init you@example.com --dir mail", "carteiro bundle new acme/hello one", "carteiro bundle new acme/hello two",
+		`sed -i s/^version.*/version=\"0.2.0\"/ two/bundle.toml`, "carteiro bundle install one -c mail/carteiro.toml"} {
+		r.run(line)
+	}
+	cfg, err := config.Load(filepath.Join(r.dir, "mail/carteiro.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for n := range 24 {
+		upgrade := r.command("carteiro bundle upgrade --downgrade " + []string{"two", "one"}[n%2] + " -c mail/carteiro.toml")
+		if err := upgrade.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Duration(n)*15*time.Millisecond, func() { upgrade.Process.Kill() })
+		upgrade.Wait() // killed, or done before
+		depot, err := plugins.OpenDepot(depotDir(cfg))
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := depot.Current("acme/hello")
+		if err != nil {
+			t.Fatalf("after %d: %v", n, err)
+		}
+		seen[now.Manifest.Bundle.Version]++
+	}
+	t.Logf("versions after the kills: %v", seen)
+	r.run("carteiro bundle upgrade --downgrade one -c mail/carteiro.toml")
 }

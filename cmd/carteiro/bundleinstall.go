@@ -171,7 +171,7 @@ func bundleDisableCommand() *cobra.Command {
 	return switchCommand("disable", "Switch a bundle off, everywhere or for one domain", (*plugins.Depot).Disable)
 }
 
-func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain string) error) *cobra.Command {
+func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain string)) *cobra.Command {
 	var o options
 	var domains []string
 	cmd := &cobra.Command{Use: verb + " NAME [--domain D]", Short: short, Args: cobra.ExactArgs(1),
@@ -182,14 +182,17 @@ func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain 
 				}
 				domains[n] = strings.ToLower(d)
 			}
-			err := o.change(cmd, func(_ *config.Config, d *plugins.Depot) error {
-				if len(domains) == 0 {
-					return turn(d, args[0], "")
+			err := o.change(cmd, func(cfg *config.Config, d *plugins.Depot) error {
+				known := plugins.List(bundleOptions(cfg, d))
+				if !slices.ContainsFunc(known, func(i plugins.Info) bool { return i.Name == args[0] }) {
+					_, err := plugins.ShippedTree(args[0])
+					return err
 				}
 				for _, domain := range domains {
-					if err := turn(d, args[0], domain); err != nil {
-						return err
-					}
+					turn(d, args[0], domain)
+				}
+				if len(domains) == 0 {
+					turn(d, args[0], "")
 				}
 				return nil
 			})

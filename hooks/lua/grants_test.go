@@ -198,6 +198,18 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestPerCall: so many operations in a call, more where that is granted.
+func TestPerCall(t *testing.T) {
+	for limit, ok := range map[int]bool{0: true, 3: false, 300: true} {
+		src := granted(data(`for i = 1, 150 do kv.get("x") end`), hooks.Grants{Modules: []string{"kv"}})
+		src.Limits.KV = limit
+		a := hookstest.New(t).Load(src).Ask(dataEvent(plainMail))
+		if (a.Err() == "") != ok || !ok && !strings.Contains(a.Err(), "too many kv and account operations") {
+			t.Errorf("%d: %s", limit, a.Err())
+		}
+	}
+}
+
 // TestDomains: config, kv and meta are apart for each domain, and shared ones
 // are those of mail that is of none or several.
 func TestDomains(t *testing.T) {
