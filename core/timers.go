@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"carteiro/core/mail"
@@ -50,11 +52,14 @@ func (p *Pipeline) Tick(ctx context.Context) error {
 		first := timerName(h.Info(), 0)
 		name := timerName(h.Info(), alike[first])
 		alike[first]++
-		if err := safely(func() error { return p.tick(ctx, gen, n, name, h.Info().Every) }); err != nil {
-			if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
-				return err
+		for _, domain := range p.timerDomains(h.Info()) {
+			name := strings.TrimSuffix(name+" "+domain, " ")
+			if err := safely(func() error { return p.tick(ctx, gen, n, name, domain, h.Info().Every) }); err != nil {
+				if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
+					return err
+				}
+				p.log.ErrorContext(ctx, "timer failed", "handler", h.Info().Name(), "domain", domain, "err", err)
 			}
-			p.log.ErrorContext(ctx, "timer failed", "handler", h.Info().Name(), "err", err)
 		}
 	}
 	return nil
@@ -66,11 +71,29 @@ func timerName(i hooks.Info, nth int) string {
 	return fmt.Sprintf("%s %s %v %d", i.Bundle, i.File, i.Every, nth)
 }
 
+// timerDomains are those that a timer runs for in turn; one that does not ask
+// for it runs once, for the server as a whole.
+func (p *Pipeline) timerDomains(i hooks.Info) []string {
+	if !i.EachDomain {
+		return []string{""}
+	}
+	if len(i.Domains) > 0 {
+		return i.Domains
+	}
+	var out []string
+	for _, d := range p.dir.Domains() {
+		if !slices.Contains(i.Except, d.Name) {
+			out = append(out, d.Name)
+		}
+	}
+	return out
+}
+
 // tick runs a handler if it is due.
 //
 // Crash: the time of the run is stored together with the handler's effects.
 // Before that the handler runs again after the restart, after it not.
-func (p *Pipeline) tick(ctx context.Context, gen *hooks.Generation, n int, name string, every time.Duration) error {
+func (p *Pipeline) tick(ctx context.Context, gen *hooks.Generation, n int, name, domain string, every time.Duration) error {
 	now := p.clock.Now()
 	ran := mail.Effect{Space: timerSpace, Op: mail.Set, Key: name, Value: strconv.AppendInt(nil, now.Unix(), 10)}
 	raw, err := p.store.Get(ctx, timerSpace, name)
@@ -85,7 +108,7 @@ func (p *Pipeline) tick(ctx context.Context, gen *hooks.Generation, n int, name 
 		return nil
 	}
 	stored := false
-	e := &hooks.Event{Point: hooks.TimerTick, Now: now}
+	e := &hooks.Event{Point: hooks.TimerTick, Now: now, Domain: domain}
 	e.Apply = func(effects []mail.Effect, submits []hooks.Submit) error {
 		err := p.apply(ctx, gen, append(effects, ran), submits)
 		stored = err == nil

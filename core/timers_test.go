@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -74,4 +75,29 @@ func TestTimersOfOneFileHaveTheirOwnClocks(t *testing.T) {
 	})
 	h.clock.Advance(61 * time.Minute)
 	h.until("both have run", func() bool { return first.Load() == 1 && second.Load() == 1 })
+}
+
+func TestTimersOfEachDomain(t *testing.T) {
+	var mu sync.Mutex
+	ran := map[string]int{}
+	timer := handler{hooks.Info{Point: hooks.TimerTick, File: "a.lua", Bundle: "acme/x", Every: time.Hour, EachDomain: true, Domains: []string{"our.example", "b.example"}}, func(e *hooks.Event) (hooks.Verdict, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		ran[e.Domain]++
+		return hooks.Verdict{}, nil
+	}}
+	all := timer
+	all.info.File, all.info.Domains, all.info.Except = "b.lua", nil, []string{"b.example"}
+	h := newHouse(t, Config{}, timer, all)
+	h.until("both are known", func() bool {
+		_, err1 := h.store.Get(t.Context(), timerSpace, timerName(timer.info, 0)+" b.example")
+		_, err2 := h.store.Get(t.Context(), timerSpace, timerName(all.info, 0)+" our.example")
+		return err1 == nil && err2 == nil
+	})
+	h.clock.Advance(61 * time.Minute)
+	h.until("each ran for its domains", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return ran["b.example"] == 1 && ran["our.example"] == 2
+	})
 }

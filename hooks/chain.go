@@ -40,9 +40,11 @@ type Info struct {
 	Order      int // -100..100
 	OnError    Failure
 	Every      time.Duration // timer.tick: the time between two calls
+	EachDomain bool          // timer.tick: for each domain in turn
 	Path       string        // web.request: begins with "/"
 	Listener   string        // only sessions of this listener
 	Domains    []string      // only mail of these domains; nil: all
+	Except     []string      // with Domains nil: no mail that is of these domains alone
 	MayBlock   bool          // uses dns, http, milter or auth
 	Generation string
 }
@@ -165,6 +167,9 @@ func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []mail.Tr
 	if !ok || n >= len(c.points[e.Point]) {
 		return Verdict{}, nil
 	}
+	if info := &c.points[e.Point][n].info; e.Observed != nil && len(info.Domains)+len(info.Except) > 0 && !e.concerns(info.Domains, info.Except) {
+		return Verdict{}, nil // an event of domains that the handler is not for
+	}
 	run := run{chain: c, e: e, spec: spec}
 	run.one(ctx, &c.points[e.Point][n])
 	return run.final, run.trail
@@ -194,7 +199,7 @@ func (r *run) skip(info *Info) bool {
 	if info.Listener != "" && (r.e.Session == nil || r.e.Session.Listener != info.Listener) {
 		return true
 	}
-	return len(info.Domains) > 0 && !r.e.concerns(info.Domains)
+	return len(info.Domains)+len(info.Except) > 0 && !r.e.concerns(info.Domains, info.Except)
 }
 
 // one asks one handler and reports whether the chain ends.
@@ -333,35 +338,4 @@ func guarded(ctx context.Context, h Handler, spec Spec, e *Event) (v Verdict, n 
 		}
 	}()
 	return h.Call(ctx, spec, e)
-}
-
-// concerns reports whether the event is about mail of one of the domains.
-func (e *Event) concerns(domains []string) bool {
-	has := func(a mail.Address) bool { return slices.Contains(domains, a.Domain()) }
-	switch {
-	case e.Cred != nil:
-		return has(mail.Address(strings.ToLower(e.Cred.User)))
-	case e.Rcpt != nil:
-		return has(e.Rcpt.Address) || has(e.Rcpt.Orig)
-	case e.Group != nil:
-		return slices.Contains(domains, e.Group.Domain)
-	case e.Domain != "":
-		return slices.Contains(domains, e.Domain)
-	}
-	if e.Session != nil && e.Session.Identity != nil && has(e.Session.Identity.User) {
-		return true
-	}
-	for _, r := range e.Rcpts {
-		if has(r.Address) {
-			return true
-		}
-	}
-	if e.Tx != nil {
-		for _, r := range e.Tx.Recipients {
-			if has(r.Address) {
-				return true
-			}
-		}
-	}
-	return false
 }

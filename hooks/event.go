@@ -26,7 +26,7 @@ type Event struct {
 	Result  *Result
 	Box     Box
 	DSN     *DSN
-	Domain  string // route.resolve
+	Domain  string // route.resolve; timer.tick: whose turn it is, or ""
 	Key     string // route.resolve
 	Req     *Request
 	// Observed is what observe.event is told of.

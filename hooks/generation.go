@@ -15,22 +15,32 @@ type Source struct {
 	Tier     Tier
 	Position int               // of the bundle in the configuration
 	Domains  []string          // nil: all
+	Except   []string          // domains that it is not for, where Domains is nil
 	Files    map[string][]byte // by path relative to the source, "/" separated
 	Main     []string          // the files to run, in order; others are for require and map.open
 	Config   map[string]any    // bundle's settings
-	Modules  []string          // granted modules; nil: all
-	Hooks    []Point           // hooks it may register; nil: all
-	HTTP     []string          // "host:port" that http may reach
-	Limits   Limits
+	// DomainConfig holds the settings of domains that have their own: whole,
+	// not what differs from Config.
+	DomainConfig map[string]map[string]any
+	Grants       *Grants  // nil: everything
+	HTTP         []string // "host:port" that http may reach
+	Requires     []string // bundles whose files require finds
+	After        []string // bundles of the same tier that are asked before
+	Limits       Limits
 }
 
-// Limits are a source's own, where stricter or granted; 0: the default.
+// Limits are a source's own; 0: the default. Wall, Instructions and Alloc
+// count where they are stricter than the hook's, or where they were granted.
 type Limits struct {
 	Wall         time.Duration
 	Instructions int64
 	Alloc        int64 // octets of strings and tables made
+	Granted      bool  // by the admin: they may be more than the hook's
 	Recipients   int   // added per call
 	Submits      int   // per call
+	KV           int   // operations per call
+	DNS          int   // look-ups per call
+	HTTP         int   // requests per call
 }
 
 // Generation is an immutable set of policies, swapped as a whole. A mail

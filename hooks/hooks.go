@@ -153,7 +153,7 @@ var specs = []Spec{
 		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
 	{Point: ObserveEvent, Args: []string{"event"}, When: "after a commit; asynchronous, in order, at least once; a handler that fails is asked again after 1 s, 5 s, 30 s, 2 min and 10 min, then the event is parked",
 		May: MayEffects, Fail: FailContinue, Wall: 10 * time.Second, Budget: 2 * mega},
-	{Point: TimerTick, Args: []string{"now"}, When: "every so often, as the option `every` says; one handler at a time",
+	{Point: TimerTick, Args: []string{"now", "domain"}, When: "every so often, as the option `every` says, with `each = \"domain\"` for each domain in turn; one handler at a time",
 		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega},
 	{Point: WebRequest, Args: []string{"req"}, When: "an HTTP request below /b/BUNDLE/ whose path is the option `path`, or below it; a failure is answered 500",
 		Verdicts: []Action{Respond}, May: MayEffects, Fail: FailContinue, Wall: 5 * time.Second, Budget: 2 * mega},

@@ -1,7 +1,13 @@
-// Package plugins turns bundles into sources for the policy engine: a folder
-// with a manifest (bundle.toml), init.lua and tests. The bundles that the
-// server ships are compiled in. Packing, signing and installing archives are
-// not here yet; a folder is taken as it is.
+// Package plugins turns bundles into sources for the policy engine. A bundle
+// is a folder or an archive with a manifest (bundle.toml), init.lua and tests;
+// those that the server ships are compiled in.
+//
+//	ReadDir, Open    a folder, a signed archive -> Tree (checked, in memory)
+//	Pack, Sign       Tree -> archive -> signature
+//	Depot            installed bundles on disk: install, upgrade, roll back
+//	Load             what is enabled -> sources of the engine
+//
+// Nothing here runs Lua, and nothing is fetched from anywhere.
 package plugins
 
 import (
@@ -9,12 +15,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
-	"time"
-
-	"github.com/pelletier/go-toml/v2"
 
 	"carteiro/hooks"
 )
@@ -22,207 +26,261 @@ import (
 //go:embed all:priority
 var shipped embed.FS
 
-// ErrBundle wraps every error of this package.
+// ErrBundle wraps every error of this package about bundles.
 var ErrBundle = errors.New("bundle")
-
-// api is the major version of the contract that this server speaks.
-const api = 1
-
-// Manifest is bundle.toml. Unknown keys are errors.
-type Manifest struct {
-	Bundle struct {
-		Name     string            `toml:"name"`
-		Version  string            `toml:"version"`
-		API      int               `toml:"api"`
-		License  string            `toml:"license"`
-		Requires map[string]string `toml:"requires"`
-		Hooks    []string          `toml:"hooks"`
-	} `toml:"bundle"`
-	Capabilities struct {
-		Modules    []string `toml:"modules"`
-		Submit     string   `toml:"submit"`
-		HTTP       []string `toml:"http"`
-		Message    []string `toml:"message"`
-		Secrets    []string `toml:"secrets"`
-		Recipients int      `toml:"recipients"`
-	} `toml:"capabilities"`
-	Limits struct {
-		Wall         string `toml:"wall"`
-		Instructions int64  `toml:"instructions"`
-		Alloc        string `toml:"alloc"`
-	} `toml:"limits"`
-	Config map[string]Setting `toml:"config"`
-	Tests  struct {
-		Smoke []string `toml:"smoke"`
-	} `toml:"tests"`
-}
-
-// Setting describes one key of a bundle's configuration.
-type Setting struct {
-	Type    string `toml:"type"` // string, integer, number, boolean, list, table
-	Default any    `toml:"default"`
-	Min     *int64 `toml:"min"`
-	Max     *int64 `toml:"max"`
-	Domain  bool   `toml:"domain"` // a domain may set it
-}
 
 // Shipped are the names of the bundles that are compiled in.
 func Shipped() []string { return []string{"carteiro/priority"} }
 
 // Enabled is one [[bundle]] of the configuration.
 type Enabled struct {
-	Name    string // of a shipped bundle, or
-	Path    string // of a folder
-	Domains []string
+	Name    string   // of an installed or shipped bundle, or
+	Path    string   // of a folder or an archive
+	Domains []string // nil: all; else these, even if none
 	Config  map[string]any
+	// DomainConfig holds settings of domains that differ from Config.
+	DomainConfig map[string]map[string]any
+	Secrets      map[string]hooks.Secret
+	// GrantLimits lets the bundle at Path have limits above those of all.
+	GrantLimits bool
+	Tree        *Tree // instead of Name and Path: read already
 }
 
-// Load reads the enabled bundles in their order. All errors are returned,
-// joined; each names the bundle's file.
-func Load(enabled []Enabled) ([]hooks.Source, error) {
+// Options are what Load makes sources of.
+type Options struct {
+	Enabled []Enabled         // in the order of the configuration
+	Depot   *Depot            // installed bundles; nil: none
+	Trust   map[string]string // publishers' public keys
+	Server  string            // version of the server
+	Beside  []*Tree           // others that may be required
+	// Trial loads bundles to look at or test them: their secrets are "the NAME
+	// of a test".
+	Trial bool
+}
+
+// Load reads the enabled bundles in their order, those that were enabled by
+// command after those of the configuration, and last the bundles that they
+// require. It changes nothing. All errors are returned, joined; each names
+// the bundle's file. It blocks on the disk.
+func Load(o Options) ([]hooks.Source, error) {
+	l := &loading{Options: o, byName: map[string]*loaded{}}
+	for _, e := range o.Enabled {
+		l.enable(e)
+	}
+	l.enableByCommand()
+	for i := 0; i < len(l.list); i++ { // grows
+		l.require(l.list[i])
+	}
+	if err := l.circle(); err != nil {
+		l.errs = append(l.errs, err)
+	}
+	if len(l.errs) > 0 {
+		return nil, errors.Join(l.errs...)
+	}
 	var out []hooks.Source
-	var errs []error
-	for i, e := range enabled {
-		src, err := load(e)
+	for i, b := range l.list {
+		src, err := b.source(o.Trial)
 		if err != nil {
-			errs = append(errs, err)
+			l.errs = append(l.errs, err)
 			continue
 		}
 		src.Position = i
 		out = append(out, src)
 	}
-	return out, errors.Join(errs...)
+	return out, errors.Join(l.errs...)
 }
 
-func load(e Enabled) (hooks.Source, error) {
-	dir, label, err := open(e)
+// Trees are the bundles that Load takes, but for those that are only required
+// by others, in the same order.
+func Trees(o Options) ([]*Tree, error) {
+	l := &loading{Options: o, byName: map[string]*loaded{}}
+	for _, e := range o.Enabled {
+		l.enable(e)
+	}
+	l.enableByCommand()
+	var out []*Tree
+	for _, b := range l.list {
+		if !b.library {
+			out = append(out, b.tree)
+		}
+	}
+	return out, errors.Join(l.errs...)
+}
+
+// loaded is a bundle that is part of the policies.
+type loaded struct {
+	Enabled
+	tree    *Tree
+	library bool // nobody enabled it, others require it
+	limits  bool // granted
+	except  []string
+}
+
+type loading struct {
+	Options
+	list   []*loaded
+	byName map[string]*loaded
+	errs   []error
+}
+
+// enable takes one entry of the configuration.
+func (l *loading) enable(e Enabled) {
+	t, limits, err := l.open(e)
+	if err != nil {
+		l.errs = append(l.errs, err)
+		return
+	}
+	name := t.Manifest.Name()
+	if l.byName[name] != nil {
+		l.errs = append(l.errs, fmt.Errorf("%w %s is configured twice; settings of a domain stand under [bundle.domain.\"DOMAIN\"]", ErrBundle, name))
+		return
+	}
+	b := &loaded{Enabled: e, tree: t, limits: limits}
+	on := e.Domains == nil || len(e.Domains) > 0
+	if l.Depot != nil {
+		b.Domains, b.except, on = l.Depot.domains(name, e.Domains)
+	}
+	if !on {
+		b.library = true // known, for others and for its settings' sake
+	}
+	l.list = append(l.list, b)
+	l.byName[name] = b
+}
+
+// enableByCommand takes what `bundle enable` enabled and the configuration
+// does not name.
+func (l *loading) enableByCommand() {
+	if l.Depot == nil {
+		return
+	}
+	for _, name := range l.Depot.switched() {
+		if l.byName[name] != nil {
+			continue
+		}
+		if _, _, on := l.Depot.domains(name, []string{}); on {
+			l.enable(Enabled{Name: name, Domains: []string{}})
+		}
+	}
+}
+
+// open finds the bundle of an entry, and whether limits above those of all
+// were granted to it.
+func (l *loading) open(e Enabled) (*Tree, bool, error) {
+	if e.Tree != nil {
+		return e.Tree, true, nil
+	}
+	if e.Path == "" {
+		return l.find(e.Name)
+	}
+	st, err := os.Stat(e.Path)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w %s cannot be read: %w", ErrBundle, e.Path, err)
+	}
+	if st.IsDir() {
+		t, err := ReadDir(os.DirFS(e.Path), e.Path)
+		return t, e.GrantLimits, err
+	}
+	archive, signature, err := ReadArchive(e.Path)
+	if err != nil {
+		return nil, false, err
+	}
+	t, err := Open(archive, signature, e.Path, l.Trust, false)
+	return t, e.GrantLimits, err
+}
+
+// find is a bundle by name: installed, beside, else shipped.
+func (l *loading) find(name string) (*Tree, bool, error) {
+	if l.Depot != nil && l.Depot.Has(name) {
+		t, err := l.Depot.Current(name)
+		return t, err == nil, err // what it wants was granted when it was installed
+	}
+	for _, t := range l.Beside {
+		if t.Manifest.Name() == name {
+			return t, false, nil
+		}
+	}
+	t, err := ShippedTree(name)
+	if err != nil {
+		return nil, false, err
+	}
+	return t, true, nil
+}
+
+// ShippedTree is a bundle that is compiled in.
+func ShippedTree(name string) (*Tree, error) {
+	if !slices.Contains(Shipped(), name) {
+		return nil, fmt.Errorf("%w %q is neither installed nor shipped with this server; shipped are %s; `carteiro bundle install FILE` installs one",
+			ErrBundle, name, strings.Join(Shipped(), ", "))
+	}
+	dir, err := fs.Sub(shipped, strings.TrimPrefix(name, "carteiro/"))
+	if err != nil {
+		return nil, err
+	}
+	return ReadDir(dir, name)
+}
+
+// source is what the engine loads.
+func (b *loaded) source(trial bool) (hooks.Source, error) {
+	m, label := b.tree.Manifest, b.tree.Label
+	config, err := m.settings(label, b.Config)
 	if err != nil {
 		return hooks.Source{}, err
 	}
-	m, err := readManifest(dir, label)
-	if err != nil {
-		return hooks.Source{}, err
-	}
-	config, err := m.settings(label, e.Config)
-	if err != nil {
-		return hooks.Source{}, err
-	}
-	src := hooks.Source{Name: m.Bundle.Name, Bundle: m.Bundle.Name, Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: e.Domains,
-		Main: []string{"init.lua"}, Config: config, Modules: m.Capabilities.Modules}
-	for _, h := range m.Bundle.Hooks {
-		src.Hooks = append(src.Hooks, hooks.Point(h))
-	}
-	src.Limits.Instructions, src.Limits.Recipients = m.Limits.Instructions, m.Capabilities.Recipients
-	if m.Limits.Wall != "" {
-		if src.Limits.Wall, err = time.ParseDuration(m.Limits.Wall); err != nil {
-			return src, fmt.Errorf("%w %s/bundle.toml: limits.wall: %w", ErrBundle, label, err)
+	domains := map[string]map[string]any{}
+	for _, d := range slices.Sorted(maps.Keys(b.DomainConfig)) {
+		if domains[d], err = m.domainSettings(label, d, config, b.DomainConfig[d]); err != nil {
+			return hooks.Source{}, err
 		}
 	}
-	src.Files, err = files(dir, label)
-	return src, err
-}
-
-// open finds the folder of a bundle.
-func open(e Enabled) (dir fs.FS, label string, err error) {
-	if e.Path != "" {
-		if st, err := os.Stat(e.Path); err != nil || !st.IsDir() {
-			return nil, "", fmt.Errorf("%w %s is not a folder that can be read", ErrBundle, e.Path)
-		}
-		return os.DirFS(e.Path), e.Path, nil
-	}
-	if !slices.Contains(Shipped(), e.Name) {
-		return nil, "", fmt.Errorf("%w %q is not shipped with this server; shipped are %s", ErrBundle, e.Name, strings.Join(Shipped(), ", "))
-	}
-	dir, err = fs.Sub(shipped, strings.TrimPrefix(e.Name, "carteiro/"))
-	return dir, e.Name, err
-}
-
-func readManifest(dir fs.FS, label string) (*Manifest, error) {
-	raw, err := fs.ReadFile(dir, "bundle.toml")
-	if err != nil {
-		return nil, fmt.Errorf("%w %s: %w", ErrBundle, label, err)
-	}
-	var m Manifest
-	d := toml.NewDecoder(strings.NewReader(string(raw)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&m); err != nil {
-		return nil, fmt.Errorf("%w %s/bundle.toml: %w", ErrBundle, label, place(err))
-	}
-	switch {
-	case !validName(m.Bundle.Name):
-		err = fmt.Errorf("name %q is not publisher/name", m.Bundle.Name)
-	case m.Bundle.Version == "":
-		err = errors.New("version is not set")
-	case m.Bundle.API != api:
-		err = fmt.Errorf("api is %d; this server speaks %d", m.Bundle.API, api)
-	}
-	for _, h := range m.Bundle.Hooks {
-		if _, ok := hooks.Lookup(hooks.Point(h)); !ok && err == nil {
-			err = fmt.Errorf("there is no hook %q", h)
+	src := hooks.Source{Name: m.Name(), Bundle: m.Name(), Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: b.Domains, Except: b.except,
+		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: m.Capabilities.HTTP, Limits: m.limits(b.limits && len(m.greed()) > 0)}
+	for _, name := range sortedKeys(m.requires) {
+		if name != server {
+			src.Requires = append(src.Requires, name)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%w %s/bundle.toml: %w", ErrBundle, label, err)
+	if b.library {
+		src.Domains, src.Except = nil, nil
+		src.Grants = m.grants(nil)
+		return src, nil
 	}
-	return &m, nil
-}
-
-// place puts line and column in front of what the TOML reader says.
-func place(err error) error {
-	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(strict.Errors) > 0 {
-		e := strict.Errors[0]
-		line, col := e.Position()
-		return fmt.Errorf("%d:%d: unknown key %s", line, col, strings.Join(e.Key(), "."))
+	if _, ok := src.Files[mainFile]; ok {
+		src.Main = []string{mainFile}
 	}
-	if e, ok := errors.AsType[*toml.DecodeError](err); ok {
-		line, col := e.Position()
-		return fmt.Errorf("%d:%d: %w", line, col, err)
-	}
-	return err
-}
-
-func validName(s string) bool {
-	publisher, name, ok := strings.Cut(s, "/")
-	good := func(s string) bool {
-		return s != "" && len(s) <= 40 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
-	}
-	return ok && good(publisher) && good(name)
-}
-
-// Limits on what a bundle's folder may hold.
-const (
-	maxFiles = 500
-	maxFile  = 4 << 20
-)
-
-// files reads the folder but for its tests; hidden files stay out.
-func files(dir fs.FS, label string) (map[string][]byte, error) {
-	out := map[string][]byte{}
-	err := fs.WalkDir(dir, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			if path == "tests" || path != "." && strings.HasPrefix(d.Name(), ".") {
-				return fs.SkipDir
+	if trial {
+		src.Grants = m.grants(nil)
+		for _, name := range m.Capabilities.Secrets {
+			if src.Grants.Secrets == nil {
+				src.Grants.Secrets = map[string]hooks.Secret{}
 			}
-			return nil
+			src.Grants.Secrets[name] = hooks.Secret{Text: "the " + name + " of a test"}
 		}
-		if strings.HasPrefix(d.Name(), ".") {
-			return nil
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		if !info.Mode().IsRegular() || info.Size() > maxFile || len(out) >= maxFiles {
-			return fmt.Errorf("%s: not a file of at most %d octets, or one of more than %d files", path, maxFile, maxFiles)
-		}
-		out[path], err = fs.ReadFile(dir, path)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w %s: %w", ErrBundle, label, err)
+		return src, nil
 	}
-	return out, nil
+	if err := b.checkSecrets(); err != nil {
+		return hooks.Source{}, err
+	}
+	src.Grants = m.grants(b.Secrets)
+	return src, nil
+}
+
+// checkSecrets: what the manifest declares is given and can be read, and
+// nothing else is.
+func (b *loaded) checkSecrets() error {
+	declared := b.tree.Manifest.Capabilities.Secrets
+	for _, name := range declared {
+		ref, ok := b.Secrets[name]
+		if !ok {
+			return fmt.Errorf("%w %s: it needs the secret %q: set secrets = { %s = { file = \"PATH\" } } in its [[bundle]]", ErrBundle, b.tree.Label, name, name)
+		}
+		if _, err := ref.Read(); err != nil {
+			return fmt.Errorf("%w %s: secret %q: %w", ErrBundle, b.tree.Label, name, err)
+		}
+	}
+	for _, name := range sortedKeys(b.Secrets) {
+		if !slices.Contains(declared, name) {
+			return fmt.Errorf("%w %s: it declares no secret %q", ErrBundle, b.tree.Label, name)
+		}
+	}
+	return nil
 }

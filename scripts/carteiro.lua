@@ -226,8 +226,8 @@ function xpcall(f, handler) end
 ---@overload fun(hook: "deliver.dsn", options: table, handler: fun(msg: msg, rcpts: any, dsn: dsn))
 ---@overload fun(hook: "observe.event", handler: fun(event: event))
 ---@overload fun(hook: "observe.event", options: table, handler: fun(event: event))
----@overload fun(hook: "timer.tick", handler: fun(now: any))
----@overload fun(hook: "timer.tick", options: table, handler: fun(now: any))
+---@overload fun(hook: "timer.tick", handler: fun(now: any, domain: any))
+---@overload fun(hook: "timer.tick", options: table, handler: fun(now: any, domain: any))
 ---@overload fun(hook: "web.request", handler: fun(req: req))
 ---@overload fun(hook: "web.request", options: table, handler: fun(req: req))
 ---@param hook string
@@ -516,6 +516,14 @@ milter = {}
 ---@param msg any
 ---@return any
 function milter.scan(name, msg) end
+
+---texts that stand outside of the scripts, in files or the environment, as the configuration says
+secrets = {}
+
+---the secret that the manifest declares by that name; it is read again after a reload
+---@param name any
+---@return any
+function secrets.get(name) end
 
 ---regular expressions in RE2's syntax, matched in linear time
 re = {}
@@ -1336,7 +1344,7 @@ event.name = nil ---@type any
 event.id = nil ---@type any
 ---when it happened
 event.time = nil ---@type any
----a table; of messages message, sender, to, subject, size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by
+---a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by
 event.data = nil ---@type any
 
 ---an HTTP request
@@ -1357,13 +1365,21 @@ req.ip = nil ---@type any
 ---octets of the body, at most 1 MiB
 req.body = nil ---@type any
 
----plain data that stays with its owner: meta.x = v stores a copy, meta.x reads one. Each bundle has its own keys; rcpt.meta.folder names the folder the server files into
+---plain data that stays with its owner: meta.x = v stores a copy, meta.x reads one. Each bundle has its own keys, for each domain; what it noted while no domain was at hand can be read at all; rcpt.meta.folder names the folder the server files into
 ---@class meta
 local meta = {}
 
----this bundle's settings, read only
+---this bundle's settings for the domain at hand, read only; while files load, those of the server as a whole
 ---@class config
 local config = {}
+
+---plain data, read only
+---@class data
+local data = {}
+
+---a table that came from a bundle which this one requires; read only
+---@class library
+local library = {}
 
 ---a look-up file. TOML: keys and values. The others: a line each, "key value", # begins a comment, a missing value is true
 ---@class map

@@ -25,6 +25,10 @@ const (
 	exitUsage  = 2 // configuration or usage error: nothing was changed
 )
 
+// release is the version that this one is or becomes: what bundles that
+// require carteiro are compared with.
+const release = "0.1.0"
+
 // defaultConfig is where a configuration is looked for.
 const defaultConfig = "/etc/carteiro/carteiro.toml"
 
@@ -58,7 +62,7 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(demoCommand(), devCommand(), initCommand(), serveCommand(), checkCommand(),
 		reloadCommand(), statusCommand(), versionCommand(), queueCommand(), accountCommand(), aliasCommand(), domainCommand(),
-		explainCommand(), traceCommand(), clockCommand(), sendmailCommand(), scriptsCommand())
+		explainCommand(), traceCommand(), clockCommand(), sendmailCommand(), scriptsCommand(), bundleCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	strictUsage(cmd)
 	return cmd
@@ -99,5 +103,5 @@ func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}
-	return "0.1.0-dev"
+	return release + "-dev"
 }

@@ -17,7 +17,6 @@ import (
 	"carteiro/core/policies"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
-	"carteiro/plugins"
 )
 
 // maxScript bounds one file of the scripts' folder; maps may be larger than
@@ -37,11 +36,7 @@ func readSources(cfg *config.Config) ([]hooks.Source, error) {
 		}
 		out = append(out, sources...)
 	}
-	var enabled []plugins.Enabled
-	for _, b := range cfg.Bundles {
-		enabled = append(enabled, plugins.Enabled(b))
-	}
-	bundles, err := plugins.Load(enabled)
+	bundles, err := readBundles(cfg)
 	return append(out, bundles...), errors.Join(append(errs, err)...)
 }
 
@@ -133,8 +128,12 @@ func (s *server) keeper() *policies.Keeper {
 		Stamp: func() (string, error) { return treeStamp(s.cfg.Path, s.cfg.Scripts.Dir) }})
 }
 
-// smoke runs the cases tagged so of the scripts' folder.
+// smoke runs the cases tagged so of the scripts' folder, and those that
+// bundles name.
 func smoke(ctx context.Context, cfg *config.Config, sources []hooks.Source) error {
+	if err := smokeBundles(ctx, cfg); err != nil {
+		return err
+	}
 	if cfg.Scripts.Dir == "" {
 		return nil
 	}
@@ -146,16 +145,22 @@ func smoke(ctx context.Context, cfg *config.Config, sources []hooks.Source) erro
 	if err != nil {
 		return err
 	}
-	for _, c := range report.Cases {
+	return firstFailure(report, "")
+}
+
+// firstFailure is the first case that failed, as an error, or nil; of is the
+// bundle it belongs to.
+func firstFailure(r *lab.Report, of string) error {
+	for _, c := range r.Cases {
 		if c.Fault == nil {
 			continue
 		}
 		if at, ok := errors.AsType[*lua.SourceError](c.Fault); ok {
 			told := *at
-			told.Text = fmt.Sprintf("the test %q failed: %s", c.Name, at.Text)
+			told.Text = fmt.Sprintf("%sthe test %q failed: %s", of, c.Name, at.Text)
 			return &told
 		}
-		return fmt.Errorf("the test %q failed: %w", c.Name, c.Fault)
+		return fmt.Errorf("%sthe test %q failed: %w", of, c.Name, c.Fault)
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func (t *tree) add(name string) error {
 		return readNamed(src.Files, filepath.Dir(name), filepath.Base(name))
 	}
 	if _, err := os.Stat(filepath.Join(name, "bundle.toml")); err == nil {
-		sources, err := plugins.Load([]plugins.Enabled{{Path: name}})
+		sources, err := plugins.Load(plugins.Options{Enabled: []plugins.Enabled{{Path: name}}, Server: release, Trial: true})
 		if err != nil {
 			return err
 		}

@@ -48,6 +48,7 @@ type server struct {
 	resolver  *dns.Resolver
 	engine    *lua.Engine
 	policies  *policies.Keeper
+	usage     bundleUsage
 	out       *smtpout.Client
 	pipeline  *core.Pipeline
 	limits    *netline.Limits
@@ -128,7 +129,7 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	}
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
-		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Observe: s.observeHook})
+		Hostname: s.cfg.Hostname, Secret: key, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Observe: s.observeHook, Usage: s.countUsage})
 	s.policies = s.keeper()
 	if err := s.startPolicies(ctx); err != nil {
 		return err
@@ -184,6 +185,7 @@ func (s *server) service() *admin.Service {
 		TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
 		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
+		svc.BundleUsage = s.usage.list
 	}
 	return svc
 }

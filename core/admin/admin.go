@@ -44,6 +44,8 @@ type Service struct {
 	Policies *policies.Keeper
 	// Generation describes the policies in force.
 	Generation func() Generation
+	// BundleUsage is what bundles cost since the server started.
+	BundleUsage func() []BundleUsage
 	// Listeners are the addresses that the server got.
 	Listeners func() []Listener
 }
@@ -57,6 +59,17 @@ type Generation struct {
 	Fallback bool `json:"fallback,omitempty"`
 	// Probation is until when it is watched, and rolled back if it does badly.
 	Probation time.Time `json:"probation,omitzero"`
+}
+
+// BundleUsage is what a bundle cost for one domain, or with Domain "" for the
+// server as a whole.
+type BundleUsage struct {
+	Bundle       string `json:"bundle"`
+	Domain       string `json:"domain"`
+	Calls        int64  `json:"calls"`
+	Instructions int64  `json:"instructions"`
+	Submits      int64  `json:"submits"`
+	Errors       int64  `json:"errors"`
 }
 
 // Listener is one address that the server answers at.
@@ -91,6 +104,8 @@ func methods() map[string]method {
 		"reload":  typed((*Service).reload),
 		"clock":   typed((*Service).advance),
 		"explain": typed((*Service).explain),
+
+		"bundle.usage": typed((*Service).bundleUsage),
 
 		"generation.list":     typed((*Service).generationList),
 		"generation.diff":     typed((*Service).generationDiff),
@@ -166,6 +181,13 @@ func (s *Service) reload(ctx context.Context, _ none) (any, error) {
 		return nil, ErrUnavailable
 	}
 	return s.Reload(ctx, "api")
+}
+
+func (s *Service) bundleUsage(context.Context, none) (any, error) {
+	if s.BundleUsage == nil {
+		return nil, ErrUnavailable
+	}
+	return s.BundleUsage(), nil
 }
 
 type advanceArgs struct {

@@ -97,10 +97,19 @@ type Scripts struct {
 
 // Bundle enables one bundle.
 type Bundle struct {
-	Name    string         `toml:"name"`
-	Path    string         `toml:"path"`
-	Domains []string       `toml:"domains"`
-	Config  map[string]any `toml:"config"`
+	Name        string                    `toml:"name"`
+	Path        string                    `toml:"path"`
+	Domains     []string                  `toml:"domains"` // nil: all; [] none, but for what `bundle enable` says
+	Config      map[string]any            `toml:"config"`
+	Domain      map[string]map[string]any `toml:"domain"` // settings of domains
+	Secrets     map[string]Secret         `toml:"secrets"`
+	GrantLimits bool                      `toml:"grant_limits"`
+}
+
+// Secret says where a secret's text is: one of the two is set.
+type Secret struct {
+	File string `toml:"file"`
+	Env  string `toml:"env"`
 }
 
 // Queue is the schedule of retries.
@@ -267,8 +276,15 @@ func (c *Config) complete() error {
 		}
 	}
 	for i := range c.Bundles {
-		if p := &c.Bundles[i].Path; *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(base, *p)
+		b := &c.Bundles[i]
+		if b.Path != "" && !filepath.IsAbs(b.Path) {
+			b.Path = filepath.Join(base, b.Path)
+		}
+		for name, s := range b.Secrets {
+			if s.File != "" && !filepath.IsAbs(s.File) {
+				s.File = filepath.Join(base, s.File)
+				b.Secrets[name] = s
+			}
 		}
 	}
 	if c.Web.URL == "" {

@@ -226,3 +226,35 @@ func TestProxiesOfListeners(t *testing.T) {
 		}
 	}
 }
+
+// TestBundles: settings of domains, secrets and pinned keys.
+func TestBundles(t *testing.T) {
+	const head = "hostname = \"mx.example.com\"\n[storage]\ndir = \"d\"\n"
+	c, err := Parse("/etc/c.toml", []byte(head+`[[bundle]]
+name = "a/b"
+domains = []
+secrets = { one = { file = "x" }, two = { env = "Y" } }
+[bundle.domain."A.example"]
+days = 3
+[[bundle]]
+path = "p"
+[trust]
+acme = "RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu"
+`))
+	if err != nil || c.Bundles[0].Domains == nil || c.Bundles[1].Domains != nil || c.Bundles[0].Domain["a.example"]["days"] != int64(3) ||
+		c.Bundles[0].Secrets["one"].File != "/etc/x" || c.Bundles[0].Secrets["two"].Env != "Y" || c.Bundles[1].Path != "/etc/p" {
+		t.Errorf("%v %+v", err, c)
+	}
+	for text, want := range map[string]string{
+		"[[bundle]]\nname = \"a/b\"\nsecrets = { one = { } }\n":                                "c.toml:6: bundle.secrets one is not { file",
+		"[[bundle]]\nname = \"a/b\"\nsecrets = { one = { file = \"a\", env = \"b\" } }\n":      "bundle.secrets one is not",
+		"[[bundle]]\nname = \"a/b\"\ndomains = [\"a b\"]\n":                                    "c.toml:6: bundle.domains",
+		"[[bundle]]\nname = \"a/b\"\n[bundle.domain.\"a b\"]\nx = 1\n":                         "bundle.domain",
+		"[trust]\nacme = \"RWQ\"\n":                                                            "c.toml:5: trust.acme \"RWQ\" is no minisign public key",
+		"[trust]\n\"acme/x\" = \"RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu\"\n": "is not the name of a publisher",
+	} {
+		if _, err := Parse("/etc/c.toml", []byte(head+text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

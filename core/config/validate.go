@@ -1,12 +1,15 @@
 package config
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"carteiro/core/mail"
 )
 
 // badSetting is an error about one key; locate finds its line.
@@ -114,9 +117,46 @@ func (c *Config) validateHops() error {
 			return bad("scripts.http", "%q is not host:port", h)
 		}
 	}
-	for i, b := range c.Bundles {
+	return c.validateBundles()
+}
+
+func (c *Config) validateBundles() error {
+	for i := range c.Bundles {
+		b := &c.Bundles[i]
 		if (b.Name == "") == (b.Path == "") {
 			return badIn("bundle", i, "name", "or path must be set, and not both")
+		}
+		for n, d := range b.Domains {
+			if err := mail.CheckDomain(d); err != nil {
+				return badIn("bundle", i, "domains", "%q: %v", d, err)
+			}
+			b.Domains[n] = strings.ToLower(d)
+		}
+		domains := make(map[string]map[string]any, len(b.Domain))
+		for d, settings := range b.Domain {
+			if err := mail.CheckDomain(d); err != nil {
+				return badIn("bundle", i, "domain", "%q: %v", d, err)
+			}
+			if _, twice := domains[strings.ToLower(d)]; twice {
+				return badIn("bundle", i, "domain", "%q stands twice", d)
+			}
+			domains[strings.ToLower(d)] = settings
+		}
+		b.Domain = domains
+		for name, s := range b.Secrets {
+			if (s.File == "") == (s.Env == "") {
+				return badIn("bundle", i, "secrets", `%s is not { file = "..." } or { env = "..." }`, name)
+			}
+		}
+	}
+	for publisher, key := range c.Trust {
+		// A minisign public key: its algorithm, 8 octets of id, 32 of Ed25519.
+		raw, err := base64.StdEncoding.DecodeString(key)
+		if err != nil || len(raw) != 42 || string(raw[:2]) != "Ed" {
+			return bad("trust."+publisher, "%q is no minisign public key, which begins with RW", key)
+		}
+		if strings.Trim(publisher, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || publisher == "" {
+			return bad("trust."+publisher, "is not the name of a publisher: the first part of its bundles' names")
 		}
 	}
 	return nil
@@ -193,7 +233,6 @@ func (c *Config) Idle() []string {
 		add(len(l.XclientFrom) > 0 && (l.Protocol == "http" || l.Protocol == "pop3"), "listener."+l.Name+".xclient_from")
 	}
 	add(len(c.DKIM) > 0, "dkim")
-	add(len(c.Trust) > 0, "trust")
 	return out
 }
 

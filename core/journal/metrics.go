@@ -5,7 +5,7 @@ import (
 )
 
 // Metrics are the server's counters. Labels are bounded: names of listeners,
-// hooks and bundles, classes and results.
+// hooks and bundles, domains of ours, classes and results.
 type Metrics struct {
 	Connections   *prometheus.CounterVec   // smtp: listener
 	Sessions      *prometheus.GaugeVec     // smtp: listener
@@ -23,6 +23,10 @@ type Metrics struct {
 	HookFailures  *prometheus.CounterVec   // script: hook, bundle
 	Reloads       *prometheus.CounterVec   // script: result, step at which it failed
 	Events        *prometheus.CounterVec   // script: result
+	BundleCalls   *prometheus.CounterVec   // bundle: bundle, domain ("": the server as a whole)
+	BundleSteps   *prometheus.CounterVec   // bundle: bundle, domain
+	BundleSubmits *prometheus.CounterVec   // bundle: bundle, domain
+	BundleErrors  *prometheus.CounterVec   // bundle: bundle, domain
 }
 
 func newMetrics(reg *prometheus.Registry) *Metrics {
@@ -47,6 +51,11 @@ func newMetrics(reg *prometheus.Registry) *Metrics {
 		HookFailures: f.counter("carteiro_script_failures_total", "Hook calls that failed.", "hook", "bundle"),
 		Events:       f.counter("carteiro_script_events_total", "Events for observe.event: handled, failed, parked, dropped.", "result"),
 		Reloads:      f.counter("carteiro_script_reloads_total", "Reloads, and rollbacks.", "result", "step"),
+
+		BundleCalls:   f.counter("carteiro_bundle_calls_total", "Calls of bundles' handlers.", "bundle", "domain"),
+		BundleSteps:   f.counter("carteiro_bundle_instructions_total", "Instructions that bundles used.", "bundle", "domain"),
+		BundleSubmits: f.counter("carteiro_bundle_submits_total", "Messages that bundles sent.", "bundle", "domain"),
+		BundleErrors:  f.counter("carteiro_bundle_errors_total", "Calls of bundles' handlers that failed.", "bundle", "domain"),
 	}
 }
 

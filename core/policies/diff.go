@@ -77,11 +77,22 @@ func contents(sources []hooks.Source) map[string][]byte {
 		if s.Domains != nil {
 			fmt.Fprintf(&b, "domains = %q\n", s.Domains)
 		}
+		if s.Except != nil {
+			fmt.Fprintf(&b, "except = %q\n", s.Except)
+		}
+		if g := s.Grants; g != nil {
+			fmt.Fprintf(&b, "modules = %q\nhooks = %q\nmessage = %q\nsubmit = %q\nsecrets = %q\n", g.Modules, g.Hooks, g.Message, g.Submit, slices.Sorted(maps.Keys(g.Secrets)))
+		}
 		if s.HTTP != nil {
 			fmt.Fprintf(&b, "http = %q\n", s.HTTP)
 		}
 		for _, k := range slices.Sorted(maps.Keys(s.Config)) {
 			fmt.Fprintf(&b, "config.%s = %v\n", k, s.Config[k])
+		}
+		for _, d := range slices.Sorted(maps.Keys(s.DomainConfig)) {
+			for _, k := range slices.Sorted(maps.Keys(s.DomainConfig[d])) {
+				fmt.Fprintf(&b, "domain.%q.%s = %v\n", d, k, s.DomainConfig[d][k])
+			}
 		}
 		if b.Len() > 0 {
 			out[name+" (settings)"] = []byte(b.String())

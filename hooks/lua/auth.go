@@ -11,7 +11,7 @@ import (
 // msgAuth gives the results as tables. It counts as one DNS question of the
 // call, however many it takes, and is cut off at the call's deadline.
 func msgAuth(L *glua.LState) int {
-	st, o := self(L, "msg")
+	st, o := readable(L, "auth")
 	none := core.AuthResult{Result: "none"}
 	res := &core.AuthResults{SPF: none, DMARC: none, ARC: none}
 	if verify := msgOf(o).Auth; verify != nil {

@@ -287,8 +287,14 @@ func basePairs(L *glua.LState) int {
 }
 
 func baseIpairs(L *glua.LState) int {
+	st := stateOf(L)
+	if ud, ok := L.Get(1).(*glua.LUserData); ok {
+		if o, ok := ud.Value.(*object); ok && o.class == &frozenClass {
+			L.Replace(1, o.class.pairs(st, o))
+		}
+	}
 	t := L.CheckTable(1)
-	L.Push(stateOf(L).ipairsFunction)
+	L.Push(st.ipairsFunction)
 	L.Push(t)
 	L.Push(glua.LNumber(0))
 	return 3

@@ -51,13 +51,13 @@ func newBudget(st *state, heapMax uint64) *budget {
 	return b
 }
 
-// reset prepares for a call. The stricter of spec and limits counts, but a
-// source's own limits may also grant more.
+// reset prepares for a call. The stricter of spec and limits counts, but
+// limits that the admin granted may also be more.
 func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int64, l hooks.Limits) {
-	if l.Wall > 0 {
+	if l.Wall > 0 && (l.Granted || l.Wall < wall) {
 		wall = l.Wall
 	}
-	if l.Instructions > 0 {
+	if l.Instructions > 0 && (l.Granted || l.Instructions < instructions) {
 		instructions = l.Instructions
 	}
 	b.ctx, b.err = ctx, nil
@@ -68,10 +68,10 @@ func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int
 		b.until = d
 	}
 	b.alloc, b.maxAlloc = defaultAlloc, defaultAlloc
-	if l.Alloc > 0 {
+	if l.Alloc > 0 && (l.Granted || l.Alloc < defaultAlloc) {
 		b.alloc, b.maxAlloc = l.Alloc, l.Alloc
 	}
-	b.kv, b.dns, b.http, b.milter = maxKV, maxDNS, maxHTTP, maxMilter
+	b.kv, b.dns, b.http, b.milter = orElse(l.KV, maxKV), orElse(l.DNS, maxDNS), orElse(l.HTTP, maxHTTP), maxMilter
 	b.submits, b.added = orElse(l.Submits, maxSubmits), orElse(l.Recipients, maxAdded)
 }
 

@@ -123,7 +123,7 @@ end)`
 		t.Fatalf("%v %s", a.Verdict, a.Err())
 	}
 	m := a.Event.Tx.Meta
-	if m["own"] != "admin" || m["acme/a:own"] != "acme/a" || m["acme/b:own"] != "acme/b" || len(a.Event.Rcpt.Meta) != 1 || a.Event.Rcpt.Meta["folder"] != "Junk" {
+	if m["own"] != "admin" || m["acme/a/our.example:own"] != "acme/a" || m["acme/b/our.example:own"] != "acme/b" || len(a.Event.Rcpt.Meta) != 1 || a.Event.Rcpt.Meta["folder"] != "Junk" {
 		t.Errorf("%v %v", m, a.Event.Rcpt.Meta)
 	}
 	if got := fmt.Sprint(m["x"]); got != "[1 2 map[deep:yes]]" {

@@ -15,7 +15,8 @@ import (
 // unit is a compiled source. It is immutable and shared by all states.
 type unit struct {
 	source hooks.Source
-	space  string // of its kv
+	space  string            // of its kv, see call.space
+	ours   func(string) bool // domains with settings and kv of their own; nil for scripts
 	files  map[string]*compiled
 	uses   map[string]bool // globals that the code reads
 	test   bool            // it has what tests have
@@ -162,7 +163,7 @@ func (u *unit) checkGlobal(g global, own map[string]bool, ours map[string]bool) 
 	if m == nil {
 		return nil
 	}
-	if u.source.Modules != nil && moduleNeedsGrant(g.name) && !slices.Contains(u.source.Modules, g.name) {
+	if !u.source.Grants.HasModule(g.name) {
 		return f.fault(g.line, 0, g.name, "module "+g.name+" is not granted to this bundle", "declare it under [capabilities] modules")
 	}
 	if g.member != "" && !m.has(g.member) {
@@ -208,15 +209,6 @@ func moduleNamed(name string) *module {
 		}
 	}
 	return nil
-}
-
-// moduleNeedsGrant: what only computes is open to every bundle.
-func moduleNeedsGrant(name string) bool {
-	switch name {
-	case "kv", "list", "rate", "mail", "account", "dns", "map", "cache":
-		return true
-	}
-	return false
 }
 
 // resolveRequire finds the file that require(name) means: beside the one

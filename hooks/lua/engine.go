@@ -25,6 +25,7 @@ import (
 	"math"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,9 +69,20 @@ type Options struct {
 	Local func(domain string) bool
 	// Observe is told of each call; it must not block.
 	Observe func(c hooks.Call)
+	// Usage is told of each call of a bundle; it must not block.
+	Usage func(Usage)
 	// HeapLimit ends calls while the process's heap holds more octets; 0: nine
 	// tenths of the runtime's memory limit where one is set, else 4 GiB.
 	HeapLimit uint64
+}
+
+// Usage is what one call of a bundle cost.
+type Usage struct {
+	Bundle       string
+	Domain       string // at hand; "": the server as a whole
+	Instructions int64
+	Submits      int // messages sent
+	Failed       bool
 }
 
 // Engine implements hooks.Engine. It is safe for concurrent use.
@@ -115,6 +127,8 @@ type set struct {
 	maps     map[tableKey]*table
 	memoMu   sync.Mutex
 	memos    []*memo
+	secretMu sync.Mutex
+	secrets  map[hooks.Secret]string
 	regexes  regexes
 	fast     chan *state
 	slow     slowPool
@@ -123,13 +137,20 @@ type set struct {
 // Load compiles, checks and loads sources. It blocks for the work and at most
 // the budgets of the files' own code.
 func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Generation, error) {
-	s := &set{engine: e, id: digest(sources), maps: map[tableKey]*table{}}
+	s := &set{engine: e, id: digest(sources), maps: map[tableKey]*table{}, secrets: map[hooks.Secret]string{}}
+	sources = slices.Clone(sources)
+	if err := arrange(sources); err != nil {
+		return nil, err
+	}
 	var errs []error
 	for _, src := range sources {
 		u, err := compileSource(src)
 		if err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		if src.Bundle != "" {
+			u.ours = s.ours(&u.source)
 		}
 		s.units = append(s.units, u)
 		if e.Cover != nil {

@@ -41,8 +41,11 @@ func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (ho
 			h.set.drop(st, h.info.MayBlock) // after a panic of ours, too
 		}
 	}()
-	v, err := st.run(ctx, h, spec, e)
+	v, usage, err := st.run(ctx, h, spec, e)
 	used := st.budget.total - max(st.budget.left, 0)
+	if usage.Instructions = used; h.info.Bundle != "" && h.set.engine.Usage != nil {
+		h.set.engine.Usage(usage)
+	}
 	if err != nil {
 		return hooks.Verdict{}, used, fmt.Errorf("%w: %w", hooks.ErrHook, err)
 	}
@@ -51,16 +54,23 @@ func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (ho
 }
 
 // run makes one call. Objects made for it die when it returns.
-func (st *state) run(ctx context.Context, h *handler, spec hooks.Spec, e *hooks.Event) (hooks.Verdict, error) {
+func (st *state) run(ctx context.Context, h *handler, spec hooks.Spec, e *hooks.Event) (v hooks.Verdict, usage Usage, err error) {
 	c := &call{ctx: ctx, event: e, handler: h, unit: h.unit}
+	if h.unit.ours != nil {
+		c.domain = e.DomainAtHand(h.unit.ours)
+	}
 	st.call, st.source = c, h.unit
 	st.budget.reset(ctx, spec.Wall, spec.Budget, h.unit.source.Limits)
 	L := st.L
 	L.Push(st.handlers[h.number])
 	n := st.pushArguments(spec, c, e)
-	err := L.PCall(n, 1, nil)
+	err = L.PCall(n, 1, nil)
 	// The objects keep their call, so it must not keep the message.
 	defer func() {
+		usage = Usage{Bundle: h.info.Bundle, Domain: c.domain, Submits: c.submits, Failed: err != nil}
+		if err != nil {
+			usage.Submits = 0 // undone
+		}
 		st.call, st.source = nil, nil
 		c.ctx, c.event, c.handler, c.unit, c.msg, c.text, c.after = nil, nil, nil, nil, nil, "", nil
 		for i := range c.used {
@@ -69,20 +79,20 @@ func (st *state) run(ctx context.Context, h *handler, spec hooks.Spec, e *hooks.
 		st.budget.ctx = context.Background()
 	}()
 	if err != nil {
-		return hooks.Verdict{}, st.failure(err)
+		return hooks.Verdict{}, usage, st.failure(err)
 	}
 	if st.budget.err != nil {
-		return hooks.Verdict{}, st.budget.err
+		return hooks.Verdict{}, usage, st.budget.err
 	}
-	v, err := verdictOf(L.Get(-1))
+	v, err = verdictOf(L.Get(-1))
 	L.SetTop(0)
 	if err != nil {
-		return v, fmt.Errorf("%s:%d: %w", h.file.name, h.info.Line, err)
+		return v, usage, fmt.Errorf("%s:%d: %w", h.file.name, h.info.Line, err)
 	}
 	for _, f := range c.after {
 		f()
 	}
-	return v, nil
+	return v, usage, nil
 }
 
 // failure is the error of a call with its traceback.

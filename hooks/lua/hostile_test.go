@@ -54,7 +54,7 @@ func firstLine(s string) string {
 // TestDeadline: the wall time ends a call that the instructions would not.
 func TestDeadline(t *testing.T) {
 	src := hookstest.Scripts(map[string]string{"a.lua": `on("receive.mail", function() while true do end end)`})
-	src.Limits = hooks.Limits{Wall: 50 * time.Millisecond, Instructions: 1 << 40}
+	src.Limits = hooks.Limits{Wall: 50 * time.Millisecond, Instructions: 1 << 40, Granted: true}
 	w := hookstest.New(t).Load(src)
 	start := time.Now()
 	a := w.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example")})
@@ -66,7 +66,7 @@ func TestDeadline(t *testing.T) {
 // TestHeapLimit: a call ends when the process holds too much.
 func TestHeapLimit(t *testing.T) {
 	src := hookstest.Scripts(map[string]string{"a.lua": `on("receive.mail", function() local t = {} for i = 1, 1e9 do t[i] = function() return i end end end)`})
-	src.Limits = hooks.Limits{Wall: time.Minute, Instructions: 1 << 40}
+	src.Limits = hooks.Limits{Wall: time.Minute, Instructions: 1 << 40, Granted: true}
 	w := hookstest.NewWith(t, hookstest.Options{HeapLimit: 128 << 20}).Load(src)
 	a := w.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example")})
 	if !strings.Contains(a.Err(), "MiB of memory") {

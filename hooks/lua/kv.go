@@ -3,7 +3,6 @@ package lua
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -151,7 +150,7 @@ func notNil(b []byte) []byte {
 }
 
 func (st *state) write(L *glua.LState, c *call, f mail.Effect) {
-	f.Space = c.unit.space
+	f.Space = c.space()
 	if f.Op == mail.Delete {
 		st.set.engine.claims.drop(f.Space + "\x00" + f.Key)
 	}
@@ -202,7 +201,7 @@ func ttl(L *glua.LState, n int, what string) time.Duration {
 func kvGet(L *glua.LState) int {
 	st := stateOf(L)
 	c, key := st.access(L, "kv.get")
-	b, err := st.read(c, c.unit.space, key)
+	b, err := st.read(c, c.space(), key)
 	st.must(L, err)
 	L.Push(st.decoded(L, b, "kv.get"))
 	return 1
@@ -250,7 +249,7 @@ func kvIncr(L *glua.LState) int {
 	} else if v == glua.LNil {
 		options = 3
 	}
-	b, err := st.read(c, c.unit.space, key)
+	b, err := st.read(c, c.space(), key)
 	st.must(L, err)
 	var before int64
 	if b != nil {
@@ -272,7 +271,7 @@ func kvCAS(L *glua.LState) int {
 	}
 	value := st.encoded(L, 3, "kv.cas")
 	life := ttl(L, 4, "kv.cas")
-	b, err := st.read(c, c.unit.space, key)
+	b, err := st.read(c, c.space(), key)
 	st.must(L, err)
 	same := (b == nil) == (old == nil) && string(b) == string(old)
 	if same {
@@ -286,13 +285,13 @@ func kvOnce(L *glua.LState) int {
 	st := stateOf(L)
 	c, key := st.access(L, "kv.once")
 	life := ttl(L, 2, "kv.once")
-	b, err := st.read(c, c.unit.space, key)
+	b, err := st.read(c, c.space(), key)
 	st.must(L, err)
 	if b != nil {
 		L.Push(glua.LFalse)
 		return 1
 	}
-	ok, release := st.set.engine.claims.take(c.unit.space+"\x00"+key, c.message(), st.set.engine.Clock.Now(), life)
+	ok, release := st.set.engine.claims.take(c.space()+"\x00"+key, c.message(), st.set.engine.Clock.Now(), life)
 	if ok {
 		// A CAS, for a claim is this process's own and another may be first.
 		st.write(L, c, mail.Effect{Op: mail.CAS, Key: key, Value: []byte("true"), TTL: life})
@@ -320,13 +319,13 @@ func kvScan(L *glua.LState) int {
 	found := map[string][]byte{}
 	// Pending deletions may hide some, so as many more are read.
 	more := len(c.pending())
-	for p, err := range st.set.engine.KV.Scan(c.ctx, c.unit.space, prefix, limit+more) {
+	for p, err := range st.set.engine.KV.Scan(c.ctx, c.space(), prefix, limit+more) {
 		st.must(L, err)
 		st.budget.charge(L, int64(len(p.Key)+len(p.Value)))
 		found[p.Key] = notNil(p.Value)
 	}
 	for _, f := range c.pending() {
-		if f.Space == c.unit.space && strings.HasPrefix(f.Key, prefix) {
+		if f.Space == c.space() && strings.HasPrefix(f.Key, prefix) {
 			if v := overlay(found[f.Key], f); v != nil {
 				found[f.Key] = v
 			} else {
@@ -353,148 +352,4 @@ func (c *call) pending() []mail.Effect {
 		return nil
 	}
 	return c.event.Pending.Effects
-}
-
-var rateModule = module{name: "rate", doc: "rate limits (GCRA), apart for each bundle and domain; what a failed handler took is given back", functions: []function{
-	{name: "take", call: rateTake, sig: "take(key, \"30/1m\", { burst =, cost = })", doc: "whether it may happen now, seconds to wait if not, and how many more may follow at once"},
-}}
-
-// rates holds theoretical arrival times. Memory is authoritative in this
-// process; the KV keeps them over a restart.
-type rates struct {
-	mu  sync.Mutex
-	tat map[string]time.Time
-}
-
-const maxRates = 100_000
-
-// parseRate reads "30/1m".
-func parseRate(s string) (n float64, per time.Duration, err error) {
-	count, span, ok := strings.Cut(s, "/")
-	n, err = strconv.ParseFloat(strings.TrimSpace(count), 64)
-	if !ok || err != nil || !(n > 0) || n > 1e9 {
-		return 0, 0, fmt.Errorf("a rate is like \"30/1m\", got %q", s)
-	}
-	span = strings.TrimSpace(span)
-	if span == "s" || span == "m" || span == "h" || span == "d" || span == "min" || span == "sec" {
-		span = "1" + span[:1]
-	}
-	per, err = parseDuration(glua.LString(strings.Replace(span, "min", "m", 1)))
-	if err != nil || per <= 0 {
-		return 0, 0, fmt.Errorf("a rate is like \"30/1m\", got %q", s)
-	}
-	return n, per, nil
-}
-
-func rateTake(L *glua.LState) int {
-	st := stateOf(L)
-	c, key := st.access(L, "rate.take")
-	n, per, err := parseRate(stringArgument(L, 2, "rate.take", "rate"))
-	if err != nil {
-		L.RaiseError("rate.take: %s", err.Error())
-	}
-	burst, cost := n, 1.0
-	if v := L.Get(3); v != glua.LNil {
-		t, ok := v.(*glua.LTable)
-		if !ok {
-			L.RaiseError("rate.take: options must be a table, got %s", typeOf(v))
-		}
-		for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
-			f, ok := v.(glua.LNumber)
-			if !ok || !(f >= 0) || f > 1e9 {
-				L.RaiseError("rate.take: %s must be a number from 0, got %s", tostringPlain(k), tostringPlain(v))
-			}
-			switch tostringPlain(k) {
-			case "burst":
-				burst = math.Max(float64(f), 1)
-			case "cost":
-				cost = float64(f)
-			default:
-				L.RaiseError("rate.take: unknown option %s%s", tostringPlain(k), suggestion(tostringPlain(k), []string{"burst", "cost"}))
-			}
-		}
-	}
-	ok, wait, remaining, err := st.takeRate(c, key, gcra{interval: time.Duration(float64(per) / n), burst: burst, cost: cost})
-	st.must(L, err)
-	L.Push(glua.LBool(ok))
-	L.Push(st.number(wait))
-	L.Push(st.number(remaining))
-	return 3
-}
-
-// gcra is one generic cell rate: a unit each interval, burst of them at once.
-type gcra struct {
-	interval    time.Duration
-	burst, cost float64
-}
-
-func (st *state) takeRate(c *call, key string, g gcra) (ok bool, wait, remaining float64, err error) {
-	e := st.set.engine
-	space := c.unit.space + "#rate"
-	full := space + "\x00" + key
-	now := st.now()
-	tat, known := e.rates.get(full)
-	if !known {
-		b, err := e.KV.Get(c.ctx, space, key)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return false, 0, 0, fmt.Errorf("rate: %w", err)
-		}
-		if ns, err := strconv.ParseInt(string(b), 10, 64); err == nil {
-			tat = time.Unix(0, ns)
-		}
-	}
-	after, wait, remaining := e.rates.take(full, tat, now, g)
-	if wait > 0 {
-		return false, wait, 0, nil
-	}
-	spent := time.Duration(g.cost * float64(g.interval))
-	if err := c.event.AddEffect(mail.Effect{Space: space, Op: mail.Set, Key: key, Value: strconv.AppendInt(nil, after.UnixNano(), 10),
-		TTL: after.Sub(now) + time.Second}); err != nil {
-		e.rates.refund(full, spent)
-		return false, 0, 0, err
-	}
-	c.event.Undo("rate "+key, func() { e.rates.refund(full, spent) })
-	return true, 0, remaining, nil
-}
-
-func (r *rates) get(key string) (time.Time, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	t, ok := r.tat[key]
-	return t, ok
-}
-
-// take advances the arrival time; known is what the KV had for a new key.
-func (r *rates) take(key string, known, now time.Time, g gcra) (after time.Time, wait, remaining float64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	tat, ok := r.tat[key]
-	if !ok {
-		tat = known
-	}
-	if tat.Before(now) {
-		tat = now
-	}
-	after = tat.Add(time.Duration(g.cost * float64(g.interval)))
-	room := time.Duration(g.burst * float64(g.interval))
-	if over := after.Sub(now) - room; over > 0 {
-		return tat, math.Ceil(over.Seconds()), 0
-	}
-	if len(r.tat) > maxRates {
-		for k, t := range r.tat {
-			if t.Before(now) {
-				delete(r.tat, k)
-			}
-		}
-	}
-	r.tat[key] = after
-	return after, 0, math.Floor(float64(room-after.Sub(now)) / float64(g.interval))
-}
-
-func (r *rates) refund(key string, d time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if t, ok := r.tat[key]; ok {
-		r.tat[key] = t.Add(-d)
-	}
 }

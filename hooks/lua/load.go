@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,20 +22,24 @@ const (
 
 // hookFunctions register handlers and find files.
 var hookFunctions = []function{
-	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener; timer.tick: every; web.request: path"},
+	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener; timer.tick: every, each = \"domain\"; web.request: path"},
 	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
 }
 
 // loader is what loading a state needs and forgets.
 type loader struct {
-	unit     *unit
+	owner    *unit // whose files are run
+	unit     *unit // whose file runs: the owner's, or one that it requires
 	env      *glua.LTable
+	envs     map[*unit]*glua.LTable // of bundles that the owner requires
 	file     []string               // running files, innermost last
 	required map[string]glua.LValue // by path; nil while it runs
 	handlers []*handler
 	memos    int
-	errs     []error
+	// environment makes the globals of a bundle that is required.
+	environment func(*unit) *glua.LTable
+	errs        []error
 }
 
 // first loads the scratch state; its handlers become the set's.
@@ -74,11 +77,11 @@ func (s *set) fresh(ctx context.Context) (*state, error) {
 
 // load runs the main files of all sources.
 func (st *state) load(ctx context.Context) ([]*handler, error) {
-	ld := &loader{}
+	ld := &loader{environment: st.environment}
 	st.loading = ld
 	for _, u := range st.set.units {
 		st.source = u
-		ld.unit, ld.env, ld.required = u, st.environment(u), map[string]glua.LValue{}
+		ld.owner, ld.unit, ld.env, ld.required, ld.envs = u, u, st.environment(u), map[string]glua.LValue{}, map[*unit]*glua.LTable{}
 		limits := u.source.Limits
 		limits.Wall, limits.Instructions = 0, 0
 		st.budget.reset(ctx, loadWall, loadInstructions, limits)
@@ -115,11 +118,7 @@ func (st *state) environment(u *unit) *glua.LTable {
 		}
 	}
 	if u.uses["config"] {
-		c := u.source.Config
-		if c == nil {
-			c = map[string]any{}
-		}
-		env.RawSetString("config", &glua.LUserData{Value: &object{class: &dataClass, v: c}, Metatable: st.metatable, Env: st.L.Env})
+		env.RawSetString("config", &glua.LUserData{Value: &object{class: &configClass, v: u}, Metatable: st.metatable, Env: st.L.Env})
 	}
 	if u.uses["_VERSION"] {
 		env.RawSetString("_VERSION", glua.LString("Lua 5.1"))
@@ -132,10 +131,11 @@ func (st *state) environment(u *unit) *glua.LTable {
 // runFile runs one main file. Errors become SourceErrors.
 func (st *state) runFile(c *compiled) error {
 	ld := st.loading
-	if _, done := ld.required[c.path]; done {
+	key := ld.unit.key(c)
+	if _, done := ld.required[key]; done {
 		return nil
 	}
-	ld.required[c.path] = nil
+	ld.required[key] = nil
 	ld.file = append(ld.file, c.path)
 	defer func() { ld.file = ld.file[:len(ld.file)-1] }()
 	fn := st.L.NewFunctionFromProto(c.proto)
@@ -144,10 +144,13 @@ func (st *state) runFile(c *compiled) error {
 	if err := st.L.PCall(0, 1, nil); err != nil {
 		return st.sourceFault(c, err)
 	}
-	ld.required[c.path] = st.L.Get(-1)
+	ld.required[key] = st.L.Get(-1)
 	st.L.SetTop(0)
 	return nil
 }
+
+// key is a file's name among what a loader ran.
+func (u *unit) key(c *compiled) string { return u.source.Bundle + ":" + c.path }
 
 var placed = regexp.MustCompile(`^(.*?):(\d+):\s*`)
 
@@ -155,10 +158,12 @@ var placed = regexp.MustCompile(`^(.*?):(\d+):\s*`)
 func (st *state) sourceFault(c *compiled, err error) error {
 	text := errorText(st, err)
 	if m := placed.FindStringSubmatch(text); m != nil {
-		for _, f := range c.unit.files {
-			if f.name == m[1] {
-				line, _ := strconv.Atoi(m[2])
-				return f.fault(line, 0, "", text[len(m[0]):], "")
+		for _, u := range st.set.units {
+			for _, f := range u.files {
+				if f.name == m[1] {
+					line, _ := strconv.Atoi(m[2])
+					return f.fault(line, 0, "", text[len(m[0]):], "")
+				}
 			}
 		}
 	}
@@ -172,14 +177,22 @@ func hookRequire(L *glua.LState) int {
 	if ld == nil {
 		L.RaiseError("require belongs at the top of the file, not inside a handler")
 	}
-	c, err := ld.unit.resolveRequire(ld.file[len(ld.file)-1], text(L, 1))
+	name := text(L, 1)
+	c, found, err := st.set.dependency(ld.unit, name)
 	st.must(L, err)
-	v, seen := ld.required[c.path]
+	if found {
+		L.Push(st.runDependency(L, c))
+		return 1
+	}
+	c, err = ld.unit.resolveRequire(ld.file[len(ld.file)-1], name)
+	st.must(L, err)
+	key := ld.unit.key(c)
+	v, seen := ld.required[key]
 	if seen && v == nil {
 		L.RaiseError("require: %s is still loading; files must not require each other in a circle", c.path)
 	}
 	if !seen {
-		ld.required[c.path] = nil
+		ld.required[key] = nil
 		ld.file = append(ld.file, c.path)
 		fn := L.NewFunctionFromProto(c.proto)
 		fn.Env = ld.env
@@ -189,7 +202,7 @@ func hookRequire(L *glua.LState) int {
 		if v == glua.LNil {
 			v = glua.LTrue
 		}
-		ld.required[c.path] = v
+		ld.required[key] = v
 		ld.file = ld.file[:len(ld.file)-1]
 	}
 	L.Push(v)
@@ -219,7 +232,10 @@ func hookOn(L *glua.LState) int {
 		return 0
 	}
 	src := ld.unit.source
-	if src.Hooks != nil && !slices.Contains(src.Hooks, spec.Point) {
+	if ld.unit != ld.owner {
+		return complain("on", "on: "+src.Bundle+" is required here, and such a file cannot register handlers", "require another file of it, as \""+src.Bundle+".lib\"")
+	}
+	if !src.Grants.HasHook(spec.Point) {
 		return complain(string(name), fmt.Sprintf("%s is not among the hooks that this bundle declares", name), "add it to hooks in bundle.toml")
 	}
 	fn, ok := L.Get(L.GetTop()).(*glua.LFunction)
@@ -227,7 +243,7 @@ func hookOn(L *glua.LState) int {
 		return complain("on", "on: expected on(hook, [options,] function)", "")
 	}
 	h := &handler{unit: ld.unit, file: c, spec: spec, info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
-		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Generation: st.set.id}}
+		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, Generation: st.set.id}}
 	if L.GetTop() == 3 {
 		t, ok := L.Get(2).(*glua.LTable)
 		if !ok {
@@ -297,6 +313,11 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 				return "every is for timer.tick, a time of at least a minute such as \"1h\"", ""
 			}
 			h.info.Every = d
+		case "each":
+			if v != glua.LString("domain") || h.spec.Point != hooks.TimerTick || h.info.Bundle == "" {
+				return `each = "domain" is for timer.tick of bundles`, ""
+			}
+			h.info.EachDomain = true
 		case "path":
 			s, ok := v.(glua.LString)
 			if h.spec.Point != hooks.WebRequest || !ok || !webPath.MatchString(string(s)) {
@@ -305,7 +326,7 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 			h.info.Path = string(s)
 		default:
 			return fmt.Sprintf("unknown option %s", tostringPlain(k)),
-				strings.TrimPrefix(suggestion(string(key), []string{"order", "tier", "on_error", "listener", "every", "path"}), "; ")
+				strings.TrimPrefix(suggestion(string(key), []string{"order", "tier", "on_error", "listener", "every", "each", "path"}), "; ")
 		}
 	}
 	return "", ""
@@ -341,7 +362,7 @@ func (st *state) where(L *glua.LState) (*compiled, int) {
 	dbg, ok := L.GetStack(1)
 	if ok {
 		if _, err := L.GetInfo("Sl", dbg, glua.LNil); err == nil {
-			for _, c := range st.source.files {
+			for _, c := range st.loading.unit.files {
 				if c.name == dbg.Source {
 					return c, dbg.CurrentLine
 				}
@@ -349,7 +370,7 @@ func (st *state) where(L *glua.LState) (*compiled, int) {
 		}
 	}
 	ld := st.loading
-	return st.source.files[ld.file[len(ld.file)-1]], 0
+	return ld.unit.files[ld.file[len(ld.file)-1]], 0
 }
 
 // mayBlock follows everything a handler can reach: its code, its upvalues and
@@ -378,6 +399,9 @@ func (st *state) mayBlock(fn *glua.LFunction) bool {
 	visit = func(v glua.LValue, depth int) bool {
 		switch v := v.(type) {
 		case *glua.LUserData:
+			if o, ok := v.Value.(*object); ok && o.class == &frozenClass {
+				return visit(o.v.(*glua.LTable), depth+1)
+			}
 			m, ok := v.Value.(*module)
 			return ok && m == &dnsModule
 		case *glua.LFunction:

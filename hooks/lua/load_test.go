@@ -97,14 +97,16 @@ func TestBundleRules(t *testing.T) {
 		change func(*hooks.Source)
 		want   string
 	}{
-		"hook not declared":  {`on("receive.mail", function() end)`, func(s *hooks.Source) { s.Hooks = []hooks.Point{hooks.DeliverLocal} }, "not among the hooks"},
-		"module not granted": {`on("receive.mail", function() return kv.get("x") end)`, func(s *hooks.Source) { s.Modules = []string{} }, "module kv is not granted"},
-		"module granted":     {`on("receive.mail", function() kv.get("x") end)`, func(s *hooks.Source) { s.Modules = []string{"kv"} }, ""},
-		"computing is free":  {`on("receive.mail", function() json.encode(string.rep("x", 2)) end)`, func(s *hooks.Source) { s.Modules = []string{} }, ""},
-		"laxer on_error":     {`on("receive.mail", { on_error = "continue" }, function() end)`, func(*hooks.Source) {}, "can only be stricter"},
-		"stricter on_error":  {`on("receive.mail", { on_error = "reject" }, function() end)`, func(*hooks.Source) {}, ""},
-		"the admin's tier":   {`on("receive.mail", { tier = "after" }, function() end)`, func(*hooks.Source) {}, "is for the admin's scripts"},
-		"no such main file":  {``, func(s *hooks.Source) { s.Main = append(s.Main, "x.lua") }, "acme/x/x.lua: no such file"},
+		"hook not declared":  {`on("receive.mail", function() end)`, func(s *hooks.Source) { s.Grants = &hooks.Grants{Hooks: []hooks.Point{hooks.DeliverLocal}} }, "not among the hooks"},
+		"module not granted": {`on("receive.mail", function() return kv.get("x") end)`, func(s *hooks.Source) { s.Grants = &hooks.Grants{Hooks: []hooks.Point{hooks.ReceiveMail}} }, "module kv is not granted"},
+		"module granted": {`on("receive.mail", function() kv.get("x") end)`, func(s *hooks.Source) {
+			s.Grants = &hooks.Grants{Hooks: []hooks.Point{hooks.ReceiveMail}, Modules: []string{"kv"}}
+		}, ""},
+		"computing is free": {`on("receive.mail", function() json.encode(string.rep("x", 2)) end)`, func(s *hooks.Source) { s.Grants = &hooks.Grants{Hooks: []hooks.Point{hooks.ReceiveMail}} }, ""},
+		"laxer on_error":    {`on("receive.mail", { on_error = "continue" }, function() end)`, func(*hooks.Source) {}, "can only be stricter"},
+		"stricter on_error": {`on("receive.mail", { on_error = "reject" }, function() end)`, func(*hooks.Source) {}, ""},
+		"the admin's tier":  {`on("receive.mail", { tier = "after" }, function() end)`, func(*hooks.Source) {}, "is for the admin's scripts"},
+		"no such main file": {``, func(s *hooks.Source) { s.Main = append(s.Main, "x.lua") }, "acme/x/x.lua: no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := load(c.text, c.change)

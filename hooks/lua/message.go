@@ -68,8 +68,16 @@ func headerName(L *glua.LState, what string) string {
 	return string(s)
 }
 
+// readable is the msg that a method is called on, whose header section the
+// bundle may read.
+func readable(L *glua.LState, what string) (*state, *object) {
+	st, o := self(L, "msg")
+	st.demand(L, hooks.HeadersRead, "msg:"+what)
+	return st, o
+}
+
 func msgHeader(L *glua.LState) int {
-	_, o := self(L, "msg")
+	_, o := readable(L, "header")
 	if v, ok := msgOf(o).Header.Get(headerName(L, "msg:header")); ok {
 		L.Push(glua.LString(v))
 	} else {
@@ -79,7 +87,7 @@ func msgHeader(L *glua.LState) int {
 }
 
 func msgHeaders(L *glua.LState) int {
-	st, o := self(L, "msg")
+	st, o := readable(L, "headers")
 	L.Push(st.strings(L, msgOf(o).Header.All(headerName(L, "msg:headers"))))
 	return 1
 }
@@ -97,6 +105,7 @@ func headerValue(L *glua.LState, what string) string {
 func editHeader(L *glua.LState, what string, change func(h *mime.Header, name string) error) {
 	st, o := self(L, "msg")
 	name := headerName(L, "msg:"+what)
+	st.demandField(L, name, "msg:"+what)
 	st.budget.charge(L, 64*int64(len(msgOf(o).Header.Fields()))+1024)
 	err := o.call.event.EditHeader(what+" "+name, func(h *mime.Header) error { return change(h, name) })
 	if err != nil {
@@ -127,7 +136,7 @@ func msgRemove(L *glua.LState) int {
 }
 
 func msgSubject(L *glua.LState) int {
-	st, o := self(L, "msg")
+	st, o := readable(L, "subject")
 	v, ok := msgOf(o).Header.Get("Subject")
 	if !ok {
 		L.Push(glua.LNil)
@@ -146,21 +155,21 @@ func fromMailbox(o *object) (mime.Mailbox, bool) {
 }
 
 func msgFrom(L *glua.LState) int {
-	_, o := self(L, "msg")
+	_, o := readable(L, "from")
 	m, _ := fromMailbox(o)
 	L.Push(optional(string(m.Address)))
 	return 1
 }
 
 func msgFromDisplay(L *glua.LState) int {
-	_, o := self(L, "msg")
+	_, o := readable(L, "from_display")
 	m, _ := fromMailbox(o)
 	L.Push(optional(m.Display))
 	return 1
 }
 
 func msgDate(L *glua.LState) int {
-	_, o := self(L, "msg")
+	_, o := readable(L, "date")
 	v, _ := msgOf(o).Header.Get("Date")
 	if t, err := mail.ParseDate(v); err == nil {
 		L.Push(glua.LNumber(t.Unix()))
@@ -171,7 +180,7 @@ func msgDate(L *glua.LState) int {
 }
 
 func msgMessageID(L *glua.LState) int {
-	_, o := self(L, "msg")
+	_, o := readable(L, "message_id")
 	v, _ := msgOf(o).Header.Get("Message-ID")
 	L.Push(optional(strings.TrimSpace(v)))
 	return 1
@@ -227,7 +236,7 @@ func msgPriority(L *glua.LState) int {
 }
 
 func msgIsAuto(L *glua.LState) int {
-	_, o := self(L, "msg")
+	_, o := readable(L, "is_auto")
 	L.Push(glua.LBool(isAuto(msgOf(o).Header, msgSender(o))))
 	return 1
 }
@@ -266,7 +275,7 @@ func robot(a core.Address) bool {
 }
 
 func msgAddressedTo(L *glua.LState) int {
-	_, o := self(L, "msg")
+	_, o := readable(L, "addressed_to")
 	want := address(L, L.Get(2), "msg:addressed_to").Base()
 	found := false
 	for _, m := range msgOf(o).Header.Addresses("To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc") {

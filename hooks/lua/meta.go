@@ -19,19 +19,34 @@ type notes struct {
 	rcpt bool // "folder" is the core's own and stored plain
 }
 
-// key is where a policy's key is stored: bundles do not see each other's.
+// key is where a policy's key is stored: bundles do not see each other's,
+// nor one domain another's.
 func (n *notes) key(st *state, key string) string {
-	if b := st.source.source.Bundle; b != "" && !(n.rcpt && key == "folder") {
-		return b + ":" + key
+	b := st.source.source.Bundle
+	if b == "" || n.rcpt && key == "folder" {
+		return key
 	}
-	return key
+	if st.call != nil && st.call.domain != "" {
+		b += "/" + st.call.domain
+	}
+	return b + ":" + key
+}
+
+// read is a value: the domain's, else what was noted when no domain was at
+// hand yet, as at receive.connect.
+func (n *notes) read(st *state, key string) any {
+	v, ok := (*n.meta)[n.key(st, key)]
+	if b := st.source.source.Bundle; !ok && b != "" && !(n.rcpt && key == "folder") {
+		v = (*n.meta)[b+":"+key]
+	}
+	return v
 }
 
 var metaClass = class{name: "meta",
-	doc: "plain data that stays with its owner: meta.x = v stores a copy, meta.x reads one. Each bundle has its own keys; rcpt.meta.folder names the folder the server files into",
+	doc: "plain data that stays with its owner: meta.x = v stores a copy, meta.x reads one. Each bundle has its own keys, for each domain; what it noted while no domain was at hand can be read at all; rcpt.meta.folder names the folder the server files into",
 	index: func(st *state, L *glua.LState, o *object, key string) glua.LValue {
 		n := o.v.(*notes)
-		return st.lift(L, (*n.meta)[n.key(st, key)])
+		return st.lift(L, n.read(st, key))
 	},
 	assign: func(st *state, L *glua.LState, o *object, k, v glua.LValue) {
 		n := o.v.(*notes)
@@ -57,19 +72,24 @@ var metaClass = class{name: "meta",
 	},
 	pairs: func(st *state, o *object) glua.LValue {
 		n := o.v.(*notes)
-		prefix := n.key(st, "")
 		own := map[string]any{}
-		for k, v := range *n.meta {
-			if name, ok := strings.CutPrefix(k, prefix); ok {
-				own[name] = v
+		prefixes := []string{n.key(st, "")}
+		if b := st.source.source.Bundle; b != "" && prefixes[0] != b+":" {
+			prefixes = []string{b + ":", prefixes[0]} // the domain's own count
+		}
+		for _, prefix := range prefixes {
+			for k, v := range *n.meta {
+				if name, ok := strings.CutPrefix(k, prefix); ok {
+					own[name] = v
+				}
 			}
 		}
 		return st.lift(st.L, own)
 	},
 }
 
-// dataClass is read-only plain data: config, and the tables in it.
-var dataClass = class{name: "config", doc: "this bundle's settings, read only",
+// dataClass is read-only plain data.
+var dataClass = class{name: "data", doc: "plain data, read only",
 	index: func(st *state, L *glua.LState, o *object, key string) glua.LValue {
 		m, _ := o.v.(map[string]any)
 		return st.lift(L, m[key])

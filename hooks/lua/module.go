@@ -119,12 +119,12 @@ func API() []Entry {
 // allModules are the modules in the order of the documentation.
 func allModules() []*module {
 	return []*module{&addrModule, &mailModule, &accountModule, &listModule, &kvModule, &rateModule, &cacheModule, &mapModule, &dnsModule, &httpModule, &milterModule,
-		&reModule, &jsonModule, &tomlModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &metricsModule, &logModule,
+		&secretsModule, &reModule, &jsonModule, &tomlModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &metricsModule, &logModule,
 		&stringModule, &tableModule, &mathModule}
 }
 
 // allClasses are the objects in the order of the documentation.
 func allClasses() []*class {
 	return []*class{&sessionClass, &tlsClass, &identityClass, &credClass, &txClass, &paramsClass, &msgClass, &partClass, &rcptClass,
-		&groupClass, &attemptClass, &resultClass, &boxClass, &dsnClass, &eventClass, &reqClass, &metaClass, &dataClass, &mapClass, &regexClass, &regexSetClass}
+		&groupClass, &attemptClass, &resultClass, &boxClass, &dsnClass, &eventClass, &reqClass, &metaClass, &configClass, &dataClass, &frozenClass, &mapClass, &regexClass, &regexSetClass}
 }

@@ -242,7 +242,7 @@ on("queue.expand", function() if kv.get("k") ~= "v" or kv.incr("n") ~= 3 then re
 		t.Error("written before the commit")
 	}
 	w.Commit(next)
-	if v, err := w.KV.Get(t.Context(), "acme/x", "k"); err != nil || string(v) != "smine" {
+	if v, err := w.KV.Get(t.Context(), "acme/x/our.example", "k"); err != nil || string(v) != "smine" {
 		t.Errorf("%q %v", v, err)
 	}
 	if v, err := w.KV.Get(t.Context(), "scripts", "n"); err != nil || string(v) != "3" {

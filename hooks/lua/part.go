@@ -60,8 +60,16 @@ func (st *state) index(L *glua.LState, m *hooks.Message) *mime.Index {
 	return index
 }
 
-func msgParts(L *glua.LState) int {
+// bodyOf is the msg that a method is called on, whose body the bundle may
+// read.
+func bodyOf(L *glua.LState, what string) (*state, *object) {
 	st, o := self(L, "msg")
+	st.demand(L, hooks.BodyRead, "msg:"+what)
+	return st, o
+}
+
+func msgParts(L *glua.LState) int {
+	st, o := bodyOf(L, "parts")
 	m := msgOf(o)
 	index := st.index(L, m)
 	i := 0
@@ -151,6 +159,7 @@ func partSHA256(L *glua.LState) int {
 
 func partReplace(L *glua.LState) int {
 	st, o := self(L, "part")
+	st.demand(L, hooks.BodyWrite, "part:replace")
 	s := stringArgument(L, 2, "part:replace", "text")
 	st.must(L, o.call.event.EditPart("part replaced", mime.PartEdit{Part: partOf(o).n, Text: strings.ToValidUTF8(s, "\uFFFD")}))
 	return 0
@@ -158,6 +167,7 @@ func partReplace(L *glua.LState) int {
 
 func partRemove(L *glua.LState) int {
 	st, o := self(L, "part")
+	st.demand(L, hooks.BodyWrite, "part:remove")
 	st.must(L, o.call.event.EditPart("part removed", mime.PartEdit{Part: partOf(o).n, Remove: true}))
 	return 0
 }
@@ -236,7 +246,7 @@ func stripHTML(s string) string {
 }
 
 func msgText(L *glua.LState) int {
-	st, o := self(L, "msg")
+	st, o := bodyOf(L, "text")
 	limit := int64(optInteger(L, 2, defaultText))
 	if limit < 0 || limit > maxText {
 		L.RaiseError("msg:text: max must be from 0 to %d octets", maxText)
@@ -246,7 +256,8 @@ func msgText(L *glua.LState) int {
 }
 
 func msgFind(L *glua.LState) int {
-	st, o := self(L, "msg")
+	st, o := bodyOf(L, "find")
+	st.demand(L, hooks.HeadersRead, "msg:find") // it looks into the subject too
 	re := st.regexArgument(L, 2, "msg:find")
 	subject, _ := msgOf(o).Header.Get("Subject")
 	s := mime.DecodeWords(subject) + "\n"
@@ -268,7 +279,7 @@ var (
 )
 
 func msgURLs(L *glua.LState) int {
-	st, o := self(L, "msg")
+	st, o := bodyOf(L, "urls")
 	var list []string
 	seen := map[string]bool{}
 	add := func(u string) {

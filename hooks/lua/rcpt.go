@@ -24,6 +24,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		{name: "address", doc: "where the mail goes; can be changed at receive.rcpt", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
 			return str(string(recipientOf(o).Address))
 		}, set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
+			st.demand(L, hooks.RecipientsAdd, "rcpt.address")
 			st.must(L, o.call.event.SetAddress(recipientOf(o), address(L, v, "rcpt.address"), o.call.handler.info.Change()))
 		}},
 		{name: "orig", doc: "as RCPT gave it", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(recipientOf(o).Orig)) }},
@@ -94,6 +95,7 @@ func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
 	if !o.call.event.Allowed(hooks.MayExpand) {
 		L.RaiseError("%s: recipients cannot be changed at %s", what, o.call.event.Point)
 	}
+	st.demand(L, hooks.RecipientsAdd, what)
 	if L.Get(2) == glua.LNil {
 		L.RaiseError("%s: an address or a list of addresses expected, got nil", what)
 	}
@@ -136,7 +138,7 @@ func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.T
 			a := sender(L, v, what+": sender")
 			t.Sender = &a
 		case "headers":
-			t.Fields = fieldLines(L, st, v, what)
+			t.Fields = st.ownFields(L, v, what)
 		case "priority":
 			p := priorityArgument(L, v, what)
 			t.Priority = &p
@@ -173,6 +175,17 @@ func fieldLines(L *glua.LState, st *state, v glua.LValue, what string) string {
 	return out.String()
 }
 
+// ownFields is fieldLines for a message that others wrote.
+func (st *state) ownFields(L *glua.LState, v glua.LValue, what string) string {
+	lines := fieldLines(L, st, v, what)
+	if !st.source.source.Grants.Has(hooks.HeadersWrite) {
+		for _, f := range mime.ParseHeader([]byte(lines)).Fields() {
+			st.demandField(L, f.Name(), what)
+		}
+	}
+	return lines
+}
+
 func fieldLine(L *glua.LState, st *state, name, value, what string) string {
 	if len(value) > maxValue {
 		L.RaiseError("%s: value of %s has more than %d KiB", what, name, maxValue>>10)
@@ -199,6 +212,7 @@ func editOwn(L *glua.LState, name string, replace bool) {
 	what := "rcpt:" + name
 	st, o, r := expandable(L, what)
 	field := headerName(L, what)
+	st.demandField(L, field, what)
 	line := fieldLine(L, st, field, headerValue(L, what), what)
 	edit := mail.HeaderEdit{Prepend: r.Edit.Prepend, Remove: append([]string(nil), r.Edit.Remove...)}
 	if replace {
@@ -212,6 +226,7 @@ func editOwn(L *glua.LState, name string, replace bool) {
 func rcptRemoveHeader(L *glua.LState) int {
 	st, o, r := expandable(L, "rcpt:remove_header")
 	field := headerName(L, "rcpt:remove_header")
+	st.demandField(L, field, "rcpt:remove_header")
 	edit := mail.HeaderEdit{Prepend: withoutField(r.Edit.Prepend, field), Remove: append(append([]string(nil), r.Edit.Remove...), field)}
 	st.setEdit(L, o, r, "remove_header "+field, edit)
 	return 0

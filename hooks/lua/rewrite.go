@@ -34,6 +34,9 @@ func (f *file) rewrite(chunk []ast.Stmt) []error {
 	}
 	for _, c := range r.calls {
 		errs = append(errs, r.check(c)...)
+		if err := r.literal(c); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return errs
 }

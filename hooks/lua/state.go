@@ -52,6 +52,8 @@ type call struct {
 	event    *hooks.Event
 	handler  *handler
 	unit     *unit
+	domain   string // at hand, of a bundle
+	submits  int    // messages sent
 	objects  [4]object
 	data     [4]glua.LUserData
 	used     int
@@ -111,7 +113,7 @@ func makeSmall() []glua.LValue {
 func (st *state) addModule(m *module) {
 	members := st.L.CreateTable(0, len(m.functions)+len(m.values))
 	for _, f := range m.functions {
-		fn := st.L.NewFunction(f.call)
+		fn := st.L.NewFunction(st.guarded(m, f.call))
 		members.RawSetString(f.name, fn)
 		if f.blocks {
 			st.blocking[fn] = true

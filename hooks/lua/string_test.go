@@ -20,7 +20,7 @@ func evaluate(t testing.TB, chunk string) string {
 	w := hookstest.New(t)
 	src := hookstest.Scripts(map[string]string{"a.lua": "on(\"receive.mail\", function(session, tx)\nlocal function f() " + chunk +
 		" end\nlocal ok, v = pcall(f)\ntx.meta.r = (ok and \"\" or \"error: \") .. tostring(v)\nend)"})
-	src.Limits.Instructions = 50_000_000
+	src.Limits.Instructions, src.Limits.Granted = 50_000_000, true
 	w.Load(src)
 	e := mailEvent("a@a.example")
 	if a := w.Ask(e); a.Err() != "" {

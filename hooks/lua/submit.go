@@ -3,6 +3,7 @@ package lua
 import (
 	"bytes"
 	"strings"
+	"time"
 
 	glua "github.com/yuin/gopher-lua"
 
@@ -42,7 +43,30 @@ func (st *state) submitting(L *glua.LState, what string) *call {
 		L.RaiseError("%s: not at %s", what, c.event.Point)
 	}
 	st.budget.take(L, &st.budget.submits, "messages")
+	st.submitRate(L, c, what)
+	c.submits++
 	return c
+}
+
+// submitRate takes one from what the bundle may send for the domain at hand.
+// It lasts over restarts as rate.take does, and is given back when the handler
+// fails.
+func (st *state) submitRate(L *glua.LState, c *call, what string) {
+	g := c.unit.source.Grants
+	if g == nil {
+		return
+	}
+	if !g.MaySubmit() {
+		L.RaiseError("%s: %s may not send mail (capabilities.submit)", what, c.unit.who())
+	}
+	if st.set.engine.KV == nil {
+		L.RaiseError("%s: the server has no kv to count in", what)
+	}
+	ok, wait, _, err := st.takeRate(c, "#submit", "all", gcra{interval: g.Submit.Per / time.Duration(g.Submit.N), burst: float64(g.Submit.N), cost: 1})
+	st.must(L, err)
+	if !ok {
+		L.RaiseError("%s: %s sent %s (capabilities.submit), more in %d s", what, c.unit.who(), g.Submit, int(wait))
+	}
 }
 
 func mailSubmit(L *glua.LState) int {
@@ -57,7 +81,7 @@ func mailSubmit(L *glua.LState) int {
 	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
 		l.field(L, st, tostringPlain(k), v)
 	}
-	s := hooks.Submit{Sender: l.sender, Space: c.unit.space, Rcpts: l.recipients(L)}
+	s := hooks.Submit{Sender: l.sender, Space: c.space(), Rcpts: l.recipients(L)}
 	if l.raw != "" {
 		l.fromRaw(L, st, &s)
 	} else {
@@ -289,7 +313,8 @@ func mailForward(L *glua.LState) int {
 		L.RaiseError("%s: msg expected, got %s", what, typeOf(L.Get(1)))
 	}
 	st.alive(o)
-	s := hooks.Submit{Forward: true, Sender: msgSender(o), Space: c.unit.space}
+	st.demand(L, hooks.RecipientsAdd, what)
+	s := hooks.Submit{Forward: true, Sender: msgSender(o), Space: c.space()}
 	for _, a := range stringList(L, L.Get(2), what) {
 		s.Rcpts = append(s.Rcpts, address(L, glua.LString(a), what))
 	}
@@ -306,7 +331,7 @@ func mailForward(L *glua.LState) int {
 			case "sender":
 				s.Sender = sender(L, v, what+": sender")
 			case "headers":
-				s.Edit.Prepend = fieldLines(L, st, v, what)
+				s.Edit.Prepend = st.ownFields(L, v, what)
 			default:
 				L.RaiseError("%s: unknown option %s%s", what, tostringPlain(k), suggestion(tostringPlain(k), []string{"srs", "sender", "headers"}))
 			}

@@ -289,6 +289,7 @@ func stringList(L *glua.LState, v glua.LValue, name string) []string {
 }
 
 func verdictRedirect(L *glua.LState) int {
+	stateOf(L).demand(L, hooks.RecipientsAdd, "redirect")
 	return pushVerdict(L, hooks.Verdict{Action: hooks.Redirect, Address: address(L, L.Get(1), "redirect")})
 }
 

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"path/filepath"
+
+	"carteiro/core/config"
+	"carteiro/hooks"
+	"carteiro/plugins"
+)
+
+// depotDir is where the installed bundles of a configuration live.
+func depotDir(cfg *config.Config) string { return filepath.Join(cfg.Storage.Dir, "bundles") }
+
+// readBundles reads the bundles that the configuration or `bundle enable`
+// enabled. It changes nothing.
+func readBundles(cfg *config.Config) ([]hooks.Source, error) {
+	depot, err := plugins.OpenDepot(depotDir(cfg))
+	if err != nil {
+		return nil, err
+	}
+	return bundlesWith(cfg, depot)
+}
+
+// bundlesWith is readBundles with a depot that may not be committed yet.
+func bundlesWith(cfg *config.Config, depot *plugins.Depot) ([]hooks.Source, error) {
+	return plugins.Load(bundleOptions(cfg, depot))
+}
+
+func bundleOptions(cfg *config.Config, depot *plugins.Depot) plugins.Options {
+	o := plugins.Options{Depot: depot, Trust: cfg.Trust, Server: release}
+	for _, b := range cfg.Bundles {
+		e := plugins.Enabled{Name: b.Name, Path: b.Path, Domains: b.Domains, Config: b.Config, DomainConfig: b.Domain, GrantLimits: b.GrantLimits}
+		for name, s := range b.Secrets {
+			if e.Secrets == nil {
+				e.Secrets = map[string]hooks.Secret{}
+			}
+			e.Secrets[name] = hooks.Secret{File: s.File, Env: s.Env}
+		}
+		o.Enabled = append(o.Enabled, e)
+	}
+	return o
+}

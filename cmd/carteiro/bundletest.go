@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"carteiro/core/config"
+	"carteiro/core/lab"
+	"carteiro/plugins"
+)
+
+func bundleTestCommand() *cobra.Command {
+	var o options
+	var cover bool
+	cmd := &cobra.Command{Use: "test DIR|FILE", Short: "Run a bundle's tests/*.lua, each case in a world of its own", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := o.perhaps(cmd)
+			if err != nil {
+				return err
+			}
+			t, err := readBundle(args[0])
+			if err == nil {
+				err = lintBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t)
+			}
+			if err != nil {
+				return picturedBundle(err)
+			}
+			report, err := labReport(cmd.Context(), cfg, t, lab.Options{Cover: cover})
+			if err != nil {
+				return err
+			}
+			if o.json {
+				err = printJSON(cmd.OutOrStdout(), report)
+			} else {
+				tellTests(cmd.OutOrStdout(), report)
+			}
+			if err != nil {
+				return err
+			}
+			return testsFailed(t, report)
+		}}
+	o.flags(cmd, true)
+	cmd.Flags().BoolVar(&cover, "cover", false, "tell which lines ran")
+	return cmd
+}
+
+// labReport runs the tests of a bundle as o says, with what it requires, its
+// settings' defaults and secrets of the tests' own.
+func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o lab.Options) (*lab.Report, error) {
+	sources, err := trial(cfg, t)
+	if err != nil {
+		return nil, err
+	}
+	o.Sources, o.Tests = sources, t.Files // tests may read what lies beside them
+	report, err := lab.Test(ctx, o)
+	if err != nil {
+		return nil, pictured(err)
+	}
+	return report, nil
+}
+
+func testsFailed(t *plugins.Tree, r *lab.Report) error {
+	if n := r.Failed(); n > 0 {
+		return fmt.Errorf("%s: %d of %s failed", t.Title(), n, count(len(r.Cases), "case"))
+	}
+	return nil
+}
+
+// testBundle runs a bundle's tests before it is installed; what failed is
+// written to w.
+func testBundle(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins.Tree) error {
+	report, err := labReport(ctx, cfg, t, lab.Options{})
+	if err != nil {
+		return err
+	}
+	if report.Failed() > 0 {
+		tellTests(w, report)
+	}
+	return testsFailed(t, report)
+}
+
+// smokeBundles runs the tests that the manifests of the enabled bundles name
+// for each reload.
+func smokeBundles(ctx context.Context, cfg *config.Config) error {
+	depot, err := plugins.OpenDepot(depotDir(cfg))
+	if err != nil {
+		return err
+	}
+	trees, err := plugins.Trees(bundleOptions(cfg, depot))
+	if err != nil {
+		return err
+	}
+	for _, t := range trees {
+		if len(t.Manifest.Tests.Smoke) == 0 {
+			continue
+		}
+		report, err := labReport(ctx, cfg, t, lab.Options{Only: t.Manifest.Tests.Smoke})
+		if err != nil {
+			return err
+		}
+		if err := firstFailure(report, t.Title()+": "); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package hooks
+
+import (
+	"slices"
+	"strings"
+
+	"carteiro/core/mail"
+)
+
+// domains are those that the event is about: of the login, the recipient, the
+// group or the route where there is one; else of the user, the recipients of
+// a report, of the transaction or of what observe.event tells.
+func (e *Event) domains() []string {
+	var out []string
+	add := func(a mail.Address) {
+		if d := a.Domain(); d != "" && !slices.Contains(out, d) {
+			out = append(out, d)
+		}
+	}
+	switch {
+	case e.Cred != nil:
+		add(mail.Address(strings.ToLower(e.Cred.User)))
+		return out
+	case e.Rcpt != nil:
+		add(e.Rcpt.Address)
+		add(e.Rcpt.Orig)
+		return out
+	case e.Group != nil:
+		return []string{e.Group.Domain}
+	case e.Domain != "":
+		return []string{e.Domain}
+	}
+	if e.Observed != nil {
+		rcpts, user := e.Observed.addresses()
+		for _, a := range append(rcpts, user) {
+			add(a)
+		}
+		return out
+	}
+	if e.Session != nil && e.Session.Identity != nil {
+		add(e.Session.Identity.User)
+	}
+	for _, r := range e.Rcpts {
+		add(r.Address)
+	}
+	if e.Tx != nil {
+		for _, r := range e.Tx.Recipients {
+			add(r.Address)
+		}
+	}
+	return out
+}
+
+// concerns reports whether the event is about mail of one of the domains, or,
+// with domains nil, about any that is not excepted.
+func (e *Event) concerns(domains, except []string) bool {
+	about := e.domains()
+	if domains == nil {
+		return len(about) == 0 || slices.ContainsFunc(about, func(d string) bool { return !slices.Contains(except, d) })
+	}
+	return slices.ContainsFunc(about, func(d string) bool { return slices.Contains(domains, d) })
+}
+
+// DomainAtHand is the domain whose settings and kv a bundle has at this
+// event, or "" for the server as a whole. Only domains that ours says yes to
+// count. The first of these decides:
+//
+//  1. the login, at receive.auth; the recipient, where the hook has one, as it
+//     is now, else as it was given; the group's, the route's or the timer's
+//     domain;
+//  2. the recipients of the transaction, the report or what observe.event
+//     tells, if all those that are ours are of one domain; if they are of
+//     several, the server as a whole;
+//  3. the user who logged in;
+//  4. at hooks without a session, the message's sender.
+func (e *Event) DomainAtHand(ours func(string) bool) string {
+	pick := func(a mail.Address) string {
+		if d := a.Domain(); d != "" && ours(d) {
+			return d
+		}
+		return ""
+	}
+	found := ""
+	switch {
+	case e.Cred != nil:
+		return pick(mail.Address(strings.ToLower(e.Cred.User)))
+	case e.Rcpt != nil:
+		if found = pick(e.Rcpt.Address); found == "" {
+			found = pick(e.Rcpt.Orig)
+		}
+	case e.Group != nil:
+		found = pick(mail.Address("x@" + e.Group.Domain))
+	case e.Domain != "":
+		found = pick(mail.Address("x@" + e.Domain))
+	default:
+		var one bool
+		if found, one = e.oneDomain(pick); !one {
+			return ""
+		}
+	}
+	if found == "" && e.Session != nil && e.Session.Identity != nil {
+		found = pick(e.Session.Identity.User)
+	}
+	if found == "" && e.Observed != nil {
+		_, user := e.Observed.addresses()
+		found = pick(user)
+	}
+	if found == "" && e.Session == nil && e.Msg != nil {
+		found = pick(e.Msg.Sender)
+	}
+	return found
+}
+
+// oneDomain is the domain of all recipients that pick takes; false if they
+// are of several.
+func (e *Event) oneDomain(pick func(mail.Address) string) (string, bool) {
+	found := ""
+	see := func(a mail.Address) bool {
+		d := pick(a)
+		if d != "" && found != "" && d != found {
+			return false
+		}
+		if d != "" {
+			found = d
+		}
+		return true
+	}
+	if e.Observed != nil {
+		rcpts, _ := e.Observed.addresses()
+		for _, a := range rcpts {
+			if !see(a) {
+				return "", false
+			}
+		}
+	}
+	for _, r := range e.Rcpts {
+		if !see(r.Address) {
+			return "", false
+		}
+	}
+	if e.Tx != nil {
+		for _, r := range e.Tx.Recipients {
+			if !see(r.Address) {
+				return "", false
+			}
+		}
+	}
+	return found, true
+}
+
+// addresses are those that an event tells of: recipients as they were given,
+// and who logged in.
+func (o *Observed) addresses() (rcpts []mail.Address, user mail.Address) {
+	text := func(key string) mail.Address {
+		s, _ := o.Data[key].(string)
+		return mail.Address(strings.ToLower(s))
+	}
+	if a := text("orig"); a != "" {
+		rcpts = append(rcpts, a)
+	} else if a := text("to"); a != "" {
+		rcpts = append(rcpts, a)
+	}
+	list, _ := o.Data["to"].([]any)
+	for _, v := range list {
+		if s, ok := v.(string); ok {
+			rcpts = append(rcpts, mail.Address(strings.ToLower(s)))
+		}
+	}
+	return rcpts, text("user")
+}

@@ -1,0 +1,181 @@
+package plugins
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"carteiro/core/config"
+	"carteiro/hooks"
+)
+
+// Granted are capabilities as the lock file keeps them: what a bundle had
+// when it was installed. An update that wants more needs a new consent.
+type Granted struct {
+	Hooks      []string `toml:"hooks" json:"hooks"`
+	Modules    []string `toml:"modules" json:"modules"`
+	Message    []string `toml:"message" json:"message"`
+	Submit     string   `toml:"submit,omitempty" json:"submit,omitempty"`
+	HTTP       []string `toml:"http" json:"http"`
+	Secrets    []string `toml:"secrets" json:"secrets"`
+	Recipients int      `toml:"recipients,omitempty" json:"recipients,omitempty"`
+	// Limits that are above what every bundle has.
+	Limits map[string]int64 `toml:"limits,omitempty" json:"limits,omitempty"`
+}
+
+// What every bundle has in one call; hooks/lua counts the same.
+const (
+	freeAlloc      = 64 << 20
+	freeKV         = 200
+	freeDNS        = 50
+	freeHTTP       = 5
+	freeSubmits    = 10
+	freeRecipients = 1000
+)
+
+// wants are the capabilities that a manifest declares.
+func (m *Manifest) wants() Granted {
+	p := &m.Capabilities
+	g := Granted{Hooks: sorted(m.Bundle.Hooks), Modules: sorted(p.Modules), Message: sorted(p.Message), HTTP: sorted(p.HTTP),
+		Secrets: sorted(p.Secrets), Recipients: p.Recipients}
+	if m.submit.N > 0 {
+		g.Submit = m.submit.String()
+	}
+	g.Limits = m.greed()
+	return g
+}
+
+// greed are the limits that are above what every bundle has at the most
+// generous hook that it declares, by name; times in milliseconds. Below that,
+// each hook's own limit counts where it is stricter.
+func (m *Manifest) greed() map[string]int64 {
+	out := map[string]int64{}
+	above := func(name string, n, free int64) {
+		if n > free {
+			out[name] = n
+		}
+	}
+	var wall time.Duration
+	var instructions int64
+	for _, h := range m.Bundle.Hooks {
+		if spec, ok := hooks.Lookup(hooks.Point(h)); ok {
+			wall, instructions = max(wall, spec.Wall), max(instructions, spec.Budget)
+		}
+	}
+	if len(m.Bundle.Hooks) == 0 {
+		return nil // nothing of it is called but by others
+	}
+	above("wall", m.wall.Milliseconds(), wall.Milliseconds())
+	above("instructions", m.Limits.Instructions, instructions)
+	above("alloc", m.alloc, freeAlloc)
+	above("kv", int64(m.Limits.KV), freeKV)
+	above("dns", int64(m.Limits.DNS), freeDNS)
+	above("http", int64(m.Limits.HTTP), freeHTTP)
+	above("submits", int64(m.Limits.Submits), freeSubmits)
+	above("recipients", int64(m.Capabilities.Recipients), freeRecipients)
+	return out
+}
+
+// more is what g has and have has not, as people read it.
+func (g Granted) more(have Granted) []string {
+	var out []string
+	list := func(what string, want, have []string) {
+		for _, v := range want {
+			if !slices.Contains(have, v) {
+				out = append(out, what+" "+v)
+			}
+		}
+	}
+	list("hook", g.Hooks, have.Hooks)
+	list("module", g.Modules, have.Modules)
+	list("message", g.Message, have.Message)
+	list("http", g.HTTP, have.HTTP)
+	list("secret", g.Secrets, have.Secrets)
+	if perSecond(g.Submit) > perSecond(have.Submit) {
+		out = append(out, "submit "+g.Submit)
+	}
+	if g.Recipients > max(have.Recipients, freeRecipients) && g.Limits["recipients"] == 0 {
+		out = append(out, fmt.Sprintf("recipients %d", g.Recipients))
+	}
+	for _, name := range sortedKeys(g.Limits) {
+		if g.Limits[name] > have.Limits[name] {
+			out = append(out, "limit "+name+" "+limitText(name, g.Limits[name]))
+		}
+	}
+	return out
+}
+
+func limitText(name string, n int64) string {
+	switch name {
+	case "wall":
+		return (time.Duration(n) * time.Millisecond).String()
+	case "alloc":
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprint(n)
+}
+
+// perSecond compares rates.
+func perSecond(rate string) float64 {
+	var r config.Rate
+	if rate == "" || r.UnmarshalText([]byte(rate)) != nil || r.Per <= 0 {
+		return 0
+	}
+	return float64(r.N) / r.Per.Seconds()
+}
+
+// List is each capability as people read it.
+func (g Granted) List() []string { return g.more(Granted{}) }
+
+// grants are the capabilities as the engine keeps to them.
+func (m *Manifest) grants(secrets map[string]hooks.Secret) *hooks.Grants {
+	p := &m.Capabilities
+	g := &hooks.Grants{Modules: slices.Clone(p.Modules), Submit: m.submit, Secrets: secrets}
+	// These capabilities bring their module along.
+	for name, declared := range map[string]bool{"mail": m.submit.N > 0, "http": len(p.HTTP) > 0, "secrets": len(p.Secrets) > 0} {
+		if declared && !slices.Contains(g.Modules, name) {
+			g.Modules = append(g.Modules, name)
+		}
+	}
+	slices.Sort(g.Modules) // the generation's digest depends on it
+	for _, h := range m.Bundle.Hooks {
+		g.Hooks = append(g.Hooks, hooks.Point(h))
+	}
+	for _, r := range p.Message {
+		g.Message = append(g.Message, hooks.Right(r))
+	}
+	return g
+}
+
+// limits are those of a call. What is above what every bundle has counts only
+// where granted.
+func (m *Manifest) limits(granted bool) hooks.Limits {
+	at := func(n, free int) int {
+		if n > free && !granted {
+			return free
+		}
+		return n
+	}
+	l := &m.Limits
+	return hooks.Limits{Wall: m.wall, Instructions: l.Instructions, Alloc: m.alloc, Granted: granted, KV: at(l.KV, freeKV), DNS: at(l.DNS, freeDNS),
+		HTTP: at(l.HTTP, freeHTTP), Submits: at(l.Submits, freeSubmits), Recipients: at(m.Capabilities.Recipients, freeRecipients)}
+}
+
+func sorted(list []string) []string {
+	out := slices.Clone(list)
+	slices.Sort(out)
+	return out
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// text joins a list for people.
+func text(list []string) string { return strings.Join(list, ", ") }
