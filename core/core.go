@@ -96,7 +96,7 @@ type Transport interface {
 // Resolver finds the hosts of a domain, and what verifies a sender.
 type Resolver = verify.Resolver
 
-// Parts are what a pipeline is made of; all but Policies and Clock must be
+// Parts are what a pipeline is made of; all but Policies, Clock and Signer must be
 // set.
 type Parts struct {
 	Store     store.Store
@@ -106,18 +106,20 @@ type Parts struct {
 	Policies  *hooks.Current
 	Journal   *journal.Journal
 	Clock     *clock.Clock
+	Signer    Signer // nil: nothing is signed
 }
 
 // Pipeline is one server's pipeline.
 type Pipeline struct {
-	cfg   Config
-	store store.Store
-	dir   *auth.Directory
-	send  Transport
-	dns   Resolver
-	gen   *hooks.Current
-	log   *journal.Journal
-	clock *clock.Clock
+	cfg    Config
+	store  store.Store
+	dir    *auth.Directory
+	send   Transport
+	dns    Resolver
+	gen    *hooks.Current
+	log    *journal.Journal
+	clock  *clock.Clock
+	signer Signer
 
 	queue  *queue
 	routes *routeCache
@@ -130,7 +132,7 @@ type Pipeline struct {
 // New puts a pipeline together; Run starts it.
 func New(cfg Config, parts Parts) *Pipeline {
 	p := &Pipeline{cfg: cfg.withDefaults(), store: parts.Store, dir: parts.Directory, send: parts.Transport,
-		dns: parts.Resolver, gen: parts.Policies, log: parts.Journal, clock: parts.Clock}
+		dns: parts.Resolver, gen: parts.Policies, log: parts.Journal, clock: parts.Clock, signer: parts.Signer}
 	if p.gen == nil {
 		p.gen = &hooks.Current{}
 	}

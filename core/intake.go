@@ -25,9 +25,11 @@ type intake struct {
 	pending    *hooks.Pending
 	trail      []mail.TrailEntry
 	gen        *hooks.Generation
-	due        time.Time // not before
-	quarantine string    // reason, for all recipients
-	lmtp       bool      // rejections can be told per recipient
+	due        time.Time         // not before
+	quarantine string            // reason, for all recipients
+	lmtp       bool              // rejections can be told per recipient
+	sign       []hooks.Signature // asked for by policies
+	ours       bool              // it is mail of our users, or of who may relay
 
 	groups   []*mail.Group
 	expanded []*mail.Recipient // a report about their expansion is due
@@ -106,6 +108,10 @@ func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*st
 		return nil, nil, st
 	}
 	if len(in.groups) > 0 {
+		if st := p.sign(ctx, in); st != nil {
+			discard(out)
+			return nil, nil, st
+		}
 		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "committed: " + describe(in.groups)})
 		out = append(out, in.message())
 	}

@@ -29,8 +29,28 @@ type Message struct {
 	// Edits are what handlers want done to the body, applied in one pass when
 	// all handlers have run.
 	Edits []mime.PartEdit
+	// Sign are the DKIM signatures that handlers want beside the author's
+	// domain's; they are made when all handlers have run.
+	Sign []Signature
 
 	index *mime.Index // cached, see Parts
+}
+
+// Signature is a DKIM signature to be made.
+type Signature struct {
+	Domain    string
+	Selectors []string // nil: those that sign for the domain
+}
+
+// AddSignature asks for a DKIM signature.
+func (e *Event) AddSignature(s Signature) error {
+	if err := e.mayChange(MayMessage, "the message"); err != nil {
+		return err
+	}
+	m, n := e.Msg, len(e.Msg.Sign)
+	e.record("sign for "+s.Domain, func() { m.Sign = m.Sign[:n] })
+	m.Sign = append(m.Sign, s)
+	return nil
 }
 
 // Score is one symbol's contribution to the spam score.

@@ -517,6 +517,15 @@ milter = {}
 ---@return any
 function milter.scan(name, msg) end
 
+---signatures
+crypt = {}
+
+---at receive.data: a DKIM signature (RFC 6376) of that domain's keys, made when all handlers have run; mail of users and policies gets one of its author's domain anyhow
+---@param msg any
+---@param options? any
+---@return any
+function crypt.sign_dkim(msg, options) end
+
 ---texts that stand outside of the scripts, in files or the environment, as the configuration says
 secrets = {}
 

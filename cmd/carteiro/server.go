@@ -136,7 +136,7 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	}
 	s.out = smtpout.New(s.outbound())
 	s.pipeline = core.New(s.pipelineConfig(), core.Parts{Store: s.store, Directory: s.directory, Transport: s.out, Resolver: s.resolver,
-		Policies: &s.policies.Current, Journal: s.journal, Clock: s.clock})
+		Policies: &s.policies.Current, Journal: s.journal, Clock: s.clock, Signer: keyring(s.cfg)})
 	s.limits = s.clientLimits()
 	return nil
 }

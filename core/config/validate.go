@@ -232,7 +232,6 @@ func (c *Config) Idle() []string {
 		add(len(l.ProxyFrom) > 0 && l.Protocol == "http", "listener."+l.Name+".proxy_from")
 		add(len(l.XclientFrom) > 0 && (l.Protocol == "http" || l.Protocol == "pop3"), "listener."+l.Name+".xclient_from")
 	}
-	add(len(c.DKIM) > 0, "dkim")
 	return out
 }
 

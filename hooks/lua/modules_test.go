@@ -94,6 +94,8 @@ is(domains:match("a.b.Bad.example"), "spam") is(domains:match("example"), nil) i
 	{"receive.mail", `log.info("seen", { n = 1 }) print("a", 1) log.warn("bad\nline") is(type(print), "function")`},
 	{"receive.mail", `is(config.days, 7) is(config.nested.list[1], "x") is(config.none, nil) is(pcall(function() config.days = 1 end), false) local n = 0 for k in pairs(config) do n = n + 1 end is(n, 2)`},
 	{"queue.expand", `rcpt:set_header("X-A", "1") rcpt:add_header("X-B", "2") rcpt:set_header("x-a", "3") rcpt:remove_header("Subject") rcpt.meta.folder = "Junk" is(rcpt.user, "bob") is(rcpt.domain, "our.example") is(rcpt.tag, nil) is(rcpt.is_local, true) is(rcpt.notify, nil)`},
+	{"receive.data", `crypt.sign_dkim(msg, { domain = "Our.example", selector = "s1" }) is(pcall(crypt.sign_dkim, msg, { domain = "our.example", selector = "../x" }), false)
+is(pcall(crypt.sign_dkim, msg, { domain = "" }), false) is(pcall(crypt.sign_dkim, tx, { domain = "our.example" }), false) is(pcall(crypt.sign_dkim, msg), false) is(pcall(crypt.sign_dkim, msg, { domain = "our.example", bits = 1 }), false)`},
 	{"queue.commit", `group.key = "slow" is(group.key, "slow") is(group:priority(-3), -3) group:expire("1h") is(group.domain, "x.example") is(#group:recipients(), 0) group.meta.x = 1`},
 	{"deliver.local", `is(box.address, "bob@our.example") is(box:quota(), 5) is(select(2, box:quota()), nil) is(box:folders()[1], "INBOX") is(box:setting("none"), nil)
 mail.forward(msg, "f@x.example", { srs = true, headers = { ["X-F"] = "1" } }) is(pcall(mail.submit, { from = "a@x.example", to = "b@x.example\r\nBcc: c@x.example", text = "" }), false)
@@ -124,6 +126,10 @@ on("` + c.hook + `", function(` + strings.Join(spec.Args, ", ") + ")\n" + c.body
 			continue
 		}
 		switch c.hook {
+		case "receive.data":
+			if s := a.Event.Msg.Sign; len(s) > 0 && (len(s) != 1 || s[0].Domain != "our.example" || s[0].Selectors[0] != "s1") {
+				t.Errorf("signatures %+v", s)
+			}
 		case "queue.expand":
 			if e := a.Event.Rcpt.Edit; e.Prepend != "x-a: 3\r\nX-B: 2\r\n" || strings.Join(e.Remove, ",") != "X-A,x-a,Subject" {
 				t.Errorf("edit %+v", e)

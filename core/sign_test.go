@@ -1,0 +1,76 @@
+package core
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"carteiro/core/clock"
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/core/store/badgerstore"
+	"carteiro/hooks"
+)
+
+// stamps is a Signer that says what it would sign.
+type stamps struct{ fail error }
+
+func (s stamps) Sign(domain string, selectors []string, h *mime.Header, open func() (io.ReadCloser, error)) (string, error) {
+	body, err := open()
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	b, _ := io.ReadAll(body)
+	if s.fail != nil || len(b) == 0 || !h.Has("Received") && !h.Has("Auto-Submitted") {
+		return "", errors.Join(s.fail, errors.New("not the message"))
+	}
+	return "DKIM-Signature: d=" + domain + " " + strings.Join(selectors, ",") + "\r\n", nil
+}
+
+// Mail of users and of policies is signed for its author's domain, mail from
+// outside is not, and policies may ask for more.
+func TestSigning(t *testing.T) {
+	ask := at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
+		if s, _ := e.Msg.Header.Get("Subject"); s != "more" {
+			return hooks.Verdict{}, nil
+		}
+		return hooks.Verdict{}, errors.Join(e.AddSignature(hooks.Signature{Domain: "list.example", Selectors: []string{"s1"}}), e.AddSignature(hooks.Signature{Domain: "list.example", Selectors: []string{"s1"}}),
+			e.AddSubmit(hooks.Submit{Sender: "bob@our.example", Rcpts: []mail.Address{"alice@our.example"}, Header: []byte("From: bob@our.example\r\nSubject: from a policy\r\nAuto-Submitted: auto-generated\r\n\r\n"), Body: []byte("x\r\n")}))
+	})
+	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
+	signer := &stamps{}
+	h.furnish(badgerstore.Options{InMemory: true}, nil, Config{}, func(*badgerstore.Store) []hooks.Handler { return []hooks.Handler{ask} })
+	h.signer = signer
+	signatures := func(text string) string {
+		var out []string
+		for line := range strings.SplitSeq(text, "\r\n") {
+			if v, ok := strings.CutPrefix(line, "DKIM-Signature: "); ok {
+				out = append(out, strings.TrimSpace(v))
+			}
+		}
+		return strings.Join(out, "; ")
+	}
+	h.accept(session(), "a@a.example", plain, "bob@our.example")
+	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n", "bob@our.example")
+	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: more\r\n\r\nx\r\n", "bob@our.example")
+	h.idle()
+	var got []string
+	for _, text := range h.box("bob@our.example", "INBOX") {
+		got = append(got, signatures(text))
+	}
+	slices.Sort(got)
+	if want := []string{"", "d=our.example", "d=our.example; d=list.example s1"}; !slices.Equal(got, want) {
+		t.Errorf("signed %q, want %q", got, want)
+	}
+	if s := signatures(h.box("alice@our.example", "INBOX")[0]); s != "d=our.example" {
+		t.Errorf("a policy's is signed %q", s)
+	}
+	signer.fail = errors.New("no key")
+	h.signer = *signer
+	if st := h.offer(user("alice@our.example"), &mail.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example"); st == nil || st.Code != 451 {
+		t.Errorf("without a key: %v", st)
+	}
+}
