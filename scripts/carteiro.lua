@@ -1135,7 +1135,7 @@ function msg:find(re) end
 ---@return any
 function msg:urls() end
 
----who the message really comes from: tables spf, dkim, dmarc, each with result and domain, dmarc with policy, dkim with signatures; may ask the DNS
+---who the message really comes from: tables spf, dkim, dmarc, arc, each with result and domain, dmarc with policy, dkim with signatures, arc with the domain that sealed last; may ask the DNS
 ---@return any
 function msg:auth() end
 

@@ -7,6 +7,7 @@ type AuthResults struct {
 	SPF   AuthResult   `json:"spf"`
 	DKIM  []AuthResult `json:"dkim"`  // one for each signature looked at
 	DMARC AuthResult   `json:"dmarc"` // Policy is what the author's domain asks for
+	ARC   AuthResult   `json:"arc"`   // Domain is who sealed last
 }
 
 // AuthResult is the outcome of one method.

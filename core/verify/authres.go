@@ -37,7 +37,11 @@ func Field(hostname string, sender mail.Address, a *mail.AuthResults) string {
 	if a.DMARC.Policy != "" {
 		dmarc += " policy.dmarc=" + a.DMARC.Policy
 	}
-	return strings.Join(append(parts, dmarc), "; ")
+	parts = append(parts, dmarc)
+	if a.ARC.Result != "" && a.ARC.Result != "none" {
+		parts = append(parts, "arc="+a.ARC.Result+"")
+	}
+	return strings.Join(parts, "; ")
 }
 
 // safe keeps what a domain or a selector may hold.

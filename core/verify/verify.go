@@ -1,11 +1,10 @@
 // Package verify tells who a message really comes from: SPF (RFC 7208) for
 // the client and the envelope, DKIM (RFC 6376, RFC 8463) for what was signed,
-// DMARC (RFC 9989) for whether either speaks for the author's domain. It
-// writes the results as an Authentication-Results field (RFC 8601).
+// DMARC (RFC 9989) for whether either speaks for the author's domain, ARC (RFC
+// 8617) for what hosts on the way vouch for. It writes the results as an Authentication-Results field (RFC 8601).
 //
 // It decides nothing: what a failure means is for policies. It blocks on DNS
-// and reads the message once; it keeps no state but what the resolver caches.
-// ARC is not verified.
+// and reads the message once, with ARC twice; it keeps no state but what the resolver caches.
 package verify
 
 import (
@@ -48,7 +47,8 @@ func Check(ctx context.Context, r Resolver, m Message) (*mail.AuthResults, error
 	}
 	res.DKIM = signatures
 	res.DMARC = checkDMARC(ctx, r, m.Header, res)
-	return res, nil
+	res.ARC, err = checkARC(ctx, r, m)
+	return res, err
 }
 
 // lookupResult is the word for a look-up that gave no answer.

@@ -13,7 +13,7 @@ import (
 func msgAuth(L *glua.LState) int {
 	st, o := readable(L, "auth")
 	none := core.AuthResult{Result: "none"}
-	res := &core.AuthResults{SPF: none, DMARC: none}
+	res := &core.AuthResults{SPF: none, DMARC: none, ARC: none}
 	if verify := msgOf(o).Auth; verify != nil {
 		st.budget.take(L, &st.budget.dns, "dns questions")
 		ctx, cancel := context.WithDeadline(o.call.ctx, st.budget.until)
@@ -29,7 +29,7 @@ func msgAuth(L *glua.LState) int {
 		signatures[i] = authTable(s)
 	}
 	best["signatures"] = signatures
-	L.Push(st.lift(L, map[string]any{"spf": authTable(res.SPF), "dkim": best, "dmarc": authTable(res.DMARC)}))
+	L.Push(st.lift(L, map[string]any{"spf": authTable(res.SPF), "dkim": best, "dmarc": authTable(res.DMARC), "arc": authTable(res.ARC)}))
 	return 1
 }
 

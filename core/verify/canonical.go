@@ -1,0 +1,101 @@
+package verify
+
+import (
+	"bufio"
+	"bytes"
+	"hash"
+	"io"
+	"strings"
+)
+
+// canonicalField is a header field in the form that is signed (RFC 6376 3.4.1
+// and 3.4.2), with its CRLF.
+func canonicalField(raw []byte, relaxed bool) []byte {
+	if !relaxed {
+		return raw
+	}
+	name, value, _ := bytes.Cut(raw, []byte(":"))
+	words := bytes.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
+	out := append(bytes.ToLower(bytes.TrimRight(name, " \t")), ':')
+	return append(append(out, bytes.Join(words, []byte(" "))...), "\r\n"...)
+}
+
+// withoutSignature empties the b= tag of a signature field.
+func withoutSignature(raw []byte) []byte {
+	name, value, _ := strings.Cut(string(raw), ":")
+	parts := strings.Split(value, ";")
+	for i, p := range parts {
+		if tag, _, ok := strings.Cut(p, "="); ok && strings.TrimSpace(tag) == "b" {
+			parts[i] = p[:strings.IndexByte(p, '=')+1]
+			if i == len(parts)-1 {
+				parts[i] += "\r\n"
+			}
+			break
+		}
+	}
+	return []byte(name + ":" + strings.Join(parts, ";"))
+}
+
+// bodyHash writes a body in its canonical form (RFC 6376 3.4.3 and 3.4.4).
+type bodyHash struct {
+	w       *bufio.Writer // into the hash
+	relaxed bool
+	cr      bool // the last octet was a CR
+	lines   int  // line ends that wait: those at the end of the body do not count
+	space   bool // white space that waits: that at the end of a line does not count
+	any     bool
+}
+
+func newBodyHash(h hash.Hash, relaxed bool) *bodyHash {
+	return &bodyHash{w: bufio.NewWriter(h), relaxed: relaxed}
+}
+
+func (b *bodyHash) Write(p []byte) (int, error) {
+	for _, c := range p {
+		if b.cr && c != '\n' {
+			b.put('\r')
+		}
+		b.cr = c == '\r'
+		switch {
+		case b.cr:
+		case c == '\n':
+			b.lines++
+			b.space = false
+		case b.relaxed && (c == ' ' || c == '\t'):
+			b.space = true
+		default:
+			b.put(c)
+		}
+	}
+	return len(p), nil
+}
+
+func (b *bodyHash) put(c byte) {
+	for ; b.lines > 0; b.lines-- {
+		b.w.WriteString("\r\n")
+	}
+	if b.space {
+		b.w.WriteByte(' ')
+		b.space = false
+	}
+	b.w.WriteByte(c)
+	b.any = true
+}
+
+// end closes the body: with one line end, unless it is empty and relaxed.
+func (b *bodyHash) end() {
+	if b.any || !b.relaxed {
+		b.w.WriteString("\r\n")
+	}
+	b.w.Flush()
+}
+
+// hashBody reads a body once.
+func hashBody(h hash.Hash, relaxed bool, body io.Reader) ([]byte, error) {
+	b := newBodyHash(h, relaxed)
+	if _, err := io.Copy(b, body); err != nil {
+		return nil, err
+	}
+	b.end()
+	return h.Sum(nil), nil
+}
