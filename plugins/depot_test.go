@@ -450,7 +450,7 @@ func TestOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, d, version(t, "acme/hello", "1.0.0", ""), Consent{})
-	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(path string, _ os.DirEntry, _ error) error {
 		info, err := os.Lstat(path)
 		if err == nil && info.Sys().(*syscall.Stat_t).Uid != 12345 {
 			t.Errorf("%s is not the owner's", path)
