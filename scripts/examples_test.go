@@ -2,7 +2,10 @@ package scripts_test
 
 import (
 	"errors"
+	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"net/netip"
 	"path"
 	"strings"
@@ -36,7 +39,9 @@ func example(t *testing.T, name string) *hookstest.World {
 	if files[name] == "" {
 		t.Fatalf("no example %s", name)
 	}
-	return hookstest.New(t).Load(hookstest.Scripts(files))
+	src := hookstest.Scripts(files)
+	src.HTTP = []string{"127.0.0.1:8081"}
+	return hookstest.New(t).Load(src)
 }
 
 const letter = "From: Ann <ann@a.example>\nTo: bob@our.example\nSubject: Hello\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@a.example>\n\nHow are you?\n"
@@ -144,6 +149,32 @@ var covered = map[string]func(*testing.T, *hookstest.World){
 		}
 		if a := ask("192.0.2.66", spam); a.Action != hooks.Reject {
 			t.Errorf("listed spam: %v", a.Verdict)
+		}
+	},
+	"httpfilter.lua": func(t *testing.T, w *hookstest.World) {
+		ask := func() hookstest.Answer {
+			return good(t, w.Ask(&hooks.Event{Point: hooks.ReceiveData, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("ann@a.example", "bob@our.example"), Msg: hookstest.Message("ann@a.example", letter)}))
+		}
+		if a := ask(); a.Action != hooks.Continue || !strings.Contains(w.Log.String(), "the filter does not answer") {
+			t.Errorf("without the filter: %v", a.Verdict)
+		}
+		ln, err := net.Listen("tcp", "127.0.0.1:8081")
+		if err != nil {
+			t.Skipf("the port of the example is taken: %v", err)
+		}
+		asked := make(chan string, 2)
+		go http.Serve(ln, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			asked <- string(b)
+			io.WriteString(rw, `{"score": 20, "reason": "I know them"}`)
+		}))
+		defer ln.Close()
+		a := ask()
+		if a.Action != hooks.Reject || a.Event.Msg.Scores[0].Note != "I know them" {
+			t.Errorf("the filter's answer: %v %+v", a.Verdict, a.Event.Msg.Scores)
+		}
+		if got := <-asked; got != `{"client":"192.0.2.7","sender":"ann@a.example","subject":"Hello","text":"How are you?\r\n"}` {
+			t.Errorf("it was asked %s", got)
 		}
 	},
 	"rspamd.lua": func(t *testing.T, w *hookstest.World) {

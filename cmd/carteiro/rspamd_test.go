@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -60,10 +61,13 @@ func TestInteropRspamd(t *testing.T) {
 		t.Errorf("without the filter: %s", reply)
 	}
 	p.start(t, nil, program, "-f", "-i", "-c", p.path("rspamd.conf"), "-u", p.owner.Username, "-g", "nogroup")
-	spam := send("X" + pattern)
-	for end := time.Now().Add(patience); strings.HasPrefix(spam, "451") && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		spam = send("X" + pattern) // Rspamd takes a moment until it listens
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil { // Rspamd takes a moment until it listens
+			conn.Close()
+			break
+		}
 	}
+	spam := send("X" + pattern)
 	if !strings.HasPrefix(spam, "554 5.7.1 ") {
 		t.Errorf("spam: %s", spam)
 	}

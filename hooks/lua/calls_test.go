@@ -164,6 +164,7 @@ var verdictCases = []struct{ hook, body, want string }{
 	{"deliver.result", `return retry(0)`, "!retry: at least a second"},
 	{"deliver.result", `return fail("gone")`, "fail 550 5.7.1 gone"},
 	{"deliver.result", `return reroute { hosts = { "a", "b" } }`, "reroute [a b]"},
+	{"deliver.result", `return reroute { hosts = { "a" }, user = "u", password = "p" }`, "!reroute: has no password"},
 	{"route.resolve", `return route { hosts = "a", tls = "yes" }`, "!route: tls must be \"may\", \"verify\" or \"none\", got yes"},
 	{"route.resolve", `return route { hosts = {} }`, "!route: hosts must name at least one host"},
 	{"route.resolve", `return route { host = "a", prot = 1 }`, "!route: unknown field prot; did you mean port?"},

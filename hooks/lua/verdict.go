@@ -355,6 +355,9 @@ func route(L *glua.LState, name string) *hooks.Route {
 		case "user":
 			r.User = tostringPlain(v)
 		case "password":
+			if name == "reroute" { // it is stored with the recipient, where no password belongs
+				L.RaiseError("reroute: has no password; what needs one is a route, or a nexthop of the configuration")
+			}
 			r.Password = tostringPlain(v)
 		case "ttl":
 			r.TTL = duration(L, v, name+": ttl")
