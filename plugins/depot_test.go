@@ -171,6 +171,30 @@ func TestRequiredBundles(t *testing.T) {
 	hookstest.New(t).Load(sources...)
 }
 
+// TestRequiresOfTheConfiguration: the same for folders that the configuration
+// names.
+func TestRequiresOfTheConfiguration(t *testing.T) {
+	folder := func(name, requires string) Enabled {
+		return Enabled{Path: bundle(t, map[string]string{"bundle.toml": "[bundle]\nname = \"" + name + "\"\nversion = \"1.0.0\"\napi = 1\nrequires = { " + requires + " }\n", "init.lua": "return {}"})}
+	}
+	for _, tt := range []struct {
+		list []Enabled
+		want string
+	}{
+		{[]Enabled{folder("a/a", `"b/b" = "^1"`), folder("b/b", "")}, ""},
+		{[]Enabled{folder("a/a", `"b/b" = "^1"`), folder("b/b", `"a/a" = "1.x"`)}, "in a circle: a/a requires b/b requires a/a"},
+		{[]Enabled{folder("a/a", `"b/b" = "^2"`), folder("b/b", "")}, "requires b/b ^2, but 1.0.0 is there"},
+		{[]Enabled{folder("a/a", `"b/b" = "^1"`)}, `requires b/b ^1: bundle "b/b" is neither installed nor shipped`},
+		{[]Enabled{folder("a/a", `carteiro = ">=9"`)}, "requires carteiro >=9, but this is 0.1.0"},
+		{[]Enabled{folder("a/a", ""), folder("a/a", "")}, "a/a is configured twice"},
+	} {
+		_, err := Load(Options{Enabled: tt.list, Server: "0.1.0"})
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v, want %q", err, tt.want)
+		}
+	}
+}
+
 // TestTampering: what does not have the pinned content is not loaded.
 func TestTampering(t *testing.T) {
 	d := depot(t)
@@ -426,7 +450,7 @@ func TestOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, d, version(t, "acme/hello", "1.0.0", ""), Consent{})
-	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(path string, _ os.DirEntry, _ error) error {
 		info, err := os.Lstat(path)
 		if err == nil && info.Sys().(*syscall.Stat_t).Uid != 12345 {
 			t.Errorf("%s is not the owner's", path)

@@ -112,12 +112,12 @@ func TestBundleUpgradeKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[string]int{}
-	for n := range 24 {
+	for n := range 12 {
 		upgrade := r.command("carteiro bundle upgrade --downgrade " + []string{"two", "one"}[n%2] + " -c mail/carteiro.toml")
 		if err := upgrade.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(time.Duration(n)*15*time.Millisecond, func() { upgrade.Process.Kill() })
+		time.AfterFunc(time.Duration(n)*30*time.Millisecond, func() { upgrade.Process.Kill() })
 		upgrade.Wait() // killed, or done before
 		depot, err := plugins.OpenDepot(depotDir(cfg))
 		if err != nil {

@@ -130,11 +130,13 @@ func TestLiteralGrants(t *testing.T) {
 // not count.
 func TestSubmitRate(t *testing.T) {
 	text := data(`mail.submit { from = "a@our.example", to = "b@our.example", text = "x" } if tx.sender == "fail@a.example" then error("x") end`)
-	w := hookstest.New(t).Load(granted(text, hooks.Grants{Modules: []string{"mail"}, Submit: hooks.Rate{N: 2, Per: time.Minute}}))
+	src := granted(text, hooks.Grants{Modules: []string{"mail"}, Submit: hooks.Rate{N: 2, Per: time.Minute}})
+	src.Domains = []string{"our.example", "b.example"}
+	w := hookstest.New(t).Load(src)
+	to := "bob@our.example"
 	send := func(sender string) string {
 		e := dataEvent(plainMail)
-		e.Tx.Sender = "" // another one below
-		e.Tx = hookstest.Tx(sender, "bob@our.example")
+		e.Tx = hookstest.Tx(sender, to)
 		a := w.Ask(e)
 		w.Commit(e)
 		return a.Err()
@@ -150,6 +152,11 @@ func TestSubmitRate(t *testing.T) {
 	if got := send("a@a.example"); !strings.Contains(got, "acme/hello@1.0.0 sent 2/1m (capabilities.submit)") {
 		t.Error(got)
 	}
+	to = "bob@b.example"
+	if got := send("a@a.example"); got != "" {
+		t.Errorf("another domain: %s", got)
+	}
+	to = "bob@our.example"
 	w.Clock.Advance(time.Minute)
 	if got := send("a@a.example"); got != "" {
 		t.Error(got)
