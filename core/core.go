@@ -106,6 +106,9 @@ type Parts struct {
 	Policies  *hooks.Current
 	Journal   *journal.Journal
 	Clock     *clock.Clock
+	// Delay waits as long as a policy's tarpit says, or until ctx ends; nil:
+	// by the system's time.
+	Delay func(ctx context.Context, d time.Duration)
 }
 
 // Pipeline is one server's pipeline.
@@ -118,6 +121,7 @@ type Pipeline struct {
 	gen   *hooks.Current
 	log   *journal.Journal
 	clock *clock.Clock
+	delay func(context.Context, time.Duration)
 
 	queue  *queue
 	routes *routeCache
@@ -130,9 +134,12 @@ type Pipeline struct {
 // New puts a pipeline together; Run starts it.
 func New(cfg Config, parts Parts) *Pipeline {
 	p := &Pipeline{cfg: cfg.withDefaults(), store: parts.Store, dir: parts.Directory, send: parts.Transport,
-		dns: parts.Resolver, gen: parts.Policies, log: parts.Journal, clock: parts.Clock}
+		dns: parts.Resolver, gen: parts.Policies, log: parts.Journal, clock: parts.Clock, delay: parts.Delay}
 	if p.gen == nil {
 		p.gen = &hooks.Current{}
+	}
+	if p.delay == nil {
+		p.delay = tarpit
 	}
 	p.queue = newQueue(p)
 	p.routes = newRouteCache()
