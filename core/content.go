@@ -209,7 +209,9 @@ func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hoo
 	v, trail := c.gen.Chain.Run(ctx, e)
 	visitOf(c.s).remember(trail)
 	p.logFailures(ctx, c.tx.ID.String(), trail)
-	tarpit(ctx, e.Delay)
+	if e.Delay > 0 {
+		p.delay(ctx, e.Delay)
+	}
 	return v
 }
 

@@ -107,6 +107,9 @@ type Parts struct {
 	Journal   *journal.Journal
 	Clock     *clock.Clock
 	Signer    Signer // nil: nothing is signed
+	// Delay waits as long as a policy's tarpit says, or until ctx ends; nil:
+	// by the system's time.
+	Delay func(ctx context.Context, d time.Duration)
 }
 
 // Pipeline is one server's pipeline.
@@ -120,6 +123,7 @@ type Pipeline struct {
 	log    *journal.Journal
 	clock  *clock.Clock
 	signer Signer
+	delay  func(context.Context, time.Duration)
 
 	queue  *queue
 	routes *routeCache
@@ -132,9 +136,12 @@ type Pipeline struct {
 // New puts a pipeline together; Run starts it.
 func New(cfg Config, parts Parts) *Pipeline {
 	p := &Pipeline{cfg: cfg.withDefaults(), store: parts.Store, dir: parts.Directory, send: parts.Transport,
-		dns: parts.Resolver, gen: parts.Policies, log: parts.Journal, clock: parts.Clock, signer: parts.Signer}
+		dns: parts.Resolver, gen: parts.Policies, log: parts.Journal, clock: parts.Clock, signer: parts.Signer, delay: parts.Delay}
 	if p.gen == nil {
 		p.gen = &hooks.Current{}
+	}
+	if p.delay == nil {
+		p.delay = tarpit
 	}
 	p.queue = newQueue(p)
 	p.routes = newRouteCache()

@@ -96,15 +96,14 @@ func (p *Pipeline) run(ctx context.Context, s *mail.Session, e *hooks.Event) hoo
 	v, trail := gen.Chain.Run(ctx, e)
 	visitOf(s).remember(trail)
 	p.logFailures(ctx, s.ID, trail)
-	tarpit(ctx, e.Delay)
+	if e.Delay > 0 {
+		p.delay(ctx, e.Delay)
+	}
 	return v
 }
 
 // tarpit has a client wait for its reply. It holds nothing but the session.
 func tarpit(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

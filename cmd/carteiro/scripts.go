@@ -73,7 +73,10 @@ func (t *tree) add(name string) error {
 	if !info.IsDir() {
 		src := hooks.Source{Name: "scripts", Tier: hooks.Admin, Files: map[string][]byte{}, Main: []string{filepath.Base(name)}}
 		t.sources = append(t.sources, src)
-		return readNamed(src.Files, filepath.Dir(name), filepath.Base(name))
+		if err := readNamed(src.Files, filepath.Dir(name), filepath.Base(name)); err != nil {
+			return err
+		}
+		return t.addTestOf(name, src.Files)
 	}
 	if _, err := os.Stat(filepath.Join(name, "bundle.toml")); err == nil {
 		sources, err := plugins.Load(plugins.Options{Enabled: []plugins.Enabled{{Path: name}}, Server: release, Trial: true})
@@ -117,6 +120,35 @@ func readNamed(files map[string][]byte, dir, name string) error {
 			if err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// addTestOf reads the test of a single script, tests/NAME.lua beside it, with
+// the data in that folder and what the script itself names.
+func (t *tree) addTestOf(script string, named map[string][]byte) error {
+	own := path.Join("tests", filepath.Base(script))
+	dir := filepath.Dir(script)
+	if _, err := os.Stat(filepath.Join(dir, own)); err != nil {
+		return nil // a script need not have one
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, "tests"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		rel := path.Join("tests", e.Name())
+		if info, err := e.Info(); err != nil || !info.Mode().IsRegular() || info.Size() > maxScript || strings.HasSuffix(rel, ".lua") && rel != own {
+			continue
+		}
+		if t.tests[rel], err = os.ReadFile(filepath.Join(dir, rel)); err != nil {
+			return err
+		}
+	}
+	for rel, text := range named {
+		if !strings.HasSuffix(rel, ".lua") {
+			t.tests[rel] = text
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ func scriptsTestCommand() *cobra.Command {
 	var o options
 	var cover bool
 	var run string
-	cmd := &cobra.Command{Use: "test [DIR]", Short: "Run tests/*.lua of a folder of scripts, each case in a world of its own", Args: cobra.MaximumNArgs(1),
+	cmd := &cobra.Command{Use: "test [DIR|FILE]", Short: "Run tests/*.lua of a folder of scripts, or tests/NAME.lua of NAME.lua alone; each case in a world of its own", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := o.readTree(args)
 			if err != nil {

@@ -1,10 +1,13 @@
 package lab_test
 
 import (
+	"context"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"carteiro/core/lab"
 	"carteiro/hooks"
@@ -196,6 +199,71 @@ func TestCases(t *testing.T) {
 	}
 	if r.Cases[0].Line != 3 {
 		t.Errorf("the first case is in line %d", r.Cases[0].Line)
+	}
+}
+
+// contract are the tests of the hook contract, letter by letter.
+const contract = `local t = require "carteiro.test"
+t.case("greylisted, then accepted", function()
+  local s = t.session { ip = "192.0.2.7", helo = "mx.a.example" }
+  s:mail("a@a.example")
+  t.eq(s:rcpt("bob@our.example").code, 451)
+  t.clock.advance("6m")
+  local s2 = t.session { ip = "192.0.2.7" }
+  s2:mail("a@a.example")
+  t.eq(s2:rcpt("bob@our.example").code, 250)
+end)
+t.case("forwarded with a copy kept", function()
+  local r = t.deliver { sender = "a@a.example", to = "bob@our.example", raw = t.file("plain.eml") }
+  t.contains(r.recipients, "bob@elsewhere.example")
+  t.eq(r.mailboxes["bob@our.example"].INBOX, 1)
+  t.no_errors(r)
+end)
+`
+
+// TestContract: each test of the contract passes with the contract's policy
+// for it, and fails without one.
+func TestContract(t *testing.T) {
+	examples := map[string]string{"greylist": "greylisting.lua", "forward": "forwarding.lua"}
+	for name, file := range examples {
+		policy, err := os.ReadFile("../../scripts/examples/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := options(nil)
+		o.Tests["tests/contract.lua"] = []byte(contract)
+		o.Run = regexp.MustCompile(": " + name)
+		for _, with := range []bool{true, false} {
+			text := ""
+			if with {
+				text = string(policy)
+			}
+			o.Sources = []hooks.Source{hookstest.Scripts(map[string]string{"policy.lua": text, "forwards.toml": "[\"bob@our.example\"]\nto = \"bob@elsewhere.example\"\nkeep = true\n"})}
+			r, err := lab.Test(t.Context(), o)
+			if err != nil || len(r.Cases) != 1 || (r.Failed() == 0) != with {
+				t.Errorf("%s, policy %v: %v %+v", name, with, err, r)
+			}
+		}
+	}
+}
+
+// TestTarpit: a client that is made to wait costs no time of ours.
+func TestTarpit(t *testing.T) {
+	o := options(nil)
+	o.Sources = []hooks.Source{hookstest.Scripts(map[string]string{"policy.lua": `
+on("receive.mail", function() tarpit(30) end)
+on("receive.data", function() tarpit(30) end)`})}
+	o.Tests["tests/a.lua"] = []byte(`local t = require "carteiro.test"
+t.case("waits", function()
+  local before = t.clock.now()
+  t.eq(t.deliver { sender = "a@a.example", to = "bob@our.example" }.code, 250)
+  t.ok(t.clock.now() - before >= 60)
+end)`)
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second) // less than a single tarpit
+	defer cancel()
+	r, err := lab.Test(ctx, o)
+	if err != nil || len(r.Cases) != 1 || r.Failed() != 0 {
+		t.Errorf("%v %+v", err, r)
 	}
 }
 

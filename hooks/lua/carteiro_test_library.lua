@@ -53,8 +53,24 @@ function t.case(name, options, fn)
   _case(name, table.concat(tags, " "), fn)
 end
 
+-- difference tells where two texts of several lines part; nil for others.
+local function difference(got, want)
+  if type(got) ~= "string" or type(want) ~= "string" or not (got .. want):find("\n") then return nil end
+  local number, a, b = 0, (got .. "\n"):gmatch("([^\n]*)\n"), (want .. "\n"):gmatch("([^\n]*)\n")
+  while true do
+    local x, y = a(), b()
+    number = number + 1
+    if x ~= y then
+      local function line(s) return s and show(s) or "nothing, it ends before" end
+      return "line " .. number .. " differs\n  got  " .. line(x) .. "\n  want " .. line(y)
+    end
+  end
+end
+
 function t.eq(got, want, note)
-  if not same(got, want) then fail("got " .. show(got) .. ", want " .. show(want), note) end
+  if same(got, want) then return end
+  local where = difference(got, want)
+  fail(where or "got " .. show(got) .. ", want " .. show(want), note)
 end
 
 function t.ne(got, other, note)

@@ -168,7 +168,7 @@ func (u *unit) checkGlobal(g global, own map[string]bool, ours map[string]bool) 
 	}
 	if g.member != "" && !m.has(g.member) {
 		hint := strings.TrimPrefix(suggestion(g.member, m.names()), "; ")
-		return f.fault(g.line, 0, g.member, g.name+"."+g.member+" does not exist", hint)
+		return f.fault(g.line, 0, "."+g.member, g.name+"."+g.member+" does not exist", hint)
 	}
 	return nil
 }

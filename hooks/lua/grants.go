@@ -66,7 +66,7 @@ func (r *rewriter) literal(c *ast.FuncCallExpr) error {
 		switch object.Value + "." + member.Value {
 		case "mail.submit", "mail.forward":
 			if !g.MaySubmit() {
-				return r.file.fault(c.Line(), 0, member.Value, object.Value+"."+member.Value+" is not granted to this bundle", `declare a rate such as submit = "10/min" under [capabilities]`)
+				return r.file.fault(c.Line(), 0, "."+member.Value, object.Value+"."+member.Value+" is not granted to this bundle", `declare a rate such as submit = "10/min" under [capabilities]`)
 			}
 		case "secrets.get":
 			if len(c.Args) != 1 {

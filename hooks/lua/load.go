@@ -278,6 +278,13 @@ func pointNames() []string {
 
 var webPath = regexp.MustCompile(`^/[A-Za-z0-9._/-]{0,200}$`)
 
+// handlerOptions are the keys of the second argument of on.
+var handlerOptions = []string{"order", "tier", "on_error", "listener", "every", "each", "path"}
+
+func unknownOption(key string) (text, hint string) {
+	return "unknown option " + key, strings.TrimPrefix(suggestion(key, handlerOptions), "; ")
+}
+
 // options reads the second argument of on.
 func (h *handler) options(t *glua.LTable) (text, hint string) {
 	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
@@ -325,8 +332,7 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 			}
 			h.info.Path = string(s)
 		default:
-			return fmt.Sprintf("unknown option %s", tostringPlain(k)),
-				strings.TrimPrefix(suggestion(string(key), []string{"order", "tier", "on_error", "listener", "every", "each", "path"}), "; ")
+			return unknownOption(tostringPlain(k))
 		}
 	}
 	return "", ""

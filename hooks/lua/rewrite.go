@@ -2,6 +2,7 @@ package lua
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/yuin/gopher-lua/ast"
@@ -68,7 +69,7 @@ func (r *rewriter) check(c *ast.FuncCallExpr) []error {
 	if !ok {
 		return []error{r.file.unknownHook(c.Line(), name.Value)}
 	}
-	var errs []error
+	errs := r.unknownOptions(c)
 	for _, ret := range returns(body.Stmts, nil) {
 		if len(ret.Exprs) == 0 {
 			continue
@@ -83,6 +84,30 @@ func (r *rewriter) check(c *ast.FuncCallExpr) []error {
 		}
 		errs = append(errs, r.file.fault(ret.Line(), 0, verdict,
 			fmt.Sprintf("%s is not a verdict of %s", verdict, spec.Point), "it allows "+verdictList(spec)))
+	}
+	return errs
+}
+
+// unknownOptions looks at the keys of on("hook", { key = ... }, function);
+// their values are judged when the file runs.
+func (r *rewriter) unknownOptions(c *ast.FuncCallExpr) []error {
+	if len(c.Args) != 3 {
+		return nil
+	}
+	call, ok := c.Args[1].(*ast.FuncCallExpr) // what a table constructor has become
+	if !ok || len(call.Args) == 0 {
+		return nil
+	}
+	options, ok := call.Args[0].(*ast.TableExpr)
+	if !ok {
+		return nil
+	}
+	var errs []error
+	for _, field := range options.Fields {
+		if key, ok := field.Key.(*ast.StringExpr); ok && !slices.Contains(handlerOptions, key.Value) {
+			text, hint := unknownOption(key.Value)
+			errs = append(errs, r.file.fault(key.Line(), 0, key.Value, "on: "+text, hint))
+		}
 	}
 	return errs
 }

@@ -39,7 +39,8 @@ type file struct {
 	text string
 }
 
-// fault makes an error at a line; near is a word of that line to point at.
+// fault makes an error at a line; near is a word of that line to
+// point at, see column.
 func (f *file) fault(line, column int, near, text, hint string) *SourceError {
 	e := &SourceError{File: f.name, Line: line, Column: column, Text: text, Hint: hint}
 	lines := strings.Split(f.text, "\n")
@@ -48,7 +49,7 @@ func (f *file) fault(line, column int, near, text, hint string) *SourceError {
 	}
 	shown := strings.TrimRight(lines[line-1], "\r")
 	if e.Column == 0 && near != "" {
-		e.Column = findWord(shown, near) + 1
+		e.Column = f.column(shown, line, near)
 	}
 	if len(shown) > 200 {
 		shown = shown[:200]

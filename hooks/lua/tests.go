@@ -234,7 +234,9 @@ func (c *Coverage) Files() map[string]map[int]int {
 func (c *Coverage) add(u *unit) {
 	var walk func(p *glua.FunctionProto, lines map[int]int)
 	walk = func(p *glua.FunctionProto, lines map[int]int) {
-		for _, line := range p.DbgSourcePositions {
+		// The last instruction is the return that every function ends with,
+		// at its "end", reached or not.
+		for _, line := range p.DbgSourcePositions[:len(p.DbgSourcePositions)-1] {
 			if line > 0 {
 				lines[line] += 0
 			}

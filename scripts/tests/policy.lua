@@ -26,3 +26,16 @@ end)
 t.case("mail for user+folder goes into the folder, if there is one", function()
   t.eq(t.deliver { sender = "a@a.example", to = "bob+work@our.example" }.mailboxes["bob@our.example"].INBOX, 1)
 end)
+
+t.case("mail that was sent to many steps back, where nobody gave it a priority", function()
+  local function steps(fields)
+    local r = t.deliver { sender = "a@a.example", to = "bob@our.example", headers = fields }
+    t.no_errors(r)
+    for _, call in ipairs(r.trail) do
+      if call.hook == "queue.commit" then return #call.changes end
+    end
+  end
+  t.eq(steps { Precedence = "Bulk" }, 1)
+  t.eq(steps { ["List-Id"] = "<l.a.example>" }, 1)
+  t.eq(steps {}, 0)
+end)
