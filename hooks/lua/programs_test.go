@@ -137,6 +137,9 @@ m = setmetatable({}, { __index = m, __call = function(self, x) return x end })
 // TestProgramsAgainstLua51 runs random programs here and with the reference
 // implementation.
 func TestProgramsAgainstLua51(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: runs some hundred programs twice")
+	}
 	path, err := exec.LookPath("lua5.1")
 	if err != nil {
 		t.Skip("lua5.1 is not installed; TestAssignment and TestExpressions check against fixed answers")
