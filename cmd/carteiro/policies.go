@@ -239,5 +239,5 @@ func (s *server) reload(ctx context.Context, by string) (admin.Generation, error
 
 func (s *server) generation() admin.Generation {
 	g := s.policies.Get()
-	return admin.Generation{ID: g.ID, Loaded: g.Loaded, Handlers: handlers(g), Fallback: s.policies.Fallback(), Probation: s.policies.OnProbation()}
+	return admin.Generation{ID: g.ID, Loaded: g.Loaded, Handlers: handlers(g), Fallback: s.policies.Fallback(), Pinned: s.policies.Pinned(), Probation: s.policies.OnProbation()}
 }

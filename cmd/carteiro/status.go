@@ -23,6 +23,9 @@ func statusCommand() *cobra.Command {
 				if s.Generation.Fallback {
 					fallback = ", the last good one: the files on disk are broken"
 				}
+				if why := s.Generation.Pinned; why != "" {
+					fallback += ", pinned by a rollback until the next reload: " + why
+				}
 				if p := s.Generation.Probation; !p.IsZero() {
 					fallback += ", on probation until " + stamp(p)
 				}

@@ -57,6 +57,8 @@ type Generation struct {
 	Handlers int       `json:"handlers"`
 	// Fallback: the files on disk are broken, this is the last good one.
 	Fallback bool `json:"fallback,omitempty"`
+	// Pinned is why a rollback is in force, and not the files on disk.
+	Pinned string `json:"pinned,omitempty"`
 	// Probation is until when it is watched, and rolled back if it does badly.
 	Probation time.Time `json:"probation,omitzero"`
 }

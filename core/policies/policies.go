@@ -81,6 +81,8 @@ type Keeper struct {
 	probe    atomic.Pointer[probation] // of the generation in force; nil: none
 	counts   counts                    // of the generation in force; changing guards it
 	alarm    chan struct{}             // the probe has a reason
+	read     atomic.Pointer[string]    // stamp of what was last read
+	pinned   atomic.Pointer[string]    // why a rollback is in force; nil: none is
 }
 
 // loaded is a generation and what counts its walks.
@@ -98,6 +100,15 @@ func New(o Options) *Keeper {
 // that the last good generation is in force instead.
 func (k *Keeper) Fallback() bool { return k.fallback.Load() }
 
+// Pinned is why a rollback is in force and not what is on disk, "" where none
+// is.
+func (k *Keeper) Pinned() string {
+	if why := k.pinned.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
 // Start puts policies in force at the start of a server: those on disk, or
 // the last generation where a rollback pinned it, or where the files are
 // broken, which is said loudly. A probation goes on. ErrBroken: nothing loads.
@@ -111,12 +122,17 @@ func (k *Keeper) Start(ctx context.Context) error {
 	if len(list) > 0 && list[0].Pinned {
 		err := k.revive(ctx, list[0].ID)
 		if err == nil {
+			why := "rolled back"
+			if len(list) > 1 && list[1].Reason != "" {
+				why = list[1].Reason
+			}
+			k.pinned.Store(&why)
 			k.o.Journal.WarnContext(ctx, "a rollback is in force, not the policies on disk; `carteiro reload` takes those", "generation", list[0].ID)
 			return nil
 		}
 		k.o.Journal.ErrorContext(ctx, "THE GENERATION THAT A ROLLBACK PINNED DOES NOT LOAD, the policies on disk are taken", "generation", list[0].ID, "err", err)
 	}
-	sources, broken := k.o.Read(ctx)
+	sources, broken := k.readDisk(ctx)
 	var gen loaded
 	if broken == nil {
 		gen, broken = k.load(ctx, sources)
@@ -161,6 +177,16 @@ func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error
 	return fmt.Errorf("%w: %w (and the last good ones fail too: %w)", ErrBroken, broken, errors.Join(errs...))
 }
 
+// readDisk reads what is on disk and remembers as of when, for Watch.
+func (k *Keeper) readDisk(ctx context.Context) ([]hooks.Source, error) {
+	if k.o.Stamp != nil {
+		if s, err := k.o.Stamp(); err == nil { // before the files: what changes meanwhile is read again
+			k.read.Store(&s)
+		}
+	}
+	return k.o.Read(ctx)
+}
+
 // load makes a generation of sources. One with the sources of the one in force
 // is counted together with it.
 func (k *Keeper) load(ctx context.Context, sources []hooks.Source) (loaded, error) {
@@ -197,6 +223,7 @@ func (k *Keeper) take(gen loaded) {
 	if gen.ID != k.Get().ID {
 		k.probe.Store(nil)
 	}
+	k.pinned.Store(nil)
 	k.counts = gen.counts
 	if old := k.Swap(gen.Generation); old != nil && old != gen.Generation {
 		old.Retire(k.o.Clock.Now())
@@ -223,7 +250,7 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	var gen loaded
 	commit := func() {}
 	steps := []step{
-		{"read", func() (err error) { sources, err = k.o.Read(ctx); return err }},
+		{"read", func() (err error) { sources, err = k.readDisk(ctx); return err }},
 		{"load", func() (err error) { gen, err = k.load(ctx, sources); return err }},
 		{"smoke", func() error { return call(k.o.Smoke, ctx, sources) }},
 		{"prepare", func() (err error) {
@@ -283,6 +310,9 @@ func (k *Keeper) enforce(ctx context.Context, gen loaded, e Entry, reason string
 	}
 	k.take(gen)
 	k.probe.Store(probe)
+	if e.Pinned {
+		k.pinned.Store(&reason)
+	}
 	if k.o.Changed != nil && e.By != "start" {
 		k.o.Changed(e)
 	}

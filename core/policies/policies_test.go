@@ -257,6 +257,9 @@ func TestRollback(t *testing.T) {
 	s.restart()
 	s.start()
 	s.want("two", "in force by rollback pinned, rolled back by api, retired by start")
+	if s.keep.Pinned() != "by an operator" {
+		t.Errorf("pinned: %q", s.keep.Pinned())
+	}
 	if _, err := s.keep.Rollback(t.Context(), first[:6]); err != nil {
 		t.Fatal(err)
 	}
@@ -275,6 +278,9 @@ func TestRollback(t *testing.T) {
 	s.start()
 	if s.ask() != "newer" {
 		t.Error("the pin outlived the reload")
+	}
+	if s.keep.Pinned() != "" {
+		t.Errorf("pinned: %q", s.keep.Pinned())
 	}
 }
 

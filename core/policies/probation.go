@@ -155,9 +155,6 @@ func (k *Keeper) Run(ctx context.Context, watch bool) error {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
 	w := watcher{keeper: k}
-	if watch {
-		w.begin()
-	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -215,34 +212,4 @@ func (k *Keeper) goBack(ctx context.Context, p *probation, reason string) error 
 		}
 	}
 	return k.enforce(ctx, gen, Entry{By: "probation", Pinned: true}, reason, nil)
-}
-
-// watcher notices changes on disk.
-type watcher struct {
-	keeper *Keeper
-	taken  string // stamp of what was last loaded, or tried
-	seen   string // at the look before
-	quiet  int    // looks since it changed
-}
-
-func (w *watcher) begin() {
-	if s, err := w.keeper.o.Stamp(); err == nil {
-		w.taken, w.seen = s, s
-	}
-}
-
-func (w *watcher) look(ctx context.Context) {
-	s, err := w.keeper.o.Stamp()
-	if err != nil {
-		return // a file that is being replaced; the next look tells
-	}
-	if s != w.seen {
-		w.seen, w.quiet = s, 0
-		return
-	}
-	if w.quiet++; s == w.taken || w.quiet < 2 {
-		return
-	}
-	w.taken = s
-	w.keeper.Reload(ctx, "watch") // logs what is wrong
 }
