@@ -48,6 +48,18 @@ func TestProbation(t *testing.T) {
 			if s.ask() != "good" {
 				t.Error("a restart brought the bad tree back")
 			}
+
+			// Who means it puts it in force by name, and then reloads it.
+			if _, err := s.keep.Rollback(t.Context(), list[1].ID); err != nil {
+				t.Fatal(err)
+			}
+			for range c.n {
+				s.mail(c.sender)
+			}
+			s.reload(failing)
+			if got := s.states(); got != "in force by api, rolled back by probation" || !s.keep.OnProbation().IsZero() {
+				t.Errorf("states %q, on probation until %v", got, s.keep.OnProbation())
+			}
 		})
 	}
 }
