@@ -103,6 +103,9 @@ func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*mail.Sta
 		return incoming(err), nil
 	}
 	c.eight = c.eight || w.eight
+	if st := p.outlived(c.gen); st != nil {
+		return st, nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 	defer cancel()
 	v := p.judge(ctx, c)
@@ -199,6 +202,7 @@ func hides(rest []byte) bool {
 // chain runs a hook with session, transaction and message.
 func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hooks.Verdict {
 	if !c.gen.Chain.Has(point) {
+		c.gen.Chain.Passed(point)
 		return hooks.Verdict{}
 	}
 	e := &hooks.Event{Point: point, Now: p.clock.Now(), Session: c.s, Tx: c.tx, Msg: c.msg, Pending: c.shared}

@@ -68,6 +68,15 @@ func (p *Pipeline) policies(s *mail.Session) *hooks.Generation {
 	return p.gen.Get()
 }
 
+// outlived turns a transaction away whose generation was replaced too long
+// ago: its interpreters must not stay for as long as a client pleases.
+func (p *Pipeline) outlived(gen *hooks.Generation) *mail.Status {
+	if !gen.Outlived(p.clock.Now()) {
+		return nil
+	}
+	return mail.Defer(451, "4.3.0", "transaction took too long, try again", nil)
+}
+
 // Connect asks the policies before the banner.
 func (p *Pipeline) Connect(ctx context.Context, s *mail.Session) *mail.Status {
 	p.log.Metrics.Connections.WithLabelValues(s.Listener).Inc()
@@ -89,6 +98,7 @@ func (p *Pipeline) ask(ctx context.Context, s *mail.Session, e *hooks.Event) *ma
 func (p *Pipeline) run(ctx context.Context, s *mail.Session, e *hooks.Event) hooks.Verdict {
 	gen := p.policies(s)
 	if !gen.Chain.Has(e.Point) {
+		gen.Chain.Passed(e.Point)
 		return hooks.Verdict{}
 	}
 	e.Session, e.Now = s, p.clock.Now()
@@ -246,6 +256,9 @@ func (p *Pipeline) Rcpt(ctx context.Context, s *mail.Session, tx *mail.Transacti
 	}
 	if !rcpt.IsLocal && s.Identity == nil && !s.Trusted {
 		return p.refused(ctx, s, mail.Reject(554, "5.7.1", "relay access denied"))
+	}
+	if st := p.outlived(p.policies(s)); st != nil {
+		return p.refused(ctx, s, st)
 	}
 	v := p.run(ctx, s, &hooks.Event{Point: hooks.ReceiveRcpt, Tx: tx, Rcpt: &hooks.Rcpt{Recipient: rcpt}})
 	if st := refusal(v); st != nil {

@@ -3,6 +3,7 @@ package hooks
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -84,6 +85,18 @@ type Chain struct {
 	points map[Point][]link
 	// Observe is told of each call; nil is fine. It must not block.
 	Observe func(c Call)
+	// Ran is told of each walk through the handlers of a hook, and of each
+	// time that a hook of this chain had none (Passed); nil is fine. It must
+	// not block.
+	Ran func(r Ran)
+}
+
+// Ran is what one walk through the handlers of a hook came to.
+type Ran struct {
+	Point   Point
+	Verdict Verdict // that the stage obeys
+	Failed  bool    // a handler failed
+	Open    bool    // one was not asked, for it failed too often
 }
 
 // Call is what one call of a handler came to.
@@ -157,7 +170,16 @@ func (c *Chain) Run(ctx context.Context, e *Event) (Verdict, []mail.TrailEntry) 
 			break
 		}
 	}
+	run.told()
 	return run.final, run.trail
+}
+
+// Passed counts a stage at which nobody listens, so that the shares of what
+// is refused can be compared with those of a chain with handlers there.
+func (c *Chain) Passed(p Point) {
+	if c != nil && c.Ran != nil {
+		c.Ran(Ran{Point: p})
+	}
 }
 
 // RunOne is Run for one handler of the hook alone, the one at position n of
@@ -172,6 +194,7 @@ func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []mail.Tr
 	}
 	run := run{chain: c, e: e, spec: spec}
 	run.one(ctx, &c.points[e.Point][n])
+	run.told()
 	return run.final, run.trail
 }
 
@@ -188,6 +211,14 @@ type run struct {
 	tier     Tier // in which accept was said last
 	keep     bool // a handler failed with "keep": nothing may drop the message
 	trail    []mail.TrailEntry
+	failed   bool
+	open     bool
+}
+
+func (r *run) told() {
+	if r.chain.Ran != nil {
+		r.chain.Ran(Ran{Point: r.e.Point, Verdict: r.final, Failed: r.failed, Open: r.open})
+	}
 }
 
 // skip: accept ends its own tier and those below. The admin's last word is
@@ -225,6 +256,7 @@ func (r *run) one(ctx context.Context, l *link) bool {
 	if err != nil {
 		e.rollback()
 		v, changes = r.failure(&l.info), nil
+		r.failed, r.open = true, r.open || errors.Is(err, ErrOpen)
 	}
 	if r.chain.Observe != nil {
 		r.chain.Observe(Call{Info: l.info, Verdict: v, Changes: changes, Cost: cost, Instructions: instructions, Err: err, Event: e})

@@ -50,6 +50,40 @@ type Generation struct {
 	Loaded  time.Time
 	Sources []Source
 	Chain   *Chain
+
+	retired atomic.Int64 // when another took its place, Unix nanoseconds; 0: it is in force
+}
+
+// MaxRetired is how long a generation may serve transactions that began with
+// it after another took its place.
+const MaxRetired = 10 * time.Minute
+
+// Retire says that another generation took the place of this one.
+func (g *Generation) Retire(now time.Time) { g.retired.Store(now.UnixNano()) }
+
+// Outlived reports whether another took its place more than MaxRetired ago.
+func (g *Generation) Outlived(now time.Time) bool {
+	at := g.retired.Load()
+	return at != 0 && now.UnixNano()-at > int64(MaxRetired)
+}
+
+// StepError is an error of one step of a reload: "verify", "compile",
+// "scratch" or "warm". It reads as the error that it holds.
+type StepError struct {
+	Step string
+	Err  error
+}
+
+func (e *StepError) Error() string { return e.Err.Error() }
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// AtStep makes a StepError, or nil of nil.
+func AtStep(step string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &StepError{step, err}
 }
 
 // Engine turns sources into a generation. It returns all errors that it
@@ -69,5 +103,9 @@ func (c *Current) Get() *Generation {
 	return &Generation{ID: "none", Chain: &Chain{}}
 }
 
-// Swap puts g in force and returns the one before, or nil.
-func (c *Current) Swap(g *Generation) *Generation { return c.p.Swap(g) }
+// Swap puts g in force and returns the one before, or nil. It retires
+// nothing: its caller knows the time.
+func (c *Current) Swap(g *Generation) *Generation {
+	g.retired.Store(0)
+	return c.p.Swap(g)
+}

@@ -156,7 +156,7 @@ func reloadServer(ctx context.Context, w io.Writer, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if _, err = client.Call(ctx, "reload", struct{}{}); err != nil {
+	if _, err = client.Call(ctx, "reload", admin.ReloadArgs{By: "cli"}); err != nil {
 		return err
 	}
 	fmt.Fprintln(w, "the running server has taken it over")

@@ -20,17 +20,20 @@ func loadCertificates(files config.TLS) (*certificates, error) {
 		return nil, nil
 	}
 	c := &certificates{files: files}
-	return c, c.load()
+	commit, err := c.prepare()
+	if err == nil {
+		commit()
+	}
+	return c, err
 }
 
-// load reads the files anew; on an error the certificate stays as it is.
-func (c *certificates) load() error {
+// prepare reads the files anew; only commit exchanges the certificate.
+func (c *certificates) prepare() (commit func(), err error) {
 	cert, err := tls.LoadX509KeyPair(c.files.Cert, c.files.Key)
 	if err != nil {
-		return usage("tls.cert %s: %w", c.files.Cert, err)
+		return nil, usage("tls.cert %s: %w", c.files.Cert, err)
 	}
-	c.current.Store(&cert)
-	return nil
+	return func() { c.current.Store(&cert) }, nil
 }
 
 func (c *certificates) config() *tls.Config {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"carteiro/core/admin"
 	"carteiro/core/config"
@@ -37,6 +38,7 @@ func readSources(cfg *config.Config) ([]hooks.Source, error) {
 		out = append(out, sources...)
 	}
 	bundles, err := readBundles(cfg)
+	err = hooks.AtStep("verify", err)
 	return append(out, bundles...), errors.Join(append(errs, err)...)
 }
 
@@ -101,7 +103,8 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 
 // keeper makes what holds the policies in force.
 func (s *server) keeper() *policies.Keeper {
-	cfg := s.cfg // what the last Read found; at the start it was just read
+	var cfg atomic.Pointer[config.Config] // what the last Read found; at the start it was just read
+	cfg.Store(s.cfg)
 	started := false
 	read := func(context.Context) ([]hooks.Source, error) {
 		if started {
@@ -109,23 +112,31 @@ func (s *server) keeper() *policies.Keeper {
 			if err != nil {
 				return nil, err
 			}
-			cfg = anew
+			cfg.Store(anew)
 		}
 		started = true
-		return readSources(cfg)
+		return readSources(cfg.Load())
 	}
 	return policies.New(policies.Options{Store: s.store, Engine: s.engine, Clock: s.clock, Journal: s.journal, Read: read,
-		Smoke: func(ctx context.Context, sources []hooks.Source) error { return smoke(ctx, cfg, sources) },
+		Smoke: func(ctx context.Context, sources []hooks.Source) error { return smoke(ctx, cfg.Load(), sources) },
 		// Certificates and domains change with the policies, or not at all.
-		Before: func(ctx context.Context) error {
-			if s.certs != nil {
-				if err := s.certs.load(); err != nil {
-					return err
-				}
-			}
-			return s.directory.SetDomains(ctx, cfg.Domains)
+		Prepare: func(ctx context.Context) (func(), error) { return s.prepare(ctx, cfg.Load().Domains) },
+		Changed: func(e policies.Entry) {
+			s.pipeline.Notice("reload", map[string]any{"generation": e.ID, "by": e.By})
 		},
-		Stamp: func() (string, error) { return treeStamp(s.cfg.Path, s.cfg.Scripts.Dir) }})
+		Stamp: func() (string, error) { return treeStamp(cfg.Load()) }})
+}
+
+// prepare readies certificates and domains for a reload.
+func (s *server) prepare(ctx context.Context, domains []string) (commit func(), err error) {
+	show := func() {}
+	if s.certs != nil {
+		if show, err = s.certs.prepare(); err != nil {
+			return nil, err
+		}
+	}
+	serve, err := s.directory.PrepareDomains(ctx, domains)
+	return func() { show(); serve() }, err
 }
 
 // smoke runs the cases tagged so of the scripts' folder, and those that
@@ -165,30 +176,45 @@ func firstFailure(r *lab.Report, of string) error {
 	return nil
 }
 
-// treeStamp changes when a file of the configuration or of the scripts does.
-func treeStamp(config, dir string) (string, error) {
+// treeStamp changes when a file does that a reload of policies reads: the
+// configuration, scripts with their tests, bundles. What cannot be read is
+// part of it, so that a reload says what is wrong, once.
+func treeStamp(cfg *config.Config) (string, error) {
 	h := fnv.New64a()
-	add := func(path string, info os.FileInfo) {
-		fmt.Fprintf(h, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
-	}
-	info, err := os.Stat(config)
-	if err != nil {
-		return "", err
-	}
-	add(config, info)
-	if dir != "" {
-		err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
+	add := func(root string) {
+		filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+			if err == nil && path != root && (strings.HasPrefix(d.Name(), ".") || strings.HasSuffix(d.Name(), "~")) {
+				if d.IsDir() {
+					return filepath.SkipDir
+				}
+				return nil // of editors; readScripts leaves them out, too
 			}
-			info, err := d.Info()
+			var info os.FileInfo
 			if err == nil {
-				add(path, info)
+				info, err = os.Stat(path) // what a link leads to
 			}
-			return err
+			switch {
+			case errors.Is(err, os.ErrNotExist):
+				fmt.Fprintf(h, "%q is not there\n", path)
+			case err != nil:
+				fmt.Fprintf(h, "%q: %v\n", path, err)
+			case !info.IsDir():
+				fmt.Fprintf(h, "%q %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+			}
+			return nil
 		})
 	}
-	return strconv.FormatUint(h.Sum64(), 16), err
+	add(cfg.Path)
+	if cfg.Scripts.Dir != "" {
+		add(cfg.Scripts.Dir)
+	}
+	for _, b := range cfg.Bundles {
+		if b.Path != "" {
+			add(b.Path)
+		}
+	}
+	add(depotDir(cfg))
+	return strconv.FormatUint(h.Sum64(), 16), nil
 }
 
 // startPolicies puts the first generation in force. Without any that loads
@@ -208,11 +234,10 @@ func (s *server) reload(ctx context.Context, by string) (admin.Generation, error
 	if _, err := s.policies.Reload(ctx, by); err != nil {
 		return admin.Generation{}, pictured(err)
 	}
-	s.pipeline.Notice("reload", map[string]any{"generation": s.policies.Get().ID, "by": by})
 	return s.generation(), nil
 }
 
 func (s *server) generation() admin.Generation {
 	g := s.policies.Get()
-	return admin.Generation{ID: g.ID, Loaded: g.Loaded, Handlers: handlers(g), Fallback: s.policies.Fallback(), Probation: s.policies.OnProbation()}
+	return admin.Generation{ID: g.ID, Loaded: g.Loaded, Handlers: handlers(g), Fallback: s.policies.Fallback(), Pinned: s.policies.Pinned(), Probation: s.policies.OnProbation()}
 }

@@ -169,7 +169,6 @@ func readKey(path string) ([]byte, error) {
 }
 
 func (s *server) observeHook(c hooks.Call) {
-	s.policies.Observe(c)
 	if s.journal.Tracer.On() {
 		s.traceHook(c)
 	}

@@ -23,6 +23,9 @@ func statusCommand() *cobra.Command {
 				if s.Generation.Fallback {
 					fallback = ", the last good one: the files on disk are broken"
 				}
+				if why := s.Generation.Pinned; why != "" {
+					fallback += ", pinned by a rollback until the next reload: " + why
+				}
 				if p := s.Generation.Probation; !p.IsZero() {
 					fallback += ", on probation until " + stamp(p)
 				}
@@ -45,7 +48,7 @@ func reloadCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{Use: "reload", Short: "Read scripts, bundles and certificates anew; on any error nothing changes", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return show(cmd, &o, "reload", struct{}{}, false, func(w io.Writer, g admin.Generation) {
+			return show(cmd, &o, "reload", admin.ReloadArgs{By: "cli"}, false, func(w io.Writer, g admin.Generation) {
 				fmt.Fprintf(w, "generation %s, %d handlers\n", g.ID, g.Handlers)
 			})
 		}}

@@ -57,6 +57,8 @@ type Generation struct {
 	Handlers int       `json:"handlers"`
 	// Fallback: the files on disk are broken, this is the last good one.
 	Fallback bool `json:"fallback,omitempty"`
+	// Pinned is why a rollback is in force, and not the files on disk.
+	Pinned string `json:"pinned,omitempty"`
 	// Probation is until when it is watched, and rolled back if it does badly.
 	Probation time.Time `json:"probation,omitzero"`
 }
@@ -176,11 +178,23 @@ func (s *Service) status(context.Context, none) (any, error) {
 		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners(), Watched: s.Journal.Tracer.Watchers()}, nil
 }
 
-func (s *Service) reload(ctx context.Context, _ none) (any, error) {
+// ReloadArgs say who asks for a reload: "api", which "" is, or "cli".
+type ReloadArgs struct {
+	By string `json:"by,omitempty"`
+}
+
+func (s *Service) reload(ctx context.Context, a ReloadArgs) (any, error) {
 	if s.Reload == nil {
 		return nil, ErrUnavailable
 	}
-	return s.Reload(ctx, "api")
+	switch a.By {
+	case "":
+		a.By = "api"
+	case "api", "cli":
+	default:
+		return nil, fmt.Errorf("by: %q is none of api, cli", a.By)
+	}
+	return s.Reload(ctx, a.By)
 }
 
 func (s *Service) bundleUsage(context.Context, none) (any, error) {

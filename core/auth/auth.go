@@ -80,24 +80,39 @@ func New(ctx context.Context, o Options) (*Directory, error) {
 	return d, d.loadDomains(ctx, o.Domains)
 }
 
-// SetDomains replaces the domains of the configuration, after a reload.
-func (d *Directory) SetDomains(ctx context.Context, domains []string) error {
-	return d.loadDomains(ctx, domains)
+// PrepareDomains readies the exchange of the configuration's domains at a
+// reload. It changes nothing; commit does, and cannot fail.
+func (d *Directory) PrepareDomains(ctx context.Context, domains []string) (commit func(), err error) {
+	all, err := d.readDomains(ctx, domains)
+	return func() {
+		// Once more, for a domain may have come meanwhile; what was read above
+		// is what there is if the store fails now.
+		if d.loadDomains(context.WithoutCancel(ctx), domains) != nil {
+			d.domains.Store(&all)
+		}
+	}, err
 }
 
 func (d *Directory) loadDomains(ctx context.Context, fixed []string) error {
+	all, err := d.readDomains(ctx, fixed)
+	if err == nil {
+		d.domains.Store(&all)
+	}
+	return err
+}
+
+func (d *Directory) readDomains(ctx context.Context, fixed []string) (map[string]bool, error) {
 	all := map[string]bool{}
 	for _, name := range fixed {
 		all[strings.ToLower(name)] = true
 	}
 	for r, err := range d.o.Data.Records(ctx, kindDomain, "") {
 		if err != nil {
-			return fmt.Errorf("domains: %w", err)
+			return nil, fmt.Errorf("domains: %w", err)
 		}
 		all[r.Name] = false
 	}
-	d.domains.Store(&all)
-	return nil
+	return all, nil
 }
 
 // Local reports whether mail for the domain ends here. It does not block.

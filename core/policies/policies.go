@@ -10,11 +10,8 @@ package policies
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,16 +31,6 @@ var (
 	ErrUnknown = errors.New("no such generation")
 )
 
-// kept is how many generations the store remembers.
-const kept = 10
-
-// Where they are in the store.
-const (
-	kind     = "generation"
-	history  = "history"
-	lastGood = "last-good" // sources alone, as the first versions kept them
-)
-
 // States of an Entry.
 const (
 	InForce    = "in force"
@@ -55,7 +42,7 @@ const (
 type Entry struct {
 	ID    string    `json:"id"`
 	Since time.Time `json:"since"` // it last came into force
-	By    string    `json:"by"`    // "start", "signal", "api", "watch", "rollback", "probation"
+	By    string    `json:"by"`    // "start", "signal", "api", "cli", "watch", "rollback", "probation"
 	State string    `json:"state"`
 	// Reason says why it was rolled back.
 	Reason string `json:"reason,omitempty"`
@@ -64,8 +51,8 @@ type Entry struct {
 	Pinned bool `json:"pinned,omitempty"`
 }
 
-// Options are what a Keeper needs. All but Smoke, Before and Stamp must be
-// set.
+// Options are what a Keeper needs. All but Smoke, Prepare,
+// Changed and Stamp must be set.
 type Options struct {
 	Store   store.Data
 	Engine  hooks.Engine
@@ -75,9 +62,12 @@ type Options struct {
 	Read func(ctx context.Context) ([]hooks.Source, error)
 	// Smoke runs the tests that each reload has to pass.
 	Smoke func(ctx context.Context, sources []hooks.Source) error
-	// Before is the last step before a reload takes effect: whatever else
-	// changes with it, or stops it.
-	Before func(ctx context.Context) error
+	// Prepare readies whatever else changes with a reload, or stops it. It
+	// changes nothing; commit, which cannot fail, is called once the new
+	// generation is on disk, or never.
+	Prepare func(ctx context.Context) (commit func(), err error)
+	// Changed is told of each exchange but that at the start. It must not block.
+	Changed func(e Entry)
 	// Stamp changes whenever what is on disk may have changed; for Watch.
 	Stamp func() (string, error)
 }
@@ -89,24 +79,39 @@ type Keeper struct {
 	changing sync.Mutex // one change at a time
 	fallback atomic.Bool
 	probe    atomic.Pointer[probation] // of the generation in force; nil: none
-	counts   atomic.Pointer[counts]    // of the generation in force
-	alarm    chan alarm
+	counts   counts                    // of the generation in force; changing guards it
+	alarm    chan struct{}             // the probe has a reason
+	read     atomic.Pointer[string]    // stamp of what was last read
+	pinned   atomic.Pointer[string]    // why a rollback is in force; nil: none is
+}
+
+// loaded is a generation and what counts its walks.
+type loaded struct {
+	*hooks.Generation
+	counts counts
 }
 
 // New makes a Keeper without policies.
 func New(o Options) *Keeper {
-	k := &Keeper{o: o, alarm: make(chan alarm, 1)}
-	k.counts.Store(&counts{})
-	return k
+	return &Keeper{o: o, alarm: make(chan struct{}, 1), counts: newCounts()}
 }
 
 // Fallback reports whether the files on disk were broken at the start, so
 // that the last good generation is in force instead.
 func (k *Keeper) Fallback() bool { return k.fallback.Load() }
 
+// Pinned is why a rollback is in force and not what is on disk, "" where none
+// is.
+func (k *Keeper) Pinned() string {
+	if why := k.pinned.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
 // Start puts policies in force at the start of a server: those on disk, or
 // the last generation where a rollback pinned it, or where the files are
-// broken, which is said loudly. ErrBroken: nothing loads.
+// broken, which is said loudly. A probation goes on. ErrBroken: nothing loads.
 func (k *Keeper) Start(ctx context.Context) error {
 	k.changing.Lock()
 	defer k.changing.Unlock()
@@ -115,38 +120,86 @@ func (k *Keeper) Start(ctx context.Context) error {
 		return err
 	}
 	if len(list) > 0 && list[0].Pinned {
-		if err := k.revive(ctx, list[0].ID); err != nil {
-			return err
+		err := k.revive(ctx, list[0].ID)
+		if err == nil {
+			why := "rolled back"
+			if len(list) > 1 && list[1].Reason != "" {
+				why = list[1].Reason
+			}
+			k.pinned.Store(&why)
+			k.o.Journal.WarnContext(ctx, "a rollback is in force, not the policies on disk; `carteiro reload` takes those", "generation", list[0].ID)
+			return nil
 		}
-		k.o.Journal.WarnContext(ctx, "a rollback is in force, not the policies on disk; `carteiro reload` takes those", "generation", list[0].ID)
-		return nil
+		k.o.Journal.ErrorContext(ctx, "THE GENERATION THAT A ROLLBACK PINNED DOES NOT LOAD, the policies on disk are taken", "generation", list[0].ID, "err", err)
 	}
-	gen, broken := k.build(ctx)
+	sources, broken := k.readDisk(ctx)
+	var gen loaded
 	if broken == nil {
-		return k.enforce(ctx, gen, Entry{By: "start"}, "")
+		gen, broken = k.load(ctx, sources)
 	}
-	last := ""
-	if len(list) > 0 {
-		last = list[0].ID
+	switch {
+	case broken != nil:
+		return k.fallBack(ctx, list, broken)
+	case len(list) > 0 && list[0].ID == gen.ID && !list[0].Pinned:
+		k.take(gen) // as before the restart
+		return k.resume(ctx)
 	}
-	if err := k.revive(ctx, last); err != nil {
-		if errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("%w: %w", ErrBroken, broken)
-		}
-		return fmt.Errorf("%w: %w (and the last good ones fail too: %w)", ErrBroken, broken, err)
-	}
-	k.fallback.Store(true)
-	k.o.Journal.ErrorContext(ctx, "POLICIES ON DISK ARE BROKEN, the last good generation is in force", "generation", k.Get().ID, "err", broken)
-	return nil
+	return k.enforce(ctx, gen, Entry{By: "start"}, "", nil)
 }
 
-// build loads what is on disk.
-func (k *Keeper) build(ctx context.Context) (*hooks.Generation, error) {
-	sources, err := k.o.Read(ctx)
-	if err != nil {
-		return nil, err
+// fallBack puts the newest generation in force that still loads and was not
+// given up, for what is on disk is broken.
+func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error {
+	none := len(list) == 0
+	if none {
+		list = []Entry{{}} // what an old version kept
 	}
-	return k.o.Engine.Load(ctx, sources)
+	var errs []error
+	for i, e := range list {
+		if e.State == RolledBack {
+			continue
+		}
+		err := k.revive(ctx, e.ID)
+		if none && errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("%w: %w", ErrBroken, broken)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		k.fallback.Store(true)
+		k.o.Journal.ErrorContext(ctx, "POLICIES ON DISK ARE BROKEN, the last good generation is in force", "generation", k.Get().ID, "err", broken)
+		if i > 0 {
+			return k.note(ctx, list, e.ID)
+		}
+		return k.resume(ctx)
+	}
+	return fmt.Errorf("%w: %w (and the last good ones fail too: %w)", ErrBroken, broken, errors.Join(errs...))
+}
+
+// readDisk reads what is on disk and remembers as of when, for Watch.
+func (k *Keeper) readDisk(ctx context.Context) ([]hooks.Source, error) {
+	if k.o.Stamp != nil {
+		if s, err := k.o.Stamp(); err == nil { // before the files: what changes meanwhile is read again
+			k.read.Store(&s)
+		}
+	}
+	return k.o.Read(ctx)
+}
+
+// load makes a generation of sources. One with the sources of the one in force
+// is counted together with it.
+func (k *Keeper) load(ctx context.Context, sources []hooks.Source) (loaded, error) {
+	gen, err := k.o.Engine.Load(ctx, sources)
+	if err != nil {
+		return loaded{}, err
+	}
+	c := newCounts()
+	if gen.ID == k.Get().ID {
+		c = k.counts
+	}
+	gen.Chain.Ran = func(r hooks.Ran) { k.ran(c, r) }
+	return loaded{gen, c}, nil
 }
 
 // revive loads a generation from the store and puts it in force without a
@@ -156,7 +209,7 @@ func (k *Keeper) revive(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	gen, err := k.o.Engine.Load(ctx, sources)
+	gen, err := k.load(ctx, sources)
 	if err != nil {
 		return fmt.Errorf("generation %s: %w", id, err)
 	}
@@ -164,11 +217,17 @@ func (k *Keeper) revive(ctx context.Context, id string) error {
 	return nil
 }
 
-// take exchanges the generation in force and begins to count anew.
-func (k *Keeper) take(gen *hooks.Generation) {
-	k.counts.Store(&counts{})
-	k.probe.Store(nil)
-	k.Swap(gen)
+// take exchanges the generation in force. Whoever was on probation is no
+// more, unless the same sources came again.
+func (k *Keeper) take(gen loaded) {
+	if gen.ID != k.Get().ID {
+		k.probe.Store(nil)
+	}
+	k.pinned.Store(nil)
+	k.counts = gen.counts
+	if old := k.Swap(gen.Generation); old != nil && old != gen.Generation {
+		old.Retire(k.o.Clock.Now())
+	}
 	k.fallback.Store(false)
 }
 
@@ -179,8 +238,8 @@ type step struct {
 }
 
 // Reload takes over what is on disk, or changes nothing. by says who asked.
-// The steps are read, load (which compiles, checks and runs the files once),
-// smoke, before, store, and one exchange; the error names files and lines.
+// The steps are read, verify, compile, scratch, warm, smoke, prepare, store,
+// and one exchange; the error names files and lines.
 //
 // Crash: before the store's commit the generation of before is in force after
 // the restart, unless the files changed; behind it the new one.
@@ -188,33 +247,35 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
 	var sources []hooks.Source
-	var gen *hooks.Generation
+	var gen loaded
+	commit := func() {}
 	steps := []step{
-		{"read", func() (err error) { sources, err = k.o.Read(ctx); return err }},
-		{"load", func() (err error) { gen, err = k.o.Engine.Load(ctx, sources); return err }},
+		{"read", func() (err error) { sources, err = k.readDisk(ctx); return err }},
+		{"load", func() (err error) { gen, err = k.load(ctx, sources); return err }},
 		{"smoke", func() error { return call(k.o.Smoke, ctx, sources) }},
-		{"before", func() error {
-			if k.o.Before == nil {
-				return nil
+		{"prepare", func() (err error) {
+			if k.o.Prepare != nil {
+				commit, err = k.o.Prepare(ctx)
 			}
-			return k.o.Before(ctx)
+			return err
 		}},
-		{"store", func() error { return k.enforce(ctx, gen, Entry{By: by}, "") }},
+		{"store", func() error { return k.enforce(ctx, gen, Entry{By: by}, "", commit) }},
 	}
 	for _, s := range steps {
-		if err := s.do(); err != nil {
-			k.o.Journal.Metrics.Reloads.WithLabelValues("failed", s.name).Inc()
-			k.o.Journal.ErrorContext(ctx, "reload failed, nothing changed", "generation", k.Get().ID, "step", s.name, "by", by, "err", err)
-			return Entry{}, err
+		err := s.do()
+		if err == nil {
+			continue
 		}
+		if at, ok := errors.AsType[*hooks.StepError](err); ok {
+			s.name = at.Step
+		}
+		k.o.Journal.Metrics.Reloads.WithLabelValues("failed", s.name).Inc()
+		k.o.Journal.ErrorContext(ctx, "reload failed, nothing changed", "generation", k.Get().ID, "step", s.name, "by", by, "err", err)
+		return Entry{}, err
 	}
 	k.o.Journal.Metrics.Reloads.WithLabelValues("ok", "").Inc()
 	k.o.Journal.InfoContext(ctx, "reloaded", "generation", gen.ID, "by", by)
-	list, err := k.entries(ctx)
-	if err != nil {
-		return Entry{}, err
-	}
-	return list[0], nil
+	return k.newest(ctx)
 }
 
 func call(f func(context.Context, []hooks.Source) error, ctx context.Context, sources []hooks.Source) error {
@@ -224,115 +285,43 @@ func call(f func(context.Context, []hooks.Source) error, ctx context.Context, so
 	return f(ctx, sources)
 }
 
-// enforce puts a generation in force, on disk first. The one before gets the
-// reason, if there is one, why it was given up. A generation that comes by
-// anything but a start is on probation.
-func (k *Keeper) enforce(ctx context.Context, gen *hooks.Generation, e Entry, reason string) error {
+// enforce puts a generation in force, on disk first, and does what else is to
+// change with it. The one before gets the reason, if there is one, why it was
+// given up. A generation that a reload brought is on probation.
+func (k *Keeper) enforce(ctx context.Context, gen loaded, e Entry, reason string, commit func()) error {
+	ctx = context.WithoutCancel(ctx) // who asked may be gone; the store and memory must agree
 	list, err := k.entries(ctx)
 	if err != nil {
 		return err
 	}
-	before, beforeCounts := k.Get(), k.counts.Load()
-	e.ID, e.Since, e.State = gen.ID, k.o.Clock.Now(), InForce
-	fresh := []Entry{e}
-	for _, old := range list {
-		if old.State == InForce {
-			old.State, old.Pinned = Retired, false
-			if reason != "" {
-				old.State, old.Reason = RolledBack, reason
-			}
-		}
-		if old.ID != e.ID && len(fresh) < kept {
-			fresh = append(fresh, old)
+	probe := k.probe.Load()
+	if before := k.Get(); before.ID != gen.ID {
+		probe = nil
+		if e.By != "start" && reason == "" && before.ID != "none" {
+			probe = &probation{Of: gen.ID, Until: k.o.Clock.Now().Add(probationLasts), Before: before.ID, Was: k.counts.rates(), gen: loaded{before, k.counts}, counts: gen.counts}
 		}
 	}
-	if err := k.save(ctx, list, fresh, gen); err != nil {
+	e.ID, e.Since, e.State = gen.ID, k.o.Clock.Now(), InForce
+	if err := k.save(ctx, list, succeed(list, e, reason), gen.Sources, probe); err != nil {
 		return err
+	}
+	if commit != nil {
+		commit()
 	}
 	k.take(gen)
-	if e.By != "start" && reason == "" && before.ID != gen.ID && before.ID != "none" {
-		k.probe.Store(&probation{until: k.o.Clock.Now().Add(probationLasts), before: before, was: beforeCounts.rates()})
+	k.probe.Store(probe)
+	if e.Pinned {
+		k.pinned.Store(&reason)
 	}
-	return nil
-}
-
-// save writes the list, the sources of the newest, and forgets those that are
-// in the list no more, all in one commit.
-func (k *Keeper) save(ctx context.Context, old, fresh []Entry, gen *hooks.Generation) error {
-	listed, err := json.Marshal(fresh)
-	if err != nil {
-		return err
+	if k.o.Changed != nil && e.By != "start" {
+		k.o.Changed(e)
 	}
-	raw, err := json.Marshal(gen.Sources)
-	if err != nil {
-		return err
-	}
-	records := []store.Record{{Kind: kind, Name: history, Value: listed}, {Kind: kind, Name: "g/" + gen.ID, Value: raw}, {Kind: kind, Name: lastGood}}
-	for _, e := range old {
-		if !slices.ContainsFunc(fresh, func(f Entry) bool { return f.ID == e.ID }) {
-			records = append(records, store.Record{Kind: kind, Name: "g/" + e.ID})
+	for _, old := range list {
+		if old.ID == e.ID && old.State == RolledBack && e.By != "rollback" {
+			k.o.Journal.WarnContext(ctx, "policies that were rolled back are in force again", "generation", e.ID, "reason", old.Reason)
 		}
 	}
-	if err := k.o.Store.PutRecords(ctx, records...); err != nil {
-		return fmt.Errorf("generations: %w", err)
-	}
 	return nil
-}
-
-// List are the generations that were in force, the newest first.
-func (k *Keeper) List(ctx context.Context) ([]Entry, error) {
-	k.changing.Lock()
-	defer k.changing.Unlock()
-	return k.entries(ctx)
-}
-
-func (k *Keeper) entries(ctx context.Context) ([]Entry, error) {
-	raw, err := k.o.Store.Record(ctx, kind, history)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	var list []Entry
-	if err == nil {
-		err = json.Unmarshal(raw, &list)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("generations: %w", err)
-	}
-	return list, nil
-}
-
-// sources are those of a generation; "" is the one that an old version kept.
-func (k *Keeper) sources(ctx context.Context, id string) ([]hooks.Source, error) {
-	name := "g/" + id
-	if id == "" {
-		name = lastGood
-	}
-	raw, err := k.o.Store.Record(ctx, kind, name)
-	var out []hooks.Source
-	if err == nil {
-		err = json.Unmarshal(raw, &out)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("generation %s: %w", id, err)
-	}
-	return out, nil
-}
-
-// find looks a generation up by the beginning of its ID.
-func find(list []Entry, id string) (Entry, error) {
-	var found []Entry
-	for _, e := range list {
-		if strings.HasPrefix(e.ID, id) {
-			found = append(found, e)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return Entry{}, fmt.Errorf("%w: %q", ErrUnknown, id)
-	case 1:
-		return found[0], nil
-	}
-	return Entry{}, fmt.Errorf("%w: %d of them begin with %q", ErrUnknown, len(found), id)
 }
 
 // Rollback puts an earlier generation in force again and pins it; "" is the
@@ -361,16 +350,21 @@ func (k *Keeper) Rollback(ctx context.Context, id string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	gen, err := k.o.Engine.Load(ctx, sources)
+	gen, err := k.load(ctx, sources)
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, fmt.Errorf("generation %s: %w", e.ID, err)
 	}
-	if err := k.enforce(ctx, gen, Entry{By: "rollback", Pinned: true}, "by an operator"); err != nil {
+	if err := k.enforce(ctx, gen, Entry{By: "rollback", Pinned: true}, "by an operator", nil); err != nil {
 		return Entry{}, err
 	}
 	k.o.Journal.Metrics.Reloads.WithLabelValues("rollback", "").Inc()
 	k.o.Journal.WarnContext(ctx, "rolled back by an operator", "generation", gen.ID, "from", list[0].ID)
-	list, err = k.entries(ctx)
+	return k.newest(ctx)
+}
+
+// newest is the entry of the generation in force.
+func (k *Keeper) newest(ctx context.Context) (Entry, error) {
+	list, err := k.entries(ctx)
 	if err != nil {
 		return Entry{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"carteiro/core/clock"
 	"carteiro/core/journal"
 	"carteiro/core/policies"
+	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
@@ -24,15 +26,20 @@ type site struct {
 	keep  *policies.Keeper
 	store *badgerstore.Store
 	clock *clock.Clock
+	log   *journal.Journal
 	mu    sync.Mutex
 	text  string // of the one script
 	stamp string
 	smoke error
-	limit error // of Before
+	limit error // of Prepare
+	full  bool  // the store takes nothing
+	said  int   // commits of what Prepare readied
+	reads int
+	looks int // at the stamp
 }
 
 func newSite(t *testing.T) *site {
-	s := &site{t: t, clock: &clock.Clock{}}
+	s := &site{t: t, clock: &clock.Clock{}, log: journal.Discard()}
 	var err error
 	if s.store, err = badgerstore.Open(badgerstore.Options{InMemory: true, Clock: s.clock, Log: journal.Discard().Logger}); err != nil {
 		t.Fatal(err)
@@ -44,22 +51,61 @@ func newSite(t *testing.T) *site {
 
 // restart is a new process over the same store.
 func (s *site) restart() {
-	var keep *policies.Keeper
-	engine := lua.New(lua.Options{KV: s.store, Clock: s.clock, Hostname: "mx.our.example", Observe: func(c hooks.Call) { keep.Observe(c) }})
-	keep = policies.New(policies.Options{Store: s.store, Engine: engine, Clock: s.clock, Journal: journal.Discard(),
+	engine := lua.New(lua.Options{KV: s.store, Clock: s.clock, Hostname: "mx.our.example"})
+	s.keep = policies.New(policies.Options{Store: faulty{s.store, s}, Engine: engine, Clock: s.clock, Journal: s.log,
 		Read: func(context.Context) ([]hooks.Source, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
+			s.reads++
 			return []hooks.Source{hookstest.Scripts(map[string]string{"policy.lua": s.text})}, nil
 		},
-		Smoke:  func(context.Context, []hooks.Source) error { return s.smoke },
-		Before: func(context.Context) error { return s.limit },
+		Smoke:   func(context.Context, []hooks.Source) error { return s.smoke },
+		Prepare: func(context.Context) (func(), error) { return func() { s.said++ }, s.limit },
 		Stamp: func() (string, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
+			s.looks++
 			return s.stamp, nil
 		}})
-	s.keep = keep
+}
+
+// failed is how many reloads failed at which step, by the metric.
+func (s *site) failed() string {
+	s.t.Helper()
+	families, err := s.log.Registry.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var out []string
+	for _, f := range families {
+		if f.GetName() != "carteiro_script_reloads_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if labels["result"] == "failed" {
+				out = append(out, fmt.Sprintf("%s %.0f", labels["step"], m.GetCounter().GetValue()))
+			}
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+// faulty is a store that can be full.
+type faulty struct {
+	store.Data
+	s *site
+}
+
+func (f faulty) PutRecords(ctx context.Context, records ...store.Record) error {
+	if f.s.full {
+		return store.ErrFull
+	}
+	return f.Data.PutRecords(ctx, records...)
 }
 
 func (s *site) write(text string) {
@@ -78,7 +124,12 @@ func (s *site) ask() string { return s.mail("who@a.example").Status.Text }
 
 func (s *site) mail(sender string) hooks.Verdict {
 	e := &hooks.Event{Point: hooks.ReceiveMail, Now: s.clock.Now(), Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx(sender)}
-	v, _ := s.keep.Get().Chain.Run(s.t.Context(), e)
+	chain := s.keep.Get().Chain
+	if !chain.Has(e.Point) {
+		chain.Passed(e.Point) // as the pipeline does
+		return hooks.Verdict{}
+	}
+	v, _ := chain.Run(s.t.Context(), e)
 	return v
 }
 
@@ -145,11 +196,21 @@ func TestReloadAndRestart(t *testing.T) {
 	if _, err := s.keep.Reload(t.Context(), "api"); !errors.Is(err, s.smoke) {
 		t.Errorf("smoke: %v", err)
 	}
-	s.smoke, s.limit = nil, errors.New("before")
+	s.smoke, s.limit = nil, errors.New("prepare")
 	if _, err := s.keep.Reload(t.Context(), "api"); !errors.Is(err, s.limit) {
-		t.Errorf("before: %v", err)
+		t.Errorf("prepare: %v", err)
 	}
-	s.limit = nil
+	s.limit, s.full = nil, true
+	if _, err := s.keep.Reload(t.Context(), "api"); !errors.Is(err, store.ErrFull) {
+		t.Errorf("store: %v", err)
+	}
+	s.full = false
+	if got := s.failed(); got != "compile 1, prepare 1, smoke 1, store 1" {
+		t.Errorf("failed steps: %s", got)
+	}
+	if s.said != 1 { // by the reload that worked
+		t.Errorf("%d changes beside the policies", s.said)
+	}
 	s.want("two", "in force by api, retired by start")
 
 	// A restart takes what is on disk, and the last good one if it is broken.
@@ -196,6 +257,9 @@ func TestRollback(t *testing.T) {
 	s.restart()
 	s.start()
 	s.want("two", "in force by rollback pinned, rolled back by api, retired by start")
+	if s.keep.Pinned() != "by an operator" {
+		t.Errorf("pinned: %q", s.keep.Pinned())
+	}
 	if _, err := s.keep.Rollback(t.Context(), first[:6]); err != nil {
 		t.Fatal(err)
 	}
@@ -214,6 +278,9 @@ func TestRollback(t *testing.T) {
 	s.start()
 	if s.ask() != "newer" {
 		t.Error("the pin outlived the reload")
+	}
+	if s.keep.Pinned() != "" {
+		t.Errorf("pinned: %q", s.keep.Pinned())
 	}
 }
 
@@ -235,7 +302,7 @@ func TestOnlySomeAreKept(t *testing.T) {
 		}
 		n++
 	}
-	if n != 11 { // and the list
+	if n != 12 { // and the list, and the probation of the newest
 		t.Errorf("%d records", n)
 	}
 }
@@ -277,92 +344,4 @@ func (s *site) until(answer string) {
 			s.t.Fatalf("in force is %q, never %q", s.ask(), answer)
 		}
 	}
-}
-
-const failing = `on("receive.mail", function(session, tx)
-  if tx.sender == "who@a.example" then return reject("bad") end
-  if tx.sender == "fails@a.example" then error("x") end
-  if tx.sender == "refused@a.example" then return reject("no") end
-end)`
-
-func TestProbation(t *testing.T) {
-	for name, c := range map[string]struct {
-		sender string
-		n      int
-	}{"failures": {"fails@a.example", 40}, "refusals": {"refused@a.example", 120}} {
-		t.Run(name, func(t *testing.T) {
-			s := newSite(t)
-			s.write(says("good"))
-			s.start()
-			s.run(false)
-			for range 100 { // what is usual here
-				s.mail("a@a.example")
-			}
-			s.reload(failing)
-			if s.keep.OnProbation().IsZero() {
-				t.Error("not on probation")
-			}
-			for range c.n {
-				s.mail(c.sender)
-			}
-			s.until("good")
-			if got := s.states(); got != "in force by probation pinned, rolled back by api" {
-				t.Errorf("states %q", got)
-			}
-			list, _ := s.keep.List(t.Context())
-			if list[1].Reason == "" {
-				t.Error("no reason")
-			}
-			s.restart() // the bad tree is still on disk
-			s.start()
-			if s.ask() != "good" {
-				t.Error("a restart brought the bad tree back")
-			}
-		})
-	}
-}
-
-// Few failures, failures like those of before, and those after the time of
-// probation change nothing.
-func TestProbationPassed(t *testing.T) {
-	s := newSite(t)
-	s.write(failing)
-	s.start()
-	s.run(false)
-	mails := func() {
-		for i := range 200 {
-			s.mail([]string{"a@a.example", "fails@a.example", "refused@a.example", "a@a.example", "a@a.example"}[i%5])
-		}
-	}
-	mails()
-	s.reload(failing + "\n-- as before")
-	mails()
-	s.reload(failing + "\n-- again")
-	for range 15 {
-		s.mail("fails@a.example")
-	}
-	s.clock.Advance(11 * time.Minute)
-	for range 100 {
-		s.mail("refused@a.example")
-	}
-	time.Sleep(50 * time.Millisecond) // an alarm would have been heeded by now
-	s.want("bad", "in force by api, retired by api, retired by start")
-	if !s.keep.OnProbation().IsZero() {
-		t.Error("still on probation")
-	}
-}
-
-func TestWatch(t *testing.T) {
-	s := newSite(t)
-	s.write(says("one"))
-	s.start()
-	s.run(true)
-	s.write("broken(")
-	time.Sleep(3500 * time.Millisecond) // it is quiet after two seconds; a broken tree is left alone
-	if s.ask() != "one" {
-		t.Errorf("in force is %q", s.ask())
-	}
-	s.write(says("two"))
-	s.until("two")
-	s.want("two", "in force by watch, retired by start")
 }

@@ -140,7 +140,7 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 	s := &set{engine: e, id: digest(sources), maps: map[tableKey]*table{}, secrets: map[hooks.Secret]string{}}
 	sources = slices.Clone(sources)
 	if err := arrange(sources); err != nil {
-		return nil, err
+		return nil, hooks.AtStep("verify", err)
 	}
 	var errs []error
 	for _, src := range sources {
@@ -158,14 +158,14 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 		}
 	}
 	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		return nil, hooks.AtStep("compile", errors.Join(errs...))
 	}
 	scratch, err := s.first(ctx)
 	if err != nil {
-		return nil, err
+		return nil, hooks.AtStep("scratch", err)
 	}
 	if err := s.warm(ctx, scratch); err != nil {
-		return nil, err
+		return nil, hooks.AtStep("warm", err)
 	}
 	handlers := make([]hooks.Handler, len(s.handlers))
 	for i, h := range s.handlers {

@@ -231,6 +231,22 @@ on("receive.mail", function(session, tx)
 	}
 }
 
+// TestMemoizeOfAGeneration: results are not handed on to the next one.
+func TestMemoizeOfAGeneration(t *testing.T) {
+	w := hookstest.New(t)
+	w.Resolver.Answers["txt x.example"] = []string{"v1"}
+	policy := `local ask = cache.memoize(function(name) return dns.txt(name) end)
+on("receive.mail", function() return reject(ask("x.example")[1]) end)`
+	for i, text := range []string{policy, policy + "\n-- another"} {
+		w.Script(text)
+		w.Ask(mailEvent("a@a.example"))
+		w.Ask(mailEvent("a@a.example"))
+		if w.Resolver.Asked != i+1 {
+			t.Errorf("generation %d: asked %d times", i, w.Resolver.Asked)
+		}
+	}
+}
+
 // TestOverlay: a later handler of the same message reads what an earlier one
 // wrote, another source does not.
 func TestOverlay(t *testing.T) {
