@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,7 +32,16 @@ func TestHostileScripts(t *testing.T) {
 	for i, a := range hookstest.Attacks {
 		fmt.Fprintf(&policy, "on(\"receive.mail\", function(session, tx)\n if tx.sender ~= \"attack%d@a.example\" then return end\n%s\nend)\n", i, a.Body)
 	}
-	h.policy(t, "hostile.lua", policy.String())
+	// A reload would put them on probation, and they would not pass it.
+	if status, err := h.end(syscall.SIGTERM); status != 0 || err != nil {
+		t.Fatal(status, err)
+	}
+	if err := os.WriteFile(filepath.Join(h.dir, "scripts", "hostile.lua"), []byte(policy.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.start(); err != nil {
+		t.Fatal(err)
+	}
 	pid := h.cmd.Process.Pid
 
 	over := make(chan struct{})
