@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,9 @@ type observers struct {
 	mu        sync.Mutex
 	last      int64             // key of the newest event
 	failed    map[string]failed // by key
+	waiting   map[string]int    // about how many are in each queue
+	most      int               // may be in one, maxWaiting
+	trimmed   time.Time         // when queues were last looked at
 }
 
 type failed struct {
@@ -56,17 +60,20 @@ type failed struct {
 }
 
 func newObservers() *observers {
-	return &observers{notices: make(chan notice, maxNotices), wake: make(chan struct{}, 1), failed: map[string]failed{}}
+	return &observers{notices: make(chan notice, maxNotices), wake: make(chan struct{}, 1), failed: map[string]failed{}, waiting: map[string]int{}, most: maxWaiting}
 }
 
-// queueNames are those of the handlers' queues: by bundle and file, and by the
-// order in it, so that a reload that moves lines changes nothing.
+// queueNames are those of the handlers' queues: by bundle or domain, file, and
+// the order in it, so that a reload that moves lines changes nothing.
 func queueNames(gen *hooks.Generation) []string {
 	var names []string
 	alike := map[string]int{}
 	for _, h := range gen.Chain.Handlers(hooks.ObserveEvent) {
 		i := h.Info()
 		first := i.Bundle + " " + i.File
+		if i.Tier == hooks.Domain {
+			first = strings.Join(i.Domains, ",") + first
+		}
 		names = append(names, fmt.Sprintf("%s %d", first, alike[first]))
 		alike[first]++
 	}
@@ -87,6 +94,7 @@ func (p *Pipeline) events(gen *hooks.Generation, list ...notice) (effects []mail
 			continue
 		}
 		for _, queue := range queueNames(gen) {
+			p.observers.count(queue, 1)
 			effects = append(effects, mail.Effect{Space: eventSpace, Op: mail.Set, Key: fmt.Sprintf("%s %016x", queue, p.observers.key(now)), Value: raw, TTL: eventLife})
 		}
 	}
@@ -161,8 +169,12 @@ func (p *Pipeline) turn(ctx context.Context, list []notice) error {
 			return err
 		}
 	}
-	var wg sync.WaitGroup
 	names := queueNames(gen)
+	if err := p.trim(ctx, gen, names); err != nil {
+		p.log.ErrorContext(ctx, "events not trimmed", "err", err)
+		return err
+	}
+	var wg sync.WaitGroup
 	errs := make([]error, len(names))
 	for n, name := range names {
 		wg.Go(func() { errs[n] = safely(func() error { return p.drain(ctx, gen, n, name) }) })
@@ -203,6 +215,7 @@ func (p *Pipeline) drain(ctx context.Context, gen *hooks.Generation, n int, name
 			if err != nil || !done {
 				return err
 			}
+			p.observers.count(name, -1)
 			count++
 		}
 		more = count == eventBatch

@@ -129,6 +129,10 @@ func TestEventRetries(t *testing.T) {
 	if parked != 1 {
 		t.Errorf("%d events are parked", parked)
 	}
+	b, err := h.Events(t.Context())
+	if err != nil || b.Waiting != 0 || b.Parked != 1 || len(b.Latest) != 1 || b.Latest[0].Name != "hopeless" || b.Latest[0].Handler != "a.lua 0" {
+		t.Errorf("backlog %+v, %v", b, err)
+	}
 }
 
 // What was not told before the end of a process is told after its restart,
@@ -152,6 +156,43 @@ func TestEventsOutliveTheProcess(t *testing.T) {
 	third.quiet()
 	if third.value("diary", "a.lua") != "2" {
 		t.Error("told twice")
+	}
+}
+
+// A handler that does not keep up loses its oldest events, and nobody else's.
+func TestEventsAreTrimmed(t *testing.T) {
+	bad, good := &diary{fails: 1}, &diary{}
+	h := newHouse(t, Config{}, bad.handler("a.lua"), good.handler("b.lua"))
+	h.observers.mu.Lock()
+	h.observers.most = 3
+	h.observers.mu.Unlock()
+	names := []string{"first", "second", "third", "fourth", "fifth"}
+	for _, n := range names {
+		h.Notice(n, nil)
+		h.quiet()
+	}
+	if b, err := h.Events(t.Context()); err != nil || b.Waiting != 5 {
+		t.Fatalf("backlog %+v, %v", b, err)
+	}
+	h.clock.Advance(2 * time.Minute)
+	h.until("the rest is told", func() bool { return len(bad.all()) == 3 })
+	if got := bad.all(); !slices.Equal(got, names[2:]) {
+		t.Errorf("told %q", got)
+	}
+	if got := good.all(); !slices.Equal(got, names) {
+		t.Errorf("the other was told %q", got)
+	}
+}
+
+// Domains' scripts of the same name do not take each other's events.
+func TestEventQueuesOfDomains(t *testing.T) {
+	of := func(domain string) hooks.Handler {
+		return handler{hooks.Info{Point: hooks.ObserveEvent, File: "a.lua", Line: 1, Tier: hooks.Domain, Domains: []string{domain}}, nil}
+	}
+	both := queueNames(&hooks.Generation{Chain: hooks.NewChain([]hooks.Handler{of("a.example"), of("b.example")})})
+	one := queueNames(&hooks.Generation{Chain: hooks.NewChain([]hooks.Handler{of("b.example")})})
+	if both[0] == both[1] || one[0] != both[1] {
+		t.Errorf("queues %q, without the first domain %q", both, one)
 	}
 }
 

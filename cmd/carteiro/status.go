@@ -32,6 +32,12 @@ func statusCommand() *cobra.Command {
 				fmt.Fprintf(w, "policies\tgeneration %s, %d handlers%s\n", s.Generation.ID, s.Generation.Handlers, fallback)
 				fmt.Fprintf(w, "queue\t%d being tried\n", s.InFlight)
 				fmt.Fprintf(w, "store\t%s %s, %s used, %s free\n", s.Store.Kind, s.Store.Dir, octets(s.Store.Disk), octets(s.Store.Free))
+				if e := s.Events; e.Waiting+e.Parked > 0 {
+					fmt.Fprintf(w, "events\t%d waiting, %d parked\n", e.Waiting, e.Parked)
+					for _, p := range e.Latest {
+						fmt.Fprintf(w, "parked\t%s of %s for %s\n", p.Name, stamp(p.Time), p.Handler)
+					}
+				}
 				if s.Watched > 0 {
 					fmt.Fprintf(w, "trace\t%d watched\n", s.Watched)
 				}

@@ -168,14 +168,20 @@ type StatusReport struct {
 	Store      store.Stats `json:"store"`
 	Listeners  []Listener  `json:"listeners"`
 	Watched    int         `json:"watched"` // by how many `carteiro trace`
+	// Events are those that handlers of observe.event were not told of.
+	Events core.Backlog `json:"events"`
 }
 
-func (s *Service) status(context.Context, none) (any, error) {
+func (s *Service) status(ctx context.Context, _ none) (any, error) {
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable
 	}
+	events, err := s.Pipeline.Events(ctx)
+	if err != nil { // the rest is wanted most when the store is not well
+		s.Journal.WarnContext(ctx, "events not counted", "err", err)
+	}
 	return StatusReport{Version: s.Version, Hostname: s.Hostname, Started: s.Started, Now: s.Clock.Now(),
-		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners(), Watched: s.Journal.Tracer.Watchers()}, nil
+		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners(), Watched: s.Journal.Tracer.Watchers(), Events: events}, nil
 }
 
 // ReloadArgs say who asks for a reload: "api", which "" is, or "cli".
