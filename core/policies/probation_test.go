@@ -333,6 +333,24 @@ func TestWatch(t *testing.T) {
 	s.want("two", "in force by watch, retired by start")
 }
 
+// Watching does not bring back what a rollback replaced, but what is new.
+func TestWatchLeavesARollbackAlone(t *testing.T) {
+	s := newSite(t)
+	s.write(says("one"))
+	s.start()
+	s.reload(says("two"))
+	if _, err := s.keep.Rollback(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	s.restart()
+	s.start()
+	s.run(true)
+	s.looked(5)
+	s.want("one", "in force by rollback pinned, rolled back by api")
+	s.write(says("three"))
+	s.until("three")
+}
+
 // looked waits for so many more looks at the files.
 func (s *site) looked(more int) {
 	s.t.Helper()
