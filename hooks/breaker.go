@@ -27,6 +27,7 @@ type breaker struct {
 	failures [breakerFailures]failed // a ring, next is the oldest
 	next     int
 	well     int64     // calls that did not fail
+	bad      int64     // calls that did
 	open     time.Time // since when; zero: closed
 	trying   bool      // one call is under way to see if it is well again
 }
@@ -55,6 +56,9 @@ func (b *breaker) allow(now time.Time) error {
 func (b *breaker) done(now time.Time, bad bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if bad {
+		b.bad++
+	}
 	if b.trying {
 		b.trying = false
 		if bad {
@@ -74,4 +78,11 @@ func (b *breaker) done(now time.Time, bad bool) {
 	if !first.at.IsZero() && now.Sub(first.at) <= breakerWindow && b.well-first.well < breakerFailures && b.open.IsZero() {
 		b.open = now
 	}
+}
+
+// often is how many calls there were, and how many failed.
+func (b *breaker) often() (calls, failures int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.well + b.bad, b.bad
 }

@@ -93,11 +93,23 @@ type Chain struct {
 
 // Ran is what one walk through the handlers of a hook came to.
 type Ran struct {
-	Point   Point
-	Verdict Verdict // that the stage obeys
-	Failed  bool    // a handler failed
-	Open    bool    // one was not asked, for it failed too often
+	Point    Point
+	Verdict  Verdict // that the stage obeys
+	Calls    int     // of handlers; what the store had wrong counts as a call that went well
+	Failures int
+	Open     bool // one was not asked, for it failed too often
+	// Of the handlers that failed, the one that failed most often so far.
+	Worst Often
 }
+
+// Often is how often a handler was called, and failed, since it was loaded.
+type Often struct {
+	Handler         string
+	Calls, Failures int64
+}
+
+// Share is that of the calls that failed.
+func (o Often) Share() float64 { return float64(o.Failures) / float64(max(o.Calls, 1)) }
 
 // Call is what one call of a handler came to.
 type Call struct {
@@ -211,13 +223,29 @@ type run struct {
 	tier     Tier // in which accept was said last
 	keep     bool // a handler failed with "keep": nothing may drop the message
 	trail    []mail.TrailEntry
-	failed   bool
-	open     bool
+	ran      Ran
 }
 
+// told tells how the walk went.
 func (r *run) told() {
 	if r.chain.Ran != nil {
-		r.chain.Ran(Ran{Point: r.e.Point, Verdict: r.final, Failed: r.failed, Open: r.open})
+		r.ran.Point, r.ran.Verdict = r.e.Point, r.final
+		r.chain.Ran(r.ran)
+	}
+}
+
+// count adds a call to what is told.
+func (r *run) count(l *link, err error) {
+	r.ran.Calls++
+	if err == nil {
+		return
+	}
+	r.ran.Failures++
+	r.ran.Open = r.ran.Open || errors.Is(err, ErrOpen)
+	calls, failures := l.breaker.often()
+	if o := (Often{Calls: calls, Failures: failures}); r.ran.Worst.Calls == 0 || o.Share() > r.ran.Worst.Share() {
+		o.Handler = l.info.Name()
+		r.ran.Worst = o
 	}
 }
 
@@ -247,16 +275,18 @@ func (r *run) one(ctx context.Context, l *link) bool {
 	if err == nil {
 		v, instructions, err = r.ask(ctx, l)
 		l.breaker.done(e.Now, err != nil)
+		r.count(l, err)
 		if err == nil {
 			err = r.apply() // the store's fault, not the handler's
 		}
+	} else {
+		r.count(l, err)
 	}
 	cost := time.Since(start)
 	changes := e.changes
 	if err != nil {
 		e.rollback()
 		v, changes = r.failure(&l.info), nil
-		r.failed, r.open = true, r.open || errors.Is(err, ErrOpen)
 	}
 	if r.chain.Observe != nil {
 		r.chain.Observe(Call{Info: l.info, Verdict: v, Changes: changes, Cost: cost, Instructions: instructions, Err: err, Event: e})

@@ -103,19 +103,15 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 
 // keeper makes what holds the policies in force.
 func (s *server) keeper() *policies.Keeper {
-	var cfg atomic.Pointer[config.Config] // what the last Read found; at the start it was just read
+	var cfg atomic.Pointer[config.Config] // what the last Read found
 	cfg.Store(s.cfg)
-	started := false
 	read := func(context.Context) ([]hooks.Source, error) {
-		if started {
-			anew, err := config.Load(s.cfg.Path)
-			if err != nil {
-				return nil, err
-			}
-			cfg.Store(anew)
+		anew, err := config.Load(s.cfg.Path)
+		if err != nil {
+			return nil, err
 		}
-		started = true
-		return readSources(cfg.Load())
+		cfg.Store(anew)
+		return readSources(anew)
 	}
 	return policies.New(policies.Options{Store: s.store, Engine: s.engine, Clock: s.clock, Journal: s.journal, Read: read,
 		Smoke: func(ctx context.Context, sources []hooks.Source) error { return smoke(ctx, cfg.Load(), sources) },

@@ -201,3 +201,50 @@ func (h *house) inProcess(ctx context.Context, t *testing.T) (s *server, mx stri
 	}
 	return s, mx, served
 }
+
+// TestReloadInTransaction reloads between the commands of one transaction, and
+// within its content: it is judged by one generation, the next one of the same
+// session by another.
+func TestReloadInTransaction(t *testing.T) {
+	h := newHouse(t, "")
+	n := 0
+	reload := func() {
+		n++
+		h.policy(t, "policy.lua", fmt.Sprintf(marking, n))
+	}
+	reload()
+	w, err := dialWire(h.addr("mx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	say := func(command string, want int) {
+		t.Helper()
+		if code, text, err := w.smtp(command); err != nil || code != want {
+			t.Fatalf("%q: %d %s, %v", command, code, text, err)
+		}
+	}
+	say("", 220)
+	say("EHLO client.example.net", 250)
+	for range 2 {
+		say("MAIL FROM:<ann@a.example>", 250)
+		reload()
+		say("RCPT TO:<alice@example.com>", 250)
+		reload()
+		say("DATA", 354)
+		if _, err := w.Write([]byte("Subject: hello\r\n\r\nfirst half\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		reload()
+		say("second half\r\n.", 250)
+	}
+	got, err := waitPOP(h.addr("pop3"), "alice", 2)
+	if err != nil || len(got) != 2 {
+		t.Fatalf("%d messages, %v", len(got), err)
+	}
+	for _, want := range []string{"\nX-Generation: 1\n", "\nX-Generation: 4\n"} {
+		if !slices.ContainsFunc(got, func(text string) bool { return strings.Contains(text, want) }) {
+			t.Errorf("no message with %q in %q", want, got)
+		}
+	}
+}

@@ -120,6 +120,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 		return err
 	}
 	if len(list) > 0 && list[0].Pinned {
+		k.stamped() // only what changes from now on is news to Watch
 		err := k.revive(ctx, list[0].ID)
 		if err == nil {
 			why := "rolled back"
@@ -179,12 +180,17 @@ func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error
 
 // readDisk reads what is on disk and remembers as of when, for Watch.
 func (k *Keeper) readDisk(ctx context.Context) ([]hooks.Source, error) {
-	if k.o.Stamp != nil {
-		if s, err := k.o.Stamp(); err == nil { // before the files: what changes meanwhile is read again
-			k.read.Store(&s)
-		}
-	}
+	k.stamped() // before the files: what changes meanwhile is read again
 	return k.o.Read(ctx)
+}
+
+func (k *Keeper) stamped() {
+	if k.o.Stamp == nil {
+		return
+	}
+	if s, err := k.o.Stamp(); err == nil {
+		k.read.Store(&s)
+	}
 }
 
 // load makes a generation of sources. One with the sources of the one in force

@@ -307,6 +307,33 @@ func TestOnlySomeAreKept(t *testing.T) {
 	}
 }
 
+func TestAmbiguousIDs(t *testing.T) {
+	s := newSite(t)
+	s.write(says("0"))
+	s.start()
+	for i := 1; i < 100; i++ {
+		s.reload(says(fmt.Sprint(i)))
+		list, err := s.keep.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, e := range list {
+			short := e.ID[:1]
+			if !seen[short] {
+				seen[short] = true
+				continue
+			}
+			_, err := s.keep.Rollback(t.Context(), short)
+			if !errors.Is(err, policies.ErrUnknown) || !strings.Contains(err.Error(), fmt.Sprintf("of them begin with %q", short)) {
+				t.Errorf("%s: %v", short, err)
+			}
+			return
+		}
+	}
+	t.Error("all digests differ in their first digit")
+}
+
 func TestDiff(t *testing.T) {
 	s := newSite(t)
 	s.write("-- same\n" + says("one") + "\n")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -20,37 +21,84 @@ const (
 	probationLasts = 10 * time.Minute
 	minFailures    = 20
 	minRefusals    = 50
-	minBefore      = 50  // walks that a baseline takes
-	moreFailures   = 0.1 // of the walks at a hook, above twice the share of before
+	minBefore      = 50  // that a baseline takes
+	moreFailures   = 0.1 // of calls, above twice the share of before
 	moreRefusals   = 0.2
 )
 
-// tally counts the walks through one hook's handlers.
-type tally struct{ runs, failed, refused atomic.Int64 }
+// tally counts what happened at one hook.
+type tally struct {
+	refusing        bool // a refusal here turns a client, a message or a recipient away
+	runs, refused   atomic.Int64
+	calls, failures atomic.Int64
+	worst           atomic.Uint64 // share of the handler that failed most, as bits
+	opened          atomic.Bool   // a breaker
+}
 
 // counts are those of one generation, by hook.
 type counts map[hooks.Point]*tally
 
+// refusing are the hooks whose refusals count. Logins are not among them: who
+// guesses passwords must not be able to bring old policies back.
+var refusing = []hooks.Point{hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveData}
+
 func newCounts() counts {
 	c := counts{}
 	for _, spec := range hooks.Specs() {
-		c[spec.Point] = &tally{}
+		c[spec.Point] = &tally{refusing: slices.Contains(refusing, spec.Point)}
 	}
 	return c
 }
 
-// shares are those of the walks that failed and that refused mail.
-type shares struct {
-	Failed  float64 `json:"failed"`
-	Refused float64 `json:"refused"`
+// add counts a walk and reports whether anything about it was bad.
+func (t *tally) add(r hooks.Ran) (bad bool) {
+	t.runs.Add(1)
+	t.calls.Add(int64(r.Calls))
+	if r.Failures > 0 {
+		t.failures.Add(int64(r.Failures))
+		if r.Open {
+			t.opened.Store(true)
+		}
+		for share := r.Worst.Share(); r.Worst.Failures >= minFailures; {
+			old := t.worst.Load()
+			if share <= math.Float64frombits(old) || t.worst.CompareAndSwap(old, math.Float64bits(share)) {
+				break
+			}
+		}
+		return true // what a failure refused is a failure, and no refusal
+	}
+	switch r.Verdict.Action {
+	case hooks.Reject, hooks.Defer, hooks.Disconnect:
+		if t.refusing {
+			t.refused.Add(1)
+		}
+		return t.refusing
+	}
+	return false
 }
 
-// rates are the shares at those hooks that were met often enough.
+// shares are those of calls that failed and of walks that refused mail.
+type shares struct {
+	Failed  float64 `json:"failed"`         // of all calls
+	Worst   float64 `json:"worst"`          // of the calls of the handler that failed most
+	Refused float64 `json:"refused"`        // -1: not known
+	Opened  bool    `json:"open,omitempty"` // a breaker
+}
+
+// rates are what was usual at each hook that was met.
 func (c counts) rates() map[hooks.Point]shares {
 	out := map[hooks.Point]shares{}
 	for p, t := range c {
-		if n := float64(t.runs.Load()); n >= minBefore {
-			out[p] = shares{float64(t.failed.Load()) / n, float64(t.refused.Load()) / n}
+		s := shares{Worst: math.Float64frombits(t.worst.Load()), Refused: -1, Opened: t.opened.Load()}
+		if n := t.calls.Load(); n >= minBefore {
+			s.Failed = float64(t.failures.Load()) / float64(n)
+		}
+		n := t.runs.Load()
+		if n >= minBefore {
+			s.Refused = float64(t.refused.Load()) / float64(n)
+		}
+		if n > 0 {
+			out[p] = s
 		}
 	}
 	return out
@@ -88,27 +136,14 @@ func (k *Keeper) resume(ctx context.Context) error {
 	return nil
 }
 
-// refusing are the hooks at which a refusal turns a client, a message or a
-// recipient away. Logins are not among them: who guesses passwords must not be
-// able to bring old policies back.
-var refusing = []hooks.Point{hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveData}
-
 // ran counts a walk through the handlers of a generation. It does not block.
 func (k *Keeper) ran(c counts, r hooks.Ran) {
 	t := c[r.Point]
-	if t == nil {
+	if t == nil || !t.add(r) {
 		return
 	}
-	t.runs.Add(1)
-	if r.Failed {
-		t.failed.Add(1)
-	}
-	refused := slices.Contains(refusing, r.Point) && (r.Verdict.Action == hooks.Reject || r.Verdict.Action == hooks.Defer || r.Verdict.Action == hooks.Disconnect)
-	if refused {
-		t.refused.Add(1)
-	}
 	p := k.probe.Load()
-	if p == nil || !r.Failed && !refused || t != p.counts[r.Point] || p.reason.Load() != nil {
+	if p == nil || t != p.counts[r.Point] || p.reason.Load() != nil {
 		return
 	}
 	reason := p.judge(r, t)
@@ -124,16 +159,22 @@ func (k *Keeper) ran(c counts, r hooks.Ran) {
 
 // judge says why a generation has to go, or "".
 func (p *probation) judge(r hooks.Ran, t *tally) string {
-	if r.Open {
-		return fmt.Sprintf("a handler of %s failed so often that it is not asked any more", r.Point)
-	}
 	was, known := p.Was[r.Point]
-	runs := t.runs.Load()
-	failed, refused := t.failed.Load(), t.refused.Load()
-	if share := float64(failed) / float64(runs); failed >= minFailures && share > 2*was.Failed+moreFailures {
-		return fmt.Sprintf("%d of %d calls of handlers failed at %s, %.0f %%; before it was %.0f %%", failed, runs, r.Point, 100*share, 100*was.Failed)
+	if !known {
+		was.Refused = -1
 	}
-	if share := float64(refused) / float64(runs); known && refused >= minRefusals && share > 2*was.Refused+moreRefusals {
+	if r.Open && !was.Opened {
+		return fmt.Sprintf("%s failed so often at %s that it is not asked any more", r.Worst.Handler, r.Point)
+	}
+	calls, failures := t.calls.Load(), t.failures.Load()
+	if share := float64(failures) / float64(max(calls, 1)); failures >= minFailures && share > 2*was.Failed+moreFailures {
+		return fmt.Sprintf("%d of %d calls of handlers failed at %s, %.0f %%; before it was %.0f %%", failures, calls, r.Point, 100*share, 100*was.Failed)
+	}
+	if w := r.Worst; w.Failures >= minFailures && w.Share() > 2*was.Worst+moreFailures {
+		return fmt.Sprintf("%d of %d calls of %s failed at %s, %.0f %%; before no handler had more than %.0f %%", w.Failures, w.Calls, w.Handler, r.Point, 100*w.Share(), 100*was.Worst)
+	}
+	runs, refused := t.runs.Load(), t.refused.Load()
+	if share := float64(refused) / float64(runs); was.Refused >= 0 && refused >= minRefusals && share > 2*was.Refused+moreRefusals {
 		return fmt.Sprintf("%d of %d were refused at %s, %.0f %%; before it was %.0f %%", refused, runs, r.Point, 100*share, 100*was.Refused)
 	}
 	return ""

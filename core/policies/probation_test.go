@@ -132,18 +132,21 @@ func TestProbationNeedsABaseline(t *testing.T) {
 	for range 200 {
 		s.mail("refused@a.example")
 	}
-	s.write(says("next"))
-	if _, err := s.keep.Reload(t.Context(), "api"); err != nil {
-		t.Fatal(err)
+	if s.keep.OnProbation().IsZero() || s.keep.Suspect() != "" {
+		t.Errorf("suspect: %q", s.keep.Suspect())
 	}
-	s.want("next", "in force by api, retired by api, retired by start")
+	s.want("bad", "in force by api, retired by start")
 }
 
 // An open breaker is enough where failures were usual.
 func TestProbationBreaker(t *testing.T) {
 	s := bring(t, failing, "-- new\n"+failing, func(s *site) {
-		for i := range 200 {
-			s.mail([]string{"a@a.example", "fails@a.example"}[i%2])
+		for i := range 220 { // nearly half of them, which opens no breaker
+			if i*5%11 < 5 {
+				s.mail("fails@a.example")
+			} else {
+				s.mail("a@a.example")
+			}
 		}
 	})
 	for range 30 {
@@ -157,6 +160,52 @@ func TestProbationBreaker(t *testing.T) {
 	list, err := s.keep.List(t.Context())
 	if err != nil || !strings.Contains(list[1].Reason, "not asked any more") {
 		t.Errorf("%+v, %v", list[1], err)
+	}
+}
+
+// One handler that fails is found out among many that do not.
+func TestProbationOfOneHandler(t *testing.T) {
+	fresh := strings.Repeat("on(\"receive.mail\", function() end)\n", 20) + failing
+	s := bring(t, says("good"), fresh, calm)
+	for range 20 {
+		for _, sender := range []string{"a@a.example", "a@a.example", "a@a.example", "fails@a.example"} {
+			s.mail(sender)
+		}
+	}
+	s.until("good")
+	list, err := s.keep.List(t.Context())
+	if err != nil || !strings.Contains(list[1].Reason, "20 of 80 calls of policy.lua:21 failed at receive.mail") {
+		t.Errorf("%+v, %v", list[1], err)
+	}
+}
+
+// Many handlers that trip once each are no jump.
+func TestProbationOfSingleFaults(t *testing.T) {
+	var fresh strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&fresh, "on(\"receive.mail\", function(session, tx) if tx.sender == \"f%d@a.example\" then error(\"x\") end end)\n", i)
+	}
+	s := bring(t, says("good"), fresh.String(), calm)
+	for i := range 40 {
+		s.mail(fmt.Sprintf("f%d@a.example", i))
+	}
+	if list, err := s.keep.List(t.Context()); err != nil || list[0].By != "api" || s.keep.Suspect() != "" {
+		t.Errorf("%+v, %v, %s", list[0], err, s.keep.Suspect())
+	}
+}
+
+// What was broken before is no reason against what is new.
+func TestProbationKnownFaults(t *testing.T) {
+	s := bring(t, failing, "-- new\n"+failing, func(s *site) {
+		for range 60 {
+			s.mail("fails@a.example")
+		}
+	})
+	for range 60 {
+		s.mail("fails@a.example")
+	}
+	if list, err := s.keep.List(t.Context()); err != nil || list[0].By != "api" || s.keep.Suspect() != "" {
+		t.Errorf("%+v, %v, %s", list[0], err, s.keep.Suspect())
 	}
 }
 
@@ -282,6 +331,24 @@ func TestWatch(t *testing.T) {
 	s.write(says("two"))
 	s.until("two")
 	s.want("two", "in force by watch, retired by start")
+}
+
+// Watching does not bring back what a rollback replaced, but what is new.
+func TestWatchLeavesARollbackAlone(t *testing.T) {
+	s := newSite(t)
+	s.write(says("one"))
+	s.start()
+	s.reload(says("two"))
+	if _, err := s.keep.Rollback(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	s.restart()
+	s.start()
+	s.run(true)
+	s.looked(5)
+	s.want("one", "in force by rollback pinned, rolled back by api")
+	s.write(says("three"))
+	s.until("three")
 }
 
 // looked waits for so many more looks at the files.
