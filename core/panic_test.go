@@ -251,6 +251,8 @@ func (h *house) besides(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
 		if got, ok := h.Web(h.t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 500 || strings.Contains(got.Body, "test") {
 			h.t.Errorf("the page is %+v, %v", got, ok)
 		}
+	case hooks.ObserveEvent:
+		h.until("the event is told", func() bool { return asked.Load() > 0 })
 	case hooks.TimerTick:
 		h.until("the timer is known", func() bool {
 			_, err := h.store.Get(h.t.Context(), timerSpace, timerName(info, 0))
