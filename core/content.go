@@ -49,7 +49,9 @@ func (p *Pipeline) Data(ctx context.Context, s *mail.Session, tx *mail.Transacti
 	result := "accepted"
 	if st != nil && st.Code >= 400 {
 		result = "refused"
-		p.Notice("rejected", c.rejected(st))
+		if p.observes() {
+			p.Notice("rejected", c.rejected(st))
+		}
 	}
 	p.log.Metrics.Received.WithLabelValues(s.Listener, result).Inc()
 	p.log.Step(ctx, "message", tx.ID.String(), "session", s.ID, "from", string(tx.Sender), "to", len(tx.Recipients), "size", c.size(),

@@ -268,10 +268,12 @@ func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
 		r.Next = a.now.Add(delay)
 	}
 	a.due(r, o)
-	if a.events == nil {
-		a.events = map[uint32]notice{}
+	if a.gen.Chain.Has(hooks.ObserveEvent) {
+		if a.events == nil {
+			a.events = map[uint32]notice{}
+		}
+		a.events[r.N] = a.outcomeEvent(r, o)
 	}
-	a.events[r.N] = a.outcomeEvent(r, o)
 	a.note(ctx, r, o)
 }
 

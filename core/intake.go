@@ -56,7 +56,7 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 	if in.pending != nil {
 		effects = in.pending.Effects
 	}
-	if in.gen != nil && in.env.Auto == "" {
+	if in.gen != nil && in.env.Auto == "" && in.gen.Chain.Has(hooks.ObserveEvent) {
 		effects = append(effects, p.events(in.gen, in.accepted())...)
 	}
 	ctx = context.WithoutCancel(ctx)

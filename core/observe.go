@@ -86,14 +86,14 @@ func (p *Pipeline) events(gen *hooks.Generation, list ...notice) (effects []mail
 	if len(list) == 0 || !gen.Chain.Has(hooks.ObserveEvent) {
 		return nil
 	}
-	now := p.clock.Now()
+	now, queues := p.clock.Now(), queueNames(gen)
 	for _, n := range list {
 		raw, err := json.Marshal(hooks.Observed{Name: n.name, ID: mail.NewID(now).String(), Time: now, Data: n.data})
 		if err != nil || len(raw) > maxObserved {
 			p.log.Metrics.Events.WithLabelValues("dropped").Inc()
 			continue
 		}
-		for _, queue := range queueNames(gen) {
+		for _, queue := range queues {
 			p.observers.count(queue, 1)
 			effects = append(effects, mail.Effect{Space: eventSpace, Op: mail.Set, Key: fmt.Sprintf("%s %016x", queue, p.observers.key(now)), Value: raw, TTL: eventLife})
 		}
@@ -117,11 +117,15 @@ func (p *Pipeline) observed() {
 	}
 }
 
+// observes reports whether anybody wants to be told of events, so that nobody
+// makes them for nothing.
+func (p *Pipeline) observes() bool { return p.gen.Get().Chain.Has(hooks.ObserveEvent) }
+
 // Notice tells policies of an event that has no commit of its own, such as a
 // reload. It does not block: the event is written within a moment, and lost
 // if the process ends before.
 func (p *Pipeline) Notice(name string, data map[string]any) {
-	if !p.gen.Get().Chain.Has(hooks.ObserveEvent) {
+	if !p.observes() {
 		return
 	}
 	p.observers.unwritten.Add(1)

@@ -162,7 +162,9 @@ func (p *Pipeline) Auth(ctx context.Context, s *mail.Session, cred *mail.Credent
 	if id == nil {
 		result, event = "refused", "login_failed"
 	}
-	p.Notice(event, map[string]any{"user": clean(cred.User), "mechanism": cred.Mechanism, "client": s.Remote.Addr().String(), "listener": s.Listener, "protocol": s.Protocol})
+	if p.observes() {
+		p.Notice(event, map[string]any{"user": clean(cred.User), "mechanism": cred.Mechanism, "client": s.Remote.Addr().String(), "listener": s.Listener, "protocol": s.Protocol})
+	}
 	p.log.Metrics.Logins.WithLabelValues(s.Protocol, result).Inc()
 	p.log.Step(ctx, "login", s.ID, "user", clean(cred.User), "mechanism", cred.Mechanism, "ip", s.Remote.Addr().String(), "result", result)
 	return id, status

@@ -18,9 +18,9 @@ type Signer interface {
 }
 
 // sign puts DKIM signatures on top of a message: for mail of our users, of who
-// may relay and of policies one of the author's domain, if it is ours and has keys, and those
-// that policies asked for. What was asked for and cannot be made defers the
-// message: unsigned, it would look forged.
+// may relay and of policies one of the author's domain, if it is ours and has
+// keys, and those that policies asked for. What was asked for and cannot be
+// made defers the message: unsigned, it would look forged.
 func (p *Pipeline) sign(ctx context.Context, in *intake) *mail.Status {
 	if p.signer == nil {
 		return nil

@@ -29,6 +29,16 @@ type Source struct {
 	Limits       Limits
 }
 
+// What a source has in one call where its Limits say nothing else.
+const (
+	FreeAlloc      = 64 << 20 // octets of strings and tables made
+	FreeKV         = 200
+	FreeDNS        = 50
+	FreeHTTP       = 5
+	FreeSubmits    = 10
+	FreeRecipients = 1000
+)
+
 // Limits are a source's own; 0: the default. Wall, Instructions and Alloc
 // count where they are stricter than the hook's, or where they were granted.
 type Limits struct {

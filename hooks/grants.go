@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -42,12 +43,7 @@ func Module(name string) (known, granted bool) {
 
 // Modules are the names of the contract's modules, sorted.
 func Modules() []string {
-	out := make([]string, 0, len(modules))
-	for name := range modules {
-		out = append(out, name)
-	}
-	slices.Sort(out)
-	return out
+	return slices.Sorted(maps.Keys(modules))
 }
 
 // Rate is so many in a time; the zero Rate allows none.

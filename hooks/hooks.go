@@ -163,6 +163,15 @@ var specs = []Spec{
 // not change it.
 func Specs() []Spec { return specs }
 
+// PointNames are the names of all hooks, in the order of Specs.
+func PointNames() []string {
+	names := make([]string, len(specs))
+	for i, s := range specs {
+		names[i] = string(s.Point)
+	}
+	return names
+}
+
 // Lookup finds the row of a hook.
 func Lookup(p Point) (Spec, bool) {
 	for _, s := range specs {

@@ -86,7 +86,7 @@ func (c *checker) manifest(m *Manifest) {
 	}
 	c.each("bundle.hooks", b.Hooks, func(h string) string {
 		if _, ok := hooks.Lookup(hooks.Point(h)); !ok {
-			return fmt.Sprintf("there is no hook %q%s", h, nearest(h, pointNames()))
+			return fmt.Sprintf("there is no hook %q%s", h, hooks.Suggestion(h, hooks.PointNames()))
 		}
 		return ""
 	})
@@ -138,7 +138,7 @@ func (c *checker) capabilities(m *Manifest) {
 	p := &m.Capabilities
 	c.each("capabilities.modules", p.Modules, func(name string) string {
 		if known, _ := hooks.Module(name); !known {
-			return fmt.Sprintf("there is no module %q%s", name, nearest(name, hooks.Modules()))
+			return fmt.Sprintf("there is no module %q%s", name, hooks.Suggestion(name, hooks.Modules()))
 		}
 		return ""
 	})
@@ -215,40 +215,10 @@ func validFileWord(s string) bool {
 	return s != "" && len(s) <= 60 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
 }
 
-func pointNames() []string {
-	var out []string
-	for _, s := range hooks.Specs() {
-		out = append(out, string(s.Point))
-	}
-	return out
-}
-
 func rightNames() string {
 	var out []string
 	for _, r := range hooks.Rights() {
 		out = append(out, string(r))
 	}
 	return strings.Join(out, ", ")
-}
-
-// nearest is "; did you mean x?" where one name begins alike and has nearly
-// the same length, or "".
-func nearest(name string, names []string) string {
-	best, score := "", 0
-	for _, n := range names {
-		same := 0
-		for i := 0; i < min(len(n), len(name)) && n[i] == name[i]; i++ {
-			same++
-		}
-		for i := 1; i <= min(len(n), len(name))-same && n[len(n)-i] == name[len(name)-i]; i++ {
-			same++
-		}
-		if same > score && same*3 >= 2*max(len(n), len(name)) {
-			best, score = n, same
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %s?", best)
 }

@@ -178,7 +178,7 @@ func (d *Depot) domains(name string, configured []string) (domains, except []str
 		all, configured = *s.All, nil
 	}
 	if all {
-		for _, domain := range sortedKeys(s.Domains) {
+		for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
 			if !s.Domains[domain] {
 				except = append(except, domain)
 			}
@@ -191,7 +191,7 @@ func (d *Depot) domains(name string, configured []string) (domains, except []str
 			domains = append(domains, domain)
 		}
 	}
-	for _, domain := range sortedKeys(s.Domains) {
+	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
 		if s.Domains[domain] && !slices.Contains(domains, domain) {
 			domains = append(domains, domain)
 		}

@@ -2,8 +2,10 @@ package plugins
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -54,7 +56,7 @@ func writeTree(dir string, files map[string][]byte, owner string) error {
 		return err
 	}
 	folders := map[string]bool{temp: true}
-	for _, path := range sortedKeys(files) {
+	for _, path := range slices.Sorted(maps.Keys(files)) {
 		full := filepath.Join(temp, filepath.FromSlash(path))
 		if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
 			return err

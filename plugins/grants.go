@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -23,16 +24,6 @@ type Granted struct {
 	// Limits that are above what every bundle has.
 	Limits map[string]int64 `toml:"limits,omitempty" json:"limits,omitempty"`
 }
-
-// What every bundle has in one call; hooks/lua counts the same.
-const (
-	freeAlloc      = 64 << 20
-	freeKV         = 200
-	freeDNS        = 50
-	freeHTTP       = 5
-	freeSubmits    = 10
-	freeRecipients = 1000
-)
 
 // wants are the capabilities that a manifest declares.
 func (m *Manifest) wants() Granted {
@@ -68,12 +59,12 @@ func (m *Manifest) greed() map[string]int64 {
 	}
 	above("wall", m.wall.Milliseconds(), wall.Milliseconds())
 	above("instructions", m.Limits.Instructions, instructions)
-	above("alloc", m.alloc, freeAlloc)
-	above("kv", int64(m.Limits.KV), freeKV)
-	above("dns", int64(m.Limits.DNS), freeDNS)
-	above("http", int64(m.Limits.HTTP), freeHTTP)
-	above("submits", int64(m.Limits.Submits), freeSubmits)
-	above("recipients", int64(m.Capabilities.Recipients), freeRecipients)
+	above("alloc", m.alloc, hooks.FreeAlloc)
+	above("kv", int64(m.Limits.KV), hooks.FreeKV)
+	above("dns", int64(m.Limits.DNS), hooks.FreeDNS)
+	above("http", int64(m.Limits.HTTP), hooks.FreeHTTP)
+	above("submits", int64(m.Limits.Submits), hooks.FreeSubmits)
+	above("recipients", int64(m.Capabilities.Recipients), hooks.FreeRecipients)
 	return out
 }
 
@@ -95,10 +86,10 @@ func (g Granted) more(have Granted) []string {
 	if perSecond(g.Submit) > perSecond(have.Submit) {
 		out = append(out, "submit "+g.Submit)
 	}
-	if g.Recipients > max(have.Recipients, freeRecipients) && g.Limits["recipients"] == 0 {
+	if g.Recipients > max(have.Recipients, hooks.FreeRecipients) && g.Limits["recipients"] == 0 {
 		out = append(out, fmt.Sprintf("recipients %d", g.Recipients))
 	}
-	for _, name := range sortedKeys(g.Limits) {
+	for _, name := range slices.Sorted(maps.Keys(g.Limits)) {
 		if g.Limits[name] > have.Limits[name] {
 			out = append(out, "limit "+name+" "+limitText(name, g.Limits[name]))
 		}
@@ -158,21 +149,12 @@ func (m *Manifest) limits(granted bool) hooks.Limits {
 		return n
 	}
 	l := &m.Limits
-	return hooks.Limits{Wall: m.wall, Instructions: l.Instructions, Alloc: m.alloc, Granted: granted, KV: at(l.KV, freeKV), DNS: at(l.DNS, freeDNS),
-		HTTP: at(l.HTTP, freeHTTP), Submits: at(l.Submits, freeSubmits), Recipients: at(m.Capabilities.Recipients, freeRecipients)}
+	return hooks.Limits{Wall: m.wall, Instructions: l.Instructions, Alloc: m.alloc, Granted: granted, KV: at(l.KV, hooks.FreeKV), DNS: at(l.DNS, hooks.FreeDNS),
+		HTTP: at(l.HTTP, hooks.FreeHTTP), Submits: at(l.Submits, hooks.FreeSubmits), Recipients: at(m.Capabilities.Recipients, hooks.FreeRecipients)}
 }
 
 func sorted(list []string) []string {
 	out := slices.Clone(list)
-	slices.Sort(out)
-	return out
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
 	slices.Sort(out)
 	return out
 }

@@ -3,7 +3,6 @@ package plugins
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -90,17 +89,9 @@ func (f *Fault) Error() string {
 // Unwrap makes it an ErrBundle.
 func (f *Fault) Unwrap() error { return ErrBundle }
 
-// readManifest reads and checks bundle.toml. All faults are told, joined,
+// parseManifest reads and checks bundle.toml. All faults are told, joined,
 // each a *Fault; only a text that is no TOML, or a value of another type than
 // its key has, stands alone.
-func readManifest(dir fs.FS, label string) (*Manifest, error) {
-	raw, err := fs.ReadFile(dir, manifestFile)
-	if err != nil {
-		return nil, fmt.Errorf("%w %s: %w", ErrBundle, label, err)
-	}
-	return parseManifest(raw, label)
-}
-
 func parseManifest(raw []byte, label string) (*Manifest, error) {
 	file := label + "/" + manifestFile
 	if len(raw) > maxManifest {

@@ -234,7 +234,7 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 	}
 	src := hooks.Source{Name: m.Name(), Bundle: m.Name(), Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: b.Domains, Except: b.except,
 		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: m.Capabilities.HTTP, Limits: m.limits(b.limits && len(m.greed()) > 0)}
-	for _, name := range sortedKeys(m.requires) {
+	for _, name := range slices.Sorted(maps.Keys(m.requires)) {
 		if name != server {
 			src.Requires = append(src.Requires, name)
 		}
@@ -277,7 +277,7 @@ func (b *loaded) checkSecrets() error {
 			return fmt.Errorf("%w %s: secret %q: %w", ErrBundle, b.tree.Label, name, err)
 		}
 	}
-	for _, name := range sortedKeys(b.Secrets) {
+	for _, name := range slices.Sorted(maps.Keys(b.Secrets)) {
 		if !slices.Contains(declared, name) {
 			return fmt.Errorf("%w %s: it declares no secret %q", ErrBundle, b.tree.Label, name)
 		}

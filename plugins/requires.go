@@ -2,6 +2,8 @@ package plugins
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -17,7 +19,7 @@ func (l *loading) require(b *loaded) {
 	if err := m.fitsServer(b.tree.Label, l.Server); err != nil {
 		l.errs = append(l.errs, err)
 	}
-	for _, name := range sortedKeys(m.requires) {
+	for _, name := range slices.Sorted(maps.Keys(m.requires)) {
 		if name == server {
 			continue
 		}
@@ -79,7 +81,7 @@ func (l *loading) circle() error {
 			return fmt.Errorf("%w: bundles require each other in a circle: %s", ErrBundle, strings.Join(path, " requires "))
 		}
 		state[name] = 1
-		for _, next := range sortedKeys(b.tree.Manifest.requires) {
+		for _, next := range slices.Sorted(maps.Keys(b.tree.Manifest.requires)) {
 			if err := visit(next, path); err != nil {
 				return err
 			}

@@ -14,6 +14,9 @@ import (
 // SignatureSuffix is what the name of a signature adds to its archive's.
 const SignatureSuffix = ".minisig"
 
+// maxSignature bounds a signature's file, in octets.
+const maxSignature = 4096
+
 // Errors of signatures.
 var (
 	// ErrSignature: the signature does not belong to these octets.
@@ -138,8 +141,11 @@ func ReadArchive(path string) (archive, signature []byte, err error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return archive, nil, nil
 	}
-	if err != nil || len(signature) > 4096 {
-		return nil, nil, fmt.Errorf("%w %s: no signature that can be read: %w", ErrBundle, path+SignatureSuffix, errors.Join(err))
+	if err == nil && len(signature) > maxSignature {
+		err = fmt.Errorf("it has more than %d octets", maxSignature)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w %s: no signature that can be read: %w", ErrBundle, path+SignatureSuffix, err)
 	}
 	return archive, signature, nil
 }

@@ -171,17 +171,6 @@ func (b *treeBuilder) tree(label string) (*Tree, error) {
 // Title is the bundle as people see it, "acme/vacation 1.4.2".
 func (t *Tree) Title() string { return t.Manifest.Bundle.Name + " " + t.Manifest.Bundle.Version }
 
-// Tests are the files of the tests, by path.
-func (t *Tree) Tests() map[string][]byte {
-	out := map[string][]byte{}
-	for path, content := range t.Files {
-		if strings.HasPrefix(path, testFolder) {
-			out[path] = content
-		}
-	}
-	return out
-}
-
 // code are the files that run: all but the tests.
 func (t *Tree) code() map[string][]byte {
 	out := map[string][]byte{}

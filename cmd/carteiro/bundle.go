@@ -44,16 +44,9 @@ func bundleLintCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{Use: "lint DIR|FILE", Short: "Check manifest and Lua of a bundle; nothing runs but the top of its files", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := o.perhaps(cmd)
+			_, t, err := o.linted(cmd, cmd.OutOrStdout(), args[0], readBundle)
 			if err != nil {
 				return err
-			}
-			t, err := readBundle(args[0])
-			if err == nil {
-				err = lintBundle(cmd.Context(), cmd.OutOrStdout(), cfg, t)
-			}
-			if err != nil {
-				return picturedBundle(err)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is good\n", t.Title())
 			return err
@@ -67,16 +60,9 @@ func bundlePackCommand() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{Use: "pack DIR", Short: "Write NAME-VERSION.tar.zst; the same files give the same octets", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := o.perhaps(cmd)
+			_, t, err := o.linted(cmd, cmd.ErrOrStderr(), args[0], readFolder)
 			if err != nil {
 				return err
-			}
-			t, err := readFolder(args[0])
-			if err == nil {
-				err = lintBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t)
-			}
-			if err != nil {
-				return picturedBundle(err)
 			}
 			archive, err := plugins.Pack(t)
 			if err != nil {
@@ -210,6 +196,23 @@ func (o *options) perhaps(cmd *cobra.Command) (*config.Config, error) {
 		return nil, nil
 	}
 	return config.Load(o.config)
+}
+
+// linted reads a bundle and checks it; what it declares and does not use is
+// noted.
+func (o *options) linted(cmd *cobra.Command, notes io.Writer, path string, read func(string) (*plugins.Tree, error)) (*config.Config, *plugins.Tree, error) {
+	cfg, err := o.perhaps(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := read(path)
+	if err == nil {
+		err = lintBundle(cmd.Context(), notes, cfg, t)
+	}
+	if err != nil {
+		return nil, nil, picturedBundle(err)
+	}
+	return cfg, t, nil
 }
 
 // readBundle reads a folder, or an archive without asking who signed it.

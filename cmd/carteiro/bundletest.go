@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -17,30 +16,15 @@ func bundleTestCommand() *cobra.Command {
 	var cover bool
 	cmd := &cobra.Command{Use: "test DIR|FILE", Short: "Run a bundle's tests/*.lua, each case in a world of its own", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := o.perhaps(cmd)
+			cfg, t, err := o.linted(cmd, cmd.ErrOrStderr(), args[0], readBundle)
 			if err != nil {
 				return err
-			}
-			t, err := readBundle(args[0])
-			if err == nil {
-				err = lintBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t)
-			}
-			if err != nil {
-				return picturedBundle(err)
 			}
 			report, err := labReport(cmd.Context(), cfg, t, lab.Options{Cover: cover})
 			if err != nil {
 				return err
 			}
-			if o.json {
-				err = printJSON(cmd.OutOrStdout(), report)
-			} else {
-				tellTests(cmd.OutOrStdout(), report)
-			}
-			if err != nil {
-				return err
-			}
-			return testsFailed(t, report)
+			return o.report(cmd, report, t.Title()+": ")
 		}}
 	o.flags(cmd, true)
 	cmd.Flags().BoolVar(&cover, "cover", false, "tell which lines ran")
@@ -62,13 +46,6 @@ func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o lab.O
 	return report, nil
 }
 
-func testsFailed(t *plugins.Tree, r *lab.Report) error {
-	if n := r.Failed(); n > 0 {
-		return fmt.Errorf("%s: %d of %s failed", t.Title(), n, count(len(r.Cases), "case"))
-	}
-	return nil
-}
-
 // testBundle runs a bundle's tests before it is installed; what failed is
 // written to w.
 func testBundle(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins.Tree) error {
@@ -79,7 +56,7 @@ func testBundle(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins
 	if report.Failed() > 0 {
 		tellTests(w, report)
 	}
-	return testsFailed(t, report)
+	return testsFailed(report, t.Title()+": ")
 }
 
 // smokeBundles runs the tests that the manifests of the enabled bundles name

@@ -59,7 +59,7 @@ func (s *server) smtpConfig(lc config.Listener) smtpin.Config {
 		ProxyFrom: lc.ProxyFrom, XclientFrom: lc.XclientFrom, GreetDelay: lc.GreetDelay.Std(), MaxHold: s.cfg.Queue.Expire.Std() / 2,
 		MaxSize: int64(lc.MaxSize), MaxConnections: lc.MaxConnections, MaxErrors: s.cfg.Limits.Errors, Limits: s.limits,
 		Log: s.journal.Logger, Now: s.clock.Now,
-		Observe: smtpin.Observe{Dialogue: s.traceDialogue, Open: func(name string) { open.WithLabelValues(name).Inc() },
+		Observe: smtpin.Observe{Dialogue: s.dialogue, Open: func(name string) { open.WithLabelValues(name).Inc() },
 			Closed: func(name string, _ time.Duration) { open.WithLabelValues(name).Dec() }}}
 }
 

@@ -120,7 +120,7 @@ func (s *server) keeper() *policies.Keeper {
 		Changed: func(e policies.Entry) {
 			s.pipeline.Notice("reload", map[string]any{"generation": e.ID, "by": e.By})
 		},
-		Stamp: func() (string, error) { return treeStamp(cfg.Load()) }})
+		Stamp: func() string { return treeStamp(cfg.Load()) }})
 }
 
 // prepare readies certificates and domains for a reload.
@@ -175,7 +175,7 @@ func firstFailure(r *lab.Report, of string) error {
 // treeStamp changes when a file does that a reload of policies reads: the
 // configuration, scripts with their tests, bundles. What cannot be read is
 // part of it, so that a reload says what is wrong, once.
-func treeStamp(cfg *config.Config) (string, error) {
+func treeStamp(cfg *config.Config) string {
 	h := fnv.New64a()
 	add := func(root string) {
 		filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
@@ -210,7 +210,7 @@ func treeStamp(cfg *config.Config) (string, error) {
 		}
 	}
 	add(depotDir(cfg))
-	return strconv.FormatUint(h.Sum64(), 16), nil
+	return strconv.FormatUint(h.Sum64(), 16)
 }
 
 // startPolicies puts the first generation in force. Without any that loads

@@ -33,7 +33,7 @@ func scriptsRunCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w, err := lab.NewWorld(cmd.Context(), lab.Options{Sources: t.sources, Tests: map[string][]byte{"to": []byte(strings.Join(client.to, " "))}}, nil)
+			w, err := lab.NewWorld(cmd.Context(), lab.Options{Sources: t.sources}, nil)
 			if err != nil {
 				return err
 			}

@@ -45,16 +45,25 @@ func (o *options) runTests(cmd *cobra.Command, t *tree, options lab.Options) err
 	if err != nil {
 		return pictured(err)
 	}
+	return o.report(cmd, report, "")
+}
+
+// report prints what came of tests. It is an error when some failed; of is the
+// bundle that they belong to.
+func (o *options) report(cmd *cobra.Command, r *lab.Report, of string) error {
 	if o.json {
-		err = printJSON(cmd.OutOrStdout(), report)
+		if err := printJSON(cmd.OutOrStdout(), r); err != nil {
+			return err
+		}
 	} else {
-		tellTests(cmd.OutOrStdout(), report)
+		tellTests(cmd.OutOrStdout(), r)
 	}
-	if err != nil {
-		return err
-	}
-	if n := report.Failed(); n > 0 {
-		return fmt.Errorf("%d of %s failed", n, count(len(report.Cases), "case"))
+	return testsFailed(r, of)
+}
+
+func testsFailed(r *lab.Report, of string) error {
+	if n := r.Failed(); n > 0 {
+		return fmt.Errorf("%s%d of %s failed", of, n, count(len(r.Cases), "case"))
 	}
 	return nil
 }

@@ -85,11 +85,16 @@ func (s *server) traceHook(c hooks.Call) {
 	s.journal.Tracer.Publish(l)
 }
 
+// dialogue is where commands and replies go while somebody looks, or nil.
+func (s *server) dialogue() func(*mail.Session, string, *mail.Status) {
+	if !s.journal.Tracer.On() {
+		return nil
+	}
+	return s.traceDialogue
+}
+
 // traceDialogue shows a command and its reply to who looks.
 func (s *server) traceDialogue(session *mail.Session, command string, reply *mail.Status) {
-	if !s.journal.Tracer.On() {
-		return
-	}
 	l := journal.Line{Time: s.clock.Now(), What: "command", Text: command, Session: session.ID, Client: session.Remote.Addr(), Listener: session.Listener}
 	if reply != nil {
 		l.Reply = reply.Reply()

@@ -1,13 +1,14 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
 
 	"carteiro/core/journal"
 )
@@ -60,13 +61,14 @@ func (c *Client) Trace(ctx context.Context, ip string, each func(journal.Line) b
 		return err
 	}
 	defer res.Body.Close()
-	d := json.NewDecoder(res.Body)
 	if res.StatusCode != http.StatusOK {
-		var text strings.Builder
-		res.Write(&text)
-		_, body, _ := strings.Cut(text.String(), "\r\n\r\n")
-		return fmt.Errorf("trace: %s", strings.TrimSpace(body))
+		body, err := io.ReadAll(io.LimitReader(res.Body, 4096))
+		if err != nil {
+			return fmt.Errorf("trace: %s: %w", res.Status, err)
+		}
+		return fmt.Errorf("trace: %s", bytes.TrimSpace(body))
 	}
+	d := json.NewDecoder(res.Body)
 	for {
 		var l journal.Line
 		if err := d.Decode(&l); err != nil {

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"encoding/json"
 	"maps"
 
 	"carteiro/core/mail"
@@ -137,25 +136,3 @@ func (w *World) submitted(from int) []any {
 	}
 	return out
 }
-
-func (w *web) requests() []any {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return append([]any{}, w.got...)
-}
-
-func (w *web) put(answers map[string]any) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	maps.Copy(w.answers, answers)
-	return nil
-}
-
-func (h *hosts) put(answers map[string]any) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	maps.Copy(h.answers, answers)
-	return nil
-}
-
-func jsonOf(v any) (json.RawMessage, error) { return json.Marshal(v) }

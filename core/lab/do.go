@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,6 @@ import (
 
 	"carteiro/core/config"
 	"carteiro/core/mail"
-	"carteiro/core/store"
 	"carteiro/hooks"
 )
 
@@ -302,7 +302,7 @@ func (w *World) doAccount(args []any) (any, error) {
 			}
 			continue
 		}
-		raw, err := jsonOf(v)
+		raw, err := json.Marshal(v)
 		if err == nil {
 			err = w.dir.Set(w.ctx, a, k, raw)
 		}
@@ -384,5 +384,3 @@ func duration(v any) (time.Duration, error) {
 	}
 	return 0, fmt.Errorf("%w: a duration is seconds, or a text like \"6m\", got %v", errArguments, v)
 }
-
-var _ store.Store = (*recorder)(nil)

@@ -81,7 +81,8 @@ func Test(ctx context.Context, o Options) (*Report, error) {
 	if o.Cover {
 		cover = lua.NewCoverage()
 	}
-	if err := Load(ctx, o.Sources, cover); err != nil {
+	// Once without a world: what does not load is told before any case runs.
+	if _, err := lua.New(lua.Options{Hostname: hostname, Cover: cover}).Load(ctx, o.Sources); err != nil {
 		return nil, err
 	}
 	var errs []error
@@ -94,12 +95,6 @@ func Test(ctx context.Context, o Options) (*Report, error) {
 		r.Coverage = covered(cover.Files())
 	}
 	return r, errors.Join(errs...)
-}
-
-// Load checks that sources load, without a world.
-func Load(ctx context.Context, sources []hooks.Source, cover *lua.Coverage) error {
-	_, err := lua.New(lua.Options{Hostname: hostname, Cover: cover}).Load(ctx, sources)
-	return err
 }
 
 // testFiles are the Lua files directly in tests/, in order.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -17,6 +16,7 @@ import (
 	"carteiro/core/dns"
 	"carteiro/core/mail"
 	"carteiro/core/milter"
+	"carteiro/hooks/lua"
 )
 
 // names is the DNS of a world: what the test put there, and nothing else.
@@ -30,14 +30,22 @@ func newNames() *names { return &names{zone: map[string]map[string]any{}, fails:
 
 func key(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
+// failing is the error that the test wants for such a question, or nil.
+func (n *names) failing(kind, name string) error {
+	for _, k := range []string{"", kind, kind + " " + key(name)} {
+		if err := n.fails[k]; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // find is what a name has of a kind.
 func (n *names) find(kind, name string) (any, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, k := range []string{"", kind, kind + " " + key(name)} {
-		if err := n.fails[k]; err != nil {
-			return nil, err
-		}
+	if err := n.failing(kind, name); err != nil {
+		return nil, err
 	}
 	if v := n.zone[key(name)][kind]; v != nil {
 		return v, nil
@@ -148,13 +156,12 @@ type routes struct{ *names }
 
 func (r routes) MX(ctx context.Context, name string) ([]dns.MX, error) {
 	r.mu.Lock()
-	known := r.zone[key(name)] != nil
+	unknown := r.zone[key(name)] == nil && r.failing("mx", name) == nil
 	r.mu.Unlock()
-	mx, err := r.names.MX(ctx, name)
-	if err == dns.ErrNXDomain && !known && r.fails["mx"] == nil && r.fails["mx "+key(name)] == nil && r.fails[""] == nil {
+	if unknown {
 		return []dns.MX{{Host: "mx." + key(name), Preference: 10}}, nil
 	}
-	return mx, err
+	return r.names.MX(ctx, name)
 }
 
 // hosts are the servers of others.
@@ -191,6 +198,13 @@ func (h *hosts) Send(_ context.Context, hop mail.NextHop, t mail.Transfer) []mai
 	return out
 }
 
+func (h *hosts) put(answers map[string]any) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.Copy(h.answers, answers)
+	return nil
+}
+
 // answer is what a recipient's server says: 250 unless the test says
 // otherwise.
 func (h *hosts) answer(a mail.Address) mail.Status {
@@ -223,6 +237,19 @@ type web struct {
 	got     []any
 }
 
+func (w *web) put(answers map[string]any) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.Copy(w.answers, answers)
+	return nil
+}
+
+func (w *web) requests() []any {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Concat([]any{}, w.got)
+}
+
 // hosts are those that the answers name, as "host:port".
 func (w *web) hosts() (list []string) {
 	w.mu.Lock()
@@ -233,11 +260,7 @@ func (w *web) hosts() (list []string) {
 			target = k
 		}
 		if u, err := url.Parse(target); err == nil {
-			port := u.Port()
-			if port == "" {
-				port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-			}
-			list = append(list, net.JoinHostPort(u.Hostname(), port))
+			list = append(list, lua.HostPort(u))
 		}
 	}
 	return list

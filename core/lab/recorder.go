@@ -19,6 +19,8 @@ type recorder struct {
 	written []written
 }
 
+var _ store.Store = (*recorder)(nil)
+
 // written is one committed message.
 type written struct {
 	env        mail.Envelope

@@ -18,7 +18,7 @@ type session struct {
 	refused *mail.Status // the connection itself
 }
 
-var sessionOptions = []string{"ip", "port", "helo", "rdns", "listener", "protocol", "identity", "tls", "trusted"}
+var sessionOptions = []string{"ip", "helo", "rdns", "listener", "protocol", "identity", "tls", "trusted"}
 
 // open connects a client, and says HELO unless helo is false.
 func (w *World) open(o map[string]any) (*session, *mail.Status, error) {

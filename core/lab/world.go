@@ -130,7 +130,7 @@ func (w *World) ready() error {
 		if s.Bundle == "" {
 			s.HTTP = append(s.HTTP[:len(s.HTTP):len(s.HTTP)], w.web.hosts()...)
 		}
-		s.Limits = stricter(s.Limits, w.limits)
+		s.Limits = overridden(s.Limits, w.limits)
 		if len(w.config) > 0 {
 			s.Config = maps.Clone(s.Config)
 			if s.Config == nil {
@@ -152,7 +152,8 @@ func (w *World) ready() error {
 	return w.pipe.Tick(w.ctx) // timers count from here
 }
 
-func stricter(l, by hooks.Limits) hooks.Limits {
+// overridden are limits with those that t.limit set.
+func overridden(l, by hooks.Limits) hooks.Limits {
 	if by.Wall > 0 {
 		l.Wall = by.Wall
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -85,12 +86,7 @@ func New(filters map[string]Filter) *Client { return &Client{filters} }
 
 // Names are the filters', in order.
 func (c *Client) Names() []string {
-	var names []string
-	for name := range c.filters {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(c.filters))
 }
 
 // Scan shows a message to a filter. It blocks until the filter has answered
@@ -259,9 +255,30 @@ func answer(act *milter.Action, acts []milter.ModifyAction) (*Answer, error) {
 	if len(acts) > maxChanges {
 		return nil, fmt.Errorf("more than %d changes", maxChanges)
 	}
-	for _, m := range acts {
-		a.change(m)
+	var body *strings.Builder // a long one comes in pieces
+	replaced := func() {
+		if body != nil {
+			a.Changes = append(a.Changes, Change{Op: "replace_body", Value: body.String()})
+		}
+		body = nil
 	}
+	for _, m := range acts {
+		switch m.Code {
+		case milter.ActReplBody:
+			if body == nil {
+				body = &strings.Builder{}
+			}
+			body.Write(m.Body)
+		case milter.ActQuarantine:
+			if a.Reason = m.Reason; a.Action == Accept {
+				a.Action = Quarantine
+			}
+		default:
+			replaced()
+			a.Changes = append(a.Changes, change(m))
+		}
+	}
+	replaced()
 	return a, nil
 }
 
@@ -274,15 +291,9 @@ func worded(code int, text string) mail.Status {
 	return st
 }
 
-func (a *Answer) change(m milter.ModifyAction) {
+func change(m milter.ModifyAction) Change {
 	c := Change{Name: m.HeaderName, Value: strings.TrimLeft(m.HeaderValue, " "), Index: int(m.HeaderIndex)}
 	switch m.Code {
-	case milter.ActQuarantine:
-		if a.Action == Accept {
-			a.Action = Quarantine
-		}
-		a.Reason = m.Reason
-		return
 	case milter.ActAddHeader:
 		c.Op = "add_header"
 	case milter.ActInsertHeader:
@@ -295,15 +306,8 @@ func (a *Answer) change(m milter.ModifyAction) {
 		c.Op, c.Value = "remove_rcpt", bare(m.Rcpt)
 	case milter.ActChangeFrom:
 		c.Op, c.Value = "change_sender", bare(m.From)
-	case milter.ActReplBody:
-		// A long body comes in pieces.
-		if n := len(a.Changes); n > 0 && a.Changes[n-1].Op == "replace_body" {
-			a.Changes[n-1].Value += string(m.Body)
-			return
-		}
-		c.Op, c.Value = "replace_body", string(m.Body)
 	}
-	a.Changes = append(a.Changes, c)
+	return c
 }
 
 func bare(path string) string { return strings.TrimSuffix(strings.TrimPrefix(path, "<"), ">") }

@@ -51,8 +51,8 @@ type Entry struct {
 	Pinned bool `json:"pinned,omitempty"`
 }
 
-// Options are what a Keeper needs. All but Smoke, Prepare,
-// Changed and Stamp must be set.
+// Options are what a Keeper needs. All but Smoke, Prepare, Changed and Stamp
+// must be set.
 type Options struct {
 	Store   store.Data
 	Engine  hooks.Engine
@@ -69,7 +69,7 @@ type Options struct {
 	// Changed is told of each exchange but that at the start. It must not block.
 	Changed func(e Entry)
 	// Stamp changes whenever what is on disk may have changed; for Watch.
-	Stamp func() (string, error)
+	Stamp func() string
 }
 
 // Keeper holds the generation in force. It is safe for concurrent use.
@@ -185,10 +185,8 @@ func (k *Keeper) readDisk(ctx context.Context) ([]hooks.Source, error) {
 }
 
 func (k *Keeper) stamped() {
-	if k.o.Stamp == nil {
-		return
-	}
-	if s, err := k.o.Stamp(); err == nil {
+	if k.o.Stamp != nil {
+		s := k.o.Stamp()
 		k.read.Store(&s)
 	}
 }
@@ -258,7 +256,12 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	steps := []step{
 		{"read", func() (err error) { sources, err = k.readDisk(ctx); return err }},
 		{"load", func() (err error) { gen, err = k.load(ctx, sources); return err }},
-		{"smoke", func() error { return call(k.o.Smoke, ctx, sources) }},
+		{"smoke", func() error {
+			if k.o.Smoke == nil {
+				return nil
+			}
+			return k.o.Smoke(ctx, sources)
+		}},
 		{"prepare", func() (err error) {
 			if k.o.Prepare != nil {
 				commit, err = k.o.Prepare(ctx)
@@ -282,13 +285,6 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	k.o.Journal.Metrics.Reloads.WithLabelValues("ok", "").Inc()
 	k.o.Journal.InfoContext(ctx, "reloaded", "generation", gen.ID, "by", by)
 	return k.newest(ctx)
-}
-
-func call(f func(context.Context, []hooks.Source) error, ctx context.Context, sources []hooks.Source) error {
-	if f == nil {
-		return nil
-	}
-	return f(ctx, sources)
 }
 
 // enforce puts a generation in force, on disk first, and does what else is to

@@ -61,11 +61,11 @@ func (s *site) restart() {
 		},
 		Smoke:   func(context.Context, []hooks.Source) error { return s.smoke },
 		Prepare: func(context.Context) (func(), error) { return func() { s.said++ }, s.limit },
-		Stamp: func() (string, error) {
+		Stamp: func() string {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.looks++
-			return s.stamp, nil
+			return s.stamp
 		}})
 }
 

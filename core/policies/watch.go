@@ -13,10 +13,7 @@ type watcher struct {
 // been as they are for two looks. A tree that does not load was read, too, and
 // is not tried again until it changes.
 func (w *watcher) look(ctx context.Context) {
-	s, err := w.keeper.o.Stamp()
-	if err != nil {
-		return // the next look tells
-	}
+	s := w.keeper.o.Stamp()
 	if s != w.seen {
 		w.seen, w.quiet = s, 0
 		return

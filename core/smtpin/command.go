@@ -80,7 +80,9 @@ func (s *session) obey(ctx context.Context, cmd command) error {
 		err = errQuit
 	}
 	if f := s.cfg.Observe.Dialogue; f != nil {
-		f(s.s, cmd.shown(), st)
+		if tell := f(); tell != nil {
+			tell(s.s, cmd.shown(), st)
+		}
 	}
 	if f := s.cfg.Observe.Command; f != nil {
 		f(s.s.Listener, knownVerb(cmd.verb), code, time.Since(start))

@@ -94,9 +94,9 @@ type Observe struct {
 	Content func(listener string, octets int64, code int, took time.Duration)
 	Auth    func(listener, mechanism string, ok bool)
 	TLS     func(listener string, ok bool)
-	// Dialogue is told what the client said, without passwords, and the reply;
-	// nil where several lines answered.
-	Dialogue func(s *mail.Session, command string, reply *mail.Status)
+	// Dialogue returns what is told of a command without passwords, and of the
+	// reply, nil where several lines answered; or nil while nobody looks.
+	Dialogue func() func(s *mail.Session, command string, reply *mail.Status)
 }
 
 func (c Config) withDefaults() Config {

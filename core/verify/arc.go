@@ -162,18 +162,17 @@ func verifySignature(k keys, m Message, field []byte, tags map[string]string, na
 	return k.verify(tags, h.Sum(nil))
 }
 
-// signedFields are the fields that h= names, of several with one name the
-// lowest first (RFC 6376 5.4.2).
+// signedFields are the fields that h= names, in lower case; of several with
+// one name the lowest first (RFC 6376 5.4.2).
 func signedFields(h *mime.Header, names []string) (out [][]byte) {
-	fields := h.Fields()
-	used := make([]bool, len(fields))
+	rest := map[string][][]byte{} // by name, from the top
+	for _, f := range h.Fields() {
+		name := strings.ToLower(f.Name())
+		rest[name] = append(rest[name], f.Raw)
+	}
 	for _, name := range names {
-		for i := len(fields) - 1; i >= 0; i-- {
-			if !used[i] && strings.EqualFold(fields[i].Name(), name) {
-				used[i] = true
-				out = append(out, fields[i].Raw)
-				break
-			}
+		if n := len(rest[name]); n > 0 {
+			out, rest[name] = append(out, rest[name][n-1]), rest[name][:n-1]
 		}
 	}
 	return out

@@ -39,7 +39,7 @@ func Field(hostname string, sender mail.Address, a *mail.AuthResults) string {
 	}
 	parts = append(parts, dmarc)
 	if a.ARC.Result != "" && a.ARC.Result != "none" {
-		parts = append(parts, "arc="+a.ARC.Result+"")
+		parts = append(parts, "arc="+a.ARC.Result)
 	}
 	return strings.Join(parts, "; ")
 }

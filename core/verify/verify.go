@@ -1,10 +1,12 @@
 // Package verify tells who a message really comes from: SPF (RFC 7208) for
 // the client and the envelope, DKIM (RFC 6376, RFC 8463) for what was signed,
 // DMARC (RFC 9989) for whether either speaks for the author's domain, ARC (RFC
-// 8617) for what hosts on the way vouch for. It writes the results as an Authentication-Results field (RFC 8601).
+// 8617) for what hosts on the way vouch for. It writes the results as an
+// Authentication-Results field (RFC 8601).
 //
 // It decides nothing: what a failure means is for policies. It blocks on DNS
-// and reads the message once, with ARC twice; it keeps no state but what the resolver caches.
+// and reads the message once, with ARC twice; it keeps no state but what the
+// resolver caches.
 package verify
 
 import (

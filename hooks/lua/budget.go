@@ -11,15 +11,8 @@ import (
 	"carteiro/hooks"
 )
 
-// Limits of one call, where neither the hook nor the source says otherwise.
-const (
-	defaultAlloc = 64 << 20 // octets of strings and tables made
-	maxKV        = 200
-	maxDNS       = 50
-	maxSubmits   = 10
-	maxAdded     = 1000 // recipients
-	heapEvery    = 8192 // instructions between two looks at the heap
-)
+// heapEvery is how many instructions there are between two looks at the heap.
+const heapEvery = 8192
 
 // budget is the context of a state. The interpreter asks Done once for each
 // instruction, so counting there is an instruction limit that no pcall
@@ -67,12 +60,12 @@ func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int
 	if d, ok := ctx.Deadline(); ok && d.Before(b.until) {
 		b.until = d
 	}
-	b.alloc, b.maxAlloc = defaultAlloc, defaultAlloc
-	if l.Alloc > 0 && (l.Granted || l.Alloc < defaultAlloc) {
+	b.alloc, b.maxAlloc = hooks.FreeAlloc, hooks.FreeAlloc
+	if l.Alloc > 0 && (l.Granted || l.Alloc < hooks.FreeAlloc) {
 		b.alloc, b.maxAlloc = l.Alloc, l.Alloc
 	}
-	b.kv, b.dns, b.http, b.milter = orElse(l.KV, maxKV), orElse(l.DNS, maxDNS), orElse(l.HTTP, maxHTTP), maxMilter
-	b.submits, b.added = orElse(l.Submits, maxSubmits), orElse(l.Recipients, maxAdded)
+	b.kv, b.dns, b.http, b.milter = orElse(l.KV, hooks.FreeKV), orElse(l.DNS, hooks.FreeDNS), orElse(l.HTTP, hooks.FreeHTTP), maxMilter
+	b.submits, b.added = orElse(l.Submits, hooks.FreeSubmits), orElse(l.Recipients, hooks.FreeRecipients)
 }
 
 func orElse(n, otherwise int) int {

@@ -167,7 +167,7 @@ func (u *unit) checkGlobal(g global, own map[string]bool, ours map[string]bool) 
 		return f.fault(g.line, 0, g.name, "module "+g.name+" is not granted to this bundle", "declare it under [capabilities] modules")
 	}
 	if g.member != "" && !m.has(g.member) {
-		hint := strings.TrimPrefix(suggestion(g.member, m.names()), "; ")
+		hint := strings.TrimPrefix(hooks.Suggestion(g.member, m.names()), "; ")
 		return f.fault(g.line, 0, "."+g.member, g.name+"."+g.member+" does not exist", hint)
 	}
 	return nil
@@ -185,7 +185,7 @@ func unknownHint(name string, own, ours map[string]bool) string {
 		names = append(names, n)
 	}
 	slices.Sort(names)
-	return strings.TrimPrefix(suggestion(name, names), "; ")
+	return strings.TrimPrefix(hooks.Suggestion(name, names), "; ")
 }
 
 // builtins are all names that a script finds.

@@ -19,14 +19,7 @@ func cryptSignDKIM(L *glua.LState) int {
 	const what = "crypt.sign_dkim"
 	st := stateOf(L)
 	c := st.running(L, what)
-	var o *object
-	if ud, ok := L.Get(1).(*glua.LUserData); ok {
-		o, _ = ud.Value.(*object)
-	}
-	if o == nil || o.class.name != "msg" {
-		L.RaiseError("%s: a msg expected, got %s", what, typeOf(L.Get(1)))
-	}
-	st.alive(o)
+	st.msgArgument(L, L.Get(1), what+":")
 	t, ok := L.Get(2).(*glua.LTable)
 	if !ok {
 		L.RaiseError("%s: { domain = } expected, got %s", what, typeOf(L.Get(2)))
@@ -39,7 +32,7 @@ func cryptSignDKIM(L *glua.LState) int {
 		case "selector":
 			s.Selectors = []string{tostringPlain(v)}
 		default:
-			L.RaiseError("%s: unknown option %s%s", what, key, suggestion(key, []string{"domain", "selector"}))
+			L.RaiseError("%s: unknown option %s%s", what, key, hooks.Suggestion(key, []string{"domain", "selector"}))
 		}
 	}
 	if err := mail.CheckDomain(s.Domain); err != nil || slices.ContainsFunc(s.Selectors, func(x string) bool { return x == "" || strings.ContainsAny(x, "/\\. ") }) {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/hooks"
 )
 
 // Doer makes HTTP requests for scripts. It must not follow redirects: where
@@ -26,7 +28,6 @@ type Doer interface {
 
 // Limits of the http module.
 const (
-	maxHTTP      = 5       // requests of one call
 	maxHTTPBody  = 1 << 20 // octets, of a request and of an answer
 	maxHTTPField = 8 << 10
 )
@@ -58,7 +59,7 @@ func (st *state) newExchange(L *glua.LState, what, target string, raw glua.LValu
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		L.RaiseError("%s: %q is not a URL with http:// or https://", what, target)
 	}
-	if host := hostPort(u); !Granted(c.unit.source.HTTP, host) {
+	if host := HostPort(u); !granted(c.unit.source.HTTP, host) {
 		L.RaiseError("%s: %s is not among the hosts that were granted%s", what, host, grantHint(c.unit))
 	}
 	method, body, kind := http.MethodGet, "", ""
@@ -87,8 +88,9 @@ func grantHint(u *unit) string {
 	return "; see http in [capabilities] of bundle.toml"
 }
 
-// hostPort is where a URL leads, with its port.
-func hostPort(u *url.URL) string {
+// HostPort is where a URL leads, "host:port", as the lists of hosts that are
+// granted have it.
+func HostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
@@ -96,8 +98,8 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")), port)
 }
 
-// Granted reports whether a list of "host:port" has this one.
-func Granted(list []string, host string) bool {
+// granted reports whether a list of "host:port" has this one.
+func granted(list []string, host string) bool {
 	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, host) })
 }
 
@@ -153,7 +155,7 @@ func (x *exchange) options(L *glua.LState, what string, v glua.LValue) {
 				x.req.Header.Set(name, httpField(L, what, value))
 			}
 		default:
-			L.RaiseError("%s: unknown option %s%s", what, key, suggestion(key, httpOptions))
+			L.RaiseError("%s: unknown option %s%s", what, key, hooks.Suggestion(key, httpOptions))
 		}
 	}
 }

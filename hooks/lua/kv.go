@@ -12,6 +12,7 @@ import (
 
 	"carteiro/core/mail"
 	"carteiro/core/store"
+	"carteiro/hooks"
 )
 
 // Limits of the KV, in octets.
@@ -189,7 +190,7 @@ func ttl(L *glua.LState, n int, what string) time.Duration {
 	}
 	for k, _ := t.Next(glua.LNil); k != glua.LNil; k, _ = t.Next(k) {
 		if k != glua.LString("ttl") {
-			L.RaiseError("%s: unknown option %s%s", what, tostringPlain(k), suggestion(tostringPlain(k), []string{"ttl"}))
+			L.RaiseError("%s: unknown option %s%s", what, tostringPlain(k), hooks.Suggestion(tostringPlain(k), []string{"ttl"}))
 		}
 	}
 	if t.RawGetString("ttl") == glua.LNil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -265,15 +266,7 @@ func hookOn(L *glua.LState) int {
 }
 
 func (f *file) unknownHook(line int, name string) *SourceError {
-	return f.fault(line, 0, name, fmt.Sprintf("there is no hook %q", name), strings.TrimPrefix(suggestion(name, pointNames()), "; "))
-}
-
-func pointNames() []string {
-	var names []string
-	for _, s := range hooks.Specs() {
-		names = append(names, string(s.Point))
-	}
-	return names
+	return f.fault(line, 0, name, fmt.Sprintf("there is no hook %q", name), strings.TrimPrefix(hooks.Suggestion(name, hooks.PointNames()), "; "))
 }
 
 var webPath = regexp.MustCompile(`^/[A-Za-z0-9._/-]{0,200}$`)
@@ -282,7 +275,7 @@ var webPath = regexp.MustCompile(`^/[A-Za-z0-9._/-]{0,200}$`)
 var handlerOptions = []string{"order", "tier", "on_error", "listener", "every", "each", "path"}
 
 func unknownOption(key string) (text, hint string) {
-	return "unknown option " + key, strings.TrimPrefix(suggestion(key, handlerOptions), "; ")
+	return "unknown option " + key, strings.TrimPrefix(hooks.Suggestion(key, handlerOptions), "; ")
 }
 
 // options reads the second argument of on.
@@ -409,7 +402,7 @@ func (st *state) mayBlock(fn *glua.LFunction) bool {
 				return visit(o.v.(*glua.LTable), depth+1)
 			}
 			m, ok := v.Value.(*module)
-			return ok && m == &dnsModule
+			return ok && slices.ContainsFunc(m.functions, func(f function) bool { return f.blocks })
 		case *glua.LFunction:
 			if seen[v] {
 				return false

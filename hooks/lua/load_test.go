@@ -128,7 +128,12 @@ local function indirect() return ask("x") end
 local t = { f = indirect }
 on("receive.rcpt", function() return t.f() end)
 local cached = cache.memoize(function(d) return dns.mx(d) end)
-on("receive.rcpt", function() cached("x") end)`,
+on("receive.rcpt", function() cached("x") end)
+on("receive.rcpt", function() return http.get("https://x.example/") end)
+on("receive.rcpt", function(session, tx, rcpt) return milter.scan("x", rcpt) end)
+local post = http.post
+on("receive.rcpt", function() return post("https://x.example/", "") end)
+on("receive.helo", function() return json.encode { kv.get("x") } end)`,
 		"lib/util.lua": `return { double = function(x) return 2 * x end }`}
 	w := hookstest.New(t).Load(hookstest.Scripts(files))
 	h := w.Generation.Chain.Handlers(hooks.ReceiveMail)
@@ -143,6 +148,9 @@ on("receive.rcpt", function() cached("x") end)`,
 		if !h.Info().MayBlock {
 			t.Errorf("%s may block", h.Info().Name())
 		}
+	}
+	if h := w.Generation.Chain.Handlers(hooks.ReceiveHelo)[0]; h.Info().MayBlock {
+		t.Errorf("%s blocks on nothing", h.Info().Name())
 	}
 	if a := w.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: hookstest.Session("192.0.2.1"), Tx: hookstest.Tx("a@a.example")}); a.Action != hooks.Continue || a.Err() != "" {
 		t.Errorf("%v %s", a.Verdict, a.Err())

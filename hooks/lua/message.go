@@ -68,6 +68,18 @@ func headerName(L *glua.LState, what string) string {
 	return string(s)
 }
 
+// msgArgument is an argument that must be the msg; what begins the complaint.
+func (st *state) msgArgument(L *glua.LState, v glua.LValue, what string) *object {
+	if ud, ok := v.(*glua.LUserData); ok {
+		if o, ok := ud.Value.(*object); ok && o.class == &msgClass {
+			st.alive(o)
+			return o
+		}
+	}
+	L.RaiseError("%s the msg expected, got %s", what, typeOf(v))
+	return nil
+}
+
 // readable is the msg that a method is called on, whose header section the
 // bundle may read.
 func readable(L *glua.LState, what string) (*state, *object) {

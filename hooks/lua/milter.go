@@ -9,6 +9,7 @@ import (
 
 	"carteiro/core/mail"
 	"carteiro/core/milter"
+	"carteiro/hooks"
 )
 
 // Milters asks mail filters by name.
@@ -30,19 +31,12 @@ func milterScan(L *glua.LState) int {
 	st := stateOf(L)
 	c := st.running(L, "milter.scan")
 	name := stringArgument(L, 1, "milter.scan", "name")
-	var o *object
-	if ud, ok := L.Get(2).(*glua.LUserData); ok {
-		o, _ = ud.Value.(*object)
-	}
-	if o == nil || o.class.name != "msg" {
-		L.RaiseError("milter.scan: a msg expected, got %s", typeOf(L.Get(2)))
-	}
-	st.alive(o)
+	o := st.msgArgument(L, L.Get(2), "milter.scan:")
 	if st.set.engine.Milters == nil {
 		L.RaiseError("milter.scan: the server has no milters")
 	}
 	if names := st.set.engine.Milters.Names(); !slices.Contains(names, name) {
-		L.RaiseError("milter.scan: no milter %q is configured%s", name, suggestion(name, names))
+		L.RaiseError("milter.scan: no milter %q is configured%s", name, hooks.Suggestion(name, names))
 	}
 	st.budget.take(L, &st.budget.milter, "milter questions")
 	m := msgOf(o)

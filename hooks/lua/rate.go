@@ -13,6 +13,7 @@ import (
 
 	"carteiro/core/mail"
 	"carteiro/core/store"
+	"carteiro/hooks"
 )
 
 var rateModule = module{name: "rate", doc: "rate limits (GCRA), apart for each bundle and domain; what a failed handler took is given back", functions: []function{
@@ -70,7 +71,7 @@ func rateTake(L *glua.LState) int {
 			case "cost":
 				cost = float64(f)
 			default:
-				L.RaiseError("rate.take: unknown option %s%s", tostringPlain(k), suggestion(tostringPlain(k), []string{"burst", "cost"}))
+				L.RaiseError("rate.take: unknown option %s%s", tostringPlain(k), hooks.Suggestion(tostringPlain(k), []string{"burst", "cost"}))
 			}
 		}
 	}

@@ -143,7 +143,7 @@ func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.T
 			p := priorityArgument(L, v, what)
 			t.Priority = &p
 		default:
-			L.RaiseError("%s: unknown field %s in how%s", what, key, suggestion(key, []string{"sender", "headers", "priority"}))
+			L.RaiseError("%s: unknown field %s in how%s", what, key, hooks.Suggestion(key, []string{"sender", "headers", "priority"}))
 		}
 	}
 }

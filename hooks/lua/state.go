@@ -2,8 +2,6 @@ package lua
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	glua "github.com/yuin/gopher-lua"
 
@@ -125,7 +123,7 @@ func (st *state) addModule(m *module) {
 	fallback := st.L.CreateTable(0, 1)
 	fallback.RawSetString("__index", st.L.NewFunction(func(L *glua.LState) int {
 		key := L.ToString(2)
-		L.RaiseError("%s.%s does not exist%s", m.name, key, suggestion(key, m.names()))
+		L.RaiseError("%s.%s does not exist%s", m.name, key, hooks.Suggestion(key, m.names()))
 		return 0
 	}))
 	members.Metatable = fallback
@@ -219,7 +217,7 @@ func (st *state) member(L *glua.LState, o *object, name string) glua.LValue {
 			return c.fields[i].get(st, L, o)
 		}
 	}
-	L.RaiseError("%s.%s does not exist%s", c.name, name, suggestion(name, c.memberNames()))
+	L.RaiseError("%s.%s does not exist%s", c.name, name, hooks.Suggestion(name, c.memberNames()))
 	return nil
 }
 
@@ -270,7 +268,7 @@ func objectAssign(L *glua.LState) int {
 			return 0
 		}
 	}
-	L.RaiseError("%s.%s does not exist%s", o.class.name, name, suggestion(name, o.class.memberNames()))
+	L.RaiseError("%s.%s does not exist%s", o.class.name, name, hooks.Suggestion(name, o.class.memberNames()))
 	return 0
 }
 
@@ -288,47 +286,4 @@ func (st *state) must(L *glua.LState, err error) {
 	if err != nil {
 		L.RaiseError("%s", err.Error())
 	}
-}
-
-// suggestion is "; did you mean x?" for the nearest name, or "".
-func suggestion(name string, names []string) string {
-	best, least := "", 1+len(name)/3
-	for _, n := range names {
-		if d := distance(strings.ToLower(name), strings.ToLower(n)); d <= least && d < len(n) && (best == "" || d < least) {
-			best, least = n, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %s?", best)
-}
-
-// distance is the number of single edits between two names, swapped
-// neighbours counting as one.
-func distance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return 64
-	}
-	var before []int
-	prev := make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(prev[j]+1, row[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, prev = prev, row
-	}
-	return prev[len(b)]
 }

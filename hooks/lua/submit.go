@@ -139,18 +139,10 @@ func (l *letter) field(L *glua.LState, st *state, key string, v glua.LValue) {
 			L.RaiseError(`%s must be "auto-replied" or "auto-generated", got %q`, what, l.auto)
 		}
 	case "in_reply_to":
-		ud, ok := v.(*glua.LUserData)
-		if ok {
-			if o, isObject := ud.Value.(*object); isObject && o.class.name == "msg" {
-				st.alive(o)
-				l.replyTo = msgOf(o)
-				return
-			}
-		}
-		L.RaiseError("%s must be the msg, got %s", what, typeOf(v))
+		l.replyTo = msgOf(st.msgArgument(L, v, what))
 	default:
 		L.RaiseError("mail.submit: unknown field %s%s", key,
-			suggestion(key, []string{"sender", "from", "to", "cc", "subject", "text", "raw", "headers", "auto", "in_reply_to"}))
+			hooks.Suggestion(key, []string{"sender", "from", "to", "cc", "subject", "text", "raw", "headers", "auto", "in_reply_to"}))
 	}
 }
 
@@ -304,15 +296,7 @@ func mailForward(L *glua.LState) int {
 	const what = "mail.forward"
 	st := stateOf(L)
 	c := st.submitting(L, what)
-	ud, _ := L.Get(1).(*glua.LUserData)
-	var o *object
-	if ud != nil {
-		o, _ = ud.Value.(*object)
-	}
-	if o == nil || o.class.name != "msg" {
-		L.RaiseError("%s: msg expected, got %s", what, typeOf(L.Get(1)))
-	}
-	st.alive(o)
+	o := st.msgArgument(L, L.Get(1), what+":")
 	st.demand(L, hooks.RecipientsAdd, what)
 	s := hooks.Submit{Forward: true, Sender: msgSender(o), Space: c.space()}
 	for _, a := range stringList(L, L.Get(2), what) {
@@ -333,7 +317,7 @@ func mailForward(L *glua.LState) int {
 			case "headers":
 				s.Edit.Prepend = st.ownFields(L, v, what)
 			default:
-				L.RaiseError("%s: unknown option %s%s", what, tostringPlain(k), suggestion(tostringPlain(k), []string{"srs", "sender", "headers"}))
+				L.RaiseError("%s: unknown option %s%s", what, tostringPlain(k), hooks.Suggestion(tostringPlain(k), []string{"srs", "sender", "headers"}))
 			}
 		}
 	} else if L.Get(3) != glua.LNil {

@@ -271,8 +271,8 @@ func stringList(L *glua.LState, v glua.LValue, name string) []string {
 		return []string{string(v)}
 	case *glua.LTable:
 		n := v.Len()
-		if n > maxAdded {
-			L.RaiseError("%s: more than %d entries", name, maxAdded)
+		if n > hooks.FreeRecipients {
+			L.RaiseError("%s: more than %d entries", name, hooks.FreeRecipients)
 		}
 		list := make([]string, n)
 		for i := range n {
@@ -362,7 +362,7 @@ func route(L *glua.LState, name string) *hooks.Route {
 		case "ttl":
 			r.TTL = duration(L, v, name+": ttl")
 		default:
-			L.RaiseError("%s: unknown field %s%s", name, key, suggestion(key, []string{"hosts", "port", "tls", "lmtp", "source", "user", "password", "ttl"}))
+			L.RaiseError("%s: unknown field %s%s", name, key, hooks.Suggestion(key, []string{"hosts", "port", "tls", "lmtp", "source", "user", "password", "ttl"}))
 		}
 	}
 	if len(r.Hosts) == 0 {

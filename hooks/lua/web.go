@@ -81,7 +81,7 @@ func verdictResponse(L *glua.LState) int {
 				r.Headers[oneHeader(L, n, "headers")] = oneHeader(L, x, "headers")
 			}
 		default:
-			L.RaiseError("response: unknown field %s%s", key, suggestion(key, []string{"status", "type", "body", "headers"}))
+			L.RaiseError("response: unknown field %s%s", key, hooks.Suggestion(key, []string{"status", "type", "body", "headers"}))
 		}
 	}
 	return pushVerdict(L, hooks.Verdict{Action: hooks.Respond, Response: r})
