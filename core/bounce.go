@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -193,20 +195,22 @@ func (p *Pipeline) askDSN(ctx context.Context, m bounced, rep report, r *mime.Re
 // rejectedReport makes DSNs for recipients that queue.expand refused while
 // others were accepted, where the client cannot be told per recipient.
 func (p *Pipeline) rejectedReport(ctx context.Context, in *intake, rejected rejection) []*store.Message {
-	if in.env.Sender == "" {
-		return nil
-	}
-	rep := report{action: "failed", to: in.env.Sender}
-	for r, st := range rejected {
-		if r.Notify.Wants(mail.NotifyFailure) {
-			r.Last, r.State = st, mail.Failed
-			rep.rcpts = append(rep.rcpts, r)
+	var reports []report
+	for _, r := range slices.SortedFunc(maps.Keys(rejected), byAddress) {
+		to := in.env.Sender
+		if r.Sender != nil {
+			to = *r.Sender
+		}
+		if to != "" && r.Notify.Wants(mail.NotifyFailure) {
+			r.Last, r.State = rejected[r], mail.Failed
+			reports = addReport(reports, "failed", to, r)
 		}
 	}
-	if len(rep.rcpts) == 0 {
-		return nil
+	var out []*store.Message
+	for _, rep := range reports {
+		out = append(out, p.reportOf(ctx, in, rep)...)
 	}
-	return p.reportOf(ctx, in, rep)
+	return out
 }
 
 // reportOf makes a report about a message that is not committed yet; of such
@@ -216,4 +220,9 @@ func (p *Pipeline) reportOf(ctx context.Context, in *intake, rep report) []*stor
 	messages, trail := p.bounce(ctx, m, rep)
 	in.trail = append(in.trail, trail...)
 	return messages
+}
+
+// byAddress orders recipients.
+func byAddress(a, b *mail.Recipient) int {
+	return strings.Compare(string(a.Address), string(b.Address))
 }

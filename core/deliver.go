@@ -36,8 +36,9 @@ type attempt struct {
 	reports  []report
 	down     bool
 	start    time.Time
-	unlocks  []func()          // of the mailboxes that are delivered to
-	events   map[uint32]notice // by recipient
+	unlocks  []func()                             // of the mailboxes that are delivered to
+	events   map[uint32]notice                    // by recipient
+	copies   []func(*mime.Header) (string, error) // sign each copy, see signature
 }
 
 // attempt tries a leased group once and records the outcome. down says that
@@ -106,7 +107,7 @@ func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.G
 		return nil, fmt.Errorf("header of %s: %w", env.ID, err)
 	}
 	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, outgoing: section, pending: &hooks.Pending{}, start: time.Now()}
-	a.msg = &hooks.Message{ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
+	a.msg = &hooks.Message{Ours: env.Ours, ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
 		Priority: g.Priority, Meta: env.Meta, Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
 	a.msg.Auth = p.auth(env, a.msg.Header, a.msg.Body)
 	a.out = store.Settlement{ID: env.ID, Block: g.Block}
@@ -154,10 +155,13 @@ func (a *attempt) try(ctx context.Context) error {
 		}
 	}
 	a.g.Attempts++
-	if a.g.Local {
+	switch {
+	case a.g.Expand:
+		a.expandHeld(ctx, due)
+	case a.g.Local:
 		defer a.unlockBoxes() // after the commit: the next message for a mailbox sees its effects
 		a.deliverLocal(ctx, due)
-	} else {
+	default:
 		a.deliverRemote(ctx, due)
 	}
 	return a.settle(ctx)
@@ -331,6 +335,7 @@ func (a *attempt) settle(ctx context.Context) error {
 	}
 	a.p.wake(a.out.Messages)
 	a.p.observed()
+	a.p.decided(a.out.Effects)
 	for _, g := range a.out.Add {
 		a.p.queue.offer(store.DueEntry{ID: a.env.ID, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Key: g.Key, Local: g.Local})
 	}
@@ -369,6 +374,11 @@ func (a *attempt) submit(ctx context.Context, s hooks.Submit) {
 	}
 	for _, to := range s.Rcpts {
 		sender := s.Sender
+		if s.Hold {
+			in := &intake{env: *a.env}
+			a.out.Add = append(a.out.Add, a.p.heldGroup(in, to, sender))
+			continue
+		}
 		a.add(ctx, mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit})
 	}
 }

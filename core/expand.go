@@ -34,6 +34,7 @@ type expansion struct {
 	final    []*mail.Recipient
 	rejected rejection
 	expanded []*mail.Recipient // stand for several, and the sender wants to hear of success
+	forks    []fork
 }
 
 // expand asks queue.expand and follows aliases, per recipient, until what is
@@ -52,10 +53,10 @@ func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *mail.Sta
 			return nil, st
 		}
 	}
-	if len(x.rejected) > 0 && len(x.rejected) == len(in.rcpts) && len(x.final) == 0 {
+	if len(x.rejected) > 0 && len(x.rejected) == len(in.rcpts) && len(x.final) == 0 && len(x.forks) == 0 && !in.forked {
 		return nil, x.rejected[in.rcpts[0]]
 	}
-	in.rcpts, in.expanded = x.final, x.expanded
+	in.rcpts, in.expanded, in.forks = x.final, x.expanded, append(in.forks, x.forks...)
 	return x.rejected, nil
 }
 
@@ -77,7 +78,7 @@ func (x *expansion) becomes(r *mail.Recipient, n int) mail.Notify {
 // view is a message as policies of the queue see it.
 func (p *Pipeline) view(in *intake) *hooks.Message {
 	return &hooks.Message{Auth: p.auth(&in.env, in.header, func() (io.ReadCloser, error) { return in.body() }),
-		ID: in.env.ID, Sender: in.env.Sender, Size: in.env.Size, ReceivedAt: in.env.ReceivedAt,
+		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: in.env.Size, ReceivedAt: in.env.ReceivedAt,
 		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta,
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }
@@ -90,6 +91,10 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 	}
 	if it.depth > maxExpansion {
 		x.reject(it, mail.Reject(554, "5.4.6", "recipient stands for itself"))
+		return nil
+	}
+	if r.Mailbox != "" {
+		x.final = append(x.final, r)
 		return nil
 	}
 	key := string(r.Address)
@@ -135,16 +140,24 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	if len(hr.Replace) > 0 {
 		told = x.becomes(it.r, len(hr.Replace))
 	}
-	x.add(it, hr.Copies, it.r.Notify)
-	if hr.Replace != nil {
-		x.add(it, hr.Replace, told)
+	others := append(x.targets(it, hr.Copies, it.r.Notify), x.targets(it, hr.Replace, told)...)
+	stays := hr.Replace == nil && v.Action != hooks.Discard
+	if hr.Fork != nil {
+		if stays {
+			others = append(others, it.r)
+		}
+		x.forks = append(x.forks, fork{msg: hr.Fork, of: it.r.Address, rcpts: others})
 		return true, nil
 	}
-	return v.Action == hooks.Discard, nil
+	for _, r := range others {
+		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1})
+	}
+	return !stays, nil
 }
 
-// add puts recipients that a policy named on the list of work.
-func (x *expansion) add(it pendingRcpt, targets []hooks.Target, notify mail.Notify) {
+// targets are the recipients that a policy named in place of one or beside it.
+func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify mail.Notify) []*mail.Recipient {
+	out := make([]*mail.Recipient, 0, len(targets))
 	for _, t := range targets {
 		r := &mail.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: notify, Sender: t.Sender,
 			IsLocal: x.p.dir.Local(t.Address.Domain()), From: append(slices.Clone(it.r.From), t.From), Edit: it.r.Edit}
@@ -154,8 +167,12 @@ func (x *expansion) add(it pendingRcpt, targets []hooks.Target, notify mail.Noti
 			r.Sender = it.r.Sender
 		}
 		r.Priority = cmp.Or(t.Priority, it.r.Priority)
-		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1})
+		if t.Mailbox {
+			r.Mailbox, r.IsLocal, r.Notify = t.Address, true, mail.NotifyNever
+		}
+		out = append(out, r)
 	}
+	return out
 }
 
 // local looks a local address up: a mailbox stays, an alias is followed.

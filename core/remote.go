@@ -55,6 +55,16 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 	}
 	edit := rcpts[0].Edit
 	section := store.EditHeader(a.outgoing, edit)
+	signature, st := a.signature(ctx, section)
+	if st != nil {
+		for _, r := range rcpts {
+			a.resolve(ctx, r, remote(mail.Outcome{Status: *st}))
+		}
+		return
+	}
+	if signature != "" {
+		section = append([]byte(signature), section...)
+	}
 	t := mail.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: rcpts,
 		Size:     a.env.Size - int64(len(a.section)) + int64(len(section)),
 		SMTPUTF8: a.env.SMTPUTF8, EightBit: a.env.EightBit, RequireTLS: a.env.RequireTLS, Priority: a.g.Priority,

@@ -109,6 +109,9 @@ type Rcpt struct {
 	// Replace is non-nil once a policy replaced the recipient, even by nobody.
 	Replace []Target
 	Copies  []Target
+	// Fork is the message that goes to it instead of the one at hand, see
+	// Event.Fork.
+	Fork *Message
 }
 
 // Target is a recipient that a policy adds.
@@ -117,6 +120,7 @@ type Target struct {
 	Sender   *mail.Address // nil: the message's
 	Fields   string        // header lines with CRLF for this copy
 	Priority *mail.Priority
+	Mailbox  bool        // it is filed in the mailbox of Address, with an account or without
 	From     mail.Change // who added it
 }
 
@@ -130,6 +134,9 @@ type Submit struct {
 	Forward bool
 	Edit    mail.HeaderEdit
 	Space   string // of the policy, for limits
+	// Hold, with Forward: the message is kept for the recipient, of a group, until
+	// it is released or dropped.
+	Hold bool
 }
 
 // Pending are side effects that wait for their commit.

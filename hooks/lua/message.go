@@ -119,7 +119,7 @@ func editHeader(L *glua.LState, what string, change func(h *mime.Header, name st
 	name := headerName(L, "msg:"+what)
 	st.demandField(L, name, "msg:"+what)
 	st.budget.charge(L, 64*int64(len(msgOf(o).Header.Fields()))+1024)
-	err := o.call.event.EditHeader(what+" "+name, func(h *mime.Header) error { return change(h, name) })
+	err := o.call.event.EditHeader(msgOf(o), what+" "+name, func(h *mime.Header) error { return change(h, name) })
 	if err != nil {
 		L.RaiseError("msg:%s: %s", what, err.Error())
 	}
