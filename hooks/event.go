@@ -29,6 +29,7 @@ type Event struct {
 	Domain  string // route.resolve; timer.tick: whose turn it is, or ""
 	Key     string // route.resolve
 	Req     *Request
+	Command *Command // admin.command
 	// Observed is what observe.event is told of.
 	Observed *Observed
 
@@ -64,6 +65,15 @@ type Request struct {
 	Headers map[string]string // names in lower case
 	IP      string
 	Body    string
+}
+
+// Command is what an operator typed: `carteiro NAME VERB ARGS... --OPTION VALUE`.
+type Command struct {
+	Name    string            `json:"name"`
+	Verb    string            `json:"verb"`
+	Args    []string          `json:"args"`
+	Options map[string]string `json:"options,omitempty"`
+	JSON    bool              `json:"json,omitempty"` // the answer is wanted as JSON
 }
 
 // Cred is a login attempt after the server looked at its own accounts.

@@ -106,6 +106,7 @@ func methods() map[string]method {
 		"reload":  typed((*Service).reload),
 		"clock":   typed((*Service).advance),
 		"explain": typed((*Service).explain),
+		"command": typed((*Service).command),
 
 		"bundle.usage": typed((*Service).bundleUsage),
 

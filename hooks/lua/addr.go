@@ -23,7 +23,7 @@ var addrModule = module{name: "addr", doc: "addresses", functions: []function{
 	{name: "org_domain", call: addrOrgDomain, sig: "org_domain(domain)", doc: "organizational domain by the public suffix list"},
 	{name: "srs", call: addrSRS, sig: "srs(sender)", doc: "signed sender of ours for a forwarded message; own and null senders, and those too long for it, stay"},
 	{name: "srs_reverse", call: addrSRSReverse, sig: "srs_reverse(a)", doc: "the sender behind a signed one, or nil when forged or older than 21 days"},
-	{name: "verp", call: addrVERP, sig: "verp(bounces, address)", doc: "signed bounce address that names its recipient"},
+	{name: "verp", call: addrVERP, sig: "verp(bounces, address)", doc: "signed bounce address that names its recipient: BOUNCES+user=domain=SIGN"},
 	{name: "verp_reverse", call: addrVERPReverse, sig: "verp_reverse(a)", doc: "the recipient that a bounce address names, or nil when forged"},
 }}
 
@@ -94,13 +94,22 @@ var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPad
 // sign authenticates parts of an address; case does not matter, for mail
 // systems change it.
 func (e *Engine) sign(kind string, parts ...string) string {
+	lower := make([]string, len(parts))
+	for i, p := range parts {
+		lower[i] = strings.ToLower(p)
+	}
+	return base32Lower.EncodeToString(e.mac(kind, lower...))[:signLength]
+}
+
+// mac authenticates texts with the server's key, apart for each kind.
+func (e *Engine) mac(kind string, parts ...string) []byte {
 	mac := hmac.New(sha256.New, e.Secret)
 	mac.Write([]byte(kind))
 	for _, p := range parts {
 		mac.Write([]byte{0})
-		mac.Write([]byte(strings.ToLower(p)))
+		mac.Write([]byte(p))
 	}
-	return base32Lower.EncodeToString(mac.Sum(nil))[:signLength]
+	return mac.Sum(nil)
 }
 
 func (e *Engine) signed(sign, kind string, parts ...string) bool {
@@ -220,7 +229,7 @@ func addrVERP(L *glua.LState) int {
 	e := st.needsSecret(L, "addr.verp")
 	bounces := address(L, L.Get(1), "addr.verp")
 	rcpt := address(L, L.Get(2), "addr.verp")
-	local := bounces.Local() + "+" + e.sign("verp", string(bounces), string(rcpt)) + "=" + rcpt.Domain() + "=" + rcpt.Local()
+	local := bounces.Local() + "+" + rcpt.Local() + "=" + rcpt.Domain() + "=" + e.sign("verp", string(bounces), string(rcpt))
 	if len(local) > mail.MaxLocal || strings.HasPrefix(rcpt.Local(), `"`) {
 		L.Push(glua.LString(bounces)) // too long to name its recipient
 		return 1
@@ -243,12 +252,21 @@ func (e *Engine) verpReverse(a mail.Address) mail.Address {
 		if local[i] != '+' {
 			continue
 		}
-		f := strings.SplitN(local[i+1:], "=", 3)
-		if len(f) == 3 && e.signed(f[0], "verp", local[:i]+"@"+a.Domain(), f[2]+"@"+f[1]) {
-			return checked(f[2] + "@" + f[1])
+		rest, sign, ok := cutLast(local[i+1:], "=")
+		user, domain, ok2 := cutLast(rest, "=")
+		if ok && ok2 && e.signed(sign, "verp", local[:i]+"@"+a.Domain(), user+"@"+domain) {
+			return checked(user + "@" + domain)
 		}
 	}
 	return ""
+}
+
+// cutLast is strings.Cut at the last place.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 var accountModule = module{name: "account", doc: "accounts of this server", functions: []function{

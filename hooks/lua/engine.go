@@ -64,6 +64,7 @@ type Options struct {
 	Clock    *clock.Clock
 	Log      *slog.Logger
 	Hostname string
+	WebURL   string // how the world reaches the http listener, see server.url
 	Secret   []byte // signs addr.srs and addr.verp
 	// Local tells domains of ours, whose senders need no SRS.
 	Local func(domain string) bool
