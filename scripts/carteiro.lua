@@ -242,7 +242,7 @@ function on(hook, options, handler) end
 ---@return any
 function tarpit(seconds) end
 
----what fn returns, run with that domain at hand: its settings, kv, rate and meta
+---what fn returns, run with that domain at hand: its settings, kv, rate and meta; "" is the server as a whole
 ---@param domain any
 ---@param fn any
 ---@return any
@@ -260,6 +260,11 @@ addr = {}
 ---@param text any
 ---@return any
 function addr.parse(text) end
+
+---all mailboxes of a header value: a list of { address, display }
+---@param text any
+---@return any
+function addr.list(text) end
 
 ---local part without its tag
 ---@param a any
@@ -388,6 +393,12 @@ function list.settings(name) end
 ---@param filter? any
 ---@return any
 function list.members(name, filter) end
+
+---as members, but a list of tables: the attributes, and address
+---@param name any
+---@param filter? any
+---@return any
+function list.roster(name, filter) end
 
 ---attributes of a member, or nil
 ---@param name any

@@ -16,6 +16,7 @@ import (
 
 var addrModule = module{name: "addr", doc: "addresses", functions: []function{
 	{name: "parse", call: addrParse, sig: "parse(text)", doc: "address and display name of the first mailbox in a header value, or nil"},
+	{name: "list", call: addrList, sig: "list(text)", doc: "all mailboxes of a header value: a list of { address, display }"},
 	{name: "user", call: addrUser, sig: "user(a)", doc: "local part without its tag"},
 	{name: "domain", call: addrDomain, sig: "domain(a)", doc: "domain in lower case"},
 	{name: "tag", call: addrTag, sig: "tag(a)", doc: "what follows the \"+\", or nil"},
@@ -39,6 +40,19 @@ func addrParse(L *glua.LState) int {
 	L.Push(glua.LString(list[0].Address))
 	L.Push(optional(list[0].Display))
 	return 2
+}
+
+func addrList(L *glua.LState) int {
+	st := stateOf(L)
+	s := text(L, 1)
+	st.budget.charge(L, 4*int64(len(s)))
+	list, _ := mime.ParseAddressList(s)
+	out := []any{}
+	for _, m := range list {
+		out = append(out, map[string]any{"address": string(m.Address), "display": m.Display})
+	}
+	L.Push(st.lift(L, out))
+	return 1
 }
 
 func addrUser(L *glua.LState) int {

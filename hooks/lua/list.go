@@ -14,6 +14,7 @@ var listModule = module{name: "list", doc: "named sets of addresses with setting
 	{name: "configure", call: listConfigure, sig: "configure(name, settings)", doc: "makes a list or gives it other settings; nil takes it away with its members"},
 	{name: "settings", call: listSettings, sig: "settings(name)", doc: "the settings of that list, or nil when there is none"},
 	{name: "members", call: listMembers, sig: "members(name, [filter])", doc: "list of its addresses; filter is a table of attributes that they must have"},
+	{name: "roster", call: listRoster, sig: "roster(name, [filter])", doc: "as members, but a list of tables: the attributes, and address"},
 	{name: "member", call: listMember, sig: "member(name, address)", doc: "attributes of a member, or nil"},
 	{name: "add", call: listAdd, sig: "add(name, address, [attributes])", doc: "makes it a member, with these attributes"},
 	{name: "remove", call: listRemove, sig: "remove(name, address)", doc: "takes it out"},
@@ -73,24 +74,37 @@ func listMember(L *glua.LState) int {
 }
 
 func listMembers(L *glua.LState) int {
-	st := stateOf(L)
-	c, name := st.listAccess(L, "list.members")
-	filter := attributes(L, 2, "list.members: filter")
-	found := st.scanned(L, c, groups.MemberSpace(name))
 	var list []string
-	for _, key := range sortedKeys(found) {
-		st.budget.steps(L, 4)
-		if len(filter) > 0 {
-			m, err := groups.Decode(found[key])
-			st.must(L, err)
-			if !has(m, filter) {
-				continue
-			}
-		}
-		list = append(list, key)
-	}
+	st := selected(L, "list.members", func(address string, _ map[string]any) { list = append(list, address) })
 	L.Push(st.strings(L, list))
 	return 1
+}
+
+func listRoster(L *glua.LState) int {
+	list := []any{}
+	st := selected(L, "list.roster", func(address string, m map[string]any) {
+		m["address"] = address
+		list = append(list, m)
+	})
+	L.Push(st.lift(L, list))
+	return 1
+}
+
+// selected calls each with the members that (name, [filter]) means, in order.
+func selected(L *glua.LState, what string, each func(address string, m map[string]any)) *state {
+	st := stateOf(L)
+	c, name := st.listAccess(L, what)
+	filter := attributes(L, 2, what+": filter")
+	found := st.scanned(L, c, groups.MemberSpace(name))
+	for _, key := range sortedKeys(found) {
+		st.budget.steps(L, 4)
+		m, err := groups.Decode(found[key])
+		st.must(L, err)
+		if has(m, filter) {
+			each(key, m)
+		}
+	}
+	return st
 }
 
 // has reports whether m has all plain values of filter.

@@ -65,7 +65,7 @@ func forDomain(L *glua.LState) int {
 	if !ok {
 		L.RaiseError("for_domain: expected for_domain(domain, function)")
 	}
-	if !st.source.serves(st, domain) {
+	if domain != "" && !st.source.serves(st, domain) {
 		L.RaiseError("for_domain: %s is no domain of this server for which %s is in force", domain, st.source.source.Name)
 	}
 	before, top := c.domain, L.GetTop()
