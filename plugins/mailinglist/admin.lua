@@ -6,9 +6,12 @@ local requests = require "requests"
 
 local admin = {}
 
--- told makes the answer: JSON where that is wanted, else text.
+-- told makes the answer: JSON where that is wanted, else text. What is empty
+-- here is a list.
 local function told(cmd, value, text)
-  if cmd.json then return response { type = "application/json", body = json.encode(value) } end
+  if cmd.json then
+    return response { type = "application/json", body = next(value) == nil and "[]" or json.encode(value) }
+  end
   return response { type = "text/plain; charset=utf-8", body = text }
 end
 
@@ -93,7 +96,8 @@ function verbs.show(cmd)
   local to = opened(cmd)
   local lines, out = {}, { list = to.name, settings = {}, members = #list.members(to.name), held = #list.held(to.name), posts = kv.get("posts:" .. to.name) or 0 }
   for key in pairs(settings.keys) do
-    out.settings[key] = to.settings[key]
+    local v = to.settings[key]
+    if type(v) ~= "table" or next(v) ~= nil then out.settings[key] = v end
     lines[#lines + 1] = key .. "=" .. shown(to.settings[key])
   end
   table.sort(lines)
