@@ -140,7 +140,7 @@ func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.
 	case hooks.Redirect:
 		to = v.Address
 	}
-	in := &intake{gen: m.gen, pending: &hooks.Pending{}}
+	in := &intake{gen: m.gen, pending: follow(m.pending)}
 	var body []byte
 	in.header, body = r.Compose()
 	in.env = mail.Envelope{ID: r.ID, ReceivedAt: now, Priority: m.env.Priority, SMTPUTF8: !to.ASCII(), Auto: "dsn", Protocol: "dsn", Depth: m.env.Depth + 1}
@@ -158,6 +158,7 @@ func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.
 		p.log.WarnContext(ctx, "dsn dropped", "id", m.env.ID.String(), "to", string(to), "err", err)
 		return nil, append(trail, mail.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: "dropped", Err: err.Error()})
 	}
+	joined(m.pending, in.pending)
 	p.log.Metrics.Bounces.WithLabelValues(rep.action).Inc()
 	p.log.Step(ctx, "dsn", m.env.ID.String(), "dsn", r.ID.String(), "to", string(to), "action", rep.action, "recipients", len(rep.rcpts))
 	return messages, append(trail, mail.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: rep.action, Text: "dsn " + r.ID.String()})

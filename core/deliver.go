@@ -369,7 +369,7 @@ func (a *attempt) reschedule() {
 // this message for further recipients.
 func (a *attempt) submit(ctx context.Context, s hooks.Submit) {
 	if !s.Forward {
-		a.out.Messages = append(a.out.Messages, a.p.submitted(ctx, *a.env, a.gen, s)...)
+		a.out.Messages = append(a.out.Messages, a.p.submitted(ctx, *a.env, a.gen, a.pending, s)...)
 		return
 	}
 	for _, to := range s.Rcpts {

@@ -77,8 +77,12 @@ func (x *expansion) becomes(r *mail.Recipient, n int) mail.Notify {
 
 // view is a message as policies of the queue see it.
 func (p *Pipeline) view(in *intake) *hooks.Message {
+	size := in.env.Size // of what is stored already
+	if in.draft != nil {
+		size = int64(len(in.header.Bytes())) + in.draft.Size()
+	}
 	return &hooks.Message{Auth: p.auth(&in.env, in.header, func() (io.ReadCloser, error) { return in.body() }),
-		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: in.env.Size, ReceivedAt: in.env.ReceivedAt,
+		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: size, ReceivedAt: in.env.ReceivedAt,
 		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta,
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }

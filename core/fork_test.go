@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,9 @@ func lists(alter func(e *hooks.Event, m *hooks.Message) error) hooks.Handler {
 		m, err := e.Fork(e.Rcpt)
 		if err != nil {
 			return hooks.Verdict{}, err
+		}
+		if e.Msg.Size < int64(len(plain)) || m.Size != e.Msg.Size {
+			return hooks.Verdict{}, fmt.Errorf("size %d", e.Msg.Size)
 		}
 		var to []hooks.Target
 		for _, a := range []mail.Address{"alice@our.example", "bob@our.example", "x@out.example"} {

@@ -98,7 +98,7 @@ func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*st
 	out, rejected, st := p.assemble(ctx, in, reports)
 	if st == nil && in.pending != nil {
 		for _, s := range in.pending.Submits {
-			out = append(out, p.submitted(ctx, in.env, in.gen, s)...)
+			out = append(out, p.submitted(ctx, in.env, in.gen, in.pending, s)...)
 		}
 	}
 	return out, rejected, st
@@ -246,15 +246,31 @@ func (in *intake) made(messages []*store.Message) {
 	}
 }
 
-// submitted makes the messages of a policy's mail.submit. One that cannot be
-// made is logged and dropped: the message at hand does not depend on it.
-func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hooks.Generation, s hooks.Submit) []*store.Message {
+// follow is what waits for the commit as a message sees it that comes about in
+// the same commit. What its policies add joins it with joined.
+func follow(pending *hooks.Pending) *hooks.Pending {
+	if pending == nil {
+		return &hooks.Pending{}
+	}
+	return &hooks.Pending{Effects: slices.Clip(pending.Effects)}
+}
+
+func joined(pending, followed *hooks.Pending) {
+	if pending != nil {
+		pending.Effects = followed.Effects
+	}
+}
+
+// submitted makes the messages of a policy's mail.submit. Effects of the
+// policies that they meet join those of pending. One that cannot be made is
+// logged and dropped: the message at hand does not depend on it.
+func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hooks.Generation, pending *hooks.Pending, s hooks.Submit) []*store.Message {
 	if cause.Depth >= MaxDepth {
 		p.log.WarnContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "err", "policies answer policies")
 		return nil
 	}
 	now := p.clock.Now()
-	in := &intake{gen: gen, pending: &hooks.Pending{}, ours: true}
+	in := &intake{gen: gen, pending: follow(pending), ours: true}
 	in.env = mail.Envelope{ID: mail.NewID(now), Sender: s.Sender, ReceivedAt: now, Depth: cause.Depth + 1, Auto: "policy", Protocol: "policy", Ours: true}
 	in.header = mime.ParseHeader(s.Header)
 	if err := p.fill(ctx, in, s.Body, s.Rcpts); err != nil {
@@ -267,6 +283,7 @@ func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hook
 		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "status", st.Reply(), "err", st.Err)
 		return nil
 	}
+	joined(pending, in.pending)
 	p.log.Step(ctx, "submitted", in.env.ID.String(), "cause", cause.ID.String(), "space", s.Space, "from", string(s.Sender), "to", len(s.Rcpts))
 	return messages
 }
@@ -306,10 +323,11 @@ func (p *Pipeline) apply(ctx context.Context, gen *hooks.Generation, effects []m
 func (p *Pipeline) commitSubmits(ctx context.Context, gen *hooks.Generation, effects []mail.Effect, submits []hooks.Submit) error {
 	var messages []*store.Message
 	defer func() { discard(messages) }()
+	pending := &hooks.Pending{Effects: effects}
 	for _, s := range submits {
-		messages = append(messages, p.submitted(ctx, mail.Envelope{}, gen, s)...)
+		messages = append(messages, p.submitted(ctx, mail.Envelope{}, gen, pending, s)...)
 	}
-	if err := p.store.Commit(ctx, effects, messages...); err != nil {
+	if err := p.store.Commit(ctx, pending.Effects, messages...); err != nil {
 		return err
 	}
 	p.wake(messages)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carteiro/core"
 	"carteiro/core/admin"
 	"carteiro/core/config"
 	"carteiro/hooks"
@@ -83,6 +84,9 @@ func (o *commandOptions) ask(ctx context.Context, name, verb string, args []stri
 		}
 	}
 	raw, err := o.call(ctx, "command", in, false)
+	if err != nil && strings.Contains(err.Error(), core.ErrNoCommand.Error()) {
+		return "", fmt.Errorf("%w; bundles such as carteiro/mailinglist bring commands ([[bundle]] in the configuration, or `carteiro bundle enable`)", err)
+	}
 	if err != nil {
 		return "", err
 	}

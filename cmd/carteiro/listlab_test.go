@@ -35,6 +35,9 @@ strict.test.     60 IN MX 10 mx.out.test.
 mx.out.test.     60 IN A 127.0.0.1
 _dmarc.strict.test. 60 IN TXT "v=DMARC1; p=reject"
 strict.test.     60 IN TXT "v=spf1 ip4:127.0.0.1 -all"
+vouched.test.     60 IN MX 10 mx.out.test.
+vouched.test.     60 IN TXT "v=spf1 ip4:127.0.0.1 -all"
+_dmarc.vouched.test. 60 IN TXT "v=DMARC1; p=none"
 _dmarc.forged.test. 60 IN TXT "v=DMARC1; p=reject"
 forged.test.     60 IN TXT "v=spf1 -all"
 forged.test.     60 IN MX 10 mx.out.test.

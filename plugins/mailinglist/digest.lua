@@ -21,6 +21,7 @@ function digest.add(to, f)
   kv.set(key(to.name) .. f.id, { raw = string.gsub(long and string.match(raw, "^.-\r\n\r\n") or raw, "%z", ""), long = long, text = f:text(20000),
     subject = f:subject() or "", from = f:header("From") or "", display = f:from_display() or f:from() or "", date = f:header("Date") or "" })
   kv.incr("digest-size:" .. to.name, math.min(#raw, longest))
+  if not kv.get("digest-sent:" .. to.name) then kv.set("digest-sent:" .. to.name, time.now()) end -- the first one is due a day from now
 end
 
 local function contents(to, posts, issue)
@@ -91,10 +92,7 @@ end
 -- due sends the digests when their time has come, or their size.
 function digest.due(to, now)
   local last = kv.get("digest-sent:" .. to.name)
-  if not last then
-    kv.set("digest-sent:" .. to.name, now)
-    last = now
-  end
+  if not last then return end
   if now - last >= to.settings.digest_every * 3600 or (kv.get("digest-size:" .. to.name) or 0) >= to.settings.digest_size then digest.send(to) end
 end
 
