@@ -162,7 +162,9 @@ func (a *attempt) try(ctx context.Context) error {
 		defer a.unlockBoxes() // after the commit: the next message for a mailbox sees its effects
 		a.deliverLocal(ctx, due)
 	default:
-		a.deliverRemote(ctx, due)
+		if err := a.deliverRemote(ctx, due); err != nil {
+			return err
+		}
 	}
 	return a.settle(ctx)
 }
@@ -315,13 +317,35 @@ func (a *attempt) note(ctx context.Context, r *mail.Recipient, o outcome) {
 // settle writes the outcome. The peer may have the message already, so this
 // goes on even while the server stops.
 func (a *attempt) settle(ctx context.Context) error {
+	a.reschedule()
+	a.out.Group = a.g
+	return a.write(ctx)
+}
+
+// settleSome writes the outcome for some of the recipients, before the others
+// are tried. The group stays due.
+func (a *attempt) settleSome(ctx context.Context, rcpts []*mail.Recipient) error {
+	some := *a.g
+	some.Recipients = nil
+	for _, r := range rcpts {
+		some.Recipients = append(some.Recipients, *r)
+	}
+	a.out.Group = &some
+	if err := a.write(ctx); err != nil {
+		return err
+	}
+	a.out = store.Settlement{ID: a.env.ID, Block: a.g.Block}
+	a.pending.Effects, a.pending.Submits, a.events = nil, nil, nil
+	return nil
+}
+
+// write records what came about, with the reports and the mail that follow.
+func (a *attempt) write(ctx context.Context) error {
 	rec, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
 	defer cancel()
-	a.reschedule()
 	if err := a.compose(rec); err != nil {
 		return fmt.Errorf("settle %s: %w", a.env.ID, err)
 	}
-	a.out.Group = a.g
 	for _, s := range a.pending.Submits {
 		a.submit(rec, s)
 	}

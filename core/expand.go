@@ -224,10 +224,15 @@ type groupKey struct {
 	local    bool
 	priority mail.Priority
 	state    mail.State
+	own      bool // each has a copy of its own
 }
 
+// maxCopies is the most recipients in a group whose copies differ: they take a
+// transaction each, one after the other, and groups leave side by side.
+const maxCopies = 20
+
 // group sorts recipients into groups of one next hop and priority, at most
-// mail.MaxGroup each, and asks queue.commit about each.
+// mail.MaxGroup each, or maxCopies of those with copies of their own, and asks queue.commit about each.
 func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 	byKey := map[groupKey]*mail.Group{}
 	for _, r := range in.rcpts {
@@ -235,11 +240,12 @@ func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 		if r.IsLocal {
 			k.key, k.local = localKey, true
 		}
+		k.own = !k.local && r.Sender != nil
 		if r.Priority != nil {
 			k.priority = *r.Priority
 		}
 		g := byKey[k]
-		if g == nil || len(g.Recipients) >= mail.MaxGroup {
+		if g == nil || len(g.Recipients) >= mail.MaxGroup || k.own && len(g.Recipients) >= maxCopies {
 			g = p.newGroup(in, k)
 			byKey[k] = g
 			in.groups = append(in.groups, g)

@@ -17,8 +17,11 @@ type copyKey struct {
 }
 
 // deliverRemote hands the message to next hops, recipients of one copy in one
-// transaction.
-func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) {
+// transaction. Where there are several copies, as a mailing list makes them,
+// the outcome of each is recorded before the next one is sent.
+//
+// Crash: the copies that were recorded are not sent again.
+func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) error {
 	copies := map[copyKey][]*mail.Recipient{}
 	var order []copyKey
 	for _, r := range due {
@@ -31,9 +34,15 @@ func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) {
 		}
 		copies[k] = append(copies[k], r)
 	}
-	for _, k := range order {
+	for i, k := range order {
 		a.sendCopy(ctx, copies[k])
+		if i < len(order)-1 {
+			if err := a.settleSome(ctx, copies[k]); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
 }
 
 func (a *attempt) sender(r *mail.Recipient) mail.Address {

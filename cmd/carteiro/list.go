@@ -98,7 +98,7 @@ func (o *commandOptions) ask(ctx context.Context, name, verb string, args []stri
 }
 
 // atOnce is how many members one call brings; policies have a budget.
-const atOnce = 50
+const atOnce = 250
 
 func listImport() *cobra.Command {
 	var o commandOptions

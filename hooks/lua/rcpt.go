@@ -111,7 +111,7 @@ func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
 	if L.Get(2) == glua.LNil {
 		L.RaiseError("%s: an address or a list of addresses expected, got nil", what)
 	}
-	names := stringList(L, L.Get(2), what)
+	names := longList(L, L.Get(2), what, max(st.budget.added, hooks.FreeRecipients))
 	if st.budget.added -= len(names); st.budget.added < 0 {
 		L.RaiseError("%s: too many recipients added in one call", what)
 	}
