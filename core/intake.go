@@ -29,7 +29,8 @@ type intake struct {
 	quarantine string            // reason, for all recipients
 	lmtp       bool              // rejections can be told per recipient
 	sign       []hooks.Signature // asked for by policies
-	ours       bool              // it is mail of our users, or of who may relay
+	ours       bool              // it is mail of our users, of who may relay or of policies
+	scores     []hooks.Score     // that policies gave
 
 	groups   []*mail.Group
 	expanded []*mail.Recipient // a report about their expansion is due
@@ -222,8 +223,8 @@ func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hook
 		return nil
 	}
 	now := p.clock.Now()
-	in := &intake{gen: gen, pending: &hooks.Pending{}}
-	in.env = mail.Envelope{ID: mail.NewID(now), Sender: s.Sender, ReceivedAt: now, Depth: cause.Depth + 1, Auto: "policy", Protocol: "policy"}
+	in := &intake{gen: gen, pending: &hooks.Pending{}, ours: true}
+	in.env = mail.Envelope{ID: mail.NewID(now), Sender: s.Sender, ReceivedAt: now, Depth: cause.Depth + 1, Auto: "policy", Protocol: "policy", Ours: true}
 	in.header = mime.ParseHeader(s.Header)
 	if err := p.fill(ctx, in, s.Body, s.Rcpts); err != nil {
 		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "err", err)

@@ -135,7 +135,7 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 // same commit.
 func (a *attempt) add(ctx context.Context, r mail.Recipient) {
 	r.IsLocal, r.State = a.p.dir.Local(r.Address.Domain()), mail.Queued
-	in := &intake{env: *a.env, header: a.msg.Header, rcpts: []*mail.Recipient{&r}, pending: a.pending, gen: a.gen,
+	in := &intake{env: *a.env, header: a.msg.Header, rcpts: []*mail.Recipient{&r}, pending: a.pending, gen: a.gen, ours: a.env.Ours,
 		body: func() (io.ReadCloser, error) { return a.p.store.Body(ctx, a.env) }}
 	rejected, st := a.p.expand(ctx, in)
 	if st == nil {

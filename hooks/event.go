@@ -117,7 +117,8 @@ type Target struct {
 	Sender   *mail.Address // nil: the message's
 	Fields   string        // header lines with CRLF for this copy
 	Priority *mail.Priority
-	From     mail.Change // who added it
+	Notify   *mail.Notify // what its sender is told of; nil: as the sender asked
+	From     mail.Change  // who added it
 }
 
 // Submit is a message that a policy sends. Header and Body are complete; with

@@ -22,6 +22,8 @@ type Message struct {
 	Priority   mail.Priority
 	Meta       map[string]any
 	Scores     []Score
+	// Ours: a user of ours sent it, a client that may relay, or a policy.
+	Ours bool
 	// Auth verifies SPF, DKIM and DMARC at its first call and remembers the
 	// results. It blocks on the DNS until ctx ends; nil where a message has no
 	// client, such as our own reports.

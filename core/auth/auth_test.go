@@ -301,7 +301,7 @@ func TestAccountsAndSettings(t *testing.T) {
 			t.Errorf("%s was added", a)
 		}
 	}
-	if err := d.Set(ctx, "ann@our.example", "vacation", json.RawMessage(`{"active": true}`)); err != nil {
+	if err := d.Set(ctx, "ann@our.example", "vacation", json.RawMessage(`{"active": true}`), false); err != nil {
 		t.Fatal(err)
 	}
 	v, err := d.Setting(ctx, "Ann+x@our.example", "vacation")
@@ -321,7 +321,7 @@ func TestAccountsAndSettings(t *testing.T) {
 	if d.Exists(ctx, "ann@our.example") {
 		t.Error("removed account exists")
 	}
-	if err := d.Set(ctx, "ann@our.example", "a", nil); !errors.Is(err, ErrUnknown) {
+	if err := d.Set(ctx, "ann@our.example", "a", nil, false); !errors.Is(err, ErrUnknown) {
 		t.Errorf("set on a removed account: %v", err)
 	}
 }

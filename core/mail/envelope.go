@@ -35,6 +35,7 @@ type Envelope struct {
 	Hops     int            `json:"hops,omitempty"`
 	Depth    int            `json:"depth,omitempty"` // policies that submitted policies' mail
 	Auto     string         `json:"auto,omitempty"`  // "dsn" for our own DSNs, "policy" for mail.submit
+	Ours     bool           `json:"ours,omitempty"`  // it came from a user of ours, a client that may relay, or a policy
 	Meta     map[string]any `json:"meta,omitempty"`
 	Auth     *AuthResults   `json:"auth_results,omitempty"` // when a policy asked
 }

@@ -24,6 +24,9 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "received_at", doc: "Unix seconds", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 			return st.number(float64(msgOf(o).ReceivedAt.Unix()))
 		}},
+		{name: "ours", doc: "true for mail of users who logged in, of clients that may relay and of policies; nobody else's can be told from it", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+			return glua.LBool(msgOf(o).Ours)
+		}},
 		{name: "meta", doc: "notes of policies, kept with the message", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 			return st.wrap(&metaClass, &notes{meta: &msgOf(o).Meta})
 		}},
@@ -45,7 +48,7 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "find", call: msgFind, sig: "find(re)", doc: "first match of an RE2 pattern in subject and text, or nil"},
 		{name: "urls", call: msgURLs, sig: "urls()", doc: "list of the distinct http, https and mailto links, at most 500"},
 		{name: "auth", call: msgAuth, sig: "auth()", doc: "who the message really comes from: tables spf, dkim, dmarc, arc, each with result and domain, dmarc with policy, dkim with signatures, arc with the domain that sealed last; may ask the DNS"},
-		{name: "score", call: msgScore, sig: "score([name, points, note])", doc: "adds to the spam score; returns the total"},
+		{name: "score", call: msgScore, sig: "score([name, points, note])", doc: "adds to the spam score; returns the total, until the message is queued"},
 		{name: "scores", call: msgScores, sig: "scores()", doc: "list of { name, points, note }"},
 		{name: "priority", call: msgPriority, sig: "priority([n])", doc: "sets and returns the priority, -9 to 9"},
 		{name: "is_auto", call: msgIsAuto, sig: "is_auto()", doc: "null sender, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834)"},
