@@ -15,17 +15,24 @@ import (
 // again when recipients are expanded, where the address is exchanged; what
 // policies do between them gets past neither.
 func (p *Pipeline) home(a, sender mail.Address) (mail.Address, *mail.Status) {
-	if !p.returns.Ready() || !srs.Is(a) || !p.dir.Local(a.Domain()) && !strings.EqualFold(a.Domain(), p.cfg.Hostname) {
+	back := a
+	for p.returnAddress(back) { // each turn takes a layer off
+		if back = p.returns.Reverse(back, p.clock.Now()); back == "" {
+			return "", mail.Reject(550, "5.7.1", "this return address is not ours, or too old")
+		}
+		if sender != "" {
+			return "", mail.Reject(550, "5.7.1", "this return address takes reports alone, which have the null sender")
+		}
+	}
+	if back == a {
 		return "", nil
 	}
-	back := p.returns.Reverse(a, p.clock.Now())
-	switch {
-	case back == "":
-		return "", mail.Reject(550, "5.7.1", "this return address is not ours, or too old")
-	case sender != "":
-		return "", mail.Reject(550, "5.7.1", "this return address takes reports alone, which have the null sender")
-	}
 	return back, nil
+}
+
+// returnAddress reports whether an address looks like one of ours.
+func (p *Pipeline) returnAddress(a mail.Address) bool {
+	return p.returns.Ready() && srs.Is(a) && (p.dir.Local(a.Domain()) || strings.EqualFold(a.Domain(), p.cfg.Hostname))
 }
 
 // goHome exchanges a return address of ours for the sender behind it; a status
