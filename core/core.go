@@ -136,6 +136,7 @@ type Pipeline struct {
 
 	ticking   sync.Mutex // one walk over the timers at a time
 	observers *observers
+	decisions chan struct{} // about held messages: there may be some
 }
 
 // New puts a pipeline together; Run starts it.
@@ -151,6 +152,7 @@ func New(cfg Config, parts Parts) *Pipeline {
 	p.queue = newQueue(p)
 	p.routes = newRouteCache()
 	p.observers = newObservers()
+	p.decisions = make(chan struct{}, 1)
 	return p
 }
 
@@ -163,6 +165,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	g.Go(func() error { return p.queue.run(ctx) })
 	g.Go(func() error { return p.runTimers(ctx) })
 	g.Go(func() error { return p.observe(ctx) })
+	g.Go(func() error { return p.runDecisions(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

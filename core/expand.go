@@ -38,6 +38,7 @@ type expansion struct {
 	links    links
 	keys     map[*mail.Recipient]string // of those who came with the message
 	expanded []*mail.Recipient          // stand for several, and the sender wants to hear of success
+	forks    []fork
 }
 
 // expand asks queue.expand and follows aliases, per recipient, until what is
@@ -57,10 +58,10 @@ func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *mail.Sta
 		}
 	}
 	x.circles(in.rcpts, x.keys)
-	if len(x.rejected) > 0 && len(x.rejected) == len(in.rcpts) && len(x.final) == 0 {
+	if len(x.rejected) > 0 && len(x.rejected) == len(in.rcpts) && len(x.final) == 0 && len(x.forks) == 0 && !in.forked {
 		return nil, x.rejected[in.rcpts[0]]
 	}
-	in.rcpts, in.expanded = x.final, x.expanded
+	in.rcpts, in.expanded, in.forks = x.final, x.expanded, append(in.forks, x.forks...)
 	return x.rejected, nil
 }
 
@@ -81,8 +82,12 @@ func (x *expansion) becomes(r *mail.Recipient, n int) mail.Notify {
 
 // view is a message as policies of the queue see it.
 func (p *Pipeline) view(in *intake) *hooks.Message {
+	size := in.env.Size // of what is stored already
+	if in.draft != nil {
+		size = int64(len(in.header.Bytes())) + in.draft.Size()
+	}
 	return &hooks.Message{Auth: p.auth(&in.env, in.header, func() (io.ReadCloser, error) { return in.body() }),
-		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: in.env.Size, ReceivedAt: in.env.ReceivedAt, Scores: in.scores,
+		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: size, ReceivedAt: in.env.ReceivedAt, Scores: in.scores,
 		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta,
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }
@@ -95,6 +100,10 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 	}
 	if it.depth > maxExpansion {
 		x.reject(it, mail.Reject(554, "5.4.6", "recipient stands for itself"))
+		return nil
+	}
+	if r.Mailbox != "" {
+		x.final = append(x.final, r)
 		return nil
 	}
 	if st := x.goHome(r); st != nil {
@@ -153,15 +162,25 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	if len(hr.Replace) > 0 {
 		told = x.becomes(it.r, len(hr.Replace))
 	}
-	x.add(it, hr.Copies, it.r.Notify)
-	x.add(it, hr.Replace, told)
+	others := append(x.targets(it, hr.Copies, it.r.Notify), x.targets(it, hr.Replace, told)...)
 	stays := hr.Replace == nil && v.Action != hooks.Discard
-	x.links.passed[rcptKey(it.r)] = !stays && len(hr.Copies)+len(hr.Replace) > 0
+	if hr.Fork != nil {
+		if stays {
+			others = append(others, it.r)
+		}
+		x.forks = append(x.forks, fork{msg: hr.Fork, of: it.r.Address, rcpts: others})
+		return true, nil
+	}
+	x.links.passed[rcptKey(it.r)] = !stays && len(others) > 0
+	for _, r := range others {
+		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1, from: rcptKey(it.r)})
+	}
 	return !stays, nil
 }
 
-// add puts recipients that a policy named on the list of work.
-func (x *expansion) add(it pendingRcpt, targets []hooks.Target, notify mail.Notify) {
+// targets are the recipients that a policy named in place of one or beside it.
+func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify mail.Notify) []*mail.Recipient {
+	out := make([]*mail.Recipient, 0, len(targets))
 	for _, t := range targets {
 		r := &mail.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: notify, Sender: t.Sender,
 			IsLocal: x.p.dir.Local(t.Address.Domain()), From: append(slices.Clone(it.r.From), t.From), Edit: it.r.Edit}
@@ -174,8 +193,12 @@ func (x *expansion) add(it pendingRcpt, targets []hooks.Target, notify mail.Noti
 		if t.Notify != nil {
 			r.Notify = *t.Notify
 		}
-		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1, from: rcptKey(it.r)})
+		if t.Mailbox {
+			r.Mailbox, r.IsLocal, r.Notify = t.Address, true, mail.NotifyNever
+		}
+		out = append(out, r)
 	}
+	return out
 }
 
 // local looks a local address up: a mailbox stays, an alias is followed.
@@ -225,10 +248,15 @@ type groupKey struct {
 	local    bool
 	priority mail.Priority
 	state    mail.State
+	own      bool // each has a copy of its own
 }
 
+// maxCopies is the most recipients in a group whose copies differ: they take a
+// transaction each, one after the other, and groups leave side by side.
+const maxCopies = 20
+
 // group sorts recipients into groups of one next hop and priority, at most
-// mail.MaxGroup each, and asks queue.commit about each.
+// mail.MaxGroup each, or maxCopies of those with copies of their own, and asks queue.commit about each.
 func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 	byKey := map[groupKey]*mail.Group{}
 	for _, r := range in.rcpts {
@@ -236,11 +264,12 @@ func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 		if r.IsLocal {
 			k.key, k.local = localKey, true
 		}
+		k.own = !k.local && r.Sender != nil
 		if r.Priority != nil {
 			k.priority = *r.Priority
 		}
 		g := byKey[k]
-		if g == nil || len(g.Recipients) >= mail.MaxGroup {
+		if g == nil || len(g.Recipients) >= mail.MaxGroup || k.own && len(g.Recipients) >= maxCopies {
 			g = p.newGroup(in, k)
 			byKey[k] = g
 			in.groups = append(in.groups, g)

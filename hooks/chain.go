@@ -43,6 +43,7 @@ type Info struct {
 	Every      time.Duration // timer.tick: the time between two calls
 	EachDomain bool          // timer.tick: for each domain in turn
 	Path       string        // web.request: begins with "/"
+	Command    string        // admin.command: the first word of the command line
 	Listener   string        // only sessions of this listener
 	Domains    []string      // only mail of these domains; nil: all
 	Except     []string      // with Domains nil: no mail that is of these domains alone

@@ -111,7 +111,7 @@ func TestForward02(t *testing.T) {
 	}
 }
 
-const report = "From: MAILER-DAEMON@mx.out.test\nTo: <whoever@example.com>\nSubject: Undelivered\nAuto-Submitted: auto-replied\n\nno\n"
+const undelivered = "From: MAILER-DAEMON@mx.out.test\nTo: <whoever@example.com>\nSubject: Undelivered\nAuto-Submitted: auto-replied\n\nno\n"
 
 // TestForward03: reports come home to the sender; forged and old return
 // addresses are refused at RCPT, and nobody relays by them. A rotated key
@@ -121,7 +121,7 @@ func TestForward03(t *testing.T) {
 	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
 	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
 	path := l.out.wait(1).sender()
-	l.accepted(t, "", path, report)
+	l.accepted(t, "", path, undelivered)
 	if got := l.s.wait(1); got.sender() != "" || between(got.to[0]) != "s@s.test" || !strings.Contains(got.raw, "Subject: Undelivered\r\n") {
 		t.Errorf("the report: %+v", got)
 	}
@@ -135,7 +135,7 @@ func TestForward03(t *testing.T) {
 		"nonsense":                 {"", "SRS0=@example.com"},
 		"the form of another tool": {"", "SRS0+abcd=ef=s.test=s@example.com"},
 	} {
-		if reply := l.send(t, tt.from, tt.to, report); !strings.HasPrefix(reply, "550 5.7.") {
+		if reply := l.send(t, tt.from, tt.to, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
 			t.Errorf("%s: %s", name, reply)
 		}
 	}
@@ -145,10 +145,10 @@ func TestForward03(t *testing.T) {
 		t.Error("a rotated key signs the same")
 	}
 	l.cli(t, "clock", "advance", "504h") // 21 days
-	l.accepted(t, "", path, report)
+	l.accepted(t, "", path, undelivered)
 	l.s.wait(2)
 	l.cli(t, "clock", "advance", "24h")
-	if reply := l.send(t, "", path, report); !strings.HasPrefix(reply, "550 5.7.") {
+	if reply := l.send(t, "", path, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
 		t.Errorf("22 days old: %s", reply)
 	}
 	l.drained(t)
@@ -312,16 +312,16 @@ func TestForward09(t *testing.T) {
 	if !regexp.MustCompile(`^SRS1=[a-z2-7]{6}=fwd\.test==[a-z2-7]{6}=[a-z2-7]{2}=s\.test=s@two\.test$`).MatchString(got.sender()) {
 		t.Errorf("the sender is %s", got.sender())
 	}
-	two.accepted(t, "", got.sender(), report)
+	two.accepted(t, "", got.sender(), undelivered)
 	if home := l.s.wait(1); home.sender() != "" || between(home.to[0]) != "s@s.test" {
 		t.Errorf("the report: %+v", home)
 	}
 	forged := strings.Replace(got.sender(), "=s@", "=t@", 1)
-	if reply := two.send(t, "", forged, report); !strings.HasPrefix(reply, "550 5.7.") {
+	if reply := two.send(t, "", forged, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
 		t.Errorf("forged: %s", reply)
 	}
 	two.cli(t, "clock", "advance", "528h") // 22 days
-	if reply := two.send(t, "", got.sender(), report); !strings.HasPrefix(reply, "550 5.7.") {
+	if reply := two.send(t, "", got.sender(), undelivered); !strings.HasPrefix(reply, "550 5.7.") {
 		t.Errorf("22 days old: %s", reply)
 	}
 }

@@ -94,7 +94,7 @@ func openServer(ctx context.Context, cfg *config.Config, opt serverOptions) (*se
 	if opt.offline {
 		return s, nil
 	}
-	if err := s.connect(ctx); err != nil {
+	if err := s.connect(ctx, key); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -127,14 +127,14 @@ func (s *server) openStore(ctx context.Context, key []byte) error {
 }
 
 // connect makes the parts of the pipeline and says who asks whom.
-func (s *server) connect(ctx context.Context) error {
+func (s *server) connect(ctx context.Context, key []byte) error {
 	var servers []string
 	if s.cfg.DNS.Resolver != "" {
 		servers = []string{s.cfg.DNS.Resolver}
 	}
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
-		Hostname: s.cfg.Hostname, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Observe: s.observeHook, Usage: s.countUsage})
+		Hostname: s.cfg.Hostname, WebURL: s.cfg.Web.URL, Secret: key, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Observe: s.observeHook, Usage: s.countUsage})
 	s.policies = s.keeper()
 	if err := s.startPolicies(ctx); err != nil {
 		return err

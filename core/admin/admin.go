@@ -108,6 +108,7 @@ func methods() map[string]method {
 		"reload":  typed((*Service).reload),
 		"clock":   typed((*Service).advance),
 		"explain": typed((*Service).explain),
+		"command": typed((*Service).command),
 
 		"bundle.usage": typed((*Service).bundleUsage),
 
@@ -236,6 +237,7 @@ func (s *Service) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/submit", s.serveSubmit)
 	mux.HandleFunc("POST /v1/{name}", s.serveCall)
 	mux.HandleFunc("GET /v1/trace", s.serveTrace)
+	mux.HandleFunc("GET /v1/mbox", s.serveMbox)
 	mux.Handle("GET /metrics", Metrics(s.Journal))
 	mux.HandleFunc("GET /health", Health(s.Store))
 	return mux

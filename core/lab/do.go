@@ -38,6 +38,7 @@ var operations = map[string]func(w *World, args []any) (any, error){
 	"log":           func(w *World, _ []any) (any, error) { return anyList(w.log.all()), nil },
 	"requests":      func(w *World, _ []any) (any, error) { return w.web.requests(), nil },
 	"web":           (*World).doWeb,
+	"command":       (*World).doCommand,
 	"dns":           tableOp(func(w *World, m map[string]any) error { return w.names.put(m) }),
 	"http":          tableOp(func(w *World, m map[string]any) error { w.loaded = false; return w.web.put(m) }),
 	"milter":        tableOp(func(w *World, m map[string]any) error { return w.filters.put(m) }),
@@ -237,6 +238,34 @@ func (w *World) doWeb(args []any) (any, error) {
 		headers[strings.ToLower(k)] = v
 	}
 	return map[string]any{"status": float64(res.Status), "type": res.Type, "body": res.Body, "headers": headers}, nil
+}
+
+func (w *World) doCommand(args []any) (any, error) {
+	o, err := asTable(args, 0)
+	if err == nil {
+		err = only(o, "name", "verb", "args", "options", "json")
+	}
+	if err == nil {
+		err = w.ready()
+	}
+	if err != nil {
+		return nil, err
+	}
+	cmd := &hooks.Command{Name: text(o, "name", ""), Verb: text(o, "verb", ""), Options: map[string]string{}}
+	list, _ := o["args"].([]any)
+	for _, v := range list {
+		cmd.Args = append(cmd.Args, fmt.Sprint(v))
+	}
+	options, _ := o["options"].(map[string]any)
+	for k, v := range options {
+		cmd.Options[k] = fmt.Sprint(v)
+	}
+	cmd.JSON, _ = o["json"].(bool)
+	res, err := w.pipe.Command(w.ctx, cmd)
+	if err != nil {
+		return map[string]any{"error": err.Error()}, nil
+	}
+	return map[string]any{"type": res.Type, "body": res.Body}, nil
 }
 
 // soleBundle is the name under which the tested source answers.

@@ -38,6 +38,15 @@ type Envelope struct {
 	Ours     bool           `json:"ours,omitempty"`  // it came from a user of ours, a client that may relay, or a policy
 	Meta     map[string]any `json:"meta,omitempty"`
 	Auth     *AuthResults   `json:"auth_results,omitempty"` // when a policy asked
+	// Sign are the DKIM signatures that each copy gets on its way out or into
+	// a mailbox, because copies have fields of their own.
+	Sign []Signature `json:"sign,omitempty"`
+}
+
+// Signature is a DKIM signature to be made.
+type Signature struct {
+	Domain    string   `json:"domain"`
+	Selectors []string `json:"selectors,omitempty"` // nil: those that sign for the domain
 }
 
 // Recipient is the state of one recipient of a spooled message.
@@ -53,6 +62,11 @@ type Recipient struct {
 	Edit     HeaderEdit     `json:"edit,omitzero"`      // this recipient's copy only
 	Meta     map[string]any `json:"meta,omitempty"`
 	From     []Change       `json:"from,omitempty"` // how Orig became Address
+	// Mailbox is where the message is filed, whoever Address is, with an
+	// account or without: the archive of a group, for one.
+	Mailbox Address `json:"mailbox,omitempty"`
+	// Released: a policy held the message for this recipient, and it was let go.
+	Released bool `json:"released,omitempty"`
 
 	State    State     `json:"state"`
 	Attempts int       `json:"attempts,omitempty"`
@@ -119,7 +133,7 @@ type Group struct {
 	Key        string         `json:"key"`   // destination domain, or what a policy chose
 	Domain     string         `json:"domain"`
 	Local      bool           `json:"local,omitempty"`
-	Expand     bool           `json:"expand,omitempty"` // recipients still have to pass queue.expand
+	Expand     bool           `json:"expand,omitempty"` // recipients still have to pass queue.expand, see Pipeline.expandHeld
 	Priority   Priority       `json:"priority,omitempty"`
 	Due        time.Time      `json:"due"`
 	Expires    time.Time      `json:"expires"`

@@ -13,6 +13,7 @@ import (
 
 var addrModule = module{name: "addr", doc: "addresses", functions: []function{
 	{name: "parse", call: addrParse, sig: "parse(text)", doc: "address and display name of the first mailbox in a header value, or nil"},
+	{name: "list", call: addrList, sig: "list(text)", doc: "all mailboxes of a header value: a list of { address, display }"},
 	{name: "user", call: addrUser, sig: "user(a)", doc: "local part without its tag"},
 	{name: "domain", call: addrDomain, sig: "domain(a)", doc: "domain in lower case"},
 	{name: "tag", call: addrTag, sig: "tag(a)", doc: "what follows the \"+\", or nil"},
@@ -20,7 +21,7 @@ var addrModule = module{name: "addr", doc: "addresses", functions: []function{
 	{name: "org_domain", call: addrOrgDomain, sig: "org_domain(domain)", doc: "organizational domain by the public suffix list"},
 	{name: "srs", call: addrSRS, sig: "srs(sender, [domain])", doc: "signed sender of ours for a forwarded message, at one of our domains or the server's name; mail with the null sender to it goes to the sender, for 21 days. Own and null senders, and those too long for it, stay"},
 	{name: "srs_reverse", call: addrSRSReverse, sig: "srs_reverse(a)", doc: "the sender behind a signed one, or nil when forged or older than 21 days"},
-	{name: "verp", call: addrVERP, sig: "verp(bounces, address)", doc: "signed bounce address that names its recipient"},
+	{name: "verp", call: addrVERP, sig: "verp(bounces, address)", doc: "signed bounce address that names its recipient: BOUNCES+user=domain=SIGN"},
 	{name: "verp_reverse", call: addrVERPReverse, sig: "verp_reverse(a)", doc: "the recipient that a bounce address names, or nil when forged"},
 }}
 
@@ -36,6 +37,19 @@ func addrParse(L *glua.LState) int {
 	L.Push(glua.LString(list[0].Address))
 	L.Push(optional(list[0].Display))
 	return 2
+}
+
+func addrList(L *glua.LState) int {
+	st := stateOf(L)
+	s := text(L, 1)
+	st.budget.charge(L, 4*int64(len(s)))
+	list, _ := mime.ParseAddressList(s)
+	out := []any{}
+	for _, m := range list {
+		out = append(out, map[string]any{"address": string(m.Address), "display": m.Display})
+	}
+	L.Push(st.lift(L, out))
+	return 1
 }
 
 func addrUser(L *glua.LState) int {
@@ -128,7 +142,7 @@ func addrVERP(L *glua.LState) int {
 	e := st.needsKey(L, "addr.verp")
 	bounces := address(L, L.Get(1), "addr.verp")
 	rcpt := address(L, L.Get(2), "addr.verp")
-	local := bounces.Local() + "+" + e.Ring.Sign("verp", string(bounces), string(rcpt)) + "=" + rcpt.Domain() + "=" + rcpt.Local()
+	local := bounces.Local() + "+" + rcpt.Local() + "=" + rcpt.Domain() + "=" + e.Ring.Sign("verp", string(bounces), string(rcpt))
 	if len(local) > mail.MaxLocal || strings.HasPrefix(rcpt.Local(), `"`) {
 		L.Push(glua.LString(bounces)) // too long to name its recipient
 		return 1
@@ -151,12 +165,21 @@ func (e *Engine) verpReverse(a mail.Address) mail.Address {
 		if local[i] != '+' {
 			continue
 		}
-		f := strings.SplitN(local[i+1:], "=", 3)
-		if len(f) == 3 && e.Ring.Signed(f[0], "verp", local[:i]+"@"+a.Domain(), f[2]+"@"+f[1]) {
-			return checked(f[2] + "@" + f[1])
+		rest, sign, ok := cutLast(local[i+1:], "=")
+		user, domain, ok2 := cutLast(rest, "=")
+		if ok && ok2 && e.Ring.Signed(sign, "verp", local[:i]+"@"+a.Domain(), user+"@"+domain) {
+			return checked(user + "@" + domain)
 		}
 	}
 	return ""
+}
+
+// cutLast is strings.Cut at the last place.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 var accountModule = module{name: "account", doc: "accounts of this server", functions: []function{

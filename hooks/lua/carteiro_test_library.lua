@@ -155,6 +155,7 @@ function t.submitted() return world("submitted") end
 function t.requests() return world("requests") end
 function t.log() return world("log") end
 function t.web(request) return world("web", request) end
+function t.command(command) return world("command", command) end
 function t.file(name) return world("file", name) end
 
 function t.dns(names) world("dns", names) end

@@ -70,6 +70,8 @@ type Options struct {
 	Clock    *clock.Clock
 	Log      *slog.Logger
 	Hostname string
+	WebURL   string    // how the world reaches the http listener, see server.url
+	Secret   []byte    // of server.sign
 	Ring     *srs.Ring // signs addr.srs and addr.verp; without keys they raise
 	// Local tells domains of ours, whose senders need no SRS.
 	Local func(domain string) bool

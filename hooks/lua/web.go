@@ -32,6 +32,22 @@ var reqClass = class{name: "req", doc: "an HTTP request", fields: []field{
 	{name: "body", doc: "octets of the body, at most 1 MiB", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).Body) }},
 }}
 
+func commandOf(o *object) *hooks.Command { return o.v.(*hooks.Command) }
+
+var commandClass = class{name: "cmd", doc: "what an operator typed: carteiro NAME VERB ARGS... --OPTION VALUE", fields: []field{
+	{name: "name", doc: "first word", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(commandOf(o).Name) }},
+	{name: "verb", doc: "second word", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(commandOf(o).Verb) }},
+	{name: "args", doc: "list of the words behind", get: func(st *state, L *glua.LState, o *object) glua.LValue { return st.strings(L, commandOf(o).Args) }},
+	{name: "options", doc: "values of the options, by name", get: func(st *state, L *glua.LState, o *object) glua.LValue {
+		m := map[string]any{}
+		for k, v := range commandOf(o).Options {
+			m[k] = v
+		}
+		return st.lift(L, m)
+	}},
+	{name: "json", doc: "whether the answer is wanted as JSON", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(commandOf(o).JSON) }},
+}}
+
 func eventOf(o *object) *hooks.Observed { return o.v.(*hooks.Observed) }
 
 var eventClass = class{name: "event", doc: "something that happened", fields: []field{
