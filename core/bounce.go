@@ -124,6 +124,9 @@ func (p *Pipeline) returned(ctx context.Context, env *mail.Envelope) ([]byte, er
 // the queue; deliver.dsn may drop, redirect or reword it.
 func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.Message, []mail.TrailEntry) {
 	now := p.clock.Now()
+	if back, _ := p.home(rep.to, ""); back != "" { // we forwarded it: the sender is to read their own address
+		rep.to = back
+	}
 	r := &mime.Report{ID: mail.NewID(now), Hostname: p.cfg.Hostname, To: rep.to, Action: rep.action, Now: now,
 		Arrival: m.env.ReceivedAt, EnvID: m.env.EnvID, Header: m.header, Body: m.body}
 	if m.expires != nil {

@@ -274,7 +274,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	}
 	header.PrependRaw(p.received(c, now))
 	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]mail.TrailEntry{arrived}, visitOf(c.s).story()...), gen: c.gen,
-		due: tx.Params.HoldUntil, sign: c.msg.Sign, ours: env.Ours, lmtp: c.s.Protocol == "lmtp" || tx.Params.PRDR, body: c.draft.Open}
+		due: tx.Params.HoldUntil, sign: c.msg.Sign, scores: c.msg.Scores, ours: env.Ours, lmtp: c.s.Protocol == "lmtp" || tx.Params.PRDR, body: c.draft.Open}
 	if v.Action == hooks.Quarantine {
 		in.quarantine = v.Reason
 	}

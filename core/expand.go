@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"carteiro/core/auth"
@@ -21,6 +22,7 @@ type pendingRcpt struct {
 	r     *mail.Recipient
 	root  *mail.Recipient // the one of the transaction it comes from
 	depth int
+	from  string // key of the one that led here
 }
 
 // expansion is one message's walk from the recipients it came with to those
@@ -33,7 +35,9 @@ type expansion struct {
 	seen     map[string]bool
 	final    []*mail.Recipient
 	rejected rejection
-	expanded []*mail.Recipient // stand for several, and the sender wants to hear of success
+	links    links
+	keys     map[*mail.Recipient]string // of those who came with the message
+	expanded []*mail.Recipient          // stand for several, and the sender wants to hear of success
 	forks    []fork
 }
 
@@ -41,7 +45,7 @@ type expansion struct {
 // left are mailboxes and foreign addresses, each once. When everybody who
 // came with the message was rejected, that is the answer to the message.
 func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *mail.Status) {
-	x := &expansion{p: p, in: in, seen: map[string]bool{}, rejected: rejection{}}
+	x := &expansion{p: p, in: in, seen: map[string]bool{}, rejected: rejection{}, links: newLinks(), keys: map[*mail.Recipient]string{}}
 	x.msg = p.view(in)
 	for _, r := range in.rcpts {
 		x.work = append(x.work, pendingRcpt{r: r, root: r})
@@ -53,6 +57,7 @@ func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *mail.Sta
 			return nil, st
 		}
 	}
+	x.circles(in.rcpts, x.keys)
 	if len(x.rejected) > 0 && len(x.rejected) == len(in.rcpts) && len(x.final) == 0 && len(x.forks) == 0 && !in.forked {
 		return nil, x.rejected[in.rcpts[0]]
 	}
@@ -82,7 +87,7 @@ func (p *Pipeline) view(in *intake) *hooks.Message {
 		size = int64(len(in.header.Bytes())) + in.draft.Size()
 	}
 	return &hooks.Message{Auth: p.auth(&in.env, in.header, func() (io.ReadCloser, error) { return in.body() }),
-		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: size, ReceivedAt: in.env.ReceivedAt,
+		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: size, ReceivedAt: in.env.ReceivedAt, Scores: in.scores,
 		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta,
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }
@@ -101,9 +106,14 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 		x.final = append(x.final, r)
 		return nil
 	}
-	key := string(r.Address)
-	if r.IsLocal {
-		key = string(r.Address.Base())
+	if st := x.goHome(r); st != nil {
+		x.reject(it, st)
+		return nil
+	}
+	key := rcptKey(r)
+	x.links.add(it.from, key)
+	if it.r == it.root {
+		x.keys[r] = key
 	}
 	if x.seen[key] {
 		x.tell(r, "duplicate of an earlier recipient")
@@ -119,6 +129,14 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 		return nil
 	}
 	return x.local(ctx, it)
+}
+
+// rcptKey is what recipients who are the same share.
+func rcptKey(r *mail.Recipient) string {
+	if r.IsLocal {
+		return string(r.Address.Base())
+	}
+	return string(r.Address)
 }
 
 // policies asks queue.expand; done says that the recipient is dealt with.
@@ -153,8 +171,9 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 		x.forks = append(x.forks, fork{msg: hr.Fork, of: it.r.Address, rcpts: others})
 		return true, nil
 	}
+	x.links.passed[rcptKey(it.r)] = !stays && len(others) > 0
 	for _, r := range others {
-		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1})
+		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1, from: rcptKey(it.r)})
 	}
 	return !stays, nil
 }
@@ -171,6 +190,9 @@ func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify mail.
 			r.Sender = it.r.Sender
 		}
 		r.Priority = cmp.Or(t.Priority, it.r.Priority)
+		if t.Notify != nil {
+			r.Notify = *t.Notify
+		}
 		if t.Mailbox {
 			r.Mailbox, r.IsLocal, r.Notify = t.Address, true, mail.NotifyNever
 		}
@@ -194,12 +216,14 @@ func (x *expansion) local(ctx context.Context, it pendingRcpt) *mail.Status {
 		return nil
 	}
 	notify := x.becomes(r, len(res.Targets))
+	x.links.passed[rcptKey(r)] = true
 	for _, a := range res.Targets {
 		t := *r
 		t.Notify, t.State, t.Last = notify, "", nil
 		t.Address, t.IsLocal = a, x.p.dir.Local(a.Domain())
+		t.Meta = maps.Clone(r.Meta) // each may note something of its own
 		t.From = append(slices.Clone(r.From), mail.Change{Address: r.Address, Hook: "alias"})
-		x.work = append(x.work, pendingRcpt{r: &t, root: it.root, depth: it.depth + 1})
+		x.work = append(x.work, pendingRcpt{r: &t, root: it.root, depth: it.depth + 1, from: rcptKey(r)})
 	}
 	x.tell(r, fmt.Sprintf("alias for %d", len(res.Targets)))
 	return nil

@@ -33,6 +33,7 @@ type intake struct {
 	forked     bool             // policies made it of another message
 	arrival    *mail.Arrival    // nil: it did not come by a session
 	share      *mail.Envelope   // the spooled message whose body it has, where it has no draft
+	scores     []hooks.Score    // that policies gave
 
 	groups   []*mail.Group
 	expanded []*mail.Recipient // a report about their expansion is due

@@ -74,7 +74,7 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 	if signature != "" {
 		section = append([]byte(signature), section...)
 	}
-	t := mail.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: rcpts,
+	t := mail.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: discreet(rcpts),
 		Size:     a.env.Size - int64(len(a.section)) + int64(len(section)),
 		SMTPUTF8: a.env.SMTPUTF8, EightBit: a.env.EightBit, RequireTLS: a.env.RequireTLS, Priority: a.g.Priority,
 		EnvID: a.env.EnvID, Ret: a.env.Ret, By: a.env.By, ByNotify: a.env.ByNotify}
@@ -96,9 +96,34 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 			o = outcomes[i]
 		}
 		down = down && o.Down
+		o.NoDSN = o.NoDSN || confidential(r)
 		a.resolve(ctx, r, remote(o))
 	}
 	a.down = a.down || down
+}
+
+// confidential reports whether the sender knows a recipient by another
+// address, which a report must not go beyond (RFC 3461 5.2.7.4).
+func confidential(r *mail.Recipient) bool { return r.Orig != "" && r.Orig.Base() != r.Address.Base() }
+
+// discreet are the recipients as the next hop is told of them. It must not
+// tell a sender who does not know an address that mail has arrived there: for
+// that we say "relayed" ourselves, and only what goes wrong is left to it
+// (RFC 3461 5.2.7.4).
+func discreet(rcpts []*mail.Recipient) []*mail.Recipient {
+	out := make([]*mail.Recipient, len(rcpts))
+	for i, r := range rcpts {
+		out[i] = r
+		if r.Notify&mail.NotifySuccess == 0 || !confidential(r) {
+			continue
+		}
+		told := *r
+		if told.Notify &^= mail.NotifySuccess; told.Notify == 0 {
+			told.Notify = mail.NotifyNever
+		}
+		out[i] = &told
+	}
+	return out
 }
 
 // transfer hands a copy to the transport. What a fault of it leaves without an

@@ -130,8 +130,9 @@ type Target struct {
 	Sender   *mail.Address // nil: the message's
 	Fields   string        // header lines with CRLF for this copy
 	Priority *mail.Priority
-	Mailbox  bool        // it is filed in the mailbox of Address, with an account or without
-	From     mail.Change // who added it
+	Notify   *mail.Notify // what its sender is told of; nil: as the sender asked
+	Mailbox  bool         // it is filed in the mailbox of Address, with an account or without
+	From     mail.Change  // who added it
 }
 
 // Submit is a message that a policy sends. Header and Body are complete; with

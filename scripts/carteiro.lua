@@ -291,10 +291,11 @@ function addr.normalize(a) end
 ---@return any
 function addr.org_domain(domain) end
 
----signed sender of ours for a forwarded message; own and null senders, and those too long for it, stay
+---signed sender of ours for a forwarded message, at one of our domains or the server's name; mail with the null sender to it goes to the sender, for 21 days. Own and null senders, and those too long for it, stay
 ---@param sender any
+---@param domain? any
 ---@return any
-function addr.srs(sender) end
+function addr.srs(sender, domain) end
 
 ---the sender behind a signed one, or nil when forged or older than 21 days
 ---@param a any
@@ -340,6 +341,17 @@ function account.exists(a) end
 ---@param name any
 ---@return any
 function account.setting(a, name) end
+
+---whether the admin set that setting with --confirmed: whoever it names has agreed
+---@param a any
+---@param name any
+---@return any
+function account.confirmed(a, name) end
+
+---one step: "mailbox" and its address, "alias" and the list of its targets, "foreign" for other domains, or nil when nobody has it
+---@param a any
+---@return any
+function account.resolve(a) end
 
 ---nil, "as" or "behalf"
 ---@param identity any
@@ -1241,7 +1253,7 @@ function msg:urls() end
 ---@return any
 function msg:auth() end
 
----adds to the spam score; returns the total
+---adds to the spam score; returns the total, until the message is queued
 ---@param name? any
 ---@param points? any
 ---@param note? any
@@ -1310,6 +1322,8 @@ local rcpt = {}
 rcpt.address = nil ---@type any
 ---as RCPT gave it
 rcpt.orig = nil ---@type any
+---envelope sender of what it gets: the message's, or what a policy chose for this recipient
+rcpt.sender = nil ---@type any
 ---local part without its tag
 rcpt.user = nil ---@type any
 ---domain in lower case
@@ -1327,7 +1341,7 @@ rcpt.orcpt = nil ---@type any
 ---notes of policies, kept with the recipient; folder names the folder to file into
 rcpt.meta = nil ---@type any
 
----other recipients instead of this one; how is a table { sender =, headers =, priority =, mailbox = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without
+---other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without
 ---@param list any
 ---@param how? any
 ---@return any
@@ -1446,13 +1460,13 @@ dsn.text = nil ---@type any
 ---something that happened
 ---@class event
 local event = {}
----accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, reload or learned
+---accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, setting, reload or learned
 event.name = nil ---@type any
 ---the same each time that this event is told
 event.id = nil ---@type any
 ---when it happened
 event.time = nil ---@type any
----a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by
+---a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of settings (`carteiro account set`) user, name, value, confirmed; of reloads generation, by
 event.data = nil ---@type any
 
 ---an HTTP request

@@ -19,6 +19,7 @@ import (
 	"carteiro/core/clock"
 	"carteiro/core/journal"
 	"carteiro/core/policies"
+	"carteiro/core/srs"
 	"carteiro/core/store"
 )
 
@@ -30,6 +31,7 @@ var ErrUnavailable = errors.New("needs the running server")
 type Service struct {
 	Store     store.Store
 	Directory *auth.Directory
+	Returns   *srs.Keys
 	Pipeline  *core.Pipeline
 	Journal   *journal.Journal
 	Clock     *clock.Clock
@@ -125,6 +127,9 @@ func methods() map[string]method {
 		"alias.add":        typed((*Service).aliasAdd),
 		"alias.rm":         typed((*Service).aliasRemove),
 		"alias.list":       typed((*Service).aliasList),
+		"alias.import":     typed((*Service).aliasImport),
+		"srs.list":         typed((*Service).srsList),
+		"srs.rotate":       typed((*Service).srsRotate),
 		"domain.add":       typed((*Service).domainAdd),
 		"domain.rm":        typed((*Service).domainRemove),
 		"domain.list":      typed((*Service).domainList),

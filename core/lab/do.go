@@ -307,9 +307,11 @@ func (w *World) doFail(args []any) (any, error) {
 func (w *World) doAccount(args []any) (any, error) {
 	address, err := asText(args, 0, "the address")
 	settings, err2 := asTable(args, 1)
-	if err = errors.Join(err, err2); err != nil {
+	options, err3 := asTable(args, 2)
+	if err = errors.Join(err, err2, err3, only(options, "confirmed")); err != nil {
 		return nil, err
 	}
+	confirmed, _ := options["confirmed"].(bool)
 	w.named = true
 	a, err := mail.ParseAddress(address)
 	if err != nil {
@@ -333,11 +335,12 @@ func (w *World) doAccount(args []any) (any, error) {
 		}
 		raw, err := json.Marshal(v)
 		if err == nil {
-			err = w.dir.Set(w.ctx, a, k, raw)
+			err = w.dir.Set(w.ctx, a, k, raw, confirmed)
 		}
 		if err != nil {
 			return nil, err
 		}
+		w.pipe.Notice("setting", map[string]any{"user": string(a), "name": k, "value": v, "confirmed": confirmed})
 	}
 	return nil, nil
 }

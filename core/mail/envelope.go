@@ -31,11 +31,11 @@ type Envelope struct {
 	Client   string         `json:"client,omitempty"` // address of the client
 	Helo     string         `json:"helo,omitempty"`
 	Identity Address        `json:"identity,omitempty"`
-	Ours     bool           `json:"ours,omitempty"`    // it came from a user of ours, a client that may relay, or a policy
 	Subject  string         `json:"subject,omitempty"` // raw, cut to 200 octets, for `queue list`
 	Hops     int            `json:"hops,omitempty"`
 	Depth    int            `json:"depth,omitempty"` // policies that submitted policies' mail
 	Auto     string         `json:"auto,omitempty"`  // "dsn" for our own DSNs, "policy" for mail.submit
+	Ours     bool           `json:"ours,omitempty"`  // it came from a user of ours, a client that may relay, or a policy
 	Meta     map[string]any `json:"meta,omitempty"`
 	Auth     *AuthResults   `json:"auth_results,omitempty"` // when a policy asked
 	// Sign are the DKIM signatures that each copy gets on its way out or into

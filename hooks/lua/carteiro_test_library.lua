@@ -164,7 +164,7 @@ function t.milter(answers) world("milter", answers) end
 function t.remote(answers) world("remote", answers) end
 function t.fail(what, how) world("fail", what, how or "servfail") end
 function t.limit(limits) world("limit", limits) end
-function t.account(address, settings) world("account", address, settings or {}) end
+function t.account(address, settings, options) world("account", address, settings or {}, options or {}) end
 function t.alias(address, targets) world("alias", address, targets) end
 function t.domain(name) world("domain", name) end
 function t.config(values) world("config", values) end

@@ -49,7 +49,7 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "find", call: msgFind, sig: "find(re)", doc: "first match of an RE2 pattern in subject and text, or nil"},
 		{name: "urls", call: msgURLs, sig: "urls()", doc: "list of the distinct http, https and mailto links, at most 500"},
 		{name: "auth", call: msgAuth, sig: "auth()", doc: "who the message really comes from: tables spf, dkim, dmarc, arc, each with result and domain, dmarc with policy, dkim with signatures, arc with the domain that sealed last; may ask the DNS"},
-		{name: "score", call: msgScore, sig: "score([name, points, note])", doc: "adds to the spam score; returns the total"},
+		{name: "score", call: msgScore, sig: "score([name, points, note])", doc: "adds to the spam score; returns the total, until the message is queued"},
 		{name: "scores", call: msgScores, sig: "scores()", doc: "list of { name, points, note }"},
 		{name: "priority", call: msgPriority, sig: "priority([n])", doc: "sets and returns the priority, -9 to 9"},
 		{name: "is_auto", call: msgIsAuto, sig: "is_auto()", doc: "null sender, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834)"},

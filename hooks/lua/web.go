@@ -51,10 +51,10 @@ var commandClass = class{name: "cmd", doc: "what an operator typed: carteiro NAM
 func eventOf(o *object) *hooks.Observed { return o.v.(*hooks.Observed) }
 
 var eventClass = class{name: "event", doc: "something that happened", fields: []field{
-	{name: "name", doc: "accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, reload or learned", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(eventOf(o).Name) }},
+	{name: "name", doc: "accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, setting, reload or learned", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(eventOf(o).Name) }},
 	{name: "id", doc: "the same each time that this event is told", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(eventOf(o).ID) }},
 	{name: "time", doc: "when it happened", get: func(st *state, _ *glua.LState, o *object) glua.LValue { return seconds(st, eventOf(o).Time) }},
-	{name: "data", doc: "a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by", get: func(st *state, L *glua.LState, o *object) glua.LValue {
+	{name: "data", doc: "a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of settings (`carteiro account set`) user, name, value, confirmed; of reloads generation, by", get: func(st *state, L *glua.LState, o *object) glua.LValue {
 		data := eventOf(o).Data
 		if !st.source.source.Grants.Has(hooks.HeadersRead) {
 			data = maps.Clone(data)
