@@ -444,6 +444,18 @@ func list7Bounces(l *listLab) {
 	if s, h := score("soft@out.test"), score("b@out.test"); s <= 0 || s >= h || h != 1 {
 		l.t.Errorf("soft %v, hard %v", s, h)
 	}
+	// A member whose address does not fit into a local part is known all the same.
+	const long = "somebody.with.a.name.as.long.as.names.may.be.in.some.parts@out.test"
+	l.list("subscribe", "bounce@l.test", long)
+	back := path(long)
+	if len(back) > 64+len("@l.test") || strings.Contains(back, "somebody") {
+		l.t.Errorf("return path %s", back)
+	}
+	bounce(back, "5.1.1", "250 ")
+	if s := score(long); s != 1 {
+		l.t.Errorf("the long address has score %v", s)
+	}
+	l.list("unsubscribe", "bounce@l.test", long)
 	n := len(l.sink.to("b@out.test"))
 	for range 4 {
 		l.advance("24h")
