@@ -19,6 +19,14 @@ func (st *state) demand(L *glua.LState, r hooks.Right, what string) {
 	}
 }
 
+// demandOf is demand for a method of the message. It makes no text unless it
+// raises: most calls of a handler come by here.
+func (st *state) demandOf(L *glua.LState, r hooks.Right, method string) {
+	if !st.source.source.Grants.Has(r) {
+		st.demand(L, r, "msg:"+method)
+	}
+}
+
 // demandField raises unless the bundle that runs may write fields of that
 // name: its own, or any with the right to.
 func (st *state) demandField(L *glua.LState, name, what string) {

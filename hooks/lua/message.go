@@ -88,7 +88,7 @@ func (st *state) msgArgument(L *glua.LState, v glua.LValue, what string) *object
 // bundle may read.
 func readable(L *glua.LState, what string) (*state, *object) {
 	st, o := self(L, "msg")
-	st.demand(L, hooks.HeadersRead, "msg:"+what)
+	st.demandOf(L, hooks.HeadersRead, what)
 	return st, o
 }
 

@@ -64,7 +64,7 @@ func (st *state) index(L *glua.LState, m *hooks.Message) *mime.Index {
 // read.
 func bodyOf(L *glua.LState, what string) (*state, *object) {
 	st, o := self(L, "msg")
-	st.demand(L, hooks.BodyRead, "msg:"+what)
+	st.demandOf(L, hooks.BodyRead, what)
 	return st, o
 }
 
