@@ -10,11 +10,16 @@ local consent = require "consent"
 local gate = require "gate"
 local returns = require "returns"
 
+assert(config.spam == "keep" or config.spam == "forward", 'config.spam is neither "keep" nor "forward"')
+assert(config.dmarc == "keep" or config.dmarc == "enforced" or config.dmarc == "forward", 'config.dmarc is none of "keep", "enforced", "forward"')
+
 local KEPT = "X-Carteiro-Forward-Kept"
 
 on("receive.rcpt", function(session, tx, rcpt)
   return consent.at_rcpt(rcpt) or returns.at_rcpt(tx, rcpt)
 end)
+
+on("web.request", { path = "/confirm" }, consent.at_web)
 
 on("observe.event", function(event)
   if event.name == "setting" and event.data.name == "forward" then
