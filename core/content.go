@@ -278,6 +278,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	if v.Action == hooks.Quarantine {
 		in.quarantine = v.Reason
 	}
+	in.arrival = arrival(c.s, tx)
 	return in, nil
 }
 

@@ -139,8 +139,10 @@ func (p *Pipeline) postpone(ctx context.Context, e store.DueEntry, cause error) 
 
 // try asks deliver.attempt, then hands the due recipients on.
 func (a *attempt) try(ctx context.Context) error {
-	if done := a.ask(ctx); done {
-		return a.settle(ctx)
+	if a.g.Async == nil && !a.g.Expand {
+		if done := a.ask(ctx); done {
+			return a.settle(ctx)
+		}
 	}
 	var due []*mail.Recipient
 	for i := range a.g.Recipients {
@@ -156,6 +158,8 @@ func (a *attempt) try(ctx context.Context) error {
 	}
 	a.g.Attempts++
 	switch {
+	case a.g.Async != nil:
+		a.async(ctx, due)
 	case a.g.Expand:
 		a.expandHeld(ctx, due)
 	case a.g.Local:

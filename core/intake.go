@@ -31,6 +31,7 @@ type intake struct {
 	sign       []mail.Signature // asked for by policies
 	ours       bool             // it is mail of our users, of who may relay or of policies
 	forked     bool             // policies made it of another message
+	arrival    *mail.Arrival    // nil: it did not come by a session
 	share      *mail.Envelope   // the spooled message whose body it has, where it has no draft
 	scores     []hooks.Score    // that policies gave
 
@@ -133,6 +134,9 @@ func (p *Pipeline) assemble(ctx context.Context, in *intake, reports bool) ([]*s
 			discard(out)
 			return nil, nil, st
 		}
+	}
+	if g := p.asyncGroup(in); g != nil {
+		in.groups = append(in.groups, g)
 	}
 	own := in.message()
 	owner := in.share

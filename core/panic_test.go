@@ -255,6 +255,10 @@ func (h *house) besides(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
 		if got, err := h.Command(h.t.Context(), &hooks.Command{Name: "x"}); err == nil || errors.Is(err, ErrNoCommand) {
 			h.t.Errorf("the command gives %+v, %v", got, err)
 		}
+	case hooks.ReceiveAsync: // asked again until a reload takes it away
+		h.until("the handler was asked", func() bool { return asked.Load() > 0 && h.InFlight() == 0 })
+		h.gen.Swap(&hooks.Generation{ID: "without it", Chain: hooks.NewChain(nil)})
+		h.clock.Advance(time.Hour)
 	case hooks.ObserveEvent:
 		h.until("the event is told", func() bool { return asked.Load() > 0 })
 	case hooks.TimerTick:

@@ -102,12 +102,19 @@ const atOnce = 250
 
 func listImport() *cobra.Command {
 	var o commandOptions
-	cmd := &cobra.Command{Use: "import LIST FILE|DIR", Short: "Take over the members of a Mailman 3 or mlmmj list",
-		Long: "Take over members, without telling them. FILE is a list of addresses, a line each (`mailman members`), or the JSON of Mailman's REST API\n(/lists/ID/roster/member); DIR is the folder of an mlmmj list.",
+	var source string
+	cmd := &cobra.Command{Use: "import LIST FILE|DIR|-", Short: "Take over the members of a Mailman 3 or mlmmj list, or of a source that changes",
+		Long: "Take over members, without telling them. FILE is a list of addresses, a line each (`mailman members`), or the JSON of Mailman's REST API\n(/lists/ID/roster/member); DIR is the folder of an mlmmj list; - is standard input. With --source NAME the list follows a source, such as a\ndirectory or a database: who is new there is added, who came from there and is gone is taken out, all others stay. Run it by a timer.",
 		Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
-			roster, err := readRoster(args[1])
+			roster, err := readRoster(args[1], cmd.InOrStdin())
 			if err != nil {
 				return usageError{err}
+			}
+			if source != "" {
+				if err := o.leave(cmd, args[0], source, roster); err != nil {
+					return err
+				}
+				o.values = map[string]*string{"source": &source}
 			}
 			for len(roster) > 0 {
 				n := min(len(roster), atOnce)
@@ -123,7 +130,40 @@ func listImport() *cobra.Command {
 			return nil
 		}}
 	o.flags(cmd)
+	cmd.Flags().StringVar(&source, "source", "", "`name` of the source that these members come from")
 	return cmd
+}
+
+// leave takes out who came from a source and is not in it any more.
+func (o *commandOptions) leave(cmd *cobra.Command, list, source string, roster []rosterMember) error {
+	asked := commandOptions{options: options{config: o.config, json: true}}
+	body, err := asked.ask(cmd.Context(), "list", "members", []string{list})
+	if err != nil {
+		return err
+	}
+	var members []struct{ Address, Source string }
+	if err := json.Unmarshal([]byte(body), &members); err != nil {
+		return err
+	}
+	stay := map[string]bool{}
+	for _, m := range roster {
+		stay[strings.ToLower(m.Address)] = true
+	}
+	var gone []string
+	for _, m := range members {
+		if m.Source == source && !stay[m.Address] {
+			gone = append(gone, m.Address)
+		}
+	}
+	for len(gone) > 0 {
+		n := min(len(gone), atOnce)
+		if _, err := o.ask(cmd.Context(), "list", "unsubscribe", append([]string{list}, gone[:n]...)); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%d members taken out\n", n)
+		gone = gone[n:]
+	}
+	return nil
 }
 
 func listExport() *cobra.Command {

@@ -60,15 +60,7 @@ func TestListKilled(t *testing.T) {
 	if n := len(l.sink.all()); n >= remote {
 		t.Errorf("the fan-out was over before the second kill: %d copies", n)
 	}
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		out, err := l.command("queue", "summary", "--json").Output()
-		if err == nil && strings.TrimSpace(string(out)) == "[]" {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
+	l.drained()
 	copies, ids := map[string]int{}, map[string]bool{}
 	for _, m := range l.sink.all() {
 		for _, to := range m.to {
@@ -98,6 +90,20 @@ func TestListKilled(t *testing.T) {
 		}
 	}
 	t.Logf("%d remote members, %d of them twice; %d local ones, each once; killed twice", remote, twice, len(counts))
+}
+
+// drained waits until the queue is empty.
+func (l *listLab) drained() {
+	l.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		out, err := l.command("queue", "summary", "--json").Output()
+		if err == nil && strings.TrimSpace(string(out)) == "[]" {
+			return
+		}
+		if time.Now().After(end) {
+			l.t.Fatalf("%v\n%s", err, out)
+		}
+	}
 }
 
 // open opens the store of a server that does not run.

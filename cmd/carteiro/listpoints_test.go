@@ -440,6 +440,15 @@ func listImports(l *listLab) {
 	if n := strings.Count(l.list("members", "imp@l.test"), "\n"); n != 126 {
 		l.t.Errorf("%d members", n)
 	}
+	// A source that changes: who came from it goes with it, others stay, and
+	// what a member chose is kept.
+	l.list("import", "imp@l.test", write("ldap", "one@out.test\nnew@out.test\ngone@out.test\n"), "--source", "ldap")
+	l.list("member", "imp@l.test", "new@out.test", "mode=digest")
+	contains(l.t, l.list("import", "imp@l.test", write("ldap", "new@out.test\nnewer@out.test\n"), "--source", "ldap"), "1 members taken out\n", "1 members taken over\n")
+	got := l.list("members", "imp@l.test")
+	if m := l.member("imp@l.test", "new@out.test"); m.Mode != "digest" || strings.Contains(got, "gone@") || !strings.Contains(got, "newer@out.test\n") || !strings.Contains(got, "one@out.test\n") {
+		l.t.Errorf("%+v, members\n%s", m, got)
+	}
 	l.refuses("bad:2: ", "import", "imp@l.test", write("bad", "x@out.test\nnobody\n"))
 	l.refuses("no list of mlmmj", "import", "imp@l.test", l.t.TempDir())
 	l.idle()

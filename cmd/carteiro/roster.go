@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,9 +19,16 @@ type rosterMember struct{ Address, Name, Mode string }
 const maxRoster = 64 << 20
 
 // readRoster reads the members of a Mailman 3 list (lines, or the REST API's
-// JSON) or of an mlmmj list (its folder). A line that is no address is an
+// JSON) or of an mlmmj list (its folder); "-" is stdin. A line that is no address is an
 // error with its place.
-func readRoster(path string) ([]rosterMember, error) {
+func readRoster(path string, stdin io.Reader) ([]rosterMember, error) {
+	if path == "-" {
+		raw, err := io.ReadAll(io.LimitReader(stdin, maxRoster))
+		if err != nil {
+			return nil, err
+		}
+		return parseRoster("-", raw)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -35,6 +43,10 @@ func readRoster(path string) ([]rosterMember, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseRoster(path, raw)
+}
+
+func parseRoster(path string, raw []byte) ([]rosterMember, error) {
 	if text := strings.TrimSpace(string(raw)); strings.HasPrefix(text, "{") {
 		return mailmanJSON(path, []byte(text))
 	}

@@ -133,6 +133,7 @@ type Group struct {
 	Key        string         `json:"key"`   // destination domain, or what a policy chose
 	Domain     string         `json:"domain"`
 	Local      bool           `json:"local,omitempty"`
+	Async      *Arrival       `json:"async,omitempty"`  // recipients are handlers that run behind the 250, see Pipeline.async
 	Expand     bool           `json:"expand,omitempty"` // recipients still have to pass queue.expand, see Pipeline.expandHeld
 	Priority   Priority       `json:"priority,omitempty"`
 	Due        time.Time      `json:"due"`
@@ -142,6 +143,19 @@ type Group struct {
 	Attempts   int            `json:"attempts,omitempty"`
 	Meta       map[string]any `json:"meta,omitempty"`
 	Recipients []Recipient    `json:"-"` // stored apart, one record each
+}
+
+// Arrival is what handlers that run behind the 250 are told of the session and
+// the transaction, beside what the Envelope has.
+type Arrival struct {
+	Session    string         `json:"session"`
+	Protocol   string         `json:"protocol"`
+	RDNS       string         `json:"rdns,omitempty"`
+	TLS        *TLSInfo       `json:"tls,omitempty"`
+	Extra      map[string]any `json:"extra,omitempty"` // what a policy added to the identity
+	Trusted    bool           `json:"trusted,omitempty"`
+	Meta       map[string]any `json:"meta,omitempty"` // of the transaction
+	Recipients []Address      `json:"recipients"`
 }
 
 // MaxGroup is the most recipients in one group.

@@ -197,8 +197,20 @@ verbs["import"] = function(cmd)
     if not members.modes[mode] then wrong("mode must be regular, digest, mime-digest or none, got " .. cmd.args[i]) end
     all[#all + 1] = { address = address(a), with = { mode = mode, name = name ~= "" and name or nil } }
   end
-  for _, m in ipairs(all) do members.add(to.name, m.address, m.with) end
-  return told(cmd, { list = to.name, imported = #all }, #all .. " members taken over\n")
+  local new = 0
+  for _, m in ipairs(all) do
+    if cmd.options.source then -- keeps what the member chose since
+      if not members.find(to.name, m.address) then
+        m.with.source = cmd.options.source
+        members.add(to.name, m.address, m.with)
+        new = new + 1
+      end
+    else
+      members.add(to.name, m.address, m.with)
+      new = new + 1
+    end
+  end
+  return told(cmd, { list = to.name, imported = new }, new .. " members taken over\n")
 end
 
 -- run carries out one command. A list belongs to a domain, and so does all
