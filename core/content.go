@@ -49,7 +49,7 @@ func (p *Pipeline) Data(ctx context.Context, s *mail.Session, tx *mail.Transacti
 	result := "accepted"
 	if st != nil && st.Code >= 400 {
 		result = "refused"
-		if p.observes() {
+		if p.observes("rejected") {
 			p.Notice("rejected", c.rejected(st))
 		}
 	}

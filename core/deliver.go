@@ -278,7 +278,7 @@ func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
 		r.Next = a.now.Add(delay)
 	}
 	a.due(r, o)
-	if a.gen.Chain.Has(hooks.ObserveEvent) {
+	if a.gen.Chain.Observes(outcomeEvents...) {
 		if a.events == nil {
 			a.events = map[uint32]notice{}
 		}
@@ -362,7 +362,9 @@ func (a *attempt) write(ctx context.Context) error {
 		return fmt.Errorf("settle %s: %w", a.env.ID, err)
 	}
 	a.p.wake(a.out.Messages)
-	a.p.observed()
+	if len(a.events) > 0 {
+		a.p.observed()
+	}
 	a.p.decided(a.out.Effects)
 	for _, g := range a.out.Add {
 		a.p.queue.offer(store.DueEntry{ID: a.env.ID, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Key: g.Key, Local: g.Local})

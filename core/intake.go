@@ -61,7 +61,8 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 	if in.pending != nil {
 		effects = in.pending.Effects
 	}
-	if in.gen != nil && in.env.Auto == "" && in.gen.Chain.Has(hooks.ObserveEvent) {
+	told := in.gen != nil && in.env.Auto == "" && in.gen.Chain.Observes("accepted")
+	if told {
 		effects = append(effects, p.events(in.gen, in.accepted())...)
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -69,7 +70,9 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 		return nil, storeStatus(err)
 	}
 	p.wake(messages)
-	p.observed()
+	if told {
+		p.observed()
+	}
 	p.decided(effects)
 	if len(in.groups) == 0 { // accepted and discarded, or gone on as others: only its story stays
 		if len(in.forks) == 0 {

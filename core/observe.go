@@ -80,20 +80,27 @@ func queueNames(gen *hooks.Generation) []string {
 	return names
 }
 
-// events are the effects that put notices into the queue of each handler.
+// events are the effects that put notices into the queue of each handler that
+// wants them.
 // They are written with what they tell of, or not at all.
 func (p *Pipeline) events(gen *hooks.Generation, list ...notice) (effects []mail.Effect) {
 	if len(list) == 0 || !gen.Chain.Has(hooks.ObserveEvent) {
 		return nil
 	}
-	now, queues := p.clock.Now(), queueNames(gen)
+	now, queues, handlers := p.clock.Now(), queueNames(gen), gen.Chain.Handlers(hooks.ObserveEvent)
 	for _, n := range list {
+		if !gen.Chain.Observes(n.name) {
+			continue
+		}
 		raw, err := json.Marshal(hooks.Observed{Name: n.name, ID: mail.NewID(now).String(), Time: now, Data: n.data})
 		if err != nil || len(raw) > maxObserved {
 			p.log.Metrics.Events.WithLabelValues("dropped").Inc()
 			continue
 		}
-		for _, queue := range queues {
+		for i, queue := range queues {
+			if !handlers[i].Info().Wants(n.name) {
+				continue
+			}
 			p.observers.count(queue, 1)
 			effects = append(effects, mail.Effect{Space: eventSpace, Op: mail.Set, Key: fmt.Sprintf("%s %016x", queue, p.observers.key(now)), Value: raw, TTL: eventLife})
 		}
@@ -117,15 +124,14 @@ func (p *Pipeline) observed() {
 	}
 }
 
-// observes reports whether anybody wants to be told of events, so that nobody
-// makes them for nothing.
-func (p *Pipeline) observes() bool { return p.gen.Get().Chain.Has(hooks.ObserveEvent) }
+// observes reports whether anybody wants to be told of such events.
+func (p *Pipeline) observes(events ...string) bool { return p.gen.Get().Chain.Observes(events...) }
 
 // Notice tells policies of an event that has no commit of its own, such as a
 // reload. It does not block: the event is written within a moment, and lost
 // if the process ends before.
 func (p *Pipeline) Notice(name string, data map[string]any) {
-	if !p.observes() {
+	if !p.observes(name) {
 		return
 	}
 	p.observers.unwritten.Add(1)
@@ -242,6 +248,9 @@ func (p *Pipeline) tell(ctx context.Context, gen *hooks.Generation, n int, key s
 	if err := json.Unmarshal(raw, &o); err != nil {
 		return true, p.apply(ctx, gen, []mail.Effect{gone}, nil)
 	}
+	if !gen.Chain.Handlers(hooks.ObserveEvent)[n].Info().Wants(o.Name) { // it did before a reload
+		return true, p.apply(ctx, gen, []mail.Effect{gone}, nil)
+	}
 	stored := false
 	e := &hooks.Event{Point: hooks.ObserveEvent, Now: now, Observed: &o}
 	e.Apply = func(effects []mail.Effect, submits []hooks.Submit) error {
@@ -312,6 +321,9 @@ func (in *intake) accepted() notice {
 	return notice{"accepted", map[string]any{"message": in.env.ID.String(), "sender": string(in.env.Sender), "to": to, "recipients": len(in.rcpts), "size": in.env.Size,
 		"subject": in.env.Subject, "client": in.env.Client, "listener": in.env.Listener, "user": string(in.env.Identity)}}
 }
+
+// outcomeEvents are the names that an outcomeEvent can have.
+var outcomeEvents = []string{"delivered", "deferred", "bounced", "expired"}
 
 // outcomeEvent is the event of what became of a recipient.
 func (a *attempt) outcomeEvent(r *mail.Recipient, o outcome) notice {

@@ -196,6 +196,26 @@ func TestEventQueuesOfDomains(t *testing.T) {
 	}
 }
 
+// A handler that names events is told of those alone, and others are not even
+// written.
+func TestNamedEvents(t *testing.T) {
+	d := &diary{}
+	one := d.handler("a.lua").(handler)
+	one.info.Events = []string{"bounced", "setting"}
+	h := newHouse(t, Config{}, one)
+	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example", "x@null.example")
+	h.Notice("login", nil)
+	h.Notice("setting", nil)
+	h.until("both are told", func() bool { return len(d.all()) >= 2 && !h.EventsDue(t.Context()) })
+	h.quiet()
+	if got := slices.Sorted(slices.Values(d.all())); !slices.Equal(got, []string{"bounced x@null.example", "setting"}) {
+		t.Errorf("told %q", got)
+	}
+	if n := h.value("diary", "a.lua"); n != "2" {
+		t.Errorf("asked %s times", n)
+	}
+}
+
 // Without a handler nothing is written.
 func TestNoEvents(t *testing.T) {
 	h := newHouse(t, Config{})

@@ -162,7 +162,7 @@ func (p *Pipeline) Auth(ctx context.Context, s *mail.Session, cred *mail.Credent
 	if id == nil {
 		result, event = "refused", "login_failed"
 	}
-	if p.observes() {
+	if p.observes(event) {
 		p.Notice(event, map[string]any{"user": clean(cred.User), "mechanism": cred.Mechanism, "client": s.Remote.Addr().String(), "listener": s.Listener, "protocol": s.Protocol})
 	}
 	p.log.Metrics.Logins.WithLabelValues(s.Protocol, result).Inc()

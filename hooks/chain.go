@@ -44,12 +44,16 @@ type Info struct {
 	EachDomain bool          // timer.tick: for each domain in turn
 	Path       string        // web.request: begins with "/"
 	Command    string        // admin.command: the first word of the command line
+	Events     []string      // observe.event: only these; nil: all
 	Listener   string        // only sessions of this listener
 	Domains    []string      // only mail of these domains; nil: all
 	Except     []string      // with Domains nil: no mail that is of these domains alone
 	MayBlock   bool          // uses dns, http, milter or auth
 	Generation string
 }
+
+// Wants reports whether a handler of observe.event is to be told of an event.
+func (i Info) Wants(event string) bool { return i.Events == nil || slices.Contains(i.Events, event) }
 
 // Name is the handler as people see it: "file:line" or "bundle@version file:line".
 func (i Info) Name() string {
@@ -159,6 +163,20 @@ func (c *Chain) Handlers(p Point) []Handler {
 // Has reports whether anybody listens at p, so that a stage can spare itself
 // the making of an Event.
 func (c *Chain) Has(p Point) bool { return c != nil && len(c.points[p]) > 0 }
+
+// Observes reports whether a handler of observe.event wants to be told of one
+// of these events, so that nobody makes them for nothing.
+func (c *Chain) Observes(events ...string) bool {
+	if c == nil {
+		return false
+	}
+	for i := range c.points[ObserveEvent] {
+		if slices.ContainsFunc(events, c.points[ObserveEvent][i].info.Wants) {
+			return true
+		}
+	}
+	return false
+}
 
 // Run asks the handlers of e.Point in turn and returns the verdict that the
 // stage has to obey, and a trail entry for each handler that decided, changed

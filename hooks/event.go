@@ -48,6 +48,9 @@ type Event struct {
 	changes []string
 }
 
+// EventNames are the names that an Observed can have.
+var EventNames = []string{"accepted", "rejected", "delivered", "deferred", "bounced", "expired", "login", "login_failed", "setting", "reload", "learned"}
+
 // Observed is something that happened.
 type Observed struct {
 	Name string         `json:"name"`

@@ -48,7 +48,8 @@ A script registers handlers with ` + "`on(hook, [options,] handler)`" + `. A han
 ` + "`listener`" + `; receive.data takes ` + "`async = true`" + `, which has the handler run behind the 250, where it can refuse
 nothing; timer.tick needs ` + "`every`" + `, the time between two calls, and
 with ` + "`each = \"domain\"`" + ` a bundle's timer runs for each domain in turn, with its settings and kv; web.request needs ` + "`path`" + `, where it answers: /b/BUNDLE/PATH of the http listener, without the publisher; scripts are at /b/scripts/;
-admin.command needs ` + "`command`" + `, the word behind ` + "`carteiro`" + `.
+admin.command needs ` + "`command`" + `, the word behind ` + "`carteiro`" + `; observe.event has ` + "`events`" + `, a list
+of the events that the handler is told of, all by default: name them, for each event that somebody wants is stored first.
 
 Handlers are asked in this order: the admin's scripts, the bundles as configured, the domain's own scripts, the admin's
 scripts with ` + "`tier = \"after\"`" + `; inside a tier by ` + "`order`" + `, file name and line. reject, defer, discard, quarantine and the

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,8 +21,9 @@ import (
 	"carteiro/scripts"
 )
 
-// benchServer is a whole server in this process, with a policy, on a disk.
-func benchServer(b *testing.B, policy []byte) (addr string, s *server) {
+// benchServer is a whole server in this process, with a policy and bundles, on
+// a disk.
+func benchServer(b *testing.B, policy []byte, bundles ...string) (addr string, s *server) {
 	b.Helper()
 	dir := b.TempDir()
 	toml := fmt.Sprintf(`hostname = "mx.our.example"
@@ -40,6 +42,10 @@ resolver = "127.0.0.1:1"
 [log]
 level = "error"
 `, filepath.Join(dir, "data"), filepath.Join(dir, "scripts"))
+	for _, name := range bundles {
+		toml += fmt.Sprintf("[[bundle]]\nname = %q\n", name)
+	}
+	os.WriteFile(filepath.Join(dir, "c.toml"), []byte(toml), 0o600)
 	os.Mkdir(filepath.Join(dir, "scripts"), 0o700)
 	os.WriteFile(filepath.Join(dir, "scripts", "policy.lua"), policy, 0o600)
 	cfg, err := config.Parse(filepath.Join(dir, "c.toml"), []byte(toml))
@@ -113,40 +119,85 @@ func (c *benchClient) send(to, body string) error {
 	return c.replies(1, "2")
 }
 
+// benchBody is a message of 2 KiB.
+var benchBody = "From: a@a.example\r\nTo: u@our.example\r\nSubject: bench\r\nMessage-ID: <1@a.example>\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 28)
+
 // BenchmarkListener sends messages of 2 KiB through the real listener, the
 // starting policy and the store; they are delivered to 100 mailboxes
 // meanwhile.
 func BenchmarkListener(b *testing.B) {
-	body := "From: a@a.example\r\nTo: u@our.example\r\nSubject: bench\r\nMessage-ID: <1@a.example>\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 28)
 	for _, conns := range []int{1, 10, 100} {
 		b.Run(fmt.Sprint(conns), func(b *testing.B) {
 			addr, _ := benchServer(b, scripts.Policy())
-			clients := make([]*benchClient, conns)
-			for i := range clients {
-				var err error
-				if clients[i], err = dialBench(addr); err != nil {
-					b.Fatal(err)
-				}
-				defer clients[i].conn.Close()
-			}
-			var next atomic.Int64
-			var wg sync.WaitGroup
-			b.ResetTimer()
-			for _, c := range clients {
-				wg.Go(func() {
-					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-						if err := c.send(fmt.Sprintf("u%d@our.example", n%100), body); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
-			}
-			wg.Wait()
-			b.StopTimer()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			benchSend(b, addr, conns)
 		})
 	}
+}
+
+// BenchmarkForward is BenchmarkListener without the bundle, with it where
+// nobody forwards, and where everybody forwards to somebody here instead of
+// keeping the mail: as many deliveries, each by way of a setting.
+func BenchmarkForward(b *testing.B) {
+	for _, conns := range []int{10, 100} {
+		b.Run(fmt.Sprintf("none/%d", conns), func(b *testing.B) {
+			addr, _ := benchServer(b, scripts.Policy())
+			benchSend(b, addr, conns)
+		})
+		b.Run(fmt.Sprintf("enabled/%d", conns), func(b *testing.B) {
+			addr, _ := benchServer(b, scripts.Policy(), "carteiro/forward")
+			benchSend(b, addr, conns)
+		})
+		b.Run(fmt.Sprintf("forwarding/%d", conns), func(b *testing.B) {
+			addr, s := benchServer(b, scripts.Policy(), "carteiro/forward")
+			if err := s.directory.AddAccount(b.Context(), "target@our.example", ""); err != nil {
+				b.Fatal(err)
+			}
+			for i := range 100 {
+				if err := s.directory.Set(b.Context(), mail.Address(fmt.Sprintf("u%d@our.example", i)), "forward", []byte(`{"to": ["target@our.example"]}`), true); err != nil {
+					b.Fatal(err)
+				}
+			}
+			benchSend(b, addr, conns)
+		})
+	}
+}
+
+// benchSend sends b.N messages over so many connections.
+func benchSend(b *testing.B, addr string, conns int) {
+	clients := make([]*benchClient, conns)
+	for i := range clients {
+		var err error
+		if clients[i], err = dialBench(addr); err != nil {
+			b.Fatal(err)
+		}
+		defer clients[i].conn.Close()
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	before := cpu()
+	b.ResetTimer()
+	for _, c := range clients {
+		wg.Go(func() {
+			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+				if err := c.send(fmt.Sprintf("u%d@our.example", n%100), strings.Replace(benchBody, "<1@", fmt.Sprintf("<%d@", n), 1)); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-us/msg")
+}
+
+// cpu is the processor time of this process, which others on the machine
+// change less than they change the time that passes.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkLargeMessages tells how much memory messages of 50 MiB take while

@@ -145,6 +145,8 @@ addr = "127.0.0.1:%d"
 dir = "scripts"
 [[bundle]]
 name = "carteiro/mailinglist"
+[[bundle]]
+name = "carteiro/forward"
 [delivery]
 port = %d
 allow_private = true

@@ -133,6 +133,8 @@ addr = "127.0.0.1:%d"
 dir = "scripts"
 [[bundle]]
 name = "carteiro/mailinglist"
+[[bundle]]
+name = "carteiro/forward"
 [delivery]
 allow_private = true
 [log]

@@ -194,6 +194,8 @@ dir = "scripts"
 
 [[bundle]]
 name = "carteiro/mailinglist"
+[[bundle]]
+name = "carteiro/forward"
 `
 
 const initReport = `Wrote %[1]s, a self-signed certificate, the store's key and scripts/policy.lua beside it.

@@ -278,7 +278,7 @@ var webPath = regexp.MustCompile(`^/[A-Za-z0-9._/-]{0,200}$`)
 var commandName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 
 // handlerOptions are the keys of the second argument of on.
-var handlerOptions = []string{"order", "tier", "on_error", "listener", "async", "every", "each", "path", "command"}
+var handlerOptions = []string{"order", "tier", "on_error", "listener", "async", "every", "each", "path", "command", "events"}
 
 func unknownOption(key string) (text, hint string) {
 	return "unknown option " + key, strings.TrimPrefix(hooks.Suggestion(key, handlerOptions), "; ")
@@ -343,9 +343,29 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 				return `command is for admin.command, the first word of a command line such as "list"`, ""
 			}
 			h.info.Command = string(s)
+		case "events":
+			if text, hint := h.events(v); text != "" {
+				return text, hint
+			}
 		default:
 			return unknownOption(tostringPlain(k))
 		}
+	}
+	return "", ""
+}
+
+// events reads the names of the events that a handler wants to be told of.
+func (h *handler) events(v glua.LValue) (text, hint string) {
+	t, ok := v.(*glua.LTable)
+	if h.spec.Point != hooks.ObserveEvent || !ok || t.Len() == 0 {
+		return `events is for observe.event, a list of names such as { "bounced" }`, ""
+	}
+	for i := range t.Len() {
+		name, _ := t.RawGetInt(i + 1).(glua.LString)
+		if !slices.Contains(hooks.EventNames, string(name)) {
+			return fmt.Sprintf("there is no event %q", string(name)), strings.TrimPrefix(hooks.Suggestion(string(name), hooks.EventNames), "; ")
+		}
+		h.info.Events = append(h.info.Events, string(name))
 	}
 	return "", ""
 }

@@ -179,10 +179,13 @@ func TestTimer(t *testing.T) {
 		t.Errorf("now was %q, %v", v, err)
 	}
 	for text, want := range map[string]string{
-		`on("timer.tick", function() end)`:                     "timer.tick needs the option every",
-		`on("timer.tick", { every = "1s" }, function() end)`:   "at least a minute",
-		`on("receive.mail", { every = "1h" }, function() end)`: "every is for timer.tick",
-		`on("timer.tick", { every = "soon" }, function() end)`: "at least a minute",
+		`on("timer.tick", function() end)`:                               "timer.tick needs the option every",
+		`on("timer.tick", { every = "1s" }, function() end)`:             "at least a minute",
+		`on("receive.mail", { every = "1h" }, function() end)`:           "every is for timer.tick",
+		`on("receive.mail", { events = { "login" } }, function() end)`:   "events is for observe.event",
+		`on("observe.event", { events = {} }, function() end)`:           "events is for observe.event",
+		`on("observe.event", { events = { "bounce" } }, function() end)`: "there is no event \"bounce\"",
+		`on("timer.tick", { every = "soon" }, function() end)`:           "at least a minute",
 	} {
 		if _, err := w.Engine.Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": text})}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)

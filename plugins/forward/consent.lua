@@ -1,6 +1,6 @@
 -- Targets outside agree before anything is forwarded to them: they get a mail
--- from an address with a token, and answer it. The token is random, works
--- once, and ends after config.confirm_days. Its digest alone is stored.
+-- with a token, and answer it or press a button on a page. The token is random,
+-- works once, and ends after config.confirm_days. Its digest alone is stored.
 local settings = require "settings"
 local M = {}
 
@@ -20,6 +20,7 @@ local function message(owner, target, token)
     subject = "Confirm forwarding from " .. owner,
     text = "Somebody wants mail for " .. owner .. " to be forwarded to this address, " .. target .. ".\n\n" ..
       "If you agree, answer this message; what you write in the answer does not matter. It goes to\n\n  " .. from .. "\n\n" ..
+      "Or press the button at\n\n  " .. server.url("/confirm/" .. addr.domain(owner) .. "/" .. token) .. "\n\n" ..
       "This works once, within " .. config.confirm_days .. " days.\n\n" ..
       "If you do not agree, do nothing. Nothing is forwarded without your answer.\n" }
 end
@@ -61,12 +62,25 @@ function M.changed(owner, confirmed)
   end
 end
 
--- pending is what the token in an address stands for: nil for other addresses,
--- false for one that is unknown, used or too old.
+-- find is what a token stands for, or false for one that is unknown, used or
+-- too old.
+local function find(token)
+  local key = "token:" .. hash.sha256(string.lower(token))
+  return kv.get(key) or false, key
+end
+
+-- take has a target agree.
+local function take(p, key)
+  kv.set("agreed:" .. pair(p.owner, p.target), time.now())
+  kv.delete(key)
+  kv.delete("asked:" .. pair(p.owner, p.target))
+  log.info("a target agreed", { account = p.owner, target = p.target })
+end
+
+-- pending is what the token in an address stands for; nil for other addresses.
 local function pending(rcpt)
   if string.lower(rcpt.user) ~= USER or not rcpt.tag then return nil end
-  local key = "token:" .. hash.sha256(string.lower(rcpt.tag))
-  return kv.get(key) or false, key
+  return find(rcpt.tag)
 end
 
 local function unknown() return reject(550, "5.7.1", "this confirmation is unknown, used or too old") end
@@ -87,12 +101,34 @@ function M.at_expand(msg, rcpt)
     return function() return reject(550, "5.7.1", "an automatic answer does not confirm") end
   end
   return function()
-    kv.set("agreed:" .. pair(p.owner, p.target), time.now())
-    kv.delete(key)
-    kv.delete("asked:" .. pair(p.owner, p.target))
-    log.info("a target agreed", { account = p.owner, target = p.target })
+    take(p, key)
     return discard("confirmation taken")
   end
+end
+
+local function escape(s)
+  return (string.gsub(s, "[&<>\"']", { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }))
+end
+
+local function page(status, body)
+  return response { status = status, headers = { ["Cache-Control"] = "no-store", ["Referrer-Policy"] = "no-referrer",
+    ["Content-Security-Policy"] = "default-src 'none'; form-action 'self'; frame-ancestors 'none'" },
+    body = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="robots" content="noindex"><title>Mail forwarding</title>' .. body }
+end
+
+-- at_web answers /confirm/DOMAIN/TOKEN. Looking at it changes nothing, for
+-- programs that check links do that too.
+function M.at_web(req)
+  local domain, token = string.match(req.path, "^/confirm/([^/]+)/(%x+)$")
+  if not domain or not server.is_local(domain) then return page(404, "<p>There is nothing here.</p>") end
+  return for_domain(domain, function()
+    local p, key = find(token)
+    if not p then return page(404, "<p>This confirmation is unknown, used or too old.</p>") end
+    local what = "mail for " .. escape(p.owner) .. " to " .. escape(p.target)
+    if req.method ~= "POST" then return page(200, "<p>Forward " .. what .. "?</p><form method=\"post\"><button>Yes, forward it</button></form>") end
+    take(p, key)
+    return page(200, "<p>From now on, " .. what .. " is forwarded.</p>")
+  end)
 end
 
 return M

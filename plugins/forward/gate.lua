@@ -33,7 +33,7 @@ local function says_yes(msg, name)
 end
 
 local function spam(msg, rcpt)
-  if config.spam ~= "keep" then return false end
+  if config.spam == "forward" then return false end
   return string.lower(rcpt.meta.folder or "") == "junk" or
     (msg:score() >= config.spam_score or says_yes(msg, "X-Spam") or says_yes(msg, "X-Spam-Flag") or says_yes(msg, "X-Spam-Status"))
 end

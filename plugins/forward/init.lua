@@ -10,14 +10,24 @@ local consent = require "consent"
 local gate = require "gate"
 local returns = require "returns"
 
+assert(config.spam == "keep" or config.spam == "forward", 'config.spam is neither "keep" nor "forward"')
+assert(config.dmarc == "keep" or config.dmarc == "enforced" or config.dmarc == "forward", 'config.dmarc is none of "keep", "enforced", "forward"')
+
 local KEPT = "X-Carteiro-Forward-Kept"
 
+-- special: the address may be one of this bundle's or a return address. Every
+-- message passes here, so this is short.
+local starts = { forw = true, srs0 = true, srs1 = true }
+local function special(rcpt) return starts[string.lower(string.sub(rcpt.address, 1, 4))] end
+
 on("receive.rcpt", function(session, tx, rcpt)
-  return consent.at_rcpt(rcpt) or returns.at_rcpt(tx, rcpt)
+  if special(rcpt) then return consent.at_rcpt(rcpt) or returns.at_rcpt(tx, rcpt) end
 end)
 
-on("observe.event", function(event)
-  if event.name == "setting" and event.data.name == "forward" then
+on("web.request", { path = "/confirm" }, consent.at_web)
+
+on("observe.event", { events = { "setting" } }, function(event)
+  if event.data.name == "forward" then
     consent.changed(event.data.user, event.data.confirmed)
   end
 end)
@@ -55,8 +65,10 @@ end
 
 on("queue.expand", function(msg, rcpt)
   if not rcpt.is_local then return end
-  local special = consent.at_expand(msg, rcpt) or returns.at_expand(rcpt)
-  if special then return special() end
+  if special(rcpt) then
+    local act = consent.at_expand(msg, rcpt) or returns.at_expand(rcpt)
+    if act then return act() end
+  end
   local f = settings.of(rcpt.address)
   if not f then return end
   local kind, owner = account.resolve(rcpt.address)

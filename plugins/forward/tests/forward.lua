@@ -159,6 +159,22 @@ t.case("a target agrees once, by mail", function()
   t.no_errors()
 end)
 
+t.case("a target agrees once, by a button", function()
+  house({ to = { "x@out.example" } }, {})
+  local raw = string.gsub(deliver({}).submitted[1].raw, "=\r?\n", "")
+  local path = string.match(raw, "https://mx%.our%.example/b/forward(/confirm/our%.example/%x+)")
+  local function ask(method, p) return t.web { bundle = "forward", method = method, path = p or path } end
+  t.eq(ask("GET", path .. "0").status, 404)
+  t.eq(ask("POST", string.gsub(path, "our%.example", "out.example")).status, 404)
+  t.eq(ask("GET").status, 200)
+  t.contains(ask("GET").body, "mail for ann@our.example to x@out.example")
+  t.eq(#deliver({ headers = { ["Message-ID"] = "<looked@x>" } }).sent, 0, "looking is not agreeing")
+  t.eq(ask("POST").status, 200)
+  t.eq(ask("POST").status, 404)
+  t.eq(#deliver({ headers = { ["Message-ID"] = "<agreed@x>" } }).sent, 1)
+  t.no_errors()
+end)
+
 t.case("a token ends", function()
   house({ to = { "x@out.example" } }, {})
   local r = deliver {}
