@@ -169,6 +169,9 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 		verify.Strip(c.header, p.cfg.Hostname)
 	}
 	c.msg = &hooks.Message{ID: c.tx.ID, Sender: c.tx.Sender, ReceivedAt: p.clock.Now(), Header: c.header, Size: c.tx.Params.Size}
+	if c.s.Identity != nil {
+		c.msg.Identity = c.s.Identity.User
+	}
 	v := p.chain(ctx, c, hooks.ReceiveHeaders)
 	if st := refusal(v); st != nil {
 		return st
@@ -255,7 +258,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	env := mail.Envelope{ID: tx.ID, Sender: tx.Sender, ReceivedAt: now, EnvID: tx.Params.EnvID, Ret: tx.Params.Ret,
 		Priority: c.msg.Priority, SMTPUTF8: tx.Params.SMTPUTF8, EightBit: c.eight, RequireTLS: tx.Params.RequireTLS,
 		Listener: c.s.Listener, Protocol: c.s.With(tx.Params.SMTPUTF8), Client: c.s.Remote.Addr().String(), Helo: clean(c.s.Helo),
-		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta}
+		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta, Score: c.msg.Total()}
 	if c.s.Identity != nil {
 		env.Identity = c.s.Identity.User
 	}

@@ -169,8 +169,19 @@ func (in *intake) forwarded(p *Pipeline) []*mail.Recipient {
 			sender := s.Sender
 			rcpts = append(rcpts, &mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, IsLocal: p.dir.Local(to.Domain())})
 		}
+		rcpts = append(rcpts, p.copies(s)...)
 	}
 	in.pending.Submits = rest
+	return rcpts
+}
+
+// copies are the recipients that stand for the copies of a submission.
+func (p *Pipeline) copies(s hooks.Submit) []*mail.Recipient {
+	var rcpts []*mail.Recipient
+	for _, c := range s.Copies {
+		filing := c.Filing
+		rcpts = append(rcpts, &mail.Recipient{Address: c.Owner, Orig: c.Owner, Notify: mail.NotifyNever, Edit: s.Edit, IsLocal: p.dir.Local(c.Owner.Domain()), Filed: &filing})
+	}
 	return rcpts
 }
 
@@ -229,6 +240,7 @@ func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hook
 		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "err", err)
 		return nil
 	}
+	in.rcpts = append(in.rcpts, p.copies(s)...)
 	messages, _, st := p.prepare(ctx, in, true)
 	in.made(messages)
 	if st != nil {

@@ -120,8 +120,15 @@ type Target struct {
 	From     mail.Change // who added it
 }
 
+// Copy is a copy of a message for a folder of a mailbox here.
+type Copy struct {
+	Owner mail.Address
+	mail.Filing
+}
+
 // Submit is a message that a policy sends. Header and Body are complete; with
-// Forward they are empty and the message at hand is sent on with Edit.
+// Forward they are empty and the message at hand is sent on with Edit. Copies
+// go into folders beside it, without a policy being asked.
 type Submit struct {
 	Sender  mail.Address
 	Rcpts   []mail.Address
@@ -129,6 +136,7 @@ type Submit struct {
 	Body    []byte
 	Forward bool
 	Edit    mail.HeaderEdit
+	Copies  []Copy
 	Space   string // of the policy, for limits
 }
 
@@ -317,7 +325,11 @@ func (e *Event) AddSubmit(s Submit) error {
 		return fmt.Errorf("there is no whole message to forward at %s: %w", e.Point, ErrNotHere)
 	}
 	p, n := e.Pending, len(e.Pending.Submits)
-	e.record(fmt.Sprintf("submit to %v", s.Rcpts), func() { p.Submits = p.Submits[:n] })
+	what := fmt.Sprintf("submit to %v", s.Rcpts)
+	if len(s.Rcpts) == 0 && len(s.Copies) > 0 {
+		what = fmt.Sprintf("copy to %s of %s", s.Copies[0].Folder, s.Copies[0].Owner)
+	}
+	e.record(what, func() { p.Submits = p.Submits[:n] })
 	p.Submits = append(p.Submits, s)
 	return nil
 }

@@ -22,6 +22,11 @@ type Message struct {
 	Priority   mail.Priority
 	Meta       map[string]any
 	Scores     []Score
+	// Earlier is what handlers added to the spam score before the message was
+	// queued.
+	Earlier float64
+	// Identity is the user who submitted the message, or "".
+	Identity mail.Address
 	// Auth verifies SPF, DKIM and DMARC at its first call and remembers the
 	// results. It blocks on the DNS until ctx ends; nil where a message has no
 	// client, such as our own reports.
@@ -60,9 +65,9 @@ type Score struct {
 	Note   string
 }
 
-// Total is the sum of the scores.
+// Total is the sum of the scores, with what came before the queue.
 func (m *Message) Total() float64 {
-	var t float64
+	t := m.Earlier
 	for _, s := range m.Scores {
 		t += s.Points
 	}

@@ -23,14 +23,14 @@ import (
 	"carteiro/hooks"
 )
 
-//go:embed all:priority
+//go:embed all:autoreply all:priority
 var shipped embed.FS
 
 // ErrBundle wraps every error of this package about bundles.
 var ErrBundle = errors.New("bundle")
 
 // Shipped are the names of the bundles that are compiled in.
-func Shipped() []string { return []string{"carteiro/priority"} }
+func Shipped() []string { return []string{"carteiro/autoreply", "carteiro/priority"} }
 
 // Enabled is one [[bundle]] of the configuration.
 type Enabled struct {
@@ -244,6 +244,7 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		src.Grants = m.grants(nil)
 		return src, nil
 	}
+	src.Settings = m.Account
 	if _, ok := src.Files[mainFile]; ok {
 		src.Main = []string{mainFile}
 	}

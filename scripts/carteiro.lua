@@ -302,10 +302,18 @@ function addr.verp_reverse(a) end
 ---sends mail; it is queued in the commit of the message at hand, exactly once. At most 10 in a call
 mail = {}
 
----a new message; auto is "auto-generated" (default) or "auto-replied"; to and cc are addresses or lists; raw is a whole message
+---a new message; with text and html it has both forms; copy puts one into that folder of from's mailbox here; auto is "auto-generated" (default) or "auto-replied"; to and cc are addresses or lists; raw is a whole message
 ---@param t table
 ---@return any
 function mail.submit(t) end
+
+---a copy of the message at hand into a folder of a mailbox here, once and whatever else the mailbox gets; no policy is asked about it
+---@param msg any
+---@param address any
+---@param folder any
+---@param flags? any
+---@return any
+function mail.file(msg, address, folder, flags) end
 
 ---the message at hand to another address; srs rewrites the sender
 ---@param msg any
@@ -333,6 +341,17 @@ function account.setting(a, name) end
 ---@param a any
 ---@return any
 function account.may_send_as(identity, a) end
+
+---whether the address is the account's own: its name, with any tag, or an alias that leads to it; a catch-all does not count
+---@param a any
+---@param address any
+---@return any
+function account.owns(a, address) end
+
+---the account that an address stands for, be it with a tag or an alias of that account alone, or nil
+---@param address any
+---@return any
+function account.of(address) end
 
 ---named sets of addresses with settings, and attributes for each member. Changes count as those of kv do
 list = {}
@@ -1070,6 +1089,8 @@ msg.sender = nil ---@type any
 msg.size = nil ---@type any
 ---Unix seconds
 msg.received_at = nil ---@type any
+---the user who submitted it, or nil
+msg.identity = nil ---@type any
 ---notes of policies, kept with the message
 msg.meta = nil ---@type any
 
@@ -1114,6 +1135,12 @@ function msg:subject() end
 ---@return any
 function msg:from() end
 
+---list of the addresses in all fields of these names, as From or To, at most 1000
+---@param name any
+---@param ... any
+---@return any
+function msg:addresses(name, ...) end
+
 ---its decoded display name, or nil
 ---@return any
 function msg:from_display() end
@@ -1148,14 +1175,14 @@ function msg:urls() end
 ---@return any
 function msg:auth() end
 
----adds to the spam score; returns the total
+---adds to the spam score; returns the total, which is kept with the message
 ---@param name? any
 ---@param points? any
 ---@param note? any
 ---@return any
 function msg:score(name, points, note) end
 
----list of { name, points, note }
+---list of { name, points, note }, at receive.data
 ---@return any
 function msg:scores() end
 
@@ -1164,11 +1191,11 @@ function msg:scores() end
 ---@return any
 function msg:priority(n) end
 
----null sender, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834)
+---null sender, a sender that is no person, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834); where the hook has a recipient, its own sender and fields count too
 ---@return any
 function msg:is_auto() end
 
----whether To, Cc, Bcc or their Resent forms name it (RFC 5230 4.5)
+---whether To, Cc, Bcc or their Resent forms name it, with any tag, or an alias that leads to it (RFC 5230 4.5); a catch-all does not count
 ---@param address any
 ---@return any
 function msg:addressed_to(address) end
@@ -1217,6 +1244,8 @@ local rcpt = {}
 rcpt.address = nil ---@type any
 ---as RCPT gave it
 rcpt.orig = nil ---@type any
+---envelope sender of this recipient's copy, or nil where it is the message's
+rcpt.sender = nil ---@type any
 ---local part without its tag
 rcpt.user = nil ---@type any
 ---domain in lower case

@@ -144,6 +144,8 @@ port = %d
 allow_private = true
 [dns]
 resolver = "%s"
+[[bundle]]
+name = "carteiro/autoreply"
 `
 
 // start runs the server and waits until it answers.

@@ -135,6 +135,8 @@ dir = "scripts"
 allow_private = true
 [log]
 format = "text"
+[[bundle]]
+name = "carteiro/autoreply"
 `
 
 const devReport = `A Carteiro to play with lives in %[1]s

@@ -184,6 +184,10 @@ apop     = true
 
 [scripts]
 dir = "scripts"
+
+# Answers for users who are away: carteiro help autoreply.
+[[bundle]]
+name = "carteiro/autoreply"
 `
 
 const initReport = `Wrote %[1]s, a self-signed certificate, the store's key and scripts/policy.lua beside it.

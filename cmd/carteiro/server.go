@@ -181,12 +181,27 @@ func (s *server) observeHook(c hooks.Call) {
 // service is what operators may ask this server.
 func (s *server) service() *admin.Service {
 	svc := &admin.Service{Store: s.store, Directory: s.directory, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
-		TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
+		CheckSetting: s.checkSetting, TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
 		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
 		svc.BundleUsage = s.usage.list
 	}
 	return svc
+}
+
+// checkSetting asks the bundles in force about an account's setting; those of
+// the configuration where no server runs.
+func (s *server) checkSetting(a mail.Address, name string, value any) error {
+	var sources []hooks.Source
+	if s.policies != nil {
+		sources = s.policies.Get().Sources
+	} else {
+		var err error
+		if sources, err = readBundles(s.cfg); err != nil {
+			return err
+		}
+	}
+	return hooks.CheckSetting(sources, a.Domain(), name, value)
 }
 
 func (s *server) addresses() []admin.Listener {

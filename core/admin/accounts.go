@@ -135,6 +135,15 @@ func (s *Service) accountSet(ctx context.Context, args SetArgs) (any, error) {
 		}
 		value, _ = json.Marshal(args.Value)
 	}
+	var decoded any
+	if err := json.Unmarshal(value, &decoded); err != nil {
+		return nil, err
+	}
+	if decoded != nil && s.CheckSetting != nil {
+		if err := s.CheckSetting(a, args.Key, decoded); err != nil {
+			return nil, err
+		}
+	}
 	return none{}, s.Directory.Set(ctx, a, args.Key, value)
 }
 

@@ -18,6 +18,7 @@ import (
 	"carteiro/core/auth"
 	"carteiro/core/clock"
 	"carteiro/core/journal"
+	"carteiro/core/mail"
 	"carteiro/core/policies"
 	"carteiro/core/store"
 )
@@ -46,6 +47,8 @@ type Service struct {
 	Generation func() Generation
 	// BundleUsage is what bundles cost since the server started.
 	BundleUsage func() []BundleUsage
+	// CheckSetting refuses a value that a bundle could not read.
+	CheckSetting func(a mail.Address, name string, value any) error
 	// Listeners are the addresses that the server got.
 	Listeners func() []Listener
 }

@@ -302,6 +302,9 @@ func (w *World) doAccount(args []any) (any, error) {
 			}
 			continue
 		}
+		if err := hooks.CheckSetting(w.o.Sources, a.Domain(), k, v); err != nil {
+			return nil, err
+		}
 		raw, err := json.Marshal(v)
 		if err == nil {
 			err = w.dir.Set(w.ctx, a, k, raw)

@@ -65,6 +65,7 @@ func (r *Resolver) PTR(_ context.Context, ip netip.Addr) ([]string, error) {
 type Accounts struct {
 	mu       sync.Mutex
 	settings map[string]map[string]any
+	aliases  map[string]string
 	grants   map[string]string
 }
 
@@ -91,6 +92,16 @@ func (a *Accounts) Grant(identity, address, right string) {
 	a.grants[identity+" "+address] = right
 }
 
+// Alias lets an address stand for an account.
+func (a *Accounts) Alias(address, account string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.aliases == nil {
+		a.aliases = map[string]string{}
+	}
+	a.aliases[address] = account
+}
+
 // Exists implements lua.Accounts.
 func (a *Accounts) Exists(_ context.Context, address mail.Address) bool {
 	a.mu.Lock()
@@ -104,6 +115,22 @@ func (a *Accounts) Setting(_ context.Context, address mail.Address, name string)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.settings[string(address)][name], nil
+}
+
+// Owns implements lua.Accounts.
+func (a *Accounts) Owns(_ context.Context, user, address mail.Address) bool {
+	return user.Base() == address.Base() || a.AccountOf(context.Background(), address) == user.Base()
+}
+
+// AccountOf implements lua.Accounts.
+func (a *Accounts) AccountOf(_ context.Context, address mail.Address) mail.Address {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	base := address.Base()
+	if _, ok := a.settings[string(base)]; ok {
+		return base
+	}
+	return mail.Address(a.aliases[string(base)])
 }
 
 // MaySendAs implements lua.Accounts.

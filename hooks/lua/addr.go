@@ -255,6 +255,8 @@ var accountModule = module{name: "account", doc: "accounts of this server", func
 	{name: "exists", call: accountExists, sig: "exists(a)", doc: "whether there is an account"},
 	{name: "setting", call: accountSetting, sig: "setting(a, name)", doc: "what `carteiro account set` stored, or nil"},
 	{name: "may_send_as", call: accountMaySendAs, sig: "may_send_as(identity, a)", doc: "nil, \"as\" or \"behalf\""},
+	{name: "owns", call: accountOwns, sig: "owns(a, address)", doc: "whether the address is the account's own: its name, with any tag, or an alias that leads to it; a catch-all does not count"},
+	{name: "of", call: accountOf, sig: "of(address)", doc: "the account that an address stands for, be it with a tag or an alias of that account alone, or nil"},
 }}
 
 func (st *state) accounts(L *glua.LState) (*call, Accounts) {

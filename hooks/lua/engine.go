@@ -49,6 +49,12 @@ type Accounts interface {
 	Setting(ctx context.Context, a mail.Address, name string) (any, error)
 	// MaySendAs is "as", "behalf" or "" for no.
 	MaySendAs(ctx context.Context, user, a mail.Address) string
+	// Owns tells whether an address is the user's own: the account's, with any
+	// tag, or an alias that leads to it.
+	Owns(ctx context.Context, user, a mail.Address) bool
+	// AccountOf is the one account that an address stands for, or "".
+
+	AccountOf(ctx context.Context, a mail.Address) mail.Address
 }
 
 // Options are what an engine needs of the server. Zero values leave out what

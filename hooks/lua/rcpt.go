@@ -28,6 +28,12 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 			st.must(L, o.call.event.SetAddress(recipientOf(o), address(L, v, "rcpt.address"), o.call.handler.info.Change()))
 		}},
 		{name: "orig", doc: "as RCPT gave it", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(recipientOf(o).Orig)) }},
+		{name: "sender", doc: "envelope sender of this recipient's copy, or nil where it is the message's", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+			if s := recipientOf(o).Sender; s != nil {
+				return str(string(*s))
+			}
+			return glua.LNil
+		}},
 		{name: "user", doc: "local part without its tag", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
 			user, _, _ := strings.Cut(recipientOf(o).Address.Local(), "+")
 			return str(user)

@@ -1,0 +1,86 @@
+-- carteiro/autoreply: answers for users who are away (RFC 3834, RFC 5230).
+--
+-- The answer travels in the commit of the delivery that it is about, and so
+-- does the note of who was answered: both are there, once, or neither. One
+-- mailbox takes one message at a time, so nobody is answered twice at once.
+-- What costs least is asked first; the DNS comes last.
+
+local gate = require "gate"
+local letter = require "letter"
+
+local HOUR, DAY = 3600, 86400
+
+-- today is the day in a zone, as "2026-12-31".
+local function today(now, zone)
+  local ok, day = pcall(time.format, now, "date", zone)
+  if ok then return day end
+  return time.format(now, "date")
+end
+
+-- away tells whether the user is; `until` is the last day of it.
+local function away(v, now)
+  if type(v) ~= "table" or v.active ~= true or type(v.text) ~= "string" then return false end
+  local day = today(now, v.timezone or config.timezone)
+  return not (v.from and day < v.from) and not (v["until"] and day > v["until"])
+end
+
+-- forgotten: an absence without an end, whose user may have forgotten it.
+local function forgotten(box, v, handle, now)
+  if config.max_days == 0 or v["until"] then return false end
+  local key = "since:" .. hash.sha256(box.address .. "\0" .. handle)
+  local since = kv.get(key) or v.from and time.parse(v.from, v.timezone or config.timezone)
+  if not since then
+    kv.set(key, now, { ttl = (config.max_days + 30) * DAY })
+    return false
+  end
+  return now - since > config.max_days * DAY
+end
+
+-- spent counts the account's answers of the last hour, and with `add` one more.
+local function spent(box, now, add)
+  local key, recent = "hour:" .. box.address, {}
+  for _, at in ipairs(kv.get(key) or {}) do
+    if now - at < HOUR then recent[#recent + 1] = at end
+  end
+  if add then
+    recent[#recent + 1] = now
+    kv.set(key, recent, { ttl = HOUR })
+  end
+  return #recent
+end
+
+-- within_rate takes from what may go to a domain. Half of it may go at once,
+-- the other half spreads over the hour, so that no hour has more than all.
+local function within_rate(domain)
+  local half = math.max(1, math.floor(config.domain_hourly / 2))
+  return (rate.take("domain:" .. domain, half .. "/1h", { burst = half }))
+end
+
+on("deliver.local", { order = 100 }, function(msg, rcpt, box)
+  local v = box:setting("vacation")
+  if not v then return end
+  local now = time.now()
+  if not away(v, now) or gate.automatic(msg) then return end
+
+  local sender = rcpt.sender or msg.sender
+  if gate.machine(sender) or gate.suppressed(sender) or gate.junk(msg, rcpt) then return end
+  if account.owns(box.address, sender) or not gate.addressed(msg, box, v) then return end
+  if not gate.audience(msg, box, v, sender) then return end
+
+  local words = letter.words(v, gate.inside(msg, box, sender))
+  local handle = hash.sha256(json.encode(words))
+  local key = "answered:" .. hash.sha256(box.address .. "\0" .. handle .. "\0" .. (addr.normalize(sender) or sender))
+  local days = math.max(1, v.days or config.days)
+  local last = kv.get(key)
+  if last and now - last < days * DAY then return end
+  if spent(box, now) >= config.hourly then return end
+
+  local used, limit = box:quota()
+  if limit and used + msg.size > limit then return end -- it will come again
+  if forgotten(box, v, handle, now) or gate.forged(msg, sender) then return end
+  if not within_rate(addr.domain(sender)) then return end
+
+  kv.set(key, now, { ttl = days * DAY })
+  spent(box, now, true)
+  letter.send(msg, box, v, words, sender)
+end)
