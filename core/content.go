@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -110,6 +111,14 @@ func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*mail.Sta
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 	defer cancel()
+	if c.s.Identity != nil { // once more: a right may be gone since the body began
+		if st := p.maySend(ctx, c.s, visitOf(c.s).tx.sender); st != nil {
+			return st, nil
+		}
+		if st := p.mayBeFrom(ctx, c); st != nil {
+			return st, nil
+		}
+	}
 	v := p.judge(ctx, c)
 	if st := refusal(v); st != nil {
 		return st, nil
@@ -157,9 +166,9 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 	if n := c.header.Count("Received"); n > MaxHops {
 		return mail.Reject(554, "5.4.6", "too many hops, this message loops")
 	}
-	if c.s.Protocol == "submission" {
-		if hides(rest) {
-			return mail.Reject(550, "5.6.0", "a line of the header section is no field, and a Bcc field follows it")
+	if c.s.Protocol == "submission" || c.s.Identity != nil {
+		if hides(rest, c.s.Identity != nil) {
+			return mail.Reject(550, "5.6.0", "a line of the header section is no field, and a field that is not for everybody follows it")
 		}
 		if st := p.completeSubmission(ctx, c); st != nil {
 			return st
@@ -198,10 +207,11 @@ func splitHeader(raw []byte) (header, rest []byte) {
 }
 
 // hides reports whether what became text, because of a line that is no header
-// field, has a field that nobody else may see.
-func hides(rest []byte) bool {
+// field, has a field that nobody else may see, or, of a user who logged in, an
+// author that some reader may take for one.
+func hides(rest []byte, login bool) bool {
 	h := mime.ParseHeader(rest)
-	return h.Has("Bcc") || h.Has("Resent-Bcc")
+	return h.Has("Bcc") || h.Has("Resent-Bcc") || login && slices.ContainsFunc([]string{"From", "Sender", "Resent-From", "Resent-Sender"}, h.Has)
 }
 
 // chain runs a hook with session, transaction and message.

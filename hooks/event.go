@@ -70,6 +70,8 @@ type Request struct {
 type Cred struct {
 	*mail.Credentials
 	Verified bool
+	Account  mail.Address // whose mailbox or identity it is for, when verified
+	Delegate mail.Address // who that is, where it is not the account's owner
 }
 
 // Attempt is a try that is about to happen.

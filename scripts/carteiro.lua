@@ -342,6 +342,24 @@ function account.setting(a, name) end
 ---@return any
 function account.may_send_as(identity, a) end
 
+---the account whose password this is, or nil; wrong guesses make the next ones wait
+---@param name any
+---@param password any
+---@return any
+function account.login(name, password) end
+
+---adds to the record of what others did in the owner's name, which `carteiro account audit` prints
+---@param owner any
+---@param options? any
+---@return any
+function account.audit(owner, options) end
+
+---list of such entries with their time and the bundle that wrote them (by), the newest first; 100 by default, 1000 at most
+---@param owner any
+---@param limit? any
+---@return any
+function account.audited(owner, limit) end
+
 ---whether the address is the account's own: its name, with any tag, or an alias that leads to it; a catch-all does not count
 ---@param a any
 ---@param address any
@@ -1035,6 +1053,10 @@ cred.mechanism = nil ---@type any
 cred.user = nil ---@type any
 ---whether the server's own account matched
 cred.verified = nil ---@type any
+---the account whose mailbox or identity this is for, or nil where nothing matched
+cred.account = nil ---@type any
+---the account that really logs in, where it is not that one, as owner*delegate at POP3; else nil
+cred.delegate = nil ---@type any
 ---of OAUTHBEARER and XOAUTH2, else nil
 cred.token = nil ---@type any
 ---nil where the mechanism does not show it

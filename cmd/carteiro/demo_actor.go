@@ -146,6 +146,8 @@ allow_private = true
 resolver = "%s"
 [[bundle]]
 name = "carteiro/autoreply"
+[[bundle]]
+name = "carteiro/delegate"
 `
 
 // start runs the server and waits until it answers.

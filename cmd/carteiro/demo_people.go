@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"carteiro/core/admin"
+	"carteiro/core/audit"
 )
 
 // write has bob send alice a note, and waits until she has it.
@@ -66,4 +68,55 @@ func (a *actor) idle(ctx context.Context) error {
 		var lines []admin.QueueLine
 		return a.ask(ctx, "queue.list", admin.QueueArgs{}, &lines) == nil && len(lines) == 0
 	})
+}
+
+// forTheBoss has alice send bob a note whose From is theboss.
+func (st *stage) forTheBoss(ctx context.Context) error {
+	_, err := st.com.submit(ctx, "alice@example.com", "bob@example.org", "From: The Boss <theboss@example.com>\r\nTo: bob@example.org\r\nSubject: Figures\r\n\r\nBy noon, please.\r\n")
+	return err
+}
+
+func stepDelegation(ctx context.Context, st *stage) (string, error) {
+	if err := st.forTheBoss(ctx); err == nil || !strings.Contains(err.Error(), "550 5.7.1") {
+		return "", fmt.Errorf("without a right: %v", err)
+	}
+	grant := func(call, right string) error {
+		fmt.Fprintf(st.out, "[%s] carteiro %s theboss@example.com alice@example.com %s\n", st.com.name, strings.Replace(call, ".", " ", 1), right)
+		return st.com.ask(ctx, call, admin.GrantArgs{Owner: "theboss@example.com", Delegate: "alice@example.com", Right: right}, &struct{}{})
+	}
+	for _, right := range []string{"send-on-behalf", "send-as"} {
+		if err := errors.Join(grant("account.grant", right), st.forTheBoss(ctx)); err != nil {
+			return "", err
+		}
+		got, err := st.org.one(ctx, "bob")
+		if err != nil {
+			return "", err
+		}
+		if err := holds(got, "From: The Boss <theboss@example.com>"); err != nil {
+			return "", err
+		}
+		if named := strings.Contains(got, "\nSender: alice@example.com"); named != (right == "send-on-behalf") {
+			return "", fmt.Errorf("with %s, Sender is there: %v", right, named)
+		}
+	}
+	if err := st.com.mailbox(ctx, "theboss@example.com", "Sent", 2); err != nil {
+		return "", err
+	}
+	var list []audit.Entry
+	if err := st.com.ask(ctx, "account.audit", admin.AuditArgs{Owner: "theboss@example.com"}, &list); err != nil {
+		return "", err
+	}
+	for _, e := range list {
+		fmt.Fprintf(st.out, "[%s] carteiro account audit theboss@example.com: %s %s %s as %s from %s\n", st.com.name, e.Who, e.Action, e.Right, e.As, e.IP)
+	}
+	if len(list) != 2 || list[0].Who != "alice@example.com" || list[0].Right != "send-as" {
+		return "", fmt.Errorf("the audit says %v", list)
+	}
+	if err := grant("account.revoke", ""); err != nil {
+		return "", err
+	}
+	if err := st.forTheBoss(ctx); err == nil || !strings.Contains(err.Error(), "550 5.7.1") {
+		return "", fmt.Errorf("after the revocation: %v", err)
+	}
+	return "Sender names alice unless she may send as the boss; copies in the boss's Sent, who did it on record, over when revoked", nil
 }

@@ -137,6 +137,8 @@ allow_private = true
 format = "text"
 [[bundle]]
 name = "carteiro/autoreply"
+[[bundle]]
+name = "carteiro/delegate"
 `
 
 const devReport = `A Carteiro to play with lives in %[1]s

@@ -188,6 +188,10 @@ dir = "scripts"
 # Answers for users who are away: carteiro help autoreply.
 [[bundle]]
 name = "carteiro/autoreply"
+
+# What delegates do for others: carteiro help delegation.
+[[bundle]]
+name = "carteiro/delegate"
 `
 
 const initReport = `Wrote %[1]s, a self-signed certificate, the store's key and scripts/policy.lua beside it.

@@ -188,16 +188,87 @@ func dialTLS(addr string) (*wire, error) {
 	return &wire{conn, textproto.NewReader(bufio.NewReader(conn))}, nil
 }
 
+// dialStartTLS opens a session in the clear and encrypts it.
+func dialStartTLS(addr string) (*wire, error) {
+	w, err := dialWire(addr)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range []string{"", "EHLO client.example.net", "STARTTLS"} {
+		if code, reply, err := w.smtp(c); err != nil || code >= 400 {
+			return nil, fmt.Errorf("%s: %d %s, %w", c, code, reply, err)
+		}
+	}
+	conn := tls.Client(w.Conn, &tls.Config{InsecureSkipVerify: true})
+	return &wire{conn, textproto.NewReader(bufio.NewReader(conn))}, nil
+}
+
+// saslPlain is the response of PLAIN (RFC 4616) with the password of all
+// residents.
+func saslPlain(authzid, user string) string {
+	return base64.StdEncoding.EncodeToString([]byte(authzid + "\x00" + user + "\x00" + password))
+}
+
+// plain logs in by PLAIN at a listener with TLS and tells why it cannot.
+func (l *lodging) plain(listener, authzid, user string) error {
+	l.t.Helper()
+	w, err := dialTLS(l.addr(listener))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer w.Close()
+	if listener == "pop3s" {
+		if _, err = w.pop(""); err == nil {
+			_, err = w.pop("AUTH PLAIN " + saslPlain(authzid, user))
+		}
+		return err
+	}
+	for _, c := range []string{"", "EHLO client.example.net", "AUTH PLAIN " + saslPlain(authzid, user)} {
+		if code, reply, err := w.smtp(c); err != nil || code >= 400 {
+			return fmt.Errorf("%d %s, %w", code, reply, err)
+		}
+	}
+	return nil
+}
+
+// until runs a command of the command line until it prints a word.
+func (l *lodging) until(word string, args ...string) {
+	l.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		if strings.Contains(l.ctl(args...), word) {
+			return
+		}
+		if time.Now().After(end) {
+			l.t.Fatalf("carteiro %s does not print %q", strings.Join(args, " "), word)
+		}
+	}
+}
+
 // login opens an authenticated session at submission.
 func (l *lodging) login(user string) *wire {
 	l.t.Helper()
-	w, err := dialTLS(l.addr("submissions"))
+	return l.loginAt("submissions", user)
+}
+
+// loginAt is login at another listener, with STARTTLS unless it is submissions.
+func (l *lodging) loginAt(listener, user string) *wire {
+	l.t.Helper()
+	var w *wire
+	var err error
+	if listener == "submissions" {
+		w, err = dialTLS(l.addr(listener))
+	} else {
+		w, err = dialStartTLS(l.addr(listener))
+	}
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { w.Close() })
-	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
-	for _, c := range []string{"", "EHLO client.example.net", "AUTH PLAIN " + plain} {
+	commands := []string{"", "EHLO client.example.net", "AUTH PLAIN " + saslPlain("", user)}
+	if listener != "submissions" {
+		commands = commands[1:]
+	}
+	for _, c := range commands {
 		if code, reply, err := w.smtp(c); err != nil || code >= 400 {
 			l.t.Fatalf("login of %s: %d %s, %v", user, code, reply, err)
 		}
@@ -364,11 +435,9 @@ func (f *farHost) serve(conn net.Conn) {
 			p = parcel{from: path}
 			say("250 ok")
 		case "RCPT":
-			if f.reply != nil {
-				if s := f.reply(path); s != "" {
-					say(s)
-					continue
-				}
+			if s := f.answer(path); s != "" {
+				say(s)
+				continue
 			}
 			p.to = append(p.to, path)
 			say("250 ok")
@@ -397,6 +466,16 @@ func (f *farHost) serve(conn net.Conn) {
 			say("250 ok")
 		}
 	}
+}
+
+// answer is the refusal of a recipient, "" for none.
+func (f *farHost) answer(rcpt string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.reply == nil {
+		return ""
+	}
+	return f.reply(rcpt)
 }
 
 // take hands out what came since the last time.

@@ -20,11 +20,14 @@ import (
 	"carteiro/core/clock"
 	"carteiro/core/config"
 	"carteiro/core/dns"
+	"carteiro/core/groups"
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/netline"
 	"carteiro/core/policies"
+	"carteiro/core/pop3"
 	"carteiro/core/smtpout"
+	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
@@ -54,6 +57,7 @@ type server struct {
 	limits    *netline.Limits
 	certs     *certificates
 	listeners []*listener
+	maildrops []*pop3.Server // of the listeners that hand mail out
 	started   time.Time
 }
 
@@ -113,12 +117,28 @@ func (s *server) openStore(ctx context.Context, key []byte) error {
 	if err != nil {
 		return usageError{fmt.Errorf("store: %w", err)}
 	}
-	s.directory, err = auth.New(ctx, auth.Options{Data: s.store, Domains: s.cfg.Domains, Postmaster: mail.Address(s.cfg.Postmaster), Key: key, Clock: s.clock})
+	s.directory, err = auth.New(ctx, auth.Options{Data: s.store, Domains: s.cfg.Domains, Postmaster: mail.Address(s.cfg.Postmaster), Key: key, Clock: s.clock, Group: s.group})
 	if err != nil {
 		s.store.Close()
 		return err
 	}
 	return nil
+}
+
+// group tells of the groups that policies keep, for rights that are granted to
+// one.
+func (s *server) group(ctx context.Context, name, member mail.Address) (exists, in bool, err error) {
+	g := groups.New(s.store)
+	if _, err := g.Settings(ctx, string(name)); errors.Is(err, store.ErrNotFound) {
+		return false, false, nil
+	} else if err != nil {
+		return false, false, err
+	}
+	_, err = g.Member(ctx, string(name), member)
+	if errors.Is(err, store.ErrNotFound) {
+		return true, false, nil
+	}
+	return true, err == nil, err
 }
 
 // connect makes the parts of the pipeline and says who asks whom.

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"carteiro/core/audit"
 	"carteiro/core/auth"
 	"carteiro/core/config"
 	"carteiro/core/mail"
@@ -185,6 +187,23 @@ func (s *Service) accountRevoke(ctx context.Context, args GrantArgs) (any, error
 		return nil, err
 	}
 	return none{}, s.Directory.Revoke(ctx, owner, delegate, args.Right)
+}
+
+// AuditArgs ask for the newest entries of an owner's audit, 0 for 100.
+type AuditArgs struct {
+	Owner string `json:"owner"`
+	Limit int    `json:"limit,omitempty"`
+}
+
+func (s *Service) accountAudit(ctx context.Context, args AuditArgs) (any, error) {
+	owner, err := parse(args.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if args.Limit < 0 {
+		return nil, fmt.Errorf("limit: %d is below 1", args.Limit)
+	}
+	return audit.List(ctx, s.Store, owner, cmp.Or(args.Limit, 100))
 }
 
 // AliasArgs name an alias and what it stands for.

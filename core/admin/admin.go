@@ -124,6 +124,7 @@ func methods() map[string]method {
 		"account.password": typed((*Service).accountPassword),
 		"account.grant":    typed((*Service).accountGrant),
 		"account.revoke":   typed((*Service).accountRevoke),
+		"account.audit":    typed((*Service).accountAudit),
 		"alias.add":        typed((*Service).aliasAdd),
 		"alias.rm":         typed((*Service).aliasRemove),
 		"alias.list":       typed((*Service).aliasList),

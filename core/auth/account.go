@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"carteiro/core/mail"
@@ -26,16 +25,6 @@ type Account struct {
 	Settings map[string]json.RawMessage `json:"settings,omitempty"`
 	Grants   []Grant                    `json:"grants,omitempty"`
 }
-
-// Grant lets a delegate act for the account's owner.
-type Grant struct {
-	Delegate mail.Address `json:"delegate"`
-	Right    string       `json:"right"`
-	Until    time.Time    `json:"until,omitzero"`
-}
-
-// Rights that a grant can give.
-var rights = []string{"send-as", "send-on-behalf", "read", "full"}
 
 // account reads one account. ErrUnknown.
 func (d *Directory) account(ctx context.Context, a mail.Address) (*Account, error) {
@@ -96,9 +85,13 @@ func (d *Directory) AddAccount(ctx context.Context, a mail.Address, password str
 	return err
 }
 
-// RemoveAccount removes an account; its mail stays until expunged. ErrUnknown.
+// RemoveAccount removes an account and the rights that it had from others; its
+// mail stays until expunged. ErrUnknown.
 func (d *Directory) RemoveAccount(ctx context.Context, a mail.Address) error {
 	if _, err := d.account(ctx, a); err != nil {
+		return err
+	}
+	if err := d.forget(ctx, a); err != nil {
 		return err
 	}
 	return d.o.Data.PutRecords(ctx, store.Record{Kind: kindAccount, Name: string(a)})
@@ -120,9 +113,15 @@ func (acc *Account) summary() Summary {
 		Quota: acc.Quota, Settings: acc.Settings, Grants: acc.Grants}
 }
 
-// Account describes one account. ErrUnknown.
+// Account describes one account, or of an alias or group what it granted.
+// ErrUnknown.
 func (d *Directory) Account(ctx context.Context, a mail.Address) (Summary, error) {
 	acc, err := d.account(ctx, a.Base())
+	if errors.Is(err, ErrUnknown) {
+		if grants, other := d.principal(ctx, a.Base()); other == nil {
+			return Summary{Address: a.Base(), Grants: grants}, nil
+		}
+	}
 	return acc.summary(), err
 }
 
@@ -205,64 +204,6 @@ func (d *Directory) Setting(ctx context.Context, a mail.Address, key string) (an
 	}
 	var v any
 	return v, json.Unmarshal(raw, &v)
-}
-
-// Grant lets a delegate act for an owner; a zero until never ends. ErrUnknown.
-func (d *Directory) Grant(ctx context.Context, owner, delegate mail.Address, right string, until time.Time) error {
-	if !slices.Contains(rights, right) {
-		return fmt.Errorf("right %q is none of %s", right, strings.Join(rights, ", "))
-	}
-	if !d.Exists(ctx, delegate) {
-		return fmt.Errorf("%s: %w", delegate, ErrUnknown)
-	}
-	return d.change(ctx, owner, func(acc *Account) error {
-		acc.Grants = slices.DeleteFunc(acc.Grants, func(g Grant) bool { return g.Delegate == delegate.Base() && g.Right == right })
-		acc.Grants = append(acc.Grants, Grant{Delegate: delegate.Base(), Right: right, Until: until})
-		return nil
-	})
-}
-
-// Revoke takes a right back, or with "" all of them. ErrUnknown.
-func (d *Directory) Revoke(ctx context.Context, owner, delegate mail.Address, right string) error {
-	return d.change(ctx, owner, func(acc *Account) error {
-		n := len(acc.Grants)
-		acc.Grants = slices.DeleteFunc(acc.Grants, func(g Grant) bool {
-			return g.Delegate == delegate.Base() && (right == "" || g.Right == right)
-		})
-		if len(acc.Grants) == n {
-			return fmt.Errorf("grant of %s to %s: %w", owner, delegate, ErrUnknown)
-		}
-		return nil
-	})
-}
-
-// MaySendAs tells how a user may use an address as sender: "as" for the
-// account's own address, its tags and aliases that lead to it, and by a grant;
-// "behalf" by a grant; "" not at all.
-func (d *Directory) MaySendAs(ctx context.Context, user, a mail.Address) string {
-	if a.Base() == user.Base() {
-		return "as"
-	}
-	if targets, err := d.aliasTargets(ctx, a.Base()); err == nil && slices.Contains(targets, user.Base()) {
-		return "as"
-	}
-	acc, err := d.account(ctx, a.Base())
-	if err != nil {
-		return ""
-	}
-	how, now := "", d.o.Clock.Now()
-	for _, g := range acc.Grants {
-		if g.Delegate != user.Base() || !g.Until.IsZero() && now.After(g.Until) {
-			continue
-		}
-		switch g.Right {
-		case "send-as":
-			return "as"
-		case "send-on-behalf":
-			how = "behalf"
-		}
-	}
-	return how
 }
 
 func sortBy[T any, K cmp.Ordered](s []T, key func(T) K) {

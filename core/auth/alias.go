@@ -88,13 +88,16 @@ func join(path []mail.Address) string {
 	return b.String()
 }
 
-// RemoveAlias removes an alias. ErrUnknown.
+// RemoveAlias removes an alias and the rights that it gave and had. ErrUnknown.
 func (d *Directory) RemoveAlias(ctx context.Context, a mail.Address) error {
 	a = mail.Address(strings.ToLower(string(a)))
 	if _, err := d.aliasTargets(ctx, a); err != nil {
 		return err
 	}
-	return d.o.Data.PutRecords(ctx, store.Record{Kind: kindAlias, Name: string(a)})
+	if err := d.forget(ctx, a); err != nil {
+		return err
+	}
+	return d.o.Data.PutRecords(ctx, store.Record{Kind: kindAlias, Name: string(a)}, store.Record{Kind: kindPrincipal, Name: string(a)})
 }
 
 // Aliases are all aliases in the order of their names.

@@ -2,6 +2,7 @@ package hookstest
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 
@@ -120,6 +121,14 @@ func (a *Accounts) Setting(_ context.Context, address mail.Address, name string)
 // Owns implements lua.Accounts.
 func (a *Accounts) Owns(_ context.Context, user, address mail.Address) bool {
 	return user.Base() == address.Base() || a.AccountOf(context.Background(), address) == user.Base()
+}
+
+// Login implements lua.Accounts: the password of every account is "secret".
+func (a *Accounts) Login(ctx context.Context, cred *mail.Credentials) (mail.Address, error) {
+	if name := mail.Address(cred.User); cred.Password == "secret" && a.Exists(ctx, name) {
+		return name, nil
+	}
+	return "", errors.New("wrong name or password")
 }
 
 // AccountOf implements lua.Accounts.

@@ -255,6 +255,9 @@ var accountModule = module{name: "account", doc: "accounts of this server", func
 	{name: "exists", call: accountExists, sig: "exists(a)", doc: "whether there is an account"},
 	{name: "setting", call: accountSetting, sig: "setting(a, name)", doc: "what `carteiro account set` stored, or nil"},
 	{name: "may_send_as", call: accountMaySendAs, sig: "may_send_as(identity, a)", doc: "nil, \"as\" or \"behalf\""},
+	{name: "login", call: accountLogin, blocks: true, sig: "login(name, password)", doc: "the account whose password this is, or nil; wrong guesses make the next ones wait"},
+	{name: "audit", call: accountAudit, sig: "audit(owner, { who =, action =, as =, right =, message_id =, message =, ip = })", doc: "adds to the record of what others did in the owner's name, which `carteiro account audit` prints"},
+	{name: "audited", call: accountAudited, sig: "audited(owner, [limit])", doc: "list of such entries with their time and the bundle that wrote them (by), the newest first; 100 by default, 1000 at most"},
 	{name: "owns", call: accountOwns, sig: "owns(a, address)", doc: "whether the address is the account's own: its name, with any tag, or an alias that leads to it; a catch-all does not count"},
 	{name: "of", call: accountOf, sig: "of(address)", doc: "the account that an address stands for, be it with a tag or an alias of that account alone, or nil"},
 }}

@@ -55,6 +55,10 @@ type Accounts interface {
 	// AccountOf is the one account that an address stands for, or "".
 
 	AccountOf(ctx context.Context, a mail.Address) mail.Address
+
+	// Login verifies credentials and returns the account; it blocks for the
+	// work, and longer after wrong guesses.
+	Login(ctx context.Context, cred *mail.Credentials) (mail.Address, error)
 }
 
 // Options are what an engine needs of the server. Zero values leave out what

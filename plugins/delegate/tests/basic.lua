@@ -1,0 +1,67 @@
+local t = require "carteiro.test"
+
+local function send(more)
+  local m = { identity = "dan@our.example", sender = "dan@our.example", from = "boss@our.example", to = "x@a.example", subject = "hello" }
+  for k, x in pairs(more or {}) do m[k] = x end
+  return t.deliver(m)
+end
+
+t.case("send-as: no Sender, a copy in the owner's Sent", function()
+  t.grant("boss@our.example", "dan@our.example", "send-as")
+  local r = send { sender = "boss@our.example" }
+  t.eq(r.code, 250)
+  t.eq(r.sent[1].headers.sender, nil)
+  local copies = t.mailbox("boss@our.example", "Sent")
+  t.eq(#copies, 1)
+  t.eq(copies[1].flags, { "\\Seen" })
+  t.eq(r.mailboxes["dan@our.example"].Sent, 0)
+  t.no_errors(r)
+end)
+
+t.case("on behalf: Sender, and a copy beside the one in the inbox", function()
+  t.grant("boss@our.example", "dan@our.example", "send-on-behalf")
+  local r = send { to = { "x@a.example", "boss@our.example" }, headers = { Sender = "ceo@our.example" } }
+  t.eq(r.code, 250)
+  t.eq(r.sent[1].headers.sender, "dan@our.example")
+  t.eq(r.mailboxes["boss@our.example"].INBOX, 1)
+  t.eq(r.mailboxes["boss@our.example"].Sent, 1)
+end)
+
+t.case("copies and bounces as the domain or the owner wants", function()
+  t.config { sent = "both", bounces = "owner", folder = "Sent/Delegates" }
+  t.grant("boss@our.example", "dan@our.example", "send-on-behalf")
+  local r = send()
+  t.eq(r.sent[1].sender, "boss@our.example")
+  t.eq(r.mailboxes["boss@our.example"]["Sent/Delegates"], 1)
+  t.eq(r.mailboxes["dan@our.example"]["Sent/Delegates"], 1)
+  t.account("boss@our.example", { delegation = { sent = "none", bounces = "delegate" } })
+  r = send { sender = "boss@our.example" }
+  t.eq(r.sent[1].sender, "dan@our.example")
+  t.eq(r.mailboxes["boss@our.example"]["Sent/Delegates"], 1)
+  t.fails(function() t.account("boss@our.example", { delegation = { sent = "all" } }) end, "sent")
+end)
+
+t.case("no right, no mail", function()
+  t.account("boss@our.example")
+  t.account("dan@our.example")
+  t.eq(send().code, 550)
+  t.eq(send { sender = "boss@our.example" }.code, 550)
+  t.eq(#t.sent(), 0)
+end)
+
+t.case("the owner reads who did what, with the own password alone", function()
+  t.account("boss@our.example", { password = "boss" })
+  t.account("dan@our.example", { password = "dan" })
+  t.grant("boss@our.example", "dan@our.example", "send-as")
+  t.grant("boss@our.example", "dan@our.example", "full")
+  send()
+  local s = t.session { protocol = "pop3", listener = "pop3" }
+  t.eq(s:auth("boss@our.example*dan@our.example", "dan").code, 235)
+  local function get(login) return t.web { path = "/audit", headers = { authorization = login and "Basic " .. login } } end
+  t.eq(get().status, 401)
+  t.eq(get("Ym9zc0BvdXIuZXhhbXBsZTpkYW4=").status, 401, "boss with dan's password")
+  local r = get("Ym9zc0BvdXIuZXhhbXBsZTpib3Nz")
+  t.eq(r.status, 200)
+  t.matches(r.body, "^%S+\tdan@our.example\tlogin\t%-\tboss@our.example\t192.0.2.7\t%-\n%S+\tdan@our.example\tsend\tsend%-as\tboss@our.example\t192.0.2.7\t<.+>\n$")
+  t.eq(get("ZGFuQG91ci5leGFtcGxlOmRhbg==").body, "", "dan has no record")
+end)
