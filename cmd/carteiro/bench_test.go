@@ -20,8 +20,9 @@ import (
 	"carteiro/scripts"
 )
 
-// benchServer is a whole server in this process, with a policy, on a disk.
-func benchServer(b *testing.B, policy []byte) (addr string, s *server) {
+// benchServer is a whole server in this process, with a policy and bundles,
+// on a disk.
+func benchServer(b *testing.B, policy []byte, bundles ...string) (addr string, s *server) {
 	b.Helper()
 	dir := b.TempDir()
 	toml := fmt.Sprintf(`hostname = "mx.our.example"
@@ -40,9 +41,13 @@ resolver = "127.0.0.1:1"
 [log]
 level = "error"
 `, filepath.Join(dir, "data"), filepath.Join(dir, "scripts"))
+	for _, name := range bundles {
+		toml += "[[bundle]]\nname = \"carteiro/" + name + "\"\n"
+	}
 	os.Mkdir(filepath.Join(dir, "scripts"), 0o700)
 	os.WriteFile(filepath.Join(dir, "scripts", "policy.lua"), policy, 0o600)
-	cfg, err := config.Parse(filepath.Join(dir, "c.toml"), []byte(toml))
+	os.WriteFile(filepath.Join(dir, "c.toml"), []byte(toml), 0o600)
+	cfg, err := config.Load(filepath.Join(dir, "c.toml"))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,12 +1,14 @@
 package auth
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"carteiro/core/mail"
@@ -27,10 +29,61 @@ type Account struct {
 }
 
 // account reads one account. ErrUnknown.
+// The caller must not change it.
 func (d *Directory) account(ctx context.Context, a mail.Address) (*Account, error) {
-	var acc Account
-	_, err := d.record(ctx, kindAccount, string(a), &acc)
-	return &acc, err
+	k, err := d.decoded.read(ctx, d, a)
+	return &k.Account, err
+}
+
+// accounts remembers what records of accounts say, so that they are decoded
+// once. A record that is another one now is not taken from here.
+type accounts struct {
+	mu   sync.Mutex
+	seen map[mail.Address]*decoded
+}
+
+type decoded struct {
+	raw []byte
+	Account
+	settings map[string]any
+}
+
+// maxDecoded is how many accounts are remembered.
+const maxDecoded = 10_000
+
+func (c *accounts) read(ctx context.Context, d *Directory, a mail.Address) (*decoded, error) {
+	raw, err := d.o.Data.Record(ctx, kindAccount, string(a))
+	if errors.Is(err, store.ErrNotFound) {
+		return &decoded{}, fmt.Errorf("%s: %w", a, ErrUnknown)
+	}
+	if err != nil {
+		return &decoded{}, err
+	}
+	c.mu.Lock()
+	k := c.seen[a]
+	c.mu.Unlock()
+	if k != nil && bytes.Equal(k.raw, raw) {
+		return k, nil
+	}
+	k = &decoded{raw: raw, settings: map[string]any{}}
+	err = json.Unmarshal(raw, &k.Account)
+	for name, value := range k.Settings {
+		var v any
+		if err == nil {
+			err = json.Unmarshal(value, &v)
+		}
+		k.settings[name] = v
+	}
+	if err != nil {
+		return &decoded{}, fmt.Errorf("%s %s: %w: %w", kindAccount, a, store.ErrCorrupt, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen == nil || len(c.seen) >= maxDecoded {
+		c.seen = map[mail.Address]*decoded{}
+	}
+	c.seen[a] = k
+	return k, nil
 }
 
 // change reads, edits and writes an account, again if it changed meanwhile.
@@ -188,22 +241,14 @@ func (d *Directory) SetQuota(ctx context.Context, a mail.Address, limit int64) e
 	return d.change(ctx, a, func(acc *Account) error { acc.Quota = limit; return nil })
 }
 
-// Setting returns a decoded setting, nil when there is no such account or it
+// Setting returns a decoded setting, which the caller must not change, nil when there is no such account or it
 // has none of that name.
 func (d *Directory) Setting(ctx context.Context, a mail.Address, key string) (any, error) {
-	acc, err := d.account(ctx, a.Base())
+	k, err := d.decoded.read(ctx, d, a.Base())
 	if errors.Is(err, ErrUnknown) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	raw, ok := acc.Settings[key]
-	if !ok {
-		return nil, nil
-	}
-	var v any
-	return v, json.Unmarshal(raw, &v)
+	return k.settings[key], err
 }
 
 func sortBy[T any, K cmp.Ordered](s []T, key func(T) K) {

@@ -69,6 +69,7 @@ type Directory struct {
 	sealer   *sealer
 	throttle throttle
 	verified verified
+	decoded  accounts
 	decoy    []byte        // key of the SCRAM salts of names without account
 	hashing  chan struct{} // bounds argon2id runs, and so their memory
 }

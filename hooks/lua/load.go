@@ -23,7 +23,7 @@ const (
 
 // hookFunctions register handlers and find files.
 var hookFunctions = []function{
-	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener; timer.tick: every, each = \"domain\"; web.request: path"},
+	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener, login = true; timer.tick: every, each = \"domain\"; web.request: path"},
 	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
 }
@@ -272,7 +272,7 @@ func (f *file) unknownHook(line int, name string) *SourceError {
 var webPath = regexp.MustCompile(`^/[A-Za-z0-9._/-]{0,200}$`)
 
 // handlerOptions are the keys of the second argument of on.
-var handlerOptions = []string{"order", "tier", "on_error", "listener", "every", "each", "path"}
+var handlerOptions = []string{"order", "tier", "on_error", "listener", "login", "every", "each", "path"}
 
 func unknownOption(key string) (text, hint string) {
 	return "unknown option " + key, strings.TrimPrefix(hooks.Suggestion(key, handlerOptions), "; ")
@@ -307,6 +307,11 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 				return "listener must be the name of a listener", ""
 			}
 			h.info.Listener = string(s)
+		case "login":
+			if v != glua.LTrue || !slices.Contains(h.spec.Args, "session") {
+				return "login can only be true, at hooks with a session: then only users who logged in count", ""
+			}
+			h.info.Login = true
 		case "every":
 			d, err := parseDuration(v)
 			if h.spec.Point != hooks.TimerTick || err != nil || d < time.Minute {

@@ -20,14 +20,16 @@ end
 -- away tells whether the user is; `until` is the last day of it.
 local function away(v, now)
   if type(v) ~= "table" or v.active ~= true or type(v.text) ~= "string" then return false end
+  local first, last = v.from, v["until"]
+  if not (first or last) then return true end
   local day = today(now, v.timezone or config.timezone)
-  return not (v.from and day < v.from) and not (v["until"] and day > v["until"])
+  return not (first and day < first) and not (last and day > last)
 end
 
 -- forgotten: an absence without an end, whose user may have forgotten it.
-local function forgotten(box, v, handle, now)
+local function forgotten(box, v, texts, now)
   if config.max_days == 0 or v["until"] then return false end
-  local key = "since:" .. hash.sha256(box.address .. "\0" .. handle)
+  local key = "since:" .. box.address .. texts
   local since = kv.get(key) or v.from and time.parse(v.from, v.timezone or config.timezone)
   if not since then
     kv.set(key, now, { ttl = (config.max_days + 30) * DAY })
@@ -59,28 +61,31 @@ end
 on("deliver.local", { order = 100 }, function(msg, rcpt, box)
   local v = box:setting("vacation")
   if not v then return end
-  local now = time.now()
-  if not away(v, now) or gate.automatic(msg) then return end
-
+  local now, me = time.now(), box.address
+  if not away(v, now) then return end
   local sender = rcpt.sender or msg.sender
-  if gate.machine(sender) or gate.suppressed(sender) or gate.junk(msg, rcpt) then return end
-  if account.owns(box.address, sender) or not gate.addressed(msg, box, v) then return end
-  if not gate.audience(msg, box, v, sender) then return end
+  if sender == "" then return end
 
-  local words = letter.words(v, gate.inside(msg, box, sender))
-  local handle = hash.sha256(json.encode(words))
-  local key = "answered:" .. hash.sha256(box.address .. "\0" .. handle .. "\0" .. (addr.normalize(sender) or sender))
+  -- Most mail to somebody who is away comes from who was answered already.
   local days = math.max(1, v.days or config.days)
+  local key = me .. " " .. (addr.normalize(sender) or sender)
+  if #key > 300 then key = hash.sha256(key) end
   local last = kv.get(key)
-  if last and now - last < days * DAY then return end
+  if last and now - last.at >= days * DAY then last = nil end
+  if last and last.texts == letter.texts(v) then return end
+
+  if gate.automatic(msg) or gate.machine(sender) or gate.suppressed(sender) or gate.junk(msg, rcpt) then return end
+  if account.owns(me, sender) or not gate.addressed(msg, box, v) then return end
+  if not gate.audience(msg, box, v, sender) then return end
   if spent(box, now) >= config.hourly then return end
 
   local used, limit = box:quota()
   if limit and used + msg.size > limit then return end -- it will come again
-  if forgotten(box, v, handle, now) or gate.forged(msg, sender) then return end
+  local texts = letter.texts(v)
+  if forgotten(box, v, texts, now) or gate.forged(msg, sender) then return end
   if not within_rate(addr.domain(sender)) then return end
 
-  kv.set(key, now, { ttl = days * DAY })
+  kv.set(key, { at = now, texts = texts }, { ttl = days * DAY })
   spent(box, now, true)
-  letter.send(msg, box, v, words, sender)
+  letter.send(msg, box, v, letter.words(v, gate.inside(msg, box, sender)), sender)
 end)

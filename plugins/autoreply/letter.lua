@@ -27,6 +27,13 @@ local function fill(text, values, html)
   end))
 end
 
+-- texts stands for everything that the user may say: another text is news.
+function letter.texts(v)
+  local inside, outside = v.inside or {}, v.outside or {}
+  return hash.sha256(table.concat({ v.subject or "", v.text, v.html or "", inside.subject or "", inside.text or "", inside.html or "",
+    outside.subject or "", outside.text or "", outside.html or "" }, "\0"))
+end
+
 -- words are subject, text and html for a reader inside or outside.
 function letter.words(v, inside)
   local own = inside and v.inside or not inside and v.outside or nil

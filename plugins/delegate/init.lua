@@ -49,8 +49,7 @@ local function file(user, msg, list)
   end
 end
 
-on("receive.data", { order = 100 }, function(session, tx, msg)
-  if not session.identity then return end
+on("receive.data", { order = 100, login = true }, function(session, tx, msg)
   local user = session.identity.user
   local list = delegated(user, msg)
   if #list == 0 then return end
