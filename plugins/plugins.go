@@ -23,14 +23,16 @@ import (
 	"carteiro/hooks"
 )
 
-//go:embed all:autoreply all:delegate all:priority
+//go:embed all:autoreply all:delegate all:forward all:mailinglist all:priority
 var shipped embed.FS
 
 // ErrBundle wraps every error of this package about bundles.
 var ErrBundle = errors.New("bundle")
 
 // Shipped are the names of the bundles that are compiled in.
-func Shipped() []string { return []string{"carteiro/autoreply", "carteiro/delegate", "carteiro/priority"} }
+func Shipped() []string {
+	return []string{"carteiro/autoreply", "carteiro/delegate", "carteiro/forward", "carteiro/mailinglist", "carteiro/priority"}
+}
 
 // Enabled is one [[bundle]] of the configuration.
 type Enabled struct {

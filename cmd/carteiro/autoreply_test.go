@@ -92,7 +92,7 @@ func testAutoreplyMachines(t *testing.T) {
 	for _, from := range []string{"", "MAILER-DAEMON@s.test", "owner-x@s.test", "x-owner@s.test", "x-request@s.test", "noreply@s.test", "no-reply@s.test", "listserv@s.test", "majordomo@s.test"} {
 		l.send(from, alice, "From: x@s.test\nTo: "+alice+"\nSubject: hello\n\nhello\n")
 	}
-	l.send(alice, alice, letterOf(alice, alice))
+	l.send(alice, alice, noteOf(alice, alice))
 	l.answered(0, "machines and oneself")
 	l.inbox("alice", 10)
 }
@@ -130,13 +130,13 @@ func testAutoreplyAddressed(t *testing.T) {
 func testAutoreplyTwoAway(t *testing.T) {
 	l := autoreply(t, "")
 	l.vacation(bob, away)
-	if r := l.submit(alice, alice, bob, letterOf(alice, bob)); !strings.HasPrefix(r, "250") {
+	if r := l.submit(alice, alice, bob, noteOf(alice, bob)); !strings.HasPrefix(r, "250") {
 		t.Fatal(r)
 	}
 	l.quiet()
 	l.inbox("bob", 1)
 	contains(t, l.inbox("alice", 1)[0], "Auto-Submitted: auto-replied\n", "Return-Path: <>\n")
-	if r := l.submit(bob, bob, alice, letterOf(bob, alice)); !strings.HasPrefix(r, "250") {
+	if r := l.submit(bob, bob, alice, noteOf(bob, alice)); !strings.HasPrefix(r, "250") {
 		t.Fatal(r)
 	}
 	l.quiet()
@@ -285,7 +285,7 @@ end)`)
 	for i := range 1000 {
 		from := fmt.Sprintf("u%d@s.test", i)
 		for _, c := range []string{"MAIL FROM:<" + from + ">", "RCPT TO:<" + alice + ">", "DATA",
-			strings.TrimSuffix(strings.ReplaceAll(letterOf(from, alice), "\n", "\r\n"), "\r\n") + "\r\n."} {
+			strings.TrimSuffix(strings.ReplaceAll(noteOf(from, alice), "\n", "\r\n"), "\r\n") + "\r\n."} {
 			if code, reply, err := w.smtp(c); err != nil || code >= 400 {
 				t.Fatalf("%s: %d %s, %v", c, code, reply, err)
 			}

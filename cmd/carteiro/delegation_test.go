@@ -88,7 +88,7 @@ func (l *lodging) audit(owner string) []audit.Entry {
 func testDelegationAs(t *testing.T) {
 	l := delegation(t, "send-as")
 	l.signs("example.com")
-	p := l.sent(alice, letterOf(alice, "x@s.test"))
+	p := l.sent(alice, noteOf(alice, "x@s.test"))
 	p.has(t, "From", alice)
 	p.has(t, "Sender", "")
 	if p.from != alice || !l.passes(p, "example.com") {
@@ -102,7 +102,7 @@ func testDelegationAs(t *testing.T) {
 	if e.Who != bob || e.As != alice || e.Action != "send" || e.Right != "send-as" || e.MessageID != "<1."+alice+">" || e.IP != "127.0.0.1" || e.By != "carteiro/delegate" {
 		t.Errorf("the audit says %+v", e)
 	}
-	l.sent(bob, letterOf(alice, "x@s.test", "Sender: "+bob)).has(t, "Sender", "")
+	l.sent(bob, noteOf(alice, "x@s.test", "Sender: "+bob)).has(t, "Sender", "")
 	if n := len(l.audit(alice)); n != 2 {
 		t.Errorf("%d entries, want 2", n)
 	}
@@ -132,7 +132,7 @@ func testDelegationBehalf(t *testing.T) {
 	l := delegation(t, "send-on-behalf")
 	l.signs("example.com")
 	for _, from := range []string{alice, bob} {
-		p := l.sent(from, letterOf(alice, "x@s.test"))
+		p := l.sent(from, noteOf(alice, "x@s.test"))
 		p.has(t, "From", alice)
 		p.has(t, "Sender", bob)
 		if !l.passes(p, "example.com") || !strings.Contains(strings.ToLower(strings.Join(p.header("DKIM-Signature"), "")), "sender") {
@@ -142,7 +142,7 @@ func testDelegationBehalf(t *testing.T) {
 	p := l.sent(alice, "To: x@s.test\nSubject: without author\n\nhello\n")
 	p.has(t, "From", alice)
 	p.has(t, "Sender", bob)
-	p = l.sent(bob, letterOf(bob, "x@s.test", "Resent-From: "+alice, "Resent-To: x@s.test"))
+	p = l.sent(bob, noteOf(bob, "x@s.test", "Resent-From: "+alice, "Resent-To: x@s.test"))
 	p.has(t, "Resent-Sender", bob)
 	p.has(t, "Sender", "")
 	if list := l.audit(alice); len(list) != 4 || list[0].Right != "send-on-behalf" {
@@ -152,17 +152,17 @@ func testDelegationBehalf(t *testing.T) {
 
 func testDelegationBoth(t *testing.T) {
 	l := delegation(t, "send-on-behalf", "send-as")
-	l.sent(alice, letterOf(alice, "x@s.test", "Sender: "+bob)).has(t, "Sender", "")
+	l.sent(alice, noteOf(alice, "x@s.test", "Sender: "+bob)).has(t, "Sender", "")
 }
 
 func testDelegationNone(t *testing.T) {
 	l := delegation(t, "read", "full")
-	l.refused(alice, letterOf(alice, "x@s.test"), "550 5.7.1")
-	l.refused(bob, letterOf(alice, "x@s.test"), "550 5.7.1")
-	l.refused(alice, letterOf(bob, "x@s.test"), "550 5.7.1")
-	l.refused(bob, letterOf(bob, "x@s.test", "Resent-From: "+alice), "550 5.7.1")
-	l.refused("", letterOf(alice, "x@s.test"), "550 5.7.1")
-	l.refused(bob, letterOf("x@elsewhere.test", "x@s.test"), "550 5.7.1")
+	l.refused(alice, noteOf(alice, "x@s.test"), "550 5.7.1")
+	l.refused(bob, noteOf(alice, "x@s.test"), "550 5.7.1")
+	l.refused(alice, noteOf(bob, "x@s.test"), "550 5.7.1")
+	l.refused(bob, noteOf(bob, "x@s.test", "Resent-From: "+alice), "550 5.7.1")
+	l.refused("", noteOf(alice, "x@s.test"), "550 5.7.1")
+	l.refused(bob, noteOf("x@elsewhere.test", "x@s.test"), "550 5.7.1")
 	if list := l.audit(alice); len(list) != 0 {
 		t.Errorf("the audit says %v", list)
 	}
@@ -172,7 +172,7 @@ func testDelegationNone(t *testing.T) {
 	// At the MX, too, who logs in is a user.
 	w := l.loginAt("mx", bob)
 	for _, from := range []string{alice, bob} {
-		if r := l.submitIn(w, from, "x@s.test", letterOf(alice, "x@s.test")); !strings.HasPrefix(r, "550 5.7.1") {
+		if r := l.submitIn(w, from, "x@s.test", noteOf(alice, "x@s.test")); !strings.HasPrefix(r, "550 5.7.1") {
 			t.Errorf("at the MX: %s", r)
 		}
 	}
@@ -180,25 +180,25 @@ func testDelegationNone(t *testing.T) {
 
 func testDelegationAuthors(t *testing.T) {
 	l := delegation(t, "send-as")
-	p := l.sent(bob, letterOf(bob, "x@s.test", "From: The Boss <"+alice+">, "+bob))
+	p := l.sent(bob, noteOf(bob, "x@s.test", "From: The Boss <"+alice+">, "+bob))
 	p.has(t, "Sender", bob)
 	p.has(t, "From", "The Boss <"+alice+">, "+bob)
-	l.refused(bob, letterOf(bob, "x@s.test", "From: "+alice+", "+bob+", x@elsewhere.test"), "550 5.7.1")
-	l.refused(bob, letterOf(bob, "x@s.test", "From: "+bob+",\n x@elsewhere.test"), "550 5.7.1")
+	l.refused(bob, noteOf(bob, "x@s.test", "From: "+alice+", "+bob+", x@elsewhere.test"), "550 5.7.1")
+	l.refused(bob, noteOf(bob, "x@s.test", "From: "+bob+",\n x@elsewhere.test"), "550 5.7.1")
 }
 
 func testDelegationSender(t *testing.T) {
 	l := delegation(t, "send-on-behalf")
 	l.ctl("account", "add", "ceo@example.com")
 	l.ctl("account", "grant", "ceo@example.com", bob, "send-as")
-	l.sent(bob, letterOf(alice, "x@s.test", "Sender: ceo@example.com")).has(t, "Sender", bob)
-	l.sent(bob, letterOf(alice, "x@s.test", "sender: ceo@elsewhere.test, "+bob)).has(t, "Sender", bob)
-	l.sent(bob, letterOf(bob, "x@s.test", "Sender: ceo@example.com")).has(t, "Sender", "")
-	l.sent(bob, letterOf(alice, "x@s.test", "Sender: Bob <"+bob+">")).has(t, "Sender", "Bob <"+bob+">")
-	l.refused(bob, letterOf(bob, "x@s.test", "From: "+bob, "From: "+alice), "550 5.6.0")
-	l.refused(bob, letterOf(bob, "x@s.test", "From: "+bob, "fRoM : "+bob), "550 5.6.0")
-	l.refused(bob, letterOf(alice, "x@s.test", "Sender: "+bob, "Sender: "+bob), "550 5.6.0")
-	l.refused(bob, letterOf(bob, "x@s.test", "no field at all", "From: "+alice), "550 5.6.0")
+	l.sent(bob, noteOf(alice, "x@s.test", "Sender: ceo@example.com")).has(t, "Sender", bob)
+	l.sent(bob, noteOf(alice, "x@s.test", "sender: ceo@elsewhere.test, "+bob)).has(t, "Sender", bob)
+	l.sent(bob, noteOf(bob, "x@s.test", "Sender: ceo@example.com")).has(t, "Sender", "")
+	l.sent(bob, noteOf(alice, "x@s.test", "Sender: Bob <"+bob+">")).has(t, "Sender", "Bob <"+bob+">")
+	l.refused(bob, noteOf(bob, "x@s.test", "From: "+bob, "From: "+alice), "550 5.6.0")
+	l.refused(bob, noteOf(bob, "x@s.test", "From: "+bob, "fRoM : "+bob), "550 5.6.0")
+	l.refused(bob, noteOf(alice, "x@s.test", "Sender: "+bob, "Sender: "+bob), "550 5.6.0")
+	l.refused(bob, noteOf(bob, "x@s.test", "no field at all", "From: "+alice), "550 5.6.0")
 }
 
 // steps says commands that all have to succeed.
@@ -213,7 +213,7 @@ func (l *lodging) steps(w *wire, commands ...string) {
 
 func testDelegationRevoked(t *testing.T) {
 	l := delegation(t, "send-as", "full")
-	text := strings.ReplaceAll(letterOf(alice, "x@s.test"), "\n", "\r\n")
+	text := strings.ReplaceAll(noteOf(alice, "x@s.test"), "\n", "\r\n")
 	for _, tt := range []struct {
 		when, last    string
 		before, after []string
@@ -370,7 +370,7 @@ func testDelegationNames(t *testing.T) {
 	l.ctl("alias", "add", "chief@example.com", alice)
 	l.ctl("alias", "add", "all@example.com", alice, "carol@s.test")
 	for _, from := range []string{"alice+work@example.com", "ALICE@example.com", "chief@example.com", "chief+x@EXAMPLE.com"} {
-		l.sent(from, letterOf(from, "x@s.test")).has(t, "Sender", bob)
+		l.sent(from, noteOf(from, "x@s.test")).has(t, "Sender", bob)
 	}
 	if list := l.audit(alice); len(list) != 4 || list[0].As != "chief+x@example.com" || list[0].Owner != alice {
 		t.Errorf("the audit says %v", list)
@@ -395,9 +395,9 @@ func testDelegationNames(t *testing.T) {
 		{"alice@example.com.", "550 5."},
 		{"alice", "550 5.6.0"},
 	} {
-		l.refused(bob, letterOf(bob, "x@s.test", "From: "+tt.from), tt.code)
+		l.refused(bob, noteOf(bob, "x@s.test", "From: "+tt.from), tt.code)
 	}
-	l.refused("аlice@example.com", letterOf(bob, "x@s.test"), "550 5.7.1")
+	l.refused("аlice@example.com", noteOf(bob, "x@s.test"), "550 5.7.1")
 }
 
 func testDelegationBounces(t *testing.T) {
@@ -415,7 +415,7 @@ func testDelegationBounces(t *testing.T) {
 		if tt.policy == "delegate" {
 			from = alice
 		}
-		if r := l.submit(bob, from, "nobody@s.test", letterOf(alice, "nobody@s.test")); !strings.HasPrefix(r, "250") {
+		if r := l.submit(bob, from, "nobody@s.test", noteOf(alice, "nobody@s.test")); !strings.HasPrefix(r, "250") {
 			t.Fatal(r)
 		}
 		l.quiet()
@@ -426,7 +426,7 @@ func testDelegationBounces(t *testing.T) {
 	}
 	// In the inbox as a recipient, and once in Sent.
 	l.ctl("account", "set", alice, "delegation", `{"sent": "both"}`)
-	if r := l.submit(bob, bob, alice+",y@s.test,z@s.test", letterOf(alice, alice)); !strings.HasPrefix(r, "250") {
+	if r := l.submit(bob, bob, alice+",y@s.test,z@s.test", noteOf(alice, alice)); !strings.HasPrefix(r, "250") {
 		t.Fatal(r)
 	}
 	if a, b := l.folder(alice, "Sent"), l.folder(bob, "Sent"); a != 4 || b != 1 {
@@ -443,30 +443,30 @@ func testDelegationBounces(t *testing.T) {
 // testDelegationGroups: groups may be delegates and owners.
 func testDelegationGroups(l *lodging) {
 	l.ctl("account", "revoke", alice, bob)
-	l.refused(bob, letterOf(alice, "x@s.test"), "550 5.7.1")
+	l.refused(bob, noteOf(alice, "x@s.test"), "550 5.7.1")
 	l.ctl("alias", "add", "staff@example.com", "desk@example.com")
 	l.ctl("alias", "add", "desk@example.com", bob, "carol@s.test")
 	l.ctl("account", "grant", alice, "staff@example.com", "send-as")
 	l.ctl("account", "grant", alice, "staff@example.com", "full")
-	l.sent(alice, letterOf(alice, "x@s.test")).has(l.t, "Sender", "")
+	l.sent(alice, noteOf(alice, "x@s.test")).has(l.t, "Sender", "")
 	w, err := l.maildrop("alice*bob")
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	l.ctl("alias", "add", "desk@example.com", "carol@s.test")
 	l.closed(w, "no member any more")
-	l.refused(bob, letterOf(alice, "x@s.test"), "550 5.7.1")
+	l.refused(bob, noteOf(alice, "x@s.test"), "550 5.7.1")
 
 	l.ctl("alias", "add", "board@example.com", alice, "carol@s.test")
-	l.refused(bob, letterOf("board@example.com", "x@s.test"), "550 5.7.1")
+	l.refused(bob, noteOf("board@example.com", "x@s.test"), "550 5.7.1")
 	l.ctl("account", "grant", "board@example.com", bob, "send-on-behalf")
-	l.sent(bob, letterOf("board@example.com", "x@s.test")).has(l.t, "Sender", bob)
+	l.sent(bob, noteOf("board@example.com", "x@s.test")).has(l.t, "Sender", bob)
 	contains(l.t, l.ctl("account", "show", "board@example.com", "--json"), `"right": "send-on-behalf"`)
 	if out, err := l.try("account", "grant", "board@example.com", bob, "read"); err == nil {
 		l.t.Errorf("the right to read a mailbox that is none: %s", out)
 	}
 	l.ctl("account", "revoke", "board@example.com", bob)
-	l.refused(bob, letterOf("board@example.com", "x@s.test"), "550 5.7.1")
+	l.refused(bob, noteOf("board@example.com", "x@s.test"), "550 5.7.1")
 }
 
 func testDelegationExpiry(t *testing.T) {
@@ -482,14 +482,14 @@ func testDelegationExpiry(t *testing.T) {
 	if out, err := l.try("account", "grant", alice, bob, "full", "--until", day(-1)); err == nil {
 		t.Errorf("a right that is over: %s", out)
 	}
-	l.sent(alice, letterOf(alice, "x@s.test"))
+	l.sent(alice, noteOf(alice, "x@s.test"))
 	w, err := l.maildrop("alice*bob")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.ctl("clock", "advance", "48h")
 	l.closed(w, "the last day is over")
-	l.refused(alice, letterOf(alice, "x@s.test"), "550 5.7.1")
+	l.refused(alice, noteOf(alice, "x@s.test"), "550 5.7.1")
 	if _, err := l.maildrop("alice*bob"); err == nil {
 		t.Error("bob logs in after the last day")
 	}
@@ -502,9 +502,9 @@ func testDelegationTransitive(t *testing.T) {
 	for _, r := range []string{"send-as", "send-on-behalf", "full"} {
 		l.ctl("account", "grant", "ceo@example.com", alice, r)
 	}
-	l.sent(alice, letterOf(alice, "x@s.test"))
-	l.refused("ceo@example.com", letterOf("ceo@example.com", "x@s.test"), "550 5.7.1")
-	l.refused(alice, letterOf("ceo@example.com", "x@s.test"), "550 5.7.1")
+	l.sent(alice, noteOf(alice, "x@s.test"))
+	l.refused("ceo@example.com", noteOf("ceo@example.com", "x@s.test"), "550 5.7.1")
+	l.refused(alice, noteOf("ceo@example.com", "x@s.test"), "550 5.7.1")
 	if _, err := l.maildrop("ceo*bob"); err == nil {
 		t.Error("bob reads the mail of whom alice may act for")
 	}
@@ -524,7 +524,7 @@ func testDelegationQueued(t *testing.T) {
 	l := delegation(t, "send-as")
 	busy := "451 4.3.0 later"
 	l.far.reply = func(string) string { return busy }
-	if r := l.submit(bob, alice, "x@s.test", letterOf(alice, "x@s.test")); !strings.HasPrefix(r, "250") {
+	if r := l.submit(bob, alice, "x@s.test", noteOf(alice, "x@s.test")); !strings.HasPrefix(r, "250") {
 		t.Fatal(r)
 	}
 	l.until("deferred", "queue", "list")

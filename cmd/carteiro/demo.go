@@ -63,6 +63,7 @@ func demoSteps() []*step {
 		{name: "an unknown recipient bounces with a DSN", run: stepBounce},
 		{name: "a user who is away answers once, from the day that was set", run: stepAutoreply},
 		{name: "an assistant sends for the boss: refused, on behalf, as the boss, and no more", run: stepDelegation},
+		{name: "a mailing list: one post, a copy for each member, one click to leave", run: stepList},
 		{name: "killed with SIGKILL with mail in the queue, delivered after the restart", run: stepKill},
 	}
 }

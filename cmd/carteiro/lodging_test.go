@@ -123,11 +123,11 @@ func (l *lodging) send(from, to, text string) {
 // hello sends a short message whose header names its sender and recipient.
 func (l *lodging) hello(from, to string, fields ...string) {
 	l.t.Helper()
-	l.send(from, to, letterOf(from, to, fields...))
+	l.send(from, to, noteOf(from, to, fields...))
 }
 
-// letterOf is a short message; fields replace those of the same name.
-func letterOf(from, to string, fields ...string) string {
+// noteOf is a short message; fields replace those of the same name.
+func noteOf(from, to string, fields ...string) string {
 	text := strings.Join(fields, "\n")
 	for _, f := range []string{"From: " + from, "To: " + to, "Subject: hello", "Message-ID: <1." + from + ">"} {
 		name, _, _ := strings.Cut(f, ":")

@@ -38,7 +38,7 @@ func BenchmarkPeopleBundles(b *testing.B) {
 			addr, s := benchServer(b, scripts.Policy(), bundles...)
 			for i := range 100 {
 				user, next := mail.Address(fmt.Sprintf("u%d@our.example", i)), mail.Address(fmt.Sprintf("u%d@our.example", (i+1)%100))
-				if err := s.directory.Set(b.Context(), user, "vacation", json.RawMessage(`{"active": true, "text": "I am away"}`)); err != nil {
+				if err := s.directory.Set(b.Context(), user, "vacation", json.RawMessage(`{"active": true, "text": "I am away"}`), false); err != nil {
 					b.Fatal(err)
 				}
 				if err := s.directory.Grant(b.Context(), user, next, "send-as", time.Time{}); err != nil {

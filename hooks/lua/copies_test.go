@@ -64,9 +64,9 @@ end)`)
 		sender    *mail.Address
 		fields    string
 	}{
-		{"To: Chief <chief@our.example>, b@b.example\nCc: c@c.example\n\nx\n", "true false nil eve@our.example chief@our.example+b@b.example+c@c.example bob@our.example nil true false 2.5", nil, ""},
+		{"To: Chief <chief@our.example>, b@b.example\nCc: c@c.example\n\nx\n", "true false a@a.example eve@our.example chief@our.example+b@b.example+c@c.example bob@our.example nil true false 2.5", nil, ""},
 		{"To: any@our.example\n\nx\n", "false true l-bounces+x@our.example eve@our.example any@our.example", &list, ""},
-		{"To: bob+t@our.example\n\nx\n", "true true nil eve@our.example bob+t@our.example", nil, "List-Id: <l.our.example>\r\n"},
+		{"To: bob+t@our.example\n\nx\n", "true true a@a.example eve@our.example bob+t@our.example", nil, "List-Id: <l.our.example>\r\n"},
 	} {
 		r := hookstest.Rcpt("bob@our.example")
 		r.Sender, r.Edit.Prepend = tt.sender, tt.fields
