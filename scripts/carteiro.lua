@@ -373,6 +373,26 @@ function account.may_send_as(identity, a) end
 ---@return any
 function account.login(name, password) end
 
+---gives a right until a time, or without end: at once, and whatever becomes of the handler; true, or nil and what is wrong
+---@param owner any
+---@param delegate any
+---@param right any
+---@param arg4? any
+---@return any
+function account.grant(owner, delegate, right, arg4) end
+
+---takes a right back, or all of them, in the same way
+---@param owner any
+---@param delegate any
+---@param right? any
+---@return any
+function account.revoke(owner, delegate, right) end
+
+---list of { delegate, right, until } that an owner gave
+---@param owner any
+---@return any
+function account.granted(owner) end
+
 ---adds to the record of what others did in the owner's name, which `carteiro account audit` prints
 ---@param owner any
 ---@param options? any

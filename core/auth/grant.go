@@ -17,11 +17,7 @@ import (
 // or a group; what members of a group may, they may as long as they are in it.
 // Rights do not add up: who may act for somebody may not do what that one may
 // for a third.
-type Grant struct {
-	Delegate mail.Address `json:"delegate"`
-	Right    string       `json:"right"`
-	Until    time.Time    `json:"until,omitzero"` // that moment is the first without it
-}
+type Grant = mail.Grant
 
 // The rights that a grant can give.
 const (
@@ -153,6 +149,12 @@ func (d *Directory) forget(ctx context.Context, delegate mail.Address) error {
 		}
 	}
 	return nil
+}
+
+// Granted are the rights that an owner gave, those that are over among them.
+// The caller must not change them.
+func (d *Directory) Granted(ctx context.Context, owner mail.Address) []Grant {
+	return d.grants(ctx, owner.Base())
 }
 
 // grants are those of an account, an alias or a group; none where they cannot

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
+	"time"
 
 	"carteiro/core/dns"
 	"carteiro/core/mail"
@@ -68,6 +70,7 @@ type Accounts struct {
 	settings map[string]map[string]any
 	aliases  map[string]string
 	grants   map[string]string
+	granted  map[mail.Address][]mail.Grant
 }
 
 // Set stores a setting and makes the account.
@@ -83,8 +86,22 @@ func (a *Accounts) Set(address, name string, value any) {
 	a.settings[address][name] = value
 }
 
-// Grant lets identity send as address: "as" or "behalf".
-func (a *Accounts) Grant(identity, address, right string) {
+// Grant implements lua.Accounts.
+func (a *Accounts) Grant(_ context.Context, owner, delegate mail.Address, right string, until time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if right != "send-as" {
+		return errors.New("no such right")
+	}
+	if a.granted == nil {
+		a.granted = map[mail.Address][]mail.Grant{}
+	}
+	a.granted[owner] = append(a.granted[owner], mail.Grant{Delegate: delegate, Right: right, Until: until})
+	return nil
+}
+
+// Allow lets identity send as address: "as" or "behalf".
+func (a *Accounts) Allow(identity, address, right string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.grants == nil {
@@ -121,6 +138,25 @@ func (a *Accounts) Setting(_ context.Context, address mail.Address, name string)
 // Owns implements lua.Accounts.
 func (a *Accounts) Owns(_ context.Context, user, address mail.Address) bool {
 	return user.Base() == address.Base() || a.AccountOf(context.Background(), address) == user.Base()
+}
+
+// Revoke implements lua.Accounts.
+func (a *Accounts) Revoke(_ context.Context, owner, delegate mail.Address, right string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := len(a.granted[owner])
+	a.granted[owner] = slices.DeleteFunc(a.granted[owner], func(g mail.Grant) bool { return g.Delegate == delegate && (right == "" || g.Right == right) })
+	if len(a.granted[owner]) == n {
+		return errors.New("no such grant")
+	}
+	return nil
+}
+
+// Granted implements lua.Accounts.
+func (a *Accounts) Granted(_ context.Context, owner mail.Address) []mail.Grant {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.granted[owner])
 }
 
 // Login implements lua.Accounts: the password of every account is "secret".

@@ -62,6 +62,12 @@ type Accounts interface {
 
 	AccountOf(ctx context.Context, a mail.Address) mail.Address
 
+	// Grant, Revoke and Granted give rights, take them back and list them; a
+	// grant's error is for who asked.
+	Grant(ctx context.Context, owner, delegate mail.Address, right string, until time.Time) error
+	Revoke(ctx context.Context, owner, delegate mail.Address, right string) error
+	Granted(ctx context.Context, owner mail.Address) []mail.Grant
+
 	// Login verifies credentials and returns the account; it blocks for the
 	// work, and longer after wrong guesses.
 	Login(ctx context.Context, cred *mail.Credentials) (mail.Address, error)

@@ -5,6 +5,7 @@
 -- record, the copies and the bounces are seen to, in the message's own commit.
 
 local page = require "page"
+local grants = require "grants"
 
 -- delegated are the owners that a message speaks for, with the address that
 -- was used and the right that allowed it.
@@ -71,3 +72,6 @@ on("receive.auth", { order = 100 }, function(session, cred)
 end)
 
 on("web.request", { path = "/audit" }, page.audit)
+on("web.request", { path = "/grant" }, grants.grant)
+on("web.request", { path = "/accept" }, grants.accept)
+on("web.request", { path = "/revoke" }, grants.revoke)

@@ -2,13 +2,13 @@
 
 local page = {}
 
-local function refused()
+function page.refused()
   return response { status = 401, type = "text/plain; charset=utf-8", body = "log in with your address and password\n",
     headers = { ["WWW-Authenticate"] = 'Basic realm="mail", charset="UTF-8"' } }
 end
 
--- owner is who logged in by HTTP (RFC 7617), or nil.
-local function owner(req)
+-- login is who logged in by HTTP (RFC 7617), or nil.
+function page.login(req)
   local encoded = string.match(req.headers.authorization or "", "^[Bb]asic +(.+)$")
   local plain = encoded and base64.decode(encoded)
   local name, password = string.match(plain or "", "^([^:]+):(.+)$")
@@ -18,8 +18,8 @@ end
 -- audit answers with the newest entries, a line each, or as JSON.
 function page.audit(req)
   if req.method ~= "GET" then return response { status = 405, type = "text/plain", body = "GET only\n", headers = { Allow = "GET" } } end
-  local who = owner(req)
-  if not who then return refused() end
+  local who = page.login(req)
+  if not who then return page.refused() end
   local list = account.audited(who, 1000)
   local headers = { ["Cache-Control"] = "no-store" }
   if string.match(req.headers.accept or "", "application/json") then

@@ -65,3 +65,35 @@ t.case("the owner reads who did what, with the own password alone", function()
   t.matches(r.body, "^%S+\tdan@our.example\tlogin\t%-\tboss@our.example\t192.0.2.7\t%-\n%S+\tdan@our.example\tsend\tsend%-as\tboss@our.example\t192.0.2.7\t<.+>\n$")
   t.eq(get("ZGFuQG91ci5leGFtcGxlOmRhbg==").body, "", "dan has no record")
 end)
+
+t.case("an owner invites, the delegate accepts, the owner takes it back", function()
+  t.account("boss@our.example", { password = "boss" })
+  t.account("dan@our.example", { password = "dan" })
+  local boss, dan = "Basic Ym9zc0BvdXIuZXhhbXBsZTpib3Nz", "Basic ZGFuQG91ci5leGFtcGxlOmRhbg=="
+  local function post(path, login, body, kind)
+    local r = t.web { method = "POST", path = path, body = body, headers = { authorization = login, ["content-type"] = kind or "application/json" } }
+    t.settle()
+    return r
+  end
+  local wanted = '{"delegate": "dan@our.example", "right": "send-as", "until": "2199-12-31"}'
+  t.eq(post("/grant", boss, wanted).status, 403, "the admin has to allow it")
+  t.config { owners_grant = true }
+  t.eq(post("/grant", boss, wanted, "text/plain").status, 415)
+  t.eq(post("/grant", nil, wanted).status, 401)
+  t.eq(post("/grant", boss, '{"delegate": "x@a.example", "right": "send-as"}').status, 422)
+  t.eq(post("/grant", boss, '{"delegate": "dan@our.example", "right": "all"}').status, 422)
+  t.eq(post("/grant", boss, '{"delegate": "dan@our.example", "right": "read", "until": "2001-01-01"}').status, 422)
+  t.eq(post("/grant", boss, wanted).status, 202)
+  t.eq(send().code, 550, "not accepted yet")
+  local letter = t.mailbox("dan@our.example")[1].raw
+  local token = string.match(string.gsub(letter, "=\r?\n", ""), '"token": "(%x+)"')
+  local accept = '{"token": "' .. t.ok(token) .. '"}'
+  t.eq(post("/accept", boss, accept).status, 404, "the owner cannot accept for dan")
+  t.eq(post("/accept", dan, accept).status, 200)
+  t.eq(send().code, 250)
+  t.eq(post("/accept", dan, accept).status, 404, "once")
+  t.eq(post("/revoke", dan, '{"delegate": "dan@our.example"}').status, 422, "a delegate takes nothing")
+  t.eq(post("/revoke", boss, '{"delegate": "dan@our.example", "right": "send-as"}').status, 200)
+  t.eq(send().code, 550)
+  t.no_errors()
+end)
