@@ -218,7 +218,11 @@ func ShippedTree(name string) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ReadDir(dir, name)
+	t, err := ReadDir(dir, name)
+	if err == nil {
+		t.Shipped = true
+	}
+	return t, err
 }
 
 // source is what the engine loads.

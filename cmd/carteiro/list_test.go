@@ -444,6 +444,18 @@ func list7Bounces(l *listLab) {
 	if s, h := score("soft@out.test"), score("b@out.test"); s <= 0 || s >= h || h != 1 {
 		l.t.Errorf("soft %v, hard %v", s, h)
 	}
+	// A member whose address does not fit into a local part is known all the same.
+	const long = "somebody.with.a.name.as.long.as.names.may.be.in.some.parts@out.test"
+	l.list("subscribe", "bounce@l.test", long)
+	back := path(long)
+	if len(back) > 64+len("@l.test") || strings.Contains(back, "somebody") {
+		l.t.Errorf("return path %s", back)
+	}
+	bounce(back, "5.1.1", "250 ")
+	if s := score(long); s != 1 {
+		l.t.Errorf("the long address has score %v", s)
+	}
+	l.list("unsubscribe", "bounce@l.test", long)
 	n := len(l.sink.to("b@out.test"))
 	for range 4 {
 		l.advance("24h")
@@ -569,7 +581,14 @@ func list10Content(l *listLab) {
 	if d := l.dkim(got); d != "l.test pass" {
 		l.t.Errorf("signatures %q", d)
 	}
-	// Long lines, octets above 127 and a huge To go through.
+	// Octets above 127 in header fields, lines of 998 octets.
+	for name, subject := range map[string]string{"latin-1": "caf\xe9", "utf-8": "café", "broken": "\xff\xfe", "long": strings.Repeat("x", 980), "nothing": ""} {
+		got = send(subject, "X-Raw: \xe9\n", "hi\n")
+		if s := mime.DecodeWords(value(got, "Subject")); !strings.HasPrefix(s, "[devs]") {
+			l.t.Errorf("%s: subject %q", name, s)
+		}
+	}
+	// Long lines and octets above 127 in the body go through.
 	long := strings.Repeat("é", 499)
 	if got = send("eight bits", "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n", long+"\n"); !strings.HasPrefix(decoded(l.t, got), long+"\n") {
 		l.t.Errorf("long line:\n%.300s", content(got))

@@ -95,19 +95,11 @@ func (s *Service) serveMbox(w http.ResponseWriter, r *http.Request) {
 
 // Mbox copies what owner has in its default folder to w.
 func (c *Client) Mbox(ctx context.Context, owner string, w io.Writer) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/v1/mbox?owner="+url.QueryEscape(owner), nil)
+	body, err := c.stream(ctx, "mbox?owner="+url.QueryEscape(owner))
 	if err != nil {
 		return err
 	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
-		return fmt.Errorf("export: %s", bytes.TrimSpace(text))
-	}
-	_, err = io.Copy(w, res.Body)
+	defer body.Close()
+	_, err = io.Copy(w, body)
 	return err
 }

@@ -6,6 +6,7 @@
 local members = require "members"
 local letters = require "letters"
 local roles = require "roles"
+local paths = require "paths"
 
 local bounces = {}
 
@@ -31,7 +32,7 @@ end
 
 -- expand takes what comes back to LIST-bounces+....
 function bounces.expand(msg, rcpt, to)
-  local member = addr.verp_reverse(rcpt.address)
+  local member = paths.back(rcpt.address)
   local class, text = failure(msg)
   if not member or not class then return discard("no report that counts") end
   local m, key = members.find(to.name, member)
@@ -48,7 +49,7 @@ end
 -- ask sends the probe: a letter whose own return path tells what it was.
 function bounces.ask(to, address, reason)
   mail.submit {
-    sender = addr.verp(roles.at(to.name, "probe"), address), from = roles.at(to.name, "request"), to = address,
+    sender = paths.out(roles.at(to.name, "probe"))(address), from = roles.at(to.name, "request"), to = address,
     subject = letters.word(to, "probe_subject", { title = to.settings.title ~= "" and to.settings.title or addr.user(to.name) }),
     text = letters.word(to, "probe", { list = to.name, reason = reason }), auto = "auto-generated", headers = { ["X-Auto-Response-Suppress"] = "All" },
   }
@@ -56,7 +57,7 @@ end
 
 -- probe takes a probe that came back.
 function bounces.probe(msg, rcpt, to)
-  local member = addr.verp_reverse(rcpt.address)
+  local member = paths.back(rcpt.address)
   local class, text = failure(msg)
   local m, key = members.find(to.name, member or "")
   if not class or not m or not m.probed then return discard("no report that counts") end

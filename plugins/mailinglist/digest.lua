@@ -5,6 +5,7 @@ local letters = require "letters"
 local links = require "links"
 local roles = require "roles"
 local settings = require "settings"
+local paths = require "paths"
 
 local digest = {}
 
@@ -104,8 +105,9 @@ function digest.expand(msg, rcpt, to)
   local f = rcpt:fork()
   f:set_header("Subject", out.subject)
   crypt.sign_dkim(f, { domain = addr.domain(to.name) })
+  local path = paths.out(to.settings.bounces)
   rcpt:replace(list.members(to.name, { digested = true, mode = out.mode }), function(member)
-    return { sender = addr.verp(to.settings.bounces, member), priority = -4, headers = { ["List-Unsubscribe"] = links.unsubscribe(to.name, member) } }
+    return { sender = path(member), priority = -4, headers = { ["List-Unsubscribe"] = links.unsubscribe(to.name, member) } }
   end)
 end
 

@@ -7,6 +7,7 @@ local letters = require "letters"
 local links = require "links"
 local archive = require "archive"
 local digest = require "digest"
+local paths = require "paths"
 
 local post = {}
 
@@ -244,9 +245,9 @@ function post.distribute(msg, rcpt, to, author)
   if changed and l.dkim == "drop" then f:remove_header("DKIM-Signature") end
   fields(f, to, f.id)
   crypt.sign_dkim(f, { domain = addr.domain(name) })
-  local bounces = l.bounces
+  local path = paths.out(l.bounces)
   rcpt:replace(receivers(msg, to, author), function(member)
-    return { sender = addr.verp(bounces, member), priority = -4, headers = { ["List-Unsubscribe"] = links.unsubscribe(name, member) } }
+    return { sender = path(member), priority = -4, headers = { ["List-Unsubscribe"] = links.unsubscribe(name, member) } }
   end)
   if l.archive then
     rcpt:copy_to(name, { mailbox = true })
