@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -110,6 +111,14 @@ func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*mail.Sta
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 	defer cancel()
+	if c.s.Identity != nil { // once more: a right may be gone since the body began
+		if st := p.maySend(ctx, c.s, visitOf(c.s).tx.sender); st != nil {
+			return st, nil
+		}
+		if st := p.mayBeFrom(ctx, c); st != nil {
+			return st, nil
+		}
+	}
 	v := p.judge(ctx, c)
 	if st := refusal(v); st != nil {
 		return st, nil
@@ -157,9 +166,9 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 	if n := c.header.Count("Received"); n > MaxHops {
 		return mail.Reject(554, "5.4.6", "too many hops, this message loops")
 	}
-	if c.s.Protocol == "submission" {
-		if hides(rest) {
-			return mail.Reject(550, "5.6.0", "a line of the header section is no field, and a Bcc field follows it")
+	if c.s.Protocol == "submission" || c.s.Identity != nil {
+		if hides(rest, c.s.Identity != nil) {
+			return mail.Reject(550, "5.6.0", "a line of the header section is no field, and a field that is not for everybody follows it")
 		}
 		if st := p.completeSubmission(ctx, c); st != nil {
 			return st
@@ -170,6 +179,9 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 	}
 	c.msg = &hooks.Message{ID: c.tx.ID, Sender: c.tx.Sender, ReceivedAt: p.clock.Now(), Header: c.header, Size: c.tx.Params.Size,
 		Ours: c.s.Identity != nil || c.s.Trusted || c.s.Protocol == "submission"}
+	if c.s.Identity != nil {
+		c.msg.Identity = c.s.Identity.User
+	}
 	v := p.chain(ctx, c, hooks.ReceiveHeaders)
 	if st := refusal(v); st != nil {
 		return st
@@ -196,10 +208,11 @@ func splitHeader(raw []byte) (header, rest []byte) {
 }
 
 // hides reports whether what became text, because of a line that is no header
-// field, has a field that nobody else may see.
-func hides(rest []byte) bool {
+// field, has a field that nobody else may see, or, of a user who logged in, an
+// author that some reader may take for one.
+func hides(rest []byte, login bool) bool {
 	h := mime.ParseHeader(rest)
-	return h.Has("Bcc") || h.Has("Resent-Bcc")
+	return h.Has("Bcc") || h.Has("Resent-Bcc") || login && slices.ContainsFunc([]string{"From", "Sender", "Resent-From", "Resent-Sender"}, h.Has)
 }
 
 // chain runs a hook with session, transaction and message.
@@ -256,7 +269,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	env := mail.Envelope{ID: tx.ID, Sender: tx.Sender, ReceivedAt: now, EnvID: tx.Params.EnvID, Ret: tx.Params.Ret,
 		Priority: c.msg.Priority, SMTPUTF8: tx.Params.SMTPUTF8, EightBit: c.eight, RequireTLS: tx.Params.RequireTLS,
 		Listener: c.s.Listener, Protocol: c.s.With(tx.Params.SMTPUTF8), Client: c.s.Remote.Addr().String(), Helo: clean(c.s.Helo),
-		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta}
+		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta, Score: c.msg.Total()}
 	if c.s.Identity != nil {
 		env.Identity = c.s.Identity.User
 	}

@@ -108,7 +108,7 @@ func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.G
 	}
 	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, outgoing: section, pending: &hooks.Pending{}, start: time.Now()}
 	a.msg = &hooks.Message{Ours: env.Ours, ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
-		Priority: g.Priority, Meta: env.Meta, Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
+		Priority: g.Priority, Meta: env.Meta, Earlier: env.Score, Identity: env.Identity, Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
 	a.msg.Auth = p.auth(env, a.msg.Header, a.msg.Body)
 	a.out = store.Settlement{ID: env.ID, Block: g.Block}
 	return a, nil
@@ -410,5 +410,8 @@ func (a *attempt) submit(ctx context.Context, s hooks.Submit) {
 			continue
 		}
 		a.add(ctx, mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit})
+	}
+	for _, r := range a.p.copies(s) {
+		a.add(ctx, *r)
 	}
 }

@@ -88,7 +88,7 @@ func (p *Pipeline) view(in *intake) *hooks.Message {
 	}
 	return &hooks.Message{Auth: p.auth(&in.env, in.header, func() (io.ReadCloser, error) { return in.body() }),
 		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: size, ReceivedAt: in.env.ReceivedAt, Scores: in.scores,
-		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta,
+		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta, Earlier: in.earlier(), Identity: in.env.Identity,
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }
 
@@ -97,6 +97,9 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 	if r.Discard {
 		x.tell(r, "discarded")
 		return nil
+	}
+	if r.Filed != nil {
+		return x.filed(ctx, it)
 	}
 	if it.depth > maxExpansion {
 		x.reject(it, mail.Reject(554, "5.4.6", "recipient stands for itself"))
@@ -129,6 +132,20 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 		return nil
 	}
 	return x.local(ctx, it)
+}
+
+// filed takes a copy for a folder, beside what the mailbox gets anyhow.
+func (x *expansion) filed(ctx context.Context, it pendingRcpt) *mail.Status {
+	res, err := x.p.dir.Resolve(ctx, it.r.Address)
+	switch {
+	case err != nil && !errors.Is(err, auth.ErrUnknown):
+		return storeStatus(err)
+	case !it.r.IsLocal || err != nil || res.Mailbox == "":
+		x.tell(it.r, "no mailbox here for a copy")
+		return nil
+	}
+	x.final = append(x.final, it.r)
+	return nil
 }
 
 // rcptKey is what recipients who are the same share.

@@ -205,9 +205,29 @@ func (in *intake) forwarded(p *Pipeline) []*mail.Recipient {
 			}
 			rcpts = append(rcpts, &mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, IsLocal: p.dir.Local(to.Domain())})
 		}
+		rcpts = append(rcpts, p.copies(s)...)
 	}
 	in.pending.Submits = rest
 	return rcpts
+}
+
+// copies are the recipients that stand for the copies of a submission.
+func (p *Pipeline) copies(s hooks.Submit) []*mail.Recipient {
+	var rcpts []*mail.Recipient
+	for _, c := range s.Copies {
+		filing := c.Filing
+		rcpts = append(rcpts, &mail.Recipient{Address: c.Owner, Orig: c.Owner, Notify: mail.NotifyNever, Edit: s.Edit, IsLocal: p.dir.Local(c.Owner.Domain()), Filed: &filing})
+	}
+	return rcpts
+}
+
+// earlier is the spam score of a message whose single scores are not at hand
+// any more.
+func (in *intake) earlier() float64 {
+	if len(in.scores) > 0 {
+		return 0
+	}
+	return in.env.Score
 }
 
 // describe names the groups of a message for its trail.
@@ -285,6 +305,7 @@ func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hook
 		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "err", err)
 		return nil
 	}
+	in.rcpts = append(in.rcpts, p.copies(s)...)
 	messages, _, st := p.prepare(ctx, in, true)
 	in.made(messages)
 	if st != nil {

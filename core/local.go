@@ -29,7 +29,7 @@ func (a *attempt) deliverLocal(ctx context.Context, due []*mail.Recipient) {
 			a.resolve(ctx, r, local(mail.Failed, mail.Status{Code: 550, Enhanced: "5.1.1", Text: "no such user here"}))
 		case err != nil:
 			a.resolve(ctx, r, local(mail.Queued, *storeStatus(err)))
-		case a.loops(res.Mailbox):
+		case r.Filed == nil && a.loops(res.Mailbox):
 			a.resolve(ctx, r, local(mail.Failed, mail.Status{Code: 554, Enhanced: "5.4.6", Text: "mail forwarding loop"}))
 		default:
 			owners[i] = res.Mailbox
@@ -78,6 +78,10 @@ func (a *attempt) unlockBoxes() {
 // intoBox asks deliver.local about one mailbox and does what it says. Core's
 // default, also when a policy fails, is to keep the message.
 func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Address) {
+	if r.Filed != nil {
+		a.deliver(ctx, r, owner, r.Filed.Folder, r.Filed.Flags)
+		return
+	}
 	folder, flags := store.Inbox, []string(nil)
 	if name, ok := r.Meta["folder"].(string); ok && name != "" {
 		folder = name

@@ -2,7 +2,9 @@ package core
 
 import (
 	"context"
+	"fmt"
 
+	"carteiro/core/auth"
 	"carteiro/core/mail"
 	"carteiro/hooks"
 )
@@ -14,3 +16,34 @@ func (p *Pipeline) Scram(ctx context.Context, plus bool, bind func(kind string) 
 
 // Tokens tells whether bearer tokens are taken: only policies can judge them.
 func (p *Pipeline) Tokens() bool { return p.gen.Get().Chain.Has(hooks.ReceiveAuth) }
+
+// login verifies credentials and returns whose they are. At POP3 they may ask
+// for the mailbox of somebody who granted that ("owner*delegate"): then the
+// identity is the owner's and names the delegate. All other protocols know
+// delegates under their own names alone.
+func (p *Pipeline) login(ctx context.Context, s *mail.Session, cred *mail.Credentials) (id mail.Identity, err error) {
+	if s.Protocol != "pop3" {
+		id.User, err = p.dir.Login(ctx, cred)
+		return id, err
+	}
+	owner, own := p.dir.Delegated(ctx, cred)
+	user, err := p.dir.Login(ctx, own)
+	if err != nil || owner == "" || owner == user {
+		return mail.Identity{User: user}, err
+	}
+	right := p.dir.Access(ctx, user, owner)
+	if right == "" {
+		return id, fmt.Errorf("login of %s to the mailbox of %s: %w", user, owner, auth.ErrCredentials)
+	}
+	return mail.Identity{User: owner, Delegate: user, Extra: map[string]any{"readonly": right == auth.Read}}, nil
+}
+
+// Overstays tells of a session at somebody else's mailbox whose right to it
+// is over, or less than it was.
+func (p *Pipeline) Overstays(ctx context.Context, id *mail.Identity) bool {
+	if id == nil || id.Delegate == "" {
+		return false
+	}
+	right := p.dir.Access(ctx, id.Delegate, id.User)
+	return right == "" || right == auth.Read && id.Extra["readonly"] == false
+}

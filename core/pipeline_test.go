@@ -592,7 +592,7 @@ func TestStatusPerRecipient(t *testing.T) {
 			}
 			tx.Recipients = append(tx.Recipients, r)
 		}
-		st, each := h.Data(t.Context(), s, tx, strings.NewReader(plain))
+		st, each := h.Data(t.Context(), s, tx, strings.NewReader("From: alice@our.example\r\nSubject: hello\r\n\r\nhello\r\n"))
 		h.End(s, tx)
 		h.idle()
 		reports := 0

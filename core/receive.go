@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 	"unicode"
@@ -27,6 +28,7 @@ type visit struct {
 type transaction struct {
 	gen      *hooks.Generation
 	release  func()
+	sender   mail.Address // as MAIL gave it, whatever policies made of it
 	trail    []mail.TrailEntry
 	accepted bool
 }
@@ -150,14 +152,14 @@ func refusal(v hooks.Verdict) *mail.Status {
 // Auth verifies a login of SMTP or POP3; the policies may let in who has no
 // account here, and turn away who has.
 func (p *Pipeline) Auth(ctx context.Context, s *mail.Session, cred *mail.Credentials) (*mail.Identity, *mail.Status) {
-	user, err := p.dir.Login(ctx, cred)
+	known, err := p.login(ctx, s, cred)
 	if err != nil && !errors.Is(err, auth.ErrCredentials) {
 		p.log.ErrorContext(ctx, "login impossible", "id", s.ID, "err", err)
 		return nil, mail.Defer(454, "4.7.0", "temporary authentication failure", nil)
 	}
-	e := &hooks.Event{Point: hooks.ReceiveAuth, Cred: &hooks.Cred{Credentials: cred, Verified: err == nil}}
+	e := &hooks.Event{Point: hooks.ReceiveAuth, Cred: &hooks.Cred{Credentials: cred, Verified: err == nil, Account: known.User, Delegate: known.Delegate}}
 	v := p.run(ctx, s, e)
-	id, status := identity(user, err == nil, cred, v)
+	id, status := identity(known, err == nil, cred, v)
 	result, event := "ok", "login"
 	if id == nil {
 		result, event = "refused", "login_failed"
@@ -170,7 +172,7 @@ func (p *Pipeline) Auth(ctx context.Context, s *mail.Session, cred *mail.Credent
 	return id, status
 }
 
-func identity(user mail.Address, verified bool, cred *mail.Credentials, v hooks.Verdict) (*mail.Identity, *mail.Status) {
+func identity(known mail.Identity, verified bool, cred *mail.Credentials, v hooks.Verdict) (*mail.Identity, *mail.Status) {
 	if st := refusal(v); st != nil {
 		return nil, st
 	}
@@ -186,7 +188,13 @@ func identity(user mail.Address, verified bool, cred *mail.Credentials, v hooks.
 	if !verified {
 		return nil, mail.Reject(535, "5.7.8", "authentication credentials invalid")
 	}
-	return &mail.Identity{User: user, Extra: v.Identity}, nil
+	extra := maps.Clone(v.Identity)
+	if extra == nil {
+		extra = known.Extra
+	} else {
+		maps.Copy(extra, known.Extra) // what a delegate may not do no policy allows
+	}
+	return &mail.Identity{User: known.User, Delegate: known.Delegate, Extra: extra}, nil
 }
 
 // Mail opens a transaction: room is reserved, the sender must be the user's
@@ -199,7 +207,7 @@ func (p *Pipeline) Mail(ctx context.Context, s *mail.Session, tx *mail.Transacti
 	if err != nil {
 		return p.refused(ctx, s, storeStatus(err))
 	}
-	visitOf(s).tx = &transaction{gen: p.gen.Get(), release: release}
+	visitOf(s).tx = &transaction{gen: p.gen.Get(), release: release, sender: tx.Sender}
 	if st := p.openTransaction(ctx, s, tx); st != nil && st.Code >= 400 {
 		p.End(s, tx)
 		return p.refused(ctx, s, st)
@@ -210,8 +218,8 @@ func (p *Pipeline) Mail(ctx context.Context, s *mail.Session, tx *mail.Transacti
 }
 
 func (p *Pipeline) openTransaction(ctx context.Context, s *mail.Session, tx *mail.Transaction) *mail.Status {
-	if s.Protocol == "submission" && s.Identity != nil && tx.Sender != "" && p.dir.MaySendAs(ctx, s.Identity.User, tx.Sender) == "" {
-		return mail.Reject(550, "5.7.1", "sender address is not yours to use")
+	if st := p.maySend(ctx, s, tx.Sender); st != nil {
+		return st
 	}
 	if st := p.ask(ctx, s, &hooks.Event{Point: hooks.ReceiveMail, Tx: tx}); st != nil {
 		return st
@@ -265,6 +273,9 @@ func (p *Pipeline) Rcpt(ctx context.Context, s *mail.Session, tx *mail.Transacti
 		return p.refused(ctx, s, mail.Reject(554, "5.7.1", "relay access denied"))
 	}
 	if st := p.outlived(p.policies(s)); st != nil {
+		return p.refused(ctx, s, st)
+	}
+	if st := p.maySend(ctx, s, visitOf(s).tx.sender); st != nil {
 		return p.refused(ctx, s, st)
 	}
 	given := rcpt.Address

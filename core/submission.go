@@ -8,12 +8,11 @@ import (
 	"unicode"
 
 	"carteiro/core/mail"
-	"carteiro/core/mime"
 )
 
 // completeSubmission makes a user's message fit to be sent (RFC 6409 8):
-// Date and Message-ID where they are missing, no Bcc, and a From that is the
-// user's own, with a Sender field where it is used on behalf of its owner.
+// From, Date and Message-ID where they are missing, no Bcc, and of a user who
+// logged in only authors that mayBeFrom allows.
 func (p *Pipeline) completeSubmission(ctx context.Context, c *content) *mail.Status {
 	h := c.header
 	for _, name := range []string{"From", "Sender", "Date", "Message-ID", "Subject", "To", "Cc", "Reply-To"} {
@@ -21,15 +20,15 @@ func (p *Pipeline) completeSubmission(ctx context.Context, c *content) *mail.Sta
 			return mail.Reject(550, "5.6.0", "more than one "+name+" field")
 		}
 	}
-	if c.s.Identity != nil {
-		if st := p.ownFrom(ctx, c); st != nil {
-			return st
-		}
-	}
 	h.Remove("Bcc")
 	h.Remove("Resent-Bcc")
-	if !h.Has("From") && c.tx.Sender != "" {
-		h.Append("From", string(c.tx.Sender))
+	if author := c.author(); !h.Has("From") && author != "" {
+		h.Append("From", string(author))
+	}
+	if c.s.Identity != nil {
+		if st := p.mayBeFrom(ctx, c); st != nil {
+			return st
+		}
 	}
 	now := p.clock.Now()
 	if !h.Has("Date") {
@@ -37,40 +36,6 @@ func (p *Pipeline) completeSubmission(ctx context.Context, c *content) *mail.Sta
 	}
 	if !h.Has("Message-ID") {
 		h.Append("Message-ID", "<"+c.tx.ID.String()+"@"+p.cfg.Hostname+">")
-	}
-	return nil
-}
-
-// ownFrom checks every address of From, Sender and Resent-From, and writes
-// Sender when the right to an address is "on behalf" (RFC 5322 3.6.2).
-func (p *Pipeline) ownFrom(ctx context.Context, c *content) *mail.Status {
-	user, behalf := c.s.Identity.User, false
-	for _, name := range []string{"From", "Resent-From"} {
-		for _, value := range c.header.All(name) {
-			list, complete := mime.ParseAddressList(value)
-			if !complete || len(list) == 0 {
-				return mail.Reject(550, "5.6.0", name+" is not a list of addresses")
-			}
-			for _, m := range list {
-				switch p.dir.MaySendAs(ctx, user, m.Address) {
-				case "":
-					return mail.Reject(550, "5.7.1", "an address in "+name+" is not yours to use")
-				case "behalf":
-					behalf = true
-				}
-			}
-			behalf = behalf || len(list) > 1
-		}
-	}
-	if v, ok := c.header.Get("Sender"); ok {
-		list, complete := mime.ParseAddressList(v)
-		if !complete || len(list) != 1 || p.dir.MaySendAs(ctx, user, list[0].Address) != "as" {
-			behalf = true // replaced below by who really sent it
-			c.header.Remove("Sender")
-		}
-	}
-	if behalf && !c.header.Has("Sender") {
-		c.header.Append("Sender", string(user))
 	}
 	return nil
 }

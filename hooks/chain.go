@@ -46,6 +46,7 @@ type Info struct {
 	Command    string        // admin.command: the first word of the command line
 	Events     []string      // observe.event: only these; nil: all
 	Listener   string        // only sessions of this listener
+	Login      bool          // only sessions of users who logged in
 	Domains    []string      // only mail of these domains; nil: all
 	Except     []string      // with Domains nil: no mail that is of these domains alone
 	MayBlock   bool          // uses dns, http, milter or auth
@@ -275,6 +276,9 @@ func (r *run) skip(info *Info) bool {
 		return true
 	}
 	if info.Listener != "" && (r.e.Session == nil || r.e.Session.Listener != info.Listener) {
+		return true
+	}
+	if info.Login && (r.e.Session == nil || r.e.Session.Identity == nil) {
 		return true
 	}
 	return len(info.Domains)+len(info.Except) > 0 && !r.e.concerns(info.Domains, info.Except)

@@ -83,6 +83,8 @@ type Command struct {
 type Cred struct {
 	*mail.Credentials
 	Verified bool
+	Account  mail.Address // whose mailbox or identity it is for, when verified
+	Delegate mail.Address // who that is, where it is not the account's owner
 }
 
 // Attempt is a try that is about to happen.
@@ -138,8 +140,15 @@ type Target struct {
 	From     mail.Change  // who added it
 }
 
+// Copy is a copy of a message for a folder of a mailbox here.
+type Copy struct {
+	Owner mail.Address
+	mail.Filing
+}
+
 // Submit is a message that a policy sends. Header and Body are complete; with
-// Forward they are empty and the message at hand is sent on with Edit.
+// Forward they are empty and the message at hand is sent on with Edit. Copies
+// go into folders beside it, without a policy being asked.
 type Submit struct {
 	Sender  mail.Address
 	Rcpts   []mail.Address
@@ -147,6 +156,7 @@ type Submit struct {
 	Body    []byte
 	Forward bool
 	Edit    mail.HeaderEdit
+	Copies  []Copy
 	Space   string // of the policy, for limits
 	// Hold, with Forward: the message is kept for the recipient, of a group, until
 	// it is released or dropped.
@@ -338,7 +348,11 @@ func (e *Event) AddSubmit(s Submit) error {
 		return fmt.Errorf("there is no whole message to forward at %s: %w", e.Point, ErrNotHere)
 	}
 	p, n := e.Pending, len(e.Pending.Submits)
-	e.record(fmt.Sprintf("submit to %v", s.Rcpts), func() { p.Submits = p.Submits[:n] })
+	what := fmt.Sprintf("submit to %v", s.Rcpts)
+	if len(s.Rcpts) == 0 && len(s.Copies) > 0 {
+		what = fmt.Sprintf("copy to %s of %s", s.Copies[0].Folder, s.Copies[0].Owner)
+	}
+	e.record(what, func() { p.Submits = p.Submits[:n] })
 	p.Submits = append(p.Submits, s)
 	return nil
 }

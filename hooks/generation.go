@@ -26,7 +26,9 @@ type Source struct {
 	HTTP         []string // "host:port" that http may reach
 	Requires     []string // bundles whose files require finds
 	After        []string // bundles of the same tier that are asked before
-	Limits       Limits
+	// Settings are those of accounts that the bundle reads, by name.
+	Settings map[string]Field `json:",omitempty"`
+	Limits   Limits
 }
 
 // What a source has in one call where its Limits say nothing else.

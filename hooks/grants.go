@@ -18,7 +18,7 @@ const (
 	BodyRead      Right = "body:read"      // text, parts, urls, find
 	HeadersWrite  Right = "headers:write"  // fields other than the bundle's own, see OwnPrefix
 	BodyWrite     Right = "body:write"     // part:replace, part:remove
-	RecipientsAdd Right = "recipients:add" // replace, copy_to, rcpt.address, redirect, mail.forward
+	RecipientsAdd Right = "recipients:add" // replace, copy_to, rcpt.address, redirect, mail.forward, mail.file
 )
 
 // Rights are all rights in the order of the documentation.

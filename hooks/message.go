@@ -24,6 +24,11 @@ type Message struct {
 	Body       func() (io.ReadCloser, error)
 	Priority   mail.Priority
 	Meta       map[string]any
+	// Earlier is what handlers added to the spam score before the message was
+	// queued.
+	Earlier float64
+	// Identity is the user who submitted the message, or "".
+	Identity mail.Address
 	// Ours: a user of ours sent it, a client that may relay, or a policy.
 	Ours   bool
 	Scores []Score
@@ -102,9 +107,9 @@ type Score struct {
 	Note   string
 }
 
-// Total is the sum of the scores.
+// Total is the sum of the scores, with what came before the queue.
 func (m *Message) Total() float64 {
-	var t float64
+	t := m.Earlier
 	for _, s := range m.Scores {
 		t += s.Points
 	}

@@ -45,7 +45,7 @@ This page is written by the declarations in Go (` + "`go test ./hooks -update`" 
 A script registers handlers with ` + "`on(hook, [options,] handler)`" + `. A handler returns a verdict or nothing, which means
 "go on". Options: ` + "`order`" + ` (-100 to 100), ` + "`tier = \"after\"`" + ` (the admin's scripts: after the bundles instead of before them),
 ` + "`on_error`" + ` ("continue", "defer", "reject", "quarantine", "keep"; a bundle can only be stricter than the table) and
-` + "`listener`" + `; receive.data takes ` + "`async = true`" + `, which has the handler run behind the 250, where it can refuse
+` + "`listener`" + `; ` + "`login = true`" + ` asks about sessions of users who logged in alone; receive.data takes ` + "`async = true`" + `, which has the handler run behind the 250, where it can refuse
 nothing; timer.tick needs ` + "`every`" + `, the time between two calls, and
 with ` + "`each = \"domain\"`" + ` a bundle's timer runs for each domain in turn, with its settings and kv; web.request needs ` + "`path`" + `, where it answers: /b/BUNDLE/PATH of the http listener, without the publisher; scripts are at /b/scripts/;
 admin.command needs ` + "`command`" + `, the word behind ` + "`carteiro`" + `; observe.event has ` + "`events`" + `, a list

@@ -95,6 +95,11 @@ func (c *checker) manifest(m *Manifest) {
 	for _, key := range slices.Sorted(maps.Keys(m.Config)) {
 		c.setting("config."+key, key, m.Config[key])
 	}
+	for _, key := range slices.Sorted(maps.Keys(m.Account)) {
+		if err := m.Account[key].Sound(); err != nil {
+			c.bad("account."+key, "account.%s %v", key, err)
+		}
+	}
 	c.each("tests.smoke", m.Tests.Smoke, func(name string) string {
 		if !validFileWord(name) {
 			return fmt.Sprintf("smoke: %q is not the name of a test, without its folder and .lua", name)

@@ -48,7 +48,9 @@ type Manifest struct {
 		Submits      int    `toml:"submits"`
 	} `toml:"limits"`
 	Config map[string]Setting `toml:"config"`
-	Tests  struct {
+	// Account describes the settings of accounts that the bundle reads.
+	Account map[string]hooks.Field `toml:"account"`
+	Tests   struct {
 		Smoke []string `toml:"smoke"`
 	} `toml:"tests"`
 

@@ -23,7 +23,7 @@ import (
 	"carteiro/hooks"
 )
 
-//go:embed all:forward all:mailinglist all:priority
+//go:embed all:autoreply all:delegate all:forward all:mailinglist all:priority
 var shipped embed.FS
 
 // ErrBundle wraps every error of this package about bundles.
@@ -31,7 +31,7 @@ var ErrBundle = errors.New("bundle")
 
 // Shipped are the names of the bundles that are compiled in.
 func Shipped() []string {
-	return []string{"carteiro/forward", "carteiro/mailinglist", "carteiro/priority"}
+	return []string{"carteiro/autoreply", "carteiro/delegate", "carteiro/forward", "carteiro/mailinglist", "carteiro/priority"}
 }
 
 // Enabled is one [[bundle]] of the configuration.
@@ -250,6 +250,7 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		src.Grants = m.grants(nil)
 		return src, nil
 	}
+	src.Settings = m.Account
 	if _, ok := src.Files[mainFile]; ok {
 		src.Main = []string{mainFile}
 	}

@@ -18,6 +18,8 @@ type Setting struct {
 	Min    any  `toml:"min"`
 	Max    any  `toml:"max"`
 	Domain bool `toml:"domain"` // a domain may set it
+	// Choices are the texts that a string may be; nil: any.
+	Choices []string `toml:"choices"`
 }
 
 var settingTypes = []string{"string", "integer", "number", "boolean", "list", "table"}
@@ -41,6 +43,9 @@ func (c *checker) setting(at, key string, s Setting) {
 	}
 	if (s.Min != nil || s.Max != nil) && (s.Type == "boolean" || s.Type == "table") {
 		c.bad(at, "config.%s: a %s has no bounds", key, s.Type)
+	}
+	if s.Choices != nil && s.Type != "string" {
+		c.bad(at+".choices", "config.%s: a %s has no choices", key, s.Type)
 	}
 	if !okLow || !okHigh {
 		return
@@ -131,7 +136,9 @@ func (s Setting) check(v any) error {
 	switch s.Type {
 	case "string":
 		var t string
-		if t, ok = v.(string); ok {
+		if t, ok = v.(string); ok && s.Choices != nil && !slices.Contains(s.Choices, t) {
+			return fmt.Errorf("is %q; there are %s", t, strings.Join(s.Choices, ", "))
+		} else if ok {
 			n, of = float64(utf8.RuneCountInString(t)), " characters"
 		}
 	case "integer":

@@ -316,10 +316,18 @@ function addr.verp_reverse(a) end
 ---sends mail; it is queued in the commit of the message at hand, exactly once. At most 10 in a call
 mail = {}
 
----a new message; auto is "auto-generated" (default) or "auto-replied"; to and cc are addresses or lists; raw is a whole message
+---a new message; with text and html it has both forms; copy puts one into that folder of from's mailbox here; auto is "auto-generated" (default) or "auto-replied"; to and cc are addresses or lists; raw is a whole message
 ---@param t table
 ---@return any
 function mail.submit(t) end
+
+---a copy of the message at hand into a folder of a mailbox here, once and whatever else the mailbox gets; no policy is asked about it
+---@param msg any
+---@param address any
+---@param folder any
+---@param flags? any
+---@return any
+function mail.file(msg, address, folder, flags) end
 
 ---the message at hand to another address; srs rewrites the sender
 ---@param msg any
@@ -358,6 +366,55 @@ function account.resolve(a) end
 ---@param a any
 ---@return any
 function account.may_send_as(identity, a) end
+
+---the account whose password this is, or nil; wrong guesses make the next ones wait
+---@param name any
+---@param password any
+---@return any
+function account.login(name, password) end
+
+---gives a right until a time, or without end: at once, and whatever becomes of the handler; true, or nil and what is wrong
+---@param owner any
+---@param delegate any
+---@param right any
+---@param arg4? any
+---@return any
+function account.grant(owner, delegate, right, arg4) end
+
+---takes a right back, or all of them, in the same way
+---@param owner any
+---@param delegate any
+---@param right? any
+---@return any
+function account.revoke(owner, delegate, right) end
+
+---list of { delegate, right, until } that an owner gave
+---@param owner any
+---@return any
+function account.granted(owner) end
+
+---adds to the record of what others did in the owner's name, which `carteiro account audit` prints
+---@param owner any
+---@param options? any
+---@return any
+function account.audit(owner, options) end
+
+---list of such entries with their time and the bundle that wrote them (by), the newest first; 100 by default, 1000 at most
+---@param owner any
+---@param limit? any
+---@return any
+function account.audited(owner, limit) end
+
+---whether the address is the account's own: its name, with any tag, or an alias that leads to it; a catch-all does not count
+---@param a any
+---@param address any
+---@return any
+function account.owns(a, address) end
+
+---the account that an address stands for, be it with a tag or an alias of that account alone, or nil
+---@param address any
+---@return any
+function account.of(address) end
 
 ---this server, as others see it
 server = {}
@@ -1105,6 +1162,10 @@ cred.mechanism = nil ---@type any
 cred.user = nil ---@type any
 ---whether the server's own account matched
 cred.verified = nil ---@type any
+---the account whose mailbox or identity this is for, or nil where nothing matched
+cred.account = nil ---@type any
+---the account that really logs in, where it is not that one, as owner*delegate at POP3; else nil
+cred.delegate = nil ---@type any
 ---of OAUTHBEARER and XOAUTH2, else nil
 cred.token = nil ---@type any
 ---nil where the mechanism does not show it
@@ -1159,6 +1220,8 @@ msg.sender = nil ---@type any
 msg.size = nil ---@type any
 ---Unix seconds
 msg.received_at = nil ---@type any
+---the user who submitted it, or nil
+msg.identity = nil ---@type any
 ---whether a user who logged in sent it, a client that may relay, or a policy
 msg.ours = nil ---@type any
 ---notes of policies, kept with the message
@@ -1204,6 +1267,12 @@ function msg:subject() end
 ---first address of From, or nil
 ---@return any
 function msg:from() end
+
+---list of the addresses in all fields of these names, as From or To, at most 1000
+---@param name any
+---@param ... any
+---@return any
+function msg:addresses(name, ...) end
 
 ---its decoded display name, or nil
 ---@return any
@@ -1253,14 +1322,14 @@ function msg:urls() end
 ---@return any
 function msg:auth() end
 
----adds to the spam score; returns the total, until the message is queued
+---adds to the spam score; returns the total, which is kept with the message
 ---@param name? any
 ---@param points? any
 ---@param note? any
 ---@return any
 function msg:score(name, points, note) end
 
----list of { name, points, note }
+---list of { name, points, note }, at receive.data
 ---@return any
 function msg:scores() end
 
@@ -1269,11 +1338,11 @@ function msg:scores() end
 ---@return any
 function msg:priority(n) end
 
----null sender, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834)
+---null sender, a sender that is no person, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834); where the hook has a recipient, its own sender and fields count too
 ---@return any
 function msg:is_auto() end
 
----whether To, Cc, Bcc or their Resent forms name it (RFC 5230 4.5)
+---whether To, Cc, Bcc or their Resent forms name it, with any tag, or an alias that leads to it (RFC 5230 4.5); a catch-all does not count
 ---@param address any
 ---@return any
 function msg:addressed_to(address) end

@@ -3,16 +3,18 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"carteiro/core/admin"
+	"carteiro/core/audit"
 	"carteiro/core/auth"
 )
 
 func accountCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "account", Short: "Mailbox owners: add, rm, list, show, password, set, grant, revoke"}
-	cmd.AddCommand(accountAdd(), accountRemove(), accountList(), accountShow(), accountPassword(), accountSet(), accountGrant(), accountRevoke())
+	cmd := &cobra.Command{Use: "account", Short: "Mailbox owners: add, rm, list, show, password, set, grant, revoke, audit"}
+	cmd.AddCommand(accountAdd(), accountRemove(), accountList(), accountShow(), accountPassword(), accountSet(), accountGrant(), accountRevoke(), accountAudit())
 	return cmd
 }
 
@@ -140,6 +142,22 @@ func accountGrant() *cobra.Command {
 		}}
 	o.flags(cmd, false)
 	cmd.Flags().StringVar(&until, "until", "", "the last `day`, as 2026-12-31")
+	return cmd
+}
+
+func accountAudit() *cobra.Command {
+	var o options
+	var limit int
+	cmd := &cobra.Command{Use: "audit OWNER", Short: "Tell what others did in an owner's name, the newest first", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return show(cmd, &o, "account.audit", admin.AuditArgs{Owner: args[0], Limit: limit}, true, func(w io.Writer, list []audit.Entry) {
+				for _, e := range list {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", stamp(e.Time), e.Who, strings.TrimSpace(e.Action+" "+e.Right), e.As, e.IP, e.MessageID)
+				}
+			})
+		}}
+	o.flags(cmd, true)
+	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many entries")
 	return cmd
 }
 

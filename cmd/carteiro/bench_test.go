@@ -45,10 +45,10 @@ level = "error"
 	for _, name := range bundles {
 		toml += fmt.Sprintf("[[bundle]]\nname = %q\n", name)
 	}
-	os.WriteFile(filepath.Join(dir, "c.toml"), []byte(toml), 0o600)
 	os.Mkdir(filepath.Join(dir, "scripts"), 0o700)
 	os.WriteFile(filepath.Join(dir, "scripts", "policy.lua"), policy, 0o600)
-	cfg, err := config.Parse(filepath.Join(dir, "c.toml"), []byte(toml))
+	os.WriteFile(filepath.Join(dir, "c.toml"), []byte(toml), 0o600)
+	cfg, err := config.Load(filepath.Join(dir, "c.toml"))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -61,6 +61,8 @@ func demoSteps() []*step {
 		{name: "a policy acts at receive, queue, route and deliver", run: stepPolicy},
 		{name: "the policy is reloaded between two messages; a broken one is refused", run: stepReload},
 		{name: "an unknown recipient bounces with a DSN", run: stepBounce},
+		{name: "a user who is away answers once, from the day that was set", run: stepAutoreply},
+		{name: "an assistant sends for the boss: refused, on behalf, as the boss, and no more", run: stepDelegation},
 		{name: "a mailing list: one post, a copy for each member, one click to leave", run: stepList},
 		{name: "forwarding: the target agrees, SRS on the way, a report comes home", run: stepForward},
 		{name: "killed with SIGKILL with mail in the queue, delivered after the restart", run: stepKill},

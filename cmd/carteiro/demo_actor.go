@@ -152,6 +152,10 @@ port = %d
 allow_private = true
 [dns]
 resolver = "%s"
+[[bundle]]
+name = "carteiro/autoreply"
+[[bundle]]
+name = "carteiro/delegate"
 `
 
 // start runs the server and waits until it answers.

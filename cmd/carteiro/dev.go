@@ -139,6 +139,10 @@ name = "carteiro/forward"
 allow_private = true
 [log]
 format = "text"
+[[bundle]]
+name = "carteiro/autoreply"
+[[bundle]]
+name = "carteiro/delegate"
 `
 
 const devReport = `A Carteiro to play with lives in %[1]s

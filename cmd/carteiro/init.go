@@ -192,6 +192,14 @@ addr     = "127.0.0.1:8080"
 [scripts]
 dir = "scripts"
 
+# Answers for users who are away: carteiro help autoreply.
+[[bundle]]
+name = "carteiro/autoreply"
+
+# What delegates do for others: carteiro help delegation.
+[[bundle]]
+name = "carteiro/delegate"
+
 [[bundle]]
 name = "carteiro/mailinglist"
 [[bundle]]

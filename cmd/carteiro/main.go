@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // for machines without: settings name zones
 
 	"github.com/spf13/cobra"
 

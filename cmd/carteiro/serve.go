@@ -85,6 +85,7 @@ func (s *server) serve(ctx context.Context) (err error) {
 	}
 	front.Go(func() error { return admin.Serve(frontCtx, socket, s.service().Handler()) })
 	front.Go(func() error { return s.signals(frontCtx, hup) })
+	front.Go(func() error { return s.watchDelegates(frontCtx) })
 	front.Go(func() error { return s.policies.Run(frontCtx, s.cfg.Scripts.Watch) })
 	front.Go(func() error {
 		select {
@@ -133,7 +134,9 @@ func (s *server) bind() error {
 func (s *server) server(lc config.Listener) func(context.Context, net.Listener) error {
 	switch lc.Protocol {
 	case "pop3":
-		return pop3.New(s.pop3Config(lc), maildrops{s.pipeline}, s.store).Serve
+		srv := pop3.New(s.pop3Config(lc), maildrops{s.pipeline}, s.store)
+		s.maildrops = append(s.maildrops, srv)
+		return srv.Serve
 	case "http":
 		return s.serveHTTP(lc)
 	}

@@ -20,12 +20,15 @@ import (
 	"carteiro/core/clock"
 	"carteiro/core/config"
 	"carteiro/core/dns"
+	"carteiro/core/groups"
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/netline"
 	"carteiro/core/policies"
+	"carteiro/core/pop3"
 	"carteiro/core/smtpout"
 	"carteiro/core/srs"
+	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
@@ -56,6 +59,7 @@ type server struct {
 	limits    *netline.Limits
 	certs     *certificates
 	listeners []*listener
+	maildrops []*pop3.Server // of the listeners that hand mail out
 	started   time.Time
 }
 
@@ -115,7 +119,7 @@ func (s *server) openStore(ctx context.Context, key []byte) error {
 	if err != nil {
 		return usageError{fmt.Errorf("store: %w", err)}
 	}
-	s.directory, err = auth.New(ctx, auth.Options{Data: s.store, Domains: s.cfg.Domains, Postmaster: mail.Address(s.cfg.Postmaster), Key: key, Clock: s.clock})
+	s.directory, err = auth.New(ctx, auth.Options{Data: s.store, Domains: s.cfg.Domains, Postmaster: mail.Address(s.cfg.Postmaster), Key: key, Clock: s.clock, Group: s.group})
 	if err == nil {
 		s.returns, err = srs.OpenKeys(ctx, s.store, key, s.clock.Now)
 	}
@@ -124,6 +128,22 @@ func (s *server) openStore(ctx context.Context, key []byte) error {
 		return err
 	}
 	return nil
+}
+
+// group tells of the groups that policies keep, for rights that are granted to
+// one.
+func (s *server) group(ctx context.Context, name, member mail.Address) (exists, in bool, err error) {
+	g := groups.New(s.store)
+	if _, err := g.Settings(ctx, string(name)); errors.Is(err, store.ErrNotFound) {
+		return false, false, nil
+	} else if err != nil {
+		return false, false, err
+	}
+	_, err = g.Member(ctx, string(name), member)
+	if errors.Is(err, store.ErrNotFound) {
+		return true, false, nil
+	}
+	return true, err == nil, err
 }
 
 // connect makes the parts of the pipeline and says who asks whom.
@@ -186,12 +206,27 @@ func (s *server) observeHook(c hooks.Call) {
 // service is what operators may ask this server.
 func (s *server) service() *admin.Service {
 	svc := &admin.Service{Store: s.store, Directory: s.directory, Returns: s.returns, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
-		TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
+		CheckSetting: s.checkSetting, TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
 		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
 		svc.BundleUsage = s.usage.list
 	}
 	return svc
+}
+
+// checkSetting asks the bundles in force about an account's setting; those of
+// the configuration where no server runs.
+func (s *server) checkSetting(a mail.Address, name string, value any) error {
+	var sources []hooks.Source
+	if s.policies != nil {
+		sources = s.policies.Get().Sources
+	} else {
+		var err error
+		if sources, err = readBundles(s.cfg); err != nil {
+			return err
+		}
+	}
+	return hooks.CheckSetting(sources, a.Domain(), name, value)
 }
 
 func (s *server) addresses() []admin.Listener {

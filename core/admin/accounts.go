@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"carteiro/core/audit"
 	"carteiro/core/auth"
 	"carteiro/core/config"
 	"carteiro/core/mail"
@@ -137,6 +139,15 @@ func (s *Service) accountSet(ctx context.Context, args SetArgs) (any, error) {
 		}
 		value, _ = json.Marshal(args.Value)
 	}
+	var decoded any
+	if err := json.Unmarshal(value, &decoded); err != nil {
+		return nil, err
+	}
+	if decoded != nil && s.CheckSetting != nil {
+		if err := s.CheckSetting(a, args.Key, decoded); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.Directory.Set(ctx, a, args.Key, value, args.Confirmed); err != nil {
 		return nil, err
 	}
@@ -196,6 +207,23 @@ func (s *Service) accountRevoke(ctx context.Context, args GrantArgs) (any, error
 		return nil, err
 	}
 	return none{}, s.Directory.Revoke(ctx, owner, delegate, args.Right)
+}
+
+// AuditArgs ask for the newest entries of an owner's audit, 0 for 100.
+type AuditArgs struct {
+	Owner string `json:"owner"`
+	Limit int    `json:"limit,omitempty"`
+}
+
+func (s *Service) accountAudit(ctx context.Context, args AuditArgs) (any, error) {
+	owner, err := parse(args.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if args.Limit < 0 {
+		return nil, fmt.Errorf("limit: %d is below 1", args.Limit)
+	}
+	return audit.List(ctx, s.Store, owner, cmp.Or(args.Limit, 100))
 }
 
 // DomainArgs name a domain.

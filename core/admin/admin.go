@@ -18,6 +18,7 @@ import (
 	"carteiro/core/auth"
 	"carteiro/core/clock"
 	"carteiro/core/journal"
+	"carteiro/core/mail"
 	"carteiro/core/policies"
 	"carteiro/core/srs"
 	"carteiro/core/store"
@@ -48,6 +49,8 @@ type Service struct {
 	Generation func() Generation
 	// BundleUsage is what bundles cost since the server started.
 	BundleUsage func() []BundleUsage
+	// CheckSetting refuses a value that a bundle could not read.
+	CheckSetting func(a mail.Address, name string, value any) error
 	// Listeners are the addresses that the server got.
 	Listeners func() []Listener
 }
@@ -124,6 +127,7 @@ func methods() map[string]method {
 		"account.password": typed((*Service).accountPassword),
 		"account.grant":    typed((*Service).accountGrant),
 		"account.revoke":   typed((*Service).accountRevoke),
+		"account.audit":    typed((*Service).accountAudit),
 		"alias.add":        typed((*Service).aliasAdd),
 		"alias.rm":         typed((*Service).aliasRemove),
 		"alias.list":       typed((*Service).aliasList),

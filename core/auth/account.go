@@ -1,13 +1,14 @@
 package auth
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"carteiro/core/mail"
@@ -29,21 +30,62 @@ type Account struct {
 	Grants    []Grant         `json:"grants,omitempty"`
 }
 
-// Grant lets a delegate act for the account's owner.
-type Grant struct {
-	Delegate mail.Address `json:"delegate"`
-	Right    string       `json:"right"`
-	Until    time.Time    `json:"until,omitzero"`
+// account reads one account. ErrUnknown.
+// The caller must not change it.
+func (d *Directory) account(ctx context.Context, a mail.Address) (*Account, error) {
+	k, err := d.decoded.read(ctx, d, a)
+	return &k.Account, err
 }
 
-// Rights that a grant can give.
-var rights = []string{"send-as", "send-on-behalf", "read", "full"}
+// accounts remembers what records of accounts say, so that they are decoded
+// once. A record that is another one now is not taken from here.
+type accounts struct {
+	mu   sync.Mutex
+	seen map[mail.Address]*decoded
+}
 
-// account reads one account. ErrUnknown.
-func (d *Directory) account(ctx context.Context, a mail.Address) (*Account, error) {
-	var acc Account
-	_, err := d.record(ctx, kindAccount, string(a), &acc)
-	return &acc, err
+type decoded struct {
+	raw []byte
+	Account
+	settings map[string]any
+}
+
+// maxDecoded is how many accounts are remembered.
+const maxDecoded = 10_000
+
+func (c *accounts) read(ctx context.Context, d *Directory, a mail.Address) (*decoded, error) {
+	raw, err := d.o.Data.Record(ctx, kindAccount, string(a))
+	if errors.Is(err, store.ErrNotFound) {
+		return &decoded{}, fmt.Errorf("%s: %w", a, ErrUnknown)
+	}
+	if err != nil {
+		return &decoded{}, err
+	}
+	c.mu.Lock()
+	k := c.seen[a]
+	c.mu.Unlock()
+	if k != nil && bytes.Equal(k.raw, raw) {
+		return k, nil
+	}
+	k = &decoded{raw: raw, settings: map[string]any{}}
+	err = json.Unmarshal(raw, &k.Account)
+	for name, value := range k.Settings {
+		var v any
+		if err == nil {
+			err = json.Unmarshal(value, &v)
+		}
+		k.settings[name] = v
+	}
+	if err != nil {
+		return &decoded{}, fmt.Errorf("%s %s: %w: %w", kindAccount, a, store.ErrCorrupt, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen == nil || len(c.seen) >= maxDecoded {
+		c.seen = map[mail.Address]*decoded{}
+	}
+	c.seen[a] = k
+	return k, nil
 }
 
 // change reads, edits and writes an account, again if it changed meanwhile.
@@ -98,9 +140,13 @@ func (d *Directory) AddAccount(ctx context.Context, a mail.Address, password str
 	return err
 }
 
-// RemoveAccount removes an account; its mail stays until expunged. ErrUnknown.
+// RemoveAccount removes an account and the rights that it had from others; its
+// mail stays until expunged. ErrUnknown.
 func (d *Directory) RemoveAccount(ctx context.Context, a mail.Address) error {
 	if _, err := d.account(ctx, a); err != nil {
+		return err
+	}
+	if err := d.forget(ctx, a); err != nil {
 		return err
 	}
 	return d.o.Data.PutRecords(ctx, store.Record{Kind: kindAccount, Name: string(a)})
@@ -124,9 +170,15 @@ func (acc *Account) summary() Summary {
 		Quota: acc.Quota, Settings: acc.Settings, Confirmed: acc.Confirmed, Grants: acc.Grants}
 }
 
-// Account describes one account. ErrUnknown.
+// Account describes one account, or of an alias or group what it granted.
+// ErrUnknown.
 func (d *Directory) Account(ctx context.Context, a mail.Address) (Summary, error) {
 	acc, err := d.account(ctx, a.Base())
+	if errors.Is(err, ErrUnknown) {
+		if grants, other := d.principal(ctx, a.Base()); other == nil {
+			return Summary{Address: a.Base(), Grants: grants}, nil
+		}
+	}
 	return acc.summary(), err
 }
 
@@ -201,22 +253,14 @@ func (d *Directory) SetQuota(ctx context.Context, a mail.Address, limit int64) e
 	return d.change(ctx, a, func(acc *Account) error { acc.Quota = limit; return nil })
 }
 
-// Setting returns a decoded setting, nil when there is no such account or it
+// Setting returns a decoded setting, which the caller must not change, nil when there is no such account or it
 // has none of that name.
 func (d *Directory) Setting(ctx context.Context, a mail.Address, key string) (any, error) {
-	acc, err := d.account(ctx, a.Base())
+	k, err := d.decoded.read(ctx, d, a.Base())
 	if errors.Is(err, ErrUnknown) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	raw, ok := acc.Settings[key]
-	if !ok {
-		return nil, nil
-	}
-	var v any
-	return v, json.Unmarshal(raw, &v)
+	return k.settings[key], err
 }
 
 // Confirmed tells whether a setting was set as confirmed.
@@ -226,64 +270,6 @@ func (d *Directory) Confirmed(ctx context.Context, a mail.Address, key string) (
 		return false, nil
 	}
 	return acc.Confirmed[key], err
-}
-
-// Grant lets a delegate act for an owner; a zero until never ends. ErrUnknown.
-func (d *Directory) Grant(ctx context.Context, owner, delegate mail.Address, right string, until time.Time) error {
-	if !slices.Contains(rights, right) {
-		return fmt.Errorf("right %q is none of %s", right, strings.Join(rights, ", "))
-	}
-	if !d.Exists(ctx, delegate) {
-		return fmt.Errorf("%s: %w", delegate, ErrUnknown)
-	}
-	return d.change(ctx, owner, func(acc *Account) error {
-		acc.Grants = slices.DeleteFunc(acc.Grants, func(g Grant) bool { return g.Delegate == delegate.Base() && g.Right == right })
-		acc.Grants = append(acc.Grants, Grant{Delegate: delegate.Base(), Right: right, Until: until})
-		return nil
-	})
-}
-
-// Revoke takes a right back, or with "" all of them. ErrUnknown.
-func (d *Directory) Revoke(ctx context.Context, owner, delegate mail.Address, right string) error {
-	return d.change(ctx, owner, func(acc *Account) error {
-		n := len(acc.Grants)
-		acc.Grants = slices.DeleteFunc(acc.Grants, func(g Grant) bool {
-			return g.Delegate == delegate.Base() && (right == "" || g.Right == right)
-		})
-		if len(acc.Grants) == n {
-			return fmt.Errorf("grant of %s to %s: %w", owner, delegate, ErrUnknown)
-		}
-		return nil
-	})
-}
-
-// MaySendAs tells how a user may use an address as sender: "as" for the
-// account's own address, its tags and aliases that lead to it, and by a grant;
-// "behalf" by a grant; "" not at all.
-func (d *Directory) MaySendAs(ctx context.Context, user, a mail.Address) string {
-	if a.Base() == user.Base() {
-		return "as"
-	}
-	if targets, err := d.aliasTargets(ctx, a.Base()); err == nil && slices.Contains(targets, user.Base()) {
-		return "as"
-	}
-	acc, err := d.account(ctx, a.Base())
-	if err != nil {
-		return ""
-	}
-	how, now := "", d.o.Clock.Now()
-	for _, g := range acc.Grants {
-		if g.Delegate != user.Base() || !g.Until.IsZero() && now.After(g.Until) {
-			continue
-		}
-		switch g.Right {
-		case "send-as":
-			return "as"
-		case "send-on-behalf":
-			how = "behalf"
-		}
-	}
-	return how
 }
 
 func sortBy[T any, K cmp.Ordered](s []T, key func(T) K) {

@@ -140,7 +140,7 @@ func join(path []mail.Address) string {
 	return b.String()
 }
 
-// RemoveAlias removes an alias. ErrUnknown.
+// RemoveAlias removes an alias and the rights that it gave and had. ErrUnknown.
 func (d *Directory) RemoveAlias(ctx context.Context, a mail.Address) error {
 	if !isPattern(a) {
 		a = mail.Address(strings.ToLower(string(a)))
@@ -148,7 +148,10 @@ func (d *Directory) RemoveAlias(ctx context.Context, a mail.Address) error {
 	if _, err := d.aliasTargets(ctx, a); err != nil {
 		return err
 	}
-	if err := d.o.Data.PutRecords(ctx, store.Record{Kind: kindAlias, Name: string(a)}); err != nil {
+	if err := d.forget(ctx, a); err != nil {
+		return err
+	}
+	if err := d.o.Data.PutRecords(ctx, store.Record{Kind: kindAlias, Name: string(a)}, store.Record{Kind: kindPrincipal, Name: string(a)}); err != nil {
 		return err
 	}
 	return d.loadPatterns(ctx)

@@ -43,6 +43,8 @@ const (
 	kindAccount = "account"
 	kindAlias   = "alias"
 	kindDomain  = "domain"
+	// kindPrincipal holds the grants of owners that are no accounts.
+	kindPrincipal = "principal"
 )
 
 // Options for New.
@@ -52,6 +54,9 @@ type Options struct {
 	Postmaster mail.Address // who gets postmaster@ of every local domain
 	Key        []byte       // of the key file; nil: no APOP
 	Clock      *clock.Clock
+	// Group tells of groups other than aliases: whether there is one of that
+	// name, and whether an address is in it. nil: there are none.
+	Group func(ctx context.Context, name, member mail.Address) (exists, in bool, err error)
 	// Cheap makes password hashes fast and weak, for tests alone.
 	Cheap bool
 }
@@ -65,6 +70,7 @@ type Directory struct {
 	sealer   *sealer
 	throttle throttle
 	verified verified
+	decoded  accounts
 	decoy    []byte        // key of the SCRAM salts of names without account
 	hashing  chan struct{} // bounds argon2id runs, and so their memory
 }

@@ -135,6 +135,9 @@ func (x *scramExchange) credentials(proven bool) *mail.Credentials {
 }
 
 func (x *scramExchange) lookup(user string) (scram.StoredCredentials, error) {
+	if _, delegate, ok := x.d.splitLogin(x.ctx, user); ok {
+		user = delegate // proves who it is; Login tells whether that is enough
+	}
 	a, err := x.d.loginName(user)
 	if err != nil {
 		a = mail.Address(strings.ToLower(user))

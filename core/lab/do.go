@@ -48,6 +48,7 @@ var operations = map[string]func(w *World, args []any) (any, error){
 	"fail":          (*World).doFail,
 	"account":       (*World).doAccount,
 	"alias":         (*World).doAlias,
+	"grant":         (*World).doGrant,
 	"domain":        (*World).doDomain,
 	"clock.advance": (*World).doAdvance,
 	"clock.set":     (*World).doSet,
@@ -333,6 +334,9 @@ func (w *World) doAccount(args []any) (any, error) {
 			}
 			continue
 		}
+		if err := hooks.CheckSetting(w.o.Sources, a.Domain(), k, v); err != nil {
+			return nil, err
+		}
 		raw, err := json.Marshal(v)
 		if err == nil {
 			err = w.dir.Set(w.ctx, a, k, raw, confirmed)
@@ -358,6 +362,24 @@ func (w *World) doAlias(args []any) (any, error) {
 		targets = append(targets, mail.Address(s))
 	}
 	return nil, w.dir.AddAlias(w.ctx, mail.Address(address), targets)
+}
+
+// doGrant lets a delegate act for an owner, without end.
+func (w *World) doGrant(args []any) (any, error) {
+	var names []string
+	for n, what := range []string{"the owner", "the delegate", "the right"} {
+		s, err := asText(args, n, what)
+		if err != nil {
+			return nil, err
+		}
+		if n < 2 {
+			if err := w.person(s); err != nil {
+				return nil, err
+			}
+		}
+		names = append(names, s)
+	}
+	return nil, w.dir.Grant(w.ctx, mail.Address(names[0]), mail.Address(names[1]), names[2], time.Time{})
 }
 
 func (w *World) doDomain(args []any) (any, error) {

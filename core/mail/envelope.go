@@ -38,6 +38,7 @@ type Envelope struct {
 	Ours     bool           `json:"ours,omitempty"`  // it came from a user of ours, a client that may relay, or a policy
 	Meta     map[string]any `json:"meta,omitempty"`
 	Auth     *AuthResults   `json:"auth_results,omitempty"` // when a policy asked
+	Score    float64        `json:"score,omitempty"`        // what policies added up before the message was queued
 	// Sign are the DKIM signatures that each copy gets on its way out or into
 	// a mailbox, because copies have fields of their own.
 	Sign []Signature `json:"sign,omitempty"`
@@ -78,6 +79,15 @@ type Recipient struct {
 	Warned   bool      `json:"warned,omitempty"`
 	Discard  bool      `json:"discard,omitempty"` // accepted at RCPT, to be dropped
 	IsLocal  bool      `json:"is_local,omitempty"`
+	// Filed says that this is a copy which a policy put into a folder: it goes
+	// there and no policy is asked about it again.
+	Filed *Filing `json:"filed,omitempty"`
+}
+
+// Filing is where a copy of a message is put.
+type Filing struct {
+	Folder string   `json:"folder"`
+	Flags  []string `json:"flags,omitempty"`
 }
 
 // State of a recipient. The page in core/store tells what moves it.

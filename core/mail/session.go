@@ -41,8 +41,10 @@ type TLSInfo struct {
 
 // Identity is who logged in, and what a policy added to that.
 type Identity struct {
-	User  Address
-	Extra map[string]any
+	User Address
+	// Delegate is who really is there where User granted the mailbox; else "".
+	Delegate Address
+	Extra    map[string]any
 }
 
 // Credentials are one login attempt. Password is set for PLAIN, LOGIN and

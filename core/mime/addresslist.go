@@ -14,6 +14,10 @@ import (
 // linear in the length of value.
 func ParseAddressList(value string) (list []Mailbox, complete bool) {
 	p := addressList{lexer: lexer{s: value}, complete: true}
+	return p.read()
+}
+
+func (p *addressList) read() (list []Mailbox, complete bool) {
 	for {
 		t := p.next()
 		switch t.kind {
@@ -29,6 +33,15 @@ func ParseAddressList(value string) (list []Mailbox, complete bool) {
 			p.keep(t)
 		}
 	}
+}
+
+// ParseAuthors reads the value of From, Sender and their like as a message of
+// ours may have it: mailboxes alone, neither groups nor routes, which others
+// read differently. ok is false for anything else, and for none.
+func ParseAuthors(value string) (list []Mailbox, ok bool) {
+	p := addressList{lexer: lexer{s: value}, complete: true}
+	list, complete := p.read()
+	return list, complete && !p.odd && len(list) > 0
 }
 
 // maxTokens is more than any mailbox has; what has more is none.
@@ -50,6 +63,7 @@ type addressList struct {
 	angle  int     // where in tokens what follows "<" begins, plus 1; 0: no "<" yet
 	closed bool    // its ">" was seen
 	group  bool    // inside of a group
+	odd    bool    // a group or a route was read
 }
 
 func (p *addressList) special(c byte) {
@@ -58,12 +72,12 @@ func (p *addressList) special(c byte) {
 	case inAngle && c == '>':
 		p.closed = true
 	case inAngle && c == ':' && p.route():
-		p.tokens = p.tokens[:p.angle-1]
+		p.tokens, p.odd = p.tokens[:p.angle-1], true
 	case inAngle && c == ',' && p.route():
 	case c == '<' && p.angle == 0:
 		p.angle = len(p.tokens) + 1
 	case c == ':' && !p.group && p.angle == 0 && len(p.tokens) > 0 && !hasKind(p.tokens, '@'):
-		p.group, p.tokens, p.comment = true, p.tokens[:0], ""
+		p.group, p.odd, p.tokens, p.comment = true, true, p.tokens[:0], ""
 	case c == ',':
 		p.member()
 	case c == ';' && p.group:

@@ -173,12 +173,17 @@ func (s *session) denied(st *mail.Status) bool {
 }
 
 // enter enters the TRANSACTION state. Until the lock is given back no other
-// session has the maildrop; a crash gives it back.
+// session has the maildrop; a crash gives it back. Who may only read takes no
+// lock, and finds that messages are gone that others removed.
 func (s *session) enter(ctx context.Context, id *mail.Identity) bool {
 	if wait := s.delay.left(id.User, s.cfg.LoginDelay, s.cfg.Now()); wait > 0 {
 		return s.err(fmt.Sprintf("[LOGIN-DELAY] %d seconds to wait until the next login", int(math.Ceil(wait.Seconds()))))
 	}
-	unlock, err := s.boxes.Lock(id.User)
+	readonly, _ := id.Extra["readonly"].(bool)
+	unlock, err := func() {}, error(nil)
+	if !readonly {
+		unlock, err = s.boxes.Lock(id.User)
+	}
 	if errors.Is(err, store.ErrLocked) {
 		return s.err("[IN-USE] the maildrop is open in another session")
 	}
@@ -193,7 +198,7 @@ func (s *session) enter(ctx context.Context, id *mail.Identity) bool {
 			s.s.Identity = id
 			s.drop = newMaildrop(info, unlock)
 			s.open.Put(s.c, s.s)
-			s.drop.readonly, _ = id.Extra["readonly"].(bool)
+			s.drop.readonly = readonly
 			return s.ok(s.drop.describe("maildrop has "))
 		}
 	}

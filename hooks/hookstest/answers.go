@@ -2,8 +2,11 @@ package hookstest
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"slices"
 	"sync"
+	"time"
 
 	"carteiro/core/dns"
 	"carteiro/core/mail"
@@ -65,7 +68,9 @@ func (r *Resolver) PTR(_ context.Context, ip netip.Addr) ([]string, error) {
 type Accounts struct {
 	mu       sync.Mutex
 	settings map[string]map[string]any
+	aliases  map[string]string
 	grants   map[string]string
+	granted  map[mail.Address][]mail.Grant
 }
 
 // Set stores a setting and makes the account.
@@ -81,14 +86,38 @@ func (a *Accounts) Set(address, name string, value any) {
 	a.settings[address][name] = value
 }
 
-// Grant lets identity send as address: "as" or "behalf".
-func (a *Accounts) Grant(identity, address, right string) {
+// Grant implements lua.Accounts.
+func (a *Accounts) Grant(_ context.Context, owner, delegate mail.Address, right string, until time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if right != "send-as" {
+		return errors.New("no such right")
+	}
+	if a.granted == nil {
+		a.granted = map[mail.Address][]mail.Grant{}
+	}
+	a.granted[owner] = append(a.granted[owner], mail.Grant{Delegate: delegate, Right: right, Until: until})
+	return nil
+}
+
+// Allow lets identity send as address: "as" or "behalf".
+func (a *Accounts) Allow(identity, address, right string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.grants == nil {
 		a.grants = map[string]string{}
 	}
 	a.grants[identity+" "+address] = right
+}
+
+// Alias lets an address stand for an account.
+func (a *Accounts) Alias(address, account string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.aliases == nil {
+		a.aliases = map[string]string{}
+	}
+	a.aliases[address] = account
 }
 
 // Exists implements lua.Accounts.
@@ -104,6 +133,49 @@ func (a *Accounts) Setting(_ context.Context, address mail.Address, name string)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.settings[string(address)][name], nil
+}
+
+// Owns implements lua.Accounts.
+func (a *Accounts) Owns(_ context.Context, user, address mail.Address) bool {
+	return user.Base() == address.Base() || a.AccountOf(context.Background(), address) == user.Base()
+}
+
+// Revoke implements lua.Accounts.
+func (a *Accounts) Revoke(_ context.Context, owner, delegate mail.Address, right string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := len(a.granted[owner])
+	a.granted[owner] = slices.DeleteFunc(a.granted[owner], func(g mail.Grant) bool { return g.Delegate == delegate && (right == "" || g.Right == right) })
+	if len(a.granted[owner]) == n {
+		return errors.New("no such grant")
+	}
+	return nil
+}
+
+// Granted implements lua.Accounts.
+func (a *Accounts) Granted(_ context.Context, owner mail.Address) []mail.Grant {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.granted[owner])
+}
+
+// Login implements lua.Accounts: the password of every account is "secret".
+func (a *Accounts) Login(ctx context.Context, cred *mail.Credentials) (mail.Address, error) {
+	if name := mail.Address(cred.User); cred.Password == "secret" && a.Exists(ctx, name) {
+		return name, nil
+	}
+	return "", errors.New("wrong name or password")
+}
+
+// AccountOf implements lua.Accounts.
+func (a *Accounts) AccountOf(_ context.Context, address mail.Address) mail.Address {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	base := address.Base()
+	if _, ok := a.settings[string(base)]; ok {
+		return base
+	}
+	return mail.Address(a.aliases[string(base)])
 }
 
 // MaySendAs implements lua.Accounts.

@@ -188,6 +188,14 @@ var accountModule = module{name: "account", doc: "accounts of this server", func
 	{name: "confirmed", call: accountConfirmed, sig: "confirmed(a, name)", doc: "whether the admin set that setting with --confirmed: whoever it names has agreed"},
 	{name: "resolve", call: accountResolve, sig: "resolve(a)", doc: "one step: \"mailbox\" and its address, \"alias\" and the list of its targets, \"foreign\" for other domains, or nil when nobody has it"},
 	{name: "may_send_as", call: accountMaySendAs, sig: "may_send_as(identity, a)", doc: "nil, \"as\" or \"behalf\""},
+	{name: "login", call: accountLogin, blocks: true, sig: "login(name, password)", doc: "the account whose password this is, or nil; wrong guesses make the next ones wait"},
+	{name: "grant", call: accountGrant, sig: "grant(owner, delegate, right, [until])", doc: "gives a right until a time, or without end: at once, and whatever becomes of the handler; true, or nil and what is wrong"},
+	{name: "revoke", call: accountRevoke, sig: "revoke(owner, delegate, [right])", doc: "takes a right back, or all of them, in the same way"},
+	{name: "granted", call: accountGranted, sig: "granted(owner)", doc: "list of { delegate, right, until } that an owner gave"},
+	{name: "audit", call: accountAudit, sig: "audit(owner, { who =, action =, as =, right =, message_id =, message =, ip = })", doc: "adds to the record of what others did in the owner's name, which `carteiro account audit` prints"},
+	{name: "audited", call: accountAudited, sig: "audited(owner, [limit])", doc: "list of such entries with their time and the bundle that wrote them (by), the newest first; 100 by default, 1000 at most"},
+	{name: "owns", call: accountOwns, sig: "owns(a, address)", doc: "whether the address is the account's own: its name, with any tag, or an alias that leads to it; a catch-all does not count"},
+	{name: "of", call: accountOf, sig: "of(address)", doc: "the account that an address stands for, be it with a tag or an alias of that account alone, or nil"},
 }}
 
 func (st *state) accounts(L *glua.LState) (*call, Accounts) {

@@ -166,6 +166,7 @@ function t.fail(what, how) world("fail", what, how or "servfail") end
 function t.limit(limits) world("limit", limits) end
 function t.account(address, settings, options) world("account", address, settings or {}, options or {}) end
 function t.alias(address, targets) world("alias", address, targets) end
+function t.grant(owner, delegate, right) world("grant", owner, delegate, right) end
 function t.domain(name) world("domain", name) end
 function t.config(values) world("config", values) end
 

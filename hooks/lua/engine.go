@@ -55,6 +55,22 @@ type Accounts interface {
 	Stands(ctx context.Context, a mail.Address) (mailbox mail.Address, targets []mail.Address, err error)
 	// MaySendAs is "as", "behalf" or "" for no.
 	MaySendAs(ctx context.Context, user, a mail.Address) string
+	// Owns tells whether an address is the user's own: the account's, with any
+	// tag, or an alias that leads to it.
+	Owns(ctx context.Context, user, a mail.Address) bool
+	// AccountOf is the one account that an address stands for, or "".
+
+	AccountOf(ctx context.Context, a mail.Address) mail.Address
+
+	// Grant, Revoke and Granted give rights, take them back and list them; a
+	// grant's error is for who asked.
+	Grant(ctx context.Context, owner, delegate mail.Address, right string, until time.Time) error
+	Revoke(ctx context.Context, owner, delegate mail.Address, right string) error
+	Granted(ctx context.Context, owner mail.Address) []mail.Grant
+
+	// Login verifies credentials and returns the account; it blocks for the
+	// work, and longer after wrong guesses.
+	Login(ctx context.Context, cred *mail.Credentials) (mail.Address, error)
 }
 
 // Options are what an engine needs of the server. Zero values leave out what

@@ -23,7 +23,7 @@ const (
 
 // hookFunctions register handlers and find files.
 var hookFunctions = []function{
-	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener; receive.data: async; timer.tick: every, each = \"domain\"; web.request: path; admin.command: command"},
+	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener, login = true; receive.data: async; timer.tick: every, each = \"domain\"; web.request: path; admin.command: command"},
 	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
 	{name: "for_domain", call: forDomain, sig: "for_domain(domain, fn)", doc: "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole"},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
@@ -278,7 +278,7 @@ var webPath = regexp.MustCompile(`^/[A-Za-z0-9._/-]{0,200}$`)
 var commandName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 
 // handlerOptions are the keys of the second argument of on.
-var handlerOptions = []string{"order", "tier", "on_error", "listener", "async", "every", "each", "path", "command", "events"}
+var handlerOptions = []string{"order", "tier", "on_error", "listener", "login", "async", "every", "each", "path", "command", "events"}
 
 func unknownOption(key string) (text, hint string) {
 	return "unknown option " + key, strings.TrimPrefix(hooks.Suggestion(key, handlerOptions), "; ")
@@ -313,6 +313,11 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 				return "listener must be the name of a listener", ""
 			}
 			h.info.Listener = string(s)
+		case "login":
+			if v != glua.LTrue || !slices.Contains(h.spec.Args, "session") {
+				return "login can only be true, at hooks with a session: then only users who logged in count", ""
+			}
+			h.info.Login = true
 		case "async":
 			if async, ok := v.(glua.LBool); !ok || h.spec.Point != hooks.ReceiveData && h.spec.Point != hooks.ReceiveAsync {
 				return "async is for receive.data: true or false", ""

@@ -24,6 +24,9 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "received_at", doc: "Unix seconds", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 			return st.number(float64(msgOf(o).ReceivedAt.Unix()))
 		}},
+		{name: "identity", doc: "the user who submitted it, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+			return optional(string(msgOf(o).Identity))
+		}},
 		{name: "ours", doc: "whether a user who logged in sent it, a client that may relay, or a policy", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(msgOf(o).Ours) }},
 		{name: "meta", doc: "notes of policies, kept with the message", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 			return st.wrap(&metaClass, &notes{meta: &msgOf(o).Meta})
@@ -38,6 +41,7 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "remove_header", call: msgRemove, sig: "remove_header(name)", doc: "removes all fields of that name, returns how many"},
 		{name: "subject", call: msgSubject, sig: "subject()", doc: "decoded subject or nil"},
 		{name: "from", call: msgFrom, sig: "from()", doc: "first address of From, or nil"},
+		{name: "addresses", call: msgAddresses, sig: "addresses(name, ...)", doc: "list of the addresses in all fields of these names, as From or To, at most 1000"},
 		{name: "from_display", call: msgFromDisplay, sig: "from_display()", doc: "its decoded display name, or nil"},
 		{name: "date", call: msgDate, sig: "date()", doc: "Date as Unix seconds, or nil"},
 		{name: "message_id", call: msgMessageID, sig: "message_id()", doc: "Message-ID with its brackets, or nil"},
@@ -49,11 +53,11 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "find", call: msgFind, sig: "find(re)", doc: "first match of an RE2 pattern in subject and text, or nil"},
 		{name: "urls", call: msgURLs, sig: "urls()", doc: "list of the distinct http, https and mailto links, at most 500"},
 		{name: "auth", call: msgAuth, sig: "auth()", doc: "who the message really comes from: tables spf, dkim, dmarc, arc, each with result and domain, dmarc with policy, dkim with signatures, arc with the domain that sealed last; may ask the DNS"},
-		{name: "score", call: msgScore, sig: "score([name, points, note])", doc: "adds to the spam score; returns the total, until the message is queued"},
-		{name: "scores", call: msgScores, sig: "scores()", doc: "list of { name, points, note }"},
+		{name: "score", call: msgScore, sig: "score([name, points, note])", doc: "adds to the spam score; returns the total, which is kept with the message"},
+		{name: "scores", call: msgScores, sig: "scores()", doc: "list of { name, points, note }, at receive.data"},
 		{name: "priority", call: msgPriority, sig: "priority([n])", doc: "sets and returns the priority, -9 to 9"},
-		{name: "is_auto", call: msgIsAuto, sig: "is_auto()", doc: "null sender, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834)"},
-		{name: "addressed_to", call: msgAddressedTo, sig: "addressed_to(address)", doc: "whether To, Cc, Bcc or their Resent forms name it (RFC 5230 4.5)"},
+		{name: "is_auto", call: msgIsAuto, sig: "is_auto()", doc: "null sender, a sender that is no person, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834); where the hook has a recipient, its own sender and fields count too"},
+		{name: "addressed_to", call: msgAddressedTo, sig: "addressed_to(address)", doc: "whether To, Cc, Bcc or their Resent forms name it, with any tag, or an alias that leads to it (RFC 5230 4.5); a catch-all does not count"},
 	}}
 
 // msgSender is the sender as the handlers before left it.
@@ -253,7 +257,15 @@ func msgPriority(L *glua.LState) int {
 
 func msgIsAuto(L *glua.LState) int {
 	_, o := readable(L, "is_auto")
-	L.Push(glua.LBool(isAuto(msgOf(o).Header, msgSender(o))))
+	auto := isAuto(msgOf(o).Header, msgSender(o))
+	if r := o.call.event.Rcpt; r != nil && !auto {
+		sender := msgSender(o)
+		if r.Sender != nil {
+			sender = *r.Sender
+		}
+		auto = isAuto(mime.ParseHeader([]byte(r.Edit.Prepend)), sender)
+	}
+	L.Push(glua.LBool(auto))
 	return 1
 }
 
@@ -285,18 +297,38 @@ func isAuto(h *mime.Header, sender core.Address) bool {
 
 // robot tells senders that are no people by their name.
 func robot(a core.Address) bool {
-	local := strings.ToLower(a.Local())
+	local, _, _ := strings.Cut(strings.ToLower(a.Local()), "+") // bounces name their recipient in the tag
 	return local == "mailer-daemon" || local == "listserv" || local == "majordomo" || local == "noreply" || local == "no-reply" ||
-		strings.HasPrefix(local, "owner-") || strings.HasSuffix(local, "-request") || strings.HasSuffix(local, "-bounces")
+		strings.HasPrefix(local, "owner-") || strings.HasSuffix(local, "-owner") || strings.HasSuffix(local, "-request") || strings.HasSuffix(local, "-bounces")
 }
 
 func msgAddressedTo(L *glua.LState) int {
-	_, o := readable(L, "addressed_to")
+	st, o := readable(L, "addressed_to")
 	want := address(L, L.Get(2), "msg:addressed_to").Base()
-	found := false
+	var list []core.Address
 	for _, m := range msgOf(o).Header.Addresses("To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc") {
-		found = found || m.Address.Base() == want
+		list = append(list, m.Address)
 	}
-	L.Push(glua.LBool(found))
+	L.Push(glua.LBool(st.named(L, list, want)))
+	return 1
+}
+
+// maxAddresses is what msg:addresses gives at most.
+const maxAddresses = 1000
+
+func msgAddresses(L *glua.LState) int {
+	st, o := readable(L, "addresses")
+	var names []string
+	for i := 2; i <= max(2, L.GetTop()); i++ {
+		names = append(names, stringArgument(L, i, "msg:addresses", "name"))
+	}
+	var list []string
+	for _, m := range msgOf(o).Header.Addresses(names...) {
+		if len(list) == maxAddresses {
+			break
+		}
+		list = append(list, string(m.Address))
+	}
+	L.Push(st.strings(L, list))
 	return 1
 }

@@ -110,7 +110,7 @@ func TestModules(t *testing.T) {
 		w.Resolver.Answers = map[string]any{"a one.example": addrs("192.0.2.1"), "mx one.example": []dns.MX{{Host: "mx.one.example", Preference: 10}},
 			"txt slow.example": dns.ErrTimeout, "aaaa bad.example": dns.ErrServFail, "ptr 192.0.2.1": []string{"one.example"}}
 		w.Accounts.Set("bob@our.example", "vacation", map[string]any{"days": 7.0})
-		w.Accounts.Grant("bob@our.example", "sales@our.example", "behalf")
+		w.Accounts.Allow("bob@our.example", "sales@our.example", "behalf")
 		src := hookstest.Scripts(map[string]string{"a.lua": `local nets, domains, regexes, tomls = map.open("n.cidr"), map.open("d.domains"), map.open("r.regex"), map.open("t.toml")
 local function is(got, want) if got ~= want then error("got " .. tostring(got) .. ", want " .. tostring(want), 2) end end
 on("` + c.hook + `", function(` + strings.Join(spec.Args, ", ") + ")\n" + c.body + "\nend)",

@@ -108,6 +108,12 @@ var credClass = class{name: "cred", doc: "a login attempt, after the server look
 	{name: "mechanism", doc: "\"PLAIN\", \"LOGIN\", \"USER\", \"APOP\", ...", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(o.v.(*hooks.Cred).Mechanism) }},
 	{name: "user", doc: "the name given", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(o.v.(*hooks.Cred).User) }},
 	{name: "verified", doc: "whether the server's own account matched", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(o.v.(*hooks.Cred).Verified) }},
+	{name: "account", doc: "the account whose mailbox or identity this is for, or nil where nothing matched", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+		return optional(string(o.v.(*hooks.Cred).Account))
+	}},
+	{name: "delegate", doc: "the account that really logs in, where it is not that one, as owner*delegate at POP3; else nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+		return optional(string(o.v.(*hooks.Cred).Delegate))
+	}},
 	{name: "token", doc: "of OAUTHBEARER and XOAUTH2, else nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(o.v.(*hooks.Cred).Token) }},
 	{name: "password", doc: "nil where the mechanism does not show it", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(o.v.(*hooks.Cred).Password) }},
 }}

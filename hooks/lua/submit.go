@@ -2,6 +2,7 @@ package lua
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"time"
 
@@ -20,7 +21,8 @@ const (
 )
 
 var mailModule = module{name: "mail", doc: "sends mail; it is queued in the commit of the message at hand, exactly once. At most 10 in a call", functions: []function{
-	{name: "submit", call: mailSubmit, sig: "submit{ sender = \"\", from =, to =, cc =, subject =, text = or raw =, headers =, auto =, in_reply_to = msg }", doc: "a new message; auto is \"auto-generated\" (default) or \"auto-replied\"; to and cc are addresses or lists; raw is a whole message"},
+	{name: "submit", call: mailSubmit, sig: "submit{ sender = \"\", from =, to =, cc =, subject =, text =, html =, or raw =, headers =, auto =, in_reply_to = msg, copy = folder }", doc: "a new message; with text and html it has both forms; copy puts one into that folder of from's mailbox here; auto is \"auto-generated\" (default) or \"auto-replied\"; to and cc are addresses or lists; raw is a whole message"},
+	{name: "file", call: mailFile, sig: "file(msg, address, folder, [flags])", doc: "a copy of the message at hand into a folder of a mailbox here, once and whatever else the mailbox gets; no policy is asked about it"},
 	{name: "forward", call: mailForward, sig: "forward(msg, address, { srs = true, headers = })", doc: "the message at hand to another address; srs rewrites the sender"},
 }}
 
@@ -31,7 +33,9 @@ type letter struct {
 	fromAddress   mail.Address
 	to, cc        []string
 	subject, text string
+	html          string
 	raw           string
+	folder        string // of from, for a copy
 	headers       glua.LValue
 	auto          string
 	replyTo       *hooks.Message
@@ -87,6 +91,9 @@ func mailSubmit(L *glua.LState) int {
 	} else {
 		l.compose(L, st, &s)
 	}
+	if l.folder != "" {
+		s.Copies = []hooks.Copy{{Owner: l.fromAddress, Filing: mail.Filing{Folder: l.folder, Flags: []string{seen}}}}
+	}
 	st.budget.charge(L, int64(len(s.Header)+len(s.Body)))
 	st.must(L, c.event.AddSubmit(s))
 	return 0
@@ -129,8 +136,14 @@ func (l *letter) field(L *glua.LState, st *state, key string, v glua.LValue) {
 		}, one(2000))
 	case "text":
 		l.text = one(maxSubmitBody)
+	case "html":
+		l.html = one(maxSubmitBody)
 	case "raw":
 		l.raw = one(maxSubmitBody)
+	case "copy":
+		if l.folder = one(1000); !validFolder(l.folder) {
+			L.RaiseError("%s: %q is no name of a folder", what, l.folder)
+		}
 	case "headers":
 		l.headers = v
 	case "auto":
@@ -142,7 +155,7 @@ func (l *letter) field(L *glua.LState, st *state, key string, v glua.LValue) {
 		l.replyTo = msgOf(st.msgArgument(L, v, what))
 	default:
 		L.RaiseError("mail.submit: unknown field %s%s", key,
-			hooks.Suggestion(key, []string{"sender", "from", "to", "cc", "subject", "text", "raw", "headers", "auto", "in_reply_to"}))
+			hooks.Suggestion(key, []string{"sender", "from", "to", "cc", "subject", "text", "html", "raw", "headers", "auto", "in_reply_to", "copy"}))
 	}
 }
 
@@ -237,15 +250,31 @@ func (l *letter) compose(L *glua.LState, st *state, s *hooks.Submit) {
 	b.add("Subject", l.subject)
 	l.common(b, st)
 	b.add("MIME-Version", "1.0")
-	b.add("Content-Type", "text/plain; charset=utf-8")
-	b.add("Content-Transfer-Encoding", "quoted-printable")
+	boundary := "=_" + mail.NewID(st.now()).String() // "=_" stands in no quoted-printable text (RFC 2045 6.7)
+	if l.html == "" {
+		b.add("Content-Type", "text/plain; charset=utf-8")
+		b.add("Content-Transfer-Encoding", "quoted-printable")
+	} else {
+		b.add("Content-Type", `multipart/alternative; boundary="`+boundary+`"`)
+	}
 	l.extra(L, st, b, "from", "to", "cc", "bcc", "sender", "subject", "date", "message-id", "auto-submitted", "in-reply-to", "references",
 		"mime-version", "content-type", "content-transfer-encoding", "received", "return-path")
 	s.Header = append([]byte(b.out.String()), "\r\n"...)
-	s.Body = mime.QuotedPrintable(strings.ToValidUTF8(l.text, "\uFFFD"))
-	if !bytes.HasSuffix(s.Body, []byte("\r\n")) {
-		s.Body = append(s.Body, "\r\n"...)
+	if l.html == "" {
+		s.Body = quoted(l.text)
+		return
 	}
+	const part = "--%s\r\nContent-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n%s"
+	s.Body = fmt.Appendf(nil, part+part+"--%s--\r\n", boundary, "plain", quoted(l.text), boundary, "html", quoted(l.html), boundary)
+}
+
+// quoted is a text in quoted-printable, with a line end.
+func quoted(s string) []byte {
+	b := mime.QuotedPrintable(strings.ToValidUTF8(s, "\uFFFD"))
+	if !bytes.HasSuffix(b, []byte("\r\n")) {
+		b = append(b, "\r\n"...)
+	}
+	return b
 }
 
 // extra adds the script's own fields; those that the message has already are
@@ -265,8 +294,8 @@ func (l *letter) extra(L *glua.LState, st *state, b *lines, taken ...string) {
 
 // fromRaw takes a whole message and adds what it lacks.
 func (l *letter) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
-	if l.text != "" || l.subject != "" || l.from != "" {
-		L.RaiseError("mail.submit: raw is a whole message; from, subject and text do not go with it")
+	if l.text != "" || l.html != "" || l.folder != "" || l.subject != "" || l.from != "" {
+		L.RaiseError("mail.submit: raw is a whole message; from, subject, text, html and copy do not go with it")
 	}
 	raw := strings.ReplaceAll(strings.ReplaceAll(l.raw, "\r\n", "\n"), "\n", "\r\n")
 	head, body, _ := strings.Cut(raw, "\r\n\r\n")
@@ -290,6 +319,27 @@ func (l *letter) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
 	l.extra(L, st, more, "received", "return-path")
 	h.PrependRaw(more.out.String())
 	s.Header, s.Body = h.Bytes(), []byte(body)
+}
+
+// seen is the flag of what its owner knows already (RFC 9051 2.3.2).
+const seen = `\Seen`
+
+func mailFile(L *glua.LState) int {
+	const what = "mail.file"
+	st := stateOf(L)
+	c := st.running(L, what)
+	o := st.msgArgument(L, L.Get(1), what+":")
+	st.demand(L, hooks.RecipientsAdd, what)
+	if st.budget.added--; st.budget.added < 0 {
+		L.RaiseError("%s: too many recipients added in one call", what)
+	}
+	filing := mail.Filing{Folder: oneLine(L, 3, what), Flags: flags(L, 4, what)}
+	if !validFolder(filing.Folder) {
+		L.RaiseError("%s: %q is no name of a folder", what, filing.Folder)
+	}
+	s := hooks.Submit{Forward: true, Sender: msgSender(o), Space: c.space(), Copies: []hooks.Copy{{Owner: address(L, L.Get(2), what), Filing: filing}}}
+	st.must(L, c.event.AddSubmit(s))
+	return 0
 }
 
 func mailForward(L *glua.LState) int {

@@ -1,6 +1,7 @@
 package lua
 
 import (
+	"sync"
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
@@ -25,12 +26,20 @@ func zone(L *glua.LState, n int, what string) *time.Location {
 		return time.UTC
 	}
 	name := stringArgument(L, n, what, "zone")
+	if loc, ok := zones.Load(name); ok {
+		return loc.(*time.Location)
+	}
 	loc, err := time.LoadLocation(name)
 	if err != nil || name == "Local" {
 		L.RaiseError("%s: unknown time zone %q", what, name)
 	}
+	zones.Store(name, loc)
 	return loc
 }
+
+// zones are those that were asked for, by name: each is a file to read. There
+// are as many as the world has.
+var zones sync.Map
 
 func timeFormat(L *glua.LState) int {
 	seconds := number(L, 1)

@@ -23,6 +23,7 @@ var layers = map[string][]string{
 	"core/store":     {mail, clock},
 	"core/auth":      {mail, clock, "core/store"},
 	"core/groups":    {mail, clock, "core/store"},
+	"core/audit":     {mail, "core/store"},
 	"core/verify":    {mail, clock, "core/dns", "core/mime"},
 	"core/tlspolicy": {mail, clock, "core/dns"},
 	"core/milter":    {mail},
@@ -39,7 +40,7 @@ var layers = map[string][]string{
 	"core/pop3":              {mail, clock, "core/netline", "core/store"},
 	"core/store/badgerstore": {mail, clock, "core/store"},
 	"core/store/natsstore":   {mail, clock, "core/store"},
-	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/srs", "core/store", "hooks"},
+	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/audit", "core/srs", "core/store", "hooks"},
 
 	"core/policies": {mail, clock, "core/store", "core/journal", "hooks"},
 
@@ -47,7 +48,7 @@ var layers = map[string][]string{
 	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/verify", "core/tlspolicy", "core/srs", "core/store", "hooks"},
 
 	// 5: what operators ask
-	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/verify",
+	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/audit", "core/verify",
 		"core/tlspolicy", "core/srs", "core/store", "core/policies", "hooks", "plugins"},
 
 	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/srs", "core/store", "core/store/badgerstore",

@@ -198,7 +198,7 @@ func Comments(files []*File) []string {
 }
 
 // Inits reports init functions, and imports made only for what their init
-// functions do.
+// functions do. What only brings data along does not count.
 func Inits(files []*File) []string {
 	var out []string
 	for _, f := range files {
@@ -208,7 +208,7 @@ func Inits(files []*File) []string {
 			}
 		}
 		for _, spec := range f.syntax.Imports {
-			if spec.Name != nil && spec.Name.Name == "_" && spec.Path.Value != `"embed"` {
+			if spec.Name != nil && spec.Name.Name == "_" && spec.Path.Value != `"embed"` && spec.Path.Value != `"time/tzdata"` {
 				out = append(out, fmt.Sprintf("%s: import of %s for its side effects", f.at(spec), spec.Path.Value))
 			}
 		}

@@ -1,0 +1,539 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"carteiro/core/audit"
+)
+
+// Alice is the boss, bob the assistant. TestDelegation holds the acceptance
+// tests of delegation by their numbers, on a running server.
+func TestDelegation(t *testing.T) {
+	t.Run("1 send-as", testDelegationAs)
+	t.Run("2 on behalf", testDelegationBehalf)
+	t.Run("3 both", testDelegationBoth)
+	t.Run("4 no right", testDelegationNone)
+	t.Run("5 two authors", testDelegationAuthors)
+	t.Run("6 a Sender of others, two From fields", testDelegationSender)
+	t.Run("7 revoked while sessions are open", testDelegationRevoked)
+	t.Run("8 the mailbox, to read or with all rights", testDelegationMailbox)
+	t.Run("9 names of the owner, and such that look like it", testDelegationNames)
+	t.Run("10 bounces, copies and groups", testDelegationBounces)
+	t.Run("expiry", testDelegationExpiry)
+	t.Run("no transitive rights, and none that outlive an account", testDelegationTransitive)
+	t.Run("sent before the right was taken back", testDelegationQueued)
+}
+
+// delegation is a lodging with the bundle, where bob has rights from alice.
+func delegation(t *testing.T, rights ...string) *lodging {
+	t.Parallel()
+	l := newLodging(t, "", "delegate")
+	for _, r := range rights {
+		l.ctl("account", "grant", alice, bob, r)
+	}
+	return l
+}
+
+// sent submits a message as bob, which has to be accepted, and returns what
+// the far host got.
+func (l *lodging) sent(from, text string) parcel {
+	l.t.Helper()
+	if r := l.submit(bob, from, "x@s.test", text); !strings.HasPrefix(r, "250") {
+		l.t.Fatalf("%s for\n%s", r, text)
+	}
+	got := l.answers()
+	if len(got) != 1 {
+		l.t.Fatalf("%d messages arrived: %v", len(got), got)
+	}
+	return got[0]
+}
+
+// refused submits a message as bob, which has to be refused with a code, and
+// nothing may come of it.
+func (l *lodging) refused(from, text, code string) {
+	l.t.Helper()
+	if r := l.submit(bob, from, "x@s.test", text); !strings.HasPrefix(r, code) {
+		l.t.Errorf("%q, want %s, for\n%s", r, code, text)
+	}
+	if got := l.answers(); len(got) > 0 {
+		l.t.Errorf("a refused message arrived:\n%s", got[0].text)
+	}
+}
+
+// has checks the one value of a field, or with "" that there is none.
+func (p parcel) has(t testing.TB, name, want string) {
+	t.Helper()
+	got := p.header(name)
+	if want == "" && len(got) > 0 || want != "" && (len(got) != 1 || got[0] != want) {
+		t.Errorf("%s: %q, want %q", name, got, want)
+	}
+}
+
+// audit is what the owner's record says.
+func (l *lodging) audit(owner string) []audit.Entry {
+	l.t.Helper()
+	var list []audit.Entry
+	if err := json.Unmarshal([]byte(l.ctl("account", "audit", owner, "--json")), &list); err != nil {
+		l.t.Fatal(err)
+	}
+	return list
+}
+
+func testDelegationAs(t *testing.T) {
+	l := delegation(t, "send-as")
+	l.signs("example.com")
+	p := l.sent(alice, noteOf(alice, "x@s.test"))
+	p.has(t, "From", alice)
+	p.has(t, "Sender", "")
+	if p.from != alice || !l.passes(p, "example.com") {
+		t.Errorf("from <%s>, signed by the owner's domain: %v", p.from, l.passes(p, "example.com"))
+	}
+	list := l.audit(alice)
+	if len(list) != 1 {
+		t.Fatalf("the audit says %v", list)
+	}
+	e := list[0]
+	if e.Who != bob || e.As != alice || e.Action != "send" || e.Right != "send-as" || e.MessageID != "<1."+alice+">" || e.IP != "127.0.0.1" || e.By != "carteiro/delegate" {
+		t.Errorf("the audit says %+v", e)
+	}
+	l.sent(bob, noteOf(alice, "x@s.test", "Sender: "+bob)).has(t, "Sender", "")
+	if n := len(l.audit(alice)); n != 2 {
+		t.Errorf("%d entries, want 2", n)
+	}
+	if list := l.audit(bob); len(list) != 0 {
+		t.Errorf("bob's audit says %v", list)
+	}
+	// The owner reads it too, with the own password; bob has none for it.
+	for user, want := range map[string]string{alice: bob + "\tsend\tsend-as\t" + alice + "\t127.0.0.1\t<1." + alice + ">", bob: "", alice + "*" + bob: "log in"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.addr("web")+"/b/delegate/audit", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth(user, password)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.Contains(string(body), want) || want == "" && len(body) > 0 {
+			t.Errorf("%s reads %s %q, %v; want %q", user, resp.Status, body, err, want)
+		}
+	}
+}
+
+func testDelegationBehalf(t *testing.T) {
+	l := delegation(t, "send-on-behalf")
+	l.signs("example.com")
+	for _, from := range []string{alice, bob} {
+		p := l.sent(from, noteOf(alice, "x@s.test"))
+		p.has(t, "From", alice)
+		p.has(t, "Sender", bob)
+		if !l.passes(p, "example.com") || !strings.Contains(strings.ToLower(strings.Join(p.header("DKIM-Signature"), "")), "sender") {
+			t.Errorf("the signature does not cover Sender:\n%s", p.text)
+		}
+	}
+	p := l.sent(alice, "To: x@s.test\nSubject: without author\n\nhello\n")
+	p.has(t, "From", alice)
+	p.has(t, "Sender", bob)
+	p = l.sent(bob, noteOf(bob, "x@s.test", "Resent-From: "+alice, "Resent-To: x@s.test"))
+	p.has(t, "Resent-Sender", bob)
+	p.has(t, "Sender", "")
+	if list := l.audit(alice); len(list) != 4 || list[0].Right != "send-on-behalf" {
+		t.Errorf("the audit says %v", list)
+	}
+}
+
+func testDelegationBoth(t *testing.T) {
+	l := delegation(t, "send-on-behalf", "send-as")
+	l.sent(alice, noteOf(alice, "x@s.test", "Sender: "+bob)).has(t, "Sender", "")
+}
+
+func testDelegationNone(t *testing.T) {
+	l := delegation(t, "read", "full")
+	l.refused(alice, noteOf(alice, "x@s.test"), "550 5.7.1")
+	l.refused(bob, noteOf(alice, "x@s.test"), "550 5.7.1")
+	l.refused(alice, noteOf(bob, "x@s.test"), "550 5.7.1")
+	l.refused(bob, noteOf(bob, "x@s.test", "Resent-From: "+alice), "550 5.7.1")
+	l.refused("", noteOf(alice, "x@s.test"), "550 5.7.1")
+	l.refused(bob, noteOf("x@elsewhere.test", "x@s.test"), "550 5.7.1")
+	if list := l.audit(alice); len(list) != 0 {
+		t.Errorf("the audit says %v", list)
+	}
+	if n := l.folder(alice, "Sent"); n != 0 {
+		t.Errorf("%d copies of refused mail", n)
+	}
+	// At the MX, too, who logs in is a user.
+	w := l.loginAt("mx", bob)
+	for _, from := range []string{alice, bob} {
+		if r := l.submitIn(w, from, "x@s.test", noteOf(alice, "x@s.test")); !strings.HasPrefix(r, "550 5.7.1") {
+			t.Errorf("at the MX: %s", r)
+		}
+	}
+}
+
+func testDelegationAuthors(t *testing.T) {
+	l := delegation(t, "send-as")
+	p := l.sent(bob, noteOf(bob, "x@s.test", "From: The Boss <"+alice+">, "+bob))
+	p.has(t, "Sender", bob)
+	p.has(t, "From", "The Boss <"+alice+">, "+bob)
+	l.refused(bob, noteOf(bob, "x@s.test", "From: "+alice+", "+bob+", x@elsewhere.test"), "550 5.7.1")
+	l.refused(bob, noteOf(bob, "x@s.test", "From: "+bob+",\n x@elsewhere.test"), "550 5.7.1")
+}
+
+func testDelegationSender(t *testing.T) {
+	l := delegation(t, "send-on-behalf")
+	l.ctl("account", "add", "ceo@example.com")
+	l.ctl("account", "grant", "ceo@example.com", bob, "send-as")
+	l.sent(bob, noteOf(alice, "x@s.test", "Sender: ceo@example.com")).has(t, "Sender", bob)
+	l.sent(bob, noteOf(alice, "x@s.test", "sender: ceo@elsewhere.test, "+bob)).has(t, "Sender", bob)
+	l.sent(bob, noteOf(bob, "x@s.test", "Sender: ceo@example.com")).has(t, "Sender", "")
+	l.sent(bob, noteOf(alice, "x@s.test", "Sender: Bob <"+bob+">")).has(t, "Sender", "Bob <"+bob+">")
+	l.refused(bob, noteOf(bob, "x@s.test", "From: "+bob, "From: "+alice), "550 5.6.0")
+	l.refused(bob, noteOf(bob, "x@s.test", "From: "+bob, "fRoM : "+bob), "550 5.6.0")
+	l.refused(bob, noteOf(alice, "x@s.test", "Sender: "+bob, "Sender: "+bob), "550 5.6.0")
+	l.refused(bob, noteOf(bob, "x@s.test", "no field at all", "From: "+alice), "550 5.6.0")
+}
+
+// steps says commands that all have to succeed.
+func (l *lodging) steps(w *wire, commands ...string) {
+	l.t.Helper()
+	for _, c := range commands {
+		if code, reply, err := w.smtp(c); err != nil || code >= 400 {
+			l.t.Fatalf("%s: %d %s, %v", c, code, reply, err)
+		}
+	}
+}
+
+func testDelegationRevoked(t *testing.T) {
+	l := delegation(t, "send-as", "full")
+	text := strings.ReplaceAll(noteOf(alice, "x@s.test"), "\n", "\r\n")
+	for _, tt := range []struct {
+		when, last    string
+		before, after []string
+	}{
+		{"before MAIL", "MAIL FROM:<" + alice + ">", nil, nil},
+		{"before RCPT", "RCPT TO:<x@s.test>", []string{"MAIL FROM:<" + alice + ">"}, nil},
+		{"before the content", text + ".", []string{"MAIL FROM:<" + alice + ">", "RCPT TO:<x@s.test>", "DATA"}, nil},
+		{"before the content, From alone", text + ".", []string{"MAIL FROM:<" + bob + ">", "RCPT TO:<x@s.test>", "DATA"}, nil},
+	} {
+		w := l.login(bob)
+		l.steps(w, tt.before...)
+		l.ctl("account", "revoke", alice, bob, "send-as")
+		if code, reply, err := w.smtp(tt.last); err != nil || code != 550 || !strings.HasPrefix(reply, "5.7.1") {
+			t.Errorf("revoked %s: %d %s, %v", tt.when, code, reply, err)
+		}
+		l.ctl("account", "grant", alice, bob, "send-as")
+	}
+	w := l.login(bob)
+	l.steps(w, "MAIL FROM:<"+alice+">", "RCPT TO:<x@s.test>", "DATA")
+	if _, err := fmt.Fprintf(w, "%s", text+strings.Repeat("more of it\r\n", 10_000)); err != nil {
+		t.Fatal(err)
+	}
+	l.ctl("account", "revoke", alice, bob, "send-as")
+	if code, reply, err := w.smtp("the end\r\n."); err != nil || code != 550 || !strings.HasPrefix(reply, "5.7.1") {
+		t.Errorf("revoked in the middle of the content: %d %s, %v", code, reply, err)
+	}
+	if got := l.answers(); len(got) > 0 {
+		t.Errorf("%d messages arrived", len(got))
+	}
+
+	l.hello("ann@s.test", alice)
+	l.quiet()
+	pop, err := l.maildrop("alice*bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pop.pop("DELE 1"); err != nil {
+		t.Fatal(err)
+	}
+	l.ctl("account", "revoke", alice, bob)
+	l.closed(pop, "revoked")
+	if n := l.folder(alice, "INBOX"); n != 1 {
+		t.Errorf("%d messages in the inbox, want 1: nothing is removed by a session that was closed", n)
+	}
+	if _, err := l.maildrop("alice*bob"); err == nil {
+		t.Error("bob logs in after the revocation")
+	}
+}
+
+// closed wants the server to close a session within a second.
+func (l *lodging) closed(w *wire, why string) {
+	l.t.Helper()
+	w.SetReadDeadline(time.Now().Add(time.Second))
+	if line, err := w.ReadLine(); err == nil {
+		l.t.Errorf("%s: the session hears %q", why, line)
+	} else if strings.Contains(err.Error(), "timeout") {
+		l.t.Errorf("%s: the session is open after a second", why)
+	}
+}
+
+// maildrop logs in to POP3 with the password of all residents.
+func (l *lodging) maildrop(name string) (*wire, error) {
+	w, err := dialTLS(l.addr("pop3s"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { w.Close() })
+	for _, c := range []string{"", "USER " + name, "PASS " + password} {
+		if _, err := w.pop(c); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func testDelegationMailbox(t *testing.T) {
+	l := delegation(t, "send-as", "read")
+	l.hello("ann@s.test", alice)
+	l.quiet()
+	owner, err := l.maildrop(alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"alice*bob", "alice@example.com*bob@example.com", "ALICE@example.com*bob"} {
+		w, err := l.maildrop(name)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := w.pop("RETR 1"); err != nil {
+			t.Fatal(err)
+		}
+		if lines, err := w.ReadDotLines(); err != nil || !strings.Contains(strings.Join(lines, "\n"), "Subject: hello") {
+			t.Errorf("RETR gave %q, %v", lines, err)
+		}
+		if line, err := w.pop("DELE 1"); err == nil {
+			t.Errorf("DELE with the right to read: %s", line)
+		}
+		if _, err := w.pop("QUIT"); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := owner.pop("QUIT"); err != nil {
+		t.Error("the owner's session, beside those of readers: ", err)
+	}
+	if n := l.folder(alice, "INBOX"); n != 1 {
+		t.Fatalf("%d messages left, want 1", n)
+	}
+	if list := l.audit(alice); len(list) != 3 || list[0].Action != "login" || list[0].Who != bob {
+		t.Errorf("the audit says %v", list)
+	}
+	for _, name := range []string{"bob*alice", "alice*nobody", "nobody*bob", "*bob", "alice*", "alice*bob*bob"} {
+		if _, err := l.maildrop(name); err == nil {
+			t.Errorf("%s logs in", name)
+		}
+	}
+	if _, err := readPOP(l.addr("pop3"), "alice*bob", false); err != nil {
+		t.Errorf("by APOP: %v", err)
+	}
+	if err := l.plain("pop3s", alice, bob); err != nil {
+		t.Errorf("by SASL with an authorization identity: %v", err)
+	}
+	if l.plain("pop3s", bob, alice) == nil {
+		t.Error("alice logs in as bob")
+	}
+	// For SMTP a delegate has no other name than the own.
+	if l.plain("submissions", alice, bob) == nil || l.plain("submissions", "", "alice*bob") == nil {
+		t.Error("bob logs in as alice to send")
+	}
+
+	l.ctl("account", "grant", alice, bob, "full")
+	w, err := l.maildrop("alice*bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{"DELE 1", "QUIT"} {
+		if _, err := w.pop(c); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := l.folder(alice, "INBOX"); n != 0 {
+		t.Errorf("%d messages left, want 0", n)
+	}
+	l.hello("ann@s.test", alice)
+	l.quiet()
+	if w, err = l.maildrop("alice*bob"); err != nil {
+		t.Fatal(err)
+	}
+	l.ctl("account", "revoke", alice, bob, "full")
+	l.closed(w, "less than it was")
+}
+
+func testDelegationNames(t *testing.T) {
+	l := delegation(t, "send-on-behalf")
+	l.ctl("alias", "add", "chief@example.com", alice)
+	l.ctl("alias", "add", "all@example.com", alice, "carol@s.test")
+	for _, from := range []string{"alice+work@example.com", "ALICE@example.com", "chief@example.com", "chief+x@EXAMPLE.com"} {
+		l.sent(from, noteOf(from, "x@s.test")).has(t, "Sender", bob)
+	}
+	if list := l.audit(alice); len(list) != 4 || list[0].As != "chief+x@example.com" || list[0].Owner != alice {
+		t.Errorf("the audit says %v", list)
+	}
+	for _, tt := range []struct{ from, code string }{
+		{"аlice@example.com", "550 5.7.1"}, // a Cyrillic а
+		{"alice@exаmple.com", "550 5.7.1"},
+		{"alicе+x@example.com", "550 5.7.1"},
+		{"=?utf-8?Q?alice?=@example.com", "550 5.7.1"},
+		{"=?utf-8?Q?alice=40example.com?=", "550 5.6.0"},
+		{"=?utf-8?Q?Alice_=3Calice=40example.com=3E?=", "550 5.6.0"},
+		{"Bosses: alice@example.com;", "550 5.6.0"},
+		{"bob@example.com, Nobody:;", "550 5.6.0"},
+		{"<@elsewhere.test:bob@example.com>", "550 5.6.0"},
+		{"", "550 5.6.0"},
+		{"<>", "550 5.6.0"},
+		{"undisclosed:;", "550 5.6.0"},
+		{"alice@example.com <bob@example.com>", "550 5.6.0"},
+		{"bob@example.com (", "550 5.6.0"},
+		{"\"alice@example.com", "550 5.6.0"},
+		{"all@example.com", "550 5.7.1"}, // others are meant, too
+		{"alice@example.com.", "550 5."},
+		{"alice", "550 5.6.0"},
+	} {
+		l.refused(bob, noteOf(bob, "x@s.test", "From: "+tt.from), tt.code)
+	}
+	l.refused("аlice@example.com", noteOf(bob, "x@s.test"), "550 5.7.1")
+}
+
+func testDelegationBounces(t *testing.T) {
+	l := delegation(t, "send-on-behalf")
+	l.far.reply = func(rcpt string) string {
+		if strings.HasPrefix(rcpt, "nobody") {
+			return "550 5.1.1 nobody here"
+		}
+		return ""
+	}
+	boxes := map[string]string{alice: "alice", bob: "bob"}
+	for i, tt := range []struct{ policy, to string }{{"sender", bob}, {"owner", alice}, {"delegate", bob}} {
+		l.ctl("account", "set", alice, "delegation", fmt.Sprintf(`{"bounces": %q}`, tt.policy))
+		from := bob
+		if tt.policy == "delegate" {
+			from = alice
+		}
+		if r := l.submit(bob, from, "nobody@s.test", noteOf(alice, "nobody@s.test")); !strings.HasPrefix(r, "250") {
+			t.Fatal(r)
+		}
+		l.quiet()
+		contains(t, l.inbox(boxes[tt.to], 1)[0], "multipart/report", "5.1.1")
+		if n := l.folder(alice, "Sent"); n != int64(i+1) {
+			t.Errorf("%d copies in Sent, want %d", n, i+1)
+		}
+	}
+	// In the inbox as a recipient, and once in Sent.
+	l.ctl("account", "set", alice, "delegation", `{"sent": "both"}`)
+	if r := l.submit(bob, bob, alice+",y@s.test,z@s.test", noteOf(alice, alice)); !strings.HasPrefix(r, "250") {
+		t.Fatal(r)
+	}
+	if a, b := l.folder(alice, "Sent"), l.folder(bob, "Sent"); a != 4 || b != 1 {
+		t.Errorf("%d and %d copies in Sent, want 4 and 1", a, b)
+	}
+	contains(t, l.inbox("alice", 1)[0], "Sender: "+bob)
+	if out, err := l.try("account", "set", alice, "delegation", `{"sent": "everybody"}`); err == nil || !strings.Contains(out, "delegation.sent") {
+		t.Errorf("a bad setting: %s, %v", out, err)
+	}
+	l.far.take()
+	testDelegationGroups(l)
+}
+
+// testDelegationGroups: groups may be delegates and owners.
+func testDelegationGroups(l *lodging) {
+	l.ctl("account", "revoke", alice, bob)
+	l.refused(bob, noteOf(alice, "x@s.test"), "550 5.7.1")
+	l.ctl("alias", "add", "staff@example.com", "desk@example.com")
+	l.ctl("alias", "add", "desk@example.com", bob, "carol@s.test")
+	l.ctl("account", "grant", alice, "staff@example.com", "send-as")
+	l.ctl("account", "grant", alice, "staff@example.com", "full")
+	l.sent(alice, noteOf(alice, "x@s.test")).has(l.t, "Sender", "")
+	w, err := l.maildrop("alice*bob")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.ctl("alias", "add", "desk@example.com", "carol@s.test")
+	l.closed(w, "no member any more")
+	l.refused(bob, noteOf(alice, "x@s.test"), "550 5.7.1")
+
+	l.ctl("alias", "add", "board@example.com", alice, "carol@s.test")
+	l.refused(bob, noteOf("board@example.com", "x@s.test"), "550 5.7.1")
+	l.ctl("account", "grant", "board@example.com", bob, "send-on-behalf")
+	l.sent(bob, noteOf("board@example.com", "x@s.test")).has(l.t, "Sender", bob)
+	contains(l.t, l.ctl("account", "show", "board@example.com", "--json"), `"right": "send-on-behalf"`)
+	if out, err := l.try("account", "grant", "board@example.com", bob, "read"); err == nil {
+		l.t.Errorf("the right to read a mailbox that is none: %s", out)
+	}
+	l.ctl("account", "revoke", "board@example.com", bob)
+	l.refused(bob, noteOf("board@example.com", "x@s.test"), "550 5.7.1")
+}
+
+func testDelegationExpiry(t *testing.T) {
+	l := delegation(t)
+	now, err := time.Parse(time.RFC3339, strings.TrimSpace(l.ctl("clock", "advance", "1s")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := func(n int) string { return now.UTC().AddDate(0, 0, n).Format(time.DateOnly) }
+	for _, r := range []string{"send-as", "read"} {
+		l.ctl("account", "grant", alice, bob, r, "--until", day(1))
+	}
+	if out, err := l.try("account", "grant", alice, bob, "full", "--until", day(-1)); err == nil {
+		t.Errorf("a right that is over: %s", out)
+	}
+	l.sent(alice, noteOf(alice, "x@s.test"))
+	w, err := l.maildrop("alice*bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.ctl("clock", "advance", "48h")
+	l.closed(w, "the last day is over")
+	l.refused(alice, noteOf(alice, "x@s.test"), "550 5.7.1")
+	if _, err := l.maildrop("alice*bob"); err == nil {
+		t.Error("bob logs in after the last day")
+	}
+	contains(t, l.ctl("account", "show", alice, "--json"), `"right": "send-as"`, `"delegate": "bob@example.com"`, `"until": "`+day(2)+"T00:00:00Z")
+}
+
+func testDelegationTransitive(t *testing.T) {
+	l := delegation(t, "send-as", "full")
+	l.ctl("account", "add", "ceo@example.com")
+	for _, r := range []string{"send-as", "send-on-behalf", "full"} {
+		l.ctl("account", "grant", "ceo@example.com", alice, r)
+	}
+	l.sent(alice, noteOf(alice, "x@s.test"))
+	l.refused("ceo@example.com", noteOf("ceo@example.com", "x@s.test"), "550 5.7.1")
+	l.refused(alice, noteOf("ceo@example.com", "x@s.test"), "550 5.7.1")
+	if _, err := l.maildrop("ceo*bob"); err == nil {
+		t.Error("bob reads the mail of whom alice may act for")
+	}
+	if out, err := l.try("account", "grant", alice, alice, "read"); err == nil {
+		t.Errorf("a grant to oneself: %s", out)
+	}
+	l.ctl("account", "add", "eve@example.com")
+	l.ctl("account", "grant", alice, "eve@example.com", "send-as")
+	l.ctl("account", "rm", "eve@example.com")
+	l.ctl("account", "add", "eve@example.com")
+	if out := l.ctl("account", "show", alice, "--json"); strings.Contains(out, "eve@") {
+		t.Errorf("another account of that name finds a right: %s", out)
+	}
+}
+
+func testDelegationQueued(t *testing.T) {
+	l := delegation(t, "send-as")
+	busy := "451 4.3.0 later"
+	l.far.reply = func(string) string { return busy }
+	if r := l.submit(bob, alice, "x@s.test", noteOf(alice, "x@s.test")); !strings.HasPrefix(r, "250") {
+		t.Fatal(r)
+	}
+	l.until("deferred", "queue", "list")
+	l.ctl("account", "revoke", alice, bob)
+	l.far.mu.Lock()
+	busy = ""
+	l.far.mu.Unlock()
+	l.ctl("clock", "advance", "6m")
+	if got := l.answers(); len(got) != 1 {
+		t.Errorf("%d messages arrived, want the one that was sent with the right", len(got))
+	}
+}

@@ -1,0 +1,93 @@
+package core
+
+import (
+	"context"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+)
+
+// maySend tells whether a user may use the envelope sender that MAIL gave. It
+// is asked again with each step of a transaction, for a right that is taken
+// back counts no more.
+func (p *Pipeline) maySend(ctx context.Context, s *mail.Session, sender mail.Address) *mail.Status {
+	if s.Identity == nil || sender == "" || p.dir.MaySendAs(ctx, s.Identity.User, sender) != "" {
+		return nil
+	}
+	return mail.Reject(550, "5.7.1", "sender address is not yours to use")
+}
+
+// author is whom a message without From is from.
+func (c *content) author() mail.Address {
+	if c.tx.Sender == "" && c.s.Identity != nil {
+		return c.s.Identity.User
+	}
+	return c.tx.Sender
+}
+
+// mayBeFrom checks every address of From, Sender and their Resent forms, and
+// writes Sender where an address is used on behalf of its owner, or beside
+// others (RFC 5322 3.6.2). It says the same when it is asked again, unless a
+// right was given or taken back meanwhile.
+func (p *Pipeline) mayBeFrom(ctx context.Context, c *content) *mail.Status {
+	for _, prefix := range []string{"", "Resent-"} {
+		use, st := p.authors(ctx, c, prefix+"From")
+		if st != nil {
+			return st
+		}
+		p.setSender(ctx, c, prefix+"Sender", use)
+	}
+	return nil
+}
+
+// use tells how a message's authors are used.
+type use struct {
+	behalf bool // of an owner, or beside other authors
+	as     bool // as an owner, who is not the user
+}
+
+// authors checks the addresses of From or Resent-From. The RFC's groups and
+// routes are refused: who reads them otherwise would see another author.
+func (p *Pipeline) authors(ctx context.Context, c *content, field string) (use, *mail.Status) {
+	var u use
+	user := c.s.Identity.User
+	for _, value := range c.header.All(field) {
+		list, ok := mime.ParseAuthors(value)
+		if !ok {
+			return u, mail.Reject(550, "5.6.0", field+" is not a plain list of addresses")
+		}
+		u.behalf = u.behalf || len(list) > 1
+		for _, m := range list {
+			switch p.dir.MaySendAs(ctx, user, m.Address) {
+			case "":
+				return u, mail.Reject(550, "5.7.1", "an address in "+field+" is not yours to use")
+			case "behalf":
+				u.behalf = true
+			case "as":
+				u.as = u.as || !p.dir.Owns(ctx, user, m.Address)
+			}
+		}
+	}
+	return u, nil
+}
+
+// setSender leaves a Sender field of the user's own where one may be, and
+// writes it where one must be. Who sends as the owner is not named.
+func (p *Pipeline) setSender(ctx context.Context, c *content, field string, u use) {
+	h, user := c.header, c.s.Identity.User
+	for _, value := range h.All(field) {
+		list, ok := mime.ParseAuthors(value)
+		own := ok && len(list) == 1 && p.dir.AccountOf(ctx, list[0].Address) == user.Base() || ok && len(list) == 1 && list[0].Address.Base() == user.Base()
+		if !own || u.as && !u.behalf {
+			h.Remove(field)
+			break
+		}
+	}
+	switch {
+	case !u.behalf || h.Has(field):
+	case field == "Sender":
+		h.Append(field, string(user))
+	default:
+		h.Prepend(field, string(user)) // in front of the block that it belongs to (RFC 5322 3.6.6)
+	}
+}
