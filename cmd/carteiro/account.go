@@ -83,7 +83,11 @@ func accountShow() *cobra.Command {
 					fmt.Fprintf(w, "folder\t%s: %d messages, %s\n", f.Name, f.Messages, octets(f.Bytes))
 				}
 				for k, v := range a.Settings {
-					fmt.Fprintf(w, "setting\t%s = %s\n", k, v)
+					fmt.Fprintf(w, "setting\t%s = %s", k, v)
+					if a.Confirmed[k] {
+						fmt.Fprint(w, " (confirmed)")
+					}
+					fmt.Fprintln(w)
 				}
 				for _, g := range a.Grants {
 					fmt.Fprintf(w, "grant\t%s to %s until %s\n", g.Right, g.Delegate, stamp(g.Until))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -492,6 +493,41 @@ func TestForwardLists(t *testing.T) {
 	fields := []string{"List-Id: <l.s.test>", "List-Unsubscribe: <https://s.test/u>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click", "Precedence: list"}
 	l.accepted(t, "l-bounces+alice=example.com@s.test", "alice@example.com", letterOf("1", fields...))
 	contains(t, l.out.wait(1).raw, strings.Join(fields, "\r\n"))
+}
+
+// TestForwardMember: a member of a list here who forwards outside: the copy has
+// the list's fields and the return path that is the member's own, to which the
+// target's reports belong.
+func TestForwardMember(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	config, err := os.ReadFile(l.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.file(t, "carteiro.toml", string(config)+"[[bundle]]\nname = \"carteiro/mailinglist\"\n")
+	l.cli(t, "reload")
+	l.cli(t, "list", "create", "devs@fwd.test", "--owner", "bob@example.com", "post=anyone")
+	l.cli(t, "list", "subscribe", "devs@fwd.test", "alice@example.com")
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
+	l.accepted(t, "s@s.test", "devs@fwd.test", strings.Replace(letterOf("1"), "To: alice@example.com", "To: devs@fwd.test", 1))
+	got := l.out.wait(1)
+	if !regexp.MustCompile(`^devs-bounces\+alice=example\.com=[a-z2-7]+@fwd\.test$`).MatchString(got.sender()) {
+		t.Errorf("the sender is %s", got.sender())
+	}
+	contains(t, got.raw, "List-Id: <devs.fwd.test>\r\n", "List-Unsubscribe:", "Delivered-To: alice@example.com\r\n")
+}
+
+// TestForwardAttached: the message goes as an attachment of the account's own.
+func TestForwardAttached(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"], "keep": true, "attach": true}`)
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
+	l.mail(t, "alice")
+	got := l.out.wait(1)
+	if got.sender() != "alice@example.com" {
+		t.Errorf("the sender is %s", got.sender())
+	}
+	contains(t, got.raw, "From: alice@example.com\r\n", "Subject: Fwd: letter 1\r\n", "Content-Type: message/rfc822\r\n", strings.ReplaceAll(letterOf("1"), "\n", "\r\n"))
 }
 
 // TestForwardLimits: so much an hour for an account, and to a target; the rest

@@ -9,6 +9,7 @@ local settings = require "settings"
 local consent = require "consent"
 local gate = require "gate"
 local returns = require "returns"
+local attach = require "attach"
 
 assert(config.spam == "keep" or config.spam == "forward", 'config.spam is neither "keep" nor "forward"')
 assert(config.dmarc == "keep" or config.dmarc == "enforced" or config.dmarc == "forward", 'config.dmarc is none of "keep", "enforced", "forward"')
@@ -80,6 +81,12 @@ on("queue.expand", function(msg, rcpt)
   local go, why = sort(msg, rcpt, owner, f.to)
   if #go > 0 and not gate.first(msg, owner) then
     go, why = {}, "it was forwarded before"
+  end
+  if #go > 0 and f.attach then
+    local failed = attach.send(msg, owner, go)
+    why = why or failed
+    if not why and not f.keep then return discard("forwarded as an attachment") end
+    go = {}
   end
   local stays = f.keep or why or #go == 0
   if why then rcpt:set_header(KEPT, why) end

@@ -1,5 +1,5 @@
--- What a user set: { to = { ... }, keep = true, paused = false }, or the text
--- of a .forward file.
+-- What a user set: { to = { ... }, keep = true, paused = false, attach = false },
+-- or the text of a .forward file.
 local M = {}
 
 -- address: "Name <a@b>" or "a@b", as the server writes it; nil for what is none.
@@ -38,7 +38,7 @@ function M.of(who)
   local list = v.to
   if type(list) == "string" then list = { list } end
   if type(list) ~= "table" then return nil end
-  local f, known = { to = {}, keep = v.keep == true }, {}
+  local f, known = { to = {}, keep = v.keep == true, attach = v.attach == true }, {}
   for _, text in ipairs(list) do
     local a = address(text)
     local key = a and string.lower(a)

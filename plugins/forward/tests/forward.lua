@@ -264,3 +264,32 @@ t.case("fields of lists stay", function()
   t.eq(r.sent[1].headers["list-id"], "<l.s.example>")
   t.eq(r.sent[1].headers["list-unsubscribe"], "<mailto:l-leave@s.example>")
 end)
+
+t.case("as an attachment", function()
+  house { to = { "x@out.example", "y@out.example" }, keep = true, attach = true }
+  local r = deliver { subject = "hello", text = "line\n", headers = { ["Delivered-To"] = "other@out.example" } }
+  t.eq(#r.sent, 1)
+  t.eq(r.sent[1].sender, "ann@our.example")
+  t.eq(#r.sent[1].to, 2)
+  t.eq(r.sent[1].headers["from"], "ann@our.example")
+  t.eq(r.sent[1].headers["subject"], "Fwd: hello")
+  t.contains(r.sent[1].raw, "Content-Type: message/rfc822\r\n")
+  t.contains(r.sent[1].raw, "\r\nSubject: hello\r\n")
+  t.contains(r.sent[1].raw, "Delivered-To: other@out.example\r\n")
+  t.eq(r.mailboxes["ann@our.example"].INBOX, 1)
+  local back = deliver { headers = { ["Delivered-To"] = "ann@our.example" } }
+  t.eq({ back.code, back.enhanced }, { 554, "5.4.6" })
+  t.eq(deliver({ sender = "", headers = { ["Message-ID"] = "<report@x>" } }).sent[1].sender, "")
+  local large = deliver { text = string.rep("x", 76) .. "\n" .. string.rep(string.rep("x", 76) .. "\n", 7000), headers = { ["Message-ID"] = "<large@x>" } }
+  t.eq(#large.sent, 0)
+  t.eq(#t.mailbox("ann@our.example"), 3)
+  t.no_errors()
+end)
+
+t.case("as an attachment, nothing kept", function()
+  house { to = { "x@out.example" }, attach = true }
+  local r = deliver {}
+  t.eq(#r.sent, 1)
+  t.eq(r.mailboxes["ann@our.example"].INBOX, 0)
+  t.no_errors()
+end)
