@@ -457,6 +457,27 @@ func testDelegationGroups(l *lodging) {
 	l.closed(w, "no member any more")
 	l.refused(bob, noteOf(alice, "x@s.test"), "550 5.7.1")
 
+	// A list of addresses that policies keep.
+	l.policy(l.t, "crew.lua", `on("receive.helo", function(session, name)
+  if name == "join.example" then list.configure("crew@example.com", {}) list.add("crew@example.com", "bob@example.com") end
+  if name == "leave.example" then list.remove("crew@example.com", "bob@example.com") end
+end)`)
+	l.ctl("reload")
+	helo := func(name string) {
+		w, err := dialWire(l.addr("mx"))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		defer w.Close()
+		w.smtp("")
+		l.steps(w, "EHLO "+name)
+	}
+	helo("join.example")
+	l.ctl("account", "grant", alice, "crew@example.com", "send-as")
+	l.sent(alice, noteOf(alice, "x@s.test"))
+	helo("leave.example")
+	l.refused(alice, noteOf(alice, "x@s.test"), "550 5.7.1")
+
 	l.ctl("alias", "add", "board@example.com", alice, "carol@s.test")
 	l.refused(bob, noteOf("board@example.com", "x@s.test"), "550 5.7.1")
 	l.ctl("account", "grant", "board@example.com", bob, "send-on-behalf")
