@@ -1,6 +1,7 @@
 package spam
 
 import (
+	"bufio"
 	"io"
 	"strings"
 
@@ -22,7 +23,12 @@ func (c *counter) Read(p []byte) (int, error) {
 // body reads the structure of the body and then, in a second pass, its texts.
 func (x *extractor) body(m Message, first io.Reader) error {
 	limited := &counter{r: io.LimitReader(first, maxMessage+1)}
-	index, err := mime.ReadIndex(m.Header, limited)
+	if x.buffer == nil {
+		x.buffer = bufio.NewReaderSize(limited, 64<<10) // what ReadIndex would make anew
+	}
+	x.buffer.Reset(limited)
+	defer x.buffer.Reset(nil)
+	index, err := mime.ReadIndex(m.Header, x.buffer)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package spam
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -94,6 +95,7 @@ type extractor struct {
 	text   []byte // visible text of all parts
 	letter []byte // squeezed text
 	word   []byte
+	buffer *bufio.Reader
 	links  int
 	html   bool
 	plain  bool

@@ -85,7 +85,7 @@ func (x *extractor) keptField(name, value string) {
 }
 
 func (x *extractor) fieldWords(name, value string) {
-	eachWord(value, func(w []byte, _ bool) bool {
+	eachWord([]byte(value), func(w []byte, _ bool) bool {
 		x.word = normal(x.word[:0], w)
 		x.sets[words].add(hashStart.text(name).text(string(x.word)).id())
 		return true
@@ -95,7 +95,7 @@ func (x *extractor) fieldWords(name, value string) {
 func (x *extractor) subject(value string) {
 	value = visible(value[:min(len(value), 2000)])
 	before, any := hashStart, false
-	eachWord(value, func(w []byte, loud bool) bool {
+	eachWord([]byte(value), func(w []byte, loud bool) bool {
 		x.word = normal(x.word[:0], w)
 		word := string(x.word)
 		x.tag("subject", word)

@@ -51,14 +51,19 @@ func inWord(r rune, begun bool) bool {
 	return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r)
 }
 
-// eachWord calls f with each word of s and whether it is all in capitals,
+// eachWord calls f with each word of b and whether it is all in capitals,
 // until it returns false. Of scripts without spaces each two characters in a
 // row are a word. The word is f's only during the call.
-func eachWord(s string, f func(w []byte, loud bool) bool) {
-	b := []byte(s)
+func eachWord(b []byte, f func(w []byte, loud bool) bool) {
 	start := -1
 	dotted := func(end int) bool {
-		w := bytes.Trim(b[start:end], "-'._")
+		w := b[start:end]
+		for len(w) > 0 && joint(w[0]) {
+			w = w[1:]
+		}
+		for len(w) > 0 && joint(w[len(w)-1]) {
+			w = w[:len(w)-1]
+		}
 		start = -1
 		return len(w) == 0 || f(w, loud(w))
 	}
@@ -91,6 +96,9 @@ func eachWord(s string, f func(w []byte, loud bool) bool) {
 		dotted(len(b))
 	}
 }
+
+// joint are characters that are part of a word inside of it alone.
+func joint(c byte) bool { return c == '-' || c == '\'' || c == '.' || c == '_' }
 
 // loud reports at least three capitals and no small letter.
 func loud(w []byte) bool {
@@ -139,7 +147,7 @@ func normal(out, w []byte) []byte {
 // textWords adds the words of the text.
 func (x *extractor) textWords() {
 	n := 0
-	eachWord(string(x.text), func(w []byte, loud bool) bool {
+	eachWord(x.text, func(w []byte, loud bool) bool {
 		x.word = normal(x.word[:0], w)
 		word := string(x.word)
 		x.sets[words].add(hashStart.text(word).id())
