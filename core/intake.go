@@ -57,7 +57,7 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 		effects = in.pending.Effects
 	}
 	if in.gen != nil && in.env.Auto == "" && in.gen.Chain.Has(hooks.ObserveEvent) {
-		effects = append(effects, p.events(in.gen, in.accepted())...)
+		effects = append(slices.Clone(effects), p.events(in.gen, append(learned(effects), in.accepted())...)...)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err := p.store.Commit(ctx, effects, messages...); err != nil {

@@ -19,19 +19,21 @@ import (
 	"carteiro/core/clock"
 	"carteiro/core/journal"
 	"carteiro/core/policies"
+	"carteiro/core/spam"
 	"carteiro/core/store"
 )
 
 // ErrUnavailable: the call needs a running server.
 var ErrUnavailable = errors.New("needs the running server")
 
-// Service answers calls. Store and Directory are always there; the rest is
+// Service answers calls. Store, Directory and Spam are always there; the rest is
 // nil where no server runs.
 type Service struct {
 	Store     store.Store
 	Directory *auth.Directory
 	Pipeline  *core.Pipeline
 	Journal   *journal.Journal
+	Spam      *spam.Filter
 	Clock     *clock.Clock
 	TestClock bool
 	Version   string
@@ -127,6 +129,11 @@ func methods() map[string]method {
 		"domain.add":       typed((*Service).domainAdd),
 		"domain.rm":        typed((*Service).domainRemove),
 		"domain.list":      typed((*Service).domainList),
+
+		"spam.learn":    typed((*Service).spamLearn),
+		"spam.unlearn":  typed((*Service).spamUnlearn),
+		"spam.classify": typed((*Service).spamClassify),
+		"spam.stats":    typed((*Service).spamStats),
 
 		"queue.list":    typed((*Service).queueList),
 		"queue.show":    typed((*Service).queueShow),

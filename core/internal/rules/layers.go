@@ -88,6 +88,7 @@ var homes = []home{
 	{module: "github.com/spf13/cobra", packages: []string{"cmd/carteiro"}},
 	{module: "github.com/xdg-go/scram", packages: []string{"core/auth", "core/smtpin tests", "core/pop3 tests"}},
 	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua"}},
+	{module: "github.com/ulikunitz/xz", packages: []string{"cmd/carteiro"}},
 	{module: "golang.org/x/crypto", packages: []string{"core/auth"}},
 	{module: "golang.org/x/net/html", packages: []string{"core/spam", "hooks/lua"}},
 	{module: "golang.org/x/net/idna", packages: []string{"core/dns", "core/smtpout"}},
