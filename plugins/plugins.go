@@ -23,14 +23,14 @@ import (
 	"carteiro/hooks"
 )
 
-//go:embed all:priority
+//go:embed all:priority all:spamscore
 var shipped embed.FS
 
 // ErrBundle wraps every error of this package about bundles.
 var ErrBundle = errors.New("bundle")
 
 // Shipped are the names of the bundles that are compiled in.
-func Shipped() []string { return []string{"carteiro/priority"} }
+func Shipped() []string { return []string{"carteiro/priority", "carteiro/spamscore"} }
 
 // Enabled is one [[bundle]] of the configuration.
 type Enabled struct {

@@ -529,7 +529,7 @@ function crypt.sign_dkim(msg, options) end
 ---a model of wanted and unwanted mail that learns from what it is taught, for the site and for each account. Changes count as those of kv do
 spam = {}
 
----teaches the site, or that account, the message; twice is once, and the last word counts. false and "too complex" for one that is made to cost too much
+---teaches the site, or that account, the message, or a part of type message/rfc822; twice is once, and the last word counts. false and "too complex" for one that is made to cost too much
 ---@param msg any
 ---@param spam any
 ---@param account? any
