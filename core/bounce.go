@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,6 +124,9 @@ func (p *Pipeline) returned(ctx context.Context, env *mail.Envelope) ([]byte, er
 // the queue; deliver.dsn may drop, redirect or reword it.
 func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.Message, []mail.TrailEntry) {
 	now := p.clock.Now()
+	if back, _ := p.home(rep.to, ""); back != "" { // we forwarded it: the sender is to read their own address
+		rep.to = back
+	}
 	r := &mime.Report{ID: mail.NewID(now), Hostname: p.cfg.Hostname, To: rep.to, Action: rep.action, Now: now,
 		Arrival: m.env.ReceivedAt, EnvID: m.env.EnvID, Header: m.header, Body: m.body}
 	if m.expires != nil {
@@ -138,7 +143,7 @@ func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.
 	case hooks.Redirect:
 		to = v.Address
 	}
-	in := &intake{gen: m.gen, pending: &hooks.Pending{}}
+	in := &intake{gen: m.gen, pending: follow(m.pending)}
 	var body []byte
 	in.header, body = r.Compose()
 	in.env = mail.Envelope{ID: r.ID, ReceivedAt: now, Priority: m.env.Priority, SMTPUTF8: !to.ASCII(), Auto: "dsn", Protocol: "dsn", Depth: m.env.Depth + 1}
@@ -156,6 +161,7 @@ func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.
 		p.log.WarnContext(ctx, "dsn dropped", "id", m.env.ID.String(), "to", string(to), "err", err)
 		return nil, append(trail, mail.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: "dropped", Err: err.Error()})
 	}
+	joined(m.pending, in.pending)
 	p.log.Metrics.Bounces.WithLabelValues(rep.action).Inc()
 	p.log.Step(ctx, "dsn", m.env.ID.String(), "dsn", r.ID.String(), "to", string(to), "action", rep.action, "recipients", len(rep.rcpts))
 	return messages, append(trail, mail.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: rep.action, Text: "dsn " + r.ID.String()})
@@ -193,20 +199,22 @@ func (p *Pipeline) askDSN(ctx context.Context, m bounced, rep report, r *mime.Re
 // rejectedReport makes DSNs for recipients that queue.expand refused while
 // others were accepted, where the client cannot be told per recipient.
 func (p *Pipeline) rejectedReport(ctx context.Context, in *intake, rejected rejection) []*store.Message {
-	if in.env.Sender == "" {
-		return nil
-	}
-	rep := report{action: "failed", to: in.env.Sender}
-	for r, st := range rejected {
-		if r.Notify.Wants(mail.NotifyFailure) {
-			r.Last, r.State = st, mail.Failed
-			rep.rcpts = append(rep.rcpts, r)
+	var reports []report
+	for _, r := range slices.SortedFunc(maps.Keys(rejected), byAddress) {
+		to := in.env.Sender
+		if r.Sender != nil {
+			to = *r.Sender
+		}
+		if to != "" && r.Notify.Wants(mail.NotifyFailure) {
+			r.Last, r.State = rejected[r], mail.Failed
+			reports = addReport(reports, "failed", to, r)
 		}
 	}
-	if len(rep.rcpts) == 0 {
-		return nil
+	var out []*store.Message
+	for _, rep := range reports {
+		out = append(out, p.reportOf(ctx, in, rep)...)
 	}
-	return p.reportOf(ctx, in, rep)
+	return out
 }
 
 // reportOf makes a report about a message that is not committed yet; of such
@@ -216,4 +224,9 @@ func (p *Pipeline) reportOf(ctx context.Context, in *intake, rep report) []*stor
 	messages, trail := p.bounce(ctx, m, rep)
 	in.trail = append(in.trail, trail...)
 	return messages
+}
+
+// byAddress orders recipients.
+func byAddress(a, b *mail.Recipient) int {
+	return strings.Compare(string(a.Address), string(b.Address))
 }

@@ -168,7 +168,8 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 	if c.s.Identity == nil {
 		verify.Strip(c.header, p.cfg.Hostname)
 	}
-	c.msg = &hooks.Message{ID: c.tx.ID, Sender: c.tx.Sender, ReceivedAt: p.clock.Now(), Header: c.header, Size: c.tx.Params.Size}
+	c.msg = &hooks.Message{ID: c.tx.ID, Sender: c.tx.Sender, ReceivedAt: p.clock.Now(), Header: c.header, Size: c.tx.Params.Size,
+		Ours: c.s.Identity != nil || c.s.Trusted || c.s.Protocol == "submission"}
 	v := p.chain(ctx, c, hooks.ReceiveHeaders)
 	if st := refusal(v); st != nil {
 		return st
@@ -246,7 +247,7 @@ func discardAll(tx *mail.Transaction) {
 // intakeOf makes the message as it will be stored: policies' edits of the
 // body applied, trace field on top.
 func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*intake, *mail.Status) {
-	if len(c.msg.Edits) > 0 {
+	if len(c.msg.Edits) > 0 || c.msg.Footer != "" {
 		if err := p.editBody(ctx, c); err != nil {
 			return nil, incoming(fmt.Errorf("edit %s: %w", c.tx.ID, err))
 		}
@@ -259,6 +260,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	if c.s.Identity != nil {
 		env.Identity = c.s.Identity.User
 	}
+	env.Ours = c.msg.Ours
 	if tx.Params.By > 0 {
 		env.By, env.ByNotify = now.Add(time.Duration(tx.Params.By)*time.Second), strings.HasPrefix(tx.Params.ByMode, "N")
 	}
@@ -272,33 +274,67 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	}
 	header.PrependRaw(p.received(c, now))
 	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]mail.TrailEntry{arrived}, visitOf(c.s).story()...), gen: c.gen,
-		due: tx.Params.HoldUntil, sign: c.msg.Sign, ours: c.s.Identity != nil || c.s.Trusted || c.s.Protocol == "submission", lmtp: c.s.Protocol == "lmtp" || tx.Params.PRDR, body: c.draft.Open}
+		due: tx.Params.HoldUntil, sign: c.msg.Sign, scores: c.msg.Scores, ours: env.Ours, lmtp: c.s.Protocol == "lmtp" || tx.Params.PRDR, body: c.draft.Open}
 	if v.Action == hooks.Quarantine {
 		in.quarantine = v.Reason
 	}
+	in.arrival = arrival(c.s, tx)
 	return in, nil
 }
 
 // editBody writes the body anew with the policies' edits.
 func (p *Pipeline) editBody(ctx context.Context, c *content) error {
-	index, err := c.msg.Parts()
+	header, edited, err := p.rewritten(ctx, c.msg)
 	if err != nil {
-		return err
-	}
-	body, err := c.draft.Open()
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	edited := p.store.Draft(ctx)
-	header, err := mime.Edit(c.header, index, c.msg.Edits, body, edited)
-	if err != nil {
-		edited.Discard()
 		return err
 	}
 	c.draft.Discard()
 	c.draft, c.header = edited, header
 	return nil
+}
+
+// rewritten is a new body with what policies want done to it, and the header
+// section to use with it.
+func (p *Pipeline) rewritten(ctx context.Context, m *hooks.Message) (*mime.Header, store.Draft, error) {
+	header, draft, err := p.rewrite(ctx, m.Header, m.Body, func(body io.Reader, w io.Writer) (*mime.Header, error) {
+		index, err := m.Parts()
+		if err != nil {
+			return nil, err
+		}
+		return mime.Edit(m.Header, index, m.Edits, body, w)
+	})
+	if err != nil || m.Footer == "" {
+		return header, draft, err
+	}
+	defer draft.Discard()
+	return p.rewrite(ctx, header, draft.Open, func(body io.Reader, w io.Writer) (*mime.Header, error) {
+		r, err := draft.Open()
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		index, err := mime.ReadIndex(header, r)
+		if err != nil {
+			return nil, err
+		}
+		return mime.AppendText(header, index, m.Footer, body, w)
+	})
+}
+
+// rewrite copies a body through change into a new draft.
+func (p *Pipeline) rewrite(ctx context.Context, h *mime.Header, open func() (io.ReadCloser, error), change func(io.Reader, io.Writer) (*mime.Header, error)) (*mime.Header, store.Draft, error) {
+	body, err := open()
+	if err != nil {
+		return h, nil, err
+	}
+	defer body.Close()
+	draft := p.store.Draft(context.WithoutCancel(ctx))
+	edited, err := change(body, draft)
+	if err != nil {
+		draft.Discard()
+		return h, nil, err
+	}
+	return edited, draft, nil
 }
 
 // accept commits the message. A crash before the commit leaves nothing and

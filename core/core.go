@@ -29,6 +29,7 @@ import (
 	"carteiro/core/clock"
 	"carteiro/core/journal"
 	"carteiro/core/mail"
+	"carteiro/core/srs"
 	"carteiro/core/store"
 	"carteiro/core/verify"
 	"carteiro/hooks"
@@ -96,8 +97,8 @@ type Transport interface {
 // Resolver finds the hosts of a domain, and what verifies a sender.
 type Resolver = verify.Resolver
 
-// Parts are what a pipeline is made of; all but Policies, Clock and Signer must be
-// set.
+// Parts are what a pipeline is made of; all but Policies, Clock, Signer
+// and Returns must be set.
 type Parts struct {
 	Store     store.Store
 	Directory *auth.Directory
@@ -107,6 +108,9 @@ type Parts struct {
 	Journal   *journal.Journal
 	Clock     *clock.Clock
 	Signer    Signer // nil: nothing is signed
+	// Returns knows our return addresses, see Pipeline.home; nil: there are
+	// none.
+	Returns *srs.Ring
 	// Delay waits as long as a policy's tarpit says, or until ctx ends; nil:
 	// by the system's time.
 	Delay func(ctx context.Context, d time.Duration)
@@ -114,16 +118,17 @@ type Parts struct {
 
 // Pipeline is one server's pipeline.
 type Pipeline struct {
-	cfg    Config
-	store  store.Store
-	dir    *auth.Directory
-	send   Transport
-	dns    Resolver
-	gen    *hooks.Current
-	log    *journal.Journal
-	clock  *clock.Clock
-	signer Signer
-	delay  func(context.Context, time.Duration)
+	cfg     Config
+	store   store.Store
+	dir     *auth.Directory
+	send    Transport
+	dns     Resolver
+	gen     *hooks.Current
+	log     *journal.Journal
+	clock   *clock.Clock
+	signer  Signer
+	delay   func(context.Context, time.Duration)
+	returns *srs.Ring
 
 	queue  *queue
 	routes *routeCache
@@ -131,12 +136,13 @@ type Pipeline struct {
 
 	ticking   sync.Mutex // one walk over the timers at a time
 	observers *observers
+	decisions chan struct{} // about held messages: there may be some
 }
 
 // New puts a pipeline together; Run starts it.
 func New(cfg Config, parts Parts) *Pipeline {
 	p := &Pipeline{cfg: cfg.withDefaults(), store: parts.Store, dir: parts.Directory, send: parts.Transport,
-		dns: parts.Resolver, gen: parts.Policies, log: parts.Journal, clock: parts.Clock, signer: parts.Signer, delay: parts.Delay}
+		dns: parts.Resolver, gen: parts.Policies, log: parts.Journal, clock: parts.Clock, signer: parts.Signer, delay: parts.Delay, returns: parts.Returns}
 	if p.gen == nil {
 		p.gen = &hooks.Current{}
 	}
@@ -146,6 +152,7 @@ func New(cfg Config, parts Parts) *Pipeline {
 	p.queue = newQueue(p)
 	p.routes = newRouteCache()
 	p.observers = newObservers()
+	p.decisions = make(chan struct{}, 1)
 	return p
 }
 
@@ -158,6 +165,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	g.Go(func() error { return p.queue.run(ctx) })
 	g.Go(func() error { return p.runTimers(ctx) })
 	g.Go(func() error { return p.observe(ctx) })
+	g.Go(func() error { return p.runDecisions(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

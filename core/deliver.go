@@ -36,8 +36,9 @@ type attempt struct {
 	reports  []report
 	down     bool
 	start    time.Time
-	unlocks  []func()          // of the mailboxes that are delivered to
-	events   map[uint32]notice // by recipient
+	unlocks  []func()                             // of the mailboxes that are delivered to
+	events   map[uint32]notice                    // by recipient
+	copies   []func(*mime.Header) (string, error) // sign each copy, see signature
 }
 
 // attempt tries a leased group once and records the outcome. down says that
@@ -106,7 +107,7 @@ func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.G
 		return nil, fmt.Errorf("header of %s: %w", env.ID, err)
 	}
 	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, outgoing: section, pending: &hooks.Pending{}, start: time.Now()}
-	a.msg = &hooks.Message{ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
+	a.msg = &hooks.Message{Ours: env.Ours, ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
 		Priority: g.Priority, Meta: env.Meta, Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
 	a.msg.Auth = p.auth(env, a.msg.Header, a.msg.Body)
 	a.out = store.Settlement{ID: env.ID, Block: g.Block}
@@ -138,8 +139,10 @@ func (p *Pipeline) postpone(ctx context.Context, e store.DueEntry, cause error) 
 
 // try asks deliver.attempt, then hands the due recipients on.
 func (a *attempt) try(ctx context.Context) error {
-	if done := a.ask(ctx); done {
-		return a.settle(ctx)
+	if a.g.Async == nil && !a.g.Expand {
+		if done := a.ask(ctx); done {
+			return a.settle(ctx)
+		}
 	}
 	var due []*mail.Recipient
 	for i := range a.g.Recipients {
@@ -154,11 +157,18 @@ func (a *attempt) try(ctx context.Context) error {
 		}
 	}
 	a.g.Attempts++
-	if a.g.Local {
+	switch {
+	case a.g.Async != nil:
+		a.async(ctx, due)
+	case a.g.Expand:
+		a.expandHeld(ctx, due)
+	case a.g.Local:
 		defer a.unlockBoxes() // after the commit: the next message for a mailbox sees its effects
 		a.deliverLocal(ctx, due)
-	} else {
-		a.deliverRemote(ctx, due)
+	default:
+		if err := a.deliverRemote(ctx, due); err != nil {
+			return err
+		}
 	}
 	return a.settle(ctx)
 }
@@ -311,13 +321,35 @@ func (a *attempt) note(ctx context.Context, r *mail.Recipient, o outcome) {
 // settle writes the outcome. The peer may have the message already, so this
 // goes on even while the server stops.
 func (a *attempt) settle(ctx context.Context) error {
+	a.reschedule()
+	a.out.Group = a.g
+	return a.write(ctx)
+}
+
+// settleSome writes the outcome for some of the recipients, before the others
+// are tried. The group stays due.
+func (a *attempt) settleSome(ctx context.Context, rcpts []*mail.Recipient) error {
+	some := *a.g
+	some.Recipients = nil
+	for _, r := range rcpts {
+		some.Recipients = append(some.Recipients, *r)
+	}
+	a.out.Group = &some
+	if err := a.write(ctx); err != nil {
+		return err
+	}
+	a.out = store.Settlement{ID: a.env.ID, Block: a.g.Block}
+	a.pending.Effects, a.pending.Submits, a.events = nil, nil, nil
+	return nil
+}
+
+// write records what came about, with the reports and the mail that follow.
+func (a *attempt) write(ctx context.Context) error {
 	rec, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
 	defer cancel()
-	a.reschedule()
 	if err := a.compose(rec); err != nil {
 		return fmt.Errorf("settle %s: %w", a.env.ID, err)
 	}
-	a.out.Group = a.g
 	for _, s := range a.pending.Submits {
 		a.submit(rec, s)
 	}
@@ -331,6 +363,7 @@ func (a *attempt) settle(ctx context.Context) error {
 	}
 	a.p.wake(a.out.Messages)
 	a.p.observed()
+	a.p.decided(a.out.Effects)
 	for _, g := range a.out.Add {
 		a.p.queue.offer(store.DueEntry{ID: a.env.ID, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Key: g.Key, Local: g.Local})
 	}
@@ -364,11 +397,16 @@ func (a *attempt) reschedule() {
 // this message for further recipients.
 func (a *attempt) submit(ctx context.Context, s hooks.Submit) {
 	if !s.Forward {
-		a.out.Messages = append(a.out.Messages, a.p.submitted(ctx, *a.env, a.gen, s)...)
+		a.out.Messages = append(a.out.Messages, a.p.submitted(ctx, *a.env, a.gen, a.pending, s)...)
 		return
 	}
 	for _, to := range s.Rcpts {
 		sender := s.Sender
+		if s.Hold {
+			in := &intake{env: *a.env}
+			a.out.Add = append(a.out.Add, a.p.heldGroup(in, to, sender))
+			continue
+		}
 		a.add(ctx, mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit})
 	}
 }

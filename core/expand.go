@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"carteiro/core/auth"
@@ -21,6 +22,7 @@ type pendingRcpt struct {
 	r     *mail.Recipient
 	root  *mail.Recipient // the one of the transaction it comes from
 	depth int
+	from  string // key of the one that led here
 }
 
 // expansion is one message's walk from the recipients it came with to those
@@ -33,14 +35,17 @@ type expansion struct {
 	seen     map[string]bool
 	final    []*mail.Recipient
 	rejected rejection
-	expanded []*mail.Recipient // stand for several, and the sender wants to hear of success
+	links    links
+	keys     map[*mail.Recipient]string // of those who came with the message
+	expanded []*mail.Recipient          // stand for several, and the sender wants to hear of success
+	forks    []fork
 }
 
 // expand asks queue.expand and follows aliases, per recipient, until what is
 // left are mailboxes and foreign addresses, each once. When everybody who
 // came with the message was rejected, that is the answer to the message.
 func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *mail.Status) {
-	x := &expansion{p: p, in: in, seen: map[string]bool{}, rejected: rejection{}}
+	x := &expansion{p: p, in: in, seen: map[string]bool{}, rejected: rejection{}, links: newLinks(), keys: map[*mail.Recipient]string{}}
 	x.msg = p.view(in)
 	for _, r := range in.rcpts {
 		x.work = append(x.work, pendingRcpt{r: r, root: r})
@@ -52,10 +57,11 @@ func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *mail.Sta
 			return nil, st
 		}
 	}
-	if len(x.rejected) > 0 && len(x.rejected) == len(in.rcpts) && len(x.final) == 0 {
+	x.circles(in.rcpts, x.keys)
+	if len(x.rejected) > 0 && len(x.rejected) == len(in.rcpts) && len(x.final) == 0 && len(x.forks) == 0 && !in.forked {
 		return nil, x.rejected[in.rcpts[0]]
 	}
-	in.rcpts, in.expanded = x.final, x.expanded
+	in.rcpts, in.expanded, in.forks = x.final, x.expanded, append(in.forks, x.forks...)
 	return x.rejected, nil
 }
 
@@ -76,8 +82,12 @@ func (x *expansion) becomes(r *mail.Recipient, n int) mail.Notify {
 
 // view is a message as policies of the queue see it.
 func (p *Pipeline) view(in *intake) *hooks.Message {
+	size := in.env.Size // of what is stored already
+	if in.draft != nil {
+		size = int64(len(in.header.Bytes())) + in.draft.Size()
+	}
 	return &hooks.Message{Auth: p.auth(&in.env, in.header, func() (io.ReadCloser, error) { return in.body() }),
-		ID: in.env.ID, Sender: in.env.Sender, Size: in.env.Size, ReceivedAt: in.env.ReceivedAt,
+		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: size, ReceivedAt: in.env.ReceivedAt, Scores: in.scores,
 		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta,
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }
@@ -92,9 +102,18 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 		x.reject(it, mail.Reject(554, "5.4.6", "recipient stands for itself"))
 		return nil
 	}
-	key := string(r.Address)
-	if r.IsLocal {
-		key = string(r.Address.Base())
+	if r.Mailbox != "" {
+		x.final = append(x.final, r)
+		return nil
+	}
+	if st := x.goHome(r); st != nil {
+		x.reject(it, st)
+		return nil
+	}
+	key := rcptKey(r)
+	x.links.add(it.from, key)
+	if it.r == it.root {
+		x.keys[r] = key
 	}
 	if x.seen[key] {
 		x.tell(r, "duplicate of an earlier recipient")
@@ -110,6 +129,14 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 		return nil
 	}
 	return x.local(ctx, it)
+}
+
+// rcptKey is what recipients who are the same share.
+func rcptKey(r *mail.Recipient) string {
+	if r.IsLocal {
+		return string(r.Address.Base())
+	}
+	return string(r.Address)
 }
 
 // policies asks queue.expand; done says that the recipient is dealt with.
@@ -135,16 +162,25 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	if len(hr.Replace) > 0 {
 		told = x.becomes(it.r, len(hr.Replace))
 	}
-	x.add(it, hr.Copies, it.r.Notify)
-	if hr.Replace != nil {
-		x.add(it, hr.Replace, told)
+	others := append(x.targets(it, hr.Copies, it.r.Notify), x.targets(it, hr.Replace, told)...)
+	stays := hr.Replace == nil && v.Action != hooks.Discard
+	if hr.Fork != nil {
+		if stays {
+			others = append(others, it.r)
+		}
+		x.forks = append(x.forks, fork{msg: hr.Fork, of: it.r.Address, rcpts: others})
 		return true, nil
 	}
-	return v.Action == hooks.Discard, nil
+	x.links.passed[rcptKey(it.r)] = !stays && len(others) > 0
+	for _, r := range others {
+		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1, from: rcptKey(it.r)})
+	}
+	return !stays, nil
 }
 
-// add puts recipients that a policy named on the list of work.
-func (x *expansion) add(it pendingRcpt, targets []hooks.Target, notify mail.Notify) {
+// targets are the recipients that a policy named in place of one or beside it.
+func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify mail.Notify) []*mail.Recipient {
+	out := make([]*mail.Recipient, 0, len(targets))
 	for _, t := range targets {
 		r := &mail.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: notify, Sender: t.Sender,
 			IsLocal: x.p.dir.Local(t.Address.Domain()), From: append(slices.Clone(it.r.From), t.From), Edit: it.r.Edit}
@@ -154,8 +190,15 @@ func (x *expansion) add(it pendingRcpt, targets []hooks.Target, notify mail.Noti
 			r.Sender = it.r.Sender
 		}
 		r.Priority = cmp.Or(t.Priority, it.r.Priority)
-		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1})
+		if t.Notify != nil {
+			r.Notify = *t.Notify
+		}
+		if t.Mailbox {
+			r.Mailbox, r.IsLocal, r.Notify = t.Address, true, mail.NotifyNever
+		}
+		out = append(out, r)
 	}
+	return out
 }
 
 // local looks a local address up: a mailbox stays, an alias is followed.
@@ -173,12 +216,14 @@ func (x *expansion) local(ctx context.Context, it pendingRcpt) *mail.Status {
 		return nil
 	}
 	notify := x.becomes(r, len(res.Targets))
+	x.links.passed[rcptKey(r)] = true
 	for _, a := range res.Targets {
 		t := *r
 		t.Notify, t.State, t.Last = notify, "", nil
 		t.Address, t.IsLocal = a, x.p.dir.Local(a.Domain())
+		t.Meta = maps.Clone(r.Meta) // each may note something of its own
 		t.From = append(slices.Clone(r.From), mail.Change{Address: r.Address, Hook: "alias"})
-		x.work = append(x.work, pendingRcpt{r: &t, root: it.root, depth: it.depth + 1})
+		x.work = append(x.work, pendingRcpt{r: &t, root: it.root, depth: it.depth + 1, from: rcptKey(r)})
 	}
 	x.tell(r, fmt.Sprintf("alias for %d", len(res.Targets)))
 	return nil
@@ -203,10 +248,15 @@ type groupKey struct {
 	local    bool
 	priority mail.Priority
 	state    mail.State
+	own      bool // each has a copy of its own
 }
 
+// maxCopies is the most recipients in a group whose copies differ: they take a
+// transaction each, one after the other, and groups leave side by side.
+const maxCopies = 20
+
 // group sorts recipients into groups of one next hop and priority, at most
-// mail.MaxGroup each, and asks queue.commit about each.
+// mail.MaxGroup each, or maxCopies of those with copies of their own, and asks queue.commit about each.
 func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 	byKey := map[groupKey]*mail.Group{}
 	for _, r := range in.rcpts {
@@ -214,11 +264,12 @@ func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 		if r.IsLocal {
 			k.key, k.local = localKey, true
 		}
+		k.own = !k.local && r.Sender != nil
 		if r.Priority != nil {
 			k.priority = *r.Priority
 		}
 		g := byKey[k]
-		if g == nil || len(g.Recipients) >= mail.MaxGroup {
+		if g == nil || len(g.Recipients) >= mail.MaxGroup || k.own && len(g.Recipients) >= maxCopies {
 			g = p.newGroup(in, k)
 			byKey[k] = g
 			in.groups = append(in.groups, g)

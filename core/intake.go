@@ -25,14 +25,19 @@ type intake struct {
 	pending    *hooks.Pending
 	trail      []mail.TrailEntry
 	gen        *hooks.Generation
-	due        time.Time         // not before
-	quarantine string            // reason, for all recipients
-	lmtp       bool              // rejections can be told per recipient
-	sign       []hooks.Signature // asked for by policies
-	ours       bool              // it is mail of our users, or of who may relay
+	due        time.Time        // not before
+	quarantine string           // reason, for all recipients
+	lmtp       bool             // rejections can be told per recipient
+	sign       []mail.Signature // asked for by policies
+	ours       bool             // it is mail of our users, of who may relay or of policies
+	forked     bool             // policies made it of another message
+	arrival    *mail.Arrival    // nil: it did not come by a session
+	share      *mail.Envelope   // the spooled message whose body it has, where it has no draft
+	scores     []hooks.Score    // that policies gave
 
 	groups   []*mail.Group
 	expanded []*mail.Recipient // a report about their expansion is due
+	forks    []fork
 }
 
 // rejection maps recipients that came with the transaction to why they were
@@ -65,8 +70,11 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 	}
 	p.wake(messages)
 	p.observed()
-	if len(in.groups) == 0 { // accepted and discarded: only its story stays
-		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "nobody left to deliver to"})
+	p.decided(effects)
+	if len(in.groups) == 0 { // accepted and discarded, or gone on as others: only its story stays
+		if len(in.forks) == 0 {
+			in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "nobody left to deliver to"})
+		}
 		if err := p.store.AppendTrail(ctx, in.env.ID, legible(in.trail)); err != nil {
 			p.log.WarnContext(ctx, "trail not kept", "id", in.env.ID.String(), "err", err)
 		}
@@ -89,6 +97,17 @@ func (p *Pipeline) wake(messages []*store.Message) {
 // about recipients rejected in expansion when reports is set, and what
 // policies submitted.
 func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*store.Message, rejection, *mail.Status) {
+	out, rejected, st := p.assemble(ctx, in, reports)
+	if st == nil && in.pending != nil {
+		for _, s := range in.pending.Submits {
+			out = append(out, p.submitted(ctx, in.env, in.gen, in.pending, s)...)
+		}
+	}
+	return out, rejected, st
+}
+
+// assemble is prepare without what policies submitted.
+func (p *Pipeline) assemble(ctx context.Context, in *intake, reports bool) ([]*store.Message, rejection, *mail.Status) {
 	rejected, st := p.expand(ctx, in)
 	if st != nil {
 		return nil, nil, st
@@ -112,15 +131,25 @@ func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*st
 			discard(out)
 			return nil, nil, st
 		}
+	}
+	if g := p.asyncGroup(in); g != nil {
+		in.groups = append(in.groups, g)
+	}
+	own := in.message()
+	owner := in.share
+	if len(in.groups) > 0 {
+		out, owner = append(out, own), &own.Envelope
+	}
+	forked, st := p.forks(ctx, in, owner)
+	if st != nil {
+		discard(out)
+		return nil, nil, st
+	}
+	if len(in.groups) > 0 {
 		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "committed: " + describe(in.groups)})
-		out = append(out, in.message())
+		own.Trail = legible(in.trail)
 	}
-	if in.pending != nil {
-		for _, s := range in.pending.Submits {
-			out = append(out, p.submitted(ctx, in.env, in.gen, s)...)
-		}
-	}
-	return out, rejected, nil
+	return append(out, forked...), rejected, nil
 }
 
 // forward sends the message at hand to those whom policies forwarded it to
@@ -133,7 +162,7 @@ func (p *Pipeline) forward(ctx context.Context, in *intake) *mail.Status {
 			return nil
 		}
 		more := *in
-		more.rcpts, more.groups, more.expanded = rcpts, nil, nil
+		more.rcpts, more.groups, more.expanded, more.forks = rcpts, nil, nil, nil
 		rejected, st := p.expand(ctx, &more)
 		if st == nil {
 			st = p.group(ctx, &more)
@@ -146,7 +175,7 @@ func (p *Pipeline) forward(ctx context.Context, in *intake) *mail.Status {
 		}
 		in.trail = more.trail
 		if st == nil {
-			in.groups = append(in.groups, more.groups...)
+			in.groups, in.forks = append(in.groups, more.groups...), append(in.forks, more.forks...)
 		}
 	}
 	in.forwarded(p) // policies that forward what they forwarded are not asked again
@@ -167,6 +196,10 @@ func (in *intake) forwarded(p *Pipeline) []*mail.Recipient {
 		}
 		for _, to := range s.Rcpts {
 			sender := s.Sender
+			if s.Hold {
+				in.groups = append(in.groups, p.heldGroup(in, to, sender))
+				continue
+			}
 			rcpts = append(rcpts, &mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, IsLocal: p.dir.Local(to.Domain())})
 		}
 	}
@@ -194,7 +227,11 @@ func describe(groups []*mail.Group) string {
 }
 
 func (in *intake) message() *store.Message {
-	return &store.Message{Envelope: in.env, Header: in.header.Bytes(), Draft: in.draft, Groups: in.groups, Trail: legible(in.trail)}
+	m := &store.Message{Envelope: in.env, Header: in.header.Bytes(), Draft: in.draft, Groups: in.groups}
+	if m.Draft == nil {
+		m.Share = in.share
+	}
+	return m
 }
 
 // discard gives up the drafts of messages; those that are committed stay.
@@ -214,16 +251,32 @@ func (in *intake) made(messages []*store.Message) {
 	}
 }
 
-// submitted makes the messages of a policy's mail.submit. One that cannot be
-// made is logged and dropped: the message at hand does not depend on it.
-func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hooks.Generation, s hooks.Submit) []*store.Message {
+// follow is what waits for the commit as a message sees it that comes about in
+// the same commit. What its policies add joins it with joined.
+func follow(pending *hooks.Pending) *hooks.Pending {
+	if pending == nil {
+		return &hooks.Pending{}
+	}
+	return &hooks.Pending{Effects: slices.Clip(pending.Effects)}
+}
+
+func joined(pending, followed *hooks.Pending) {
+	if pending != nil {
+		pending.Effects = followed.Effects
+	}
+}
+
+// submitted makes the messages of a policy's mail.submit. Effects of the
+// policies that they meet join those of pending. One that cannot be made is
+// logged and dropped: the message at hand does not depend on it.
+func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hooks.Generation, pending *hooks.Pending, s hooks.Submit) []*store.Message {
 	if cause.Depth >= MaxDepth {
 		p.log.WarnContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "err", "policies answer policies")
 		return nil
 	}
 	now := p.clock.Now()
-	in := &intake{gen: gen, pending: &hooks.Pending{}}
-	in.env = mail.Envelope{ID: mail.NewID(now), Sender: s.Sender, ReceivedAt: now, Depth: cause.Depth + 1, Auto: "policy", Protocol: "policy"}
+	in := &intake{gen: gen, pending: follow(pending), ours: true}
+	in.env = mail.Envelope{ID: mail.NewID(now), Sender: s.Sender, ReceivedAt: now, Depth: cause.Depth + 1, Auto: "policy", Protocol: "policy", Ours: true}
 	in.header = mime.ParseHeader(s.Header)
 	if err := p.fill(ctx, in, s.Body, s.Rcpts); err != nil {
 		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "err", err)
@@ -235,6 +288,7 @@ func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hook
 		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "status", st.Reply(), "err", st.Err)
 		return nil
 	}
+	joined(pending, in.pending)
 	p.log.Step(ctx, "submitted", in.env.ID.String(), "cause", cause.ID.String(), "space", s.Space, "from", string(s.Sender), "to", len(s.Rcpts))
 	return messages
 }
@@ -261,6 +315,7 @@ func (p *Pipeline) fill(ctx context.Context, in *intake, body []byte, rcpts []ma
 // message, together with what it submitted.
 func (p *Pipeline) apply(ctx context.Context, gen *hooks.Generation, effects []mail.Effect, submits []hooks.Submit) error {
 	ctx = context.WithoutCancel(ctx)
+	defer p.decided(effects)
 	return safely(func() error {
 		if len(submits) == 0 {
 			_, err := p.store.Apply(ctx, effects)
@@ -273,10 +328,11 @@ func (p *Pipeline) apply(ctx context.Context, gen *hooks.Generation, effects []m
 func (p *Pipeline) commitSubmits(ctx context.Context, gen *hooks.Generation, effects []mail.Effect, submits []hooks.Submit) error {
 	var messages []*store.Message
 	defer func() { discard(messages) }()
+	pending := &hooks.Pending{Effects: effects}
 	for _, s := range submits {
-		messages = append(messages, p.submitted(ctx, mail.Envelope{}, gen, s)...)
+		messages = append(messages, p.submitted(ctx, mail.Envelope{}, gen, pending, s)...)
 	}
-	if err := p.store.Commit(ctx, effects, messages...); err != nil {
+	if err := p.store.Commit(ctx, pending.Effects, messages...); err != nil {
 		return err
 	}
 	p.wake(messages)

@@ -14,6 +14,7 @@ import (
 	"carteiro/core/dns"
 	"carteiro/core/journal"
 	"carteiro/core/mail"
+	"carteiro/core/srs"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
@@ -111,6 +112,8 @@ var testZone = zone{"out.example": {{Host: "mx2.out.example", Preference: 20}, {
 	"loop.example":   {{Host: "mx.our.example", Preference: 10}, {Host: "mx2.out.example", Preference: 20}},
 	"backup.example": {{Host: "mx1.out.example", Preference: 10}, {Host: "mx.our.example", Preference: 20}}}
 
+var testRing = srs.NewRing([]byte("core test"))
+
 func newHouse(t *testing.T, cfg Config, handlers ...hooks.Handler) *house {
 	t.Helper()
 	return openHouse(t, t.TempDir(), cfg, handlers...)
@@ -151,7 +154,7 @@ func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Stor
 	cfg.Hostname = "mx.our.example"
 	current := &hooks.Current{}
 	current.Swap(&hooks.Generation{ID: "test", Chain: hooks.NewChain(policies(st))})
-	h.Pipeline = New(cfg, Parts{Store: front, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: journal.Discard(), Clock: h.clock})
+	h.Pipeline = New(cfg, Parts{Store: front, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: journal.Discard(), Clock: h.clock, Returns: testRing})
 	run, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.Run(run) }()

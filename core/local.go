@@ -19,6 +19,10 @@ import (
 func (a *attempt) deliverLocal(ctx context.Context, due []*mail.Recipient) {
 	owners := make([]mail.Address, len(due))
 	for i, r := range due {
+		if r.Mailbox != "" {
+			owners[i] = r.Mailbox
+			continue
+		}
 		res, err := a.p.dir.Resolve(ctx, r.Address)
 		switch {
 		case errors.Is(err, auth.ErrUnknown) || err == nil && res.Mailbox == "":
@@ -78,7 +82,10 @@ func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Add
 	if name, ok := r.Meta["folder"].(string); ok && name != "" {
 		folder = name
 	}
-	v := a.askLocal(ctx, r, owner)
+	var v hooks.Verdict
+	if r.Mailbox == "" {
+		v = a.askLocal(ctx, r, owner)
+	}
 	switch v.Action {
 	case hooks.FileInto:
 		folder, flags = v.Folder, v.Flags
@@ -122,9 +129,14 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 	if r.Sender != nil {
 		sender = *r.Sender
 	}
+	signature, st := a.signature(ctx, store.EditHeader(a.section, r.Edit))
+	if st != nil {
+		a.resolve(ctx, r, local(mail.Queued, *st))
+		return
+	}
 	edit := r.Edit
 	edit.Remove = append(slices.Clone(edit.Remove), "Return-Path")
-	edit.Prepend = fmt.Sprintf("Return-Path: %s\r\nDelivered-To: %s\r\n", sender.Path(), owner) + edit.Prepend
+	edit.Prepend = fmt.Sprintf("Return-Path: %s\r\nDelivered-To: %s\r\n", sender.Path(), owner) + signature + edit.Prepend
 	size := a.env.Size - int64(len(a.section)) + int64(len(store.EditHeader(a.section, edit)))
 	a.out.Deliveries = append(a.out.Deliveries, store.Delivery{Owner: owner, Folder: folder, Message: a.env.ID, Rcpt: r.N,
 		Source: a.env, Edit: edit, Size: size, Flags: flags, Date: a.now})
@@ -132,10 +144,18 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 }
 
 // add sends this message to one more recipient: a group of its own in the
-// same commit.
+// same commit. One that cannot be had is logged.
 func (a *attempt) add(ctx context.Context, r mail.Recipient) {
+	if st := a.expand(ctx, r); st != nil {
+		a.p.log.WarnContext(ctx, "copy not made", "id", a.env.ID.String(), "to", string(r.Address), "status", st.Reply())
+	}
+}
+
+// expand has a further recipient pass the policies of the queue; a status says
+// why it gets nothing.
+func (a *attempt) expand(ctx context.Context, r mail.Recipient) *mail.Status {
 	r.IsLocal, r.State = a.p.dir.Local(r.Address.Domain()), mail.Queued
-	in := &intake{env: *a.env, header: a.msg.Header, rcpts: []*mail.Recipient{&r}, pending: a.pending, gen: a.gen,
+	in := &intake{env: *a.env, header: a.msg.Header, rcpts: []*mail.Recipient{&r}, pending: a.pending, gen: a.gen, ours: a.env.Ours, share: a.env,
 		body: func() (io.ReadCloser, error) { return a.p.store.Body(ctx, a.env) }}
 	rejected, st := a.p.expand(ctx, in)
 	if st == nil {
@@ -144,12 +164,15 @@ func (a *attempt) add(ctx context.Context, r mail.Recipient) {
 	for _, why := range rejected {
 		st = why
 	}
-	a.out.Trail = append(a.out.Trail, in.trail...)
-	if st != nil {
-		a.p.log.WarnContext(ctx, "copy not made", "id", a.env.ID.String(), "to", string(r.Address), "status", st.Reply())
-		return
+	var forked []*store.Message
+	if st == nil {
+		forked, st = a.p.forks(ctx, in, a.env)
 	}
-	a.out.Add = append(a.out.Add, in.groups...)
+	a.out.Trail = append(a.out.Trail, in.trail...)
+	if st == nil {
+		a.out.Add, a.out.Messages = append(a.out.Add, in.groups...), append(a.out.Messages, forked...)
+	}
+	return st
 }
 
 // overQuota turns deliveries into full mailboxes into deferrals, after the

@@ -151,7 +151,14 @@ func (p *Pipeline) Operate(ctx context.Context, op Operation, id mail.ID, reason
 		if err := p.store.AppendTrail(ctx, id, []mail.TrailEntry{entry}); err != nil {
 			return err
 		}
-		return p.store.Remove(ctx, id)
+		if err := p.store.Remove(ctx, id); err != nil {
+			return err
+		}
+		var effects []mail.Effect
+		for _, g := range groups {
+			effects = append(effects, forgotten(id, g)...)
+		}
+		return p.apply(ctx, nil, effects, nil)
 	}
 	for _, g := range groups {
 		if err := p.operateGroup(ctx, op, id, g.Block, reason); err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -171,6 +178,9 @@ func (p *Pipeline) operateGroup(ctx context.Context, op Operation, id mail.ID, b
 		return err
 	}
 	a.out.Trail = []mail.TrailEntry{{Time: a.now, Step: "operator", Verdict: string(op), Text: reason}}
+	if g.Held && op != OpHold {
+		a.pending.Effects = forgotten(id, g)
+	}
 	switch op {
 	case OpHold:
 		hold(g, reason)
@@ -183,6 +193,11 @@ func (p *Pipeline) operateGroup(ctx context.Context, op Operation, id mail.ID, b
 			g.Recipients[i].State, g.Recipients[i].Next = mail.Queued, time.Time{}
 		}
 		g.Due = a.now
+	case OpDrop:
+		g.Held = false
+		for i := range g.Recipients {
+			g.Recipients[i].State, g.Recipients[i].Last = mail.Discarded, &mail.Status{Code: 250, Enhanced: "2.0.0", Text: "dropped"}
+		}
 	case OpBounce:
 		g.Held = false
 		for i := range g.Recipients {

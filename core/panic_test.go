@@ -207,7 +207,7 @@ func TestHookFaults(t *testing.T) {
 			t.Run(string(spec.Point)+"/"+kind, func(t *testing.T) {
 				leak := goleak.IgnoreCurrent()
 				var asked atomic.Int64
-				broken := handler{hooks.Info{Point: spec.Point, File: "policy.lua", Line: 1, Every: time.Hour, Path: "/x"}, func(*hooks.Event) (hooks.Verdict, error) {
+				broken := handler{hooks.Info{Point: spec.Point, File: "policy.lua", Line: 1, Every: time.Hour, Path: "/x", Command: "x"}, func(*hooks.Event) (hooks.Verdict, error) {
 					asked.Add(1)
 					return hooks.Verdict{}, fault()
 				}}
@@ -251,6 +251,14 @@ func (h *house) besides(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
 		if got, ok := h.Web(h.t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 500 || strings.Contains(got.Body, "test") {
 			h.t.Errorf("the page is %+v, %v", got, ok)
 		}
+	case hooks.AdminCommand:
+		if got, err := h.Command(h.t.Context(), &hooks.Command{Name: "x"}); err == nil || errors.Is(err, ErrNoCommand) {
+			h.t.Errorf("the command gives %+v, %v", got, err)
+		}
+	case hooks.ReceiveAsync: // asked again until a reload takes it away
+		h.until("the handler was asked", func() bool { return asked.Load() > 0 && h.InFlight() == 0 })
+		h.gen.Swap(&hooks.Generation{ID: "without it", Chain: hooks.NewChain(nil)})
+		h.clock.Advance(time.Hour)
 	case hooks.ObserveEvent:
 		h.until("the event is told", func() bool { return asked.Load() > 0 })
 	case hooks.TimerTick:

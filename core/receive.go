@@ -249,19 +249,25 @@ func (p *Pipeline) End(s *mail.Session, tx *mail.Transaction) {
 // Close is told of the end of a session.
 func (p *Pipeline) Close(s *mail.Session) { s.Closed.Store(true) }
 
-// Rcpt decides about one recipient: the relay guard first, which no policy
-// can open; then the policies; then whether the address exists.
+// Rcpt decides about one recipient: the guards first, which no policy can
+// open: relaying, and return addresses of ours; then the policies; then
+// whether the address exists.
 func (p *Pipeline) Rcpt(ctx context.Context, s *mail.Session, tx *mail.Transaction, rcpt *mail.Recipient) *mail.Status {
 	rcpt.IsLocal = p.dir.Local(rcpt.Address.Domain())
 	if rcpt.Orig == "" {
 		rcpt.Orig = rcpt.Address
 	}
-	if !rcpt.IsLocal && s.Identity == nil && !s.Trusted {
+	back, st := p.home(rcpt.Address, tx.Sender)
+	if st != nil {
+		return p.refused(ctx, s, st)
+	}
+	if !rcpt.IsLocal && back == "" && s.Identity == nil && !s.Trusted {
 		return p.refused(ctx, s, mail.Reject(554, "5.7.1", "relay access denied"))
 	}
 	if st := p.outlived(p.policies(s)); st != nil {
 		return p.refused(ctx, s, st)
 	}
+	given := rcpt.Address
 	v := p.run(ctx, s, &hooks.Event{Point: hooks.ReceiveRcpt, Tx: tx, Rcpt: &hooks.Rcpt{Recipient: rcpt}})
 	if st := refusal(v); st != nil {
 		return p.refused(ctx, s, st)
@@ -271,7 +277,7 @@ func (p *Pipeline) Rcpt(ctx context.Context, s *mail.Session, tx *mail.Transacti
 	case v.Action == hooks.Discard:
 		rcpt.Discard = true
 		return nil
-	case v.Action == hooks.Accept || !rcpt.IsLocal:
+	case v.Action == hooks.Accept || !rcpt.IsLocal || back != "" && rcpt.Address == given:
 		return nil
 	}
 	return p.refused(ctx, s, p.known(ctx, rcpt.Address))

@@ -17,8 +17,11 @@ type copyKey struct {
 }
 
 // deliverRemote hands the message to next hops, recipients of one copy in one
-// transaction.
-func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) {
+// transaction. Where there are several copies, as a mailing list makes them,
+// the outcome of each is recorded before the next one is sent.
+//
+// Crash: the copies that were recorded are not sent again.
+func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) error {
 	copies := map[copyKey][]*mail.Recipient{}
 	var order []copyKey
 	for _, r := range due {
@@ -31,9 +34,15 @@ func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) {
 		}
 		copies[k] = append(copies[k], r)
 	}
-	for _, k := range order {
+	for i, k := range order {
 		a.sendCopy(ctx, copies[k])
+		if i < len(order)-1 {
+			if err := a.settleSome(ctx, copies[k]); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
 }
 
 func (a *attempt) sender(r *mail.Recipient) mail.Address {
@@ -55,7 +64,17 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 	}
 	edit := rcpts[0].Edit
 	section := store.EditHeader(a.outgoing, edit)
-	t := mail.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: rcpts,
+	signature, st := a.signature(ctx, section)
+	if st != nil {
+		for _, r := range rcpts {
+			a.resolve(ctx, r, remote(mail.Outcome{Status: *st}))
+		}
+		return
+	}
+	if signature != "" {
+		section = append([]byte(signature), section...)
+	}
+	t := mail.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: discreet(rcpts),
 		Size:     a.env.Size - int64(len(a.section)) + int64(len(section)),
 		SMTPUTF8: a.env.SMTPUTF8, EightBit: a.env.EightBit, RequireTLS: a.env.RequireTLS, Priority: a.g.Priority,
 		EnvID: a.env.EnvID, Ret: a.env.Ret, By: a.env.By, ByNotify: a.env.ByNotify}
@@ -77,9 +96,34 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 			o = outcomes[i]
 		}
 		down = down && o.Down
+		o.NoDSN = o.NoDSN || confidential(r)
 		a.resolve(ctx, r, remote(o))
 	}
 	a.down = a.down || down
+}
+
+// confidential reports whether the sender knows a recipient by another
+// address, which a report must not go beyond (RFC 3461 5.2.7.4).
+func confidential(r *mail.Recipient) bool { return r.Orig != "" && r.Orig.Base() != r.Address.Base() }
+
+// discreet are the recipients as the next hop is told of them. It must not
+// tell a sender who does not know an address that mail has arrived there: for
+// that we say "relayed" ourselves, and only what goes wrong is left to it
+// (RFC 3461 5.2.7.4).
+func discreet(rcpts []*mail.Recipient) []*mail.Recipient {
+	out := make([]*mail.Recipient, len(rcpts))
+	for i, r := range rcpts {
+		out[i] = r
+		if r.Notify&mail.NotifySuccess == 0 || !confidential(r) {
+			continue
+		}
+		told := *r
+		if told.Notify &^= mail.NotifySuccess; told.Notify == 0 {
+			told.Notify = mail.NotifyNever
+		}
+		out[i] = &told
+	}
+	return out
 }
 
 // transfer hands a copy to the transport. What a fault of it leaves without an

@@ -30,6 +30,15 @@ func (s stamps) Sign(domain string, selectors []string, h *mime.Header, open fun
 	return "DKIM-Signature: d=" + domain + " " + strings.Join(selectors, ",") + "\r\n", nil
 }
 
+// Copies implements Signer.
+func (s stamps) Copies(domain string, selectors []string, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
+	return func(h *mime.Header) (string, error) {
+		own, _ := h.Get("X-Own")
+		field, err := s.Sign(domain, selectors, h, open)
+		return strings.Replace(field, "d="+domain, "d="+domain+" over "+own, 1), err
+	}, nil
+}
+
 // Mail of users and of policies is signed for its author's domain, mail from
 // outside is not, and policies may ask for more.
 func TestSigning(t *testing.T) {
@@ -37,7 +46,7 @@ func TestSigning(t *testing.T) {
 		if s, _ := e.Msg.Header.Get("Subject"); s != "more" {
 			return hooks.Verdict{}, nil
 		}
-		return hooks.Verdict{}, errors.Join(e.AddSignature(hooks.Signature{Domain: "list.example", Selectors: []string{"s1"}}), e.AddSignature(hooks.Signature{Domain: "list.example", Selectors: []string{"s1"}}),
+		return hooks.Verdict{}, errors.Join(e.AddSignature(e.Msg, mail.Signature{Domain: "list.example", Selectors: []string{"s1"}}), e.AddSignature(e.Msg, mail.Signature{Domain: "list.example", Selectors: []string{"s1"}}),
 			e.AddSubmit(hooks.Submit{Sender: "bob@our.example", Rcpts: []mail.Address{"alice@our.example"}, Header: []byte("From: bob@our.example\r\nSubject: from a policy\r\nAuto-Submitted: auto-generated\r\n\r\n"), Body: []byte("x\r\n")}))
 	})
 	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}

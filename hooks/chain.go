@@ -43,6 +43,7 @@ type Info struct {
 	Every      time.Duration // timer.tick: the time between two calls
 	EachDomain bool          // timer.tick: for each domain in turn
 	Path       string        // web.request: begins with "/"
+	Command    string        // admin.command: the first word of the command line
 	Listener   string        // only sessions of this listener
 	Domains    []string      // only mail of these domains; nil: all
 	Except     []string      // with Domains nil: no mail that is of these domains alone
@@ -195,14 +196,14 @@ func (c *Chain) Passed(p Point) {
 }
 
 // RunOne is Run for one handler of the hook alone, the one at position n of
-// Handlers: timers have a time of their own.
+// Handlers: timers have a time of their own, and what runs behind the 250 has.
 func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []mail.TrailEntry) {
 	spec, ok := Lookup(e.Point)
 	if !ok || n >= len(c.points[e.Point]) {
 		return Verdict{}, nil
 	}
-	if info := &c.points[e.Point][n].info; e.Observed != nil && len(info.Domains)+len(info.Except) > 0 && !e.concerns(info.Domains, info.Except) {
-		return Verdict{}, nil // an event of domains that the handler is not for
+	if info := &c.points[e.Point][n].info; (e.Observed != nil || e.Session != nil) && len(info.Domains)+len(info.Except) > 0 && !e.concerns(info.Domains, info.Except) {
+		return Verdict{}, nil // of domains that the handler is not for
 	}
 	run := run{chain: c, e: e, spec: spec}
 	run.one(ctx, &c.points[e.Point][n])

@@ -149,6 +149,7 @@ func TestFailureColumn(t *testing.T) {
 		hooks.ReceiveRcpt: "defer 451", hooks.ReceiveHeaders: "defer 451", hooks.ReceiveData: "defer 451", hooks.QueueExpand: "defer 451",
 		hooks.QueueCommit: "defer 451", hooks.RouteResolve: "continue", hooks.DeliverAttempt: "continue", hooks.DeliverLocal: "continue",
 		hooks.DeliverResult: "continue", hooks.DeliverDSN: "continue", hooks.TimerTick: "continue", hooks.WebRequest: "continue", hooks.ObserveEvent: "continue",
+		hooks.AdminCommand: "continue", hooks.ReceiveAsync: "continue",
 	}
 	if len(want) != len(hooks.Specs()) {
 		t.Fatalf("%d hooks in the table, %d here", len(hooks.Specs()), len(want))

@@ -35,9 +35,9 @@ var edits = []struct {
 	}},
 	{"text", hooks.MayText, func(e *hooks.Event) error { return e.SetText("new") }},
 	{"header", hooks.MayMessage | hooks.MayAttempt, func(e *hooks.Event) error {
-		return e.EditHeader("set", func(h *mime.Header) error { return h.Set("Subject", "new") })
+		return e.EditHeader(e.Msg, "set", func(h *mime.Header) error { return h.Set("Subject", "new") })
 	}},
-	{"part", hooks.MayMessage, func(e *hooks.Event) error { return e.EditPart("part", mime.PartEdit{Text: "x"}) }},
+	{"part", hooks.MayMessage, func(e *hooks.Event) error { return e.EditPart(e.Msg, "part", mime.PartEdit{Text: "x"}) }},
 	{"score", hooks.MayScore, func(e *hooks.Event) error { return e.AddScore(hooks.Score{Name: "X", Points: 2}) }},
 	{"priority", hooks.MayScore, func(e *hooks.Event) error { return e.SetPriority(5) }},
 	{"effect", hooks.MayEffects, func(e *hooks.Event) error { return e.AddEffect(mail.Effect{Key: "k"}) }},

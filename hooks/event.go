@@ -29,6 +29,7 @@ type Event struct {
 	Domain  string // route.resolve; timer.tick: whose turn it is, or ""
 	Key     string // route.resolve
 	Req     *Request
+	Command *Command // admin.command
 	// Observed is what observe.event is told of.
 	Observed *Observed
 
@@ -64,6 +65,15 @@ type Request struct {
 	Headers map[string]string // names in lower case
 	IP      string
 	Body    string
+}
+
+// Command is what an operator typed: `carteiro NAME VERB ARGS... --OPTION VALUE`.
+type Command struct {
+	Name    string            `json:"name"`
+	Verb    string            `json:"verb"`
+	Args    []string          `json:"args"`
+	Options map[string]string `json:"options,omitempty"`
+	JSON    bool              `json:"json,omitempty"` // the answer is wanted as JSON
 }
 
 // Cred is a login attempt after the server looked at its own accounts.
@@ -109,6 +119,9 @@ type Rcpt struct {
 	// Replace is non-nil once a policy replaced the recipient, even by nobody.
 	Replace []Target
 	Copies  []Target
+	// Fork is the message that goes to it instead of the one at hand, see
+	// Event.Fork.
+	Fork *Message
 }
 
 // Target is a recipient that a policy adds.
@@ -117,7 +130,9 @@ type Target struct {
 	Sender   *mail.Address // nil: the message's
 	Fields   string        // header lines with CRLF for this copy
 	Priority *mail.Priority
-	From     mail.Change // who added it
+	Notify   *mail.Notify // what its sender is told of; nil: as the sender asked
+	Mailbox  bool         // it is filed in the mailbox of Address, with an account or without
+	From     mail.Change  // who added it
 }
 
 // Submit is a message that a policy sends. Header and Body are complete; with
@@ -130,6 +145,9 @@ type Submit struct {
 	Forward bool
 	Edit    mail.HeaderEdit
 	Space   string // of the policy, for limits
+	// Hold, with Forward: the message is kept for the recipient, of a group, until
+	// it is released or dropped.
+	Hold bool
 }
 
 // Pending are side effects that wait for their commit.

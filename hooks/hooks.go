@@ -37,7 +37,11 @@ const (
 	DeliverDSN     Point = "deliver.dsn"
 	TimerTick      Point = "timer.tick"
 	WebRequest     Point = "web.request"
-	ObserveEvent   Point = "observe.event"
+	AdminCommand   Point = "admin.command"
+	// ReceiveAsync is where handlers of receive.data stand that have the option
+	// async; scripts cannot name it.
+	ReceiveAsync Point = "receive.data async"
+	ObserveEvent Point = "observe.event"
 )
 
 // Errors of the contract.
@@ -130,6 +134,8 @@ var specs = []Spec{
 	{Point: ReceiveData, Args: []string{"session", "tx", "msg"}, When: "message complete, before 250",
 		Verdicts: []Action{Accept, Reject, Defer, Discard, Quarantine}, May: MayMessage | MayScore | MaySender | MayAddress | MayMeta | MayEffects | MayDelay,
 		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 15 * time.Second, Budget: 5 * mega, Intents: true},
+	{Point: ReceiveAsync, Args: []string{"session", "tx", "msg"}, When: "behind the 250, once, in a commit of its own, for handlers of receive.data with `async = true`; one that fails is asked again as a delivery is tried again",
+		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 20 * mega, Intents: true},
 	{Point: QueueExpand, Args: []string{"msg", "rcpt"}, When: "once per recipient, before 250, in the message's commit",
 		Verdicts: []Action{Reject, Discard, Quarantine}, May: MayExpand | MayOwnField | MayMeta | MayEffects,
 		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 2 * mega, Intents: true},
@@ -157,19 +163,31 @@ var specs = []Spec{
 		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega},
 	{Point: WebRequest, Args: []string{"req"}, When: "an HTTP request below /b/BUNDLE/ whose path is the option `path`, or below it; a failure is answered 500",
 		Verdicts: []Action{Respond}, May: MayEffects, Fail: FailContinue, Wall: 5 * time.Second, Budget: 2 * mega},
+	{Point: AdminCommand, Args: []string{"cmd"}, When: "an operator types `carteiro NAME ...` and the option `command` is that NAME, or asks for it by the admin socket; a reject's text and a failure are told to the operator",
+		Verdicts: []Action{Respond, Reject}, May: MayEffects, Fail: FailContinue, Wall: 10 * time.Second, Budget: 10 * mega},
 }
 
 // Specs is the contract's table in the order of the hooks. The caller must
 // not change it.
 func Specs() []Spec { return specs }
 
-// PointNames are the names of all hooks, in the order of Specs.
+// PointNames are the names of all hooks that scripts know, in the order of Specs.
 func PointNames() []string {
-	names := make([]string, len(specs))
-	for i, s := range specs {
-		names[i] = string(s.Point)
+	var names []string
+	for _, s := range specs {
+		if s.Point != ReceiveAsync {
+			names = append(names, string(s.Point))
+		}
 	}
 	return names
+}
+
+// Named finds the row of a hook by the name that scripts use.
+func Named(name string) (Spec, bool) {
+	if name == string(ReceiveAsync) {
+		return Spec{}, false
+	}
+	return Lookup(Point(name))
 }
 
 // Lookup finds the row of a hook.

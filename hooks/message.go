@@ -2,7 +2,10 @@ package hooks
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"carteiro/core/mail"
@@ -21,7 +24,9 @@ type Message struct {
 	Body       func() (io.ReadCloser, error)
 	Priority   mail.Priority
 	Meta       map[string]any
-	Scores     []Score
+	// Ours: a user of ours sent it, a client that may relay, or a policy.
+	Ours   bool
+	Scores []Score
 	// Auth verifies SPF, DKIM and DMARC at its first call and remembers the
 	// results. It blocks on the DNS until ctx ends; nil where a message has no
 	// client, such as our own reports.
@@ -29,25 +34,62 @@ type Message struct {
 	// Edits are what handlers want done to the body, applied in one pass when
 	// all handlers have run.
 	Edits []mime.PartEdit
+	// Footer is text for the end of the body, put there after Edits.
+	Footer string
 	// Sign are the DKIM signatures that handlers want beside the author's
 	// domain's; they are made when all handlers have run.
-	Sign []Signature
+	Sign []mail.Signature
 
 	index *mime.Index // cached, see Parts
 }
 
-// Signature is a DKIM signature to be made.
-type Signature struct {
-	Domain    string
-	Selectors []string // nil: those that sign for the domain
+// fork is a copy of m that can be changed without changing m.
+func (m *Message) fork() *Message {
+	return &Message{ID: m.ID, Sender: m.Sender, Size: m.Size, ReceivedAt: m.ReceivedAt, Header: m.Header.Clone(), Body: m.Body,
+		Priority: m.Priority, Ours: m.Ours, Meta: maps.Clone(m.Meta), Scores: slices.Clone(m.Scores), Auth: m.Auth, index: m.index}
 }
 
-// AddSignature asks for a DKIM signature.
-func (e *Event) AddSignature(s Signature) error {
-	if err := e.mayChange(MayMessage, "the message"); err != nil {
+// Fork makes a message of its own for a recipient and those that replace it:
+// the message at hand, which from then on can be changed for them alone. It
+// returns the same fork when it is asked again. Only queue.expand can make
+// one: ErrNotHere.
+func (e *Event) Fork(r *Rcpt) (*Message, error) {
+	if e.Point != QueueExpand {
+		return nil, fmt.Errorf("a message of its own cannot be made at %s: %w", e.Point, ErrNotHere)
+	}
+	if r.Fork == nil {
+		r.Fork = e.Msg.fork()
+		e.record("fork for "+r.Address.Path(), func() { r.Fork = nil })
+	}
+	return r.Fork, nil
+}
+
+// editable returns ErrNotHere unless m may be changed.
+func (e *Event) editable(m *Message) error {
+	if e.Rcpt != nil && m == e.Rcpt.Fork {
+		return nil
+	}
+	return e.mayChange(MayMessage, "the message")
+}
+
+// AppendText puts text at the end of the body when all handlers have run; see
+// mime.AppendText.
+func (e *Event) AppendText(m *Message, text string) error {
+	if err := e.editable(m); err != nil {
 		return err
 	}
-	m, n := e.Msg, len(e.Msg.Sign)
+	old := m.Footer
+	e.record("text appended", func() { m.Footer = old })
+	m.Footer += text
+	return nil
+}
+
+// AddSignature asks for a DKIM signature of m.
+func (e *Event) AddSignature(m *Message, s mail.Signature) error {
+	if err := e.editable(m); err != nil {
+		return err
+	}
+	n := len(m.Sign)
 	e.record("sign for "+s.Domain, func() { m.Sign = m.Sign[:n] })
 	m.Sign = append(m.Sign, s)
 	return nil
@@ -83,16 +125,16 @@ func (m *Message) Parts() (*mime.Index, error) {
 	return m.index, err
 }
 
-// EditHeader changes the header section of the message: for everyone, or at
+// EditHeader changes the header section of m: for everyone, or at
 // deliver.attempt in what goes out with this try alone. Mail for mailboxes
 // here has no such try: ErrNotHere.
-func (e *Event) EditHeader(what string, change func(*mime.Header) error) error {
+func (e *Event) EditHeader(m *Message, what string, change func(*mime.Header) error) error {
 	if leaves := e.may&MayAttempt != 0 && e.Group != nil && !e.Group.Local; !leaves {
-		if err := e.mayChange(MayMessage, "the message"); err != nil {
+		if err := e.editable(m); err != nil {
 			return err
 		}
 	}
-	m, old := e.Msg, e.Msg.Header
+	old := m.Header
 	edited := old.Clone()
 	if err := change(edited); err != nil {
 		return err
@@ -102,12 +144,12 @@ func (e *Event) EditHeader(what string, change func(*mime.Header) error) error {
 	return nil
 }
 
-// EditPart replaces or removes a part of the body.
-func (e *Event) EditPart(what string, edit mime.PartEdit) error {
-	if err := e.mayChange(MayMessage, "the message"); err != nil {
+// EditPart replaces or removes a part of the body of m.
+func (e *Event) EditPart(m *Message, what string, edit mime.PartEdit) error {
+	if err := e.editable(m); err != nil {
 		return err
 	}
-	m, n := e.Msg, len(e.Msg.Edits)
+	n := len(m.Edits)
 	e.record(what, func() { m.Edits = m.Edits[:n] })
 	m.Edits = append(m.Edits, edit)
 	return nil

@@ -34,7 +34,7 @@ var changes = []struct {
 	name string
 }{
 	{hooks.MayIdentity, "identity"}, {hooks.MaySender, "tx.sender"}, {hooks.MayAddress, "rcpt.address"}, {hooks.MayMessage, "header fields and parts"},
-	{hooks.MayAttempt, "header fields of this try, of mail that leaves"}, {hooks.MayScore, "score, priority"}, {hooks.MayExpand, "replace, copy_to"}, {hooks.MayOwnField, "the recipient's own fields"},
+	{hooks.MayAttempt, "header fields of this try, of mail that leaves"}, {hooks.MayScore, "score, priority"}, {hooks.MayExpand, "replace, copy_to, fork"}, {hooks.MayOwnField, "the recipient's own fields"},
 	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"}, {hooks.MayEffects, "kv, rate, mail"}, {hooks.MayDelay, "tarpit"},
 }
 
@@ -45,8 +45,10 @@ This page is written by the declarations in Go (` + "`go test ./hooks -update`" 
 A script registers handlers with ` + "`on(hook, [options,] handler)`" + `. A handler returns a verdict or nothing, which means
 "go on". Options: ` + "`order`" + ` (-100 to 100), ` + "`tier = \"after\"`" + ` (the admin's scripts: after the bundles instead of before them),
 ` + "`on_error`" + ` ("continue", "defer", "reject", "quarantine", "keep"; a bundle can only be stricter than the table) and
-` + "`listener`" + `; timer.tick needs ` + "`every`" + `, the time between two calls, and
-with ` + "`each = \"domain\"`" + ` a bundle's timer runs for each domain in turn, with its settings and kv; web.request needs ` + "`path`" + `, where it answers: /b/BUNDLE/PATH of the http listener, without the publisher; scripts are at /b/scripts/.
+` + "`listener`" + `; receive.data takes ` + "`async = true`" + `, which has the handler run behind the 250, where it can refuse
+nothing; timer.tick needs ` + "`every`" + `, the time between two calls, and
+with ` + "`each = \"domain\"`" + ` a bundle's timer runs for each domain in turn, with its settings and kv; web.request needs ` + "`path`" + `, where it answers: /b/BUNDLE/PATH of the http listener, without the publisher; scripts are at /b/scripts/;
+admin.command needs ` + "`command`" + `, the word behind ` + "`carteiro`" + `.
 
 Handlers are asked in this order: the admin's scripts, the bundles as configured, the domain's own scripts, the admin's
 scripts with ` + "`tier = \"after\"`" + `; inside a tier by ` + "`order`" + `, file name and line. reject, defer, discard, quarantine and the

@@ -85,7 +85,7 @@ func (c *checker) manifest(m *Manifest) {
 		}
 	}
 	c.each("bundle.hooks", b.Hooks, func(h string) string {
-		if _, ok := hooks.Lookup(hooks.Point(h)); !ok {
+		if _, ok := hooks.Named(h); !ok {
 			return fmt.Sprintf("there is no hook %q%s", h, hooks.Suggestion(h, hooks.PointNames()))
 		}
 		return ""

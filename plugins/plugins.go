@@ -23,14 +23,16 @@ import (
 	"carteiro/hooks"
 )
 
-//go:embed all:priority all:spamscore
+//go:embed all:forward all:mailinglist all:priority all:spamscore
 var shipped embed.FS
 
 // ErrBundle wraps every error of this package about bundles.
 var ErrBundle = errors.New("bundle")
 
 // Shipped are the names of the bundles that are compiled in.
-func Shipped() []string { return []string{"carteiro/priority", "carteiro/spamscore"} }
+func Shipped() []string {
+	return []string{"carteiro/forward", "carteiro/mailinglist", "carteiro/priority", "carteiro/spamscore"}
+}
 
 // Enabled is one [[bundle]] of the configuration.
 type Enabled struct {
@@ -216,7 +218,11 @@ func ShippedTree(name string) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ReadDir(dir, name)
+	t, err := ReadDir(dir, name)
+	if err == nil {
+		t.Shipped = true
+	}
+	return t, err
 }
 
 // source is what the engine loads.

@@ -33,6 +33,7 @@ type Tree struct {
 	Files    map[string][]byte // tests included, by path with slashes
 	Digest   string            // "sha256:" and hexadecimal digits, of names and contents
 	Label    string            // how errors name it
+	Shipped  bool              // it is compiled in
 }
 
 // ReadDir reads a folder. Hidden files stay out; links and devices are

@@ -230,6 +230,8 @@ function xpcall(f, handler) end
 ---@overload fun(hook: "timer.tick", options: table, handler: fun(now: any, domain: any))
 ---@overload fun(hook: "web.request", handler: fun(req: req))
 ---@overload fun(hook: "web.request", options: table, handler: fun(req: req))
+---@overload fun(hook: "admin.command", handler: fun(cmd: cmd))
+---@overload fun(hook: "admin.command", options: table, handler: fun(cmd: cmd))
 ---@param hook string
 ---@param options any
 ---@param handler? function
@@ -239,6 +241,12 @@ function on(hook, options, handler) end
 ---@param seconds any
 ---@return any
 function tarpit(seconds) end
+
+---what fn returns, run with that domain at hand: its settings, kv, rate and meta; "" is the server as a whole
+---@param domain any
+---@param fn any
+---@return any
+function for_domain(domain, fn) end
 
 ---runs a file of the same source once and returns its value
 ---@param name any
@@ -252,6 +260,11 @@ addr = {}
 ---@param text any
 ---@return any
 function addr.parse(text) end
+
+---all mailboxes of a header value: a list of { address, display }
+---@param text any
+---@return any
+function addr.list(text) end
 
 ---local part without its tag
 ---@param a any
@@ -278,17 +291,18 @@ function addr.normalize(a) end
 ---@return any
 function addr.org_domain(domain) end
 
----signed sender of ours for a forwarded message; own and null senders, and those too long for it, stay
+---signed sender of ours for a forwarded message, at one of our domains or the server's name; mail with the null sender to it goes to the sender, for 21 days. Own and null senders, and those too long for it, stay
 ---@param sender any
+---@param domain? any
 ---@return any
-function addr.srs(sender) end
+function addr.srs(sender, domain) end
 
 ---the sender behind a signed one, or nil when forged or older than 21 days
 ---@param a any
 ---@return any
 function addr.srs_reverse(a) end
 
----signed bounce address that names its recipient
+---signed bounce address that names its recipient: BOUNCES+user=domain=SIGN
 ---@param bounces any
 ---@param address any
 ---@return any
@@ -328,14 +342,58 @@ function account.exists(a) end
 ---@return any
 function account.setting(a, name) end
 
+---whether the admin set that setting with --confirmed: whoever it names has agreed
+---@param a any
+---@param name any
+---@return any
+function account.confirmed(a, name) end
+
+---one step: "mailbox" and its address, "alias" and the list of its targets, "foreign" for other domains, or nil when nobody has it
+---@param a any
+---@return any
+function account.resolve(a) end
+
 ---nil, "as" or "behalf"
 ---@param identity any
 ---@param a any
 ---@return any
 function account.may_send_as(identity, a) end
 
+---this server, as others see it
+server = {}
+
+---its name
+---@return any
+function server.hostname() end
+
+---where the world reaches this bundle's web.request: the URL of /b/BUNDLE and the path
+---@param path? any
+---@return any
+function server.url(path) end
+
+---whether mail for the domain ends here, and this bundle is in force for it
+---@param domain any
+---@return any
+function server.is_local(domain) end
+
+---signature over a text, 32 hexadecimal digits that only this server can make, others for each bundle
+---@param text any
+---@return any
+function server.sign(text) end
+
 ---named sets of addresses with settings, and attributes for each member. Changes count as those of kv do
 list = {}
+
+---names of all lists, or of those at a domain
+---@param domain? any
+---@return any
+function list.names(domain) end
+
+---makes a list or gives it other settings; nil takes it away with its members
+---@param name any
+---@param settings any
+---@return any
+function list.configure(name, settings) end
 
 ---the settings of that list, or nil when there is none
 ---@param name any
@@ -347,6 +405,12 @@ function list.settings(name) end
 ---@param filter? any
 ---@return any
 function list.members(name, filter) end
+
+---as members, but a list of tables: the attributes, and address
+---@param name any
+---@param filter? any
+---@return any
+function list.roster(name, filter) end
 
 ---attributes of a member, or nil
 ---@param name any
@@ -373,6 +437,31 @@ function list.remove(name, address) end
 ---@param attributes any
 ---@return any
 function list.set(name, address, attributes) end
+
+---keeps the message at hand for that list until it is released or dropped; about is a table that held returns too. The recipient itself is to be discarded
+---@param name any
+---@param msg any
+---@param about? any
+---@return any
+function list.hold(name, msg, about) end
+
+---list of what is held: { id, from, sender, subject, size, at, ... }, or the one of that id, or nil
+---@param name any
+---@param id? any
+---@return any
+function list.held(name, id) end
+
+---has a held message pass queue.expand again, with rcpt.released; false when it is not held
+---@param name any
+---@param id any
+---@return any
+function list.release(name, id) end
+
+---drops a held message without a report; false when it is not held
+---@param name any
+---@param id any
+---@return any
+function list.drop(name, id) end
 
 ---stored plain data, apart for each bundle and domain. Writes count when the handler returns; near a message they travel in its commit. At most 200 operations in a call
 kv = {}
@@ -520,7 +609,7 @@ function milter.scan(name, msg) end
 ---signatures
 crypt = {}
 
----at receive.data: a DKIM signature (RFC 6376) of that domain's keys, made when all handlers have run; mail of users and policies gets one of its author's domain anyhow
+---at receive.data, or of a fork: a DKIM signature (RFC 6376) of that domain's keys, made when all handlers have run; mail of users and policies gets one of its author's domain anyhow
 ---@param msg any
 ---@param options? any
 ---@return any
@@ -1092,6 +1181,8 @@ msg.sender = nil ---@type any
 msg.size = nil ---@type any
 ---Unix seconds
 msg.received_at = nil ---@type any
+---whether a user who logged in sent it, a client that may relay, or a policy
+msg.ours = nil ---@type any
 ---notes of policies, kept with the message
 msg.meta = nil ---@type any
 
@@ -1157,6 +1248,20 @@ function msg:parts() end
 ---@return any
 function msg:text(max) end
 
+---the message as it is, header section and body; at most max octets, 256 KiB by default
+---@param max? any
+---@return any
+function msg:raw(max) end
+
+---puts a text at the end: below a plain text, else as a part of its own; what is signed or encrypted stays as it is
+---@param text any
+---@return any
+function msg:append_text(text) end
+
+---what a delivery status notification says: a list of { address, original, action, status, class, diagnostic }, class is "hard", "soft" or nil; nil for other mail
+---@return any
+function msg:report() end
+
 ---first match of an RE2 pattern in subject and text, or nil
 ---@param re any
 ---@return any
@@ -1170,7 +1275,7 @@ function msg:urls() end
 ---@return any
 function msg:auth() end
 
----adds to the spam score; returns the total
+---adds to the spam score; returns the total, until the message is queued
 ---@param name? any
 ---@param points? any
 ---@param note? any
@@ -1239,6 +1344,8 @@ local rcpt = {}
 rcpt.address = nil ---@type any
 ---as RCPT gave it
 rcpt.orig = nil ---@type any
+---envelope sender of what it gets: the message's, or what a policy chose for this recipient
+rcpt.sender = nil ---@type any
 ---local part without its tag
 rcpt.user = nil ---@type any
 ---domain in lower case
@@ -1247,6 +1354,8 @@ rcpt.domain = nil ---@type any
 rcpt.tag = nil ---@type any
 ---whether the domain is ours
 rcpt.is_local = nil ---@type any
+---whether list.release let the message go to it
+rcpt.released = nil ---@type any
 ---list of NOTIFY keywords, or nil
 rcpt.notify = nil ---@type any
 ---decoded ORCPT, or nil
@@ -1254,11 +1363,15 @@ rcpt.orcpt = nil ---@type any
 ---notes of policies, kept with the recipient; folder names the folder to file into
 rcpt.meta = nil ---@type any
 
----other recipients instead of this one; how is a table { sender =, headers =, priority = } or a function(address) that returns one
+---other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without
 ---@param list any
 ---@param how? any
 ---@return any
 function rcpt:replace(list, how) end
+
+---at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data
+---@return any
+function rcpt:fork() end
 
 ---other recipients beside this one
 ---@param address any
@@ -1369,13 +1482,13 @@ dsn.text = nil ---@type any
 ---something that happened
 ---@class event
 local event = {}
----accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, reload or learned
+---accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, setting, reload or learned
 event.name = nil ---@type any
 ---the same each time that this event is told
 event.id = nil ---@type any
 ---when it happened
 event.time = nil ---@type any
----a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by
+---a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of settings (`carteiro account set`) user, name, value, confirmed; of reloads generation, by
 event.data = nil ---@type any
 
 ---an HTTP request
@@ -1395,6 +1508,20 @@ req.headers = nil ---@type any
 req.ip = nil ---@type any
 ---octets of the body, at most 1 MiB
 req.body = nil ---@type any
+
+---what an operator typed: carteiro NAME VERB ARGS... --OPTION VALUE
+---@class cmd
+local cmd = {}
+---first word
+cmd.name = nil ---@type any
+---second word
+cmd.verb = nil ---@type any
+---list of the words behind
+cmd.args = nil ---@type any
+---values of the options, by name
+cmd.options = nil ---@type any
+---whether the answer is wanted as JSON
+cmd.json = nil ---@type any
 
 ---plain data that stays with its owner: meta.x = v stores a copy, meta.x reads one. Each bundle has its own keys, for each domain; what it noted while no domain was at hand can be read at all; rcpt.meta.folder names the folder the server files into
 ---@class meta

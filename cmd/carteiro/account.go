@@ -122,11 +122,11 @@ func accountSet() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = o.call(cmd.Context(), "account.set", admin.SetArgs{Address: args[0], Key: args[1], Value: value}, true)
+			_, err = o.call(cmd.Context(), "account.set", admin.SetArgs{Address: args[0], Key: args[1], Value: value, Confirmed: confirmed}, true)
 			return err
 		}}
 	o.flags(cmd, false)
-	cmd.Flags().BoolVar(&confirmed, "confirmed", false, "the target of a forward has agreed")
+	cmd.Flags().BoolVar(&confirmed, "confirmed", false, "whoever the setting names has agreed, as the target of a forward")
 	return cmd
 }
 

@@ -12,14 +12,14 @@ import (
 )
 
 func aliasCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "alias", Short: "Addresses that stand for others: add, rm, list"}
+	cmd := &cobra.Command{Use: "alias", Short: "Addresses that stand for others: add, rm, list, import"}
 	var o options
-	add := &cobra.Command{Use: "add ADDRESS|@DOMAIN TARGET...", Short: "Add an alias or replace its targets; @DOMAIN is the catch-all", Args: cobra.MinimumNArgs(2),
+	add := &cobra.Command{Use: "add ADDRESS|@DOMAIN|/PATTERN/@DOMAIN TARGET...", Short: "Add an alias or replace its targets; @DOMAIN is the catch-all, /PATTERN/ a regular expression over local parts", Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := o.call(cmd.Context(), "alias.add", admin.AliasArgs{Address: args[0], Targets: args[1:]}, true)
 			return err
 		}}
-	rm := &cobra.Command{Use: "rm ADDRESS|@DOMAIN", Short: "Remove an alias", Args: cobra.ExactArgs(1),
+	rm := &cobra.Command{Use: "rm ADDRESS|@DOMAIN|/PATTERN/@DOMAIN", Short: "Remove an alias", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := o.call(cmd.Context(), "alias.rm", admin.AliasArgs{Address: args[0]}, true)
 			return err
@@ -39,7 +39,7 @@ func aliasCommand() *cobra.Command {
 	o.flags(add, false)
 	o.flags(rm, false)
 	o.flags(list, true)
-	cmd.AddCommand(add, rm, list)
+	cmd.AddCommand(add, rm, list, aliasImport())
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -41,6 +42,24 @@ func TestBundleREADME(t *testing.T) {
 		if !found {
 			t.Errorf("plugins/README.md shows no %q that prints %q", command, want)
 		}
+	}
+}
+
+// TestShippedBundles runs the tests in Lua of the bundles that we ship.
+func TestShippedBundles(t *testing.T) {
+	for _, name := range plugins.Shipped() {
+		dir := filepath.Join("../../plugins", strings.TrimPrefix(name, "carteiro/"))
+		if _, err := os.Stat(filepath.Join(dir, "tests")); err != nil {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), carteiro(), "bundle", "test", dir)
+			cmd.Env = append(os.Environ(), actAsMain+"=1")
+			if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), " cases, 0 failed") {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
 	}
 }
 

@@ -53,10 +53,15 @@ func testBundle(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins
 	if err != nil {
 		return err
 	}
+	return toldOf(w, report, t.Title()+": ")
+}
+
+// toldOf writes a report to w if a case failed, and returns that as an error.
+func toldOf(w io.Writer, report *lab.Report, of string) error {
 	if report.Failed() > 0 {
 		tellTests(w, report)
 	}
-	return testsFailed(report, t.Title()+": ")
+	return testsFailed(report, of)
 }
 
 // smokeBundles runs the tests that the manifests of the enabled bundles name

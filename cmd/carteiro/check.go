@@ -3,17 +3,20 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"carteiro/core/config"
+	"carteiro/core/lab"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
+	"carteiro/plugins"
 )
 
 func checkCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "check -c FILE", Short: "Check configuration, certificates, scripts and bundles; nothing is changed", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "check -c FILE", Short: "Check configuration, certificates, scripts and bundles, and run their tests; nothing is changed", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -26,7 +29,15 @@ func checkCommand() *cobra.Command {
 			for _, name := range cfg.Idle() {
 				fmt.Fprintf(cmd.ErrOrStderr(), "note: %s has no effect in this version\n", name)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d listeners, %d sources, %d handlers, generation %s\n", cfg.Path, len(cfg.Listeners), len(gen.Sources), handlers(gen), gen.ID)
+			cases, err := checkTests(cmd.Context(), cmd.ErrOrStderr(), cfg, gen.Sources)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d listeners, %d sources, %d handlers, generation %s", cfg.Path, len(cfg.Listeners), len(gen.Sources), handlers(gen), gen.ID)
+			if cases > 0 {
+				fmt.Fprintf(cmd.OutOrStdout(), ", %s passed", count(cases, "test"))
+			}
+			fmt.Fprintln(cmd.OutOrStdout())
 			return nil
 		}}
 	o.flags(cmd, false)
@@ -53,6 +64,50 @@ func check(ctx context.Context, cfg *config.Config) (*hooks.Generation, error) {
 		return nil, usageError{pictured(err)}
 	}
 	return gen, nil
+}
+
+// checkTests runs the tests of the scripts' folder and of the enabled bundles,
+// but for those that this program ships, and returns how many cases there
+// were. What failed is written to w.
+func checkTests(ctx context.Context, w io.Writer, cfg *config.Config, sources []hooks.Source) (cases int, err error) {
+	if cfg.Scripts.Dir != "" {
+		t := &tree{tests: map[string][]byte{}}
+		if err := t.addTests(cfg.Scripts.Dir); err != nil {
+			return 0, err
+		}
+		if len(t.tests) > 0 {
+			report, err := lab.Test(ctx, lab.Options{Sources: sources, Tests: t.tests, Domains: cfg.Domains})
+			if err != nil {
+				return 0, err
+			}
+			if err := toldOf(w, report, ""); err != nil {
+				return 0, err
+			}
+			cases += len(report.Cases)
+		}
+	}
+	depot, err := plugins.OpenDepot(depotDir(cfg))
+	if err != nil {
+		return 0, err
+	}
+	trees, err := plugins.Trees(bundleOptions(cfg, depot))
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range trees {
+		if t.Shipped {
+			continue
+		}
+		report, err := labReport(ctx, cfg, t, lab.Options{})
+		if err == nil {
+			err = toldOf(w, report, t.Title()+": ")
+		}
+		if err != nil {
+			return 0, err
+		}
+		cases += len(report.Cases)
+	}
+	return cases, nil
 }
 
 func handlers(g *hooks.Generation) int {

@@ -62,6 +62,7 @@ func demoSteps() []*step {
 		{name: "the model of unwanted mail learns, judges and forgets", run: stepSpam},
 		{name: "the policy is reloaded between two messages; a broken one is refused", run: stepReload},
 		{name: "an unknown recipient bounces with a DSN", run: stepBounce},
+		{name: "a mailing list: one post, a copy for each member, one click to leave", run: stepList},
 		{name: "killed with SIGKILL with mail in the queue, delivered after the restart", run: stepKill},
 	}
 }

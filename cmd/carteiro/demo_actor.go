@@ -37,12 +37,12 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 }
 
 // ports are free ones on loopback, kept over a restart.
-type ports struct{ mx, submission, pop3 int }
+type ports struct{ mx, submission, pop3, web int }
 
 // pick looks below the ports that systems give to clients and to listeners
 // without a wish: hardly anybody takes one of those before its server does.
 func (p *ports) pick() error {
-	for _, n := range []*int{&p.mx, &p.submission, &p.pop3} {
+	for _, n := range []*int{&p.mx, &p.submission, &p.pop3, &p.web} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0") // what remains if all others are taken
 		for try := 0; err == nil && try < 100; try++ {
 			if below, e := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000))); e == nil {
@@ -84,7 +84,7 @@ func (a *actor) prepare(ctx context.Context, peer int, policy string, accounts .
 	}
 	a.roots = x509.NewCertPool()
 	a.roots.AppendCertsFromPEM(cert)
-	toml := fmt.Sprintf(demoTemplate, a.hostname, accounts[0], a.name, a.ports.mx, a.ports.submission, a.ports.pop3, peer, a.stage.dns.Addr)
+	toml := fmt.Sprintf(demoTemplate, a.hostname, accounts[0], a.name, a.ports.mx, a.ports.submission, a.ports.pop3, a.ports.web, peer, a.stage.dns.Addr)
 	if err := os.MkdirAll(filepath.Join(a.dir, "scripts"), 0o755); err != nil {
 		return err
 	}
@@ -137,8 +137,14 @@ protocol = "pop3"
 addr = "127.0.0.1:%d"
 apop = true
 insecure_auth = true
+[[listener]]
+name = "web"
+protocol = "http"
+addr = "127.0.0.1:%d"
 [scripts]
 dir = "scripts"
+[[bundle]]
+name = "carteiro/mailinglist"
 [delivery]
 port = %d
 allow_private = true

@@ -131,6 +131,8 @@ protocol = "http"
 addr = "127.0.0.1:%d"
 [scripts]
 dir = "scripts"
+[[bundle]]
+name = "carteiro/mailinglist"
 [delivery]
 allow_private = true
 [log]

@@ -182,8 +182,18 @@ protocol = "pop3"
 addr     = ":110"
 apop     = true
 
+# For a reverse proxy that answers at https://%[1]s ([web] url names another):
+# pages of policies, such as the one that takes a member out of a mailing list.
+[[listener]]
+name     = "web"
+protocol = "http"
+addr     = "127.0.0.1:8080"
+
 [scripts]
 dir = "scripts"
+
+[[bundle]]
+name = "carteiro/mailinglist"
 `
 
 const initReport = `Wrote %[1]s, a self-signed certificate, the store's key and scripts/policy.lua beside it.

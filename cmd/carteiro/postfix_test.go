@@ -19,11 +19,12 @@ import (
 // for loopback clients: example.com by SMTP with a verified certificate,
 // bob@example.com by LMTP.
 type postfix struct {
-	dir  string
-	port string
-	more string // lines for main.cf
-	cmd  *exec.Cmd
-	done chan struct{}
+	dir      string
+	port     string
+	more     string // lines for main.cf
+	services string // lines for master.cf
+	cmd      *exec.Cmd
+	done     chan struct{}
 }
 
 const postfixMain = `compatibility_level = 3.6
@@ -112,7 +113,7 @@ func (p *postfix) start(t testing.TB, program string, peer *house) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{"cert.pem": string(cert), "key.pem": string(key), "ca/cert.pem": "", "master.cf": fmt.Sprintf(postfixMaster, p.port),
+	files := map[string]string{"cert.pem": string(cert), "key.pem": string(key), "ca/cert.pem": "", "master.cf": fmt.Sprintf(postfixMaster, p.port) + p.services,
 		"main.cf": fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.port("mx"), peer.port("lmtp"), filepath.Join(p.dir, "ca")) + p.more}
 	ca, err := os.ReadFile(filepath.Join(peer.dir, "cert.pem"))
 	if err != nil {

@@ -117,7 +117,7 @@ func (r *readme) loopback(name string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	text = regexp.MustCompile(`addr( *)= ":\d+"`).ReplaceAll(text, []byte(`addr$1= "127.0.0.1:0"`))
+	text = regexp.MustCompile(`addr( *)= "(?:127\.0\.0\.1)?:\d+"`).ReplaceAll(text, []byte(`addr$1= "127.0.0.1:0"`))
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		r.t.Fatal(err)
 	}

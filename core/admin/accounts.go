@@ -111,6 +111,8 @@ type SetArgs struct {
 	Address string `json:"address"`
 	Key     string `json:"key"`
 	Value   string `json:"value"` // JSON; what is none is taken as text
+	// Confirmed: whoever the setting names has agreed.
+	Confirmed bool `json:"confirmed,omitempty"`
 }
 
 func (s *Service) accountSet(ctx context.Context, args SetArgs) (any, error) {
@@ -135,7 +137,25 @@ func (s *Service) accountSet(ctx context.Context, args SetArgs) (any, error) {
 		}
 		value, _ = json.Marshal(args.Value)
 	}
-	return none{}, s.Directory.Set(ctx, a, args.Key, value)
+	if err := s.Directory.Set(ctx, a, args.Key, value, args.Confirmed); err != nil {
+		return nil, err
+	}
+	s.told(a, args, value)
+	return none{}, nil
+}
+
+// told lets policies know of a setting. Without a running pipeline nobody is
+// there to be told.
+func (s *Service) told(a mail.Address, args SetArgs, value json.RawMessage) {
+	if s.Pipeline == nil {
+		return
+	}
+	data := map[string]any{"user": string(a.Base()), "name": args.Key, "confirmed": args.Confirmed}
+	var v any
+	if json.Unmarshal(value, &v) == nil && v != nil {
+		data["value"] = v
+	}
+	s.Pipeline.Notice("setting", data)
 }
 
 // GrantArgs give or take a right.
@@ -176,55 +196,6 @@ func (s *Service) accountRevoke(ctx context.Context, args GrantArgs) (any, error
 		return nil, err
 	}
 	return none{}, s.Directory.Revoke(ctx, owner, delegate, args.Right)
-}
-
-// AliasArgs name an alias and what it stands for.
-type AliasArgs struct {
-	Address string   `json:"address"`
-	Targets []string `json:"targets,omitempty"`
-}
-
-// aliasName reads "user@domain" or "@domain", the catch-all.
-func aliasName(address string) (mail.Address, error) {
-	if domain, ok := strings.CutPrefix(address, "@"); ok {
-		if err := mail.CheckDomain(domain); err != nil {
-			return "", err
-		}
-		return mail.Address("@" + strings.ToLower(domain)), nil
-	}
-	return parse(address)
-}
-
-func (s *Service) aliasAdd(ctx context.Context, args AliasArgs) (any, error) {
-	a, err := aliasName(args.Address)
-	if err != nil {
-		return nil, err
-	}
-	var targets []mail.Address
-	for _, t := range args.Targets {
-		target, err := mail.ParseAddress(t)
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", t, err)
-		}
-		targets = append(targets, target)
-	}
-	return none{}, s.Directory.AddAlias(ctx, a, targets)
-}
-
-func (s *Service) aliasRemove(ctx context.Context, args AliasArgs) (any, error) {
-	a, err := aliasName(args.Address)
-	if err != nil {
-		return nil, err
-	}
-	return none{}, s.Directory.RemoveAlias(ctx, a)
-}
-
-func (s *Service) aliasList(ctx context.Context, _ none) (any, error) {
-	all, err := s.Directory.Aliases(ctx)
-	if all == nil {
-		all = []auth.Alias{}
-	}
-	return all, err
 }
 
 // DomainArgs name a domain.

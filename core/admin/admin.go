@@ -20,6 +20,7 @@ import (
 	"carteiro/core/journal"
 	"carteiro/core/policies"
 	"carteiro/core/spam"
+	"carteiro/core/srs"
 	"carteiro/core/store"
 )
 
@@ -31,6 +32,7 @@ var ErrUnavailable = errors.New("needs the running server")
 type Service struct {
 	Store     store.Store
 	Directory *auth.Directory
+	Returns   *srs.Keys
 	Pipeline  *core.Pipeline
 	Journal   *journal.Journal
 	Spam      *spam.Filter
@@ -108,6 +110,7 @@ func methods() map[string]method {
 		"reload":  typed((*Service).reload),
 		"clock":   typed((*Service).advance),
 		"explain": typed((*Service).explain),
+		"command": typed((*Service).command),
 
 		"bundle.usage": typed((*Service).bundleUsage),
 
@@ -126,6 +129,9 @@ func methods() map[string]method {
 		"alias.add":        typed((*Service).aliasAdd),
 		"alias.rm":         typed((*Service).aliasRemove),
 		"alias.list":       typed((*Service).aliasList),
+		"alias.import":     typed((*Service).aliasImport),
+		"srs.list":         typed((*Service).srsList),
+		"srs.rotate":       typed((*Service).srsRotate),
 		"domain.add":       typed((*Service).domainAdd),
 		"domain.rm":        typed((*Service).domainRemove),
 		"domain.list":      typed((*Service).domainList),
@@ -238,6 +244,7 @@ func (s *Service) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/submit", s.serveSubmit)
 	mux.HandleFunc("POST /v1/{name}", s.serveCall)
 	mux.HandleFunc("GET /v1/trace", s.serveTrace)
+	mux.HandleFunc("GET /v1/mbox", s.serveMbox)
 	mux.Handle("GET /metrics", Metrics(s.Journal))
 	mux.HandleFunc("GET /health", Health(s.Store))
 	return mux

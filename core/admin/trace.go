@@ -52,23 +52,12 @@ func (s *Service) serveTrace(w http.ResponseWriter, r *http.Request) {
 // Trace calls each with every line, until ctx ends, each returns false or the
 // server stops.
 func (c *Client) Trace(ctx context.Context, ip string, each func(journal.Line) bool) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/v1/trace?ip="+url.QueryEscape(ip), nil)
+	body, err := c.stream(ctx, "trace?ip="+url.QueryEscape(ip))
 	if err != nil {
 		return err
 	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		body, err := io.ReadAll(io.LimitReader(res.Body, 4096))
-		if err != nil {
-			return fmt.Errorf("trace: %s: %w", res.Status, err)
-		}
-		return fmt.Errorf("trace: %s", bytes.TrimSpace(body))
-	}
-	d := json.NewDecoder(res.Body)
+	defer body.Close()
+	d := json.NewDecoder(body)
 	for {
 		var l journal.Line
 		if err := d.Decode(&l); err != nil {
@@ -78,4 +67,25 @@ func (c *Client) Trace(ctx context.Context, ip string, each func(journal.Line) b
 			return nil
 		}
 	}
+}
+
+// stream opens what the server writes for as long as somebody reads it.
+func (c *Client) stream(ctx context.Context, what string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/v1/"+what, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode == http.StatusOK {
+		return res.Body, nil
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 4096))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", res.Status, err)
+	}
+	return nil, fmt.Errorf("%s", bytes.TrimSpace(text))
 }

@@ -24,7 +24,9 @@ type Account struct {
 	APOP     []byte                     `json:"apop,omitempty"` // sealed
 	Quota    int64                      `json:"quota,omitempty"`
 	Settings map[string]json.RawMessage `json:"settings,omitempty"`
-	Grants   []Grant                    `json:"grants,omitempty"`
+	// Confirmed names settings that the admin vouched for, see Set.
+	Confirmed map[string]bool `json:"confirmed,omitempty"`
+	Grants    []Grant         `json:"grants,omitempty"`
 }
 
 // Grant lets a delegate act for the account's owner.
@@ -112,12 +114,14 @@ type Summary struct {
 	APOP     bool                       `json:"apop"`
 	Quota    int64                      `json:"quota"`
 	Settings map[string]json.RawMessage `json:"settings"`
-	Grants   []Grant                    `json:"grants"`
+	// Confirmed names settings that were set as confirmed.
+	Confirmed map[string]bool `json:"confirmed,omitempty"`
+	Grants    []Grant         `json:"grants"`
 }
 
 func (acc *Account) summary() Summary {
 	return Summary{Address: acc.Address, Created: acc.Created, Password: acc.Hash != "", APOP: len(acc.APOP) > 0,
-		Quota: acc.Quota, Settings: acc.Settings, Grants: acc.Grants}
+		Quota: acc.Quota, Settings: acc.Settings, Confirmed: acc.Confirmed, Grants: acc.Grants}
 }
 
 // Account describes one account. ErrUnknown.
@@ -169,11 +173,19 @@ func (d *Directory) SetAPOP(ctx context.Context, a mail.Address, secret string) 
 	})
 }
 
-// Set stores a setting as JSON, null removes it. ErrUnknown.
-func (d *Directory) Set(ctx context.Context, a mail.Address, key string, value json.RawMessage) error {
+// Set stores a setting as JSON, null removes it. confirmed says that whoever
+// it names has agreed, for policies that would ask them. ErrUnknown.
+func (d *Directory) Set(ctx context.Context, a mail.Address, key string, value json.RawMessage, confirmed bool) error {
 	return d.change(ctx, a, func(acc *Account) error {
 		if acc.Settings == nil {
 			acc.Settings = map[string]json.RawMessage{}
+		}
+		delete(acc.Confirmed, key)
+		if confirmed {
+			if acc.Confirmed == nil {
+				acc.Confirmed = map[string]bool{}
+			}
+			acc.Confirmed[key] = true
 		}
 		if string(value) == "null" {
 			delete(acc.Settings, key)
@@ -205,6 +217,15 @@ func (d *Directory) Setting(ctx context.Context, a mail.Address, key string) (an
 	}
 	var v any
 	return v, json.Unmarshal(raw, &v)
+}
+
+// Confirmed tells whether a setting was set as confirmed.
+func (d *Directory) Confirmed(ctx context.Context, a mail.Address, key string) (bool, error) {
+	acc, err := d.account(ctx, a.Base())
+	if errors.Is(err, ErrUnknown) {
+		return false, nil
+	}
+	return acc.Confirmed[key], err
 }
 
 // Grant lets a delegate act for an owner; a zero until never ends. ErrUnknown.

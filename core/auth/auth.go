@@ -61,6 +61,7 @@ type Options struct {
 type Directory struct {
 	o        Options
 	domains  atomic.Pointer[map[string]bool]
+	patterns atomic.Pointer[map[string][]*pattern] // by domain
 	sealer   *sealer
 	throttle throttle
 	verified verified
@@ -76,6 +77,9 @@ func New(ctx context.Context, o Options) (*Directory, error) {
 		if d.sealer, err = newSealer(o.Key); err != nil {
 			return nil, err
 		}
+	}
+	if err := d.loadPatterns(ctx); err != nil {
+		return nil, err
 	}
 	return d, d.loadDomains(ctx, o.Domains)
 }
@@ -193,8 +197,9 @@ type Resolution struct {
 }
 
 // Resolve looks an address of a local domain up: the account or alias of just
-// that name, then without its tag, then the domain's catch-all; postmaster
-// is always known (RFC 5321 4.5.1). It follows one step. ErrUnknown.
+// that name, then without its tag, then the domain's patterns and its
+// catch-all; postmaster is always known (RFC 5321 4.5.1). It follows one step.
+// ErrUnknown.
 func (d *Directory) Resolve(ctx context.Context, a mail.Address) (Resolution, error) {
 	exact := mail.Address(strings.ToLower(a.Local()) + "@" + a.Domain())
 	names := []mail.Address{exact}
@@ -210,10 +215,23 @@ func (d *Directory) Resolve(ctx context.Context, a mail.Address) (Resolution, er
 	if base := a.Base(); base.Local() == "postmaster" {
 		return d.postmaster(ctx, base)
 	}
+	if targets := d.match(a); len(targets) > 0 {
+		return Resolution{Targets: targets}, nil
+	}
 	if targets, err := d.aliasTargets(ctx, mail.Address("@"+a.Domain())); !errors.Is(err, ErrUnknown) {
 		return Resolution{Targets: targets}, err
 	}
 	return Resolution{}, fmt.Errorf("%s: %w", a, ErrUnknown)
+}
+
+// Stands is Resolve for policies: neither a mailbox nor targets when nobody
+// has the address.
+func (d *Directory) Stands(ctx context.Context, a mail.Address) (mailbox mail.Address, targets []mail.Address, err error) {
+	r, err := d.Resolve(ctx, a)
+	if errors.Is(err, ErrUnknown) {
+		return "", nil, nil
+	}
+	return r.Mailbox, r.Targets, err
 }
 
 // postmaster is always there (RFC 5321 4.5.1): the address that the

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,71 @@ func TestAliasCyclesAreRefused(t *testing.T) {
 	}
 	if err := add("x@out.example", "bob@our.example"); !errors.Is(err, ErrNotLocal) {
 		t.Errorf("foreign: %v", err)
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	d := open(t, nil)
+	ctx := t.Context()
+	for name, to := range map[mail.Address][]mail.Address{"/team-([a-z]+)/@our.example": {"$1@our.example", "all@out.example"}, "@our.example": {"bob@our.example"}, "team-x@our.example": {"ann@our.example"}} {
+		if err := d.AddAlias(ctx, name, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for a, want := range map[mail.Address]string{"Team-Ann@our.example": "[ann@our.example all@out.example]", "team-ann+tag@our.example": "[ann@our.example all@out.example]",
+		"team-x@our.example": "[ann@our.example]", "xteam-ann@our.example": "[bob@our.example]", "ann@our.example": "[]"} {
+		if r, err := d.Resolve(ctx, a); err != nil || fmt.Sprint(r.Targets) != want {
+			t.Errorf("%s: %v %v, want %s", a, r, err, want)
+		}
+	}
+	for _, bad := range []Alias{{"/(/@our.example", []mail.Address{"ann@our.example"}}, {"/a/@our.example", []mail.Address{"$1@our.example"}},
+		{"/(a)/@our.example", []mail.Address{"$1"}}, {"/a/@out.example", []mail.Address{"ann@our.example"}}} {
+		if err := d.AddAlias(ctx, bad.Address, bad.Targets); err == nil {
+			t.Errorf("%v is taken", bad)
+		}
+	}
+	if err := d.RemoveAlias(ctx, "/team-([a-z]+)/@our.example"); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := d.Resolve(ctx, "team-ann@our.example"); err != nil || fmt.Sprint(r.Targets) != "[bob@our.example]" {
+		t.Errorf("after the pattern is gone: %v %v", r, err)
+	}
+}
+
+// TestAliasesAllOrNone: circles are found among those to come and those that
+// are there.
+func TestAliasesAllOrNone(t *testing.T) {
+	d := open(t, nil)
+	ctx := t.Context()
+	if err := d.AddAlias(ctx, "c@our.example", []mail.Address{"a@our.example"}); err != nil {
+		t.Fatal(err)
+	}
+	n, err := d.AddAliases(ctx, []Alias{{"fine@our.example", []mail.Address{"ann@our.example"}}, {"a@our.example", []mail.Address{"b@our.example"}}, {"b@our.example", []mail.Address{"c@our.example"}}})
+	if !errors.Is(err, ErrCycle) || n != 1 {
+		t.Errorf("%d %v", n, err)
+	}
+	if all, err := d.Aliases(ctx); err != nil || len(all) != 1 {
+		t.Errorf("something was written: %v %v", all, err)
+	}
+	// The new targets count, not those that they replace.
+	if n, err := d.AddAliases(ctx, []Alias{{"a@our.example", []mail.Address{"c@our.example"}}, {"c@our.example", []mail.Address{"ann@our.example"}}}); err != nil {
+		t.Errorf("%d %v", n, err)
+	}
+}
+
+func TestConfirmedSettings(t *testing.T) {
+	d := open(t, nil)
+	ctx := t.Context()
+	for _, want := range []bool{true, false, true} {
+		if err := d.Set(ctx, "ann@our.example", "forward", json.RawMessage(`{}`), want); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := d.Confirmed(ctx, "ann+x@our.example", "forward"); got != want || err != nil {
+			t.Errorf("confirmed: %v %v, want %v", got, err, want)
+		}
+	}
+	if got, err := d.Confirmed(ctx, "nobody@our.example", "forward"); got || err != nil {
+		t.Errorf("nobody: %v %v", got, err)
 	}
 }
 
@@ -301,7 +367,7 @@ func TestAccountsAndSettings(t *testing.T) {
 			t.Errorf("%s was added", a)
 		}
 	}
-	if err := d.Set(ctx, "ann@our.example", "vacation", json.RawMessage(`{"active": true}`)); err != nil {
+	if err := d.Set(ctx, "ann@our.example", "vacation", json.RawMessage(`{"active": true}`), false); err != nil {
 		t.Fatal(err)
 	}
 	v, err := d.Setting(ctx, "Ann+x@our.example", "vacation")
@@ -321,7 +387,7 @@ func TestAccountsAndSettings(t *testing.T) {
 	if d.Exists(ctx, "ann@our.example") {
 		t.Error("removed account exists")
 	}
-	if err := d.Set(ctx, "ann@our.example", "a", nil); !errors.Is(err, ErrUnknown) {
+	if err := d.Set(ctx, "ann@our.example", "a", nil, false); !errors.Is(err, ErrUnknown) {
 		t.Errorf("set on a removed account: %v", err)
 	}
 }

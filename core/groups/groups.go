@@ -179,3 +179,28 @@ func (g *Groups) Delete(ctx context.Context, name string) error {
 	}
 	return g.Apply(ctx, effects...)
 }
+
+// DecisionSpace is where decisions about held messages wait to be carried
+// out: "ID NAME", with "release" or "drop".
+const DecisionSpace = "groups.decisions"
+
+// HeldSpace is the KV space of what is held for a group, by the message's id.
+func HeldSpace(name string) string { return "held:" + strings.ToLower(name) }
+
+// Hold is the effect that notes a message in the list of what is held for a
+// group. The message itself is in the spool.
+func Hold(name, id string, about map[string]any) (mail.Effect, error) {
+	b, err := encode(name, about)
+	return mail.Effect{Space: HeldSpace(name), Op: mail.Set, Key: id, Value: b}, err
+}
+
+// Forget is the effect that takes a message out of that list.
+func Forget(name, id string) mail.Effect {
+	return mail.Effect{Space: HeldSpace(name), Op: mail.Delete, Key: id}
+}
+
+// Decide are the effects that have a held message released or dropped.
+func Decide(name, id, decision string) []mail.Effect {
+	return []mail.Effect{Forget(name, id),
+		{Space: DecisionSpace, Op: mail.Set, Key: id + " " + strings.ToLower(name), Value: []byte(decision)}}
+}

@@ -38,6 +38,8 @@ func saw(e *hooks.Event) string {
 		return fmt.Sprintf("report %q for %d recipients", e.DSN.Action, len(e.Rcpts))
 	case hooks.ObserveEvent:
 		return "event " + e.Observed.Name
+	case hooks.AdminCommand:
+		return "command " + e.Command.Name + " " + e.Command.Verb
 	case hooks.WebRequest:
 		return e.Req.Method + " " + e.Req.Path
 	}

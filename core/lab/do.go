@@ -38,6 +38,7 @@ var operations = map[string]func(w *World, args []any) (any, error){
 	"log":           func(w *World, _ []any) (any, error) { return anyList(w.log.all()), nil },
 	"requests":      func(w *World, _ []any) (any, error) { return w.web.requests(), nil },
 	"web":           (*World).doWeb,
+	"command":       (*World).doCommand,
 	"dns":           tableOp(func(w *World, m map[string]any) error { return w.names.put(m) }),
 	"http":          tableOp(func(w *World, m map[string]any) error { w.loaded = false; return w.web.put(m) }),
 	"milter":        tableOp(func(w *World, m map[string]any) error { return w.filters.put(m) }),
@@ -239,6 +240,34 @@ func (w *World) doWeb(args []any) (any, error) {
 	return map[string]any{"status": float64(res.Status), "type": res.Type, "body": res.Body, "headers": headers}, nil
 }
 
+func (w *World) doCommand(args []any) (any, error) {
+	o, err := asTable(args, 0)
+	if err == nil {
+		err = only(o, "name", "verb", "args", "options", "json")
+	}
+	if err == nil {
+		err = w.ready()
+	}
+	if err != nil {
+		return nil, err
+	}
+	cmd := &hooks.Command{Name: text(o, "name", ""), Verb: text(o, "verb", ""), Options: map[string]string{}}
+	list, _ := o["args"].([]any)
+	for _, v := range list {
+		cmd.Args = append(cmd.Args, fmt.Sprint(v))
+	}
+	options, _ := o["options"].(map[string]any)
+	for k, v := range options {
+		cmd.Options[k] = fmt.Sprint(v)
+	}
+	cmd.JSON, _ = o["json"].(bool)
+	res, err := w.pipe.Command(w.ctx, cmd)
+	if err != nil {
+		return map[string]any{"error": err.Error()}, nil
+	}
+	return map[string]any{"type": res.Type, "body": res.Body}, nil
+}
+
 // soleBundle is the name under which the tested source answers.
 func (w *World) soleBundle() string {
 	for _, s := range w.o.Sources {
@@ -278,9 +307,11 @@ func (w *World) doFail(args []any) (any, error) {
 func (w *World) doAccount(args []any) (any, error) {
 	address, err := asText(args, 0, "the address")
 	settings, err2 := asTable(args, 1)
-	if err = errors.Join(err, err2); err != nil {
+	options, err3 := asTable(args, 2)
+	if err = errors.Join(err, err2, err3, only(options, "confirmed")); err != nil {
 		return nil, err
 	}
+	confirmed, _ := options["confirmed"].(bool)
 	w.named = true
 	a, err := mail.ParseAddress(address)
 	if err != nil {
@@ -304,11 +335,12 @@ func (w *World) doAccount(args []any) (any, error) {
 		}
 		raw, err := json.Marshal(v)
 		if err == nil {
-			err = w.dir.Set(w.ctx, a, k, raw)
+			err = w.dir.Set(w.ctx, a, k, raw, confirmed)
 		}
 		if err != nil {
 			return nil, err
 		}
+		w.pipe.Notice("setting", map[string]any{"user": string(a), "name": k, "value": v, "confirmed": confirmed})
 	}
 	return nil, nil
 }

@@ -18,6 +18,7 @@ import (
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/spam"
+	"carteiro/core/srs"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
@@ -94,11 +95,13 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	w.engine = lua.New(lua.Options{KV: st, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, Secret: make([]byte, 32),
+	ring := srs.NewRing(make([]byte, 32))
+	w.engine = lua.New(lua.Options{KV: st, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, WebURL: "https://" + hostname, Secret: make([]byte, 32), Ring: ring,
 		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Spam: filter, Cover: cover, Observe: w.observe})
 	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{Store: w.store, Directory: w.dir, Transport: w.hosts, Resolver: routes{w.names},
 		Policies: &w.current, Journal: logger, Clock: w.clock,
-		Delay: func(_ context.Context, d time.Duration) { w.clock.Advance(d) }})
+		Returns: ring,
+		Delay:   func(_ context.Context, d time.Duration) { w.clock.Advance(d) }})
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() { done <- w.pipe.Run(run) }()

@@ -35,8 +35,18 @@ type Envelope struct {
 	Hops     int            `json:"hops,omitempty"`
 	Depth    int            `json:"depth,omitempty"` // policies that submitted policies' mail
 	Auto     string         `json:"auto,omitempty"`  // "dsn" for our own DSNs, "policy" for mail.submit
+	Ours     bool           `json:"ours,omitempty"`  // it came from a user of ours, a client that may relay, or a policy
 	Meta     map[string]any `json:"meta,omitempty"`
 	Auth     *AuthResults   `json:"auth_results,omitempty"` // when a policy asked
+	// Sign are the DKIM signatures that each copy gets on its way out or into
+	// a mailbox, because copies have fields of their own.
+	Sign []Signature `json:"sign,omitempty"`
+}
+
+// Signature is a DKIM signature to be made.
+type Signature struct {
+	Domain    string   `json:"domain"`
+	Selectors []string `json:"selectors,omitempty"` // nil: those that sign for the domain
 }
 
 // Recipient is the state of one recipient of a spooled message.
@@ -52,6 +62,11 @@ type Recipient struct {
 	Edit     HeaderEdit     `json:"edit,omitzero"`      // this recipient's copy only
 	Meta     map[string]any `json:"meta,omitempty"`
 	From     []Change       `json:"from,omitempty"` // how Orig became Address
+	// Mailbox is where the message is filed, whoever Address is, with an
+	// account or without: the archive of a group, for one.
+	Mailbox Address `json:"mailbox,omitempty"`
+	// Released: a policy held the message for this recipient, and it was let go.
+	Released bool `json:"released,omitempty"`
 
 	State    State     `json:"state"`
 	Attempts int       `json:"attempts,omitempty"`
@@ -118,7 +133,8 @@ type Group struct {
 	Key        string         `json:"key"`   // destination domain, or what a policy chose
 	Domain     string         `json:"domain"`
 	Local      bool           `json:"local,omitempty"`
-	Expand     bool           `json:"expand,omitempty"` // recipients still have to pass queue.expand
+	Async      *Arrival       `json:"async,omitempty"`  // recipients are handlers that run behind the 250, see Pipeline.async
+	Expand     bool           `json:"expand,omitempty"` // recipients still have to pass queue.expand, see Pipeline.expandHeld
 	Priority   Priority       `json:"priority,omitempty"`
 	Due        time.Time      `json:"due"`
 	Expires    time.Time      `json:"expires"`
@@ -127,6 +143,19 @@ type Group struct {
 	Attempts   int            `json:"attempts,omitempty"`
 	Meta       map[string]any `json:"meta,omitempty"`
 	Recipients []Recipient    `json:"-"` // stored apart, one record each
+}
+
+// Arrival is what handlers that run behind the 250 are told of the session and
+// the transaction, beside what the Envelope has.
+type Arrival struct {
+	Session    string         `json:"session"`
+	Protocol   string         `json:"protocol"`
+	RDNS       string         `json:"rdns,omitempty"`
+	TLS        *TLSInfo       `json:"tls,omitempty"`
+	Extra      map[string]any `json:"extra,omitempty"` // what a policy added to the identity
+	Trusted    bool           `json:"trusted,omitempty"`
+	Meta       map[string]any `json:"meta,omitempty"` // of the transaction
+	Recipients []Address      `json:"recipients"`
 }
 
 // MaxGroup is the most recipients in one group.

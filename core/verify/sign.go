@@ -15,7 +15,7 @@ import (
 var (
 	sealedNames = []string{"From", "Sender", "Reply-To", "Subject", "Date", "To", "Cc", "Message-ID"}
 	signedNames = []string{"In-Reply-To", "References", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Unsubscribe",
-		"List-Unsubscribe-Post", "List-Post", "Auto-Submitted"}
+		"List-Unsubscribe-Post", "List-Post", "List-Help", "List-Subscribe", "List-Owner", "List-Archive", "Auto-Submitted"}
 )
 
 // Sign makes the DKIM-Signature fields of a domain's keys for a message: those
@@ -37,7 +37,8 @@ func (k *Keyring) Sign(domain string, selectors []string, h *mime.Header, open f
 	return fields, nil
 }
 
-func (key *Key) sign(h *mime.Header, open func() (io.ReadCloser, error)) (string, error) {
+// names are those of the fields that a signature covers.
+func names(h *mime.Header) []string {
 	var names []string
 	for _, name := range sealedNames {
 		for range h.Count(name) + 1 {
@@ -49,8 +50,12 @@ func (key *Key) sign(h *mime.Header, open func() (io.ReadCloser, error)) (string
 			names = append(names, name)
 		}
 	}
+	return names
+}
+
+func (key *Key) sign(h *mime.Header, open func() (io.ReadCloser, error)) (string, error) {
 	s, err := dkim.NewSigner(&dkim.SignOptions{Domain: key.Domain, Selector: key.Selector, Signer: key.signer,
-		HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed, HeaderKeys: names})
+		HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed, HeaderKeys: names(h)})
 	if err != nil {
 		return "", err
 	}

@@ -112,3 +112,14 @@ func (a *Accounts) MaySendAs(_ context.Context, identity, address mail.Address) 
 	defer a.mu.Unlock()
 	return a.grants[string(identity+" "+address)]
 }
+
+// Confirmed implements lua.Accounts.
+func (a *Accounts) Confirmed(context.Context, mail.Address, string) (bool, error) { return false, nil }
+
+// Stands implements lua.Accounts: there are accounts, and no aliases.
+func (a *Accounts) Stands(ctx context.Context, address mail.Address) (mail.Address, []mail.Address, error) {
+	if a.Exists(ctx, address) {
+		return address.Base(), nil, nil
+	}
+	return "", nil, nil
+}

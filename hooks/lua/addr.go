@@ -1,9 +1,6 @@
 package lua
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base32"
 	"strings"
 	"time"
 
@@ -16,14 +13,15 @@ import (
 
 var addrModule = module{name: "addr", doc: "addresses", functions: []function{
 	{name: "parse", call: addrParse, sig: "parse(text)", doc: "address and display name of the first mailbox in a header value, or nil"},
+	{name: "list", call: addrList, sig: "list(text)", doc: "all mailboxes of a header value: a list of { address, display }"},
 	{name: "user", call: addrUser, sig: "user(a)", doc: "local part without its tag"},
 	{name: "domain", call: addrDomain, sig: "domain(a)", doc: "domain in lower case"},
 	{name: "tag", call: addrTag, sig: "tag(a)", doc: "what follows the \"+\", or nil"},
 	{name: "normalize", call: addrNormalize, sig: "normalize(a)", doc: "canonical form without tag, in lower case, or nil"},
 	{name: "org_domain", call: addrOrgDomain, sig: "org_domain(domain)", doc: "organizational domain by the public suffix list"},
-	{name: "srs", call: addrSRS, sig: "srs(sender)", doc: "signed sender of ours for a forwarded message; own and null senders, and those too long for it, stay"},
+	{name: "srs", call: addrSRS, sig: "srs(sender, [domain])", doc: "signed sender of ours for a forwarded message, at one of our domains or the server's name; mail with the null sender to it goes to the sender, for 21 days. Own and null senders, and those too long for it, stay"},
 	{name: "srs_reverse", call: addrSRSReverse, sig: "srs_reverse(a)", doc: "the sender behind a signed one, or nil when forged or older than 21 days"},
-	{name: "verp", call: addrVERP, sig: "verp(bounces, address)", doc: "signed bounce address that names its recipient"},
+	{name: "verp", call: addrVERP, sig: "verp(bounces, address)", doc: "signed bounce address that names its recipient: BOUNCES+user=domain=SIGN"},
 	{name: "verp_reverse", call: addrVERPReverse, sig: "verp_reverse(a)", doc: "the recipient that a bounce address names, or nil when forged"},
 }}
 
@@ -39,6 +37,19 @@ func addrParse(L *glua.LState) int {
 	L.Push(glua.LString(list[0].Address))
 	L.Push(optional(list[0].Display))
 	return 2
+}
+
+func addrList(L *glua.LState) int {
+	st := stateOf(L)
+	s := text(L, 1)
+	st.budget.charge(L, 4*int64(len(s)))
+	list, _ := mime.ParseAddressList(s)
+	out := []any{}
+	for _, m := range list {
+		out = append(out, map[string]any{"address": string(m.Address), "display": m.Display})
+	}
+	L.Push(st.lift(L, out))
+	return 1
 }
 
 func addrUser(L *glua.LState) int {
@@ -80,130 +91,41 @@ func addrOrgDomain(L *glua.LState) int {
 	return 1
 }
 
-// Form and life of signed addresses: SRS0=sign=day=domain=local@HOST. The
-// sign has 30 bits, as much as fits beside names within 64 octets; guessing
-// one that brings a bounce to a stranger takes millions of tries.
-const (
-	signLength = 6
-	srsDays    = 21
-	srsModulo  = 32 * 32
-)
-
-var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-
-// sign authenticates parts of an address; case does not matter, for mail
-// systems change it.
-func (e *Engine) sign(kind string, parts ...string) string {
-	mac := hmac.New(sha256.New, e.Secret)
-	mac.Write([]byte(kind))
-	for _, p := range parts {
-		mac.Write([]byte{0})
-		mac.Write([]byte(strings.ToLower(p)))
-	}
-	return base32Lower.EncodeToString(mac.Sum(nil))[:signLength]
-}
-
-func (e *Engine) signed(sign, kind string, parts ...string) bool {
-	return hmac.Equal([]byte(strings.ToLower(sign)), []byte(e.sign(kind, parts...)))
-}
-
-func dayOf(t time.Time) int { return int(t.Unix()/86400) % srsModulo }
-
-func dayText(day int) string {
-	const digits = "abcdefghijklmnopqrstuvwxyz234567"
-	return string([]byte{digits[day/32], digits[day%32]})
-}
-
-func dayNumber(s string) int {
-	const digits = "abcdefghijklmnopqrstuvwxyz234567"
-	s = strings.ToLower(s)
-	if len(s) != 2 {
-		return -1
-	}
-	hi, lo := strings.IndexByte(digits, s[0]), strings.IndexByte(digits, s[1])
-	if hi < 0 || lo < 0 {
-		return -1
-	}
-	return hi*32 + lo
-}
-
-// needsSecret raises where the server has no key to sign with.
-func (st *state) needsSecret(L *glua.LState, what string) *Engine {
-	if len(st.set.engine.Secret) == 0 || st.set.engine.Hostname == "" {
+// needsKey raises where the server has no key to sign with.
+func (st *state) needsKey(L *glua.LState, what string) *Engine {
+	if !st.set.engine.Ring.Ready() || st.set.engine.Hostname == "" {
 		L.RaiseError("%s: the server has no key to sign addresses with", what)
 	}
 	return st.set.engine
 }
 
 func addrSRS(L *glua.LState) int {
+	const what = "addr.srs"
 	st := stateOf(L)
-	e := st.needsSecret(L, "addr.srs")
-	L.Push(glua.LString(e.srs(sender(L, L.Get(1), "addr.srs"), st.now())))
+	e := st.needsKey(L, what)
+	from, domain := sender(L, L.Get(1), what), e.Hostname
+	if L.Get(2) != glua.LNil {
+		if domain = strings.ToLower(text(L, 2)); !e.Local(domain) {
+			L.RaiseError("%s: %s is none of our domains", what, domain)
+		}
+	}
+	L.Push(glua.LString(e.srs(from, domain, st.now())))
 	return 1
 }
 
-// srs rewrites a sender so that its bounces come back to us (SRS0, and SRS1
-// for what another forwarder rewrote before).
-func (e *Engine) srs(a mail.Address, now time.Time) mail.Address {
-	if a == "" || e.Local(a.Domain()) || strings.HasPrefix(a.Local(), `"`) {
+// srs rewrites a foreign sender so that its bounces come back to us.
+func (e *Engine) srs(a mail.Address, domain string, now time.Time) mail.Address {
+	if e.Local(a.Domain()) {
 		return a
 	}
-	local, domain := a.Local(), a.Domain()
-	out := ""
-	upper := strings.ToUpper(local)
-	switch {
-	case strings.HasPrefix(upper, "SRS0=") || strings.HasPrefix(upper, "SRS0+") || strings.HasPrefix(upper, "SRS0-"):
-		rest := local[4:]
-		out = "SRS1=" + e.sign("srs1", domain, rest) + "=" + domain + "=" + rest
-	case strings.HasPrefix(upper, "SRS1="):
-		_, rest, ok := strings.Cut(local[5:], "=")
-		first, rest, ok2 := strings.Cut(rest, "=")
-		if !ok || !ok2 {
-			return a
-		}
-		out = "SRS1=" + e.sign("srs1", first, rest) + "=" + first + "=" + rest
-	default:
-		day := dayText(dayOf(now))
-		out = "SRS0=" + e.sign("srs0", day, domain, local) + "=" + day + "=" + domain + "=" + local
-	}
-	if len(out) > mail.MaxLocal {
-		return a
-	}
-	return mail.Address(out + "@" + e.Hostname)
+	return e.Ring.Rewrite(a, domain, now)
 }
 
 func addrSRSReverse(L *glua.LState) int {
 	st := stateOf(L)
-	e := st.needsSecret(L, "addr.srs_reverse")
-	L.Push(optional(string(e.srsReverse(mail.Address(text(L, 1)), st.now()))))
+	e := st.needsKey(L, "addr.srs_reverse")
+	L.Push(optional(string(e.Ring.Reverse(mail.Address(text(L, 1)), st.now()))))
 	return 1
-}
-
-func (e *Engine) srsReverse(a mail.Address, now time.Time) mail.Address {
-	local := a.Local()
-	if len(local) < 5 {
-		return ""
-	}
-	f := strings.SplitN(local[5:], "=", 4)
-	switch strings.ToUpper(local[:5]) {
-	case "SRS0=":
-		if len(f) != 4 || !e.signed(f[0], "srs0", f[1], f[2], f[3]) {
-			return ""
-		}
-		day := dayNumber(f[1])
-		if age := (dayOf(now) - day + srsModulo) % srsModulo; day < 0 || age > srsDays {
-			return ""
-		}
-		return checked(f[3] + "@" + f[2])
-	case "SRS1=":
-		sign, rest, _ := strings.Cut(local[5:], "=")
-		domain, rest, ok := strings.Cut(rest, "=")
-		if !ok || !e.signed(sign, "srs1", domain, rest) {
-			return ""
-		}
-		return checked("SRS0" + rest + "@" + domain)
-	}
-	return ""
 }
 
 // checked is s as an address, or "".
@@ -217,10 +139,10 @@ func checked(s string) mail.Address {
 
 func addrVERP(L *glua.LState) int {
 	st := stateOf(L)
-	e := st.needsSecret(L, "addr.verp")
+	e := st.needsKey(L, "addr.verp")
 	bounces := address(L, L.Get(1), "addr.verp")
 	rcpt := address(L, L.Get(2), "addr.verp")
-	local := bounces.Local() + "+" + e.sign("verp", string(bounces), string(rcpt)) + "=" + rcpt.Domain() + "=" + rcpt.Local()
+	local := bounces.Local() + "+" + rcpt.Local() + "=" + rcpt.Domain() + "=" + e.Ring.Sign("verp", string(bounces), string(rcpt))
 	if len(local) > mail.MaxLocal || strings.HasPrefix(rcpt.Local(), `"`) {
 		L.Push(glua.LString(bounces)) // too long to name its recipient
 		return 1
@@ -231,7 +153,7 @@ func addrVERP(L *glua.LState) int {
 
 func addrVERPReverse(L *glua.LState) int {
 	st := stateOf(L)
-	e := st.needsSecret(L, "addr.verp_reverse")
+	e := st.needsKey(L, "addr.verp_reverse")
 	L.Push(optional(string(e.verpReverse(mail.Address(text(L, 1))))))
 	return 1
 }
@@ -243,17 +165,28 @@ func (e *Engine) verpReverse(a mail.Address) mail.Address {
 		if local[i] != '+' {
 			continue
 		}
-		f := strings.SplitN(local[i+1:], "=", 3)
-		if len(f) == 3 && e.signed(f[0], "verp", local[:i]+"@"+a.Domain(), f[2]+"@"+f[1]) {
-			return checked(f[2] + "@" + f[1])
+		rest, sign, ok := cutLast(local[i+1:], "=")
+		user, domain, ok2 := cutLast(rest, "=")
+		if ok && ok2 && e.Ring.Signed(sign, "verp", local[:i]+"@"+a.Domain(), user+"@"+domain) {
+			return checked(user + "@" + domain)
 		}
 	}
 	return ""
 }
 
+// cutLast is strings.Cut at the last place.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
 var accountModule = module{name: "account", doc: "accounts of this server", functions: []function{
 	{name: "exists", call: accountExists, sig: "exists(a)", doc: "whether there is an account"},
 	{name: "setting", call: accountSetting, sig: "setting(a, name)", doc: "what `carteiro account set` stored, or nil"},
+	{name: "confirmed", call: accountConfirmed, sig: "confirmed(a, name)", doc: "whether the admin set that setting with --confirmed: whoever it names has agreed"},
+	{name: "resolve", call: accountResolve, sig: "resolve(a)", doc: "one step: \"mailbox\" and its address, \"alias\" and the list of its targets, \"foreign\" for other domains, or nil when nobody has it"},
 	{name: "may_send_as", call: accountMaySendAs, sig: "may_send_as(identity, a)", doc: "nil, \"as\" or \"behalf\""},
 }}
 
@@ -279,6 +212,43 @@ func accountSetting(L *glua.LState) int {
 	st.must(L, err)
 	L.Push(st.lift(L, v))
 	return 1
+}
+
+func accountConfirmed(L *glua.LState) int {
+	st := stateOf(L)
+	c, accounts := st.accounts(L)
+	ok, err := accounts.Confirmed(c.ctx, mail.Address(text(L, 1)), text(L, 2))
+	st.must(L, err)
+	L.Push(glua.LBool(ok))
+	return 1
+}
+
+func accountResolve(L *glua.LState) int {
+	st := stateOf(L)
+	c, accounts := st.accounts(L)
+	a := address(L, L.Get(1), "account.resolve")
+	if !st.set.engine.Local(a.Domain()) {
+		L.Push(glua.LString("foreign"))
+		return 1
+	}
+	mailbox, targets, err := accounts.Stands(c.ctx, a)
+	st.must(L, err)
+	switch {
+	case mailbox != "":
+		L.Push(glua.LString("mailbox"))
+		L.Push(glua.LString(mailbox))
+	case targets != nil:
+		list := make([]string, len(targets))
+		for i, t := range targets {
+			list[i] = string(t)
+		}
+		L.Push(glua.LString("alias"))
+		L.Push(st.strings(L, list))
+	default:
+		L.Push(glua.LNil)
+		return 1
+	}
+	return 2
 }
 
 func accountMaySendAs(L *glua.LState) int {

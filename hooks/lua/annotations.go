@@ -120,6 +120,9 @@ func annotateOn(b *bytes.Buffer) {
 		objects[c.name] = true
 	}
 	for _, s := range hooks.Specs() {
+		if s.Point == hooks.ReceiveAsync {
+			continue
+		}
 		var params []string
 		for _, a := range s.Args {
 			kind := "any"

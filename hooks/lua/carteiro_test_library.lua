@@ -155,6 +155,7 @@ function t.submitted() return world("submitted") end
 function t.requests() return world("requests") end
 function t.log() return world("log") end
 function t.web(request) return world("web", request) end
+function t.command(command) return world("command", command) end
 function t.file(name) return world("file", name) end
 
 function t.dns(names) world("dns", names) end
@@ -163,7 +164,7 @@ function t.milter(answers) world("milter", answers) end
 function t.remote(answers) world("remote", answers) end
 function t.fail(what, how) world("fail", what, how or "servfail") end
 function t.limit(limits) world("limit", limits) end
-function t.account(address, settings) world("account", address, settings or {}) end
+function t.account(address, settings, options) world("account", address, settings or {}, options or {}) end
 function t.alias(address, targets) world("alias", address, targets) end
 function t.domain(name) world("domain", name) end
 function t.config(values) world("config", values) end

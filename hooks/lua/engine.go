@@ -33,6 +33,7 @@ import (
 
 	"carteiro/core/clock"
 	"carteiro/core/mail"
+	"carteiro/core/srs"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -47,6 +48,11 @@ type Accounts interface {
 	Exists(ctx context.Context, a mail.Address) bool
 	// Setting is what `account set` stored, decoded JSON; nil when absent.
 	Setting(ctx context.Context, a mail.Address, name string) (any, error)
+	// Confirmed tells whether that setting was set as confirmed.
+	Confirmed(ctx context.Context, a mail.Address, name string) (bool, error)
+	// Stands is what a local address stands for: a mailbox, or other addresses;
+	// neither when nobody has it.
+	Stands(ctx context.Context, a mail.Address) (mailbox mail.Address, targets []mail.Address, err error)
 	// MaySendAs is "as", "behalf" or "" for no.
 	MaySendAs(ctx context.Context, user, a mail.Address) string
 }
@@ -65,7 +71,9 @@ type Options struct {
 	Clock    *clock.Clock
 	Log      *slog.Logger
 	Hostname string
-	Secret   []byte // signs addr.srs and addr.verp
+	WebURL   string    // how the world reaches the http listener, see server.url
+	Secret   []byte    // of server.sign
+	Ring     *srs.Ring // signs addr.srs and addr.verp; without keys they raise
 	// Local tells domains of ours, whose senders need no SRS.
 	Local func(domain string) bool
 	// Observe is told of each call; it must not block.

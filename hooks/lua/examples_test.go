@@ -284,7 +284,7 @@ end)`)
 	if a.Err() != "" || len(to) != 2 || to[0].Address != "a@a.example" || to[0].Fields != "List-Id: <devs.our.example>\r\nPrecedence: list\r\n" {
 		t.Fatalf("%v %s %+v", a.Verdict, a.Err(), to)
 	}
-	if s := string(*to[1].Sender); !strings.HasPrefix(s, "devs-bounces+") || !strings.HasSuffix(s, "=x.example=b@our.example") {
+	if s := string(*to[1].Sender); !strings.HasPrefix(s, "devs-bounces+b=x.example=") || !strings.HasSuffix(s, "@our.example") {
 		t.Errorf("sender %s", s)
 	}
 	if a := expand(strings.Replace(plainMail, "<a@a.example>", "<z@a.example>", 1)); a.Status.Enhanced != "5.7.2" {

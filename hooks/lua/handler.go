@@ -143,6 +143,8 @@ func (st *state) pushArguments(spec hooks.Spec, c *call, e *hooks.Event) int {
 			L.Push(st.sessionValue(e))
 		case "req":
 			L.Push(st.wrap(&reqClass, e.Req))
+		case "cmd":
+			L.Push(st.wrap(&commandClass, e.Command))
 		case "event":
 			L.Push(st.wrap(&eventClass, e.Observed))
 		case "now":

@@ -9,14 +9,17 @@ import (
 	"carteiro/core/mail"
 )
 
-var listModule = module{name: "list", doc: "named sets of addresses with settings, and attributes for each member. Changes count as those of kv do", functions: []function{
+var listModule = module{name: "list", doc: "named sets of addresses with settings, and attributes for each member. Changes count as those of kv do", functions: append([]function{
+	{name: "names", call: listNames, sig: "names([domain])", doc: "names of all lists, or of those at a domain"},
+	{name: "configure", call: listConfigure, sig: "configure(name, settings)", doc: "makes a list or gives it other settings; nil takes it away with its members"},
 	{name: "settings", call: listSettings, sig: "settings(name)", doc: "the settings of that list, or nil when there is none"},
 	{name: "members", call: listMembers, sig: "members(name, [filter])", doc: "list of its addresses; filter is a table of attributes that they must have"},
+	{name: "roster", call: listRoster, sig: "roster(name, [filter])", doc: "as members, but a list of tables: the attributes, and address"},
 	{name: "member", call: listMember, sig: "member(name, address)", doc: "attributes of a member, or nil"},
 	{name: "add", call: listAdd, sig: "add(name, address, [attributes])", doc: "makes it a member, with these attributes"},
 	{name: "remove", call: listRemove, sig: "remove(name, address)", doc: "takes it out"},
 	{name: "set", call: listSet, sig: "set(name, address, attributes)", doc: "changes attributes of a member; true, or false when it is none"},
-}}
+}, listMail...)}
 
 // listAccess counts one operation and reads the name.
 func (st *state) listAccess(L *glua.LState, what string) (*call, string) {
@@ -71,37 +74,37 @@ func listMember(L *glua.LState) int {
 }
 
 func listMembers(L *glua.LState) int {
-	st := stateOf(L)
-	c, name := st.listAccess(L, "list.members")
-	filter := attributes(L, 2, "list.members: filter")
-	space := groups.MemberSpace(name)
-	found := map[string][]byte{}
-	for p, err := range st.set.engine.KV.Scan(c.ctx, space, "", 1<<20) {
-		st.must(L, err)
-		st.budget.charge(L, int64(len(p.Key)+len(p.Value)))
-		found[p.Key] = p.Value
-	}
-	for _, f := range c.pending() {
-		if f.Space == space {
-			if found[f.Key] = overlay(found[f.Key], f); found[f.Key] == nil {
-				delete(found, f.Key)
-			}
-		}
-	}
 	var list []string
-	for _, key := range sortedKeys(found) {
-		st.budget.steps(L, 4)
-		if len(filter) > 0 {
-			m, err := groups.Decode(found[key])
-			st.must(L, err)
-			if !has(m, filter) {
-				continue
-			}
-		}
-		list = append(list, key)
-	}
+	st := selected(L, "list.members", func(address string, _ map[string]any) { list = append(list, address) })
 	L.Push(st.strings(L, list))
 	return 1
+}
+
+func listRoster(L *glua.LState) int {
+	list := []any{}
+	st := selected(L, "list.roster", func(address string, m map[string]any) {
+		m["address"] = address
+		list = append(list, m)
+	})
+	L.Push(st.lift(L, list))
+	return 1
+}
+
+// selected calls each with the members that (name, [filter]) means, in order.
+func selected(L *glua.LState, what string, each func(address string, m map[string]any)) *state {
+	st := stateOf(L)
+	c, name := st.listAccess(L, what)
+	filter := attributes(L, 2, what+": filter")
+	found := st.scanned(L, c, groups.MemberSpace(name))
+	for _, key := range sortedKeys(found) {
+		st.budget.steps(L, 4)
+		m, err := groups.Decode(found[key])
+		st.must(L, err)
+		if has(m, filter) {
+			each(key, m)
+		}
+	}
+	return st
 }
 
 // has reports whether m has all plain values of filter.
@@ -167,4 +170,64 @@ func listSet(L *glua.LState) int {
 	}
 	L.Push(glua.LBool(m != nil))
 	return 1
+}
+
+// scanned is all of a space, with what waits for its commit.
+func (st *state) scanned(L *glua.LState, c *call, space string) map[string][]byte {
+	found := map[string][]byte{}
+	for p, err := range st.set.engine.KV.Scan(c.ctx, space, "", 1<<20) {
+		st.must(L, err)
+		st.budget.charge(L, int64(len(p.Key)+len(p.Value)))
+		found[p.Key] = p.Value
+	}
+	for _, f := range c.pending() {
+		if f.Space == space {
+			if found[f.Key] = overlay(found[f.Key], f); found[f.Key] == nil {
+				delete(found, f.Key)
+			}
+		}
+	}
+	return found
+}
+
+func listNames(L *glua.LState) int {
+	st := stateOf(L)
+	c := st.running(L, "list.names")
+	st.budget.take(L, &st.budget.kv, "kv and account operations")
+	at := ""
+	if L.Get(1) != glua.LNil {
+		at = "@" + strings.ToLower(text(L, 1))
+	}
+	space, _ := groups.SettingsKey("")
+	var names []string
+	for _, name := range sortedKeys(st.scanned(L, c, space)) {
+		if strings.HasSuffix(name, at) {
+			names = append(names, name)
+		}
+	}
+	L.Push(st.strings(L, names))
+	return 1
+}
+
+func listConfigure(L *glua.LState) int {
+	const what = "list.configure"
+	st := stateOf(L)
+	c, name := st.listAccess(L, what)
+	settings := attributes(L, 2, what+": settings")
+	if settings != nil {
+		f, err := groups.Configure(name, settings)
+		st.must(L, err)
+		st.must(L, c.event.AddEffect(f))
+		return 0
+	}
+	space, key := groups.SettingsKey(name)
+	gone := []mail.Effect{{Space: space, Op: mail.Delete, Key: key}}
+	for _, member := range sortedKeys(st.scanned(L, c, groups.MemberSpace(name))) {
+		gone = append(gone, groups.Remove(name, mail.Address(member)))
+	}
+	for _, f := range gone {
+		st.budget.charge(L, 128)
+		st.must(L, c.event.AddEffect(f))
+	}
+	return 0
 }

@@ -23,8 +23,9 @@ const (
 
 // hookFunctions register handlers and find files.
 var hookFunctions = []function{
-	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener; timer.tick: every, each = \"domain\"; web.request: path"},
+	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener; receive.data: async; timer.tick: every, each = \"domain\"; web.request: path; admin.command: command"},
 	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
+	{name: "for_domain", call: forDomain, sig: "for_domain(domain, fn)", doc: "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole"},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
 }
 
@@ -227,7 +228,7 @@ func hookOn(L *glua.LState) int {
 	if !ok {
 		return complain("on", "on: the name of a hook expected, got "+typeOf(L.Get(1)), "")
 	}
-	spec, ok := hooks.Lookup(hooks.Point(name))
+	spec, ok := hooks.Named(string(name))
 	if !ok {
 		ld.errs = append(ld.errs, c.unknownHook(line, string(name)))
 		return 0
@@ -260,6 +261,9 @@ func hookOn(L *glua.LState) int {
 	if spec.Point == hooks.WebRequest && h.info.Path == "" {
 		return complain("on", "on: web.request needs the option path", `write on("web.request", { path = "/x" }, function(req) ... end)`)
 	}
+	if spec.Point == hooks.AdminCommand && h.info.Command == "" {
+		return complain("on", "on: admin.command needs the option command", `write on("admin.command", { command = "list" }, function(cmd) ... end)`)
+	}
 	ld.handlers = append(ld.handlers, h)
 	st.handlers = append(st.handlers, fn)
 	return 0
@@ -271,8 +275,10 @@ func (f *file) unknownHook(line int, name string) *SourceError {
 
 var webPath = regexp.MustCompile(`^/[A-Za-z0-9._/-]{0,200}$`)
 
+var commandName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+
 // handlerOptions are the keys of the second argument of on.
-var handlerOptions = []string{"order", "tier", "on_error", "listener", "every", "each", "path"}
+var handlerOptions = []string{"order", "tier", "on_error", "listener", "async", "every", "each", "path", "command"}
 
 func unknownOption(key string) (text, hint string) {
 	return "unknown option " + key, strings.TrimPrefix(hooks.Suggestion(key, handlerOptions), "; ")
@@ -307,6 +313,13 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 				return "listener must be the name of a listener", ""
 			}
 			h.info.Listener = string(s)
+		case "async":
+			if async, ok := v.(glua.LBool); !ok || h.spec.Point != hooks.ReceiveData && h.spec.Point != hooks.ReceiveAsync {
+				return "async is for receive.data: true or false", ""
+			} else if async {
+				h.spec, _ = hooks.Lookup(hooks.ReceiveAsync)
+				h.info.Point = hooks.ReceiveAsync
+			}
 		case "every":
 			d, err := parseDuration(v)
 			if h.spec.Point != hooks.TimerTick || err != nil || d < time.Minute {
@@ -324,6 +337,12 @@ func (h *handler) options(t *glua.LTable) (text, hint string) {
 				return `path is for web.request: a slash, then letters, digits, "-", "_", "." and slashes`, ""
 			}
 			h.info.Path = string(s)
+		case "command":
+			s, ok := v.(glua.LString)
+			if h.spec.Point != hooks.AdminCommand || !ok || !commandName.MatchString(string(s)) {
+				return `command is for admin.command, the first word of a command line such as "list"`, ""
+			}
+			h.info.Command = string(s)
 		default:
 			return unknownOption(tostringPlain(k))
 		}

@@ -24,6 +24,7 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "received_at", doc: "Unix seconds", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 			return st.number(float64(msgOf(o).ReceivedAt.Unix()))
 		}},
+		{name: "ours", doc: "whether a user who logged in sent it, a client that may relay, or a policy", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(msgOf(o).Ours) }},
 		{name: "meta", doc: "notes of policies, kept with the message", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 			return st.wrap(&metaClass, &notes{meta: &msgOf(o).Meta})
 		}},
@@ -42,10 +43,13 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "message_id", call: msgMessageID, sig: "message_id()", doc: "Message-ID with its brackets, or nil"},
 		{name: "parts", call: msgParts, sig: "parts()", doc: "iterates the parts that hold content"},
 		{name: "text", call: msgText, sig: "text([max])", doc: "text of all text parts as UTF-8, HTML without its tags; at most max octets, 256 KiB by default"},
+		{name: "raw", call: msgRaw, sig: "raw([max])", doc: "the message as it is, header section and body; at most max octets, 256 KiB by default"},
+		{name: "append_text", call: msgAppendText, sig: "append_text(text)", doc: "puts a text at the end: below a plain text, else as a part of its own; what is signed or encrypted stays as it is"},
+		{name: "report", call: msgReport, sig: "report()", doc: "what a delivery status notification says: a list of { address, original, action, status, class, diagnostic }, class is \"hard\", \"soft\" or nil; nil for other mail"},
 		{name: "find", call: msgFind, sig: "find(re)", doc: "first match of an RE2 pattern in subject and text, or nil"},
 		{name: "urls", call: msgURLs, sig: "urls()", doc: "list of the distinct http, https and mailto links, at most 500"},
 		{name: "auth", call: msgAuth, sig: "auth()", doc: "who the message really comes from: tables spf, dkim, dmarc, arc, each with result and domain, dmarc with policy, dkim with signatures, arc with the domain that sealed last; may ask the DNS"},
-		{name: "score", call: msgScore, sig: "score([name, points, note])", doc: "adds to the spam score; returns the total"},
+		{name: "score", call: msgScore, sig: "score([name, points, note])", doc: "adds to the spam score; returns the total, until the message is queued"},
 		{name: "scores", call: msgScores, sig: "scores()", doc: "list of { name, points, note }"},
 		{name: "priority", call: msgPriority, sig: "priority([n])", doc: "sets and returns the priority, -9 to 9"},
 		{name: "is_auto", call: msgIsAuto, sig: "is_auto()", doc: "null sender, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834)"},
@@ -119,7 +123,7 @@ func editHeader(L *glua.LState, what string, change func(h *mime.Header, name st
 	name := headerName(L, "msg:"+what)
 	st.demandField(L, name, "msg:"+what)
 	st.budget.charge(L, 64*int64(len(msgOf(o).Header.Fields()))+1024)
-	err := o.call.event.EditHeader(what+" "+name, func(h *mime.Header) error { return change(h, name) })
+	err := o.call.event.EditHeader(msgOf(o), what+" "+name, func(h *mime.Header) error { return change(h, name) })
 	if err != nil {
 		L.RaiseError("msg:%s: %s", what, err.Error())
 	}

@@ -118,7 +118,7 @@ func API() []Entry {
 
 // allModules are the modules in the order of the documentation.
 func allModules() []*module {
-	return []*module{&addrModule, &mailModule, &accountModule, &listModule, &kvModule, &rateModule, &cacheModule, &mapModule, &dnsModule, &httpModule, &milterModule, &cryptModule,
+	return []*module{&addrModule, &mailModule, &accountModule, &serverModule, &listModule, &kvModule, &rateModule, &cacheModule, &mapModule, &dnsModule, &httpModule, &milterModule, &cryptModule,
 		&spamModule, &secretsModule, &reModule, &jsonModule, &tomlModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &metricsModule, &logModule,
 		&stringModule, &tableModule, &mathModule}
 }
@@ -126,5 +126,5 @@ func allModules() []*module {
 // allClasses are the objects in the order of the documentation.
 func allClasses() []*class {
 	return []*class{&sessionClass, &tlsClass, &identityClass, &credClass, &txClass, &paramsClass, &msgClass, &partClass, &rcptClass,
-		&groupClass, &attemptClass, &resultClass, &boxClass, &dsnClass, &eventClass, &reqClass, &metaClass, &configClass, &dataClass, &frozenClass, &mapClass, &regexClass, &regexSetClass}
+		&groupClass, &attemptClass, &resultClass, &boxClass, &dsnClass, &eventClass, &reqClass, &commandClass, &metaClass, &configClass, &dataClass, &frozenClass, &mapClass, &regexClass, &regexSetClass}
 }

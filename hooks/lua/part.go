@@ -161,14 +161,14 @@ func partReplace(L *glua.LState) int {
 	st, o := self(L, "part")
 	st.demand(L, hooks.BodyWrite, "part:replace")
 	s := stringArgument(L, 2, "part:replace", "text")
-	st.must(L, o.call.event.EditPart("part replaced", mime.PartEdit{Part: partOf(o).n, Text: strings.ToValidUTF8(s, "\uFFFD")}))
+	st.must(L, o.call.event.EditPart(partOf(o).msg, "part replaced", mime.PartEdit{Part: partOf(o).n, Text: strings.ToValidUTF8(s, "\uFFFD")}))
 	return 0
 }
 
 func partRemove(L *glua.LState) int {
 	st, o := self(L, "part")
 	st.demand(L, hooks.BodyWrite, "part:remove")
-	st.must(L, o.call.event.EditPart("part removed", mime.PartEdit{Part: partOf(o).n, Remove: true}))
+	st.must(L, o.call.event.EditPart(partOf(o).msg, "part removed", mime.PartEdit{Part: partOf(o).n, Remove: true}))
 	return 0
 }
 

@@ -19,6 +19,20 @@ func recipientOf(o *object) *mail.Recipient {
 	return o.v.(*mail.Recipient)
 }
 
+// senderOf is the sender of a recipient's copy.
+func senderOf(o *object) mail.Address {
+	if r := recipientOf(o); r.Sender != nil {
+		return *r.Sender
+	}
+	switch e := o.call.event; {
+	case e.Msg != nil:
+		return e.Msg.Sender
+	case e.Tx != nil:
+		return e.Tx.Sender
+	}
+	return ""
+}
+
 var rcptClass = class{name: "rcpt", doc: "one recipient",
 	fields: []field{
 		{name: "address", doc: "where the mail goes; can be changed at receive.rcpt", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
@@ -28,6 +42,9 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 			st.must(L, o.call.event.SetAddress(recipientOf(o), address(L, v, "rcpt.address"), o.call.handler.info.Change()))
 		}},
 		{name: "orig", doc: "as RCPT gave it", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(recipientOf(o).Orig)) }},
+		{name: "sender", doc: "envelope sender of what it gets: the message's, or what a policy chose for this recipient", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+			return str(string(senderOf(o)))
+		}},
 		{name: "user", doc: "local part without its tag", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
 			user, _, _ := strings.Cut(recipientOf(o).Address.Local(), "+")
 			return str(user)
@@ -35,6 +52,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		{name: "domain", doc: "domain in lower case", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(recipientOf(o).Address.Domain()) }},
 		{name: "tag", doc: "what follows the \"+\", or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(recipientOf(o).Address.Tag()) }},
 		{name: "is_local", doc: "whether the domain is ours", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(recipientOf(o).IsLocal) }},
+		{name: "released", doc: "whether list.release let the message go to it", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(recipientOf(o).Released) }},
 		{name: "notify", doc: "list of NOTIFY keywords, or nil", get: rcptNotify},
 		{name: "orcpt", doc: "decoded ORCPT, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(recipientOf(o).ORcpt) }},
 		{name: "meta", doc: "notes of policies, kept with the recipient; folder names the folder to file into", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
@@ -42,12 +60,39 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		}},
 	},
 	methods: []function{
-		{name: "replace", call: rcptReplace, sig: "replace(list, [how])", doc: "other recipients instead of this one; how is a table { sender =, headers =, priority = } or a function(address) that returns one"},
+		{name: "replace", call: rcptReplace, sig: "replace(list, [how])", doc: "other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without"},
+		{name: "fork", call: rcptFork, sig: "fork()", doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data"},
 		{name: "copy_to", call: rcptCopyTo, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one"},
 		{name: "set_header", call: rcptSetHeader, sig: "set_header(name, value)", doc: "in this recipient's copy only"},
 		{name: "add_header", call: rcptAddHeader, sig: "add_header(name, value)", doc: "in this recipient's copy only, in front"},
 		{name: "remove_header", call: rcptRemoveHeader, sig: "remove_header(name)", doc: "in this recipient's copy only"},
 	}}
+
+// notifyWords are the keywords of NOTIFY (RFC 3461 4.1).
+var notifyWords = []struct {
+	bit  mail.Notify
+	name string
+}{{mail.NotifyNever, "never"}, {mail.NotifySuccess, "success"}, {mail.NotifyFailure, "failure"}, {mail.NotifyDelay, "delay"}}
+
+// notifyArgument reads a list of them; an empty one is "never".
+func notifyArgument(L *glua.LState, v glua.LValue, what string) mail.Notify {
+	var n mail.Notify
+	for _, name := range stringList(L, v, what+": notify") {
+		known := false
+		for _, k := range notifyWords {
+			if k.name == name {
+				n, known = n|k.bit, true
+			}
+		}
+		if !known {
+			L.RaiseError("%s: notify: %q is none of never, success, failure, delay", what, name)
+		}
+	}
+	if n == 0 || n&mail.NotifyNever != 0 {
+		return mail.NotifyNever
+	}
+	return n
+}
 
 func rcptNotify(st *state, L *glua.LState, o *object) glua.LValue {
 	n := recipientOf(o).Notify
@@ -55,10 +100,7 @@ func rcptNotify(st *state, L *glua.LState, o *object) glua.LValue {
 		return glua.LNil
 	}
 	var list []string
-	for _, k := range []struct {
-		bit  mail.Notify
-		name string
-	}{{mail.NotifyNever, "never"}, {mail.NotifySuccess, "success"}, {mail.NotifyFailure, "failure"}, {mail.NotifyDelay, "delay"}} {
+	for _, k := range notifyWords {
 		if n&k.bit != 0 {
 			list = append(list, k.name)
 		}
@@ -90,6 +132,16 @@ func rcptCopyTo(L *glua.LState) int {
 	return 0
 }
 
+func rcptFork(L *glua.LState) int {
+	st, o, r := expandable(L, "rcpt:fork")
+	st.demand(L, hooks.RecipientsAdd, "rcpt:fork")
+	st.budget.charge(L, 4096)
+	m, err := o.call.event.Fork(r)
+	st.must(L, err)
+	L.Push(st.wrap(&msgClass, m))
+	return 1
+}
+
 // targets reads (address or list, [how]).
 func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
 	if !o.call.event.Allowed(hooks.MayExpand) {
@@ -99,7 +151,7 @@ func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
 	if L.Get(2) == glua.LNil {
 		L.RaiseError("%s: an address or a list of addresses expected, got nil", what)
 	}
-	names := stringList(L, L.Get(2), what)
+	names := longList(L, L.Get(2), what, max(st.budget.added, hooks.FreeRecipients))
 	if st.budget.added -= len(names); st.budget.added < 0 {
 		L.RaiseError("%s: too many recipients added in one call", what)
 	}
@@ -123,7 +175,7 @@ func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
 	return list
 }
 
-// readHow reads { sender =, headers =, priority = }.
+// readHow reads { sender =, headers =, priority =, notify =, mailbox = }.
 func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.Target) {
 	if how == glua.LNil {
 		return
@@ -142,8 +194,13 @@ func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.T
 		case "priority":
 			p := priorityArgument(L, v, what)
 			t.Priority = &p
+		case "notify":
+			n := notifyArgument(L, v, what)
+			t.Notify = &n
+		case "mailbox":
+			t.Mailbox = glua.LVAsBool(v)
 		default:
-			L.RaiseError("%s: unknown field %s in how%s", what, key, hooks.Suggestion(key, []string{"sender", "headers", "priority"}))
+			L.RaiseError("%s: unknown field %s in how%s", what, key, hooks.Suggestion(key, []string{"sender", "headers", "priority", "notify", "mailbox"}))
 		}
 	}
 }

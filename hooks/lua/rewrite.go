@@ -65,9 +65,12 @@ func (r *rewriter) check(c *ast.FuncCallExpr) []error {
 	if !ok1 || !ok2 {
 		return nil
 	}
-	spec, ok := hooks.Lookup(hooks.Point(name.Value))
+	spec, ok := hooks.Named(name.Value)
 	if !ok {
 		return []error{r.file.unknownHook(c.Line(), name.Value)}
+	}
+	if name.Value == string(hooks.ReceiveData) && r.option(c, "async") {
+		spec, _ = hooks.Lookup(hooks.ReceiveAsync)
 	}
 	errs := r.unknownOptions(c)
 	for _, ret := range returns(body.Stmts, nil) {
@@ -88,9 +91,8 @@ func (r *rewriter) check(c *ast.FuncCallExpr) []error {
 	return errs
 }
 
-// unknownOptions looks at the keys of on("hook", { key = ... }, function);
-// their values are judged when the file runs.
-func (r *rewriter) unknownOptions(c *ast.FuncCallExpr) []error {
+// options are the fields of on("hook", { key = value }, function).
+func options(c *ast.FuncCallExpr) []*ast.Field {
 	if len(c.Args) != 3 {
 		return nil
 	}
@@ -98,12 +100,29 @@ func (r *rewriter) unknownOptions(c *ast.FuncCallExpr) []error {
 	if !ok || len(call.Args) == 0 {
 		return nil
 	}
-	options, ok := call.Args[0].(*ast.TableExpr)
+	table, ok := call.Args[0].(*ast.TableExpr)
 	if !ok {
 		return nil
 	}
+	return table.Fields
+}
+
+// option reports whether an option is written as true.
+func (r *rewriter) option(c *ast.FuncCallExpr, name string) bool {
+	for _, field := range options(c) {
+		key, ok := field.Key.(*ast.StringExpr)
+		if _, yes := field.Value.(*ast.TrueExpr); ok && yes && key.Value == name {
+			return true
+		}
+	}
+	return false
+}
+
+// unknownOptions looks at the keys of on("hook", { key = ... }, function);
+// their values are judged when the file runs.
+func (r *rewriter) unknownOptions(c *ast.FuncCallExpr) []error {
 	var errs []error
-	for _, field := range options.Fields {
+	for _, field := range options(c) {
 		if key, ok := field.Key.(*ast.StringExpr); ok && !slices.Contains(handlerOptions, key.Value) {
 			text, hint := unknownOption(key.Value)
 			errs = append(errs, r.file.fault(key.Line(), 0, key.Value, "on: "+text, hint))
@@ -113,6 +132,9 @@ func (r *rewriter) unknownOptions(c *ast.FuncCallExpr) []error {
 }
 
 func verdictList(s hooks.Spec) string {
+	if len(s.Verdicts) == 0 {
+		return "none"
+	}
 	out := ""
 	for i, v := range s.Verdicts {
 		if i > 0 {

@@ -310,7 +310,8 @@ func mailForward(L *glua.LState) int {
 			switch tostringPlain(k) {
 			case "srs":
 				if glua.LVAsBool(v) {
-					s.Sender = st.needsSecret(L, what).srs(s.Sender, st.now())
+					e := st.needsKey(L, what)
+					s.Sender = e.srs(s.Sender, e.Hostname, st.now())
 				}
 			case "sender":
 				s.Sender = sender(L, v, what+": sender")

@@ -266,13 +266,18 @@ func flags(L *glua.LState, n int, name string) []string {
 
 // stringList reads a string or a list of strings, at most 1000.
 func stringList(L *glua.LState, v glua.LValue, name string) []string {
+	return longList(L, v, name, hooks.FreeRecipients)
+}
+
+// longList is stringList with another limit.
+func longList(L *glua.LState, v glua.LValue, name string, most int) []string {
 	switch v := v.(type) {
 	case glua.LString:
 		return []string{string(v)}
 	case *glua.LTable:
 		n := v.Len()
-		if n > hooks.FreeRecipients {
-			L.RaiseError("%s: more than %d entries", name, hooks.FreeRecipients)
+		if n > most {
+			L.RaiseError("%s: more than %d entries", name, most)
 		}
 		list := make([]string, n)
 		for i := range n {

@@ -32,13 +32,29 @@ var reqClass = class{name: "req", doc: "an HTTP request", fields: []field{
 	{name: "body", doc: "octets of the body, at most 1 MiB", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).Body) }},
 }}
 
+func commandOf(o *object) *hooks.Command { return o.v.(*hooks.Command) }
+
+var commandClass = class{name: "cmd", doc: "what an operator typed: carteiro NAME VERB ARGS... --OPTION VALUE", fields: []field{
+	{name: "name", doc: "first word", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(commandOf(o).Name) }},
+	{name: "verb", doc: "second word", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(commandOf(o).Verb) }},
+	{name: "args", doc: "list of the words behind", get: func(st *state, L *glua.LState, o *object) glua.LValue { return st.strings(L, commandOf(o).Args) }},
+	{name: "options", doc: "values of the options, by name", get: func(st *state, L *glua.LState, o *object) glua.LValue {
+		m := map[string]any{}
+		for k, v := range commandOf(o).Options {
+			m[k] = v
+		}
+		return st.lift(L, m)
+	}},
+	{name: "json", doc: "whether the answer is wanted as JSON", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(commandOf(o).JSON) }},
+}}
+
 func eventOf(o *object) *hooks.Observed { return o.v.(*hooks.Observed) }
 
 var eventClass = class{name: "event", doc: "something that happened", fields: []field{
-	{name: "name", doc: "accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, reload or learned", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(eventOf(o).Name) }},
+	{name: "name", doc: "accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, setting, reload or learned", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(eventOf(o).Name) }},
 	{name: "id", doc: "the same each time that this event is told", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(eventOf(o).ID) }},
 	{name: "time", doc: "when it happened", get: func(st *state, _ *glua.LState, o *object) glua.LValue { return seconds(st, eventOf(o).Time) }},
-	{name: "data", doc: "a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of reloads generation, by", get: func(st *state, L *glua.LState, o *object) glua.LValue {
+	{name: "data", doc: "a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of settings (`carteiro account set`) user, name, value, confirmed; of reloads generation, by", get: func(st *state, L *glua.LState, o *object) glua.LValue {
 		data := eventOf(o).Data
 		if !st.source.source.Grants.Has(hooks.HeadersRead) {
 			data = maps.Clone(data)

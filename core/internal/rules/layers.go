@@ -27,6 +27,7 @@ var layers = map[string][]string{
 	"core/tlspolicy": {mail, clock, "core/dns"},
 	"core/milter":    {mail},
 	"core/spam":      {mail, clock, "core/mime", "core/store"},
+	"core/srs":       {mail, "core/store"},
 
 	// 2: the contract of policies
 	"hooks":   {mail, clock, "core/mime"},
@@ -39,25 +40,25 @@ var layers = map[string][]string{
 	"core/pop3":              {mail, clock, "core/netline", "core/store"},
 	"core/store/badgerstore": {mail, clock, "core/store"},
 	"core/store/natsstore":   {mail, clock, "core/store"},
-	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/spam", "core/store", "hooks"},
+	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/spam", "core/srs", "core/store", "hooks"},
 
 	"core/policies": {mail, clock, "core/store", "core/journal", "hooks"},
 
 	// 4: the pipeline; no protocol, no Lua, no Badger
-	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/spam", "core/verify", "core/tlspolicy", "core/store", "hooks"},
+	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/spam", "core/verify", "core/tlspolicy", "core/srs", "core/store", "hooks"},
 
 	// 5: what operators ask
 	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/spam", "core/verify",
-		"core/tlspolicy", "core/store", "core/policies", "hooks", "plugins"},
+		"core/tlspolicy", "core/srs", "core/store", "core/policies", "hooks", "plugins"},
 
-	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/spam", "core/store", "core/store/badgerstore",
+	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/spam", "core/srs", "core/store", "core/store/badgerstore",
 		"hooks", "hooks/lua"},
 
 	// For tests; dnstest serves the demo too.
 	"core/dialogtest":      {},
 	"core/dns/dnstest":     {mail},
 	"core/store/storetest": {mail, clock, "core/store"},
-	"hooks/hookstest":      {mail, clock, "core/dns", "core/milter", "core/mime", "core/spam", "core/store", "hooks", "hooks/lua"},
+	"hooks/hookstest":      {mail, clock, "core/dns", "core/milter", "core/mime", "core/spam", "core/srs", "core/store", "hooks", "hooks/lua"},
 	"core/internal/rules":  {},
 }
 

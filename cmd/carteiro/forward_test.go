@@ -1,0 +1,511 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The tests TestForward01 to TestForward10 are numbered as the acceptance
+// tests of forwarding are; those behind them take the points of its list that
+// these leave out. All run against a server, with a DNS and the servers of
+// other domains on loopback.
+
+// authentic asks dkimpy whether the author's signature of a message is good.
+func authentic(t *testing.T, python, raw, record string) bool {
+	t.Helper()
+	cmd := exec.Command(python, "-c", `
+import sys, dkim
+key = sys.argv[1].encode()
+print(dkim.verify(sys.stdin.buffer.read(), dnsfunc=lambda name, timeout=5: key))`, record)
+	cmd.Stdin = strings.NewReader(raw)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("dkimpy: %v\n%s", err, out)
+	}
+	return strings.TrimSpace(string(out)) == "True"
+}
+
+// signedBy has dkimpy sign a message of domain.
+func signedBy(t *testing.T, python, text, domain, private string) string {
+	t.Helper()
+	cmd := exec.Command(python, "-c", `
+import sys, dkim
+m = sys.stdin.buffer.read()
+sys.stdout.buffer.write(dkim.sign(m, b"one", sys.argv[1].encode(), sys.argv[2].encode()) + m)`, domain, private)
+	cmd.Stdin = strings.NewReader(strings.ReplaceAll(text, "\n", "\r\n"))
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("dkimpy: %v", err)
+	}
+	return string(out)
+}
+
+// dkimpy is the interpreter with the verifier of others, or the test is
+// skipped.
+func dkimpy(t *testing.T) string {
+	t.Helper()
+	python := need(t, "python3")
+	if err := exec.Command(python, "-c", "import dkim").Run(); err != nil {
+		t.Skip("python3-dkim is not installed")
+	}
+	return python
+}
+
+// TestForward01: a copy at home and one outside; body and signed fields are as
+// they came, so that the author's signature and DMARC pass there too.
+func TestForward01(t *testing.T) {
+	python := dkimpy(t)
+	l := newForwardLab(t, "", nil)
+	private, record := l.authorKey("s.test")
+	if err := l.dns.Add("_dmarc.s.test. 60 IN TXT \"v=DMARC1; p=reject\"\n"); err != nil {
+		t.Fatal(err)
+	}
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
+	signed := signedBy(t, python, letterOf("1"), "s.test", private)
+	l.accepted(t, "s@s.test", "alice@example.com", signed)
+	got := l.out.wait(1)
+	if !strings.HasSuffix(got.raw, signed) {
+		t.Errorf("what arrives does not end in what was sent:\n%s", got.raw)
+	}
+	for line := range strings.SplitSeq(strings.TrimSuffix(got.raw, signed), "\r\n") {
+		name, _, ok := strings.Cut(line, ":")
+		if ok && !strings.HasPrefix(line, "\t") && !strings.HasPrefix(line, " ") && !strings.Contains(" Received Delivered-To X-Forwarded-For Authentication-Results ", " "+name+" ") {
+			t.Errorf("the field %q was put on top", line)
+		}
+	}
+	if !authentic(t, python, got.raw, record) {
+		t.Errorf("the author's signature is broken:\n%s", got.raw)
+	}
+	if authentic(t, python, strings.Replace(got.raw, "hello", "hallo", 1), record) {
+		t.Error("the verifier takes anything")
+	}
+	l.mail(t, "alice")
+	l.drained(t)
+	if n := len(l.out.all()); n != 1 {
+		t.Errorf("%d copies outside", n)
+	}
+}
+
+// TestForward02: SRS for foreign senders alone.
+func TestForward02(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
+	if from := l.out.wait(1).sender(); !regexp.MustCompile(`^SRS0=[a-z2-7]{6}=[a-z2-7]{2}=s\.test=s@example\.com$`).MatchString(from) {
+		t.Errorf("a foreign sender is %s", from)
+	}
+	l.accepted(t, "", "alice@example.com", letterOf("2"))
+	if from := l.out.wait(2).from; !strings.HasPrefix(from, "<>") {
+		t.Errorf("the null sender is %s", from)
+	}
+	l.accepted(t, "bob@example.com", "alice@example.com", strings.Replace(letterOf("3"), "s@s.test", "bob@example.com", 1))
+	if from := l.out.wait(3).sender(); from != "bob@example.com" {
+		t.Errorf("a sender of ours is %s", from)
+	}
+	if got := l.box(t, "alice"); len(got) != 0 {
+		t.Errorf("copies stay: %q", got)
+	}
+}
+
+const undelivered = "From: MAILER-DAEMON@mx.out.test\nTo: <whoever@example.com>\nSubject: Undelivered\nAuto-Submitted: auto-replied\n\nno\n"
+
+// TestForward03: reports come home to the sender; forged and old return
+// addresses are refused at RCPT, and nobody relays by them. A rotated key
+// verifies for as long as an address lives.
+func TestForward03(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
+	path := l.out.wait(1).sender()
+	l.accepted(t, "", path, undelivered)
+	if got := l.s.wait(1); got.sender() != "" || between(got.to[0]) != "s@s.test" || !strings.Contains(got.raw, "Subject: Undelivered\r\n") {
+		t.Errorf("the report: %+v", got)
+	}
+	changed := []byte(path)
+	changed[5] = map[bool]byte{true: 'b', false: 'a'}[changed[5] == 'a']
+	for name, tt := range map[string]struct{ from, to string }{
+		"one letter of the sign":   {"", string(changed)},
+		"mail, not a report":       {"eve@evil.test", path},
+		"another address":          {"", strings.Replace(path, "=s@", "=victim@", 1)},
+		"another domain":           {"", strings.Replace(path, "s.test", "out.test", 1)},
+		"nonsense":                 {"", "SRS0=@example.com"},
+		"the form of another tool": {"", "SRS0+abcd=ef=s.test=s@example.com"},
+	} {
+		if reply := l.send(t, tt.from, tt.to, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
+			t.Errorf("%s: %s", name, reply)
+		}
+	}
+	l.cli(t, "srs", "rotate")
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("2"))
+	if next := l.out.wait(2).sender(); next == path {
+		t.Error("a rotated key signs the same")
+	}
+	l.cli(t, "clock", "advance", "504h") // 21 days
+	l.accepted(t, "", path, undelivered)
+	l.s.wait(2)
+	l.cli(t, "clock", "advance", "24h")
+	if reply := l.send(t, "", path, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
+		t.Errorf("22 days old: %s", reply)
+	}
+	l.drained(t)
+	if n := len(l.s.all()); n != 2 {
+		t.Errorf("%d reports came home, want 2", n)
+	}
+}
+
+// TestForward04: two accounts, of one server and of two, that forward to each
+// other have a copy each.
+func TestForward04(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.forward(t, "alice@example.com", `{"to": ["bob@example.com"], "keep": true}`)
+	l.forward(t, "bob@example.com", `{"to": ["alice@example.com"], "keep": true}`)
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
+	l.mail(t, "alice")
+	l.mail(t, "bob")
+
+	two := l.newHouse("127.0.0.6", "", nil, "two.test")
+	two.cli(t, "account", "add", "carol@two.test")
+	l.forward(t, "alice@example.com", `{"to": ["carol@two.test"], "keep": true}`)
+	l.cli(t, "alias", "add", "alice@fwd.test", "alice@example.com")
+	two.forward(t, "carol@two.test", `{"to": ["alice@fwd.test"], "keep": true}`)
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("2"))
+	l.until(t, "carol has it", func() bool {
+		return strings.Contains(two.cli(t, "account", "show", "carol@two.test"), "INBOX: 1 messages")
+	})
+	two.drained(t)
+	l.drained(t)
+	if got := l.box(t, "alice"); len(got) != 1 || !strings.Contains(two.cli(t, "account", "show", "carol@two.test"), "INBOX: 1 messages") {
+		t.Errorf("%d copies, want 1: %q", len(got), got)
+	}
+	if n := len(l.s.all()); n != 0 {
+		t.Errorf("the sender hears of it: %+v", l.s.all())
+	}
+}
+
+// TestForward05: a circle of aliases is refused, named, and nothing changes.
+func TestForward05(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.cli(t, "alias", "add", "one@fwd.test", "two@fwd.test")
+	l.cli(t, "alias", "add", "two@fwd.test", "alice@example.com")
+	if out, err := l.try("alias", "add", "two@fwd.test", "bob@example.com", "one@fwd.test"); err == nil || !strings.Contains(out, "two@fwd.test -> one@fwd.test -> two@fwd.test") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	table := l.file(t, "table", "fine@fwd.test bob@example.com\na@fwd.test b@fwd.test\nb@fwd.test a@fwd.test\n")
+	if out, err := l.try("alias", "import", table); err == nil || !strings.Contains(out, "a@fwd.test -> b@fwd.test -> a@fwd.test") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	l.accepted(t, "s@s.test", "one@fwd.test", letterOf("1"))
+	l.mail(t, "alice")
+	if reply := l.send(t, "s@s.test", "fine@fwd.test", letterOf("2")); !strings.HasPrefix(reply, "550 5.1.1") {
+		t.Errorf("a part of the table was taken: %s", reply)
+	}
+}
+
+// TestForward06: 101 hops are too many, 100 are not.
+func TestForward06(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
+	hops := func(n int) string {
+		return strings.Repeat("Received: from a by b; Wed, 25 Nov 2026 12:00:00 +0000\n", n)
+	}
+	if reply := l.send(t, "s@s.test", "alice@example.com", hops(101)+letterOf("1")); !strings.HasPrefix(reply, "554 5.4.6") {
+		t.Errorf("101 hops: %s", reply)
+	}
+	l.accepted(t, "s@s.test", "alice@example.com", hops(100)+letterOf("2"))
+	l.mail(t, "alice")
+	l.out.wait(1)
+}
+
+// TestForward07: a target that fails for an hour delays nobody else, and
+// nobody else gets the message again; neither after a restart.
+func TestForward07(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.other.set(func() {
+		l.other.refuse = func(string) string { return "451 4.2.1 come again" }
+	})
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test", "y@other.test"], "keep": true}`)
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
+	l.out.wait(1)
+	l.holds(t, "alice@example.com", "letter 1")
+	for _, d := range []string{"6m", "16m", "40m"} {
+		l.until(t, "the failing target waits", func() bool { return strings.Contains(l.cli(t, "queue", "list"), "deferred") })
+		l.cli(t, "clock", "advance", d)
+	}
+	if _, err := l.end(9); err != nil {
+		t.Fatal(err)
+	}
+	l.other.set(func() { l.other.refuse = nil })
+	if err := l.start("--test-clock"); err != nil {
+		t.Fatal(err)
+	}
+	l.cli(t, "clock", "advance", "3h")
+	if got := l.other.wait(1); between(got.to[0]) != "y@other.test" || len(got.to) != 1 {
+		t.Errorf("the retry: %+v", got)
+	}
+	l.drained(t)
+	if got := l.box(t, "alice"); len(l.out.all()) != 1 || len(l.other.all()) != 1 || len(got) != 1 {
+		t.Errorf("%d and %d copies outside, %d at home", len(l.out.all()), len(l.other.all()), len(got))
+	}
+}
+
+// until waits for a condition.
+func (l *forwardLab) until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+const spamPolicy = `on("receive.data", function(session, tx, msg)
+  local subject = msg:subject() or ""
+  if subject:find("scored") then msg:score("TEST", 7) end
+  if subject:find("marked") then msg:set_header("X-Spam", "yes") end
+  if subject:find("filed") then for _, r in ipairs(tx:recipients()) do r.meta.folder = "Junk" end end
+end)
+`
+
+// TestForward08: spam and what fails DMARC stays at home, and a field says
+// why.
+func TestForward08(t *testing.T) {
+	l := newForwardLab(t, "", map[string]string{"spam.lua": spamPolicy})
+	if err := l.dns.Add("forged.test. 60 IN TXT \"v=spf1 -all\"\n_dmarc.forged.test. 60 IN TXT \"v=DMARC1; p=reject\"\n"); err != nil {
+		t.Fatal(err)
+	}
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
+	for id, want := range map[string]string{"scored": "spam", "marked": "spam", "forged": "DMARC failed"} {
+		text := letterOf(id)
+		if id == "forged" {
+			text = strings.ReplaceAll(text, "s@s.test", "s@forged.test")
+		}
+		l.accepted(t, "s@s.test", "alice@example.com", text)
+		contains(t, l.mail(t, "alice"), "X-Carteiro-Forward-Kept: "+want+"\n", "Subject: letter "+id)
+	}
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("filed"))
+	l.until(t, "filed into Junk", func() bool {
+		return strings.Contains(l.cli(t, "account", "show", "alice@example.com"), "Junk: 1 messages")
+	})
+	l.drained(t)
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("good"))
+	contains(t, l.out.wait(1).raw, "Subject: letter good")
+}
+
+// TestForward09: what another forwarder rewrote becomes SRS1, and a report
+// finds its way over both.
+func TestForward09(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	two := l.newHouse("127.0.0.6", "", nil, "two.test")
+	two.cli(t, "alias", "add", "carol@two.test", "alice@example.com")
+	// example.com is local to both, so the second knows the first by fwd.test.
+	l.cli(t, "account", "add", "ann@fwd.test")
+	l.forward(t, "ann@fwd.test", `{"to": ["carol@two.test"]}`)
+	two.cli(t, "account", "add", "bea@two.test")
+	two.cli(t, "alias", "add", "carol@two.test", "bea@two.test")
+	two.forward(t, "bea@two.test", `{"to": ["x@out.test"]}`)
+	l.accepted(t, "s@s.test", "ann@fwd.test", letterOf("1"))
+	got := l.out.wait(1)
+	if !regexp.MustCompile(`^SRS1=[a-z2-7]{6}=fwd\.test==[a-z2-7]{6}=[a-z2-7]{2}=s\.test=s@two\.test$`).MatchString(got.sender()) {
+		t.Errorf("the sender is %s", got.sender())
+	}
+	two.accepted(t, "", got.sender(), undelivered)
+	if home := l.s.wait(1); home.sender() != "" || between(home.to[0]) != "s@s.test" {
+		t.Errorf("the report: %+v", home)
+	}
+	forged := strings.Replace(got.sender(), "=s@", "=t@", 1)
+	if reply := two.send(t, "", forged, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
+		t.Errorf("forged: %s", reply)
+	}
+	two.cli(t, "clock", "advance", "528h") // 22 days
+	if reply := two.send(t, "", got.sender(), undelivered); !strings.HasPrefix(reply, "550 5.7.") {
+		t.Errorf("22 days old: %s", reply)
+	}
+}
+
+// notified sends a message whose sender wants to hear of success.
+func (l *forwardLab) notified(t *testing.T, to, notify, id string) {
+	t.Helper()
+	w, err := dialWire(l.addr("mx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	text := strings.ReplaceAll(strings.ReplaceAll(letterOf(id), "\n.", "\n.."), "\n", "\r\n")
+	for _, c := range []string{"", "EHLO mx.s.test", "MAIL FROM:<s@s.test> ENVID=QQ" + id, "RCPT TO:<" + to + "> NOTIFY=" + notify + " ORCPT=rfc822;" + to, "DATA", text + "."} {
+		if code, reply, err := w.smtp(c); err != nil || code >= 400 {
+			t.Fatalf("%q: %d %s %v", c, code, reply, err)
+		}
+	}
+}
+
+// TestForward10: who asks about success hears "relayed" once, of the address
+// that they know, whether or not the next hop could report.
+func TestForward10(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.other.set(func() { l.other.dsn = true })
+	for n, target := range []string{"hidden@out.test", "hidden@other.test"} {
+		l.forward(t, "alice@example.com", `{"to": ["`+target+`"]}`)
+		l.notified(t, "alice@example.com", "SUCCESS,FAILURE", fmt.Sprint(n))
+		got := l.s.wait(n + 1)
+		contains(t, strings.ReplaceAll(got.raw, "\r\n", "\n"), "Action: relayed\n", "Final-Recipient: rfc822; alice@example.com\n", "Original-Recipient: rfc822;alice@example.com\n", "Original-Envelope-Id: QQ"+fmt.Sprint(n)+"\n")
+		if strings.Contains(got.raw, "hidden") || strings.Contains(got.raw, "out.test") || strings.Contains(got.raw, "other.test") || got.sender() != "" {
+			t.Errorf("the report names the target: %s", got.raw)
+		}
+		l.drained(t)
+	}
+	if to := l.other.all()[0].to[0]; strings.Contains(to, "SUCCESS") || !strings.Contains(to, "NOTIFY=FAILURE") || !strings.Contains(to, "ORCPT=rfc822;alice@example.com") {
+		t.Errorf("the next hop was told %s", to)
+	}
+	// With a copy at home, success is told from there, once.
+	l.forward(t, "alice@example.com", `{"to": ["hidden@out.test"], "keep": true}`)
+	l.notified(t, "alice@example.com", "SUCCESS", "2")
+	contains(t, l.s.wait(3).raw, "Action: delivered", "Final-Recipient: rfc822; alice@example.com")
+	l.out.wait(2)
+	l.drained(t)
+	if n := len(l.s.all()); n != 3 {
+		t.Errorf("%d reports, want 3", n)
+	}
+}
+
+// TestForwardFailure: a target that refuses for good gives the sender a report
+// which names the address that they wrote to, and costs the copy at home
+// nothing.
+func TestForwardFailure(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.out.set(func() {
+		l.out.refuse = func(to string) string { return "550 5.1.1 <" + to + "> is unknown at out.test" }
+	})
+	l.forward(t, "alice@example.com", `{"to": ["hidden@out.test", "y@other.test"], "keep": true}`)
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
+	l.mail(t, "alice")
+	l.other.wait(1)
+	got := l.s.wait(1)
+	contains(t, got.raw, "Action: failed", "Final-Recipient: rfc822; alice@example.com", "To: s@s.test")
+	if strings.Contains(got.raw, "hidden") || strings.Contains(got.raw, "out.test") {
+		t.Errorf("the report names the target: %s", got.raw)
+	}
+}
+
+// TestForwardConsent: nothing goes to a target outside before it has answered
+// the mail that asks it; a token works once; machines do not confirm.
+func TestForwardConsent(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.cli(t, "account", "set", "alice@example.com", "forward", `{"to": ["x@out.test"], "keep": false}`)
+	asked := l.out.wait(1) // at once, before any mail came
+	if asked.sender() != "" || !strings.Contains(asked.raw, "Auto-Submitted: auto-generated\r\n") || !strings.Contains(asked.raw, "alice@example.com") {
+		t.Errorf("the mail that asks: %+v", asked)
+	}
+	token := regexp.MustCompile(`forward-confirm\+[0-9a-f]{32}@example\.com`).FindString(asked.raw)
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
+	contains(t, l.mail(t, "alice"), "X-Carteiro-Forward-Kept: a target has not confirmed\n")
+	answer := "From: x@out.test\nTo: " + token + "\nSubject: Re: Confirm\n%s\nyes\n"
+	for what, tt := range map[string]struct{ from, to, field string }{
+		"the null sender":   {"", token, ""},
+		"a machine":         {"x@out.test", token, "Auto-Submitted: auto-replied\n"},
+		"another token":     {"x@out.test", "forward-confirm+" + strings.Repeat("0", 32) + "@example.com", ""},
+		"in another domain": {"x@out.test", strings.Replace(token, "example.com", "fwd.test", 1), ""},
+	} {
+		if reply := l.send(t, tt.from, tt.to, fmt.Sprintf(answer, tt.field)); !strings.HasPrefix(reply, "550 5.7.1") {
+			t.Errorf("%s: %s", what, reply)
+		}
+	}
+	l.accepted(t, "x@out.test", token, fmt.Sprintf(answer, ""))
+	if reply := l.send(t, "x@out.test", token, fmt.Sprintf(answer, "")); !strings.HasPrefix(reply, "550 5.7.1") {
+		t.Errorf("a second time: %s", reply)
+	}
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("2"))
+	contains(t, l.out.wait(2).raw, "Subject: letter 2")
+	if got := l.box(t, "alice"); len(got) != 0 {
+		t.Errorf("a copy stays: %q", got)
+	}
+}
+
+// TestForwardFile: the text of a .forward file is a setting.
+func TestForwardFile(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	file := l.file(t, "dotforward", "# at home and outside\n\\alice, x@out.test\n\"|/usr/bin/procmail\"\nbob\n")
+	l.cli(t, "account", "set", "alice@example.com", "forward", "@"+file, "--confirmed")
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
+	l.out.wait(1)
+	l.mail(t, "alice")
+	l.mail(t, "bob")
+	l.cli(t, "account", "set", "alice@example.com", "forward", "null")
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("2"))
+	l.mail(t, "alice")
+	l.drained(t)
+	if n := len(l.out.all()); n != 1 {
+		t.Errorf("%d copies outside after the setting is gone", n)
+	}
+}
+
+// TestForwardAliases: nested aliases, of several domains, patterns and the
+// catch-all lead to an account that forwards; the mail is forwarded once.
+func TestForwardAliases(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
+	l.cli(t, "alias", "add", "sales@example.com", "team@fwd.test", "bob@example.com")
+	l.cli(t, "alias", "add", "team@fwd.test", "alice@example.com", "y@other.test")
+	l.cli(t, "alias", "add", "/a-(.+)/@fwd.test", "$1@example.com")
+	l.cli(t, "alias", "add", "@fwd.test", "alice@example.com")
+	l.accepted(t, "s@s.test", "sales@example.com alice@example.com", letterOf("1"))
+	l.mail(t, "bob")
+	l.other.wait(1)
+	l.out.wait(1)
+	l.drained(t)
+	for i, to := range []string{"a-alice@fwd.test", "whoever@fwd.test", "alice+tag@example.com"} {
+		if n := len(l.out.all()); n != i+1 {
+			t.Errorf("%d copies outside before %s", n, to)
+		}
+		l.accepted(t, "s@s.test", to, letterOf(fmt.Sprint(i+2)))
+		l.out.wait(i + 2)
+	}
+}
+
+// TestForwardLoops: a message that comes back is known by Delivered-To, and
+// where that was stripped by its id.
+func TestForwardLoops(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
+	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
+	first := l.out.wait(1)
+	l.mail(t, "alice")
+	l.accepted(t, first.sender(), "alice@example.com", first.raw) // as it went
+	l.accepted(t, first.sender(), "alice@example.com", letterOf("1"))
+	contains(t, l.mail(t, "alice"), "X-Carteiro-Forward-Kept: it was forwarded before\n")
+	if reply := l.send(t, "s@s.test", "alice@example.com", "Delivered-To: alice@example.com\n"+letterOf("2")); !strings.HasPrefix(reply, "554 5.4.6") {
+		t.Errorf("a loop that began elsewhere: %s", reply)
+	}
+	l.drained(t)
+	if n, got := len(l.out.all()), l.box(t, "alice"); n != 1 || len(got) != 0 {
+		t.Errorf("%d copies outside, %d more at home", n, len(got))
+	}
+}
+
+// TestForwardLists: the fields of a list go on as they are.
+func TestForwardLists(t *testing.T) {
+	l := newForwardLab(t, "", nil)
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
+	fields := []string{"List-Id: <l.s.test>", "List-Unsubscribe: <https://s.test/u>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click", "Precedence: list"}
+	l.accepted(t, "l-bounces+alice=example.com@s.test", "alice@example.com", letterOf("1", fields...))
+	contains(t, l.out.wait(1).raw, strings.Join(fields, "\r\n"))
+}
+
+// TestForwardLimits: so much an hour for an account, and to a target; the rest
+// stays at home.
+func TestForwardLimits(t *testing.T) {
+	l := newForwardLab(t, `user_rate = "3/1h", target_rate = "2/1h"`, nil)
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
+	l.forward(t, "bob@example.com", `{"to": ["x@out.test"]}`)
+	for i, to := range []string{"alice", "bob", "alice", "bob"} {
+		l.accepted(t, "s@s.test", to+"@example.com", letterOf(fmt.Sprint(i)))
+	}
+	contains(t, l.mail(t, "alice"), "X-Carteiro-Forward-Kept: too much mail was forwarded\n", "letter 2")
+	l.mail(t, "bob")
+	l.cli(t, "clock", "advance", "1h")
+	l.accepted(t, "s@s.test", "bob@example.com", letterOf("later"))
+	contains(t, l.out.wait(3).raw, "letter later")
+}

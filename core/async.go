@@ -1,0 +1,119 @@
+package core
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+
+	"carteiro/core/mail"
+	"carteiro/hooks"
+)
+
+// asyncKey is the group key of handlers that run behind the 250.
+const asyncKey = "async"
+
+// arrival is what such handlers are told of a session and its transaction.
+func arrival(s *mail.Session, tx *mail.Transaction) *mail.Arrival {
+	a := &mail.Arrival{Session: s.ID, Protocol: s.Protocol, RDNS: s.RDNS, TLS: s.TLS, Trusted: s.Trusted, Meta: maps.Clone(tx.Meta)}
+	if s.Identity != nil {
+		a.Extra = s.Identity.Extra
+	}
+	for _, r := range tx.Recipients {
+		if !r.Discard {
+			a.Recipients = append(a.Recipients, r.Address)
+		}
+	}
+	return a
+}
+
+// asyncNames are the handlers of receive.data that run behind the 250, by
+// names that outlive a reload: file and place among those of its file.
+func asyncNames(gen *hooks.Generation) []string {
+	var names []string
+	alike := map[string]int{}
+	for _, h := range gen.Chain.Handlers(hooks.ReceiveAsync) {
+		info := h.Info()
+		first := timerName(info, 0)
+		names = append(names, timerName(info, alike[first]))
+		alike[first]++
+	}
+	return names
+}
+
+// asyncGroup is the part of a message that such handlers work on, nil where
+// there are none, or where nothing is left of the message. It is committed
+// with the message, and keeps it until the last of them has run.
+func (p *Pipeline) asyncGroup(in *intake) *mail.Group {
+	if in.arrival == nil || len(in.groups)+len(in.forks) == 0 || !in.gen.Chain.Has(hooks.ReceiveAsync) {
+		return nil
+	}
+	g := p.newGroup(in, groupKey{key: asyncKey, local: true, priority: in.env.Priority})
+	g.Async, g.Held, g.Reason = in.arrival, false, ""
+	for _, name := range asyncNames(in.gen) {
+		g.Recipients = append(g.Recipients, mail.Recipient{Address: mail.Address(name), Orig: mail.Address(name), State: mail.Queued, Notify: mail.NotifyNever})
+	}
+	return g
+}
+
+// async runs handlers behind the 250. What each does is in the commit that
+// says that it has run; one that fails is asked again, as a delivery is tried
+// again, until the message expires. Handlers that a reload took away are done.
+//
+// Crash: before that commit the handler runs again, after it not.
+func (a *attempt) async(ctx context.Context, due []*mail.Recipient) {
+	names := asyncNames(a.gen)
+	for _, r := range due {
+		at := -1
+		for n, name := range names {
+			if name == string(r.Address) {
+				at = n
+			}
+		}
+		if at < 0 {
+			a.ran(r, mail.Discarded, mail.Status{Code: 250, Enhanced: "2.0.0", Text: "there is no such handler any more"})
+			continue
+		}
+		_, trail := a.gen.Chain.RunOne(ctx, a.arrived(), at)
+		a.out.Trail = append(a.out.Trail, trail...)
+		a.p.logFailures(ctx, a.env.ID.String(), trail)
+		failed := false
+		for _, t := range trail {
+			failed = failed || t.Err != ""
+		}
+		switch {
+		case !failed:
+			a.ran(r, mail.Delivered, mail.Status{Code: 250, Enhanced: "2.0.0", Text: "has run"})
+		case a.now.Before(a.g.Expires):
+			r.Next = a.now.Add(a.p.cfg.Retry[min(r.Attempts-1, len(a.p.cfg.Retry)-1)])
+			r.Last = &mail.Status{Code: 451, Enhanced: "4.3.0", Text: "the handler failed"}
+		default:
+			a.ran(r, mail.Failed, mail.Status{Code: 550, Enhanced: "5.3.0", Text: "the handler failed until the message expired"})
+		}
+	}
+}
+
+// ran ends the work of a handler. Nobody is sent a report about it.
+func (a *attempt) ran(r *mail.Recipient, state mail.State, st mail.Status) {
+	r.State, r.Last = state, &st
+}
+
+// arrived is the event that such a handler is asked about.
+func (a *attempt) arrived() *hooks.Event {
+	from := a.g.Async
+	s := &mail.Session{ID: from.Session, Listener: a.env.Listener, Protocol: from.Protocol, RDNS: from.RDNS, Helo: a.env.Helo, TLS: from.TLS, Trusted: from.Trusted, Started: a.env.ReceivedAt}
+	if ip, err := netip.ParseAddr(a.env.Client); err == nil {
+		s.Remote = netip.AddrPortFrom(ip, 0)
+	}
+	s.Closed.Store(true)
+	if a.env.Identity != "" {
+		s.Identity = &mail.Identity{User: a.env.Identity, Extra: from.Extra}
+	}
+	tx := &mail.Transaction{ID: a.env.ID, Sender: a.env.Sender, Meta: maps.Clone(from.Meta),
+		Params: mail.Params{SMTPUTF8: a.env.SMTPUTF8, EnvID: a.env.EnvID, Ret: a.env.Ret, RequireTLS: a.env.RequireTLS}}
+	for _, to := range from.Recipients {
+		tx.Recipients = append(tx.Recipients, &mail.Recipient{Address: to, Orig: to, IsLocal: a.p.dir.Local(to.Domain())})
+	}
+	e := a.event(hooks.ReceiveAsync)
+	e.Session, e.Tx = s, tx
+	return e
+}

@@ -1,0 +1,60 @@
+package core
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"carteiro/core/mail"
+	"carteiro/hooks"
+)
+
+// What policies store about mail that comes about in a commit, a report or a
+// policy's own, is in that commit, and they see there what caused it.
+func TestEffectsOfMailInTheSameCommit(t *testing.T) {
+	const space = "s"
+	set := func(e *hooks.Event, key string) error {
+		return e.AddEffect(mail.Effect{Space: space, Op: mail.Set, Key: key, Value: []byte("x")})
+	}
+	submit := hooks.Submit{Sender: "alice@our.example", Rcpts: []mail.Address{"bob@our.example"}, Header: []byte("From: alice@our.example\r\nSubject: more\r\n\r\n"), Body: []byte("x\r\n")}
+	expand := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		subject, _ := e.Msg.Header.Get("Subject")
+		switch {
+		case subject == "hi" && e.Rcpt.Address == "alice@our.example":
+			return hooks.Verdict{}, errors.Join(set(e, "cause"), e.AddSubmit(submit))
+		case subject == "more":
+			if e.Pending.Effects[0].Key != "cause" && e.Pending.Effects[0].Key != "web" {
+				return hooks.Verdict{}, errors.New("does not see what caused it")
+			}
+			return hooks.Verdict{}, set(e, "submitted")
+		case strings.HasPrefix(subject, "Undelivered"):
+			return hooks.Verdict{}, set(e, "report")
+		}
+		return hooks.Verdict{}, nil
+	})
+	web := handler{hooks.Info{Point: hooks.WebRequest, File: "policy.lua", Line: 1, Path: "/x"}, func(e *hooks.Event) (hooks.Verdict, error) {
+		return hooks.Verdict{Action: hooks.Respond, Response: &hooks.Response{Status: 200}}, errors.Join(set(e, "web"), e.AddSubmit(submit))
+	}}
+	h := newHouse(t, Config{}, expand, web)
+	stored := func(keys ...string) {
+		t.Helper()
+		for _, key := range keys {
+			if _, err := h.store.Get(t.Context(), space, key); err != nil {
+				t.Errorf("%s: %v", key, err)
+			}
+		}
+		h.store.Apply(t.Context(), []mail.Effect{{Space: space, Op: mail.Delete, Key: "submitted"}})
+	}
+	if got, ok := h.Web(t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 200 {
+		t.Fatalf("%+v", got)
+	}
+	stored("web", "submitted")
+	h.accept(session(), "bob@our.example", plain, "alice@our.example")
+	stored("cause", "submitted")
+	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
+		return mail.Outcome{Status: mail.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
+	}
+	h.accept(user("bob@our.example"), "bob@our.example", strings.Replace(plain, "a@a.example", "bob@our.example", 1), "x@out.example")
+	h.idle()
+	stored("report")
+}

@@ -1,0 +1,80 @@
+package core
+
+import (
+	"context"
+	"fmt"
+
+	"carteiro/core/mail"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// fork is a message that policies of the queue made of the one at hand, for
+// one of its recipients or those that stand for it.
+type fork struct {
+	msg   *hooks.Message
+	of    mail.Address // the recipient that it was made for
+	rcpts []*mail.Recipient
+}
+
+// forks makes the messages that policies made of this one, for its commit.
+// Each has an id and a story of its own; a body that was not changed is stored
+// once: owner is the message that has it, nil when none of this commit has. They pass
+// the policies of the queue in their turn, MaxDepth times. A status says that
+// the message cannot be taken.
+func (p *Pipeline) forks(ctx context.Context, in *intake, owner *mail.Envelope) ([]*store.Message, *mail.Status) {
+	var out []*store.Message
+	for _, f := range in.forks {
+		more, st := p.forked(ctx, in, f)
+		if st != nil {
+			discard(out)
+			return nil, st
+		}
+		changed := more.draft != nil
+		if !changed && owner != nil {
+			more.share = owner
+		} else if !changed {
+			more.draft = in.draft
+		}
+		messages, _, st := p.assemble(ctx, more, true)
+		if changed {
+			more.made(messages)
+		}
+		if st != nil {
+			discard(out)
+			return nil, st
+		}
+		for _, m := range messages {
+			if m.Draft != nil && m.Draft == in.draft {
+				owner = &m.Envelope
+			}
+		}
+		out = append(out, messages...)
+	}
+	return out, nil
+}
+
+// forked is the intake of one fork; it has a draft if the body was changed.
+func (p *Pipeline) forked(ctx context.Context, in *intake, f fork) (*intake, *mail.Status) {
+	if in.env.Depth >= MaxDepth {
+		return nil, mail.Reject(554, "5.4.6", "recipient stands for itself")
+	}
+	now := p.clock.Now()
+	more := &intake{env: in.env, header: f.msg.Header, body: in.body, rcpts: f.rcpts, pending: in.pending, gen: in.gen, due: in.due,
+		quarantine: in.quarantine, ours: in.ours, forked: true}
+	more.env.ID, more.env.Depth, more.env.Meta, more.env.Priority = mail.NewID(now), in.env.Depth+1, f.msg.Meta, f.msg.Priority
+	more.env.Subject, _ = f.msg.Header.Get("Subject")
+	more.env.Subject = clean(more.env.Subject)
+	if len(f.msg.Edits) > 0 || f.msg.Footer != "" {
+		var err error
+		if more.header, more.draft, err = p.rewritten(ctx, f.msg); err != nil {
+			return nil, incoming(fmt.Errorf("fork of %s: %w", in.env.ID, err))
+		}
+		more.body = more.draft.Open
+	}
+	more.sign = f.msg.Sign
+	more.env.Sign, more.sign = p.signatures(more), nil
+	in.trail = append(in.trail, mail.TrailEntry{Time: now, Step: "queue", Rcpt: f.of, Text: "goes on as message " + more.env.ID.String()})
+	more.trail = []mail.TrailEntry{{Time: now, Step: "queue", Rcpt: f.of, Text: fmt.Sprintf("made of message %s for %d recipients", in.env.ID, len(f.rcpts))}}
+	return more, nil
+}

@@ -1,0 +1,232 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"carteiro/core/clock"
+	"carteiro/core/groups"
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/core/store/badgerstore"
+	"carteiro/hooks"
+)
+
+// lists is a policy in Go: whatever is for NAME-list@ goes to alice, bob and
+// x@out.example as a message of its own, for alter to change.
+func lists(alter func(e *hooks.Event, m *hooks.Message) error) hooks.Handler {
+	return at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		if !strings.HasSuffix(e.Rcpt.Address.Local(), "-list") || e.Rcpt.Mailbox != "" {
+			return hooks.Verdict{}, nil
+		}
+		m, err := e.Fork(e.Rcpt)
+		if err != nil {
+			return hooks.Verdict{}, err
+		}
+		if e.Msg.Size < int64(len(plain)) || m.Size != e.Msg.Size {
+			return hooks.Verdict{}, fmt.Errorf("size %d", e.Msg.Size)
+		}
+		var to []hooks.Target
+		for _, a := range []mail.Address{"alice@our.example", "bob@our.example", "x@out.example"} {
+			bounces := mail.Address("bounce+" + a.Local() + "@our.example")
+			to = append(to, hooks.Target{Address: a, Sender: &bounces, Fields: "X-Own: " + a.Local() + "\r\n"})
+		}
+		to = append(to, hooks.Target{Address: e.Rcpt.Address, Mailbox: true})
+		return hooks.Verdict{}, errors.Join(
+			e.EditHeader(m, "list", func(h *mime.Header) error { return h.Set("List-Id", string(e.Rcpt.Address)) }),
+			e.AddSignature(m, mail.Signature{Domain: "our.example"}), e.Replace(e.Rcpt, to), alter(e, m))
+	})
+}
+
+func known(e *hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Accept}, nil }
+
+func fields(text, name string) string {
+	head, _, _ := strings.Cut(text, "\r\n\r\n")
+	return strings.Join(mime.ParseHeader([]byte(head+"\r\n")).All(name), "; ")
+}
+
+func body(text string) string {
+	_, b, _ := strings.Cut(text, "\r\n\r\n")
+	return b
+}
+
+// A fork goes out as it was changed, each copy with its own fields, sender and
+// signature; whoever else got the message sees nothing of that.
+func TestFork(t *testing.T) {
+	for name, tt := range map[string]struct {
+		footer string
+		to     []mail.Address
+		alice  []string // List-Id of what she gets
+	}{
+		"alone":          {"", []mail.Address{"a-list@our.example"}, []string{"a-list@our.example"}},
+		"beside a user":  {"", []mail.Address{"alice@our.example", "a-list@our.example"}, []string{"", "a-list@our.example"}},
+		"twice":          {"", []mail.Address{"a-list@our.example", "b-list@our.example"}, []string{"a-list@our.example", "b-list@our.example"}},
+		"changed":        {"-- \nfoot\n", []mail.Address{"a-list@our.example"}, []string{"a-list@our.example"}},
+		"changed beside": {"-- \nfoot\n", []mail.Address{"a-list@our.example", "alice@our.example", "b-list@our.example"}, []string{"", "a-list@our.example", "b-list@our.example"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
+			h.furnish(badgerstore.Options{InMemory: true}, nil, Config{}, func(*badgerstore.Store) []hooks.Handler {
+				return []hooks.Handler{at(hooks.ReceiveRcpt, known), lists(func(e *hooks.Event, m *hooks.Message) error { return e.AppendText(m, tt.footer) })}
+			})
+			h.signer = stamps{}
+			id := h.accept(session(), "a@a.example", plain, tt.to...)
+			h.idle()
+			var got []string
+			for _, text := range h.box("alice@our.example", "INBOX") {
+				list := fields(text, "List-Id")
+				got = append(got, list)
+				want, sign, own, returns := "hello\r\n", "", "", "<a@a.example>"
+				if list != "" {
+					sign, own, returns = "d=our.example over alice", "alice", "<bounce+alice@our.example>"
+					want += strings.ReplaceAll(tt.footer, "\n", "\r\n")
+				}
+				if body := strings.ReplaceAll(body(text), "=20", " "); body != want || fields(text, "DKIM-Signature") != sign+" " && fields(text, "DKIM-Signature") != sign || fields(text, "X-Own") != own || fields(text, "Return-Path") != returns {
+					t.Errorf("list %q: %s", list, text)
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, tt.alice) {
+				t.Errorf("alice got %q", got)
+			}
+			forks := 0
+			for _, a := range tt.to {
+				if !strings.Contains(string(a), "list") {
+					continue
+				}
+				forks++
+				if archive := h.box(a, "INBOX"); len(archive) != 1 || fields(archive[0], "List-Id") != string(a) || fields(archive[0], "X-Own") != "" {
+					t.Errorf("filed for %s: %q", a, archive)
+				}
+			}
+			out := h.sink.all()
+			if len(out) != forks || out[0].sender != "bounce+x@our.example" || fields(out[0].text, "X-Own") != "x" || int64(len(out[0].text)) < out[0].size {
+				t.Errorf("sent %+v", out)
+			}
+			if n := h.spooled(); n != 0 {
+				t.Errorf("%d messages left", n)
+			}
+			if trail, err := h.store.Trail(t.Context(), id); err != nil || !slices.ContainsFunc(trail, func(e mail.TrailEntry) bool { return strings.HasPrefix(e.Text, "goes on as message ") }) {
+				t.Errorf("the trail does not say where it went: %v, %+v", err, trail)
+			}
+		})
+	}
+}
+
+// Forks of forks of forks end.
+func TestForksEnd(t *testing.T) {
+	again := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		_, err := e.Fork(e.Rcpt)
+		return hooks.Verdict{}, err
+	})
+	h := newHouse(t, Config{}, again)
+	if st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "alice@our.example"); st == nil || st.Code != 554 {
+		t.Errorf("answer %v", st)
+	}
+	h.idle()
+	if n := h.spooled(); n != 0 || len(h.box("alice@our.example", "INBOX")) != 0 {
+		t.Errorf("%d left", n)
+	}
+}
+
+// Who is refused among those that replace a recipient is told to the sender
+// that the copy has, and the others get theirs.
+func TestForkRefusedInPart(t *testing.T) {
+	policy := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		if e.Rcpt.Address != "a-list@our.example" {
+			return hooks.Verdict{}, nil
+		}
+		_, err := e.Fork(e.Rcpt)
+		bounces := mail.Address("bob@our.example")
+		return hooks.Verdict{}, errors.Join(err, e.Replace(e.Rcpt, []hooks.Target{{Address: "nobody@our.example", Sender: &bounces}}))
+	})
+	h := newHouse(t, Config{}, at(hooks.ReceiveRcpt, known), policy)
+	h.accept(session(), "a@a.example", plain, "a-list@our.example")
+	h.idle()
+	if got := h.box("bob@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "Status: 5.1.1") {
+		t.Errorf("the report: %q", got)
+	}
+}
+
+// holdAll is a policy in Go that holds what is for NAME-list@ until it is
+// released.
+func holdAll(next hooks.Handler) hooks.Handler {
+	return at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		if !strings.HasSuffix(e.Rcpt.Address.Local(), "-list") || e.Rcpt.Released {
+			v, _, err := next.Call(context.Background(), hooks.Spec{}, e)
+			return v, err
+		}
+		f, err := groups.Hold(string(e.Rcpt.Address), e.Msg.ID.String(), map[string]any{"subject": "hi"})
+		return hooks.Verdict{Action: hooks.Discard, Reason: "held"}, errors.Join(err, e.AddEffect(f),
+			e.AddSubmit(hooks.Submit{Forward: true, Hold: true, Sender: e.Msg.Sender, Rcpts: []mail.Address{e.Rcpt.Address}}))
+	})
+}
+
+// What is held waits, over a restart too, until it is released, dropped or
+// returned, by a policy's decision or by an operator, once.
+func TestHeld(t *testing.T) {
+	policies := []hooks.Handler{at(hooks.ReceiveRcpt, known), holdAll(lists(func(*hooks.Event, *hooks.Message) error { return nil }))}
+	dir := t.TempDir()
+	h := openHouse(t, dir, Config{}, policies...)
+	decide := func(id mail.ID, what string) {
+		t.Helper()
+		if err := h.apply(t.Context(), h.gen.Get(), groups.Decide("a-list@our.example", id.String(), what), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed := func() (ids []string) {
+		for p, err := range h.store.Scan(t.Context(), groups.HeldSpace("a-list@our.example"), "", 100) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, p.Key)
+		}
+		return ids
+	}
+	var ids []mail.ID
+	for range 4 {
+		ids = append(ids, h.accept(session(), "bob@our.example", plain, "a-list@our.example", "alice@our.example"))
+	}
+	h.idle()
+	if n := h.spooled(); n != 4 || len(listed()) != 4 || len(h.box("alice@our.example", "INBOX")) != 4 {
+		t.Fatalf("%d in the spool, listed %v", n, listed())
+	}
+	h.stop()
+	h = openHouse(t, dir, Config{}, policies...)
+	decide(ids[0], "release")
+	decide(ids[0], "release")
+	decide(ids[1], "drop")
+	if err := h.Operate(t.Context(), OpBounce, ids[2], "no"); err != nil {
+		t.Fatal(err)
+	}
+	h.until("decided", func() bool { return h.spooled() == 1 && h.InFlight() == 0 })
+	h.idle()
+	if got := listed(); !slices.Equal(got, []string{ids[3].String()}) {
+		t.Errorf("listed %v", got)
+	}
+	fromList := 0
+	for _, text := range h.box("alice@our.example", "INBOX") {
+		if fields(text, "List-Id") != "" {
+			fromList++
+		}
+	}
+	if fromList != 1 || len(h.sink.all()) != 1 {
+		t.Errorf("released %d times, %d left", fromList, len(h.sink.all()))
+	}
+	if got := h.box("bob@our.example", "INBOX"); len(got) != 2 { // the list's copy and the report of what was returned
+		t.Errorf("bob got %q", got)
+	}
+	if err := h.Operate(t.Context(), OpDrop, ids[3], "no"); err != nil {
+		t.Fatal(err)
+	}
+	if got := listed(); got != nil {
+		t.Errorf("dropped and still listed: %v", got)
+	}
+	for p, err := range h.store.Scan(t.Context(), groups.DecisionSpace, "", 10) {
+		t.Errorf("still to be decided: %v, %v", p, err)
+	}
+}

@@ -1,0 +1,98 @@
+-- Targets outside agree before anything is forwarded to them: they get a mail
+-- from an address with a token, and answer it. The token is random, works
+-- once, and ends after config.confirm_days. Its digest alone is stored.
+local settings = require "settings"
+local M = {}
+
+local USER = "forward-confirm"
+
+local function pair(owner, target) return owner .. " " .. string.lower(target) end
+
+-- given: the admin vouched for the setting, or the target has answered.
+function M.given(owner, target)
+  return not config.confirm or account.confirmed(owner, "forward") or kv.get("agreed:" .. pair(owner, target)) ~= nil
+end
+
+-- message is the mail that asks. No word of it is the user's.
+local function message(owner, target, token)
+  local from = USER .. "+" .. token .. "@" .. addr.domain(owner)
+  return { sender = "", from = "Mail forwarding <" .. from .. ">", to = target, auto = "auto-generated",
+    subject = "Confirm forwarding from " .. owner,
+    text = "Somebody wants mail for " .. owner .. " to be forwarded to this address, " .. target .. ".\n\n" ..
+      "If you agree, answer this message; what you write in the answer does not matter. It goes to\n\n  " .. from .. "\n\n" ..
+      "This works once, within " .. config.confirm_days .. " days.\n\n" ..
+      "If you do not agree, do nothing. Nothing is forwarded without your answer.\n" }
+end
+
+-- ask writes to a target that has not agreed, once for each token's life; not
+-- more than 3 mails an hour to one address, nor 20 a day for one account.
+function M.ask(owner, target)
+  local asked = "asked:" .. pair(owner, target)
+  if kv.get(asked) then return end
+  if not rate.take("asked:" .. string.lower(target), "3/1h") or not rate.take("asks:" .. owner, "20/1d") then return end
+  local token = string.gsub(uuid.new(), "-", "")
+  local sent, err = pcall(mail.submit, message(owner, target, token))
+  if not sent then
+    log.warn("a target could not be asked", { account = owner, why = tostring(err) })
+    return
+  end
+  local life = { ttl = config.confirm_days .. "d" }
+  kv.set(asked, time.now(), life)
+  kv.set("token:" .. hash.sha256(token), { owner = owner, target = string.lower(target) }, life)
+end
+
+-- changed: an account has a new setting. Whoever is no longer a target has to
+-- agree anew should they become one again.
+function M.changed(owner, confirmed)
+  local wanted = {}
+  local f = settings.of(owner)
+  for _, target in ipairs(f and f.to or {}) do
+    wanted[pair(owner, target)] = true
+    if account.resolve(target) == "foreign" then
+      if confirmed then
+        kv.set("agreed:" .. pair(owner, target), time.now())
+      elseif not M.given(owner, target) then
+        M.ask(owner, target)
+      end
+    end
+  end
+  for _, entry in ipairs(kv.scan("agreed:" .. owner .. " ", 100)) do
+    if not wanted[string.sub(entry.key, 8)] then kv.delete(entry.key) end
+  end
+end
+
+-- pending is what the token in an address stands for: nil for other addresses,
+-- false for one that is unknown, used or too old.
+local function pending(rcpt)
+  if string.lower(rcpt.user) ~= USER or not rcpt.tag then return nil end
+  local key = "token:" .. hash.sha256(string.lower(rcpt.tag))
+  return kv.get(key) or false, key
+end
+
+local function unknown() return reject(550, "5.7.1", "this confirmation is unknown, used or too old") end
+
+function M.at_rcpt(rcpt)
+  if not rcpt.is_local then return nil end
+  local p = pending(rcpt)
+  if p == nil then return nil end
+  return p and accept() or unknown()
+end
+
+-- at_expand takes an answer. A machine's answer is none.
+function M.at_expand(msg, rcpt)
+  local p, key = pending(rcpt)
+  if p == nil then return nil end
+  if not p then return unknown end
+  if msg:is_auto() then
+    return function() return reject(550, "5.7.1", "an automatic answer does not confirm") end
+  end
+  return function()
+    kv.set("agreed:" .. pair(p.owner, p.target), time.now())
+    kv.delete(key)
+    kv.delete("asked:" .. pair(p.owner, p.target))
+    log.info("a target agreed", { account = p.owner, target = p.target })
+    return discard("confirmation taken")
+  end
+end
+
+return M

@@ -1,0 +1,73 @@
+-- What must not be forwarded, and why.
+local consent = require "consent"
+local M = {}
+
+-- allowed: config.allow lists domains, ".d" with all below.
+local function allowed(domain)
+  if #config.allow == 0 then return true end
+  for _, d in ipairs(config.allow) do
+    if domain == d or string.sub(d, 1, 1) == "." and (domain == string.sub(d, 2) or string.sub(domain, -#d) == d) then return true end
+  end
+  return false
+end
+
+-- target: the reason why this target outside gets nothing, or nil.
+function M.target(owner, target)
+  if not allowed(addr.domain(target)) then return "the target's domain is not allowed" end
+  if not consent.given(owner, target) then
+    consent.ask(owner, target)
+    return "a target has not confirmed"
+  end
+end
+
+-- rates are asked last, so that what stays for another reason costs nothing.
+function M.rates(owner, target)
+  if not rate.take("user:" .. owner, config.user_rate) or not rate.take("target:" .. string.lower(target), config.target_rate) then
+    return "too much mail was forwarded"
+  end
+end
+
+local function says_yes(msg, name)
+  local v = string.lower(msg:header(name) or "")
+  return string.match(v, "^%s*yes") ~= nil or string.match(v, "^%s*true") ~= nil
+end
+
+local function spam(msg, rcpt)
+  if config.spam ~= "keep" then return false end
+  return string.lower(rcpt.meta.folder or "") == "junk" or
+    (msg:score() >= config.spam_score or says_yes(msg, "X-Spam") or says_yes(msg, "X-Spam-Flag") or says_yes(msg, "X-Spam-Status"))
+end
+
+-- message: the reason why this message does not leave, or nil. Forwarding what
+-- is forged would lend it our name. Mail of our own users has no DMARC result
+-- yet: it is signed when it leaves.
+function M.message(msg, rcpt)
+  if spam(msg, rcpt) then return "spam" end
+  if msg.ours or config.dmarc == "forward" then return nil end
+  local dmarc = msg:auth().dmarc
+  if dmarc.result == "fail" and (config.dmarc ~= "enforced" or dmarc.policy == "reject" or dmarc.policy == "quarantine") then
+    return "DMARC failed"
+  end
+end
+
+-- came_back: this mailbox had the message already.
+function M.came_back(msg, owner)
+  for _, v in ipairs(msg:headers("Delivered-To")) do
+    if addr.normalize(v) == owner then return true end
+  end
+  return false
+end
+
+-- key names a message to this mailbox, however often it comes.
+local function key(msg, owner)
+  local id = msg:message_id() or ((msg:header("From") or "") .. "\n" .. (msg:header("Date") or "") .. "\n" .. (msg:header("Subject") or ""))
+  return "seen:" .. hash.sha256(owner .. "\n" .. id)
+end
+
+function M.seen(msg, owner) return kv.get(key(msg, owner)) ~= nil end
+
+-- first remembers the message: a server that strips Delivered-To could send it
+-- around for ever.
+function M.first(msg, owner) return kv.once(key(msg, owner), { ttl = config.memory }) end
+
+return M

@@ -1,0 +1,82 @@
+-- carteiro/forward: users' mail goes on to where they want it.
+--
+-- `carteiro account set ADDRESS forward VALUE` says where to (settings.lua). A
+-- target outside has to agree first (consent.lua). What must not leave, or not
+-- twice, stays in the mailbox, and a header field there says why (gate.lua):
+-- nothing is lost because it could not be forwarded. The envelope sender
+-- becomes an address of ours, through which bounces go home (returns.lua).
+local settings = require "settings"
+local consent = require "consent"
+local gate = require "gate"
+local returns = require "returns"
+
+local KEPT = "X-Carteiro-Forward-Kept"
+
+on("receive.rcpt", function(session, tx, rcpt)
+  return consent.at_rcpt(rcpt) or returns.at_rcpt(tx, rcpt)
+end)
+
+on("observe.event", function(event)
+  if event.name == "setting" and event.data.name == "forward" then
+    consent.changed(event.data.user, event.data.confirmed)
+  end
+end)
+
+-- notified: with a copy at home the sender hears of success from there alone.
+local function notified(rcpt)
+  if not rcpt.notify then return nil end
+  local rest = {}
+  for _, word in ipairs(rcpt.notify) do
+    if word ~= "success" then rest[#rest + 1] = word end
+  end
+  return rest
+end
+
+-- sort tells which targets get the message, and why the others do not.
+local function sort(msg, rcpt, owner, targets)
+  local go, why, checked = {}, nil, nil
+  for _, target in ipairs(targets) do
+    local reason
+    local kind = account.resolve(target)
+    if kind == nil then
+      reason = "a target does not exist"
+    elseif kind == "foreign" then
+      checked = checked or { gate.message(msg, rcpt) }
+      reason = gate.target(owner, target) or checked[1] or gate.rates(owner, target)
+    end
+    if reason then
+      why = why or reason
+    else
+      go[#go + 1] = target
+    end
+  end
+  return go, why
+end
+
+on("queue.expand", function(msg, rcpt)
+  if not rcpt.is_local then return end
+  local special = consent.at_expand(msg, rcpt) or returns.at_expand(rcpt)
+  if special then return special() end
+  local f = settings.of(rcpt.address)
+  if not f then return end
+  local kind, owner = account.resolve(rcpt.address)
+  if kind ~= "mailbox" then return end -- an alias stands for somebody else
+  if gate.came_back(msg, owner) then
+    if gate.seen(msg, owner) then return discard("it was here before and was forwarded") end
+    return reject(554, "5.4.6", "mail forwarding loop")
+  end
+  local go, why = sort(msg, rcpt, owner, f.to)
+  if #go > 0 and not gate.first(msg, owner) then
+    go, why = {}, "it was forwarded before"
+  end
+  local stays = f.keep or why or #go == 0
+  if why then rcpt:set_header(KEPT, why) end
+  if #go == 0 then return end
+  local how = { sender = returns.sender(rcpt.sender, addr.domain(owner)), headers = { ["Delivered-To"] = owner, ["X-Forwarded-For"] = owner } }
+  if stays then
+    how.notify = notified(rcpt)
+    rcpt:copy_to(go, how)
+  else
+    rcpt:replace(go, how)
+  end
+end)

@@ -1,0 +1,55 @@
+-- The envelope sender of what is forwarded, and reports that come back to it.
+-- addr.srs makes addresses that the server itself takes home. A sender that is
+-- too long for that gets one whose meaning is stored here, as long-lived.
+local M = {}
+
+local USER, LIFE = "forward-return", "21d"
+
+-- sender: null and own senders stay.
+function M.sender(from, domain)
+  local rewritten = addr.srs(from, domain)
+  if rewritten ~= from or from == "" or account.resolve(from) ~= "foreign" then return rewritten end
+  local id = kv.get("path:" .. from) or string.gsub(uuid.new(), "-", "")
+  kv.set("path:" .. from, id, { ttl = LIFE })
+  kv.set("return:" .. id, from, { ttl = LIFE })
+  return USER .. "+" .. id .. "@" .. domain
+end
+
+-- stored is the sender behind such an address: nil for other addresses, false
+-- for one that is unknown or too old.
+local function stored(rcpt)
+  if string.lower(rcpt.user) ~= USER or not rcpt.tag then return nil end
+  return kv.get("return:" .. string.lower(rcpt.tag)) or false
+end
+
+local function refused(home, sender)
+  if not home then return reject(550, "5.7.1", "this return address is not ours, or too old") end
+  if sender ~= "" then return reject(550, "5.7.1", "this return address takes reports alone, which have the null sender") end
+end
+
+-- at_rcpt: nobody may use a return address to write to its owner at will. The
+-- server has verified those of addr.srs already.
+function M.at_rcpt(tx, rcpt)
+  local home = rcpt.is_local and stored(rcpt)
+  local signed = string.match(string.upper(rcpt.address), "^SRS[01][=+-]")
+  if not signed and (home == nil or not rcpt.is_local) then return nil end
+  local no = not signed and refused(home, tx.sender)
+  if no then return no end
+  if not rate.take("return:" .. string.lower(rcpt.address), config.return_rate) then
+    return defer(451, "4.7.1", "too many reports to this return address, try again later")
+  end
+  if not signed then return accept() end
+end
+
+-- at_expand exchanges a stored return address for the sender behind it.
+function M.at_expand(rcpt)
+  local home = stored(rcpt)
+  if home == nil then return nil end
+  return function()
+    local no = refused(home, rcpt.sender)
+    if no then return no end
+    rcpt:replace({ home }, { sender = "" })
+  end
+end
+
+return M

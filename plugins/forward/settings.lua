@@ -1,0 +1,58 @@
+-- What a user set: { to = { ... }, keep = true, paused = false }, or the text
+-- of a .forward file.
+local M = {}
+
+-- address: "Name <a@b>" or "a@b", as the server writes it; nil for what is none.
+local function address(text)
+  if type(text) ~= "string" then return nil end
+  return (addr.parse(text))
+end
+
+-- dotforward reads a .forward file: addresses between commas and line ends, #
+-- begins a comment, \name is the user's own mailbox. Programs, files and
+-- :include: are not supported and stand for nothing.
+local function dotforward(text, owner)
+  local to, keep = {}, false
+  for line in string.gmatch(text .. "\n", "([^\n]*)\n") do
+    line = string.gsub(string.gsub(line, "\r", ""), "^%s*#.*", "")
+    for item in string.gmatch(line .. ",", "([^,]*),") do
+      item = string.gsub(string.gsub(item, "^%s+", ""), "%s+$", "")
+      item = string.match(item, '^"(.*)"$') or item
+      if string.sub(item, 1, 1) == "\\" then
+        keep = true
+      elseif item ~= "" and not string.match(item, "^[|/:]") then
+        to[#to + 1] = string.find(item, "@", 1, true) and item or item .. "@" .. addr.domain(owner)
+      end
+    end
+  end
+  return { to = to, keep = keep }
+end
+
+-- of is what an account wants, or nil: no forwarding.
+function M.of(who)
+  local v = account.setting(who, "forward")
+  if v == nil then return nil end
+  local owner = addr.normalize(who)
+  if type(v) == "string" then v = dotforward(v, owner) end
+  if type(v) ~= "table" or v.paused == true or v.pause == true or v.active == false then return nil end
+  local list = v.to
+  if type(list) == "string" then list = { list } end
+  if type(list) ~= "table" then return nil end
+  local f, known = { to = {}, keep = v.keep == true }, {}
+  for _, text in ipairs(list) do
+    local a = address(text)
+    local key = a and string.lower(a)
+    if not a then
+      log.warn("a target of a forward is no address", { account = owner })
+    elseif addr.normalize(a) == owner then
+      f.keep = true
+    elseif not known[key] and #f.to < config.targets then
+      known[key] = true
+      f.to[#f.to + 1] = a
+    end
+  end
+  if #f.to == 0 then return nil end
+  return f
+end
+
+return M
