@@ -374,7 +374,7 @@ func (a *attempt) write(ctx context.Context) error {
 
 // record is one try to write it, with the effects and events as they are now.
 func (a *attempt) record(ctx context.Context) error {
-	var list []notice
+	list := learned(a.pending.Effects)
 	for _, n := range slices.Sorted(maps.Keys(a.events)) {
 		list = append(list, a.events[n])
 	}

@@ -61,9 +61,9 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 	if in.pending != nil {
 		effects = in.pending.Effects
 	}
-	told := in.gen != nil && in.env.Auto == "" && in.gen.Chain.Observes("accepted")
+	told := in.gen != nil && in.env.Auto == "" && in.gen.Chain.Observes("accepted", "learned")
 	if told {
-		effects = append(effects, p.events(in.gen, in.accepted())...)
+		effects = append(slices.Clone(effects), p.events(in.gen, append(learned(effects), in.accepted())...)...)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err := p.store.Commit(ctx, effects, messages...); err != nil {

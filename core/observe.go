@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carteiro/core/mail"
+	"carteiro/core/spam"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -106,6 +107,16 @@ func (p *Pipeline) events(gen *hooks.Generation, list ...notice) (effects []mail
 		}
 	}
 	return effects
+}
+
+// learned are the notices of effects that teach the text model.
+func learned(effects []mail.Effect) (list []notice) {
+	for _, e := range effects {
+		if account, class, ok := spam.Taught(e); ok {
+			list = append(list, notice{"learned", map[string]any{"class": class.String(), "account": string(account)}})
+		}
+	}
+	return list
 }
 
 // key sorts events in the order in which they were made.

@@ -23,7 +23,7 @@ import (
 	"carteiro/hooks"
 )
 
-//go:embed all:autoreply all:delegate all:forward all:mailinglist all:priority
+//go:embed all:autoreply all:delegate all:forward all:mailinglist all:priority all:spamscore
 var shipped embed.FS
 
 // ErrBundle wraps every error of this package about bundles.
@@ -31,7 +31,7 @@ var ErrBundle = errors.New("bundle")
 
 // Shipped are the names of the bundles that are compiled in.
 func Shipped() []string {
-	return []string{"carteiro/autoreply", "carteiro/delegate", "carteiro/forward", "carteiro/mailinglist", "carteiro/priority"}
+	return []string{"carteiro/autoreply", "carteiro/delegate", "carteiro/forward", "carteiro/mailinglist", "carteiro/priority", "carteiro/spamscore"}
 }
 
 // Enabled is one [[bundle]] of the configuration.

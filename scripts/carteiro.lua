@@ -672,6 +672,28 @@ crypt = {}
 ---@return any
 function crypt.sign_dkim(msg, options) end
 
+---a model of wanted and unwanted mail that learns from what it is taught, for the site and for each account. Changes count as those of kv do
+spam = {}
+
+---teaches the site, or that account, the message, or a part of type message/rfc822; twice is once, and the last word counts. false and "too complex" for one that is made to cost too much
+---@param msg any
+---@param spam any
+---@param account? any
+---@return any
+function spam.learn(msg, spam, account) end
+
+---as if the message had never been taught
+---@param msg any
+---@param account? any
+---@return any
+function spam.unlearn(msg, account) end
+
+---probability, 0 to 1, that the message is spam; 0.5 while nothing was taught, nil and "too complex" for one that is made to cost too much
+---@param msg any
+---@param account? any
+---@return any
+function spam.classify(msg, account) end
+
 ---texts that stand outside of the scripts, in files or the environment, as the configuration says
 secrets = {}
 

@@ -59,6 +59,7 @@ func demoSteps() []*step {
 		{name: "the POP3 dialogue of the lecture", run: stepPOP3Dialogue},
 		{name: "MIME with base64 and quoted-printable arrives byte for byte", run: stepMIME},
 		{name: "a policy acts at receive, queue, route and deliver", run: stepPolicy},
+		{name: "the model of unwanted mail learns, judges and forgets", run: stepSpam},
 		{name: "the policy is reloaded between two messages; a broken one is refused", run: stepReload},
 		{name: "an unknown recipient bounces with a DSN", run: stepBounce},
 		{name: "a user who is away answers once, from the day that was set", run: stepAutoreply},

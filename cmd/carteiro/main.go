@@ -63,7 +63,7 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(demoCommand(), devCommand(), initCommand(), serveCommand(), checkCommand(),
 		reloadCommand(), statusCommand(), versionCommand(), queueCommand(), accountCommand(), aliasCommand(), domainCommand(),
-		explainCommand(), traceCommand(), dkimCommand(), srsCommand(), listCommand(), clockCommand(), sendmailCommand(), scriptsCommand(), bundleCommand())
+		explainCommand(), traceCommand(), dkimCommand(), srsCommand(), listCommand(), clockCommand(), sendmailCommand(), scriptsCommand(), bundleCommand(), spamCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	strictUsage(cmd)
 	return cmd

@@ -27,6 +27,7 @@ import (
 	"carteiro/core/policies"
 	"carteiro/core/pop3"
 	"carteiro/core/smtpout"
+	"carteiro/core/spam"
 	"carteiro/core/srs"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
@@ -49,6 +50,7 @@ type server struct {
 	clock     *clock.Clock
 	store     *badgerstore.Store
 	directory *auth.Directory
+	spam      *spam.Filter
 	returns   *srs.Keys
 	resolver  *dns.Resolver
 	engine    *lua.Engine
@@ -119,6 +121,7 @@ func (s *server) openStore(ctx context.Context, key []byte) error {
 	if err != nil {
 		return usageError{fmt.Errorf("store: %w", err)}
 	}
+	s.spam = spam.New(s.store, s.clock)
 	s.directory, err = auth.New(ctx, auth.Options{Data: s.store, Domains: s.cfg.Domains, Postmaster: mail.Address(s.cfg.Postmaster), Key: key, Clock: s.clock, Group: s.group})
 	if err == nil {
 		s.returns, err = srs.OpenKeys(ctx, s.store, key, s.clock.Now)
@@ -154,13 +157,13 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	}
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
-		Hostname: s.cfg.Hostname, WebURL: s.cfg.Web.URL, Secret: key, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Observe: s.observeHook, Usage: s.countUsage})
+		Hostname: s.cfg.Hostname, WebURL: s.cfg.Web.URL, Secret: key, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Spam: s.spam, Observe: s.observeHook, Usage: s.countUsage})
 	s.policies = s.keeper()
 	if err := s.startPolicies(ctx); err != nil {
 		return err
 	}
 	s.out = smtpout.New(s.outbound())
-	s.pipeline = core.New(s.pipelineConfig(), core.Parts{Store: s.store, Directory: s.directory, Transport: s.out, Resolver: s.resolver,
+	s.pipeline = core.New(s.pipelineConfig(), core.Parts{Store: spam.Watch(s.store, s.spam), Directory: s.directory, Transport: s.out, Resolver: s.resolver,
 		Policies: &s.policies.Current, Journal: s.journal, Clock: s.clock, Signer: keyring(s.cfg), Returns: &s.returns.Ring})
 	s.limits = s.clientLimits()
 	return nil
@@ -205,7 +208,7 @@ func (s *server) observeHook(c hooks.Call) {
 
 // service is what operators may ask this server.
 func (s *server) service() *admin.Service {
-	svc := &admin.Service{Store: s.store, Directory: s.directory, Returns: s.returns, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
+	svc := &admin.Service{Store: s.store, Directory: s.directory, Returns: s.returns, Spam: s.spam, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
 		CheckSetting: s.checkSetting, TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
 		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies

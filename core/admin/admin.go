@@ -20,6 +20,7 @@ import (
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/policies"
+	"carteiro/core/spam"
 	"carteiro/core/srs"
 	"carteiro/core/store"
 )
@@ -27,7 +28,7 @@ import (
 // ErrUnavailable: the call needs a running server.
 var ErrUnavailable = errors.New("needs the running server")
 
-// Service answers calls. Store and Directory are always there; the rest is
+// Service answers calls. Store, Directory and Spam are always there; the rest is
 // nil where no server runs.
 type Service struct {
 	Store     store.Store
@@ -35,6 +36,7 @@ type Service struct {
 	Returns   *srs.Keys
 	Pipeline  *core.Pipeline
 	Journal   *journal.Journal
+	Spam      *spam.Filter
 	Clock     *clock.Clock
 	TestClock bool
 	Version   string
@@ -137,6 +139,11 @@ func methods() map[string]method {
 		"domain.add":       typed((*Service).domainAdd),
 		"domain.rm":        typed((*Service).domainRemove),
 		"domain.list":      typed((*Service).domainList),
+
+		"spam.learn":    typed((*Service).spamLearn),
+		"spam.unlearn":  typed((*Service).spamUnlearn),
+		"spam.classify": typed((*Service).spamClassify),
+		"spam.stats":    typed((*Service).spamStats),
 
 		"queue.list":    typed((*Service).queueList),
 		"queue.show":    typed((*Service).queueShow),

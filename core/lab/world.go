@@ -17,6 +17,7 @@ import (
 	"carteiro/core/clock"
 	"carteiro/core/journal"
 	"carteiro/core/mail"
+	"carteiro/core/spam"
 	"carteiro/core/srs"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
@@ -87,7 +88,8 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 	if err != nil {
 		return nil, err
 	}
-	w.store = &recorder{Store: st}
+	filter := spam.New(st, w.clock)
+	w.store = &recorder{Store: spam.Watch(st, filter)}
 	w.dir, err = auth.New(ctx, auth.Options{Data: st, Domains: append([]string{LocalDomain}, o.Domains...), Postmaster: "postmaster@" + LocalDomain,
 		Key: make([]byte, 32), Clock: w.clock, Cheap: true})
 	if err != nil {
@@ -95,7 +97,7 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 	}
 	ring := srs.NewRing(make([]byte, 32))
 	w.engine = lua.New(lua.Options{KV: st, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, WebURL: "https://" + hostname, Secret: make([]byte, 32), Ring: ring,
-		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Cover: cover, Observe: w.observe})
+		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Spam: filter, Cover: cover, Observe: w.observe})
 	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{Store: w.store, Directory: w.dir, Transport: w.hosts, Resolver: routes{w.names},
 		Policies: &w.current, Journal: logger, Clock: w.clock,
 		Returns: ring,

@@ -20,6 +20,7 @@ import (
 	"carteiro/core/mail"
 	"carteiro/core/milter"
 	"carteiro/core/mime"
+	"carteiro/core/spam"
 	"carteiro/core/srs"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
@@ -54,7 +55,7 @@ func NewWith(t testing.TB, o Options) *World {
 	w.KV = &KV{Clock: w.Clock}
 	w.Engine = lua.New(lua.Options{KV: w.KV, Resolver: w.Resolver, Accounts: w.Accounts, Clock: w.Clock,
 		Log:      slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Hostname: "mx.our.example", WebURL: "https://mx.our.example", Secret: []byte("hookstest secret"), Ring: srs.NewRing([]byte("hookstest secret")), Local: func(d string) bool { return d == "our.example" }, HTTP: lua.NewDoer(), Metrics: o.Metrics, Milters: w.Milters, HeapLimit: o.HeapLimit})
+		Hostname: "mx.our.example", WebURL: "https://mx.our.example", Secret: []byte("hookstest secret"), Ring: srs.NewRing([]byte("hookstest secret")), Local: func(d string) bool { return d == "our.example" }, HTTP: lua.NewDoer(), Metrics: o.Metrics, Milters: w.Milters, Spam: spam.New(w.KV, w.Clock), HeapLimit: o.HeapLimit})
 	return w
 }
 

@@ -82,6 +82,7 @@ type Options struct {
 	HTTP     Doer    // nil: http raises
 	Metrics  Metrics // nil: what scripts count is dropped
 	Milters  Milters // nil: milter raises
+	Spam     Spam    // nil: spam raises
 	Cover    *Coverage
 	Clock    *clock.Clock
 	Log      *slog.Logger

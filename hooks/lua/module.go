@@ -119,7 +119,7 @@ func API() []Entry {
 // allModules are the modules in the order of the documentation.
 func allModules() []*module {
 	return []*module{&addrModule, &mailModule, &accountModule, &serverModule, &listModule, &kvModule, &rateModule, &cacheModule, &mapModule, &dnsModule, &httpModule, &milterModule, &cryptModule,
-		&secretsModule, &reModule, &jsonModule, &tomlModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &metricsModule, &logModule,
+		&spamModule, &secretsModule, &reModule, &jsonModule, &tomlModule, &base64Module, &hexModule, &hashModule, &uuidModule, &timeModule, &metricsModule, &logModule,
 		&stringModule, &tableModule, &mathModule}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
+	"carteiro/core/spam"
 	"carteiro/hooks"
 )
 
@@ -59,6 +60,8 @@ type call struct {
 	text     string  // cache of msg:text(textMax)
 	textMax  int64
 	hasText  bool
+	spamOf   *hooks.Message // whose features spam has; nil features: too complex
+	spam     *spam.Features
 	requests int      // of http
 	after    []func() // done when the handler has returned normally
 }

@@ -27,6 +27,7 @@ var layers = map[string][]string{
 	"core/verify":    {mail, clock, "core/dns", "core/mime"},
 	"core/tlspolicy": {mail, clock, "core/dns"},
 	"core/milter":    {mail},
+	"core/spam":      {mail, clock, "core/mime", "core/store"},
 	"core/srs":       {mail, "core/store"},
 
 	// 2: the contract of policies
@@ -40,25 +41,25 @@ var layers = map[string][]string{
 	"core/pop3":              {mail, clock, "core/netline", "core/store"},
 	"core/store/badgerstore": {mail, clock, "core/store"},
 	"core/store/natsstore":   {mail, clock, "core/store"},
-	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/audit", "core/srs", "core/store", "hooks"},
+	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/audit", "core/spam", "core/srs", "core/store", "hooks"},
 
 	"core/policies": {mail, clock, "core/store", "core/journal", "hooks"},
 
 	// 4: the pipeline; no protocol, no Lua, no Badger
-	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/verify", "core/tlspolicy", "core/srs", "core/store", "hooks"},
+	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/spam", "core/verify", "core/tlspolicy", "core/srs", "core/store", "hooks"},
 
 	// 5: what operators ask
-	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/audit", "core/verify",
+	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/audit", "core/spam", "core/verify",
 		"core/tlspolicy", "core/srs", "core/store", "core/policies", "hooks", "plugins"},
 
-	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/srs", "core/store", "core/store/badgerstore",
+	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/spam", "core/srs", "core/store", "core/store/badgerstore",
 		"hooks", "hooks/lua"},
 
 	// For tests; dnstest serves the demo too.
 	"core/dialogtest":      {},
 	"core/dns/dnstest":     {mail},
 	"core/store/storetest": {mail, clock, "core/store"},
-	"hooks/hookstest":      {mail, clock, "core/dns", "core/milter", "core/mime", "core/srs", "core/store", "hooks", "hooks/lua"},
+	"hooks/hookstest":      {mail, clock, "core/dns", "core/milter", "core/mime", "core/spam", "core/srs", "core/store", "hooks", "hooks/lua"},
 	"core/internal/rules":  {},
 }
 
@@ -89,8 +90,9 @@ var homes = []home{
 	{module: "github.com/spf13/cobra", packages: []string{"cmd/carteiro"}},
 	{module: "github.com/xdg-go/scram", packages: []string{"core/auth", "core/smtpin tests", "core/pop3 tests"}},
 	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua"}},
+	{module: "github.com/ulikunitz/xz", packages: []string{"cmd/carteiro"}},
 	{module: "golang.org/x/crypto", packages: []string{"core/auth"}},
-	{module: "golang.org/x/net/html", packages: []string{"hooks/lua"}},
+	{module: "golang.org/x/net/html", packages: []string{"core/spam", "hooks/lua"}},
 	{module: "golang.org/x/net/idna", packages: []string{"core/dns", "core/smtpout"}},
 	{module: "golang.org/x/net/publicsuffix", packages: []string{"hooks/lua"}},
 	{module: "golang.org/x/sys", packages: []string{"core/netline", "core/store/badgerstore"}},

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/ulikunitz/xz"
+)
+
+// maxSpamFile is the largest message that is read whole, in octets.
+const maxSpamFile = 64 << 20
+
+// eachMessage calls f with each message of a file, an mbox, a folder such as a
+// Maildir, an archive of one message a file, or with "-" of standard input.
+// raw is nil for a message that is too large to be read; it is f's to keep.
+func eachMessage(name string, stdin io.Reader, f func(name string, raw []byte) error) error {
+	if name == "-" {
+		return mboxMessages("-", stdin, f)
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return usageError{err}
+	}
+	if info.IsDir() {
+		return folderMessages(name, f)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return usageError{err}
+	}
+	defer file.Close()
+	var r io.Reader = bufio.NewReaderSize(file, 1<<20)
+	switch {
+	case strings.HasSuffix(name, ".tar.xz"), strings.HasSuffix(name, ".txz"):
+		r, err = xz.NewReader(r)
+	case strings.HasSuffix(name, ".tar.gz"), strings.HasSuffix(name, ".tgz"):
+		r, err = gzip.NewReader(r)
+	case strings.HasSuffix(name, ".tar"):
+	default:
+		return mboxMessages(filepath.Base(name), file, f)
+	}
+	if err != nil {
+		return err
+	}
+	return archiveMessages(r, f)
+}
+
+// wholeMessage reads one message, nil where it is too large.
+func wholeMessage(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxSpamFile+1))
+	if len(b) > maxSpamFile {
+		b = nil
+	}
+	return b, err
+}
+
+func archiveMessages(r io.Reader, f func(name string, raw []byte) error) error {
+	t := tar.NewReader(r)
+	for {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag != tar.TypeReg || strings.HasPrefix(path.Base(h.Name), ".") {
+			continue
+		}
+		b, err := wholeMessage(t)
+		if err == nil {
+			err = f(path.Base(h.Name), b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// folderMessages reads all files below a folder. Those of a Maildir that are
+// not delivered yet are left out, and names that begin with a dot.
+func folderMessages(root string, f func(name string, raw []byte) error) error {
+	return filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && p != root && d.Name() == "tmp":
+			return filepath.SkipDir
+		case !d.Type().IsRegular() || strings.HasPrefix(d.Name(), "."):
+			return nil
+		}
+		file, err := os.Open(p)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		b, err := wholeMessage(file)
+		if err != nil {
+			return err
+		}
+		return f(d.Name(), b)
+	})
+}
+
+// separator is the line in front of each message of an mbox: "From", who, and
+// the time as ctime writes it.
+var separator = regexp.MustCompile(`^From \S+ .*\d\d:\d\d.* \d{4}\s*$`)
+
+// mboxMessages splits at separators behind a blank line; a file without them
+// is one message.
+func mboxMessages(name string, in io.Reader, f func(name string, raw []byte) error) error {
+	r := bufio.NewReaderSize(in, 64<<10)
+	var message []byte
+	begun, large, blank := false, false, true
+	flush := func() error {
+		if !begun {
+			return nil
+		}
+		if large {
+			message = nil
+		}
+		err := f(name, message)
+		message, begun, large = nil, false, false
+		return err
+	}
+	whole := true // the line before was read to its end
+	for {
+		line, err := r.ReadSlice('\n')
+		if len(line) > 0 {
+			if whole && blank && begun && bytes.HasPrefix(line, []byte("From ")) && separator.Match(line) {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+			begun = true
+			if large = large || len(message)+len(line) > maxSpamFile; large {
+				message = message[:0]
+			} else {
+				message = append(message, line...)
+			}
+			blank = whole && len(bytes.TrimRight(line, "\r\n")) == 0
+			whole = line[len(line)-1] == '\n'
+		}
+		if errors.Is(err, io.EOF) {
+			return flush()
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,59 @@
+-- The model: its probability as points, and what it is taught.
+local symbols = require "symbols"
+local M = {}
+
+-- one recipient's own model counts where there is one alone.
+local function account(tx)
+  local list = tx:recipients()
+  if #list == 1 and list[1].is_local then return list[1].address end
+end
+
+-- score adds the probability as points: 5 at 99 %, -2.5 at 1 %.
+function M.score(msg, tx)
+  if not config.model then return end
+  local p, why = spam.classify(msg, account(tx))
+  if not p then
+    symbols.add(msg, "TOO_COMPLEX", 5, why)
+    return
+  end
+  if p == 0.5 then return end
+  local odds = math.log(p / math.max(1 - p, 1e-9)) / math.log(99)
+  local points = odds > 0 and math.min(odds * 5, 7) or math.max(odds * 2.5, -4)
+  symbols.add(msg, "MODEL", points, string.format("p=%.4f", p))
+end
+
+-- taught teaches the messages that a user attached to mail to an address made
+-- for that. It returns a verdict, or nothing for all other mail.
+function M.taught(session, tx, msg)
+  if not session.identity then return end
+  local class
+  for _, rcpt in ipairs(tx:recipients()) do
+    local of = rcpt.is_local and ({ [config.learn_spam] = "spam", [config.learn_ham] = "ham" })[rcpt.user]
+    if not of or class and of ~= class then return end
+    class = of
+  end
+  if not class then return end
+  local n = 0
+  for p in msg:parts() do
+    if p.type == "message/rfc822" and n < 50 then
+      n = n + 1
+      spam.learn(p, class, session.identity.user)
+      if config.shared then spam.learn(p, class) end
+    end
+  end
+  if n == 0 then return reject(550, "5.6.0", "forward the messages as attachments, please") end
+  return discard("taught the model " .. n .. " as " .. class)
+end
+
+-- automatic teaches what all other symbols are sure of.
+function M.automatic(msg, authenticated)
+  if not (config.model and config.autolearn) then return end
+  local others = symbols.total(msg)
+  for _, s in ipairs(msg:scores()) do
+    if s.name == "MODEL" or s.name == "REPUTATION" then others = others - s.points end
+  end
+  local class = others >= config.autolearn_spam and "spam" or (others <= config.autolearn_ham and authenticated and "ham")
+  if class and rate.take("autolearn", config.autolearn_rate) then spam.learn(msg, class) end
+end
+
+return M
