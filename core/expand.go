@@ -11,6 +11,7 @@ import (
 
 	"carteiro/core/auth"
 	"carteiro/core/mail"
+	"carteiro/core/store"
 	"carteiro/hooks"
 )
 
@@ -105,10 +106,6 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 		x.reject(it, mail.Reject(554, "5.4.6", "recipient stands for itself"))
 		return nil
 	}
-	if r.Mailbox != "" {
-		x.final = append(x.final, r)
-		return nil
-	}
 	if st := x.goHome(r); st != nil {
 		x.reject(it, st)
 		return nil
@@ -136,6 +133,10 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 
 // filed takes a copy for a folder, beside what the mailbox gets anyhow.
 func (x *expansion) filed(ctx context.Context, it pendingRcpt) *mail.Status {
+	if it.r.Filed.Anybody {
+		x.final = append(x.final, it.r)
+		return nil
+	}
 	res, err := x.p.dir.Resolve(ctx, it.r.Address)
 	switch {
 	case err != nil && !errors.Is(err, auth.ErrUnknown):
@@ -211,7 +212,7 @@ func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify mail.
 			r.Notify = *t.Notify
 		}
 		if t.Mailbox {
-			r.Mailbox, r.IsLocal, r.Notify = t.Address, true, mail.NotifyNever
+			r.Filed, r.IsLocal, r.Notify = &mail.Filing{Folder: store.Inbox, Anybody: true}, true, mail.NotifyNever
 		}
 		out = append(out, r)
 	}

@@ -20,7 +20,7 @@ import (
 // x@out.example as a message of its own, for alter to change.
 func lists(alter func(e *hooks.Event, m *hooks.Message) error) hooks.Handler {
 	return at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
-		if !strings.HasSuffix(e.Rcpt.Address.Local(), "-list") || e.Rcpt.Mailbox != "" {
+		if !strings.HasSuffix(e.Rcpt.Address.Local(), "-list") {
 			return hooks.Verdict{}, nil
 		}
 		m, err := e.Fork(e.Rcpt)

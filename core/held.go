@@ -143,3 +143,12 @@ func (p *Pipeline) decideOne(ctx context.Context, text string, name mail.Address
 	p.Nudge()
 	return nil
 }
+
+// Undecided reports whether decisions about held messages wait to be carried
+// out.
+func (p *Pipeline) Undecided(ctx context.Context) bool {
+	for range p.store.Scan(ctx, groups.DecisionSpace, "", 1) {
+		return true
+	}
+	return false
+}

@@ -19,8 +19,8 @@ import (
 func (a *attempt) deliverLocal(ctx context.Context, due []*mail.Recipient) {
 	owners := make([]mail.Address, len(due))
 	for i, r := range due {
-		if r.Mailbox != "" {
-			owners[i] = r.Mailbox
+		if r.Filed != nil && r.Filed.Anybody {
+			owners[i] = r.Address.Base()
 			continue
 		}
 		res, err := a.p.dir.Resolve(ctx, r.Address)
@@ -86,10 +86,7 @@ func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Add
 	if name, ok := r.Meta["folder"].(string); ok && name != "" {
 		folder = name
 	}
-	var v hooks.Verdict
-	if r.Mailbox == "" {
-		v = a.askLocal(ctx, r, owner)
-	}
+	v := a.askLocal(ctx, r, owner)
 	switch v.Action {
 	case hooks.FileInto:
 		folder, flags = v.Folder, v.Flags

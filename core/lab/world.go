@@ -246,7 +246,7 @@ func (w *World) idle() bool {
 			return false
 		}
 	}
-	return w.pipe.InFlight() == 0 && !w.pipe.EventsDue(w.ctx)
+	return w.pipe.InFlight() == 0 && !w.pipe.EventsDue(w.ctx) && !w.pipe.Undecided(w.ctx)
 }
 
 // advance moves the clock, and lets happen what falls due.

@@ -63,9 +63,6 @@ type Recipient struct {
 	Edit     HeaderEdit     `json:"edit,omitzero"`      // this recipient's copy only
 	Meta     map[string]any `json:"meta,omitempty"`
 	From     []Change       `json:"from,omitempty"` // how Orig became Address
-	// Mailbox is where the message is filed, whoever Address is, with an
-	// account or without: the archive of a group, for one.
-	Mailbox Address `json:"mailbox,omitempty"`
 	// Released: a policy held the message for this recipient, and it was let go.
 	Released bool `json:"released,omitempty"`
 
@@ -88,6 +85,9 @@ type Recipient struct {
 type Filing struct {
 	Folder string   `json:"folder"`
 	Flags  []string `json:"flags,omitempty"`
+	// Anybody: Address is the mailbox, with an account or without: the archive
+	// of a group, for one.
+	Anybody bool `json:"anybody,omitempty"`
 }
 
 // State of a recipient. The page in core/store tells what moves it.
