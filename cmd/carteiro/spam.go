@@ -22,8 +22,9 @@ func accountFlag(cmd *cobra.Command, account *string) {
 	cmd.Flags().StringVar(account, "account", "", "the model of this `address` instead of the site's")
 }
 
-// spamBatch is how many messages' features go to the server at once.
-const spamBatch = 50
+// spamBatch is how many messages' features go to the server at once: 4 MiB hold
+// that many of the largest.
+const spamBatch = 100
 
 // spamTaught is the answer of learn and unlearn.
 type spamTaught struct {
