@@ -22,8 +22,9 @@ func accountFlag(cmd *cobra.Command, account *string) {
 	cmd.Flags().StringVar(account, "account", "", "the model of this `address` instead of the site's")
 }
 
-// spamBatch is how many messages' features go to the server at once.
-const spamBatch = 50
+// spamBatch is how many messages' features go to the server at once: 4 MiB hold
+// that many of the largest.
+const spamBatch = 100
 
 // spamTaught is the answer of learn and unlearn.
 type spamTaught struct {
@@ -41,11 +42,10 @@ func (o *options) teach(cmd *cobra.Command, call string, args admin.SpamArgs, fi
 		return err
 	}
 	for _, file := range files {
-		err := eachMessage(file, cmd.InOrStdin(), func(name string, raw []byte) error {
-			f, err := features(raw)
-			if err != nil {
+		err := eachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
+			if f == nil {
 				done.TooComplex++
-				fmt.Fprintf(cmd.ErrOrStderr(), "carteiro: %s: %v, left out\n", name, err)
+				fmt.Fprintf(cmd.ErrOrStderr(), "carteiro: %s: %v, left out\n", name, spam.ErrTooComplex)
 				return nil
 			}
 			args.Messages = append(args.Messages, f)
@@ -74,15 +74,6 @@ func (o *options) teach(cmd *cobra.Command, call string, args admin.SpamArgs, fi
 		_, err := fmt.Fprintf(w, "%d messages\n", done.Messages)
 		return err
 	})
-}
-
-// features reads those of one message; nil stands for one that was too large
-// to be read.
-func features(raw []byte) (*spam.Features, error) {
-	if raw == nil {
-		return nil, spam.ErrTooComplex
-	}
-	return spam.Extract(spam.Read(raw))
 }
 
 func spamLearn() *cobra.Command {
@@ -145,9 +136,8 @@ func spamClassify() *cobra.Command {
 			}
 			complex := 0
 			for _, file := range args {
-				err := eachMessage(file, cmd.InOrStdin(), func(name string, raw []byte) error {
-					f, err := features(raw)
-					if err != nil {
+				err := eachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
+					if f == nil {
 						all = append(all, judged{Name: name})
 						complex++
 						return nil

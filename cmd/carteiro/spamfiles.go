@@ -15,10 +15,75 @@ import (
 	"strings"
 
 	"github.com/ulikunitz/xz"
+
+	"carteiro/core/mime"
+	"carteiro/core/spam"
 )
 
-// maxSpamFile is the largest message that is read whole, in octets.
-const maxSpamFile = 64 << 20
+// maxSpamFile is the largest message of an mbox, a folder or an archive, in
+// octets: such ones are read whole.
+const maxSpamFile = 16 << 20
+
+// eachFeatures calls f with the features of each message that eachMessage
+// would find, nil for one that is too complex. A file that is one message is
+// read as a stream.
+func eachFeatures(name string, stdin io.Reader, f func(name string, m *spam.Features) error) error {
+	m, err := fileMessage(name)
+	if err != nil {
+		return err
+	}
+	give := func(name string, m *spam.Features, err error) error {
+		if err != nil && !errors.Is(err, spam.ErrTooComplex) {
+			return err
+		}
+		return f(name, m)
+	}
+	if m.Body != nil {
+		features, err := spam.Extract(m)
+		return give(filepath.Base(name), features, err)
+	}
+	return eachMessage(name, stdin, func(name string, raw []byte) error {
+		if raw == nil {
+			return f(name, nil)
+		}
+		features, err := spam.Extract(spam.Read(raw))
+		return give(name, features, err)
+	})
+}
+
+// fileMessage opens a file that is one message; Body is nil for what else a
+// name may mean.
+func fileMessage(name string) (m spam.Message, err error) {
+	info, err := os.Stat(name)
+	if err != nil || !info.Mode().IsRegular() || archive.MatchString(name) {
+		return m, nil // eachMessage says what is wrong
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return m, usageError{err}
+	}
+	defer file.Close()
+	r := bufio.NewReader(file)
+	if start, _ := r.Peek(5); string(start) == "From " {
+		return m, nil
+	}
+	section, err := mime.ReadHeader(r, mime.MaxHeader)
+	if errors.Is(err, mime.ErrHeaderTooLarge) {
+		return m, nil
+	}
+	if err != nil {
+		return m, err
+	}
+	return spam.Message{Header: mime.ParseHeader(section), Body: func() (io.ReadCloser, error) {
+		body, err := os.Open(name)
+		if err == nil {
+			_, err = body.Seek(int64(len(section)), io.SeekStart)
+		}
+		return body, err
+	}}, nil
+}
+
+var archive = regexp.MustCompile(`\.(tar|tar\.xz|txz|tar\.gz|tgz)$`)
 
 // eachMessage calls f with each message of a file, an mbox, a folder such as a
 // Maildir, an archive of one message a file, or with "-" of standard input.

@@ -63,8 +63,12 @@ for _, e in ipairs { "exe", "scr", "pif", "com", "bat", "cmd", "vbs", "vbe", "js
 end
 local macros = { docm = true, xlsm = true, pptm = true, dotm = true, xltm = true, xlam = true, xll = true, ppam = true }
 
+-- To look into a part costs a way through the body up to it.
+local max_looks = 20
+
 -- parts scores attachments and what HTML hides.
 function M.parts(msg)
+  local looks = 0
   for p in msg:parts() do
     local name = string.lower(p.filename or "")
     local ext = string.match(name, "%.(%w+)%s*$")
@@ -75,13 +79,14 @@ function M.parts(msg)
       add(msg, "FILE_MACROS", 2.5, name)
     end
     if string.find(name, "\226\128\174", 1, true) then add(msg, "FILE_REVERSED_NAME", 5, name) end
-    if ext == "zip" or p.type == "application/zip" then
-      local head = p:bytes(8)
-      if string.sub(head, 1, 4) == "PK\3\4" and string.byte(head, 7) % 2 == 1 then add(msg, "FILE_ENCRYPTED", 2, name) end
-    elseif string.sub(p:bytes(2), 1, 2) == "MZ" and not (ext and programs[ext]) then
+    looks = looks + 1
+    local head = looks <= max_looks and p:bytes(8) or ""
+    if string.sub(head, 1, 4) == "PK\3\4" and #head > 6 and string.byte(head, 7) % 2 == 1 then
+      add(msg, "FILE_ENCRYPTED", 2, name)
+    elseif string.sub(head, 1, 2) == "MZ" and not (ext and programs[ext]) then
       add(msg, "FILE_DISGUISED", 6, name)
     end
-    if p.type == "text/html" and p.disposition ~= "attachment" then
+    if p.type == "text/html" and p.disposition ~= "attachment" and looks <= max_looks then
       local what = mismatch(p:text(65536))
       if what then add(msg, "LINK_LIES", 3, what) end
     elseif p.type == "text/html" or ext == "htm" or ext == "html" or ext == "svg" then

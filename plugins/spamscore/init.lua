@@ -30,13 +30,13 @@ on("receive.data", { order = 10 }, function(session, tx, msg)
   local domain = auth.domain(msg)
   auth.score(msg)
   content.names(msg, tx)
-  content.parts(msg)
-  local hosts = content.links(msg)
   lists.address(msg, session.ip)
   lists.senders(msg)
-  lists.links(msg, hosts)
   local known = history.answers(msg, domain ~= nil)
-  model.score(msg, tx)
+  if model.score(msg, tx) then
+    content.parts(msg)
+    lists.links(msg, content.links(msg))
+  end
   history.reputation(session, msg, domain)
   msg.meta.known = known or domain ~= nil
 end)

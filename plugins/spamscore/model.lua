@@ -8,18 +8,20 @@ local function account(tx)
   if #list == 1 and list[1].is_local then return list[1].address end
 end
 
--- score adds the probability as points: 5 at 99 %, -2.5 at 1 %.
+-- score adds the probability as points: 5 at 99 %, -2.5 at 1 %. It returns
+-- false for a message that is built to cost too much.
 function M.score(msg, tx)
-  if not config.model then return end
+  if not config.model then return true end
   local p, why = spam.classify(msg, account(tx))
   if not p then
     symbols.add(msg, "TOO_COMPLEX", 5, why)
-    return
+    return false
   end
-  if p == 0.5 then return end
+  if p == 0.5 then return true end
   local odds = math.log(p / math.max(1 - p, 1e-9)) / math.log(99)
   local points = odds > 0 and math.min(odds * 5, 7) or math.max(odds * 2.5, -4)
   symbols.add(msg, "MODEL", points, string.format("p=%.4f", p))
+  return true
 end
 
 -- taught teaches the messages that a user attached to mail to an address made
