@@ -34,10 +34,10 @@ end)`)
 	if len(s) != 2 {
 		t.Fatalf("%d submissions", len(s))
 	}
-	if got := fmt.Sprint(s[0].Forward, s[0].Rcpts, s[0].Copies); got != `true [] [{ann@our.example {Sent/2026 [\Seen]}}]` {
+	if got := fmt.Sprint(s[0].Forward, s[0].Rcpts, s[0].Copies); got != `true [] [{ann@our.example {Sent/2026 [\Seen] false}}]` {
 		t.Error(got)
 	}
-	if got := fmt.Sprint(s[1].Forward, s[1].Rcpts, s[1].Copies); got != `false [c@c.example] [{bob@our.example {Sent [\Seen]}}]` {
+	if got := fmt.Sprint(s[1].Forward, s[1].Rcpts, s[1].Copies); got != `false [c@c.example] [{bob@our.example {Sent [\Seen] false}}]` {
 		t.Error(got)
 	}
 	_, boundary, _ := strings.Cut(string(s[1].Header), `multipart/alternative; boundary="`)
