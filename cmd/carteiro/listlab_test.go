@@ -209,10 +209,14 @@ func (l *listLab) one(user string) string {
 // idle waits until nothing is due, so that what has not come will not come.
 func (l *listLab) idle() {
 	l.t.Helper()
+	empty := 0 // a message that goes while another takes its place may hide both from one look
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		out, err := l.command("queue", "list", "--status", "queued", "--json").Output()
 		var lines []any
-		if err == nil && json.Unmarshal(out, &lines) == nil && len(lines) == 0 {
+		if empty++; err != nil || json.Unmarshal(out, &lines) != nil || len(lines) > 0 {
+			empty = 0
+		}
+		if empty == 2 {
 			return
 		}
 		if time.Now().After(end) {
