@@ -200,10 +200,17 @@ name = "carteiro/autoreply"
 [[bundle]]
 name = "carteiro/delegate"
 
+# Mailing lists: carteiro help lists.
 [[bundle]]
 name = "carteiro/mailinglist"
+
+# Users' mail goes on to where they want it: carteiro help forwarding.
 [[bundle]]
 name = "carteiro/forward"
+
+# Scores unwanted mail, says why, and acts: carteiro help spam.
+# [[bundle]]
+# name = "carteiro/spamscore"
 `
 
 const initReport = `Wrote %[1]s, a self-signed certificate, the store's key and scripts/policy.lua beside it.
