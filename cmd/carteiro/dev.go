@@ -135,14 +135,14 @@ dir = "scripts"
 name = "carteiro/mailinglist"
 [[bundle]]
 name = "carteiro/forward"
-[delivery]
-allow_private = true
-[log]
-format = "text"
 [[bundle]]
 name = "carteiro/autoreply"
 [[bundle]]
 name = "carteiro/delegate"
+[delivery]
+allow_private = true
+[log]
+format = "text"
 `
 
 const devReport = `A Carteiro to play with lives in %[1]s
