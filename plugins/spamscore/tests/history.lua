@@ -84,6 +84,7 @@ t.case("answers to users are welcome", function()
   t.settle()
   s = open {}
   s:data(letter { more = "In-Reply-To: <q1@our.example>\n" })
+  t.settle() -- so that it is the first in the mailbox
   s = open {}
   s:data(letter { more = "In-Reply-To: <other@our.example>\n" })
   t.settle()
