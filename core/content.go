@@ -31,6 +31,7 @@ type content struct {
 	eight  bool
 	msg    *hooks.Message
 	shared *hooks.Pending
+	marks  []mail.Mark // of text that policies appended
 	// verified are SPF, DKIM and DMARC, once a policy asked for them.
 	verified verified
 }
@@ -260,7 +261,7 @@ func discardAll(tx *mail.Transaction) {
 // intakeOf makes the message as it will be stored: policies' edits of the
 // body applied, trace field on top.
 func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*intake, *mail.Status) {
-	if len(c.msg.Edits) > 0 || c.msg.Footer != "" {
+	if len(c.msg.Edits) > 0 || len(c.msg.Footer) > 0 {
 		if err := p.editBody(ctx, c); err != nil {
 			return nil, incoming(fmt.Errorf("edit %s: %w", c.tx.ID, err))
 		}
@@ -269,7 +270,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	env := mail.Envelope{ID: tx.ID, Sender: tx.Sender, ReceivedAt: now, EnvID: tx.Params.EnvID, Ret: tx.Params.Ret,
 		Priority: c.msg.Priority, SMTPUTF8: tx.Params.SMTPUTF8, EightBit: c.eight, RequireTLS: tx.Params.RequireTLS,
 		Listener: c.s.Listener, Protocol: c.s.With(tx.Params.SMTPUTF8), Client: c.s.Remote.Addr().String(), Helo: clean(c.s.Helo),
-		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta, Score: c.msg.Total()}
+		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta, Score: c.msg.Total(), Marks: c.marks}
 	if c.s.Identity != nil {
 		env.Identity = c.s.Identity.User
 	}
@@ -283,7 +284,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	header.Remove("Return-Path") // ours to add at final delivery (RFC 5321 4.4)
 	if a := c.verified.results; a != nil {
 		env.Auth = a
-		header.Prepend("Authentication-Results", verify.Field(p.cfg.Hostname, tx.Sender, a))
+		header.Prepend("Authentication-Results", verify.Field(p.cfg.Hostname, a))
 	}
 	header.PrependRaw(p.received(c, now))
 	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]mail.TrailEntry{arrived}, visitOf(c.s).story()...), gen: c.gen,
@@ -297,18 +298,18 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 
 // editBody writes the body anew with the policies' edits.
 func (p *Pipeline) editBody(ctx context.Context, c *content) error {
-	header, edited, err := p.rewritten(ctx, c.msg)
+	header, edited, marks, err := p.rewritten(ctx, c.msg)
 	if err != nil {
 		return err
 	}
 	c.draft.Discard()
-	c.draft, c.header = edited, header
+	c.draft, c.header, c.marks = edited, header, marks
 	return nil
 }
 
 // rewritten is a new body with what policies want done to it, and the header
-// section to use with it.
-func (p *Pipeline) rewritten(ctx context.Context, m *hooks.Message) (*mime.Header, store.Draft, error) {
+// section to use with it; marks are those of the text that was appended.
+func (p *Pipeline) rewritten(ctx context.Context, m *hooks.Message) (h *mime.Header, d store.Draft, marks []mail.Mark, err error) {
 	header, draft, err := p.rewrite(ctx, m.Header, m.Body, func(body io.Reader, w io.Writer) (*mime.Header, error) {
 		index, err := m.Parts()
 		if err != nil {
@@ -316,11 +317,11 @@ func (p *Pipeline) rewritten(ctx context.Context, m *hooks.Message) (*mime.Heade
 		}
 		return mime.Edit(m.Header, index, m.Edits, body, w)
 	})
-	if err != nil || m.Footer == "" {
-		return header, draft, err
+	if err != nil || len(m.Footer) == 0 {
+		return header, draft, nil, err
 	}
 	defer draft.Discard()
-	return p.rewrite(ctx, header, draft.Open, func(body io.Reader, w io.Writer) (*mime.Header, error) {
+	h, d, err = p.rewrite(ctx, header, draft.Open, func(body io.Reader, w io.Writer) (*mime.Header, error) {
 		r, err := draft.Open()
 		if err != nil {
 			return nil, err
@@ -330,8 +331,11 @@ func (p *Pipeline) rewritten(ctx context.Context, m *hooks.Message) (*mime.Heade
 		if err != nil {
 			return nil, err
 		}
-		return mime.AppendText(header, index, m.Footer, body, w)
+		h, found, err := mime.AppendText(header, index, m.Footer, body, w)
+		marks = found
+		return h, err
 	})
+	return h, d, marks, err
 }
 
 // rewrite copies a body through change into a new draft.

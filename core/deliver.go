@@ -36,9 +36,9 @@ type attempt struct {
 	reports  []report
 	down     bool
 	start    time.Time
-	unlocks  []func()                             // of the mailboxes that are delivered to
-	events   map[uint32]notice                    // by recipient
-	copies   []func(*mime.Header) (string, error) // sign each copy, see signature
+	unlocks  []func()          // of the mailboxes that are delivered to
+	events   map[uint32]notice // by recipient
+	covers   cover
 }
 
 // attempt tries a leased group once and records the outcome. down says that
@@ -106,7 +106,7 @@ func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.G
 	if err != nil {
 		return nil, fmt.Errorf("header of %s: %w", env.ID, err)
 	}
-	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, outgoing: section, pending: &hooks.Pending{}, start: time.Now()}
+	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, outgoing: section, pending: &hooks.Pending{}, start: time.Now(), covers: cover{}}
 	a.msg = &hooks.Message{Ours: env.Ours, ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
 		Priority: g.Priority, Meta: env.Meta, Earlier: env.Score, Identity: env.Identity, Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
 	a.msg.Auth = p.auth(env, a.msg.Header, a.msg.Body)

@@ -201,7 +201,11 @@ func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify mail.
 	out := make([]*mail.Recipient, 0, len(targets))
 	for _, t := range targets {
 		r := &mail.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: notify, Sender: t.Sender,
-			IsLocal: x.p.dir.Local(t.Address.Domain()), From: append(slices.Clone(it.r.From), t.From), Edit: it.r.Edit}
+			IsLocal: x.p.dir.Local(t.Address.Domain()), From: append(slices.Clone(it.r.From), t.From), Edit: it.r.Edit,
+			Fill: it.r.Fill, ARC: cmp.Or(t.ARC, it.r.ARC)}
+		if t.Fill != nil {
+			r.Fill = t.Fill
+		}
 		r.From[len(r.From)-1].Address = it.r.Address
 		r.Edit.Prepend = t.Fields + r.Edit.Prepend
 		if t.Sender == nil {
@@ -282,7 +286,7 @@ func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 		if r.IsLocal {
 			k.key, k.local = localKey, true
 		}
-		k.own = !k.local && r.Sender != nil
+		k.own = !k.local && (r.Sender != nil || r.Fill != nil)
 		if r.Priority != nil {
 			k.priority = *r.Priority
 		}

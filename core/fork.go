@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"carteiro/core/mail"
 	"carteiro/core/store"
@@ -60,14 +61,17 @@ func (p *Pipeline) forked(ctx context.Context, in *intake, f fork) (*intake, *ma
 		return nil, mail.Reject(554, "5.4.6", "recipient stands for itself")
 	}
 	now := p.clock.Now()
+	if st := p.arrived(ctx, in, f); st != nil {
+		return nil, st
+	}
 	more := &intake{env: in.env, header: f.msg.Header, body: in.body, rcpts: f.rcpts, pending: in.pending, gen: in.gen, due: in.due,
 		quarantine: in.quarantine, ours: in.ours, forked: true}
 	more.env.ID, more.env.Depth, more.env.Meta, more.env.Priority = mail.NewID(now), in.env.Depth+1, f.msg.Meta, f.msg.Priority
 	more.env.Subject, _ = f.msg.Header.Get("Subject")
 	more.env.Subject = clean(more.env.Subject)
-	if len(f.msg.Edits) > 0 || f.msg.Footer != "" {
+	if len(f.msg.Edits) > 0 || len(f.msg.Footer) > 0 {
 		var err error
-		if more.header, more.draft, err = p.rewritten(ctx, f.msg); err != nil {
+		if more.header, more.draft, more.env.Marks, err = p.rewritten(ctx, f.msg); err != nil {
 			return nil, incoming(fmt.Errorf("fork of %s: %w", in.env.ID, err))
 		}
 		more.body = more.draft.Open
@@ -77,4 +81,20 @@ func (p *Pipeline) forked(ctx context.Context, in *intake, f fork) (*intake, *ma
 	in.trail = append(in.trail, mail.TrailEntry{Time: now, Step: "queue", Rcpt: f.of, Text: "goes on as message " + more.env.ID.String()})
 	more.trail = []mail.TrailEntry{{Time: now, Step: "queue", Rcpt: f.of, Text: fmt.Sprintf("made of message %s for %d recipients", in.env.ID, len(f.rcpts))}}
 	return more, nil
+}
+
+// arrived sees to it that a fork whose copies are sealed knows how the message
+// arrived: itself it may be changed.
+func (p *Pipeline) arrived(ctx context.Context, in *intake, f fork) *mail.Status {
+	if in.ours || !slices.ContainsFunc(f.rcpts, func(r *mail.Recipient) bool { return r.ARC != "" }) {
+		return nil
+	}
+	check := p.auth(&in.env, in.header, in.body)
+	if check == nil {
+		return nil
+	}
+	if _, err := check(ctx); err != nil {
+		return incoming(fmt.Errorf("verify %s: %w", in.env.ID, err))
+	}
+	return nil
 }

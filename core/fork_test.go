@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"mime/quotedprintable"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +56,71 @@ func body(text string) string {
 	return b
 }
 
+// Copies of one fork have each its own text where the appended one has a mark,
+// and a seal that tells how the message arrived; what is signed is what goes
+// out.
+func TestCopiesOfTheirOwn(t *testing.T) {
+	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
+	letter := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		if e.Rcpt.Address != "all@our.example" {
+			return hooks.Verdict{}, nil
+		}
+		m, err := e.Fork(e.Rcpt)
+		if err != nil {
+			return hooks.Verdict{}, err
+		}
+		var to []hooks.Target
+		for _, a := range []mail.Address{"alice@our.example", "bob@our.example", "x@out.example", "y@out.example"} {
+			bounces := mail.Address("bounce+" + a.Local() + "@our.example")
+			fill := mail.Fill{"who": "dear " + a.Local() + strings.Repeat("!", len(to)*30)}
+			if a.Local() == "bob" {
+				fill = nil
+			}
+			to = append(to, hooks.Target{Address: a, Sender: &bounces, Fill: fill, ARC: "our.example"})
+		}
+		return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Text: "for "}, mime.Text{Name: "who", Text: "everybody"}, mime.Text{Text: "\n"}),
+			e.AddSignature(m, mail.Signature{Domain: "our.example"}), e.Replace(e.Rcpt, to))
+	})
+	h.furnish(badgerstore.Options{InMemory: true}, nil, Config{}, func(*badgerstore.Store) []hooks.Handler {
+		return []hooks.Handler{at(hooks.ReceiveRcpt, known), letter}
+	})
+	h.signer = stamps{}
+	h.accept(session(), "a@a.example", plain, "all@our.example")
+	h.idle()
+	says := func(text string) string {
+		for line := range strings.SplitSeq(text, "\r\n") {
+			if strings.HasPrefix(line, "ARC-Seal") && !strings.HasSuffix(line, fmt.Sprintf("over 1 signatures and %d octets", len(body(text)))) {
+				t.Errorf("%q above a body of %d octets", line, len(body(text)))
+			}
+		}
+		b, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(body(text))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, foot, _ := strings.Cut(string(b), "for ")
+		return strings.TrimSpace(foot)
+	}
+	for who, want := range map[mail.Address]string{"alice@our.example": "dear alice", "bob@our.example": "everybody"} {
+		got := h.box(who, "INBOX")
+		if len(got) != 1 || says(got[0]) != want || fields(got[0], "DKIM-Signature") == "" || fields(got[0], "ARC-Seal") != "" || fields(got[0], "Return-Path") != "<bounce+"+who.Local()+"@our.example>" {
+			t.Errorf("%s has %q", who, got)
+		}
+	}
+	out := slices.Clone(h.sink.got)
+	slices.SortFunc(out, func(a, b sent) int { return strings.Compare(string(a.sender), string(b.sender)) })
+	if len(out) != 2 {
+		t.Fatalf("%d copies went out", len(out))
+	}
+	for i, want := range []string{"dear x" + strings.Repeat("!", 60), "dear y" + strings.Repeat("!", 90)} {
+		if got := says(out[i].text); got != want || int64(len(out[i].text)) != out[i].size {
+			t.Errorf("copy %d: %q, %d octets, said to be %d", i, got, len(out[i].text), out[i].size)
+		}
+		if seal := fields(out[i].text, "ARC-Seal"); !strings.HasPrefix(seal, "d=our.example spf=pass over 1 ") || !strings.HasPrefix(out[i].text, "ARC-Seal") {
+			t.Errorf("copy %d: seal %q in %q", i, seal, out[i].text)
+		}
+	}
+}
+
 // A fork goes out as it was changed, each copy with its own fields, sender and
 // signature; whoever else got the message sees nothing of that.
 func TestFork(t *testing.T) {
@@ -71,7 +138,7 @@ func TestFork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
 			h.furnish(badgerstore.Options{InMemory: true}, nil, Config{}, func(*badgerstore.Store) []hooks.Handler {
-				return []hooks.Handler{at(hooks.ReceiveRcpt, known), lists(func(e *hooks.Event, m *hooks.Message) error { return e.AppendText(m, tt.footer) })}
+				return []hooks.Handler{at(hooks.ReceiveRcpt, known), lists(func(e *hooks.Event, m *hooks.Message) error { return e.AppendText(m, mime.Text{Text: tt.footer}) })}
 			})
 			h.signer = stamps{}
 			id := h.accept(session(), "a@a.example", plain, tt.to...)

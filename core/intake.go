@@ -130,7 +130,7 @@ func (p *Pipeline) assemble(ctx context.Context, in *intake, reports bool) ([]*s
 		return nil, nil, st
 	}
 	if len(in.groups) > 0 {
-		if st := p.sign(ctx, in); st != nil {
+		if st := p.sign(in); st != nil {
 			discard(out)
 			return nil, nil, st
 		}

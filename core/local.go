@@ -126,11 +126,16 @@ func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Ad
 // deliver prepares the entry in the mailbox: Return-Path and Delivered-To on
 // top (RFC 5321 4.4), nothing else changed.
 func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Address, folder string, flags []string) {
-	sender := a.env.Sender
-	if r.Sender != nil {
-		sender = *r.Sender
+	if a.fills(r) {
+		if err := a.filled(ctx, r, folder, flags); err != nil {
+			a.resolve(ctx, r, local(mail.Queued, *storeStatus(err)))
+			return
+		}
+		a.resolve(ctx, r, local(mail.Expanded, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "goes on as a message of its own"}))
+		return
 	}
-	signature, st := a.signature(ctx, store.EditHeader(a.section, r.Edit))
+	sender := a.sender(r)
+	signature, st := a.signature(ctx, r, store.EditHeader(a.section, r.Edit), false)
 	if st != nil {
 		a.resolve(ctx, r, local(mail.Queued, *st))
 		return

@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 
 	"carteiro/core/journal"
@@ -11,9 +12,9 @@ import (
 )
 
 // copyKey is what recipients must share to be in one mail transaction: the
-// way out, the sender and the header section.
+// way out, the sender, the header section and what is filled in.
 type copyKey struct {
-	route, sender, prepend, remove string
+	route, sender, prepend, remove, fill, arc string
 }
 
 // deliverRemote hands the message to next hops, recipients of one copy in one
@@ -25,7 +26,10 @@ func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) erro
 	copies := map[copyKey][]*mail.Recipient{}
 	var order []copyKey
 	for _, r := range due {
-		k := copyKey{route: r.Route, sender: string(a.sender(r)), prepend: r.Edit.Prepend}
+		k := copyKey{route: r.Route, sender: string(a.sender(r)), prepend: r.Edit.Prepend, arc: r.ARC}
+		if a.fills(r) {
+			k.fill = fmt.Sprint(r.Fill)
+		}
 		for _, name := range r.Edit.Remove {
 			k.remove += name + ":"
 		}
@@ -64,7 +68,7 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 	}
 	edit := rcpts[0].Edit
 	section := store.EditHeader(a.outgoing, edit)
-	signature, st := a.signature(ctx, section)
+	signature, st := a.signature(ctx, rcpts[0], section, true)
 	if st != nil {
 		for _, r := range rcpts {
 			a.resolve(ctx, r, remote(mail.Outcome{Status: *st}))
@@ -74,12 +78,13 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 	if signature != "" {
 		section = append([]byte(signature), section...)
 	}
+	open, longer := a.bodyOf(ctx, rcpts[0])
 	t := mail.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: discreet(rcpts),
-		Size:     a.env.Size - int64(len(a.section)) + int64(len(section)),
+		Size:     a.env.Size - int64(len(a.section)) + int64(len(section)) + longer,
 		SMTPUTF8: a.env.SMTPUTF8, EightBit: a.env.EightBit, RequireTLS: a.env.RequireTLS, Priority: a.g.Priority,
 		EnvID: a.env.EnvID, Ret: a.env.Ret, By: a.env.By, ByNotify: a.env.ByNotify}
 	t.Open = func() (io.ReadCloser, error) {
-		body, err := a.p.store.Body(ctx, a.env)
+		body, err := open()
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -17,25 +18,36 @@ import (
 // stamps is a Signer that says what it would sign.
 type stamps struct{ fail error }
 
-func (s stamps) Sign(domain string, selectors []string, h *mime.Header, open func() (io.ReadCloser, error)) (string, error) {
+// Sign implements Signer.
+func (s stamps) Sign(w mail.Signature, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
 	body, err := open()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer body.Close()
 	b, _ := io.ReadAll(body)
-	if s.fail != nil || len(b) == 0 || !h.Has("Received") && !h.Has("Auto-Submitted") {
-		return "", errors.Join(s.fail, errors.New("not the message"))
-	}
-	return "DKIM-Signature: d=" + domain + " " + strings.Join(selectors, ",") + "\r\n", nil
+	return func(h *mime.Header) (string, error) {
+		if s.fail != nil || len(b) == 0 || !h.Has("Received") && !h.Has("Auto-Submitted") {
+			return "", errors.Join(s.fail, errors.New("not the message"))
+		}
+		over := ""
+		if own, ok := h.Get("X-Own"); ok {
+			over = " over " + own
+		}
+		return "DKIM-Signature: d=" + w.Domain + over + " " + strings.Join(w.Selectors, ",") + "\r\n", nil
+	}, nil
 }
 
-// Copies implements Signer.
-func (s stamps) Copies(domain string, selectors []string, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
+// Seal implements Signer.
+func (s stamps) Seal(domain string, arrived *mail.AuthResults, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
+	body, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	b, _ := io.ReadAll(body)
 	return func(h *mime.Header) (string, error) {
-		own, _ := h.Get("X-Own")
-		field, err := s.Sign(domain, selectors, h, open)
-		return strings.Replace(field, "d="+domain, "d="+domain+" over "+own, 1), err
+		return fmt.Sprintf("ARC-Seal: d=%s spf=%s over %d signatures and %d octets\r\n", domain, arrived.SPF.Result, h.Count("DKIM-Signature"), len(b)), nil
 	}, nil
 }
 

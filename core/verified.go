@@ -36,5 +36,12 @@ func (p *Pipeline) auth(env *mail.Envelope, header *mime.Header, body func() (io
 		return nil
 	}
 	v := &verified{results: env.Auth}
-	return v.once(p.dns, verify.Message{IP: ip, Helo: env.Helo, Sender: env.Sender, Header: header, Body: body})
+	check := v.once(p.dns, verify.Message{IP: ip, Helo: env.Helo, Sender: env.Sender, Header: header, Body: body})
+	return func(ctx context.Context) (*mail.AuthResults, error) {
+		res, err := check(ctx)
+		if err == nil {
+			env.Auth = res // forks are told how this message arrived, not how they would
+		}
+		return res, err
+	}
 }

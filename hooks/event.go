@@ -134,6 +134,8 @@ type Target struct {
 	Address  mail.Address
 	Sender   *mail.Address // nil: the message's
 	Fields   string        // header lines with CRLF for this copy
+	Fill     mail.Fill     // of marks in appended text, for this copy; nil: as the recipient it is made for
+	ARC      string        // the domain that seals this copy; "": likewise
 	Priority *mail.Priority
 	Notify   *mail.Notify // what its sender is told of; nil: as the sender asked
 	Mailbox  bool         // it is filed in the mailbox of Address, with an account or without

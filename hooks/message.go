@@ -40,7 +40,7 @@ type Message struct {
 	// all handlers have run.
 	Edits []mime.PartEdit
 	// Footer is text for the end of the body, put there after Edits.
-	Footer string
+	Footer []mime.Text
 	// Sign are the DKIM signatures that handlers want beside the author's
 	// domain's; they are made when all handlers have run.
 	Sign []mail.Signature
@@ -79,13 +79,14 @@ func (e *Event) editable(m *Message) error {
 
 // AppendText puts text at the end of the body when all handlers have run; see
 // mime.AppendText.
-func (e *Event) AppendText(m *Message, text string) error {
+func (e *Event) AppendText(m *Message, text ...mime.Text) error {
 	if err := e.editable(m); err != nil {
 		return err
 	}
-	old := m.Footer
-	e.record("text appended", func() { m.Footer = old })
-	m.Footer += text
+	text = slices.DeleteFunc(text, func(t mime.Text) bool { return t == mime.Text{} })
+	n := len(m.Footer)
+	e.record("text appended", func() { m.Footer = m.Footer[:n] })
+	m.Footer = append(m.Footer, text...)
 	return nil
 }
 

@@ -1322,10 +1322,11 @@ function msg:text(max) end
 ---@return any
 function msg:raw(max) end
 
----puts a text at the end: below a plain text, else as a part of its own; what is signed or encrypted stays as it is
+---puts a text at the end: below a plain text, else as a part of its own; what is signed or encrypted stays as it is; marks is a table: "%(NAME)" in the text becomes the value of NAME, or what a copy has in its fill
 ---@param text any
+---@param marks? any
 ---@return any
-function msg:append_text(text) end
+function msg:append_text(text, marks) end
 
 ---what a delivery status notification says: a list of { address, original, action, status, class, diagnostic }, class is "hard", "soft" or nil; nil for other mail
 ---@return any
@@ -1432,7 +1433,7 @@ rcpt.orcpt = nil ---@type any
 ---notes of policies, kept with the recipient; folder names the folder to file into
 rcpt.meta = nil ---@type any
 
----other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without
+---other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived
 ---@param list any
 ---@param how? any
 ---@return any

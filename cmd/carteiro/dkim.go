@@ -18,7 +18,7 @@ func keyring(cfg *config.Config) *verify.Keyring {
 	for domain, d := range cfg.DKIM {
 		named[strings.ToLower(domain)] = d.Selectors
 	}
-	return verify.NewKeyring(filepath.Join(cfg.Storage.Dir, "dkim"), named)
+	return verify.NewKeyring(cfg.Hostname, filepath.Join(cfg.Storage.Dir, "dkim"), named)
 }
 
 func dkimCommand() *cobra.Command {

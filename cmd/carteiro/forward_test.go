@@ -532,6 +532,25 @@ func TestForwardAttached(t *testing.T) {
 
 // TestForwardLimits: so much an hour for an account, and to a target; the rest
 // stays at home.
+// A seal tells who trusts the owner's domain how the mail arrived; the copy at
+// home has none.
+func TestForwardSealed(t *testing.T) {
+	python := dkimpy(t)
+	l := newForwardLab(t, `arc = true`, nil)
+	l.publish(t, l.dns, "example.com")
+	private, record := l.authorKey("s.test")
+	l.forward(t, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
+	l.accepted(t, "s@s.test", "alice@example.com", signedBy(t, python, letterOf("1"), "s.test", private))
+	got := l.out.wait(1).raw
+	if res := verified(t, l.dns, got); res.ARC.Result != "pass" || res.ARC.Domain != "example.com" || !authentic(t, python, got, record) {
+		t.Errorf("ARC %+v of\n%s", res.ARC, got)
+	}
+	contains(t, strings.ReplaceAll(got, "\r\n\t", " "), "ARC-Authentication-Results: i=1; mx.example.com; spf=pass smtp.mailfrom=s.test; dkim=pass header.d=s.test header.s=one;")
+	if home := l.mail(t, "alice"); strings.Contains(home, "ARC-") {
+		t.Errorf("at home\n%s", home)
+	}
+}
+
 func TestForwardLimits(t *testing.T) {
 	l := newForwardLab(t, `user_rate = "3/1h", target_rate = "2/1h"`, nil)
 	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)

@@ -259,29 +259,47 @@ func content(text string) string {
 // of each.
 func (l *listLab) dkim(text string) string {
 	l.t.Helper()
-	text = strings.ReplaceAll(text, "\n", "\r\n")
-	head, body, _ := strings.Cut(text, "\r\n\r\n")
-	results, err := verify.Check(l.t.Context(), dns.New(dns.Options{Servers: []string{l.dns.Addr}}), verify.Message{Sender: "x@x.test", Header: mime.ParseHeader([]byte(head + "\r\n")),
-		Body: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }})
-	if err != nil {
-		l.t.Fatal(err)
-	}
 	var out []string
-	for _, r := range results.DKIM {
+	for _, r := range l.verify(text).DKIM {
 		out = append(out, r.Domain+" "+r.Result)
 	}
 	return strings.Join(out, "; ")
 }
 
+// verify verifies a message, with LF for line ends, against the zone.
+func (l *listLab) verify(text string) *mail.AuthResults {
+	l.t.Helper()
+	return verified(l.t, l.dns, strings.ReplaceAll(text, "\n", "\r\n"))
+}
+
 // publish makes a DKIM key for a domain and puts it into the zone.
 func (l *listLab) publish(domain string) {
 	l.t.Helper()
-	out, err := l.command("dkim", "generate", domain, "--json").CombinedOutput()
+	l.house.publish(l.t, l.dns, domain)
+}
+
+// verified is what a server at 127.0.0.1 that knows a zone finds out about a
+// message.
+func verified(t testing.TB, zone *dnstest.Server, text string) *mail.AuthResults {
+	t.Helper()
+	head, body, _ := strings.Cut(text, "\r\n\r\n")
+	results, err := verify.Check(t.Context(), dns.New(dns.Options{Servers: []string{zone.Addr}}), verify.Message{Sender: "x@x.test", Header: mime.ParseHeader([]byte(head + "\r\n")),
+		Body: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results
+}
+
+// publish makes a DKIM key for a domain and puts it into a zone.
+func (h *house) publish(t testing.TB, zone *dnstest.Server, domain string) {
+	t.Helper()
+	out, err := h.command("dkim", "generate", domain, "--json").CombinedOutput()
 	var key verify.Key
 	if err != nil || json.Unmarshal(out, &key) != nil {
-		l.t.Fatalf("dkim generate %s: %v\n%s", domain, err, out)
+		t.Fatalf("dkim generate %s: %v\n%s", domain, err, out)
 	}
-	if err := l.dns.Add(key.Name + ". 60 IN TXT " + quotedTXT(key.Record) + "\n"); err != nil {
-		l.t.Fatal(err)
+	if err := zone.Add(key.Name + ". 60 IN TXT " + quotedTXT(key.Record) + "\n"); err != nil {
+		t.Fatal(err)
 	}
 }

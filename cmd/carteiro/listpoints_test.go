@@ -21,7 +21,7 @@ func TestListPoints(t *testing.T) {
 		run  func(*listLab)
 	}{
 		{"settings", listSettings}, {"policies", listPolicies}, {"limits", listLimits}, {"authors", listAuthors}, {"digests", listDigests}, {"members", listMembers},
-		{"requests", listRequests}, {"nested", listNested}, {"archive", listArchive}, {"anonymous", listAnonymous}, {"language", listLanguage}, {"import", listImports}, {"removed", listRemoved},
+		{"requests", listRequests}, {"nested", listNested}, {"archive", listArchive}, {"anonymous", listAnonymous}, {"language", listLanguage}, {"personal", listPersonal}, {"sealed", listSealed}, {"import", listImports}, {"removed", listRemoved},
 	} {
 		if !t.Run(tt.name, func(t *testing.T) {
 			part := *l
@@ -407,6 +407,60 @@ func listLanguage(l *listLab) {
 	contains(l.t, decoded(l.t, ask), "Alguém, talvez você, quer que este endereço receba")
 	l.post("novo@out.test", replyTo(l.t, ask), article("novo@out.test", replyTo(l.t, ask), "Re:"))
 	contains(l.t, decoded(l.t, l.sink.wait(l.t, "novo@out.test", 2).text), "Este endereço está agora inscrito em pt@l.test.")
+}
+
+// A footer that differs from member to member: what each gets is signed, and
+// the post is stored once but for the mailboxes here.
+func listPersonal(l *listLab) {
+	l.make("own@l.test", []string{"post=anyone", "archive=true", `footer=-- \n%(list) for %(member): %(leave) %(other)`}, "a@l.test", "b@l.test", "p1@out.test", "p2@out.test")
+	l.post("ann@out.test", "own@l.test", article("Ann <ann@out.test>", "own@l.test", "personal"))
+	page := regexp.MustCompile(`own@l\.test for (\S+): (https?://\S+/b/mailinglist/u/\S+) %\(other\)`)
+	for _, who := range []string{"a@l.test", "b@l.test", "p1@out.test", "p2@out.test"} {
+		text := ""
+		if strings.HasSuffix(who, "@out.test") {
+			text = strings.ReplaceAll(l.sink.wait(l.t, who, 1).text, "\r\n", "\n")
+		} else {
+			text = l.one(who)
+		}
+		found := page.FindStringSubmatch(decoded(l.t, text))
+		if found == nil || found[1] != who || l.dkim(text) != "l.test pass" {
+			l.t.Fatalf("%s has, signed %s,\n%s", who, l.dkim(text), decoded(l.t, text))
+		}
+		contains(l.t, value(text, "List-Unsubscribe"), found[2])
+		if code, _ := l.web("POST", found[2], "List-Unsubscribe=One-Click"); code != 200 {
+			l.t.Errorf("the link of %s answers %d", who, code)
+		}
+	}
+	if left := l.list("members", "own@l.test"); strings.TrimSpace(left) != "" {
+		l.t.Errorf("who left are still there: %s", left)
+	}
+	l.one("a@l.test") // a letter that says so
+	l.one("b@l.test")
+	_, archive, _ := strings.Cut(l.list("export", "own@l.test"), "\n")
+	if archive = decoded(l.t, archive); !strings.Contains(archive, "own@l.test for own@l.test: http") || strings.Contains(archive, "/u/") {
+		l.t.Errorf("the archive has\n%s", archive)
+	}
+}
+
+// A seal that says how a post arrived, for those who trust the list's domain.
+func listSealed(l *listLab) {
+	l.make("sealed@l.test", []string{"post=anyone", "arc=true", "subject_prefix=[s]"}, "a@l.test", "p3@out.test")
+	l.post("ann@strict.test", "sealed@l.test", article("Ann <ann@strict.test>", "sealed@l.test", "one"))
+	out := strings.ReplaceAll(l.sink.wait(l.t, "p3@out.test", 1).text, "\r\n", "\n")
+	if got := l.verify(out); got.ARC.Result != "pass" || got.ARC.Domain != "l.test" || l.dkim(out) != "l.test pass" {
+		l.t.Errorf("ARC %+v, DKIM %s of\n%s", got.ARC, l.dkim(out), out)
+	}
+	contains(l.t, strings.ReplaceAll(value(out, "ARC-Authentication-Results"), ";\t", "; "), "i=1; mx.l.test; spf=pass smtp.mailfrom=strict.test; dkim=none; dmarc=pass header.from=strict.test policy.dmarc=reject")
+	if got := l.one("a@l.test"); strings.Contains(got, "ARC-") {
+		l.t.Errorf("what stays here is sealed\n%s", got)
+	}
+	// Sealed by somebody before, it is the second set.
+	l.post("ann@strict.test", "sealed@l.test", strings.NewReplacer("List-Id:", "X-List-Id:", "Message-ID: <", "Message-ID: <2").Replace(out))
+	again := strings.ReplaceAll(l.sink.wait(l.t, "p3@out.test", 2).text, "\r\n", "\n")
+	if got := l.verify(again); !strings.Contains(value(again, "ARC-Seal"), "i=2;") || got.ARC.Result != "fail" || !strings.Contains(value(again, "ARC-Seal"), "cv=fail") {
+		l.t.Errorf("changed on its way: %+v\n%s", got.ARC, again)
+	}
+	l.one("a@l.test")
 }
 
 // Members of other list managers.

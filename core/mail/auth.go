@@ -17,6 +17,7 @@ type AuthResult struct {
 	Selector string `json:"selector,omitempty"` // DKIM
 	Policy   string `json:"policy,omitempty"`   // DMARC: none, quarantine, reject
 	Reason   string `json:"reason,omitempty"`
+	Helo     bool   `json:"helo,omitempty"` // SPF: of the name in HELO, for the null sender
 }
 
 // BestDKIM is the signature that counts: a passing one of the author's

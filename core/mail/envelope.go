@@ -42,6 +42,8 @@ type Envelope struct {
 	// Sign are the DKIM signatures that each copy gets on its way out or into
 	// a mailbox, because copies have fields of their own.
 	Sign []Signature `json:"sign,omitempty"`
+	// Marks are the places of the body that recipients' Fill is put into.
+	Marks []Mark `json:"marks,omitempty"`
 }
 
 // Signature is a DKIM signature to be made.
@@ -61,6 +63,8 @@ type Recipient struct {
 	Sender   *Address       `json:"sender,omitempty"`   // overrides the envelope's
 	Priority *Priority      `json:"priority,omitempty"` // overrides the envelope's
 	Edit     HeaderEdit     `json:"edit,omitzero"`      // this recipient's copy only
+	Fill     Fill           `json:"fill,omitempty"`     // of the body's marks, likewise
+	ARC      string         `json:"arc,omitempty"`      // the domain that seals this copy (RFC 8617)
 	Meta     map[string]any `json:"meta,omitempty"`
 	From     []Change       `json:"from,omitempty"` // how Orig became Address
 	// Released: a policy held the message for this recipient, and it was let go.
@@ -80,6 +84,18 @@ type Recipient struct {
 	// there and no policy is asked about it again.
 	Filed *Filing `json:"filed,omitempty"`
 }
+
+// Mark is a place in a body that copies fill in each for itself: Len octets,
+// quoted-printable between two soft line breaks, that stand for whom nothing
+// is filled in.
+type Mark struct {
+	Name string `json:"name"`
+	At   int64  `json:"at"`
+	Len  int64  `json:"len"`
+}
+
+// Fill are the texts of one copy for marks, by name, UTF-8.
+type Fill map[string]string
 
 // Filing is where a copy of a message is put.
 type Filing struct {

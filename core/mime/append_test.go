@@ -2,8 +2,11 @@ package mime
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
+
+	"carteiro/core/mail"
 )
 
 // appended puts a footer at the end of a message and reads it again.
@@ -16,7 +19,7 @@ func appended(t *testing.T, raw string) (*Header, string, *Index) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	h, err = AppendText(h, index, "-- \nthe foot: ü\n", strings.NewReader(body), &out)
+	h, _, err = AppendText(h, index, []Text{{Text: "-- \nthe foot: ü\n"}}, strings.NewReader(body), &out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +65,70 @@ func TestAppendText(t *testing.T) {
 		head, want, _ := strings.Cut(kept, "\r\n\r\n")
 		if h, body, _ := appended(t, kept); body != want || string(h.Bytes()) != head+"\r\n\r\n" {
 			t.Errorf("%q became %q", want, body)
+		}
+	}
+}
+
+// Marks in appended text can be filled in for each copy, and nothing else of a
+// body changes.
+func TestMarks(t *testing.T) {
+	text := []Text{{Text: "-- \nto "}, {Name: "who", Text: "everybody"}, {Text: " with a line that is long enough to be broken before it ends in "}, {Name: "url", Text: ""}, {Text: "\n"}}
+	for _, raw := range []string{
+		"Subject: x\r\n\r\nhello\r\n",
+		"Subject: x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>every \xC3\xBC</p>\r\n",
+	} {
+		head, body, _ := strings.Cut(raw, "\r\n\r\n")
+		h := ParseHeader([]byte(head + "\r\n"))
+		index, err := ReadIndex(h, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		h, marks, err := AppendText(h, index, text, strings.NewReader(body), &out)
+		if err != nil || len(marks) != 2 {
+			t.Fatalf("%v, %v", marks, err)
+		}
+		last := func(body string) string {
+			for line := range strings.SplitSeq(body, "\r\n") {
+				if len(line) > 76 && !strings.HasPrefix(line, "<p>") {
+					t.Errorf("a line of %d octets: %q", len(line), line)
+				}
+			}
+			index, err := ReadIndex(h, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := index.Parts[len(index.Parts)-1].Text(strings.NewReader(body), 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, s, _ = strings.Cut(strings.ReplaceAll(s, "\r\n", "\n"), "-- \n")
+			return s
+		}
+		if got := last(out.String()); got != "to everybody with a line that is long enough to be broken before it ends in \n" {
+			t.Errorf("for those without: %q", got)
+		}
+		url := "https://mx.example/" + strings.Repeat("=é", 60)
+		for _, fill := range []mail.Fill{{"who": "Zoë\r\n.\r\nand ", "url": url}, {"url": url}, {"who": ""}, {}, {"other": "x"}} {
+			want := text[3].Text
+			if v, ok := fill["url"]; ok {
+				want = v
+			}
+			who := "everybody"
+			if v, ok := fill["who"]; ok {
+				who = strings.ReplaceAll(v, "\r\n", "\n")
+			}
+			r, more := Filled(bytes.NewReader(out.Bytes()), marks, fill)
+			filled, err := io.ReadAll(r)
+			if err != nil || int64(len(filled)) != int64(out.Len())+more {
+				t.Fatalf("%d octets and %d more: %d, %v", out.Len(), more, len(filled), err)
+			}
+			if got := last(string(filled)); got != "to "+who+text[2].Text+want+"\n" {
+				t.Errorf("%v: %q", fill, got)
+			}
+			if before, _, _ := bytes.Cut(out.Bytes(), []byte("everybody")); !bytes.HasPrefix(filled, before) {
+				t.Errorf("%v: what is before the marks changed", fill)
+			}
 		}
 	}
 }

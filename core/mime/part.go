@@ -46,6 +46,8 @@ type PartEdit struct {
 	Part   int // in Index.Parts
 	Remove bool
 	Text   string // UTF-8; becomes the new content, quoted-printable
+
+	encoded []byte // the same, done
 }
 
 // Edit copies body with edits applied in one pass; octets outside of edited
@@ -106,7 +108,10 @@ func writePart(w io.Writer, h **Header, p Part, e PartEdit, root bool) error {
 	} else if _, err := w.Write(edited.Bytes()); err != nil {
 		return err
 	}
-	content := QuotedPrintable(text)
+	content := e.encoded
+	if content == nil {
+		content = QuotedPrintable(text)
+	}
 	if p.glued && len(content) > 0 {
 		content = append(content, "\r\n"...) // the delimiter's own line end
 	}

@@ -8,13 +8,13 @@ import (
 )
 
 // Field writes results as the value of an Authentication-Results field.
-func Field(hostname string, sender mail.Address, a *mail.AuthResults) string {
+func Field(hostname string, a *mail.AuthResults) string {
 	parts := []string{hostname}
 	spf := "spf=" + a.SPF.Result
-	if sender != "" {
-		spf += " smtp.mailfrom=" + safe(a.SPF.Domain)
-	} else {
+	if a.SPF.Helo {
 		spf += " smtp.helo=" + safe(a.SPF.Domain)
+	} else {
+		spf += " smtp.mailfrom=" + safe(a.SPF.Domain)
 	}
 	parts = append(parts, spf)
 	if len(a.DKIM) == 0 {

@@ -51,10 +51,12 @@ type Key struct {
 // is safe for concurrent use; keys that were made or switched meanwhile are
 // noticed within a second.
 type Keyring struct {
-	dir   string
-	named map[string][]string // selectors that the configuration names, by domain
-	mu    sync.Mutex
-	known map[string]cached
+	// hostname names this server in what ARC sets say.
+	hostname string
+	dir      string
+	named    map[string][]string // selectors that the configuration names, by domain
+	mu       sync.Mutex
+	known    map[string]cached
 }
 
 type cached struct {
@@ -63,10 +65,11 @@ type cached struct {
 	at   time.Time
 }
 
-// NewKeyring makes a Keyring. named are the selectors of domains for which
-// the configuration says which sign; for others the file "active" does.
-func NewKeyring(dir string, named map[string][]string) *Keyring {
-	return &Keyring{dir: dir, named: named, known: map[string]cached{}}
+// NewKeyring makes a Keyring of the keys in dir. hostname is what ARC sets call
+// this server; named are the selectors of domains for which the configuration
+// says which sign; for others the file "active" does.
+func NewKeyring(hostname, dir string, named map[string][]string) *Keyring {
+	return &Keyring{hostname: hostname, dir: dir, named: named, known: map[string]cached{}}
 }
 
 func checkLabel(s string) error {

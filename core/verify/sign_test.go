@@ -2,12 +2,16 @@ package verify
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
 )
 
 // publishKey puts a key's record into the zone.
@@ -24,9 +28,18 @@ func (w *world) publishKey(k Key) {
 	}
 }
 
+// fields are the signatures of one message.
+func (k *Keyring) fields(s mail.Signature, m Message) (string, error) {
+	sign, err := k.Sign(s, m.Body)
+	if err != nil {
+		return "", err
+	}
+	return sign(m.Header)
+}
+
 func TestSign(t *testing.T) {
 	w := newWorld(t)
-	ring := NewKeyring(t.TempDir(), nil)
+	ring := NewKeyring("mx.a.example", t.TempDir(), nil)
 	for _, kind := range []string{"rsa", "ed25519"} {
 		k, err := ring.Generate("a.example", "new-"+kind, kind, true)
 		if err != nil {
@@ -35,7 +48,7 @@ func TestSign(t *testing.T) {
 		w.publishKey(k)
 	}
 	m := split(letter)
-	fields, err := ring.Sign("a.example", nil, m.Header, m.Body)
+	fields, err := ring.fields(mail.Signature{Domain: "a.example"}, m)
 	if err != nil || strings.Count(fields, "DKIM-Signature: ") != 2 || !strings.HasSuffix(fields, "\r\n") {
 		t.Fatalf("%q, %v", fields, err)
 	}
@@ -54,21 +67,76 @@ func TestSign(t *testing.T) {
 			t.Errorf("%q was added, and %q", added, got)
 		}
 	}
-	one, err := ring.Sign("a.example", []string{"new-rsa"}, m.Header, m.Body)
+	one, err := ring.fields(mail.Signature{Domain: "a.example", Selectors: []string{"new-rsa"}}, m)
 	if err != nil || strings.Count(one, "DKIM-Signature: ") != 1 || !strings.Contains(one, "new-rsa") {
 		t.Errorf("one selector: %q, %v", one, err)
 	}
-	if _, err := ring.Sign("a.example", []string{"none"}, m.Header, m.Body); !errors.Is(err, ErrNoKey) {
+}
+
+// Copies that differ in their fields are each signed over their own, and the
+// body is read once.
+func TestCopies(t *testing.T) {
+	w := newWorld(t)
+	ring := NewKeyring("mx.a.example", t.TempDir(), nil)
+	for _, kind := range []string{"rsa", "ed25519"} {
+		k, err := ring.Generate("a.example", "c-"+kind, kind, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.publishKey(k)
+	}
+	m := split(letter)
+	opened := 0
+	sign, err := ring.Sign(mail.Signature{Domain: "a.example"}, func() (io.ReadCloser, error) { opened++; return m.Body() })
+	if err != nil || opened != 1 {
+		t.Fatalf("read %d times: %v", opened, err)
+	}
+	for _, own := range []string{
+		"List-Unsubscribe: <https://mx.example/u/1>,\r\n\t <mailto:leave@a.example>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+		"In-Reply-To:  <x@y>\r\nReferences: <1@y>\r\n  <2@y>\r\nIn-Reply-To: <again@y>\r\n",
+		"",
+	} {
+		text := own + letter
+		fields, err := sign(split(text).Header)
+		if err != nil || strings.Count(fields, "DKIM-Signature: ") != 2 || opened != 1 {
+			t.Fatalf("%q: %q, read %d times, %v", own, fields, opened, err)
+		}
+		for line := range strings.SplitSeq(fields, "\r\n") {
+			if len(line) > 998 {
+				t.Errorf("a line of %d octets", len(line))
+			}
+		}
+		results := func(text string) (out []string) {
+			for _, r := range w.check("192.0.2.7", "ann@a.example", text).DKIM {
+				out = append(out, r.Selector+" "+r.Result)
+			}
+			slices.Sort(out)
+			return out
+		}
+		if got := results(fields + text); !slices.Equal(got, []string{"c-ed25519 pass", "c-rsa pass"}) {
+			t.Errorf("%q: %q", own, got)
+		}
+		if own != "" {
+			if got := results(fields + strings.Replace(text, "1", "3", 1)); slices.Contains(got, "c-rsa pass") {
+				t.Errorf("%q changed, and %q", own, got)
+			}
+		}
+	}
+	if _, err := ring.Sign(mail.Signature{Domain: "a.example", Selectors: []string{"none"}}, m.Body); !errors.Is(err, ErrNoKey) {
 		t.Errorf("no key: %v", err)
 	}
-	if fields, err := ring.Sign("other.example", nil, m.Header, m.Body); fields != "" || err != nil {
+	sign, err = ring.Sign(mail.Signature{Domain: "other.example"}, m.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fields, err := sign(mime.ParseHeader([]byte("From: x\r\n"))); fields != "" || err != nil {
 		t.Errorf("without keys: %q, %v", fields, err)
 	}
 }
 
 func TestKeyring(t *testing.T) {
 	dir := t.TempDir()
-	ring := NewKeyring(dir, nil)
+	ring := NewKeyring("mx.a.example", dir, nil)
 	if _, err := ring.Generate("A.example", "one", "rsa", true); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +168,7 @@ func TestKeyring(t *testing.T) {
 	if got := signing(ring); !slices.Equal(got, []string{"two"}) {
 		t.Errorf("signing %q", got)
 	}
-	if got := signing(NewKeyring(dir, map[string][]string{"a.example": {"one", "two"}})); !slices.Equal(got, []string{"one", "two"}) {
+	if got := signing(NewKeyring("mx.a.example", dir, map[string][]string{"a.example": {"one", "two"}})); !slices.Equal(got, []string{"one", "two"}) {
 		t.Errorf("as configured %q", got)
 	}
 	list, err := ring.List()

@@ -15,11 +15,11 @@ import (
 // checkSPF asks whether the client may send for the envelope sender's domain,
 // or with the null sender for its own name (RFC 7208 2.4).
 func checkSPF(ctx context.Context, r Resolver, m Message) mail.AuthResult {
-	domain, sender := m.Sender.Domain(), string(m.Sender)
-	if sender == "" {
+	domain, sender, helo := m.Sender.Domain(), string(m.Sender), m.Sender == ""
+	if helo {
 		domain, sender = m.Helo, "postmaster@"+m.Helo
 	}
-	out := mail.AuthResult{Result: "none", Domain: domain}
+	out := mail.AuthResult{Result: "none", Domain: domain, Helo: helo}
 	if _, literal := mail.LiteralIP(domain); literal || mail.CheckDomain(domain) != nil {
 		return out
 	}

@@ -216,7 +216,7 @@ func TestFieldAndStrip(t *testing.T) {
 	w := newWorld(t)
 	a := w.check("192.0.2.7", "ann@a.example", w.sign(letter, "a.example", "rsa"))
 	want := "mx.our.example; spf=pass smtp.mailfrom=a.example; dkim=pass header.d=a.example header.s=rsa; dmarc=pass header.from=a.example policy.dmarc=reject"
-	if got := Field("mx.our.example", "ann@a.example", a); got != want {
+	if got := Field("mx.our.example", a); got != want {
 		t.Errorf("field %q\nwant %q", got, want)
 	}
 	h := mime.ParseHeader([]byte("Authentication-Results: MX.our.example; dmarc=pass\r\nAuthentication-Results: other.example; spf=pass\r\nSubject: x\r\n\r\n"))

@@ -1,10 +1,12 @@
 package lua_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"carteiro/core/groups"
+	"carteiro/core/mime"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 )
@@ -69,20 +71,24 @@ func TestForkInLua(t *testing.T) {
 	raw := strings.ReplaceAll(plainMail, "Subject:", "X-Old: 1\nSubject:")
 	a := askExpand(t, hookstest.Scripts(map[string]string{"a.lua": is + `on("queue.expand", function(msg, rcpt)
   local f = rcpt:fork()
-  f:set_header("Subject", "[devs] " .. f:subject()) f:add_header("List-Id", "<devs.our.example>") is(f:remove_header("X-Old"), 1) f:append_text("foot\n")
+  f:set_header("Subject", "[devs] " .. f:subject()) f:add_header("List-Id", "<devs.our.example>") is(f:remove_header("X-Old"), 1) f:append_text("foot of %(who) %(other)\n", { who = "all" })
   crypt.sign_dkim(f, { domain = "our.example" })
   is(f:subject(), "[devs] Olá") is(rcpt:fork():subject(), "[devs] Olá") is(msg:subject(), "Olá") is(msg:header("X-Old"), "1")
   is(pcall(msg.set_header, msg, "Subject", "x"), false) is(pcall(msg.append_text, msg, "x"), false) is(pcall(crypt.sign_dkim, msg, { domain = "our.example" }), false)
+  for _, how in ipairs { { fill = "x" }, { fill = { a = 1 } }, { fill = { a = string.rep("x", 5000) } }, { arc = "no domain" }, { arcs = "a.example" } } do
+    is(pcall(rcpt.copy_to, rcpt, "m@x.example", how), false)
+  end
+  is(pcall(f.append_text, f, "x", "y"), false) is(pcall(f.append_text, f, string.rep("%(a)", 1000), { a = "x" }), false)
   is(msg:raw():find("Subject: ", 1, true) ~= nil, true) is(msg:raw(5), "From:") is(msg:report(), nil) is(msg.ours, false)
-  rcpt:replace({ "m@x.example" }, function(a) return { sender = addr.verp("devs-bounces@our.example", a), headers = { ["X-M"] = a } } end)
+  rcpt:replace({ "m@x.example" }, function(a) return { sender = addr.verp("devs-bounces@our.example", a), headers = { ["X-M"] = a }, fill = { who = a }, arc = "Our.Example" } end)
   rcpt:copy_to("devs@our.example", { mailbox = true })
 end)`}), raw)
 	r := a.Event.Rcpt
 	f := r.Fork
-	if f == nil || f.Footer != "foot\n" || len(f.Sign) != 1 || f.Header.Has("X-Old") || !f.Header.Has("List-Id") || !a.Event.Msg.Header.Has("X-Old") {
+	if f == nil || !slices.Equal(f.Footer, []mime.Text{{Text: "foot of "}, {Name: "who", Text: "all"}, {Text: " %("}, {Text: "other)\n"}}) || len(f.Sign) != 1 || f.Header.Has("X-Old") || !f.Header.Has("List-Id") || !a.Event.Msg.Header.Has("X-Old") {
 		t.Fatalf("fork %+v", f)
 	}
-	if len(r.Replace) != 1 || r.Replace[0].Mailbox || len(r.Copies) != 1 || !r.Copies[0].Mailbox || !strings.HasPrefix(string(*r.Replace[0].Sender), "devs-bounces+m=x.example=") {
+	if len(r.Replace) != 1 || r.Replace[0].Mailbox || r.Replace[0].Fill["who"] != "m@x.example" || r.Replace[0].ARC != "our.example" || r.Copies[0].Fill != nil || len(r.Copies) != 1 || !r.Copies[0].Mailbox || !strings.HasPrefix(string(*r.Replace[0].Sender), "devs-bounces+m=x.example=") {
 		t.Errorf("%+v %+v", r.Replace, r.Copies)
 	}
 	// A handler that fails leaves no fork.

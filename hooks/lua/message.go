@@ -48,7 +48,7 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "parts", call: msgParts, sig: "parts()", doc: "iterates the parts that hold content"},
 		{name: "text", call: msgText, sig: "text([max])", doc: "text of all text parts as UTF-8, HTML without its tags; at most max octets, 256 KiB by default"},
 		{name: "raw", call: msgRaw, sig: "raw([max])", doc: "the message as it is, header section and body; at most max octets, 256 KiB by default"},
-		{name: "append_text", call: msgAppendText, sig: "append_text(text)", doc: "puts a text at the end: below a plain text, else as a part of its own; what is signed or encrypted stays as it is"},
+		{name: "append_text", call: msgAppendText, sig: "append_text(text, [marks])", doc: "puts a text at the end: below a plain text, else as a part of its own; what is signed or encrypted stays as it is; marks is a table: \"%(NAME)\" in the text becomes the value of NAME, or what a copy has in its fill"},
 		{name: "report", call: msgReport, sig: "report()", doc: "what a delivery status notification says: a list of { address, original, action, status, class, diagnostic }, class is \"hard\", \"soft\" or nil; nil for other mail"},
 		{name: "find", call: msgFind, sig: "find(re)", doc: "first match of an RE2 pattern in subject and text, or nil"},
 		{name: "urls", call: msgURLs, sig: "urls()", doc: "list of the distinct http, https and mailto links, at most 500"},

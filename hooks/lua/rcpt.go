@@ -60,7 +60,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		}},
 	},
 	methods: []function{
-		{name: "replace", call: rcptReplace, sig: "replace(list, [how])", doc: "other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without"},
+		{name: "replace", call: rcptReplace, sig: "replace(list, [how])", doc: "other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived"},
 		{name: "fork", call: rcptFork, sig: "fork()", doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data"},
 		{name: "copy_to", call: rcptCopyTo, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one"},
 		{name: "set_header", call: rcptSetHeader, sig: "set_header(name, value)", doc: "in this recipient's copy only"},
@@ -175,7 +175,7 @@ func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
 	return list
 }
 
-// readHow reads { sender =, headers =, priority =, notify =, mailbox = }.
+// readHow reads { sender =, headers =, priority =, notify =, mailbox =, fill =, arc = }.
 func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.Target) {
 	if how == glua.LNil {
 		return
@@ -197,12 +197,40 @@ func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.T
 		case "notify":
 			n := notifyArgument(L, v, what)
 			t.Notify = &n
+		case "fill":
+			t.Fill = fillArgument(L, st, v, what)
+		case "arc":
+			t.ARC = strings.ToLower(tostringPlain(v))
+			if mail.CheckDomain(t.ARC) != nil {
+				L.RaiseError("%s: arc must be a domain, got %s", what, tostringPlain(v))
+			}
 		case "mailbox":
 			t.Mailbox = glua.LVAsBool(v)
 		default:
-			L.RaiseError("%s: unknown field %s in how%s", what, key, hooks.Suggestion(key, []string{"sender", "headers", "priority", "notify", "mailbox"}))
+			L.RaiseError("%s: unknown field %s in how%s", what, key, hooks.Suggestion(key, []string{"sender", "headers", "priority", "notify", "mailbox", "fill", "arc"}))
 		}
 	}
+}
+
+// maxFilled is the longest text for a mark, in octets.
+const maxFilled = 4096
+
+// fillArgument reads a table of texts for the marks of msg:append_text.
+func fillArgument(L *glua.LState, st *state, v glua.LValue, what string) mail.Fill {
+	table, ok := v.(*glua.LTable)
+	if !ok {
+		L.RaiseError("%s: fill must be a table, got %s", what, typeOf(v))
+	}
+	fill := mail.Fill{}
+	for k, v := table.Next(glua.LNil); k != glua.LNil; k, v = table.Next(k) {
+		text, ok := v.(glua.LString)
+		if !ok || len(text) > maxFilled || len(fill) >= maxMarks {
+			L.RaiseError("%s: fill has at most %d strings of at most %d octets", what, maxMarks, maxFilled)
+		}
+		st.budget.charge(L, int64(len(text))+64)
+		fill[tostringPlain(k)] = strings.ToValidUTF8(string(text), "\uFFFD")
+	}
+	return fill
 }
 
 // fieldLines writes a table of header fields, in the order of their names; a

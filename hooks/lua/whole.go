@@ -36,9 +36,43 @@ func msgAppendText(L *glua.LState) int {
 	st, o := self(L, "msg")
 	st.demand(L, hooks.BodyWrite, "msg:append_text")
 	s := stringArgument(L, 2, "msg:append_text", "text")
-	st.budget.charge(L, int64(len(s)))
-	st.must(L, o.call.event.AppendText(msgOf(o), strings.ToValidUTF8(s, "\uFFFD")))
+	st.budget.charge(L, 2*int64(len(s)))
+	st.must(L, o.call.event.AppendText(msgOf(o), st.pieces(L, strings.ToValidUTF8(s, "\uFFFD"), L.Get(3))...))
 	return 0
+}
+
+// maxMarks is how many places of an appended text, or of its names, can differ
+// from copy to copy.
+const maxMarks = 50
+
+// pieces finds the marks in a text: "%(NAME)" for each name of a table, whose
+// values are what stands there for those who have nothing of their own.
+func (st *state) pieces(L *glua.LState, text string, marks glua.LValue) []mime.Text {
+	names, ok := marks.(*glua.LTable)
+	if marks == glua.LNil || ok && text == "" {
+		return []mime.Text{{Text: text}}
+	}
+	if !ok {
+		L.RaiseError("msg:append_text: marks must be a table, got %s", typeOf(marks))
+	}
+	var out []mime.Text
+	for text != "" {
+		literal, rest, found := strings.Cut(text, "%(")
+		name, after, closed := strings.Cut(rest, ")")
+		value, known := names.RawGetString(name).(glua.LString)
+		switch {
+		case !found:
+			return append(out, mime.Text{Text: text})
+		case closed && known && name != "":
+			if st.budget.charge(L, int64(len(value))+64); len(out) > 2*maxMarks {
+				L.RaiseError("msg:append_text: more than %d marks", maxMarks)
+			}
+			out, text = append(out, mime.Text{Text: literal}, mime.Text{Name: name, Text: strings.ToValidUTF8(string(value), "\uFFFD")}), after
+		default:
+			out, text = append(out, mime.Text{Text: literal + "%("}), rest
+		}
+	}
+	return out
 }
 
 // maxTold is how many recipients of a report scripts are told of.

@@ -91,7 +91,7 @@ on("queue.expand", function(msg, rcpt)
   local stays = f.keep or why or #go == 0
   if why then rcpt:set_header(KEPT, why) end
   if #go == 0 then return end
-  local how = { sender = returns.sender(rcpt.sender, addr.domain(owner)), headers = { ["Delivered-To"] = owner, ["X-Forwarded-For"] = owner } }
+  local how = { sender = returns.sender(rcpt.sender, addr.domain(owner)), headers = { ["Delivered-To"] = owner, ["X-Forwarded-For"] = owner }, arc = config.arc and addr.domain(owner) or nil }
   if stays then
     how.notify = notified(rcpt)
     rcpt:copy_to(go, how)

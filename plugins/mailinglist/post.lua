@@ -196,8 +196,14 @@ local function footer(f, to)
   local text = to.settings.footer
   if text == "" then return false end
   local values = { list = to.name, title = to.settings.title ~= "" and to.settings.title or to.name, url = links.list(to.name) }
-  f:append_text(string.gsub(text, "%%%((%a+)%)", values) .. "\n")
+  -- who reads it elsewhere, in the archive or a digest, is told of the list
+  f:append_text(string.gsub(text, "%%%((%a+)%)", values) .. "\n", { member = to.name, leave = values.url })
   return true
+end
+
+-- personal tells footers that differ from member to member.
+local function personal(l)
+  return string.find(l.footer, "%(member)", 1, true) ~= nil or string.find(l.footer, "%(leave)", 1, true) ~= nil
 end
 
 -- fields are those of RFC 2369, 2919, 5064 and 8058 that all copies share.
@@ -245,9 +251,11 @@ function post.distribute(msg, rcpt, to, author)
   if changed and l.dkim == "drop" then f:remove_header("DKIM-Signature") end
   fields(f, to, f.id)
   crypt.sign_dkim(f, { domain = addr.domain(name) })
-  local path = paths.out(l.bounces)
+  local path, each = paths.out(l.bounces), personal(l)
+  local seal = l.arc and addr.domain(name) or nil
   rcpt:replace(receivers(msg, to, author), function(member)
-    return { sender = path(member), priority = -4, headers = { ["List-Unsubscribe"] = links.unsubscribe(name, member) } }
+    return { sender = path(member), priority = -4, headers = { ["List-Unsubscribe"] = links.unsubscribe(name, member) }, arc = seal,
+      fill = each and { member = member, leave = links.leave(name, member) } or nil }
   end)
   if l.archive then
     rcpt:copy_to(name, { mailbox = true })

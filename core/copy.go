@@ -1,0 +1,133 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/core/store"
+)
+
+// cover is what signs the copies of one attempt, by what it signs for: each
+// has a header section of its own, and most have the same body, which is read
+// once.
+type cover map[string]func(*mime.Header) (string, error)
+
+// bodyOf is the body of a recipient's copy, and by how much it is longer than
+// the one that is stored.
+func (a *attempt) bodyOf(ctx context.Context, r *mail.Recipient) (open func() (io.ReadCloser, error), longer int64) {
+	stored := func() (io.ReadCloser, error) { return a.p.store.Body(ctx, a.env) }
+	if !a.fills(r) {
+		return stored, 0
+	}
+	_, longer = mime.Filled(nil, a.env.Marks, r.Fill)
+	return func() (io.ReadCloser, error) {
+		body, err := stored()
+		if err != nil {
+			return nil, err
+		}
+		filled, _ := mime.Filled(body, a.env.Marks, r.Fill)
+		return struct {
+			io.Reader
+			io.Closer
+		}{filled, body}, nil
+	}, longer
+}
+
+// fills reports whether a recipient's copy has a body of its own.
+func (a *attempt) fills(r *mail.Recipient) bool {
+	return slices.ContainsFunc(a.env.Marks, func(m mail.Mark) bool { _, ok := r.Fill[m.Name]; return ok })
+}
+
+// signature is what a copy with this header section gets on its way out or
+// into a mailbox: the signatures that were asked for, "" where the message was
+// signed on its way in, and on top, if it leaves, the seal of a domain that
+// vouches for how the message arrived.
+func (a *attempt) signature(ctx context.Context, r *mail.Recipient, section []byte, leaves bool) (string, *mail.Status) {
+	seal := r.ARC != "" && leaves && !a.env.Ours
+	if a.p.signer == nil || len(a.env.Sign) == 0 && !seal {
+		return "", nil
+	}
+	h, all := mime.ParseHeader(section), ""
+	body, _ := a.bodyOf(ctx, r)
+	put := func(what string, prepare func() (func(*mime.Header) (string, error), error)) error {
+		sign := a.covers[what]
+		if sign == nil || a.fills(r) {
+			made, err := prepare()
+			if err != nil {
+				return err
+			}
+			if sign = made; !a.fills(r) {
+				a.covers[what] = made
+			}
+		}
+		fields, err := sign(h)
+		if err == nil && fields != "" {
+			h.PrependRaw(fields)
+			all = fields + all
+		}
+		return err
+	}
+	for i, s := range a.env.Sign {
+		if err := put(fmt.Sprint(i), func() (func(*mime.Header) (string, error), error) { return a.p.signer.Sign(s, body) }); err != nil {
+			return "", unsigned(err)
+		}
+	}
+	if seal {
+		err := put("arc "+r.ARC, func() (func(*mime.Header) (string, error), error) {
+			arrived, err := a.results(ctx)
+			if err != nil || arrived == nil {
+				return func(*mime.Header) (string, error) { return "", nil }, err
+			}
+			return a.p.signer.Seal(r.ARC, arrived, body)
+		})
+		if err != nil {
+			return "", unsigned(err)
+		}
+	}
+	return all, nil
+}
+
+// results is what was found about the message when it came, nil for one that
+// no client sent.
+func (a *attempt) results(ctx context.Context) (*mail.AuthResults, error) {
+	if a.msg.Auth == nil {
+		return nil, nil
+	}
+	return a.msg.Auth(ctx)
+}
+
+// filled makes a message of a local copy with a body of its own, to be put
+// into a mailbox by an attempt of its own: a body can be shared only whole.
+// Everything about it is decided; no policy is asked again.
+//
+// Crash: it is in the commit that says what became of the recipient.
+func (a *attempt) filled(ctx context.Context, r *mail.Recipient, folder string, flags []string) error {
+	open, _ := a.bodyOf(ctx, r)
+	body, err := open()
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	draft := a.p.store.Draft(context.WithoutCancel(ctx))
+	if _, err := io.Copy(draft, body); err != nil {
+		draft.Discard()
+		return fmt.Errorf("body of a copy of %s: %w", a.env.ID, err)
+	}
+	env := *a.env
+	env.ID, env.Depth, env.Marks = mail.NewID(a.now), a.env.Depth+1, nil
+	one := mail.Recipient{Address: r.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, Edit: r.Edit, IsLocal: true,
+		Meta: maps.Clone(r.Meta), From: r.From, State: mail.Queued, Filed: &mail.Filing{Folder: folder, Flags: flags}}
+	if r.Filed != nil {
+		one.Filed.Anybody = r.Filed.Anybody
+	}
+	g := &mail.Group{Key: a.g.Key, Local: true, Priority: a.g.Priority, Due: a.now, Expires: a.g.Expires, Recipients: []mail.Recipient{one}}
+	a.out.Messages = append(a.out.Messages, &store.Message{Envelope: env, Header: a.section, Draft: draft, Groups: []*mail.Group{g},
+		Trail: legible([]mail.TrailEntry{{Time: a.now, Step: "queue", Rcpt: r.Address, Text: "copy of message " + a.env.ID.String() + " with a text of its own"}})})
+	a.out.Trail = append(a.out.Trail, mail.TrailEntry{Time: a.now, Step: "deliver", Rcpt: r.Address, Text: "goes on as message " + env.ID.String()})
+	return nil
+}
