@@ -43,6 +43,8 @@ type Enabled struct {
 	// DomainConfig holds settings of domains that differ from Config.
 	DomainConfig map[string]map[string]any
 	Secrets      map[string]hooks.Secret
+	// HTTP are "host:port" that it may ask beside those of its manifest.
+	HTTP []string
 	// GrantLimits lets the bundle at Path have limits above those of all.
 	GrantLimits bool
 	Tree        *Tree // instead of Name and Path: read already
@@ -239,7 +241,7 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		}
 	}
 	src := hooks.Source{Name: m.Name(), Bundle: m.Name(), Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: b.Domains, Except: b.except,
-		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: m.Capabilities.HTTP, Limits: m.limits(b.limits && len(m.greed()) > 0)}
+		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: slices.Concat(m.Capabilities.HTTP, b.HTTP), Limits: m.limits(b.limits && len(m.greed()) > 0)}
 	for _, name := range slices.Sorted(maps.Keys(m.requires)) {
 		if name != server {
 			src.Requires = append(src.Requires, name)

@@ -27,6 +27,7 @@ type listLab struct {
 	t    testing.TB
 	dns  *dnstest.Server
 	sink *smtpSink
+	from string // host:port that the bundle may ask
 }
 
 const listZone = `
@@ -71,6 +72,7 @@ protocol = "http"
 addr = "127.0.0.1:0"
 [[bundle]]
 name = "carteiro/mailinglist"
+http = ["%s"]
 [limits]
 connections = 0
 messages = "0"
@@ -92,8 +94,8 @@ func newListLab(t testing.TB, extra string, accounts ...mail.Address) *listLab {
 		t.Fatal(err)
 	}
 	t.Cleanup(zone.Close)
-	l := &listLab{house: &house{dir: t.TempDir()}, t: t, dns: zone, sink: newSMTPSink(t)}
-	text := fmt.Sprintf(listConfig, l.sink.port, zone.Addr, extra)
+	l := &listLab{house: &house{dir: t.TempDir()}, t: t, dns: zone, sink: newSMTPSink(t), from: "127.0.0.1:" + freePort(t)}
+	text := fmt.Sprintf(listConfig, l.from, l.sink.port, zone.Addr, extra)
 	for name, text := range map[string]string{"carteiro.toml": text, "store.key": randomHex(32) + "\n"} {
 		if err := os.WriteFile(filepath.Join(l.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

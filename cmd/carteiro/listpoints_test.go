@@ -3,13 +3,19 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // What users expect of a list beyond the ten tests.
@@ -21,7 +27,7 @@ func TestListPoints(t *testing.T) {
 		run  func(*listLab)
 	}{
 		{"settings", listSettings}, {"policies", listPolicies}, {"limits", listLimits}, {"authors", listAuthors}, {"digests", listDigests}, {"members", listMembers},
-		{"requests", listRequests}, {"nested", listNested}, {"archive", listArchive}, {"anonymous", listAnonymous}, {"language", listLanguage}, {"personal", listPersonal}, {"sealed", listSealed}, {"import", listImports}, {"removed", listRemoved},
+		{"requests", listRequests}, {"nested", listNested}, {"archive", listArchive}, {"anonymous", listAnonymous}, {"language", listLanguage}, {"personal", listPersonal}, {"sealed", listSealed}, {"import", listImports}, {"source", listSource}, {"removed", listRemoved},
 	} {
 		if !t.Run(tt.name, func(t *testing.T) {
 			part := *l
@@ -508,6 +514,87 @@ func listImports(l *listLab) {
 	l.idle()
 	if got := l.sink.to("ann@out.test"); len(got) != 0 {
 		l.t.Errorf("an imported member was told: %+v", got)
+	}
+}
+
+// A list whose members come from elsewhere, asked by the clock.
+func listSource(l *listLab) {
+	ln, err := net.Listen("tcp", l.from)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var answer atomic.Pointer[[3]string] // status, type, body
+	set := func(status, kind, body string) { answer.Store(&[3]string{status, kind, body}) }
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := answer.Load()
+		w.Header().Set("Content-Type", a[1])
+		code, _ := strconv.Atoi(a[0])
+		w.WriteHeader(code)
+		io.WriteString(w, a[2])
+	})}
+	go server.Serve(ln)
+	l.t.Cleanup(func() { server.Close() })
+	l.make("club@l.test", []string{"leave=open"}, "own@out.test")
+	l.refuses("must be a URL", "set", "club@l.test", "source=ldap:club")
+	l.list("set", "club@l.test", "source=http://"+l.from+"/members?q=1", "source_every=2")
+	contains(l.t, l.list("show", "club@l.test"), "the source: not asked yet")
+	// is advances the clock and waits for members and for what is said of the
+	// source.
+	is := func(after, state string, want ...string) {
+		l.t.Helper()
+		l.advance(after)
+		got := ""
+		for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+			got = l.list("members", "club@l.test") + l.list("show", "club@l.test")
+			members, _, _ := strings.Cut(got, "anonymous=")
+			have := strings.Fields(members)
+			slices.Sort(have)
+			if slices.Equal(have, want) && strings.Contains(got, "the source: "+state+"\n") {
+				return
+			}
+			if time.Now().After(end) {
+				l.t.Fatalf("after %s %v, want %v and %s, in\n%s", after, have, want, state, got)
+			}
+		}
+	}
+	set("200", "text/plain", "# the club\nAnn@Out.test\n\nbea@out.test\r\nown@out.test\n")
+	is("5m", "good", "ann@out.test", "bea@out.test", "own@out.test")
+	set("200", "application/json; charset=utf-8", `["bea@out.test", {"address": "cy@out.test", "name": "Cy", "mode": "digest"}]`)
+	is("2h", "good", "bea@out.test", "cy@out.test", "own@out.test") // own was there before
+	if m := l.member("club@l.test", "cy@out.test"); m.Mode != "digest" {
+		l.t.Errorf("%+v", m)
+	}
+	for _, bad := range []struct{ status, kind, body, why string }{
+		{"500", "text/plain", "x@out.test\n", "status 500"},
+		{"200", "text/plain", "# nobody\n", "the answer names nobody"},
+		{"200", "text/plain", "x@out.test\nnobody\n", "entry 2 of the answer has no address, or a mode that is none"},
+		{"200", "application/json", `[{"address": "x@out.test", "mode": "loud"}]`, "entry 1 of the answer has no address, or a mode that is none"},
+		{"200", "application/json", "[", "the answer is no JSON array"},
+	} {
+		set(bad.status, bad.kind, bad.body)
+		is("3h", "failed: "+bad.why, "bea@out.test", "cy@out.test", "own@out.test")
+	}
+	// Who left stays away; who joins again stays.
+	l.post("bea@out.test", "club-leave@l.test", article("bea@out.test", "club-leave@l.test", "leave"))
+	set("200", "text/plain", "bea@out.test\ncy@out.test\n")
+	is("3h", "good", "cy@out.test", "own@out.test")
+	// Many come over several runs.
+	var many strings.Builder
+	want := []string{"own@out.test"}
+	for n := range 700 {
+		a := fmt.Sprintf("c%03d@out.test", n)
+		fmt.Fprintln(&many, a)
+		want = append(want, a)
+	}
+	slices.Sort(want)
+	set("200", "text/plain", many.String())
+	l.advance("3h")
+	l.advance("5m")
+	l.advance("5m")
+	is("5m", "good", want...)
+	l.idle()
+	if got := l.sink.to("ann@out.test"); len(got) != 0 {
+		l.t.Errorf("a member of the source was told: %+v", got)
 	}
 }
 

@@ -103,6 +103,7 @@ type Bundle struct {
 	Config      map[string]any            `toml:"config"`
 	Domain      map[string]map[string]any `toml:"domain"` // settings of domains
 	Secrets     map[string]Secret         `toml:"secrets"`
+	HTTP        []string                  `toml:"http"` // host:port that it may ask beside those of its manifest
 	GrantLimits bool                      `toml:"grant_limits"`
 }
 

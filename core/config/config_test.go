@@ -233,6 +233,7 @@ func TestBundles(t *testing.T) {
 	c, err := Parse("/etc/c.toml", []byte(head+`[[bundle]]
 name = "a/b"
 domains = []
+http = ["club.example:443"]
 secrets = { one = { file = "x" }, two = { env = "Y" } }
 [bundle.domain."A.example"]
 days = 3
@@ -242,10 +243,11 @@ path = "p"
 acme = "RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu"
 `))
 	if err != nil || c.Bundles[0].Domains == nil || c.Bundles[1].Domains != nil || c.Bundles[0].Domain["a.example"]["days"] != int64(3) ||
-		c.Bundles[0].Secrets["one"].File != "/etc/x" || c.Bundles[0].Secrets["two"].Env != "Y" || c.Bundles[1].Path != "/etc/p" {
+		c.Bundles[0].Secrets["one"].File != "/etc/x" || c.Bundles[0].Secrets["two"].Env != "Y" || c.Bundles[1].Path != "/etc/p" || c.Bundles[0].HTTP[0] != "club.example:443" {
 		t.Errorf("%v %+v", err, c)
 	}
 	for text, want := range map[string]string{
+		"[[bundle]]\nname = \"a/b\"\nhttp = [\"club.example\"]\n":                              `bundle.http "club.example" is not host:port`,
 		"[[bundle]]\nname = \"a/b\"\nsecrets = { one = { } }\n":                                "c.toml:6: bundle.secrets one is not { file",
 		"[[bundle]]\nname = \"a/b\"\nsecrets = { one = { file = \"a\", env = \"b\" } }\n":      "bundle.secrets one is not",
 		"[[bundle]]\nname = \"a/b\"\ndomains = [\"a b\"]\n":                                    "c.toml:6: bundle.domains",

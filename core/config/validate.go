@@ -112,17 +112,28 @@ func (c *Config) validateHops() error {
 			return bad("milter."+name+".timeout", "is negative")
 		}
 	}
-	for _, h := range c.Scripts.HTTP {
-		if host, port, err := net.SplitHostPort(h); err != nil || host == "" || port == "" {
-			return bad("scripts.http", "%q is not host:port", h)
-		}
+	if h := notHostPort(c.Scripts.HTTP); h != "" {
+		return bad("scripts.http", "%q is not host:port", h)
 	}
 	return c.validateBundles()
+}
+
+// notHostPort is the first that is none, or "".
+func notHostPort(list []string) string {
+	for _, h := range list {
+		if host, port, err := net.SplitHostPort(h); err != nil || host == "" || port == "" {
+			return h
+		}
+	}
+	return ""
 }
 
 func (c *Config) validateBundles() error {
 	for i := range c.Bundles {
 		b := &c.Bundles[i]
+		if h := notHostPort(b.HTTP); h != "" {
+			return badIn("bundle", i, "http", "%q is not host:port", h)
+		}
 		if (b.Name == "") == (b.Path == "") {
 			return badIn("bundle", i, "name", "or path must be set, and not both")
 		}

@@ -3,6 +3,7 @@
 local settings = require "settings"
 local members = require "members"
 local requests = require "requests"
+local sources = require "sources"
 
 local admin = {}
 
@@ -101,6 +102,8 @@ function verbs.show(cmd)
     lines[#lines + 1] = key .. "=" .. shown(to.settings[key])
   end
   table.sort(lines)
+  out.source = sources.state(to.name, to.settings)
+  if out.source then lines[#lines + 1] = "the source: " .. out.source end
   return told(cmd, out, table.concat(lines, "\n") .. "\n" .. out.members .. " members, " .. out.held .. " held, " .. out.posts .. " posts\n")
 end
 
@@ -200,11 +203,7 @@ verbs["import"] = function(cmd)
   local new = 0
   for _, m in ipairs(all) do
     if cmd.options.source then -- keeps what the member chose since
-      if not members.find(to.name, m.address) then
-        m.with.source = cmd.options.source
-        members.add(to.name, m.address, m.with)
-        new = new + 1
-      end
+      if sources.take(to.name, cmd.options.source, m.address, m.with) then new = new + 1 end
     else
       members.add(to.name, m.address, m.with)
       new = new + 1

@@ -5,6 +5,8 @@
 -- LIST-owner, LIST-request and LIST-bounces+..., and what they do.
 
 local roles = require "roles"
+local settings = require "settings"
+local sources = require "sources"
 local post = require "post"
 local requests = require "requests"
 local bounces = require "bounces"
@@ -61,6 +63,15 @@ end)
 on("timer.tick", { every = "1h", each = "domain" }, function(now, domain)
   for _, name in ipairs(list.names(domain)) do
     upkeep.run(name, now)
+  end
+end)
+
+-- Members from elsewhere. More often than they are asked: what one run has no
+-- room for is for the next.
+on("timer.tick", { every = "5m", each = "domain" }, function(now, domain)
+  for _, name in ipairs(list.names(domain)) do
+    local l = settings.load(name)
+    if l then sources.refresh(name, l, now) end
   end
 end)
 

@@ -6,6 +6,7 @@ local trust = require "trust"
 local tokens = require "tokens"
 local letters = require "letters"
 local links = require "links"
+local sources = require "sources"
 
 local requests = {}
 
@@ -80,6 +81,7 @@ end
 
 -- gone takes a member out and says so.
 function requests.gone(to, address)
+  sources.gone(to.name, address)
   if members.remove(to.name, address) then letters.send(to, address, "goodbye") end
 end
 
@@ -121,6 +123,7 @@ function requests.carry_out(to, token, what, word, rest)
     letters.to_deciders(to, "admit", { address = what.address }, tokens.make { action = "admit", list = to.name, address = what.address })
     letters.send(to, what.address, "asked_owner")
   elseif what.action == "join" or what.action == "admit" and not refusing[word] then
+    sources.came(to.name, what.address)
     members.add(to.name, what.address)
     requests.welcome(to, what.address)
   elseif what.action == "leave" then

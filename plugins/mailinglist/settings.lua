@@ -33,6 +33,11 @@ local function line(longest)
   end
 end
 
+local function url(value)
+  if value == "" or #value <= 500 and string.find(value, "^https?://[%w.%-%[%]:]+/?[%w%-._~:/?#%[%]@!$&'()*+,;=%%]*$") then return value end
+  return nil, "a URL with https:// or http://"
+end
+
 -- text takes "\n" for line ends, for values come from a command line.
 local function text(longest)
   return function(value)
@@ -120,6 +125,8 @@ settings.keys = {
   digest_size = { size, 65536, "size at which a digest goes out earlier" },
   bounce_score = { number(1, 100), 5, "points, one for a hard bounce a day, half for a soft one, at which a member is probed" },
   bounce_warnings = { number(0, 20), 3, "letters, one a week, to a member that is switched off, before it is removed" },
+  source = { url, "", "where members come from: its answer is JSON, or text with an address a line; the configuration grants its host" },
+  source_every = { number(1, 744), 24, "hours between two looks at it" },
   held_days = { number(1, 365), 30, "how long a held post waits" },
 }
 
