@@ -52,6 +52,15 @@ type Signature struct {
 	Selectors []string `json:"selectors,omitempty"` // nil: those that sign for the domain
 }
 
+// Encryption asks for a message to be encrypted.
+type Encryption struct {
+	Kind    string  // "openpgp" or "smime"
+	Address Address // whose key it is
+	Key     []byte  // as core/crypt keeps it
+	// HideSubject puts the subject inside.
+	HideSubject bool
+}
+
 // Recipient is the state of one recipient of a spooled message.
 type Recipient struct {
 	N       uint32  `json:"n"` // its number in the message, never reused

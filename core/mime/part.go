@@ -14,6 +14,13 @@ import (
 // Leaf reports whether the part holds content of its own.
 func (p Part) Leaf() bool { return !p.Multipart }
 
+// Param is a parameter of its Content-Type, decoded; "" when there is none.
+func (p Part) Param(name string) string {
+	v, _ := p.Header.Get("Content-Type")
+	_, params := parseMediaType(v)
+	return params.get(name)
+}
+
 // Open returns the part's content, transfer encoding undone; where that is
 // broken, the content ends. It takes a reader at the start of the body and
 // reads no further than the part. Reading returns errors of body alone.
