@@ -261,7 +261,7 @@ func discardAll(tx *mail.Transaction) {
 // intakeOf makes the message as it will be stored: policies' edits of the
 // body applied, trace field on top.
 func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*intake, *mail.Status) {
-	if len(c.msg.Edits) > 0 || len(c.msg.Footer) > 0 {
+	if c.msg.Rewritten() {
 		if err := p.editBody(ctx, c); err != nil {
 			return nil, incoming(fmt.Errorf("edit %s: %w", c.tx.ID, err))
 		}
@@ -304,54 +304,10 @@ func (p *Pipeline) editBody(ctx context.Context, c *content) error {
 	}
 	c.draft.Discard()
 	c.draft, c.header, c.marks = edited, header, marks
+	if c.msg.Encrypt != nil {
+		c.eight = has8Bit(header.Bytes())
+	}
 	return nil
-}
-
-// rewritten is a new body with what policies want done to it, and the header
-// section to use with it; marks are those of the text that was appended.
-func (p *Pipeline) rewritten(ctx context.Context, m *hooks.Message) (h *mime.Header, d store.Draft, marks []mail.Mark, err error) {
-	header, draft, err := p.rewrite(ctx, m.Header, m.Body, func(body io.Reader, w io.Writer) (*mime.Header, error) {
-		index, err := m.Parts()
-		if err != nil {
-			return nil, err
-		}
-		return mime.Edit(m.Header, index, m.Edits, body, w)
-	})
-	if err != nil || len(m.Footer) == 0 {
-		return header, draft, nil, err
-	}
-	defer draft.Discard()
-	h, d, err = p.rewrite(ctx, header, draft.Open, func(body io.Reader, w io.Writer) (*mime.Header, error) {
-		r, err := draft.Open()
-		if err != nil {
-			return nil, err
-		}
-		defer r.Close()
-		index, err := mime.ReadIndex(header, r)
-		if err != nil {
-			return nil, err
-		}
-		h, found, err := mime.AppendText(header, index, m.Footer, body, w)
-		marks = found
-		return h, err
-	})
-	return h, d, marks, err
-}
-
-// rewrite copies a body through change into a new draft.
-func (p *Pipeline) rewrite(ctx context.Context, h *mime.Header, open func() (io.ReadCloser, error), change func(io.Reader, io.Writer) (*mime.Header, error)) (*mime.Header, store.Draft, error) {
-	body, err := open()
-	if err != nil {
-		return h, nil, err
-	}
-	defer body.Close()
-	draft := p.store.Draft(context.WithoutCancel(ctx))
-	edited, err := change(body, draft)
-	if err != nil {
-		draft.Discard()
-		return h, nil, err
-	}
-	return edited, draft, nil
 }
 
 // accept commits the message. A crash before the commit leaves nothing and

@@ -180,9 +180,9 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	if len(hr.Replace) > 0 {
 		told = x.becomes(it.r, len(hr.Replace))
 	}
-	others := append(x.targets(it, hr.Copies, it.r.Notify), x.targets(it, hr.Replace, told)...)
+	others := x.others(it, append(hr.Copies[:len(hr.Copies):len(hr.Copies)], hr.Replace...), append(x.targets(it, hr.Copies, it.r.Notify), x.targets(it, hr.Replace, told)...))
 	stays := hr.Replace == nil && v.Action != hooks.Discard
-	if hr.Fork != nil {
+	if hr.Fork != nil && (hr.Fork.Differs() || !stays || len(others) > 0) {
 		if stays {
 			others = append(others, it.r)
 		}
@@ -194,6 +194,26 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1, from: rcptKey(it.r)})
 	}
 	return !stays, nil
+}
+
+// others takes those who get a variant of the message out of a policy's
+// recipients, a fork for each variant, and returns the rest.
+func (x *expansion) others(it pendingRcpt, targets []hooks.Target, rcpts []*mail.Recipient) []*mail.Recipient {
+	var rest []*mail.Recipient
+	first := len(x.forks)
+	for i, t := range targets {
+		if t.Msg == nil {
+			rest = append(rest, rcpts[i])
+			continue
+		}
+		n := slices.IndexFunc(x.forks[first:], func(f fork) bool { return f.msg == t.Msg })
+		if n < 0 {
+			n = len(x.forks) - first
+			x.forks = append(x.forks, fork{msg: t.Msg, of: it.r.Address})
+		}
+		x.forks[first+n].rcpts = append(x.forks[first+n].rcpts, rcpts[i])
+	}
+	return rest
 }
 
 // targets are the recipients that a policy named in place of one or beside it.

@@ -67,15 +67,18 @@ func (p *Pipeline) forked(ctx context.Context, in *intake, f fork) (*intake, *ma
 	more := &intake{env: in.env, header: f.msg.Header, body: in.body, rcpts: f.rcpts, pending: in.pending, gen: in.gen, due: in.due,
 		quarantine: in.quarantine, ours: in.ours, forked: true}
 	more.env.ID, more.env.Depth, more.env.Meta, more.env.Priority = mail.NewID(now), in.env.Depth+1, f.msg.Meta, f.msg.Priority
-	more.env.Subject, _ = f.msg.Header.Get("Subject")
-	more.env.Subject = clean(more.env.Subject)
-	if len(f.msg.Edits) > 0 || len(f.msg.Footer) > 0 {
+	if f.msg.Rewritten() {
 		var err error
 		if more.header, more.draft, more.env.Marks, err = p.rewritten(ctx, f.msg); err != nil {
 			return nil, incoming(fmt.Errorf("fork of %s: %w", in.env.ID, err))
 		}
 		more.body = more.draft.Open
+		if f.msg.Encrypt != nil {
+			more.env.EightBit = has8Bit(more.header.Bytes())
+		}
 	}
+	more.env.Subject, _ = more.header.Get("Subject")
+	more.env.Subject = clean(more.env.Subject)
 	more.sign = f.msg.Sign
 	more.env.Sign, more.sign = p.signatures(more), nil
 	in.trail = append(in.trail, mail.TrailEntry{Time: now, Step: "queue", Rcpt: f.of, Text: "goes on as message " + more.env.ID.String()})

@@ -187,8 +187,8 @@ func TestFork(t *testing.T) {
 // Forks of forks of forks end.
 func TestForksEnd(t *testing.T) {
 	again := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
-		_, err := e.Fork(e.Rcpt)
-		return hooks.Verdict{}, err
+		m, err := e.Fork(e.Rcpt)
+		return hooks.Verdict{}, errors.Join(err, e.EditHeader(m, "again", func(h *mime.Header) error { return h.Append("X-Again", "yes") }))
 	})
 	h := newHouse(t, Config{}, again)
 	if st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "alice@our.example"); st == nil || st.Code != 554 {
@@ -197,6 +197,54 @@ func TestForksEnd(t *testing.T) {
 	h.idle()
 	if n := h.spooled(); n != 0 || len(h.box("alice@our.example", "INBOX")) != 0 {
 		t.Errorf("%d left", n)
+	}
+}
+
+// A fork that nobody changed is no other message.
+func TestForkUnchanged(t *testing.T) {
+	h := newHouse(t, Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		_, err := e.Fork(e.Rcpt)
+		return hooks.Verdict{}, err
+	}))
+	id := h.accept(session(), "a@a.example", plain, "alice@our.example")
+	h.idle()
+	trail, err := h.store.Trail(t.Context(), id)
+	if err != nil || slices.ContainsFunc(trail, func(e mail.TrailEntry) bool { return strings.HasPrefix(e.Text, "goes on as message ") }) || len(h.box("alice@our.example", "INBOX")) != 1 {
+		t.Errorf("%v, %+v", err, trail)
+	}
+}
+
+// A variant goes to those whose target names it, and to nobody else.
+func TestVariant(t *testing.T) {
+	h := newHouse(t, Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		if e.Rcpt.Address != "alice@our.example" || e.Msg.Header.Has("X-Variant") {
+			return hooks.Verdict{}, nil
+		}
+		none, err := e.Variant(e.Rcpt)
+		m, err2 := e.Variant(e.Rcpt)
+		set := func(m *hooks.Message, v string) error {
+			return e.EditHeader(m, v, func(h *mime.Header) error { return h.Set("X-Variant", v) })
+		}
+		return hooks.Verdict{}, errors.Join(err, err2, set(none, "nobody's"), set(m, "yes"),
+			e.CopyTo(e.Rcpt, []hooks.Target{{Address: "bob@our.example", Msg: m}, {Address: "x@out.example"}, {Address: "y@out.example", Msg: m}}))
+	}))
+	h.accept(session(), "a@a.example", plain, "alice@our.example")
+	h.idle()
+	for who, want := range map[mail.Address]string{"alice@our.example": "", "bob@our.example": "yes"} {
+		if got := h.box(who, "INBOX"); len(got) != 1 || fields(got[0], "X-Variant") != want {
+			t.Errorf("%s has %q", who, got)
+		}
+	}
+	for _, s := range h.sink.all() {
+		if want := map[mail.Address]string{"y@out.example": "yes"}[s.to[0]]; fields(s.text, "X-Variant") != want {
+			t.Errorf("%s has %q", s.to, s.text)
+		}
+	}
+	if n := len(h.sink.all()); n != 2 {
+		t.Errorf("%d sent", n)
+	}
+	if n := h.spooled(); n != 0 {
+		t.Errorf("%d messages left", n)
 	}
 }
 

@@ -127,6 +127,8 @@ type Rcpt struct {
 	// Fork is the message that goes to it instead of the one at hand, see
 	// Event.Fork.
 	Fork *Message
+
+	variants []*Message // see Event.Variant
 }
 
 // Target is a recipient that a policy adds.
@@ -138,6 +140,7 @@ type Target struct {
 	ARC      string        // the domain that seals this copy; "": likewise
 	Priority *mail.Priority
 	Notify   *mail.Notify // what its sender is told of; nil: as the sender asked
+	Msg      *Message     // what it gets, see Event.Variant; nil: the message at hand
 	Mailbox  bool         // it is filed in the mailbox of Address, with an account or without
 	From     mail.Change  // who added it
 }

@@ -17,7 +17,7 @@ const (
 	HeadersRead   Right = "headers:read"   // header, subject, from, auth and the like
 	BodyRead      Right = "body:read"      // text, parts, urls, find
 	HeadersWrite  Right = "headers:write"  // fields other than the bundle's own, see OwnPrefix
-	BodyWrite     Right = "body:write"     // part:replace, part:remove
+	BodyWrite     Right = "body:write"     // part:replace, part:remove, msg:append_text, crypt.openpgp, crypt.smime
 	RecipientsAdd Right = "recipients:add" // replace, copy_to, rcpt.address, redirect, mail.forward, mail.file
 )
 

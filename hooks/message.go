@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -41,17 +42,33 @@ type Message struct {
 	Edits []mime.PartEdit
 	// Footer is text for the end of the body, put there after Edits.
 	Footer []mime.Text
+	// Encrypt, where it is set, encrypts the message to a key when all handlers
+	// have run and what they edited is in it.
+	Encrypt *mail.Encryption
 	// Sign are the DKIM signatures that handlers want beside the author's
 	// domain's; they are made when all handlers have run.
 	Sign []mail.Signature
 
-	index *mime.Index // cached, see Parts
+	index *mime.Index  // cached, see Parts
+	of    *Message     // the one that a fork was made of
+	from  *mime.Header // what of was copied to, until the fork's is edited
 }
 
 // fork is a copy of m that can be changed without changing m.
 func (m *Message) fork() *Message {
-	return &Message{ID: m.ID, Sender: m.Sender, Size: m.Size, ReceivedAt: m.ReceivedAt, Header: m.Header.Clone(), Body: m.Body,
+	h := m.Header.Clone()
+	return &Message{of: m, from: h, ID: m.ID, Sender: m.Sender, Size: m.Size, ReceivedAt: m.ReceivedAt, Header: h, Body: m.Body,
 		Priority: m.Priority, Ours: m.Ours, Meta: maps.Clone(m.Meta), Scores: slices.Clone(m.Scores), Auth: m.Auth, index: m.index}
+}
+
+// Rewritten reports whether handlers want a body other than the one that Body
+// opens.
+func (m *Message) Rewritten() bool { return len(m.Edits) > 0 || len(m.Footer) > 0 || m.Encrypt != nil }
+
+// Differs reports whether a fork is another message than the one that it was
+// made of.
+func (m *Message) Differs() bool {
+	return m.Rewritten() || len(m.Sign) > 0 || m.Header != m.from || m.Priority != m.of.Priority || !reflect.DeepEqual(m.Meta, m.of.Meta)
 }
 
 // Fork makes a message of its own for a recipient and those that replace it:
@@ -69,9 +86,22 @@ func (e *Event) Fork(r *Rcpt) (*Message, error) {
 	return r.Fork, nil
 }
 
-// editable returns ErrNotHere unless m may be changed.
-func (e *Event) editable(m *Message) error {
-	if e.Rcpt != nil && m == e.Rcpt.Fork {
+// Variant makes a message of its own for those recipients whose Target names
+// it. Only queue.expand can make one: ErrNotHere.
+func (e *Event) Variant(r *Rcpt) (*Message, error) {
+	if e.Point != QueueExpand {
+		return nil, fmt.Errorf("a message of its own cannot be made at %s: %w", e.Point, ErrNotHere)
+	}
+	old := r.variants
+	m := e.Msg.fork()
+	e.record("variant for "+r.Address.Path(), func() { r.variants = old })
+	r.variants = append(old[:len(old):len(old)], m)
+	return m, nil
+}
+
+// Editable returns ErrNotHere unless m may be changed.
+func (e *Event) Editable(m *Message) error {
+	if e.Rcpt != nil && (m == e.Rcpt.Fork || slices.Contains(e.Rcpt.variants, m)) {
 		return nil
 	}
 	return e.mayChange(MayMessage, "the message")
@@ -80,7 +110,7 @@ func (e *Event) editable(m *Message) error {
 // AppendText puts text at the end of the body when all handlers have run; see
 // mime.AppendText.
 func (e *Event) AppendText(m *Message, text ...mime.Text) error {
-	if err := e.editable(m); err != nil {
+	if err := e.Editable(m); err != nil {
 		return err
 	}
 	text = slices.DeleteFunc(text, func(t mime.Text) bool { return t == mime.Text{} })
@@ -92,12 +122,23 @@ func (e *Event) AppendText(m *Message, text ...mime.Text) error {
 
 // AddSignature asks for a DKIM signature of m.
 func (e *Event) AddSignature(m *Message, s mail.Signature) error {
-	if err := e.editable(m); err != nil {
+	if err := e.Editable(m); err != nil {
 		return err
 	}
 	n := len(m.Sign)
 	e.record("sign for "+s.Domain, func() { m.Sign = m.Sign[:n] })
 	m.Sign = append(m.Sign, s)
+	return nil
+}
+
+// SetEncryption has m encrypted to a key.
+func (e *Event) SetEncryption(m *Message, x mail.Encryption) error {
+	if err := e.Editable(m); err != nil {
+		return err
+	}
+	old := m.Encrypt
+	e.record(fmt.Sprintf("encrypt for %s (%s)", x.Address.Path(), x.Kind), func() { m.Encrypt = old })
+	m.Encrypt = &x
 	return nil
 }
 
@@ -136,7 +177,7 @@ func (m *Message) Parts() (*mime.Index, error) {
 // here has no such try: ErrNotHere.
 func (e *Event) EditHeader(m *Message, what string, change func(*mime.Header) error) error {
 	if leaves := e.may&MayAttempt != 0 && e.Group != nil && !e.Group.Local; !leaves {
-		if err := e.editable(m); err != nil {
+		if err := e.Editable(m); err != nil {
 			return err
 		}
 	}
@@ -152,7 +193,7 @@ func (e *Event) EditHeader(m *Message, what string, change func(*mime.Header) er
 
 // EditPart replaces or removes a part of the body of m.
 func (e *Event) EditPart(m *Message, what string, edit mime.PartEdit) error {
-	if err := e.editable(m); err != nil {
+	if err := e.Editable(m); err != nil {
 		return err
 	}
 	n := len(m.Edits)

@@ -663,8 +663,27 @@ milter = {}
 ---@return any
 function milter.scan(name, msg) end
 
----signatures
+---signatures, and messages encrypted to keys of addresses (`carteiro key add`)
 crypt = {}
+
+---at receive.data, or of a fork or variant: when all handlers have run, the message is encrypted to the OpenPGP key of that address (RFC 3156). true, or nil and why it will not be: "encrypted" (it is already; it stays as it is), "report" (a delivery status notification stays readable), "no key", "expired", "revoked", "unusable", "unreadable", "too large"
+---@param msg any
+---@param account any
+---@param options? any
+---@return any
+function crypt.openpgp(msg, account, options) end
+
+---the same with the S/MIME certificate of that address (RFC 8551), for messages of up to 32 MiB
+---@param msg any
+---@param account any
+---@param options? any
+---@return any
+function crypt.smime(msg, account, options) end
+
+---"openpgp" or "smime", what to encrypt with for that address, or nil; where that key cannot be used now, the reason comes second
+---@param account any
+---@return any
+function crypt.has_key(account) end
 
 ---at receive.data, or of a fork: a DKIM signature (RFC 6376) of that domain's keys, made when all handlers have run; mail of users and policies gets one of its author's domain anyhow
 ---@param msg any
@@ -1433,7 +1452,7 @@ rcpt.orcpt = nil ---@type any
 ---notes of policies, kept with the recipient; folder names the folder to file into
 rcpt.meta = nil ---@type any
 
----other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived
+---other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that they get
 ---@param list any
 ---@param how? any
 ---@return any
@@ -1442,6 +1461,10 @@ function rcpt:replace(list, how) end
 ---at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data
 ---@return any
 function rcpt:fork() end
+
+---at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of receive.data
+---@return any
+function rcpt:variant() end
 
 ---other recipients beside this one
 ---@param address any

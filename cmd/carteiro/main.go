@@ -62,7 +62,7 @@ func root() *cobra.Command {
 		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(demoCommand(), devCommand(), initCommand(), serveCommand(), checkCommand(),
-		reloadCommand(), statusCommand(), versionCommand(), queueCommand(), accountCommand(), aliasCommand(), domainCommand(),
+		reloadCommand(), statusCommand(), versionCommand(), queueCommand(), accountCommand(), aliasCommand(), domainCommand(), keyCommand(),
 		explainCommand(), traceCommand(), dkimCommand(), srsCommand(), listCommand(), clockCommand(), sendmailCommand(), scriptsCommand(), bundleCommand(), spamCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	strictUsage(cmd)

@@ -19,6 +19,7 @@ import (
 	"carteiro/core/auth"
 	"carteiro/core/clock"
 	"carteiro/core/config"
+	"carteiro/core/crypt"
 	"carteiro/core/dns"
 	"carteiro/core/groups"
 	"carteiro/core/journal"
@@ -52,6 +53,7 @@ type server struct {
 	directory *auth.Directory
 	spam      *spam.Filter
 	returns   *srs.Keys
+	keys      *crypt.Keys
 	resolver  *dns.Resolver
 	engine    *lua.Engine
 	policies  *policies.Keeper
@@ -121,7 +123,7 @@ func (s *server) openStore(ctx context.Context, key []byte) error {
 	if err != nil {
 		return usageError{fmt.Errorf("store: %w", err)}
 	}
-	s.spam = spam.New(s.store, s.clock)
+	s.spam, s.keys = spam.New(s.store, s.clock), &crypt.Keys{Data: s.store, Clock: s.clock}
 	s.directory, err = auth.New(ctx, auth.Options{Data: s.store, Domains: s.cfg.Domains, Postmaster: mail.Address(s.cfg.Postmaster), Key: key, Clock: s.clock, Group: s.group})
 	if err == nil {
 		s.returns, err = srs.OpenKeys(ctx, s.store, key, s.clock.Now)
@@ -157,7 +159,7 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	}
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
-		Hostname: s.cfg.Hostname, WebURL: s.cfg.Web.URL, Secret: key, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Spam: s.spam, Observe: s.observeHook, Usage: s.countUsage})
+		Hostname: s.cfg.Hostname, WebURL: s.cfg.Web.URL, Secret: key, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Spam: s.spam, Keys: s.keys, Observe: s.observeHook, Usage: s.countUsage})
 	s.policies = s.keeper()
 	if err := s.startPolicies(ctx); err != nil {
 		return err
@@ -208,7 +210,7 @@ func (s *server) observeHook(c hooks.Call) {
 
 // service is what operators may ask this server.
 func (s *server) service() *admin.Service {
-	svc := &admin.Service{Store: s.store, Directory: s.directory, Returns: s.returns, Spam: s.spam, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
+	svc := &admin.Service{Store: s.store, Directory: s.directory, Returns: s.returns, Keys: s.keys, Spam: s.spam, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
 		CheckSetting: s.checkSetting, TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
 		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies

@@ -12,6 +12,7 @@ import (
 	"carteiro/core/audit"
 	"carteiro/core/auth"
 	"carteiro/core/config"
+	"carteiro/core/crypt"
 	"carteiro/core/mail"
 )
 
@@ -46,7 +47,7 @@ func (s *Service) accountRemove(ctx context.Context, args AccountArgs) (any, err
 	if err != nil {
 		return nil, err
 	}
-	return none{}, s.Directory.RemoveAccount(ctx, a)
+	return none{}, s.Directory.RemoveAccount(ctx, a, crypt.Gone(a))
 }
 
 func (s *Service) accountList(ctx context.Context, _ none) (any, error) {

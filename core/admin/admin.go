@@ -17,6 +17,7 @@ import (
 	"carteiro/core"
 	"carteiro/core/auth"
 	"carteiro/core/clock"
+	"carteiro/core/crypt"
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/policies"
@@ -28,12 +29,13 @@ import (
 // ErrUnavailable: the call needs a running server.
 var ErrUnavailable = errors.New("needs the running server")
 
-// Service answers calls. Store, Directory and Spam are always there; the rest is
+// Service answers calls. Store, Directory, Keys and Spam are always there; the rest is
 // nil where no server runs.
 type Service struct {
 	Store     store.Store
 	Directory *auth.Directory
 	Returns   *srs.Keys
+	Keys      *crypt.Keys
 	Pipeline  *core.Pipeline
 	Journal   *journal.Journal
 	Spam      *spam.Filter
@@ -134,6 +136,9 @@ func methods() map[string]method {
 		"alias.rm":         typed((*Service).aliasRemove),
 		"alias.list":       typed((*Service).aliasList),
 		"alias.import":     typed((*Service).aliasImport),
+		"key.add":          typed((*Service).keyAdd),
+		"key.rm":           typed((*Service).keyRemove),
+		"key.list":         typed((*Service).keyList),
 		"srs.list":         typed((*Service).srsList),
 		"srs.rotate":       typed((*Service).srsRotate),
 		"domain.add":       typed((*Service).domainAdd),

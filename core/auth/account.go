@@ -140,16 +140,17 @@ func (d *Directory) AddAccount(ctx context.Context, a mail.Address, password str
 	return err
 }
 
-// RemoveAccount removes an account and the rights that it had from others; its
-// mail stays until expunged. ErrUnknown.
-func (d *Directory) RemoveAccount(ctx context.Context, a mail.Address) error {
+// RemoveAccount removes an account and the rights that it had from others, and
+// writes further records in the same commit, for what goes with it; its mail
+// stays until expunged. ErrUnknown.
+func (d *Directory) RemoveAccount(ctx context.Context, a mail.Address, with ...store.Record) error {
 	if _, err := d.account(ctx, a); err != nil {
 		return err
 	}
 	if err := d.forget(ctx, a); err != nil {
 		return err
 	}
-	return d.o.Data.PutRecords(ctx, store.Record{Kind: kindAccount, Name: string(a)})
+	return d.o.Data.PutRecords(ctx, append(with, store.Record{Kind: kindAccount, Name: string(a)})...)
 }
 
 // Summary is an account as `account show` prints it: no secrets.

@@ -50,6 +50,8 @@ var operations = map[string]func(w *World, args []any) (any, error){
 	"alias":         (*World).doAlias,
 	"grant":         (*World).doGrant,
 	"domain":        (*World).doDomain,
+	"key":           (*World).doKey,
+	"decrypt":       (*World).doDecrypt,
 	"clock.advance": (*World).doAdvance,
 	"clock.set":     (*World).doSet,
 	"clock.now":     func(w *World, _ []any) (any, error) { return float64(w.clock.Now().Unix()), nil },

@@ -15,6 +15,8 @@ import (
 	"carteiro/core"
 	"carteiro/core/auth"
 	"carteiro/core/clock"
+	"carteiro/core/crypt"
+	"carteiro/core/crypt/crypttest"
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/spam"
@@ -40,6 +42,8 @@ type World struct {
 	clock   *clock.Clock
 	store   *recorder
 	dir     *auth.Directory
+	keys    *crypt.Keys
+	secrets []*crypttest.Key
 	names   *names
 	web     *web
 	hosts   *hosts
@@ -95,9 +99,10 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
+	w.keys = &crypt.Keys{Data: st, Clock: w.clock}
 	ring := srs.NewRing(make([]byte, 32))
 	w.engine = lua.New(lua.Options{KV: st, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, WebURL: "https://" + hostname, Secret: make([]byte, 32), Ring: ring,
-		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Spam: filter, Cover: cover, Observe: w.observe})
+		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Spam: filter, Keys: w.keys, Cover: cover, Observe: w.observe})
 	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{Store: w.store, Directory: w.dir, Transport: w.hosts, Resolver: routes{w.names},
 		Policies: &w.current, Journal: logger, Clock: w.clock,
 		Returns: ring,

@@ -44,6 +44,7 @@ type World struct {
 type Options struct {
 	HeapLimit uint64      // as lua.Options
 	Metrics   lua.Metrics // as lua.Options
+	Keys      lua.Keys    // as lua.Options
 }
 
 // New makes a world without policies. Mail for our.example is local.
@@ -55,7 +56,7 @@ func NewWith(t testing.TB, o Options) *World {
 	w.KV = &KV{Clock: w.Clock}
 	w.Engine = lua.New(lua.Options{KV: w.KV, Resolver: w.Resolver, Accounts: w.Accounts, Clock: w.Clock,
 		Log:      slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Hostname: "mx.our.example", WebURL: "https://mx.our.example", Secret: []byte("hookstest secret"), Ring: srs.NewRing([]byte("hookstest secret")), Local: func(d string) bool { return d == "our.example" }, HTTP: lua.NewDoer(), Metrics: o.Metrics, Milters: w.Milters, Spam: spam.New(w.KV, w.Clock), HeapLimit: o.HeapLimit})
+		Hostname: "mx.our.example", WebURL: "https://mx.our.example", Secret: []byte("hookstest secret"), Ring: srs.NewRing([]byte("hookstest secret")), Local: func(d string) bool { return d == "our.example" }, HTTP: lua.NewDoer(), Metrics: o.Metrics, Keys: o.Keys, Milters: w.Milters, Spam: spam.New(w.KV, w.Clock), HeapLimit: o.HeapLimit})
 	return w
 }
 

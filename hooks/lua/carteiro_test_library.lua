@@ -167,6 +167,8 @@ function t.limit(limits) world("limit", limits) end
 function t.account(address, settings, options) world("account", address, settings or {}, options or {}) end
 function t.alias(address, targets) world("alias", address, targets) end
 function t.grant(owner, delegate, right) world("grant", owner, delegate, right) end
+function t.key(address, kind, options) world("key", address, kind, options or {}) end
+function t.decrypt(raw) return world("decrypt", raw) end
 function t.domain(name) world("domain", name) end
 function t.config(values) world("config", values) end
 

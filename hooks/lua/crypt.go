@@ -1,19 +1,175 @@
 package lua
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 
 	glua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
 
+	"carteiro/core/crypt"
 	"carteiro/core/mail"
 	"carteiro/hooks"
 )
 
-var cryptModule = module{name: "crypt", doc: "signatures", functions: []function{
+// Keys are the keys of addresses that scripts encrypt to.
+type Keys interface {
+	// Of is the key of an address, of one kind or with "" the best that there
+	// is; crypt.ErrNoKey.
+	Of(ctx context.Context, a mail.Address, kind string) (crypt.Key, error)
+}
+
+const cryptReasons = "\"encrypted\" (it is already; it stays as it is), \"report\" (a delivery status notification stays readable), " +
+	"\"no key\", \"expired\", \"revoked\", \"unusable\", \"unreadable\", \"too large\""
+
+var cryptModule = module{name: "crypt", doc: "signatures, and messages encrypted to keys of addresses (`carteiro key add`)", functions: []function{
+	{name: "openpgp", call: func(L *glua.LState) int { return cryptTo(L, crypt.OpenPGP) }, sig: "openpgp(msg, account, [{ hide_subject = true }])",
+		doc: "at receive.data, or of a fork or variant: when all handlers have run, the message is encrypted to the OpenPGP key of that address (RFC 3156). true, or nil and why it will not be: " + cryptReasons},
+	{name: "smime", call: func(L *glua.LState) int { return cryptTo(L, crypt.SMIME) }, sig: "smime(msg, account, [{ hide_subject = true }])",
+		doc: "the same with the S/MIME certificate of that address (RFC 8551), for messages of up to 32 MiB"},
+	{name: "has_key", call: cryptHasKey, sig: "has_key(account)",
+		doc: "\"openpgp\" or \"smime\", what to encrypt with for that address, or nil; where that key cannot be used now, the reason comes second"},
 	{name: "sign_dkim", call: cryptSignDKIM, sig: "sign_dkim(msg, { domain =, selector = })",
 		doc: "at receive.data, or of a fork: a DKIM signature (RFC 6376) of that domain's keys, made when all handlers have run; mail of users and policies gets one of its author's domain anyhow"},
 }}
+
+// What encrypting costs in instructions: cryptSteps for the key, and one for
+// each so many octets. The work itself is done when the handlers have run.
+const (
+	cryptSteps  = 5000
+	cryptOctets = 256
+)
+
+// keys are the server's; looking one up counts as an operation of kv.
+func (st *state) keys(L *glua.LState, what string) (*call, Keys) {
+	c := st.running(L, what)
+	if st.set.engine.Keys == nil {
+		L.RaiseError("%s: the server has no keys", what)
+	}
+	st.budget.take(L, &st.budget.kv, "kv and account operations")
+	st.budget.steps(L, cryptSteps)
+	return c, st.set.engine.Keys
+}
+
+func cryptTo(L *glua.LState, kind string) int {
+	what := "crypt." + kind
+	st := stateOf(L)
+	st.running(L, what)
+	m := msgOf(st.msgArgument(L, L.Get(1), what+":"))
+	a := address(L, L.Get(2), what)
+	hide := hideArgument(L, what)
+	st.demand(L, hooks.BodyWrite, what)
+	c, keys := st.keys(L, what)
+	st.must(L, c.event.Editable(m))
+	st.budget.steps(L, m.Size/cryptOctets)
+	err := st.encryptable(L, m, kind)
+	var e mail.Encryption
+	if err == nil {
+		e, err = encryptionOf(c.ctx, keys, a, kind)
+	}
+	if reason := crypt.Reason(err); reason != "" {
+		L.Push(glua.LNil)
+		L.Push(glua.LString(reason))
+		return 2
+	}
+	st.must(L, err)
+	e.HideSubject = hide
+	st.budget.charge(L, int64(len(e.Key)))
+	st.must(L, c.event.SetEncryption(m, e))
+	L.Push(glua.LTrue)
+	return 1
+}
+
+func encryptionOf(ctx context.Context, keys Keys, a mail.Address, kind string) (mail.Encryption, error) {
+	k, err := keys.Of(ctx, a, kind)
+	if err != nil {
+		return mail.Encryption{}, err
+	}
+	return k.Encryption()
+}
+
+// encryptable is the reason why a message must not or cannot be encrypted.
+func (st *state) encryptable(L *glua.LState, m *hooks.Message, kind string) error {
+	if m.Encrypt != nil {
+		return crypt.ErrEncrypted
+	}
+	if err := crypt.Examine(st.index(L, m), m.Body); err != nil {
+		return err
+	}
+	size := m.Size
+	for _, t := range m.Footer {
+		size += 3 * int64(len(t.Text)) // quoted-printable
+	}
+	if kind == crypt.SMIME && size > crypt.MaxSMIME {
+		return crypt.ErrTooLarge
+	}
+	return nil
+}
+
+// hideArgument reads { hide_subject = true }.
+func hideArgument(L *glua.LState, what string) (hide bool) {
+	if L.Get(3) == glua.LNil {
+		return false
+	}
+	t, ok := L.Get(3).(*glua.LTable)
+	if !ok {
+		L.RaiseError("%s: { hide_subject = true } expected, got %s", what, typeOf(L.Get(3)))
+	}
+	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
+		if key := tostringPlain(k); key != "hide_subject" {
+			L.RaiseError("%s: unknown option %s%s", what, key, hooks.Suggestion(key, []string{"hide_subject"}))
+		}
+		hide = glua.LVAsBool(v)
+	}
+	return hide
+}
+
+func cryptHasKey(L *glua.LState) int {
+	const what = "crypt.has_key"
+	st := stateOf(L)
+	c, keys := st.keys(L, what)
+	k, err := keys.Of(c.ctx, address(L, L.Get(1), what), "")
+	if errors.Is(err, crypt.ErrNoKey) {
+		L.Push(glua.LNil)
+		return 1
+	}
+	st.must(L, err)
+	_, err = k.Encryption()
+	L.Push(glua.LString(k.Kind))
+	L.Push(optional(crypt.Reason(err)))
+	return 2
+}
+
+// encrypts finds calls of crypt.openpgp and crypt.smime in a handler of a hook
+// where no message can be changed, or where only one of its own can.
+func (r *rewriter) encrypts(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
+	if spec.May&hooks.MayMessage != 0 {
+		return nil
+	}
+	span := r.within[handler]
+	for _, c := range r.calls[span[0]:span[1]] {
+		fn, ok := c.Func.(*ast.AttrGetExpr)
+		if !ok || len(c.Args) == 0 {
+			continue
+		}
+		object, ok1 := fn.Object.(*ast.IdentExpr)
+		member, ok2 := fn.Key.(*ast.StringExpr)
+		if !ok1 || !ok2 || object.Value != "crypt" || r.locals["crypt"] || member.Value != crypt.OpenPGP && member.Value != crypt.SMIME {
+			continue
+		}
+		what := "crypt." + member.Value
+		msg, plain := c.Args[0].(*ast.IdentExpr)
+		switch {
+		case spec.Point != hooks.QueueExpand:
+			errs = append(errs, r.file.fault(c.Line(), 0, what, what+": the message cannot be changed at "+string(spec.Point), "it can at receive.data, and a fork at queue.expand"))
+		case plain && len(handler.ParList.Names) > 0 && msg.Value == handler.ParList.Names[0]:
+			errs = append(errs, r.file.fault(c.Line(), 0, what, what+": the message at hand cannot be changed at queue.expand", "change rcpt:fork() or rcpt:variant()"))
+		}
+	}
+	return errs
+}
 
 func cryptSignDKIM(L *glua.LState) int {
 	const what = "crypt.sign_dkim"

@@ -83,6 +83,7 @@ type Options struct {
 	Metrics  Metrics // nil: what scripts count is dropped
 	Milters  Milters // nil: milter raises
 	Spam     Spam    // nil: spam raises
+	Keys     Keys    // nil: crypt.openpgp, crypt.smime and crypt.has_key raise
 	Cover    *Coverage
 	Clock    *clock.Clock
 	Log      *slog.Logger

@@ -60,8 +60,9 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		}},
 	},
 	methods: []function{
-		{name: "replace", call: rcptReplace, sig: "replace(list, [how])", doc: "other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived"},
+		{name: "replace", call: rcptReplace, sig: "replace(list, [how])", doc: "other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that they get"},
 		{name: "fork", call: rcptFork, sig: "fork()", doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data"},
+		{name: "variant", call: rcptVariant, sig: "variant()", doc: "at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of receive.data"},
 		{name: "copy_to", call: rcptCopyTo, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one"},
 		{name: "set_header", call: rcptSetHeader, sig: "set_header(name, value)", doc: "in this recipient's copy only"},
 		{name: "add_header", call: rcptAddHeader, sig: "add_header(name, value)", doc: "in this recipient's copy only, in front"},
@@ -142,6 +143,16 @@ func rcptFork(L *glua.LState) int {
 	return 1
 }
 
+func rcptVariant(L *glua.LState) int {
+	st, o, r := expandable(L, "rcpt:variant")
+	st.demand(L, hooks.RecipientsAdd, "rcpt:variant")
+	st.budget.charge(L, 4096+int64(len(o.call.event.Msg.Header.Bytes())))
+	m, err := o.call.event.Variant(r)
+	st.must(L, err)
+	L.Push(st.wrap(&msgClass, m))
+	return 1
+}
+
 // targets reads (address or list, [how]).
 func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
 	if !o.call.event.Allowed(hooks.MayExpand) {
@@ -175,7 +186,7 @@ func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
 	return list
 }
 
-// readHow reads { sender =, headers =, priority =, notify =, mailbox =, fill =, arc = }.
+// readHow reads { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = }.
 func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.Target) {
 	if how == glua.LNil {
 		return
@@ -204,10 +215,15 @@ func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.T
 			if mail.CheckDomain(t.ARC) != nil {
 				L.RaiseError("%s: arc must be a domain, got %s", what, tostringPlain(v))
 			}
+		case "msg":
+			t.Msg = msgOf(st.msgArgument(L, v, what+": msg:"))
+			if t.Msg == st.call.event.Msg || st.call.event.Editable(t.Msg) != nil {
+				L.RaiseError("%s: msg must be what rcpt:variant() made", what)
+			}
 		case "mailbox":
 			t.Mailbox = glua.LVAsBool(v)
 		default:
-			L.RaiseError("%s: unknown field %s in how%s", what, key, hooks.Suggestion(key, []string{"sender", "headers", "priority", "notify", "mailbox", "fill", "arc"}))
+			L.RaiseError("%s: unknown field %s in how%s", what, key, hooks.Suggestion(key, []string{"sender", "headers", "priority", "notify", "mailbox", "fill", "arc", "msg"}))
 		}
 	}
 }

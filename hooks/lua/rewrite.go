@@ -20,12 +20,13 @@ type rewriter struct {
 	file   *file
 	locals map[string]bool // every name that is local somewhere in the file
 	calls  []*ast.FuncCallExpr
-	lone   []*ast.FuncCallExpr // calls whose result nobody takes
+	lone   []*ast.FuncCallExpr          // calls whose result nobody takes
+	within map[*ast.FunctionExpr][2]int // the calls in a function, as a range of calls
 }
 
 // rewrite changes chunk in place and returns faults about verdicts.
 func (f *file) rewrite(chunk []ast.Stmt) []error {
-	r := &rewriter{file: f, locals: map[string]bool{}}
+	r := &rewriter{file: f, locals: map[string]bool{}, within: map[*ast.FunctionExpr][2]int{}}
 	r.stmts(chunk)
 	var errs []error
 	for _, c := range r.lone {
@@ -72,7 +73,7 @@ func (r *rewriter) check(c *ast.FuncCallExpr) []error {
 	if name.Value == string(hooks.ReceiveData) && r.option(c, "async") {
 		spec, _ = hooks.Lookup(hooks.ReceiveAsync)
 	}
-	errs := r.unknownOptions(c)
+	errs := append(r.unknownOptions(c), r.encrypts(spec, body)...)
 	for _, ret := range returns(body.Stmts, nil) {
 		if len(ret.Exprs) == 0 {
 			continue
@@ -340,7 +341,9 @@ func (r *rewriter) expr(e ast.Expr) ast.Expr {
 	case *ast.UnaryLenOpExpr:
 		e.Expr = r.expr(e.Expr)
 	case *ast.FunctionExpr:
+		first := len(r.calls)
 		r.function(e)
+		r.within[e] = [2]int{first, len(r.calls)}
 	}
 	return e
 }

@@ -53,11 +53,12 @@ var layers = map[string][]string{
 	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/audit", "core/spam", "core/verify", "core/crypt",
 		"core/tlspolicy", "core/srs", "core/store", "core/policies", "hooks", "plugins"},
 
-	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/crypt", "core/spam", "core/srs", "core/store", "core/store/badgerstore",
+	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/crypt", "core/crypt/crypttest", "core/spam", "core/srs", "core/store", "core/store/badgerstore",
 		"hooks", "hooks/lua"},
 
-	// For tests; dnstest serves the demo too.
+	// For tests; dnstest serves the demo too, crypttest the lab.
 	"core/dialogtest":      {},
+	"core/crypt/crypttest": {mail, "core/crypt"},
 	"core/dns/dnstest":     {mail},
 	"core/store/storetest": {mail, clock, "core/store"},
 	"hooks/hookstest":      {mail, clock, "core/dns", "core/milter", "core/mime", "core/crypt", "core/spam", "core/srs", "core/store", "hooks", "hooks/lua"},
@@ -77,7 +78,7 @@ type home struct {
 var homes = []home{
 	{module: "aead.dev/minisign", packages: []string{"plugins"}},
 	{module: "github.com/Masterminds/semver/v3", packages: []string{"plugins"}},
-	{module: "github.com/ProtonMail/go-crypto", packages: []string{"core/crypt"}},
+	{module: "github.com/ProtonMail/go-crypto", packages: []string{"core/crypt", "core/crypt/crypttest"}},
 	{module: "github.com/klauspost/compress", packages: []string{"plugins"}},
 	{module: "github.com/dgraph-io/badger/v4", packages: []string{"core/store/badgerstore", "cmd/carteiro tests"}},
 	{module: "github.com/emersion/go-message", packages: []string{"core/mime"}},
@@ -90,7 +91,7 @@ var homes = []home{
 	{module: "github.com/pelletier/go-toml/v2", packages: []string{"core/config", "plugins", "hooks/lua"}},
 	{module: "github.com/prometheus/client_golang", packages: []string{"core/journal", "core/admin"}},
 	{module: "github.com/spf13/cobra", packages: []string{"cmd/carteiro"}},
-	{module: "github.com/smallstep/pkcs7", packages: []string{"core/crypt"}},
+	{module: "github.com/smallstep/pkcs7", packages: []string{"core/crypt", "core/crypt/crypttest"}},
 	{module: "github.com/xdg-go/scram", packages: []string{"core/auth", "core/smtpin tests", "core/pop3 tests"}},
 	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua"}},
 	{module: "github.com/ulikunitz/xz", packages: []string{"cmd/carteiro"}},

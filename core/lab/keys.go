@@ -1,0 +1,53 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+
+	"carteiro/core/config"
+	"carteiro/core/crypt/crypttest"
+	"carteiro/core/mail"
+)
+
+// doKey makes a key and gives it to an address.
+func (w *World) doKey(args []any) (any, error) {
+	address, err := asText(args, 0, "the address")
+	kind, err2 := asText(args, 1, "the kind")
+	o, err3 := asTable(args, 2)
+	if err = errors.Join(err, err2, err3, only(o, "expires")); err != nil {
+		return nil, err
+	}
+	a, err := mail.ParseAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	life, err := config.ParseDuration(text(o, "expires", "10000d"))
+	if err != nil {
+		return nil, err
+	}
+	k, err := crypttest.New(kind, a, w.clock.Now(), life)
+	if err != nil {
+		return nil, err
+	}
+	w.secrets = append(w.secrets, k)
+	_, err = w.keys.Add(w.ctx, a, k.Public)
+	return nil, err
+}
+
+// doDecrypt is what a message holds that was encrypted to one of the test's
+// keys.
+func (w *World) doDecrypt(args []any) (any, error) {
+	raw, err := asText(args, 0, "the message")
+	if err != nil {
+		return nil, err
+	}
+	var why error
+	for _, k := range w.secrets {
+		b, err := k.Decrypt([]byte(raw))
+		if err == nil {
+			return string(b), nil
+		}
+		why = errors.Join(why, err)
+	}
+	return nil, fmt.Errorf("the test has %d keys and none decrypts it: %w", len(w.secrets), why)
+}
