@@ -30,16 +30,20 @@ type Field struct {
 	Required bool   `toml:"required" json:"required,omitempty"`
 	When     string `toml:"when" json:"when,omitempty"`
 	// After names the date beside it that this one is not before.
-	After   string           `toml:"after" json:"after,omitempty"`
-	Choices []string         `toml:"choices" json:"choices,omitempty"` // of a text
-	Of      *Field           `toml:"of" json:"of,omitempty"`           // elements of a list
-	Fields  map[string]Field `toml:"fields" json:"fields,omitempty"`   // of a table
+	After   string   `toml:"after" json:"after,omitempty"`
+	Choices []string `toml:"choices" json:"choices,omitempty"` // of a text
+	// Other: of the addresses in it, one at least is not the account's own.
+	Other  bool             `toml:"other" json:"other,omitempty"`
+	Or     []Field          `toml:"or" json:"or,omitempty"`         // for a value of another JSON type
+	Of     *Field           `toml:"of" json:"of,omitempty"`         // elements of a list
+	Fields map[string]Field `toml:"fields" json:"fields,omitempty"` // of a table
 }
 
 // FieldTypes are the types of a Field: "line" is a text without control
 // characters, "date" a day like 2026-12-31, "zone" a time zone like
-// Europe/Lisbon, "match" an address, or "@" and a domain.
-var FieldTypes = []string{"string", "line", "integer", "number", "boolean", "list", "table", "date", "zone", "address", "match"}
+// Europe/Lisbon, "match" an address, or "@" and a domain, "mailbox" an address
+// with or without a name, "addresses" the text of a .forward file.
+var FieldTypes = []string{"string", "line", "integer", "number", "boolean", "list", "table", "date", "zone", "address", "match", "mailbox", "addresses"}
 
 // Sound tells what is wrong with the description itself, nil for nothing.
 func (f Field) Sound() error {
@@ -53,6 +57,11 @@ func (f Field) Sound() error {
 		return fmt.Errorf("is no table and has no fields")
 	case f.Min != nil && f.Max != nil && *f.Min > *f.Max:
 		return fmt.Errorf("has min above max")
+	}
+	for _, o := range f.Or {
+		if err := o.Sound(); err != nil {
+			return fmt.Errorf("alternative %w", err)
+		}
 	}
 	if f.Of != nil {
 		if err := f.Of.Sound(); err != nil {
@@ -71,36 +80,53 @@ func (f Field) Sound() error {
 	return nil
 }
 
-// Check tells why a value, decoded JSON, does not fit; name is how the error
-// calls it. ErrSetting.
-func (f Field) Check(name string, v any) error {
+// fits tells whether a value is of the JSON type that a Field has.
+func (f Field) fits(v any) bool {
 	switch v := v.(type) {
 	case string:
-		if slices.Contains([]string{"boolean", "integer", "number", "list", "table"}, f.Type) {
-			break
-		}
-		if err := f.bound(name, float64(utf8.RuneCountInString(v)), "characters"); err != nil {
-			return err
-		}
-		return f.text(name, v)
+		return !slices.Contains([]string{"boolean", "integer", "number", "list", "table"}, f.Type)
 	case float64:
-		if f.Type == "number" || f.Type == "integer" && v == math.Trunc(v) {
-			return f.bound(name, v, "")
-		}
+		return f.Type == "number" || f.Type == "integer" && v == math.Trunc(v)
 	case bool:
-		if f.Type == "boolean" {
-			return nil
-		}
+		return f.Type == "boolean"
 	case []any:
-		if f.Type == "list" {
-			return f.list(name, v)
-		}
+		return f.Type == "list"
 	case map[string]any:
-		if f.Type == "table" {
-			return f.table(name, v)
-		}
+		return f.Type == "table"
 	}
-	return fmt.Errorf("%w: %s is %v, not of type %s", ErrSetting, name, v, f.Type)
+	return false
+}
+
+// Check tells why a value, decoded JSON, does not fit as a setting of owner;
+// name is how the error calls it. ErrSetting.
+func (f Field) Check(owner mail.Address, name string, v any) error {
+	if !f.fits(v) {
+		types := f.Type
+		for _, o := range f.Or {
+			if o.fits(v) {
+				return o.Check(owner, name, v)
+			}
+			types += " or " + o.Type
+		}
+		return fmt.Errorf("%w: %s is %v, not of type %s", ErrSetting, name, v, types)
+	}
+	var err error
+	switch v := v.(type) {
+	case string:
+		if err = f.bound(name, float64(utf8.RuneCountInString(v)), "characters"); err == nil {
+			err = f.text(owner, name, v)
+		}
+	case float64:
+		err = f.bound(name, v, "")
+	case []any:
+		err = f.list(owner, name, v)
+	case map[string]any:
+		err = f.table(owner, name, v)
+	}
+	if err == nil && f.Other {
+		err = f.others(owner, name, v)
+	}
+	return err
 }
 
 func (f Field) bound(name string, n float64, of string) error {
@@ -117,7 +143,7 @@ func (f Field) bound(name string, n float64, of string) error {
 	return nil
 }
 
-func (f Field) text(name, v string) error {
+func (f Field) text(owner mail.Address, name, v string) error {
 	wrong := ""
 	switch f.Type {
 	case "line":
@@ -141,6 +167,16 @@ func (f Field) text(name, v string) error {
 			break
 		}
 		wrong = fmt.Sprintf("is %q, no address", v)
+	case "mailbox":
+		if _, ok := mailbox(v); !ok {
+			wrong = fmt.Sprintf("is %q, no address", v)
+		}
+	case "addresses":
+		if list, bad := forwardFile(owner, v); bad != "" {
+			wrong = fmt.Sprintf("has %q, which is no address", bad)
+		} else if len(list) == 0 {
+			wrong = "names no address"
+		}
 	}
 	if wrong == "" && f.Choices != nil && !slices.Contains(f.Choices, v) {
 		wrong = fmt.Sprintf("is %q; there are %s", v, strings.Join(f.Choices, ", "))
@@ -151,26 +187,26 @@ func (f Field) text(name, v string) error {
 	return nil
 }
 
-func (f Field) list(name string, v []any) error {
+func (f Field) list(owner mail.Address, name string, v []any) error {
 	if err := f.bound(name, float64(len(v)), "elements"); err != nil || f.Of == nil {
 		return err
 	}
 	for i, e := range v {
-		if err := f.Of.Check(fmt.Sprintf("%s[%d]", name, i+1), e); err != nil {
+		if err := f.Of.Check(owner, fmt.Sprintf("%s[%d]", name, i+1), e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f Field) table(name string, v map[string]any) error {
+func (f Field) table(owner mail.Address, name string, v map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(v)) {
 		g, ok := f.Fields[key]
 		if !ok {
 			known := slices.Sorted(maps.Keys(f.Fields))
 			return fmt.Errorf("%w: %s has no field %q%s; it has %s", ErrSetting, name, key, Suggestion(key, known), strings.Join(known, ", "))
 		}
-		if err := g.Check(name+"."+key, v[key]); err != nil {
+		if err := g.Check(owner, name+"."+key, v[key]); err != nil {
 			return err
 		}
 	}
@@ -187,16 +223,17 @@ func (f Field) table(name string, v map[string]any) error {
 	return nil
 }
 
-// CheckSetting asks the bundles that are there for a domain about the value
-// of an account's setting, decoded JSON. A setting that none of them
+// CheckSetting asks the bundles that are there for an account's domain about
+// the value of its setting, decoded JSON. A setting that none of them
 // describes may be anything. ErrSetting.
-func CheckSetting(sources []Source, domain, name string, v any) error {
+func CheckSetting(sources []Source, account mail.Address, name string, v any) error {
+	domain := account.Domain()
 	for _, s := range sources {
 		f, ok := s.Settings[name]
 		if !ok || s.Domains == nil && slices.Contains(s.Except, domain) || s.Domains != nil && !slices.Contains(s.Domains, domain) {
 			continue
 		}
-		if err := f.Check(name, v); err != nil {
+		if err := f.Check(account, name, v); err != nil {
 			return err
 		}
 	}

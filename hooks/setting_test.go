@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"carteiro/core/mail"
 )
 
 func number(n float64) *float64 { return &n }
@@ -15,6 +17,7 @@ func TestFieldCheck(t *testing.T) {
 		"days": {Type: "integer", Min: number(1), Max: number(9)}, "share": {Type: "number"},
 		"from": {Type: "date"}, "until": {Type: "date", After: "from"}, "zone": {Type: "zone"},
 		"who": {Type: "list", Max: number(2), Of: &Field{Type: "match"}}, "boss": {Type: "address"},
+		"name": {Type: "mailbox"}, "to": {Type: "list", Other: true, Of: &Field{Type: "mailbox"}, Or: []Field{{Type: "mailbox", Other: true}}}, "file": {Type: "addresses", Other: true},
 		"how": {Type: "line", Choices: []string{"a", "b"}}, "sub": {Type: "table", Fields: map[string]Field{"x": {Type: "line", Required: true}}},
 	}}
 	if err := table.Sound(); err != nil {
@@ -24,6 +27,17 @@ func TestFieldCheck(t *testing.T) {
 		{`{}`, ""},
 		{`{"on": true, "text": "éé", "days": 9, "share": 0.5, "from": "2026-12-01", "until": "2026-12-01", "zone": "Asia/Tokyo"}`, ""},
 		{`{"who": ["a@b.example", "@c.example"], "boss": "x@y.example", "how": "b", "sub": {"x": ""}, "on": false}`, ""},
+		{`{"name": "Bob <b@x.example>", "to": ["ann+x@our.example", "Bob <b@x.example>"], "file": "# me\n\\ann, \"|/bin/x\"\nbob, c@x.example\n"}`, ""},
+		{`{"to": "b@x.example", "file": "bob"}`, ""},
+		{`{"name": "b@x.example, c@x.example"}`, "no address"},
+		{`{"to": []}`, "v.to names nobody but ann@our.example itself"},
+		{`{"to": ["Ann+tag@our.example", "ann@our.example"]}`, "v.to names nobody but ann@our.example itself"},
+		{`{"to": "ann@our.example"}`, "v.to names nobody but ann@our.example itself"},
+		{`{"to": ["b@x.example", "x y"]}`, `v.to[2] is "x y", no address`},
+		{`{"to": 7}`, "v.to is 7, not of type list or mailbox"},
+		{`{"file": "b@x.example\nx y"}`, `v.file has "x y", which is no address`},
+		{`{"file": "# nobody\n|/bin/x, /dev/null"}`, "v.file names no address"},
+		{`{"file": "\\ann"}`, "v.file names nobody but ann@our.example itself"},
 		{`{"on": true}`, "v.text is missing"},
 		{`{"text": "123456"}`, "v.text has 6 characters, above 5"},
 		{`{"subject": "a\nb"}`, "v.subject has a line end"},
@@ -49,7 +63,7 @@ func TestFieldCheck(t *testing.T) {
 		if err := json.Unmarshal([]byte(tt.value), &v); err != nil {
 			t.Fatal(err)
 		}
-		err := table.Check("v", v)
+		err := table.Check("ann@our.example", "v", v)
 		switch {
 		case tt.wrong == "" && err != nil:
 			t.Errorf("%s: %v", tt.value, err)
@@ -79,7 +93,7 @@ func TestCheckSettingIsPerDomain(t *testing.T) {
 	f := map[string]Field{"v": {Type: "integer"}}
 	sources := []Source{{Settings: f, Except: []string{"a.example"}, Domains: nil}, {Settings: f, Domains: []string{"b.example"}}, {}}
 	for domain, ok := range map[string]bool{"a.example": true, "b.example": false, "c.example": false} {
-		if err := CheckSetting(sources, domain, "v", "x"); (err == nil) != ok {
+		if err := CheckSetting(sources, mail.Address("ann@"+domain), "v", "x"); (err == nil) != ok {
 			t.Errorf("%s: %v", domain, err)
 		}
 	}

@@ -231,7 +231,7 @@ func (s *server) checkSetting(a mail.Address, name string, value any) error {
 			return err
 		}
 	}
-	return hooks.CheckSetting(sources, a.Domain(), name, value)
+	return hooks.CheckSetting(sources, a, name, value)
 }
 
 func (s *server) addresses() []admin.Listener {

@@ -336,7 +336,7 @@ func (w *World) doAccount(args []any) (any, error) {
 			}
 			continue
 		}
-		if err := hooks.CheckSetting(w.o.Sources, a.Domain(), k, v); err != nil {
+		if err := hooks.CheckSetting(w.o.Sources, a, k, v); err != nil {
 			return nil, err
 		}
 		raw, err := json.Marshal(v)

@@ -10,6 +10,7 @@ local consent = require "consent"
 local gate = require "gate"
 local returns = require "returns"
 local attach = require "attach"
+local seal = require "seal"
 
 assert(config.spam == "keep" or config.spam == "forward", 'config.spam is neither "keep" nor "forward"')
 assert(config.dmarc == "keep" or config.dmarc == "enforced" or config.dmarc == "forward", 'config.dmarc is none of "keep", "enforced", "forward"')
@@ -43,25 +44,28 @@ local function notified(rcpt)
   return rest
 end
 
--- sort tells which targets get the message, and why the others do not.
-local function sort(msg, rcpt, owner, targets)
-  local go, why, checked = {}, nil, nil
-  for _, target in ipairs(targets) do
-    local reason
+-- sort tells which targets get the message, and why the others do not; copies
+-- are those of targets that get one of their own.
+local function sort(msg, rcpt, owner, f)
+  local go, copies, why, checked = {}, {}, nil, nil
+  for _, target in ipairs(f.to) do
+    local reason, copy
     local kind = account.resolve(target)
     if kind == nil then
       reason = "a target does not exist"
     elseif kind == "foreign" then
       checked = checked or { gate.message(msg, rcpt) }
-      reason = gate.target(owner, target) or checked[1] or gate.rates(owner, target)
+      reason = gate.target(owner, target) or checked[1]
     end
+    if not reason and f.encrypt then copy, reason = seal.copy(rcpt, owner, target) end
+    if not reason and kind == "foreign" then reason = gate.rates(owner, target) end
     if reason then
       why = why or reason
     else
-      go[#go + 1] = target
+      go[#go + 1], copies[target] = target, copy
     end
   end
-  return go, why
+  return go, why, copies
 end
 
 on("queue.expand", function(msg, rcpt)
@@ -78,7 +82,7 @@ on("queue.expand", function(msg, rcpt)
     if gate.seen(msg, owner) then return discard("it was here before and was forwarded") end
     return reject(554, "5.4.6", "mail forwarding loop")
   end
-  local go, why = sort(msg, rcpt, owner, f.to)
+  local go, why, copies = sort(msg, rcpt, owner, f)
   if #go > 0 and not gate.first(msg, owner) then
     go, why = {}, "it was forwarded before"
   end
@@ -92,10 +96,14 @@ on("queue.expand", function(msg, rcpt)
   if why then rcpt:set_header(KEPT, why) end
   if #go == 0 then return end
   local how = { sender = returns.sender(rcpt.sender, addr.domain(owner)), headers = { ["Delivered-To"] = owner, ["X-Forwarded-For"] = owner }, arc = config.arc and addr.domain(owner) or nil }
+  local function each(target)
+    how.msg = copies[target]
+    return how
+  end
   if stays then
     how.notify = notified(rcpt)
-    rcpt:copy_to(go, how)
+    rcpt:copy_to(go, each)
   else
-    rcpt:replace(go, how)
+    rcpt:replace(go, each)
   end
 end)

@@ -1,5 +1,6 @@
--- What a user set: { to = { ... }, keep = true, paused = false, attach = false },
--- or the text of a .forward file.
+-- What a user set: { to = { ... }, keep = true, paused = false, attach = false,
+-- encrypt = false }, or the text of a .forward file. bundle.toml describes the
+-- same for `carteiro account set`.
 local M = {}
 
 -- address: "Name <a@b>" or "a@b", as the server writes it; nil for what is none.
@@ -34,11 +35,11 @@ function M.of(who)
   if v == nil then return nil end
   local owner = addr.normalize(who)
   if type(v) == "string" then v = dotforward(v, owner) end
-  if type(v) ~= "table" or v.paused == true or v.pause == true or v.active == false then return nil end
+  if type(v) ~= "table" or v.paused == true then return nil end
   local list = v.to
   if type(list) == "string" then list = { list } end
   if type(list) ~= "table" then return nil end
-  local f, known = { to = {}, keep = v.keep == true, attach = v.attach == true }, {}
+  local f, known = { to = {}, keep = v.keep == true, attach = v.attach == true and v.encrypt ~= true, encrypt = v.encrypt == true }, {}
   for _, text in ipairs(list) do
     local a = address(text)
     local key = a and string.lower(a)

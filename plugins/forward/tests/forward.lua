@@ -39,14 +39,59 @@ t.case("the text of a .forward file", function()
   t.no_errors(r)
 end)
 
-t.case("nonsense is no forward", function()
-  for _, bad in ipairs { 7, { to = 7 }, { to = { 7, "no address" } }, { keep = true }, true } do
-    house(bad)
-    local r = deliver { headers = { ["Message-ID"] = "<" .. tostring(bad) .. ">" } }
-    t.eq(#r.sent, 0)
-    t.eq(r.code, 250)
-    t.no_errors(r)
+t.case("nonsense is refused", function()
+  for bad, why in pairs { [7] = "forward is 7, not of type table or addresses", ["x y"] = "no address", ["|/bin/x"] = "names no address", ["\\ann"] = "nobody but ann@our.example" } do
+    t.contains(select(2, pcall(house, bad)), why)
   end
+  for why, bad in pairs { ["forward.to is missing"] = { keep = true }, ["no address"] = { to = { "x@out.example", "x y" } }, ["nobody but"] = { to = { "Ann+x@our.example" } },
+    ["forward.to is 7"] = { to = 7 }, ["forward.keep is yes"] = { to = "x@out.example", keep = "yes" }, ["did you mean keep?"] = { to = "x@out.example", keeps = true } } do
+    t.contains(select(2, pcall(house, bad)), why)
+  end
+  t.eq(deliver({}).mailboxes["ann@our.example"].INBOX, 1)
+end)
+
+t.case("encrypted to the target's key, or else to the owner's; what stays is as it came", function()
+  house { to = { "x@out.example", "y@out.example", "bob@our.example" }, keep = true, encrypt = true }
+  t.key("x@out.example", "smime")
+  t.key("ann@our.example", "openpgp")
+  local r = deliver { subject = "plan", text = "at noon\n" }
+  t.no_errors(r)
+  t.eq(#r.sent, 2)
+  for _, m in ipairs(r.sent) do
+    t.lacks(m.raw, "at noon")
+    t.contains(t.decrypt(m.raw), "at noon")
+    t.contains(m.headers["content-type"], m.to[1] == "x@out.example" and "pkcs7-mime" or "multipart/encrypted")
+    t.eq(m.headers["delivered-to"], "ann@our.example")
+    t.matches(m.sender, "^SRS0=")
+  end
+  t.contains(t.mailbox("ann@our.example")[1].body, "at noon")
+  t.contains(t.decrypt(t.mailbox("bob@our.example")[1].raw), "at noon")
+end)
+
+t.case("nothing leaves plain that was to be encrypted", function()
+  house { to = { "x@out.example" }, encrypt = true }
+  local function kept(why)
+    local r = deliver { headers = { ["Message-ID"] = "<" .. why .. "@x>" } }
+    t.no_errors(r)
+    t.eq(#r.sent, 0)
+    local all = t.mailbox("ann@our.example")
+    t.eq(all[#all].headers["x-carteiro-forward-kept"], "it cannot be encrypted: " .. why)
+  end
+  kept "no key"
+  t.key("x@out.example", "openpgp", { expires = "1d" })
+  t.eq(#deliver({}).sent, 1)
+  t.clock.advance("2d")
+  t.key("ann@our.example", "openpgp")
+  kept "expired"
+end)
+
+t.case("what is encrypted already, and reports, go as they are", function()
+  house { to = { "x@out.example" }, encrypt = true, attach = true }
+  t.key("x@out.example", "openpgp")
+  local dsn = "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nsorry\r\n--b--\r\n"
+  t.contains(deliver({ sender = "", raw = "Subject: failed\r\n" .. dsn }).sent[1].raw, "sorry")
+  t.contains(deliver({ raw = "Subject: sealed\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n" }).sent[1].raw, "\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n")
+  t.no_errors()
 end)
 
 t.case("null and own senders stay", function()
@@ -163,7 +208,7 @@ t.case("a token ends", function()
 end)
 
 t.case("a setting asks at once; whoever was taken out is asked anew", function()
-  house {}
+  house()
   t.settle()
   house({ to = { "x@out.example" } }, {})
   local r = t.settle()

@@ -1,0 +1,21 @@
+-- Copies that leave encrypted, for users who want that.
+local M = {}
+
+-- copy is the message for one target: encrypted to its key, or to the owner's
+-- where it has none; nil where the one at hand goes as it is, for it is
+-- encrypted already or a report. false and why, where it must not leave.
+function M.copy(rcpt, owner, target)
+  for _, who in ipairs { target, owner } do
+    local kind = crypt.has_key(who)
+    if kind then
+      local copy = rcpt:variant()
+      local done, why = crypt[kind](copy, who)
+      if done then return copy end
+      if why == "encrypted" or why == "report" then return nil end
+      return false, "it cannot be encrypted: " .. why
+    end
+  end
+  return false, "it cannot be encrypted: no key"
+end
+
+return M
