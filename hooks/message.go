@@ -163,6 +163,11 @@ func (m *Message) Parts() (*mime.Index, error) {
 	if m.index != nil {
 		return m.index, nil
 	}
+	if m.of != nil && m.Header == m.from {
+		index, err := m.of.Parts()
+		m.index = index
+		return index, err
+	}
 	body, err := m.Body()
 	if err != nil {
 		return nil, err

@@ -55,6 +55,8 @@ func (f Field) Sound() error {
 		return fmt.Errorf("is no list and has no elements (of)")
 	case f.Fields != nil && f.Type != "table":
 		return fmt.Errorf("is no table and has no fields")
+	case f.Other && !slices.Contains([]string{"list", "address", "mailbox", "addresses"}, f.Type):
+		return fmt.Errorf("has no addresses of which one could be another (other)")
 	case f.Min != nil && f.Max != nil && *f.Min > *f.Max:
 		return fmt.Errorf("has min above max")
 	}

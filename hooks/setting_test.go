@@ -75,13 +75,15 @@ func TestFieldCheck(t *testing.T) {
 
 func TestFieldSound(t *testing.T) {
 	for wrong, f := range map[string]Field{
-		"unknown type":       {Type: "text"},
-		"no elements":        {Type: "line", Of: &Field{Type: "line"}},
-		"no fields":          {Type: "list", Fields: map[string]Field{}},
-		"min above max":      {Type: "number", Min: number(2), Max: number(1)},
-		"names another":      {Type: "table", Fields: map[string]Field{"a": {Type: "line", When: "b"}}},
-		"field a names":      {Type: "table", Fields: map[string]Field{"a": {Type: "date", After: "b"}, "b": {Type: "line"}}},
-		"element has the un": {Type: "list", Of: &Field{Type: "?"}},
+		"unknown type":           {Type: "text"},
+		"no elements":            {Type: "line", Of: &Field{Type: "line"}},
+		"no fields":              {Type: "list", Fields: map[string]Field{}},
+		"min above max":          {Type: "number", Min: number(2), Max: number(1)},
+		"names another":          {Type: "table", Fields: map[string]Field{"a": {Type: "line", When: "b"}}},
+		"field a names":          {Type: "table", Fields: map[string]Field{"a": {Type: "date", After: "b"}, "b": {Type: "line"}}},
+		"alternative has the un": {Type: "list", Or: []Field{{Type: "?"}}},
+		"has no addresses":       {Type: "table", Other: true},
+		"element has the un":     {Type: "list", Of: &Field{Type: "?"}},
 	} {
 		if err := f.Sound(); err == nil || !strings.Contains(err.Error(), wrong) {
 			t.Errorf("%+v: %v, want %q", f, err, wrong)

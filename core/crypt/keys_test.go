@@ -12,6 +12,7 @@ import (
 	"carteiro/core/clock"
 	"carteiro/core/crypt"
 	"carteiro/core/mail"
+	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 )
 
@@ -135,6 +136,39 @@ func TestKeys(t *testing.T) {
 		t.Error(err)
 	}
 	list("", "")
+}
+
+// TestBrokenKeys: what is stored and no key is told as that, and is not "no
+// key".
+func TestBrokenKeys(t *testing.T) {
+	st, err := badgerstore.Open(badgerstore.Options{InMemory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	ctx := context.Background()
+	keys := &crypt.Keys{Data: st, Clock: &clock.Clock{}}
+	broken := crypt.Gone("joe@our.example")
+	broken.Value = []byte(`[{"kind": "smime", "raw": "AAAA"}, {"kind": "openpgp"}, {"kind": "rot13"}]`)
+	if err := st.PutRecords(ctx, broken); err != nil {
+		t.Fatal(err)
+	}
+	all, err := keys.List(ctx, "joe@our.example")
+	if err != nil || len(all) != 3 {
+		t.Fatalf("%+v %v", all, err)
+	}
+	for _, k := range all {
+		if _, err := k.Encryption(); k.State != "unreadable" || !errors.Is(err, crypt.ErrUnreadable) {
+			t.Errorf("%s: %s, %v", k.Kind, k.State, err)
+		}
+	}
+	broken.Value = []byte("x")
+	if err := st.PutRecords(ctx, broken); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.Of(ctx, "joe@our.example", ""); !errors.Is(err, store.ErrCorrupt) {
+		t.Error(err)
+	}
 }
 
 // FuzzParse: a file is refused, or what it holds encrypts.

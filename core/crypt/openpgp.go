@@ -67,14 +67,18 @@ type onlyWriter struct{ io.Writer }
 type crlf struct{ w *bufio.Writer }
 
 func (c crlf) Write(b []byte) (int, error) {
-	for i, line := range bytes.SplitAfter(b, []byte{'\n'}) {
-		if n := len(line); n > 0 && line[n-1] == '\n' {
-			c.w.Write(line[:n-1])
-			line = []byte("\r\n")
+	done := 0
+	for done < len(b) {
+		line, rest, found := bytes.Cut(b[done:], []byte{'\n'})
+		c.w.Write(line) // an error stays until Flush
+		if found {
+			c.w.WriteString("\r\n")
 		}
-		if _, err := c.w.Write(line); err != nil {
-			return i, err
-		}
+		done = len(b) - len(rest)
+	}
+	// An empty Write tells the error that the ones before met.
+	if _, err := c.w.Write(nil); err != nil {
+		return 0, err
 	}
 	return len(b), nil
 }
