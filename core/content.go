@@ -34,6 +34,7 @@ type content struct {
 	marks  []mail.Mark // of text that policies appended
 	// verified are SPF, DKIM and DMARC, once a policy asked for them.
 	verified verified
+	verdict  hooks.Action // of receive.data
 }
 
 // Data takes a message: header section, body, policies, then one commit, and
@@ -48,6 +49,7 @@ func (p *Pipeline) Data(ctx context.Context, s *mail.Session, tx *mail.Transacti
 	if err := safely(func() error { st, each = p.take(ctx, c, r); return nil }); err != nil {
 		st, each = mail.StatusOf(fmt.Errorf("message %s: %w", tx.ID, err)), nil
 	}
+	p.count(c, st)
 	result := "accepted"
 	if st != nil && st.Code >= 400 {
 		result = "refused"
@@ -121,6 +123,10 @@ func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*mail.Sta
 		}
 	}
 	v := p.judge(ctx, c)
+	c.verdict = v.Action
+	if st := p.verifyAlways(ctx, c); st != nil {
+		return st, nil
+	}
 	if st := refusal(v); st != nil {
 		return st, nil
 	}

@@ -10,6 +10,7 @@
 //	bounce.go    delivery status notifications, back into the queue
 //	timers.go    what policies do by the clock, beside all that
 //	observe.go   what they are told afterwards
+//	feedback.go  what the owners of domains are told once a day
 //
 // core.go starts and stops them. The pipeline knows no protocol, no Lua and
 // no Badger: sessions call its methods, it hands messages on through
@@ -27,6 +28,7 @@ import (
 
 	"carteiro/core/auth"
 	"carteiro/core/clock"
+	"carteiro/core/dmarc"
 	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/core/srs"
@@ -46,6 +48,7 @@ type Config struct {
 	NextHops map[string]mail.NextHop
 	Shaping  map[string]Shaping
 	Workers  int // groups tried at once
+	Feedback Feedback
 }
 
 // Shaping limits what goes to one destination.
@@ -129,6 +132,7 @@ type Pipeline struct {
 	signer  Signer
 	delay   func(context.Context, time.Duration)
 	returns *srs.Ring
+	counts  *dmarc.Ledger // nil: no aggregate reports are sent
 
 	queue  *queue
 	routes *routeCache
@@ -149,6 +153,9 @@ func New(cfg Config, parts Parts) *Pipeline {
 	if p.delay == nil {
 		p.delay = tarpit
 	}
+	if p.cfg.Feedback.From != "" {
+		p.counts = dmarc.NewLedger(p.store)
+	}
 	p.queue = newQueue(p)
 	p.routes = newRouteCache()
 	p.observers = newObservers()
@@ -166,6 +173,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	g.Go(func() error { return p.runTimers(ctx) })
 	g.Go(func() error { return p.observe(ctx) })
 	g.Go(func() error { return p.runDecisions(ctx) })
+	g.Go(func() error { return p.runFeedback(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

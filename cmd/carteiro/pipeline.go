@@ -15,7 +15,8 @@ import (
 func (s *server) pipelineConfig() core.Config {
 	c := s.cfg
 	out := core.Config{Hostname: c.Hostname, Expire: c.Queue.Expire.Std(), Port: c.Delivery.Port,
-		NextHops: map[string]mail.NextHop{}, Shaping: map[string]core.Shaping{}}
+		NextHops: map[string]mail.NextHop{}, Shaping: map[string]core.Shaping{},
+		Feedback: core.Feedback{From: mail.Address(c.DMARC.Reports), Organization: c.DMARC.Organization}}
 	for _, d := range c.Queue.Retry {
 		out.Retry = append(out.Retry, d.Std())
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -40,6 +41,7 @@ type Config struct {
 	Delivery   Delivery           `toml:"delivery"`
 	NextHops   map[string]NextHop `toml:"nexthop"`
 	DKIM       map[string]DKIM    `toml:"dkim"`
+	DMARC      DMARC              `toml:"dmarc"`
 	DNS        DNS                `toml:"dns"`
 	Shaping    map[string]Shaping `toml:"shaping"`
 	Limits     Limits             `toml:"limits"`
@@ -126,6 +128,12 @@ type Relay struct {
 	User     string `toml:"user"`
 	Password any    `toml:"password"` // text, { file = } or { env = }
 	Secret   string `toml:"-"`        // what Password stands for
+}
+
+// DMARC says who sends aggregate reports (RFC 9990).
+type DMARC struct {
+	Reports      string `toml:"reports"` // the address that they come from; empty: none are sent
+	Organization string `toml:"organization"`
 }
 
 // Milter is a mail filter that policies may ask.
@@ -269,6 +277,16 @@ func (c *Config) complete() error {
 			return bad("postmaster", "%v", err)
 		}
 		c.Postmaster = string(a)
+	}
+	if c.DMARC.Reports != "" {
+		a, err := mail.ParseAddress(c.DMARC.Reports)
+		if err != nil {
+			return bad("dmarc.reports", "%v", err)
+		}
+		c.DMARC.Reports = string(a)
+	}
+	if strings.ContainsFunc(c.DMARC.Organization, unicode.IsControl) {
+		return bad("dmarc.organization", "holds control characters")
 	}
 	base := filepath.Dir(c.Path)
 	for _, p := range []*string{&c.Storage.Dir, &c.Storage.KeyFile, &c.TLS.Cert, &c.TLS.Key, &c.Scripts.Dir} {

@@ -8,6 +8,27 @@ type AuthResults struct {
 	DKIM  []AuthResult `json:"dkim"`  // one for each signature looked at
 	DMARC AuthResult   `json:"dmarc"` // Policy is what the author's domain asks for
 	ARC   AuthResult   `json:"arc"`   // Domain is who sealed last
+
+	// Published is the record that DMARC went by, nil without one. It is for
+	// reports at once and not kept with a message.
+	Published *DMARCRecord `json:"-"`
+}
+
+// DMARCRecord is what a domain publishes about mail in its name (RFC 9989
+// 4.7), with the defaults of what it leaves out, and what was found aligned
+// for one message.
+type DMARCRecord struct {
+	Domain      string   `json:"domain"` // where it was found
+	P           string   `json:"p"`      // none, quarantine or reject, as SP and NP
+	SP          string   `json:"sp"`
+	NP          string   `json:"np"`
+	ADKIM       string   `json:"adkim"` // r or s, as ASPF
+	ASPF        string   `json:"aspf"`
+	FO          string   `json:"fo"`
+	Testing     bool     `json:"testing,omitempty"`
+	RUA         []string `json:"rua,omitempty"` // where aggregate reports are wanted, URIs
+	SPFAligned  bool     `json:"-"`
+	DKIMAligned bool     `json:"-"`
 }
 
 // AuthResult is the outcome of one method.

@@ -37,13 +37,15 @@ func checkDMARC(ctx context.Context, r Resolver, h *mime.Header, res *mail.AuthR
 	out.Policy = w.policy(record, from, at)
 	strictSPF, strictDKIM := record["aspf"] == "s", record["adkim"] == "s"
 	temporary := res.SPF.Result == "temperror"
-	aligned := res.SPF.Result == "pass" && w.aligned(res.SPF.Domain, from, strictSPF)
+	pub := published(record, at)
+	pub.SPFAligned = res.SPF.Result == "pass" && w.aligned(res.SPF.Domain, from, strictSPF)
 	for _, s := range res.DKIM {
-		aligned = aligned || s.Result == "pass" && w.aligned(s.Domain, from, strictDKIM)
+		pub.DKIMAligned = pub.DKIMAligned || s.Result == "pass" && w.aligned(s.Domain, from, strictDKIM)
 		temporary = temporary || s.Result == "temperror"
 	}
+	res.Published = pub
 	switch {
-	case aligned:
+	case pub.SPFAligned || pub.DKIMAligned:
 		out.Result = "pass"
 	case temporary:
 		out.Result = "temperror"
@@ -139,8 +141,7 @@ func (w *walk) record(name string) (map[string]string, error) {
 	}
 	var found map[string]string
 	for _, t := range texts {
-		version, _, _ := strings.Cut(t, ";")
-		if strings.Join(strings.Fields(version), "") != "v=DMARC1" {
+		if !isDMARC(t) {
 			continue
 		}
 		if found != nil {
@@ -149,6 +150,12 @@ func (w *walk) record(name string) (map[string]string, error) {
 		found = parseTags(t)
 	}
 	return found, nil
+}
+
+// isDMARC reports whether a text is of DMARC: its first tag says so.
+func isDMARC(text string) bool {
+	version, _, _ := strings.Cut(text, ";")
+	return strings.Join(strings.Fields(version), "") == "v=DMARC1"
 }
 
 // policy is what the record says for from: p at its own name, else sp, or np

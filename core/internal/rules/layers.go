@@ -30,6 +30,7 @@ var layers = map[string][]string{
 	"core/milter":    {mail},
 	"core/spam":      {mail, clock, "core/mime", "core/store"},
 	"core/srs":       {mail, "core/store"},
+	"core/dmarc":     {mail, "core/store"},
 
 	// 2: the contract of policies
 	"hooks":   {mail, clock, "core/mime"},
@@ -47,7 +48,7 @@ var layers = map[string][]string{
 	"core/policies": {mail, clock, "core/store", "core/journal", "hooks"},
 
 	// 4: the pipeline; no protocol, no Lua, no Badger
-	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/spam", "core/verify", "core/crypt", "core/tlspolicy", "core/srs", "core/store", "hooks"},
+	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/spam", "core/verify", "core/dmarc", "core/crypt", "core/tlspolicy", "core/srs", "core/store", "hooks"},
 
 	// 5: what operators ask
 	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/audit", "core/spam", "core/verify", "core/crypt",
