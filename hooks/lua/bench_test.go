@@ -66,16 +66,21 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// fifty are 50 sources of 100 lines each.
+// hundred is a script of 100 lines.
+func hundred(change int) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "-- %d\n%s", change, benchHook)
+	for j := strings.Count(benchHook, "\n"); j < 100; j += 5 {
+		fmt.Fprintf(&text, "local function f%d(a, b)\n  local t = { a, b, key = \"v\" .. a }\n  if a == b then return t.key end\n  return t[1] .. \":\" .. string.lower(t[2])\nend\n", j)
+	}
+	return text.String()
+}
+
+// fifty are 50 such sources.
 func fifty(change int) []hooks.Source {
 	var sources []hooks.Source
 	for i := range 50 {
-		var text strings.Builder
-		fmt.Fprintf(&text, "-- %d\n%s", change, benchHook)
-		for j := strings.Count(benchHook, "\n"); j < 100; j += 5 {
-			fmt.Fprintf(&text, "local function f%d(a, b)\n  local t = { a, b, key = \"v\" .. a }\n  if a == b then return t.key end\n  return t[1] .. \":\" .. string.lower(t[2])\nend\n", j)
-		}
-		sources = append(sources, hookstest.Bundle(fmt.Sprintf("acme/b%d", i), map[string]string{"init.lua": text.String()}))
+		sources = append(sources, hookstest.Bundle(fmt.Sprintf("acme/b%d", i), map[string]string{"init.lua": hundred(change)}))
 	}
 	return sources
 }
@@ -170,4 +175,69 @@ func BenchmarkBlocked(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "hooks/s")
 	b.ReportMetric(float64(int64(after.HeapAlloc)-int64(before.HeapAlloc))/(1<<20), "MiB-kept") // by up to 512 idle interpreters
 	runtime.KeepAlive(g)
+}
+
+// together answers when as many sessions ask as it was told to expect, so that
+// each of them has an interpreter of its own.
+type together struct {
+	hookstest.Resolver
+	all sync.WaitGroup
+}
+
+func (t *together) A(context.Context, string) ([]netip.Addr, error) {
+	t.all.Done()
+	t.all.Wait()
+	return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+}
+
+// BenchmarkIdle is the memory that one idle interpreter keeps, with one short
+// script and with 49 of 100 lines beside it.
+func BenchmarkIdle(b *testing.B) {
+	const states = 256 // less than a pool keeps
+	for _, scripts := range []int{1, 50} {
+		files := map[string]string{"ask.lua": `on("receive.connect", function(session) if not dns.a("x.example") then return reject("no") end end)`}
+		for n := range scripts - 1 {
+			files[fmt.Sprintf("s%d.lua", n)] = hundred(n)
+		}
+		sources := []hooks.Source{hookstest.Scripts(files)}
+		b.Run(fmt.Sprintf("scripts=%d", scripts), func(b *testing.B) {
+			var kept int64
+			for b.Loop() {
+				r := &together{}
+				g, err := lua.New(lua.Options{Resolver: r}).Load(context.Background(), sources)
+				if err != nil {
+					b.Fatal(err)
+				}
+				kept += memoryOf(func() { askTogether(b, g, r, states) })
+				runtime.KeepAlive(g)
+			}
+			b.ReportMetric(float64(kept)/float64(b.N)/states/1024, "KiB/state")
+		})
+	}
+}
+
+func askTogether(b *testing.B, g *hooks.Generation, r *together, states int) {
+	var sessions sync.WaitGroup
+	r.all.Add(states)
+	for range states {
+		sessions.Go(func() {
+			if v, _ := g.Chain.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveConnect, Session: hookstest.Session("192.0.2.7")}); v.Action != hooks.Continue {
+				b.Error(v)
+			}
+		})
+	}
+	sessions.Wait()
+}
+
+// memoryOf is what stays on the heap of what f does.
+func memoryOf(f func()) int64 {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
 }
