@@ -93,6 +93,9 @@ protocol = "lmtp"
 selectors = ["2026a"]
 [dns]
 resolver = "127.0.0.1:5353"
+[dmarc]
+reports = "dmarc@example.com"
+organization = "Example & Co"
 [shaping."gmail.com"]
 connections = 20
 rate = "600/min"
@@ -138,6 +141,8 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"acme":          {minimal + "[tls]\nacme = { email = \"a@b.example\" }\n", "c.toml:6: tls.acme is not supported"},
 		"unset secret":  {minimal + "[relay]\nhost = \"a:1\"\npassword = { env = \"CARTEIRO_NOT_SET\" }\n", "c.toml:7: relay.password"},
 		"two bundles":   {minimal + "[[bundle]]\nname = \"a\"\npath = \"b\"\n", "c.toml:6: bundle.name"},
+		"no address":    {minimal + "[dmarc]\nreports = \"us\"\n", "c.toml:6: dmarc.reports"},
+		"two lines":     {minimal + "[dmarc]\norganization = \"a\\nb\"\n", "c.toml:6: dmarc.organization holds control characters"},
 		"unknown store": {"hostname = \"a\"\n[storage]\nkind = \"sql\"\n", "c.toml:3: storage.kind"},
 	}
 	for name, tt := range tests {

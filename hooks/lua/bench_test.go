@@ -190,9 +190,9 @@ func (t *together) A(context.Context, string) ([]netip.Addr, error) {
 	return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 }
 
-// BenchmarkIdle is the memory that one idle interpreter keeps, with one short
+// BenchmarkIdleState is the memory that one idle interpreter keeps, with one short
 // script and with 49 of 100 lines beside it.
-func BenchmarkIdle(b *testing.B) {
+func BenchmarkIdleState(b *testing.B) {
 	const states = 256 // less than a pool keeps
 	for _, scripts := range []int{1, 50} {
 		files := map[string]string{"ask.lua": `on("receive.connect", function(session) if not dns.a("x.example") then return reject("no") end end)`}
