@@ -121,6 +121,34 @@ func TestCopiesOfTheirOwn(t *testing.T) {
 	}
 }
 
+// TestFillsAreToldApart: whose texts read alike, but for where one ends, get no
+// copy of each other.
+func TestFillsAreToldApart(t *testing.T) {
+	h := newHouse(t, Config{}, at(hooks.ReceiveRcpt, known), at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		if e.Rcpt.Address != "all@our.example" {
+			return hooks.Verdict{}, nil
+		}
+		m, err := e.Fork(e.Rcpt)
+		if err != nil {
+			return hooks.Verdict{}, err
+		}
+		return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Name: "a", Text: "-"}, mime.Text{Text: " and "}, mime.Text{Name: "b", Text: "-"}),
+			e.Replace(e.Rcpt, []hooks.Target{{Address: "x@out.example", Fill: mail.Fill{"a": "1 b:2"}}, {Address: "y@out.example", Fill: mail.Fill{"a": "1", "b": "2"}}}))
+	}))
+	h.accept(session(), "a@a.example", plain, "all@our.example")
+	h.idle()
+	for _, got := range h.sink.all() {
+		b, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(body(got.text))))
+		want := map[mail.Address]string{"x@out.example": "1 b:2 and -", "y@out.example": "1 and 2"}[got.to[0]]
+		if err != nil || len(got.to) != 1 || !strings.HasSuffix(strings.TrimSpace(string(b)), want) {
+			t.Errorf("%s got %q, %v", got.to, b, err)
+		}
+	}
+	if n := len(h.sink.all()); n != 2 {
+		t.Errorf("%d copies went out", n)
+	}
+}
+
 // A fork goes out as it was changed, each copy with its own fields, sender and
 // signature; whoever else got the message sees nothing of that.
 func TestFork(t *testing.T) {

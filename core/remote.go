@@ -28,7 +28,7 @@ func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) erro
 	for _, r := range due {
 		k := copyKey{route: r.Route, sender: string(a.sender(r)), prepend: r.Edit.Prepend, arc: r.ARC}
 		if a.fills(r) {
-			k.fill = fmt.Sprint(r.Fill)
+			k.fill = fmt.Sprintf("%q", r.Fill) // quoted: two fills never read the same
 		}
 		for _, name := range r.Edit.Remove {
 			k.remove += name + ":"
