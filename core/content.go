@@ -32,7 +32,8 @@ type content struct {
 	msg    *hooks.Message
 	shared *hooks.Pending
 	marks  []mail.Mark // of text that policies appended
-	// verified are SPF, DKIM and DMARC, once a policy asked for them.
+	// verified are SPF, DKIM and DMARC, once a policy asked for them or the
+	// message is counted for reports.
 	verified verified
 	verdict  hooks.Action // of receive.data
 }

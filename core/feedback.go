@@ -2,7 +2,12 @@ package core
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"carteiro/core/dmarc"
@@ -19,9 +24,12 @@ type Feedback struct {
 	Organization string
 }
 
-// feedbackEvery is how often counts go to disk, and how long a report whose
-// destination could not be looked up waits at least.
-const feedbackEvery = time.Minute
+// feedbackEvery is how often counts go to disk, feedbackRetry how long a report
+// waits whose destination could not be looked up.
+const (
+	feedbackEvery = time.Minute
+	feedbackRetry = time.Hour
+)
 
 // reportable tells whether a message came from the outside, so that its
 // client's address says something about who sends in a domain's name.
@@ -99,9 +107,10 @@ func (p *Pipeline) runFeedback(ctx context.Context) error {
 	}
 	tick := time.NewTicker(feedbackEvery)
 	defer tick.Stop()
+	waits := map[dmarc.Period]time.Time{}
 	for {
 		moved := p.clock.Moved()
-		if err := safely(func() error { return p.report(ctx) }); err != nil && ctx.Err() == nil {
+		if err := safely(func() error { return p.report(ctx, waits) }); err != nil && ctx.Err() == nil {
 			p.log.ErrorContext(ctx, "dmarc reports failed", "err", err)
 		}
 		select {
@@ -118,10 +127,11 @@ func (p *Pipeline) runFeedback(ctx context.Context) error {
 
 // report sends the reports that are due: some time after midnight (UTC), which
 // differs from host to host, so that not all hosts of the world report at once.
+// waits says until when those wait that could not be sent.
 //
 // Crash: a report and the end of its counts are one commit. Before it the
 // report is made again, with the same identifier, after it not.
-func (p *Pipeline) report(ctx context.Context) error {
+func (p *Pipeline) report(ctx context.Context, waits map[dmarc.Period]time.Time) error {
 	if err := p.counts.Flush(ctx); err != nil {
 		return err
 	}
@@ -132,13 +142,25 @@ func (p *Pipeline) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	maps.DeleteFunc(waits, func(period dmarc.Period, _ time.Time) bool { return !slices.Contains(ended, period) })
 	for _, period := range ended {
-		if err := p.reportPeriod(ctx, period); err != nil {
+		now := p.clock.Now()
+		if now.Before(waits[period]) {
+			continue
+		}
+		if err := p.reportPeriod(ctx, period); errors.Is(err, errNoAnswer) {
+			// The counts stay until they expire.
+			p.log.WarnContext(ctx, "dmarc report waits", "domain", period.Domain, "err", err)
+			waits[period] = now.Add(feedbackRetry)
+		} else if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// errNoAnswer: where a report goes could not be looked up.
+var errNoAnswer = errors.New("destination not known yet")
 
 func (p *Pipeline) reportPeriod(ctx context.Context, period dmarc.Period) error {
 	r, gone, err := p.counts.Report(ctx, period)
@@ -148,9 +170,7 @@ func (p *Pipeline) reportPeriod(ctx context.Context, period dmarc.Period) error 
 	r.Hostname, r.Organization, r.From = p.cfg.Hostname, p.cfg.Feedback.Organization, p.cfg.Feedback.From
 	to, submit, err := p.reportMail(ctx, r)
 	if err != nil {
-		// The counts stay; the next round asks again, until they expire.
-		p.log.WarnContext(ctx, "dmarc report waits", "domain", period.Domain, "err", err)
-		return nil
+		return err
 	}
 	if len(to) == 0 || len(r.Rows) == 0 {
 		p.log.Step(ctx, "dmarc report dropped", period.Domain, "reason", "its destination takes none")
@@ -164,26 +184,30 @@ func (p *Pipeline) reportPeriod(ctx context.Context, period dmarc.Period) error 
 }
 
 // reportMail is the message of a report, and to whom it goes: nobody, when
-// no destination wants it.
+// no destination wants it. errNoAnswer.
 func (p *Pipeline) reportMail(ctx context.Context, r *dmarc.Report) ([]mail.Address, hooks.Submit, error) {
 	none := hooks.Submit{}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	_, body, err := r.Compose(nil)
+	fields, body, err := r.Compose()
 	if err != nil {
 		return nil, none, err
 	}
 	to, err := verify.Destinations(ctx, p.dns, r.Published.Domain, r.Published.RUA, int64(len(body)))
-	if err != nil || len(to) == 0 {
-		return nil, none, err
-	}
-	fields, body, err := r.Compose(to)
 	if err != nil {
-		return nil, none, err
+		return nil, none, fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	if len(to) == 0 {
+		return nil, none, nil
 	}
 	now := p.clock.Now()
 	h := &mime.Header{}
-	fields = append(fields, [2]string{"Date", now.Format(time.RFC1123Z)}, [2]string{"Message-ID", "<" + mail.NewID(now).String() + "@" + p.cfg.Hostname + ">"})
+	list := make([]string, len(to))
+	for i, a := range to {
+		list[i] = string(a)
+	}
+	fields = append(fields, [2]string{"To", strings.Join(list, ", ")}, [2]string{"Date", now.Format(time.RFC1123Z)},
+		[2]string{"Message-ID", "<" + mail.NewID(now).String() + "@" + p.cfg.Hostname + ">"})
 	for _, f := range fields {
 		if err := h.Append(f[0], f[1]); err != nil {
 			return nil, none, err

@@ -1,8 +1,13 @@
 package core
 
 import (
+	"context"
 	"testing"
+	"time"
 
+	"carteiro/core/dmarc"
+	"carteiro/core/dns"
+	"carteiro/core/journal"
 	"carteiro/core/mail"
 	"carteiro/hooks"
 )
@@ -38,5 +43,65 @@ func TestDisposition(t *testing.T) {
 		if got, why := disposition(a, test.verdict, test.st); got != test.want || why != test.why {
 			t.Errorf("%s: %q because of %q, want %q, %q", test.name, got, why, test.want, test.why)
 		}
+	}
+}
+
+// asked is a Resolver that counts questions for texts, and can have no answer.
+type asked struct {
+	zone
+	times int
+	fails bool
+}
+
+func (a *asked) TXT(ctx context.Context, name string) ([]string, error) {
+	a.times++
+	if a.fails {
+		return nil, dns.ErrServFail
+	}
+	return a.zone.TXT(ctx, name)
+}
+
+// TestReportWaits: a report whose destination has no answer is kept, and not
+// asked about each time that the loop comes round.
+func TestReportWaits(t *testing.T) {
+	h := newHouse(t, Config{})
+	r := &asked{zone: testZone, fails: true}
+	p := New(Config{Hostname: "mx.our.example", Feedback: Feedback{From: "dmarc@our.example"}},
+		Parts{Store: h.store, Directory: h.Pipeline.dir, Transport: h.sink, Resolver: r, Journal: journal.Discard(), Clock: h.clock})
+	p.counts.Add(h.clock.Now(), mail.DMARCRecord{Domain: "a.example", RUA: []string{"mailto:x@a.example"}}, dmarc.Row{IP: "192.0.2.7"})
+	waits := map[dmarc.Period]time.Time{}
+	round := func(want int) {
+		t.Helper()
+		r.times = 0
+		if err := p.report(t.Context(), waits); err != nil {
+			t.Fatal(err)
+		}
+		ended, err := p.counts.Ended(t.Context(), h.clock.Now())
+		if err != nil || len(ended) != want || len(waits) != want {
+			t.Errorf("left %v, waiting %v, %v", ended, waits, err)
+		}
+	}
+	h.clock.Advance(26 * time.Hour)
+	if round(1); r.times == 0 {
+		t.Error("nobody was asked")
+	}
+	h.clock.Advance(feedbackRetry - time.Minute)
+	if round(1); r.times != 0 {
+		t.Errorf("asked %d times before its time", r.times)
+	}
+	h.clock.Advance(time.Minute)
+	r.fails = false
+	if err := p.report(t.Context(), waits); err != nil { // sends it; the next round forgets that it waited
+		t.Fatal(err)
+	}
+	round(0)
+	n := 0
+	for m, err := range h.store.Messages(t.Context()) {
+		if n++; err != nil || m.Sender != "dmarc@our.example" {
+			t.Errorf("%+v, %v", m, err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d reports", n)
 	}
 }

@@ -11,7 +11,8 @@ import (
 )
 
 // verified are the results of SPF, DKIM and DMARC of one message, made when a
-// policy first asks for them: most mail needs no look-ups.
+// policy first asks for them, or for reports (feedback.go): most mail needs no
+// look-ups.
 type verified struct{ results *mail.AuthResults }
 
 // once is what msg:auth() calls. An attempt that failed is made again.

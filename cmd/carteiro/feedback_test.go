@@ -18,7 +18,7 @@ func TestAggregateReports(t *testing.T) {
 	python := dkimpy(t)
 	l := newForwardLab(t, "", map[string]string{"dmarc.lua": `
 		on("receive.data", function(session, tx, msg)
-		  if msg:auth().dmarc.result == "fail" and msg:subject() ~= "letter trusted" then return reject(550, "5.7.1", "not of this domain") end
+		  if msg:subject() == "letter forged" and msg:auth().dmarc.result == "fail" then return reject(550, "5.7.1", "not of this domain") end
 		end)`})
 	for _, record := range []string{
 		`_dmarc.s.test. 60 IN TXT "v=DMARC1; p=reject; adkim=s; rua=mailto:agg@s.test,mailto:x@out.test,mailto:small@s.test!10,https://s.test/,mailto:y@other.test"`,
@@ -61,8 +61,11 @@ func TestAggregateReports(t *testing.T) {
 		t.Fatalf("forged mail: %s", reply)
 	}
 	l.accepted(t, "evil@other.test", "alice@example.com", letterOf("trusted"))
+	l.dns.Fail("s.test._report._dmarc.other.test", "SERVFAIL") // who agreed is not known: all wait
 	l.cli(t, "clock", "advance", "26h")
-	l.drained(t)
+	l.until(t, "a look-up that fails", func() bool { return strings.Contains(l.log(), "dmarc report waits") })
+	l.dns.Fail("s.test._report._dmarc.other.test", "NOERROR")
+	l.cli(t, "clock", "advance", "1h")
 	mine, theirs := l.s.wait(1), l.other.wait(1)
 	if len(l.out.all()) != 0 || len(l.s.all()) != 1 || len(l.other.all()) != 1 {
 		t.Errorf("reports went to %+v, %+v and %+v", l.s.all(), l.other.all(), l.out.all())

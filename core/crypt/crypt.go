@@ -57,7 +57,8 @@ func Reason(err error) string {
 // Encrypt reads a body and writes the one that holds it and the header fields
 // that go inside, encrypted; it returns the header section to use with it.
 // now is when the key has to be good. OpenPGP is a stream, S/MIME holds all of
-// the message, MaxSMIME octets at most: ErrTooLarge. Further errors are
+// the message, MaxSMIME octets at most: ErrTooLarge; it waits while two others
+// do. Further errors are
 // ErrExpired, ErrRevoked, ErrUnusable, ErrUnreadable, and those of body and w.
 func Encrypt(e mail.Encryption, h *mime.Header, body io.Reader, w io.Writer, now time.Time) (*mime.Header, error) {
 	outer, inner := divide(h, e.HideSubject)

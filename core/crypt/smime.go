@@ -5,7 +5,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/smallstep/pkcs7"
+
+	"carteiro/core/mime"
 )
 
 // MaxSMIME is the largest entity that is encrypted with S/MIME, in octets:
@@ -55,7 +56,7 @@ func encryptSMIME(key []byte, entity io.Reader, w io.Writer, now time.Time) (str
 	if err != nil {
 		return "", err
 	}
-	return smimeFields, base64Lines(w, sealed)
+	return smimeFields, mime.WriteBase64(w, sealed)
 }
 
 func enveloped(plain []byte, cert *x509.Certificate) ([]byte, error) {
@@ -65,25 +66,6 @@ func enveloped(plain []byte, cert *x509.Certificate) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
 	return sealed, nil
-}
-
-// lineOctets is what a base64 line of 76 characters holds (RFC 2045 6.8).
-const lineOctets = 57
-
-// base64Lines writes lines of 76 characters.
-func base64Lines(w io.Writer, b []byte) error {
-	const many = 500 * lineOctets
-	var out []byte
-	for chunk := range slices.Chunk(b, many) {
-		out = out[:0]
-		for line := range slices.Chunk(chunk, lineOctets) {
-			out = append(base64.StdEncoding.AppendEncode(out, line), "\r\n"...)
-		}
-		if _, err := w.Write(out); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // usable tells why a certificate cannot encrypt mail now: ErrExpired,

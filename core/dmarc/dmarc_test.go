@@ -142,6 +142,25 @@ func TestLedgerIsBounded(t *testing.T) {
 	}
 }
 
+// TestReportIsBounded: a server that starts anew forgets how many rows a domain
+// has; its report has no more for that, and takes all of them out.
+func TestReportIsBounded(t *testing.T) {
+	m := &memory{data: map[string][]byte{}}
+	for start := range 3 {
+		l := NewLedger(m)
+		for n := range MaxRows {
+			l.Add(morning, published, Row{IP: fmt.Sprint(start, n)})
+		}
+		if err := l.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, gone, err := NewLedger(m).Report(t.Context(), Period{morning.Truncate(24 * time.Hour), "a.example"})
+	if err != nil || len(r.Rows) != MaxRows || len(gone) != 3*MaxRows {
+		t.Errorf("%d rows, %d taken out, %v", len(r.Rows), len(gone), err)
+	}
+}
+
 // TestReportIsXML: whatever a message held, the report can be read.
 func TestReportIsXML(t *testing.T) {
 	r := &Report{Hostname: "mx.example", From: "r@mx.example", Begin: morning.Truncate(24 * time.Hour), Published: published,
@@ -157,7 +176,7 @@ func TestReportIsXML(t *testing.T) {
 	if back.Metadata.Range.End-back.Metadata.Range.Begin != 86399 || back.Metadata.ID != "1793577600.a.example@mx.example" {
 		t.Errorf("metadata %+v", back.Metadata)
 	}
-	_, body, err := r.Compose([]mail.Address{"x@a.example"})
+	_, body, err := r.Compose()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -256,7 +256,7 @@ func (l *Ledger) Report(ctx context.Context, p Period) (*Report, []mail.Effect, 
 	r := &Report{Begin: p.Day, Published: mail.DMARCRecord{Domain: p.Domain}}
 	var last time.Time
 	var gone []mail.Effect
-	for pair, err := range l.kv.Scan(ctx, space, p.prefix(), 2*MaxRows) {
+	for pair, err := range l.kv.Scan(ctx, space, p.prefix(), maxStored) {
 		if err != nil {
 			return nil, nil, err
 		}
@@ -264,6 +264,9 @@ func (l *Ledger) Report(ctx context.Context, p Period) (*Report, []mail.Effect, 
 		var c counted
 		if json.Unmarshal(pair.Value, &c) != nil {
 			continue // of a version to come: it cannot be told
+		}
+		if len(r.Rows) == MaxRows {
+			continue // a server that started anew did not know how many there were
 		}
 		r.Rows = append(r.Rows, Counted{c.Row, c.Count})
 		if c.Last.After(last) { // the final record of the day counts (RFC 9990 3.1.1)

@@ -3,12 +3,12 @@ package dmarc
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/base64"
 	"encoding/xml"
 	"fmt"
 	"time"
 
 	"carteiro/core/mail"
+	"carteiro/core/mime"
 )
 
 // Report is one domain's day.
@@ -167,8 +167,8 @@ func (r *Report) Messages() (n int64) {
 }
 
 // Compose is the report's mail (RFC 9990 3.5.2): the fields of its header
-// section but for Date and Message-ID, and its body, CRLF throughout.
-func (r *Report) Compose(to []mail.Address) (fields [][2]string, body []byte, err error) {
+// section but for To, Date and Message-ID, and its body, CRLF throughout.
+func (r *Report) Compose() (fields [][2]string, body []byte, err error) {
 	text, err := r.XML()
 	if err != nil {
 		return nil, nil, err
@@ -184,16 +184,8 @@ func (r *Report) Compose(to []mail.Address) (fields [][2]string, body []byte, er
 	// Neither of the two texts can hold the boundary: one is base64, the
 	// other has no line that begins with hyphens.
 	const boundary = "aggregate-report"
-	list := ""
-	for i, a := range to {
-		if i > 0 {
-			list += ", "
-		}
-		list += string(a)
-	}
 	fields = [][2]string{
 		{"From", string(r.From)},
-		{"To", list},
 		{"Subject", fmt.Sprintf("Report Domain: %s Submitter: %s Report-ID: <%s>", r.Published.Domain, r.Hostname, r.ID())},
 		{"Auto-Submitted", "auto-generated"},
 		{"MIME-Version", "1.0"},
@@ -205,11 +197,8 @@ func (r *Report) Compose(to []mail.Address) (fields [][2]string, body []byte, er
 		r.Hostname, r.Messages(), r.Published.Domain, day(r.Begin))
 	fmt.Fprintf(&b, "\r\n--%s\r\nContent-Type: application/gzip\r\nContent-Disposition: attachment;\r\n filename=\"%s\"\r\nContent-Transfer-Encoding: base64\r\n\r\n",
 		boundary, r.Filename())
-	for raw := packed.Bytes(); len(raw) > 0; {
-		n := min(len(raw), 57)
-		b.WriteString(base64.StdEncoding.EncodeToString(raw[:n]))
-		b.WriteString("\r\n")
-		raw = raw[n:]
+	if err := mime.WriteBase64(&b, packed.Bytes()); err != nil {
+		return nil, nil, fmt.Errorf("dmarc: %w", err)
 	}
 	fmt.Fprintf(&b, "--%s--\r\n", boundary)
 	return fields, b.Bytes(), nil

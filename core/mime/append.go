@@ -38,11 +38,12 @@ func marked(pieces []Text) (encoded []byte, marks []mail.Mark) {
 }
 
 // AppendText copies body with text at its end and returns the header section
-// to use with it, and where in the copy the marks of the text are. Plain text gets it below its own and becomes UTF-8; anything
-// else becomes the first part of a multipart/mixed, octets unchanged, with the
-// text as its last. What is signed or encrypted stays as it is (RFC 1847, RFC
-// 8551, and text in OpenPGP's armour). index is of this header section and
-// body. Errors are those of body and w.
+// to use with it, and where in the copy the marks of the text are. Plain text
+// gets it below its own and becomes UTF-8; anything else becomes the first part
+// of a multipart/mixed, octets unchanged, with the text as its last. What is
+// signed or encrypted stays as it is (RFC 1847, RFC 8551, and text in OpenPGP's
+// armour). index is of this header section and body. Errors are those of body
+// and w.
 func AppendText(h *Header, index *Index, text []Text, body io.Reader, w io.Writer) (*Header, []mail.Mark, error) {
 	root := index.Parts[0]
 	if sealed(root.Type) {

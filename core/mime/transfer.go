@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-message/charset"
@@ -152,4 +153,24 @@ func (q *quotedPrintable) softBreak() (n int, ok bool) {
 	}
 	// At the end of the part its CRLF belongs to the boundary.
 	return n, len(rest) == 0 && len(ahead) < maxBlank
+}
+
+// lineOctets is what a base64 line of 76 characters holds (RFC 2045 6.8).
+const lineOctets = 57
+
+// WriteBase64 writes octets as lines of 76 characters, with CRLF. Errors are
+// those of w.
+func WriteBase64(w io.Writer, b []byte) error {
+	const many = 500 * lineOctets
+	var out []byte
+	for chunk := range slices.Chunk(b, many) {
+		out = out[:0]
+		for line := range slices.Chunk(chunk, lineOctets) {
+			out = append(base64.StdEncoding.AppendEncode(out, line), "\r\n"...)
+		}
+		if _, err := w.Write(out); err != nil {
+			return err
+		}
+	}
+	return nil
 }

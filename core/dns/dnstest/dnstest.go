@@ -90,10 +90,14 @@ func (s *Server) Replace(name, text string) error {
 }
 
 // Fail makes questions about a name fail: "SERVFAIL", "REFUSED", "" for no
-// answer at all.
+// answer at all; "NOERROR" ends that.
 func (s *Server) Fail(name, rcode string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if rcode == "NOERROR" {
+		delete(s.fail, dns.Fqdn(strings.ToLower(name)))
+		return
+	}
 	code, ok := dns.StringToRcode[rcode]
 	if !ok {
 		code = -1

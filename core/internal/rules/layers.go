@@ -30,7 +30,7 @@ var layers = map[string][]string{
 	"core/milter":    {mail},
 	"core/spam":      {mail, clock, "core/mime", "core/store"},
 	"core/srs":       {mail, "core/store"},
-	"core/dmarc":     {mail, "core/store"},
+	"core/dmarc":     {mail, "core/mime", "core/store"},
 
 	// 2: the contract of policies
 	"hooks":   {mail, clock, "core/mime"},
