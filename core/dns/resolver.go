@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -128,10 +129,32 @@ func (r *Resolver) TXT(ctx context.Context, name string) ([]string, error) {
 	var out []string
 	for _, rr := range rrs {
 		if t, ok := rr.(*dns.TXT); ok {
-			out = append(out, strings.Join(t.Txt, ""))
+			out = append(out, octets(strings.Join(t.Txt, "")))
 		}
 	}
 	return out, err
+}
+
+// octets undoes the escapes of a zone file: \" and the like, and \195.
+func octets(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b []byte
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' || i+1 == len(s) {
+			b = append(b, s[i])
+			continue
+		}
+		i++
+		if n, err := strconv.ParseUint(s[i:min(i+3, len(s))], 10, 8); err == nil && i+3 <= len(s) {
+			b = append(b, byte(n))
+			i += 2
+		} else {
+			b = append(b, s[i])
+		}
+	}
+	return string(b)
 }
 
 // PTR returns the names of an address.
@@ -180,11 +203,7 @@ func host(s string) string { return strings.ToLower(strings.TrimSuffix(s, ".")) 
 // lookup answers from the cache or asks. CNAMEs are followed by the recursive
 // resolver; the records of the last name are returned.
 func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) ([]dns.RR, error) {
-	ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(name, "."))
-	if err != nil { // underscores and the like: ask as it is
-		ascii = strings.TrimSuffix(name, ".")
-	}
-	q := question{dns.Fqdn(strings.ToLower(ascii)), qtype}
+	q := question{dns.Fqdn(ASCII(name)), qtype}
 	if _, ok := dns.IsDomainName(q.name); !ok {
 		return nil, fmt.Errorf("dns: %.100q: %w", name, ErrNXDomain)
 	}
@@ -204,6 +223,16 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) ([]dns
 	case <-ctx.Done():
 		return nil, fmt.Errorf("dns: %s: %w: %w", q.name, ErrTimeout, ctx.Err())
 	}
+}
+
+// ASCII is a name as the DNS has it: in small letters, other scripts as A-labels
+// (RFC 5890), without the last dot. What has no such form stays as it is.
+func ASCII(name string) string {
+	name = strings.TrimSuffix(name, ".")
+	if ascii, err := idna.Lookup.ToASCII(name); err == nil { // not: underscores and the like
+		name = ascii
+	}
+	return strings.ToLower(name)
 }
 
 func (r *Resolver) get(q question) (cached, bool) {

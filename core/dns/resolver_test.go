@@ -22,6 +22,7 @@ null.example.       60 IN MX 0 .
 only-a.example.     60 IN A 192.0.2.2
 alias.example.      60 IN CNAME mx1.example.com.
 txt.example.        60 IN TXT "v=spf1 " "-all"
+escaped.example.    60 IN TXT "a \"b\" \\ \195\188"
 1.2.0.192.in-addr.arpa. 60 IN PTR mx1.example.com.
 2.2.0.192.in-addr.arpa. 60 IN PTR liar.example.
 liar.example.       60 IN A 192.0.2.99
@@ -67,6 +68,9 @@ func TestLookups(t *testing.T) {
 	}
 	if v, err := r.AAAA(ctx, "mx1.example.com"); err != nil || fmt.Sprint(v) != "[2001:db8::1]" {
 		t.Errorf("AAAA: %v %v", v, err)
+	}
+	if v, err := r.TXT(ctx, "escaped.example"); err != nil || v[0] != "a \"b\" \\ ü" {
+		t.Errorf("TXT: %q %v", v, err)
 	}
 	if v, err := r.TXT(ctx, "txt.example"); err != nil || v[0] != "v=spf1 -all" {
 		t.Errorf("TXT: %v %v", v, err)
