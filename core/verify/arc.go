@@ -3,29 +3,19 @@ package verify
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/subtle"
-	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
-	"carteiro/core/dns"
 	"carteiro/core/mail"
 	"carteiro/core/mime"
 )
 
-// Limits of a chain (RFC 8617 4.2.1) and of keys.
-const (
-	maxARC     = 50
-	minRSABits = 1024
-)
+// maxARC is the length of a chain (RFC 8617 4.2.1).
+const maxARC = 50
 
 // The fields of an ARC set.
 const (
@@ -33,9 +23,6 @@ const (
 	arcSignature = "arc-message-signature"
 	arcSeal      = "arc-seal"
 )
-
-// errTemporary marks what another try may find.
-var errTemporary = errors.New("look-up failed")
 
 // arcSet is what one host on the way added.
 type arcSet struct{ results, signature, seal []byte }
@@ -63,7 +50,7 @@ func checkARC(ctx context.Context, r Resolver, m Message) (mail.AuthResult, erro
 			return out, nil
 		}
 	}
-	k := keys{ctx: ctx, r: spfNames{r}}
+	k := keys{ctx: ctx, r: r}
 	err = arcMessage(k, m, sets[len(sets)-1].signature)
 	if errors.Is(err, errBody) {
 		return out, err
@@ -86,7 +73,8 @@ func checkARC(ctx context.Context, r Resolver, m Message) (mail.AuthResult, erro
 
 func tagsOf(raw []byte) map[string]string {
 	_, value, _ := strings.Cut(string(raw), ":")
-	return parseTags(value)
+	tags, _ := parseTags(value)
+	return tags
 }
 
 // arcSets collects the sets in the order of their instances; each has to be
@@ -123,59 +111,24 @@ func arcSets(h *mime.Header) ([]arcSet, error) {
 	return sets, nil
 }
 
-var errBody = errors.New("body cannot be read")
-
 // arcMessage verifies a message signature, which is like one of DKIM.
 func arcMessage(k keys, m Message, field []byte) error {
-	tags := tagsOf(field)
-	names := strings.Split(strings.ToLower(tags["h"]), ":")
-	if slices.Contains(names, arcSeal) {
-		return errors.New("the message signature covers a seal")
+	s, err := readSignature(field)
+	switch {
+	case err != nil:
+		return err
+	case slices.Contains(s.names, arcSeal):
+		return permanent("the message signature covers a seal")
+	case s.limit >= 0:
+		return permanent("the message signature covers a part of the body")
 	}
-	if _, limited := tags["l"]; limited {
-		return errors.New("the message signature covers a part of the body")
+	if s.record, err = k.get(s.tags); err != nil {
+		return err
 	}
-	return verifySignature(k, m, field, tags, names)
-}
-
-// verifySignature verifies a DKIM-Signature or ARC-Message-Signature.
-func verifySignature(k keys, m Message, field []byte, tags map[string]string, names []string) error {
-	head, text, _ := strings.Cut(strings.ToLower(tags["c"]), "/")
-	body, err := m.Body()
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBody, err)
+	if err := hashBodies(m, []*signature{s}); err != nil {
+		return err
 	}
-	defer body.Close()
-	sum, err := hashBody(sha256.New(), text == "relaxed", body)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBody, err)
-	}
-	if said, err := base64.StdEncoding.DecodeString(tags["bh"]); err != nil || subtle.ConstantTimeCompare(said, sum) != 1 {
-		return errors.New("the body was changed")
-	}
-	relaxed := head == "relaxed"
-	h := sha256.New()
-	for _, raw := range signedFields(m.Header, names) {
-		h.Write(canonicalField(raw, relaxed))
-	}
-	h.Write(bytes.TrimSuffix(canonicalField(withoutSignature(field), relaxed), []byte("\r\n")))
-	return k.verify(tags, h.Sum(nil))
-}
-
-// signedFields are the fields that h= names, in lower case; of several with
-// one name the lowest first (RFC 6376 5.4.2).
-func signedFields(h *mime.Header, names []string) (out [][]byte) {
-	rest := map[string][][]byte{} // by name, from the top
-	for _, f := range h.Fields() {
-		name := strings.ToLower(f.Name())
-		rest[name] = append(rest[name], f.Raw)
-	}
-	for _, name := range names {
-		if n := len(rest[name]); n > 0 {
-			out, rest[name] = append(out, rest[name][n-1]), rest[name][:n-1]
-		}
-	}
-	return out
+	return s.verify(m.Header)
 }
 
 // arcSealed verifies the newest of some seals: it covers all of them, and the
@@ -192,62 +145,12 @@ func arcSealed(k keys, sets []arcSet) error {
 	seal := sets[len(sets)-1].seal
 	tags := tagsOf(seal)
 	if tags["h"] != "" {
-		return errors.New("has a tag h")
+		return permanent("has a tag h")
+	}
+	key, err := k.get(tags)
+	if err != nil {
+		return err
 	}
 	h.Write(bytes.TrimSuffix(canonicalField(withoutSignature(seal), true), []byte("\r\n")))
-	return k.verify(tags, h.Sum(nil))
-}
-
-// keys finds public keys in the DNS.
-type keys struct {
-	ctx context.Context
-	r   spfNames
-}
-
-// verify checks b= of a signature against the hash of what it covers.
-func (k keys) verify(tags map[string]string, sum []byte) error {
-	signature, err := base64.StdEncoding.DecodeString(tags["b"])
-	if err != nil || tags["d"] == "" || tags["s"] == "" {
-		return errors.New("the signature is malformed")
-	}
-	name := tags["s"] + "._domainkey." + tags["d"]
-	texts, err := k.r.r.TXT(k.ctx, name)
-	if err != nil && !errors.Is(err, dns.ErrNXDomain) {
-		return fmt.Errorf("%w: %s", errTemporary, safe(name))
-	}
-	if len(texts) == 0 {
-		return errors.New("there is no key")
-	}
-	record := parseTags(texts[0])
-	raw, err := base64.StdEncoding.DecodeString(record["p"])
-	if err != nil || len(raw) == 0 {
-		return errors.New("the key is revoked or malformed")
-	}
-	switch algorithm := strings.ToLower(tags["a"]); {
-	case algorithm == "rsa-sha256" && (record["k"] == "" || record["k"] == "rsa"):
-		return verifyRSA(raw, sum, signature)
-	case algorithm == "ed25519-sha256" && record["k"] == "ed25519" && len(raw) == ed25519.PublicKeySize:
-		if !ed25519.Verify(raw, sum, signature) {
-			return errors.New("the signature does not fit")
-		}
-		return nil
-	}
-	return errors.New("the algorithm is not known, or not that of the key")
-}
-
-func verifyRSA(raw, sum, signature []byte) error {
-	parsed, err := x509.ParsePKIXPublicKey(raw)
-	if err != nil {
-		if parsed, err = x509.ParsePKCS1PublicKey(raw); err != nil {
-			return errors.New("the key is malformed")
-		}
-	}
-	key, ok := parsed.(*rsa.PublicKey)
-	if !ok || key.N.BitLen() < minRSABits {
-		return errors.New("the key is none of RSA with 1024 bits or more")
-	}
-	if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum, signature) != nil {
-		return errors.New("the signature does not fit")
-	}
-	return nil
+	return key.verify(tags, h.Sum(nil))
 }

@@ -38,16 +38,19 @@ func withoutSignature(raw []byte) []byte {
 
 // bodyHash writes a body in its canonical form (RFC 6376 3.4.3 and 3.4.4).
 type bodyHash struct {
-	w       *bufio.Writer // into the hash
+	w       *bufio.Writer // into what is hashed
 	relaxed bool
-	cr      bool // the last octet was a CR
-	lines   int  // line ends that wait: those at the end of the body do not count
-	space   bool // white space that waits: that at the end of a line does not count
+	left    int64 // octets that still count; below 0: all do
+	cr      bool  // the last octet was a CR
+	lines   int   // line ends that wait: those at the end of the body do not count
+	space   bool  // white space that waits: that at the end of a line does not count
 	any     bool
 }
 
-func newBodyHash(h hash.Hash, relaxed bool) *bodyHash {
-	return &bodyHash{w: bufio.NewWriter(h), relaxed: relaxed}
+// newBodyHash counts the first octets of the canonical form alone, limit of
+// them, or all where that is below 0 (RFC 6376 3.7).
+func newBodyHash(h io.Writer, relaxed bool, limit int64) *bodyHash {
+	return &bodyHash{w: bufio.NewWriter(h), relaxed: relaxed, left: limit}
 }
 
 func (b *bodyHash) Write(p []byte) (int, error) {
@@ -72,27 +75,36 @@ func (b *bodyHash) Write(p []byte) (int, error) {
 
 func (b *bodyHash) put(c byte) {
 	for ; b.lines > 0; b.lines-- {
-		b.w.WriteString("\r\n")
+		b.count('\r')
+		b.count('\n')
 	}
 	if b.space {
-		b.w.WriteByte(' ')
+		b.count(' ')
 		b.space = false
 	}
-	b.w.WriteByte(c)
+	b.count(c)
 	b.any = true
+}
+
+func (b *bodyHash) count(c byte) {
+	if b.left != 0 {
+		b.left--
+		b.w.WriteByte(c)
+	}
 }
 
 // end closes the body: with one line end, unless it is empty and relaxed.
 func (b *bodyHash) end() {
 	if b.any || !b.relaxed {
-		b.w.WriteString("\r\n")
+		b.count('\r')
+		b.count('\n')
 	}
 	b.w.Flush()
 }
 
 // hashBody reads a body once.
 func hashBody(h hash.Hash, relaxed bool, body io.Reader) ([]byte, error) {
-	b := newBodyHash(h, relaxed)
+	b := newBodyHash(h, relaxed, -1)
 	if _, err := io.Copy(b, body); err != nil {
 		return nil, err
 	}

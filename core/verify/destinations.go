@@ -90,7 +90,7 @@ func (w *walk) agreed(domain string, to mail.Address, limit int64) (mail.Address
 			continue
 		}
 		agreed = true
-		rua, there := parseTags(t)["rua"]
+		rua, there := dmarcTags(t)["rua"]
 		if !there {
 			continue
 		}

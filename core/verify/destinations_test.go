@@ -77,7 +77,7 @@ func TestPublished(t *testing.T) {
 	}
 	for _, test := range tests {
 		test.want.Domain = "x.test"
-		if got := published(parseTags(test.record), "x.test"); fmt.Sprint(*got) != fmt.Sprint(test.want) {
+		if got := published(dmarcTags(test.record), "x.test"); fmt.Sprint(*got) != fmt.Sprint(test.want) {
 			t.Errorf("%s: %+v, want %+v", test.record, *got, test.want)
 		}
 	}
@@ -85,4 +85,22 @@ func TestPublished(t *testing.T) {
 	if len(many.RUA) != maxDestinations || !slices.Contains(many.RUA, "mailto:a@b.test") {
 		t.Errorf("%d destinations", len(many.RUA))
 	}
+}
+
+// FuzzDestination: whatever a domain publishes, what is read is an address that
+// can be written to, and a limit that is none or above 0.
+func FuzzDestination(f *testing.F) {
+	for _, uri := range []string{"mailto:a@b.test", "MAILTO:a%2Bx@b.test!10m", "mailto:a@b.test!8t?subject=x", "mailto:%0d%0aa@b.test", "mailto:a@b.test!9223372036854775807t", "https://b.test/"} {
+		f.Add(uri)
+	}
+	f.Fuzz(func(t *testing.T, uri string) {
+		to, limit, ok := mailto(uri)
+		if !ok {
+			return
+		}
+		again, err := mail.ParseAddress(string(to))
+		if err != nil || again != to || to.Domain() == "" || strings.ContainsAny(string(to), "\r\n\x00") || limit < 0 {
+			t.Errorf("%q: %q, %d, %v", uri, to, limit, err)
+		}
+	})
 }

@@ -27,20 +27,20 @@ func checkDMARC(ctx context.Context, r Resolver, h *mime.Header, res *mail.AuthR
 		out.Result, out.Reason = "temperror", "look-up failed"
 		return out
 	}
-	record, at := own.records[from], from
-	if record == nil {
-		record, at = own.records[own.name], own.name
-	}
+	record, at := own.policy(from)
 	if record == nil {
 		return out
 	}
-	out.Policy = w.policy(record, from, at)
+	if out.Policy, ok = w.asked(record, from, at); !ok {
+		out.Policy, out.Reason = "", "the record asks for nothing that is known"
+		return out
+	}
 	strictSPF, strictDKIM := record["aspf"] == "s", record["adkim"] == "s"
 	temporary := res.SPF.Result == "temperror"
 	pub := published(record, at)
-	pub.SPFAligned = res.SPF.Result == "pass" && w.aligned(res.SPF.Domain, from, strictSPF)
+	pub.SPFAligned = res.SPF.Result == "pass" && w.aligned(res.SPF.Domain, from, strictSPF, &temporary)
 	for _, s := range res.DKIM {
-		pub.DKIMAligned = pub.DKIMAligned || s.Result == "pass" && w.aligned(s.Domain, from, strictDKIM)
+		pub.DKIMAligned = pub.DKIMAligned || s.Result == "pass" && w.aligned(s.Domain, from, strictDKIM, &temporary)
 		temporary = temporary || s.Result == "temperror"
 	}
 	res.Published = pub
@@ -65,13 +65,13 @@ func author(h *mime.Header) (string, bool) {
 	if !complete || len(list) == 0 {
 		return "", false
 	}
-	domain := list[0].Address.Domain()
+	domain := dns.ASCII(list[0].Address.Domain())
 	for _, m := range list {
-		if m.Address.Domain() != domain {
+		if dns.ASCII(m.Address.Domain()) != domain {
 			return "", false
 		}
 	}
-	return domain, true
+	return domain, domain != ""
 }
 
 // walk finds organizational domains by walking up the tree.
@@ -81,11 +81,24 @@ type walk struct {
 	seen map[string]org
 }
 
-// org is the organizational domain of a name, and the records on the way.
+// org is the organizational domain of a name, the public suffix above it where
+// that says so itself, and the records on the way.
 type org struct {
 	name    string
+	suffix  string
 	records map[string]map[string]string
 	err     error
+}
+
+// policy is the record that applies to from, and where it is: its own, that of
+// its organizational domain, or that of the public suffix (RFC 9989 4.10.1).
+func (o *org) policy(from string) (record map[string]string, at string) {
+	for _, at := range []string{from, o.name, o.suffix} {
+		if record := o.records[at]; record != nil {
+			return record, at
+		}
+	}
+	return nil, ""
 }
 
 // of walks from a domain upwards (RFC 9989 4.10.2): a record with psd=n marks
@@ -96,7 +109,7 @@ func (w *walk) of(domain string) org {
 		return o
 	}
 	o := org{name: domain, records: map[string]map[string]string{}}
-	name, below := domain, ""
+	name := domain
 	for n := 0; name != "" && n < maxWalk; n++ {
 		record, err := w.record(name)
 		if err != nil {
@@ -105,22 +118,24 @@ func (w *walk) of(domain string) org {
 		}
 		if record != nil {
 			o.records[name] = record
-			switch {
-			case record["psd"] == "n":
-				o.name = name
-			case record["psd"] == "y" && below != "":
-				o.name = below
-			default:
-				o.name = name
+			o.name = name
+			if record["psd"] == "y" && name != domain {
+				o.name, o.suffix = oneBelow(domain, name), name
 			}
-			if record["psd"] == "n" || record["psd"] == "y" && below != "" {
+			if record["psd"] == "n" || record["psd"] == "y" {
 				break
 			}
 		}
-		below, name = name, parent(name, n)
+		name = parent(name, n)
 	}
 	w.seen[domain] = o
 	return o
+}
+
+// oneBelow is the name one label below suffix on the way to domain.
+func oneBelow(domain, suffix string) string {
+	head := strings.TrimSuffix(domain, "."+suffix)
+	return head[strings.LastIndexByte(head, '.')+1:] + "." + suffix
 }
 
 // parent is the next name to ask: of a long name the last seven labels, then
@@ -147,9 +162,23 @@ func (w *walk) record(name string) (map[string]string, error) {
 		if found != nil {
 			return nil, nil
 		}
-		found = parseTags(t)
+		found = dmarcTags(t)
 	}
 	return found, nil
+}
+
+// dmarcTags reads a record. Names and values are in lower case, but for the
+// addresses of reports.
+func dmarcTags(text string) map[string]string {
+	out := map[string]string{}
+	tags, _ := parseTags(text)
+	for name, value := range tags {
+		if name = strings.ToLower(name); name != "rua" && name != "ruf" {
+			value = strings.ToLower(value)
+		}
+		out[name] = value
+	}
+	return out
 }
 
 // isDMARC reports whether a text is of DMARC: its first tag says so.
@@ -158,10 +187,17 @@ func isDMARC(text string) bool {
 	return strings.Join(strings.Fields(version), "") == "v=DMARC1"
 }
 
-// policy is what the record says for from: p at its own name, else sp, or np
-// for a name that does not exist.
-func (w *walk) policy(record map[string]string, from, at string) string {
-	policy := record["p"]
+// asked is what the record asks for from: p at its own name, else sp, or np
+// for a name that does not exist. ok is false where it asks for what is not
+// known and nobody is to be told of it (RFC 9989 4.10.1).
+func (w *walk) asked(record map[string]string, from, at string) (policy string, ok bool) {
+	valid := map[string]bool{"none": true, "quarantine": true, "reject": true}
+	for _, tag := range []string{"p", "sp", "np"} {
+		if v, given := record[tag]; given && !valid[v] {
+			return "none", strings.Contains(record["rua"], ":")
+		}
+	}
+	policy = record["p"]
 	if at != from {
 		if sp := record["sp"]; sp != "" {
 			policy = sp
@@ -172,21 +208,23 @@ func (w *walk) policy(record map[string]string, from, at string) string {
 			}
 		}
 	}
-	policy = strings.ToLower(policy)
-	if policy != "quarantine" && policy != "reject" {
+	if policy == "" {
 		policy = "none"
 	}
 	if record["t"] == "y" { // testing: one step milder
 		policy = map[string]string{"reject": "quarantine", "quarantine": "none", "none": "none"}[policy]
 	}
-	return policy
+	return policy, true
 }
 
-func (w *walk) aligned(domain, from string, strict bool) bool {
-	domain = strings.ToLower(domain)
+// aligned tells whether a domain may speak for from; temporary becomes true
+// where that could not be looked up.
+func (w *walk) aligned(domain, from string, strict bool, temporary *bool) bool {
+	domain = dns.ASCII(domain)
 	if domain == from || strict {
 		return domain == from
 	}
 	a, b := w.of(domain), w.of(from)
+	*temporary = *temporary || a.err != nil || b.err != nil
 	return a.err == nil && b.err == nil && a.name == b.name
 }

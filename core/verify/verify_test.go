@@ -229,8 +229,9 @@ func FuzzTags(f *testing.F) {
 	f.Add("v=1; a=rsa-sha256; d=a.example;\r\n\tb=x y")
 	f.Add(";;=;a=;=b")
 	f.Fuzz(func(t *testing.T, s string) {
-		for name, value := range parseTags(s) {
-			if name == "" || name != strings.ToLower(name) || strings.ContainsAny(value, " \t\r\n") {
+		tags, _ := parseTags(s)
+		for name, value := range tags {
+			if name == "" || strings.ContainsAny(value, " \t\r\n") {
 				t.Errorf("tag %q=%q of %q", name, value, s)
 			}
 		}
