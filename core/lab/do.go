@@ -229,8 +229,11 @@ func (w *World) doWeb(args []any) (any, error) {
 		return m
 	}
 	req := &hooks.Request{Method: text(o, "method", "GET"), Path: text(o, "path", "/"), Query: table("query"), Form: table("form"), Headers: table("headers"), IP: text(o, "ip", "192.0.2.7"), Body: text(o, "body", "")}
-	if o["form"] != nil && o["method"] == nil {
-		req.Method = "POST"
+	if o["form"] != nil { // as a browser sends it
+		req.Method = text(o, "method", "POST")
+		if req.Headers["content-type"] == "" {
+			req.Headers["content-type"] = "application/x-www-form-urlencoded"
+		}
 	}
 	res, ok := w.pipe.Web(w.ctx, text(o, "bundle", w.soleBundle()), req)
 	if !ok {

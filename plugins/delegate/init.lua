@@ -72,6 +72,7 @@ on("receive.auth", { order = 100 }, function(session, cred)
 end)
 
 on("web.request", { path = "/audit" }, page.audit)
-on("web.request", { path = "/grant" }, grants.grant)
-on("web.request", { path = "/accept" }, grants.accept)
-on("web.request", { path = "/revoke" }, grants.revoke)
+for _, what in ipairs { "grant", "accept", "decline", "withdraw", "revoke" } do
+  on("web.request", { path = "/" .. what }, grants[what])
+end
+on("web.request", { path = "/" }, grants.front)

@@ -86,7 +86,7 @@ t.case("an owner invites, the delegate accepts, the owner takes it back", functi
   t.eq(post("/grant", boss, wanted).status, 202)
   t.eq(send().code, 550, "not accepted yet")
   local letter = t.mailbox("dan@our.example")[1].raw
-  local token = string.match(string.gsub(letter, "=\r?\n", ""), '"token": "(%x+)"')
+  local token = string.match(string.gsub(letter, "=\r?\n", ""), "token=3?D?(%x+)")
   local accept = '{"token": "' .. t.ok(token) .. '"}'
   t.eq(post("/accept", boss, accept).status, 404, "the owner cannot accept for dan")
   t.eq(post("/accept", dan, accept).status, 200)
@@ -95,5 +95,54 @@ t.case("an owner invites, the delegate accepts, the owner takes it back", functi
   t.eq(post("/revoke", dan, '{"delegate": "dan@our.example"}').status, 422, "a delegate takes nothing")
   t.eq(post("/revoke", boss, '{"delegate": "dan@our.example", "right": "send-as"}').status, 200)
   t.eq(send().code, 550)
+  t.no_errors()
+end)
+
+t.case("the same in a browser, and no page of others can do it", function()
+  t.account("boss@our.example", { password = "boss" })
+  t.account("dan@our.example", { password = "dan" })
+  local boss, dan = "Basic Ym9zc0BvdXIuZXhhbXBsZTpib3Nz", "Basic ZGFuQG91ci5leGFtcGxlOmRhbg=="
+  t.config { owners_grant = true }
+  local function get(path, login, query) return t.web { path = path, query = query, headers = { authorization = login } } end
+  local function post(path, login, sign, form)
+    form.sign = sign
+    local r = t.web { path = path, headers = { authorization = login }, form = form }
+    t.settle()
+    return r
+  end
+  local function hidden(name, r) return t.ok(string.match(r.body, 'name="' .. name .. '" value="(%x+)"')) end
+  local function wanted(day) return { delegate = "dan@our.example", right = "read", ["until"] = day or "" } end
+
+  t.eq(get("/").status, 401)
+  local front = get("/", boss)
+  t.eq(front.status, 200)
+  t.eq(get("/else", boss).status, 404)
+  local mine, dans = hidden("sign", front), hidden("sign", get("/", dan))
+  t.eq(post("/grant", boss, dans, wanted()).status, 403, "another's form")
+  t.eq(post("/grant", boss, nil, wanted()).status, 403, "no form of ours")
+  t.contains(post("/grant", boss, mine, wanted("2001-01-01")).body, "Not done: until is no day to come")
+  local r = post("/grant", boss, mine, wanted("2199-12-31"))
+  t.eq(r.status, 202)
+  t.contains(r.body, "<td>dan@our.example</td><td>read</td><td>2199-12-31</td>")
+  local first = t.ok(string.match(string.gsub(t.mailbox("dan@our.example")[1].raw, "=\r?\n", ""), "token=3?D?(%x+)"))
+  t.eq(get("/accept", boss, { token = first }).status, 404, "the owner cannot accept for dan")
+  t.contains(get("/accept", dan, { token = first }).body, "boss@our.example asks you to act for them")
+  t.eq(post("/decline", dan, dans, { token = first }).status, 200)
+  t.eq(post("/accept", dan, dans, { token = first }).status, 404)
+  t.eq(string.find(get("/", boss).body, "dan@our.example", 1, true), nil, "declined")
+  t.contains(get("/audit", boss).body, "dan@our.example\tdecline\tread")
+
+  post("/grant", boss, mine, wanted())
+  local second = hidden("token", get("/", boss))
+  t.eq(post("/withdraw", dan, dans, { token = second }).status, 404, "not his to withdraw")
+  t.eq(post("/withdraw", boss, mine, { token = second }).status, 200)
+  t.eq(post("/accept", dan, dans, { token = second }).status, 404)
+
+  post("/grant", boss, mine, wanted())
+  local third = hidden("token", get("/", boss))
+  t.contains(post("/accept", dan, dans, { token = third }).body, "You act for boss@our.example now: read")
+  t.contains(get("/", boss).body, "<td>dan@our.example</td><td>read</td><td>without end</td>")
+  t.eq(post("/revoke", boss, mine, { delegate = "dan@our.example", right = "read" }).status, 200)
+  t.eq(string.find(get("/", boss).body, "dan@our.example", 1, true), nil, "taken back")
   t.no_errors()
 end)
