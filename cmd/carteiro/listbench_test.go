@@ -46,12 +46,11 @@ func measured(b *testing.B, post func() string, copies func() int) posted {
 }
 
 // BenchmarkPeersList posts 4 KiB to 10,000 members elsewhere, each with a
-// return path of its own, by way of Carteiro, and of mlmmj with Postfix, which
-// both hand them to the same server. Carteiro signs each copy (DKIM, RSA) in
+// return path of its own, by way of Carteiro, and of mlmmj and Mailman 3 with
+// Postfix, which all hand them to the same server. Carteiro signs each copy (DKIM, RSA) in
 // its second form; in the third the members have their mailboxes here.
 func BenchmarkPeersList(b *testing.B) {
 	program := need(b, "postfix")
-	need(b, "mlmmj-receive")
 	l := newListLab(b, "")
 	members := func(at string) string {
 		var out strings.Builder
@@ -83,45 +82,52 @@ func BenchmarkPeersList(b *testing.B) {
 	roster("local@l.test", "m.test")
 	roster("signed@m.test", "out.test")
 	l.publish("m.test")
-	m := newMlmmj(b, program, l, members("out.test"))
+	var peers []listPeer
+	if _, err := exec.LookPath("mlmmj-receive"); err == nil {
+		peers = append(peers, newMlmmj(b, program, l, members("out.test")))
+	}
+	if _, err := exec.LookPath("mailman-wrapper"); err == nil {
+		peers = append(peers, newMailman(b, program, l, members("out.test")))
+	}
 	text := func(to string) string {
-		return article("x@out.test", to, "to all") + strings.Repeat(strings.Repeat("carteiro ", 8)+"\n", 4096/73)
+		return article("m1@out.test", to, "to all") + strings.Repeat(strings.Repeat("carteiro ", 8)+"\n", 4096/73)
 	}
 	sunk := func() int { return len(l.sink.all()) }
 	delivered := func() int { return int(l.metric(`carteiro_delivery_attempts_total{kind="local",result="delivered"}`)) }
+	type way struct {
+		name string
+		run  func() posted
+	}
+	byUs := func(name, list string, copies func() int) way {
+		return way{"carteiro/" + name, func() posted {
+			return measured(b, func() string { return l.post("m1@out.test", list, text(list)) }, copies)
+		}}
+	}
+	ways := []way{byUs("elsewhere", "plain@l.test", sunk), byUs("signed", "signed@m.test", sunk), byUs("local", "local@l.test", delivered)}
+	for _, p := range peers {
+		ways = append(ways, way{p.name + "/elsewhere", func() posted { return measured(b, func() string { return p.post(b, text("list@example.net")) }, sunk) }})
+	}
 	for round := range peerRounds {
-		for _, s := range []struct {
-			name string
-			run  func() posted
-		}{
-			{"carteiro/elsewhere", func() posted {
-				return measured(b, func() string { return l.post("x@out.test", "plain@l.test", text("plain@l.test")) }, sunk)
-			}},
-			{"mlmmj/elsewhere", func() posted { return measured(b, func() string { return m.post(b, text("list@example.net")) }, sunk) }},
-			{"carteiro/signed", func() posted {
-				return measured(b, func() string { return l.post("x@out.test", "signed@m.test", text("signed@m.test")) }, sunk)
-			}},
-			{"carteiro/local", func() posted {
-				return measured(b, func() string { return l.post("x@out.test", "local@l.test", text("local@l.test")) }, delivered)
-			}},
-		} {
-			if round > 0 && strings.HasPrefix(s.name, "mlmmj") { // minutes, each time
+		for _, w := range ways {
+			if round > 0 && !strings.HasPrefix(w.name, "carteiro") { // minutes, each time
 				continue
 			}
 			before := l.disk()
-			b.Run(s.name, func(b *testing.B) {
+			b.Run(w.name, func(b *testing.B) {
 				var p posted
 				for b.Loop() {
-					p = s.run()
+					p = w.run()
 				}
 				p.report(b)
-				if grown := l.disk() - before; strings.HasPrefix(s.name, "carteiro") {
+				if grown := l.disk() - before; strings.HasPrefix(w.name, "carteiro") {
 					b.ReportMetric(float64(grown)/listSize, "B/member")
 				}
 			})
 			l.sink.forget()
 			l.house.idle(b)
-			m.idle(b)
+			for _, p := range peers {
+				p.idle(b)
+			}
 		}
 	}
 }
@@ -152,42 +158,4 @@ func (l *listLab) disk() int64 {
 		l.t.Fatalf("status: %v\n%s", err, out)
 	}
 	return s.Store.Disk
-}
-
-// mlmmj is a list of mlmmj, list@example.net, behind Postfix.
-type mlmmj struct{ *postfix }
-
-func newMlmmj(b *testing.B, program string, l *listLab, members string) *mlmmj {
-	b.Helper()
-	p := newPostfix(b)
-	dir := filepath.Join(p.dir, "list")
-	p.more = fmt.Sprintf("in_flow_delay = 0\nsmtpd_client_connection_count_limit = 0\ntransport_maps = inline:{ { list@example.net = mlmmj:list }, { out.test = smtp:[127.0.0.1]:%s } }\nvirtual_mailbox_maps = inline:{ list@example.net=list/ }\n"+
-		"mlmmj_destination_recipient_limit = 1\nsmtp_tls_security_level = none\nrecipient_delimiter = +\n", l.sink.port)
-	p.services = fmt.Sprintf("mlmmj unix - n n - - pipe flags=ORhu user=nobody argv=/usr/bin/mlmmj-receive -F -L %s/\n", dir)
-	h := newHouse(b, "") // for its certificate
-	p.start(b, program, h)
-	for _, sub := range []string{"incoming", "queue/discarded", "archive", "text", "subconf", "unsubconf", "bounce", "control", "moderation", "subscribers.d", "digesters.d", "requeue", "nomailsubs.d"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o777); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for name, text := range map[string]string{"control/listaddress": "list@example.net\n", "control/relayhost": "127.0.0.1\n", "control/smtpport": p.port + "\n", "control/owner": "owner@example.net\n",
-		"control/tocc": "", "control/noarchive": "", "control/delimiter": "+\n", "subscribers.d/m": members, "index": "0"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if out, err := exec.CommandContext(b.Context(), "chown", "-R", "nobody", dir).CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
-	return &mlmmj{p}
-}
-
-// post gives a message to Postfix, which hands it to mlmmj.
-func (m *mlmmj) post(b *testing.B, text string) string {
-	reply, err := sendSMTP("127.0.0.1:"+m.port, "EHLO client.test", "x@out.test", []string{"list@example.net"}, text)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return reply
 }

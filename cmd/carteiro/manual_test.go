@@ -1,11 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"carteiro/core/admin"
 )
 
 var manualBlock = regexp.MustCompile("(?s)```([a-z]+)\n(.*?)```")
@@ -73,7 +77,25 @@ func (r *readme) file(kind, text string) {
 	r.write(name, text)
 }
 
-var exits = regexp.MustCompile(`\s+# exit (\d)$`)
+var exits = regexp.MustCompile(`\s+# exit (\d+)$`)
+
+// webAddr is where `init` has the http listener; under test it is elsewhere.
+const webAddr = "127.0.0.1:8080"
+
+// listener is where a listener of mail/carteiro.toml is.
+func (r *readme) listener(name string) string {
+	r.t.Helper()
+	out, err := r.command("carteiro status --json -c mail/carteiro.toml").Output()
+	var s admin.StatusReport
+	if err != nil || json.Unmarshal(out, &s) != nil {
+		r.t.Fatalf("status: %v\n%s", err, out)
+	}
+	i := slices.IndexFunc(s.Listeners, func(l admin.Listener) bool { return l.Name == name })
+	if i < 0 {
+		r.t.Fatalf("no listener %s in\n%s", name, out)
+	}
+	return s.Listeners[i].Addr
+}
 
 // manual runs the commands of a block and returns what they printed.
 func (r *readme) manual(text string) string {
@@ -87,6 +109,12 @@ func (r *readme) manual(text string) string {
 		if strings.HasPrefix(line, "carteiro serve") || strings.HasPrefix(line, "carteiro dev") {
 			r.run(line)
 			continue
+		}
+		if program := strings.Fields(line)[0]; program != "carteiro" {
+			need(r.t, program)
+		}
+		if strings.Contains(line, webAddr) {
+			line = strings.ReplaceAll(line, webAddr, r.listener("web"))
 		}
 		cmd := r.command(line)
 		b, err := cmd.CombinedOutput()

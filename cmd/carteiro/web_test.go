@@ -3,11 +3,19 @@ package main
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"carteiro/core/admin"
+	"carteiro/core/config"
+	"carteiro/core/journal"
 )
 
 // TestWebListener: policies answer below /b/, monitors get metrics and health,
@@ -53,7 +61,7 @@ on("web.request", { path = "/broken" }, function(req) error("secret detail") end
 		{"POST", "/b/scripts/leave", strings.Repeat("x", 2<<20), 413, ""},
 		{"GET", "/health", "", 200, "ok\n"},
 		{"GET", "/metrics", "", 200, ""},
-		{"POST", "/v1/status", "", 404, ""}, // operators' calls are for the socket alone
+		{"POST", "/v1/status", "", 404, ""}, // no token is set
 		{"GET", "/", "", 404, ""},
 	}
 	for _, tt := range tests {
@@ -75,4 +83,107 @@ on("web.request", { path = "/broken" }, function(req) error("secret detail") end
 			t.Errorf("%s %s: %d %.100q, want %d %q", tt.method, tt.path, resp.StatusCode, body, tt.status, tt.body)
 		}
 	}
+}
+
+// TestAPI: operators' calls at the http listener, for whoever has the token.
+func TestAPI(t *testing.T) {
+	const token = "0123456789abcdef0123456789abcdef"
+	h := newHouse(t, "[[listener]]\nname = \"tls\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\ntls = \"implicit\"\n[web]\ntoken = \""+token+"\"\n")
+	curl := need(t, "curl")
+	call := func(listener, authorization, name, args string) (status, body string) {
+		t.Helper()
+		scheme := "http"
+		if listener == "tls" {
+			scheme = "https"
+		}
+		out, err := exec.CommandContext(t.Context(), curl, "-sS", "-m", "20", "--cacert", filepath.Join(h.dir, "cert.pem"), "-H", "Authorization: "+authorization, "-d", args, "-w", "\n%{http_code}",
+			scheme+"://"+h.addr(listener)+"/v1/"+name).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		i := strings.LastIndexByte(string(out), '\n')
+		return string(out[i+1:]), string(out[:i])
+	}
+	for _, tt := range []struct{ listener, authorization, name, args, status, body string }{
+		{"web", "Bearer " + token, "status", "", "200", `"hostname":"mx.example.com"`},
+		{"tls", "bearer " + token, "status", "", "200", `"hostname":"mx.example.com"`},
+		{"web", "Bearer " + token, "account.add", `{"address":"new@example.com","password":"secret-secret"}`, "200", `"address":"new@example.com"`},
+		{"web", "Bearer " + token, "account.add", `{"adress":"x@example.com"}`, "422", `unknown field`},
+		{"web", "Bearer " + token, "reload", "{}", "200", `"id":"`},
+		{"web", "Bearer " + token, "nothing", "", "422", `no call`},
+		{"web", "Bearer " + token[1:], "status", "", "401", `no valid token`},
+		{"web", "Bearer " + token + "x", "status", "", "401", `no valid token`},
+		{"web", "Basic " + token, "status", "", "401", `no valid token`},
+		{"web", "", "account.rm", `{"address":"new@example.com"}`, "401", `no valid token`},
+	} {
+		status, body := call(tt.listener, tt.authorization, tt.name, tt.args)
+		if status != tt.status || !strings.Contains(body, tt.body) {
+			t.Errorf("%s at %s with %q: %s %s, want %s %s", tt.name, tt.listener, tt.authorization, status, body, tt.status, tt.body)
+		}
+	}
+	if out, err := h.command("account", "list").Output(); err != nil || !strings.Contains(string(out), "new@example.com") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if log := h.log(); strings.Contains(log, token[1:]) || !strings.Contains(log, "api refused") {
+		t.Errorf("the log:\n%s", log)
+	}
+}
+
+// TestAPIInTheClear: from another host a token is not taken without TLS.
+func TestAPIInTheClear(t *testing.T) {
+	const token = "0123456789abcdef0123456789abcdef"
+	s := &server{cfg: &config.Config{Web: config.Web{Secret: token}}, journal: journal.New(io.Discard, "json", "info")}
+	for _, tt := range []struct {
+		remote   string
+		insecure bool
+		want     int
+	}{{"192.0.2.1:1234", false, 403}, {"[::ffff:192.0.2.1]:1234", false, 403}, {"192.0.2.1:1234", true, 401}, {"127.0.0.1:1", false, 401}, {"[::1]:1", false, 401}} {
+		r, w := httptest.NewRequest("POST", "/v1/status", nil), httptest.NewRecorder()
+		r.RemoteAddr = tt.remote
+		if tt.want == 403 {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		if s.operators(config.Listener{InsecureAuth: tt.insecure}).ServeHTTP(w, r); w.Code != tt.want {
+			t.Errorf("from %s: %d, want %d", tt.remote, w.Code, tt.want)
+		}
+	}
+}
+
+// TestAPIManual: the manual has all calls, with arguments that they take.
+func TestAPIManual(t *testing.T) {
+	text, err := manual.ReadFile("manual/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for _, row := range regexp.MustCompile(`(?m)^\| ([a-z.]+) \| ([^|]*) ?\| `).FindAllStringSubmatch(string(text), -1) {
+		args, ok := admin.Methods()[row[1]]
+		told[row[1]] = true
+		if !ok {
+			if row[1] != "submit" && row[1] != "call" {
+				t.Errorf("there is no call %s", row[1])
+			}
+			continue
+		}
+		for arg := range strings.FieldsFuncSeq(row[2], func(r rune) bool { return strings.ContainsRune(", *", r) }) {
+			if !slices.Contains(arguments(reflect.TypeOf(args)), arg) {
+				t.Errorf("%s has no argument %q", row[1], arg)
+			}
+		}
+	}
+	for name := range admin.Methods() {
+		if !told[name] {
+			t.Errorf("the manual does not have %s", name)
+		}
+	}
+}
+
+// arguments are the names that a call's arguments have in JSON.
+func arguments(t reflect.Type) (out []string) {
+	for _, f := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			out = append(out, name)
+		}
+	}
+	return out
 }

@@ -1,7 +1,8 @@
 // Package admin is how operators speak to a server: named calls with JSON
 // arguments and answers. The command line uses them through the server's unix
 // socket (mode 0600: who can open it may do everything), or, for accounts,
-// aliases and domains, on a store that no server has open. It decides nothing
+// aliases and domains, on a store that no server has open; programs may also
+// come through an http listener, with a token. It decides nothing
 // about mail; it asks core and auth.
 package admin
 
@@ -11,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"carteiro/core"
@@ -91,13 +91,17 @@ type Listener struct {
 	TLS      string `json:"tls"`
 }
 
-// method is one call.
-type method func(s *Service, ctx context.Context, args json.RawMessage) (any, error)
+// method is one call, and an empty value of its arguments.
+type method struct {
+	call func(s *Service, ctx context.Context, args json.RawMessage) (any, error)
+	args any
+}
 
 // typed makes a method of a function with its own argument type; unknown
 // fields are errors, as unknown settings are.
 func typed[A any](f func(s *Service, ctx context.Context, args A) (any, error)) method {
-	return func(s *Service, ctx context.Context, raw json.RawMessage) (any, error) {
+	var empty A
+	return method{args: empty, call: func(s *Service, ctx context.Context, raw json.RawMessage) (any, error) {
 		var args A
 		if len(raw) > 0 {
 			if err := strict(raw, &args); err != nil {
@@ -105,7 +109,7 @@ func typed[A any](f func(s *Service, ctx context.Context, args A) (any, error)) 
 			}
 		}
 		return f(s, ctx, args)
-	}
+	}}
 }
 
 // methods is the table of calls.
@@ -157,13 +161,12 @@ func methods() map[string]method {
 	}
 }
 
-// Methods are the names of all calls, sorted.
-func Methods() []string {
-	var out []string
-	for name := range methods() {
-		out = append(out, name)
+// Methods are the calls by name, each with an empty value of its arguments.
+func Methods() map[string]any {
+	out := map[string]any{}
+	for name, m := range methods() {
+		out[name] = m.args
 	}
-	slices.Sort(out)
 	return out
 }
 
@@ -173,7 +176,7 @@ func (s *Service) Call(ctx context.Context, name string, args json.RawMessage) (
 	if !ok {
 		return nil, fmt.Errorf("no call %q", name)
 	}
-	return m(s, ctx, args)
+	return m.call(s, ctx, args)
 }
 
 // none is for calls without arguments.

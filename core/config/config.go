@@ -87,7 +87,9 @@ type Listener struct {
 
 // Web says how the world reaches the http listener.
 type Web struct {
-	URL string `toml:"url"`
+	URL    string `toml:"url"`
+	Token  any    `toml:"token"` // of operators: text, { file = } or { env = }
+	Secret string `toml:"-"`     // what Token stands for; empty: there is no API
 }
 
 // Scripts is where the admin's policies are.

@@ -139,6 +139,8 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"tls without":   {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\ntls = \"implicit\"\n", "c.toml:8: listener.tls needs a certificate"},
 		"half a pair":   {minimal + "[tls]\ncert = \"x\"\n", "c.toml:6: tls.cert"},
 		"acme":          {minimal + "[tls]\nacme = { email = \"a@b.example\" }\n", "c.toml:6: tls.acme is not supported"},
+		"token":         {minimal + "[web]\ntoken = \"short\"\n", "c.toml:6: web.token has 5 characters"},
+		"token's file":  {minimal + "[web]\ntoken = { file = \"not-there\" }\n", "c.toml:6: web.token open "},
 		"unset secret":  {minimal + "[relay]\nhost = \"a:1\"\npassword = { env = \"CARTEIRO_NOT_SET\" }\n", "c.toml:7: relay.password"},
 		"two bundles":   {minimal + "[[bundle]]\nname = \"a\"\npath = \"b\"\n", "c.toml:6: bundle.name"},
 		"no address":    {minimal + "[dmarc]\nreports = \"us\"\n", "c.toml:6: dmarc.reports"},

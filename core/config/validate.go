@@ -39,6 +39,9 @@ func badIn(in string, nth int, key, format string, args ...any) error {
 	return &badSetting{key: key, in: in, nth: nth, text: fmt.Sprintf(format, args...)}
 }
 
+// minToken is how many characters an operator's token has at least.
+const minToken = 32
+
 func (c *Config) validate() error {
 	if c.Storage.Kind != "badger" {
 		return bad("storage.kind", `%q is not known; "badger" is`, c.Storage.Kind)
@@ -75,6 +78,13 @@ func (c *Config) validate() error {
 	if err := c.validateHops(); err != nil {
 		return err
 	}
+	var err error
+	if c.Web.Secret, err = c.secret(c.Web.Token); err != nil {
+		return bad("web.token", "%v", err)
+	}
+	if n := len(c.Web.Secret); c.Web.Token != nil && n < minToken {
+		return bad("web.token", "has %d characters, of at least %d: whoever guesses it rules the server", n, minToken)
+	}
 	return c.validateListeners()
 }
 
@@ -84,7 +94,7 @@ func (c *Config) validateHops() error {
 			return bad("relay.host", "%q is not host:port", c.Relay.Host)
 		}
 		var err error
-		if c.Relay.Secret, err = secret(c.Relay.Password); err != nil {
+		if c.Relay.Secret, err = c.secret(c.Relay.Password); err != nil {
 			return bad("relay.password", "%v", err)
 		}
 	}
@@ -99,7 +109,7 @@ func (c *Config) validateHops() error {
 			return bad("nexthop."+name+".tls", "%q is none of may, verify, none", h.TLS)
 		}
 		var err error
-		if h.Secret, err = secret(h.Password); err != nil {
+		if h.Secret, err = c.secret(h.Password); err != nil {
 			return bad("nexthop."+name+".password", "%v", err)
 		}
 		c.NextHops[name] = h

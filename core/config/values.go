@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -102,21 +103,21 @@ func (r *Rate) UnmarshalText(b []byte) error {
 }
 
 // secret reads a setting that is text, { file = "..." } or { env = "..." }.
-func secret(v any) (string, error) {
+func (c *Config) secret(v any) (string, error) {
 	switch v := v.(type) {
 	case nil:
 		return "", nil
 	case string:
 		return v, nil
 	case map[string]any:
-		return secretFrom(v)
+		return c.secretFrom(v)
 	}
 	return "", errSecret
 }
 
 var errSecret = errors.New(`is not text, { file = "..." } or { env = "..." }`)
 
-func secretFrom(table map[string]any) (string, error) {
+func (c *Config) secretFrom(table map[string]any) (string, error) {
 	if len(table) != 1 {
 		return "", errSecret
 	}
@@ -128,6 +129,9 @@ func secretFrom(table map[string]any) (string, error) {
 		return value, nil
 	}
 	if name, ok := table["file"].(string); ok {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(c.Path), name)
+		}
 		b, err := os.ReadFile(name)
 		return strings.TrimRight(string(b), "\r\n"), err
 	}
