@@ -713,6 +713,12 @@ function spam.unlearn(msg, account) end
 ---@return any
 function spam.classify(msg, account) end
 
+---share of the text, 0.3 to 1, that the message has in common with the nearest of the messages that were taught, and what that one was taught as, "spam" or "ham"; nil where none is near or the text has few words, nil and "too complex" for one that is made to cost too much. Knows the copies of a message as soon as one of them was taught, although words were changed
+---@param msg any
+---@param account? any
+---@return any
+function spam.similar(msg, account) end
+
 ---texts that stand outside of the scripts, in files or the environment, as the configuration says
 secrets = {}
 

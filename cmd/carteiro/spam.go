@@ -230,7 +230,8 @@ func spamMeasure() *cobra.Command {
 				}{{"as it is", m.Quality}, {"stripped", m.Stripped}} {
 					fmt.Fprintf(w, "%s\t%.2f%%\t%.2f%%\t%.2f%%\t%.5f\n", q.name, 100*q.Missed["0.1%"], 100*q.Missed["0.5%"], 100*q.Missed["1%"], q.AUC)
 				}
-				return nil
+				_, err := fmt.Fprintf(w, "copies of spam: %.2f%% of ham, %.2f%% of spam\n", 100*m.Copies.Ham, 100*m.Copies.Spam)
+				return err
 			})
 		}}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")

@@ -105,8 +105,16 @@ func TestSample(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, s) {
 		t.Errorf("%v\n%+v\n%+v", err, got, s)
 	}
-	if n := len(s.encode()); n > 3*(len(s.ids[words])+len(s.ids[marks])+len(s.ids[grams])+len(s.ids[head]))+32 {
+	if n := len(s.encode()); n > 3*(len(s.ids[words])+len(s.ids[marks])+len(s.ids[grams])+len(s.ids[head]))+32+sketchSize {
 		t.Errorf("%d octets", n)
+	}
+	// As it was kept before there were sketches.
+	seconds := 5 // octets of the time
+	old := append([]byte{sampleWithoutSketch}, s.encode()[1:2+seconds]...)
+	old = append(old, s.encode()[2+seconds+sketchSize:]...)
+	s.sketch = sketch{}
+	if got, err := decode(s.key, old); err != nil || !reflect.DeepEqual(got, s) {
+		t.Errorf("%v\n%+v\n%+v", err, got, s)
 	}
 }
 
@@ -218,7 +226,8 @@ func FuzzExtract(f *testing.F) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte{sampleVersion, 's', 1, 1, 5, 0, 0, 0})
+	f.Add([]byte{sampleWithoutSketch, 's', 1, 1, 5, 0, 0, 0})
+	f.Add(newSample(mustExtract(f, letter(Spam, 1)), Spam, time.Unix(1, 0)).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if s, err := decode("k", b); err == nil {
 			again, err := decode("k", s.encode())

@@ -26,8 +26,9 @@ const idBits = 24
 
 // Features are what the models see of a message.
 type Features struct {
-	key string
-	ids [kinds + 1][]uint32 // by kind, each sorted by nothing, without doubles
+	key    string
+	sketch sketch
+	ids    [kinds + 1][]uint32 // by kind, each sorted by nothing, without doubles
 }
 
 // Key is the same for every copy of a message, whatever hosts on its way added.
@@ -95,6 +96,7 @@ type extractor struct {
 	text   []byte // visible text of all parts
 	letter []byte // squeezed text
 	word   []byte
+	runs   sketcher
 	buffer *bufio.Reader
 	links  int
 	html   bool
@@ -111,7 +113,7 @@ func Extract(m Message) (*Features, error) {
 	if err := x.read(m); err != nil {
 		return nil, err
 	}
-	f := &Features{}
+	f := &Features{sketch: x.runs.sketch()}
 	for k := words; k <= kinds; k++ {
 		f.ids[k] = append([]uint32(nil), x.sets[k].ids...)
 	}

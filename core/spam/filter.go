@@ -100,6 +100,7 @@ type held struct {
 	took   time.Duration
 	used   time.Time // under Filter.mu
 	stats  Stats     // under making
+	index  index
 }
 
 // New returns the filter of what kv holds.
@@ -146,6 +147,7 @@ func (f *Filter) Changed(effects []mail.Effect) {
 			f.mu.Unlock()
 			if h != nil {
 				h.stale.Store(true)
+				h.index.note(e.Key)
 			}
 		}
 	}
@@ -230,7 +232,7 @@ func (f *Filter) model(ctx context.Context, account mail.Address, fresh bool) (*
 func (f *Filter) make(ctx context.Context, account mail.Address, h *held) error {
 	start := time.Now()
 	h.stale.Store(false) // what is taught from here on may be missing
-	samples, err := f.load(ctx, account)
+	samples, err := f.load(ctx, account, decode)
 	if err != nil {
 		h.stale.Store(true)
 		return err
@@ -250,18 +252,24 @@ func (f *Filter) make(ctx context.Context, account mail.Address, h *held) error 
 	return nil
 }
 
-// load reads samples; of more than the limit the oldest go for good. What
-// cannot be read is left out: a model without one message is better than none.
-func (f *Filter) load(ctx context.Context, account mail.Address) ([]*sample, error) {
-	limit := SiteLimit
+// limit is how many taught messages count.
+func limit(account mail.Address) int {
 	if account != "" {
-		limit = AccountLimit
+		return AccountLimit
 	}
+	return SiteLimit
+}
+
+// load reads samples with read; of more than the limit the oldest go for good.
+// What cannot be read is left out: a model without one message is better than
+// none.
+func (f *Filter) load(ctx context.Context, account mail.Address, read func(key string, value []byte) (*sample, error)) ([]*sample, error) {
+	limit := limit(account)
 	var out []*sample
 	for p, err := range f.kv.Scan(ctx, space(account), "", 2*limit) {
 		if err == nil {
 			var s *sample
-			if s, err = decode(p.Key, p.Value); err == nil {
+			if s, err = read(p.Key, p.Value); err == nil {
 				out = append(out, s)
 			}
 		}
@@ -285,6 +293,9 @@ func (f *Filter) load(ctx context.Context, account mail.Address) ([]*sample, err
 	for part := range slices.Chunk(old, 100) {
 		if _, err := f.kv.Apply(ctx, part); err != nil {
 			return nil, fmt.Errorf("spam: %w", err)
+		}
+		for _, e := range part {
+			f.hold(account).index.note(e.Key)
 		}
 	}
 	return out[:limit], nil

@@ -261,6 +261,15 @@ func TestMeasure(t *testing.T) {
 	if err != nil || m.Ham != 60 || m.Spam != 60 || m.AUC < 0.99 || m.Missed["1%"] > 0.1 || m.Stripped.AUC < 0.98 {
 		t.Fatalf("%+v, %v", m, err)
 	}
+	if m.Copies != (Copies{}) {
+		t.Errorf("no message is a copy, and the measurement finds %+v", m.Copies)
+	}
+	for i := range 30 { // one half of the spam has a copy, which is in another fold
+		list = append(list, Labelled{Name: fmt.Sprintf("%d.spam-copy", 2*i), Class: Spam, Raw: changed(letter(Spam, 2*i), 0.05, uint64(i))})
+	}
+	if m, err = Measure(list); err != nil || m.Copies.Ham != 0 || m.Copies.Spam < 0.5 || m.Copies.Spam > 0.7 {
+		t.Errorf("%+v, %v", m.Copies, err)
+	}
 	again, err := Measure(list)
 	if err != nil || fmt.Sprint(again) != fmt.Sprint(m) {
 		t.Errorf("%+v, first %+v, %v", again, m, err)

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,8 +45,20 @@ type Measurement struct {
 	Spam int `json:"spam"`
 	Quality
 	Stripped   Quality `json:"stripped"`
+	Copies     Copies  `json:"copies"`
 	TooComplex int     `json:"too_complex,omitempty"` // counted as ham is, for they were not judged
 }
+
+// Copies are the shares of ham and of spam of which CopyShare or more of the text
+// is that of spam in the other folds, and not as much that of ham.
+type Copies struct {
+	Ham  float64 `json:"ham"`
+	Spam float64 `json:"spam"`
+}
+
+// CopyShare is from which share in common on a measurement takes a message for
+// a copy, as the bundle carteiro/spamscore does.
+const CopyShare = 0.4
 
 // Labelled is a message of known class; its name decides its fold.
 type Labelled struct {
@@ -110,6 +123,7 @@ func Measure(mail []Labelled) (*Measurement, error) {
 			m.Stripped = quality(mail, scores)
 		} else {
 			m.Quality, m.TooComplex = quality(mail, scores), complex
+			m.Copies = copies(mail, features)
 		}
 	}
 	return m, nil
@@ -170,6 +184,33 @@ func crossValidate(mail []Labelled, features []*Features) ([]float64, error) {
 		})
 	}
 	return scores, group.Wait()
+}
+
+// copies compares each message with those of the other folds.
+func copies(mail []Labelled, features []*Features) Copies {
+	var found, all [2]float64
+	for fold := range Folds {
+		var x index
+		x.start()
+		for i, f := range features {
+			if i%Folds != fold && f != nil {
+				x.put(strconv.Itoa(i), newSample(f, mail[i].Class, time.Time{}))
+			}
+		}
+		for i := fold; i < len(mail); i += Folds {
+			class := 0
+			if mail[i].Class == Spam {
+				class = 1
+			}
+			all[class]++
+			if f := features[i]; f != nil && !f.sketch.none() {
+				if share, c := x.nearest(&f.sketch, time.Time{}); share >= CopyShare && c == Spam {
+					found[class]++
+				}
+			}
+		}
+	}
+	return Copies{found[0] / all[0], found[1] / all[1]}
 }
 
 func quality(mail []Labelled, scores []float64) Quality {

@@ -26,6 +26,6 @@ func (f *Features) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	f.key, f.ids = s.key, s.ids
+	f.key, f.sketch, f.ids = s.key, s.sketch, s.ids
 	return nil
 }

@@ -144,13 +144,16 @@ func normal(out, w []byte) []byte {
 	return out
 }
 
-// textWords adds the words of the text.
+// textWords adds the words of the text, and sketches it.
 func (x *extractor) textWords() {
 	n := 0
+	x.runs.reset()
 	eachWord(x.text, func(w []byte, loud bool) bool {
 		x.word = normal(x.word[:0], w)
 		word := string(x.word)
-		x.sets[words].add(hashStart.text(word).id())
+		h := hashStart.text(word)
+		x.sets[words].add(h.id())
+		x.runs.word(h)
 		if loud {
 			x.tag("LOUD", word)
 		}

@@ -15,6 +15,7 @@ import (
 // Spam is the text model that scripts ask.
 type Spam interface {
 	Classify(ctx context.Context, account mail.Address, m *spam.Features, fresh bool) (float64, error)
+	Similar(ctx context.Context, account mail.Address, m *spam.Features) (share float64, class spam.Class, err error)
 }
 
 // spamSteps are the instructions that one message costs.
@@ -24,6 +25,7 @@ var spamModule = module{name: "spam", doc: "a model of wanted and unwanted mail 
 	{name: "learn", call: spamLearn, sig: "learn(msg, \"spam\" or \"ham\", [account])", doc: "teaches the site, or that account, the message, or a part of type message/rfc822; twice is once, and the last word counts. false and \"too complex\" for one that is made to cost too much"},
 	{name: "unlearn", call: spamUnlearn, sig: "unlearn(msg, [account])", doc: "as if the message had never been taught"},
 	{name: "classify", call: spamClassify, sig: "classify(msg, [account])", doc: "probability, 0 to 1, that the message is spam; 0.5 while nothing was taught, nil and \"too complex\" for one that is made to cost too much"},
+	{name: "similar", call: spamSimilar, sig: "similar(msg, [account])", doc: "share of the text, 0.3 to 1, that the message has in common with the nearest of the messages that were taught, and what that one was taught as, \"spam\" or \"ham\"; nil where none is near or the text has few words, nil and \"too complex\" for one that is made to cost too much. Knows the copies of a message as soon as one of them was taught, although words were changed"},
 }}
 
 // maxSpamPart bounds a part that is a message of its own, in octets.
@@ -145,4 +147,23 @@ func spamClassify(L *glua.LState) int {
 	st.must(L, err)
 	L.Push(st.number(p))
 	return 1
+}
+
+func spamSimilar(L *glua.LState) int {
+	const what = "spam.similar"
+	st := stateOf(L)
+	account := spamAccount(L, 2, what)
+	c, f := st.spamMessage(L, account, what)
+	if f == nil {
+		return tooComplex(L, glua.LNil)
+	}
+	share, class, err := st.set.engine.Spam.Similar(c.ctx, account, f)
+	st.must(L, err)
+	if share == 0 {
+		L.Push(glua.LNil)
+		return 1
+	}
+	L.Push(st.number(share))
+	L.Push(glua.LString(class.String()))
+	return 2
 }

@@ -34,6 +34,7 @@ on("receive.data", { order = 10 }, function(session, tx, msg)
   lists.senders(msg)
   local known = history.answers(msg, domain ~= nil)
   if model.score(msg, tx) then
+    model.copies(msg, tx)
     content.parts(msg)
     lists.links(msg, content.links(msg))
   end

@@ -1,4 +1,5 @@
--- The model: its probability as points, and what it is taught.
+-- The model: its probability and copies of spam as points, and what it is
+-- taught.
 local symbols = require "symbols"
 local M = {}
 
@@ -23,6 +24,22 @@ function M.score(msg, tx)
   symbols.add(msg, "MODEL", points, string.format("p=%.4f", p))
   return true
 end
+
+-- From this share of text in common on a message counts as a copy of spam.
+local copy = 0.4
+
+-- copies scores mail that has its text in common with spam that was taught.
+function M.copies(msg, tx)
+  if not config.model then return end
+  local share, class = spam.similar(msg, account(tx))
+  if share and class == "spam" and share >= copy then
+    symbols.add(msg, "FUZZY_SPAM", 6 * share, string.format("share=%.2f", share))
+  end
+end
+
+-- What the model knows from teaching, and what the sender did before, teach
+-- nothing again.
+local derived = { MODEL = true, FUZZY_SPAM = true, REPUTATION = true }
 
 -- taught teaches the messages that a user attached to mail to an address made
 -- for that. It returns a verdict, or nothing for all other mail.
@@ -52,7 +69,7 @@ function M.automatic(msg, authenticated)
   if not (config.model and config.autolearn) then return end
   local others = symbols.total(msg)
   for _, s in ipairs(msg:scores()) do
-    if s.name == "MODEL" or s.name == "REPUTATION" then others = others - s.points end
+    if derived[s.name] then others = others - s.points end
   end
   local class = others >= config.autolearn_spam and "spam" or (others <= config.autolearn_ham and authenticated and "ham")
   if class and rate.take("autolearn", config.autolearn_rate) then spam.learn(msg, class) end

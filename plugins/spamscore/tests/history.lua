@@ -132,6 +132,47 @@ t.case("users teach by mail, each for oneself", function()
   t.no_errors()
 end)
 
+local function result(who)
+  local m = t.mailbox(who)[1] or t.mailbox(who, "Junk")[1]
+  return (string.gsub(string.match(m.raw, "X%-Spam%-Result: (.-)\r?\n[^ \t]"), "\r?\n", ""))
+end
+
+-- A letter of many words; those at every step-th place are others.
+local function long(step)
+  local list = {}
+  for i = 1, 120 do list[i] = (step and i % step == 0 and "other" or "word") .. string.char(97 + i % 26, 97 + i * i % 23) end
+  return table.concat(list, " ")
+end
+
+t.case("one taught message gives its changed copies away", function()
+  for _, who in ipairs { "bob", "eve", "junk", "notjunk" } do t.account(who .. "@our.example") end
+  t.config { greylisting = "off", autolearn = false }
+  t.eq(teach("junk", long()).code, 250)
+  t.settle()
+  for _, to in ipairs { "bob@our.example", "eve@our.example" } do
+    local s = open { to = to }
+    s:data(letter { to = to, subject = "new", text = long(12) })
+  end
+  t.settle()
+  local share = tonumber(string.match(result("bob@our.example"), "FUZZY_SPAM=%d%.%d+ %(share=(%d%.%d+)%)"))
+  t.ok(share and share >= 0.4 and share < 1, result("bob@our.example"))
+  t.ok(not string.find(result("eve@our.example"), "FUZZY_SPAM", 1, true), "what bob taught is bob's")
+  t.no_errors()
+end)
+
+t.case("copies of wanted mail are no copies of spam, nor is other mail", function()
+  for _, who in ipairs { "bob", "junk", "notjunk" } do t.account(who .. "@our.example") end
+  t.config { greylisting = "off", autolearn = false }
+  t.eq(teach("notjunk", long()).code, 250)
+  t.eq(teach("junk", string.rep("quite another letter of many words that are not the same ", 4)).code, 250)
+  t.settle()
+  local s = open {}
+  s:data(letter { text = long(12) })
+  t.settle()
+  t.ok(not string.find(result("bob@our.example"), "FUZZY_SPAM", 1, true), result("bob@our.example"))
+  t.no_errors()
+end)
+
 t.case("strangers teach nobody", function()
   t.account("junk@our.example")
   t.account("bob@our.example")
