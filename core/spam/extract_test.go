@@ -98,6 +98,21 @@ func TestOwnVerdictIsNotLearnt(t *testing.T) {
 	}
 }
 
+// TestOwnWayIsNotLearnt: to whom and through which list a message went changes
+// nothing.
+func TestOwnWayIsNotLearnt(t *testing.T) {
+	raw := letter(Ham, 1)
+	routed := append([]byte("Return-Path: <list-bounces@lists.example>\nDelivered-To: ann@our.example\nX-Original-To: ann@our.example\nList-Id: <friends.lists.example>\n"+
+		"List-Unsubscribe: <https://lists.example/x>\nSender: list@lists.example\nPrecedence: list\nCc: eve@our.example\n"), raw...)
+	if a, b := mustExtract(t, raw), mustExtract(t, routed); !reflect.DeepEqual(a, b) {
+		t.Error("the way of a message is a feature")
+	}
+	// Fields that tell where it comes from are.
+	if a, b := mustExtract(t, raw), mustExtract(t, append([]byte("Received: from elsewhere.example\n"), raw...)); reflect.DeepEqual(a, b) {
+		t.Error("where a message comes from is no feature")
+	}
+}
+
 // TestSample: what is written is read.
 func TestSample(t *testing.T) {
 	s := newSample(mustExtract(t, letter(Spam, 3)), Spam, time.Unix(1234567890, 0))

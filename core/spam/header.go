@@ -29,6 +29,18 @@ func ignored(name string) bool {
 	return strings.HasPrefix(name, "x-spam") || strings.HasPrefix(name, "x-rspamd") || strings.HasPrefix(name, "x-virus") || strings.HasPrefix(name, "x-carteiro")
 }
 
+// ours are fields that tell to whom a message went and through which list: they
+// tell one's own mail from that of others, and mean nothing, or the opposite,
+// as soon as mail comes another way. A sender can write them as it likes.
+func ours(name string) bool {
+	switch name {
+	case "to", "cc", "bcc", "apparently-to", "delivered-to", "envelope-to", "x-envelope-to", "x-original-to", "x-rcpt-to", "resent-to", "resent-cc", "return-path",
+		"sender", "errors-to", "precedence", "mailing-list", "x-mailing-list", "x-beenthere", "x-loop":
+		return true
+	}
+	return strings.HasPrefix(name, "list-") || strings.HasPrefix(name, "x-mailman-")
+}
+
 // header reads the header section: the fields that are kept as words, all
 // others as sequences of letters.
 func (x *extractor) header(h *mime.Header) {
@@ -40,7 +52,7 @@ func (x *extractor) header(h *mime.Header) {
 		if i >= maxFields {
 			break
 		}
-		if name == "" || ignored(name) {
+		if name == "" || ignored(name) || ours(name) {
 			continue
 		}
 		value := mime.DecodeWords(f.Value())

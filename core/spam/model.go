@@ -11,7 +11,7 @@ const (
 	shareFisher = 0.2
 	// Regression and support vector machine, whose scale is smaller.
 	shareText, machineText = 1.0, 4.0
-	shareHead, machineHead = 3.0, 6.0
+	shareHead, machineHead = 2.0, 5.0
 	// What no taught message had counts so much more than what is known, as
 	// reason to be unsure.
 	unknown = 2.0

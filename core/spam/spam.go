@@ -12,7 +12,8 @@
 // and linear support vector machines over words, over the letters of the
 // text, and over the header section. The header section has learners of its
 // own, without which the others are whole: it tells much at home and little
-// elsewhere.
+// elsewhere. So fields that tell to whom a message went, or through which list,
+// are left out: with them, ham of a list that was not taught is spam.
 package spam
 
 import (
