@@ -1423,6 +1423,10 @@ function part:bytes(max) end
 ---@return any
 function part:sha256() end
 
+---text of the QR code in a picture (PNG, JPEG, GIF), or nil; pictures of more than 2 MiB or a million pixels are not looked at, nor more than two million in one call
+---@return any
+function part:qr_code() end
+
 ---puts text in its place
 ---@param text any
 ---@return any

@@ -49,7 +49,7 @@ is(msg:addressed_to("BOB@our.example"), true) is(msg:addressed_to("x@y.example")
 	{"receive.data", `local types = {} for p in msg:parts() do types[#types + 1] = p.type end is(table.concat(types, " "), "text/plain text/html application/pdf")
 local n = 0 for p in msg:parts() do n = n + 1
   if n == 1 then is(p:text(), "café http://one.example/a.") is(p.charset, "iso-8859-1") is(p:text(3), "caf") end
-  if n == 3 then is(p.filename, "x.pdf") is(p.disposition, "attachment") is(p:bytes(), "hello") is(p.size, 8)
+  if n == 3 then is(p.filename, "x.pdf") is(p.disposition, "attachment") is(p:bytes(), "hello") is(p.size, 8) is(p:qr_code(), nil)
     is(p:sha256(), "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824") p:remove() end end
 is(n, 3) is(msg:text():find("Hello World & co", 1, true) ~= nil, true) is(msg:text():find("{}", 1, true), nil)
 is(table.concat(msg:urls(), " "), "http://one.example/a https://two.example/?a=1&b=2") is(msg:find("(?i)hello\\s+w"), "Hello W") is(msg:find("nope"), nil)`},

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/html"
 
 	"carteiro/core/mime"
+	"carteiro/core/qrcode"
 	"carteiro/hooks"
 )
 
@@ -19,6 +20,13 @@ const (
 	defaultText = 256 << 10
 	maxText     = 4 << 20
 	maxURLs     = 500
+)
+
+// Limits of pictures that are searched for codes: the largest in octets, and
+// the pixels of all in one call.
+const (
+	maxPicture = 2 << 20
+	maxPixels  = 2 * qrcode.MaxPixels
 )
 
 // part is one leaf of a message.
@@ -44,6 +52,7 @@ var partClass = class{name: "part", doc: "one part of a message that holds conte
 		{name: "text", call: partText, sig: "text([max])", doc: "content as UTF-8 text"},
 		{name: "bytes", call: partBytes, sig: "bytes([max])", doc: "content, transfer encoding undone"},
 		{name: "sha256", call: partSHA256, sig: "sha256()", doc: "hexadecimal SHA-256 of the content"},
+		{name: "qr_code", call: partQRCode, sig: "qr_code()", doc: "text of the QR code in a picture (PNG, JPEG, GIF), or nil; pictures of more than 2 MiB or a million pixels are not looked at, nor more than two million in one call"},
 		{name: "replace", call: partReplace, sig: "replace(text)", doc: "puts text in its place"},
 		{name: "remove", call: partRemove, sig: "remove()", doc: "leaves an empty text in its place"},
 	}}
@@ -155,6 +164,44 @@ func partSHA256(L *glua.LState) int {
 	})
 	L.Push(glua.LString(hex.EncodeToString(h.Sum(nil))))
 	return 1
+}
+
+func partQRCode(L *glua.LState) int {
+	st, o := self(L, "part")
+	if text := partOf(o).qrCode(L, st); text == "" {
+		L.Push(glua.LNil)
+	} else {
+		L.Push(st.budget.str(L, strings.ToValidUTF8(text, "\uFFFD")))
+	}
+	return 1
+}
+
+// qrCode is the text of the code in a picture; "" where there is none, or
+// where it would cost more than one call may.
+func (p *part) qrCode(L *glua.LState, st *state) string {
+	st.budget.charge(L, min(maxPicture, p.End-p.Start))
+	var raw []byte
+	p.read(L, func(body io.Reader) error {
+		r, err := p.Open(body)
+		if err == nil {
+			raw, err = io.ReadAll(io.LimitReader(r, maxPicture+1))
+		}
+		if len(raw) > 0 {
+			err = nil // what could be decoded
+		}
+		return err
+	})
+	n, err := qrcode.Pixels(raw)
+	if err != nil || len(raw) > maxPicture || n > qrcode.MaxPixels || st.call.pixels+n > maxPixels {
+		return ""
+	}
+	st.call.pixels += n
+	st.budget.steps(L, n/64)
+	text, err := qrcode.Read(raw)
+	if err != nil {
+		return ""
+	}
+	return text
 }
 
 func partReplace(L *glua.LState) int {

@@ -62,6 +62,7 @@ type call struct {
 	hasText  bool
 	spamOf   *hooks.Message // whose features spam has; nil features: too complex
 	spam     *spam.Features
+	pixels   int64    // of pictures searched for codes
 	requests int      // of http
 	after    []func() // done when the handler has returned normally
 }

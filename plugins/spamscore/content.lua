@@ -11,6 +11,8 @@ for _, d in ipairs { "bit.ly", "tinyurl.com", "t.co", "goo.gl", "is.gd", "ow.ly"
   shorteners[d] = true
 end
 
+local max_pictures = 5
+
 -- host of a link in lower case, with what stands around it.
 local function split(url)
   local authority = string.match(url, "^[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)")
@@ -20,10 +22,28 @@ local function split(url)
   return string.lower(host or rest or authority), user, port
 end
 
+-- codes are the links in QR codes of pictures: whoever hides one there hides it
+-- from filters.
+local function codes(msg)
+  local links, looks = {}, 0
+  for p in msg:parts() do
+    if string.sub(p.type, 1, 6) == "image/" and looks < max_pictures then
+      looks = looks + 1
+      local text = p:qr_code()
+      if text and string.find(text, "^[Hh][Tt][Tt][Pp][Ss]?://") then links[#links + 1] = text end
+    end
+  end
+  return links
+end
+
 -- links scores the tricks of links and returns their hosts.
 function M.links(msg)
-  local hosts, seen, found = {}, {}, {}
-  for _, url in ipairs(msg:urls()) do
+  local hosts, seen, found, urls = {}, {}, {}, msg:urls()
+  for _, url in ipairs(codes(msg)) do
+    urls[#urls + 1] = url
+    found.URL_IN_CODE = split(url)
+  end
+  for _, url in ipairs(urls) do
     local host, user, port = split(url)
     if host and host ~= "" then
       if not seen[host] then
@@ -39,8 +59,8 @@ function M.links(msg)
       if shorteners[host] then found.URL_SHORTENER = host end
     end
   end
-  local points = { URL_USER = 3, URL_ADDRESS = 1.5, URL_ESCAPED = 3, URL_PUNYCODE = 1, URL_LETTERS = 0.5, URL_PORT = 0.5, URL_SHORTENER = 0.5 }
-  for _, name in ipairs { "URL_ADDRESS", "URL_ESCAPED", "URL_LETTERS", "URL_PORT", "URL_PUNYCODE", "URL_SHORTENER", "URL_USER" } do
+  local points = { URL_USER = 3, URL_ADDRESS = 1.5, URL_ESCAPED = 3, URL_IN_CODE = 1.5, URL_PUNYCODE = 1, URL_LETTERS = 0.5, URL_PORT = 0.5, URL_SHORTENER = 0.5 }
+  for _, name in ipairs { "URL_ADDRESS", "URL_ESCAPED", "URL_IN_CODE", "URL_LETTERS", "URL_PORT", "URL_PUNYCODE", "URL_SHORTENER", "URL_USER" } do
     if found[name] then add(msg, name, points[name], found[name]) end
   end
   if #hosts > 60 then add(msg, "URL_MANY", 1, #hosts .. " hosts") end

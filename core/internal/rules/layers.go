@@ -30,6 +30,7 @@ var layers = map[string][]string{
 	"core/milter":    {mail},
 	"core/spam":      {mail, clock, "core/mime", "core/store"},
 	"core/srs":       {mail, "core/store"},
+	"core/qrcode":    {},
 	"core/dmarc":     {mail, "core/mime", "core/store"},
 
 	// 2: the contract of policies
@@ -43,7 +44,7 @@ var layers = map[string][]string{
 	"core/pop3":              {mail, clock, "core/netline", "core/store"},
 	"core/store/badgerstore": {mail, clock, "core/store"},
 	"core/store/natsstore":   {mail, clock, "core/store"},
-	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/audit", "core/crypt", "core/spam", "core/srs", "core/store", "hooks"},
+	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/audit", "core/crypt", "core/spam", "core/qrcode", "core/srs", "core/store", "hooks"},
 
 	"core/policies": {mail, clock, "core/store", "core/journal", "hooks"},
 
@@ -87,6 +88,7 @@ var homes = []home{
 	{module: "github.com/emersion/go-msgauth", packages: []string{"core/verify tests"}},
 	{module: "github.com/emersion/go-smtp", packages: []string{"core/smtpin tests", "core/smtpout tests"}},
 	{module: "github.com/emersion/go-sasl", packages: []string{"core/smtpout", "core/smtpin tests"}},
+	{module: "github.com/makiuchi-d/gozxing", packages: []string{"core/qrcode"}},
 	{module: "github.com/miekg/dns", packages: []string{"core/dns", "core/dns/dnstest"}},
 	{module: "github.com/pelletier/go-toml/v2", packages: []string{"core/config", "plugins", "hooks/lua"}},
 	{module: "github.com/prometheus/client_golang", packages: []string{"core/journal", "core/admin"}},

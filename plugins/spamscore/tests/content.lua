@@ -104,6 +104,34 @@ for name, file in pairs { FILE_PROGRAM = "run.exe", FILE_TWO_ENDINGS = "invoice.
   end)
 end
 
+-- A picture with a QR code of http://203.0.113.9/login.
+local picture = "iVBORw0KGgoAAAANSUhEUgAAAGMAAABjAQMAAAC19SzWAAAABlBMVEX///8AAABVwtN+AAAA50lEQVR42tTSsY3DMAwF0B+ocCctIMBrqONKmUDRLUCv5M5rCOACSufCMA86IJc0At2G3XNj8uvjayaolhQz6WnJwy07coI3RcJwLSlf0M9acU3LLu2K4DjVj82GCqqchN/XDvX3E8fv2IYKm2uTFpJmyeN4bBX02mysoK5Mh6eaLd3WvvhTKyx5uEIRFLMl4PBTDPvMlnySk+YCMXXbkaf5qfFuKWzSUHsTLfUPqzKULfW3pSOnV4Jj9SQgJ7SZIilJF633C2LCY5VyQSWpbv8tHwuOpyMjwlK/r/cF2dJ3zG8AAAD//2EFR4iDgYj1AAAAAElFTkSuQmCC"
+
+local function pictures(n)
+  local parts = {}
+  for i = 1, n do parts[i] = "--b\nContent-Type: image/png\nContent-Transfer-Encoding: base64\n\n" .. picture .. "\n" end
+  return letter { more = "MIME-Version: 1.0\nContent-Type: multipart/related; boundary=b\n", text = "--b\n\nscan this\n" .. table.concat(parts) .. "--b--" }
+end
+
+t.case("a link in a code in a picture is a link", function()
+  t.config { greylisting = "off", uribl = { ["uri.example"] = { default = 3 } } }
+  t.dns { ["9.113.0.203.uri.example"] = { a = { "127.0.0.2" } } }
+  send(pictures(1))
+  local header = result()
+  for _, name in ipairs { "URL_IN_CODE", "URL_ADDRESS", "URIBL_URI_EXAMPLE" } do t.ok(has(header, name), header) end
+  t.no_errors()
+end)
+
+t.case("many pictures do no harm, and a broken one is none", function()
+  t.config { greylisting = "off", reject = 0 }
+  t.eq(send(pictures(100)).code, 250)
+  t.settle()
+  send(letter { more = "Content-Type: image/png\nContent-Transfer-Encoding: base64\n", text = string.sub(picture, 1, 200) })
+  t.settle()
+  t.ok(not has(result(), "URL_IN_CODE"), result())
+  t.no_errors()
+end)
+
 t.case("a program under another name", function()
   t.config { greylisting = "off" }
   send(attached("photo.jpg", "MZ\144\0"))
