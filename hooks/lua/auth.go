@@ -16,7 +16,7 @@ func msgAuth(L *glua.LState) int {
 	res := &core.AuthResults{SPF: none, DMARC: none, ARC: none}
 	if verify := msgOf(o).Auth; verify != nil {
 		st.budget.take(L, &st.budget.dns, "dns questions")
-		ctx, cancel := context.WithDeadline(o.call.ctx, st.budget.until)
+		ctx, cancel := context.WithDeadline(o.call.ctx, st.budget.deadline())
 		defer cancel()
 		found, err := verify(ctx)
 		st.must(L, err)

@@ -3,6 +3,7 @@ package lua
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime/metrics"
 	"time"
 
@@ -11,8 +12,16 @@ import (
 	"carteiro/hooks"
 )
 
-// heapEvery is how many instructions there are between two looks at the heap.
-const heapEvery = 8192
+// clockEvery and heapEvery are how many instructions there are between two
+// looks at the clock and at the heap.
+const (
+	clockEvery = 256
+	heapEvery  = 8192
+)
+
+// epoch is when the process began. Deadlines are kept as times since then: it
+// takes one clock to read those, and time.Now reads two.
+var epoch = time.Now()
 
 // budget is the context of a state. The interpreter asks Done once for each
 // instruction, so counting there is an instruction limit that no pcall
@@ -22,11 +31,13 @@ type budget struct {
 	state *state
 	ctx   context.Context // of the call at hand; replaced by reset
 
-	left, total int64 // instructions
-	mask        int64 // the clock is read when left&mask == 0
-	nextHeap    int64 // value of left at which the heap is looked at
-	until       time.Time
-	alloc       int64 // octets still to be made
+	left, total int64         // instructions
+	due         int64         // value of left from which on Done does more than count
+	clock       int64         // value of left at which the clock is read
+	every       int64         // instructions until then
+	heapAt      int64         // value of left at which the heap is looked at
+	until       time.Duration // since epoch
+	alloc       int64         // octets still to be made
 	maxAlloc    int64
 	heapMax     uint64
 	heap        []metrics.Sample
@@ -46,7 +57,7 @@ func newBudget(st *state, heapMax uint64) *budget {
 
 // reset prepares for a call. The stricter of spec and limits counts, but
 // limits that the admin granted may also be more.
-func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int64, l hooks.Limits) {
+func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int64, l *hooks.Limits) {
 	if l.Wall > 0 && (l.Granted || l.Wall < wall) {
 		wall = l.Wall
 	}
@@ -54,11 +65,12 @@ func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int
 		instructions = l.Instructions
 	}
 	b.ctx, b.err = ctx, nil
-	b.left, b.total, b.mask = instructions, instructions, 255
-	b.nextHeap = instructions - heapEvery
-	b.until = time.Now().Add(wall)
-	if d, ok := ctx.Deadline(); ok && d.Before(b.until) {
-		b.until = d
+	b.left, b.total, b.every = instructions, instructions, clockEvery
+	b.heapAt = instructions - heapEvery
+	b.next()
+	b.until = time.Since(epoch) + wall
+	if d, ok := ctx.Deadline(); ok {
+		b.until = min(b.until, d.Sub(epoch))
 	}
 	b.alloc, b.maxAlloc = hooks.FreeAlloc, hooks.FreeAlloc
 	if l.Alloc > 0 && (l.Granted || l.Alloc < hooks.FreeAlloc) {
@@ -78,11 +90,20 @@ func orElse(n, otherwise int) int {
 // Done counts one instruction. It returns nil, which never is ready, until
 // the budget is over.
 func (b *budget) Done() <-chan struct{} {
+	b.left--
+	if b.left > b.due {
+		return nil
+	}
+	return b.more()
+}
+
+// more is what Done does now and then; after the end, and in tests that want
+// to know what ran, each time.
+func (b *budget) more() <-chan struct{} {
 	if b.cover != nil {
 		b.cover.ran(b.state.L)
 	}
-	b.left--
-	if b.left&b.mask == 0 || b.left <= 0 {
+	if b.left <= b.clock {
 		b.look()
 	}
 	if b.err != nil {
@@ -91,11 +112,24 @@ func (b *budget) Done() <-chan struct{} {
 	return nil
 }
 
-// Err, Deadline and Value complete a context.Context.
+// next sets when the clock is read again, and when Done has to do more than
+// count.
+func (b *budget) next() {
+	b.clock = max(b.left-b.every, 0)
+	b.due = b.clock
+	if b.cover != nil || b.err != nil {
+		b.due = math.MaxInt64
+	}
+}
+
+// Err completes a context.Context.
 func (b *budget) Err() error { return b.err }
 
-// Deadline is when the call has to be over.
-func (b *budget) Deadline() (time.Time, bool) { return b.until, true }
+// Deadline completes it.
+func (b *budget) Deadline() (time.Time, bool) { return b.deadline(), true }
+
+// deadline is when the call has to be over.
+func (b *budget) deadline() time.Time { return epoch.Add(b.until) }
 
 // Value passes through to the caller's context.
 func (b *budget) Value(key any) any { return b.ctx.Value(key) }
@@ -105,11 +139,12 @@ func (b *budget) look() {
 	if b.err != nil {
 		return
 	}
+	b.next()
 	if b.left <= 0 {
 		b.fail("%w: more than %d instructions", hooks.ErrBudget, b.total)
 		return
 	}
-	if !time.Now().Before(b.until) {
+	if time.Since(epoch) >= b.until {
 		b.fail("%w: out of time", hooks.ErrBudget)
 		return
 	}
@@ -117,8 +152,8 @@ func (b *budget) look() {
 		b.fail("%w: %w", hooks.ErrBudget, err)
 		return
 	}
-	if b.heapMax > 0 && b.left <= b.nextHeap {
-		b.nextHeap = b.left - heapEvery
+	if b.heapMax > 0 && b.left <= b.heapAt {
+		b.heapAt = b.left - heapEvery
 		metrics.Read(b.heap)
 		if n := b.heap[0].Value.Uint64(); n > b.heapMax {
 			b.fail("%w: the process uses %d MiB of memory", hooks.ErrBudget, n>>20)
@@ -129,14 +164,14 @@ func (b *budget) look() {
 func (b *budget) fail(format string, args ...any) {
 	if b.err == nil {
 		b.err = fmt.Errorf(format, args...)
+		b.next()
 	}
 }
 
 // steps charges n instructions for work done by the library.
 func (b *budget) steps(L *glua.LState, n int64) {
-	before := b.left
 	b.left -= n
-	if b.left <= 0 || before>>8 != b.left>>8 {
+	if b.left <= b.clock {
 		b.look()
 	}
 	if b.err != nil {
@@ -153,10 +188,12 @@ func (b *budget) charge(L *glua.LState, n int64) {
 		b.alloc -= n
 		// Long strings make single instructions slow, so the clock is read
 		// more often once a call has made many octets.
-		if made := b.maxAlloc - b.alloc; made > 8<<20 {
-			b.mask = 0
-		} else if made > 1<<20 {
-			b.mask = 15
+		if made := b.maxAlloc - b.alloc; made > 8<<20 && b.every > 1 {
+			b.every = 1
+			b.next()
+		} else if made > 1<<20 && b.every > 16 {
+			b.every = 16
+			b.next()
 		}
 	}
 	if b.err != nil {

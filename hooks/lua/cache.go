@@ -95,7 +95,7 @@ func (m *memo) call(L *glua.LState, fn *glua.LFunction) int {
 		if mine {
 			return m.fill(L, st, fn, key, e)
 		}
-		timer := time.NewTimer(time.Until(st.budget.until))
+		timer := time.NewTimer(time.Until(st.budget.deadline()))
 		select {
 		case <-e.done:
 		case <-timer.C:

@@ -94,7 +94,7 @@ func (st *state) resolver(L *glua.LState) (context.Context, context.CancelFunc, 
 		L.RaiseError("dns: the server has no resolver")
 	}
 	st.budget.take(L, &st.budget.dns, "dns questions")
-	ctx, cancel := context.WithDeadline(c.ctx, st.budget.until)
+	ctx, cancel := context.WithDeadline(c.ctx, st.budget.deadline())
 	return ctx, cancel, st.set.engine.Resolver
 }
 

@@ -160,6 +160,11 @@ type set struct {
 	slow     slowPool
 }
 
+// uses reports whether the code of a source reads a global.
+func (s *set) uses(name string) bool {
+	return slices.ContainsFunc(s.units, func(u *unit) bool { return u.uses[name] })
+}
+
 // Load compiles, checks and loads sources. It blocks for the work and at most
 // the budgets of the files' own code.
 func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Generation, error) {

@@ -41,58 +41,54 @@ func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (ho
 			h.set.drop(st, h.info.MayBlock) // after a panic of ours, too
 		}
 	}()
-	v, usage, err := st.run(ctx, h, spec, e)
+	v, err := st.run(ctx, h, &spec, e)
 	used := st.budget.total - max(st.budget.left, 0)
-	if usage.Instructions = used; h.info.Bundle != "" && h.set.engine.Usage != nil {
+	if h.info.Bundle != "" && h.set.engine.Usage != nil {
+		usage := Usage{Bundle: h.info.Bundle, Domain: st.calls.domain, Instructions: used, Failed: err != nil}
+		if err == nil {
+			usage.Submits = st.calls.submits // else undone
+		}
 		h.set.engine.Usage(usage)
 	}
 	if err != nil {
 		return hooks.Verdict{}, used, fmt.Errorf("%w: %w", hooks.ErrHook, err)
 	}
 	well = true
-	return v, used, nil
+	if v == nil {
+		return hooks.Verdict{}, used, nil
+	}
+	return *v, used, nil
 }
 
-// run makes one call. Objects made for it die when it returns.
-func (st *state) run(ctx context.Context, h *handler, spec hooks.Spec, e *hooks.Event) (v hooks.Verdict, usage Usage, err error) {
-	c := &call{ctx: ctx, event: e, handler: h, unit: h.unit}
+// run makes one call and returns its verdict, nil if there was none. Objects
+// made for it die when it returns.
+func (st *state) run(ctx context.Context, h *handler, spec *hooks.Spec, e *hooks.Event) (*hooks.Verdict, error) {
+	c := st.begin()
+	c.ctx, c.event, c.handler, c.unit = ctx, e, h, h.unit
 	if h.unit.ours != nil {
 		c.domain = e.DomainAtHand(h.unit.ours)
 	}
 	st.call, st.source = c, h.unit
-	st.budget.reset(ctx, spec.Wall, spec.Budget, h.unit.source.Limits)
+	defer st.end()
+	st.budget.reset(ctx, spec.Wall, spec.Budget, &h.unit.source.Limits)
 	L := st.L
 	L.Push(st.handlers[h.number])
 	n := st.pushArguments(spec, c, e)
-	err = L.PCall(n, 1, nil)
-	// The objects keep their call, so it must not keep the message.
-	defer func() {
-		usage = Usage{Bundle: h.info.Bundle, Domain: c.domain, Submits: c.submits, Failed: err != nil}
-		if err != nil {
-			usage.Submits = 0 // undone
-		}
-		st.call, st.source = nil, nil
-		c.ctx, c.event, c.handler, c.unit, c.msg, c.text, c.after = nil, nil, nil, nil, nil, "", nil
-		for i := range c.used {
-			c.objects[i].v = nil
-		}
-		st.budget.ctx = context.Background()
-	}()
-	if err != nil {
-		return hooks.Verdict{}, usage, st.failure(err)
+	if err := L.PCall(n, 1, nil); err != nil {
+		return nil, st.failure(err)
 	}
 	if st.budget.err != nil {
-		return hooks.Verdict{}, usage, st.budget.err
+		return nil, st.budget.err
 	}
-	v, err = verdictOf(L.Get(-1))
+	v, err := verdictOf(L.Get(-1))
 	L.SetTop(0)
 	if err != nil {
-		return v, usage, fmt.Errorf("%s:%d: %w", h.file.name, h.info.Line, err)
+		return nil, fmt.Errorf("%s:%d: %w", h.file.name, h.info.Line, err)
 	}
 	for _, f := range c.after {
 		f()
 	}
-	return v, usage, nil
+	return v, nil
 }
 
 // failure is the error of a call with its traceback.
@@ -135,7 +131,7 @@ func tostringPlain(v glua.LValue) string {
 }
 
 // pushArguments pushes the objects that the hook's row names.
-func (st *state) pushArguments(spec hooks.Spec, c *call, e *hooks.Event) int {
+func (st *state) pushArguments(spec *hooks.Spec, c *call, e *hooks.Event) int {
 	L := st.L
 	for _, name := range spec.Args {
 		switch name {

@@ -200,7 +200,7 @@ func (c *call) idempotencyKey() string {
 
 // do makes one request within the call's time. The answer is plain data.
 func (st *state) do(x exchange) (map[string]any, error) {
-	until := st.budget.until
+	until := st.budget.deadline()
 	if x.timeout > 0 && time.Now().Add(x.timeout).Before(until) {
 		until = time.Now().Add(x.timeout)
 	}

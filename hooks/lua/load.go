@@ -86,7 +86,7 @@ func (st *state) load(ctx context.Context) ([]*handler, error) {
 		ld.owner, ld.unit, ld.env, ld.required, ld.envs = u, u, st.environment(u), map[string]glua.LValue{}, map[*unit]*glua.LTable{}
 		limits := u.source.Limits
 		limits.Wall, limits.Instructions = 0, 0
-		st.budget.reset(ctx, loadWall, loadInstructions, limits)
+		st.budget.reset(ctx, loadWall, loadInstructions, &limits)
 		for _, name := range u.source.Main {
 			if err := st.runFile(u.files[name]); err != nil {
 				ld.errs = append(ld.errs, err)

@@ -48,7 +48,7 @@ func milterScan(L *glua.LState) int {
 		q.Fields = append(q.Fields, milter.Field{Name: f.Name(), Value: strings.TrimPrefix(strings.TrimSuffix(fieldValue(f.Raw), "\r\n"), " ")})
 	}
 	q.Recipients = c.recipients()
-	ctx, cancel := context.WithDeadline(c.ctx, st.budget.until)
+	ctx, cancel := context.WithDeadline(c.ctx, st.budget.deadline())
 	defer cancel()
 	a, err := st.set.engine.Milters.Scan(ctx, name, q)
 	st.budget.look()

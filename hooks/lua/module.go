@@ -67,15 +67,6 @@ type field struct {
 	doc  string
 }
 
-// object is what a userdata of ours holds. It dies with its call, so that a
-// script that keeps one from an earlier message gets an error, not that
-// message.
-type object struct {
-	class *class
-	call  *call // nil: lives as long as its state
-	v     any
-}
-
 // Entry documents one name of the Lua API.
 type Entry struct {
 	Kind      string // "function", "module" or "object"

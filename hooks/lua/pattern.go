@@ -27,86 +27,6 @@ type matcher struct {
 	raise    func(message string)
 }
 
-// Character classes in the C locale, as bits.
-const (
-	isAlpha uint8 = 1 << iota
-	isDigit
-	isLower
-	isUpper
-	isSpace
-	isPunct
-	isCntrl
-	isHex
-)
-
-var classes = makeClasses()
-
-func makeClasses() (t [256]uint8) {
-	for c := range 128 {
-		b := byte(c)
-		switch {
-		case b >= 'a' && b <= 'z':
-			t[c] = isAlpha | isLower
-		case b >= 'A' && b <= 'Z':
-			t[c] = isAlpha | isUpper
-		case b >= '0' && b <= '9':
-			t[c] = isDigit | isHex
-		case b == ' ':
-			t[c] = isSpace
-		case b < ' ' || b == 127:
-			t[c] = isCntrl
-		default:
-			t[c] = isPunct
-		}
-		if b >= '\t' && b <= '\r' {
-			t[c] |= isSpace
-		}
-		if b >= 'a' && b <= 'f' || b >= 'A' && b <= 'F' {
-			t[c] |= isHex
-		}
-	}
-	return t
-}
-
-// inClass tells whether c is in the class named by letter; a letter that
-// names no class stands for itself.
-func inClass(c, letter byte) bool {
-	var mask uint8
-	switch letter | 0x20 {
-	case 'a':
-		mask = isAlpha
-	case 'd':
-		mask = isDigit
-	case 'l':
-		mask = isLower
-	case 'u':
-		mask = isUpper
-	case 's':
-		mask = isSpace
-	case 'p':
-		mask = isPunct
-	case 'c':
-		mask = isCntrl
-	case 'x':
-		mask = isHex
-	case 'w':
-		mask = isAlpha | isDigit
-	case 'z':
-		if letter == 'z' {
-			return c == 0
-		} else if letter == 'Z' {
-			return c != 0
-		}
-		return letter == c
-	default:
-		return letter == c
-	}
-	if classes[letter]&isAlpha == 0 {
-		return letter == c
-	}
-	return (classes[c]&mask != 0) == (classes[letter]&isLower != 0)
-}
-
 func (m *matcher) reset(src, pat string) {
 	m.src, m.pat, m.level, m.depth = src, pat, 0, 0
 }
@@ -326,11 +246,7 @@ func (m *matcher) set(c byte, p, end int) bool {
 }
 
 func (m *matcher) maxExpand(s, p, ep int) int {
-	i := 0
-	for s+i < len(m.src) && m.single(m.src[s+i], p, ep) {
-		i++
-		m.count(1)
-	}
+	i := m.run(s, p, ep)
 	if ep+1 == len(m.pat) {
 		return s + i
 	}
@@ -340,6 +256,67 @@ func (m *matcher) maxExpand(s, p, ep int) int {
 		}
 	}
 	return -1
+}
+
+// run is how many octets from src[s] on match the item pat[p:ep].
+func (m *matcher) run(s, p, ep int) int {
+	var in octets
+	m.members(&in, p, ep)
+	n := 0
+	for s+n < len(m.src) {
+		block := m.src[s+n : min(s+n+stepsPerTick, len(m.src))]
+		i := 0
+		for i < len(block) && in.has(block[i]) {
+			i++
+		}
+		n += i
+		m.count(i)
+		if i < len(block) {
+			break
+		}
+	}
+	return n
+}
+
+// members sets in to the octets that match the item pat[p:ep].
+func (m *matcher) members(in *octets, p, ep int) {
+	switch m.pat[p] {
+	case '.':
+		in.invert()
+		return
+	case '%':
+		*in = classOctets[m.pat[p+1]]
+		return
+	case '[':
+	default:
+		in.add(m.pat[p])
+		return
+	}
+	p, end := p+1, ep-1
+	complement := m.pat[p] == '^'
+	if complement {
+		p++
+	}
+	m.count((end - p) / 4)
+	for ; p < end; p++ {
+		switch {
+		case m.pat[p] == '%' && p+1 < end:
+			p++
+			for i, word := range &classOctets[m.pat[p]] {
+				in[i] |= word
+			}
+		case p+2 < end && m.pat[p+1] == '-':
+			for c := int(m.pat[p]); c <= int(m.pat[p+2]); c++ {
+				in.add(byte(c))
+			}
+			p += 2
+		default:
+			in.add(m.pat[p])
+		}
+	}
+	if complement {
+		in.invert()
+	}
 }
 
 func (m *matcher) minExpand(s, p, ep int) int {

@@ -28,11 +28,13 @@ type state struct {
 	parts   []string // scratch of concat
 	small   []glua.LValue
 
-	methods     map[*class]map[string]*glua.LFunction
-	lastClass   *class // the class asked last, and its methods
-	lastMethods map[string]*glua.LFunction
-	metatable   *glua.LTable // of all objects
-	modules     map[string]*glua.LUserData
+	shapes    map[*class]*shape
+	metatable *glua.LTable               // of objects without a shape of their own
+	fresh     []slot                     // for objects of the calls to come
+	modules   map[string]*glua.LUserData // those that the sources name
+	members   map[*glua.LTable]*module   // whose members a table has
+	missing   *glua.LTable               // metatable of those tables
+	readOnly  *glua.LFunction            // __newindex of modules
 
 	nextFunction, ipairsFunction *glua.LFunction
 
@@ -42,20 +44,21 @@ type state struct {
 	loading  *loader                             // nil once loaded
 	tester   *tester                             // nil but in tests
 	source   *unit                               // whose code runs
-	call     *call                               // nil between calls
+	call     *call                               // nil between calls, else calls
+	calls    call                                // one after the other
 }
 
-// call is what objects of one hook call share.
+// call is what objects of one hook call share. Its memory serves the next
+// call of the state: number tells which one an object belongs to.
 type call struct {
+	number   uint64
 	ctx      context.Context
 	event    *hooks.Event
 	handler  *handler
 	unit     *unit
-	domain   string // at hand, of a bundle
-	submits  int    // messages sent
-	objects  [4]object
-	data     [4]glua.LUserData
-	used     int
+	domain   string  // at hand, of a bundle
+	submits  int     // messages sent
+	slots    []slot  // of its first objects
 	msg      *object // of this call, for mail.submit and texts cached
 	text     string  // cache of msg:text(textMax)
 	textMax  int64
@@ -71,7 +74,7 @@ func budgetOf(L *glua.LState) *budget { return L.Context().(*budget) }
 func stateOf(L *glua.LState) *state   { return L.Context().(*budget).state }
 
 func newState(s *set) *state {
-	st := &state{set: s, methods: map[*class]map[string]*glua.LFunction{}, modules: map[string]*glua.LUserData{}, small: s.engine.small,
+	st := &state{set: s, shapes: map[*class]*shape{}, modules: map[string]*glua.LUserData{}, members: map[*glua.LTable]*module{}, small: s.engine.small,
 		blocking: map[*glua.LFunction]bool{}, memoized: map[*glua.LFunction]*glua.LFunction{}}
 	st.L = glua.NewState(glua.Options{SkipOpenLibs: true, CallStackSize: callDepth, RegistrySize: registrySize,
 		RegistryMaxSize: registryMax, RegistryGrowStep: 1024, MinimizeStackMemory: true})
@@ -84,8 +87,13 @@ func newState(s *set) *state {
 	st.metatable.RawSetString("__index", st.L.NewFunction(objectIndex))
 	st.metatable.RawSetString("__newindex", st.L.NewFunction(objectAssign))
 	st.metatable.RawSetString("__metatable", glua.LFalse)
+	st.missing = st.L.CreateTable(0, 1)
+	st.missing.RawSetString("__index", st.L.NewFunction(st.noMember))
+	st.readOnly = st.L.NewFunction(moduleAssign)
 	for _, m := range allModules() {
-		st.addModule(m)
+		if m == &stringModule || s.uses(m.name) {
+			st.addModule(m)
+		}
 	}
 	st.stringMetatable()
 	return st
@@ -124,21 +132,26 @@ func (st *state) addModule(m *module) {
 	for k, v := range m.values {
 		members.RawSetString(k, glua.LNumber(v))
 	}
-	fallback := st.L.CreateTable(0, 1)
-	fallback.RawSetString("__index", st.L.NewFunction(func(L *glua.LState) int {
-		key := L.ToString(2)
-		L.RaiseError("%s.%s does not exist%s", m.name, key, hooks.Suggestion(key, m.names()))
-		return 0
-	}))
-	members.Metatable = fallback
+	members.Metatable = st.missing
+	st.members[members] = m
 	mt := st.L.CreateTable(0, 3)
 	mt.RawSetString("__index", members)
-	mt.RawSetString("__newindex", st.L.NewFunction(func(L *glua.LState) int {
-		L.RaiseError("%s is read only", m.name)
-		return 0
-	}))
+	mt.RawSetString("__newindex", st.readOnly)
 	mt.RawSetString("__metatable", glua.LFalse)
 	st.modules[m.name] = &glua.LUserData{Value: m, Metatable: mt, Env: st.L.Env}
+}
+
+// noMember is __index of the members of all modules.
+func (st *state) noMember(L *glua.LState) int {
+	m, key := st.members[L.CheckTable(1)], L.ToString(2)
+	L.RaiseError("%s.%s does not exist%s", m.name, key, hooks.Suggestion(key, m.names()))
+	return 0
+}
+
+// moduleAssign is __newindex of all modules.
+func moduleAssign(L *glua.LState) int {
+	L.RaiseError("%s is read only", L.CheckUserData(1).Value.(*module).name)
+	return 0
 }
 
 // stringMetatable lets ("x"):upper() work with a table no script can reach.
@@ -147,133 +160,6 @@ func (st *state) stringMetatable() {
 	mt.RawSetString("__index", st.modules["string"].Metatable.(*glua.LTable).RawGetString("__index"))
 	mt.RawSetString("__metatable", glua.LFalse)
 	st.L.SetMetatable(glua.LString(""), mt)
-}
-
-// wrap makes an object of the call at hand.
-func (st *state) wrap(c *class, v any) *glua.LUserData {
-	cl := st.call
-	if cl != nil && cl.used < len(cl.objects) {
-		o, ud := &cl.objects[cl.used], &cl.data[cl.used]
-		cl.used++
-		*o = object{class: c, call: cl, v: v}
-		*ud = glua.LUserData{Value: o, Metatable: st.metatable, Env: st.L.Env}
-		return ud
-	}
-	st.budget.charge(st.L, 128)
-	return &glua.LUserData{Value: &object{class: c, call: cl, v: v}, Metatable: st.metatable, Env: st.L.Env}
-}
-
-// alive raises for an object of an earlier call.
-func (st *state) alive(o *object) {
-	if o.call != nil && o.call != st.call {
-		st.L.RaiseError("this %s belongs to an earlier call; keep values in meta or kv instead", o.class.name)
-	}
-}
-
-// self is the receiver of a method: argument 1 as an object of that class.
-func self(L *glua.LState, class string) (*state, *object) {
-	st := stateOf(L)
-	if ud, ok := L.Get(1).(*glua.LUserData); ok {
-		if o, ok := ud.Value.(*object); ok && o.class.name == class {
-			st.alive(o)
-			return st, o
-		}
-	}
-	L.RaiseError("%s expected, got %s; methods are called with a colon", class, typeOf(L.Get(1)))
-	return nil, nil
-}
-
-// objectIndex is __index of all objects.
-func objectIndex(L *glua.LState) int {
-	ud, ok := L.Get(1).(*glua.LUserData)
-	if !ok {
-		L.RaiseError("object expected")
-	}
-	o := ud.Value.(*object)
-	st := stateOf(L)
-	st.alive(o)
-	key := L.Get(2)
-	if n, ok := key.(glua.LNumber); ok && o.class.number != nil {
-		L.Push(o.class.number(st, L, o, n))
-		return 1
-	}
-	name, ok := key.(glua.LString)
-	if !ok {
-		L.RaiseError("%s has no member of type %s", o.class.name, typeOf(key))
-	}
-	L.Push(st.member(L, o, string(name)))
-	return 1
-}
-
-func (st *state) member(L *glua.LState, o *object, name string) glua.LValue {
-	c := o.class
-	if c.index != nil {
-		return c.index(st, L, o, name)
-	}
-	if st.lastClass != c {
-		st.lastClass, st.lastMethods = c, st.methodsOf(c)
-	}
-	if f, ok := st.lastMethods[name]; ok {
-		return f
-	}
-	for i := range c.fields {
-		if c.fields[i].name == name {
-			return c.fields[i].get(st, L, o)
-		}
-	}
-	L.RaiseError("%s.%s does not exist%s", c.name, name, hooks.Suggestion(name, c.memberNames()))
-	return nil
-}
-
-// methodsOf are a class's methods as functions of this state.
-func (st *state) methodsOf(c *class) map[string]*glua.LFunction {
-	methods, ok := st.methods[c]
-	if !ok {
-		methods = make(map[string]*glua.LFunction, len(c.methods))
-		for _, f := range c.methods {
-			methods[f.name] = st.L.NewFunction(f.call)
-		}
-		st.methods[c] = methods
-	}
-	return methods
-}
-
-func (c *class) memberNames() []string {
-	var names []string
-	for _, f := range c.fields {
-		names = append(names, f.name)
-	}
-	for _, f := range c.methods {
-		names = append(names, f.name)
-	}
-	return names
-}
-
-// objectAssign is __newindex of all objects.
-func objectAssign(L *glua.LState) int {
-	ud, ok := L.Get(1).(*glua.LUserData)
-	if !ok {
-		L.RaiseError("object expected")
-	}
-	o := ud.Value.(*object)
-	st := stateOf(L)
-	st.alive(o)
-	if o.class.assign != nil {
-		o.class.assign(st, L, o, L.Get(2), L.Get(3))
-		return 0
-	}
-	name := L.ToString(2)
-	for i := range o.class.fields {
-		if f := &o.class.fields[i]; f.name == name {
-			if f.set == nil {
-				L.RaiseError("%s.%s is read only", o.class.name, name)
-			}
-			f.set(st, L, o, L.Get(3))
-			return 0
-		}
-	}
-	L.RaiseError("%s.%s does not exist%s", o.class.name, name, hooks.Suggestion(name, o.class.memberNames()))
-	return 0
 }
 
 // running raises while files load: what it guards would make two states of

@@ -106,7 +106,7 @@ func (f *TestFile) Run(ctx context.Context, n int, w World) error {
 	if n >= len(st.tester.fns) {
 		return fmt.Errorf("%s has no case %d", f.main, n)
 	}
-	st.budget.reset(ctx, testWall, testInstructions, hooks.Limits{Alloc: testAlloc, Granted: true})
+	st.budget.reset(ctx, testWall, testInstructions, &hooks.Limits{Alloc: testAlloc, Granted: true})
 	st.L.Push(st.tester.fns[n])
 	if err := st.L.PCall(0, 0, nil); err != nil {
 		return st.sourceFault(f.unit.files[f.main], err)

@@ -42,19 +42,19 @@ var verdictActions = map[string]hooks.Action{"accept": hooks.Accept, "reject": h
 	"route": hooks.RouteTo, "reroute": hooks.Reroute, "retry": hooks.Retry, "fail": hooks.Fail, "nodsn": hooks.NoDSN, "response": hooks.Respond}
 
 // verdictOf reads what a handler returned.
-func verdictOf(v glua.LValue) (hooks.Verdict, error) {
+func verdictOf(v glua.LValue) (*hooks.Verdict, error) {
 	if v == glua.LNil {
-		return hooks.Verdict{}, nil
+		return nil, nil
 	}
 	if ud, ok := v.(*glua.LUserData); ok {
 		if v, ok := ud.Value.(*hooks.Verdict); ok {
-			return *v, nil
+			return v, nil
 		}
 	}
 	if v == glua.LFalse || v == glua.LTrue {
-		return hooks.Verdict{}, fmt.Errorf("a handler returns a verdict or nothing, not %s", v.String())
+		return nil, fmt.Errorf("a handler returns a verdict or nothing, not %s", v.String())
 	}
-	return hooks.Verdict{}, fmt.Errorf("a handler returns a verdict such as reject(...) or nothing, not a %s", typeOf(v))
+	return nil, fmt.Errorf("a handler returns a verdict such as reject(...) or nothing, not a %s", typeOf(v))
 }
 
 func pushVerdict(L *glua.LState, v hooks.Verdict) int {
