@@ -102,6 +102,19 @@ func newPostfix(t testing.TB) *postfix {
 	return &postfix{dir: dir, port: freePort(t)}
 }
 
+// overridden is main.cf with settings in place of those that it has. Two of one
+// name would be warned of by each process, and what they have to say before
+// there is a process that logs can be more than a socket holds: then all wait.
+func overridden(main, more string) string {
+	var out strings.Builder
+	for line := range strings.Lines(main) {
+		if name, _, ok := strings.Cut(line, " = "); !ok || !strings.Contains("\n"+more, "\n"+name+" = ") {
+			out.WriteString(line)
+		}
+	}
+	return out.String() + more
+}
+
 // start runs the instance until the test ends.
 func (p *postfix) start(t testing.TB, program string, peer *house) {
 	t.Helper()
@@ -114,7 +127,7 @@ func (p *postfix) start(t testing.TB, program string, peer *house) {
 		t.Fatal(err)
 	}
 	files := map[string]string{"cert.pem": string(cert), "key.pem": string(key), "ca/cert.pem": "", "master.cf": fmt.Sprintf(postfixMaster, p.port) + p.services,
-		"main.cf": fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.port("mx"), peer.port("lmtp"), filepath.Join(p.dir, "ca")) + p.more}
+		"main.cf": overridden(fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.port("mx"), peer.port("lmtp"), filepath.Join(p.dir, "ca")), p.more)}
 	ca, err := os.ReadFile(filepath.Join(peer.dir, "cert.pem"))
 	if err != nil {
 		t.Fatal(err)
