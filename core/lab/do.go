@@ -305,7 +305,7 @@ func (w *World) doFail(args []any) (any, error) {
 	if err = errors.Join(err, err2); err != nil {
 		return nil, err
 	}
-	return nil, w.names.fail(what, how)
+	return nil, w.fail(what, how)
 }
 
 // doAccount makes an account; from the first on, only those exist that the

@@ -98,6 +98,25 @@ t.case("nothing is left of the case before", { tags = { "clean" } }, function()
   t.eq(#t.sent(), 0)
   t.eq(t.settle().mailboxes["bob@our.example"].INBOX, 0)
 end)
+t.case("a kv that cannot be read, a disk that is full", function()
+  local function rcpt()
+    local s = t.session { ip = "192.0.2.7", helo = "grey.a.example" }
+    s:mail("a@a.example")
+    return s:rcpt("bob@our.example")
+  end
+  t.fail("kv.get", "once")
+  t.eq(rcpt().code, 451)
+  t.eq(#t.errors(), 1)
+  t.contains(t.errors()[1], "the test has kv.get fail")
+  t.eq(rcpt().code, 451, "greylisted now")
+  t.eq(#t.errors(), 1)
+  t.clock.advance("6m")
+  t.fail("commit")
+  t.eq(t.deliver { sender = "a@a.example", to = "bob@our.example", text = "x" }.code, 452)
+  t.eq(#t.mailbox("bob@our.example"), 0)
+  t.fail("commit", "never")
+  t.eq(t.deliver { sender = "a@a.example", to = "bob@our.example", text = "x" }.code, 250)
+end)
 t.case("vacation, once in a week", { smoke = true }, function()
   t.account("bob@our.example")
   t.account("eve@our.example", { vacation = { active = true, text = "away" }, password = "x" })
@@ -281,6 +300,8 @@ func TestFailures(t *testing.T) {
 		`t.file("none.eml")`:        "tests/bad.lua:3: there is no file none.eml beside the test",
 		`t.session { ipp = "x" }`:   "tests/bad.lua:3: wrong arguments: there is no option ipp",
 		`t.deliver { ip = "x" }`:    "tests/bad.lua:3: wrong arguments: ip:",
+		`t.fail("kv.set", "once")`:  "tests/bad.lua:3: wrong arguments: t.fail:",
+		`t.fail("commit", "now")`:   "tests/bad.lua:3: wrong arguments: t.fail:",
 		`t.fail("dns.mx", "never")`: "tests/bad.lua:3: wrong arguments: t.fail:",
 		`t.clock.advance("x")`:      "tests/bad.lua:3: wrong arguments: a duration",
 		`t.clock.set("2001-01-01")`: "tests/bad.lua:3: wrong arguments: a clock does not go back",

@@ -141,7 +141,7 @@ func (n *names) fail(what, how string) error {
 	err := outcomes[how]
 	kind, ok := strings.CutPrefix(what, "dns")
 	if !ok || err == nil {
-		return fmt.Errorf("%w: t.fail: %q, %q; known are \"dns\", \"dns.mx\", \"dns.mx NAME\" and so on, with \"nxdomain\", \"timeout\" or \"servfail\"", errArguments, what, how)
+		return fmt.Errorf("%w: t.fail: %q, %q; %w", errArguments, what, how, errFault)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

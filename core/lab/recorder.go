@@ -15,6 +15,7 @@ import (
 // been delivered leaves the store, and the test still wants to see it.
 type recorder struct {
 	store.Store
+	faults  faults
 	mu      sync.Mutex
 	written []written
 }
@@ -30,6 +31,9 @@ type written struct {
 
 // Commit implements store.Spool.
 func (r *recorder) Commit(ctx context.Context, effects []mail.Effect, messages ...*store.Message) error {
+	if err := r.faults.of("commit"); err != nil {
+		return err
+	}
 	made := describe(messages)
 	err := r.Store.Commit(ctx, effects, messages...)
 	r.keep(made, err)

@@ -101,7 +101,7 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 	}
 	w.keys = &crypt.Keys{Data: st, Clock: w.clock}
 	ring := srs.NewRing(make([]byte, 32))
-	w.engine = lua.New(lua.Options{KV: st, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, WebURL: "https://" + hostname, Secret: make([]byte, 32), Ring: ring,
+	w.engine = lua.New(lua.Options{KV: faultyKV{st, &w.store.faults}, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, WebURL: "https://" + hostname, Secret: make([]byte, 32), Ring: ring,
 		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Spam: filter, Keys: w.keys, Cover: cover, Observe: w.observe})
 	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{Store: w.store, Directory: w.dir, Transport: w.hosts, Resolver: routes{w.names},
 		Policies: &w.current, Journal: logger, Clock: w.clock,
