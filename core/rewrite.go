@@ -40,7 +40,7 @@ func (p *Pipeline) rewritten(ctx context.Context, m *hooks.Message) (*mime.Heade
 	if m.Encrypt != nil {
 		r.marks = nil // nobody can fill in what is encrypted
 		r.step(ctx, func(body io.Reader, w io.Writer) (*mime.Header, error) {
-			return crypt.Encrypt(*m.Encrypt, r.header, body, w, p.clock.Now())
+			return crypt.Encrypt(ctx, *m.Encrypt, r.header, body, w, p.clock.Now())
 		})
 	}
 	return r.header, r.draft, r.marks, r.err

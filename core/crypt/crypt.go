@@ -12,6 +12,7 @@
 package crypt
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -58,9 +59,9 @@ func Reason(err error) string {
 // that go inside, encrypted; it returns the header section to use with it.
 // now is when the key has to be good. OpenPGP is a stream, S/MIME holds all of
 // the message, MaxSMIME octets at most: ErrTooLarge; it waits while two others
-// do. Further errors are
+// do, and returns the error of ctx where that ends. Further errors are
 // ErrExpired, ErrRevoked, ErrUnusable, ErrUnreadable, and those of body and w.
-func Encrypt(e mail.Encryption, h *mime.Header, body io.Reader, w io.Writer, now time.Time) (*mime.Header, error) {
+func Encrypt(ctx context.Context, e mail.Encryption, h *mime.Header, body io.Reader, w io.Writer, now time.Time) (*mime.Header, error) {
 	outer, inner := divide(h, e.HideSubject)
 	entity := io.MultiReader(strings.NewReader(inner), body)
 	var fields string
@@ -69,7 +70,7 @@ func Encrypt(e mail.Encryption, h *mime.Header, body io.Reader, w io.Writer, now
 	case OpenPGP:
 		fields, err = encryptPGP(e.Key, entity, w, now)
 	case SMIME:
-		fields, err = encryptSMIME(e.Key, entity, w, now)
+		fields, err = encryptSMIME(ctx, e.Key, entity, w, now)
 	default:
 		err = fmt.Errorf("%q: %w", e.Kind, ErrUnusable)
 	}

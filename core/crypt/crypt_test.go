@@ -3,10 +3,12 @@ package crypt_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/x509"
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,7 +46,7 @@ func parse(t testing.TB, file []byte) mail.Encryption {
 func encrypt(t testing.TB, e mail.Encryption, header, body string) (*mime.Header, string) {
 	t.Helper()
 	var out strings.Builder
-	h, err := crypt.Encrypt(e, mime.ParseHeader([]byte(header+"\r\n")), strings.NewReader(body), &out, time.Now())
+	h, err := crypt.Encrypt(t.Context(), e, mime.ParseHeader([]byte(header+"\r\n")), strings.NewReader(body), &out, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,10 +195,41 @@ func TestFailures(t *testing.T) {
 		{"full disk", p, big(), full{}, time.Now(), errDisk},
 		{"full disk", c, strings.NewReader("x"), full{}, time.Now(), errDisk},
 	} {
-		h, err := crypt.Encrypt(tt.e, mime.ParseHeader([]byte(letter+"\r\n")), tt.body, tt.w, tt.now)
+		h, err := crypt.Encrypt(t.Context(), tt.e, mime.ParseHeader([]byte(letter+"\r\n")), tt.body, tt.w, tt.now)
 		if !errors.Is(err, tt.want) || (err != nil) != (h == nil) {
 			t.Errorf("%s: %v, header %v", tt.name, err, h != nil)
 		}
+	}
+}
+
+// TestSMIMEWaits: while two messages are held in memory a third one waits, and
+// no longer than its context lasts.
+func TestSMIMEWaits(t *testing.T) {
+	e := parse(t, newCertificate(t, certOptions{}).pem)
+	encrypt := func(ctx context.Context, body io.Reader) error {
+		_, err := crypt.Encrypt(ctx, e, mime.ParseHeader([]byte(letter+"\r\n")), body, io.Discard, time.Now())
+		return err
+	}
+	var wg sync.WaitGroup
+	var held []*io.PipeWriter
+	for range 2 {
+		r, w := io.Pipe()
+		wg.Go(func() {
+			if err := encrypt(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+		})
+		w.Write([]byte("x")) // it has its place
+		held = append(held, w)
+	}
+	defer wg.Wait()
+	for _, w := range held {
+		defer w.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := encrypt(ctx, strings.NewReader("x")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the third one: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package crypt
 
 import (
 	"bytes"
+	"context"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -35,7 +36,7 @@ const smimeFields = "Content-Type: application/pkcs7-mime; smime-type=enveloped-
 	"Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=\"smime.p7m\"\r\nContent-Description: S/MIME encrypted message\r\n"
 
 // encryptSMIME writes enveloped-data (RFC 8551 3.3) and returns its fields.
-func encryptSMIME(key []byte, entity io.Reader, w io.Writer, now time.Time) (string, error) {
+func encryptSMIME(ctx context.Context, key []byte, entity io.Reader, w io.Writer, now time.Time) (string, error) {
 	cert, err := x509.ParseCertificate(key)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrUnreadable, err)
@@ -43,7 +44,11 @@ func encryptSMIME(key []byte, entity io.Reader, w io.Writer, now time.Time) (str
 	if err := usable(cert, now); err != nil {
 		return "", err
 	}
-	smimeAtOnce <- struct{}{}
+	select {
+	case smimeAtOnce <- struct{}{}:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 	defer func() { <-smimeAtOnce }()
 	plain, err := io.ReadAll(io.LimitReader(entity, MaxSMIME+1))
 	if err != nil {
