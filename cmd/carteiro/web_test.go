@@ -85,6 +85,18 @@ on("web.request", { path = "/broken" }, function(req) error("secret detail") end
 	}
 }
 
+// httpByCurl makes a request with curl and returns the status and the body of
+// the answer.
+func httpByCurl(t testing.TB, curl string, args ...string) (status, body string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), curl, append([]string{"-sS", "-m", "20", "-w", "\n%{http_code}"}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("curl %s: %v", args, err)
+	}
+	i := strings.LastIndexByte(string(out), '\n')
+	return string(out[i+1:]), string(out[:i])
+}
+
 // TestAPI: operators' calls at the http listener, for whoever has the token.
 func TestAPI(t *testing.T) {
 	const token = "0123456789abcdef0123456789abcdef"
@@ -96,13 +108,7 @@ func TestAPI(t *testing.T) {
 		if listener == "tls" {
 			scheme = "https"
 		}
-		out, err := exec.CommandContext(t.Context(), curl, "-sS", "-m", "20", "--cacert", filepath.Join(h.dir, "cert.pem"), "-H", "Authorization: "+authorization, "-d", args, "-w", "\n%{http_code}",
-			scheme+"://"+h.addr(listener)+"/v1/"+name).Output()
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		i := strings.LastIndexByte(string(out), '\n')
-		return string(out[i+1:]), string(out[:i])
+		return httpByCurl(t, curl, "--cacert", filepath.Join(h.dir, "cert.pem"), "-H", "Authorization: "+authorization, "-d", args, scheme+"://"+h.addr(listener)+"/v1/"+name)
 	}
 	for _, tt := range []struct{ listener, authorization, name, args, status, body string }{
 		{"web", "Bearer " + token, "status", "", "200", `"hostname":"mx.example.com"`},

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,13 +25,13 @@ var faulty = map[string]error{
 	"commit":  store.ErrFull,
 }
 
-var errFault = errors.New(`known are "dns", "dns.mx", "dns.mx NAME" and so on, with "nxdomain", "timeout" or "servfail", and "kv.get", "kv.scan" or "commit" with "once", "always" or "never"`)
+const faultsKnown = `known are "dns", "dns.mx", "dns.mx NAME" and so on, with "nxdomain", "timeout" or "servfail", and "kv.get", "kv.scan" or "commit" with "once", "always" or "never"`
 
 // set has an operation fail "once", "always" or "never" from here on.
 func (f *faults) set(what, how string) error {
 	n, ok := map[string]int{"once": 1, "always": -1, "never": 0}[how]
 	if !ok || faulty[what] == nil {
-		return fmt.Errorf("%w: t.fail: %q, %q; %w", errArguments, what, how, errFault)
+		return fmt.Errorf("%w: t.fail: %q, %q; %s", errArguments, what, how, faultsKnown)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -75,13 +76,10 @@ func (f faultyKV) Scan(ctx context.Context, space, prefix string, limit int) ite
 	return f.KV.Scan(ctx, space, prefix, limit)
 }
 
-// fail has what is named fail.
+// fail has what is named fail in some way, by default for good.
 func (w *World) fail(what, how string) error {
 	if strings.HasPrefix(what, "dns") {
-		return w.names.fail(what, how)
+		return w.names.fail(what, cmp.Or(how, "servfail"))
 	}
-	if how == "servfail" { // what t.fail takes where nothing is said
-		how = "always"
-	}
-	return w.store.faults.set(what, how)
+	return w.store.faults.set(what, cmp.Or(how, "always"))
 }

@@ -141,7 +141,7 @@ func (n *names) fail(what, how string) error {
 	err := outcomes[how]
 	kind, ok := strings.CutPrefix(what, "dns")
 	if !ok || err == nil {
-		return fmt.Errorf("%w: t.fail: %q, %q; %w", errArguments, what, how, errFault)
+		return fmt.Errorf("%w: t.fail: %q, %q; %s", errArguments, what, how, faultsKnown)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

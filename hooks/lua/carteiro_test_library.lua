@@ -162,7 +162,7 @@ function t.dns(names) world("dns", names) end
 function t.http(answers) world("http", answers) end
 function t.milter(answers) world("milter", answers) end
 function t.remote(answers) world("remote", answers) end
-function t.fail(what, how) world("fail", what, how or "servfail") end
+function t.fail(what, how) world("fail", what, how or "") end
 function t.limit(limits) world("limit", limits) end
 function t.account(address, settings, options) world("account", address, settings or {}, options or {}) end
 function t.alias(address, targets) world("alias", address, targets) end

@@ -87,6 +87,16 @@ func (o *octets) has(c byte) bool { return o[c>>6]>>(c&63)&1 != 0 }
 
 func (o *octets) add(c byte) { o[c>>6] |= 1 << (c & 63) }
 
+// addRange adds the octets from lo to hi, none where hi is below lo.
+func (o *octets) addRange(lo, hi byte) {
+	for i := range o {
+		from, to := max(int(lo)-64*i, 0), min(int(hi)-64*i, 63)
+		if from <= to {
+			o[i] |= (^uint64(0) >> (63 - to + from)) << from
+		}
+	}
+}
+
 func (o *octets) invert() { o[0], o[1], o[2], o[3] = ^o[0], ^o[1], ^o[2], ^o[3] }
 
 // classOctets are the octets that %x stands for, for each octet x.

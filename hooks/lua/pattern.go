@@ -153,7 +153,7 @@ func (m *matcher) escape(s *int, p int) (next int, handled bool) {
 		if *s < len(m.src) {
 			at = m.src[*s]
 		}
-		if m.set(before, p, ep-1) || !m.set(at, p, ep-1) {
+		if in := m.members(p, ep); in.has(before) || !in.has(at) {
 			return -1, true
 		}
 		return ep, true
@@ -212,37 +212,10 @@ func (m *matcher) single(c byte, p, ep int) bool {
 	case '%':
 		return inClass(c, m.pat[p+1])
 	case '[':
-		return m.set(c, p, ep-1)
+		in := m.members(p, ep)
+		return in.has(c)
 	}
 	return m.pat[p] == c
-}
-
-// set tells whether c is in the set from the "[" at p to the "]" at end.
-func (m *matcher) set(c byte, p, end int) bool {
-	want := true
-	p++
-	if m.pat[p] == '^' {
-		want = false
-		p++
-	}
-	m.count((end - p) / 4)
-	for ; p < end; p++ {
-		switch {
-		case m.pat[p] == '%' && p+1 < end:
-			p++
-			if inClass(c, m.pat[p]) {
-				return want
-			}
-		case p+2 < end && m.pat[p+1] == '-':
-			if m.pat[p] <= c && c <= m.pat[p+2] {
-				return want
-			}
-			p += 2
-		case m.pat[p] == c:
-			return want
-		}
-	}
-	return !want
 }
 
 func (m *matcher) maxExpand(s, p, ep int) int {
@@ -260,8 +233,7 @@ func (m *matcher) maxExpand(s, p, ep int) int {
 
 // run is how many octets from src[s] on match the item pat[p:ep].
 func (m *matcher) run(s, p, ep int) int {
-	var in octets
-	m.members(&in, p, ep)
+	in := m.members(p, ep)
 	n := 0
 	for s+n < len(m.src) {
 		block := m.src[s+n : min(s+n+stepsPerTick, len(m.src))]
@@ -278,19 +250,18 @@ func (m *matcher) run(s, p, ep int) int {
 	return n
 }
 
-// members sets in to the octets that match the item pat[p:ep].
-func (m *matcher) members(in *octets, p, ep int) {
+// members are the octets that match the item pat[p:ep].
+func (m *matcher) members(p, ep int) (in octets) {
 	switch m.pat[p] {
 	case '.':
 		in.invert()
-		return
+		return in
 	case '%':
-		*in = classOctets[m.pat[p+1]]
-		return
+		return classOctets[m.pat[p+1]]
 	case '[':
 	default:
 		in.add(m.pat[p])
-		return
+		return in
 	}
 	p, end := p+1, ep-1
 	complement := m.pat[p] == '^'
@@ -306,9 +277,7 @@ func (m *matcher) members(in *octets, p, ep int) {
 				in[i] |= word
 			}
 		case p+2 < end && m.pat[p+1] == '-':
-			for c := int(m.pat[p]); c <= int(m.pat[p+2]); c++ {
-				in.add(byte(c))
-			}
+			in.addRange(m.pat[p], m.pat[p+2])
 			p += 2
 		default:
 			in.add(m.pat[p])
@@ -317,6 +286,7 @@ func (m *matcher) members(in *octets, p, ep int) {
 	if complement {
 		in.invert()
 	}
+	return in
 }
 
 func (m *matcher) minExpand(s, p, ep int) int {

@@ -38,7 +38,7 @@ local function answer(req, who, status, title, value)
   if page.wants_json(req) then
     return response { status = status, type = "application/json", body = json.encode(value) .. "\n", headers = { ["Cache-Control"] = "no-store" } }
   end
-  if who and config.owners_grant then return page.front(status, who, title, waiting(who)) end
+  if who then return page.front(status, who, title, waiting(who)) end
   return page.html(status, title, "")
 end
 
@@ -115,6 +115,20 @@ local function mine(req, who, token)
   return nil, failed(req, who, 404, "there is no such invitation to you")
 end
 
+-- taken is the invitation that its delegate answers; it counts once.
+local function taken(req)
+  local who, what, refusal = asked(req)
+  if not who then return nil, nil, refusal end
+  local i, unknown = mine(req, who, what.token)
+  if not i then return nil, nil, unknown end
+  forget(what.token, i)
+  return who, i
+end
+
+local function record(req, who, i, action)
+  account.audit(i.owner, { action = action, who = who, as = i.owner, right = i.right, ip = req.ip })
+end
+
 -- accept: { "token": TOKEN }, once, by the delegate alone. A GET shows what it
 -- is about, and changes nothing.
 function grants.accept(req)
@@ -124,27 +138,19 @@ function grants.accept(req)
     local i, refusal = mine(req, who, req.query.token)
     return i and page.invitation(who, req.query.token, i) or refusal
   end
-  local who, what, refusal = asked(req)
+  local who, i, refusal = taken(req)
   if not who then return refusal end
-  local i
-  i, refusal = mine(req, who, what.token)
-  if not i then return refusal end
-  forget(what.token, i)
   local ok, err = account.grant(i.owner, i.delegate, i.right, last(i["until"]))
   if not ok then return failed(req, who, 422, err) end
-  account.audit(i.owner, { action = "accept", who = who, as = i.owner, right = i.right, ip = req.ip })
+  record(req, who, i, "accept")
   return answer(req, who, 200, "You act for " .. i.owner .. " now: " .. i.right, { owner = i.owner, right = i.right, state = "granted" })
 end
 
 -- decline: { "token": TOKEN }, by the delegate; the owner's record has it.
 function grants.decline(req)
-  local who, what, refusal = asked(req)
+  local who, i, refusal = taken(req)
   if not who then return refusal end
-  local i
-  i, refusal = mine(req, who, what.token)
-  if not i then return refusal end
-  forget(what.token, i)
-  account.audit(i.owner, { action = "decline", who = who, as = i.owner, right = i.right, ip = req.ip })
+  record(req, who, i, "decline")
   return answer(req, who, 200, "Declined", { owner = i.owner, right = i.right, state = "declined" })
 end
 
