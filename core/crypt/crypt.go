@@ -119,7 +119,7 @@ func divide(h *mime.Header, hideSubject bool) (outer, inner string) {
 	typed := false
 	for _, f := range h.Fields() {
 		name := strings.ToLower(f.Name())
-		raw := string(f.Raw)
+		raw := f.Raw
 		switch {
 		case name == "mime-version":
 		case name == "subject" && hideSubject:

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 )
 
 // MaxHeader is the largest header section that ReadHeader takes, in octets.
@@ -29,12 +30,12 @@ var (
 
 // Field is one header field as it came.
 type Field struct {
-	Raw  []byte // with the line ends, the last one included
+	Raw  string // with the line ends, the last one included
 	name int    // octets of the name; 0: no field at all
 }
 
 // Name is the field name as written.
-func (f Field) Name() string { return string(f.Raw[:f.name]) }
+func (f Field) Name() string { return f.Raw[:f.name] }
 
 // Value is the unfolded value without surrounding white space (RFC 5322
 // 2.2.3). Encoded words stay as they are.
@@ -43,13 +44,12 @@ func (f Field) Value() string {
 		return ""
 	}
 	v := f.Raw[f.name:]
-	v = v[bytes.IndexByte(v, ':')+1:]
-	v = bytes.TrimSpace(v)
-	if bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0 {
-		return string(v)
+	v = strings.TrimSpace(v[strings.IndexByte(v, ':')+1:])
+	if strings.IndexByte(v, '\n') < 0 && strings.IndexByte(v, '\r') < 0 {
+		return v
 	}
 	out := make([]byte, 0, len(v))
-	for _, c := range v {
+	for _, c := range []byte(v) {
 		if c != '\r' && c != '\n' {
 			out = append(out, c)
 		}
@@ -115,15 +115,20 @@ func atLineStart(out []byte, n int) bool {
 }
 
 // ParseHeader splits a header section into fields, up to its blank line. Lines
-// that belong to no field are kept in their place. The Header refers to b,
-// which must not change any more.
+// that belong to no field are kept in their place. The Header keeps a copy of
+// its section, not b.
 func ParseHeader(b []byte) *Header {
 	h := &Header{fields: make([]Field, 0, 16)}
-	for len(b) > 0 && !blank(b) {
-		n := fieldLength(b)
-		raw := b[:n:n]
-		b = b[n:]
-		h.fields = append(h.fields, Field{Raw: raw, name: nameLength(raw)})
+	ends, at := make([]int, 0, 64), 0
+	for at < len(b) && !blank(b[at:]) {
+		n := fieldLength(b[at:])
+		h.fields = append(h.fields, Field{name: nameLength(b[at : at+n])})
+		at += n
+		ends = append(ends, at)
+	}
+	section, begin := string(b[:at]), 0
+	for i, end := range ends {
+		h.fields[i].Raw, begin = section[begin:end], end
 	}
 	return h
 }
@@ -313,5 +318,5 @@ func (h *Header) Remove(name string) int {
 
 func newField(name, value string) (Field, error) {
 	line, err := FormatField(name, value)
-	return Field{Raw: []byte(line), name: len(name)}, err
+	return Field{Raw: line, name: len(name)}, err
 }

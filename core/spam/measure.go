@@ -87,7 +87,7 @@ func Strip(h *mime.Header) *mime.Header {
 	var b bytes.Buffer
 	for _, f := range h.Fields() {
 		if kept(strings.ToLower(f.Name())) {
-			b.Write(f.Raw)
+			b.WriteString(f.Raw)
 		}
 	}
 	return mime.ParseHeader(b.Bytes())

@@ -1,11 +1,11 @@
 package verify
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +25,7 @@ const (
 )
 
 // arcSet is what one host on the way added.
-type arcSet struct{ results, signature, seal []byte }
+type arcSet struct{ results, signature, seal string }
 
 // checkARC verifies the chain of a message (RFC 8617 5.2): the newest message
 // signature, then every seal from the newest to the first. Domain and
@@ -71,8 +71,8 @@ func checkARC(ctx context.Context, r Resolver, m Message) (mail.AuthResult, erro
 	return out, nil
 }
 
-func tagsOf(raw []byte) map[string]string {
-	_, value, _ := strings.Cut(string(raw), ":")
+func tagsOf(raw string) map[string]string {
+	_, value, _ := strings.Cut(raw, ":")
 	tags, _ := parseTags(value)
 	return tags
 }
@@ -97,14 +97,14 @@ func arcSets(h *mime.Header) ([]arcSet, error) {
 		for len(sets) < i {
 			sets = append(sets, arcSet{})
 		}
-		to := map[string]*[]byte{arcResults: &sets[i-1].results, arcSignature: &sets[i-1].signature, arcSeal: &sets[i-1].seal}[name]
-		if *to != nil {
+		to := map[string]*string{arcResults: &sets[i-1].results, arcSignature: &sets[i-1].signature, arcSeal: &sets[i-1].seal}[name]
+		if *to != "" {
 			return nil, fmt.Errorf("two fields of one kind have the instance %d", i)
 		}
 		*to = f.Raw
 	}
 	for i, s := range sets {
-		if s.results == nil || s.signature == nil || s.seal == nil {
+		if s.results == "" || s.signature == "" || s.seal == "" {
 			return nil, fmt.Errorf("set %d is not whole", i+1)
 		}
 	}
@@ -112,7 +112,7 @@ func arcSets(h *mime.Header) ([]arcSet, error) {
 }
 
 // arcMessage verifies a message signature, which is like one of DKIM.
-func arcMessage(k keys, m Message, field []byte) error {
+func arcMessage(k keys, m Message, field string) error {
 	s, err := readSignature(field)
 	switch {
 	case err != nil:
@@ -136,10 +136,10 @@ func arcMessage(k keys, m Message, field []byte) error {
 func arcSealed(k keys, sets []arcSet) error {
 	h := sha256.New()
 	for i, s := range sets {
-		h.Write(canonicalField(s.results, true))
-		h.Write(canonicalField(s.signature, true))
+		io.WriteString(h, canonicalField(s.results, true))
+		io.WriteString(h, canonicalField(s.signature, true))
 		if i < len(sets)-1 {
-			h.Write(canonicalField(s.seal, true))
+			io.WriteString(h, canonicalField(s.seal, true))
 		}
 	}
 	seal := sets[len(sets)-1].seal
@@ -151,6 +151,6 @@ func arcSealed(k keys, sets []arcSet) error {
 	if err != nil {
 		return err
 	}
-	h.Write(bytes.TrimSuffix(canonicalField(withoutSignature(seal), true), []byte("\r\n")))
+	io.WriteString(h, strings.TrimSuffix(canonicalField(withoutSignature(seal), true), "\r\n"))
 	return key.verify(tags, h.Sum(nil))
 }

@@ -97,7 +97,7 @@ func (w *world) seal(text string, i int, cv, selector string) string {
 	for _, raw := range signedFields(m.Header, []string{"from", "to", "subject"}) {
 		signed = append(signed, canonicalField(raw, true)...)
 	}
-	signed = append(signed, bytes.TrimSuffix(canonicalField([]byte(signature+"\r\n"), true), []byte("\r\n"))...)
+	signed = append(signed, strings.TrimSuffix(canonicalField(signature+"\r\n", true), "\r\n")...)
 	signature += w.value(selector, signed) + "\r\n"
 
 	sets, err := arcSets(m.Header)
@@ -106,13 +106,13 @@ func (w *world) seal(text string, i int, cv, selector string) string {
 	}
 	var sealed []byte
 	for _, s := range sets {
-		for _, raw := range [][]byte{s.results, s.signature, s.seal} {
+		for _, raw := range []string{s.results, s.signature, s.seal} {
 			sealed = append(sealed, canonicalField(raw, true)...)
 		}
 	}
-	sealed = append(append(sealed, canonicalField([]byte(results), true)...), canonicalField([]byte(signature), true)...)
+	sealed = append(append(sealed, canonicalField(results, true)...), canonicalField(signature, true)...)
 	own := fmt.Sprintf("ARC-Seal: i=%d; a=%s; cv=%s; d=a.example; s=%s;\r\n\tt=1; b=", i, algorithm, cv, selector)
-	sealed = append(sealed, bytes.TrimSuffix(canonicalField([]byte(own+"\r\n"), true), []byte("\r\n"))...)
+	sealed = append(sealed, strings.TrimSuffix(canonicalField(own+"\r\n", true), "\r\n")...)
 	return own + w.value(selector, sealed) + "\r\n" + signature + results + text
 }
 
@@ -169,12 +169,12 @@ func FuzzARC(f *testing.F) {
 			return
 		}
 		for i, s := range sets {
-			for _, raw := range [][]byte{s.results, s.signature, s.seal} {
-				if !bytes.HasSuffix(canonicalField(raw, true), []byte("\r\n")) || len(withoutSignature(raw)) > len(raw)+2 {
+			for _, raw := range []string{s.results, s.signature, s.seal} {
+				if !strings.HasSuffix(canonicalField(raw, true), "\r\n") || len(withoutSignature(raw)) > len(raw)+2 {
 					t.Errorf("set %d: %q", i, raw)
 				}
 			}
-			if again := withoutSignature(withoutSignature(s.seal)); !bytes.Equal(again, withoutSignature(s.seal)) {
+			if again := withoutSignature(withoutSignature(s.seal)); again != withoutSignature(s.seal) {
 				t.Errorf("a signature that was removed twice: %q", again)
 			}
 		}

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"bufio"
-	"bytes"
 	"hash"
 	"io"
 	"strings"
@@ -10,19 +9,18 @@ import (
 
 // canonicalField is a header field in the form that is signed (RFC 6376 3.4.1
 // and 3.4.2), with its CRLF.
-func canonicalField(raw []byte, relaxed bool) []byte {
+func canonicalField(raw string, relaxed bool) string {
 	if !relaxed {
 		return raw
 	}
-	name, value, _ := bytes.Cut(raw, []byte(":"))
-	words := bytes.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
-	out := append(bytes.ToLower(bytes.TrimRight(name, " \t")), ':')
-	return append(append(out, bytes.Join(words, []byte(" "))...), "\r\n"...)
+	name, value, _ := strings.Cut(raw, ":")
+	words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
+	return strings.ToLower(strings.TrimRight(name, " \t")) + ":" + strings.Join(words, " ") + "\r\n"
 }
 
 // withoutSignature empties the b= tag of a signature field.
-func withoutSignature(raw []byte) []byte {
-	name, value, _ := strings.Cut(string(raw), ":")
+func withoutSignature(raw string) string {
+	name, value, _ := strings.Cut(raw, ":")
 	parts := strings.Split(value, ";")
 	for i, p := range parts {
 		if tag, _, ok := strings.Cut(p, "="); ok && strings.TrimSpace(tag) == "b" {
@@ -33,7 +31,7 @@ func withoutSignature(raw []byte) []byte {
 			break
 		}
 	}
-	return []byte(name + ":" + strings.Join(parts, ";"))
+	return name + ":" + strings.Join(parts, ";")
 }
 
 // bodyHash writes a body in its canonical form (RFC 6376 3.4.3 and 3.4.4).

@@ -46,7 +46,7 @@ func checkDKIM(ctx context.Context, r Resolver, m Message) ([]mail.AuthResult, e
 
 // readDKIM reads a field as RFC 6376 6.1.1 has it. The tags that could be read
 // are there with an error too.
-func readDKIM(raw []byte, now time.Time) (*signature, error) {
+func readDKIM(raw string, now time.Time) (*signature, error) {
 	s, err := readSignature(raw)
 	if err != nil {
 		return s, err

@@ -95,7 +95,7 @@ func TestExamplesCanonical(t *testing.T) {
 	} {
 		var head, text bytes.Buffer
 		for _, f := range fields {
-			head.Write(canonicalField([]byte(f), relaxed))
+			head.WriteString(canonicalField(f, relaxed))
 		}
 		b := newBodyHash(&text, relaxed, -1)
 		b.Write([]byte(body))

@@ -50,10 +50,10 @@ func (k *Keyring) seal(keys []Key, arrived *mail.AuthResults, h *mime.Header, su
 	if err != nil {
 		return "", err
 	}
-	var covered [][]byte
-	for _, s := range append(sets, arcSet{results: []byte(results), signature: []byte(signature)}) {
+	var covered []string
+	for _, s := range append(sets, arcSet{results: results, signature: signature}) {
 		covered = append(covered, s.results, s.signature)
-		if s.seal != nil {
+		if s.seal != "" {
 			covered = append(covered, s.seal)
 		}
 	}

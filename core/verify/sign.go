@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -104,12 +103,12 @@ func (key *Key) sign(start string, names []string, h *mime.Header, sum []byte) (
 
 // complete appends the signature over some fields and over the one at hand,
 // which ends in "b=", in their relaxed form.
-func (key *Key) complete(field string, covered [][]byte) (string, error) {
+func (key *Key) complete(field string, covered []string) (string, error) {
 	digest := sha256.New()
 	for _, raw := range covered {
-		digest.Write(canonicalField(raw, true))
+		io.WriteString(digest, canonicalField(raw, true))
 	}
-	digest.Write(bytes.TrimSuffix(canonicalField([]byte(field), true), []byte("\r\n")))
+	io.WriteString(digest, strings.TrimSuffix(canonicalField(field, true), "\r\n"))
 	var opts crypto.SignerOpts = crypto.SHA256
 	if _, ok := key.signer.(ed25519.PrivateKey); ok {
 		opts = crypto.Hash(0)

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/ed25519"
@@ -12,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +39,7 @@ var (
 
 // signature is a DKIM-Signature or an ARC-Message-Signature.
 type signature struct {
-	field                    []byte
+	field                    string
 	tags                     map[string]string
 	names                    []string // that it covers, in lower case
 	relaxedHead, relaxedBody bool
@@ -53,8 +53,8 @@ type signature struct {
 }
 
 // readSignature reads what both kinds have in common.
-func readSignature(raw []byte) (*signature, error) {
-	_, value, _ := strings.Cut(string(raw), ":")
+func readSignature(raw string) (*signature, error) {
+	_, value, _ := strings.Cut(raw, ":")
 	tags, ok := parseTags(value)
 	s := &signature{field: raw, tags: tags, limit: -1}
 	if !ok {
@@ -107,16 +107,16 @@ func (s *signature) verify(h *mime.Header) error {
 	}
 	digest := sha256.New()
 	for _, raw := range signedFields(h, s.names) {
-		digest.Write(canonicalField(raw, s.relaxedHead))
+		io.WriteString(digest, canonicalField(raw, s.relaxedHead))
 	}
-	digest.Write(bytes.TrimSuffix(canonicalField(withoutSignature(s.field), s.relaxedHead), []byte("\r\n")))
+	io.WriteString(digest, strings.TrimSuffix(canonicalField(withoutSignature(s.field), s.relaxedHead), "\r\n"))
 	return s.record.verify(s.tags, digest.Sum(nil))
 }
 
 // signedFields are the fields that h= names, in lower case; of several with
 // one name the lowest first (RFC 6376 5.4.2).
-func signedFields(h *mime.Header, names []string) (out [][]byte) {
-	rest := map[string][][]byte{} // by name, from the top
+func signedFields(h *mime.Header, names []string) (out []string) {
+	rest := map[string][]string{} // by name, from the top
 	for _, f := range h.Fields() {
 		name := strings.ToLower(f.Name())
 		rest[name] = append(rest[name], f.Raw)

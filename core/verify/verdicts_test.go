@@ -143,7 +143,7 @@ func (w *world) craft(t *testing.T, text, tags, key string) string {
 	for _, raw := range signedFields(m.Header, strings.Split(strings.ToLower(given["h"]), ":")) {
 		signed = append(signed, canonicalField(raw, head == "relaxed")...)
 	}
-	signed = append(signed, bytes.TrimSuffix(canonicalField([]byte(field+"\r\n"), head == "relaxed"), []byte("\r\n"))...)
+	signed = append(signed, strings.TrimSuffix(canonicalField(field+"\r\n", head == "relaxed"), "\r\n")...)
 	return field + w.value(key, signed) + "\r\n" + text
 }
 

@@ -59,8 +59,8 @@ func milterScan(L *glua.LState) int {
 }
 
 // fieldValue is what follows a field's colon, as it stands.
-func fieldValue(raw []byte) string {
-	_, v, _ := strings.Cut(string(raw), ":")
+func fieldValue(raw string) string {
+	_, v, _ := strings.Cut(raw, ":")
 	return v
 }
 

@@ -302,7 +302,7 @@ func (l *letter) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
 	h := mime.ParseHeader([]byte(head + "\r\n"))
 	for _, f := range h.Fields() {
 		if f.Name() == "" {
-			L.RaiseError("mail.submit: raw: %.40q is no header field", string(f.Raw))
+			L.RaiseError("mail.submit: raw: %.40q is no header field", f.Raw)
 		}
 	}
 	if !h.Has("From") {
