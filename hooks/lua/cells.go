@@ -16,36 +16,40 @@ type variable struct {
 	depth    int  // of functions around it
 	captured bool // used by an inner function
 	assigned bool // not only where it is declared
+	named    bool // anywhere
 }
 
 func (v *variable) boxed() bool { return v.captured && v.assigned }
 
-// resolver finds out which variable each name means.
-type resolver struct {
+// names knows which variable each name of a chunk means.
+type names struct {
 	scopes   []map[string]*variable
 	depth    int
 	uses     map[*ast.IdentExpr]*variable
 	declared map[any][]*variable // by the statement or function that declares them
+	unread   map[int]uint64      // parameters that a function never names, by bit, and by the line where it begins
 }
 
-// cells rewrites a chunk so that shared variables that change are boxed.
-func cells(chunk []ast.Stmt) []ast.Stmt {
-	r := &resolver{uses: map[*ast.IdentExpr]*variable{}, declared: map[any][]*variable{}}
+func resolve(chunk []ast.Stmt) *names {
+	r := &names{uses: map[*ast.IdentExpr]*variable{}, declared: map[any][]*variable{}, unread: map[int]uint64{}}
 	r.block(chunk)
-	any := false
-	for _, v := range r.uses {
-		any = any || v.boxed()
-	}
-	if !any {
-		return chunk
-	}
-	return (&boxer{r}).block(chunk)
+	return r
 }
 
-func (r *resolver) open()  { r.scopes = append(r.scopes, map[string]*variable{}) }
-func (r *resolver) close() { r.scopes = r.scopes[:len(r.scopes)-1] }
+// box rewrites the chunk so that shared variables that change are boxed.
+func (r *names) box(chunk []ast.Stmt) []ast.Stmt {
+	for _, v := range r.uses {
+		if v.boxed() {
+			return (&boxer{r}).block(chunk)
+		}
+	}
+	return chunk
+}
 
-func (r *resolver) declare(by any, names ...string) {
+func (r *names) open()  { r.scopes = append(r.scopes, map[string]*variable{}) }
+func (r *names) close() { r.scopes = r.scopes[:len(r.scopes)-1] }
+
+func (r *names) declare(by any, names ...string) {
 	for _, n := range names {
 		v := &variable{depth: r.depth}
 		r.scopes[len(r.scopes)-1][n] = v
@@ -53,19 +57,19 @@ func (r *resolver) declare(by any, names ...string) {
 	}
 }
 
-func (r *resolver) block(list []ast.Stmt) {
+func (r *names) block(list []ast.Stmt) {
 	r.open()
 	r.stmts(list)
 	r.close()
 }
 
-func (r *resolver) stmts(list []ast.Stmt) {
+func (r *names) stmts(list []ast.Stmt) {
 	for _, s := range list {
 		r.stmt(s)
 	}
 }
 
-func (r *resolver) stmt(s ast.Stmt) {
+func (r *names) stmt(s ast.Stmt) {
 	switch s := s.(type) {
 	case *ast.AssignStmt:
 		r.exprs(s.Rhs)
@@ -133,14 +137,14 @@ func isLocalFunction(s *ast.LocalAssignStmt) bool {
 }
 
 // target is an expression that is assigned to.
-func (r *resolver) target(e ast.Expr) {
+func (r *names) target(e ast.Expr) {
 	r.expr(e)
 	if id, ok := e.(*ast.IdentExpr); ok && r.uses[id] != nil {
 		r.uses[id].assigned = true
 	}
 }
 
-func (r *resolver) function(f *ast.FunctionExpr, method bool) {
+func (r *names) function(f *ast.FunctionExpr, method bool) {
 	r.depth++
 	r.open()
 	if method {
@@ -152,20 +156,30 @@ func (r *resolver) function(f *ast.FunctionExpr, method bool) {
 	r.block(f.Stmts)
 	r.close()
 	r.depth--
+	var unread uint64
+	for i, v := range r.declared[f] {
+		if !v.named && !method {
+			unread |= 1 << i
+		}
+	}
+	if other, ok := r.unread[f.Line()]; ok { // two functions in a line
+		unread &= other
+	}
+	r.unread[f.Line()] = unread
 }
 
-func (r *resolver) exprs(list []ast.Expr) {
+func (r *names) exprs(list []ast.Expr) {
 	for _, e := range list {
 		r.expr(e)
 	}
 }
 
-func (r *resolver) expr(e ast.Expr) {
+func (r *names) expr(e ast.Expr) {
 	switch e := e.(type) {
 	case *ast.IdentExpr:
 		for i := len(r.scopes) - 1; i >= 0; i-- {
 			if v := r.scopes[i][e.Value]; v != nil {
-				r.uses[e] = v
+				r.uses[e], v.named = v, true
 				v.captured = v.captured || v.depth < r.depth
 				return
 			}
@@ -216,7 +230,7 @@ func children(e ast.Expr, f func(ast.Expr) ast.Expr) {
 }
 
 // boxer puts the boxes in.
-type boxer struct{ *resolver }
+type boxer struct{ *names }
 
 func (b *boxer) block(list []ast.Stmt) []ast.Stmt {
 	out := make([]ast.Stmt, 0, len(list))

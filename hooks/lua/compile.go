@@ -25,7 +25,20 @@ type unit struct {
 // compiled is one Lua file; its prototype is shared by all states.
 type compiled struct {
 	file
-	proto *glua.FunctionProto
+	proto  *glua.FunctionProto
+	unread map[int]uint64 // of functions, by the line where they begin; see names
+}
+
+// unread tells by bit which parameters a function never names.
+func (u *unit) unread(fn *glua.LFunction) uint64 {
+	if !fn.IsG {
+		for _, c := range u.files {
+			if c.name == fn.Proto.SourceName {
+				return c.unread[fn.Proto.LineDefined]
+			}
+		}
+	}
+	return 0 // of another unit
 }
 
 // compileSource checks and compiles all Lua files of a source.
@@ -65,7 +78,9 @@ func (c *compiled) compile() error {
 	if err != nil {
 		return err
 	}
-	chunk = cells(chunk)
+	names := resolve(chunk)
+	c.unread = names.unread
+	chunk = names.box(chunk)
 	errs := c.rewrite(chunk)
 	c.proto, err = glua.Compile(chunk, c.name)
 	if ce, ok := err.(*glua.CompileError); ok {

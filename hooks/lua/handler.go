@@ -19,6 +19,7 @@ type handler struct {
 	file   *compiled
 	set    *set
 	number int
+	unread uint64 // its parameters that the function does not name, by bit
 }
 
 var _ hooks.Handler = (*handler)(nil)
@@ -73,7 +74,7 @@ func (st *state) run(ctx context.Context, h *handler, spec *hooks.Spec, e *hooks
 	st.budget.reset(ctx, spec.Wall, spec.Budget, &h.unit.source.Limits)
 	L := st.L
 	L.Push(st.handlers[h.number])
-	n := st.pushArguments(spec, c, e)
+	n := st.pushArguments(spec, e, h.unread)
 	if err := L.PCall(n, 1, nil); err != nil {
 		return nil, st.failure(err)
 	}
@@ -130,10 +131,15 @@ func tostringPlain(v glua.LValue) string {
 	return "(" + typeOf(v) + ")"
 }
 
-// pushArguments pushes the objects that the hook's row names.
-func (st *state) pushArguments(spec *hooks.Spec, c *call, e *hooks.Event) int {
+// pushArguments pushes the objects that the hook's row names, and nil for
+// those that the function never looks at: to make one takes time.
+func (st *state) pushArguments(spec *hooks.Spec, e *hooks.Event, unread uint64) int {
 	L := st.L
-	for _, name := range spec.Args {
+	for i, name := range spec.Args {
+		if unread&(1<<i) != 0 {
+			L.Push(glua.LNil)
+			continue
+		}
 		switch name {
 		case "session":
 			L.Push(st.sessionValue(e))
@@ -152,9 +158,7 @@ func (st *state) pushArguments(spec *hooks.Spec, c *call, e *hooks.Event) int {
 		case "tx":
 			L.Push(st.wrap(&txClass, e.Tx))
 		case "msg":
-			ud := st.wrap(&msgClass, e.Msg)
-			c.msg = ud.Value.(*object)
-			L.Push(ud)
+			L.Push(st.wrap(&msgClass, e.Msg))
 		case "rcpt":
 			L.Push(st.wrap(&rcptClass, e.Rcpt))
 		case "rcpts":

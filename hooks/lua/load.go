@@ -244,7 +244,7 @@ func hookOn(L *glua.LState) int {
 	if !ok || L.GetTop() < 2 || L.GetTop() > 3 {
 		return complain("on", "on: expected on(hook, [options,] function)", "")
 	}
-	h := &handler{unit: ld.unit, file: c, spec: spec, info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
+	h := &handler{unit: ld.unit, file: c, spec: spec, unread: ld.unit.unread(fn), info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
 		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, Generation: st.set.id}}
 	if L.GetTop() == 3 {
 		t, ok := L.Get(2).(*glua.LTable)

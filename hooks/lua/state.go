@@ -59,7 +59,6 @@ type call struct {
 	domain   string  // at hand, of a bundle
 	submits  int     // messages sent
 	slots    []slot  // of its first objects
-	msg      *object // of this call, for mail.submit and texts cached
 	text     string  // cache of msg:text(textMax)
 	textMax  int64
 	hasText  bool
