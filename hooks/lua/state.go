@@ -56,10 +56,10 @@ type call struct {
 	event    *hooks.Event
 	handler  *handler
 	unit     *unit
-	domain   string  // at hand, of a bundle
-	submits  int     // messages sent
-	slots    []slot  // of its first objects
-	text     string  // cache of msg:text(textMax)
+	domain   string // at hand, of a bundle
+	submits  int    // messages sent
+	slots    []slot // of its first objects
+	text     string // cache of msg:text(textMax)
 	textMax  int64
 	hasText  bool
 	spamOf   *hooks.Message // whose features spam has; nil features: too complex
