@@ -23,6 +23,7 @@ type batch struct {
 	size     int64 // as Badger counts it
 	octets   int64
 	deletes  int64
+	records  bool // there are some in it, see remembered
 	total    int // writes taken, over all transactions
 }
 
@@ -171,6 +172,7 @@ func (b *batch) set(entries []entry) {
 
 func (b *batch) setOne(e *entry) {
 	b.octets += int64(len(e.key) + len(e.value))
+	b.records = b.records || e.key[0] == recordPrefix
 	var err error
 	if e.value == nil {
 		b.deletes++
@@ -215,6 +217,10 @@ func (b *batch) counter(key []byte) counter {
 // flush commits what was gathered, answers those who wait, and begins anew.
 func (b *batch) flush() {
 	err := b.commit()
+	if b.records {
+		b.s.records.changed()
+		b.records = false
+	}
 	for _, w := range b.waiting {
 		w.done <- err
 	}

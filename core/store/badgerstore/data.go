@@ -15,11 +15,21 @@ import (
 )
 
 // Record implements store.Data.
-func (s *Store) Record(_ context.Context, kind, name string) (value []byte, err error) {
-	err = s.view(func(txn *badger.Txn) error {
-		value, err = get(txn, recordKey(kind, name))
+func (s *Store) Record(_ context.Context, kind, name string) ([]byte, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	key, revision := recordKey(kind, name), s.records.revision.Load()
+	value, known, err := s.records.get(revision, key)
+	if known {
+		return value, err
+	}
+	err = s.db.View(func(txn *badger.Txn) error {
+		value, err = get(txn, key)
 		return err
 	})
+	s.records.put(revision, key, value, err)
 	if err != nil {
 		return nil, err
 	}

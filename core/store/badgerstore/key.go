@@ -100,8 +100,11 @@ func boxKey(owner mail.Address, folder string) []byte {
 	return append(append(append([]byte("M/"), owner...), 0), folder...)
 }
 
+// recordPrefix begins the keys of records.
+const recordPrefix = 'c'
+
 func recordKey(kind, name string) []byte {
-	return append(append(append([]byte("c/"), kind...), 0), name...)
+	return append(append(append([]byte{recordPrefix, '/'}, kind...), 0), name...)
 }
 
 func kvKey(space, key string) []byte {

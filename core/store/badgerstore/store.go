@@ -57,16 +57,17 @@ const DefaultTrail = 30 * 24 * time.Hour
 
 // Store implements store.Store. It is safe for concurrent use.
 type Store struct {
-	opt   Options
-	db    *badger.DB
-	log   *slog.Logger
-	latch *latch
-	space *space
-	marks watermarks
-	queue chan *write
-	done  chan struct{} // closed when the committer has ended
-	seq   atomic.Uint64 // of trail records
-	fault atomic.Pointer[faultFunc]
+	opt     Options
+	db      *badger.DB
+	log     *slog.Logger
+	latch   *latch
+	space   *space
+	marks   watermarks
+	records remembered
+	queue   chan *write
+	done    chan struct{} // closed when the committer has ended
+	seq     atomic.Uint64 // of trail records
+	fault   atomic.Pointer[faultFunc]
 
 	mu     sync.Mutex
 	idle   *sync.Cond // active became 0

@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -162,9 +164,26 @@ func testRecords(w *world) {
 	if _, err := w.s.Record(w.ctx, "account", "z"); !errors.Is(err, store.ErrNotFound) {
 		w.Errorf("record that is not there: %v", err)
 	}
+	v, err := w.s.Record(w.ctx, "account", "a@x")
+	w.must(err)
+	v[0] = 'Z' // it is the caller's
+	if v, err := w.s.Record(w.ctx, "account", "a@x"); err != nil || string(v) != "A" {
+		w.Errorf("record that was read before is %q, %v", v, err)
+	}
 	swap := put("account", "a@x", "A2")
 	swap.Check, swap.Old = true, []byte("A")
 	w.must(w.s.PutRecords(w.ctx, swap))
+	if v, err := w.s.Record(w.ctx, "account", "a@x"); err != nil || string(v) != "A2" {
+		w.Errorf("record that was changed is %q, %v", v, err)
+	}
+	w.must(w.s.PutRecords(w.ctx, put("account", "z", "Z")))
+	if v, err := w.s.Record(w.ctx, "account", "z"); err != nil || string(v) != "Z" {
+		w.Errorf("record that was not there is %q, %v", v, err)
+	}
+	w.must(w.s.PutRecords(w.ctx, store.Record{Kind: "account", Name: "z"}))
+	if _, err := w.s.Record(w.ctx, "account", "z"); !errors.Is(err, store.ErrNotFound) {
+		w.Errorf("record that was removed: %v", err)
+	}
 	if err := w.s.PutRecords(w.ctx, put("account", "new", "N"), swap); !errors.Is(err, store.ErrConflict) {
 		w.Errorf("swap of a changed record: %v", err)
 	}
@@ -184,5 +203,51 @@ func testRecords(w *world) {
 	}
 	if err := w.s.PutRecords(w.ctx, put("account", "a\x00b", "x")); err == nil {
 		w.Error("a name with NUL was taken")
+	}
+}
+
+// testRecordsAtOnce: whoever wrote a record reads it, whatever others read
+// meanwhile; a write whose caller gave up is seen too, when it is over.
+func testRecordsAtOnce(w *world) {
+	ctx, stop := context.WithCancel(w.ctx)
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := w.s.Record(w.ctx, "account", "a@x"); err != nil && !errors.Is(err, store.ErrNotFound) {
+					w.Error(err)
+				}
+			}
+		})
+	}
+	defer func() { stop(); readers.Wait() }()
+	for i := range 300 {
+		want := strconv.Itoa(i)
+		r := store.Record{Kind: "account", Name: "a@x", Value: []byte(want)}
+		short, cancel := context.WithTimeout(w.ctx, time.Duration(i%3)*100*time.Microsecond)
+		if i%2 == 0 {
+			short = w.ctx
+		}
+		err := w.s.PutRecords(short, r)
+		cancel()
+		got := func() string {
+			v, err := w.s.Record(w.ctx, r.Kind, r.Name)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				w.Fatal(err)
+			}
+			return string(v)
+		}
+		if err == nil && got() != want {
+			w.Fatalf("read %q after writing %q", got(), want)
+		}
+		if err != nil { // it is written before the next write, or not at all
+			w.apply(mail.Effect{Space: "s", Op: mail.Incr, Key: "n", N: 1})
+			for stored, err := range w.s.Records(w.ctx, r.Kind, r.Name) {
+				w.must(err)
+				if got() != string(stored.Value) {
+					w.Fatalf("read %q, stored is %q", got(), stored.Value)
+				}
+			}
+		}
 	}
 }

@@ -88,6 +88,7 @@ var cases = []struct {
 	{"KVAtomic", testKVAtomic},
 	{"Effects", testEffects},
 	{"Records", testRecords},
+	{"RecordsAtOnce", testRecordsAtOnce},
 	{"Closed", testClosed},
 }
 
