@@ -110,8 +110,8 @@ func dialBench(addr string) (*benchClient, error) {
 	return c, c.replies(2, "2")
 }
 
-func (c *benchClient) send(to, body string) error {
-	io.WriteString(c.conn, "MAIL FROM:<a@a.example>\r\nRCPT TO:<"+to+">\r\nDATA\r\n")
+func (c *benchClient) send(from, to, body string) error {
+	io.WriteString(c.conn, "MAIL FROM:<"+from+">\r\nRCPT TO:<"+to+">\r\nDATA\r\n")
 	if err := c.replies(3, "223"); err != nil {
 		return err
 	}
@@ -119,8 +119,12 @@ func (c *benchClient) send(to, body string) error {
 	return c.replies(1, "2")
 }
 
-// benchBody is a message of 2 KiB.
-var benchBody = "From: a@a.example\r\nTo: u@our.example\r\nSubject: bench\r\nMessage-ID: <1@a.example>\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 28)
+// benchMessage is the nth message, of 2 KiB.
+func benchMessage(from, to string, n int64) string {
+	return fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: bench\r\nMessage-ID: <%d@a.example>\r\n\r\n", from, to, n) + benchText
+}
+
+var benchText = strings.Repeat(strings.Repeat("x", 70)+"\r\n", 28)
 
 // BenchmarkListener sends messages of 2 KiB through the real listener, the
 // starting policy and the store; they are delivered to 100 mailboxes
@@ -179,7 +183,8 @@ func benchSend(b *testing.B, addr string, conns int) {
 	for _, c := range clients {
 		wg.Go(func() {
 			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-				if err := c.send(fmt.Sprintf("u%d@our.example", n%100), strings.Replace(benchBody, "<1@", fmt.Sprintf("<%d@", n), 1)); err != nil {
+				to := fmt.Sprintf("u%d@our.example", n%100)
+				if err := c.send("a@a.example", to, benchMessage("a@a.example", to, n)); err != nil {
 					b.Error(err)
 					return
 				}
