@@ -24,7 +24,7 @@ type batch struct {
 	octets   int64
 	deletes  int64
 	records  bool // there are some in it, see remembered
-	total    int // writes taken, over all transactions
+	total    int  // writes taken, over all transactions
 }
 
 func newBatch(c *committer) *batch {
