@@ -25,6 +25,14 @@ import (
 // a disk.
 func benchServer(b *testing.B, policy []byte, bundles ...string) (addr string, s *server) {
 	b.Helper()
+	addr, s, stop := startBench(b, policy, bundles...)
+	b.Cleanup(stop)
+	return addr, s
+}
+
+// startBench is benchServer for those who stop it themselves.
+func startBench(b *testing.B, policy []byte, bundles ...string) (addr string, s *server, stop func()) {
+	b.Helper()
 	dir := b.TempDir()
 	toml := fmt.Sprintf(`hostname = "mx.our.example"
 domains = ["our.example"]
@@ -67,12 +75,11 @@ level = "error"
 	var running sync.WaitGroup
 	running.Go(func() { s.pipeline.Run(ctx) })
 	running.Go(func() { s.listeners[0].serve(ctx, s.listeners[0].Listener) })
-	b.Cleanup(func() {
+	return s.listeners[0].Addr().String(), s, func() {
 		cancel()
 		running.Wait()
 		s.close()
-	})
-	return s.listeners[0].Addr().String(), s
+	}
 }
 
 // client speaks just enough SMTP for a load, pipelining what it may.
