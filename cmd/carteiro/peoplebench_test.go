@@ -73,7 +73,8 @@ func (p *peopleServer) turn(b *testing.B) {
 	defer stop()
 	p.people(b)
 	p.sent = 0
-	p.batch(b, 200) // these are answered
+	p.batch(b, 200)                    // half of these are answered
+	time.Sleep(300 * time.Millisecond) // until the replies were tried
 	runtime.GC()
 	began, used := time.Now(), cpu()
 	p.batch(b, peopleBatch)

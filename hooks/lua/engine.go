@@ -156,8 +156,8 @@ type set struct {
 	secretMu sync.Mutex
 	secrets  map[hooks.Secret]string
 	regexes  regexes
-	fast     chan *state
-	slow     slowPool
+	fast     *pool
+	slow     *pool // for handlers that may wait for the network
 }
 
 // uses reports whether the code of a source reads a global.
@@ -210,14 +210,14 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 // warm fills the fast pool.
 func (s *set) warm(ctx context.Context, scratch *state) error {
 	n := 2 * runtime.GOMAXPROCS(0)
-	s.fast = make(chan *state, n)
-	s.fast <- scratch
+	s.fast, s.slow = newPool(n, 0), newPool(maxSlow, slowIdle)
+	s.fast.put(scratch)
 	for range n - 1 {
 		st, err := s.fresh(ctx)
 		if err != nil {
 			return fmt.Errorf("a file loads differently the second time: %w", err)
 		}
-		s.fast <- st
+		s.fast.put(st)
 	}
 	return nil
 }

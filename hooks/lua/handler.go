@@ -30,16 +30,17 @@ func (h *handler) Info() hooks.Info { return h.info }
 // Call runs the handler in a state of the pool. A state whose call failed is
 // thrown away.
 func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (hooks.Verdict, int64, error) {
-	st, err := h.set.take(ctx, h.info.MayBlock, spec.Wall)
+	pool := h.set.pool(h.info.MayBlock)
+	st, err := h.set.take(ctx, pool, spec.Wall)
 	if err != nil {
 		return hooks.Verdict{}, 0, fmt.Errorf("%w: %s: %w", hooks.ErrHook, h.info.Name(), err)
 	}
 	well := false
 	defer func() {
 		if well {
-			h.set.give(st, h.info.MayBlock)
+			pool.give(st)
 		} else {
-			h.set.drop(st, h.info.MayBlock) // after a panic of ours, too
+			pool.drop(st) // after a panic of ours, too
 		}
 	}()
 	v, err := st.run(ctx, h, &spec, e)

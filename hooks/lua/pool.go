@@ -19,102 +19,104 @@ const (
 // errBusy: all states of a pool were in use for the whole wall time.
 var errBusy = errors.New("no free interpreter in time")
 
-// slowPool grows with the calls that wait and shrinks when they are over.
-type slowPool struct {
-	mu    sync.Mutex
-	free  []idleState // the longest unused first
-	slots chan struct{}
-	once  sync.Once
+// pool holds states that nobody uses. The one that was used last is taken
+// first: what it needs is still near the processor.
+type pool struct {
+	slots chan struct{} // one for each state in use; its capacity is how many there may be
+	idle  time.Duration // after which a state that nobody uses is dropped; 0: never
+
+	mu   sync.Mutex
+	free []idleState // the longest unused first
 }
 
 type idleState struct {
 	st    *state
-	since time.Time
+	since time.Time // zero where states are never dropped
 }
 
-// take gets a state for a call; it waits for at most wall.
-func (s *set) take(ctx context.Context, blocks bool, wall time.Duration) (*state, error) {
-	if !blocks {
-		select {
-		case st := <-s.fast:
-			return s.filled(ctx, st)
-		default:
+func newPool(size int, idle time.Duration) *pool {
+	return &pool{slots: make(chan struct{}, size), idle: idle}
+}
+
+// pool is where the state for a handler comes from.
+func (s *set) pool(blocks bool) *pool {
+	if blocks {
+		return s.slow
+	}
+	return s.fast
+}
+
+// take gets a state for a call, a new one where none is free; it waits for at
+// most wall.
+func (s *set) take(ctx context.Context, p *pool, wall time.Duration) (*state, error) {
+	select {
+	case p.slots <- struct{}{}:
+	default:
+		if err := p.wait(ctx, wall); err != nil {
+			return nil, err
 		}
 	}
-	timer := time.NewTimer(wall)
-	defer timer.Stop()
-	if blocks {
-		return s.takeSlow(ctx, timer.C)
-	}
-	select {
-	case st := <-s.fast:
-		return s.filled(ctx, st)
-	case <-timer.C:
-		return nil, fmt.Errorf("%w: %w", hooks.ErrBudget, errBusy)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// filled replaces the empty place that a thrown away state left.
-func (s *set) filled(ctx context.Context, st *state) (*state, error) {
-	if st != nil {
+	if st := p.last(); st != nil {
 		return st, nil
 	}
 	st, err := s.fresh(ctx)
 	if err != nil {
-		s.fast <- nil
-		return nil, err
-	}
-	return st, nil
-}
-
-func (s *set) takeSlow(ctx context.Context, timeout <-chan time.Time) (*state, error) {
-	s.slow.once.Do(func() { s.slow.slots = make(chan struct{}, maxSlow) })
-	select {
-	case s.slow.slots <- struct{}{}:
-	case <-timeout:
-		return nil, fmt.Errorf("%w: %w", hooks.ErrBudget, errBusy)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	s.slow.mu.Lock()
-	if n := len(s.slow.free); n > 0 {
-		st := s.slow.free[n-1].st
-		s.slow.free = s.slow.free[:n-1]
-		s.slow.mu.Unlock()
-		return st, nil
-	}
-	s.slow.mu.Unlock()
-	st, err := s.fresh(ctx)
-	if err != nil {
-		<-s.slow.slots
+		<-p.slots
 	}
 	return st, err
 }
 
-// give puts a state back.
-func (s *set) give(st *state, blocks bool) {
-	if !blocks {
-		s.fast <- st
-		return
+// wait waits until one of the states in use is free.
+func (p *pool) wait(ctx context.Context, wall time.Duration) error {
+	timer := time.NewTimer(wall)
+	defer timer.Stop()
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("%w: %w", hooks.ErrBudget, errBusy)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	now := time.Now()
-	s.slow.mu.Lock()
-	for len(s.slow.free) > 0 && now.Sub(s.slow.free[0].since) > slowIdle {
-		s.slow.free = s.slow.free[1:]
-	}
-	s.slow.free = append(s.slow.free, idleState{st, now})
-	s.slow.mu.Unlock()
-	<-s.slow.slots
 }
 
-// drop throws a state away and leaves its place.
-func (s *set) drop(st *state, blocks bool) {
-	st.L.Close()
-	if blocks {
-		<-s.slow.slots
-	} else {
-		s.fast <- nil
+// last is the state that was used last, or nil.
+func (p *pool) last() *state {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.free) - 1
+	if n < 0 {
+		return nil
 	}
+	st := p.free[n].st
+	p.free[n].st = nil
+	p.free = p.free[:n]
+	return st
+}
+
+// put adds a state to those that are free.
+func (p *pool) put(st *state) {
+	var now time.Time
+	if p.idle > 0 {
+		now = time.Now()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.idle > 0 && len(p.free) > 0 && now.Sub(p.free[0].since) > p.idle {
+		p.free[0].st = nil
+		p.free = p.free[1:]
+	}
+	p.free = append(p.free, idleState{st, now})
+}
+
+// give puts a state back.
+func (p *pool) give(st *state) {
+	p.put(st)
+	<-p.slots
+}
+
+// drop throws a state away.
+func (p *pool) drop(st *state) {
+	st.L.Close()
+	<-p.slots
 }
