@@ -19,7 +19,7 @@ import (
 // turn, and peopleTurns how many turns each has.
 const (
 	peopleBatch = 2000
-	peopleTurns = 9
+	peopleTurns = 15
 )
 
 // BenchmarkPeopleBundles compares servers with bundles for people with one
