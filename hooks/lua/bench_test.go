@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/core/mail"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
@@ -51,6 +52,31 @@ func BenchmarkChain20(b *testing.B) {
 		if v, trail := w.Generation.Chain.Run(context.Background(), e); v.Action != hooks.Continue || len(trail) != 0 {
 			b.Fatal(v, trail)
 		}
+	}
+}
+
+// BenchmarkOnce asks for one more key where so many were asked for just now:
+// it takes the same however many there are.
+func BenchmarkOnce(b *testing.B) {
+	for _, n := range []int{1000, 50_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w := hookstest.New(b).Script(`on("receive.data", function(session, tx) kv.once(tx.sender, { ttl = "1d" }) end)`)
+			e, asked := dataEvent(plainMail), 0
+			ask := func() {
+				asked++
+				e.Pending, e.Tx.Sender = nil, mail.Address(fmt.Sprintf("a%d@a.example", asked))
+				if v, trail := w.Generation.Chain.Run(context.Background(), e); v.Action != hooks.Continue {
+					b.Fatal(v, trail)
+				}
+			}
+			for range n {
+				ask()
+			}
+			b.ResetTimer()
+			for range b.N {
+				ask()
+			}
+		})
 	}
 }
 

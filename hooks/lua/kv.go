@@ -3,6 +3,7 @@ package lua
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,11 +18,10 @@ import (
 
 // Limits of the KV, in octets.
 const (
-	maxKey      = 512
-	maxKVValue  = 256 << 10
-	maxScanned  = 1000
-	claimFor    = 2 * time.Minute // longer than the answer to DATA may take
-	claimsSwept = 4096
+	maxKey     = 512
+	maxKVValue = 256 << 10
+	maxScanned = 1000
+	claimFor   = 2 * time.Minute // longer than the answer to DATA may take
 )
 
 var kvModule = module{name: "kv", doc: "stored plain data, apart for each bundle and domain. Writes count when the handler returns; near a message they travel in its commit. At most 200 operations in a call", functions: []function{
@@ -37,8 +37,9 @@ var kvModule = module{name: "kv", doc: "stored plain data, apart for each bundle
 // claims makes kv.once true once even while the first one's commit is still
 // on its way.
 type claims struct {
-	mu    sync.Mutex
-	until map[string]claim
+	mu      sync.Mutex
+	until   map[string]claim
+	sweepAt int // how many there may be before those that are over are forgotten
 }
 
 type claim struct {
@@ -54,12 +55,9 @@ func (c *claims) take(key, by string, now time.Time, life time.Duration) (ok boo
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.until) > claimsSwept {
-		for k, v := range c.until {
-			if now.After(v.until) {
-				delete(c.until, k)
-			}
-		}
+	if len(c.until) >= c.sweepAt {
+		maps.DeleteFunc(c.until, func(_ string, v claim) bool { return now.After(v.until) })
+		c.sweepAt = max(minSweep, 2*len(c.until))
 	}
 	old, had := c.until[key]
 	if had && now.Before(old.until) && (by == "" || old.by != by) {

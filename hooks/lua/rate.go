@@ -3,6 +3,7 @@ package lua
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -23,11 +24,15 @@ var rateModule = module{name: "rate", doc: "rate limits (GCRA), apart for each b
 // rates holds theoretical arrival times. Memory is authoritative in this
 // process; the KV keeps them over a restart.
 type rates struct {
-	mu  sync.Mutex
-	tat map[string]time.Time
+	mu      sync.Mutex
+	tat     map[string]time.Time
+	sweepAt int // how many there may be before those that are full again are forgotten
 }
 
-const maxRates = 100_000
+// minSweep is how many claims or rates are let be before any is looked at.
+// Whoever looks at all of them lets their number double before the next look,
+// so that a call costs the same however many there are.
+const minSweep = 4096
 
 // parseRate reads "30/1m".
 func parseRate(s string) (n float64, per time.Duration, err error) {
@@ -142,12 +147,9 @@ func (r *rates) take(key string, known, now time.Time, g gcra) (after time.Time,
 	if over := after.Sub(now) - room; over > 0 {
 		return tat, math.Ceil(over.Seconds()), 0
 	}
-	if len(r.tat) > maxRates {
-		for k, t := range r.tat {
-			if t.Before(now) {
-				delete(r.tat, k)
-			}
-		}
+	if len(r.tat) >= r.sweepAt {
+		maps.DeleteFunc(r.tat, func(_ string, t time.Time) bool { return t.Before(now) })
+		r.sweepAt = max(minSweep, 2*len(r.tat))
 	}
 	r.tat[key] = after
 	return after, 0, math.Floor(float64(room-after.Sub(now)) / float64(g.interval))
