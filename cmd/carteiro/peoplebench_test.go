@@ -18,8 +18,8 @@ import (
 // peopleBatch is how many messages a server takes before it is the next one's
 // turn, and peopleTurns how many turns each has.
 const (
-	peopleBatch = 2000
-	peopleTurns = 15
+	peopleBatch = 6000
+	peopleTurns = 9
 )
 
 // BenchmarkPeopleBundles compares servers with bundles for people with one
@@ -73,7 +73,7 @@ func (p *peopleServer) turn(b *testing.B) {
 	defer stop()
 	p.people(b)
 	p.sent = 0
-	p.batch(b, 200)                    // half of these are answered
+	p.batch(b, 1000)                   // among them the first to each user, which are answered
 	time.Sleep(300 * time.Millisecond) // until the replies were tried
 	runtime.GC()
 	began, used := time.Now(), cpu()
