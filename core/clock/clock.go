@@ -1,6 +1,6 @@
 // Package clock is the time that the pipeline lives by: the system's, or for
-// tests one that can be moved forward (`carteiro clock advance`). It imports
-// nothing but the standard library.
+// tests one that can be moved forward (`carteiro clock advance`), or that
+// stands until it is moved. It imports nothing but the standard library.
 package clock
 
 import (
@@ -12,17 +12,24 @@ import (
 // clock. It is safe for concurrent use.
 type Clock struct {
 	mu     sync.Mutex
+	still  time.Time // where it stands but for offset; zero: it runs
 	offset time.Duration
 	moved  chan struct{} // closed by Advance, then replaced
 }
 
-// Now is the system's time plus what Advance added.
+// Still returns a clock that shows at until Advance moves it.
+func Still(at time.Time) *Clock { return &Clock{still: at} }
+
+// Now is the system's time, or that of Still, plus what Advance added.
 func (c *Clock) Now() time.Time {
 	if c == nil {
 		return time.Now()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.still.IsZero() {
+		return c.still.Add(c.offset)
+	}
 	return time.Now().Add(c.offset)
 }
 

@@ -23,6 +23,21 @@ func TestAdvanceWakesAndMoves(t *testing.T) {
 	}
 }
 
+func TestStill(t *testing.T) {
+	at := time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)
+	c := Still(at)
+	moved := c.Moved()
+	time.Sleep(time.Millisecond)
+	if got := c.Now(); !got.Equal(at) {
+		t.Errorf("it runs: %v", got)
+	}
+	c.Advance(time.Minute)
+	<-moved
+	if got := c.Now(); !got.Equal(at.Add(time.Minute)) {
+		t.Errorf("a minute later it shows %v", got)
+	}
+}
+
 func TestNilClockIsTheSystems(t *testing.T) {
 	var c *Clock
 	if d := time.Since(c.Now()); d < 0 || d > time.Minute {

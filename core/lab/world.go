@@ -85,7 +85,7 @@ func (l *lines) all() []string {
 // NewWorld opens a world. Policies load at its first operation that needs
 // them, so that a test can set things up before.
 func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, error) {
-	w := &World{o: o, ctx: ctx, clock: &clock.Clock{}, filters: filters{}}
+	w := &World{o: o, ctx: ctx, clock: clock.Still(time.Now().Truncate(time.Second)), filters: filters{}}
 	w.names, w.web, w.hosts = newNames(), &web{answers: map[string]any{}}, &hosts{answers: map[string]any{}}
 	logger := journal.With(slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo})))
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Clock: w.clock, Log: journal.Discard().Logger})
