@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -54,6 +55,7 @@ func compileUnit(src hooks.Source, test bool) (*unit, error) {
 		if !strings.HasSuffix(name, ".lua") {
 			continue
 		}
+		runtime.Gosched() // mail that comes in meanwhile does not wait for all of it
 		c := &compiled{file: file{unit: u, path: name, name: displayName(src, name), text: string(src.Files[name])}}
 		if err := c.compile(); err != nil {
 			errs = append(errs, err)
@@ -82,6 +84,7 @@ func (c *compiled) compile() error {
 	c.unread = names.unread
 	chunk = names.box(chunk)
 	errs := c.rewrite(chunk)
+	runtime.Gosched()
 	c.proto, err = glua.Compile(chunk, c.name)
 	if ce, ok := err.(*glua.CompileError); ok {
 		errs = append(errs, c.fault(ce.Line, 0, "", ce.Message, ""))

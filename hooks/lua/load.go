@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,6 +83,7 @@ func (st *state) load(ctx context.Context) ([]*handler, error) {
 	ld := &loader{environment: st.environment}
 	st.loading = ld
 	for _, u := range st.set.units {
+		runtime.Gosched() // see compileUnit
 		st.source = u
 		ld.owner, ld.unit, ld.env, ld.required, ld.envs = u, u, st.environment(u), map[string]glua.LValue{}, map[*unit]*glua.LTable{}
 		limits := u.source.Limits
