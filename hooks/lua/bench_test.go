@@ -111,14 +111,21 @@ func fifty(change int) []hooks.Source {
 	return sources
 }
 
-// BenchmarkReload exchanges 50 scripts of 100 lines while chains of their
-// hooks are called without end, and tells the slowest hundredth of the calls
-// in calm and meanwhile.
+// BenchmarkReload exchanges 50 scripts of 100 lines, where all have changed and
+// where one has, while chains of their hooks are called without end, and tells
+// the slowest hundredth of the calls in calm and meanwhile.
 func BenchmarkReload(b *testing.B) {
+	for _, changed := range []int{50, 1} {
+		b.Run(fmt.Sprintf("changed=%d", changed), func(b *testing.B) { benchReload(b, changed) })
+	}
+}
+
+func benchReload(b *testing.B, changed int) {
 	e := lua.New(lua.Options{})
 	var current hooks.Current
 	load := func(n int) {
-		g, err := e.Load(context.Background(), fifty(n))
+		sources := append(fifty(n)[:changed:changed], fifty(0)[changed:]...)
+		g, err := e.Load(context.Background(), sources)
 		if err != nil {
 			b.Fatal(err)
 		}

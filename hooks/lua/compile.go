@@ -1,6 +1,8 @@
 package lua
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -23,11 +25,25 @@ type unit struct {
 	test   bool            // it has what tests have
 }
 
-// compiled is one Lua file; its prototype is shared by all states.
+// compiled is one Lua file.
 type compiled struct {
 	file
+	program
+}
+
+// program is what a file has become. It is immutable and shared by all states,
+// and by generations in which the file is the same.
+type program struct {
 	proto  *glua.FunctionProto
 	unread map[int]uint64 // of functions, by the line where they begin; see names
+}
+
+// programs are those of the files of a load, by all that they depend on.
+type programs map[programKey]program
+
+type programKey struct {
+	name string   // as people see it
+	sum  [32]byte // of the text, and of what the bundle is granted
 }
 
 // unread tells by bit which parameters a function never names.
@@ -42,10 +58,17 @@ func (u *unit) unread(fn *glua.LFunction) uint64 {
 	return 0 // of another unit
 }
 
-// compileSource checks and compiles all Lua files of a source.
-func compileSource(src hooks.Source) (*unit, error) { return compileUnit(src, false) }
+// compileSource checks and compiles all Lua files of a source; what old has
+// already is taken from there. What it has without fault it puts into used.
+func compileSource(src hooks.Source, old, used programs) (*unit, error) {
+	return compileUnit(src, false, old, used)
+}
 
-func compileUnit(src hooks.Source, test bool) (*unit, error) {
+func compileUnit(src hooks.Source, test bool, old, used programs) (*unit, error) {
+	granted, err := json.Marshal(src.Grants)
+	if err != nil {
+		return nil, fmt.Errorf("%s: grants: %w", src.Name, err)
+	}
 	u := &unit{source: src, space: src.Name, files: map[string]*compiled{}, uses: map[string]bool{}, test: test}
 	if src.Bundle != "" {
 		u.space = src.Bundle
@@ -57,8 +80,13 @@ func compileUnit(src hooks.Source, test bool) (*unit, error) {
 		}
 		runtime.Gosched() // mail that comes in meanwhile does not wait for all of it
 		c := &compiled{file: file{unit: u, path: name, name: displayName(src, name), text: string(src.Files[name])}}
-		if err := c.compile(); err != nil {
+		key := programKey{c.name, sha256.Sum256(append(granted, c.text...))}
+		if p, ok := old[key]; ok {
+			c.program, used[key] = p, p
+		} else if err := c.compile(); err != nil {
 			errs = append(errs, err)
+		} else {
+			used[key] = c.program
 		}
 		if c.proto != nil { // then its names can be checked too, whatever else is wrong
 			u.files[name] = c

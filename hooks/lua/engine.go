@@ -27,6 +27,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
@@ -118,6 +119,7 @@ type Engine struct {
 	small     []glua.LValue
 	rates     rates
 	claims    claims
+	programs  atomic.Pointer[programs] // of the last sources that compiled
 }
 
 var _ hooks.Engine = (*Engine)(nil)
@@ -174,8 +176,13 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 		return nil, hooks.AtStep("verify", err)
 	}
 	var errs []error
+	var old programs
+	if p := e.programs.Load(); p != nil {
+		old = *p
+	}
+	used := programs{}
 	for _, src := range sources {
-		u, err := compileSource(src)
+		u, err := compileSource(src, old, used)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -191,6 +198,7 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 	if len(errs) > 0 {
 		return nil, hooks.AtStep("compile", errors.Join(errs...))
 	}
+	e.programs.Store(&used)
 	scratch, err := s.first(ctx)
 	if err != nil {
 		return nil, hooks.AtStep("scratch", err)

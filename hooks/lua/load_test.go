@@ -192,3 +192,35 @@ func TestTimer(t *testing.T) {
 		}
 	}
 }
+
+// TestReloads: what was compiled before is used again only where the text and
+// what its bundle may do are the same; faults are told each time.
+func TestReloads(t *testing.T) {
+	e := lua.New(lua.Options{})
+	answer := func(text string, g hooks.Grants) string {
+		t.Helper()
+		loaded, err := e.Load(t.Context(), []hooks.Source{granted(text, g)})
+		if err != nil {
+			return err.Error()
+		}
+		v, _ := loaded.Chain.Run(t.Context(), dataEvent(plainMail))
+		return v.Status.Text
+	}
+	one, two := data(`return reject("one")`), data(`return reject("two")`)
+	sends := data(`if msg.size < 0 then mail.submit { to = "x@x.example", text = "" } end return reject("sent")`)
+	may := hooks.Grants{Modules: []string{"mail"}, Submit: hooks.Rate{N: 1, Per: time.Hour}}
+	for i, c := range []struct {
+		text   string
+		grants hooks.Grants
+		want   string
+	}{
+		{one, hooks.Grants{}, "one"}, {one, hooks.Grants{}, "one"}, {two, hooks.Grants{}, "two"}, {one, hooks.Grants{}, "one"},
+		{sends, may, "sent"}, {sends, hooks.Grants{Modules: []string{"mail"}}, "mail.submit is not granted to this bundle"}, {sends, may, "sent"},
+		{sends, hooks.Grants{Submit: may.Submit}, "module mail is not granted"}, {one, hooks.Grants{Hooks: []hooks.Point{hooks.QueueExpand}}, "not among the hooks"},
+		{data(`return keep()`), hooks.Grants{}, "keep is not a verdict"}, {data(`return keep()`), hooks.Grants{}, "keep is not a verdict"}, {two, hooks.Grants{}, "two"},
+	} {
+		if got := answer(c.text, c.grants); !strings.Contains(got, c.want) {
+			t.Errorf("load %d: %s, want %s", i+1, got, c.want)
+		}
+	}
+}
