@@ -78,7 +78,7 @@ func compileUnit(src hooks.Source, test bool, old, used programs) (*unit, error)
 		if !strings.HasSuffix(name, ".lua") {
 			continue
 		}
-		runtime.Gosched() // mail that comes in meanwhile does not wait for all of it
+		runtime.Gosched()
 		c := &compiled{file: file{unit: u, path: name, name: displayName(src, name), text: string(src.Files[name])}}
 		key := programKey{c.name, sha256.Sum256(append(granted, c.text...))}
 		if p, ok := old[key]; ok {
@@ -100,14 +100,18 @@ func compileUnit(src hooks.Source, test bool, old, used programs) (*unit, error)
 	return u, errors.Join(append(errs, u.checkGlobals()...)...)
 }
 
+// compile goes from step to step so that mail which comes in meanwhile waits
+// for one of them at most, where processors are few.
 func (c *compiled) compile() error {
 	if err := c.scan(); err != nil {
 		return err
 	}
+	runtime.Gosched()
 	chunk, err := c.parse()
 	if err != nil {
 		return err
 	}
+	runtime.Gosched()
 	names := resolve(chunk)
 	c.unread = names.unread
 	chunk = names.box(chunk)

@@ -83,7 +83,7 @@ func (st *state) load(ctx context.Context) ([]*handler, error) {
 	ld := &loader{environment: st.environment}
 	st.loading = ld
 	for _, u := range st.set.units {
-		runtime.Gosched() // see compileUnit
+		runtime.Gosched() // see compiled.compile
 		st.source = u
 		ld.owner, ld.unit, ld.env, ld.required, ld.envs = u, u, st.environment(u), map[string]glua.LValue{}, map[*unit]*glua.LTable{}
 		limits := u.source.Limits
