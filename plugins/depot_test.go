@@ -376,6 +376,9 @@ func TestSignatures(t *testing.T) {
 		"nobody's key":        {archive, sig, nil, false, ErrUntrusted, ""},
 		"another key":         {archive, sig, map[string]string{"acme": other}, false, ErrUntrusted, ""},
 		"another publisher's": {archive, sig, map[string]string{"evil": public}, false, ErrBundle, "signed with the key of evil, which is not its publisher"},
+		"a new key beside":    {archive, sig, map[string]string{"acme": other + " " + public}, false, nil, ""},
+		"an old key beside":   {archive, sig, map[string]string{"acme": public + "\n" + other}, false, nil, ""},
+		"tampered, two keys":  {tampered, sig, map[string]string{"acme": other + " " + public}, false, ErrSignature, ""},
 		"a bad pin":           {archive, sig, map[string]string{"acme": "x"}, false, ErrBundle, "trust.acme"},
 	} {
 		got, err := Open(tt.archive, tt.sig, "hello.tar.zst", tt.trust, tt.unsigned)

@@ -54,7 +54,7 @@ type Enabled struct {
 type Options struct {
 	Enabled []Enabled         // in the order of the configuration
 	Depot   *Depot            // installed bundles; nil: none
-	Trust   map[string]string // publishers' public keys
+	Trust   map[string]string // publishers' public keys, see Verify
 	Server  string            // version of the server
 	Beside  []*Tree           // others that may be required
 	// Trial loads bundles to look at or test them: their secrets are "the NAME

@@ -78,7 +78,7 @@ func PublicKey(text string) (string, error) {
 }
 
 // Verify finds the publisher whose pinned key signed the archive. trust holds
-// public keys by publisher. Errors are ErrUnsigned, ErrUntrusted,
+// public keys by publisher, several of them between blanks. Errors are ErrUnsigned, ErrUntrusted,
 // ErrSignature, or tell what is wrong with a text.
 func Verify(archive, signature []byte, trust map[string]string) (publisher string, err error) {
 	if len(signature) == 0 {
@@ -89,17 +89,19 @@ func Verify(archive, signature []byte, trust map[string]string) (publisher strin
 		return "", fmt.Errorf("%w (%w)", ErrSignature, err)
 	}
 	for _, publisher := range slices.Sorted(maps.Keys(trust)) {
-		var key minisign.PublicKey
-		if err := key.UnmarshalText([]byte(trust[publisher])); err != nil {
-			return "", fmt.Errorf("trust.%s: %w", publisher, err)
+		for text := range strings.FieldsSeq(trust[publisher]) {
+			var key minisign.PublicKey
+			if err := key.UnmarshalText([]byte(text)); err != nil {
+				return "", fmt.Errorf("trust.%s: %w", publisher, err)
+			}
+			if key.ID() != sig.KeyID {
+				continue
+			}
+			if !minisign.Verify(key, archive, signature) {
+				return "", ErrSignature
+			}
+			return publisher, nil
 		}
-		if key.ID() != sig.KeyID {
-			continue
-		}
-		if !minisign.Verify(key, archive, signature) {
-			return "", ErrSignature
-		}
-		return publisher, nil
 	}
 	return "", fmt.Errorf("%w: key %016X", ErrUntrusted, sig.KeyID)
 }

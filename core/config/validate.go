@@ -170,11 +170,16 @@ func (c *Config) validateBundles() error {
 			}
 		}
 	}
-	for publisher, key := range c.Trust {
-		// A minisign public key: its algorithm, 8 octets of id, 32 of Ed25519.
-		raw, err := base64.StdEncoding.DecodeString(key)
-		if err != nil || len(raw) != 42 || string(raw[:2]) != "Ed" {
-			return bad("trust."+publisher, "%q is no minisign public key, which begins with RW", key)
+	for publisher, keys := range c.Trust {
+		if strings.TrimSpace(keys) == "" {
+			return bad("trust."+publisher, "names no key")
+		}
+		for key := range strings.FieldsSeq(keys) {
+			// A minisign public key: its algorithm, 8 octets of id, 32 of Ed25519.
+			raw, err := base64.StdEncoding.DecodeString(key)
+			if err != nil || len(raw) != 42 || string(raw[:2]) != "Ed" {
+				return bad("trust."+publisher, "%q is no minisign public key, which begins with RW", key)
+			}
 		}
 		if strings.Trim(publisher, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || publisher == "" {
 			return bad("trust."+publisher, "is not the name of a publisher: the first part of its bundles' names")
