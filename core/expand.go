@@ -287,6 +287,7 @@ const localKey = "local"
 // groupKey is what recipients must share to be tried together.
 type groupKey struct {
 	key      string
+	domain   string // a group is of one, for policies that are of one domain
 	local    bool
 	priority mail.Priority
 	state    mail.State
@@ -302,7 +303,7 @@ const maxCopies = 20
 func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 	byKey := map[groupKey]*mail.Group{}
 	for _, r := range in.rcpts {
-		k := groupKey{key: r.Address.Domain(), priority: in.env.Priority, state: r.State}
+		k := groupKey{key: r.Address.Domain(), domain: r.Address.Domain(), priority: in.env.Priority, state: r.State}
 		if r.IsLocal {
 			k.key, k.local = localKey, true
 		}
@@ -334,10 +335,7 @@ func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 
 func (p *Pipeline) newGroup(in *intake, k groupKey) *mail.Group {
 	now := p.clock.Now()
-	g := &mail.Group{Key: k.key, Domain: k.key, Local: k.local, Priority: k.priority, Due: now, Expires: in.env.ReceivedAt.Add(p.cfg.Expire)}
-	if k.local {
-		g.Domain = ""
-	}
+	g := &mail.Group{Key: k.key, Domain: k.domain, Local: k.local, Priority: k.priority, Due: now, Expires: in.env.ReceivedAt.Add(p.cfg.Expire)}
 	if by := in.env.By; !by.IsZero() && !in.env.ByNotify && by.Before(g.Expires) {
 		g.Expires = by // returned when it cannot be delivered in time (RFC 2852 4.1.2)
 	}

@@ -1504,7 +1504,7 @@ function rcpt:remove_header(name) end
 local group = {}
 ---destination domain, or what a policy chose; can be changed at queue.commit
 group.key = nil ---@type any
----destination domain
+---domain of the recipients
 group.domain = nil ---@type any
 ---whether it goes to mailboxes here
 group.is_local = nil ---@type any
