@@ -207,7 +207,7 @@ func (o *options) linted(cmd *cobra.Command, notes io.Writer, path string, read 
 	}
 	t, err := read(path)
 	if err == nil {
-		err = lintBundle(cmd.Context(), notes, cfg, t)
+		err = lintBundle(cmd.Context(), notes, cfg, t, true)
 	}
 	if err != nil {
 		return nil, nil, picturedBundle(err)
@@ -253,14 +253,15 @@ func trial(cfg *config.Config, t *plugins.Tree) ([]hooks.Source, error) {
 	return plugins.Load(o)
 }
 
-// lintBundle loads a bundle as a server would, and notes what it declares and
+// lintBundle loads a bundle as a server would, or as one that is strict (see
+// lua.Options), and notes what it declares and
 // does not use.
-func lintBundle(ctx context.Context, notes io.Writer, cfg *config.Config, t *plugins.Tree) error {
+func lintBundle(ctx context.Context, notes io.Writer, cfg *config.Config, t *plugins.Tree, strict bool) error {
 	sources, err := trial(cfg, t)
 	if err != nil {
 		return err
 	}
-	gen, err := lua.New(lua.Options{}).Load(ctx, sources)
+	gen, err := lua.New(lua.Options{Strict: strict}).Load(ctx, sources)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (i *installation) run(cmd *cobra.Command, path string, upgrade bool) error 
 		if t, signed, err = i.open(cfg, path); err != nil {
 			return err
 		}
-		if err := lintBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t); err != nil {
+		if err := lintBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t, false); err != nil {
 			return picturedBundle(err)
 		}
 		if err := testBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t); err != nil {

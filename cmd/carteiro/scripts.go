@@ -224,13 +224,13 @@ type orderLine struct {
 
 func scriptsCheckCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "check [DIR|FILE...]", Short: "Check policies: syntax, names, verdicts, globals, capabilities; all faults at once",
+	cmd := &cobra.Command{Use: "check [DIR|FILE...]", Short: "Check policies: syntax, names, verdicts, changes, globals, capabilities; all faults at once",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := o.readTree(args)
 			if err != nil {
 				return err
 			}
-			gen, err := lua.New(lua.Options{Hostname: "localhost"}).Load(cmd.Context(), t.sources)
+			gen, err := lua.New(lua.Options{Hostname: "localhost", Strict: true}).Load(cmd.Context(), t.sources)
 			faults, rest := lua.Faults(err)
 			if rest != nil {
 				return rest

@@ -23,6 +23,7 @@ type unit struct {
 	files  map[string]*compiled
 	uses   map[string]bool // globals that the code reads
 	test   bool            // it has what tests have
+	strict bool            // see Options.Strict
 }
 
 // compiled is one Lua file.
@@ -60,16 +61,17 @@ func (u *unit) unread(fn *glua.LFunction) uint64 {
 
 // compileSource checks and compiles all Lua files of a source; what old has
 // already is taken from there. What it has without fault it puts into used.
-func compileSource(src hooks.Source, old, used programs) (*unit, error) {
-	return compileUnit(src, false, old, used)
+func compileSource(src hooks.Source, strict bool, old, used programs) (*unit, error) {
+	return compileUnit(&unit{source: src, strict: strict}, old, used)
 }
 
-func compileUnit(src hooks.Source, test bool, old, used programs) (*unit, error) {
+func compileUnit(u *unit, old, used programs) (*unit, error) {
+	src := u.source
 	granted, err := json.Marshal(src.Grants)
 	if err != nil {
 		return nil, fmt.Errorf("%s: grants: %w", src.Name, err)
 	}
-	u := &unit{source: src, space: src.Name, files: map[string]*compiled{}, uses: map[string]bool{}, test: test}
+	u.space, u.files, u.uses = src.Name, map[string]*compiled{}, map[string]bool{}
 	if src.Bundle != "" {
 		u.space = src.Bundle
 	}
@@ -115,7 +117,7 @@ func (c *compiled) compile() error {
 	names := resolve(chunk)
 	c.unread = names.unread
 	chunk = names.box(chunk)
-	errs := c.rewrite(chunk)
+	errs := c.rewrite(chunk, names)
 	runtime.Gosched()
 	c.proto, err = glua.Compile(chunk, c.name)
 	if ce, ok := err.(*glua.CompileError); ok {

@@ -148,7 +148,7 @@ func (r *rewriter) encrypts(spec hooks.Spec, handler *ast.FunctionExpr) (errs []
 	if spec.May&hooks.MayMessage != 0 {
 		return nil
 	}
-	span := r.within[handler]
+	span := r.within[handler].calls
 	for _, c := range r.calls[span[0]:span[1]] {
 		fn, ok := c.Func.(*ast.AttrGetExpr)
 		if !ok || len(c.Args) == 0 {

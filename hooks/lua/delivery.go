@@ -14,7 +14,7 @@ func groupOf(o *object) *mail.Group { return o.v.(*mail.Group) }
 
 var groupClass = class{name: "group", doc: "recipients of one message that share a next hop key",
 	fields: []field{
-		{name: "key", doc: "destination domain, or what a policy chose; can be changed at queue.commit", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(groupOf(o).Key) },
+		{name: "key", edits: hooks.MayGroup, doc: "destination domain, or what a policy chose; can be changed at queue.commit", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(groupOf(o).Key) },
 			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
 				s, ok := v.(glua.LString)
 				if !ok || s == "" || len(s) > 200 || strings.ContainsAny(string(s), "\x00\r\n") {
@@ -30,8 +30,8 @@ var groupClass = class{name: "group", doc: "recipients of one message that share
 	},
 	methods: []function{
 		{name: "recipients", call: groupRecipients, sig: "recipients()", doc: "list of addresses"},
-		{name: "priority", call: groupPriority, sig: "priority([n])", doc: "sets and returns the priority, -9 to 9"},
-		{name: "expire", call: groupExpire, sig: "expire(duration)", doc: "gives up that long after now"},
+		{name: "priority", call: groupPriority, edits: hooks.MayGroup, from: 1, sig: "priority([n])", doc: "sets and returns the priority, -9 to 9"},
+		{name: "expire", call: groupExpire, edits: hooks.MayGroup, sig: "expire(duration)", doc: "gives up that long after now"},
 	}}
 
 func groupRecipients(L *glua.LState) int {
@@ -150,7 +150,7 @@ func dsnOf(o *object) *hooks.DSN { return o.v.(*hooks.DSN) }
 var dsnClass = class{name: "dsn", doc: "a report about to be made", fields: []field{
 	{name: "action", doc: "\"failed\", \"delayed\", \"delivered\", \"relayed\" or \"expanded\"", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(dsnOf(o).Action) }},
 	{name: "status", doc: "status code of the first recipient", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(dsnOf(o).Status) }},
-	{name: "text", doc: "the part for people; can be changed", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(dsnOf(o).Text) },
+	{name: "text", edits: hooks.MayText, doc: "the part for people; can be changed", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(dsnOf(o).Text) },
 		set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
 			s, ok := v.(glua.LString)
 			if !ok || len(s) > 64<<10 {

@@ -98,6 +98,9 @@ type Options struct {
 	Observe func(c hooks.Call)
 	// Usage is told of each call of a bundle; it must not block.
 	Usage func(Usage)
+	// Strict has Load refuse handlers that try to change what their hook only
+	// shows: such a line is an error when it runs, and not before.
+	Strict bool
 	// HeapLimit ends calls while the process's heap holds more octets; 0: nine
 	// tenths of the runtime's memory limit where one is set, else 4 GiB.
 	HeapLimit uint64
@@ -182,7 +185,7 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 	}
 	used := programs{}
 	for _, src := range sources {
-		u, err := compileSource(src, old, used)
+		u, err := compileSource(src, e.Strict, old, used)
 		if err != nil {
 			errs = append(errs, err)
 			continue

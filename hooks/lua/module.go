@@ -4,6 +4,8 @@ import (
 	"sort"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/hooks"
 )
 
 // function is one function of the Lua API as declared: scripts, the check of
@@ -14,6 +16,11 @@ type function struct {
 	sig    string
 	doc    string
 	blocks bool // may wait for the network
+
+	// What it changes, of which the hook has to allow any, when it has so
+	// many arguments or more.
+	edits hooks.May
+	from  int
 }
 
 // module is a global with functions. Scripts cannot change it.
@@ -65,6 +72,8 @@ type field struct {
 	get  func(*state, *glua.LState, *object) glua.LValue
 	set  func(*state, *glua.LState, *object, glua.LValue) // nil: read only
 	doc  string
+
+	edits hooks.May // what set changes; the hook has to allow it
 }
 
 // Entry documents one name of the Lua API.

@@ -35,7 +35,7 @@ func senderOf(o *object) mail.Address {
 
 var rcptClass = class{name: "rcpt", doc: "one recipient",
 	fields: []field{
-		{name: "address", doc: "where the mail goes; can be changed at receive.rcpt", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+		{name: "address", edits: hooks.MayAddress, doc: "where the mail goes; can be changed at receive.rcpt", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
 			return str(string(recipientOf(o).Address))
 		}, set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
 			st.demand(L, hooks.RecipientsAdd, "rcpt.address")
@@ -60,13 +60,13 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		}},
 	},
 	methods: []function{
-		{name: "replace", call: rcptReplace, sig: "replace(list, [how])", doc: "other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that they get"},
-		{name: "fork", call: rcptFork, sig: "fork()", doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data"},
-		{name: "variant", call: rcptVariant, sig: "variant()", doc: "at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of receive.data"},
-		{name: "copy_to", call: rcptCopyTo, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one"},
-		{name: "set_header", call: rcptSetHeader, sig: "set_header(name, value)", doc: "in this recipient's copy only"},
-		{name: "add_header", call: rcptAddHeader, sig: "add_header(name, value)", doc: "in this recipient's copy only, in front"},
-		{name: "remove_header", call: rcptRemoveHeader, sig: "remove_header(name)", doc: "in this recipient's copy only"},
+		{name: "replace", call: rcptReplace, edits: hooks.MayExpand, sig: "replace(list, [how])", doc: "other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that they get"},
+		{name: "fork", call: rcptFork, edits: hooks.MayExpand, sig: "fork()", doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data"},
+		{name: "variant", call: rcptVariant, edits: hooks.MayExpand, sig: "variant()", doc: "at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of receive.data"},
+		{name: "copy_to", call: rcptCopyTo, edits: hooks.MayExpand, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one"},
+		{name: "set_header", call: rcptSetHeader, edits: hooks.MayOwnField, sig: "set_header(name, value)", doc: "in this recipient's copy only"},
+		{name: "add_header", call: rcptAddHeader, edits: hooks.MayOwnField, sig: "add_header(name, value)", doc: "in this recipient's copy only, in front"},
+		{name: "remove_header", call: rcptRemoveHeader, edits: hooks.MayOwnField, sig: "remove_header(name)", doc: "in this recipient's copy only"},
 	}}
 
 // notifyWords are the keywords of NOTIFY (RFC 3461 4.1).

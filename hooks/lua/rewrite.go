@@ -17,16 +17,21 @@ const concatChunk = 40
 // constructors into calls that pay for what they make, and notes what can be
 // told about verdicts without running anything.
 type rewriter struct {
-	file   *file
-	locals map[string]bool // every name that is local somewhere in the file
-	calls  []*ast.FuncCallExpr
-	lone   []*ast.FuncCallExpr          // calls whose result nobody takes
-	within map[*ast.FunctionExpr][2]int // the calls in a function, as a range of calls
+	file    *file
+	locals  map[string]bool // every name that is local somewhere in the file
+	names   *names
+	calls   []*ast.FuncCallExpr
+	targets []*ast.AttrGetExpr           // that are assigned to
+	lone    []*ast.FuncCallExpr          // calls whose result nobody takes
+	within  map[*ast.FunctionExpr]inside // what is in a function
 }
 
+// inside are ranges of calls and targets.
+type inside struct{ calls, targets [2]int }
+
 // rewrite changes chunk in place and returns faults about verdicts.
-func (f *file) rewrite(chunk []ast.Stmt) []error {
-	r := &rewriter{file: f, locals: map[string]bool{}, within: map[*ast.FunctionExpr][2]int{}}
+func (f *file) rewrite(chunk []ast.Stmt, n *names) []error {
+	r := &rewriter{file: f, names: n, locals: map[string]bool{}, within: map[*ast.FunctionExpr]inside{}}
 	r.stmts(chunk)
 	var errs []error
 	for _, c := range r.lone {
@@ -74,6 +79,9 @@ func (r *rewriter) check(c *ast.FuncCallExpr) []error {
 		spec, _ = hooks.Lookup(hooks.ReceiveAsync)
 	}
 	errs := append(r.unknownOptions(c), r.encrypts(spec, body)...)
+	if r.file.unit.strict {
+		errs = append(errs, r.misplaced(spec, body)...)
+	}
 	for _, ret := range returns(body.Stmts, nil) {
 		if len(ret.Exprs) == 0 {
 			continue
@@ -259,6 +267,11 @@ func (r *rewriter) local(names ...string) {
 func (r *rewriter) stmt(s ast.Stmt) {
 	switch s := s.(type) {
 	case *ast.AssignStmt:
+		for _, e := range s.Lhs {
+			if target, ok := e.(*ast.AttrGetExpr); ok {
+				r.targets = append(r.targets, target)
+			}
+		}
 		r.exprs(s.Lhs)
 		r.exprs(s.Rhs)
 	case *ast.LocalAssignStmt:
@@ -321,10 +334,10 @@ func (r *rewriter) expr(e ast.Expr) ast.Expr {
 	case *ast.FuncCallExpr:
 		if e.Func != nil {
 			e.Func = r.expr(e.Func)
-			r.calls = append(r.calls, e)
 		} else {
 			e.Receiver = r.expr(e.Receiver)
 		}
+		r.calls = append(r.calls, e)
 		r.exprs(e.Args)
 	case *ast.LogicalOpExpr:
 		e.Lhs, e.Rhs = r.expr(e.Lhs), r.expr(e.Rhs)
@@ -341,9 +354,9 @@ func (r *rewriter) expr(e ast.Expr) ast.Expr {
 	case *ast.UnaryLenOpExpr:
 		e.Expr = r.expr(e.Expr)
 	case *ast.FunctionExpr:
-		first := len(r.calls)
+		calls, targets := len(r.calls), len(r.targets)
 		r.function(e)
-		r.within[e] = [2]int{first, len(r.calls)}
+		r.within[e] = inside{[2]int{calls, len(r.calls)}, [2]int{targets, len(r.targets)}}
 	}
 	return e
 }

@@ -77,7 +77,7 @@ func (e *Engine) TestFile(name string, files map[string][]byte) (*TestFile, erro
 			own[p] = text
 		}
 	}
-	u, err := compileUnit(hooks.Source{Name: "tests", Files: own, Main: []string{name}}, true, nil, programs{})
+	u, err := compileUnit(&unit{source: hooks.Source{Name: "tests", Files: own, Main: []string{name}}, test: true}, nil, programs{})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,73 @@
+package lua
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/yuin/gopher-lua/ast"
+
+	"carteiro/hooks"
+)
+
+// misplaced finds changes to what a hook gives its handler to look at only.
+// They raise an error when they run, so that a policy which never comes there
+// works: it loads, and only a check tells.
+func (r *rewriter) misplaced(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
+	tell := func(line int, near, what string, c *class, may hooks.May) {
+		errs = append(errs, r.file.fault(line, 0, near, fmt.Sprintf("%s changes what %s only shows", what, spec.Point), changeable(c, may)))
+	}
+	span := r.within[handler]
+	for _, call := range r.calls[span.calls[0]:span.calls[1]] {
+		c := r.given(spec, handler, call.Receiver)
+		if c == nil {
+			continue
+		}
+		i := slices.IndexFunc(c.methods, func(f function) bool { return f.name == call.Method })
+		if i >= 0 && c.methods[i].edits != 0 && spec.May&c.methods[i].edits == 0 && len(call.Args) >= c.methods[i].from {
+			tell(call.Line(), call.Method, c.name+":"+call.Method, c, c.methods[i].edits)
+		}
+	}
+	for _, target := range r.targets[span.targets[0]:span.targets[1]] {
+		c := r.given(spec, handler, target.Object)
+		key, ok := target.Key.(*ast.StringExpr)
+		if c == nil || !ok {
+			continue
+		}
+		i := slices.IndexFunc(c.fields, func(f field) bool { return f.name == key.Value })
+		if i >= 0 && c.fields[i].edits != 0 && spec.May&c.fields[i].edits == 0 {
+			tell(target.Line(), "."+key.Value, c.name+"."+key.Value, c, c.fields[i].edits)
+		}
+	}
+	return errs
+}
+
+// given is what an expression is, where it is one of the handler's parameters.
+func (r *rewriter) given(spec hooks.Spec, handler *ast.FunctionExpr, e ast.Expr) *class {
+	id, ok := e.(*ast.IdentExpr)
+	if !ok {
+		return nil
+	}
+	v := r.names.uses[id]
+	i := slices.Index(r.names.declared[handler], v)
+	if v == nil || v.assigned || i < 0 || i >= len(spec.Args) {
+		return nil
+	}
+	for _, c := range allClasses() {
+		if c.name == spec.Args[i] {
+			return c
+		}
+	}
+	return nil
+}
+
+// changeable says at which hooks that is allowed.
+func changeable(c *class, may hooks.May) string {
+	var points []string
+	for _, s := range hooks.Specs() {
+		if s.May&may != 0 && slices.Contains(s.Args, c.name) {
+			points = append(points, string(s.Point))
+		}
+	}
+	return "it can be changed at " + strings.Join(points, ", ")
+}
