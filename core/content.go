@@ -287,6 +287,9 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	}
 	arrived := mail.TrailEntry{Time: now, Step: "receive", Text: fmt.Sprintf("from %s by %s at listener %q, client %s, %d octets, %d recipients",
 		tx.Sender.Path(), env.Protocol, env.Listener, env.Client, c.msg.Size, len(tx.Recipients))}
+	for _, r := range tx.Recipients { // policies may have changed where it goes
+		r.IsLocal = p.dir.Local(r.Address.Domain())
+	}
 	header := c.header.Clone()
 	header.Remove("Return-Path") // ours to add at final delivery (RFC 5321 4.4)
 	if a := c.verified.results; a != nil {

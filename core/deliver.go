@@ -156,7 +156,7 @@ func (a *attempt) try(ctx context.Context) error {
 			r.First = a.now
 		}
 	}
-	a.g.Attempts++
+	a.g.Attempts, a.g.Tried = a.g.Attempts+1, a.now
 	switch {
 	case a.g.Async != nil:
 		a.async(ctx, due)
@@ -179,7 +179,7 @@ func (a *attempt) ask(ctx context.Context) (done bool) {
 		return false
 	}
 	e := a.event(hooks.DeliverAttempt)
-	e.Group, e.Attempt = a.g, &hooks.Attempt{Number: a.g.Attempts + 1}
+	e.Group, e.Attempt = a.g, &hooks.Attempt{Number: a.g.Attempts + 1, Last: a.g.Tried}
 	for _, r := range a.g.Recipients {
 		if !r.First.IsZero() && (e.Attempt.First.IsZero() || r.First.Before(e.Attempt.First)) {
 			e.Attempt.First = r.First
@@ -193,7 +193,12 @@ func (a *attempt) ask(ctx context.Context) (done bool) {
 	switch v.Action {
 	case hooks.Retry:
 		for i := range a.g.Recipients {
-			a.g.Recipients[i].Next = a.now.Add(max(v.Delay, time.Second))
+			r := &a.g.Recipients[i]
+			if r.State == mail.Queued && !a.now.Before(a.g.Expires) {
+				a.resolve(ctx, r, outcome{Outcome: mail.Outcome{Status: mail.Status{Code: 451, Enhanced: "4.7.0", Text: "a policy made it wait"}}, state: mail.Queued})
+				continue
+			}
+			r.Next = a.now.Add(max(v.Delay, time.Second))
 		}
 		return true
 	case hooks.Hold:
@@ -269,15 +274,14 @@ func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
 			o.Status = mail.Status{Code: 550, Enhanced: "5.4.7", Text: "delivery time expired: " + o.Status.Text}
 		}
 	}
-	if v.NoDSN {
-		r.Notify = mail.NotifyNever
-	}
 	status := o.Status
 	r.State, r.Last, r.Host = o.state, &status, o.Host
 	if o.state == mail.Queued {
 		r.Next = a.now.Add(delay)
 	}
-	a.due(r, o)
+	if !v.NoDSN {
+		a.due(r, o)
+	}
 	if a.gen.Chain.Observes(outcomeEvents...) {
 		if a.events == nil {
 			a.events = map[uint32]notice{}
@@ -350,8 +354,8 @@ func (a *attempt) write(ctx context.Context) error {
 	if err := a.compose(rec); err != nil {
 		return fmt.Errorf("settle %s: %w", a.env.ID, err)
 	}
-	for _, s := range a.pending.Submits {
-		a.submit(rec, s)
+	for i := 0; i < len(a.pending.Submits); i++ { // policies of the queue may submit more
+		a.submit(rec, a.pending.Submits[i])
 	}
 	a.out.Trail = legible(a.out.Trail)
 	err := a.record(rec)

@@ -81,14 +81,18 @@ func (x *expansion) becomes(r *mail.Recipient, n int) mail.Notify {
 	return mail.NotifyNever
 }
 
+// size is the message's, of what is stored already or of what will be.
+func (in *intake) size() int64 {
+	if in.draft != nil {
+		return int64(len(in.header.Bytes())) + in.draft.Size()
+	}
+	return in.env.Size
+}
+
 // view is a message as policies of the queue see it.
 func (p *Pipeline) view(in *intake) *hooks.Message {
-	size := in.env.Size // of what is stored already
-	if in.draft != nil {
-		size = int64(len(in.header.Bytes())) + in.draft.Size()
-	}
 	return &hooks.Message{Auth: p.auth(&in.env, in.header, func() (io.ReadCloser, error) { return in.body() }),
-		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: size, ReceivedAt: in.env.ReceivedAt, Scores: in.scores,
+		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: in.size(), ReceivedAt: in.env.ReceivedAt, Scores: in.scores,
 		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta, Earlier: in.earlier(), Identity: in.env.Identity,
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }
@@ -176,11 +180,16 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	case hooks.Quarantine:
 		it.r.State = mail.Quarantine
 	}
+	apart := kept(it.r)
 	told := it.r.Notify
 	if len(hr.Replace) > 0 {
 		told = x.becomes(it.r, len(hr.Replace))
 	}
-	others := x.others(it, append(hr.Copies[:len(hr.Copies):len(hr.Copies)], hr.Replace...), append(x.targets(it, hr.Copies, it.r.Notify), x.targets(it, hr.Replace, told)...))
+	named := append(x.targets(it, hr.Copies, it.r.Notify), x.targets(it, hr.Replace, told)...)
+	for _, r := range named {
+		r.State = apart
+	}
+	others := x.others(it, append(hr.Copies[:len(hr.Copies):len(hr.Copies)], hr.Replace...), named)
 	stays := hr.Replace == nil && v.Action != hooks.Discard
 	if hr.Fork != nil && (hr.Fork.Differs() || !stays || len(others) > 0) {
 		if stays {
@@ -194,6 +203,15 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1, from: rcptKey(it.r)})
 	}
 	return !stays, nil
+}
+
+// kept is the state of those that a recipient stands for: what is kept apart
+// for one is so for the other.
+func kept(r *mail.Recipient) mail.State {
+	if r.State == mail.Quarantine {
+		return mail.Quarantine
+	}
+	return ""
 }
 
 // others takes those who get a variant of the message out of a policy's
@@ -257,11 +275,12 @@ func (x *expansion) local(ctx context.Context, it pendingRcpt) *mail.Status {
 		x.final = append(x.final, r)
 		return nil
 	}
+	apart := kept(r)
 	notify := x.becomes(r, len(res.Targets))
 	x.links.passed[rcptKey(r)] = true
 	for _, a := range res.Targets {
 		t := *r
-		t.Notify, t.State, t.Last = notify, "", nil
+		t.Notify, t.State, t.Last = notify, apart, nil
 		t.Address, t.IsLocal = a, x.p.dir.Local(a.Domain())
 		t.Meta = maps.Clone(r.Meta) // each may note something of its own
 		t.From = append(slices.Clone(r.From), mail.Change{Address: r.Address, Hook: "alias"})

@@ -329,7 +329,7 @@ func (in *intake) accepted() notice {
 			to = append(to, string(r.Orig))
 		}
 	}
-	return notice{"accepted", map[string]any{"message": in.env.ID.String(), "sender": string(in.env.Sender), "to": to, "recipients": len(in.rcpts), "size": in.env.Size,
+	return notice{"accepted", map[string]any{"message": in.env.ID.String(), "sender": string(in.env.Sender), "to": to, "recipients": len(in.rcpts), "size": in.size(),
 		"subject": in.env.Subject, "client": in.env.Client, "listener": in.env.Listener, "user": string(in.env.Identity)}}
 }
 

@@ -324,6 +324,9 @@ func (r *run) ask(ctx context.Context, l *link) (Verdict, int64, error) {
 	if err == nil && !r.spec.Allows(v.Action) {
 		err = fmt.Errorf("%w: %s is not a verdict of %s", ErrHook, v.Action, r.e.Point)
 	}
+	if user, ok := v.Identity["user"].(string); err == nil && ok && !l.info.speaksFor(user) {
+		err = fmt.Errorf("%w: accept: %s is a user of a domain that this policy is not for", ErrHook, user)
+	}
 	return v, instructions, err
 }
 

@@ -61,6 +61,13 @@ func (e *Event) concerns(domains, except []string) bool {
 	return slices.ContainsFunc(about, func(d string) bool { return slices.Contains(domains, d) })
 }
 
+// speaksFor reports whether a handler may say that somebody is this user: one
+// of a domain lets in users of that domain alone.
+func (i *Info) speaksFor(user string) bool {
+	d := mail.Address(strings.ToLower(user)).Domain()
+	return (len(i.Domains) == 0 || slices.Contains(i.Domains, d)) && !slices.Contains(i.Except, d)
+}
+
 // DomainAtHand is the domain whose settings and kv a bundle has at this
 // event, or "" for the server as a whole. Only domains that ours says yes to
 // count. The first of these decides:

@@ -1676,6 +1676,13 @@ function regex:find(s, init) end
 ---@return any
 function regex:gmatch(s) end
 
+---s with all matches, or the first n, replaced, and how many those were; replacement is a text, in which %1 to %9 are captures, %0 is the match and %% a percent sign, or a function of the captures, or of the match where there are none, that returns a text, or nil to leave it
+---@param s any
+---@param replacement any
+---@param n? any
+---@return any
+function regex:gsub(s, replacement, n) end
+
 ---several compiled patterns
 ---@class regex_set
 local regex_set = {}

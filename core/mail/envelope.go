@@ -176,6 +176,7 @@ type Group struct {
 	Held       bool           `json:"held,omitempty"`   // not in the due index
 	Reason     string         `json:"reason,omitempty"` // of a hold or a quarantine
 	Attempts   int            `json:"attempts,omitempty"`
+	Tried      time.Time      `json:"tried,omitzero"` // when the last of them began
 	Meta       map[string]any `json:"meta,omitempty"`
 	Recipients []Recipient    `json:"-"` // stored apart, one record each
 }

@@ -83,7 +83,13 @@ is(pcall(toml.decode, ("x"):rep(300000)), false) is(toml.encode({}), "")`},
 	{"receive.mail", `is(time.format(0), "1970-01-01T00:00:00Z") is(time.format(1700000000, "%Y-%m-%d %H:%M", "Europe/Lisbon"), "2023-11-14 22:13") is(time.format(0, "rfc5322"), "Thu, 01 Jan 1970 00:00:00 +0000")
 is(time.parse("2023-11-14"), 1699920000) is(time.parse("Tue, 14 Nov 2023 22:13:20 +0000"), 1700000000) is(time.parse("x"), nil) is(pcall(time.format, 0, "date", "Nowhere/X"), false) is(time.now() > 1700000000, true)`},
 	{"receive.mail", `local r = re.compile("(\\w+)@(\\w+)") local a, b = r:match("x jo@host y") is(a .. b, "johost") is(r:find("x jo@host"), 3) is(re.compile("b+"):match("abbc"), "bb") is(re.compile("x"):match("a"), nil)
-local n = 0 for u, h in r:gmatch("a@b c@d") do n = n + 1 end is(n, 2) is(re.set { "a+", "b+" }:match("xbb"), 2) is(re.set { "q" }:match("x"), nil)`},
+local n = 0 for u, h in r:gmatch("a@b c@d") do n = n + 1 end is(n, 2) is(re.set { "a+", "b+" }:match("xbb"), 2) is(re.set { "q" }:match("x"), nil)
+n = 0 for _ in re.compile("^a"):gmatch("aaa") do n = n + 1 end is(n, 1)
+local s, k = r:gsub("a@b c@d", "%2 at %1 of %0%%") is(s, "b at a of a@b% d at c of c@d%") is(k, 2)
+is(r:gsub("a@b c@d", "x", 1), "x c@d") is(r:gsub("a@b c@d", "x", 0), "a@b c@d") is(re.compile("b*"):gsub("abc", "-"), "-a-c-") is(re.compile("b"):gsub("abc", "[%1]"), "a[b]c")
+is(r:gsub("a@b c@d", function(u, h) if u == "a" then return h .. u end end), "ba c@d") is(re.compile("\\d"):gsub("1 2", function(d) return d + 1 end), "2 3")
+is(pcall(r.gsub, r, "a@b", "%3"), false) is(pcall(r.gsub, r, "a@b", "%"), false) is(pcall(r.gsub, r, "a@b", {}), false) is(pcall(r.gsub, r, "a@b", function() return {} end), false)
+is(pcall(r.gsub, r, "a@b", "x", "y"), false) is(pcall(re.compile("").gsub, re.compile(""), string.rep("a", 70000), "x"), false)`},
 	{"receive.mail", `is(dns.a("one.example")[1], "192.0.2.1") local l, e = dns.a("none.example") is(l, nil) is(e, "nxdomain") is(select(2, dns.txt("slow.example")), "timeout") is(select(2, dns.aaaa("bad.example")), "servfail")
 is(dns.mx("one.example")[1].host, "mx.one.example") is(dns.ptr("192.0.2.1")[1], "one.example") local b = dns.batch { { "a", "one.example" }, { "a", "none.example" }, { "ptr", "192.0.2.1" } }
 is(b[1][1], "192.0.2.1") is(b[2], "nxdomain") is(b[3][1], "one.example") is(pcall(dns.batch, { { "any", "x" } }), false)`},

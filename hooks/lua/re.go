@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"strings"
 	"sync"
 
 	glua "github.com/yuin/gopher-lua"
@@ -15,6 +16,7 @@ const (
 	maxPattern  = 2048
 	maxRegexes  = 1000    // per generation, compiled inside handlers
 	maxRegexRun = 1 << 28 // octets times instructions of one match
+	maxMatches  = 1 << 16 // that gmatch and gsub find
 )
 
 var reModule = module{name: "re", doc: "regular expressions in RE2's syntax, matched in linear time", functions: []function{
@@ -74,6 +76,7 @@ var regexClass = class{name: "regex", doc: "a compiled pattern", methods: []func
 	{name: "match", call: regexMatch, sig: "match(s)", doc: "captures of the first match, or the match itself where there are none, or nil"},
 	{name: "find", call: regexFind, sig: "find(s, [init])", doc: "start, end and captures of the first match, or nil"},
 	{name: "gmatch", call: regexGmatch, sig: "gmatch(s)", doc: "iterates all matches"},
+	{name: "gsub", call: regexGsub, sig: "gsub(s, replacement, [n])", doc: "s with all matches, or the first n, replaced, and how many those were; replacement is a text, in which %1 to %9 are captures, %0 is the match and %% a percent sign, or a function of the captures, or of the match where there are none, that returns a text, or nil to leave it"},
 }}
 
 var regexSetClass = class{name: "regex_set", doc: "several compiled patterns", methods: []function{
@@ -165,27 +168,112 @@ func regexFind(L *glua.LState) int {
 func regexGmatch(L *glua.LState) int {
 	st, o := self(L, "regex")
 	re, s := o.v.(*regex), stringArgument(L, 2, "regex:gmatch", "text")
-	at := 0
+	all := re.all(L, st, s, maxMatches)
 	L.Push(L.NewFunction(func(L *glua.LState) int {
-		if at > len(s) {
+		if len(all) == 0 {
 			L.Push(glua.LNil)
 			return 1
 		}
-		re.pay(L, st, len(s)-at)
-		loc := re.FindStringSubmatchIndex(s[at:])
-		if loc == nil {
-			at = len(s) + 1
-			L.Push(glua.LNil)
-			return 1
-		}
-		rest := s[at:]
-		at += loc[1]
-		if loc[1] == loc[0] {
-			at++
-		}
-		return pushGroups(L, rest, loc)
+		loc := all[0]
+		all = all[1:]
+		return pushGroups(L, s, loc)
 	}))
 	return 1
+}
+
+// all are the places of the first n matches, at most maxMatches.
+func (re *regex) all(L *glua.LState, st *state, s string, n int) [][]int {
+	re.pay(L, st, len(s))
+	all := re.FindAllStringSubmatchIndex(s, min(n, maxMatches+1))
+	if len(all) > maxMatches {
+		L.RaiseError("re: more than %d matches", maxMatches)
+	}
+	st.budget.charge(L, int64(len(all))*int64(24+16*(re.NumSubexp()+1)))
+	return all
+}
+
+func regexGsub(L *glua.LState) int {
+	const what = "regex:gsub"
+	st, o := self(L, "regex")
+	re, s := o.v.(*regex), stringArgument(L, 2, what, "text")
+	switch L.Get(3).(type) {
+	case glua.LString, *glua.LFunction:
+	default:
+		L.RaiseError("%s: replacement must be a text or a function, got %s", what, typeOf(L.Get(3)))
+	}
+	n := maxMatches + 1
+	if limit, ok := L.Get(4).(glua.LNumber); ok {
+		n = int(min(max(limit, 0), glua.LNumber(n)))
+	} else if L.Get(4) != glua.LNil {
+		L.RaiseError("%s: n must be a number, got %s", what, typeOf(L.Get(4)))
+	}
+	all := re.all(L, st, s, n)
+	var out strings.Builder
+	write := func(s string) {
+		st.budget.charge(L, int64(len(s)))
+		out.WriteString(s)
+	}
+	at := 0
+	for _, loc := range all {
+		write(s[at:loc[0]])
+		replacement(L, write, s, loc)
+		at = loc[1]
+	}
+	write(s[at:])
+	L.Push(glua.LString(out.String()))
+	L.Push(st.number(float64(len(all))))
+	return 2
+}
+
+// replacement writes what argument 3 of regex:gsub puts in place of a match.
+func replacement(L *glua.LState, write func(string), s string, loc []int) {
+	switch r := L.Get(3).(type) {
+	case *glua.LFunction:
+		L.Push(r)
+		L.Call(pushGroups(L, s, loc), 1)
+		v := L.Get(-1)
+		L.Pop(1)
+		switch v := v.(type) {
+		case glua.LString:
+			write(string(v))
+			return
+		case glua.LNumber:
+			write(formatNumber(float64(v)))
+			return
+		}
+		if glua.LVAsBool(v) {
+			L.RaiseError("regex:gsub: the function returned a %s, not a text", typeOf(v))
+		}
+		write(s[loc[0]:loc[1]])
+	case glua.LString:
+		fillCaptures(L, write, string(r), s, loc)
+	}
+}
+
+// fillCaptures writes a template with captures in it, as string.gsub does.
+func fillCaptures(L *glua.LState, write func(string), template, s string, loc []int) {
+	for {
+		text, rest, found := strings.Cut(template, "%")
+		write(text)
+		if !found {
+			return
+		}
+		if rest == "" {
+			L.RaiseError("regex:gsub: the replacement ends in %%")
+		}
+		c := rest[0]
+		switch n := 2 * int(c-'0'); {
+		case c < '0' || c > '9':
+			write(rest[:1])
+		case c == '1' && len(loc) == 2: // the match, where there are no captures
+			write(s[loc[0]:loc[1]])
+		case n >= len(loc):
+			L.RaiseError("regex:gsub: there is no capture %%%c", c)
+		case loc[n] >= 0:
+			write(s[loc[n]:loc[n+1]])
+		}
+		template = rest[1:]
+	}
 }
 
 func regexSetMatch(L *glua.LState) int {
