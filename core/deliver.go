@@ -39,6 +39,8 @@ type attempt struct {
 	unlocks  []func()          // of the mailboxes that are delivered to
 	events   map[uint32]notice // by recipient
 	covers   cover
+	saved    *saved          // before its mailboxes were looked at
+	full     map[uint32]bool // recipients whose mailboxes are
 }
 
 // attempt tries a leased group once and records the outcome. down says that
@@ -164,6 +166,7 @@ func (a *attempt) try(ctx context.Context) error {
 		a.expandHeld(ctx, due)
 	case a.g.Local:
 		defer a.unlockBoxes() // after the commit: the next message for a mailbox sees its effects
+		a.save(due)
 		a.deliverLocal(ctx, due)
 	default:
 		if err := a.deliverRemote(ctx, due); err != nil {
@@ -351,16 +354,9 @@ func (a *attempt) settleSome(ctx context.Context, rcpts []*mail.Recipient) error
 func (a *attempt) write(ctx context.Context) error {
 	rec, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
 	defer cancel()
-	if err := a.compose(rec); err != nil {
-		return fmt.Errorf("settle %s: %w", a.env.ID, err)
-	}
-	for i := 0; i < len(a.pending.Submits); i++ { // policies of the queue may submit more
-		a.submit(rec, a.pending.Submits[i])
-	}
-	a.out.Trail = legible(a.out.Trail)
-	err := a.record(rec)
+	err := a.ready(rec)
 	for err != nil && a.overQuota(rec, err) {
-		err = a.record(rec)
+		err = a.ready(rec)
 	}
 	if err != nil {
 		return fmt.Errorf("settle %s: %w", a.env.ID, err)
@@ -374,6 +370,21 @@ func (a *attempt) write(ctx context.Context) error {
 		a.p.queue.offer(store.DueEntry{ID: a.env.ID, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Key: g.Key, Local: g.Local})
 	}
 	return nil
+}
+
+// ready is one try to make what follows from the outcome, and to write it.
+func (a *attempt) ready(ctx context.Context) error {
+	if err := a.compose(ctx); err != nil {
+		return err
+	}
+	first := len(a.pending.Submits)
+	for i := 0; i < len(a.pending.Submits); i++ { // policies of the queue may submit more
+		if s := a.pending.Submits[i]; i < first || !s.Forward { // those that forward what was forwarded are not asked again
+			a.submit(ctx, s)
+		}
+	}
+	a.out.Trail = legible(a.out.Trail)
+	return a.record(ctx)
 }
 
 // record is one try to write it, with the effects and events as they are now.
@@ -413,7 +424,7 @@ func (a *attempt) submit(ctx context.Context, s hooks.Submit) {
 			a.out.Add = append(a.out.Add, a.p.heldGroup(in, to, sender))
 			continue
 		}
-		a.add(ctx, mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit})
+		a.add(ctx, mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, From: s.From})
 	}
 	for _, r := range a.p.copies(s) {
 		a.add(ctx, *r)

@@ -56,7 +56,7 @@ func (a *attempt) loops(owner mail.Address) bool {
 
 // lockBoxes keeps other deliveries away, where policies want that.
 func (a *attempt) lockBoxes(owners []mail.Address) {
-	if !a.gen.Chain.Has(hooks.DeliverLocal) {
+	if !a.gen.Chain.Has(hooks.DeliverLocal) || len(a.unlocks) > 0 {
 		return
 	}
 	sorted := slices.Clone(owners)
@@ -78,8 +78,13 @@ func (a *attempt) unlockBoxes() {
 // intoBox asks deliver.local about one mailbox and does what it says. Core's
 // default, also when a policy fails, is to keep the message.
 func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Address) {
-	if r.Filed != nil {
-		a.deliver(ctx, r, owner, r.Filed.Folder, r.Filed.Flags)
+	m := a.mark()
+	switch {
+	case a.full[r.N]:
+		a.resolve(ctx, r, local(mail.Queued, mailboxFull))
+		return
+	case r.Filed != nil:
+		a.deliver(ctx, r, owner, r.Filed.Folder, r.Filed.Flags, m)
 		return
 	}
 	folder, flags := store.Inbox, []string(nil)
@@ -99,12 +104,30 @@ func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Add
 		a.resolve(ctx, r, local(mail.Failed, v.Status))
 		return
 	case hooks.Redirect:
-		a.add(ctx, mail.Recipient{Address: v.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender,
-			From: append(slices.Clone(r.From), mail.Change{Address: r.Address, Hook: string(hooks.DeliverLocal)})})
-		a.resolve(ctx, r, local(mail.Expanded, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "redirected"}))
-		return
+		st := a.redirect(ctx, r, v.Address)
+		switch {
+		case st == nil:
+			a.resolve(ctx, r, local(mail.Expanded, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "redirected"}))
+			return
+		case st.Code < 500:
+			a.back(m)
+			a.resolve(ctx, r, local(mail.Queued, *st))
+			return
+		}
+		a.out.Trail = append(a.out.Trail, mail.TrailEntry{Time: a.now, Step: "deliver", Rcpt: r.Address, Text: "kept, redirect to " + string(v.Address) + " is impossible: " + st.Reply()})
+		a.p.log.WarnContext(ctx, "redirect impossible, message kept", "id", a.env.ID.String(), "rcpt", string(r.Address), "to", string(v.Address), "status", st.Reply())
 	}
-	a.deliver(ctx, r, owner, folder, flags)
+	a.deliver(ctx, r, owner, folder, flags, m)
+}
+
+// redirect sends the message on instead of keeping it; a status says why that
+// cannot be.
+func (a *attempt) redirect(ctx context.Context, r *mail.Recipient, to mail.Address) *mail.Status {
+	from := onward(r, mail.Change{Hook: string(hooks.DeliverLocal)})
+	if circles(from, to) {
+		return mail.Reject(554, "5.4.6", "mail forwarding loop")
+	}
+	return a.expand(ctx, mail.Recipient{Address: to, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, From: from})
 }
 
 func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Address) hooks.Verdict {
@@ -116,16 +139,16 @@ func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Ad
 	e.Box = &box{ctx: ctx, p: a.p, owner: owner}
 	v := a.run(ctx, e)
 	for _, t := range e.Rcpt.Copies {
-		copied := mail.Recipient{Address: t.Address, Orig: r.Orig, Notify: r.Notify, Sender: t.Sender, Priority: t.Priority,
-			Edit: mail.HeaderEdit{Prepend: t.Fields}, From: append(slices.Clone(r.From), t.From)}
-		a.add(ctx, copied)
+		a.add(ctx, mail.Recipient{Address: t.Address, Orig: r.Orig, Notify: r.Notify, Sender: t.Sender, Priority: t.Priority,
+			Edit: mail.HeaderEdit{Prepend: t.Fields}, From: onward(r, t.From)})
 	}
 	return v
 }
 
 // deliver prepares the entry in the mailbox: Return-Path and Delivered-To on
 // top (RFC 5321 4.4), nothing else changed.
-func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Address, folder string, flags []string) {
+// What was prepared since m is for this mailbox, and goes where that is full.
+func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Address, folder string, flags []string, m mark) {
 	if a.fills(r) {
 		if err := a.filled(ctx, r, folder, flags); err != nil {
 			a.resolve(ctx, r, local(mail.Queued, *storeStatus(err)))
@@ -144,6 +167,11 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 	edit.Remove = append(slices.Clone(edit.Remove), "Return-Path")
 	edit.Prepend = fmt.Sprintf("Return-Path: %s\r\nDelivered-To: %s\r\n", sender.Path(), owner) + signature + edit.Prepend
 	size := a.env.Size - int64(len(a.section)) + int64(len(store.EditHeader(a.section, edit)))
+	if a.tooFull(ctx, owner, size) {
+		a.back(m)
+		a.resolve(ctx, r, local(mail.Queued, mailboxFull))
+		return
+	}
 	a.out.Deliveries = append(a.out.Deliveries, store.Delivery{Owner: owner, Folder: folder, Message: a.env.ID, Rcpt: r.N,
 		Source: a.env, Edit: edit, Size: size, Flags: flags, Date: a.now})
 	a.resolve(ctx, r, local(mail.Delivered, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "delivered to mailbox"}))
@@ -152,7 +180,11 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 // add sends this message to one more recipient: a group of its own in the
 // same commit. One that cannot be had is logged.
 func (a *attempt) add(ctx context.Context, r mail.Recipient) {
-	if st := a.expand(ctx, r); st != nil {
+	st := mail.Reject(554, "5.4.6", "mail forwarding loop")
+	if !circles(r.From, r.Address) {
+		st = a.expand(ctx, r)
+	}
+	if st != nil {
 		a.p.log.WarnContext(ctx, "copy not made", "id", a.env.ID.String(), "to", string(r.Address), "status", st.Reply())
 	}
 }
@@ -179,31 +211,6 @@ func (a *attempt) expand(ctx context.Context, r mail.Recipient) *mail.Status {
 		a.out.Add, a.out.Messages = append(a.out.Add, in.groups...), append(a.out.Messages, forked...)
 	}
 	return st
-}
-
-// overQuota turns deliveries into full mailboxes into deferrals, after the
-// commit was refused for them. It reports whether that is all that was wrong.
-func (a *attempt) overQuota(ctx context.Context, err error) bool {
-	full, ok := errors.AsType[*store.QuotaError](err)
-	if !ok {
-		return false
-	}
-	for _, n := range full.Deliveries {
-		for i := range a.g.Recipients {
-			if r := &a.g.Recipients[i]; r.N == a.out.Deliveries[n].Rcpt {
-				a.resolve(ctx, r, local(mail.Queued, mail.Status{Code: 452, Enhanced: "4.2.2", Text: "mailbox is full"}))
-			}
-		}
-	}
-	var kept []store.Delivery
-	for i, d := range a.out.Deliveries {
-		if !slices.Contains(full.Deliveries, i) {
-			kept = append(kept, d)
-		}
-	}
-	a.out.Deliveries = kept
-	a.reschedule()
-	return true
 }
 
 // box is a mailbox as policies see it.

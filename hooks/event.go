@@ -160,6 +160,7 @@ type Submit struct {
 	Header  []byte
 	Body    []byte
 	Forward bool
+	From    []mail.Change // with Forward: the way of the mail so far, the recipient at hand last
 	Edit    mail.HeaderEdit
 	Copies  []Copy
 	Space   string // of the policy, for limits

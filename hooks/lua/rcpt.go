@@ -60,7 +60,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		}},
 	},
 	methods: []function{
-		{name: "replace", call: rcptReplace, edits: hooks.MayExpand, sig: "replace(list, [how])", doc: "other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that they get"},
+		{name: "replace", call: rcptReplace, edits: hooks.MayExpand, sig: "replace(list, [how])", doc: "at queue.expand: other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that they get"},
 		{name: "fork", call: rcptFork, edits: hooks.MayExpand, sig: "fork()", doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data"},
 		{name: "variant", call: rcptVariant, edits: hooks.MayExpand, sig: "variant()", doc: "at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of receive.data"},
 		{name: "copy_to", call: rcptCopyTo, edits: hooks.MayExpand, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one"},
@@ -121,6 +121,9 @@ func expandable(L *glua.LState, what string) (*state, *object, *hooks.Rcpt) {
 
 func rcptReplace(L *glua.LState) int {
 	st, o, r := expandable(L, "rcpt:replace")
+	if o.call.event.Point != hooks.QueueExpand {
+		L.RaiseError("rcpt:replace: only at queue.expand; here return redirect(address)")
+	}
 	targets := targets(L, st, o, "rcpt:replace")
 	st.must(L, o.call.event.Replace(r, targets))
 	return 0

@@ -3,6 +3,7 @@ package lua
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -349,6 +350,11 @@ func mailForward(L *glua.LState) int {
 	o := st.msgArgument(L, L.Get(1), what+":")
 	st.demand(L, hooks.RecipientsAdd, what)
 	s := hooks.Submit{Forward: true, Sender: msgSender(o), Space: c.space()}
+	if r := c.event.Rcpt; r != nil {
+		by := c.handler.info.Change()
+		by.Address = r.Address
+		s.From = append(slices.Clone(r.From), by)
+	}
 	for _, a := range stringList(L, L.Get(2), what) {
 		s.Rcpts = append(s.Rcpts, address(L, glua.LString(a), what))
 	}
