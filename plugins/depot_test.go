@@ -118,7 +118,8 @@ func TestRefusedInstallations(t *testing.T) {
 		"older, wanted":            {version(t, "acme/hello", "1.0.9", kv), Consent{Upgrade: true, Downgrade: true}, nil, ""},
 		"wants another module":     {version(t, "acme/hello", "1.2.0", strings.Replace(kv, `"kv"`, `"kv", "dns"`, 1)), Consent{Upgrade: true}, ErrGreedy, "module dns; with --accept-capabilities"},
 		"wants to send more":       {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "11/min", 1)), Consent{Upgrade: true}, ErrGreedy, "submit 11/1m"},
-		"sends less":               {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "100/h", 1)), Consent{Upgrade: true}, nil, ""},
+		"wants more at once":       {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "100/h", 1)), Consent{Upgrade: true}, ErrGreedy, "submit 100/1h"},
+		"sends less":               {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "10/h", 1)), Consent{Upgrade: true}, nil, ""},
 		"wants a right and a hook": {version(t, "acme/hello", "1.2.0", "hooks = [\"receive.data\"]\n"+kv+"message = [\"body:read\"]\n"), Consent{Upgrade: true}, ErrGreedy, "hook receive.data, message body:read"},
 		"consent":                  {version(t, "acme/hello", "1.2.0", "hooks = [\"receive.data\"]\n"+kv), Consent{Upgrade: true, Capabilities: true}, nil, ""},
 		"limits above the hook's":  {version(t, "acme/big", "1.0.0", greedy), Consent{}, ErrGreedy, "limit wall 30s; with --accept-capabilities"},
@@ -379,6 +380,8 @@ func TestSignatures(t *testing.T) {
 		"a new key beside":    {archive, sig, map[string]string{"acme": other + " " + public}, false, nil, ""},
 		"an old key beside":   {archive, sig, map[string]string{"acme": public + "\n" + other}, false, nil, ""},
 		"tampered, two keys":  {tampered, sig, map[string]string{"acme": other + " " + public}, false, ErrSignature, ""},
+		"a key of two":        {archive, sig, map[string]string{"aaa": public, "acme": public}, false, nil, ""},
+		"a key of two others": {archive, sig, map[string]string{"aaa": public, "zzz": public}, false, ErrBundle, "signed with the key of aaa and zzz, which is not its publisher"},
 		"a bad pin":           {archive, sig, map[string]string{"acme": "x"}, false, ErrBundle, "trust.acme"},
 	} {
 		got, err := Open(tt.archive, tt.sig, "hello.tar.zst", tt.trust, tt.unsigned)

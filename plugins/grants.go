@@ -83,7 +83,7 @@ func (g Granted) more(have Granted) []string {
 	list("message", g.Message, have.Message)
 	list("http", g.HTTP, have.HTTP)
 	list("secret", g.Secrets, have.Secrets)
-	if perSecond(g.Submit) > perSecond(have.Submit) {
+	if perSecond(g.Submit) > perSecond(have.Submit) || atOnce(g.Submit) > atOnce(have.Submit) {
 		out = append(out, "submit "+g.Submit)
 	}
 	if g.Recipients > max(have.Recipients, hooks.FreeRecipients) && g.Limits["recipients"] == 0 {
@@ -107,13 +107,21 @@ func limitText(name string, n int64) string {
 	return fmt.Sprint(n)
 }
 
-// perSecond compares rates.
+// perSecond and atOnce compare rates: all of one may come at once.
 func perSecond(rate string) float64 {
-	var r config.Rate
-	if rate == "" || r.UnmarshalText([]byte(rate)) != nil || r.Per <= 0 {
-		return 0
-	}
+	r := rateOf(rate)
 	return float64(r.N) / r.Per.Seconds()
+}
+
+func atOnce(rate string) int { return int(rateOf(rate).N) }
+
+// rateOf is none where there is none.
+func rateOf(text string) config.Rate {
+	var r config.Rate
+	if text == "" || r.UnmarshalText([]byte(text)) != nil || r.Per <= 0 {
+		return config.Rate{Per: time.Second}
+	}
+	return r
 }
 
 // List is each capability as people read it.

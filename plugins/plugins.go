@@ -249,7 +249,11 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 	}
 	if b.library {
 		src.Domains, src.Except = nil, nil
-		src.Grants = m.grants(nil)
+		secrets := map[string]hooks.Secret{}
+		for _, name := range m.Capabilities.Secrets {
+			secrets[name] = b.Secrets[name] // one that is not given cannot be read
+		}
+		src.Grants = m.grants(secrets)
 		return src, nil
 	}
 	src.Settings = m.Account
@@ -257,13 +261,11 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		src.Main = []string{mainFile}
 	}
 	if trial {
-		src.Grants = m.grants(nil)
+		secrets := map[string]hooks.Secret{}
 		for _, name := range m.Capabilities.Secrets {
-			if src.Grants.Secrets == nil {
-				src.Grants.Secrets = map[string]hooks.Secret{}
-			}
-			src.Grants.Secrets[name] = hooks.Secret{Text: "the " + name + " of a test"}
+			secrets[name] = hooks.Secret{Text: "the " + name + " of a test"}
 		}
+		src.Grants = m.grants(secrets)
 		return src, nil
 	}
 	if err := b.checkSecrets(); err != nil {

@@ -77,39 +77,43 @@ func PublicKey(text string) (string, error) {
 	return key.String(), nil
 }
 
-// Verify finds the publisher whose pinned key signed the archive. trust holds
-// public keys by publisher, several of them between blanks. Errors are ErrUnsigned, ErrUntrusted,
+// Verify finds the publishers whose pinned key signed the archive, in the order
+// of their names. trust holds public keys by publisher, several of them between
+// blanks. Errors are ErrUnsigned, ErrUntrusted,
 // ErrSignature, or tell what is wrong with a text.
-func Verify(archive, signature []byte, trust map[string]string) (publisher string, err error) {
+func Verify(archive, signature []byte, trust map[string]string) (publishers []string, err error) {
 	if len(signature) == 0 {
-		return "", ErrUnsigned
+		return nil, ErrUnsigned
 	}
 	var sig minisign.Signature
 	if err := sig.UnmarshalText(signature); err != nil {
-		return "", fmt.Errorf("%w (%w)", ErrSignature, err)
+		return nil, fmt.Errorf("%w (%w)", ErrSignature, err)
 	}
 	for _, publisher := range slices.Sorted(maps.Keys(trust)) {
 		for text := range strings.FieldsSeq(trust[publisher]) {
 			var key minisign.PublicKey
 			if err := key.UnmarshalText([]byte(text)); err != nil {
-				return "", fmt.Errorf("trust.%s: %w", publisher, err)
+				return nil, fmt.Errorf("trust.%s: %w", publisher, err)
 			}
 			if key.ID() != sig.KeyID {
 				continue
 			}
 			if !minisign.Verify(key, archive, signature) {
-				return "", ErrSignature
+				return nil, ErrSignature
 			}
-			return publisher, nil
+			publishers = append(publishers, publisher)
 		}
 	}
-	return "", fmt.Errorf("%w: key %016X", ErrUntrusted, sig.KeyID)
+	if len(publishers) == 0 {
+		return nil, fmt.Errorf("%w: key %016X", ErrUntrusted, sig.KeyID)
+	}
+	return publishers, nil
 }
 
 // Open verifies and unpacks an archive. With unsigned, an archive without a
 // signature is taken; a signature that is there is verified all the same.
 func Open(archive, signature []byte, label string, trust map[string]string, unsigned bool) (*Tree, error) {
-	publisher, err := Verify(archive, signature, trust)
+	publishers, err := Verify(archive, signature, trust)
 	if errors.Is(err, ErrUnsigned) && unsigned {
 		return Unpack(archive, label)
 	}
@@ -120,8 +124,8 @@ func Open(archive, signature []byte, label string, trust map[string]string, unsi
 	if err != nil {
 		return nil, err
 	}
-	if t.Manifest.Publisher() != publisher {
-		return nil, fmt.Errorf("%w %s: %s is signed with the key of %s, which is not its publisher", ErrBundle, label, t.Title(), publisher)
+	if !slices.Contains(publishers, t.Manifest.Publisher()) {
+		return nil, fmt.Errorf("%w %s: %s is signed with the key of %s, which is not its publisher", ErrBundle, label, t.Title(), strings.Join(publishers, " and "))
 	}
 	return t, nil
 }

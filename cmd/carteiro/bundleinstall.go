@@ -146,7 +146,9 @@ func tryBundles(cmd *cobra.Command, cfg *config.Config, d *plugins.Depot) error 
 	return nil
 }
 
-// reloadServer makes the running server take over what is on disk.
+// reloadServer makes the running server take over what is on disk, but not
+// where a rollback is in force: who installs a bundle does not bring the
+// policies back that were rolled back.
 func reloadServer(ctx context.Context, w io.Writer, cfg *config.Config) error {
 	client, err := admin.Dial(ctx, socketPath(cfg))
 	if errors.Is(err, admin.ErrNoServer) {
@@ -155,6 +157,18 @@ func reloadServer(ctx context.Context, w io.Writer, cfg *config.Config) error {
 	}
 	if err != nil {
 		return err
+	}
+	raw, err := client.Call(ctx, "status", struct{}{})
+	if err != nil {
+		return err
+	}
+	var status admin.StatusReport
+	if err := json.Unmarshal(raw, &status); err != nil {
+		return fmt.Errorf("status: %w", err)
+	}
+	if why := status.Generation.Pinned; why != "" {
+		fmt.Fprintf(w, "a rollback is in force (%s); it counts from the next `carteiro reload` on\n", why)
+		return nil
 	}
 	if _, err = client.Call(ctx, "reload", admin.ReloadArgs{By: "cli"}); err != nil {
 		return err
@@ -176,6 +190,9 @@ func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain 
 	var domains []string
 	cmd := &cobra.Command{Use: verb + " NAME [--domain D]", Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("domain") && len(domains) == 0 {
+				return usage("--domain names no domain")
+			}
 			for n, d := range domains {
 				if err := mail.CheckDomain(d); err != nil {
 					return usage("--domain %q: %w", d, err)

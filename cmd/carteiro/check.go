@@ -49,6 +49,9 @@ func check(ctx context.Context, cfg *config.Config) (*hooks.Generation, error) {
 	if err := cfg.CheckFiles(); err != nil {
 		return nil, err
 	}
+	if err := cfg.CheckScripts(); err != nil {
+		return nil, err
+	}
 	if _, err := readKey(cfg.Storage.KeyFile); err != nil {
 		return nil, err
 	}

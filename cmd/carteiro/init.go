@@ -60,6 +60,10 @@ func initialise(ctx context.Context, w io.Writer, dir, hostname string, a mail.A
 	if dir == "/etc/carteiro" {
 		data = "/var/lib/carteiro"
 	}
+	told := data
+	if !filepath.IsAbs(data) {
+		told = "data" // what is not absolute counts from the configuration's folder
+	}
 	if err := os.MkdirAll(filepath.Join(dir, "scripts"), 0o755); err != nil {
 		return usageError{err}
 	}
@@ -71,7 +75,7 @@ func initialise(ctx context.Context, w io.Writer, dir, hostname string, a mail.A
 		return err
 	}
 	files := map[string][]byte{"cert.pem": cert, "key.pem": key, "store.key": []byte(randomHex(32) + "\n"),
-		"scripts/policy.lua": scripts.Policy(), "carteiro.toml": []byte(fmt.Sprintf(configTemplate, hostname, a.Domain(), a, data))}
+		"scripts/policy.lua": scripts.Policy(), "carteiro.toml": []byte(fmt.Sprintf(configTemplate, hostname, a.Domain(), a, told))}
 	for _, name := range []string{"cert.pem", "key.pem", "store.key", "scripts/policy.lua", "carteiro.toml"} {
 		if err := os.WriteFile(filepath.Join(dir, name), files[name], modeOf(name)); err != nil {
 			return err
@@ -89,6 +93,9 @@ func initialise(ctx context.Context, w io.Writer, dir, hostname string, a mail.A
 		fmt.Fprintf(w, "Its password: %s\n", password)
 	}
 	fmt.Fprintf(w, dnsReport, a.Domain(), hostname, hostname, a.Domain())
+	if whole, err := filepath.Abs(path); err == nil {
+		path = whole
+	}
 	fmt.Fprintf(w, unitReport, path)
 	return nil
 }

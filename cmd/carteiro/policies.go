@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
 
 	"carteiro/core/admin"
 	"carteiro/core/config"
@@ -88,6 +90,9 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 			return fmt.Errorf("%s: larger than %d octets", path, maxScript)
 		}
 		rel = filepath.ToSlash(rel)
+		if !utf8.ValidString(rel) || strings.ContainsFunc(rel, unicode.IsControl) {
+			return fmt.Errorf("%q is no name of a file that a generation can keep: it is not UTF-8, or holds control characters", path)
+		}
 		if rel == "carteiro.lua" {
 			return nil // what `scripts meta` writes, for editors
 		}

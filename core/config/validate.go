@@ -275,6 +275,12 @@ func (c *Config) CheckFiles() error {
 		}
 		f.Close()
 	}
+	return nil
+}
+
+// CheckScripts looks whether the folder of scripts can be read. A server starts
+// without it, on the policies that it kept. Errors wrap ErrConfig.
+func (c *Config) CheckScripts() error {
 	if d := c.Scripts.Dir; d != "" {
 		if st, err := os.Stat(d); err != nil || !st.IsDir() {
 			raw, _ := os.ReadFile(c.Path)

@@ -138,6 +138,9 @@ func (k *Keeper) Start(ctx context.Context) error {
 	if broken == nil {
 		gen, broken = k.load(ctx, sources)
 	}
+	if broken == nil && len(list) > 0 && list[0].ID != gen.ID { // a reload may have refused it
+		broken = k.smoke(ctx, sources)
+	}
 	switch {
 	case broken != nil:
 		return k.fallBack(ctx, list, broken)
@@ -176,6 +179,14 @@ func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error
 		return k.resume(ctx)
 	}
 	return fmt.Errorf("%w: %w (and the last good ones fail too: %w)", ErrBroken, broken, errors.Join(errs...))
+}
+
+// smoke runs the tests that what is on disk has to pass.
+func (k *Keeper) smoke(ctx context.Context, sources []hooks.Source) error {
+	if k.o.Smoke == nil {
+		return nil
+	}
+	return k.o.Smoke(ctx, sources)
 }
 
 // readDisk reads what is on disk and remembers as of when, for Watch.
@@ -256,12 +267,7 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	steps := []step{
 		{"read", func() (err error) { sources, err = k.readDisk(ctx); return err }},
 		{"load", func() (err error) { gen, err = k.load(ctx, sources); return err }},
-		{"smoke", func() error {
-			if k.o.Smoke == nil {
-				return nil
-			}
-			return k.o.Smoke(ctx, sources)
-		}},
+		{"smoke", func() error { return k.smoke(ctx, sources) }},
 		{"prepare", func() (err error) {
 			if k.o.Prepare != nil {
 				commit, err = k.o.Prepare(ctx)

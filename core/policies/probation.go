@@ -40,7 +40,7 @@ type counts map[hooks.Point]*tally
 
 // refusing are the hooks whose refusals count. Logins are not among them: who
 // guesses passwords must not be able to bring old policies back.
-var refusing = []hooks.Point{hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveData}
+var refusing = []hooks.Point{hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData, hooks.QueueExpand}
 
 func newCounts() counts {
 	c := counts{}
