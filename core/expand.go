@@ -164,6 +164,7 @@ func rcptKey(r *mail.Recipient) string {
 // policies asks queue.expand; done says that the recipient is dealt with.
 func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st *mail.Status) {
 	if !x.in.gen.Chain.Has(hooks.QueueExpand) {
+		x.in.gen.Chain.Passed(hooks.QueueExpand)
 		return false, nil
 	}
 	hr := &hooks.Rcpt{Recipient: it.r}

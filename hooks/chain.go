@@ -315,7 +315,7 @@ func (r *run) one(ctx context.Context, l *link) bool {
 		r.chain.Observe(Call{Info: l.info, Verdict: v, Changes: changes, Cost: cost, Instructions: instructions, Err: err, Event: e})
 	}
 	r.note(&l.info, v, changes, cost, instructions, err)
-	return r.take(v, l.info.Tier)
+	return r.take(e.narrow(&l.info, v), l.info.Tier)
 }
 
 // ask calls the handler and checks its verdict.

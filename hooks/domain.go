@@ -64,8 +64,43 @@ func (e *Event) concerns(domains, except []string) bool {
 // speaksFor reports whether a handler may say that somebody is this user: one
 // of a domain lets in users of that domain alone.
 func (i *Info) speaksFor(user string) bool {
-	d := mail.Address(strings.ToLower(user)).Domain()
+	return i.isFor(mail.Address(strings.ToLower(user)))
+}
+
+func (i *Info) isFor(a mail.Address) bool {
+	d := a.Domain()
 	return (len(i.Domains) == 0 || slices.Contains(i.Domains, d)) && !slices.Contains(i.Except, d)
+}
+
+// Concerned reports whether a recipient of the transaction is one that a handler
+// is for: all are where it is not for single domains, or for that of the user
+// who sends; else those whose address, as it is or as it was given, is of its
+// domains.
+func (e *Event) Concerned(i *Info, r *mail.Recipient) bool {
+	return len(i.Domains)+len(i.Except) == 0 || e.Session != nil && e.Session.Identity != nil && i.isFor(e.Session.Identity.User) || i.isFor(r.Address) || i.isFor(r.Orig)
+}
+
+// narrow has a verdict about a message count for the recipients that the handler
+// is for, where there are others too. A refusal is for all: the client still has
+// the message, and hears of it.
+func (e *Event) narrow(i *Info, v Verdict) Verdict {
+	if e.Tx == nil || e.Msg == nil || v.Action != Discard && v.Action != Quarantine {
+		return v
+	}
+	others := func(r *mail.Recipient) bool { return !e.Concerned(i, r) }
+	if !slices.ContainsFunc(e.Tx.Recipients, others) {
+		return v
+	}
+	for _, r := range e.Tx.Recipients {
+		switch {
+		case others(r):
+		case v.Action == Discard:
+			r.Discard = true
+		default:
+			r.State = mail.Quarantine
+		}
+	}
+	return Verdict{}
 }
 
 // DomainAtHand is the domain whose settings and kv a bundle has at this

@@ -1230,7 +1230,7 @@ tx.params = nil ---@type any
 ---notes of policies, for this transaction
 tx.meta = nil ---@type any
 
----list of rcpt, those accepted so far
+---list of rcpt, those accepted so far; a policy of a domain sees that domain's, or all where a user of it sends
 ---@return any
 function tx:recipients() end
 

@@ -122,8 +122,12 @@ func says(word string) string {
 // ask is what the policies in force say.
 func (s *site) ask() string { return s.mail("who@a.example").Status.Text }
 
-func (s *site) mail(sender string) hooks.Verdict {
-	e := &hooks.Event{Point: hooks.ReceiveMail, Now: s.clock.Now(), Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx(sender)}
+func (s *site) mail(sender string) hooks.Verdict { return s.at(hooks.ReceiveMail, sender) }
+
+// at asks one of the hooks that a message passes.
+func (s *site) at(point hooks.Point, sender string) hooks.Verdict {
+	e := &hooks.Event{Point: point, Now: s.clock.Now(), Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx(sender, "bob@our.example"),
+		Rcpt: hookstest.Rcpt("bob@our.example"), Msg: hookstest.Message(sender, "Subject: x\r\n\r\nx\r\n")}
 	chain := s.keep.Get().Chain
 	if !chain.Has(e.Point) {
 		chain.Passed(e.Point) // as the pipeline does

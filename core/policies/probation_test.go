@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carteiro/core/store"
+	"carteiro/hooks"
 )
 
 const failing = `on("receive.mail", function(session, tx)
@@ -123,6 +124,29 @@ func TestProbationCountsMailNotHandlers(t *testing.T) {
 	s.until("")
 	if got := s.states(); got != "in force by probation pinned, rolled back by api" {
 		t.Errorf("states %q", got)
+	}
+}
+
+// Refusals count at each hook that can turn mail away.
+func TestProbationOfRefusals(t *testing.T) {
+	for _, point := range []hooks.Point{hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData, hooks.QueueExpand} {
+		t.Run(string(point), func(t *testing.T) {
+			s := newSite(t)
+			s.write(says("good"))
+			s.start()
+			s.run(false)
+			for range 100 {
+				s.at(point, "a@a.example")
+			}
+			s.reload(`on("` + string(point) + `", function() return reject("no") end)`)
+			for range 60 {
+				s.at(point, "a@a.example")
+			}
+			s.until("good")
+			if got := s.states(); got != "in force by probation pinned, rolled back by api" {
+				t.Errorf("states %q", got)
+			}
+		})
 	}
 }
 

@@ -21,7 +21,7 @@ var txClass = class{name: "tx", doc: "the mail transaction while the client buil
 			return st.wrap(&metaClass, &notes{meta: &txOf(o).Meta})
 		}},
 	},
-	methods: []function{{name: "recipients", call: txRecipients, sig: "recipients()", doc: "list of rcpt, those accepted so far"}},
+	methods: []function{{name: "recipients", call: txRecipients, sig: "recipients()", doc: "list of rcpt, those accepted so far; a policy of a domain sees that domain's, or all where a user of it sends"}},
 }
 
 func txRecipients(L *glua.LState) int {
@@ -29,8 +29,10 @@ func txRecipients(L *glua.LState) int {
 	list := txOf(o).Recipients
 	st.budget.charge(L, 120+16*int64(len(list)))
 	t := L.CreateTable(len(list), 0)
-	for i, r := range list {
-		t.RawSetInt(i+1, st.wrap(&rcptClass, r))
+	for _, r := range list {
+		if o.call.event.Concerned(&o.call.handler.info, r) {
+			t.Append(st.wrap(&rcptClass, r))
+		}
 	}
 	L.Push(t)
 	return 1
