@@ -321,15 +321,18 @@ func (o *observers) forget(key string) {
 	delete(o.failed, key)
 }
 
+// given are recipients as the client named them, at most 100.
+func given(rcpts []*mail.Recipient) []any {
+	var to []any
+	for _, r := range rcpts[:min(len(rcpts), 100)] {
+		to = append(to, string(r.Orig))
+	}
+	return to
+}
+
 // accepted is the event of a message that was taken.
 func (in *intake) accepted() notice {
-	var to []any
-	for _, r := range in.rcpts {
-		if len(to) < 100 {
-			to = append(to, string(r.Orig))
-		}
-	}
-	return notice{"accepted", map[string]any{"message": in.env.ID.String(), "sender": string(in.env.Sender), "to": to, "recipients": len(in.rcpts), "size": in.size(),
+	return notice{"accepted", map[string]any{"message": in.env.ID.String(), "sender": string(in.env.Sender), "to": given(in.rcpts), "recipients": len(in.rcpts), "size": in.size(),
 		"subject": in.env.Subject, "client": in.env.Client, "listener": in.env.Listener, "user": string(in.env.Identity)}}
 }
 
@@ -351,7 +354,7 @@ func (a *attempt) outcomeEvent(r *mail.Recipient, o outcome) notice {
 
 // rejected is the event of a message that was refused.
 func (c *content) rejected(st *mail.Status) map[string]any {
-	m := map[string]any{"message": c.tx.ID.String(), "sender": string(c.tx.Sender), "recipients": len(c.tx.Recipients), "code": st.Code, "enhanced": st.Enhanced, "text": st.Text,
+	m := map[string]any{"message": c.tx.ID.String(), "sender": string(c.tx.Sender), "to": given(c.tx.Recipients), "recipients": len(c.tx.Recipients), "code": st.Code, "enhanced": st.Enhanced, "text": st.Text,
 		"client": c.s.Remote.Addr().String(), "listener": c.s.Listener, "subject": c.subject()}
 	if c.s.Identity != nil {
 		m["user"] = string(c.s.Identity.User)
