@@ -25,19 +25,40 @@ func onward(r *mail.Recipient, by mail.Change) []mail.Change {
 	return append(slices.Clone(r.From), by)
 }
 
-// mark is how much an attempt has prepared so far.
-type mark struct{ effects, submits, groups, messages, deliveries int }
+// mark is how much an attempt has prepared so far, and a recipient as it is.
+type mark struct {
+	effects, submits, undo, groups, messages, deliveries int
 
-func (a *attempt) mark() mark {
-	return mark{len(a.pending.Effects), len(a.pending.Submits), len(a.out.Add), len(a.out.Messages), len(a.out.Deliveries)}
+	of   *mail.Recipient // nil: the attempt alone
+	edit mail.HeaderEdit
+	meta map[string]any
 }
 
-// back takes back what was prepared since, for one mailbox that gets nothing
+func (a *attempt) mark(r *mail.Recipient) mark {
+	m := mark{effects: len(a.pending.Effects), submits: len(a.pending.Submits), undo: len(a.pending.Undo), groups: len(a.out.Add), messages: len(a.out.Messages),
+		deliveries: len(a.out.Deliveries), of: r}
+	if r != nil {
+		m.edit, m.meta = r.Edit, maps.Clone(r.Meta)
+		m.edit.Remove = slices.Clone(r.Edit.Remove)
+	}
+	return m
+}
+
+// back takes back what was prepared since, for one recipient who gets nothing
 // now: it is all prepared again at the next try.
 func (a *attempt) back(m mark) {
 	discard(a.out.Messages[m.messages:])
-	a.pending.Effects, a.pending.Submits = a.pending.Effects[:m.effects], a.pending.Submits[:m.submits]
+	a.pending.Back(m.effects, m.submits, m.undo)
 	a.out.Add, a.out.Messages, a.out.Deliveries = a.out.Add[:m.groups], a.out.Messages[:m.messages], a.out.Deliveries[:m.deliveries]
+	if m.of != nil {
+		m.of.Edit, m.of.Meta = m.edit, m.meta
+	}
+}
+
+// putOff takes a recipient back for a later try.
+func (a *attempt) putOff(ctx context.Context, r *mail.Recipient, m mark, why mail.Status) {
+	a.back(m)
+	a.resolve(ctx, r, local(mail.Queued, why))
 }
 
 // saved is an attempt before its mailboxes were looked at.
@@ -49,7 +70,7 @@ type saved struct {
 }
 
 func (a *attempt) save(due []*mail.Recipient) {
-	s := &saved{mark: a.mark(), trail: len(a.out.Trail), rcpts: slices.Clone(a.g.Recipients), due: due}
+	s := &saved{mark: a.mark(nil), trail: len(a.out.Trail), rcpts: slices.Clone(a.g.Recipients), due: due}
 	for i := range s.rcpts {
 		s.rcpts[i].Meta = maps.Clone(s.rcpts[i].Meta)
 	}

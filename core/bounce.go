@@ -150,8 +150,15 @@ func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.
 	err := p.fill(ctx, in, body, []mail.Address{to})
 	var messages []*store.Message
 	if err == nil {
+		rcpts := slices.Clone(in.rcpts)
 		var st *mail.Status
-		if messages, _, st = p.prepare(ctx, in, false); st != nil {
+		messages, _, st = p.prepare(ctx, in, false)
+		if st != nil && st.Code < 500 { // policies that fail for a while do not keep a report back
+			in.rcpts, in.groups, in.gen = rcpts, nil, &hooks.Generation{ID: m.gen.ID, Chain: hooks.NewChain(nil)}
+			in.pending = follow(m.pending)
+			messages, _, st = p.prepare(ctx, in, false)
+		}
+		if st != nil {
 			err = st
 		}
 		in.made(messages)

@@ -51,6 +51,9 @@ func (p *Pipeline) Data(ctx context.Context, s *mail.Session, tx *mail.Transacti
 		st, each = mail.StatusOf(fmt.Errorf("message %s: %w", tx.ID, err)), nil
 	}
 	p.count(c, st)
+	if st != nil && st.Code < 500 && st.Code >= 400 && c.shared != nil {
+		c.shared.Back(0, 0, 0) // it will come again
+	}
 	result := "accepted"
 	if st != nil && st.Code >= 400 {
 		result = "refused"

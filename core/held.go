@@ -33,12 +33,13 @@ func (p *Pipeline) heldGroup(in *intake, name, sender mail.Address) *mail.Group 
 // expandHeld sends what was held on its way, as queue.expand says now.
 func (a *attempt) expandHeld(ctx context.Context, due []*mail.Recipient) {
 	for _, r := range due {
+		m := a.mark(r)
 		st := a.expand(ctx, mail.Recipient{Address: r.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, Released: true})
 		switch {
 		case st == nil:
 			a.resolve(ctx, r, local(mail.Expanded, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "released"}))
 		case st.Code < 500:
-			a.resolve(ctx, r, local(mail.Queued, *st))
+			a.putOff(ctx, r, m, *st)
 		default:
 			a.resolve(ctx, r, local(mail.Failed, *st))
 		}

@@ -78,7 +78,7 @@ func (a *attempt) unlockBoxes() {
 // intoBox asks deliver.local about one mailbox and does what it says. Core's
 // default, also when a policy fails, is to keep the message.
 func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Address) {
-	m := a.mark()
+	m := a.mark(r)
 	switch {
 	case a.full[r.N]:
 		a.resolve(ctx, r, local(mail.Queued, mailboxFull))
@@ -91,7 +91,11 @@ func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Add
 	if name, ok := r.Meta["folder"].(string); ok && name != "" {
 		folder = name
 	}
-	v := a.askLocal(ctx, r, owner)
+	v, st := a.askLocal(ctx, r, owner)
+	if st != nil {
+		a.putOff(ctx, r, m, *st)
+		return
+	}
 	switch v.Action {
 	case hooks.FileInto:
 		folder, flags = v.Folder, v.Flags
@@ -104,14 +108,13 @@ func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Add
 		a.resolve(ctx, r, local(mail.Failed, v.Status))
 		return
 	case hooks.Redirect:
-		st := a.redirect(ctx, r, v.Address)
+		st = a.redirect(ctx, r, v.Address)
 		switch {
 		case st == nil:
 			a.resolve(ctx, r, local(mail.Expanded, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "redirected"}))
 			return
 		case st.Code < 500:
-			a.back(m)
-			a.resolve(ctx, r, local(mail.Queued, *st))
+			a.putOff(ctx, r, m, *st)
 			return
 		}
 		a.out.Trail = append(a.out.Trail, mail.TrailEntry{Time: a.now, Step: "deliver", Rcpt: r.Address, Text: "kept, redirect to " + string(v.Address) + " is impossible: " + st.Reply()})
@@ -130,19 +133,30 @@ func (a *attempt) redirect(ctx context.Context, r *mail.Recipient, to mail.Addre
 	return a.expand(ctx, mail.Recipient{Address: to, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, From: from})
 }
 
-func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Address) hooks.Verdict {
+// askLocal asks the policies, and makes the copies that they want; a status says
+// that one cannot be had for a while.
+func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Address) (hooks.Verdict, *mail.Status) {
 	if !a.gen.Chain.Has(hooks.DeliverLocal) {
-		return hooks.Verdict{}
+		return hooks.Verdict{}, nil
 	}
 	e := a.event(hooks.DeliverLocal)
 	e.Rcpt = &hooks.Rcpt{Recipient: r}
 	e.Box = &box{ctx: ctx, p: a.p, owner: owner}
 	v := a.run(ctx, e)
 	for _, t := range e.Rcpt.Copies {
-		a.add(ctx, mail.Recipient{Address: t.Address, Orig: r.Orig, Notify: r.Notify, Sender: t.Sender, Priority: t.Priority,
-			Edit: mail.HeaderEdit{Prepend: t.Fields}, From: onward(r, t.From)})
+		copied := mail.Recipient{Address: t.Address, Orig: r.Orig, Notify: r.Notify, Sender: t.Sender, Priority: t.Priority,
+			Edit: mail.HeaderEdit{Prepend: t.Fields}, From: onward(r, t.From), Fill: t.Fill, ARC: t.ARC}
+		if t.Notify != nil {
+			copied.Notify = *t.Notify
+		}
+		if t.Mailbox {
+			copied.Filed, copied.Notify = &mail.Filing{Folder: store.Inbox, Anybody: true}, mail.NotifyNever
+		}
+		if st := a.add(ctx, copied); st != nil && st.Code < 500 {
+			return v, st
+		}
 	}
-	return v
+	return v, nil
 }
 
 // deliver prepares the entry in the mailbox: Return-Path and Delivered-To on
@@ -151,7 +165,7 @@ func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Ad
 func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Address, folder string, flags []string, m mark) {
 	if a.fills(r) {
 		if err := a.filled(ctx, r, folder, flags); err != nil {
-			a.resolve(ctx, r, local(mail.Queued, *storeStatus(err)))
+			a.putOff(ctx, r, m, *storeStatus(err))
 			return
 		}
 		a.resolve(ctx, r, local(mail.Expanded, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "goes on as a message of its own"}))
@@ -160,7 +174,7 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 	sender := a.sender(r)
 	signature, st := a.signature(ctx, r, store.EditHeader(a.section, r.Edit), false)
 	if st != nil {
-		a.resolve(ctx, r, local(mail.Queued, *st))
+		a.putOff(ctx, r, m, *st)
 		return
 	}
 	edit := r.Edit
@@ -168,8 +182,7 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 	edit.Prepend = fmt.Sprintf("Return-Path: %s\r\nDelivered-To: %s\r\n", sender.Path(), owner) + signature + edit.Prepend
 	size := a.env.Size - int64(len(a.section)) + int64(len(store.EditHeader(a.section, edit)))
 	if a.tooFull(ctx, owner, size) {
-		a.back(m)
-		a.resolve(ctx, r, local(mail.Queued, mailboxFull))
+		a.putOff(ctx, r, m, mailboxFull)
 		return
 	}
 	a.out.Deliveries = append(a.out.Deliveries, store.Delivery{Owner: owner, Folder: folder, Message: a.env.ID, Rcpt: r.N,
@@ -178,8 +191,9 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 }
 
 // add sends this message to one more recipient: a group of its own in the
-// same commit. One that cannot be had is logged.
-func (a *attempt) add(ctx context.Context, r mail.Recipient) {
+// same commit. One that cannot be had is logged, with the status that is
+// returned.
+func (a *attempt) add(ctx context.Context, r mail.Recipient) *mail.Status {
 	st := mail.Reject(554, "5.4.6", "mail forwarding loop")
 	if !circles(r.From, r.Address) {
 		st = a.expand(ctx, r)
@@ -187,12 +201,13 @@ func (a *attempt) add(ctx context.Context, r mail.Recipient) {
 	if st != nil {
 		a.p.log.WarnContext(ctx, "copy not made", "id", a.env.ID.String(), "to", string(r.Address), "status", st.Reply())
 	}
+	return st
 }
 
 // expand has a further recipient pass the policies of the queue; a status says
 // why it gets nothing.
 func (a *attempt) expand(ctx context.Context, r mail.Recipient) *mail.Status {
-	r.IsLocal, r.State = a.p.dir.Local(r.Address.Domain()), mail.Queued
+	r.IsLocal, r.State = a.p.dir.Local(r.Address.Domain()) || r.Filed != nil && r.Filed.Anybody, mail.Queued
 	in := &intake{env: *a.env, header: a.msg.Header, rcpts: []*mail.Recipient{&r}, pending: a.pending, gen: a.gen, ours: a.env.Ours, share: a.env,
 		body: func() (io.ReadCloser, error) { return a.p.store.Body(ctx, a.env) }}
 	rejected, st := a.p.expand(ctx, in)

@@ -46,6 +46,7 @@ func (e *Event) domains() []string {
 	if e.Tx != nil {
 		for _, r := range e.Tx.Recipients {
 			add(r.Address)
+			add(r.Orig)
 		}
 	}
 	return out
@@ -81,10 +82,10 @@ func (e *Event) Concerned(i *Info, r *mail.Recipient) bool {
 }
 
 // narrow has a verdict about a message count for the recipients that the handler
-// is for, where there are others too. A refusal is for all: the client still has
-// the message, and hears of it.
+// is for, where there are others too: their policies are still asked. A refusal
+// is for all: the client still has the message, and hears of it.
 func (e *Event) narrow(i *Info, v Verdict) Verdict {
-	if e.Tx == nil || e.Msg == nil || v.Action != Discard && v.Action != Quarantine {
+	if e.Tx == nil || e.Msg == nil || v.Action != Accept && v.Action != Discard && v.Action != Quarantine {
 		return v
 	}
 	others := func(r *mail.Recipient) bool { return !e.Concerned(i, r) }
@@ -96,7 +97,7 @@ func (e *Event) narrow(i *Info, v Verdict) Verdict {
 		case others(r):
 		case v.Action == Discard:
 			r.Discard = true
-		default:
+		case v.Action == Quarantine:
 			r.State = mail.Quarantine
 		}
 	}

@@ -173,6 +173,17 @@ type Submit struct {
 type Pending struct {
 	Effects []mail.Effect
 	Submits []Submit
+	// Undo gives back what was taken at once and not in the commit, as rates.
+	// Whoever takes effects back, or sees their commit fail, calls Back.
+	Undo []func()
+}
+
+// Back takes back all but the first so many effects, submissions and undos.
+func (p *Pending) Back(effects, submits, undo int) {
+	for i := len(p.Undo) - 1; i >= undo; i-- {
+		p.Undo[i]()
+	}
+	p.Effects, p.Submits, p.Undo = p.Effects[:effects], p.Submits[:submits], p.Undo[:undo]
 }
 
 // may returns ErrNotHere unless the hook allows the change.
@@ -364,5 +375,14 @@ func (e *Event) AddSubmit(s Submit) error {
 }
 
 // Undo registers the way back from a change that an engine made outside of
-// the Event, such as a token taken from a rate limit.
-func (e *Event) Undo(what string, undo func()) { e.record(what, undo) }
+// the Event, such as a token taken from a rate limit: for when the handler
+// fails, and for when the commit that its effects wait for does not come about.
+func (e *Event) Undo(what string, undo func()) {
+	p := e.Pending
+	n := len(p.Undo)
+	p.Undo = append(p.Undo, undo)
+	e.record(what, func() {
+		p.Undo = p.Undo[:n]
+		undo()
+	})
+}

@@ -203,6 +203,9 @@ func regexGsub(L *glua.LState) int {
 	}
 	n := maxMatches + 1
 	if limit, ok := L.Get(4).(glua.LNumber); ok {
+		if limit != limit {
+			L.RaiseError("%s: n is not a number", what)
+		}
 		n = int(min(max(limit, 0), glua.LNumber(n)))
 	} else if L.Get(4) != glua.LNil {
 		L.RaiseError("%s: n must be a number, got %s", what, typeOf(L.Get(4)))
