@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"carteiro/core/auth"
 	"carteiro/core/mail"
@@ -24,6 +25,7 @@ type pendingRcpt struct {
 	root  *mail.Recipient // the one of the transaction it comes from
 	depth int
 	from  string // key of the one that led here
+	key   string // its own, see keyOf
 }
 
 // expansion is one message's walk from the recipients it came with to those
@@ -114,7 +116,8 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 		x.reject(it, st)
 		return nil
 	}
-	key := rcptKey(r)
+	it.key = x.keyOf(ctx, r)
+	key := it.key
 	x.links.add(it.from, key)
 	if it.r == it.root {
 		x.keys[r] = key
@@ -153,12 +156,22 @@ func (x *expansion) filed(ctx context.Context, it pendingRcpt) *mail.Status {
 	return nil
 }
 
-// rcptKey is what recipients who are the same share.
-func rcptKey(r *mail.Recipient) string {
-	if r.IsLocal {
-		return string(r.Address.Base())
+// keyOf is what recipients who are the same share: here the address without its
+// tag, unless with it it is an alias of its own.
+func (x *expansion) keyOf(ctx context.Context, r *mail.Recipient) string {
+	base := r.Address.Base()
+	if !r.IsLocal {
+		return string(r.Address)
 	}
-	return string(r.Address)
+	if r.Address.Tag() != "" {
+		own, err := x.p.dir.Resolve(ctx, r.Address)
+		if err == nil && own.Mailbox == "" {
+			if others, err := x.p.dir.Resolve(ctx, base); err != nil || !slices.Equal(own.Targets, others.Targets) {
+				return strings.ToLower(r.Address.Local()) + "@" + r.Address.Domain()
+			}
+		}
+	}
+	return string(base)
 }
 
 // policies asks queue.expand; done says that the recipient is dealt with.
@@ -199,9 +212,9 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 		x.forks = append(x.forks, fork{msg: hr.Fork, of: it.r.Address, rcpts: others})
 		return true, nil
 	}
-	x.links.passed[rcptKey(it.r)] = !stays && len(others) > 0
+	x.links.passed[it.key] = !stays && len(others) > 0
 	for _, r := range others {
-		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1, from: rcptKey(it.r)})
+		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1, from: it.key})
 	}
 	return !stays, nil
 }
@@ -278,14 +291,14 @@ func (x *expansion) local(ctx context.Context, it pendingRcpt) *mail.Status {
 	}
 	apart := kept(r)
 	notify := x.becomes(r, len(res.Targets))
-	x.links.passed[rcptKey(r)] = true
+	x.links.passed[it.key] = true
 	for _, a := range res.Targets {
 		t := *r
 		t.Notify, t.State, t.Last = notify, apart, nil
 		t.Address, t.IsLocal = a, x.p.dir.Local(a.Domain())
 		t.Meta = maps.Clone(r.Meta) // each may note something of its own
 		t.From = append(slices.Clone(r.From), mail.Change{Address: r.Address, Hook: "alias"})
-		x.work = append(x.work, pendingRcpt{r: &t, root: it.root, depth: it.depth + 1, from: rcptKey(r)})
+		x.work = append(x.work, pendingRcpt{r: &t, root: it.root, depth: it.depth + 1, from: it.key})
 	}
 	x.tell(r, fmt.Sprintf("alias for %d", len(res.Targets)))
 	return nil

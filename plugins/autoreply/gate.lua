@@ -37,6 +37,16 @@ local names = {
   nobody = true, bounce = true, bounces = true, autoreply = true, ["auto-reply"] = true, noc = true, abuse = true,
 }
 
+-- person is who is behind a return path that changes from day to day: one that
+-- a forwarder wrote (SRS), or that carries a signature (BATV).
+function gate.person(sender)
+  local name, domain = string.lower(addr.user(sender)), addr.domain(sender)
+  local there, user = string.match(name, "^srs0[=+-][^=]*=[^=]*=([^=]+)=(.+)$")
+  if there then return user .. "@" .. there end
+  user = string.match(name, "^prvs=[^=]*=(.+)$")
+  return user and user .. "@" .. domain or addr.normalize(sender) or sender
+end
+
 -- machine tells senders behind whom nobody reads.
 function gate.machine(sender)
   local name = string.lower(addr.user(sender))
@@ -47,7 +57,7 @@ function gate.machine(sender)
   end
   local letters = string.gsub(name, "[%-_%.]", "")
   return string.match(letters, "^noreply") ~= nil or string.match(letters, "^donotreply") ~= nil
-    or string.match(name, "^bounces?[%-=]") ~= nil or string.match(name, "noreply$") ~= nil
+    or string.match(name, "^bounces?[%-=]") ~= nil or string.match(letters, "noreply$") ~= nil
 end
 
 function gate.suppressed(sender)
@@ -64,6 +74,15 @@ function gate.junk(msg, rcpt)
   local folder = string.lower(rcpt.meta.folder or "")
   for _, name in ipairs(config.junk) do
     if folder == string.lower(name) then return true end
+  end
+  return false
+end
+
+-- own: another address of the user's, here or elsewhere.
+function gate.own(me, v, sender)
+  if account.owns(me, sender) then return true end
+  for _, a in ipairs(v.addresses or {}) do
+    if addr.normalize(a) == addr.normalize(sender) then return true end
   end
   return false
 end

@@ -68,14 +68,14 @@ on("deliver.local", { order = 100 }, function(msg, rcpt, box)
 
   -- Most mail to somebody who is away comes from who was answered already.
   local days = math.max(1, v.days or config.days)
-  local key = me .. " " .. (addr.normalize(sender) or sender)
+  local key = me .. " " .. gate.person(sender)
   if #key > 300 then key = hash.sha256(key) end
   local last = kv.get(key)
   if last and now - last.at >= days * DAY then last = nil end
   if last and last.texts == letter.texts(v) then return end
 
   if gate.automatic(msg) or gate.machine(sender) or gate.suppressed(sender) or gate.junk(msg, rcpt) then return end
-  if account.owns(me, sender) or not gate.addressed(msg, box, v) then return end
+  if gate.own(me, v, sender) or not gate.addressed(msg, box, v) then return end
   if not gate.audience(msg, box, v, sender) then return end
   if spent(box, now) >= config.hourly then return end
 

@@ -69,7 +69,7 @@ end
 local function last(day)
   if day == nil then return nil end
   local t = type(day) == "string" and string.match(day, "^%d%d%d%d%-%d%d%-%d%d$") and time.parse(day)
-  return t and t + 86400
+  return t and t + 86400 or false
 end
 
 local function invite(owner, delegate, what)

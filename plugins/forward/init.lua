@@ -95,9 +95,11 @@ on("queue.expand", function(msg, rcpt)
   local stays = f.keep or why or #go == 0
   if why then rcpt:set_header(KEPT, why) end
   if #go == 0 then return end
-  local how = { sender = returns.sender(rcpt.sender, addr.domain(owner)), headers = { ["Delivered-To"] = owner, ["X-Forwarded-For"] = owner }, arc = config.arc and addr.domain(owner) or nil }
+  local back = returns.sender(rcpt.sender, addr.domain(owner))
+  local how = { headers = { ["Delivered-To"] = owner, ["X-Forwarded-For"] = owner }, arc = config.arc and addr.domain(owner) or nil }
   local function each(target)
     how.msg = copies[target]
+    how.sender = account.resolve(target) == "foreign" and back or nil
     return how
   end
   if stays then

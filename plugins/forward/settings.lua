@@ -29,13 +29,14 @@ local function dotforward(text, owner)
   return { to = to, keep = keep }
 end
 
--- of is what an account wants, or nil: no forwarding.
-function M.of(who)
+-- of is what an account wants, or nil: no forwarding; with paused also where it
+-- rests for now.
+function M.of(who, paused)
   local v = account.setting(who, "forward")
   if v == nil then return nil end
   local owner = addr.normalize(who)
   if type(v) == "string" then v = dotforward(v, owner) end
-  if type(v) ~= "table" or v.paused == true then return nil end
+  if type(v) ~= "table" or v.paused == true and not paused then return nil end
   local list = v.to
   if type(list) == "string" then list = { list } end
   if type(list) ~= "table" then return nil end
@@ -45,7 +46,7 @@ function M.of(who)
     local key = a and string.lower(a)
     if not a then
       log.warn("a target of a forward is no address", { account = owner })
-    elseif addr.normalize(a) == owner then
+    elseif addr.normalize(a) == owner or account.of(a) == owner then
       f.keep = true
     elseif not known[key] and #f.to < config.targets then
       known[key] = true

@@ -174,3 +174,18 @@ t.case("bad settings are refused when they are set", function()
   end
   t.account("bob@our.example", { vacation = { active = false } })
 end)
+
+t.case("who is behind a return path that changes is answered once", function()
+  away { addresses = { "bob@far.example" } }
+  for i, sender in ipairs { "SRS0=gwrnca=jp=s.example=s@far.example", "SRS0=abcdef=jq=s.example=s@far.example", "s@s.example", "prvs=0123456789=eve@a.example", "prvs=9876543210=eve@a.example" } do
+    t.eq(answers { sender = sender }, (i == 1 or i == 4) and 1 or 0, sender)
+    t.clock.advance("25h")
+  end
+end)
+
+t.case("oneself and machines get none", function()
+  away { addresses = { "bob@far.example" } }
+  for _, sender in ipairs { "bob@far.example", "newsletter-no-reply@a.example", "foo.no-reply@a.example", "info_noreply@a.example" } do
+    t.eq(answers { sender = sender }, 0, sender)
+  end
+end)

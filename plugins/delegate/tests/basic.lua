@@ -83,6 +83,9 @@ t.case("an owner invites, the delegate accepts, the owner takes it back", functi
   t.eq(post("/grant", boss, '{"delegate": "x@a.example", "right": "send-as"}').status, 422)
   t.eq(post("/grant", boss, '{"delegate": "dan@our.example", "right": "all"}').status, 422)
   t.eq(post("/grant", boss, '{"delegate": "dan@our.example", "right": "read", "until": "2001-01-01"}').status, 422)
+  for _, day in ipairs { "31.12.2199", "2199-1-5", "2199-02-30", "2199-12-31T00:00:00Z", "soon" } do
+    t.eq(post("/grant", boss, '{"delegate": "dan@our.example", "right": "read", "until": "' .. day .. '"}').status, 422, day)
+  end
   t.eq(post("/grant", boss, wanted).status, 202)
   t.eq(send().code, 550, "not accepted yet")
   local letter = t.mailbox("dan@our.example")[1].raw

@@ -316,3 +316,32 @@ t.case("as an attachment, nothing kept", function()
   t.eq(r.mailboxes["ann@our.example"].INBOX, 0)
   t.no_errors()
 end)
+
+t.case("a pause keeps what the target agreed to", function()
+  house({ to = { "x@out.example" } }, {})
+  local r = deliver {}
+  local token = string.match(r.submitted[1].raw, "forward%-confirm%+%x+@our%.example")
+  t.deliver { sender = "x@out.example", to = token, text = "yes" }
+  t.eq(#deliver({ headers = { ["Message-ID"] = "<one@x>" } }).sent, 1)
+  house({ to = { "x@out.example" }, paused = true }, {})
+  t.settle()
+  t.eq(#deliver({ headers = { ["Message-ID"] = "<two@x>" } }).sent, 0)
+  house({ to = { "x@out.example" } }, {})
+  t.settle()
+  t.eq(#deliver({ headers = { ["Message-ID"] = "<three@x>" } }).sent, 1)
+end)
+
+t.case("one's own alias means to keep", function()
+  t.alias("me@our.example", { "ann@our.example" })
+  house { to = { "me@our.example", "x@out.example" } }
+  local r = deliver {}
+  t.eq(#r.sent, 1)
+  t.eq(r.mailboxes["ann@our.example"].INBOX, 1)
+end)
+
+t.case("the return path is changed for targets elsewhere alone", function()
+  house { to = { "bob@our.example", "x@out.example" } }
+  local r = deliver {}
+  t.matches(r.sent[1].sender, "^SRS0=")
+  t.contains(t.mailbox("bob@our.example")[1].raw, "Return-Path: <s@s.example>")
+end)
