@@ -329,8 +329,12 @@ func (p *Pipeline) fill(ctx context.Context, in *intake, body []byte, rcpts []ma
 	in.env.EightBit = has8Bit(body)
 	in.env.Subject, _ = in.header.Get("Subject")
 	in.env.Subject = clean(in.env.Subject)
+	var notify mail.Notify // of failures, whom the policy named as the sender
+	if in.env.Sender == "" {
+		notify = mail.NotifyNever
+	}
 	for _, a := range rcpts {
-		in.rcpts = append(in.rcpts, &mail.Recipient{Address: a, Orig: a, Notify: mail.NotifyNever, IsLocal: p.dir.Local(a.Domain())})
+		in.rcpts = append(in.rcpts, &mail.Recipient{Address: a, Orig: a, Notify: notify, IsLocal: p.dir.Local(a.Domain())})
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ on("queue.expand", function(msg, rcpt)
   if #go > 0 and f.attach then
     local failed = attach.send(msg, owner, go)
     why = why or failed
-    if not why and not f.keep then return discard("forwarded as an attachment") end
+    if not why and not f.keep and rcpt.sender ~= "" then return discard("forwarded as an attachment") end
     go = {}
   end
   local stays = f.keep or why or #go == 0

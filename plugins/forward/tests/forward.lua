@@ -345,3 +345,13 @@ t.case("the return path is changed for targets elsewhere alone", function()
   t.matches(r.sent[1].sender, "^SRS0=")
   t.contains(t.mailbox("bob@our.example")[1].raw, "Return-Path: <s@s.example>")
 end)
+
+t.case("as an attachment that cannot be delivered: the account is told", function()
+  t.remote { ["*"] = 550 }
+  house { to = { "x@out.example" }, attach = true }
+  deliver {}
+  t.clock.advance("1d")
+  local box = t.mailbox("ann@our.example")
+  t.eq(#box, 1)
+  t.contains(box[1].raw, "x@out.example")
+end)
