@@ -40,11 +40,15 @@ local names = {
 -- person is who is behind a return path that changes from day to day: one that
 -- a forwarder wrote (SRS), or that carries a signature (BATV).
 function gate.person(sender)
-  local name, domain = string.lower(addr.user(sender)), addr.domain(sender)
-  local there, user = string.match(name, "^srs0[=+-][^=]*=[^=]*=([^=]+)=(.+)$")
-  if there then return user .. "@" .. there end
-  user = string.match(name, "^prvs=[^=]*=(.+)$")
-  return user and user .. "@" .. domain or addr.normalize(sender) or sender
+  local start = string.lower(string.sub(sender, 1, 4))
+  if start == "srs0" then
+    local there, user = string.match(string.lower(addr.user(sender)), "^srs0[=+-][^=]*=[^=]*=([^=]+)=(.+)$")
+    if there then return user .. "@" .. there end
+  elseif start == "prvs" then
+    local user = string.match(string.lower(addr.user(sender)), "^prvs=[^=]*=(.+)$")
+    if user then return user .. "@" .. addr.domain(sender) end
+  end
+  return addr.normalize(sender) or sender
 end
 
 -- machine tells senders behind whom nobody reads.
