@@ -5,25 +5,11 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	"carteiro/core/mail"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
-
-// circles reports whether mail that went by all these addresses would come by
-// one of them again, or goes on and on: policies of several mailboxes may send
-// it around without knowing of each other.
-func circles(by []mail.Change, to mail.Address) bool {
-	return len(by) > maxExpansion || slices.ContainsFunc(by, func(c mail.Change) bool { return strings.EqualFold(string(c.Address), string(to)) })
-}
-
-// onward is the way of mail that leaves a recipient at deliver.local.
-func onward(r *mail.Recipient, by mail.Change) []mail.Change {
-	by.Address = r.Address
-	return append(slices.Clone(r.From), by)
-}
 
 // mark is how much an attempt has prepared so far, and a recipient as it is.
 type mark struct {
@@ -86,9 +72,12 @@ func (a *attempt) overQuota(ctx context.Context, err error) bool {
 	if !ok || a.saved == nil {
 		return false
 	}
+	if a.full == nil {
+		a.full = map[uint32]bool{}
+	}
 	known := len(a.full)
 	for _, n := range full.Deliveries {
-		a.fill(a.out.Deliveries[n].Rcpt)
+		a.full[a.out.Deliveries[n].Rcpt] = true
 	}
 	if len(a.full) == known {
 		return false
@@ -103,14 +92,6 @@ func (a *attempt) overQuota(ctx context.Context, err error) bool {
 	a.deliverLocal(ctx, a.saved.due)
 	a.reschedule()
 	return true
-}
-
-// fill notes that a recipient's mailbox is full.
-func (a *attempt) fill(rcpt uint32) {
-	if a.full == nil {
-		a.full = map[uint32]bool{}
-	}
-	a.full[rcpt] = true
 }
 
 // tooFull looks ahead, where policies are told of each outcome: they are not to

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -143,35 +144,39 @@ func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.
 	case hooks.Redirect:
 		to = v.Address
 	}
-	in := &intake{gen: m.gen, pending: follow(m.pending)}
-	var body []byte
-	in.header, body = r.Compose()
-	in.env = mail.Envelope{ID: r.ID, ReceivedAt: now, Priority: m.env.Priority, SMTPUTF8: !to.ASCII(), Auto: "dsn", Protocol: "dsn", Depth: m.env.Depth + 1}
-	err := p.fill(ctx, in, body, []mail.Address{to})
-	var messages []*store.Message
-	if err == nil {
-		rcpts := slices.Clone(in.rcpts)
-		var st *mail.Status
-		messages, _, st = p.prepare(ctx, in, false)
-		if st != nil && st.Code < 500 { // policies that fail for a while do not keep a report back
-			in.rcpts, in.groups, in.gen = rcpts, nil, &hooks.Generation{ID: m.gen.ID, Chain: hooks.NewChain(nil)}
-			in.pending = follow(m.pending)
-			messages, _, st = p.prepare(ctx, in, false)
-		}
-		if st != nil {
-			err = st
-		}
-		in.made(messages)
+	messages, err := p.reported(ctx, m, r, to)
+	if st, ok := errors.AsType[*mail.Status](err); ok && st.Code < 500 {
+		m.gen = &hooks.Generation{Chain: hooks.NewChain(nil)} // policies that fail for a while do not keep a report back
+		messages, err = p.reported(ctx, m, r, to)
 	}
 	if err != nil {
 		// The sender's own address is bad here: there is nobody to tell.
 		p.log.WarnContext(ctx, "dsn dropped", "id", m.env.ID.String(), "to", string(to), "err", err)
 		return nil, append(trail, mail.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: "dropped", Err: err.Error()})
 	}
-	joined(m.pending, in.pending)
 	p.log.Metrics.Bounces.WithLabelValues(rep.action).Inc()
 	p.log.Step(ctx, "dsn", m.env.ID.String(), "dsn", r.ID.String(), "to", string(to), "action", rep.action, "recipients", len(rep.rcpts))
 	return messages, append(trail, mail.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: rep.action, Text: "dsn " + r.ID.String()})
+}
+
+// reported makes the messages that a report becomes. An error that is a Status is
+// what the policies of the queue, or where it goes, have against it.
+func (p *Pipeline) reported(ctx context.Context, m bounced, r *mime.Report, to mail.Address) ([]*store.Message, error) {
+	in := &intake{gen: m.gen, pending: follow(m.pending)}
+	var body []byte
+	in.header, body = r.Compose()
+	in.env = mail.Envelope{ID: r.ID, ReceivedAt: r.Now, Priority: m.env.Priority, SMTPUTF8: !to.ASCII(), Auto: "dsn", Protocol: "dsn", Depth: m.env.Depth + 1}
+	if err := p.fill(ctx, in, body, []mail.Address{to}); err != nil {
+		return nil, err
+	}
+	messages, _, st := p.prepare(ctx, in, false)
+	in.made(messages)
+	if st != nil {
+		in.pending.Back(0, 0, 0)
+		return nil, st
+	}
+	joined(m.pending, in.pending)
+	return messages, nil
 }
 
 // reportRcpt is a recipient as its report names it: by the address that the

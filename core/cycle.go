@@ -1,6 +1,11 @@
 package core
 
-import "carteiro/core/mail"
+import (
+	"slices"
+	"strings"
+
+	"carteiro/core/mail"
+)
 
 // links remember, while recipients are expanded, who stands for whom.
 type links struct {
@@ -41,4 +46,17 @@ func (x *expansion) circles(rcpts []*mail.Recipient, keys map[*mail.Recipient]st
 			x.reject(pendingRcpt{r: r, root: r}, mail.Reject(554, "5.4.6", "recipient stands for itself"))
 		}
 	}
+}
+
+// goesRound reports whether mail that went by all these addresses would come by
+// one of them again, or goes on and on: policies of several mailboxes may send
+// it around without knowing of each other.
+func goesRound(by []mail.Change, to mail.Address) bool {
+	return len(by) > maxExpansion || slices.ContainsFunc(by, func(c mail.Change) bool { return strings.EqualFold(string(c.Address), string(to)) })
+}
+
+// onward is the way of mail that leaves a recipient at deliver.local.
+func onward(r *mail.Recipient, by mail.Change) []mail.Change {
+	by.Address = r.Address
+	return append(slices.Clone(r.From), by)
 }

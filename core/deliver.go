@@ -62,6 +62,9 @@ func (p *Pipeline) attempt(ctx context.Context, e store.DueEntry) (down, recorde
 	if a != nil {
 		discard(a.out.Messages)
 	}
+	if a != nil && err != nil {
+		a.pending.Back(0, 0, 0)
+	}
 	if err != nil {
 		p.log.ErrorContext(ctx, "attempt failed", "id", e.ID.String(), "block", e.Block, "err", err)
 		if err := safely(func() error { return p.postpone(ctx, e, err) }); err != nil {
@@ -346,7 +349,7 @@ func (a *attempt) settleSome(ctx context.Context, rcpts []*mail.Recipient) error
 		return err
 	}
 	a.out = store.Settlement{ID: a.env.ID, Block: a.g.Block}
-	a.pending.Effects, a.pending.Submits, a.events = nil, nil, nil
+	*a.pending, a.events = hooks.Pending{}, nil
 	return nil
 }
 

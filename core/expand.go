@@ -117,16 +117,15 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 		return nil
 	}
 	it.key = x.keyOf(ctx, r)
-	key := it.key
-	x.links.add(it.from, key)
+	x.links.add(it.from, it.key)
 	if it.r == it.root {
-		x.keys[r] = key
+		x.keys[r] = it.key
 	}
-	if x.seen[key] {
+	if x.seen[it.key] {
 		x.tell(r, "duplicate of an earlier recipient")
 		return nil
 	}
-	x.seen[key] = true
+	x.seen[it.key] = true
 	done, st := x.policies(ctx, it)
 	if done || st != nil {
 		return st
@@ -264,15 +263,21 @@ func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify mail.
 			r.Sender = it.r.Sender
 		}
 		r.Priority = cmp.Or(t.Priority, it.r.Priority)
-		if t.Notify != nil {
-			r.Notify = *t.Notify
-		}
-		if t.Mailbox {
-			r.Filed, r.IsLocal, r.Notify = &mail.Filing{Folder: store.Inbox, Anybody: true}, true, mail.NotifyNever
-		}
+		asWished(r, t)
 		out = append(out, r)
 	}
 	return out
+}
+
+// asWished has a recipient whom a policy named told of what the policy said, and
+// filed where it wants the mail as it is.
+func asWished(r *mail.Recipient, t hooks.Target) {
+	if t.Notify != nil {
+		r.Notify = *t.Notify
+	}
+	if t.Mailbox {
+		r.Filed, r.IsLocal, r.Notify = &mail.Filing{Folder: store.Inbox, Anybody: true}, true, mail.NotifyNever
+	}
 }
 
 // local looks a local address up: a mailbox stays, an alias is followed.

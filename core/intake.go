@@ -285,7 +285,7 @@ func follow(pending *hooks.Pending) *hooks.Pending {
 
 func joined(pending, followed *hooks.Pending) {
 	if pending != nil {
-		pending.Effects = followed.Effects
+		pending.Effects, pending.Undo = followed.Effects, append(pending.Undo, followed.Undo...)
 	}
 }
 
@@ -309,6 +309,7 @@ func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hook
 	messages, _, st := p.prepare(ctx, in, true)
 	in.made(messages)
 	if st != nil {
+		in.pending.Back(0, 0, 0)
 		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "status", st.Reply(), "err", st.Err)
 		return nil
 	}

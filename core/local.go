@@ -127,7 +127,7 @@ func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Add
 // cannot be.
 func (a *attempt) redirect(ctx context.Context, r *mail.Recipient, to mail.Address) *mail.Status {
 	from := onward(r, mail.Change{Hook: string(hooks.DeliverLocal)})
-	if circles(from, to) {
+	if goesRound(from, to) {
 		return mail.Reject(554, "5.4.6", "mail forwarding loop")
 	}
 	return a.expand(ctx, mail.Recipient{Address: to, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, From: from})
@@ -146,12 +146,7 @@ func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Ad
 	for _, t := range e.Rcpt.Copies {
 		copied := mail.Recipient{Address: t.Address, Orig: r.Orig, Notify: r.Notify, Sender: t.Sender, Priority: t.Priority,
 			Edit: mail.HeaderEdit{Prepend: t.Fields}, From: onward(r, t.From), Fill: t.Fill, ARC: t.ARC}
-		if t.Notify != nil {
-			copied.Notify = *t.Notify
-		}
-		if t.Mailbox {
-			copied.Filed, copied.Notify = &mail.Filing{Folder: store.Inbox, Anybody: true}, mail.NotifyNever
-		}
+		asWished(&copied, t)
 		if st := a.add(ctx, copied); st != nil && st.Code < 500 {
 			return v, st
 		}
@@ -160,8 +155,8 @@ func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Ad
 }
 
 // deliver prepares the entry in the mailbox: Return-Path and Delivered-To on
-// top (RFC 5321 4.4), nothing else changed.
-// What was prepared since m is for this mailbox, and goes where that is full.
+// top (RFC 5321 4.4), nothing else changed. What was prepared since m is for this
+// mailbox, and is taken back where it gets nothing now.
 func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Address, folder string, flags []string, m mark) {
 	if a.fills(r) {
 		if err := a.filled(ctx, r, folder, flags); err != nil {
@@ -195,7 +190,7 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 // returned.
 func (a *attempt) add(ctx context.Context, r mail.Recipient) *mail.Status {
 	st := mail.Reject(554, "5.4.6", "mail forwarding loop")
-	if !circles(r.From, r.Address) {
+	if !goesRound(r.From, r.Address) {
 		st = a.expand(ctx, r)
 	}
 	if st != nil {

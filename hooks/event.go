@@ -173,12 +173,13 @@ type Submit struct {
 type Pending struct {
 	Effects []mail.Effect
 	Submits []Submit
-	// Undo gives back what was taken at once and not in the commit, as rates.
-	// Whoever takes effects back, or sees their commit fail, calls Back.
+	// Undo gives back what was taken at once and not in the commit, as rates;
+	// see Back.
 	Undo []func()
 }
 
-// Back takes back all but the first so many effects, submissions and undos.
+// Back takes back all but the first so many effects, submissions and undos: of
+// mail that is put off, or whose commit did not come about.
 func (p *Pending) Back(effects, submits, undo int) {
 	for i := len(p.Undo) - 1; i >= undo; i-- {
 		p.Undo[i]()

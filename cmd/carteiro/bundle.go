@@ -254,8 +254,7 @@ func trial(cfg *config.Config, t *plugins.Tree) ([]hooks.Source, error) {
 }
 
 // lintBundle loads a bundle as a server would, or as one that is strict (see
-// lua.Options), and notes what it declares and
-// does not use.
+// lua.Options), and notes what it declares and does not use.
 func lintBundle(ctx context.Context, notes io.Writer, cfg *config.Config, t *plugins.Tree, strict bool) error {
 	sources, err := trial(cfg, t)
 	if err != nil {

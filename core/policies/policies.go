@@ -111,7 +111,7 @@ func (k *Keeper) Pinned() string {
 
 // Start puts policies in force at the start of a server: those on disk, or
 // the last generation where a rollback pinned it, or where the files are
-// broken, which is said loudly. A probation goes on. ErrBroken: nothing loads.
+// broken or fail the tests of a reload, which is said loudly. A probation goes on. ErrBroken: nothing loads.
 func (k *Keeper) Start(ctx context.Context) error {
 	k.changing.Lock()
 	defer k.changing.Unlock()

@@ -89,7 +89,9 @@ local s, k = r:gsub("a@b c@d", "%2 at %1 of %0%%") is(s, "b at a of a@b% d at c 
 is(r:gsub("a@b c@d", "x", 1), "x c@d") is(r:gsub("a@b c@d", "x", 0), "a@b c@d") is(re.compile("b*"):gsub("abc", "-"), "-a-c-") is(re.compile("b"):gsub("abc", "[%1]"), "a[b]c")
 is(r:gsub("a@b c@d", function(u, h) if u == "a" then return h .. u end end), "ba c@d") is(re.compile("\\d"):gsub("1 2", function(d) return d + 1 end), "2 3")
 is(pcall(r.gsub, r, "a@b", "%3"), false) is(pcall(r.gsub, r, "a@b", "%"), false) is(pcall(r.gsub, r, "a@b", {}), false) is(pcall(r.gsub, r, "a@b", function() return {} end), false)
-is(pcall(r.gsub, r, "a@b", "x", "y"), false) is(pcall(r.gsub, r, "a@b", "x", 0/0), false) is(pcall(re.compile("").gsub, re.compile(""), string.rep("a", 70000), "x"), false)`},
+is(pcall(r.gsub, r, "a@b", "x", "y"), false) is(pcall(r.gsub, r, "a@b", "x", 0/0), false) is(#re.compile("a"):gsub(string.rep("a", 500), "bc"), 1000)
+is(re.compile("\\ba"):gsub("aa a ba a", "x"), "xa x ba x") is(re.compile("(?m)^."):gsub("ab\nab", "x"), "xb\nxb") is(re.compile("$"):gsub("ab", "x"), "abx") is(re.compile("\\B"):gsub("ab c", "x"), "axb c") is(re.compile("(?i)é|b"):gsub("aÉb", "x"), "axx") is(re.compile(""):gsub("é", "-"), "-é-")
+local all = "" for w in re.compile("\\b\\w"):gmatch("one two") do all = all .. w end is(all, "ot") is(select(2, re.compile("a|"):gsub("baac", "")), 4)`},
 	{"receive.mail", `is(dns.a("one.example")[1], "192.0.2.1") local l, e = dns.a("none.example") is(l, nil) is(e, "nxdomain") is(select(2, dns.txt("slow.example")), "timeout") is(select(2, dns.aaaa("bad.example")), "servfail")
 is(dns.mx("one.example")[1].host, "mx.one.example") is(dns.ptr("192.0.2.1")[1], "one.example") local b = dns.batch { { "a", "one.example" }, { "a", "none.example" }, { "ptr", "192.0.2.1" } }
 is(b[1][1], "192.0.2.1") is(b[2], "nxdomain") is(b[3][1], "one.example") is(pcall(dns.batch, { { "any", "x" } }), false)`},

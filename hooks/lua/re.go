@@ -6,6 +6,7 @@ import (
 	"regexp/syntax"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	glua "github.com/yuin/gopher-lua"
 )
@@ -16,7 +17,6 @@ const (
 	maxPattern  = 2048
 	maxRegexes  = 1000    // per generation, compiled inside handlers
 	maxRegexRun = 1 << 28 // octets times instructions of one match
-	maxMatches  = 1 << 16 // that gmatch and gsub find
 )
 
 var reModule = module{name: "re", doc: "regular expressions in RE2's syntax, matched in linear time", functions: []function{
@@ -28,6 +28,10 @@ var reModule = module{name: "re", doc: "regular expressions in RE2's syntax, mat
 type regex struct {
 	*regexp.Regexp
 	weight int // instructions of its program
+
+	once  sync.Once
+	after *regexp.Regexp // the same behind any character, see matches
+	err   error
 }
 
 // regexes caches compiled patterns of a generation.
@@ -55,7 +59,7 @@ func (r *regexes) compile(p string) (*regex, error) {
 			weight = len(prog.Inst)
 		}
 	}
-	out := &regex{re, weight}
+	out := &regex{Regexp: re, weight: weight}
 	if r.m == nil || len(r.m) >= maxRegexes {
 		r.m = map[string]*regex{}
 	}
@@ -168,28 +172,78 @@ func regexFind(L *glua.LState) int {
 func regexGmatch(L *glua.LState) int {
 	st, o := self(L, "regex")
 	re, s := o.v.(*regex), stringArgument(L, 2, "regex:gmatch", "text")
-	all := re.all(L, st, s, maxMatches)
+	m := matches{re: re, s: s, end: -1}
 	L.Push(L.NewFunction(func(L *glua.LState) int {
-		if len(all) == 0 {
+		loc := m.next(L, st)
+		if loc == nil {
 			L.Push(glua.LNil)
 			return 1
 		}
-		loc := all[0]
-		all = all[1:]
 		return pushGroups(L, s, loc)
 	}))
 	return 1
 }
 
-// all are the places of the first n matches, at most maxMatches.
-func (re *regex) all(L *glua.LState, st *state, s string, n int) [][]int {
-	re.pay(L, st, len(s))
-	all := re.FindAllStringSubmatchIndex(s, min(n, maxMatches+1))
-	if len(all) > maxMatches {
-		L.RaiseError("re: more than %d matches", maxMatches)
+// matches walks from match to match, and pays for each before it is looked for:
+// to find one may take all of the text.
+type matches struct {
+	re  *regex
+	s   string
+	at  int // where the next may begin; behind the end of s: there is none
+	end int // of the last one; -1: there was none
+}
+
+// next is where the next match is, and its captures, or nil. An empty one right
+// behind another does not count.
+func (m *matches) next(L *glua.LState, st *state) []int {
+	for m.at <= len(m.s) {
+		loc := m.re.from(L, st, m.s, m.at)
+		if loc == nil {
+			break
+		}
+		empty := loc[0] == loc[1]
+		skip := empty && loc[0] == m.end
+		m.at, m.end = loc[1], loc[1]
+		if empty {
+			_, width := utf8.DecodeRuneInString(m.s[m.at:])
+			m.at += max(width, 1)
+		}
+		if !skip {
+			return loc
+		}
 	}
-	st.budget.charge(L, int64(len(all))*int64(24+16*(re.NumSubexp()+1)))
-	return all
+	m.at = len(m.s) + 1
+	return nil
+}
+
+// from finds the first match that begins at an octet of s or behind it. What
+// stands before counts for "^" and "\\b": so the pattern is looked for behind the
+// character there.
+func (re *regex) from(L *glua.LState, st *state, s string, at int) []int {
+	st.budget.charge(L, int64(24+16*(re.NumSubexp()+1)))
+	if at == 0 {
+		re.pay(L, st, len(s))
+		return re.FindStringSubmatchIndex(s)
+	}
+	re.once.Do(func() { re.after, re.err = regexp.Compile("(?s:.)(?:" + re.String() + ")") })
+	if re.err != nil {
+		L.RaiseError("re: %s", re.err.Error())
+	}
+	_, width := utf8.DecodeLastRuneInString(s[:at])
+	begin := at - width
+	re.pay(L, st, len(s)-begin)
+	loc := re.after.FindStringSubmatchIndex(s[begin:])
+	if loc == nil {
+		return nil
+	}
+	for i := range loc {
+		if loc[i] >= 0 {
+			loc[i] += begin
+		}
+	}
+	_, width = utf8.DecodeRuneInString(s[loc[0]:])
+	loc[0] += width
+	return loc
 }
 
 func regexGsub(L *glua.LState) int {
@@ -201,7 +255,7 @@ func regexGsub(L *glua.LState) int {
 	default:
 		L.RaiseError("%s: replacement must be a text or a function, got %s", what, typeOf(L.Get(3)))
 	}
-	n := maxMatches + 1
+	n := len(s) + 1
 	if limit, ok := L.Get(4).(glua.LNumber); ok {
 		if limit != limit {
 			L.RaiseError("%s: n is not a number", what)
@@ -210,21 +264,24 @@ func regexGsub(L *glua.LState) int {
 	} else if L.Get(4) != glua.LNil {
 		L.RaiseError("%s: n must be a number, got %s", what, typeOf(L.Get(4)))
 	}
-	all := re.all(L, st, s, n)
 	var out strings.Builder
 	write := func(s string) {
 		st.budget.charge(L, int64(len(s)))
 		out.WriteString(s)
 	}
-	at := 0
-	for _, loc := range all {
+	m, at, count := matches{re: re, s: s, end: -1}, 0, 0
+	for ; count < n; count++ {
+		loc := m.next(L, st)
+		if loc == nil {
+			break
+		}
 		write(s[at:loc[0]])
 		replacement(L, write, s, loc)
 		at = loc[1]
 	}
 	write(s[at:])
 	L.Push(glua.LString(out.String()))
-	L.Push(st.number(float64(len(all))))
+	L.Push(st.number(float64(count)))
 	return 2
 }
 

@@ -46,10 +46,10 @@ end
 -- agree anew should they become one again.
 function M.changed(owner, confirmed)
   local wanted = {}
-  local f, resting = settings.of(owner, true), settings.of(owner) == nil
+  local f = settings.of(owner, true)
   for _, target in ipairs(f and f.to or {}) do
     wanted[pair(owner, target)] = true
-    if account.resolve(target) == "foreign" and not resting then
+    if account.resolve(target) == "foreign" and not f.paused then
       if confirmed then
         kv.set("agreed:" .. pair(owner, target), time.now())
       elseif not M.given(owner, target) then

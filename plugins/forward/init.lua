@@ -45,9 +45,9 @@ local function notified(rcpt)
 end
 
 -- sort tells which targets get the message, and why the others do not; copies
--- are those of targets that get one of their own.
+-- are those of targets that get one of their own, outside has those elsewhere.
 local function sort(msg, rcpt, owner, f)
-  local go, copies, why, checked = {}, {}, nil, nil
+  local go, copies, outside, why, checked = {}, {}, {}, nil, nil
   for _, target in ipairs(f.to) do
     local reason, copy
     local kind = account.resolve(target)
@@ -62,10 +62,10 @@ local function sort(msg, rcpt, owner, f)
     if reason then
       why = why or reason
     else
-      go[#go + 1], copies[target] = target, copy
+      go[#go + 1], copies[target], outside[target] = target, copy, kind == "foreign"
     end
   end
-  return go, why, copies
+  return go, why, copies, outside
 end
 
 on("queue.expand", function(msg, rcpt)
@@ -82,7 +82,7 @@ on("queue.expand", function(msg, rcpt)
     if gate.seen(msg, owner) then return discard("it was here before and was forwarded") end
     return reject(554, "5.4.6", "mail forwarding loop")
   end
-  local go, why, copies = sort(msg, rcpt, owner, f)
+  local go, why, copies, outside = sort(msg, rcpt, owner, f)
   if #go > 0 and not gate.first(msg, owner) then
     go, why = {}, "it was forwarded before"
   end
@@ -95,11 +95,12 @@ on("queue.expand", function(msg, rcpt)
   local stays = f.keep or why or #go == 0
   if why then rcpt:set_header(KEPT, why) end
   if #go == 0 then return end
-  local back = returns.sender(rcpt.sender, addr.domain(owner))
+  local back
   local how = { headers = { ["Delivered-To"] = owner, ["X-Forwarded-For"] = owner }, arc = config.arc and addr.domain(owner) or nil }
   local function each(target)
     how.msg = copies[target]
-    how.sender = account.resolve(target) == "foreign" and back or nil
+    if outside[target] then back = back or returns.sender(rcpt.sender, addr.domain(owner)) end
+    how.sender = outside[target] and back or nil
     return how
   end
   if stays then

@@ -30,7 +30,7 @@ local function dotforward(text, owner)
 end
 
 -- of is what an account wants, or nil: no forwarding; with paused also where it
--- rests for now.
+-- rests for now, and says so.
 function M.of(who, paused)
   local v = account.setting(who, "forward")
   if v == nil then return nil end
@@ -40,7 +40,7 @@ function M.of(who, paused)
   local list = v.to
   if type(list) == "string" then list = { list } end
   if type(list) ~= "table" then return nil end
-  local f, known = { to = {}, keep = v.keep == true, attach = v.attach == true and v.encrypt ~= true, encrypt = v.encrypt == true }, {}
+  local f, known = { to = {}, paused = v.paused == true, keep = v.keep == true, attach = v.attach == true and v.encrypt ~= true, encrypt = v.encrypt == true }, {}
   for _, text in ipairs(list) do
     local a = address(text)
     local key = a and string.lower(a)
