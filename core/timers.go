@@ -18,6 +18,9 @@ import (
 // no policy's namespace has this name.
 const timerSpace = "#timers"
 
+// maxTimers bounds a scan of timerSpace.
+const maxTimers = 100_000
+
 // runTimers calls timer.tick handlers when they are due, until ctx ends.
 func (p *Pipeline) runTimers(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
@@ -63,6 +66,24 @@ func (p *Pipeline) Tick(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// RestartTimers has each timer count its interval from now on, as if all were
+// seen for the first time: for a clock that was set back before anything ran.
+//
+// Crash: each timer counts from now or from its last run.
+func (p *Pipeline) RestartTimers(ctx context.Context) error {
+	var effects []mail.Effect
+	for pair, err := range p.store.Scan(ctx, timerSpace, "", maxTimers) {
+		if err != nil {
+			return err
+		}
+		effects = append(effects, mail.Effect{Space: timerSpace, Op: mail.Delete, Key: pair.Key})
+	}
+	if err := p.apply(ctx, p.gen.Get(), effects, nil); err != nil {
+		return err
+	}
+	return p.Tick(ctx)
 }
 
 // timerName tells timers apart over reloads, which may move their lines: by

@@ -62,6 +62,9 @@ not asked for %s; it counts as failed meanwhile.
 Effects (kv, rate, mail) of hooks marked * travel in the message's own commit; those of the others are stored when the
 handler returns.
 
+The clock of a test starts at 2026-01-01T12:00:00Z, whenever the test runs. Before the first session or message of a case
+` + "`t.clock.set`" + ` may set it to any time, after that only forward. ` + "`carteiro help policies`" + ` lists the test library.
+
 ## Hooks
 `
 

@@ -48,6 +48,22 @@ func (c *Clock) Advance(d time.Duration) {
 	}
 }
 
+// Restart has a clock of Still show at, which may be earlier than what it
+// showed, and wakes whoever waits for Moved. It is for what has not begun:
+// whoever remembers a time keeps it.
+func (c *Clock) Restart(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.still.IsZero() {
+		panic("clock: a clock that runs cannot be set")
+	}
+	c.still, c.offset = at, 0
+	if c.moved != nil {
+		close(c.moved)
+		c.moved = nil
+	}
+}
+
 // Moved returns a channel that is closed when the clock is next advanced. A
 // loop that sleeps until a time selects on it and looks again. It is nil,
 // which never is ready, for a nil Clock.

@@ -38,6 +38,24 @@ func TestStill(t *testing.T) {
 	}
 }
 
+func TestRestart(t *testing.T) {
+	at := time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)
+	c := Still(at)
+	c.Advance(time.Hour)
+	moved, earlier := c.Moved(), at.AddDate(-3, 0, 0)
+	c.Restart(earlier)
+	<-moved
+	if got := c.Now(); !got.Equal(earlier) {
+		t.Errorf("shows %v, want %v", got, earlier)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a clock that runs was set")
+		}
+	}()
+	new(Clock).Restart(at)
+}
+
 func TestNilClockIsTheSystems(t *testing.T) {
 	var c *Clock
 	if d := time.Since(c.Now()); d < 0 || d > time.Minute {

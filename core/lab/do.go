@@ -414,7 +414,8 @@ func (w *World) doAdvance(args []any) (any, error) {
 	return nil, w.advance(d)
 }
 
-// doSet moves the clock to a time, seconds or a date of RFC 3339.
+// doSet moves the clock to a time, seconds or a date of RFC 3339: anywhere
+// before the first session or message of the test, afterwards only forward.
 func (w *World) doSet(args []any) (any, error) {
 	var to time.Time
 	switch v := append(args, nil)[0].(type) {
@@ -424,15 +425,30 @@ func (w *World) doSet(args []any) (any, error) {
 		var err error
 		if to, err = time.Parse(time.RFC3339, v); err != nil {
 			if to, err = time.Parse(time.DateOnly, v); err != nil {
-				return nil, fmt.Errorf("%w: %q is no time like 2026-12-01T09:00:00Z", errArguments, v)
+				return nil, fmt.Errorf("%w: t.clock.set: %q is not a time like 2026-12-01T09:00:00Z", errArguments, v)
 			}
 		}
+	default:
+		return nil, fmt.Errorf("%w: t.clock.set: the time is Unix seconds or a text like 2026-12-01T09:00:00Z, got %v", errArguments, v)
 	}
 	d := to.Sub(w.clock.Now())
-	if d < 0 {
-		return nil, fmt.Errorf("%w: a clock does not go back; it is %s", errArguments, w.clock.Now().UTC().Format(time.RFC3339))
+	if d >= 0 {
+		return nil, w.advance(d)
 	}
-	return nil, w.advance(d)
+	if len(w.sessions) > 0 {
+		return nil, fmt.Errorf("%w: t.clock.set: after the first session of a test its clock only goes forward; it is %s",
+			errArguments, w.clock.Now().UTC().Format(time.RFC3339))
+	}
+	return nil, w.restart(to)
+}
+
+// restart has the world begin at an earlier time: timers count from there.
+func (w *World) restart(at time.Time) error {
+	if err := w.settle(); err != nil {
+		return err
+	}
+	w.clock.Restart(at)
+	return w.pipe.RestartTimers(w.ctx)
 }
 
 func duration(v any) (time.Duration, error) {

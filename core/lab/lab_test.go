@@ -181,6 +181,21 @@ t.case("timers", function()
   t.eq(#t.submitted(), 2, "one that missed several runs once")
   t.eq(#t.mailbox("bob@our.example"), 2)
 end)
+t.case("the clock starts at a fixed time, and can be set back before anything happened", function()
+  t.eq(t.clock.now(), 1767268800) -- 2026-01-01T12:00:00Z
+  t.clock.set("2001-01-01T00:00:00Z")
+  t.eq(t.clock.now(), 978307200)
+  t.account("bob@our.example")
+  t.clock.set("2000-06-01T00:00:00Z")
+  t.clock.advance("59m")
+  t.eq(#t.submitted(), 0)
+  t.clock.advance("2m")
+  t.eq(#t.submitted(), 1, "timers count from the time that was set")
+  t.session {}
+  t.fails(function() t.clock.set("2000-05-01") end, "only goes forward; it is 2000%-06%-01T01:01:00Z")
+  t.clock.set("2000-07-01")
+  t.eq(t.clock.now(), 962409600)
+end)
 t.case("events", function()
   t.deliver { sender = "a@a.example", to = "eve@our.example" }
   t.contains(table.concat(t.log(), "\n"), "delivered to eve@our.example")
@@ -291,22 +306,23 @@ func TestFailures(t *testing.T) {
 	for body, want := range map[string]string{
 		`t.eq(1, 2)`: "tests/bad.lua:3: got 1, want 2",
 		`t.eq({ a = 1 }, { a = "1" }, "numbers")`: `tests/bad.lua:3: got { a = 1 }, want { a = "1" } (numbers)`,
-		`t.ne(1, 1)`:                "tests/bad.lua:3: got 1, which it must not be",
-		`t.ok(nil)`:                 "tests/bad.lua:3: got nil, want something true",
-		`t.contains({ 1, 2 }, 3)`:   "tests/bad.lua:3: 3 is not in { 1, 2 }",
-		`t.lacks("abc", "b")`:       `tests/bad.lua:3: "b" is in "abc"`,
-		`t.matches("abc", "^b")`:    `tests/bad.lua:3: "abc" does not match "^b"`,
-		`t.fails(function() end)`:   "tests/bad.lua:3: no error was raised",
-		`t.file("none.eml")`:        "tests/bad.lua:3: there is no file none.eml beside the test",
-		`t.session { ipp = "x" }`:   "tests/bad.lua:3: wrong arguments: there is no option ipp",
-		`t.deliver { ip = "x" }`:    "tests/bad.lua:3: wrong arguments: ip:",
-		`t.fail("kv.set", "once")`:  "tests/bad.lua:3: wrong arguments: t.fail:",
-		`t.fail("commit", "now")`:   "tests/bad.lua:3: wrong arguments: t.fail:",
-		`t.fail("dns.mx", "never")`: "tests/bad.lua:3: wrong arguments: t.fail:",
-		`t.clock.advance("x")`:      "tests/bad.lua:3: wrong arguments: a duration",
-		`t.clock.set("2001-01-01")`: "tests/bad.lua:3: wrong arguments: a clock does not go back",
-		`local x = nil + 1`:         "tests/bad.lua:3: ",
-		`while true do end`:         "budget exhausted",
+		`t.ne(1, 1)`:                               "tests/bad.lua:3: got 1, which it must not be",
+		`t.ok(nil)`:                                "tests/bad.lua:3: got nil, want something true",
+		`t.contains({ 1, 2 }, 3)`:                  "tests/bad.lua:3: 3 is not in { 1, 2 }",
+		`t.lacks("abc", "b")`:                      `tests/bad.lua:3: "b" is in "abc"`,
+		`t.matches("abc", "^b")`:                   `tests/bad.lua:3: "abc" does not match "^b"`,
+		`t.fails(function() end)`:                  "tests/bad.lua:3: no error was raised",
+		`t.file("none.eml")`:                       "tests/bad.lua:3: there is no file none.eml beside the test",
+		`t.session { ipp = "x" }`:                  "tests/bad.lua:3: wrong arguments: there is no option ipp",
+		`t.deliver { ip = "x" }`:                   "tests/bad.lua:3: wrong arguments: ip:",
+		`t.fail("kv.set", "once")`:                 "tests/bad.lua:3: wrong arguments: t.fail:",
+		`t.fail("commit", "now")`:                  "tests/bad.lua:3: wrong arguments: t.fail:",
+		`t.fail("dns.mx", "never")`:                "tests/bad.lua:3: wrong arguments: t.fail:",
+		`t.clock.advance("x")`:                     "tests/bad.lua:3: wrong arguments: a duration",
+		"t.session {} t.clock.set(\"2001-01-01\")": "tests/bad.lua:3: wrong arguments: t.clock.set: after the first session of a test its clock only goes forward; it is 2026-01-01T12:00:00Z",
+		`t.clock.set()`:                            "tests/bad.lua:3: wrong arguments: t.clock.set: the time is",
+		`local x = nil + 1`:                        "tests/bad.lua:3: ",
+		`while true do end`:                        "budget exhausted",
 		`t.no_errors(t.deliver { sender = "breaks@a.example", to = "bob@our.example" })`: "tests/bad.lua:3: a policy failed: receive.mail: policy.lua:27: policy failed: policy.lua:28:",
 	} {
 		r, err := lab.Test(t.Context(), options(map[string]string{"bad.lua": "t.case(\"x\", function()\n" + body + "\nend)"}))

@@ -32,6 +32,10 @@ const (
 	Password = "secret"
 )
 
+// begin is the time at which the clock of each test starts, so that its result
+// does not depend on the day on which it runs.
+var begin = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
 // settleWithin bounds how long what is due may take.
 const settleWithin = 30 * time.Second
 
@@ -85,7 +89,7 @@ func (l *lines) all() []string {
 // NewWorld opens a world. Policies load at its first operation that needs
 // them, so that a test can set things up before.
 func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, error) {
-	w := &World{o: o, ctx: ctx, clock: clock.Still(time.Now().Truncate(time.Second)), filters: filters{}}
+	w := &World{o: o, ctx: ctx, clock: clock.Still(begin), filters: filters{}}
 	w.names, w.web, w.hosts = newNames(), &web{answers: map[string]any{}}, &hosts{answers: map[string]any{}}
 	logger := journal.With(slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo})))
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Clock: w.clock, Log: journal.Discard().Logger})
