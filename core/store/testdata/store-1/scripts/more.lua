@@ -1,0 +1,2 @@
+-- a policy more
+on("receive.mail", function() end)
