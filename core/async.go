@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/netip"
+	"slices"
 
 	"carteiro/core/mail"
 	"carteiro/hooks"
@@ -26,20 +27,6 @@ func arrival(s *mail.Session, tx *mail.Transaction) *mail.Arrival {
 	return a
 }
 
-// asyncNames are the handlers of receive.data that run behind the 250, by
-// names that outlive a reload: file and place among those of its file.
-func asyncNames(gen *hooks.Generation) []string {
-	var names []string
-	alike := map[string]int{}
-	for _, h := range gen.Chain.Handlers(hooks.ReceiveAsync) {
-		info := h.Info()
-		first := timerName(info, 0)
-		names = append(names, timerName(info, alike[first]))
-		alike[first]++
-	}
-	return names
-}
-
 // asyncGroup is the part of a message that such handlers work on, nil where
 // there are none, or where nothing is left of the message. It is committed
 // with the message, and keeps it until the last of them has run.
@@ -47,10 +34,11 @@ func (p *Pipeline) asyncGroup(in *intake) *mail.Group {
 	if in.arrival == nil || len(in.groups)+len(in.forks) == 0 || !in.gen.Chain.Has(hooks.ReceiveAsync) {
 		return nil
 	}
-	g := p.newGroup(in, groupKey{key: asyncKey, local: true, priority: in.env.Priority})
+	g := p.newGroup(in, groupKey{kind: mail.Asynchronous, key: asyncKey, priority: in.env.Priority})
 	g.Async, g.Held, g.Reason = in.arrival, false, ""
-	for _, name := range asyncNames(in.gen) {
-		g.Recipients = append(g.Recipients, mail.Recipient{Address: mail.Address(name), Orig: mail.Address(name), State: mail.Queued, Notify: mail.NotifyNever})
+	for _, info := range in.gen.Chain.Infos(hooks.ReceiveAsync) {
+		name := mail.Address(info.Key())
+		g.Recipients = append(g.Recipients, mail.Recipient{Address: name, Orig: name, State: mail.Queued, Notify: mail.NotifyNever})
 	}
 	return g
 }
@@ -61,13 +49,12 @@ func (p *Pipeline) asyncGroup(in *intake) *mail.Group {
 //
 // Crash: before that commit the handler runs again, after it not.
 func (a *attempt) async(ctx context.Context, due []*mail.Recipient) {
-	names := asyncNames(a.gen)
+	infos := a.gen.Chain.Infos(hooks.ReceiveAsync)
+	before := asyncNamesOfFormat1(infos)
 	for _, r := range due {
-		at := -1
-		for n, name := range names {
-			if name == string(r.Address) {
-				at = n
-			}
+		at := slices.IndexFunc(infos, func(i hooks.Info) bool { return i.Key() == string(r.Address) })
+		if at < 0 {
+			at = slices.Index(before, string(r.Address)) // it waited when an earlier version ran
 		}
 		if at < 0 {
 			a.ran(r, mail.Discarded, mail.Status{Code: 250, Enhanced: "2.0.0", Text: "there is no such handler any more"})

@@ -18,7 +18,7 @@ func TestFieldsOfAnAttempt(t *testing.T) {
 	var here error
 	h := newHouse(t, Config{}, at(hooks.DeliverAttempt, func(e *hooks.Event) (hooks.Verdict, error) {
 		err := e.EditHeader(e.Msg, "X-Try", func(hd *mime.Header) error { return hd.Set("X-Try", fmt.Sprint(e.Attempt.Number)) })
-		if e.Group.Local {
+		if e.Group.Kind == mail.Mailbox {
 			here = err
 			return hooks.Verdict{}, nil
 		}

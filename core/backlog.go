@@ -105,6 +105,15 @@ type ParkedEvent struct {
 	Time    time.Time `json:"time"`
 }
 
+// queueHandler is the handler of a queue as people read it: its bundle or
+// domain, its file, and its number in it.
+func queueHandler(queue string) string {
+	if owner, file, number, ok := hooks.ParseKey(queue); ok {
+		queue = owner + " " + file + " " + number
+	}
+	return strings.TrimSpace(queue)
+}
+
 // Events tells of events that wait or are parked.
 func (p *Pipeline) Events(ctx context.Context) (Backlog, error) {
 	var b Backlog
@@ -124,7 +133,7 @@ func (p *Pipeline) Events(ctx context.Context) (Backlog, error) {
 			continue // counted all the same
 		}
 		queue := pair.Key[:max(strings.LastIndexByte(pair.Key, ' '), 0)]
-		b.Latest = append(b.Latest, ParkedEvent{Handler: strings.TrimSpace(queue), Name: o.Name, ID: o.ID, Time: o.Time})
+		b.Latest = append(b.Latest, ParkedEvent{Handler: queueHandler(queue), Name: o.Name, ID: o.ID, Time: o.Time})
 		if len(b.Latest) > maxListed {
 			b.Latest = b.Latest[1:]
 		}

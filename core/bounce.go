@@ -36,7 +36,7 @@ func (a *attempt) due(r *mail.Recipient, o outcome) {
 	case mail.Failed:
 		action = wants(r, mail.NotifyFailure, "failed")
 	case mail.Delivered:
-		if a.g.Local {
+		if a.g.Kind != mail.Remote {
 			action = wants(r, mail.NotifySuccess, "delivered")
 		}
 	case mail.Relayed:
@@ -202,6 +202,7 @@ func (p *Pipeline) askDSN(ctx context.Context, m bounced, rep report, r *mime.Re
 	for _, rc := range rep.rcpts {
 		e.Rcpts = append(e.Rcpts, &hooks.Rcpt{Recipient: rc})
 	}
+	e.Outgoing = p.outgoing(&m.env, rep.rcpts...)
 	v, trail := m.gen.Chain.Run(ctx, e)
 	p.logFailures(ctx, m.env.ID.String(), trail)
 	r.Text = d.Text

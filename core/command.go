@@ -17,8 +17,8 @@ var ErrNoCommand = errors.New("no policy in force has this command")
 // blocks for the policy and for the commit of its effects.
 func (p *Pipeline) Command(ctx context.Context, cmd *hooks.Command) (hooks.Response, error) {
 	gen := p.gen.Get()
-	for n, h := range gen.Chain.Handlers(hooks.AdminCommand) {
-		if h.Info().Command != cmd.Name {
+	for n, info := range gen.Chain.Infos(hooks.AdminCommand) {
+		if info.Command != cmd.Name {
 			continue
 		}
 		e := &hooks.Event{Point: hooks.AdminCommand, Now: p.clock.Now(), Command: cmd}

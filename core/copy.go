@@ -125,7 +125,7 @@ func (a *attempt) filled(ctx context.Context, r *mail.Recipient, folder string, 
 	if r.Filed != nil {
 		one.Filed.Anybody = r.Filed.Anybody
 	}
-	g := &mail.Group{Key: a.g.Key, Domain: r.Address.Domain(), Local: true, Priority: a.g.Priority, Due: a.now, Expires: a.g.Expires, Recipients: []mail.Recipient{one}}
+	g := &mail.Group{Key: a.g.Key, Kind: mail.Mailbox, Domain: r.Address.Domain(), Priority: a.g.Priority, Due: a.now, Expires: a.g.Expires, Recipients: []mail.Recipient{one}}
 	a.out.Messages = append(a.out.Messages, &store.Message{Envelope: env, Header: a.section, Draft: draft, Groups: []*mail.Group{g},
 		Trail: legible([]mail.TrailEntry{{Time: a.now, Step: "queue", Rcpt: r.Address, Text: "copy of message " + a.env.ID.String() + " with a text of its own"}})})
 	a.out.Trail = append(a.out.Trail, mail.TrailEntry{Time: a.now, Step: "deliver", Rcpt: r.Address, Text: "goes on as message " + env.ID.String()})

@@ -139,6 +139,7 @@ type Pipeline struct {
 	boxes  keyedMutex // one deliver.local at a time per mailbox
 
 	ticking   sync.Mutex // one walk over the timers at a time
+	adopted   adoption   // ticking guards its timers; its events belong to observe
 	observers *observers
 	decisions chan struct{} // about held messages: there may be some
 }

@@ -113,7 +113,8 @@ func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.G
 	}
 	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, outgoing: section, pending: &hooks.Pending{}, start: time.Now(), covers: cover{}}
 	a.msg = &hooks.Message{Ours: env.Ours, ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
-		Priority: g.Priority, Meta: env.Meta, Earlier: env.Score, Identity: env.Identity, Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
+		Priority: g.Priority, Meta: env.Meta, Earlier: env.Score, Identity: env.Identity, Listener: env.Listener,
+		Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
 	a.msg.Auth = p.auth(env, a.msg.Header, a.msg.Body)
 	a.out = store.Settlement{ID: env.ID, Block: g.Block}
 	return a, nil
@@ -144,7 +145,7 @@ func (p *Pipeline) postpone(ctx context.Context, e store.DueEntry, cause error) 
 
 // try asks deliver.attempt, then hands the due recipients on.
 func (a *attempt) try(ctx context.Context) error {
-	if a.g.Async == nil && !a.g.Expand {
+	if a.g.Kind == mail.Remote || a.g.Kind == mail.Mailbox {
 		if done := a.ask(ctx); done {
 			return a.settle(ctx)
 		}
@@ -162,12 +163,12 @@ func (a *attempt) try(ctx context.Context) error {
 		}
 	}
 	a.g.Attempts, a.g.Tried = a.g.Attempts+1, a.now
-	switch {
-	case a.g.Async != nil:
+	switch a.g.Kind {
+	case mail.Asynchronous:
 		a.async(ctx, due)
-	case a.g.Expand:
+	case mail.HeldForGroup:
 		a.expandHeld(ctx, due)
-	case a.g.Local:
+	case mail.Mailbox:
 		defer a.unlockBoxes() // after the commit: the next message for a mailbox sees its effects
 		a.save(due)
 		a.deliverLocal(ctx, due)
@@ -185,6 +186,7 @@ func (a *attempt) ask(ctx context.Context) (done bool) {
 		return false
 	}
 	e := a.event(hooks.DeliverAttempt)
+	e.Outgoing = a.p.outgoingGroup(a.env, a.g)
 	e.Group, e.Attempt = a.g, &hooks.Attempt{Number: a.g.Attempts + 1, Last: a.g.Tried}
 	for _, r := range a.g.Recipients {
 		if !r.First.IsZero() && (e.Attempt.First.IsZero() || r.First.Before(e.Attempt.First)) {
@@ -302,7 +304,7 @@ func (a *attempt) askResult(ctx context.Context, r *mail.Recipient, o outcome) h
 		return hooks.Verdict{}
 	}
 	e := a.event(hooks.DeliverResult)
-	e.Rcpt = &hooks.Rcpt{Recipient: r}
+	e.Rcpt, e.Outgoing = &hooks.Rcpt{Recipient: r}, a.p.outgoing(a.env, r)
 	e.Result = &hooks.Result{Class: classOf(o.state), Status: o.Status, Host: o.Host, Attempt: r.Attempts, Age: a.now.Sub(a.env.ReceivedAt)}
 	return a.run(ctx, e)
 }
@@ -311,7 +313,7 @@ func (a *attempt) askResult(ctx context.Context, r *mail.Recipient, o outcome) h
 func (a *attempt) note(ctx context.Context, r *mail.Recipient, o outcome) {
 	class := classOf(o.state)
 	kind := "smtp"
-	if a.g.Local {
+	if a.g.Kind != mail.Remote {
 		kind = "local"
 	}
 	a.p.log.Metrics.Attempts.WithLabelValues(kind, class).Inc()
@@ -370,7 +372,7 @@ func (a *attempt) write(ctx context.Context) error {
 	}
 	a.p.decided(a.out.Effects)
 	for _, g := range a.out.Add {
-		a.p.queue.offer(store.DueEntry{ID: a.env.ID, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Key: g.Key, Local: g.Local})
+		a.p.queue.offer(dueEntry(a.env.ID, g))
 	}
 	return nil
 }

@@ -96,6 +96,7 @@ func (p *Pipeline) view(in *intake) *hooks.Message {
 	return &hooks.Message{Auth: p.auth(&in.env, in.header, func() (io.ReadCloser, error) { return in.body() }),
 		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: in.size(), ReceivedAt: in.env.ReceivedAt, Scores: in.scores,
 		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta, Earlier: in.earlier(), Identity: in.env.Identity,
+		Listener: in.env.Listener, Made: in.forkedBy,
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }
 
@@ -180,7 +181,8 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 		return false, nil
 	}
 	hr := &hooks.Rcpt{Recipient: it.r}
-	e := &hooks.Event{Point: hooks.QueueExpand, Now: x.p.clock.Now(), Msg: x.msg, Rcpt: hr, Pending: x.in.pending}
+	e := &hooks.Event{Point: hooks.QueueExpand, Now: x.p.clock.Now(), Msg: x.msg, Rcpt: hr, Pending: x.in.pending,
+		Outgoing: x.p.outgoing(&x.in.env, it.r)}
 	v, trail := x.in.gen.Chain.Run(ctx, e)
 	x.in.trail = append(x.in.trail, trail...)
 	x.p.logFailures(ctx, x.in.env.ID.String(), trail)
@@ -208,7 +210,7 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 		if stays {
 			others = append(others, it.r)
 		}
-		x.forks = append(x.forks, fork{msg: hr.Fork, of: it.r.Address, rcpts: others})
+		x.forks = append(x.forks, fork{msg: hr.Fork, of: it.r.Address, stays: stays, rcpts: others})
 		return true, nil
 	}
 	x.links.passed[it.key] = !stays && len(others) > 0
@@ -319,14 +321,15 @@ func (x *expansion) tell(r *mail.Recipient, text string) {
 	x.in.trail = append(x.in.trail, mail.TrailEntry{Time: x.p.clock.Now(), Step: "queue", Rcpt: r.Address, Text: text})
 }
 
-// localKey is the group key of recipients with a mailbox here.
+// localKey is the group key, as policies see it, of recipients with a mailbox
+// here.
 const localKey = "local"
 
 // groupKey is what recipients must share to be tried together.
 type groupKey struct {
+	kind     mail.GroupKind
 	key      string
 	domain   string // a group is of one, for policies that are of one domain
-	local    bool
 	priority mail.Priority
 	state    mail.State
 	own      bool // each has a copy of its own
@@ -341,11 +344,11 @@ const maxCopies = 20
 func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 	byKey := map[groupKey]*mail.Group{}
 	for _, r := range in.rcpts {
-		k := groupKey{key: r.Address.Domain(), domain: r.Address.Domain(), priority: in.env.Priority, state: r.State}
+		k := groupKey{kind: mail.Remote, key: r.Address.Domain(), domain: r.Address.Domain(), priority: in.env.Priority, state: r.State}
 		if r.IsLocal {
-			k.key, k.local = localKey, true
+			k.kind, k.key = mail.Mailbox, localKey
 		}
-		k.own = !k.local && (r.Sender != nil || r.Fill != nil)
+		k.own = k.kind == mail.Remote && (r.Sender != nil || r.Fill != nil)
 		if r.Priority != nil {
 			k.priority = *r.Priority
 		}
@@ -373,7 +376,7 @@ func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 
 func (p *Pipeline) newGroup(in *intake, k groupKey) *mail.Group {
 	now := p.clock.Now()
-	g := &mail.Group{Key: k.key, Domain: k.domain, Local: k.local, Priority: k.priority, Due: now, Expires: in.env.ReceivedAt.Add(p.cfg.Expire)}
+	g := &mail.Group{Kind: k.kind, Key: k.key, Domain: k.domain, Priority: k.priority, Due: now, Expires: in.env.ReceivedAt.Add(p.cfg.Expire)}
 	if by := in.env.By; !by.IsZero() && !in.env.ByNotify && by.Before(g.Expires) {
 		g.Expires = by // returned when it cannot be delivered in time (RFC 2852 4.1.2)
 	}
@@ -390,7 +393,8 @@ func (p *Pipeline) askCommit(ctx context.Context, in *intake, g *mail.Group) *ma
 	if !in.gen.Chain.Has(hooks.QueueCommit) {
 		return nil
 	}
-	e := &hooks.Event{Point: hooks.QueueCommit, Now: p.clock.Now(), Msg: p.view(in), Group: g, Pending: in.pending}
+	e := &hooks.Event{Point: hooks.QueueCommit, Now: p.clock.Now(), Msg: p.view(in), Group: g, Pending: in.pending,
+		Outgoing: p.outgoingGroup(&in.env, g)}
 	v, trail := in.gen.Chain.Run(ctx, e)
 	in.trail = append(in.trail, trail...)
 	p.logFailures(ctx, in.env.ID.String(), trail)

@@ -212,11 +212,68 @@ func TestFork(t *testing.T) {
 	}
 }
 
-// Forks of forks of forks end.
+// A handler is not asked about the fork that it made; others are.
+func TestForkIsNotShownToItsMaker(t *testing.T) {
+	forking := func(file, name string, more ...mail.Address) hooks.Handler {
+		return handler{hooks.Info{Point: hooks.QueueExpand, File: file}, func(e *hooks.Event) (hooks.Verdict, error) {
+			m, err := e.Fork(e.Rcpt)
+			if err == nil && len(more) > 0 {
+				err = e.CopyTo(e.Rcpt, []hooks.Target{{Address: more[0]}})
+			}
+			return hooks.Verdict{}, errors.Join(err, e.EditHeader(m, "again", func(h *mime.Header) error { return h.Append(name, "yes") }))
+		}}
+	}
+	looked := 0
+	looks := handler{hooks.Info{Point: hooks.QueueExpand, File: "looks.lua"}, func(*hooks.Event) (hooks.Verdict, error) { looked++; return hooks.Verdict{}, nil }}
+	varies := handler{hooks.Info{Point: hooks.QueueExpand, File: "varies.lua"}, func(e *hooks.Event) (hooks.Verdict, error) {
+		m, err := e.Variant(e.Rcpt)
+		err = errors.Join(err, e.EditHeader(m, "again", func(h *mime.Header) error { return h.Append("X-Varied", "yes") }))
+		return hooks.Verdict{}, errors.Join(err, e.Replace(e.Rcpt, []hooks.Target{{Address: e.Rcpt.Address, Msg: m}}))
+	}}
+	for name, c := range map[string]struct {
+		handlers []hooks.Handler
+		fields   map[string]string // of alice's message
+		looked   int
+		to       mail.Address // somebody else who gets it too
+	}{
+		"one":                 {[]hooks.Handler{forking("a.lua", "X-A")}, map[string]string{"X-A": "yes"}, 0, ""},
+		"two":                 {[]hooks.Handler{forking("a.lua", "X-A"), forking("b.lua", "X-B")}, map[string]string{"X-A": "yes", "X-B": "yes"}, 0, ""},
+		"others are asked":    {[]hooks.Handler{forking("a.lua", "X-A"), looks}, map[string]string{"X-A": "yes"}, 2, ""},
+		"with a copy":         {[]hooks.Handler{forking("a.lua", "X-A", "bob@our.example")}, map[string]string{"X-A": "yes"}, 0, "bob@our.example"},
+		"a variant of itself": {[]hooks.Handler{varies}, map[string]string{"X-Varied": "yes"}, 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			looked = 0
+			h := newHouse(t, Config{}, c.handlers...)
+			h.accept(session(), "a@a.example", plain, "alice@our.example")
+			h.until("it is delivered", func() bool { return h.spooled() == 0 })
+			for _, a := range []mail.Address{"alice@our.example", c.to} {
+				if a == "" {
+					continue
+				}
+				got := h.box(a, "INBOX")
+				if len(got) != 1 {
+					t.Fatalf("%s has %d messages, want 1", a, len(got))
+				}
+				for field, want := range c.fields {
+					if v := fields(got[0], field); v != want {
+						t.Errorf("%s of the message of %s is %q, want %q", field, a, v, want)
+					}
+				}
+			}
+			if looked != c.looked {
+				t.Errorf("another handler was asked %d times, want %d", looked, c.looked)
+			}
+		})
+	}
+}
+
+// Forks of forks for ever new recipients end.
 func TestForksEnd(t *testing.T) {
 	again := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		m, err := e.Fork(e.Rcpt)
-		return hooks.Verdict{}, errors.Join(err, e.EditHeader(m, "again", func(h *mime.Header) error { return h.Append("X-Again", "yes") }))
+		err = errors.Join(err, e.EditHeader(m, "again", func(h *mime.Header) error { return h.Append("X-Again", "yes") }))
+		return hooks.Verdict{}, errors.Join(err, e.Replace(e.Rcpt, []hooks.Target{{Address: "x" + e.Rcpt.Address}}))
 	})
 	h := newHouse(t, Config{}, again)
 	if st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "alice@our.example"); st == nil || st.Code != 554 {

@@ -12,16 +12,16 @@ import (
 	"carteiro/core/store"
 )
 
-// heldKey is the group key of messages that policies hold for a group. Such a
-// group of recipients has Expand: when it is released, its recipient passes
-// queue.expand again, with rcpt.released.
+// heldKey is the group key, in lists and logs, of messages that policies hold
+// for a group. When it is released, its recipient passes queue.expand again,
+// with rcpt.released.
 const heldKey = "held"
 
 // heldGroup keeps a message for a group of addresses until it is released or
 // dropped. It does not expire: it is tried only then.
 func (p *Pipeline) heldGroup(in *intake, name, sender mail.Address) *mail.Group {
-	g := p.newGroup(in, groupKey{key: heldKey, local: true, priority: in.env.Priority})
-	g.Expand, g.Held, g.Reason = true, true, "held for "+string(name)
+	g := p.newGroup(in, groupKey{kind: mail.HeldForGroup, key: heldKey, priority: in.env.Priority})
+	g.Held, g.Reason = true, "held for "+string(name)
 	r := mail.Recipient{Address: name, Orig: name, IsLocal: true, State: mail.Held}
 	if sender != in.env.Sender {
 		r.Sender = &sender
@@ -48,7 +48,7 @@ func (a *attempt) expandHeld(ctx context.Context, due []*mail.Recipient) {
 
 // forgotten are the effects that take a held message out of its group's list.
 func forgotten(id mail.ID, g *mail.Group) []mail.Effect {
-	if !g.Expand {
+	if g.Kind != mail.HeldForGroup {
 		return nil
 	}
 	var out []mail.Effect
@@ -128,7 +128,7 @@ func (p *Pipeline) decideOne(ctx context.Context, text string, name mail.Address
 		return err
 	}
 	for _, g := range all {
-		if !g.Expand || !g.Held || len(g.Recipients) == 0 || g.Recipients[0].Address.Base() != name.Base() {
+		if g.Kind != mail.HeldForGroup || !g.Held || len(g.Recipients) == 0 || g.Recipients[0].Address.Base() != name.Base() {
 			continue
 		}
 		k := entryKey{id, g.Block}

@@ -31,6 +31,7 @@ type intake struct {
 	sign       []mail.Signature // asked for by policies
 	ours       bool             // it is mail of our users, of who may relay or of policies
 	forked     bool             // policies made it of another message
+	forkedBy   []hooks.Making   // those policies
 	arrival    *mail.Arrival    // nil: it did not come by a session
 	share      *mail.Envelope   // the spooled message whose body it has, where it has no draft
 	scores     []hooks.Score    // that policies gave
@@ -90,10 +91,15 @@ func (p *Pipeline) wake(messages []*store.Message) {
 	for _, m := range messages {
 		for _, g := range m.Groups {
 			if !g.Held {
-				p.queue.offer(store.DueEntry{ID: m.Envelope.ID, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Key: g.Key, Local: g.Local})
+				p.queue.offer(dueEntry(m.Envelope.ID, g))
 			}
 		}
 	}
+}
+
+// dueEntry is a group's entry of the due index.
+func dueEntry(id mail.ID, g *mail.Group) store.DueEntry {
+	return store.DueEntry{ID: id, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Kind: g.Kind, Key: g.Key, Domain: g.Domain}
 }
 
 // prepare makes the messages that one commit takes: the message itself, DSNs
@@ -301,6 +307,7 @@ func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hook
 	in := &intake{gen: gen, pending: follow(pending), ours: true}
 	in.env = mail.Envelope{ID: mail.NewID(now), Sender: s.Sender, ReceivedAt: now, Depth: cause.Depth + 1, Auto: "policy", Protocol: "policy", Ours: true}
 	in.header = mime.ParseHeader(s.Header)
+	in.env.Outgoing = p.outgoingSubmit(&s, author(in.header))
 	if err := p.fill(ctx, in, s.Body, s.Rcpts); err != nil {
 		p.log.ErrorContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "err", err)
 		return nil

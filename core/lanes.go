@@ -2,15 +2,49 @@ package core
 
 import (
 	"container/heap"
+	"math"
 	"time"
 
 	"carteiro/core/mail"
 	"carteiro/core/store"
 )
 
+// laneKey is what the groups of a lane share: the key of their destination and
+// the domain, where it has limits of its own.
+type laneKey struct {
+	destKey
+	domain string
+}
+
+// destKey names a destination. A policy may choose any key, so the kind tells
+// the server's own destinations apart; byDomain is all mail for a domain,
+// whatever its keys.
+type destKey struct {
+	kind     mail.GroupKind
+	key      string
+	byDomain bool
+}
+
+func (q *queue) laneOf(e store.DueEntry) laneKey {
+	k := laneKey{destKey: destKey{kind: e.Kind, key: e.Key}}
+	if _, shaped := q.p.cfg.Shaping[e.Domain]; shaped && e.Kind == mail.Remote {
+		k.domain = e.Domain
+	}
+	return k
+}
+
+// destsOf are the destinations whose limits hold for a lane: that of its key,
+// and that of its domain or nil. Caller holds mu.
+func (q *queue) destsOf(k laneKey) (own, domain *dest) {
+	if k.domain != "" {
+		domain = q.destOf(destKey{kind: mail.Remote, key: k.domain, byDomain: true})
+	}
+	return q.destOf(k.destKey), domain
+}
+
 // lane is the waiting line of one class for one destination.
 type lane struct {
-	key     string
+	key     laneKey
 	class   mail.Class
 	entries []store.DueEntry
 	at      int // in the heap, -1 when set aside
@@ -20,7 +54,7 @@ type lane struct {
 // not known to be busy by how long their first entry has been due.
 type lanes struct {
 	heap  laneHeap
-	byKey map[string]*lane
+	byKey map[laneKey]*lane
 	n     int // entries in all lanes
 }
 
@@ -37,11 +71,11 @@ func (h *laneHeap) Pop() any {
 	return l
 }
 
-func (ls *lanes) push(e store.DueEntry) {
-	l := ls.byKey[e.Key]
+func (ls *lanes) push(key laneKey, e store.DueEntry) {
+	l := ls.byKey[key]
 	if l == nil {
-		l = &lane{key: e.Key, class: e.Class, at: -1}
-		ls.byKey[e.Key] = l
+		l = &lane{key: key, class: e.Class, at: -1}
+		ls.byKey[key] = l
 		l.entries = append(l.entries, e)
 		heap.Push(&ls.heap, l)
 	} else {
@@ -87,14 +121,17 @@ type dest struct {
 
 const localConnections = 128
 
-func (q *queue) destOf(key string) *dest {
+func (q *queue) destOf(key destKey) *dest {
 	d := q.dests[key]
 	if d == nil {
 		d = &dest{limit: DefaultConnections}
-		if key == localKey {
+		switch {
+		case key.kind == mail.Mailbox:
 			d.limit = localConnections
+		case key.byDomain:
+			d.limit = math.MaxInt
 		}
-		if s, ok := q.p.cfg.Shaping[key]; ok {
+		if s, ok := q.p.cfg.Shaping[key.key]; ok && key.kind == mail.Remote {
 			d.every = s.Every
 			if s.Connections > 0 {
 				d.limit = s.Connections

@@ -140,6 +140,7 @@ func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Ad
 		return hooks.Verdict{}, nil
 	}
 	e := a.event(hooks.DeliverLocal)
+	e.Outgoing = a.p.outgoing(a.env, r)
 	e.Rcpt = &hooks.Rcpt{Recipient: r}
 	e.Box = &box{ctx: ctx, p: a.p, owner: owner}
 	v := a.run(ctx, e)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,19 +63,11 @@ func newObservers() *observers {
 	return &observers{notices: make(chan notice, maxNotices), wake: make(chan struct{}, 1), failed: map[string]failed{}, waiting: map[string]int{}, most: maxWaiting}
 }
 
-// queueNames are those of the handlers' queues: by bundle or domain, file, and
-// the order in it, so that a reload that moves lines changes nothing.
+// queueNames are those of the handlers' queues.
 func queueNames(gen *hooks.Generation) []string {
 	var names []string
-	alike := map[string]int{}
-	for _, h := range gen.Chain.Handlers(hooks.ObserveEvent) {
-		i := h.Info()
-		first := i.Bundle + " " + i.File
-		if i.Tier == hooks.Domain {
-			first = strings.Join(i.Domains, ",") + first
-		}
-		names = append(names, fmt.Sprintf("%s %d", first, alike[first]))
-		alike[first]++
+	for _, info := range gen.Chain.Infos(hooks.ObserveEvent) {
+		names = append(names, info.Key())
 	}
 	return names
 }
@@ -88,7 +79,7 @@ func (p *Pipeline) events(gen *hooks.Generation, list ...notice) (effects []mail
 	if len(list) == 0 || !gen.Chain.Has(hooks.ObserveEvent) {
 		return nil
 	}
-	now, queues, handlers := p.clock.Now(), queueNames(gen), gen.Chain.Handlers(hooks.ObserveEvent)
+	now, queues, handlers := p.clock.Now(), queueNames(gen), gen.Chain.Infos(hooks.ObserveEvent)
 	for _, n := range list {
 		if !gen.Chain.Observes(n.name) {
 			continue
@@ -99,7 +90,7 @@ func (p *Pipeline) events(gen *hooks.Generation, list ...notice) (effects []mail
 			continue
 		}
 		for i, queue := range queues {
-			if !handlers[i].Info().Wants(n.name) {
+			if !handlers[i].Wants(n.name) {
 				continue
 			}
 			p.observers.count(queue, 1)
@@ -190,6 +181,10 @@ func (p *Pipeline) turn(ctx context.Context, list []notice) error {
 			return err
 		}
 	}
+	if err := p.adoptEvents(ctx, gen); err != nil {
+		p.log.ErrorContext(ctx, "events of an earlier version not moved", "err", err)
+		return err
+	}
 	names := queueNames(gen)
 	if err := p.trim(ctx, gen, names); err != nil {
 		p.log.ErrorContext(ctx, "events not trimmed", "err", err)
@@ -259,7 +254,7 @@ func (p *Pipeline) tell(ctx context.Context, gen *hooks.Generation, n int, key s
 	if err := json.Unmarshal(raw, &o); err != nil {
 		return true, p.apply(ctx, gen, []mail.Effect{gone}, nil)
 	}
-	if !gen.Chain.Handlers(hooks.ObserveEvent)[n].Info().Wants(o.Name) { // it did before a reload
+	if !gen.Chain.Infos(hooks.ObserveEvent)[n].Wants(o.Name) { // it did before a reload
 		return true, p.apply(ctx, gen, []mail.Effect{gone}, nil)
 	}
 	stored := false
@@ -284,7 +279,7 @@ func (p *Pipeline) tell(ctx context.Context, gen *hooks.Generation, n int, key s
 		return false, nil
 	default:
 		p.log.Metrics.Events.WithLabelValues("parked").Inc()
-		p.log.ErrorContext(ctx, "event parked, its handler failed to the end", "event", o.Name, "id", o.ID, "handler", gen.Chain.Handlers(hooks.ObserveEvent)[n].Info().Name())
+		p.log.ErrorContext(ctx, "event parked, its handler failed to the end", "event", o.Name, "id", o.ID, "handler", gen.Chain.Infos(hooks.ObserveEvent)[n].Name())
 		err = p.apply(ctx, gen, []mail.Effect{gone, {Space: parkedSpace, Op: mail.Set, Key: key, Value: raw, TTL: parkedLife}}, nil)
 	}
 	if err != nil {

@@ -263,7 +263,7 @@ func (h *house) besides(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
 		h.until("the event is told", func() bool { return asked.Load() > 0 })
 	case hooks.TimerTick:
 		h.until("the timer is known", func() bool {
-			_, err := h.store.Get(h.t.Context(), timerSpace, timerName(info, 0))
+			_, err := h.store.Get(h.t.Context(), timerSpace, timerName(info.Key(), ""))
 			return err == nil
 		})
 		for n := range int64(2) {

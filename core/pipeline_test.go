@@ -224,7 +224,7 @@ func TestRoutes(t *testing.T) {
 		{"loop.example", "554 5.4.6"},
 	}
 	for _, tt := range tests {
-		hop, st := h.route(t.Context(), &mail.Envelope{}, &mail.Group{Domain: tt.domain, Key: tt.domain})
+		hop, st := h.route(t.Context(), &mail.Envelope{}, &mail.Group{Kind: mail.Remote, Domain: tt.domain, Key: tt.domain})
 		got := ""
 		for _, pref := range []int{0, 10, 20} {
 			for _, host := range hop.Hosts {

@@ -44,7 +44,7 @@ type queue struct {
 	known   map[entryKey]bool
 	classes [mail.Classes]lanes
 	scan    [mail.Classes]bool // the store may have due groups that are not known
-	dests   map[string]*dest
+	dests   map[destKey]*dest
 	active  int
 	running map[entryKey]bool // being tried
 	claimed map[entryKey]bool // an operator works on it
@@ -55,10 +55,10 @@ type queue struct {
 }
 
 func newQueue(p *Pipeline) *queue {
-	q := &queue{p: p, wakeup: make(chan struct{}, 1), known: map[entryKey]bool{}, dests: map[string]*dest{},
+	q := &queue{p: p, wakeup: make(chan struct{}, 1), known: map[entryKey]bool{}, dests: map[destKey]*dest{},
 		running: map[entryKey]bool{}, claimed: map[entryKey]bool{}, resting: map[entryKey]time.Time{}}
 	for c := range q.classes {
-		q.classes[c].byKey = map[string]*lane{}
+		q.classes[c].byKey = map[laneKey]*lane{}
 		q.scan[c] = true
 	}
 	return q
@@ -146,7 +146,7 @@ func (q *queue) add(e store.DueEntry) {
 		return
 	}
 	q.known[keyOf(e)] = true
-	q.classes[e.Class].push(e)
+	q.classes[e.Class].push(q.laneOf(e), e)
 	q.p.log.Metrics.Window.WithLabelValues(e.Class.String()).Set(float64(q.classes[e.Class].n))
 }
 
@@ -199,7 +199,11 @@ func (q *queue) dispatch(ctx context.Context) bool {
 		return false
 	}
 	q.active++
-	q.destOf(e.Key).active++
+	own, domain := q.destsOf(q.laneOf(e))
+	own.active++
+	if domain != nil {
+		domain.active++
+	}
 	q.p.log.Metrics.InFlight.Set(float64(q.active))
 	q.workers.Go(func() {
 		down, recorded := q.p.attempt(ctx, e)
@@ -235,8 +239,11 @@ func (q *queue) pick() (store.DueEntry, bool) {
 	if q.classes[best].n == window/2-1 {
 		q.nudge() // time to refill
 	}
-	if d := q.destOf(e.Key); d.every > 0 {
-		d.next = now.Add(d.every)
+	own, domain := q.destsOf(q.laneOf(e))
+	for _, d := range []*dest{own, domain} {
+		if d != nil && d.every > 0 {
+			d.next = now.Add(d.every)
+		}
 	}
 	return e, true
 }
@@ -247,12 +254,16 @@ func (q *queue) ready(class int, now time.Time) *lane {
 	ls := &q.classes[class]
 	for len(ls.heap) > 0 {
 		l := ls.heap[0]
-		d := q.destOf(l.key)
-		if d.free(mail.Class(class), now) {
-			return l
+		own, domain := q.destsOf(l.key)
+		busy := own
+		if own.free(mail.Class(class), now) {
+			if domain == nil || domain.free(mail.Class(class), now) {
+				return l
+			}
+			busy = domain
 		}
 		ls.setAside(l)
-		d.waiting = append(d.waiting, l)
+		busy.waiting = append(busy.waiting, l)
 	}
 	return nil
 }
@@ -295,15 +306,25 @@ func (q *queue) release(e store.DueEntry, down, recorded bool) {
 	delete(q.running, keyOf(e))
 	q.active--
 	q.p.log.Metrics.InFlight.Set(float64(q.active))
-	d := q.destOf(e.Key)
-	d.active--
-	if e.Key != localKey {
-		d.rest(down, q.p.clock.Now())
+	k := q.laneOf(e)
+	own, domain := q.destsOf(k)
+	if own.active--; e.Kind == mail.Remote {
+		own.rest(down, q.p.clock.Now())
 	}
-	q.wakeDest(d)
-	if d.active == 0 && len(d.waiting) == 0 && d.failures == 0 && d.every == 0 {
-		delete(q.dests, e.Key)
+	q.freeDest(k.destKey, own)
+	if domain != nil {
+		domain.active--
+		q.freeDest(destKey{kind: mail.Remote, key: k.domain, byDomain: true}, domain)
 	}
 	q.mu.Unlock()
 	q.nudge()
+}
+
+// freeDest brings back the lanes that wait for a destination, and forgets one
+// of which there is nothing to remember. Caller holds mu.
+func (q *queue) freeDest(key destKey, d *dest) {
+	q.wakeDest(d)
+	if d.active == 0 && len(d.waiting) == 0 && d.failures == 0 && d.every == 0 {
+		delete(q.dests, key)
+	}
 }

@@ -1,11 +1,13 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,23 +25,37 @@ const maxHosts = 20
 // route.resolve, a configured next hop, the smarthost, an address literal,
 // and at last the domain's MX records (RFC 5321 5.1).
 func (p *Pipeline) route(ctx context.Context, env *mail.Envelope, g *mail.Group) (mail.NextHop, *mail.Status) {
-	if g.Local {
+	if g.Kind != mail.Remote {
 		return mail.NextHop{Name: localKey}, nil
 	}
+	var again *hooks.Route
 	if len(g.Recipients) > 0 && g.Recipients[0].Route != "" {
-		var r hooks.Route
-		if err := json.Unmarshal([]byte(g.Recipients[0].Route), &r); err != nil {
+		again = &hooks.Route{}
+		if err := json.Unmarshal([]byte(g.Recipients[0].Route), again); err != nil {
 			return mail.NextHop{}, mail.StatusOf(fmt.Errorf("route of %s: %w", env.ID, err))
 		}
-		return p.hop(g.Domain, &r), nil
+		if len(again.Hosts) > 0 {
+			return p.hop(g.Domain, again), nil
+		}
 	}
 	r, st := p.routes.resolve(ctx, p, g.Domain, g.Key)
 	if st != nil {
 		return mail.NextHop{}, st
 	}
-	if r != nil {
-		return p.hop(g.Domain, r), nil
+	var hop mail.NextHop
+	if r != nil && len(r.Hosts) > 0 {
+		hop = p.hop(g.Domain, r)
+	} else if hop, st = p.ownRoute(ctx, g); st != nil {
+		return hop, st
+	} else {
+		hop = amend(hop, r)
 	}
+	return amend(hop, again), nil
+}
+
+// ownRoute is the next hop without policies: a configured one, the smarthost,
+// an address literal, or the domain's MX records.
+func (p *Pipeline) ownRoute(ctx context.Context, g *mail.Group) (mail.NextHop, *mail.Status) {
 	if hop, ok := p.cfg.NextHops[g.Domain]; ok {
 		return hop, nil
 	}
@@ -52,7 +68,32 @@ func (p *Pipeline) route(ctx context.Context, env *mail.Envelope, g *mail.Group)
 	return p.mx(ctx, g.Domain)
 }
 
-// hop turns a policy's route into a next hop.
+// amend changes in a next hop what a policy's route without hosts names. The
+// hosts stay those of the server, with their order and all checks on them.
+func amend(hop mail.NextHop, r *hooks.Route) mail.NextHop {
+	if r == nil {
+		return hop
+	}
+	hop.Hosts = slices.Clone(hop.Hosts) // the configuration's own are shared
+	for i := range hop.Hosts {
+		if r.Port != 0 {
+			hop.Hosts[i].Port = r.Port
+		}
+	}
+	hop.Source = cmp.Or(r.Source, hop.Source)
+	hop.TLS = cmp.Or(mail.TLSPolicy(r.TLS), hop.TLS)
+	if r.User != "" {
+		if r.Password != "" || r.User != hop.User {
+			hop.User, hop.Password = r.User, r.Password
+		}
+		if r.TLS == "" && (hop.TLS == "" || hop.TLS == mail.TLSMay) {
+			hop.TLS = mail.TLSVerify // a password goes over it
+		}
+	}
+	return hop
+}
+
+// hop turns a policy's route with hosts into a next hop.
 func (p *Pipeline) hop(domain string, r *hooks.Route) mail.NextHop {
 	hop := mail.NextHop{Name: domain, LMTP: r.LMTP, TLS: mail.TLSPolicy(r.TLS), Source: r.Source, User: r.User, Password: r.Password, Configured: true}
 	port := r.Port

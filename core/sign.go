@@ -51,10 +51,8 @@ func unsigned(err error) *mail.Status {
 func (p *Pipeline) signatures(in *intake) []mail.Signature {
 	wanted := in.sign
 	if in.ours {
-		if value, ok := in.header.Get("From"); ok {
-			if list, _ := mime.ParseAddressList(value); len(list) > 0 && p.dir.Local(list[0].Address.Domain()) {
-				wanted = append(wanted[:len(wanted):len(wanted)], mail.Signature{Domain: list[0].Address.Domain()})
-			}
+		if d := p.ourDomain(author(in.header)); d != "" {
+			wanted = append(wanted[:len(wanted):len(wanted)], mail.Signature{Domain: d})
 		}
 	}
 	var out []mail.Signature

@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,21 +46,19 @@ func (p *Pipeline) Tick(ctx context.Context) error {
 	p.ticking.Lock()
 	defer p.ticking.Unlock()
 	gen := p.gen.Get()
-	alike := map[string]int{}
-	for n, h := range gen.Chain.Handlers(hooks.TimerTick) {
+	if err := p.adoptTimers(ctx, gen); err != nil {
+		return err
+	}
+	for n, info := range gen.Chain.Infos(hooks.TimerTick) {
 		if ctx.Err() != nil {
 			break
 		}
-		first := timerName(h.Info(), 0)
-		name := timerName(h.Info(), alike[first])
-		alike[first]++
-		for _, domain := range p.timerDomains(h.Info()) {
-			name := strings.TrimSuffix(name+" "+domain, " ")
-			if err := safely(func() error { return p.tick(ctx, gen, n, name, domain, h.Info().Every) }); err != nil {
+		for _, domain := range p.timerDomains(info) {
+			if err := safely(func() error { return p.tick(ctx, gen, n, timerName(info.Key(), domain), domain, info.Every) }); err != nil {
 				if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
 					return err
 				}
-				p.log.ErrorContext(ctx, "timer failed", "handler", h.Info().Name(), "domain", domain, "err", err)
+				p.log.ErrorContext(ctx, "timer failed", "handler", info.Name(), "domain", domain, "err", err)
 			}
 		}
 	}
@@ -86,10 +83,9 @@ func (p *Pipeline) RestartTimers(ctx context.Context) error {
 	return p.Tick(ctx)
 }
 
-// timerName tells timers apart over reloads, which may move their lines: by
-// file and interval, and those that share both by their order, nth from 0.
-func timerName(i hooks.Info, nth int) string {
-	return fmt.Sprintf("%s %s %v %d", i.Bundle, i.File, i.Every, nth)
+// timerName is under what it is stored when a handler last ran for a domain.
+func timerName(handler, domain string) string {
+	return strings.TrimSuffix(handler+" "+domain, " ")
 }
 
 // timerDomains are those that a timer runs for in turn; one that does not ask

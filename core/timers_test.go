@@ -26,8 +26,8 @@ func TestTimers(t *testing.T) {
 	}}
 	h := newHouse(t, Config{}, failing, hourly)
 	h.until("the timers are known", func() bool {
-		_, err1 := h.store.Get(t.Context(), timerSpace, timerName(hourly.info, 0))
-		_, err2 := h.store.Get(t.Context(), timerSpace, timerName(failing.info, 0))
+		_, err1 := h.store.Get(t.Context(), timerSpace, timerName(hourly.info.Key(), ""))
+		_, err2 := h.store.Get(t.Context(), timerSpace, timerName(failing.info.Key(), ""))
 		return err1 == nil && err2 == nil
 	})
 	if calls.Load() != 0 {
@@ -70,7 +70,9 @@ func TestTimersOfOneFileHaveTheirOwnClocks(t *testing.T) {
 	one, two := timer(1, &first), timer(9, &second)
 	h := newHouse(t, Config{}, one, two)
 	h.until("both are known", func() bool {
-		_, err := h.store.Get(t.Context(), timerSpace, timerName(two.info, 1))
+		second := two.info
+		second.Number = 1
+		_, err := h.store.Get(t.Context(), timerSpace, timerName(second.Key(), ""))
 		return err == nil
 	})
 	h.clock.Advance(61 * time.Minute)
@@ -90,8 +92,8 @@ func TestTimersOfEachDomain(t *testing.T) {
 	all.info.File, all.info.Domains, all.info.Except = "b.lua", nil, []string{"b.example"}
 	h := newHouse(t, Config{}, timer, all)
 	h.until("both are known", func() bool {
-		_, err1 := h.store.Get(t.Context(), timerSpace, timerName(timer.info, 0)+" b.example")
-		_, err2 := h.store.Get(t.Context(), timerSpace, timerName(all.info, 0)+" our.example")
+		_, err1 := h.store.Get(t.Context(), timerSpace, timerName(timer.info.Key(), "b.example"))
+		_, err2 := h.store.Get(t.Context(), timerSpace, timerName(all.info.Key(), "our.example"))
 		return err1 == nil && err2 == nil
 	})
 	h.clock.Advance(61 * time.Minute)

@@ -291,7 +291,7 @@ func TestForwardBeforeTheAnswer(t *testing.T) {
 				continue // discard is not its verdict
 			}
 			h := newHouse(t, Config{}, at(point, func(e *hooks.Event) (hooks.Verdict, error) {
-				if e.Rcpt != nil && e.Rcpt.Address != "alice@our.example" || e.Group != nil && !e.Group.Local {
+				if e.Rcpt != nil && e.Rcpt.Address != "alice@our.example" || e.Group != nil && e.Group.Kind != mail.Mailbox {
 					return hooks.Verdict{}, nil
 				}
 				v := hooks.Verdict{}

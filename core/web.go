@@ -14,8 +14,7 @@ import (
 // and for the commit of its effects.
 func (p *Pipeline) Web(ctx context.Context, bundle string, req *hooks.Request) (answer hooks.Response, ok bool) {
 	gen := p.gen.Get()
-	for n, h := range gen.Chain.Handlers(hooks.WebRequest) {
-		info := h.Info()
+	for n, info := range gen.Chain.Infos(hooks.WebRequest) {
 		if webName(info.Bundle) != bundle || !webBelow(req.Path, info.Path) {
 			continue
 		}

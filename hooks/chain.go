@@ -46,9 +46,11 @@ type Info struct {
 	Command    string        // admin.command: the first word of the command line
 	Events     []string      // observe.event: only these; nil: all
 	Listener   string        // only sessions of this listener
-	Login      bool          // only sessions of users who logged in
+	Login      bool          // only sessions, and mail, of users who logged in
 	Domains    []string      // only mail of these domains; nil: all
 	Except     []string      // with Domains nil: no mail that is of these domains alone
+	NoOutgoing bool          // is not asked about outgoing mail of its domains
+	Number     int           // among the handlers of its file at its hook, by line; NewChain sets it
 	MayBlock   bool          // uses dns, http, milter or auth
 	Generation string
 }
@@ -132,6 +134,7 @@ type Call struct {
 type link struct {
 	Handler
 	info    Info
+	key     string // info.Key
 	breaker *breaker
 }
 
@@ -140,9 +143,10 @@ func NewChain(handlers []Handler) *Chain {
 	c := &Chain{points: map[Point][]link{}}
 	for _, h := range handlers {
 		info := h.Info()
-		c.points[info.Point] = append(c.points[info.Point], link{h, info, &breaker{}})
+		c.points[info.Point] = append(c.points[info.Point], link{Handler: h, info: info, breaker: &breaker{}})
 	}
 	for _, hs := range c.points {
+		numbered(hs)
 		slices.SortStableFunc(hs, func(a, b link) int {
 			x, y := &a.info, &b.info
 			return cmp.Or(cmp.Compare(x.Tier, y.Tier), cmp.Compare(x.Position, y.Position), cmp.Compare(x.Order, y.Order),
@@ -150,6 +154,18 @@ func NewChain(handlers []Handler) *Chain {
 		})
 	}
 	return c
+}
+
+// Infos describe the handlers of a hook in their order, with their numbers.
+func (c *Chain) Infos(p Point) []Info {
+	if c == nil {
+		return nil
+	}
+	list := make([]Info, len(c.points[p]))
+	for i, l := range c.points[p] {
+		list[i] = l.info
+	}
+	return list
 }
 
 // Handlers are those of a hook in their order.
@@ -193,17 +209,27 @@ func (c *Chain) Run(ctx context.Context, e *Event) (Verdict, []mail.TrailEntry) 
 		return Verdict{}, nil
 	}
 	run.spec = spec
-	for i := range c.points[e.Point] {
-		l := &c.points[e.Point][i]
-		if run.skip(&l.info) {
-			continue
-		}
-		if done := run.one(ctx, l); done {
-			break
-		}
+	if spec.Sides {
+		run.bothSides(ctx)
+	} else {
+		run.tiers(ctx, Admin, After)
 	}
 	run.told()
 	return run.final, run.trail
+}
+
+// tiers asks the handlers of some tiers in turn until one ends the chain.
+func (r *run) tiers(ctx context.Context, from, to Tier) {
+	links := r.chain.points[r.e.Point]
+	for i := range links {
+		l := &links[i]
+		if l.info.Tier < from || l.info.Tier > to || r.skip(l) {
+			continue
+		}
+		if r.ended = r.one(ctx, l); r.ended {
+			return
+		}
+	}
 }
 
 // Passed counts a stage at which nobody listens, so that the shares of what
@@ -221,8 +247,8 @@ func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []mail.Tr
 	if !ok || n >= len(c.points[e.Point]) {
 		return Verdict{}, nil
 	}
-	if info := &c.points[e.Point][n].info; (e.Observed != nil || e.Session != nil) && len(info.Domains)+len(info.Except) > 0 && !e.concerns(info.Domains, info.Except) {
-		return Verdict{}, nil // of domains that the handler is not for
+	if !c.points[e.Point][n].info.Applies(e) {
+		return Verdict{}, nil
 	}
 	run := run{chain: c, e: e, spec: spec}
 	run.one(ctx, &c.points[e.Point][n])
@@ -241,6 +267,7 @@ type run struct {
 	final    Verdict
 	accepted bool
 	tier     Tier // in which accept was said last
+	ended    bool // a verdict ended the chain, or the side at hand
 	keep     bool // a handler failed with "keep": nothing may drop the message
 	trail    []mail.TrailEntry
 	ran      Ran
@@ -271,17 +298,15 @@ func (r *run) count(l *link, err error) {
 
 // skip: accept ends its own tier and those below. The admin's last word is
 // below none: it is skipped only by an accept of its own.
-func (r *run) skip(info *Info) bool {
+func (r *run) skip(l *link) bool {
+	info := &l.info
 	if r.accepted && info.Tier >= r.tier && (info.Tier != After || r.tier == After) {
 		return true
 	}
-	if info.Listener != "" && (r.e.Session == nil || r.e.Session.Listener != info.Listener) {
-		return true
+	if r.e.Point == QueueExpand && r.e.Msg != nil && len(r.e.Msg.Made) > 0 && r.e.Msg.madeBy(l.key, r.e.Rcpt.Address) {
+		return true // its own fork
 	}
-	if info.Login && (r.e.Session == nil || r.e.Session.Identity == nil) {
-		return true
-	}
-	return len(info.Domains)+len(info.Except) > 0 && !r.e.concerns(info.Domains, info.Except)
+	return !info.Applies(r.e) || r.e.twoSided && !info.takes(r.e)
 }
 
 // one asks one handler and reports whether the chain ends.
@@ -291,6 +316,7 @@ func (r *run) one(ctx context.Context, l *link) bool {
 		e.Pending = &Pending{}
 	}
 	e.begin(r.spec.May)
+	e.direction, e.handler = e.directionFor(&l.info), l.key
 	start := time.Now()
 	var v Verdict
 	var instructions int64

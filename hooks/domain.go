@@ -7,9 +7,64 @@ import (
 	"carteiro/core/mail"
 )
 
+// Applies reports whether the handler is to be asked about an event: by the
+// listener and the login that it asks for, and by the domains that it is for.
+// All ways of calling a handler ask this and nothing else. A hook with two
+// sides asks it for the side at hand, see Event.Direction.
+func (i *Info) Applies(e *Event) bool {
+	return (i.Listener == "" || i.Listener == e.listener()) && (!i.Login || e.user() != "") && i.concerns(e)
+}
+
+// listener is the one by which the message or the client came, or "".
+func (e *Event) listener() string {
+	switch {
+	case e.Session != nil:
+		return e.Session.Listener
+	case e.Msg != nil:
+		return e.Msg.Listener
+	}
+	return ""
+}
+
+// user is who logged in, or submitted the message, or "".
+func (e *Event) user() mail.Address {
+	switch {
+	case e.Session != nil && e.Session.Identity != nil:
+		return e.Session.Identity.User
+	case e.Session == nil && e.Msg != nil:
+		return e.Msg.Identity
+	}
+	return ""
+}
+
+// concerns reports whether the event is about one of the domains that the
+// handler is for; of a hook with two sides, on the side at hand.
+func (i *Info) concerns(e *Event) bool {
+	if e.side == sideSender {
+		return !i.NoOutgoing && i.serves(e.Outgoing)
+	}
+	if len(i.Domains)+len(i.Except) == 0 {
+		return true
+	}
+	spec, _ := Lookup(e.Point)
+	about := e.domains()
+	if len(about) == 0 && spec.NoMail {
+		return true
+	}
+	if i.Domains == nil {
+		return len(about) == 0 || slices.ContainsFunc(about, i.serves)
+	}
+	return slices.ContainsFunc(about, i.serves)
+}
+
+// serves reports whether the handler is for a domain.
+func (i *Info) serves(domain string) bool {
+	return (len(i.Domains) == 0 || slices.Contains(i.Domains, domain)) && !slices.Contains(i.Except, domain)
+}
+
 // domains are those that the event is about: of the login, the recipient, the
-// group or the route where there is one; else of the user, the recipients of
-// a report, of the transaction or of what observe.event tells.
+// group, the route or the timer where there is one; else of the user, the
+// recipients of a report, of the transaction or of what observe.event tells.
 func (e *Event) domains() []string {
 	var out []string
 	add := func(a mail.Address) {
@@ -52,26 +107,13 @@ func (e *Event) domains() []string {
 	return out
 }
 
-// concerns reports whether the event is about mail of one of the domains, or,
-// with domains nil, about any that is not excepted.
-func (e *Event) concerns(domains, except []string) bool {
-	about := e.domains()
-	if domains == nil {
-		return len(about) == 0 || slices.ContainsFunc(about, func(d string) bool { return !slices.Contains(except, d) })
-	}
-	return slices.ContainsFunc(about, func(d string) bool { return slices.Contains(domains, d) })
-}
-
 // speaksFor reports whether a handler may say that somebody is this user: one
 // of a domain lets in users of that domain alone.
 func (i *Info) speaksFor(user string) bool {
 	return i.isFor(mail.Address(strings.ToLower(user)))
 }
 
-func (i *Info) isFor(a mail.Address) bool {
-	d := a.Domain()
-	return (len(i.Domains) == 0 || slices.Contains(i.Domains, d)) && !slices.Contains(i.Except, d)
-}
+func (i *Info) isFor(a mail.Address) bool { return i.serves(a.Domain()) }
 
 // Concerned reports whether a recipient of the transaction is one that a handler
 // is for: all are where it is not for single domains, or for that of the user
@@ -108,14 +150,15 @@ func (e *Event) narrow(i *Info, v Verdict) Verdict {
 // event, or "" for the server as a whole. Only domains that ours says yes to
 // count. The first of these decides:
 //
-//  1. the login, at receive.auth; the recipient, where the hook has one, as it
-//     is now, else as it was given; the group's, the route's or the timer's
-//     domain;
+//  1. where a hook has two sides and the sender's is at hand, the domain that
+//     the mail is outgoing mail of; the login, at receive.auth; the recipient,
+//     where the hook has one, as it is now, else as it was given; the group's,
+//     the route's or the timer's domain;
 //  2. the recipients of the transaction, the report or what observe.event
 //     tells, if all those that are ours are of one domain; if they are of
 //     several, the server as a whole;
 //  3. the user who logged in;
-//  4. at hooks without a session, the message's sender.
+//  4. at hooks without a session, the domain that the mail is outgoing mail of.
 func (e *Event) DomainAtHand(ours func(string) bool) string {
 	pick := func(a mail.Address) string {
 		if d := a.Domain(); d != "" && ours(d) {
@@ -125,6 +168,8 @@ func (e *Event) DomainAtHand(ours func(string) bool) string {
 	}
 	found := ""
 	switch {
+	case e.side == sideSender:
+		return pick(mail.Address("x@" + e.Outgoing))
 	case e.Cred != nil:
 		return pick(mail.Address(strings.ToLower(e.Cred.User)))
 	case e.Rcpt != nil:
@@ -148,8 +193,8 @@ func (e *Event) DomainAtHand(ours func(string) bool) string {
 		_, user := e.Observed.addresses()
 		found = pick(user)
 	}
-	if found == "" && e.Session == nil && e.Msg != nil {
-		found = pick(e.Msg.Sender)
+	if found == "" && e.Session == nil && e.Outgoing != "" {
+		found = pick(mail.Address("x@" + e.Outgoing))
 	}
 	return found
 }

@@ -49,7 +49,7 @@ func event(p hooks.Point) *hooks.Event {
 		Tx:      &mail.Transaction{Sender: "old@x.example"},
 		Rcpt:    &hooks.Rcpt{Recipient: &mail.Recipient{Address: "old@our.example", Meta: map[string]any{"old": "x"}, Edit: mail.HeaderEdit{Prepend: "Old: x\r\n"}}},
 		Msg:     &hooks.Message{Sender: "old@x.example", Header: mime.ParseHeader([]byte("Subject: old\r\n")), Scores: []hooks.Score{{Name: "OLD", Points: 1}}},
-		Group:   &mail.Group{Key: "old", Domain: "old.example"},
+		Group:   &mail.Group{Kind: mail.Remote, Key: "old", Domain: "old.example"},
 		DSN:     &hooks.DSN{Text: "old"},
 		Pending: &hooks.Pending{Effects: []mail.Effect{{Key: "old"}}, Submits: []hooks.Submit{{Sender: "old@x.example"}}},
 		Apply:   func([]mail.Effect, []hooks.Submit) error { return nil }}

@@ -43,9 +43,19 @@ type Event struct {
 	// Delay is how long the reply to the client waits, see Tarpit.
 	Delay time.Duration
 
-	may     May
-	undo    []func()
-	changes []string
+	// Outgoing is the domain of ours that the mail is outgoing mail of: that of
+	// the user who logged in and submitted it, of the policy that made it, or of
+	// the list or forward whose own sender a copy has; "" is none. What a client
+	// claims as sender is not asked.
+	Outgoing string
+
+	side      side
+	twoSided  bool
+	direction string
+	handler   string // Key of the one that is asked
+	may       May
+	undo      []func()
+	changes   []string
 }
 
 // EventNames are the names that an Observed can have.
@@ -164,6 +174,9 @@ type Submit struct {
 	Edit    mail.HeaderEdit
 	Copies  []Copy
 	Space   string // of the policy, for limits
+	// Domain is the domain of ours at hand of the policy, or "": the message is
+	// outgoing mail of it.
+	Domain string
 	// Hold, with Forward: the message is kept for the recipient, of a group, until
 	// it is released or dropped.
 	Hold bool

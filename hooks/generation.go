@@ -13,12 +13,14 @@ type Source struct {
 	Bundle   string // "" for scripts
 	Version  string
 	Tier     Tier
-	Position int               // of the bundle in the configuration
-	Domains  []string          // nil: all
-	Except   []string          // domains that it is not for, where Domains is nil
-	Files    map[string][]byte // by path relative to the source, "/" separated
-	Main     []string          // the files to run, in order; others are for require and map.open
-	Config   map[string]any    // bundle's settings
+	Position int      // of the bundle in the configuration
+	Domains  []string // nil: all
+	Except   []string // domains that it is not for, where Domains is nil
+	// NoOutgoing: it is not asked about outgoing mail of its domains.
+	NoOutgoing bool              `json:",omitempty"`
+	Files      map[string][]byte // by path relative to the source, "/" separated
+	Main       []string          // the files to run, in order; others are for require and map.open
+	Config     map[string]any    // bundle's settings
 	// DomainConfig holds the settings of domains that have their own: whole,
 	// not what differs from Config.
 	DomainConfig map[string]map[string]any
@@ -102,6 +104,22 @@ func AtStep(step string, err error) error {
 // finds, joined, each with "file:line: ", and changes nothing.
 type Engine interface {
 	Load(ctx context.Context, sources []Source) (*Generation, error)
+}
+
+type lenientKey struct{}
+
+// Lenient has Engine.Load take sources that an earlier version took and that
+// are refused when they are loaded anew: what is wrong there had no effect, and
+// has none now. A start and a rollback load so, that an upgrade of the server
+// needs no change of policies.
+func Lenient(ctx context.Context) context.Context {
+	return context.WithValue(ctx, lenientKey{}, true)
+}
+
+// IsLenient reports whether the context is one of Lenient.
+func IsLenient(ctx context.Context) bool {
+	lenient, _ := ctx.Value(lenientKey{}).(bool)
+	return lenient
 }
 
 // Current is the generation in force.

@@ -11,6 +11,7 @@ package hooks
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"carteiro/core/mail"
@@ -89,6 +90,42 @@ type Spec struct {
 	// Intents: effects travel in the message's commit instead of being
 	// applied on normal return.
 	Intents bool
+	// Sides: bundles are asked for the recipient's domain, and for the domain
+	// that the mail is outgoing mail of, see Event.Outgoing.
+	Sides bool
+	// NoMail: the hook is not about mail, so a handler for single domains is
+	// asked too.
+	NoMail bool
+}
+
+// Takes reports whether an option of on means something at this hook, so that
+// one that would have no effect is refused when a file loads.
+func (s Spec) Takes(option string) bool {
+	session := slices.Contains(s.Args, "session")
+	switch option {
+	case "order", "tier", "on_error":
+		return true
+	case "listener":
+		return session || slices.Contains(s.Args, "msg")
+	case "login": // before a login nobody has logged in
+		return s.Point != ReceiveConnect && s.Point != ReceiveAuth && (session || slices.Contains(s.Args, "msg"))
+	case "async":
+		return s.Point == ReceiveData || s.Point == ReceiveAsync
+	case "every", "each":
+		return s.Point == TimerTick
+	case "path":
+		return s.Point == WebRequest
+	case "command":
+		return s.Point == AdminCommand
+	case "events":
+		return s.Point == ObserveEvent
+	}
+	return false
+}
+
+// Options are the names of all options of on, in the order of the manual.
+func Options() []string {
+	return []string{"order", "tier", "on_error", "listener", "login", "async", "every", "each", "path", "command", "events"}
 }
 
 // Failure is what a failing handler means.
@@ -138,33 +175,33 @@ var specs = []Spec{
 		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 20 * mega, Intents: true},
 	{Point: QueueExpand, Args: []string{"msg", "rcpt"}, When: "once per recipient, before 250, in the message's commit",
 		Verdicts: []Action{Reject, Discard, Quarantine}, May: MayExpand | MayOwnField | MayMeta | MayEffects,
-		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 2 * mega, Intents: true},
+		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 2 * mega, Intents: true, Sides: true},
 	{Point: QueueCommit, Args: []string{"msg", "group"}, When: "once per group of recipients with one next hop key, before 250",
 		Verdicts: []Action{Hold, Schedule}, May: MayGroup | MayMeta | MayEffects,
-		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 1 * time.Second, Budget: 200 * kilo, Intents: true},
+		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 1 * time.Second, Budget: 200 * kilo, Intents: true, Sides: true},
 	{Point: RouteResolve, Args: []string{"domain", "key"}, When: "a group needs a next hop; cached per domain and key for the route's ttl",
 		Verdicts: []Action{RouteTo, Reject, Defer}, May: MayEffects,
 		Fail: FailContinue, Wall: 5 * time.Second, Budget: 1 * mega},
 	{Point: DeliverAttempt, Args: []string{"msg", "group", "attempt"}, When: "before each try",
 		Verdicts: []Action{Retry, Reroute, Discard, Hold}, May: MayAttempt | MayEffects,
-		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
+		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true, Sides: true},
 	{Point: DeliverLocal, Args: []string{"msg", "rcpt", "box"}, When: "per mailbox; one at a time per mailbox",
 		Verdicts: []Action{Keep, FileInto, Redirect, Discard, Reject}, May: MayOwnField | MayExpand | MayEffects,
 		Fail: FailKeep, Wall: 5 * time.Second, Budget: 2 * mega, Intents: true},
 	{Point: DeliverResult, Args: []string{"msg", "rcpt", "result"}, When: "after each try",
 		Verdicts: []Action{Retry, Reroute, Fail, NoDSN}, May: MayMeta | MayEffects,
-		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
+		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true, Sides: true},
 	{Point: DeliverDSN, Args: []string{"msg", "rcpts", "dsn"}, When: "before a DSN is made",
 		Verdicts: []Action{Discard, Redirect}, May: MayText | MayEffects,
-		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true},
+		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true, Sides: true},
 	{Point: ObserveEvent, Args: []string{"event"}, When: "after a commit; asynchronous, in order, at least once; a handler that fails is asked again after 1 s, 5 s, 30 s, 2 min and 10 min, then the event is parked",
 		May: MayEffects, Fail: FailContinue, Wall: 10 * time.Second, Budget: 2 * mega},
 	{Point: TimerTick, Args: []string{"now", "domain"}, When: "every so often, as the option `every` says, with `each = \"domain\"` for each domain in turn; one handler at a time",
-		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega},
+		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega, NoMail: true},
 	{Point: WebRequest, Args: []string{"req"}, When: "an HTTP request below /b/BUNDLE/ whose path is the option `path`, or below it; a failure is answered 500",
-		Verdicts: []Action{Respond}, May: MayEffects, Fail: FailContinue, Wall: 5 * time.Second, Budget: 2 * mega},
+		Verdicts: []Action{Respond}, May: MayEffects, Fail: FailContinue, Wall: 5 * time.Second, Budget: 2 * mega, NoMail: true},
 	{Point: AdminCommand, Args: []string{"cmd"}, When: "an operator types `carteiro NAME ...` and the option `command` is that NAME, or asks for it by the admin socket; a reject's text and a failure are told to the operator",
-		Verdicts: []Action{Respond, Reject}, May: MayEffects, Fail: FailContinue, Wall: 10 * time.Second, Budget: 10 * mega},
+		Verdicts: []Action{Respond, Reject}, May: MayEffects, Fail: FailContinue, Wall: 10 * time.Second, Budget: 10 * mega, NoMail: true},
 }
 
 // Specs is the contract's table in the order of the hooks. The caller must

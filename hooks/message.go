@@ -30,6 +30,8 @@ type Message struct {
 	Earlier float64
 	// Identity is the user who submitted the message, or "".
 	Identity mail.Address
+	// Listener is the one by which it came, or "".
+	Listener string
 	// Ours: a user of ours sent it, a client that may relay, or a policy.
 	Ours   bool
 	Scores []Score
@@ -49,16 +51,46 @@ type Message struct {
 	// domain's; they are made when all handlers have run.
 	Sign []mail.Signature
 
-	index *mime.Index  // cached, see Parts
-	of    *Message     // the one that a fork was made of
-	from  *mime.Header // what of was copied to, until the fork's is edited
+	// Made tells which handlers made a fork, and those that it was made of.
+	Made []Making
+
+	makers []string     // of a fork: Keys of the handlers that made it or asked for it
+	index  *mime.Index  // cached, see Parts
+	of     *Message     // the one that a fork was made of
+	from   *mime.Header // what of was copied to, until the fork's is edited
 }
 
 // fork is a copy of m that can be changed without changing m.
 func (m *Message) fork() *Message {
 	h := m.Header.Clone()
 	return &Message{of: m, from: h, ID: m.ID, Sender: m.Sender, Size: m.Size, ReceivedAt: m.ReceivedAt, Header: h, Body: m.Body,
-		Priority: m.Priority, Ours: m.Ours, Meta: maps.Clone(m.Meta), Scores: slices.Clone(m.Scores), Auth: m.Auth, index: m.index}
+		Priority: m.Priority, Identity: m.Identity, Listener: m.Listener, Ours: m.Ours, Meta: maps.Clone(m.Meta), Scores: slices.Clone(m.Scores), Auth: m.Auth, index: m.index}
+}
+
+// Making says that a handler made a fork for a recipient.
+type Making struct {
+	Handler string // its Info.Key
+	Rcpt    mail.Address
+	// All: the recipient itself gets the fork, so the handler is done with all
+	// who get it; else only with that recipient, and it is asked about others,
+	// who may be lists or forward in their turn.
+	All bool
+}
+
+// MadeFor is what a fork's own Made is to say beside that of the message that
+// it was made of.
+func (m *Message) MadeFor(rcpt mail.Address, stays bool) []Making {
+	var out []Making
+	for _, key := range m.makers {
+		out = append(out, Making{Handler: key, Rcpt: rcpt, All: stays})
+	}
+	return out
+}
+
+// madeBy reports whether the handler with a Key made this fork, or one that it
+// was made of, and is done with the recipient.
+func (m *Message) madeBy(key string, rcpt mail.Address) bool {
+	return slices.ContainsFunc(m.Made, func(by Making) bool { return by.Handler == key && (by.All || by.Rcpt == rcpt) })
 }
 
 // Rewritten reports whether handlers want a body other than the one that Body
@@ -83,6 +115,11 @@ func (e *Event) Fork(r *Rcpt) (*Message, error) {
 		r.Fork = e.Msg.fork()
 		e.record("fork for "+r.Address.Path(), func() { r.Fork = nil })
 	}
+	if m := r.Fork; !slices.Contains(m.makers, e.handler) {
+		old := m.makers
+		e.undo = append(e.undo, func() { m.makers = old })
+		m.makers = append(old[:len(old):len(old)], e.handler)
+	}
 	return r.Fork, nil
 }
 
@@ -94,6 +131,7 @@ func (e *Event) Variant(r *Rcpt) (*Message, error) {
 	}
 	old := r.variants
 	m := e.Msg.fork()
+	m.makers = []string{e.handler}
 	e.record("variant for "+r.Address.Path(), func() { r.variants = old })
 	r.variants = append(old[:len(old):len(old)], m)
 	return m, nil
@@ -181,7 +219,7 @@ func (m *Message) Parts() (*mime.Index, error) {
 // deliver.attempt in what goes out with this try alone. Mail for mailboxes
 // here has no such try: ErrNotHere.
 func (e *Event) EditHeader(m *Message, what string, change func(*mime.Header) error) error {
-	if leaves := e.may&MayAttempt != 0 && e.Group != nil && !e.Group.Local; !leaves {
+	if leaves := e.may&MayAttempt != 0 && e.Group != nil && e.Group.Kind == mail.Remote; !leaves {
 		if err := e.Editable(m); err != nil {
 			return err
 		}

@@ -45,8 +45,8 @@ This page is written by the declarations in Go (` + "`go test ./hooks -update`" 
 A script registers handlers with ` + "`on(hook, [options,] handler)`" + `. A handler returns a verdict or nothing, which means
 "go on". Options: ` + "`order`" + ` (-100 to 100), ` + "`tier = \"after\"`" + ` (the admin's scripts: after the bundles instead of before them),
 ` + "`on_error`" + ` ("continue", "defer", "reject", "quarantine", "keep"; a bundle can only be stricter than the table) and
-` + "`listener`" + `; ` + "`login = true`" + ` asks about sessions of users who logged in alone; receive.data takes ` + "`async = true`" + `, which has the handler run behind the 250, where it can refuse
-nothing; timer.tick needs ` + "`every`" + `, the time between two calls, and
+` + "`listener`" + `, the name of the one by which the client or the message came; with ` + "`login = true`" + ` the handler is asked only about sessions and mail of
+users who logged in; receive.data takes ` + "`async = true`" + `, which has the handler run after the 250, where it can refuse nothing; timer.tick needs ` + "`every`" + `, the time between two calls, and
 with ` + "`each = \"domain\"`" + ` a bundle's timer runs for each domain in turn, with its settings and kv; web.request needs ` + "`path`" + `, where it answers: /b/BUNDLE/PATH of the http listener, without the publisher; scripts are at /b/scripts/;
 admin.command needs ` + "`command`" + `, the word behind ` + "`carteiro`" + `; observe.event has ` + "`events`" + `, a list
 of the events that the handler is told of, all by default: name them, for each event that somebody wants is stored first.
@@ -58,6 +58,19 @@ other verdicts end the chain. accept ends its own tier and those below, never th
 A handler that raises an error, runs out of its budget or returns a verdict that its hook has not is a failed one: all
 it changed is undone, and the table says what happens. One that failed %d times within %s, and more often than not, is
 not asked for %s; it counts as failed meanwhile.
+
+An option that means nothing at a hook is an error when the file loads.
+
+At hooks marked † mail has two sides. A bundle, or a domain's own script, that serves the recipient's domain is asked with that
+domain at hand (` + "`msg.direction`" + ` "in"); one that serves the domain that the mail is outgoing mail of is asked with that domain ("out"): mail of
+a user who logged in, of a policy, or with the sender that a list or a forward gave it, never what a client claims. One that
+serves both is asked for each, and once ("within") where both are one domain. The recipient's side is asked last; the stricter
+verdict and the last assignment count. The admin's scripts are asked once. ` + "`outgoing = false`" + ` in a bundle's manifest leaves the
+sender's side out.
+
+What queue.expand makes passes queue.expand in its turn: forks and variants with the other handlers, but not with the one that
+made them for the same recipient, nor, where that recipient itself gets the fork, with it at all; recipients that replace or
+join another one, and messages of ` + "`mail.submit`" + ` and ` + "`list.release`" + `, with all. 20 steps at most.
 
 Effects (kv, rate, mail) of hooks marked * travel in the message's own commit; those of the others are stored when the
 handler returns.
@@ -89,6 +102,9 @@ func readme() []byte {
 		name := string(s.Point)
 		if s.Intents {
 			name += " *"
+		}
+		if s.Sides {
+			name += " †"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %d |\n", name, strings.Join(s.Args, ", "), s.When,
 			strings.Join(verdicts, " "), strings.Join(may, ", "), fail, s.Wall, s.Budget)

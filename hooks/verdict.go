@@ -81,6 +81,9 @@ func (v Verdict) String() string {
 	case Respond:
 		return fmt.Sprintf("response %d", v.Response.Status)
 	case RouteTo, Reroute:
+		if r := v.Route; len(r.Hosts) == 0 {
+			return fmt.Sprintf("%s to the server's own hosts, source %q, tls %q, user %q, port %d", v.Action, r.Source, r.TLS, r.User, r.Port)
+		}
 		return fmt.Sprintf("%s %v", v.Action, v.Route.Hosts)
 	}
 	return v.Action.String()
@@ -94,7 +97,8 @@ type Response struct {
 	Headers map[string]string
 }
 
-// Route is a way to a next hop that a policy chose.
+// Route is a way to a next hop that a policy chose. Without Hosts the rest
+// applies to the hosts that the server would take.
 type Route struct {
 	Hosts    []string      `json:"hosts"`          // names or addresses, tried in order; "host:port" overrides Port
 	Port     int           `json:"port,omitempty"` // 0: the server's delivery port

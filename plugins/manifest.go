@@ -29,6 +29,9 @@ type Manifest struct {
 		Requires    map[string]string `toml:"requires"` // ranges, by bundle or "carteiro"
 		After       []string          `toml:"after"`
 		Hooks       []string          `toml:"hooks"`
+		// Outgoing false: the bundle is not asked about outgoing mail of its
+		// domains at queue.* and deliver.*.
+		Outgoing *bool `toml:"outgoing"`
 	} `toml:"bundle"`
 	Capabilities struct {
 		Modules    []string `toml:"modules"`

@@ -62,7 +62,7 @@ function fileinto(folder, flags) end
 ---@return any
 function redirect(address) end
 
----the next hop; tls is "may", "verify" or "none"
+---the next hop; tls is "may", "verify" or "none". Without hosts, those of the configuration or the MX records stay, with their order and the server's checks, and source, tls, user, password and port apply to them
 ---@param t table
 ---@return any
 function route(t) end
@@ -1271,6 +1271,8 @@ msg.received_at = nil ---@type any
 msg.identity = nil ---@type any
 ---whether a user who logged in sent it, a client that may relay, or a policy
 msg.ours = nil ---@type any
+---as this handler is asked about it: "in", mail to a domain of ours; "out", outgoing mail of a domain of ours (of a user who logged in, a policy or a list, whatever the client claims) and other mail that leaves; "within", both
+msg.direction = nil ---@type any
 ---notes of policies, kept with the message
 msg.meta = nil ---@type any
 

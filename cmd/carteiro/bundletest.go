@@ -3,24 +3,27 @@ package main
 import (
 	"context"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"carteiro/core/config"
 	"carteiro/core/lab"
+	"carteiro/core/mail"
 	"carteiro/plugins"
 )
 
 func bundleTestCommand() *cobra.Command {
 	var o options
 	var cover bool
+	var domain string
 	cmd := &cobra.Command{Use: "test DIR|FILE", Short: "Run a bundle's tests/*.lua, each case in a world of its own", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, t, err := o.linted(cmd, cmd.ErrOrStderr(), args[0], readBundle)
 			if err != nil {
 				return err
 			}
-			report, err := labReport(cmd.Context(), cfg, t, lab.Options{Cover: cover})
+			report, err := labReport(cmd.Context(), cfg, t, lab.Options{Cover: cover}, domain)
 			if err != nil {
 				return err
 			}
@@ -28,15 +31,35 @@ func bundleTestCommand() *cobra.Command {
 		}}
 	o.flags(cmd, true)
 	cmd.Flags().BoolVar(&cover, "cover", false, "tell which lines ran")
+	cmd.Flags().StringVar(&domain, "domain", "", "run as if the bundle were enabled for this `domain` alone")
 	return cmd
 }
 
 // labReport runs the tests of a bundle as o says, with what it requires, its
-// settings' defaults and secrets of the tests' own.
-func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o lab.Options) (*lab.Report, error) {
+// settings' defaults and secrets of the tests' own. It is enabled for the
+// domains given, or for all.
+func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o lab.Options, domains ...string) (*lab.Report, error) {
 	sources, err := trial(cfg, t)
 	if err != nil {
 		return nil, err
+	}
+	for _, d := range domains {
+		if d == "" {
+			continue
+		}
+		if a, err := mail.ParseAddress("x@" + d); err != nil || strings.Contains(d, "@") {
+			return nil, usage("--domain %s: not a domain", d)
+		} else {
+			d = a.Domain()
+		}
+		if d != lab.LocalDomain {
+			o.Domains = append(o.Domains, d)
+		}
+		for i := range sources {
+			if sources[i].Bundle == t.Manifest.Name() {
+				sources[i].Domains = append(sources[i].Domains, d)
+			}
+		}
 	}
 	o.Sources, o.Tests = sources, t.Files // tests may read what lies beside them
 	report, err := lab.Test(ctx, o)

@@ -76,9 +76,17 @@ func queueLine(env *mail.Envelope, g *mail.Group) (QueueLine, bool) {
 // QueueMessage is the answer of "queue.show".
 type QueueMessage struct {
 	Envelope   *mail.Envelope   `json:"envelope"`
-	Groups     []*mail.Group    `json:"groups"`
+	Groups     []QueueGroup     `json:"groups"`
 	Recipients []mail.Recipient `json:"recipients"`
 	Header     string           `json:"header"`
+}
+
+// QueueGroup is a group of a QueueMessage. Local and Expand are what its Kind
+// was told by before there was one.
+type QueueGroup struct {
+	*mail.Group
+	Local  bool `json:"local,omitempty"`
+	Expand bool `json:"expand,omitempty"`
 }
 
 func (s *Service) queueShow(ctx context.Context, args QueueArgs) (any, error) {
@@ -92,8 +100,9 @@ func (s *Service) queueShow(ctx context.Context, args QueueArgs) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := QueueMessage{Envelope: found[0].Envelope, Groups: found[0].Groups}
-	for _, g := range m.Groups {
+	m := QueueMessage{Envelope: found[0].Envelope}
+	for _, g := range found[0].Groups {
+		m.Groups = append(m.Groups, QueueGroup{g, g.Kind != mail.Remote, g.Kind == mail.HeldForGroup})
 		m.Recipients = append(m.Recipients, g.Recipients...)
 	}
 	header, err := s.Store.Header(ctx, m.Envelope)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"carteiro/core/mail"
 	"carteiro/hooks"
 )
 
@@ -26,7 +27,7 @@ func saw(e *hooks.Event) string {
 	case hooks.ReceiveRcpt, hooks.QueueExpand, hooks.DeliverLocal:
 		return "recipient " + string(e.Rcpt.Address)
 	case hooks.QueueCommit, hooks.DeliverAttempt:
-		if e.Group.Local {
+		if e.Group.Kind == mail.Mailbox {
 			return fmt.Sprintf("%d recipients here", len(e.Group.Recipients))
 		}
 		return fmt.Sprintf("%d recipients at %s", len(e.Group.Recipients), e.Group.Domain)

@@ -26,16 +26,19 @@ type Envelope struct {
 	By         time.Time `json:"by,omitzero"` // DELIVERBY deadline
 	ByNotify   bool      `json:"by_notify,omitempty"`
 
-	Listener string         `json:"listener,omitempty"`
-	Protocol string         `json:"protocol,omitempty"`
-	Client   string         `json:"client,omitempty"` // address of the client
-	Helo     string         `json:"helo,omitempty"`
-	Identity Address        `json:"identity,omitempty"`
-	Subject  string         `json:"subject,omitempty"` // raw, cut to 200 octets, for `queue list`
-	Hops     int            `json:"hops,omitempty"`
-	Depth    int            `json:"depth,omitempty"` // policies that submitted policies' mail
-	Auto     string         `json:"auto,omitempty"`  // "dsn" for our own DSNs, "policy" for mail.submit
-	Ours     bool           `json:"ours,omitempty"`  // it came from a user of ours, a client that may relay, or a policy
+	Listener string  `json:"listener,omitempty"`
+	Protocol string  `json:"protocol,omitempty"`
+	Client   string  `json:"client,omitempty"` // address of the client
+	Helo     string  `json:"helo,omitempty"`
+	Identity Address `json:"identity,omitempty"`
+	Subject  string  `json:"subject,omitempty"` // raw, cut to 200 octets, for `queue list`
+	Hops     int     `json:"hops,omitempty"`
+	Depth    int     `json:"depth,omitempty"` // policies that submitted policies' mail
+	Auto     string  `json:"auto,omitempty"`  // "dsn" for our own DSNs, "policy" for mail.submit
+	// Outgoing is the domain of ours whose policy sent it. Of what a user
+	// submitted, it is the domain of Identity.
+	Outgoing string         `json:"outgoing,omitempty"`
+	Ours     bool           `json:"ours,omitempty"` // it came from a user of ours, a client that may relay, or a policy
 	Meta     map[string]any `json:"meta,omitempty"`
 	Auth     *AuthResults   `json:"auth_results,omitempty"` // when a policy asked
 	Score    float64        `json:"score,omitempty"`        // what policies added up before the message was queued
@@ -165,11 +168,10 @@ func (n Notify) Wants(event Notify) bool {
 // most MaxGroup of them: what the queue leases, tries and settles at once.
 type Group struct {
 	Block      uint32         `json:"block"` // its number in the message
-	Key        string         `json:"key"`   // destination domain, or what a policy chose
+	Kind       GroupKind      `json:"kind"`
+	Key        string         `json:"key"` // destination domain, or what a policy chose
 	Domain     string         `json:"domain"`
-	Local      bool           `json:"local,omitempty"`
-	Async      *Arrival       `json:"async,omitempty"`  // recipients are handlers that run behind the 250, see Pipeline.async
-	Expand     bool           `json:"expand,omitempty"` // recipients still have to pass queue.expand, see Pipeline.expandHeld
+	Async      *Arrival       `json:"async,omitempty"` // of an Asynchronous group
 	Priority   Priority       `json:"priority,omitempty"`
 	Due        time.Time      `json:"due"`
 	Expires    time.Time      `json:"expires"`
@@ -180,6 +182,21 @@ type Group struct {
 	Meta       map[string]any `json:"meta,omitempty"`
 	Recipients []Recipient    `json:"-"` // stored apart, one record each
 }
+
+// GroupKind says what an attempt does with a group. A policy may choose any
+// Key, so the kind and not the key tells the server's own groups apart.
+type GroupKind string
+
+// The kinds of groups.
+const (
+	Remote       GroupKind = "remote"  // handed to a next hop
+	Mailbox      GroupKind = "mailbox" // filed into mailboxes here
+	HeldForGroup GroupKind = "held"    // when released, its recipients pass queue.expand again
+	Asynchronous GroupKind = "async"   // its recipients are handlers that run after the 250
+)
+
+// GroupKinds are all kinds in the order in which the store numbers them.
+func GroupKinds() []GroupKind { return []GroupKind{Remote, Mailbox, HeldForGroup, Asynchronous} }
 
 // Arrival is what handlers that run behind the 250 are told of the session and
 // the transaction, beside what the Envelope has.

@@ -136,7 +136,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 	sources, broken := k.readDisk(ctx)
 	var gen loaded
 	if broken == nil {
-		gen, broken = k.load(ctx, sources)
+		gen, broken = k.load(hooks.Lenient(ctx), sources)
 	}
 	if broken == nil && len(list) > 0 && list[0].ID != gen.ID { // a reload may have refused it
 		broken = k.smoke(ctx, sources)
@@ -224,7 +224,7 @@ func (k *Keeper) revive(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	gen, err := k.load(ctx, sources)
+	gen, err := k.load(hooks.Lenient(ctx), sources)
 	if err != nil {
 		return fmt.Errorf("generation %s: %w", id, err)
 	}
@@ -358,7 +358,7 @@ func (k *Keeper) Rollback(ctx context.Context, id string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	gen, err := k.load(ctx, sources)
+	gen, err := k.load(hooks.Lenient(ctx), sources)
 	if err != nil {
 		return Entry{}, fmt.Errorf("generation %s: %w", e.ID, err)
 	}

@@ -248,7 +248,7 @@ func (k *Keeper) goBack(ctx context.Context, p *probation, reason string) error 
 		if err != nil {
 			return err
 		}
-		if gen, err = k.load(ctx, sources); err != nil {
+		if gen, err = k.load(hooks.Lenient(ctx), sources); err != nil {
 			return err
 		}
 	}

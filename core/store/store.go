@@ -175,8 +175,10 @@ type DueEntry struct {
 	Block uint32
 	Due   time.Time
 	Class mail.Class
-	Key   string // the group's key, so that limits need no Load
-	Local bool
+	// Kind, Key and Domain are the group's, so that limits need no Load.
+	Kind   mail.GroupKind
+	Key    string
+	Domain string
 }
 
 // Settlement is the outcome of work on one group.

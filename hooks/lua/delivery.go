@@ -23,7 +23,9 @@ var groupClass = class{name: "group", doc: "recipients of one message that share
 				st.must(L, o.call.event.SetGroup("group.key "+string(s), func(g *mail.Group) { g.Key = string(s) }))
 			}},
 		{name: "domain", doc: "domain of the recipients", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(groupOf(o).Domain) }},
-		{name: "is_local", doc: "whether it goes to mailboxes here", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(groupOf(o).Local) }},
+		{name: "is_local", doc: "whether it goes to mailboxes here", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+			return glua.LBool(groupOf(o).Kind != mail.Remote)
+		}},
 		{name: "meta", doc: "notes of policies, kept with the group", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 			return st.wrap(&metaClass, &notes{meta: &groupOf(o).Meta})
 		}},

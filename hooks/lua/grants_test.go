@@ -400,10 +400,12 @@ func TestTimerOfEachDomain(t *testing.T) {
 			t.Errorf("%s: %q %v", space, v, err)
 		}
 	}
-	for _, bad := range []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": `on("timer.tick", { every = "1h", each = "domain" }, function() end)`}),
-		granted(`on("receive.data", { each = "domain" }, function() end)`, hooks.Grants{})} {
-		if _, err := hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{bad}); err == nil || !strings.Contains(err.Error(), `each = "domain" is for timer.tick of bundles`) {
-			t.Error(err)
+	for want, bad := range map[string]hooks.Source{
+		`each = "domain" is for timer.tick of bundles`: hookstest.Scripts(map[string]string{"a.lua": `on("timer.tick", { every = "1h", each = "domain" }, function() end)`}),
+		"each has no effect at receive.data":           granted(`on("receive.data", { each = "domain" }, function() end)`, hooks.Grants{}),
+	} {
+		if _, err := hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{bad}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }

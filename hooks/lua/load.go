@@ -39,6 +39,7 @@ type loader struct {
 	file     []string               // running files, innermost last
 	required map[string]glua.LValue // by path; nil while it runs
 	handlers []*handler
+	lenient  bool // see hooks.Lenient
 	memos    int
 	// environment makes the globals of a bundle that is required.
 	environment func(*unit) *glua.LTable
@@ -80,7 +81,7 @@ func (s *set) fresh(ctx context.Context) (*state, error) {
 
 // load runs the main files of all sources.
 func (st *state) load(ctx context.Context) ([]*handler, error) {
-	ld := &loader{environment: st.environment}
+	ld := &loader{environment: st.environment, lenient: hooks.IsLenient(ctx)}
 	st.loading = ld
 	for _, u := range st.set.units {
 		runtime.Gosched() // see compiled.compile
@@ -247,13 +248,14 @@ func hookOn(L *glua.LState) int {
 		return complain("on", "on: expected on(hook, [options,] function)", "")
 	}
 	h := &handler{unit: ld.unit, file: c, spec: spec, unread: ld.unit.unread(fn), info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
-		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, Generation: st.set.id}}
+		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, NoOutgoing: src.NoOutgoing,
+		Generation: st.set.id}}
 	if L.GetTop() == 3 {
 		t, ok := L.Get(2).(*glua.LTable)
 		if !ok {
 			return complain("on", "on: options must be a table, got "+typeOf(L.Get(2)), "")
 		}
-		if text, hint := h.options(t); text != "" {
+		if text, hint := h.options(t, ld.lenient); text != "" {
 			return complain("on", "on: "+text, hint)
 		}
 	}
@@ -273,133 +275,6 @@ func hookOn(L *glua.LState) int {
 
 func (f *file) unknownHook(line int, name string) *SourceError {
 	return f.fault(line, 0, name, fmt.Sprintf("there is no hook %q", name), strings.TrimPrefix(hooks.Suggestion(name, hooks.PointNames()), "; "))
-}
-
-var webPath = regexp.MustCompile(`^/[A-Za-z0-9._/-]{0,200}$`)
-
-var commandName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
-
-// handlerOptions are the keys of the second argument of on.
-var handlerOptions = []string{"order", "tier", "on_error", "listener", "login", "async", "every", "each", "path", "command", "events"}
-
-func unknownOption(key string) (text, hint string) {
-	return "unknown option " + key, strings.TrimPrefix(hooks.Suggestion(key, handlerOptions), "; ")
-}
-
-// options reads the second argument of on.
-func (h *handler) options(t *glua.LTable) (text, hint string) {
-	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
-		key, _ := k.(glua.LString)
-		switch string(key) {
-		case "order":
-			n, ok := whole(v)
-			if !ok || n < -100 || n > 100 {
-				return "order must be a whole number from -100 to 100", ""
-			}
-			h.info.Order = int(n)
-		case "tier":
-			if v != glua.LString("after") {
-				return `tier can only be "after"`, ""
-			}
-			if h.info.Tier != hooks.Admin {
-				return `tier = "after" is for the admin's scripts`, ""
-			}
-			h.info.Tier = hooks.After
-		case "on_error":
-			if text := h.onError(v); text != "" {
-				return text, ""
-			}
-		case "listener":
-			s, ok := v.(glua.LString)
-			if !ok || s == "" {
-				return "listener must be the name of a listener", ""
-			}
-			h.info.Listener = string(s)
-		case "login":
-			if v != glua.LTrue || !slices.Contains(h.spec.Args, "session") {
-				return "login can only be true, at hooks with a session: then only users who logged in count", ""
-			}
-			h.info.Login = true
-		case "async":
-			if async, ok := v.(glua.LBool); !ok || h.spec.Point != hooks.ReceiveData && h.spec.Point != hooks.ReceiveAsync {
-				return "async is for receive.data: true or false", ""
-			} else if async {
-				h.spec, _ = hooks.Lookup(hooks.ReceiveAsync)
-				h.info.Point = hooks.ReceiveAsync
-			}
-		case "every":
-			d, err := parseDuration(v)
-			if h.spec.Point != hooks.TimerTick || err != nil || d < time.Minute {
-				return "every is for timer.tick, a time of at least a minute such as \"1h\"", ""
-			}
-			h.info.Every = d
-		case "each":
-			if v != glua.LString("domain") || h.spec.Point != hooks.TimerTick || h.info.Bundle == "" {
-				return `each = "domain" is for timer.tick of bundles`, ""
-			}
-			h.info.EachDomain = true
-		case "path":
-			s, ok := v.(glua.LString)
-			if h.spec.Point != hooks.WebRequest || !ok || !webPath.MatchString(string(s)) {
-				return `path is for web.request: a slash, then letters, digits, "-", "_", "." and slashes`, ""
-			}
-			h.info.Path = string(s)
-		case "command":
-			s, ok := v.(glua.LString)
-			if h.spec.Point != hooks.AdminCommand || !ok || !commandName.MatchString(string(s)) {
-				return `command is for admin.command, the first word of a command line such as "list"`, ""
-			}
-			h.info.Command = string(s)
-		case "events":
-			if text, hint := h.events(v); text != "" {
-				return text, hint
-			}
-		default:
-			return unknownOption(tostringPlain(k))
-		}
-	}
-	return "", ""
-}
-
-// events reads the names of the events that a handler wants to be told of.
-func (h *handler) events(v glua.LValue) (text, hint string) {
-	t, ok := v.(*glua.LTable)
-	if h.spec.Point != hooks.ObserveEvent || !ok || t.Len() == 0 {
-		return `events is for observe.event, a list of names such as { "bounced" }`, ""
-	}
-	for i := range t.Len() {
-		name, _ := t.RawGetInt(i + 1).(glua.LString)
-		if !slices.Contains(hooks.EventNames, string(name)) {
-			return fmt.Sprintf("there is no event %q", string(name)), strings.TrimPrefix(hooks.Suggestion(string(name), hooks.EventNames), "; ")
-		}
-		h.info.Events = append(h.info.Events, string(name))
-	}
-	return "", ""
-}
-
-// strictness orders the failures for bundles, which may only be stricter.
-var strictness = map[hooks.Failure]int{hooks.FailContinue: 0, hooks.FailKeep: 1, hooks.FailQuarantine: 2, hooks.FailDefer: 3, hooks.FailReject: 4}
-
-func (h *handler) onError(v glua.LValue) string {
-	s, _ := v.(glua.LString)
-	f := hooks.Failure(s)
-	rank, ok := strictness[f]
-	if !ok {
-		return `on_error must be "continue", "defer", "reject", "quarantine" or "keep"`
-	}
-	possible := f == hooks.FailContinue || f == h.spec.Fail
-	for action, failure := range map[hooks.Action]hooks.Failure{hooks.Reject: hooks.FailReject, hooks.Defer: hooks.FailDefer,
-		hooks.Quarantine: hooks.FailQuarantine, hooks.Keep: hooks.FailKeep} {
-		possible = possible || f == failure && h.spec.Allows(action)
-	}
-	if !possible {
-		return fmt.Sprintf("on_error = %q cannot be at %s", string(s), h.spec.Point)
-	}
-	if h.info.Bundle != "" && rank < strictness[h.spec.Fail] {
-		return fmt.Sprintf("on_error = %q is laxer than what %s does by itself (%s); a bundle can only be stricter", string(s), h.spec.Point, h.spec.Fail)
-	}
-	h.info.OnError = f
-	return ""
 }
 
 // where is the file and line that calls the running Go function.

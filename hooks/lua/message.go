@@ -28,6 +28,9 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 			return optional(string(msgOf(o).Identity))
 		}},
 		{name: "ours", doc: "whether a user who logged in sent it, a client that may relay, or a policy", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(msgOf(o).Ours) }},
+		{name: "direction", doc: "as this handler is asked about it: \"in\", mail to a domain of ours; \"out\", outgoing mail of a domain of ours (of a user who logged in, a policy or a list, whatever the client claims) and other mail that leaves; \"within\", both", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+			return optional(o.call.event.Direction())
+		}},
 		{name: "meta", doc: "notes of policies, kept with the message", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 			return st.wrap(&metaClass, &notes{meta: &msgOf(o).Meta})
 		}},

@@ -132,7 +132,7 @@ func (r *rewriter) option(c *ast.FuncCallExpr, name string) bool {
 func (r *rewriter) unknownOptions(c *ast.FuncCallExpr) []error {
 	var errs []error
 	for _, field := range options(c) {
-		if key, ok := field.Key.(*ast.StringExpr); ok && !slices.Contains(handlerOptions, key.Value) {
+		if key, ok := field.Key.(*ast.StringExpr); ok && !slices.Contains(hooks.Options(), key.Value) {
 			text, hint := unknownOption(key.Value)
 			errs = append(errs, r.file.fault(key.Line(), 0, key.Value, "on: "+text, hint))
 		}

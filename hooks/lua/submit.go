@@ -86,7 +86,7 @@ func mailSubmit(L *glua.LState) int {
 	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
 		l.field(L, st, tostringPlain(k), v)
 	}
-	s := hooks.Submit{Sender: l.sender, Space: c.space(), Rcpts: l.recipients(L)}
+	s := hooks.Submit{Sender: l.sender, Space: c.space(), Domain: c.domain, Rcpts: l.recipients(L)}
 	if l.raw != "" {
 		l.fromRaw(L, st, &s)
 	} else {

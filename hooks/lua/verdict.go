@@ -27,7 +27,7 @@ var verdictFunctions = []function{
 	{name: "keep", call: verdictKeep, sig: "keep([flags])", doc: "into the default folder"},
 	{name: "fileinto", call: verdictFileInto, sig: "fileinto(folder, [flags])", doc: "into that folder"},
 	{name: "redirect", call: verdictRedirect, sig: "redirect(address)", doc: "to another address instead"},
-	{name: "route", call: verdictRoute, sig: "route{ hosts =, port =, tls =, lmtp =, source =, user =, ttl = }", doc: "the next hop; tls is \"may\", \"verify\" or \"none\""},
+	{name: "route", call: verdictRoute, sig: "route{ hosts =, port =, tls =, lmtp =, source =, user =, ttl = }", doc: "the next hop; tls is \"may\", \"verify\" or \"none\". Without hosts, those of the configuration or the MX records stay, with their order and the server's checks, and source, tls, user, password and port apply to them"},
 	{name: "reroute", call: verdictReroute, sig: "reroute{ hosts =, ... }", doc: "as route, for what is already queued"},
 	{name: "retry", call: verdictRetry, sig: "retry(seconds)", doc: "tries again after that time"},
 	{name: "fail", call: verdictFail, sig: "fail(text)", doc: "gives up; a DSN says why"},
@@ -370,8 +370,11 @@ func route(L *glua.LState, name string) *hooks.Route {
 			L.RaiseError("%s: unknown field %s%s", name, key, hooks.Suggestion(key, []string{"hosts", "port", "tls", "lmtp", "source", "user", "password", "ttl"}))
 		}
 	}
-	if len(r.Hosts) == 0 {
+	if len(r.Hosts) == 0 && (t.RawGetString("hosts") != glua.LNil || t.RawGetString("host") != glua.LNil) {
 		L.RaiseError("%s: hosts must name at least one host", name)
+	}
+	if amends := r.Source != "" || r.TLS != "" || r.User != "" || r.Port != 0; len(r.Hosts) == 0 && (!amends || r.LMTP) {
+		L.RaiseError("%s: without hosts, which stay those of the server then, it has source, tls, user or port", name)
 	}
 	for _, h := range r.Hosts {
 		if h == "" || strings.ContainsAny(h, " \r\n\t\x00") || len(h) > 260 {

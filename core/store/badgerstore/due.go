@@ -3,7 +3,9 @@ package badgerstore
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"iter"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,10 +134,19 @@ func dueEntry(item *badger.Item) (store.DueEntry, error) {
 	}
 	err = item.Value(func(v []byte) error {
 		p, _, err := unseal(item.Key(), v)
-		if err == nil && len(p) > 0 {
-			e.Local, e.Key = p[0] == 1, string(p[1:])
+		if err != nil {
+			return err
 		}
-		return err
+		kinds := mail.GroupKinds()
+		if len(p) == 0 || int(p[0]) >= len(kinds) {
+			return fmt.Errorf("due entry of %s: %w", e.ID, store.ErrCorrupt)
+		}
+		key, domain, other := strings.Cut(string(p[1:]), "\x00")
+		if !other {
+			domain = key
+		}
+		e.Kind, e.Key, e.Domain = kinds[p[0]], key, domain
+		return nil
 	})
 	return e, err
 }

@@ -224,3 +224,36 @@ func (s *Store) Collect(ctx context.Context) (disk int64, err error) {
 	s.space.measure()
 	return s.space.disk.Load(), err
 }
+
+// ErrCutOff ends an upgrade that CutOffUpgrade cuts off.
+var ErrCutOff = errors.New("cut off")
+
+// CutOffUpgrade has an upgrade write a record in each commit and end at commit
+// n, counted from 0: after it was written, or before.
+func CutOffUpgrade(o Options, n int, persisted bool) Options {
+	o.upgradeHook = func(u *upgrade) {
+		u.batch = 1
+		u.commit = func(txn *badger.Txn) error {
+			if n--; n >= 0 {
+				return txn.Commit()
+			}
+			if persisted {
+				if err := txn.Commit(); err != nil {
+					return err
+				}
+			}
+			return ErrCutOff
+		}
+	}
+	return o
+}
+
+// DamageDuringUpgrade writes a group that cannot be read before the upgrade
+// looks at groups.
+func DamageDuringUpgrade(o Options) Options {
+	o.upgradeHook = func(u *upgrade) {
+		key := groupKey(mail.ID{1}, 0)
+		_ = u.s.db.Update(func(txn *badger.Txn) error { return txn.Set(key, seal(key, []byte("short"))) })
+	}
+	return o
+}

@@ -1,7 +1,6 @@
 package badgerstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,9 +15,6 @@ import (
 	"carteiro/core/mail"
 	"carteiro/core/store"
 )
-
-// version of the layout of keys and records.
-const version = 1
 
 // Sizes that the memory, the space that garbage takes and the time to open
 // follow from. With Badger's defaults the collector never gets to work,
@@ -85,10 +81,11 @@ func openError(dir string, err error) error {
 	return fmt.Errorf("%s: %w, restore it from a backup: %w", dir, store.ErrCorrupt, err)
 }
 
-// readMeta checks the version, or writes it into a new store, and reads the
-// watermarks of the due index.
-func (s *Store) readMeta() (marks [mail.Classes][]byte, err error) {
+// readMeta reads the format of the store, or writes it into a new one, and the
+// watermarks of the due index. ErrVersion.
+func (s *Store) readMeta() (marks [mail.Classes][]byte, have uint32, err error) {
 	key := metaKey("version")
+	have = format
 	err = s.db.View(func(txn *badger.Txn) error {
 		for c := range marks {
 			v, err := get(txn, markKey(mail.Class(c)))
@@ -101,24 +98,15 @@ func (s *Store) readMeta() (marks [mail.Classes][]byte, err error) {
 		if err != nil {
 			return err
 		}
-		return checkVersion(v)
+		have, err = readFormat(v)
+		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		// A crash before this leaves an empty store without a version, which
 		// the next start takes for new, as it is.
 		err = s.db.Update(func(txn *badger.Txn) error {
-			return txn.Set(key, seal(key, binary.BigEndian.AppendUint32(nil, version)))
+			return setFormat(txn, format)
 		})
 	}
-	return marks, err
-}
-
-func checkVersion(v []byte) error {
-	if len(v) != 4 {
-		return fmt.Errorf("version record: %w", store.ErrCorrupt)
-	}
-	if have := binary.BigEndian.Uint32(v); have > version {
-		return fmt.Errorf("%w: it has version %d, this program knows %d", store.ErrVersion, have, version)
-	}
-	return nil
+	return marks, have, err
 }

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"carteiro/core/mail"
 	"carteiro/core/store"
@@ -74,11 +75,13 @@ func (g *group) dueKey(id mail.ID) []byte {
 	return dueKey(g.Priority.Class(), g.Due, id, g.Block)
 }
 
-// dueValue is what the scheduler learns without a Load.
+// dueValue is what the scheduler learns without a Load: the number of the
+// kind, the key, and behind a NUL the domain where it is another.
 func (g *group) dueValue() []byte {
-	local := byte(0)
-	if g.Local {
-		local = 1
+	kind := max(slices.Index(mail.GroupKinds(), g.Kind), 0)
+	v := append([]byte{byte(kind)}, g.Key...)
+	if g.Domain != g.Key {
+		v = append(append(v, 0), g.Domain...)
 	}
-	return append([]byte{local}, g.Key...)
+	return v
 }

@@ -50,6 +50,8 @@ type Options struct {
 	Log *slog.Logger
 	// InMemory keeps everything in memory, for tests; Dir is not used.
 	InMemory bool
+
+	upgradeHook func(*upgrade) // tests cut upgrades off
 }
 
 // DefaultTrail is how long trails are kept where Options say nothing.
@@ -91,7 +93,9 @@ var _ store.Store = (*Store)(nil)
 // Open opens the store in o.Dir, or makes one. It returns an error that is
 // ErrLocked when another process has it, ErrVersion when a newer Carteiro
 // wrote it, ErrCorrupt when it cannot be read, and a plain one for a wrong
-// key; none of these changes what is stored. Close it.
+// key; none of these changes what is stored. A store of an older format is
+// brought to the present one first, which reads all records of some kinds and
+// may take minutes; the log tells how far it is. Close it.
 func Open(o Options) (*Store, error) {
 	s, err := newStore(o)
 	if err != nil {
@@ -100,7 +104,10 @@ func Open(o Options) (*Store, error) {
 	if s.db, err = openBadger(s.opt, s.latch); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	marks, err := s.readMeta()
+	marks, have, err := s.readMeta()
+	if err == nil {
+		err = s.upgrade(have)
+	}
 	if err != nil {
 		s.db.Close()
 		return nil, fmt.Errorf("open store %s: %w", o.Dir, err)
@@ -184,7 +191,7 @@ func (s *Store) view(f func(*badger.Txn) error) error {
 func (s *Store) Stats() store.Stats {
 	free, reserved := s.space.figures()
 	return store.Stats{
-		Kind: "badger", Dir: s.opt.Dir, Version: version,
+		Kind: "badger", Dir: s.opt.Dir, Version: format,
 		Free: free, Reserved: reserved, Disk: s.space.disk.Load(),
 		Commits: s.commits.Load(), Committed: s.committed.Load(),
 		Failed: s.latch.err() != nil,

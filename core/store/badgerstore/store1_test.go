@@ -103,7 +103,9 @@ type dump struct {
 	lines []string
 }
 
-func (d *dump) line(format string, args ...any) { d.lines = append(d.lines, fmt.Sprintf(format, args...)) }
+func (d *dump) line(format string, args ...any) {
+	d.lines = append(d.lines, fmt.Sprintf(format, args...))
+}
 
 func (d *dump) must(err error) {
 	d.t.Helper()
@@ -140,7 +142,7 @@ func (d *dump) messages() {
 		d.must(err)
 		for _, g := range groups {
 			d.line("message %s group %d: %s key %q domain %q priority %d due %v expires %v held %v %q attempts %d tried %v meta %s async %s", env.ID, g.Block,
-				kindOf(g), g.Key, g.Domain, g.Priority, g.Due.UTC(), g.Expires.UTC(), g.Held, g.Reason, g.Attempts, g.Tried.UTC(), d.json(g.Meta), d.json(g.Async))
+				g.Kind, g.Key, g.Domain, g.Priority, g.Due.UTC(), g.Expires.UTC(), g.Held, g.Reason, g.Attempts, g.Tried.UTC(), d.json(g.Meta), d.json(g.Async))
 			for _, r := range g.Recipients {
 				d.line("message %s group %d recipient %d: %s", env.ID, g.Block, r.N, d.json(r))
 			}
@@ -211,17 +213,3 @@ func (d *dump) records() {
 		}
 	}
 }
-
-// kindOf is the kind of a group, in the words of the first format.
-func kindOf(g *mail.Group) string {
-	switch {
-	case g.Async != nil:
-		return "async"
-	case g.Expand:
-		return "held"
-	case g.Local:
-		return "mailbox"
-	}
-	return "remote"
-}
-

@@ -244,7 +244,7 @@ func testDue(w *world) {
 		w.must(w.s.Commit(w.ctx, nil, m))
 	}
 	urgent := w.sample("x", "b@example.com")
-	urgent.Groups[0].Priority, urgent.Groups[0].Local = 9, true
+	urgent.Groups[0].Priority, urgent.Groups[0].Kind = 9, mail.Mailbox
 	w.must(w.s.Commit(w.ctx, nil, urgent))
 	w.reopen()
 	var keys []string
@@ -254,7 +254,7 @@ func testDue(w *world) {
 	if !slices.Equal(keys, []string{"1", "2", "3", "4"}) {
 		w.Errorf("due in the order %v", keys)
 	}
-	if u := w.due(mail.Urgent, far); len(u) != 1 || u[0].ID != urgent.Envelope.ID || !u[0].Local || u[0].Key != "example.com" {
+	if u := w.due(mail.Urgent, far); len(u) != 1 || u[0].ID != urgent.Envelope.ID || u[0].Kind != mail.Mailbox || u[0].Key != "example.com" {
 		w.Errorf("urgent: %+v", u)
 	}
 	// Something due before all that was seen must still be found.

@@ -1,0 +1,71 @@
+package core
+
+import (
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/hooks"
+)
+
+// outgoing is the domain of ours that mail for some recipients is outgoing mail
+// of, or "": that of the sender which a policy gave their copies, such as a
+// list's, else that of the policy or of the user who sent the message. What the
+// client claimed as sender does not count.
+func (p *Pipeline) outgoing(env *mail.Envelope, rcpts ...*mail.Recipient) string {
+	domain := env.Outgoing
+	if domain == "" {
+		domain = p.ourDomain(env.Identity)
+	}
+	own := ""
+	for i, r := range rcpts {
+		d := ""
+		if r.Sender != nil {
+			d = p.ourDomain(*r.Sender)
+		}
+		if i > 0 && d != own {
+			return domain
+		}
+		own = d
+	}
+	if own != "" {
+		return own
+	}
+	return domain
+}
+
+// outgoingGroup is outgoing for all recipients of a group.
+func (p *Pipeline) outgoingGroup(env *mail.Envelope, g *mail.Group) string {
+	rcpts := make([]*mail.Recipient, len(g.Recipients))
+	for i := range g.Recipients {
+		rcpts[i] = &g.Recipients[i]
+	}
+	return p.outgoing(env, rcpts...)
+}
+
+// ourDomain is the domain of an address if it is ours, else "".
+func (p *Pipeline) ourDomain(a mail.Address) string {
+	if d := a.Domain(); d != "" && p.dir.Local(d) {
+		return d
+	}
+	return ""
+}
+
+// outgoingSubmit is the domain of ours that a policy's message is outgoing mail
+// of: the one at hand of the policy, else that of the sender, else of the author.
+func (p *Pipeline) outgoingSubmit(s *hooks.Submit, author mail.Address) string {
+	if s.Domain != "" {
+		return s.Domain
+	}
+	if d := p.ourDomain(s.Sender); d != "" {
+		return d
+	}
+	return p.ourDomain(author)
+}
+
+// author is the first address of From, or "".
+func author(h *mime.Header) mail.Address {
+	value, _ := h.Get("From")
+	if list, _ := mime.ParseAddressList(value); len(list) > 0 {
+		return list[0].Address
+	}
+	return ""
+}

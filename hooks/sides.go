@@ -1,0 +1,127 @@
+package hooks
+
+import (
+	"context"
+	"slices"
+
+	"carteiro/core/mail"
+)
+
+// Some hooks ask about mail from two sides: that of the recipient's domain and
+// that of the domain of ours that the mail is outgoing mail of, see
+// Event.Outgoing. Bundles and domains' own scripts are asked for each side that
+// they serve, with that domain's settings; the admin's scripts are asked once.
+type side uint8
+
+const (
+	sideRecipient side = iota
+	sideSender
+)
+
+// Directions of a message, as msg.direction tells them.
+const (
+	In     = "in"     // to a domain of ours
+	Out    = "out"    // outgoing mail of a domain of ours, or other mail that leaves
+	Within = "within" // outgoing mail of a domain of ours to it, or to another one of ours
+)
+
+// Direction is the way of the mail as the handler at hand is asked about it.
+func (e *Event) Direction() string { return e.direction }
+
+// directionFor is the way of the mail as a handler is asked about it now.
+func (e *Event) directionFor(i *Info) string {
+	outgoing := e.Outgoing
+	if outgoing == "" {
+		outgoing = e.user().Domain()
+	}
+	switch {
+	case e.side == sideSender || !e.toOurs():
+		return Out
+	case outgoing == "" || e.twoSided && i.ofDomains() && !i.within(e):
+		return In
+	}
+	return Within
+}
+
+// ofDomains reports whether the handler is asked for each side.
+func (i *Info) ofDomains() bool { return i.Tier == Bundle || i.Tier == Domain }
+
+// toOurs reports whether a recipient is at a domain of ours.
+func (e *Event) toOurs() bool {
+	switch {
+	case e.Rcpt != nil:
+		return e.Rcpt.IsLocal
+	case e.Group != nil:
+		return e.Group.Kind == mail.Mailbox
+	case len(e.Rcpts) > 0:
+		return slices.ContainsFunc(e.Rcpts, func(r *Rcpt) bool { return r.IsLocal })
+	case e.Tx != nil:
+		return slices.ContainsFunc(e.Tx.Recipients, func(r *mail.Recipient) bool { return r.IsLocal })
+	}
+	return false
+}
+
+// within reports whether the recipient's side is, for the handler, about the
+// domain that the mail is outgoing mail of, and no other one.
+func (i *Info) within(e *Event) bool {
+	if e.Outgoing == "" || !i.serves(e.Outgoing) {
+		return false
+	}
+	restricted := len(i.Domains) > 0
+	switch {
+	case e.Rcpt != nil:
+		if d := e.Rcpt.Address.Domain(); e.Rcpt.IsLocal && i.serves(d) || restricted && i.serves(d) {
+			return d == e.Outgoing
+		}
+		return e.Rcpt.Orig.Domain() == e.Outgoing
+	case e.Group != nil:
+		return e.Group.Domain == e.Outgoing
+	}
+	other := func(r *Rcpt) bool { return r.Address.Domain() != e.Outgoing && (r.IsLocal || restricted) }
+	return len(e.Rcpts) > 0 && !slices.ContainsFunc(e.Rcpts, other) && e.toOurs()
+}
+
+// takes reports whether the handler is asked for the side at hand: once where
+// both sides are one domain, and about mail to elsewhere from the recipient's
+// side only if it is for that domain, or nobody of ours sends it.
+func (i *Info) takes(e *Event) bool {
+	if !i.ofDomains() || e.Outgoing == "" {
+		return true
+	}
+	if e.side == sideSender {
+		return !i.within(e)
+	}
+	return i.within(e) || len(i.Domains) > 0 || e.toOurs()
+}
+
+// bothSides asks the handlers at a hook with two sides: the admin's, then
+// bundles and domains' scripts from the sender's side, then those from the
+// recipient's, and at last the admin's with tier "after". A verdict that ends
+// the sender's side does not end the recipient's; the stricter one of both
+// counts.
+func (r *run) bothSides(ctx context.Context) {
+	r.e.twoSided = true
+	r.tiers(ctx, Admin, Admin)
+	if r.ended {
+		return
+	}
+	if r.e.Outgoing != "" {
+		r.e.side = sideSender
+		r.tiers(ctx, Bundle, Domain)
+		r.e.side = sideRecipient
+	}
+	sender, ended := r.final, r.ended
+	r.ended = false
+	r.tiers(ctx, Bundle, Domain)
+	if ended && strictness(sender.Action) > strictness(r.final.Action) {
+		r.final = sender
+	}
+	if r.ended = r.ended || ended; !r.ended {
+		r.tiers(ctx, After, After)
+	}
+}
+
+// strictness orders verdicts: of two that end a chain the higher one counts.
+func strictness(a Action) int {
+	return slices.Index([]Action{Continue, NoDSN, Accept, Keep, Redirect, Reroute, Schedule, Retry, Hold, Quarantine, Discard, Fail, Defer, Reject}, a)
+}
