@@ -36,6 +36,7 @@ type content struct {
 	// message is counted for reports.
 	verified verified
 	verdict  hooks.Action // of receive.data
+	spent    *exhausted   // what policies ran out of their budget
 }
 
 // Data takes a message: header section, body, policies, then one commit, and
@@ -44,6 +45,7 @@ type content struct {
 // refused or cut off.
 func (p *Pipeline) Data(ctx context.Context, s *mail.Session, tx *mail.Transaction, r io.Reader) (*mail.Status, []*mail.Status) {
 	c := &content{s: s, tx: tx, gen: p.policies(s), shared: &hooks.Pending{}, draft: p.store.Draft(context.WithoutCancel(ctx))}
+	c.spent = &exhausted{p: p, ctx: ctx, pending: c.shared}
 	defer func() { c.draft.Discard() }() // the draft at the end: an edited body has another
 	var st *mail.Status
 	var each []*mail.Status
@@ -127,6 +129,9 @@ func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*mail.Sta
 		}
 	}
 	v := p.judge(ctx, c)
+	if c.spent.reason != "" && v.Action != hooks.Reject && v.Action != hooks.Defer && v.Action != hooks.Discard {
+		v = hooks.Verdict{Action: hooks.Quarantine, Reason: c.spent.reason} // of receive.headers, or of one of several domains
+	}
 	c.verdict = v.Action
 	if st := p.verifyAlways(ctx, c); st != nil {
 		return st, nil
@@ -193,6 +198,7 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 	if c.s.Identity != nil {
 		c.msg.Identity = c.s.Identity.User
 	}
+	c.spent.msg = c.msg
 	v := p.chain(ctx, c, hooks.ReceiveHeaders)
 	if st := refusal(v); st != nil {
 		return st
@@ -233,6 +239,7 @@ func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hoo
 		return hooks.Verdict{}
 	}
 	e := &hooks.Event{Point: point, Now: p.clock.Now(), Session: c.s, Tx: c.tx, Msg: c.msg, Pending: c.shared}
+	e.Exhausted = c.spent.judge
 	if spec, _ := hooks.Lookup(point); !spec.Intents {
 		e.Pending = nil
 		e.Apply = func(f []mail.Effect, s []hooks.Submit) error { return p.apply(ctx, c.gen, f, s) }
@@ -305,7 +312,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	if v.Action == hooks.Quarantine {
 		in.quarantine = v.Reason
 	}
-	in.arrival = arrival(c.s, tx)
+	in.arrival, in.spent = arrival(c.s, tx), c.spent
 	return in, nil
 }
 

@@ -113,7 +113,7 @@ func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.G
 	}
 	a := &attempt{p: p, env: env, g: g, gen: p.gen.Get(), now: p.clock.Now(), section: section, outgoing: section, pending: &hooks.Pending{}, start: time.Now(), covers: cover{}}
 	a.msg = &hooks.Message{Ours: env.Ours, ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
-		Priority: g.Priority, Meta: env.Meta, Earlier: env.Score, Identity: env.Identity, Listener: env.Listener,
+		Priority: g.Priority, Meta: env.Meta, Earlier: env.Score, Identity: env.Identity, Listener: env.Listener, Client: env.Client,
 		Body: func() (io.ReadCloser, error) { return p.store.Body(ctx, env) }}
 	a.msg.Auth = p.auth(env, a.msg.Header, a.msg.Body)
 	a.out = store.Settlement{ID: env.ID, Block: g.Block}

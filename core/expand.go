@@ -91,12 +91,22 @@ func (in *intake) size() int64 {
 	return in.env.Size
 }
 
+// exhausted is asked about policies of the queue that ran out of their budget;
+// nil: the message did not come by a session, so its failures are not counted.
+func (in *intake) exhausted() func(hooks.Info, hooks.Verdict, error) hooks.Verdict {
+	if in.spent == nil {
+		return nil
+	}
+	in.spent.pending = in.pending
+	return in.spent.judge
+}
+
 // view is a message as policies of the queue see it.
 func (p *Pipeline) view(in *intake) *hooks.Message {
 	return &hooks.Message{Auth: p.auth(&in.env, in.header, func() (io.ReadCloser, error) { return in.body() }),
 		ID: in.env.ID, Ours: in.ours, Sender: in.env.Sender, Size: in.size(), ReceivedAt: in.env.ReceivedAt, Scores: in.scores,
 		Header: in.header, Priority: in.env.Priority, Meta: in.env.Meta, Earlier: in.earlier(), Identity: in.env.Identity,
-		Listener: in.env.Listener, Made: in.forkedBy,
+		Listener: in.env.Listener, Client: in.env.Client, Made: in.forkedBy,
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }
 
@@ -182,7 +192,7 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	}
 	hr := &hooks.Rcpt{Recipient: it.r}
 	e := &hooks.Event{Point: hooks.QueueExpand, Now: x.p.clock.Now(), Msg: x.msg, Rcpt: hr, Pending: x.in.pending,
-		Outgoing: x.p.outgoing(&x.in.env, it.r)}
+		Outgoing: x.p.outgoing(&x.in.env, it.r), Exhausted: x.in.exhausted()}
 	v, trail := x.in.gen.Chain.Run(ctx, e)
 	x.in.trail = append(x.in.trail, trail...)
 	x.p.logFailures(ctx, x.in.env.ID.String(), trail)
@@ -394,7 +404,7 @@ func (p *Pipeline) askCommit(ctx context.Context, in *intake, g *mail.Group) *ma
 		return nil
 	}
 	e := &hooks.Event{Point: hooks.QueueCommit, Now: p.clock.Now(), Msg: p.view(in), Group: g, Pending: in.pending,
-		Outgoing: p.outgoingGroup(&in.env, g)}
+		Outgoing: p.outgoingGroup(&in.env, g), Exhausted: in.exhausted()}
 	v, trail := in.gen.Chain.Run(ctx, e)
 	in.trail = append(in.trail, trail...)
 	p.logFailures(ctx, in.env.ID.String(), trail)
@@ -403,6 +413,11 @@ func (p *Pipeline) askCommit(ctx context.Context, in *intake, g *mail.Group) *ma
 		return refusal(v)
 	case hooks.Hold:
 		hold(g, v.Reason)
+	case hooks.Quarantine: // a policy ran out of its budget
+		g.Held, g.Reason = true, v.Reason
+		for i := range g.Recipients {
+			g.Recipients[i].State = mail.Quarantine
+		}
 	case hooks.Schedule:
 		g.Due = v.At
 	}

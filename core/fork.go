@@ -66,7 +66,7 @@ func (p *Pipeline) forked(ctx context.Context, in *intake, f fork) (*intake, *ma
 		return nil, st
 	}
 	more := &intake{env: in.env, header: f.msg.Header, body: in.body, rcpts: f.rcpts, pending: in.pending, gen: in.gen, due: in.due,
-		quarantine: in.quarantine, ours: in.ours, forked: true, forkedBy: append(slices.Clone(in.forkedBy), f.msg.MadeFor(f.of, f.stays)...)}
+		quarantine: in.quarantine, ours: in.ours, forked: true, spent: in.spent, forkedBy: append(slices.Clone(in.forkedBy), f.msg.MadeFor(f.of, f.stays)...)}
 	more.env.ID, more.env.Depth, more.env.Meta, more.env.Priority = mail.NewID(now), in.env.Depth+1, f.msg.Meta, f.msg.Priority
 	if f.msg.Rewritten() {
 		var err error

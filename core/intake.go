@@ -35,6 +35,7 @@ type intake struct {
 	arrival    *mail.Arrival    // nil: it did not come by a session
 	share      *mail.Envelope   // the spooled message whose body it has, where it has no draft
 	scores     []hooks.Score    // that policies gave
+	spent      *exhausted       // of a message that came by a session
 
 	groups   []*mail.Group
 	expanded []*mail.Recipient // a report about their expansion is due

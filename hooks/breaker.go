@@ -17,19 +17,35 @@ const (
 	breakerRest     = 30 * time.Second
 )
 
-// ErrOpen: the handler failed so often that it was not asked.
-var ErrOpen = errors.New("not asked, it failed too often")
+// A message that a handler runs out of its budget on is the fault of whoever
+// sent it. Such failures count once for each client network and minute, and
+// after exhaustedCalls of them the handler is not asked about mail of that
+// network until the minute is over, so that they cost no more time.
+const (
+	exhaustedCalls = 3
+	maxExhausted   = 10_000 // networks that are remembered
+)
+
+// Errors of a handler that is not asked.
+var (
+	// ErrOpen: it failed too often.
+	ErrOpen = errors.New("not asked, it failed too often")
+	// ErrNetwork: mail of that client network ran it out of its budget too often.
+	ErrNetwork = errors.New("not asked about this client's mail")
+)
 
 // breaker spares the pipeline the cost of a handler that only fails. What an
 // unasked handler means is what a failing one means.
 type breaker struct {
-	mu       sync.Mutex
-	failures [breakerFailures]failed // a ring, next is the oldest
-	next     int
-	well     int64     // calls that did not fail
-	bad      int64     // calls that did
-	open     time.Time // since when; zero: closed
-	trying   bool      // one call is under way to see if it is well again
+	mu        sync.Mutex
+	failures  [breakerFailures]failed // a ring, next is the oldest
+	next      int
+	well      int64          // calls that did not fail
+	bad       int64          // calls that did
+	open      time.Time      // since when; zero: closed
+	trying    bool           // one call is under way to see if it is well again
+	minute    time.Time      // that exhausted is about
+	exhausted map[string]int // calls that ran out of budget, by client network
 }
 
 // failed is one failure and how many calls had gone well before it.
@@ -38,10 +54,17 @@ type failed struct {
 	well int64
 }
 
-// allow reports whether the handler may be asked now.
-func (b *breaker) allow(now time.Time) error {
+// allow reports whether the handler may be asked about an event now. ErrOpen,
+// ErrNetwork.
+func (b *breaker) allow(e *Event) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	now := e.Now
+	if len(b.exhausted) > 0 && b.minute.Equal(now.Truncate(time.Minute)) {
+		if n := b.exhausted[e.network()]; n >= exhaustedCalls {
+			return fmt.Errorf("%w: %w: mail of %s ran it out of its budget %d times within a minute", ErrHook, ErrNetwork, e.network(), n)
+		}
+	}
 	if b.open.IsZero() {
 		return nil
 	}
@@ -52,11 +75,29 @@ func (b *breaker) allow(now time.Time) error {
 	return nil
 }
 
-// done records the outcome of a call that allow let through.
-func (b *breaker) done(now time.Time, bad bool) {
+// spent notes a call that the mail at hand ran out of budget, and reports
+// whether it counts as a failure of the handler. Mail without a client, such as
+// that of policies, always counts.
+func (b *breaker) spent(e *Event) (counts bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if bad {
+	now, network := e.Now, e.network()
+	if network == "" {
+		return true
+	}
+	if minute := now.Truncate(time.Minute); !b.minute.Equal(minute) || len(b.exhausted) >= maxExhausted {
+		b.minute, b.exhausted = minute, map[string]int{}
+	}
+	b.exhausted[network]++
+	return b.exhausted[network] == 1
+}
+
+// done records the outcome of a call that allow let through. One that failed
+// and does not count leaves everything as it was.
+func (b *breaker) done(now time.Time, bad, counts bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if bad && counts {
 		b.bad++
 	}
 	if b.trying {
@@ -70,6 +111,9 @@ func (b *breaker) done(now time.Time, bad bool) {
 	}
 	if !bad {
 		b.well++
+		return
+	}
+	if !counts {
 		return
 	}
 	b.failures[b.next] = failed{now, b.well}

@@ -320,15 +320,18 @@ func (r *run) one(ctx context.Context, l *link) bool {
 	start := time.Now()
 	var v Verdict
 	var instructions int64
-	err := l.breaker.allow(e.Now)
+	err := l.breaker.allow(e)
 	if err == nil {
 		v, instructions, err = r.ask(ctx, l)
-		l.breaker.done(e.Now, err != nil)
-		r.count(l, err)
+		counts := !e.blames(err) || l.breaker.spent(e)
+		l.breaker.done(e.Now, err != nil, counts)
+		if counts {
+			r.count(l, err)
+		}
 		if err == nil {
 			err = r.apply() // the store's fault, not the handler's
 		}
-	} else {
+	} else if !errors.Is(err, ErrNetwork) {
 		r.count(l, err)
 	}
 	cost := time.Since(start)
@@ -336,6 +339,9 @@ func (r *run) one(ctx context.Context, l *link) bool {
 	if err != nil {
 		e.rollback()
 		v, changes = r.failure(&l.info), nil
+		if v.Action == Defer && e.blames(err) && e.Exhausted != nil {
+			v = e.Exhausted(l.info, v, err)
+		}
 	}
 	if r.chain.Observe != nil {
 		r.chain.Observe(Call{Info: l.info, Verdict: v, Changes: changes, Cost: cost, Instructions: instructions, Err: err, Event: e})

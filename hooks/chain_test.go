@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -322,5 +323,53 @@ func TestBreaker(t *testing.T) {
 	}
 	if asked != 26 {
 		t.Errorf("asked %d times, want 26", asked)
+	}
+}
+
+// TestExhausted: mail that runs a handler out of its budget counts once for each
+// client network and minute, and costs at most three calls.
+func TestExhausted(t *testing.T) {
+	asked := 0
+	c := hooks.NewChain([]hooks.Handler{policy{info: hooks.Info{Point: hooks.ReceiveData}, call: func(e *hooks.Event) (hooks.Verdict, error) {
+		asked++
+		return hooks.Verdict{}, fmt.Errorf("%w: %w", hooks.ErrHook, hooks.ErrExhausted)
+	}}})
+	failures := 0
+	c.Ran = func(r hooks.Ran) { failures += r.Failures }
+	now := time.Unix(1700000040, 0)
+	ask := func(ip string) []mail.TrailEntry {
+		s := &mail.Session{Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), 25)}
+		v, trail := c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveData, Now: now, Session: s, Tx: &mail.Transaction{}})
+		if v.Action != hooks.Defer {
+			t.Fatalf("%s: %v", ip, v)
+		}
+		return trail
+	}
+	for n := range 30 {
+		ask(fmt.Sprintf("192.0.2.%d", n))
+	}
+	if asked != 3 || failures != 1 {
+		t.Errorf("30 messages of one network: %d calls, want 3; %d failures, want 1", asked, failures)
+	}
+	if trail := ask("192.0.2.1"); !strings.Contains(trail[0].Err, "192.0.2.0/24 ran it out of its budget 3 times") {
+		t.Errorf("the trail says %q", trail[0].Err)
+	}
+	asked = 0
+	for n := range 30 {
+		ask(fmt.Sprintf("2001:db8:1:%x::1", n%2))
+	}
+	if asked != 6 {
+		t.Errorf("30 messages of two IPv6 networks: %d calls, want 6", asked)
+	}
+	now, asked = now.Add(time.Minute), 0
+	if ask("192.0.2.1"); asked != 1 {
+		t.Error("the network is not asked about in the next minute")
+	}
+	now, asked = now.Add(2*time.Minute), 0
+	for n := range 40 {
+		ask(fmt.Sprintf("10.0.%d.1", n))
+	}
+	if asked != 20 {
+		t.Errorf("40 networks: %d calls, want 20: then the handler is taken for ill", asked)
 	}
 }

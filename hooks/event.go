@@ -43,6 +43,12 @@ type Event struct {
 	// Delay is how long the reply to the client waits, see Tarpit.
 	Delay time.Duration
 
+	// Exhausted is asked what is to become of a message that a handler ran out
+	// of its budget on, where that would defer it; nil: it is deferred. It
+	// returns a verdict that the stage obeys, Quarantine where the hook has none
+	// of its own too.
+	Exhausted func(i Info, deferred Verdict, err error) Verdict
+
 	// Outgoing is the domain of ours that the mail is outgoing mail of: that of
 	// the user who logged in and submitted it, of the policy that made it, or of
 	// the list or forward whose own sender a copy has; "" is none. What a client

@@ -11,6 +11,7 @@ package hooks
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -54,6 +55,9 @@ var (
 	ErrNotHere = errors.New("not allowed in this hook")
 	// ErrBudget: the handler used up its instructions, its time or its memory.
 	ErrBudget = errors.New("budget exhausted")
+	// ErrExhausted is an ErrBudget that the message at hand caused: the handler
+	// used up its instructions or its memory on it, and did not wait for anything.
+	ErrExhausted = fmt.Errorf("%w", ErrBudget)
 )
 
 // May is a set of changes that a hook allows.

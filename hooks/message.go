@@ -30,8 +30,9 @@ type Message struct {
 	Earlier float64
 	// Identity is the user who submitted the message, or "".
 	Identity mail.Address
-	// Listener is the one by which it came, or "".
-	Listener string
+	// Listener is the one by which it came, and Client the address from which,
+	// or "".
+	Listener, Client string
 	// Ours: a user of ours sent it, a client that may relay, or a policy.
 	Ours   bool
 	Scores []Score
@@ -64,7 +65,7 @@ type Message struct {
 func (m *Message) fork() *Message {
 	h := m.Header.Clone()
 	return &Message{of: m, from: h, ID: m.ID, Sender: m.Sender, Size: m.Size, ReceivedAt: m.ReceivedAt, Header: h, Body: m.Body,
-		Priority: m.Priority, Identity: m.Identity, Listener: m.Listener, Ours: m.Ours, Meta: maps.Clone(m.Meta), Scores: slices.Clone(m.Scores), Auth: m.Auth, index: m.index}
+		Priority: m.Priority, Identity: m.Identity, Listener: m.Listener, Client: m.Client, Ours: m.Ours, Meta: maps.Clone(m.Meta), Scores: slices.Clone(m.Scores), Auth: m.Auth, index: m.index}
 }
 
 // Making says that a handler made a fork for a recipient.

@@ -57,7 +57,10 @@ other verdicts end the chain. accept ends its own tier and those below, never th
 
 A handler that raises an error, runs out of its budget or returns a verdict that its hook has not is a failed one: all
 it changed is undone, and the table says what happens. One that failed %d times within %s, and more often than not, is
-not asked for %s; it counts as failed meanwhile.
+not asked for %s; it counts as failed meanwhile. Mail that makes a handler use up its instructions or its memory is taken for
+the fault of the mail: such failures count once for each client network (/24, or /64 of IPv6) and minute, after three of them
+the handler is not asked about mail of that network until the minute is over, and a message that did so three times within a
+day is accepted into quarantine instead of deferred again; the postmaster is told.
 
 An option that means nothing at a hook is an error when the file loads.
 

@@ -141,7 +141,7 @@ func (b *budget) look() {
 	}
 	b.next()
 	if b.left <= 0 {
-		b.fail("%w: more than %d instructions", hooks.ErrBudget, b.total)
+		b.fail("%w: more than %d instructions", hooks.ErrExhausted, b.total)
 		return
 	}
 	if time.Since(epoch) >= b.until {
@@ -183,7 +183,7 @@ func (b *budget) steps(L *glua.LState, n int64) {
 func (b *budget) charge(L *glua.LState, n int64) {
 	if n < 0 || n > b.alloc {
 		b.alloc = 0
-		b.fail("%w: more than %d KiB of strings and tables made", hooks.ErrBudget, b.maxAlloc>>10)
+		b.fail("%w: more than %d KiB of strings and tables made", hooks.ErrExhausted, b.maxAlloc>>10)
 	} else {
 		b.alloc -= n
 		// Long strings make single instructions slow, so the clock is read

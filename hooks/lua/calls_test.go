@@ -3,6 +3,7 @@ package lua_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -91,6 +92,7 @@ end)`
 					current.Swap(load())
 				}
 				e := dataEvent(fmt.Sprintf("X-N: %d\n%s", n, plainMail))
+				e.Session.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(n >> 8), byte(n), 1}), 25) // see breaker
 				v, trail := current.Get().Chain.Run(context.Background(), e)
 				bad := n%7 == 0 || n%11 == 0
 				if bad && v.Action != hooks.Defer || !bad && (v.Action != hooks.Discard || v.Reason != fmt.Sprint(n)) {

@@ -1,8 +1,6 @@
 package lua
 
 import (
-	"net/netip"
-
 	glua "github.com/yuin/gopher-lua"
 
 	"carteiro/core/mail"
@@ -58,15 +56,7 @@ func clientIP(s *mail.Session) string {
 
 // clientNet groups addresses that one client can easily choose among.
 func clientNet(s *mail.Session) string {
-	if !s.Remote.IsValid() {
-		return ""
-	}
-	ip := s.Remote.Addr().Unmap().WithZone("")
-	bits := 64
-	if ip.Is4() {
-		bits = 24
-	}
-	return netip.PrefixFrom(ip, bits).Masked().String()
+	return hooks.ClientNet(s.Remote.Addr())
 }
 
 var tlsClass = class{name: "tls", doc: "the encrypted connection", fields: []field{

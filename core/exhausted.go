@@ -1,0 +1,142 @@
+package core
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"carteiro/core/mail"
+	"carteiro/core/mime"
+	"carteiro/hooks"
+)
+
+// A message that makes a policy run out of its budget is deferred, as the
+// policy's failure says, for the policy may be mended meanwhile. One that did so
+// maxSpent times within spentLife is taken and kept apart, so that its sender
+// need not send it again and again and the policy need not be asked.
+const (
+	maxSpent  = 3
+	spentLife = 24 * time.Hour
+	// spentSpace is the KV namespace in which the failures are counted; no
+	// policy's namespace has this name.
+	spentSpace = "#exhausted"
+)
+
+// exhausted decides about a message that a handler ran out of its budget on.
+type exhausted struct {
+	p       *Pipeline
+	ctx     context.Context
+	msg     *hooks.Message
+	rcpts   int
+	pending *hooks.Pending
+	// reason is why the message is quarantined; "": it is not.
+	reason string
+}
+
+// judge implements hooks.Event.Exhausted.
+func (x *exhausted) judge(i hooks.Info, deferred hooks.Verdict, err error) hooks.Verdict {
+	octets, parts, links, depth := shapeOf(x.msg)
+	x.p.log.ErrorContext(x.ctx, "message ran a policy out of its budget", "id", x.msg.ID.String(), "hook", string(i.Point), "handler", i.Name(),
+		"octets", octets, "parts", parts, "links", links, "depth", depth, "err", firstLine(err.Error()))
+	if x.reason == "" {
+		n, err := x.count()
+		if err != nil || n < maxSpent {
+			return deferred
+		}
+		x.reason = fmt.Sprintf("%s ran out of its budget on it %d times", i.Name(), n)
+		x.notice(i, err)
+	}
+	return hooks.Verdict{Action: hooks.Quarantine, Reason: x.reason}
+}
+
+// count adds one to the failures of the message, whatever becomes of it.
+//
+// Crash: it is counted, or its sender heard nothing and sends it again.
+func (x *exhausted) count() (int64, error) {
+	n, err := x.p.store.Apply(context.WithoutCancel(x.ctx), []mail.Effect{{Space: spentSpace, Op: mail.Incr, Key: x.key(), N: 1, TTL: spentLife}})
+	if err != nil {
+		x.p.log.ErrorContext(x.ctx, "not counted", "id", x.msg.ID.String(), "err", err)
+		return 0, err
+	}
+	return n[0], nil
+}
+
+// key is the same each time that the message is sent: by what its author wrote,
+// and not by what servers on its way add.
+func (x *exhausted) key() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q", x.msg.Sender)
+	for _, name := range []string{"Message-ID", "Date", "From", "Subject"} {
+		v, _ := x.msg.Header.Get(name)
+		fmt.Fprintf(h, "%q", v)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)[:16])
+}
+
+// notice tells the postmaster, in the commit of the message.
+func (x *exhausted) notice(i hooks.Info, why error) {
+	p := x.p
+	domains := p.dir.Domains()
+	if len(domains) == 0 || x.pending == nil {
+		return
+	}
+	to := mail.Address("postmaster@" + domains[0].Name)
+	octets, parts, links, depth := shapeOf(x.msg)
+	subject, _ := x.msg.Header.Get("Subject")
+	h := &mime.Header{}
+	for _, f := range [][2]string{{"From", "Mail Server <postmaster@" + domains[0].Name + ">"}, {"To", string(to)},
+		{"Subject", "Quarantined: a policy ran out of its budget"}, {"Date", p.clock.Now().Format(time.RFC1123Z)},
+		{"Message-ID", "<" + mail.NewID(p.clock.Now()).String() + "@" + p.cfg.Hostname + ">"}, {"Auto-Submitted", "auto-generated"},
+		{"MIME-Version", "1.0"}, {"Content-Type", "text/plain; charset=utf-8"}} {
+		if err := h.Append(f[0], f[1]); err != nil {
+			p.log.ErrorContext(x.ctx, "notice not made", "id", x.msg.ID.String(), "err", err)
+			return
+		}
+	}
+	text := fmt.Sprintf(`The message %s from %s, subject %q, was accepted and is in quarantine.
+
+The policy %s ran out of its budget on it %d times within a day, at %s.
+The message has %d octets, %d parts, %d links, and is nested %d deep.
+
+carteiro explain %s shows what the policies did, and
+carteiro queue release %s delivers the message.
+`, x.msg.ID, x.msg.Sender.Path(), clean(subject), i.Name(), maxSpent, i.Point, octets, parts, links, depth, x.msg.ID, x.msg.ID)
+	x.pending.Submits = append(x.pending.Submits, hooks.Submit{Rcpts: []mail.Address{to}, Header: h.Bytes(),
+		Body: []byte(strings.ReplaceAll(text, "\n", "\r\n")), Space: spentSpace})
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// maxShape is how much of a body is looked at for its links.
+const maxShape = 4 << 20
+
+// shapeOf is what a message has that policies take their time with: octets,
+// parts, links, and how deep its parts are nested. What cannot be read is 0.
+func shapeOf(m *hooks.Message) (octets int64, parts, links, depth int) {
+	octets = m.Size
+	if m.Body == nil {
+		return octets, 0, 0, 0
+	}
+	if body, err := m.Body(); err == nil {
+		raw, _ := io.ReadAll(io.LimitReader(body, maxShape))
+		body.Close()
+		links = bytes.Count(raw, []byte("http://")) + bytes.Count(raw, []byte("https://"))
+	}
+	if body, err := m.Body(); err == nil {
+		defer body.Close()
+		if index, err := mime.ReadIndex(m.Header, body); err == nil {
+			parts = len(index.Parts)
+			for _, part := range index.Parts {
+				depth = max(depth, part.Depth)
+			}
+		}
+	}
+	return octets, parts, links, depth
+}
