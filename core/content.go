@@ -256,7 +256,8 @@ func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hoo
 // judge asks receive.data, when the message is complete.
 func (p *Pipeline) judge(ctx context.Context, c *content) hooks.Verdict {
 	c.msg.Header, c.msg.Body, c.msg.Sender = c.header, c.draft.Open, c.tx.Sender
-	c.msg.Auth = c.verified.once(p.dns, verify.Message{IP: c.s.Remote.Addr(), Helo: c.s.Helo, Sender: c.tx.Sender, Header: c.header, Body: c.draft.Open})
+	c.msg.Auth = c.verified.once(p.dns, verify.Message{IP: c.s.Remote.Addr(), Helo: c.s.Helo, Sender: c.tx.Sender, Header: c.header, Body: c.draft.Open,
+		Now: p.clock.Now()})
 	c.msg.Size = c.size()
 	if pr := c.tx.Params.Priority; pr != nil {
 		c.msg.Priority = *pr

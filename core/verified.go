@@ -37,7 +37,8 @@ func (p *Pipeline) auth(env *mail.Envelope, header *mime.Header, body func() (io
 		return nil
 	}
 	v := &verified{results: env.Auth}
-	check := v.once(p.dns, verify.Message{IP: ip, Helo: env.Helo, Sender: env.Sender, Header: header, Body: body})
+	check := v.once(p.dns, verify.Message{IP: ip, Helo: env.Helo, Sender: env.Sender, Header: header, Body: body,
+		Now: p.clock.Now()})
 	return func(ctx context.Context) (*mail.AuthResults, error) {
 		res, err := check(ctx)
 		if err == nil {

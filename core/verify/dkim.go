@@ -17,6 +17,13 @@ import (
 // maxSignatures is how many signatures of a message are looked at.
 const maxSignatures = 10
 
+func (m Message) now() time.Time {
+	if m.Now.IsZero() {
+		return time.Now()
+	}
+	return m.Now
+}
+
 // checkDKIM verifies the signatures of a message in one pass over its body.
 func checkDKIM(ctx context.Context, r Resolver, m Message) ([]mail.AuthResult, error) {
 	var out []mail.AuthResult
@@ -25,7 +32,7 @@ func checkDKIM(ctx context.Context, r Resolver, m Message) ([]mail.AuthResult, e
 		if len(out) == maxSignatures || !strings.EqualFold(f.Name(), "DKIM-Signature") {
 			continue
 		}
-		s, err := readDKIM(f.Raw, time.Now())
+		s, err := readDKIM(f.Raw, m.now())
 		out = append(out, mail.AuthResult{Domain: strings.ToLower(s.tags["d"]), Selector: s.tags["s"]})
 		if s.err = err; err == nil {
 			s.record, s.err = (keys{ctx: ctx, r: r}).get(s.tags)

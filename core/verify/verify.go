@@ -14,6 +14,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"time"
 
 	"carteiro/core/dns"
 	"carteiro/core/mail"
@@ -36,6 +37,7 @@ type Message struct {
 	Sender mail.Address
 	Header *mime.Header
 	Body   func() (io.ReadCloser, error)
+	Now    time.Time // at which signatures must not have expired; zero: the present
 }
 
 // Check verifies a message. It blocks until the DNS has answered or ctx ends;
