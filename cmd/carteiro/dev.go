@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carteiro/core/clock"
 	"carteiro/core/config"
 	"carteiro/core/mail"
 	"carteiro/scripts"
@@ -57,7 +58,7 @@ func dev(ctx context.Context, w io.Writer, dir string, offset int) error {
 	if err != nil {
 		return err
 	}
-	s, err := openServer(ctx, cfg, serverOptions{testClock: true})
+	s, err := openServer(ctx, cfg, serverOptions{clock: &clock.Clock{}})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"carteiro/core/admin"
+	"carteiro/core/clock"
 	"carteiro/core/config"
 	"carteiro/core/pop3"
 	"carteiro/core/smtpin"
@@ -31,7 +32,11 @@ func serveCommand() *cobra.Command {
 					return err
 				}
 			}
-			s, err := openServer(cmd.Context(), cfg, serverOptions{testClock: testClock})
+			var o serverOptions
+			if testClock {
+				o.clock = &clock.Clock{}
+			}
+			s, err := openServer(cmd.Context(), cfg, o)
 			if err != nil {
 				return err
 			}

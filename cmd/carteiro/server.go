@@ -39,7 +39,7 @@ import (
 // serverOptions are what a command adds to the configuration.
 type serverOptions struct {
 	offline   bool // store and directory alone
-	testClock bool
+	clock     *clock.Clock // that can be moved; nil is the system's
 	log       io.Writer // default standard error
 }
 
@@ -82,10 +82,7 @@ func openServer(ctx context.Context, cfg *config.Config, opt serverOptions) (*se
 	if opt.log == nil {
 		s.opt.log = os.Stderr
 	}
-	s.journal = journal.New(s.opt.log, cfg.Log.Format, cfg.Log.Level)
-	if opt.testClock {
-		s.clock = &clock.Clock{}
-	}
+	s.journal, s.clock = journal.New(s.opt.log, cfg.Log.Format, cfg.Log.Level), opt.clock
 	if err := cfg.CheckFiles(); err != nil {
 		return nil, err
 	}
@@ -211,7 +208,7 @@ func (s *server) observeHook(c hooks.Call) {
 // service is what operators may ask this server.
 func (s *server) service() *admin.Service {
 	svc := &admin.Service{Store: s.store, Directory: s.directory, Returns: s.returns, Keys: s.keys, Spam: s.spam, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
-		CheckSetting: s.checkSetting, TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
+		CheckSetting: s.checkSetting, TestClock: s.opt.clock != nil, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
 		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
 		svc.BundleUsage = s.usage.list
