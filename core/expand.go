@@ -214,8 +214,14 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	for _, r := range named {
 		r.State = apart
 	}
-	others := x.others(it, append(hr.Copies[:len(hr.Copies):len(hr.Copies)], hr.Replace...), named)
+	wanted := append(hr.Copies[:len(hr.Copies):len(hr.Copies)], hr.Replace...)
 	stays := hr.Replace == nil && v.Action != hooks.Discard
+	if i := itself(it.r, wanted, len(hr.Copies)); i >= 0 {
+		named[i].Meta, named[i].Released = it.r.Meta, it.r.Released
+		*it.r, stays = *named[i], v.Action != hooks.Discard
+		wanted, named = slices.Delete(wanted, i, i+1), slices.Delete(named, i, i+1)
+	}
+	others := x.others(it, wanted, named)
 	if hr.Fork != nil && (hr.Fork.Differs() || !stays || len(others) > 0) {
 		if stays {
 			others = append(others, it.r)
@@ -228,6 +234,18 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 		x.work = append(x.work, pendingRcpt{r: r, root: it.root, depth: it.depth + 1, from: it.key})
 	}
 	return !stays, nil
+}
+
+// itself is the place of a recipient among those that replace it, from first on,
+// or -1. One that a policy replaced by itself stays, with what the policy wants
+// for it: it does not come back to the policies.
+func itself(r *mail.Recipient, wanted []hooks.Target, first int) int {
+	for i := len(wanted) - 1; i >= first; i-- {
+		if t := wanted[i]; t.Address == r.Address && t.Msg == nil && !t.Mailbox {
+			return i
+		}
+	}
+	return -1
 }
 
 // kept is the state of those that a recipient stands for: what is kept apart

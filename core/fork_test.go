@@ -268,6 +268,24 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 	}
 }
 
+// A recipient that a policy replaces by itself stays, with what the policy wants
+// for it.
+func TestReplacedByItself(t *testing.T) {
+	bounces := mail.Address("bounces@our.example")
+	again := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: "bob@our.example"}, {Address: e.Rcpt.Address, Sender: &bounces, Fields: "X-Own: yes\r\n"}})
+	})
+	h := newHouse(t, Config{}, again)
+	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "x@out.example")
+	h.until("it is sent", func() bool { return h.spooled() == 0 })
+	if out := h.sink.all(); len(out) != 1 || out[0].sender != bounces || fields(out[0].text, "X-Own") != "yes" {
+		t.Errorf("sent %+v", out)
+	}
+	if got := h.box("bob@our.example", "INBOX"); len(got) != 1 || fields(got[0], "X-Own") != "yes" {
+		t.Errorf("bob has %q", got)
+	}
+}
+
 // Forks of forks for ever new recipients end.
 func TestForksEnd(t *testing.T) {
 	again := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
