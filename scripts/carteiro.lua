@@ -428,7 +428,7 @@ function server.hostname() end
 ---@return any
 function server.url(path) end
 
----whether mail for the domain ends here, and this bundle is in force for it
+---whether mail for the domain ends here, and this bundle is in force for it; second, whether mail for it ends here at all. What account, list and crypt tell, they tell of domains of ours with the first alone
 ---@param domain any
 ---@return any
 function server.is_local(domain) end

@@ -19,9 +19,9 @@ var addrModule = module{name: "addr", doc: "addresses", functions: []function{
 	{name: "tag", call: addrTag, sig: "tag(a)", doc: "what follows the \"+\", or nil"},
 	{name: "normalize", call: addrNormalize, sig: "normalize(a)", doc: "canonical form without tag, in lower case, or nil"},
 	{name: "org_domain", call: addrOrgDomain, sig: "org_domain(domain)", doc: "organizational domain by the public suffix list"},
-	{name: "srs", call: addrSRS, sig: "srs(sender, [domain])", doc: "signed sender of ours for a forwarded message, at one of our domains or the server's name; mail with the null sender to it goes to the sender, for 21 days. Own and null senders, and those too long for it, stay"},
+	{name: "srs", call: addrSRS, sig: "srs(sender, [domain])", within: bounds{"sender": asSender, "domain": inForce}, doc: "signed sender of ours for a forwarded message, at one of our domains or the server's name; mail with the null sender to it goes to the sender, for 21 days. Own and null senders, and those too long for it, stay"},
 	{name: "srs_reverse", call: addrSRSReverse, sig: "srs_reverse(a)", doc: "the sender behind a signed one, or nil when forged or older than 21 days"},
-	{name: "verp", call: addrVERP, sig: "verp(bounces, address)", doc: "signed bounce address that names its recipient: BOUNCES+user=domain=SIGN"},
+	{name: "verp", call: addrVERP, sig: "verp(bounces, address)", within: bounds{"bounces": inForce}, doc: "signed bounce address that names its recipient: BOUNCES+user=domain=SIGN"},
 	{name: "verp_reverse", call: addrVERPReverse, sig: "verp_reverse(a)", doc: "the recipient that a bounce address names, or nil when forged"},
 }}
 
@@ -183,19 +183,19 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 var accountModule = module{name: "account", doc: "accounts of this server", functions: []function{
-	{name: "exists", call: accountExists, sig: "exists(a)", doc: "whether there is an account"},
-	{name: "setting", call: accountSetting, sig: "setting(a, name)", doc: "what `carteiro account set` stored, or nil"},
-	{name: "confirmed", call: accountConfirmed, sig: "confirmed(a, name)", doc: "whether the admin set that setting with --confirmed: whoever it names has agreed"},
-	{name: "resolve", call: accountResolve, sig: "resolve(a)", doc: "one step: \"mailbox\" and its address, \"alias\" and the list of its targets, \"foreign\" for other domains, or nil when nobody has it"},
-	{name: "may_send_as", call: accountMaySendAs, sig: "may_send_as(identity, a)", doc: "nil, \"as\" or \"behalf\""},
-	{name: "login", call: accountLogin, blocks: true, sig: "login(name, password)", doc: "the account whose password this is, or nil; wrong guesses make the next ones wait"},
-	{name: "grant", call: accountGrant, sig: "grant(owner, delegate, right, [until])", doc: "gives a right until a time, or without end: at once, and whatever becomes of the handler; true, or nil and what is wrong"},
-	{name: "revoke", call: accountRevoke, sig: "revoke(owner, delegate, [right])", doc: "takes a right back, or all of them, in the same way"},
-	{name: "granted", call: accountGranted, sig: "granted(owner)", doc: "list of { delegate, right, until } that an owner gave"},
-	{name: "audit", call: accountAudit, sig: "audit(owner, { who =, action =, as =, right =, message_id =, message =, ip = })", doc: "adds to the record of what others did in the owner's name, which `carteiro account audit` prints"},
-	{name: "audited", call: accountAudited, sig: "audited(owner, [limit])", doc: "list of such entries with their time and the bundle that wrote them (by), the newest first; 100 by default, 1000 at most"},
-	{name: "owns", call: accountOwns, sig: "owns(a, address)", doc: "whether the address is the account's own: its name, with any tag, or an alias that leads to it; a catch-all does not count"},
-	{name: "of", call: accountOf, sig: "of(address)", doc: "the account that an address stands for, be it with a tag or an alias of that account alone, or nil"},
+	{name: "exists", call: accountExists, sig: "exists(a)", within: bounds{"a": inForce}, doc: "whether there is an account"},
+	{name: "setting", call: accountSetting, sig: "setting(a, name)", within: bounds{"a": inForce}, doc: "what `carteiro account set` stored, or nil"},
+	{name: "confirmed", call: accountConfirmed, sig: "confirmed(a, name)", within: bounds{"a": inForce}, doc: "whether the admin set that setting with --confirmed: whoever it names has agreed"},
+	{name: "resolve", call: accountResolve, sig: "resolve(a)", within: bounds{"a": inForce}, doc: "one step: \"mailbox\" and its address, \"alias\" and the list of its targets, \"foreign\" for other domains, or nil when nobody has it"},
+	{name: "may_send_as", call: accountMaySendAs, sig: "may_send_as(identity, a)", within: bounds{"a": inForce}, doc: "nil, \"as\" or \"behalf\""},
+	{name: "login", call: accountLogin, blocks: true, sig: "login(name, password)", within: bounds{"name": inForce}, doc: "the account whose password this is, or nil; wrong guesses make the next ones wait"},
+	{name: "grant", call: accountGrant, sig: "grant(owner, delegate, right, [until])", within: bounds{"owner": inForce, "delegate": inForce}, doc: "gives a right until a time, or without end: at once, and whatever becomes of the handler; true, or nil and what is wrong"},
+	{name: "revoke", call: accountRevoke, sig: "revoke(owner, delegate, [right])", within: bounds{"owner": inForce}, doc: "takes a right back, or all of them, in the same way"},
+	{name: "granted", call: accountGranted, sig: "granted(owner)", within: bounds{"owner": inForce}, doc: "list of { delegate, right, until } that an owner gave"},
+	{name: "audit", call: accountAudit, sig: "audit(owner, { who =, action =, as =, right =, message_id =, message =, ip = })", within: bounds{"owner": inForce}, doc: "adds to the record of what others did in the owner's name, which `carteiro account audit` prints"},
+	{name: "audited", call: accountAudited, sig: "audited(owner, [limit])", within: bounds{"owner": inForce}, doc: "list of such entries with their time and the bundle that wrote them (by), the newest first; 100 by default, 1000 at most"},
+	{name: "owns", call: accountOwns, sig: "owns(a, address)", within: bounds{"a": inForce, "address": inForce}, doc: "whether the address is the account's own: its name, with any tag, or an alias that leads to it; a catch-all does not count"},
+	{name: "of", call: accountOf, sig: "of(address)", within: bounds{"address": inForce}, doc: "the account that an address stands for, be it with a tag or an alias of that account alone, or nil"},
 }}
 
 func (st *state) accounts(L *glua.LState) (*call, Accounts) {
