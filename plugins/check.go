@@ -165,6 +165,15 @@ func (c *checker) capabilities(m *Manifest) {
 		}
 		return ""
 	})
+	c.each("capabilities.rights", p.Rights, func(r string) string {
+		if !slices.Contains(hooks.BundleRights(), hooks.BundleRight(r)) {
+			return fmt.Sprintf("there is no right %q%s; there are %s", r, hooks.Suggestion(r, bundleRightNames()), text(bundleRightNames()))
+		}
+		return ""
+	})
+	if p.Web != "" && p.Web != plainWeb {
+		c.bad("capabilities.web", "web: %q is not %q", p.Web, plainWeb)
+	}
 	if p.Submit != "" {
 		var r config.Rate
 		if err := r.UnmarshalText([]byte(p.Submit)); err != nil || r.N < 1 || r.N > 1e6 {
@@ -218,6 +227,13 @@ func hostPort(s string) bool {
 // validFileWord is a name that may stand in a path.
 func validFileWord(s string) bool {
 	return s != "" && len(s) <= 60 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+}
+
+func bundleRightNames() (out []string) {
+	for _, r := range hooks.BundleRights() {
+		out = append(out, string(r))
+	}
+	return out
 }
 
 func rightNames() string {

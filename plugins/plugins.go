@@ -47,7 +47,10 @@ type Enabled struct {
 	HTTP []string
 	// GrantLimits lets the bundle at Path have limits above those of all.
 	GrantLimits bool
-	Tree        *Tree // instead of Name and Path: read already
+	// AllowWeb "plain" lets the pages of a bundle that asks for it run without
+	// the sandbox.
+	AllowWeb string
+	Tree     *Tree // instead of Name and Path: read already
 }
 
 // Options are what Load makes sources of.
@@ -241,7 +244,8 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		}
 	}
 	src := hooks.Source{Name: m.Name(), Bundle: m.Name(), Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: b.Domains, Except: b.except,
-		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: slices.Concat(m.Capabilities.HTTP, b.HTTP), Limits: m.limits(b.limits && len(m.greed()) > 0)}
+		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: slices.Concat(m.Capabilities.HTTP, b.HTTP), Limits: m.limits(b.limits && len(m.greed()) > 0),
+		PlainWeb: m.Capabilities.Web == plainWeb && b.AllowWeb == plainWeb}
 	for _, name := range slices.Sorted(maps.Keys(m.requires)) {
 		if name != server {
 			src.Requires = append(src.Requires, name)
@@ -253,7 +257,7 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		for _, name := range m.Capabilities.Secrets {
 			secrets[name] = b.Secrets[name] // one that is not given cannot be read
 		}
-		src.Grants = m.grants(secrets)
+		src.Grants = b.tree.grants(secrets)
 		return src, nil
 	}
 	src.Settings = m.Account
@@ -265,13 +269,13 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		for _, name := range m.Capabilities.Secrets {
 			secrets[name] = hooks.Secret{Text: "the " + name + " of a test"}
 		}
-		src.Grants = m.grants(secrets)
+		src.Grants = b.tree.grants(secrets)
 		return src, nil
 	}
 	if err := b.checkSecrets(); err != nil {
 		return hooks.Source{}, err
 	}
-	src.Grants = m.grants(b.Secrets)
+	src.Grants = b.tree.grants(b.Secrets)
 	return src, nil
 }
 

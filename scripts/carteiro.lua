@@ -1213,9 +1213,9 @@ cred.verified = nil ---@type any
 cred.account = nil ---@type any
 ---the account that really logs in, where it is not that one, as owner*delegate at POP3; else nil
 cred.delegate = nil ---@type any
----of OAUTHBEARER and XOAUTH2, else nil
+---of OAUTHBEARER and XOAUTH2, else nil; nil for bundles without the right passwords
 cred.token = nil ---@type any
----nil where the mechanism does not show it
+---nil where the mechanism does not show it, and for bundles without the right passwords
 cred.password = nil ---@type any
 
 ---the mail transaction while the client builds it
@@ -1605,7 +1605,7 @@ req.path = nil ---@type any
 req.query = nil ---@type any
 ---fields of a form that was posted
 req.form = nil ---@type any
----header fields, names in lower case
+---header fields, names in lower case; cookie and authorization only for bundles with the right credentials
 req.headers = nil ---@type any
 ---address of the client
 req.ip = nil ---@type any

@@ -144,6 +144,9 @@ func (c *Config) validateBundles() error {
 		if h := notHostPort(b.HTTP); h != "" {
 			return badIn("bundle", i, "http", "%q is not host:port", h)
 		}
+		if b.AllowWeb != "" && b.AllowWeb != "plain" {
+			return badIn("bundle", i, "allow_web", `%q is not "plain"`, b.AllowWeb)
+		}
 		if (b.Name == "") == (b.Path == "") {
 			return badIn("bundle", i, "name", "or path must be set, and not both")
 		}

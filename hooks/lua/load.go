@@ -247,7 +247,8 @@ func hookOn(L *glua.LState) int {
 		return complain("on", "on: expected on(hook, [options,] function)", "")
 	}
 	h := &handler{unit: ld.unit, file: c, spec: spec, unread: ld.unit.unread(fn), info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
-		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, Generation: st.set.id}}
+		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, Generation: st.set.id,
+		PlainWeb: src.PlainWeb || src.Tier == hooks.Admin}}
 	if L.GetTop() == 3 {
 		t, ok := L.Get(2).(*glua.LTable)
 		if !ok {

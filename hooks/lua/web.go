@@ -27,7 +27,7 @@ var reqClass = class{name: "req", doc: "an HTTP request", fields: []field{
 	{name: "path", doc: "what follows /b/BUNDLE", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).Path) }},
 	{name: "query", doc: "parameters of the URL", get: reqTable(func(r *hooks.Request) map[string]string { return r.Query })},
 	{name: "form", doc: "fields of a form that was posted", get: reqTable(func(r *hooks.Request) map[string]string { return r.Form })},
-	{name: "headers", doc: "header fields, names in lower case", get: reqTable(func(r *hooks.Request) map[string]string { return r.Headers })},
+	{name: "headers", doc: "header fields, names in lower case; cookie and authorization only for bundles with the right credentials", get: reqHeaders},
 	{name: "ip", doc: "address of the client", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).IP) }},
 	{name: "body", doc: "octets of the body, at most 1 MiB", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).Body) }},
 }}
