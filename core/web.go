@@ -24,7 +24,9 @@ func (p *Pipeline) Web(ctx context.Context, bundle string, req *hooks.Request) (
 		v, trail := gen.Chain.RunOne(ctx, e, n)
 		p.logFailures(ctx, "web", trail)
 		if v.Response != nil {
-			return *v.Response, true
+			answer = *v.Response
+			confine(&info, &answer)
+			return answer, true
 		}
 		for _, t := range trail {
 			if t.Err != "" {
