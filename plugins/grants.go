@@ -27,6 +27,11 @@ type Granted struct {
 	Limits map[string]int64 `toml:"limits,omitempty" json:"limits,omitempty"`
 }
 
+func hostOf(grant string) hooks.HTTPGrant {
+	g, _ := hooks.ParseHTTPGrant(grant)
+	return g
+}
+
 // wants are the capabilities that a manifest declares.
 func (m *Manifest) wants() Granted {
 	p := &m.Capabilities
@@ -84,7 +89,11 @@ func (g Granted) more(have Granted) []string {
 	list("module", g.Modules, have.Modules)
 	list("right", g.Rights, have.Rights)
 	list("message", g.Message, have.Message)
-	list("http", g.HTTP, have.HTTP)
+	for _, h := range g.HTTP {
+		if granted, private := hooks.HTTPGranted(have.HTTP, hostOf(h).Host); !granted || hostOf(h).Private && !private {
+			out = append(out, "http "+h)
+		}
+	}
 	list("secret", g.Secrets, have.Secrets)
 	if g.Web != "" && g.Web != have.Web {
 		out = append(out, "web "+g.Web)

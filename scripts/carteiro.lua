@@ -633,10 +633,10 @@ function dns.rbl(ip, zone) end
 ---@return any
 function dns.batch(t) end
 
----HTTP requests to the hosts that were granted (for scripts by `[scripts] http`, for bundles by their manifest), at most 5 in a call. Options: headers, type (of the body), timeout. Redirects are answers, not followed. A request cannot be taken back when the handler fails or the message is tried again: its Idempotency-Key then is the same
+---HTTP requests to the hosts that were granted (for scripts by `[scripts] http`, for bundles by their manifest), at most 5 in a call. Only public addresses are connected to, unless the grant is an address or ends in " private". Options: headers, type (of the body), timeout. Redirects are answers, not followed. A request cannot be taken back when the handler fails or the message is tried again: its Idempotency-Key then is the same
 http = {}
 
----{ status, headers, body }, or nil and "timeout", "tls" or "unreachable"; names of headers in lower case, a body of at most 1 MiB
+---{ status, headers, body }, or nil and "timeout", "tls" or "unreachable", or, for a host that was not granted as private and has no public address, what to write; names of headers in lower case, a body of at most 1 MiB
 ---@param url any
 ---@param options? any
 ---@return any

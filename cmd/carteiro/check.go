@@ -34,6 +34,13 @@ func checkCommand() *cobra.Command {
 			if err := noteBundles(cmd.ErrOrStderr(), cfg); err != nil {
 				return err
 			}
+			hosts, err := checkHosts(cmd.Context(), cfg, gen.Sources)
+			if err != nil {
+				return err
+			}
+			for _, h := range hosts {
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", h.note())
+			}
 			cases, err := checkTests(cmd.Context(), cmd.ErrOrStderr(), cfg, gen.Sources)
 			if err != nil {
 				return err

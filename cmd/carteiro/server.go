@@ -58,6 +58,7 @@ type server struct {
 	engine    *lua.Engine
 	policies  *policies.Keeper
 	usage     bundleUsage
+	refused   refusals
 	out       *smtpout.Client
 	pipeline  *core.Pipeline
 	limits    *netline.Limits
@@ -159,7 +160,7 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	}
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
-		Hostname: s.cfg.Hostname, WebURL: s.cfg.Web.URL, Secret: key, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Spam: s.spam, Keys: s.keys, Observe: s.observeHook, Usage: s.countUsage})
+		Hostname: s.cfg.Hostname, WebURL: s.cfg.Web.URL, Secret: key, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(), Refused: s.refused.add, Metrics: s.journal.Counted, Milters: s.milters(), Spam: s.spam, Keys: s.keys, Observe: s.observeHook, Usage: s.countUsage})
 	if err := completeLock(ctx, s.cfg, s.journal.Logger); err != nil {
 		return err
 	}
@@ -217,7 +218,7 @@ func (s *server) service() *admin.Service {
 		CheckSetting: s.checkSetting, TestClock: s.opt.testClock, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
 		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
-		svc.BundleUsage = s.usage.list
+		svc.BundleUsage, svc.PrivateHosts = s.usage.list, s.refused.list
 	}
 	return svc
 }
