@@ -191,7 +191,7 @@ func cryptSignDKIM(L *glua.LState) int {
 			L.RaiseError("%s: unknown option %s%s", what, key, hooks.Suggestion(key, []string{"domain", "selector"}))
 		}
 	}
-	if err := mail.CheckDomain(s.Domain); err != nil || slices.ContainsFunc(s.Selectors, func(x string) bool { return x == "" || strings.ContainsAny(x, "/\\. ") }) {
+	if err := mail.CheckDomain(s.Domain); err != nil || slices.ContainsFunc(s.Selectors, func(x string) bool { return x == "" || strings.ContainsAny(x, "/\\. \t") || control(x) >= 0 }) {
 		L.RaiseError("%s: domain and selector must be names", what)
 	}
 	st.must(L, c.event.AddSignature(m, s))

@@ -148,6 +148,9 @@ func (x *exchange) options(L *glua.LState, what string, v glua.LValue) {
 			}
 			for n, value := fields.Next(glua.LNil); n != glua.LNil; n, value = fields.Next(n) {
 				name := httpField(L, what, n)
+				if !token(name) {
+					L.RaiseError("%s: %q is no name of a header", what, name)
+				}
 				if strings.EqualFold(name, "Host") || strings.EqualFold(name, "Idempotency-Key") {
 					L.RaiseError("%s: header %s is the server's", what, name)
 				}
@@ -161,7 +164,7 @@ func (x *exchange) options(L *glua.LState, what string, v glua.LValue) {
 
 func httpField(L *glua.LState, what string, v glua.LValue) string {
 	s := tostringPlain(v)
-	if !stringable(v) || len(s) > maxHTTPField || strings.ContainsAny(s, "\r\n\x00") {
+	if !stringable(v) || len(s) > maxHTTPField || control(s) >= 0 {
 		L.RaiseError("%s: headers must be texts of one line, up to %d octets", what, maxHTTPField)
 	}
 	return s

@@ -219,8 +219,9 @@ func msgScore(L *glua.LState) int {
 		}
 		s := hooks.Score{Name: name, Points: float64(points)}
 		if L.Get(4) != glua.LNil {
-			s.Note = stringArgument(L, 4, "msg:score", "note")
+			s.Note = lineArgument(L, "msg:score: note", stringArgument(L, 4, "msg:score", "note"))
 		}
+		lineArgument(L, "msg:score: name", name)
 		if len(name) > 60 || len(s.Note) > 400 || len(msgOf(o).Scores) >= 500 {
 			L.RaiseError("msg:score: at most 500 scores, names of 60 and notes of 400 octets")
 		}

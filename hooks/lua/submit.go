@@ -293,26 +293,14 @@ func (l *letter) extra(L *glua.LState, st *state, b *lines, taken ...string) {
 	b.out.WriteString(added)
 }
 
-// crlf makes each LF a line end of the network.
-func crlf(s string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\n", "\r\n")
-}
-
 // fromRaw takes a whole message and adds what it lacks.
 func (l *letter) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
 	if l.text != "" || l.html != "" || l.folder != "" || l.subject != "" || l.from != "" {
 		L.RaiseError("mail.submit: raw is a whole message; from, subject, text, html and copy do not go with it")
 	}
-	raw := crlf(l.raw)
-	head, body, _ := strings.Cut(raw, "\r\n\r\n")
-	h := mime.ParseHeader([]byte(head + "\r\n"))
-	for _, f := range h.Fields() {
-		if f.Name() == "" {
-			L.RaiseError("mail.submit: raw: %.40q is no header field", f.Raw)
-		}
-	}
-	if !h.Has("From") {
-		L.RaiseError("mail.submit: raw: From is missing")
+	h, body, err := wholeMail(l.raw)
+	if err != nil {
+		L.RaiseError("mail.submit: raw: %s", err.Error())
 	}
 	b := &lines{L: L}
 	l.common(b, st)
@@ -324,6 +312,9 @@ func (l *letter) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
 	more := &lines{L: L}
 	l.extra(L, st, more, "received", "return-path")
 	h.PrependRaw(more.out.String())
+	if err := onceOnly(h); err != nil {
+		L.RaiseError("mail.submit: raw: %s", err.Error())
+	}
 	s.Header, s.Body = h.Bytes(), []byte(body)
 }
 
