@@ -52,7 +52,8 @@ func (p *Pipeline) signatures(in *intake) []mail.Signature {
 	wanted := in.sign
 	if in.ours {
 		if value, ok := in.header.Get("From"); ok {
-			if list, _ := mime.ParseAddressList(value); len(list) > 0 && p.dir.Local(list[0].Address.Domain()) {
+			list, _ := mime.ParseAddressList(value)
+			if len(list) > 0 && p.dir.Local(list[0].Address.Domain()) && (in.maySign == nil || in.maySign(list[0].Address.Domain())) {
 				wanted = append(wanted[:len(wanted):len(wanted)], mail.Signature{Domain: list[0].Address.Domain()})
 			}
 		}

@@ -30,7 +30,9 @@ func (p *Pipeline) Web(ctx context.Context, bundle string, req *hooks.Request) (
 		}
 		for _, t := range trail {
 			if t.Err != "" {
-				return hooks.Response{Status: 500, Type: "text/plain; charset=utf-8", Body: "internal error\n"}, true
+				answer = hooks.Response{Status: 500, Type: "text/plain; charset=utf-8", Body: "internal error\n"}
+				confine(&info, &answer)
+				return answer, true
 			}
 		}
 	}

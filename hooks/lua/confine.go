@@ -63,11 +63,11 @@ type reach struct {
 func (u *unit) confined() bool { return len(u.source.Domains)+len(u.source.Except) > 0 }
 
 // serves reports whether the unit is in force for a domain of this server.
-func (u *unit) serves(st *state, domain string) bool {
+func (u *unit) serves(e *Engine, domain string) bool {
 	if u.ours != nil {
 		return u.ours(domain)
 	}
-	return st.set.engine.Local(domain) && (len(u.source.Domains) == 0 || slices.Contains(u.source.Domains, domain))
+	return e.Local(domain) && (len(u.source.Domains) == 0 || slices.Contains(u.source.Domains, domain))
 }
 
 // author is who runs, as errors name it.
@@ -193,7 +193,7 @@ func cut(s string) string {
 // foreign reports whether a domain is one of this server for which the code
 // that runs is not in force.
 func (r *reach) foreign(domain string) bool {
-	return r.st.set.engine.Local(domain) && !r.st.source.serves(r.st, domain)
+	return r.st.set.engine.Local(domain) && !r.st.source.serves(r.st.set.engine, domain)
 }
 
 // each calls f with a text, or with those of a list.
@@ -223,7 +223,7 @@ func (r *reach) list(v glua.LValue) {
 		if !strings.Contains(s, "@") {
 			r.L.RaiseError("%s: the list %s is of no domain, and %s is in force for single domains alone", r.what, cut(s), r.st.source.author())
 		}
-		if d := domainOf(s); !r.st.source.serves(r.st, d) {
+		if d := domainOf(s); !r.st.source.serves(r.st.set.engine, d) {
 			r.refuse(d, s)
 		}
 	})
@@ -231,7 +231,7 @@ func (r *reach) list(v glua.LValue) {
 
 func (r *reach) keys(v glua.LValue) {
 	each(v, func(s string) {
-		if d := domainOf(s); !r.st.source.serves(r.st, d) {
+		if d := domainOf(s); !r.st.source.serves(r.st.set.engine, d) {
 			r.refuse(d, s)
 		}
 	})
@@ -348,6 +348,15 @@ func (r *reach) message(v glua.LValue) {
 func (st *state) confineField(L *glua.LState, what, name, value string, before *mime.Header) {
 	if r := st.confining(L, what); r != nil && speaks(name) {
 		r.author(name, glua.LString(value), before)
+	}
+}
+
+// confineFork keeps a message that a policy for single domains can change from
+// being signed as mail of a user of another domain.
+func (st *state) confineFork(L *glua.LState, m *hooks.Message) {
+	if r := st.confining(L, "rcpt:fork"); r != nil {
+		u, e := st.source, st.set.engine
+		st.call.event.Confine(m, func(domain string) bool { return !e.Local(domain) || u.serves(e, domain) })
 	}
 }
 

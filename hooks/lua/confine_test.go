@@ -214,3 +214,27 @@ func TestSenderStays(t *testing.T) {
 		}
 	}
 }
+
+// TestConfinedForks: what a bundle makes of a message is signed as mail of its
+// author's domain where the bundle is in force for that alone.
+func TestConfinedForks(t *testing.T) {
+	w := confinedWorld(t)
+	for _, c := range []struct {
+		domains []string
+		want    map[string]bool // whether a domain may sign
+	}{{[]string{"our.example"}, map[string]bool{"our.example": true, "other.example": false, "far.example": true}},
+		{nil, map[string]bool{"our.example": true, "other.example": true}}} {
+		src := confinedBundle(c.domains, nil)
+		src.Files, src.Main = map[string][]byte{"init.lua": []byte(expand(`rcpt:fork():set_header("Subject", "x")`))}, []string{"init.lua"}
+		src.Grants.Hooks = []hooks.Point{hooks.QueueExpand}
+		e := &hooks.Event{Point: hooks.QueueExpand, Msg: hookstest.Message("alice@other.example", "From: alice@other.example\n\nx\n"), Rcpt: hookstest.Rcpt("bob@our.example")}
+		if got := w.Load(src).Ask(e).Err(); got != "" {
+			t.Fatal(got)
+		}
+		for domain, want := range c.want {
+			if got := e.Rcpt.Fork.MaySign == nil || e.Rcpt.Fork.MaySign(domain); got != want {
+				t.Errorf("a bundle for %v: %s may sign is %v", c.domains, domain, got)
+			}
+		}
+	}
+}

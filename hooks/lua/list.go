@@ -202,7 +202,7 @@ func listNames(L *glua.LState) int {
 	space, _ := groups.SettingsKey("")
 	var names []string
 	for _, name := range sortedKeys(st.scanned(L, c, space)) {
-		if strings.HasSuffix(name, at) && (r == nil || strings.Contains(name, "@") && st.source.serves(st, domainOf(name))) {
+		if strings.HasSuffix(name, at) && (r == nil || strings.Contains(name, "@") && st.source.serves(st.set.engine, domainOf(name))) {
 			names = append(names, name)
 		}
 	}

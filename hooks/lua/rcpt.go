@@ -142,6 +142,7 @@ func rcptFork(L *glua.LState) int {
 	st.budget.charge(L, 4096)
 	m, err := o.call.event.Fork(r)
 	st.must(L, err)
+	st.confineFork(L, m)
 	L.Push(st.wrap(&msgClass, m))
 	return 1
 }
@@ -152,6 +153,7 @@ func rcptVariant(L *glua.LState) int {
 	st.budget.charge(L, 4096+int64(len(o.call.event.Msg.Header.Bytes())))
 	m, err := o.call.event.Variant(r)
 	st.must(L, err)
+	st.confineFork(L, m)
 	L.Push(st.wrap(&msgClass, m))
 	return 1
 }

@@ -38,7 +38,7 @@ func serverURL(L *glua.LState) int {
 func serverIsLocal(L *glua.LState) int {
 	st := stateOf(L)
 	domain := strings.ToLower(text(L, 1))
-	L.Push(glua.LBool(st.source.serves(st, domain)))
+	L.Push(glua.LBool(st.source.serves(st.set.engine, domain)))
 	L.Push(glua.LBool(st.set.engine.Local(domain)))
 	return 2
 }
@@ -68,7 +68,7 @@ func forDomain(L *glua.LState) int {
 	if !ok {
 		L.RaiseError("for_domain: expected for_domain(domain, function)")
 	}
-	if domain != "" && !st.source.serves(st, domain) {
+	if domain != "" && !st.source.serves(st.set.engine, domain) {
 		L.RaiseError("for_domain: %s is no domain of this server for which %s is in force", domain, st.source.author())
 	}
 	before, top := c.domain, L.GetTop()
