@@ -39,7 +39,8 @@ func TestConfinePages(t *testing.T) {
 	}{
 		{hooks.Info{Bundle: "acme/x", Tier: hooks.Bundle}, nil, sandbox},
 		{hooks.Info{Bundle: "acme/x", Tier: hooks.Bundle}, map[string]string{"content-security-POLICY": own}, sandbox + ", " + own},
-		{hooks.Info{Bundle: "acme/x", Tier: hooks.Bundle}, map[string]string{"Content-Security-Policy": "a", "content-security-policy": "b"}, sandbox + ", a, b"},
+		{hooks.Info{Bundle: "acme/x", Tier: hooks.Bundle}, map[string]string{"Content-Security-Policy": "a", "content-security-policy": "b"},
+			sandbox + ", a, b"},
 		{hooks.Info{Bundle: "acme/x", Tier: hooks.Bundle, PlainWeb: true}, map[string]string{"Content-Security-Policy": own}, own},
 		{hooks.Info{Bundle: "acme/x", Tier: hooks.Bundle, PlainWeb: true}, nil, ""},
 		{hooks.Info{Tier: hooks.Domain, Domains: []string{"a.example"}}, nil, sandbox},

@@ -113,7 +113,8 @@ func TestSigningOfForks(t *testing.T) {
 			if confined && e.Rcpt.Address == "all@our.example" {
 				e.Confine(m, func(domain string) bool { return domain != "our.example" })
 			}
-			return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Text: "by a policy\n"}), e.Replace(e.Rcpt, []hooks.Target{{Address: next}}))
+			return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Text: "by a policy\n"}), e.Replace(e.Rcpt,
+				[]hooks.Target{{Address: next}}))
 		})
 		h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
 		h.furnish(badgerstore.Options{InMemory: true}, nil, Config{}, func(*badgerstore.Store) []hooks.Handler {

@@ -244,7 +244,8 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		}
 	}
 	src := hooks.Source{Name: m.Name(), Bundle: m.Name(), Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: b.Domains, Except: b.except,
-		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: slices.Concat(m.Capabilities.HTTP, b.HTTP), Limits: m.limits(b.limits && len(m.greed()) > 0),
+		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: slices.Concat(m.Capabilities.HTTP, b.HTTP),
+		Limits:   m.limits(b.limits && len(m.greed()) > 0),
 		PlainWeb: m.Capabilities.Web == plainWeb && b.AllowWeb == plainWeb}
 	for _, name := range slices.Sorted(maps.Keys(m.requires)) {
 		if name != server {

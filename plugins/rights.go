@@ -23,7 +23,8 @@ var meanings = map[string]string{
 	"right grants":      "it gives others rights to mailboxes of its domains, and takes them back",
 	"right passwords":   "it sees the passwords and tokens with which people of its domains log in",
 	"right credentials": "its pages see the passwords and cookies that browsers send to this server",
-	"web plain":         "with allow_web = \"plain\" in its [[bundle]], its pages may use whatever a browser keeps for this server, and read the pages of other bundles",
+	"web plain": "with allow_web = \"plain\" in its [[bundle]], " +
+		"its pages may use whatever a browser keeps for this server, and read the pages of other bundles",
 }
 
 // Meaning is what a capability of Granted means in words, or "".
@@ -87,9 +88,10 @@ func (t *Tree) used() []string {
 		}
 		code := withoutComments(string(text))
 		for right, used := range map[hooks.BundleRight]bool{
-			hooks.RightGrants:      slices.Contains(m.Capabilities.Modules, "account") && usesGrants.MatchString(code),
-			hooks.RightPasswords:   slices.Contains(m.Bundle.Hooks, string(hooks.ReceiveAuth)) && usesPasswords.MatchString(code),
-			hooks.RightCredentials: slices.Contains(m.Bundle.Hooks, string(hooks.WebRequest)) && (usesCredentials.MatchString(code) || allHeaders(code)),
+			hooks.RightGrants:    slices.Contains(m.Capabilities.Modules, "account") && usesGrants.MatchString(code),
+			hooks.RightPasswords: slices.Contains(m.Bundle.Hooks, string(hooks.ReceiveAuth)) && usesPasswords.MatchString(code),
+			hooks.RightCredentials: slices.Contains(m.Bundle.Hooks, string(hooks.WebRequest)) && (usesCredentials.MatchString(code) ||
+				allHeaders(code)),
 		} {
 			if used && !slices.Contains(out, string(right)) && !slices.Contains(m.Capabilities.Rights, string(right)) {
 				out = append(out, string(right))

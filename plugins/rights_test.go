@@ -15,7 +15,8 @@ const asking = "hooks = [\"receive.auth\", \"web.request\"]\n[capabilities]\nmod
 // handing is a bundle of before there were rights, with Lua that uses them.
 func handing(t *testing.T, version, more, lua string) *Tree {
 	t.Helper()
-	return tree(t, map[string]string{"bundle.toml": "[bundle]\nname = \"acme/keys\"\nversion = \"" + version + "\"\napi = 1\n" + asking + more, "init.lua": lua})
+	return tree(t, map[string]string{"bundle.toml": "[bundle]\nname = \"acme/keys\"\nversion = \"" + version + "\"\napi = 1\n" + asking +
+		more, "init.lua": lua})
 }
 
 // TestUsedRights: what a text uses is found, what it only speaks of is not.
@@ -118,7 +119,8 @@ func TestKeptRights(t *testing.T) {
 	if err := d.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	if raw, _ := os.ReadFile(filepath.Join(dir, lockName)); !strings.Contains(string(raw), "kept = ['credentials', 'grants']") || !strings.Contains(string(raw), "format = 1") {
+	if raw, _ := os.ReadFile(filepath.Join(dir, lockName)); !strings.Contains(string(raw), "kept = ['credentials', 'grants']") ||
+		!strings.Contains(string(raw), "format = 1") {
 		t.Errorf("the lock file is\n%s", raw)
 	}
 	d = reopen(t, d)
@@ -192,7 +194,8 @@ func TestManifestRights(t *testing.T) {
 	if got := text(m.Granted()); !strings.Contains(got, "right grants, right passwords") || !strings.Contains(got, "web plain") {
 		t.Errorf("granted %s", got)
 	}
-	for _, g := range []string{"right grants", "right passwords", "right credentials", "module account", "module list", "hook receive.auth", "web plain"} {
+	for _, g := range []string{"right grants", "right passwords", "right credentials", "module account", "module list", "hook receive.auth",
+		"web plain"} {
 		if Meaning(g) == "" {
 			t.Errorf("%s is not said in words", g)
 		}

@@ -124,7 +124,8 @@ func TestBundlesOfOneDomain(t *testing.T) {
 		for _, c := range []struct {
 			domain string
 			tests  map[string][]byte
-		}{{lab.LocalDomain, tree.Files}, {"two.example", map[string][]byte{"tests/neighbours.lua": []byte("local t = require \"carteiro.test\"\n" + neighbours[short])}}} {
+		}{{lab.LocalDomain, tree.Files}, {"two.example",
+			map[string][]byte{"tests/neighbours.lua": []byte("local t = require \"carteiro.test\"\n" + neighbours[short])}}} {
 			t.Run(short+" for "+c.domain, func(t *testing.T) {
 				t.Parallel()
 				sources, err := plugins.Load(plugins.Options{Trial: true, Enabled: []plugins.Enabled{{Tree: tree, Domains: []string{c.domain}}}})

@@ -14,7 +14,8 @@ import (
 // shows is a bundle whose page answers with what it is shown.
 func shows(name, capabilities string) map[string]string {
 	return map[string]string{
-		"bundle.toml": "[bundle]\nname = \"acme/" + name + "\"\nversion = \"1.0.0\"\napi = 1\nhooks = [\"web.request\"]\n[capabilities]\n" + capabilities,
+		"bundle.toml": "[bundle]\nname = \"acme/" + name + "\"\nversion = \"1.0.0\"\napi = 1\nhooks = [\"web.request\"]\n[capabilities]\n" +
+			capabilities,
 		"init.lua": `on("web.request", { path = "/" }, function(req)
   local shown = req.headers
   return response { status = 401, type = "text/plain", body = tostring(shown.authorization) .. " " .. tostring(shown["cookie"]),
@@ -74,7 +75,8 @@ func TestBundlePages(t *testing.T) {
 	writeFiles(t, filepath.Join(h.dir, "helper"), shows("helper", ""))
 	writeFiles(t, filepath.Join(h.dir, "plain"), shows("plain", "web = \"plain\"\nrights = [\"credentials\"]\n"))
 	writeFiles(t, filepath.Join(h.dir, "asks"), shows("asks", "web = \"plain\"\n"))
-	writeFiles(t, filepath.Join(h.dir, "scripts"), map[string]string{"web.lua": `on("web.request", { path = "/" }, function(req) return response { body = req.headers.cookie } end)`})
+	writeFiles(t, filepath.Join(h.dir, "scripts"),
+		map[string]string{"web.lua": `on("web.request", { path = "/" }, function(req) return response { body = req.headers.cookie } end)`})
 	if err := h.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +88,8 @@ func TestBundlePages(t *testing.T) {
 		{"/b/asks/", sandbox, `Basic realm="mail (acme/asks)"`, "nil nil"},
 		{"/b/delegate/audit", sandbox, `Basic realm="mail (carteiro/delegate)", charset="UTF-8"`, ""},
 		{"/b/forward/confirm/x/1", sandbox + ", default-src 'none'; form-action 'self'; frame-ancestors 'none'", "", ""},
-		{"/b/mailinglist/list/none@example.com", sandbox + ", default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'", "", ""},
+		{"/b/mailinglist/list/none@example.com", sandbox +
+			", default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'", "", ""},
 		{"/b/scripts/", "", "", "session=1"},
 	} {
 		res, body := h.fetch(t, c.path)
@@ -168,11 +171,13 @@ func TestEarlierLock(t *testing.T) {
 	files := shows("shows", "modules = [\"account\"]\nrights = [\"credentials\"]\n")
 	files["bundle.toml"] = strings.Replace(files["bundle.toml"], "1.0.0", "1.1.0", 1)
 	writeFiles(t, filepath.Join(h.dir, "shows"), files)
-	if out, err := h.try("bundle", "upgrade", filepath.Join(h.dir, "shows")); err == nil || !strings.Contains(out, "wants more than is granted: right credentials") {
+	if out, err := h.try("bundle", "upgrade", filepath.Join(h.dir, "shows")); err == nil || !strings.Contains(out,
+		"wants more than is granted: right credentials") {
 		t.Errorf("an upgrade does not ask: %v\n%s", err, out)
 	}
 	out, err = h.try("bundle", "upgrade", "--accept-capabilities", filepath.Join(h.dir, "shows"))
-	if err != nil || !strings.Contains(out, "granted: right credentials (its pages see the passwords and cookies that browsers send to this server)") {
+	if err != nil || !strings.Contains(out,
+		"granted: right credentials (its pages see the passwords and cookies that browsers send to this server)") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if out, err := h.try("bundle", "list"); err != nil || strings.Contains(out, "keeps the right") {

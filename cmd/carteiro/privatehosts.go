@@ -100,8 +100,8 @@ func (h httpHost) note() string {
 	if h.of != "" {
 		of = h.of
 	}
-	return fmt.Sprintf("%s leads to addresses of private networks alone, so requests of %s are refused; where that is meant, write %q under http of the configuration",
-		h.host, of, h.host+" private")
+	return fmt.Sprintf("%s leads to addresses of private networks alone, so requests of %s are refused; "+
+		"where that is meant, write %q under http of the configuration", h.host, of, h.host+" private")
 }
 
 // refusals are the hosts to which requests are refused, for `status`.

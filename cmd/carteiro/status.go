@@ -39,7 +39,8 @@ func statusCommand() *cobra.Command {
 					}
 				}
 				for _, h := range s.PrivateHosts {
-					fmt.Fprintf(w, "http\t%s leads to a private network, requests are refused; \"%s private\" under http of the configuration allows them\n", h, h)
+					fmt.Fprintf(w, "http\t%s leads to a private network, requests are refused; %q under http of the configuration allows them\n",
+						h, h+" private")
 				}
 				if s.Watched > 0 {
 					fmt.Fprintf(w, "trace\t%d watched\n", s.Watched)

@@ -9,7 +9,8 @@ import (
 // net/netip knows (RFC 6890 and the IANA registries of special addresses).
 var specialNets = func() []netip.Prefix {
 	var out []netip.Prefix
-	for _, s := range [...]string{"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24",
+	for _, s := range [...]string{"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15",
+		"198.51.100.0/24",
 		"203.0.113.0/24", "240.0.0.0/4",
 		// Teredo, benchmarking, ORCHID, documentation.
 		"2001::/32", "2001:2::/48", "2001:10::/28", "2001:20::/28", "2001:db8::/32", "3fff::/20"} {
@@ -22,7 +23,8 @@ var (
 	globalUnicast = netip.MustParsePrefix("2000::/3")
 	// Translations whose last 32 bits are an IPv4 address: NAT64 (RFC 6052),
 	// compatible addresses (RFC 4291 2.5.5.1), SIIT (RFC 7915).
-	translated = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("::/96"), netip.MustParsePrefix("::ffff:0:0:0/96")}
+	translated = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("::/96"),
+		netip.MustParsePrefix("::ffff:0:0:0/96")}
 )
 
 // PublicIP tells whether an address may belong to a host of the public

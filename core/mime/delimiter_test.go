@@ -12,7 +12,8 @@ import (
 func TestUndelimited(t *testing.T) {
 	const head = "Content-Type: multipart/mixed; boundary=abc\r\n\r\n"
 	const body = "--abc\r\nContent-Type: text/plain\r\n\r\none\r\n--abc\r\nContent-Type: text/plain\r\n\r\ntwo\r\n--abc--\r\n"
-	for _, text := range []string{"x\n--abc\nContent-Type: text/html\n\n<b>new</b>\n", "--abc--\n", strings.Repeat("-", 300) + "abc\n", "a\r--abc\rb",
+	for _, text := range []string{"x\n--abc\nContent-Type: text/html\n\n<b>new</b>\n", "--abc--\n", strings.Repeat("-", 300) + "abc\n",
+		"a\r--abc\rb",
 		strings.Repeat("x", 75) + "--abc\n", "--" + strings.Repeat("y", 74) + "\n--abc", "-- \nsignature\n", ""} {
 		h := ParseHeader([]byte(head))
 		index, err := ReadIndex(h, strings.NewReader(body))

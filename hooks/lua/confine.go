@@ -259,7 +259,11 @@ func (r *reach) stays(s string) bool {
 		return false
 	}
 	a, e := checked(s), r.st.call.event
-	return a != "" && (e.Session != nil && e.Session.Identity != nil && e.Session.Identity.User == a || e.Msg != nil && e.Msg.Sender == a || e.Tx != nil && e.Tx.Sender == a || e.Rcpt != nil && e.Rcpt.Sender != nil && *e.Rcpt.Sender == a)
+	if a == "" {
+		return false
+	}
+	return e.Session != nil && e.Session.Identity != nil && e.Session.Identity.User == a || e.Msg != nil && e.Msg.Sender == a ||
+		e.Tx != nil && e.Tx.Sender == a || e.Rcpt != nil && e.Rcpt.Sender != nil && *e.Rcpt.Sender == a
 }
 
 // atHand is the header section of the message at hand, or nil.

@@ -69,10 +69,13 @@ var reachings = []reaching{
 	{argument: "mail.submit.headers", text: letter + `headers = { ["Resent-From"] = "a@DOMAIN" } }`},
 	{argument: "mail.submit.headers", text: letter + `headers = { ["resent-sender"] = { "x@y.example", "A <a@DOMAIN>" } } }`},
 	{argument: "mail.submit.raw", text: `mail.submit { to = "v@far.example", raw = "From: a@DOMAIN\nSubject: s\n\nx\n" }`},
-	{argument: "mail.submit.raw", text: `mail.submit { to = "v@far.example", raw = "Subject: s\r\nfrom:\r\n =?utf-8?q?x?=\r\n <a@DOMAIN>\r\n\r\nx\r\n" }`},
-	{argument: "mail.submit.raw", text: `mail.submit { to = "v@far.example", raw = "From: dan@our.example, a@DOMAIN\nSender: dan@our.example\n\nx\n" }`},
+	{argument: "mail.submit.raw",
+		text: `mail.submit { to = "v@far.example", raw = "Subject: s\r\nfrom:\r\n =?utf-8?q?x?=\r\n <a@DOMAIN>\r\n\r\nx\r\n" }`},
+	{argument: "mail.submit.raw",
+		text: `mail.submit { to = "v@far.example", raw = "From: dan@our.example, a@DOMAIN\nSender: dan@our.example\n\nx\n" }`},
 	{argument: "mail.submit.raw", text: `mail.submit { to = "v@far.example", raw = "From: dan@our.example\nSender: a@DOMAIN\n\nx\n" }`},
-	{argument: "mail.submit.raw", text: `mail.submit { to = "v@far.example", raw = "From: dan@our.example\nSubject: s\n\nx\n", headers = { ["Resent-Sender"] = "a@DOMAIN" } }`},
+	{argument: "mail.submit.raw",
+		text: `mail.submit { to = "v@far.example", raw = "From: dan@our.example\nSubject: s\n\nx\n", headers = { ["Resent-Sender"] = "a@DOMAIN" } }`},
 	{argument: "mail.file.address", text: `mail.file(msg, "a@DOMAIN", "Sent")`},
 	{argument: "mail.forward.sender", text: `mail.forward(msg, "v@far.example", { sender = "a@DOMAIN" })`},
 	{argument: "mail.forward.headers", text: `mail.forward(msg, "v@far.example", { headers = { From = "a@DOMAIN" } })`},
@@ -110,7 +113,8 @@ func (r reaching) ask(w *hookstest.World, src hooks.Source, domain string) strin
 	case strings.Contains(r.text, "accept"):
 		hook, args = hooks.ReceiveAuth, "session, cred"
 	}
-	src.Files = map[string][]byte{"init.lua": []byte("on(\"" + string(hook) + "\", function(" + args + ")\n" + strings.ReplaceAll(r.text, "DOMAIN", domain) + "\nend)")}
+	src.Files = map[string][]byte{"init.lua": []byte("on(\"" + string(hook) + "\", function(" + args + ")\n" + strings.ReplaceAll(r.text,
+		"DOMAIN", domain) + "\nend)")}
 	src.Main = []string{"init.lua"}
 	if src.Grants != nil {
 		src.Grants.Hooks = []hooks.Point{hook}
@@ -145,9 +149,11 @@ func TestConfined(t *testing.T) {
 	for _, r := range reachings {
 		tried[r.argument] = true
 		script := hooks.Source{Name: "scripts/domains/our.example", Tier: hooks.Domain, Domains: []string{"our.example"}}
-		for who, src := range map[string]hooks.Source{"acme/hello@1.0.0": confinedBundle([]string{"our.example"}, nil), "scripts/domains/our.example": script} {
+		for who, src := range map[string]hooks.Source{"acme/hello@1.0.0": confinedBundle([]string{"our.example"}, nil),
+			"scripts/domains/our.example": script} {
 			err := r.ask(w, src, "other.example")
-			if !strings.Contains(err, refused+"other.example") && !strings.Contains(err, "for which "+who+" is in force") || !strings.Contains(err, who) && r.argument != "server.is_local.domain" {
+			if !strings.Contains(err, refused+"other.example") && !strings.Contains(err, "for which "+who+" is in force") ||
+				!strings.Contains(err, who) && r.argument != "server.is_local.domain" {
 				t.Errorf("%s, %s: %s", who, r.text, err)
 			}
 			if err := r.ask(w, src, "our.example"); strings.Contains(err, refused) || strings.Contains(err, "for which") {
@@ -194,7 +200,8 @@ func TestConfinedAnswers(t *testing.T) {
 		src := confinedBundle([]string{"our.example"}, nil)
 		src.Files, src.Main = map[string][]byte{"init.lua": []byte(data(c.text))}, []string{"init.lua"}
 		src.Grants.Hooks = []hooks.Point{hooks.ReceiveData}
-		if got := w.Load(src).Ask(dataEvent("From: a@a.example\nTo: info@our.example, all@other.example\n\nx\n")).Err(); !strings.Contains(got, c.want) {
+		if got := w.Load(src).Ask(dataEvent("From: a@a.example\nTo: info@our.example, all@other.example\n\nx\n")).Err(); !strings.Contains(got,
+			c.want) {
 			t.Errorf("%s: %s", c.text, got)
 		}
 	}
@@ -208,7 +215,8 @@ func TestSenderStays(t *testing.T) {
 		src := confinedBundle([]string{"our.example"}, nil)
 		src.Files, src.Main = map[string][]byte{"init.lua": []byte(expand(text))}, []string{"init.lua"}
 		src.Grants.Hooks = []hooks.Point{hooks.QueueExpand}
-		e := &hooks.Event{Point: hooks.QueueExpand, Msg: hookstest.Message("alice@other.example", "From: Alice <alice@other.example>\n\nx\n"), Rcpt: hookstest.Rcpt("bob@our.example")}
+		e := &hooks.Event{Point: hooks.QueueExpand, Msg: hookstest.Message("alice@other.example", "From: Alice <alice@other.example>\n\nx\n"),
+			Rcpt: hookstest.Rcpt("bob@our.example")}
 		if got := w.Load(src).Ask(e).Err(); got != "" {
 			t.Errorf("%s: %s", text, got)
 		}
@@ -227,7 +235,8 @@ func TestConfinedForks(t *testing.T) {
 		src := confinedBundle(c.domains, nil)
 		src.Files, src.Main = map[string][]byte{"init.lua": []byte(expand(`rcpt:fork():set_header("Subject", "x")`))}, []string{"init.lua"}
 		src.Grants.Hooks = []hooks.Point{hooks.QueueExpand}
-		e := &hooks.Event{Point: hooks.QueueExpand, Msg: hookstest.Message("alice@other.example", "From: alice@other.example\n\nx\n"), Rcpt: hookstest.Rcpt("bob@our.example")}
+		e := &hooks.Event{Point: hooks.QueueExpand, Msg: hookstest.Message("alice@other.example", "From: alice@other.example\n\nx\n"),
+			Rcpt: hookstest.Rcpt("bob@our.example")}
 		if got := w.Load(src).Ask(e).Err(); got != "" {
 			t.Fatal(got)
 		}

@@ -191,7 +191,8 @@ func cryptSignDKIM(L *glua.LState) int {
 			L.RaiseError("%s: unknown option %s%s", what, key, hooks.Suggestion(key, []string{"domain", "selector"}))
 		}
 	}
-	if err := mail.CheckDomain(s.Domain); err != nil || slices.ContainsFunc(s.Selectors, func(x string) bool { return x == "" || strings.ContainsAny(x, "/\\. \t") || control(x) >= 0 }) {
+	bad := func(x string) bool { return x == "" || strings.ContainsAny(x, "/\\. \t") || control(x) >= 0 }
+	if err := mail.CheckDomain(s.Domain); err != nil || slices.ContainsFunc(s.Selectors, bad) {
 		L.RaiseError("%s: domain and selector must be names", what)
 	}
 	st.must(L, c.event.AddSignature(m, s))

@@ -43,7 +43,8 @@ func (d *doer) Do(req *http.Request) (*http.Response, error) {
 func newClient(control func(network, address string, c syscall.RawConn) error) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: control}
 	return &http.Client{
-		Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConns: 20, MaxConnsPerHost: 20, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 10 * time.Second,
+		Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConns: 20, MaxConnsPerHost: 20, IdleConnTimeout: time.Minute,
+			TLSHandshakeTimeout:    10 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -65,7 +66,8 @@ func (st *state) refusedHost(x exchange) error {
 	if u.source.Bundle != "" {
 		where = "http in the [[bundle]] of " + u.source.Bundle
 	}
-	err := fmt.Errorf("%w: %s leads to a private network; where that is meant, write %q under %s of the configuration", ErrPrivate, x.host, x.host+" private", where)
+	err := fmt.Errorf("%w: %s leads to a private network; where that is meant, write %q under %s of the configuration", ErrPrivate, x.host,
+		x.host+" private", where)
 	e := st.set.engine
 	e.Log.WarnContext(st.call.ctx, "http request of a policy refused", "host", x.host, "handler", st.call.handler.info.Name(), "err", err)
 	if e.Refused != nil {

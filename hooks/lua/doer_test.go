@@ -44,11 +44,13 @@ func TestPrivateHosts(t *testing.T) {
 		`local a = http.batch { { url = "URL" } } error("got " .. (type(a[1]) == "table" and a[1].status or a[1]))`,
 		`http.get("URL") local a, why = http.get("URL", { timeout = 2 }) error("got " .. (a and a.status or why))`} {
 		want := `write "` + name + ` private" under http in [scripts] of the configuration`
-		if got := ask(false, []string{name}, name, call); !strings.Contains(got, "no public address") || !strings.Contains(got, want) || asked > 0 {
+		if got := ask(false, []string{name}, name, call); !strings.Contains(got, "no public address") || !strings.Contains(got, want) ||
+			asked > 0 {
 			t.Errorf("%s: %s, asked %d times", call, got, asked)
 		}
 	}
-	if got := ask(true, []string{name}, "LocalHost:"+port, get); !strings.Contains(got, "under http in the [[bundle]] of acme/hello of the configuration") || asked > 0 {
+	if got := ask(true, []string{name}, "LocalHost:"+port, get); !strings.Contains(got,
+		"under http in the [[bundle]] of acme/hello of the configuration") || asked > 0 {
 		t.Errorf("a bundle: %s", got)
 	}
 	for grant, host := range map[string]string{name + " private": name, address: address, "LOCALHOST.:" + port + "  private": name} {

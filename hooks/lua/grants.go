@@ -78,7 +78,8 @@ func (r *rewriter) literal(c *ast.FuncCallExpr) error {
 			}
 		case "account.grant", "account.revoke":
 			if !g.HasRight(hooks.RightGrants) {
-				return r.file.fault(c.Line(), 0, "."+member.Value, object.Value+"."+member.Value+" is not granted to this bundle", declareRight(hooks.RightGrants))
+				return r.file.fault(c.Line(), 0, "."+member.Value, object.Value+"."+member.Value+" is not granted to this bundle",
+					declareRight(hooks.RightGrants))
 			}
 		case "secrets.get":
 			if len(c.Args) != 1 {

@@ -36,21 +36,27 @@ var doors = []door{
 	{name: "rcpt:add_header", hook: hooks.QueueExpand, text: `rcpt:add_header("X-A", VALUE)`},
 	{name: "rcpt:add_header name", hook: hooks.QueueExpand, text: `rcpt:add_header(VALUE, "x")`, tab: true},
 	{name: "how.headers", hook: hooks.QueueExpand, text: `rcpt:copy_to("x@x.example", { headers = { ["X-A"] = VALUE } })`},
-	{name: "how.headers of a function", hook: hooks.QueueExpand, text: `rcpt:replace("x@x.example", function() return { headers = { ["X-A"] = { "x", VALUE } } } end)`},
+	{name: "how.headers of a function", hook: hooks.QueueExpand,
+		text: `rcpt:replace("x@x.example", function() return { headers = { ["X-A"] = { "x", VALUE } } } end)`},
 	{name: "how.sender", hook: hooks.QueueExpand, text: `rcpt:copy_to("x@x.example", { sender = "a" .. VALUE .. "@x.example" })`, tab: true},
 	{name: "an added address", hook: hooks.QueueExpand, text: `rcpt:copy_to("\"a" .. VALUE .. "\"@x.example")`, tab: true},
 	{name: "fork", hook: hooks.QueueExpand, text: `rcpt:fork():add_header("X-A", VALUE)`},
-	{name: "mail.submit from", hook: hooks.ReceiveData, text: `mail.submit { to = "v@far.example", from = "\"" .. VALUE .. "\" <a@our.example>", text = "x" }`, clean: true},
-	{name: "mail.submit to", hook: hooks.ReceiveData, text: `mail.submit { to = "v" .. VALUE .. "@far.example", from = "a@our.example", text = "x" }`, tab: true},
+	{name: "mail.submit from", hook: hooks.ReceiveData,
+		text: `mail.submit { to = "v@far.example", from = "\"" .. VALUE .. "\" <a@our.example>", text = "x" }`, clean: true},
+	{name: "mail.submit to", hook: hooks.ReceiveData,
+		text: `mail.submit { to = "v" .. VALUE .. "@far.example", from = "a@our.example", text = "x" }`, tab: true},
 	{name: "mail.submit cc", hook: hooks.ReceiveData, text: letterHead + `cc = "\"v" .. VALUE .. "\"@far.example", text = "x" }`, tab: true},
 	{name: "mail.submit subject", hook: hooks.ReceiveData, text: letterHead + `subject = VALUE, text = "x" }`, clean: true},
 	{name: "mail.submit text", hook: hooks.ReceiveData, text: letterHead + `text = VALUE }`, clean: true, lines: true},
 	{name: "mail.submit html", hook: hooks.ReceiveData, text: letterHead + `text = "x", html = VALUE }`, clean: true, lines: true},
 	{name: "mail.submit headers", hook: hooks.ReceiveData, text: letterHead + `text = "x", headers = { ["X-A"] = VALUE } }`},
 	{name: "mail.submit copy", hook: hooks.ReceiveData, text: letterHead + `text = "x", copy = VALUE }`, tab: true},
-	{name: "mail.submit raw, a field", hook: hooks.ReceiveData, text: `mail.submit { to = "v@far.example", raw = "From: a@our.example\nSubject: " .. VALUE .. "\n\nx\n" }`, lines: true},
-	{name: "mail.submit raw, a name", hook: hooks.ReceiveData, text: `mail.submit { to = "v@far.example", raw = "From: a@our.example\nX" .. VALUE .. ": x\n\nx\n" }`, tab: true},
-	{name: "mail.submit raw, the body", hook: hooks.ReceiveData, text: `mail.submit { to = "v@far.example", raw = "From: a@our.example\n\nx" .. VALUE .. "\n" }`, lines: true},
+	{name: "mail.submit raw, a field", hook: hooks.ReceiveData,
+		text: `mail.submit { to = "v@far.example", raw = "From: a@our.example\nSubject: " .. VALUE .. "\n\nx\n" }`, lines: true},
+	{name: "mail.submit raw, a name", hook: hooks.ReceiveData,
+		text: `mail.submit { to = "v@far.example", raw = "From: a@our.example\nX" .. VALUE .. ": x\n\nx\n" }`, tab: true},
+	{name: "mail.submit raw, the body", hook: hooks.ReceiveData,
+		text: `mail.submit { to = "v@far.example", raw = "From: a@our.example\n\nx" .. VALUE .. "\n" }`, lines: true},
 	{name: "mail.file", hook: hooks.ReceiveData, text: `mail.file(msg, "a@our.example", VALUE)`, tab: true},
 	{name: "mail.file flags", hook: hooks.ReceiveData, text: `mail.file(msg, "a@our.example", "Sent", { VALUE })`, tab: true},
 	{name: "mail.forward headers", hook: hooks.ReceiveData, text: `mail.forward(msg, "x@x.example", { headers = { ["X-A"] = VALUE } })`},
@@ -91,7 +97,8 @@ var doors = []door{
 // open asks a handler of the door's hook.
 func (d door) open(t *testing.T, value string) (string, *hooks.Event) {
 	spec, _ := hooks.Lookup(d.hook)
-	text := "on(\"" + string(d.hook) + "\", " + map[bool]string{true: "{ path = \"/\" }, "}[d.hook == hooks.WebRequest] + "function(" + strings.Join(spec.Args, ", ") + ")\n" +
+	text := "on(\"" + string(d.hook) + "\", " + map[bool]string{true: "{ path = \"/\" }, "}[d.hook == hooks.WebRequest] + "function(" +
+		strings.Join(spec.Args, ", ") + ")\n" +
 		strings.ReplaceAll(d.text, "VALUE", value) + "\nend)"
 	src := hookstest.Scripts(map[string]string{"policy.lua": text})
 	src.HTTP = []string{"127.0.0.1:1"}

@@ -26,7 +26,8 @@ const (
 var hookFunctions = []function{
 	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener, login = true; receive.data: async; timer.tick: every, each = \"domain\"; web.request: path; admin.command: command"},
 	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
-	{name: "for_domain", call: forDomain, sig: "for_domain(domain, fn)", within: bounds{"domain": whereRead}, doc: "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole"},
+	{name: "for_domain", call: forDomain, sig: "for_domain(domain, fn)", doc: "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole",
+		within: bounds{"domain": whereRead}},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
 }
 

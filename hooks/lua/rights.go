@@ -83,7 +83,8 @@ func (c *compiled) unshown(chunk []ast.Stmt, n *names) (errs []error) {
 		case *ast.AttrGetExpr:
 			id, ok1 := object.Object.(*ast.IdentExpr)
 			name, ok2 := object.Key.(*ast.StringExpr)
-			if ok1 && ok2 && name.Value == "headers" && parameters[n.uses[id]] && slices.Contains(credentials, key.Value) && g.HasHook(hooks.WebRequest) {
+			if ok1 && ok2 && name.Value == "headers" && parameters[n.uses[id]] && slices.Contains(credentials, key.Value) &&
+				g.HasHook(hooks.WebRequest) {
 				right, what = hooks.RightCredentials, "req.headers."+key.Value
 			}
 		}

@@ -32,15 +32,19 @@ end)`
 		w := hookstest.New(t).Load(src)
 		cred := func(c mail.Credentials) string {
 			c.User = "a@our.example"
-			return w.Ask(&hooks.Event{Point: hooks.ReceiveAuth, Session: hookstest.Session("192.0.2.7"), Cred: &hooks.Cred{Credentials: &c}}).Status.Text
+			return w.Ask(&hooks.Event{Point: hooks.ReceiveAuth, Session: hookstest.Session("192.0.2.7"),
+				Cred: &hooks.Cred{Credentials: &c}}).Status.Text
 		}
-		page := w.Ask(&hooks.Event{Point: hooks.WebRequest, Req: &hooks.Request{Method: "GET", Path: "/", Headers: map[string]string{"cookie": "c=1", "authorization": "Basic x",
-			"proxy-authorization": "Basic y", "accept": "text/html"}}})
-		return cred(mail.Credentials{Mechanism: "PLAIN", Password: "hunter2"}), cred(mail.Credentials{Mechanism: "XOAUTH2", Token: "bearer"}), page.Response.Body,
+		page := w.Ask(&hooks.Event{Point: hooks.WebRequest, Req: &hooks.Request{Method: "GET", Path: "/",
+			Headers: map[string]string{"cookie": "c=1", "authorization": "Basic x",
+				"proxy-authorization": "Basic y", "accept": "text/html"}}})
+		return cred(mail.Credentials{Mechanism: "PLAIN", Password: "hunter2"}), cred(mail.Credentials{Mechanism: "XOAUTH2", Token: "bearer"}),
+			page.Response.Body,
 			w.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example")}).Err()
 	}
 	grants := func(rights []hooks.BundleRight) *hooks.Grants {
-		return &hooks.Grants{Modules: []string{"account"}, Hooks: []hooks.Point{hooks.ReceiveAuth, hooks.WebRequest, hooks.ReceiveMail}, Rights: rights}
+		return &hooks.Grants{Modules: []string{"account"}, Hooks: []hooks.Point{hooks.ReceiveAuth, hooks.WebRequest, hooks.ReceiveMail},
+			Rights: rights}
 	}
 	none := []hooks.BundleRight{}
 	if auth, token, web, grant := asked(grants(none)); auth+token != "" || web != "nil nil nil text/html" ||
@@ -48,13 +52,15 @@ end)`
 		t.Errorf("without rights: %q %q %q %q", auth, token, web, grant)
 	}
 	for _, g := range []*hooks.Grants{grants(nil), grants(hooks.BundleRights()), nil} {
-		if auth, token, web, grant := asked(g); auth != "seen hunter2" || token != "seen bearer" || web != "c=1 Basic x Basic y text/html" || grant != "" {
+		if auth, token, web, grant := asked(g); auth != "seen hunter2" || token != "seen bearer" || web != "c=1 Basic x Basic y text/html" ||
+			grant != "" {
 			t.Errorf("with all rights (%v): %q %q %q %q", g, auth, token, web, grant)
 		}
 	}
 	for _, r := range hooks.BundleRights() {
 		auth, _, web, grant := asked(grants([]hooks.BundleRight{r}))
-		if (grant == "") != (r == hooks.RightGrants) || (auth != "") != (r == hooks.RightPasswords) || strings.HasPrefix(web, "c=1") != (r == hooks.RightCredentials) {
+		if (grant == "") != (r == hooks.RightGrants) || (auth != "") != (r == hooks.RightPasswords) || strings.HasPrefix(web,
+			"c=1") != (r == hooks.RightCredentials) {
 			t.Errorf("with %s alone: %q %q %q", r, auth, web, grant)
 		}
 	}
@@ -76,7 +82,8 @@ func TestLintRights(t *testing.T) {
 		`on("receive.auth", function(s, cred) local t = { password = "x" } if t.password == cred.user then return end end)`:                 "",
 		`on("receive.mail", function(session, tx) local function f(x) return x.password, x.headers end f(tx.meta) end)`:                     "",
 	} {
-		g := &hooks.Grants{Modules: []string{"account"}, Hooks: []hooks.Point{hooks.ReceiveAuth, hooks.WebRequest, hooks.ReceiveMail}, Rights: []hooks.BundleRight{}}
+		g := &hooks.Grants{Modules: []string{"account"}, Hooks: []hooks.Point{hooks.ReceiveAuth, hooks.WebRequest, hooks.ReceiveMail},
+			Rights: []hooks.BundleRight{}}
 		src := hookstest.Bundle("acme/hello", map[string]string{"init.lua": text})
 		src.Grants = g
 		_, err := lua.New(lua.Options{Strict: true}).Load(t.Context(), []hooks.Source{src})

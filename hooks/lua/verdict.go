@@ -16,7 +16,8 @@ import (
 
 // verdictFunctions make verdicts. A verdict counts when a handler returns it.
 var verdictFunctions = []function{
-	{name: "accept", call: verdictAccept, sig: "accept([identity])", within: bounds{"identity": asUser}, doc: "ends this tier and those below; at receive.auth it says who logged in"},
+	{name: "accept", call: verdictAccept, sig: "accept([identity])", doc: "ends this tier and those below; at receive.auth it says who logged in",
+		within: bounds{"identity": asUser}},
 	{name: "reject", call: verdictReject, sig: "reject([code, enhanced,] text)", doc: "refuses for good, 550 5.7.1 by default"},
 	{name: "defer", call: verdictDefer, sig: "defer([code, enhanced,] text)", doc: "refuses for now, 451 4.7.1 by default"},
 	{name: "disconnect", call: verdictDisconnect, sig: "disconnect([text])", doc: "421, then the connection ends"},

@@ -109,7 +109,10 @@ func verdictResponse(L *glua.LState) int {
 
 // token reports whether a text may name a header of HTTP (RFC 9110 5.6.2).
 func token(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r) })
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f ||
+			strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+	})
 }
 
 // oneHeader is text that cannot end its line.
