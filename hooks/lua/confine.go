@@ -198,15 +198,14 @@ func (r *reach) foreign(domain string) bool {
 
 // each calls f with a text, or with those of a list.
 func each(v glua.LValue, f func(s string)) {
-	switch v := v.(type) {
-	case glua.LString:
-		f(string(v))
-	case *glua.LTable:
-		v.ForEach(func(_, one glua.LValue) {
-			if s, ok := one.(glua.LString); ok {
-				f(string(s))
+	if t, ok := v.(*glua.LTable); ok {
+		t.ForEach(func(_, one glua.LValue) {
+			if stringable(one) {
+				f(tostringPlain(one))
 			}
 		})
+	} else if stringable(v) {
+		f(tostringPlain(v))
 	}
 }
 

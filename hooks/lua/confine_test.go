@@ -192,6 +192,7 @@ func TestConfinedAnswers(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{`error("got " .. table.concat(list.names(), " "))`, "got one@our.example\n"},
 		{`list.settings("three")`, "the list three is of no domain, and acme/hello@1.0.0 is in force for single domains alone"},
+		{`list.add(3, "a@a.example")`, "the list 3 is of no domain"},
 		{`error("got " .. tostring(msg:addressed_to("bob@our.example")) .. tostring(msg:addressed_to("me@other.example")))`, "got truefalse"},
 		{`error("got " .. tostring(account.exists("a@far.example")) .. account.resolve("a@far.example"))`, "got falseforeign"},
 	} {

@@ -206,8 +206,10 @@ func objectAssign(L *glua.LState) int {
 			if f.set == nil {
 				L.RaiseError("%s.%s is read only", o.class.name, name)
 			}
-			if r := st.confining(L, o.class.name+"."+name); r != nil && f.within.check != nil {
-				f.within.check(r, L.Get(3))
+			if f.within.check != nil {
+				if r := st.confining(L, o.class.name+"."+name); r != nil {
+					f.within.check(r, L.Get(3))
+				}
 			}
 			f.set(st, L, o, L.Get(3))
 			return 0
