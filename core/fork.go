@@ -78,6 +78,10 @@ func (p *Pipeline) forked(ctx context.Context, in *intake, f fork) (*intake, *ma
 			more.env.EightBit = has8Bit(more.header.Bytes())
 		}
 	}
+	more.maySign = f.msg.MaySign
+	if before := in.maySign; before != nil {
+		more.maySign = func(domain string) bool { return before(domain) && (f.msg.MaySign == nil || f.msg.MaySign(domain)) }
+	}
 	more.env.Subject, _ = more.header.Get("Subject")
 	more.env.Subject = clean(more.env.Subject)
 	more.sign = f.msg.Sign

@@ -25,17 +25,18 @@ type intake struct {
 	pending    *hooks.Pending
 	trail      []mail.TrailEntry
 	gen        *hooks.Generation
-	due        time.Time        // not before
-	quarantine string           // reason, for all recipients
-	lmtp       bool             // rejections can be told per recipient
-	sign       []mail.Signature // asked for by policies
-	ours       bool             // it is mail of our users, of who may relay or of policies
-	forked     bool             // policies made it of another message
-	forkedBy   []hooks.Making   // those policies
-	arrival    *mail.Arrival    // nil: it did not come by a session
-	share      *mail.Envelope   // the spooled message whose body it has, where it has no draft
-	scores     []hooks.Score    // that policies gave
-	spent      *exhausted       // of a message that came by a session
+	due        time.Time                // not before
+	quarantine string                   // reason, for all recipients
+	lmtp       bool                     // rejections can be told per recipient
+	sign       []mail.Signature         // asked for by policies
+	ours       bool                     // it is mail of our users, of who may relay or of policies
+	forked     bool                     // policies made it of another message
+	forkedBy   []hooks.Making           // those policies
+	arrival    *mail.Arrival            // nil: it did not come by a session
+	share      *mail.Envelope           // the spooled message whose body it has, where it has no draft
+	scores     []hooks.Score            // that policies gave
+	spent      *exhausted               // of a message that came by a session
+	maySign    func(domain string) bool // as mail of its author's domain; nil: for all
 
 	groups   []*mail.Group
 	expanded []*mail.Recipient // a report about their expansion is due

@@ -51,7 +51,7 @@ func unsigned(err error) *mail.Status {
 func (p *Pipeline) signatures(in *intake) []mail.Signature {
 	wanted := in.sign
 	if in.ours {
-		if d := p.ourDomain(author(in.header)); d != "" {
+		if d := p.ourDomain(author(in.header)); d != "" && (in.maySign == nil || in.maySign(d)) {
 			wanted = append(wanted[:len(wanted):len(wanted)], mail.Signature{Domain: d})
 		}
 	}

@@ -95,3 +95,36 @@ func TestSigning(t *testing.T) {
 		t.Errorf("without a key: %v", st)
 	}
 }
+
+// TestSigningOfForks: a policy that may not speak for the author's domain can
+// make another message of what a user wrote; that domain does not sign it, nor
+// what is made of that in its turn.
+func TestSigningOfForks(t *testing.T) {
+	for _, confined := range []bool{false, true} {
+		change := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+			next, ok := map[mail.Address]mail.Address{"all@our.example": "more@our.example", "more@our.example": "x@out.example"}[e.Rcpt.Address]
+			if !ok {
+				return hooks.Verdict{}, nil
+			}
+			m, err := e.Fork(e.Rcpt)
+			if err != nil {
+				return hooks.Verdict{}, err
+			}
+			if confined && e.Rcpt.Address == "all@our.example" {
+				e.Confine(m, func(domain string) bool { return domain != "our.example" })
+			}
+			return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Text: "by a policy\n"}), e.Replace(e.Rcpt,
+				[]hooks.Target{{Address: next}}))
+		})
+		h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
+		h.furnish(badgerstore.Options{InMemory: true}, nil, Config{}, func(*badgerstore.Store) []hooks.Handler {
+			return []hooks.Handler{at(hooks.ReceiveRcpt, known), change}
+		})
+		h.signer = stamps{}
+		h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n", "all@our.example")
+		h.idle()
+		if len(h.sink.got) != 1 || strings.Contains(h.sink.got[0].text, "DKIM-Signature: d=our.example") == confined {
+			t.Errorf("confined %v: %+v", confined, h.sink.got)
+		}
+	}
+}

@@ -23,11 +23,15 @@ func (p *Pipeline) Web(ctx context.Context, bundle string, req *hooks.Request) (
 		v, trail := gen.Chain.RunOne(ctx, e, n)
 		p.logFailures(ctx, "web", trail)
 		if v.Response != nil {
-			return *v.Response, true
+			answer = *v.Response
+			confine(&info, &answer)
+			return answer, true
 		}
 		for _, t := range trail {
 			if t.Err != "" {
-				return hooks.Response{Status: 500, Type: "text/plain; charset=utf-8", Body: "internal error\n"}, true
+				answer = hooks.Response{Status: 500, Type: "text/plain; charset=utf-8", Body: "internal error\n"}
+				confine(&info, &answer)
+				return answer, true
 			}
 		}
 	}

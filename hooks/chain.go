@@ -43,6 +43,7 @@ type Info struct {
 	Every      time.Duration // timer.tick: the time between two calls
 	EachDomain bool          // timer.tick: for each domain in turn
 	Path       string        // web.request: begins with "/"
+	PlainWeb   bool          // web.request: its pages run without the sandbox
 	Command    string        // admin.command: the first word of the command line
 	Events     []string      // observe.event: only these; nil: all
 	Listener   string        // only sessions of this listener

@@ -25,7 +25,8 @@ type Source struct {
 	// not what differs from Config.
 	DomainConfig map[string]map[string]any
 	Grants       *Grants  // nil: everything
-	HTTP         []string // "host:port" that http may reach
+	HTTP         []string // that http may reach, see lua.HTTPGrant
+	PlainWeb     bool     `json:",omitempty"` // its pages run without the sandbox
 	Requires     []string // bundles whose files require finds
 	After        []string // bundles of the same tier that are asked before
 	// Settings are those of accounts that the bundle reads, by name.

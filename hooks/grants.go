@@ -104,6 +104,30 @@ type Grants struct {
 	Message []Right
 	Submit  Rate              // messages sent, for each domain
 	Secrets map[string]Secret // by the name that it uses
+	// Rights reach further than messages. nil: those of a generation that an
+	// earlier version kept, when bundles had all of them.
+	Rights []BundleRight `json:",omitzero"`
+}
+
+// BundleRight is a thing that bundles may do only where their manifest says so
+// under `rights`: it reaches further than the messages that they are asked about.
+type BundleRight string
+
+// The rights of a bundle.
+const (
+	RightGrants      BundleRight = "grants"      // account.grant, account.revoke
+	RightPasswords   BundleRight = "passwords"   // cred.password, cred.token
+	RightCredentials BundleRight = "credentials" // Cookie and Authorization in req.headers
+)
+
+// BundleRights are all of them in the order of the documentation.
+func BundleRights() []BundleRight {
+	return []BundleRight{RightGrants, RightPasswords, RightCredentials}
+}
+
+// HasRight reports whether the right is granted.
+func (g *Grants) HasRight(r BundleRight) bool {
+	return g == nil || g.Rights == nil || slices.Contains(g.Rights, r)
 }
 
 // HasModule reports whether the module may be used.

@@ -51,6 +51,9 @@ type Message struct {
 	// Sign are the DKIM signatures that handlers want beside the author's
 	// domain's; they are made when all handlers have run.
 	Sign []mail.Signature
+	// MaySign, of a fork, tells for which domains it may be signed as mail of
+	// theirs; nil: for all. See Event.Confine.
+	MaySign func(domain string) bool
 
 	// Made tells which handlers made a fork, and those that it was made of.
 	Made []Making
@@ -136,6 +139,14 @@ func (e *Event) Variant(r *Rcpt) (*Message, error) {
 	e.record("variant for "+r.Address.Path(), func() { r.variants = old })
 	r.variants = append(old[:len(old):len(old)], m)
 	return m, nil
+}
+
+// Confine keeps a fork from being signed as mail of its author's domain where
+// serves says no: the policy that can change it may not speak for that domain.
+func (e *Event) Confine(m *Message, serves func(domain string) bool) {
+	old := m.MaySign
+	e.record("signed for the policy's own domains alone", func() { m.MaySign = old })
+	m.MaySign = func(domain string) bool { return serves(domain) && (old == nil || old(domain)) }
 }
 
 // Editable returns ErrNotHere unless m may be changed.

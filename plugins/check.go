@@ -3,16 +3,13 @@ package plugins
 import (
 	"fmt"
 	"maps"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
 
 	"carteiro/core/config"
-	"carteiro/core/mail"
 	"carteiro/hooks"
 )
 
@@ -154,8 +151,8 @@ func (c *checker) capabilities(m *Manifest) {
 		return ""
 	})
 	c.each("capabilities.http", p.HTTP, func(s string) string {
-		if !hostPort(s) {
-			return fmt.Sprintf("http: %q is not host:port, as \"api.acme.example:443\"", s)
+		if _, ok := hooks.ParseHTTPGrant(s); !ok {
+			return fmt.Sprintf("http: %q is not host:port, as \"api.acme.example:443\", or \"host:port private\"", s)
 		}
 		return ""
 	})
@@ -165,6 +162,15 @@ func (c *checker) capabilities(m *Manifest) {
 		}
 		return ""
 	})
+	c.each("capabilities.rights", p.Rights, func(r string) string {
+		if !slices.Contains(hooks.BundleRights(), hooks.BundleRight(r)) {
+			return fmt.Sprintf("there is no right %q%s; there are %s", r, hooks.Suggestion(r, bundleRightNames()), text(bundleRightNames()))
+		}
+		return ""
+	})
+	if p.Web != "" && p.Web != plainWeb {
+		c.bad("capabilities.web", "web: %q is not %q", p.Web, plainWeb)
+	}
 	if p.Submit != "" {
 		var r config.Rate
 		if err := r.UnmarshalText([]byte(p.Submit)); err != nil || r.N < 1 || r.N > 1e6 {
@@ -205,19 +211,16 @@ func (c *checker) limits(m *Manifest) {
 
 func bare(size string) bool { return strings.Trim(size, "0123456789 ") == "" }
 
-// hostPort is a name or address and the number of a port.
-func hostPort(s string) bool {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return false
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0 && (net.ParseIP(host) != nil || mail.CheckDomain(host) == nil)
-}
-
 // validFileWord is a name that may stand in a path.
 func validFileWord(s string) bool {
 	return s != "" && len(s) <= 60 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+}
+
+func bundleRightNames() (out []string) {
+	for _, r := range hooks.BundleRights() {
+		out = append(out, string(r))
+	}
+	return out
 }
 
 func rightNames() string {

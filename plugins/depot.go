@@ -32,9 +32,10 @@ const lockHead = "# Written by `carteiro bundle`: what is installed, what was gr
 // is a value in memory: only Commit changes what others see. It is not safe
 // for concurrent use.
 type Depot struct {
-	dir  string
-	raw  []byte // of the lock file
-	lock lockFile
+	dir   string
+	raw   []byte // of the lock file
+	lock  lockFile
+	stale bool // entries of an earlier version were completed, in memory
 }
 
 type lockFile struct {
@@ -54,7 +55,15 @@ type Locked struct {
 	Digest  string  `toml:"digest"`
 	Signed  bool    `toml:"signed"`
 	Granted Granted `toml:"granted"`
+	// Format tells who wrote the entry: 0 is a version that knew no rights.
+	Format int `toml:"format,omitempty"`
+	// Kept are the rights that the bundle's code uses and nobody was asked
+	// for, because an earlier version installed it. The next upgrade asks.
+	Kept []string `toml:"kept,omitempty"`
 }
+
+// lockFormat is the Format of what this version writes.
+const lockFormat = 1
 
 // Switch is where `bundle enable` and `disable` put a bundle. It goes before
 // the configuration.
@@ -90,6 +99,7 @@ func OpenDepot(dir string) (*Depot, error) {
 		d.lock.Switches = map[string]Switch{}
 	}
 	d.raw = raw
+	d.complete()
 	return d, nil
 }
 
@@ -163,6 +173,7 @@ func (d *Depot) version(name, version string) (*Tree, error) {
 	if more := t.Manifest.wants().more(pin.Granted); len(more) > 0 {
 		return nil, fmt.Errorf("%w %s %s wants more than %s grants: %s; run `carteiro bundle install --accept-capabilities` with its archive", ErrBundle, name, version, lockName, text(more))
 	}
+	t.Kept = pin.Kept
 	return t, nil
 }
 
@@ -252,6 +263,6 @@ func (d *Depot) Commit() error {
 	if err := replaceFile(filepath.Join(d.dir, lockName), raw, filepath.Dir(d.dir)); err != nil {
 		return fmt.Errorf("%w: %w", ErrBundle, err)
 	}
-	d.raw = raw
+	d.raw, d.stale = raw, false
 	return nil
 }

@@ -21,15 +21,22 @@ type Granted struct {
 	HTTP       []string `toml:"http" json:"http"`
 	Secrets    []string `toml:"secrets" json:"secrets"`
 	Recipients int      `toml:"recipients,omitempty" json:"recipients,omitempty"`
+	Rights     []string `toml:"rights" json:"rights"`
+	Web        string   `toml:"web,omitempty" json:"web,omitempty"`
 	// Limits that are above what every bundle has.
 	Limits map[string]int64 `toml:"limits,omitempty" json:"limits,omitempty"`
+}
+
+func hostOf(grant string) hooks.HTTPGrant {
+	g, _ := hooks.ParseHTTPGrant(grant)
+	return g
 }
 
 // wants are the capabilities that a manifest declares.
 func (m *Manifest) wants() Granted {
 	p := &m.Capabilities
 	g := Granted{Hooks: sorted(m.Bundle.Hooks), Modules: sorted(p.Modules), Message: sorted(p.Message), HTTP: sorted(p.HTTP),
-		Secrets: sorted(p.Secrets), Recipients: p.Recipients}
+		Secrets: sorted(p.Secrets), Recipients: p.Recipients, Rights: sorted(p.Rights), Web: p.Web}
 	if m.submit.N > 0 {
 		g.Submit = m.submit.String()
 	}
@@ -80,9 +87,17 @@ func (g Granted) more(have Granted) []string {
 	}
 	list("hook", g.Hooks, have.Hooks)
 	list("module", g.Modules, have.Modules)
+	list("right", g.Rights, have.Rights)
 	list("message", g.Message, have.Message)
-	list("http", g.HTTP, have.HTTP)
+	for _, h := range g.HTTP {
+		if granted, private := hooks.HTTPGranted(have.HTTP, hostOf(h).Host); !granted || hostOf(h).Private && !private {
+			out = append(out, "http "+h)
+		}
+	}
 	list("secret", g.Secrets, have.Secrets)
+	if g.Web != "" && g.Web != have.Web {
+		out = append(out, "web "+g.Web)
+	}
 	if perSecond(g.Submit) > perSecond(have.Submit) || atOnce(g.Submit) > atOnce(have.Submit) {
 		out = append(out, "submit "+g.Submit)
 	}
@@ -128,9 +143,15 @@ func rateOf(text string) config.Rate {
 func (g Granted) List() []string { return g.more(Granted{}) }
 
 // grants are the capabilities as the engine keeps to them.
-func (m *Manifest) grants(secrets map[string]hooks.Secret) *hooks.Grants {
+func (t *Tree) grants(secrets map[string]hooks.Secret) *hooks.Grants {
+	m := t.Manifest
 	p := &m.Capabilities
-	g := &hooks.Grants{Modules: slices.Clone(p.Modules), Submit: m.submit, Secrets: secrets}
+	g := &hooks.Grants{Modules: slices.Clone(p.Modules), Submit: m.submit, Secrets: secrets, Rights: []hooks.BundleRight{}}
+	for _, r := range hooks.BundleRights() {
+		if slices.Contains(p.Rights, string(r)) || slices.Contains(t.Kept, string(r)) {
+			g.Rights = append(g.Rights, r)
+		}
+	}
 	// These capabilities bring their module along.
 	for name, declared := range map[string]bool{"mail": m.submit.N > 0, "http": len(p.HTTP) > 0, "secrets": len(p.Secrets) > 0} {
 		if declared && !slices.Contains(g.Modules, name) {
@@ -162,7 +183,7 @@ func (m *Manifest) limits(granted bool) hooks.Limits {
 }
 
 func sorted(list []string) []string {
-	out := slices.Clone(list)
+	out := slices.Concat([]string{}, list)
 	slices.Sort(out)
 	return out
 }

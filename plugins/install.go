@@ -43,13 +43,15 @@ func (d *Depot) Place(t *Tree, c Consent) error {
 	if err := d.satisfied(t, c.Server); err != nil {
 		return err
 	}
-	pin := Locked{Digest: t.Digest, Signed: c.Signed, Granted: m.wants()}
+	pin := Locked{Digest: t.Digest, Signed: c.Signed, Granted: m.wants(), Format: lockFormat}
 	versions := map[string]Locked{version: pin}
 	previous := ""
 	if had && old.Version != version {
 		previous = old.Version
 		versions[previous] = old.Versions[previous]
 	} else if had {
+		pin.Kept = old.Versions[version].Kept
+		versions[version] = pin
 		previous = old.Previous
 		for v, p := range old.Versions {
 			if v != version {

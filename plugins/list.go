@@ -14,6 +14,7 @@ type Info struct {
 	Domains      []string `json:"domains"`
 	Except       []string `json:"except,omitempty"`
 	Capabilities []string `json:"capabilities"`
+	Kept         []string `json:"kept,omitempty"`  // see Locked.Kept
 	Fault        string   `json:"fault,omitempty"` // why it does not load
 }
 
@@ -74,6 +75,7 @@ func (l *loading) describe(i *Info, t *Tree, configured []string) {
 	}
 	if t != nil {
 		i.Version, i.Digest, i.Capabilities = t.Manifest.Bundle.Version, t.Digest, t.Manifest.wants().List()
+		i.Kept = t.Kept
 		i.Signed = i.Signed || IsArchive(i.Path) // others are not opened
 	}
 }

@@ -40,6 +40,8 @@ type Manifest struct {
 		Message    []string `toml:"message"`
 		Secrets    []string `toml:"secrets"`
 		Recipients int      `toml:"recipients"`
+		Rights     []string `toml:"rights"`
+		Web        string   `toml:"web"` // "plain": its pages run without the sandbox, where the admin allows it
 	} `toml:"capabilities"`
 	Limits struct {
 		Wall         string `toml:"wall"`

@@ -47,7 +47,10 @@ type Enabled struct {
 	HTTP []string
 	// GrantLimits lets the bundle at Path have limits above those of all.
 	GrantLimits bool
-	Tree        *Tree // instead of Name and Path: read already
+	// AllowWeb "plain" lets the pages of a bundle that asks for it run without
+	// the sandbox.
+	AllowWeb string
+	Tree     *Tree // instead of Name and Path: read already
 }
 
 // Options are what Load makes sources of.
@@ -241,8 +244,9 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		}
 	}
 	src := hooks.Source{Name: m.Name(), Bundle: m.Name(), Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: b.Domains, Except: b.except,
-		NoOutgoing: m.Bundle.Outgoing != nil && !*m.Bundle.Outgoing,
-		Files:      b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: slices.Concat(m.Capabilities.HTTP, b.HTTP), Limits: m.limits(b.limits && len(m.greed()) > 0)}
+		NoOutgoing: m.Bundle.Outgoing != nil && !*m.Bundle.Outgoing, PlainWeb: m.Capabilities.Web == plainWeb && b.AllowWeb == plainWeb,
+		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: slices.Concat(m.Capabilities.HTTP, b.HTTP),
+		Limits: m.limits(b.limits && len(m.greed()) > 0)}
 	for _, name := range slices.Sorted(maps.Keys(m.requires)) {
 		if name != server {
 			src.Requires = append(src.Requires, name)
@@ -254,7 +258,7 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		for _, name := range m.Capabilities.Secrets {
 			secrets[name] = b.Secrets[name] // one that is not given cannot be read
 		}
-		src.Grants = m.grants(secrets)
+		src.Grants = b.tree.grants(secrets)
 		return src, nil
 	}
 	src.Settings = m.Account
@@ -266,13 +270,13 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 		for _, name := range m.Capabilities.Secrets {
 			secrets[name] = hooks.Secret{Text: "the " + name + " of a test"}
 		}
-		src.Grants = m.grants(secrets)
+		src.Grants = b.tree.grants(secrets)
 		return src, nil
 	}
 	if err := b.checkSecrets(); err != nil {
 		return hooks.Source{}, err
 	}
-	src.Grants = m.grants(b.Secrets)
+	src.Grants = b.tree.grants(b.Secrets)
 	return src, nil
 }
 

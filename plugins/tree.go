@@ -34,6 +34,7 @@ type Tree struct {
 	Digest   string            // "sha256:" and hexadecimal digits, of names and contents
 	Label    string            // how errors name it
 	Shipped  bool              // it is compiled in
+	Kept     []string          // rights that it has beside those of its manifest, see Locked.Kept
 }
 
 // ReadDir reads a folder. Hidden files stay out; links and devices are

@@ -428,7 +428,7 @@ function server.hostname() end
 ---@return any
 function server.url(path) end
 
----whether mail for the domain ends here, and this bundle is in force for it
+---whether mail for the domain ends here, and this bundle is in force for it; second, whether mail for it ends here at all. What account, list and crypt tell, they tell of domains of ours with the first alone
 ---@param domain any
 ---@return any
 function server.is_local(domain) end
@@ -633,10 +633,10 @@ function dns.rbl(ip, zone) end
 ---@return any
 function dns.batch(t) end
 
----HTTP requests to the hosts that were granted (for scripts by `[scripts] http`, for bundles by their manifest), at most 5 in a call. Options: headers, type (of the body), timeout. Redirects are answers, not followed. A request cannot be taken back when the handler fails or the message is tried again: its Idempotency-Key then is the same
+---HTTP requests to the hosts that were granted (for scripts by `[scripts] http`, for bundles by their manifest), at most 5 in a call. Only public addresses are connected to, unless the grant is an address or ends in " private". Options: headers, type (of the body), timeout. Redirects are answers, not followed. A request cannot be taken back when the handler fails or the message is tried again: its Idempotency-Key then is the same
 http = {}
 
----{ status, headers, body }, or nil and "timeout", "tls" or "unreachable"; names of headers in lower case, a body of at most 1 MiB
+---{ status, headers, body }, or nil and "timeout", "tls" or "unreachable", or, for a host that was not granted as private and has no public address, what to write; names of headers in lower case, a body of at most 1 MiB
 ---@param url any
 ---@param options? any
 ---@return any
@@ -1213,9 +1213,9 @@ cred.verified = nil ---@type any
 cred.account = nil ---@type any
 ---the account that really logs in, where it is not that one, as owner*delegate at POP3; else nil
 cred.delegate = nil ---@type any
----of OAUTHBEARER and XOAUTH2, else nil
+---of OAUTHBEARER and XOAUTH2, else nil; nil for bundles without the right passwords
 cred.token = nil ---@type any
----nil where the mechanism does not show it
+---nil where the mechanism does not show it, and for bundles without the right passwords
 cred.password = nil ---@type any
 
 ---the mail transaction while the client builds it
@@ -1607,7 +1607,7 @@ req.path = nil ---@type any
 req.query = nil ---@type any
 ---fields of a form that was posted
 req.form = nil ---@type any
----header fields, names in lower case
+---header fields, names in lower case; cookie and authorization only for bundles with the right credentials
 req.headers = nil ---@type any
 ---address of the client
 req.ip = nil ---@type any

@@ -98,6 +98,21 @@ func TestBundleManual(t *testing.T) {
 	}
 }
 
+// TestMeaningsInManual: the manual says of capabilities what an install says.
+func TestMeaningsInManual(t *testing.T) {
+	raw, err := manual.ReadFile("manual/bundles.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(raw)), " ")
+	for _, c := range []string{"right grants", "right passwords", "right credentials", "module account", "module list", "hook receive.auth"} {
+		said := strings.TrimPrefix(plugins.Meaning(c), "it ")
+		if plugins.Meaning(c) == "" || !strings.Contains(text, said) {
+			t.Errorf("the manual does not say of %s: %s", c, said)
+		}
+	}
+}
+
 // TestBundleMetrics: what bundles cost is counted by bundle and domain.
 func TestBundleMetrics(t *testing.T) {
 	s := &server{journal: journal.New(io.Discard, "json", "info")}

@@ -72,6 +72,9 @@ func (i *installation) run(cmd *cobra.Command, path string, upgrade bool) error 
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "installed %s, %s\n", t.Title(), by)
 	for _, g := range t.Granted() {
+		if means := plugins.Meaning(g); means != "" {
+			g += " (" + means + ")"
+		}
 		fmt.Fprintf(cmd.OutOrStdout(), "granted: %s\n", g)
 	}
 	if !upgrade {

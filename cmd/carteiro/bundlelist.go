@@ -62,6 +62,11 @@ func (o *options) withUsage(cmd *cobra.Command, infos []plugins.Info) []listed {
 	return out
 }
 
+// keeps says that a bundle has rights which nobody was asked for.
+func keeps(rights []string) string {
+	return "keeps the right " + strings.Join(rights, ", ") + " until its next upgrade: an earlier version of the server installed it"
+}
+
 func printBundles(w io.Writer, all []listed) error {
 	fmt.Fprintln(w, "NAME\tVERSION\tSOURCE\tENABLED FOR\tCALLS\tERRORS")
 	for _, b := range all {
@@ -84,6 +89,9 @@ func printBundles(w io.Writer, all []listed) error {
 		}
 		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\n", b.Name, b.Version, source, where, calls, failed); err != nil {
 			return err
+		}
+		if len(b.Kept) > 0 {
+			fmt.Fprintf(w, "  %s\n", keeps(b.Kept))
 		}
 		if b.Fault != "" {
 			fmt.Fprintf(w, "  does not load: %s\n", b.Fault)

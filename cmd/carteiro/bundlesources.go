@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"path/filepath"
 
 	"carteiro/core/config"
@@ -21,6 +23,33 @@ func readBundles(cfg *config.Config) ([]hooks.Source, error) {
 	return bundlesWith(cfg, depot)
 }
 
+// completeLock writes what this version adds to entries of the lock file that an
+// earlier version wrote, and logs which bundles have rights for that reason. The
+// policies load without it, too: where another command holds the folder, the
+// next start writes it.
+func completeLock(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	depot, err := plugins.OpenDepot(depotDir(cfg))
+	if err != nil {
+		return nil // told where the policies load
+	}
+	for title, rights := range depot.Kept() {
+		log.WarnContext(ctx, "an installed bundle "+keeps(rights), "bundle", title)
+	}
+	if !depot.Stale() {
+		return nil
+	}
+	letGo, err := plugins.Hold(depotDir(cfg))
+	if err != nil {
+		log.WarnContext(ctx, "the lock file of the bundles is completed at the next start", "err", err)
+		return nil
+	}
+	defer letGo()
+	if depot, err = plugins.OpenDepot(depotDir(cfg)); err != nil || !depot.Stale() {
+		return nil
+	}
+	return depot.Commit()
+}
+
 // bundlesWith is readBundles with a depot that may not be committed yet.
 func bundlesWith(cfg *config.Config, depot *plugins.Depot) ([]hooks.Source, error) {
 	return plugins.Load(bundleOptions(cfg, depot))
@@ -29,7 +58,9 @@ func bundlesWith(cfg *config.Config, depot *plugins.Depot) ([]hooks.Source, erro
 func bundleOptions(cfg *config.Config, depot *plugins.Depot) plugins.Options {
 	o := plugins.Options{Depot: depot, Trust: cfg.Trust, Server: release}
 	for _, b := range cfg.Bundles {
-		e := plugins.Enabled{Name: b.Name, Path: b.Path, Domains: b.Domains, Config: b.Config, DomainConfig: b.Domain, HTTP: b.HTTP, GrantLimits: b.GrantLimits}
+		e := plugins.Enabled{Name: b.Name, Path: b.Path, Domains: b.Domains, Config: b.Config, DomainConfig: b.Domain, HTTP: b.HTTP,
+			GrantLimits: b.GrantLimits,
+			AllowWeb:    b.AllowWeb}
 		for name, s := range b.Secrets {
 			if e.Secrets == nil {
 				e.Secrets = map[string]hooks.Secret{}

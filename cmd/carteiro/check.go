@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +30,16 @@ func checkCommand() *cobra.Command {
 			}
 			for _, name := range cfg.Idle() {
 				fmt.Fprintf(cmd.ErrOrStderr(), "note: %s has no effect in this version\n", name)
+			}
+			if err := noteBundles(cmd.ErrOrStderr(), cfg); err != nil {
+				return err
+			}
+			hosts, err := checkHosts(cmd.Context(), cfg, gen.Sources)
+			if err != nil {
+				return err
+			}
+			for _, h := range hosts {
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", h.note())
 			}
 			cases, err := checkTests(cmd.Context(), cmd.ErrOrStderr(), cfg, gen.Sources)
 			if err != nil {
@@ -67,6 +79,32 @@ func check(ctx context.Context, cfg *config.Config) (*hooks.Generation, error) {
 		return nil, usageError{pictured(err)}
 	}
 	return gen, nil
+}
+
+// noteBundles tells which installed bundles have rights that nobody was asked
+// for, and which pages are not plain although their bundle asks for it.
+func noteBundles(w io.Writer, cfg *config.Config) error {
+	depot, err := plugins.OpenDepot(depotDir(cfg))
+	if err != nil {
+		return err
+	}
+	kept := depot.Kept()
+	for _, title := range slices.Sorted(maps.Keys(kept)) {
+		fmt.Fprintf(w, "note: %s %s\n", title, keeps(kept[title]))
+	}
+	for _, i := range plugins.List(bundleOptions(cfg, depot)) {
+		asked := slices.Contains(i.Capabilities, "web plain")
+		allowed := slices.ContainsFunc(cfg.Bundles, func(b config.Bundle) bool {
+			return (b.Name == i.Name || b.Path != "" && b.Path == i.Path) && b.AllowWeb != ""
+		})
+		if i.On && asked && !allowed {
+			fmt.Fprintf(w, "note: %s asks for pages without the sandbox; allow_web = \"plain\" in its [[bundle]] lets it have them\n", i.Name)
+		}
+		if allowed && !asked && i.Fault == "" {
+			fmt.Fprintf(w, "note: allow_web has no effect: %s does not ask for pages without the sandbox\n", i.Name)
+		}
+	}
+	return nil
 }
 
 // checkTests runs the tests of the scripts' folder and of the enabled bundles,

@@ -17,6 +17,9 @@ type browser struct {
 func (b browser) open(path string, form ...string) (status, text string) {
 	b.l.t.Helper()
 	args := []string{"-u", b.user + ":" + password}
+	if len(form) > 0 {
+		args = append(args, "-H", "Origin: null") // as a page in a sandbox sends it
+	}
 	for _, f := range form {
 		args = append(args, "--data-urlencode", f)
 	}

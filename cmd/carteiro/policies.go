@@ -110,34 +110,45 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 func (s *server) keeper() *policies.Keeper {
 	var cfg atomic.Pointer[config.Config] // what the last Read found
 	cfg.Store(s.cfg)
+	var found atomic.Pointer[[]hooks.Source] // and with it
 	read := func(context.Context) ([]hooks.Source, error) {
 		anew, err := config.Load(s.cfg.Path)
 		if err != nil {
 			return nil, err
 		}
 		cfg.Store(anew)
-		return readSources(anew)
+		sources, err := readSources(anew)
+		found.Store(&sources)
+		return sources, err
 	}
 	return policies.New(policies.Options{Store: s.store, Engine: s.engine, Clock: s.clock, Journal: s.journal, Read: read,
 		Smoke: func(ctx context.Context, sources []hooks.Source) error { return smoke(ctx, cfg.Load(), sources) },
 		// Certificates and domains change with the policies, or not at all.
-		Prepare: func(ctx context.Context) (func(), error) { return s.prepare(ctx, cfg.Load().Domains) },
+		Prepare: func(ctx context.Context) (func(), error) { return s.prepare(ctx, cfg.Load(), *found.Load()) },
 		Changed: func(e policies.Entry) {
 			s.pipeline.Notice("reload", map[string]any{"generation": e.ID, "by": e.By})
 		},
 		Stamp: func() string { return treeStamp(cfg.Load()) }})
 }
 
-// prepare readies certificates and domains for a reload.
-func (s *server) prepare(ctx context.Context, domains []string) (commit func(), err error) {
+// prepare readies certificates and domains for a reload. Hosts that lead to
+// private networks stop it, where the configuration names them.
+func (s *server) prepare(ctx context.Context, cfg *config.Config, sources []hooks.Source) (commit func(), err error) {
+	hosts, err := checkHosts(ctx, cfg, sources)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range hosts {
+		s.journal.WarnContext(ctx, h.note(), "host", h.host)
+	}
 	show := func() {}
 	if s.certs != nil {
 		if show, err = s.certs.prepare(); err != nil {
 			return nil, err
 		}
 	}
-	serve, err := s.directory.PrepareDomains(ctx, domains)
-	return func() { show(); serve() }, err
+	serve, err := s.directory.PrepareDomains(ctx, cfg.Domains)
+	return func() { show(); serve(); s.refused.set(hosts) }, err
 }
 
 // smoke runs the cases tagged so of the scripts' folder, and those that

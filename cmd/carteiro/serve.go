@@ -91,6 +91,7 @@ func (s *server) serve(ctx context.Context) (err error) {
 	front.Go(func() error { return admin.Serve(frontCtx, socket, s.service().Handler()) })
 	front.Go(func() error { return s.signals(frontCtx, hup) })
 	front.Go(func() error { return s.watchDelegates(frontCtx) })
+	front.Go(func() error { s.lookForPrivateHosts(frontCtx); return nil })
 	front.Go(func() error { return s.policies.Run(frontCtx, s.cfg.Scripts.Watch) })
 	front.Go(func() error {
 		select {

@@ -38,9 +38,9 @@ import (
 
 // serverOptions are what a command adds to the configuration.
 type serverOptions struct {
-	offline   bool // store and directory alone
-	clock     *clock.Clock // that can be moved; nil is the system's
-	log       io.Writer // default standard error
+	offline bool         // store and directory alone
+	clock   *clock.Clock // that can be moved; nil is the system's
+	log     io.Writer    // default standard error
 }
 
 // server is a whole server, put together but not serving yet.
@@ -58,6 +58,7 @@ type server struct {
 	engine    *lua.Engine
 	policies  *policies.Keeper
 	usage     bundleUsage
+	refused   refusals
 	out       *smtpout.Client
 	pipeline  *core.Pipeline
 	limits    *netline.Limits
@@ -156,7 +157,12 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	}
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
-		Hostname: s.cfg.Hostname, WebURL: s.cfg.Web.URL, Secret: key, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(), Metrics: s.journal.Counted, Milters: s.milters(), Spam: s.spam, Keys: s.keys, Observe: s.observeHook, Usage: s.countUsage})
+		Hostname: s.cfg.Hostname, WebURL: s.cfg.Web.URL, Secret: key, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(),
+		Refused: s.refused.add, Metrics: s.journal.Counted, Milters: s.milters(), Spam: s.spam, Keys: s.keys, Observe: s.observeHook,
+		Usage: s.countUsage})
+	if err := completeLock(ctx, s.cfg, s.journal.Logger); err != nil {
+		return err
+	}
 	s.policies = s.keeper()
 	if err := s.startPolicies(ctx); err != nil {
 		return err
@@ -211,7 +217,7 @@ func (s *server) service() *admin.Service {
 		CheckSetting: s.checkSetting, TestClock: s.opt.clock != nil, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
 	if s.pipeline != nil {
 		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
-		svc.BundleUsage = s.usage.list
+		svc.BundleUsage, svc.PrivateHosts = s.usage.list, s.refused.list
 	}
 	return svc
 }

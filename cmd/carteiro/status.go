@@ -38,6 +38,10 @@ func statusCommand() *cobra.Command {
 						fmt.Fprintf(w, "parked\t%s of %s for %s\n", p.Name, stamp(p.Time), p.Handler)
 					}
 				}
+				for _, h := range s.PrivateHosts {
+					fmt.Fprintf(w, "http\t%s leads to a private network, requests are refused; %q under http of the configuration allows them\n",
+						h, h+" private")
+				}
 				if s.Watched > 0 {
 					fmt.Fprintf(w, "trace\t%d watched\n", s.Watched)
 				}

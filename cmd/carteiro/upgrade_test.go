@@ -15,10 +15,10 @@ import (
 	"carteiro/core/mail"
 )
 
-// TestUpgradeOfStore1: a server that the first released format served goes on,
-// with everything that waited in it. (Its store is compared record by record in
-// core/store/badgerstore.)
-func TestUpgradeOfStore1(t *testing.T) {
+// store1Server is a copy of the server of store-1 with free ports. What failed in
+// its policies when it was made is mended.
+func store1Server(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../../core/store/testdata/store-1")); err != nil {
 		t.Fatal(err)
@@ -37,11 +37,17 @@ func TestUpgradeOfStore1(t *testing.T) {
 		}
 	}
 	replace("carteiro.toml", "127.0.0.1:2525", "127.0.0.1:0", "127.0.0.1:2587", "127.0.0.1:0")
-	// What failed in the policies when the store was made is mended.
 	replace("scripts/archive.lua", `error("the archive is away")`, `kv.incr("archived late")`, `error("the webhook is away")`, `kv.incr("told late")`)
 	replace("scripts/domains/two.example/archive.lua", `error("the archive of two is away")`, `kv.incr("archived late")`,
 		`error("the second webhook is away")`, `kv.incr("told late")`)
-	cfg, err := config.Load(filepath.Join(dir, "carteiro.toml"))
+	return dir
+}
+
+// TestUpgradeOfStore1: a server that the first released format served goes on,
+// with everything that waited in it. (Its store is compared record by record in
+// core/store/badgerstore.)
+func TestUpgradeOfStore1(t *testing.T) {
+	cfg, err := config.Load(filepath.Join(store1Server(t), "carteiro.toml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,14 +73,6 @@ func TestUpgradeOfStore1(t *testing.T) {
 		v, _ := s.store.Get(t.Context(), space, key)
 		return string(v)
 	}
-	until := func(what string, ok func() bool) {
-		t.Helper()
-		for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("never: %s", what)
-			}
-		}
-	}
 	// Accounts, settings, grants.
 	for user, password := range map[string]string{"ann@one.example": "correct horse", "bob@one.example": "battery staple", "carol@two.example": "secret of carol"} {
 		if _, err := s.directory.Login(ctx, &mail.Credentials{Mechanism: "PLAIN", User: user, Password: password}); err != nil {
@@ -98,26 +96,26 @@ func TestUpgradeOfStore1(t *testing.T) {
 		}
 	}
 	// Events that waited are told, those that were parked stay.
-	until("waiting events are told", func() bool {
+	eventually(t, "waiting events are told", func() bool {
 		return value("scripts", "told late") == "1" && value("scripts/domains/two.example", "told late") == "1"
 	})
-	until("none waits", func() bool { return !s.pipeline.EventsDue(ctx) })
+	eventually(t, "none waits", func() bool { return !s.pipeline.EventsDue(ctx) })
 	events, err := s.pipeline.Events(ctx)
 	if err != nil || events.Parked != 2 || events.Latest[0].Handler != "archive.lua 0" || events.Latest[1].Handler != "two.example archive.lua 0" {
 		t.Errorf("events: %+v, %v", events, err)
 	}
 	// Handlers that wait after the 250 run, each for its own domain.
 	now.Advance(time.Hour)
-	until("asynchronous handlers have run", func() bool {
+	eventually(t, "asynchronous handlers have run", func() bool {
 		return value("scripts", "archived late") == "2" && value("scripts/domains/two.example", "archived late") == "1"
 	})
 	// Timers keep their time: those of an hour ran at 18:00, those of a day at 16:54.
-	until("timers of an hour have run", func() bool { return value("scripts", "hourly") == "3" })
+	eventually(t, "timers of an hour have run", func() bool { return value("scripts", "hourly") == "3" })
 	if got := value("scripts", "ticks") + value("scripts/domains/two.example", "ticks") + value("acme/helper/two.example", "ticks"); got != "111" {
 		t.Errorf("timers of a day ran before their time: %s", got)
 	}
 	now.Advance(22 * time.Hour)
-	until("timers of a day have run", func() bool {
+	eventually(t, "timers of a day have run", func() bool {
 		return value("scripts", "ticks") == "2" && value("scripts/domains/two.example", "ticks") == "2" && value("acme/helper/two.example", "ticks") == "2"
 	})
 	// Generations from before the upgrade can still be taken.
@@ -125,5 +123,15 @@ func TestUpgradeOfStore1(t *testing.T) {
 		t.Errorf("%d generations, want the two from before and this one, %v", len(list), err)
 	} else if _, err := s.policies.Rollback(ctx, list[2].ID); err != nil {
 		t.Errorf("rollback to a generation from before: %v", err)
+	}
+}
+
+// eventually waits until ok.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
 	}
 }

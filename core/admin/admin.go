@@ -53,6 +53,8 @@ type Service struct {
 	Generation func() Generation
 	// BundleUsage is what bundles cost since the server started.
 	BundleUsage func() []BundleUsage
+	// PrivateHosts are those to which http requests of policies are refused.
+	PrivateHosts func() []string
 	// CheckSetting refuses a value that a bundle could not read.
 	CheckSetting func(a mail.Address, name string, value any) error
 	// Listeners are the addresses that the server got.
@@ -195,6 +197,9 @@ type StatusReport struct {
 	Watched    int         `json:"watched"` // by how many `carteiro trace`
 	// Events are those that handlers of observe.event were not told of.
 	Events core.Backlog `json:"events"`
+	// PrivateHosts lead to private networks and were not granted so: http
+	// requests of policies to them are refused.
+	PrivateHosts []string `json:"private_hosts,omitempty"`
 }
 
 func (s *Service) status(ctx context.Context, _ none) (any, error) {
@@ -205,7 +210,11 @@ func (s *Service) status(ctx context.Context, _ none) (any, error) {
 	if err != nil { // the rest is wanted most when the store is not well
 		s.Journal.WarnContext(ctx, "events not counted", "err", err)
 	}
-	return StatusReport{Version: s.Version, Hostname: s.Hostname, Started: s.Started, Now: s.Clock.Now(),
+	var private []string
+	if s.PrivateHosts != nil {
+		private = s.PrivateHosts()
+	}
+	return StatusReport{PrivateHosts: private, Version: s.Version, Hostname: s.Hostname, Started: s.Started, Now: s.Clock.Now(),
 		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners(), Watched: s.Journal.Tracer.Watchers(), Events: events}, nil
 }
 

@@ -109,6 +109,7 @@ type Bundle struct {
 	Secrets     map[string]Secret         `toml:"secrets"`
 	HTTP        []string                  `toml:"http"` // host:port that it may ask beside those of its manifest
 	GrantLimits bool                      `toml:"grant_limits"`
+	AllowWeb    string                    `toml:"allow_web"` // "plain": pages without the sandbox, where the bundle asks for it
 }
 
 // Secret says where a secret's text is: one of the two is set.

@@ -269,3 +269,40 @@ acme = "RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu"
 		}
 	}
 }
+
+// TestBundleBoundaries: hosts of private networks are named with a word more,
+// pages without the sandbox are allowed in one word, and a host that leads
+// nowhere else is refused at its place.
+func TestBundleBoundaries(t *testing.T) {
+	const head = "hostname = \"mx.example.com\"\n[storage]\ndir = \"d\"\n"
+	for text, want := range map[string]string{
+		"[scripts]\nhttp = [\"a.example:80\", \"rspamd.lan:11334 private\", \"[::1]:80\"]\n": "",
+		"[scripts]\nhttp = [\"a.example:80 public\"]\n":                                      `5: scripts.http "a.example:80 public" is not host:port, or "host:port private"`,
+		"[scripts]\nhttp = [\"a.example private\"]\n":                                        "is not host:port",
+		"[[bundle]]\nname = \"a/b\"\nhttp = [\"x:1 private\"]\nallow_web = \"plain\"\n":      "",
+		"[[bundle]]\nname = \"a/b\"\nhttp = [\"x private\"]\n":                               `6: bundle.http "x private" is not host:port`,
+		"[[bundle]]\nname = \"a/b\"\nallow_web = \"all\"\n":                                  `6: bundle.allow_web "all" is not "plain"`,
+		"[[bundle]]\nname = \"a/b\"\nallow_web = true\n":                                     "6:13",
+	} {
+		_, err := Parse("/etc/c.toml", []byte(head+text))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "c.toml")
+	text := head + "[scripts]\nhttp = [\"a.lan:80\"]\n[[bundle]]\nname = \"a/b\"\n[[bundle]]\nname = \"a/c\"\nhttp = [\"b.lan:80\"]\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for bundle, want := range map[int]string{-1: path + `:5: scripts.http "a.lan:80" leads to`, 1: path +
+		`:10: bundle.http "a.lan:80" leads to`} {
+		if err := c.PrivateHost(bundle, "a.lan:80"); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), `write "a.lan:80 private"`) {
+			t.Errorf("%v", err)
+		}
+	}
+}

@@ -123,15 +123,20 @@ func (c *Config) validateHops() error {
 		}
 	}
 	if h := notHostPort(c.Scripts.HTTP); h != "" {
-		return bad("scripts.http", "%q is not host:port", h)
+		return bad("scripts.http", notHost, h)
 	}
 	return c.validateBundles()
 }
 
-// notHostPort is the first that is none, or "".
+const notHost = `%q is not host:port, or "host:port private"`
+
+// notHostPort is the first that is none, with " private" behind it or without,
+// or "".
 func notHostPort(list []string) string {
 	for _, h := range list {
-		if host, port, err := net.SplitHostPort(h); err != nil || host == "" || port == "" {
+		at, word, said := strings.Cut(strings.TrimSpace(h), " ")
+		host, port, err := net.SplitHostPort(at)
+		if err != nil || host == "" || port == "" || said && strings.TrimSpace(word) != "private" {
 			return h
 		}
 	}
@@ -142,7 +147,10 @@ func (c *Config) validateBundles() error {
 	for i := range c.Bundles {
 		b := &c.Bundles[i]
 		if h := notHostPort(b.HTTP); h != "" {
-			return badIn("bundle", i, "http", "%q is not host:port", h)
+			return badIn("bundle", i, "http", notHost, h)
+		}
+		if b.AllowWeb != "" && b.AllowWeb != "plain" {
+			return badIn("bundle", i, "allow_web", `%q is not "plain"`, b.AllowWeb)
 		}
 		if (b.Name == "") == (b.Path == "") {
 			return badIn("bundle", i, "name", "or path must be set, and not both")
@@ -259,6 +267,18 @@ func (c *Config) Idle() []string {
 		add(len(l.XclientFrom) > 0 && (l.Protocol == "http" || l.Protocol == "pop3"), "listener."+l.Name+".xclient_from")
 	}
 	return out
+}
+
+// PrivateHost is the error for a name under http of [scripts], or of the nth
+// [[bundle]] where that is not negative, that leads to a private network.
+func (c *Config) PrivateHost(bundle int, host string) error {
+	const text = "%q leads to addresses of private networks alone, and policies connect to public ones; where that is meant, write %q"
+	err := bad("scripts.http", text, host, host+" private")
+	if bundle >= 0 {
+		err = badIn("bundle", bundle, "http", text, host, host+" private")
+	}
+	raw, _ := os.ReadFile(c.Path)
+	return locate(c.Path, raw, err)
 }
 
 // CheckFiles looks whether the files that the settings name can be read. It

@@ -119,11 +119,33 @@ func writePart(w io.Writer, h **Header, p Part, e PartEdit, root bool) error {
 	if content == nil {
 		content = QuotedPrintable(text)
 	}
+	if !root {
+		content = undelimited(content)
+	}
 	if p.glued && len(content) > 0 {
 		content = append(content, "\r\n"...) // the delimiter's own line end
 	}
 	_, err := w.Write(content)
 	return err
+}
+
+// undelimited is quoted-printable text in which no line can be taken for a
+// delimiter (RFC 2046 5.1.1): who wrote the message chose what those look like,
+// and perhaps what the text says.
+func undelimited(b []byte) []byte {
+	const longest = 76 // RFC 2045 6.7, rule 5
+	var out []byte
+	for line := range bytes.Lines(b) {
+		for bytes.HasPrefix(line, []byte("--")) {
+			out, line = append(out, "=2D-"...), line[2:]
+			if len(bytes.TrimRight(line, "\r\n"))+len("=2D-") <= longest {
+				break
+			}
+			out = append(out, softBreak...)
+		}
+		out = append(out, line...)
+	}
+	return out
 }
 
 // lineEnds makes every kind of line end a CRLF.

@@ -35,7 +35,7 @@ func accountLogin(L *glua.LState) int {
 	defer cancel()
 	a, err := accounts.Login(ctx, &mail.Credentials{Mechanism: "PLAIN", User: text(L, 1), Password: text(L, 2)})
 	st.budget.look()
-	if err != nil {
+	if r := st.confining(L, "account.login"); err != nil || r != nil && r.foreign(a.Domain()) { // a name without a domain may be of any
 		a = ""
 	}
 	L.Push(optional(string(a)))
@@ -126,8 +126,8 @@ func (st *state) named(L *glua.LState, list []mail.Address, want mail.Address) b
 		}
 	}
 	e := st.set.engine
-	if e.Accounts == nil {
-		return false
+	if r := st.confining(L, "msg:addressed_to"); e.Accounts == nil || r != nil && r.foreign(want.Domain()) {
+		return false // what the message says is all that may be told of others' addresses
 	}
 	asked := map[mail.Address]bool{}
 	for _, a := range list {

@@ -116,8 +116,12 @@ func (c *compiled) compile() error {
 	runtime.Gosched()
 	names := resolve(chunk)
 	c.unread = names.unread
+	var unshown []error
+	if c.unit.strict {
+		unshown = c.unshown(chunk, names)
+	}
 	chunk = names.box(chunk)
-	errs := c.rewrite(chunk, names)
+	errs := append(unshown, c.rewrite(chunk, names)...)
 	runtime.Gosched()
 	c.proto, err = glua.Compile(chunk, c.name)
 	if ce, ok := err.(*glua.CompileError); ok {

@@ -17,8 +17,8 @@ var groupClass = class{name: "group", doc: "recipients of one message that share
 		{name: "key", edits: hooks.MayGroup, doc: "destination domain, or what a policy chose; can be changed at queue.commit", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(groupOf(o).Key) },
 			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
 				s, ok := v.(glua.LString)
-				if !ok || s == "" || len(s) > 200 || strings.ContainsAny(string(s), "\x00\r\n") {
-					L.RaiseError("group.key: must be a text of up to 200 octets, got %s", tostringPlain(v))
+				if !ok || s == "" || len(s) > 200 || control(string(s)) >= 0 {
+					L.RaiseError("group.key: must be a text of one line, of up to 200 octets, got %s", tostringPlain(v))
 				}
 				st.must(L, o.call.event.SetGroup("group.key "+string(s), func(g *mail.Group) { g.Key = string(s) }))
 			}},

@@ -80,7 +80,10 @@ type Options struct {
 	KV       store.KV
 	Resolver Resolver
 	Accounts Accounts
-	HTTP     Doer    // nil: http raises
+	HTTP     Doer // nil: http raises
+	// Refused is told of each request that was refused because its host leads
+	// to a private network; nil is fine. It must not block.
+	Refused  func(host string)
 	Metrics  Metrics // nil: what scripts count is dropped
 	Milters  Milters // nil: milter raises
 	Spam     Spam    // nil: spam raises

@@ -6,6 +6,7 @@ import (
 	glua "github.com/yuin/gopher-lua"
 
 	"carteiro/core/mail"
+	"carteiro/hooks"
 )
 
 // told pushes true, or nil and what is wrong.
@@ -22,6 +23,7 @@ func told(L *glua.LState, err error) int {
 func accountGrant(L *glua.LState) int {
 	const what = "account.grant"
 	st := stateOf(L)
+	st.demandRight(L, hooks.RightGrants, what)
 	c, accounts := st.accounts(L)
 	owner, delegate := address(L, L.Get(1), what), address(L, L.Get(2), what)
 	var until time.Time
@@ -38,6 +40,7 @@ func accountGrant(L *glua.LState) int {
 func accountRevoke(L *glua.LState) int {
 	const what = "account.revoke"
 	st := stateOf(L)
+	st.demandRight(L, hooks.RightGrants, what)
 	c, accounts := st.accounts(L)
 	right := ""
 	if L.Get(3) != glua.LNil {

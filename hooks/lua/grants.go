@@ -76,6 +76,11 @@ func (r *rewriter) literal(c *ast.FuncCallExpr) error {
 			if !g.MaySubmit() {
 				return r.file.fault(c.Line(), 0, "."+member.Value, object.Value+"."+member.Value+" is not granted to this bundle", `declare a rate such as submit = "10/min" under [capabilities]`)
 			}
+		case "account.grant", "account.revoke":
+			if !g.HasRight(hooks.RightGrants) {
+				return r.file.fault(c.Line(), 0, "."+member.Value, object.Value+"."+member.Value+" is not granted to this bundle",
+					declareRight(hooks.RightGrants))
+			}
 		case "secrets.get":
 			if len(c.Args) != 1 {
 				return nil

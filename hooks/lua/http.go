@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,9 +32,10 @@ const (
 )
 
 var httpModule = module{name: "http", doc: "HTTP requests to the hosts that were granted (for scripts by `[scripts] http`, for bundles by their manifest), at most 5 in a call. " +
+	"Only public addresses are connected to, unless the grant is an address or ends in \" private\". " +
 	"Options: headers, type (of the body), timeout. Redirects are answers, not followed. A request cannot be taken back when the handler fails or the message is tried again: " +
 	"its Idempotency-Key then is the same", functions: []function{
-	{name: "get", call: httpGet, sig: "get(url, { headers =, timeout = })", doc: "{ status, headers, body }, or nil and \"timeout\", \"tls\" or \"unreachable\"; names of headers in lower case, a body of at most 1 MiB", blocks: true},
+	{name: "get", call: httpGet, sig: "get(url, { headers =, timeout = })", doc: "{ status, headers, body }, or nil and \"timeout\", \"tls\" or \"unreachable\", or, for a host that was not granted as private and has no public address, what to write; names of headers in lower case, a body of at most 1 MiB", blocks: true},
 	{name: "post", call: httpPost, sig: "post(url, body, { headers =, type =, timeout = })", doc: "as get; a table as body is sent as JSON", blocks: true},
 	{name: "batch", call: httpBatch, sig: "batch{ { url = }, { url =, body =, ... }, ... }", doc: "all at once; a list with, for each, the answer or the error's text", blocks: true},
 }}
@@ -44,6 +44,8 @@ var httpModule = module{name: "http", doc: "HTTP requests to the hosts that were
 type exchange struct {
 	req     *http.Request
 	timeout time.Duration
+	host    string // as it was granted
+	private bool   // it may be one of a private network
 }
 
 var httpOptions = []string{"headers", "type", "timeout"}
@@ -59,7 +61,9 @@ func (st *state) newExchange(L *glua.LState, what, target string, raw glua.LValu
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		L.RaiseError("%s: %q is not a URL with http:// or https://", what, target)
 	}
-	if host := HostPort(u); !granted(c.unit.source.HTTP, host) {
+	host := HostPort(u)
+	granted, private := hooks.HTTPGranted(c.unit.source.HTTP, host)
+	if !granted {
 		L.RaiseError("%s: %s is not among the hosts that were granted%s", what, host, grantHint(c.unit))
 	}
 	method, body, kind := http.MethodGet, "", ""
@@ -71,7 +75,7 @@ func (st *state) newExchange(L *glua.LState, what, target string, raw glua.LValu
 	if err != nil {
 		L.RaiseError("%s: %s", what, err.Error())
 	}
-	x := exchange{req: req}
+	x := exchange{req: req, host: host, private: private}
 	req.Header.Set("User-Agent", "Carteiro")
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
@@ -95,12 +99,7 @@ func HostPort(u *url.URL) string {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	return net.JoinHostPort(strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")), port)
-}
-
-// granted reports whether a list of "host:port" has this one.
-func granted(list []string, host string) bool {
-	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, host) })
+	return hooks.HTTPHost(u.Hostname(), port)
 }
 
 func (st *state) httpBody(L *glua.LState, what string, raw glua.LValue) (body, kind string) {
@@ -149,6 +148,9 @@ func (x *exchange) options(L *glua.LState, what string, v glua.LValue) {
 			}
 			for n, value := fields.Next(glua.LNil); n != glua.LNil; n, value = fields.Next(n) {
 				name := httpField(L, what, n)
+				if !token(name) {
+					L.RaiseError("%s: %q is no name of a header", what, name)
+				}
 				if strings.EqualFold(name, "Host") || strings.EqualFold(name, "Idempotency-Key") {
 					L.RaiseError("%s: header %s is the server's", what, name)
 				}
@@ -162,7 +164,7 @@ func (x *exchange) options(L *glua.LState, what string, v glua.LValue) {
 
 func httpField(L *glua.LState, what string, v glua.LValue) string {
 	s := tostringPlain(v)
-	if !stringable(v) || len(s) > maxHTTPField || strings.ContainsAny(s, "\r\n\x00") {
+	if !stringable(v) || len(s) > maxHTTPField || control(s) >= 0 {
 		L.RaiseError("%s: headers must be texts of one line, up to %d octets", what, maxHTTPField)
 	}
 	return s
@@ -206,7 +208,13 @@ func (st *state) do(x exchange) (map[string]any, error) {
 	}
 	ctx, cancel := context.WithDeadline(st.call.ctx, until)
 	defer cancel()
+	if x.private {
+		ctx = context.WithValue(ctx, privateKey{}, true)
+	}
 	res, err := st.set.engine.HTTP.Do(x.req.WithContext(ctx))
+	if errors.Is(err, ErrPrivate) {
+		return nil, st.refusedHost(x)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -235,6 +243,8 @@ func httpOutcome(err error) string {
 		return "timeout"
 	case errors.Is(err, errTooLong):
 		return "too long"
+	case errors.Is(err, ErrPrivate):
+		return err.Error()
 	case strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: "):
 		return "tls"
 	}
@@ -296,14 +306,4 @@ func httpBatch(L *glua.LState) int {
 	st.budget.look()
 	L.Push(st.lift(L, answers))
 	return 1
-}
-
-// NewDoer makes the client that a server gives its scripts: no proxy of the
-// environment, no redirects, few connections at once.
-func NewDoer() Doer {
-	return &http.Client{
-		Transport: &http.Transport{MaxIdleConns: 20, MaxConnsPerHost: 20, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 10 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 }

@@ -26,7 +26,8 @@ const (
 var hookFunctions = []function{
 	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener, login = true; receive.data: async; timer.tick: every, each = \"domain\"; web.request: path; admin.command: command"},
 	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
-	{name: "for_domain", call: forDomain, sig: "for_domain(domain, fn)", doc: "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole"},
+	{name: "for_domain", call: forDomain, sig: "for_domain(domain, fn)", doc: "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole",
+		within: bounds{"domain": whereRead}},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
 }
 
@@ -107,7 +108,7 @@ func (st *state) environment(u *unit) *glua.LTable {
 	put := func(list []function) {
 		for _, f := range list {
 			if u.uses[f.name] {
-				env.RawSetString(f.name, st.L.NewFunction(f.call))
+				env.RawSetString(f.name, st.L.NewFunction(f.guard("")))
 			}
 		}
 	}
@@ -249,7 +250,7 @@ func hookOn(L *glua.LState) int {
 	}
 	h := &handler{unit: ld.unit, file: c, spec: spec, unread: ld.unit.unread(fn), info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
 		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, NoOutgoing: src.NoOutgoing,
-		Generation: st.set.id}}
+		Generation: st.set.id, PlainWeb: src.PlainWeb || src.Tier == hooks.Admin}}
 	if L.GetTop() == 3 {
 		t, ok := L.Get(2).(*glua.LTable)
 		if !ok {

@@ -38,9 +38,12 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 	methods: []function{
 		{name: "header", call: msgHeader, sig: "header(name)", doc: "unfolded value of the first field of that name, or nil"},
 		{name: "headers", call: msgHeaders, sig: "headers(name)", doc: "list of all its values in order"},
-		{name: "add_header", call: msgAdd, edits: hooks.MayMessage | hooks.MayAttempt, sig: "add_header(name, value)", doc: "adds a field behind all others"},
-		{name: "prepend_header", call: msgPrepend, edits: hooks.MayMessage | hooks.MayAttempt, sig: "prepend_header(name, value)", doc: "adds a field in front of all others"},
-		{name: "set_header", call: msgSet, edits: hooks.MayMessage | hooks.MayAttempt, sig: "set_header(name, value)", doc: "replaces all fields of that name by one"},
+		{name: "add_header", call: msgAdd, edits: hooks.MayMessage | hooks.MayAttempt, sig: "add_header(name, value)", doc: "adds a field behind all others",
+			within: bounds{"value": whereRead}},
+		{name: "prepend_header", call: msgPrepend, edits: hooks.MayMessage | hooks.MayAttempt, sig: "prepend_header(name, value)", doc: "adds a field in front of all others",
+			within: bounds{"value": whereRead}},
+		{name: "set_header", call: msgSet, edits: hooks.MayMessage | hooks.MayAttempt, sig: "set_header(name, value)", doc: "replaces all fields of that name by one",
+			within: bounds{"value": whereRead}},
 		{name: "remove_header", call: msgRemove, edits: hooks.MayMessage | hooks.MayAttempt, sig: "remove_header(name)", doc: "removes all fields of that name, returns how many"},
 		{name: "subject", call: msgSubject, sig: "subject()", doc: "decoded subject or nil"},
 		{name: "from", call: msgFrom, sig: "from()", doc: "first address of From, or nil"},
@@ -60,7 +63,8 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "scores", call: msgScores, sig: "scores()", doc: "list of { name, points, note }, at receive.data"},
 		{name: "priority", call: msgPriority, edits: hooks.MayScore, from: 1, sig: "priority([n])", doc: "sets and returns the priority, -9 to 9"},
 		{name: "is_auto", call: msgIsAuto, sig: "is_auto()", doc: "null sender, a sender that is no person, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834); where the hook has a recipient, its own sender and fields count too"},
-		{name: "addressed_to", call: msgAddressedTo, sig: "addressed_to(address)", doc: "whether To, Cc, Bcc or their Resent forms name it, with any tag, or an alias that leads to it (RFC 5230 4.5); a catch-all does not count"},
+		{name: "addressed_to", call: msgAddressedTo, sig: "addressed_to(address)", doc: "whether To, Cc, Bcc or their Resent forms name it, with any tag, or an alias that leads to it (RFC 5230 4.5); a catch-all does not count",
+			within: bounds{"address": whereRead}},
 	}}
 
 // msgSender is the sender as the handlers before left it.
@@ -129,6 +133,9 @@ func editHeader(L *glua.LState, what string, change func(h *mime.Header, name st
 	st, o := self(L, "msg")
 	name := headerName(L, "msg:"+what)
 	st.demandField(L, name, "msg:"+what)
+	if what != "remove_header" {
+		st.confineField(L, "msg:"+what, name, headerValue(L, "msg:"+what), msgOf(o).Header)
+	}
 	st.budget.charge(L, 64*int64(len(msgOf(o).Header.Fields()))+1024)
 	err := o.call.event.EditHeader(msgOf(o), what+" "+name, func(h *mime.Header) error { return change(h, name) })
 	if err != nil {
@@ -219,8 +226,9 @@ func msgScore(L *glua.LState) int {
 		}
 		s := hooks.Score{Name: name, Points: float64(points)}
 		if L.Get(4) != glua.LNil {
-			s.Note = stringArgument(L, 4, "msg:score", "note")
+			s.Note = lineArgument(L, "msg:score: note", stringArgument(L, 4, "msg:score", "note"))
 		}
+		lineArgument(L, "msg:score: name", name)
 		if len(name) > 60 || len(s.Note) > 400 || len(msgOf(o).Scores) >= 500 {
 			L.RaiseError("msg:score: at most 500 scores, names of 60 and notes of 400 octets")
 		}

@@ -49,7 +49,7 @@ func (st *state) shapeOf(c *class) *shape {
 	}
 	sh = &shape{class: c, methods: st.L.CreateTable(0, len(c.methods)), metatable: st.L.CreateTable(0, 3)}
 	for _, f := range c.methods {
-		sh.methods.RawSetString(f.name, st.L.NewFunction(f.call))
+		sh.methods.RawSetString(f.name, st.L.NewFunction(f.guard(c.name+":")))
 	}
 	// What is no method is asked for here; the interpreter hands over the
 	// table in which it found none, and not the object.
@@ -205,6 +205,11 @@ func objectAssign(L *glua.LState) int {
 		if f := &o.class.fields[i]; f.name == name {
 			if f.set == nil {
 				L.RaiseError("%s.%s is read only", o.class.name, name)
+			}
+			if f.within.check != nil {
+				if r := st.confining(L, o.class.name+"."+name); r != nil {
+					f.within.check(r, L.Get(3))
+				}
 			}
 			f.set(st, L, o, L.Get(3))
 			return 0

@@ -60,12 +60,16 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		}},
 	},
 	methods: []function{
-		{name: "replace", call: rcptReplace, edits: hooks.MayExpand, sig: "replace(list, [how])", doc: "at queue.expand: other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that they get"},
+		{name: "replace", call: rcptReplace, edits: hooks.MayExpand, sig: "replace(list, [how])", doc: "at queue.expand: other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that they get",
+			within: bounds{"how": whereRead}},
 		{name: "fork", call: rcptFork, edits: hooks.MayExpand, sig: "fork()", doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data"},
 		{name: "variant", call: rcptVariant, edits: hooks.MayExpand, sig: "variant()", doc: "at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of receive.data"},
-		{name: "copy_to", call: rcptCopyTo, edits: hooks.MayExpand, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one"},
-		{name: "set_header", call: rcptSetHeader, edits: hooks.MayOwnField, sig: "set_header(name, value)", doc: "in this recipient's copy only"},
-		{name: "add_header", call: rcptAddHeader, edits: hooks.MayOwnField, sig: "add_header(name, value)", doc: "in this recipient's copy only, in front"},
+		{name: "copy_to", call: rcptCopyTo, edits: hooks.MayExpand, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one",
+			within: bounds{"how": whereRead}},
+		{name: "set_header", call: rcptSetHeader, edits: hooks.MayOwnField, sig: "set_header(name, value)", doc: "in this recipient's copy only",
+			within: bounds{"value": whereRead}},
+		{name: "add_header", call: rcptAddHeader, edits: hooks.MayOwnField, sig: "add_header(name, value)", doc: "in this recipient's copy only, in front",
+			within: bounds{"value": whereRead}},
 		{name: "remove_header", call: rcptRemoveHeader, edits: hooks.MayOwnField, sig: "remove_header(name)", doc: "in this recipient's copy only"},
 	}}
 
@@ -142,6 +146,7 @@ func rcptFork(L *glua.LState) int {
 	st.budget.charge(L, 4096)
 	m, err := o.call.event.Fork(r)
 	st.must(L, err)
+	st.confineFork(L, m)
 	L.Push(st.wrap(&msgClass, m))
 	return 1
 }
@@ -152,6 +157,7 @@ func rcptVariant(L *glua.LState) int {
 	st.budget.charge(L, 4096+int64(len(o.call.event.Msg.Header.Bytes())))
 	m, err := o.call.event.Variant(r)
 	st.must(L, err)
+	st.confineFork(L, m)
 	L.Push(st.wrap(&msgClass, m))
 	return 1
 }
@@ -229,6 +235,7 @@ func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.T
 			L.RaiseError("%s: unknown field %s in how%s", what, key, hooks.Suggestion(key, []string{"sender", "headers", "priority", "notify", "mailbox", "fill", "arc", "msg"}))
 		}
 	}
+	st.confineHow(L, what, table, t)
 }
 
 // maxFilled is the longest text for a mark, in octets.
@@ -317,7 +324,9 @@ func editOwn(L *glua.LState, name string, replace bool) {
 	st, o, r := expandable(L, what)
 	field := headerName(L, what)
 	st.demandField(L, field, what)
-	line := fieldLine(L, st, field, headerValue(L, what), what)
+	value := headerValue(L, what)
+	st.confineField(L, what, field, value, o.call.event.Msg.Header)
+	line := fieldLine(L, st, field, value, what)
 	edit := mail.HeaderEdit{Prepend: r.Edit.Prepend, Remove: append([]string(nil), r.Edit.Remove...)}
 	if replace {
 		edit.Prepend = withoutField(edit.Prepend, field)

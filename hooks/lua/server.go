@@ -12,7 +12,8 @@ import (
 var serverModule = module{name: "server", doc: "this server, as others see it", functions: []function{
 	{name: "hostname", call: serverHostname, sig: "hostname()", doc: "its name"},
 	{name: "url", call: serverURL, sig: "url([path])", doc: "where the world reaches this bundle's web.request: the URL of /b/BUNDLE and the path"},
-	{name: "is_local", call: serverIsLocal, sig: "is_local(domain)", doc: "whether mail for the domain ends here, and this bundle is in force for it"},
+	{name: "is_local", call: serverIsLocal, sig: "is_local(domain)", doc: "whether mail for the domain ends here, and this bundle is in force for it; second, whether mail for it ends here at all. What account, list and crypt tell, they tell of domains of ours with the first alone",
+		within: bounds{"domain": whereRead}},
 	{name: "sign", call: serverSign, sig: "sign(text)", doc: "signature over a text, 32 hexadecimal digits that only this server can make, others for each bundle"},
 }}
 
@@ -37,16 +38,10 @@ func serverURL(L *glua.LState) int {
 
 func serverIsLocal(L *glua.LState) int {
 	st := stateOf(L)
-	L.Push(glua.LBool(st.source.serves(st, text(L, 1))))
-	return 1
-}
-
-// serves reports whether the unit is in force for a domain of this server.
-func (u *unit) serves(st *state, domain string) bool {
-	if u.ours != nil {
-		return u.ours(domain)
-	}
-	return st.set.engine.Local(domain)
+	domain := strings.ToLower(text(L, 1))
+	L.Push(glua.LBool(st.source.serves(st.set.engine, domain)))
+	L.Push(glua.LBool(st.set.engine.Local(domain)))
+	return 2
 }
 
 func serverSign(L *glua.LState) int {
@@ -74,8 +69,8 @@ func forDomain(L *glua.LState) int {
 	if !ok {
 		L.RaiseError("for_domain: expected for_domain(domain, function)")
 	}
-	if domain != "" && !st.source.serves(st, domain) {
-		L.RaiseError("for_domain: %s is no domain of this server for which %s is in force", domain, st.source.source.Name)
+	if domain != "" && !st.source.serves(st.set.engine, domain) {
+		L.RaiseError("for_domain: %s is no domain of this server for which %s is in force", domain, st.source.author())
 	}
 	before, top := c.domain, L.GetTop()
 	if c.unit.ours != nil {

@@ -104,6 +104,7 @@ var credClass = class{name: "cred", doc: "a login attempt, after the server look
 	{name: "delegate", doc: "the account that really logs in, where it is not that one, as owner*delegate at POP3; else nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
 		return optional(string(o.v.(*hooks.Cred).Delegate))
 	}},
-	{name: "token", doc: "of OAUTHBEARER and XOAUTH2, else nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(o.v.(*hooks.Cred).Token) }},
-	{name: "password", doc: "nil where the mechanism does not show it", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(o.v.(*hooks.Cred).Password) }},
+	{name: "token", doc: "of OAUTHBEARER and XOAUTH2, else nil; nil for bundles without the right passwords", get: secretOf(func(c *hooks.Cred) string { return c.Token })},
+	{name: "password", doc: "nil where the mechanism does not show it, and for bundles without the right passwords",
+		get: secretOf(func(c *hooks.Cred) string { return c.Password })},
 }}

@@ -22,9 +22,12 @@ const (
 )
 
 var mailModule = module{name: "mail", doc: "sends mail; it is queued in the commit of the message at hand, exactly once. At most 10 in a call", functions: []function{
-	{name: "submit", call: mailSubmit, sig: "submit{ sender = \"\", from =, to =, cc =, subject =, text =, html =, or raw =, headers =, auto =, in_reply_to = msg, copy = folder }", doc: "a new message; with text and html it has both forms; copy puts one into that folder of from's mailbox here; auto is \"auto-generated\" (default) or \"auto-replied\"; to and cc are addresses or lists; raw is a whole message"},
-	{name: "file", call: mailFile, sig: "file(msg, address, folder, [flags])", doc: "a copy of the message at hand into a folder of a mailbox here, once and whatever else the mailbox gets; no policy is asked about it"},
-	{name: "forward", call: mailForward, sig: "forward(msg, address, { srs = true, headers = })", doc: "the message at hand to another address; srs rewrites the sender"},
+	{name: "submit", call: mailSubmit, sig: "submit{ sender = \"\", from =, to =, cc =, subject =, text =, html =, or raw =, headers =, auto =, in_reply_to = msg, copy = folder }", doc: "a new message; with text and html it has both forms; copy puts one into that folder of from's mailbox here; auto is \"auto-generated\" (default) or \"auto-replied\"; to and cc are addresses or lists; raw is a whole message",
+		within: bounds{"sender": inForce, "from": asAuthor, "raw": asMessage, "headers": asFields}},
+	{name: "file", call: mailFile, sig: "file(msg, address, folder, [flags])", doc: "a copy of the message at hand into a folder of a mailbox here, once and whatever else the mailbox gets; no policy is asked about it",
+		within: bounds{"address": inForce}},
+	{name: "forward", call: mailForward, sig: "forward(msg, address, { srs = true, sender =, headers = })", doc: "the message at hand to another address; srs rewrites the sender",
+		within: bounds{"headers": keepFields, "sender": asSender}},
 }}
 
 // letter is a message in the making.
@@ -298,16 +301,9 @@ func (l *letter) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
 	if l.text != "" || l.html != "" || l.folder != "" || l.subject != "" || l.from != "" {
 		L.RaiseError("mail.submit: raw is a whole message; from, subject, text, html and copy do not go with it")
 	}
-	raw := strings.ReplaceAll(strings.ReplaceAll(l.raw, "\r\n", "\n"), "\n", "\r\n")
-	head, body, _ := strings.Cut(raw, "\r\n\r\n")
-	h := mime.ParseHeader([]byte(head + "\r\n"))
-	for _, f := range h.Fields() {
-		if f.Name() == "" {
-			L.RaiseError("mail.submit: raw: %.40q is no header field", f.Raw)
-		}
-	}
-	if !h.Has("From") {
-		L.RaiseError("mail.submit: raw: From is missing")
+	h, body, err := wholeMail(l.raw)
+	if err != nil {
+		L.RaiseError("mail.submit: raw: %s", err.Error())
 	}
 	b := &lines{L: L}
 	l.common(b, st)
@@ -319,6 +315,9 @@ func (l *letter) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
 	more := &lines{L: L}
 	l.extra(L, st, more, "received", "return-path")
 	h.PrependRaw(more.out.String())
+	if err := onceOnly(h); err != nil {
+		L.RaiseError("mail.submit: raw: %s", err.Error())
+	}
 	s.Header, s.Body = h.Bytes(), []byte(body)
 }
 

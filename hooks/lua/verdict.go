@@ -16,7 +16,8 @@ import (
 
 // verdictFunctions make verdicts. A verdict counts when a handler returns it.
 var verdictFunctions = []function{
-	{name: "accept", call: verdictAccept, sig: "accept([identity])", doc: "ends this tier and those below; at receive.auth it says who logged in"},
+	{name: "accept", call: verdictAccept, sig: "accept([identity])", doc: "ends this tier and those below; at receive.auth it says who logged in",
+		within: bounds{"identity": asUser}},
 	{name: "reject", call: verdictReject, sig: "reject([code, enhanced,] text)", doc: "refuses for good, 550 5.7.1 by default"},
 	{name: "defer", call: verdictDefer, sig: "defer([code, enhanced,] text)", doc: "refuses for now, 451 4.7.1 by default"},
 	{name: "disconnect", call: verdictDisconnect, sig: "disconnect([text])", doc: "421, then the connection ends"},
@@ -92,9 +93,7 @@ func status(L *glua.LState, name string, code int, enhanced, text string) mail.S
 // oneLine is argument n as a text that fits into a reply.
 func oneLine(L *glua.LState, n int, name string) string {
 	s := stringArgument(L, n, name, "text")
-	if i := strings.IndexAny(s, "\r\n\x00"); i >= 0 {
-		L.RaiseError("%s: text must be one line", name)
-	}
+	lineArgument(L, name+": text", s)
 	if len(s) > 400 {
 		L.RaiseError("%s: text has %d octets, 400 are allowed", name, len(s))
 	}
@@ -152,6 +151,7 @@ func verdictAccept(L *glua.LState) int {
 		if !ok || s == "" {
 			L.RaiseError("accept: identity.user must be an address")
 		}
+		lineArgument(L, "accept: identity.user", s)
 	}
 	return pushVerdict(L, v)
 }
@@ -257,7 +257,7 @@ func flags(L *glua.LState, n int, name string) []string {
 	}
 	list := stringList(L, L.Get(n), name+": flags")
 	for _, f := range list {
-		if f == "" || len(f) > 60 || strings.ContainsAny(f, " (){%*\"]\r\n") {
+		if f == "" || len(f) > 60 || strings.ContainsAny(f, " \t(){%*\"]") || control(f) >= 0 {
 			L.RaiseError("%s: %q is no flag", name, f)
 		}
 	}
@@ -358,12 +358,12 @@ func route(L *glua.LState, name string) *hooks.Route {
 			}
 			r.Source = tostringPlain(v)
 		case "user":
-			r.User = tostringPlain(v)
+			r.User = lineArgument(L, name+": user", tostringPlain(v))
 		case "password":
 			if name == "reroute" { // it is stored with the recipient, where no password belongs
 				L.RaiseError("reroute: has no password; what needs one is a route, or a nexthop of the configuration")
 			}
-			r.Password = tostringPlain(v)
+			r.Password = lineArgument(L, name+": password", tostringPlain(v))
 		case "ttl":
 			r.TTL = duration(L, v, name+": ttl")
 		default:
@@ -377,7 +377,7 @@ func route(L *glua.LState, name string) *hooks.Route {
 		L.RaiseError("%s: without hosts, which stay those of the server then, it has source, tls, user or port", name)
 	}
 	for _, h := range r.Hosts {
-		if h == "" || strings.ContainsAny(h, " \r\n\t\x00") || len(h) > 260 {
+		if h == "" || strings.ContainsAny(h, " \t") || control(h) >= 0 || len(h) > 260 {
 			L.RaiseError("%s: %q is no host", name, h)
 		}
 	}

@@ -27,7 +27,7 @@ var reqClass = class{name: "req", doc: "an HTTP request", fields: []field{
 	{name: "path", doc: "what follows /b/BUNDLE", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).Path) }},
 	{name: "query", doc: "parameters of the URL", get: reqTable(func(r *hooks.Request) map[string]string { return r.Query })},
 	{name: "form", doc: "fields of a form that was posted", get: reqTable(func(r *hooks.Request) map[string]string { return r.Form })},
-	{name: "headers", doc: "header fields, names in lower case", get: reqTable(func(r *hooks.Request) map[string]string { return r.Headers })},
+	{name: "headers", doc: "header fields, names in lower case; cookie and authorization only for bundles with the right credentials", get: reqHeaders},
 	{name: "ip", doc: "address of the client", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).IP) }},
 	{name: "body", doc: "octets of the body, at most 1 MiB", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(reqOf(o).Body) }},
 }}
@@ -94,7 +94,11 @@ func verdictResponse(L *glua.LState) int {
 				L.RaiseError("response: headers must be a table, got %s", typeOf(v))
 			}
 			for n, x := fields.Next(glua.LNil); n != glua.LNil; n, x = fields.Next(n) {
-				r.Headers[oneHeader(L, n, "headers")] = oneHeader(L, x, "headers")
+				name := oneHeader(L, n, "headers")
+				if !token(name) || oneOf(strings.ToLower(name), "content-length", "transfer-encoding", "connection", "trailer", "upgrade") {
+					L.RaiseError("response: %q is no name of a header, or one that the server writes", name)
+				}
+				r.Headers[name] = oneHeader(L, x, "headers")
 			}
 		default:
 			L.RaiseError("response: unknown field %s%s", key, hooks.Suggestion(key, []string{"status", "type", "body", "headers"}))
@@ -103,10 +107,18 @@ func verdictResponse(L *glua.LState) int {
 	return pushVerdict(L, hooks.Verdict{Action: hooks.Respond, Response: r})
 }
 
+// token reports whether a text may name a header of HTTP (RFC 9110 5.6.2).
+func token(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f ||
+			strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+	})
+}
+
 // oneHeader is text that cannot end its line.
 func oneHeader(L *glua.LState, v glua.LValue, what string) string {
 	s := tostringPlain(v)
-	if !stringable(v) || strings.ContainsAny(s, "\r\n\x00") {
+	if !stringable(v) || control(s) >= 0 {
 		L.RaiseError("response: %s must be text of one line", what)
 	}
 	return s

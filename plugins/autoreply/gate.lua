@@ -84,7 +84,7 @@ end
 
 -- own: another address of the user's, here or elsewhere.
 function gate.own(me, v, sender)
-  if account.owns(me, sender) then return true end
+  if server.is_local(addr.domain(sender)) and account.owns(me, sender) then return true end
   for _, a in ipairs(v.addresses or {}) do
     if addr.normalize(a) == addr.normalize(sender) then return true end
   end

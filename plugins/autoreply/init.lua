@@ -60,7 +60,7 @@ end
 
 on("deliver.local", { order = 100 }, function(msg, rcpt, box)
   local v = box:setting("vacation")
-  if not v then return end
+  if not v or not server.is_local(addr.domain(box.address)) then return end
   local now, me = time.now(), box.address
   if not away(v, now) then return end
   local sender = rcpt.sender or msg.sender

@@ -98,7 +98,7 @@ end
 function grants.grant(req)
   local owner, what, refusal = asked(req)
   if not owner then return refusal end
-  local delegate = type(what.delegate) == "string" and account.of(what.delegate)
+  local delegate = type(what.delegate) == "string" and server.is_local(addr.domain(what.delegate)) and account.of(what.delegate)
   if not delegate or delegate == owner then return failed(req, owner, 422, "delegate is no other account here") end
   if not rights[what.right] then return failed(req, owner, 422, "right is none of send-as, send-on-behalf, read, full") end
   local until_ = last(what["until"])

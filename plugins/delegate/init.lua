@@ -14,7 +14,8 @@ local function delegated(user, msg)
   local function look(a)
     if a == "" or seen[a] then return end
     seen[a] = true
-    if account.owns(user, a) then return end
+    if not server.is_local(addr.domain(a)) or account.of(a) == user then return end
+    if server.is_local(addr.domain(user)) and account.owns(user, a) then return end
     local how = account.may_send_as(user, a)
     if not how then return end -- nobody of ours; it got here by an admin's policy
     local owner = account.of(a) or addr.normalize(a)
@@ -46,7 +47,7 @@ local function file(user, msg, list)
     if sent == "delegate" or sent == "both" then boxes[user] = true end
   end
   for a in pairs(boxes) do
-    if account.exists(a) then mail.file(msg, a, config.folder, { "\\Seen" }) end
+    if server.is_local(addr.domain(a)) and account.exists(a) then mail.file(msg, a, config.folder, { "\\Seen" }) end
   end
 end
 
@@ -66,7 +67,7 @@ end)
 
 -- A login to somebody else's mailbox.
 on("receive.auth", { order = 100 }, function(session, cred)
-  if cred.delegate then
+  if cred.delegate and server.is_local(addr.domain(cred.account)) then
     account.audit(cred.account, { action = "login", who = cred.delegate, as = cred.account, ip = session.ip })
   end
 end)

@@ -12,7 +12,9 @@ function page.login(req)
   local encoded = string.match(req.headers.authorization or "", "^[Bb]asic +(.+)$")
   local plain = encoded and base64.decode(encoded)
   local name, password = string.match(plain or "", "^([^:]+):(.+)$")
-  return name and account.login(name, password)
+  local domain = addr.domain(name or "")
+  if not name or domain ~= "" and not server.is_local(domain) then return nil end
+  return account.login(name, password)
 end
 
 -- wants_json tells programs from browsers.

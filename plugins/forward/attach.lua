@@ -32,7 +32,7 @@ local function whole(msg, owner)
   line("Content-Disposition: attachment")
   line("Content-Transfer-Encoding: 8bit")
   line("")
-  line(msg:raw(LARGEST))
+  line((string.gsub(msg:raw(LARGEST), "%z", "")))
   line("--" .. boundary .. "--")
   return table.concat(lines, "\r\n") .. "\r\n"
 end

@@ -49,7 +49,7 @@ function M.changed(owner, confirmed)
   local f = settings.of(owner, true)
   for _, target in ipairs(f and f.to or {}) do
     wanted[pair(owner, target)] = true
-    if account.resolve(target) == "foreign" and not f.paused then
+    if settings.kind(target) == "foreign" and not f.paused then
       if confirmed then
         kv.set("agreed:" .. pair(owner, target), time.now())
       elseif not M.given(owner, target) then
@@ -86,7 +86,7 @@ end
 local function unknown() return reject(550, "5.7.1", "this confirmation is unknown, used or too old") end
 
 function M.at_rcpt(rcpt)
-  if not rcpt.is_local then return nil end
+  if not server.is_local(rcpt.domain) then return nil end
   local p = pending(rcpt)
   if p == nil then return nil end
   return p and accept() or unknown()

@@ -50,7 +50,7 @@ local function sort(msg, rcpt, owner, f)
   local go, copies, outside, why, checked = {}, {}, {}, nil, nil
   for _, target in ipairs(f.to) do
     local reason, copy
-    local kind = account.resolve(target)
+    local kind = settings.kind(target)
     if kind == nil then
       reason = "a target does not exist"
     elseif kind == "foreign" then
@@ -69,7 +69,7 @@ local function sort(msg, rcpt, owner, f)
 end
 
 on("queue.expand", function(msg, rcpt)
-  if not rcpt.is_local then return end
+  if not server.is_local(rcpt.domain) then return end
   if special(rcpt) then
     local act = consent.at_expand(msg, rcpt) or returns.at_expand(rcpt)
     if act then return act() end

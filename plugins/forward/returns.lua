@@ -1,6 +1,7 @@
 -- The envelope sender of what is forwarded, and reports that come back to it.
 -- addr.srs makes addresses that the server itself takes home. A sender that is
 -- too long for that gets one whose meaning is stored here, as long-lived.
+local settings = require "settings"
 local M = {}
 
 local USER, LIFE = "forward-return", "21d"
@@ -8,7 +9,7 @@ local USER, LIFE = "forward-return", "21d"
 -- sender: null and own senders stay.
 function M.sender(from, domain)
   local rewritten = addr.srs(from, domain)
-  if rewritten ~= from or from == "" or account.resolve(from) ~= "foreign" then return rewritten end
+  if rewritten ~= from or from == "" or settings.kind(from) ~= "foreign" then return rewritten end
   local id = kv.get("path:" .. from) or string.gsub(uuid.new(), "-", "")
   kv.set("path:" .. from, id, { ttl = LIFE })
   kv.set("return:" .. id, from, { ttl = LIFE })

@@ -6,7 +6,8 @@ local M = {}
 -- encrypted already or a report. false and why, where it must not leave.
 function M.copy(rcpt, owner, target)
   for _, who in ipairs { target, owner } do
-    local kind = crypt.has_key(who)
+    local in_force, ours = server.is_local(addr.domain(who))
+    local kind = (in_force or not ours) and crypt.has_key(who)
     if kind then
       local copy = rcpt:variant()
       local done, why = crypt[kind](copy, who)

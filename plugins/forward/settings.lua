@@ -29,6 +29,15 @@ local function dotforward(text, owner)
   return { to = to, keep = keep }
 end
 
+-- kind is what a target is: "mailbox", "alias", nil for nobody, "foreign" for one
+-- elsewhere. Of a domain of this server for which the bundle is not in force it
+-- is "neighbour": nothing can be asked about that one.
+function M.kind(target)
+  local in_force, ours = server.is_local(addr.domain(target))
+  if ours and not in_force then return "neighbour" end
+  return (account.resolve(target))
+end
+
 -- of is what an account wants, or nil: no forwarding; with paused also where it
 -- rests for now, and says so.
 function M.of(who, paused)
@@ -46,7 +55,7 @@ function M.of(who, paused)
     local key = a and string.lower(a)
     if not a then
       log.warn("a target of a forward is no address", { account = owner })
-    elseif addr.normalize(a) == owner or account.of(a) == owner then
+    elseif addr.normalize(a) == owner or server.is_local(addr.domain(a)) and account.of(a) == owner then
       f.keep = true
     elseif not known[key] and #f.to < config.targets then
       known[key] = true

@@ -221,6 +221,10 @@ function admin.run(cmd)
   if cmd.verb ~= "list" and (domain == "" or not server.is_local(domain)) then
     return reject((cmd.args[1] or "") .. ": mailing lists are not in force for that domain")
   end
+  if cmd.verb == "list" and cmd.args[1] then
+    local in_force, ours = server.is_local(cmd.args[1])
+    if ours and not in_force then return reject(cmd.args[1] .. ": mailing lists are not in force for that domain") end
+  end
   local ok, answer = pcall(for_domain, domain, function() return verb(cmd) end)
   if ok then return answer end
   if type(answer) == "table" and answer.wrong then return reject(string.sub(string.gsub(answer.wrong, "%c", " "), 1, 380)) end

@@ -31,7 +31,7 @@ local actions = {
 -- Whether an address exists is said at RCPT; who may use it, when the message
 -- is there.
 on("receive.rcpt", function(session, tx, rcpt)
-  if not rcpt.is_local then return end
+  if not server.is_local(rcpt.domain) then return end
   local to = roles.find(rcpt.address)
   if not to then return end
   if to.role == "post" and tx.params.size and tx.params.size > to.settings.max_size then
@@ -54,7 +54,7 @@ on("receive.rcpt", function(session, tx, rcpt)
 end)
 
 on("queue.expand", function(msg, rcpt)
-  if not rcpt.is_local then return end
+  if not server.is_local(rcpt.domain) then return end
   local to = roles.find(rcpt.address)
   if to then return actions[to.role](msg, rcpt, to) end
 end)

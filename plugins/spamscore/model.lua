@@ -6,7 +6,7 @@ local M = {}
 -- one recipient's own model counts where there is one alone.
 local function account(tx)
   local list = tx:recipients()
-  if #list == 1 and list[1].is_local then return list[1].address end
+  if #list == 1 and server.is_local(list[1].domain) then return list[1].address end
 end
 
 -- score adds the probability as points: 5 at 99 %, -2.5 at 1 %. It returns
@@ -44,7 +44,7 @@ local derived = { MODEL = true, FUZZY_SPAM = true, REPUTATION = true }
 -- taught teaches the messages that a user attached to mail to an address made
 -- for that. It returns a verdict, or nothing for all other mail.
 function M.taught(session, tx, msg)
-  if not session.identity then return end
+  if not session.identity or not server.is_local(addr.domain(session.identity.user)) then return end
   local class
   for _, rcpt in ipairs(tx:recipients()) do
     local of = rcpt.is_local and ({ [config.learn_spam] = "spam", [config.learn_ham] = "ham" })[rcpt.user]
