@@ -6,8 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"carteiro/scripts"
 )
@@ -53,7 +55,7 @@ func (k *keeper) run(in string, name string, args ...string) string {
 
 func (k *keeper) gpg(in string, args ...string) string {
 	k.t.Helper()
-	return k.run(in, "gpg", append([]string{"--homedir", k.home, "--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
+	return k.run(in, "gpg", append([]string{"--homedir", k.home, "--faked-system-time", strconv.FormatInt(time.Now().Unix(), 10), "--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
 }
 
 // pgp makes an OpenPGP key and returns the file for `key add`.

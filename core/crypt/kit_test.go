@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,9 @@ func newGPG(t testing.TB) *gpg {
 
 func (g *gpg) run(in []byte, args ...string) []byte {
 	g.t.Helper()
-	cmd := exec.Command("gpg", append([]string{"--homedir", g.home, "--batch", "--quiet", "--yes", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
+	// In the time of this process, which tests may have moved.
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	cmd := exec.Command("gpg", append([]string{"--homedir", g.home, "--faked-system-time", now, "--batch", "--quiet", "--yes", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
 	cmd.Stdin = bytes.NewReader(in)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
