@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -273,4 +274,35 @@ func memoryOf(f func()) int64 {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
+}
+
+// BenchmarkExhausted is a minute of mail from 30 client networks, 10 messages of
+// each, that run a policy out of its budget: how much processor time it costs.
+func BenchmarkExhausted(b *testing.B) {
+	w := hookstest.New(b).Script(`on("receive.data", function(session, tx, msg) local n = 0 while true do n = n + 1 end end)`)
+	minute := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	asked := 0
+	w.Generation.Chain.Observe = func(c hooks.Call) {
+		if c.Instructions > 0 {
+			asked++
+		}
+	}
+	var before, after syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		minute = minute.Add(2 * time.Minute)
+		for n := range 300 {
+			e := dataEvent(plainMail)
+			e.Now, e.Session.Remote = minute, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(n % 30), 1}), 25)
+			w.Generation.Chain.Run(b.Context(), e)
+		}
+	}
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &after); err != nil {
+		b.Fatal(err)
+	}
+	cpu := time.Duration(after.Utime.Nano() - before.Utime.Nano() + after.Stime.Nano() - before.Stime.Nano())
+	b.ReportMetric(cpu.Seconds()/float64(b.N), "cpu-s/minute")
+	b.ReportMetric(float64(asked)/float64(b.N), "calls/minute")
 }
