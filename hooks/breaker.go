@@ -3,6 +3,7 @@ package hooks
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 )
@@ -41,7 +42,8 @@ type breaker struct {
 	failures  [breakerFailures]failed // a ring, next is the oldest
 	next      int
 	well      int64          // calls that did not fail
-	bad       int64          // calls that did
+	wellAt    int64          // as well was when the policies were loaded
+	bad       int64          // calls that did, since then
 	open      time.Time      // since when; zero: closed
 	trying    bool           // one call is under way to see if it is well again
 	minute    time.Time      // that exhausted is about
@@ -128,5 +130,14 @@ func (b *breaker) done(now time.Time, bad, counts bool) {
 func (b *breaker) often() (calls, failures int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.well + b.bad, b.bad
+	return b.well - b.wellAt + b.bad, b.bad
+}
+
+// copy is a breaker in the same state whose counts begin anew. A call that is
+// under way to see if the handler is well again counts for the one that it was
+// made of.
+func (b *breaker) copy() *breaker {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &breaker{failures: b.failures, next: b.next, well: b.well, wellAt: b.well, open: b.open, minute: b.minute, exhausted: maps.Clone(b.exhausted)}
 }

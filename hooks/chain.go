@@ -53,6 +53,7 @@ type Info struct {
 	NoOutgoing bool          // is not asked about outgoing mail of its domains
 	Number     int           // among the handlers of its file at its hook, by line; NewChain sets it
 	MayBlock   bool          // uses dns, http, milter or auth
+	Code       string        // digest of its file, by which an edit is told
 	Generation string
 }
 
@@ -61,16 +62,26 @@ func (i Info) Wants(event string) bool { return i.Events == nil || slices.Contai
 
 // Name is the handler as people see it: "file:line" or "bundle@version file:line".
 func (i Info) Name() string {
-	at := fmt.Sprintf("%s:%d", i.File, i.Line)
+	at := i.place()
 	if i.Bundle == "" {
 		return at
 	}
 	return i.Bundle + "@" + i.Version + " " + at
 }
 
+// place is where the handler stands: its file, below domains/ for a domain's own
+// script, and its line.
+func (i Info) place() string {
+	file := i.File
+	if i.Tier == Domain {
+		file = "domains/" + i.Owner() + "/" + file
+	}
+	return fmt.Sprintf("%s:%d", file, i.Line)
+}
+
 // Change is the handler as the author of a change.
 func (i Info) Change() mail.Change {
-	c := mail.Change{Hook: string(i.Point), Handler: fmt.Sprintf("%s:%d", i.File, i.Line), Generation: i.Generation}
+	c := mail.Change{Hook: string(i.Point), Handler: i.place(), Generation: i.Generation}
 	if i.Bundle != "" {
 		c.Bundle = i.Bundle + "@" + i.Version
 	}
@@ -147,7 +158,14 @@ func NewChain(handlers []Handler) *Chain {
 		c.points[info.Point] = append(c.points[info.Point], link{Handler: h, info: info, breaker: &breaker{}})
 	}
 	for _, hs := range c.points {
-		numbered(hs)
+		infos := make([]*Info, len(hs))
+		for i := range hs {
+			infos[i] = &hs[i].info
+		}
+		Number(infos)
+		for i := range hs {
+			hs[i].key = hs[i].info.Key()
+		}
 		slices.SortStableFunc(hs, func(a, b link) int {
 			x, y := &a.info, &b.info
 			return cmp.Or(cmp.Compare(x.Tier, y.Tier), cmp.Compare(x.Position, y.Position), cmp.Compare(x.Order, y.Order),
@@ -155,6 +173,26 @@ func NewChain(handlers []Handler) *Chain {
 		})
 	}
 	return c
+}
+
+// Inherit has each handler whose file did not change begin as it was in the
+// chain before: one that failed too often rests on, whatever is reloaded beside
+// it. It is called before anybody asks c.
+func (c *Chain) Inherit(before *Chain) {
+	if c == nil || before == nil {
+		return
+	}
+	for p, links := range c.points {
+		for i := range links {
+			l := &links[i]
+			n := slices.IndexFunc(before.points[p], func(b link) bool {
+				return b.key == l.key && b.info.Code == l.info.Code && b.info.Version == l.info.Version
+			})
+			if n >= 0 {
+				l.breaker = before.points[p][n].breaker.copy()
+			}
+		}
+	}
 }
 
 // Infos describe the handlers of a hook in their order, with their numbers.

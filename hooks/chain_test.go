@@ -373,3 +373,39 @@ func TestExhausted(t *testing.T) {
 		t.Errorf("40 networks: %d calls, want 20: then the handler is taken for ill", asked)
 	}
 }
+
+// TestInherit: a handler that rests goes on resting over a reload that did not
+// change its file, wherever its lines and neighbours are.
+func TestInherit(t *testing.T) {
+	asked := 0
+	ill := func(code string) policy {
+		return policy{info: hooks.Info{Point: hooks.ReceiveMail, File: "ill.lua", Line: 9, Code: code}, call: func(*hooks.Event) (hooks.Verdict, error) {
+			asked++
+			return hooks.Verdict{}, errBroken
+		}}
+	}
+	other := policy{info: hooks.Info{Point: hooks.ReceiveMail, Tier: hooks.Domain, Domains: []string{"a.example"}, File: "ill.lua", Code: "1"},
+		call: func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }}
+	now := time.Unix(1700000040, 0)
+	ask := func(c *hooks.Chain) { c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveMail, Now: now}) }
+	first := hooks.NewChain([]hooks.Handler{ill("1")})
+	for range 30 {
+		ask(first)
+	}
+	if asked != 20 {
+		t.Fatalf("asked %d times, want 20", asked)
+	}
+	for code, want := range map[string]int{"1": 0, "2": 1} {
+		asked = 0
+		var worst hooks.Often
+		next := hooks.NewChain([]hooks.Handler{other, ill(code)})
+		next.Ran = func(r hooks.Ran) { worst = r.Worst }
+		next.Inherit(first)
+		if ask(next); asked != want {
+			t.Errorf("file %s: asked %d times after the reload, want %d", code, asked, want)
+		}
+		if worst.Failures > 1 {
+			t.Errorf("file %s: failures from before the reload are counted: %+v", code, worst)
+		}
+	}
+}

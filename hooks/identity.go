@@ -55,21 +55,15 @@ func ParseKey(key string) (owner, file string, number string, ok bool) {
 	return owner, file, parts[4], err == nil
 }
 
-// numbered sets the number of each handler, by line among those of its file at
-// its hook.
-func numbered(links []link) {
-	order := make([]int, len(links))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return links[a].info.Line - links[b].info.Line })
+// Number sets the numbers of handlers, by line among those of a file at a hook.
+func Number(infos []*Info) {
+	order := slices.Clone(infos)
+	slices.SortStableFunc(order, func(a, b *Info) int { return a.Line - b.Line })
 	seen := map[string]int{}
-	for _, i := range order {
-		info := &links[i].info
+	for _, info := range order {
 		info.Number = 0
 		key := info.Key()
 		info.Number = seen[key]
 		seen[key]++
-		links[i].key = info.Key()
 	}
 }

@@ -240,6 +240,7 @@ func (k *Keeper) take(gen loaded) {
 	}
 	k.pinned.Store(nil)
 	k.counts = gen.counts
+	gen.Chain.Inherit(k.Get().Chain)
 	if old := k.Swap(gen.Generation); old != nil && old != gen.Generation {
 		old.Retire(k.o.Clock.Now())
 	}

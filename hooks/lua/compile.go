@@ -2,6 +2,7 @@ package lua
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type unit struct {
 type compiled struct {
 	file
 	program
+	digest string // of its text
 }
 
 // program is what a file has become. It is immutable and shared by all states,
@@ -82,6 +84,8 @@ func compileUnit(u *unit, old, used programs) (*unit, error) {
 		}
 		runtime.Gosched()
 		c := &compiled{file: file{unit: u, path: name, name: displayName(src, name), text: string(src.Files[name])}}
+		sum := sha256.Sum256([]byte(c.text))
+		c.digest = hex.EncodeToString(sum[:8])
 		key := programKey{c.name, sha256.Sum256(append(granted, c.text...))}
 		if p, ok := old[key]; ok {
 			c.program, used[key] = p, p

@@ -196,7 +196,7 @@ func (c *call) idempotencyKey() string {
 		attempt = e.Result.Attempt
 	}
 	info := &c.handler.info
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s:%d\x00%s\x00%d\x00%d", id, info.Point, info.Bundle, info.File, info.Line, rcpt, attempt, c.requests))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%d\x00%d", id, info.Key(), c.domain, rcpt, attempt, c.requests))
 	return hex.EncodeToString(sum[:16])
 }
 

@@ -107,6 +107,23 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
+// Scripts of two domains with one file name ask with keys of their own.
+func TestIdempotencyKeyOfDomains(t *testing.T) {
+	h := newHosts(t, false)
+	var sources []hooks.Source
+	for _, d := range []string{"our.example", "two.example"} {
+		src := hookstest.Scripts(map[string]string{"a.lua": strings.ReplaceAll(httpScript, "ADDR", h.addr()) + "http.get(base .. \"/echo\")\nend)"})
+		src.Name, src.Tier, src.Domains, src.HTTP = "scripts/domains/"+d, hooks.Domain, []string{d}, []string{h.addr()}
+		sources = append(sources, src)
+	}
+	w := hookstest.New(t).Load(sources...)
+	a := w.Ask(&hooks.Event{Point: hooks.ReceiveData, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example", "bob@our.example", "eve@two.example"),
+		Msg: hookstest.Message("a@a.example", plainMail)})
+	if a.Err() != "" || len(h.keys) != 2 || h.keys[0] == h.keys[1] {
+		t.Errorf("%s: keys %q", a.Err(), h.keys)
+	}
+}
+
 // A request may not outlive the handler's time.
 func TestHTTPDeadline(t *testing.T) {
 	h := newHosts(t, false)

@@ -54,6 +54,11 @@ func (s *set) first(ctx context.Context) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	infos := make([]*hooks.Info, len(handlers))
+	for i, h := range handlers {
+		infos[i] = &h.info
+	}
+	hooks.Number(infos)
 	for i, h := range handlers {
 		h.set, h.number = s, i
 		h.info.MayBlock = st.mayBlock(st.handlers[i])
@@ -250,7 +255,7 @@ func hookOn(L *glua.LState) int {
 	}
 	h := &handler{unit: ld.unit, file: c, spec: spec, unread: ld.unit.unread(fn), info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
 		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, NoOutgoing: src.NoOutgoing,
-		Generation: st.set.id, PlainWeb: src.PlainWeb || src.Tier == hooks.Admin}}
+		Generation: st.set.id, PlainWeb: src.PlainWeb || src.Tier == hooks.Admin, Code: c.digest}}
 	if L.GetTop() == 3 {
 		t, ok := L.Get(2).(*glua.LTable)
 		if !ok {
