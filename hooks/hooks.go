@@ -163,7 +163,7 @@ var specs = []Spec{
 		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega},
 	{Point: WebRequest, Args: []string{"req"}, When: "an HTTP request below /b/BUNDLE/ whose path is the option `path`, or below it; a failure is answered 500",
 		Verdicts: []Action{Respond}, May: MayEffects, Fail: FailContinue, Wall: 5 * time.Second, Budget: 2 * mega},
-	{Point: AdminCommand, Args: []string{"cmd"}, When: "an operator types `carteiro NAME ...` and the option `command` is that NAME, or asks for it by the admin socket; a reject's text and a failure are told to the operator",
+	{Point: AdminCommand, Args: []string{"cmd"}, When: "an operator types `carteiro NAME ...` and the option `command` is that NAME (`carteiro policy NAME ...` where the server has a command of that name), or asks for it by the admin socket; a reject's text and a failure are told to the operator",
 		Verdicts: []Action{Respond, Reject}, May: MayEffects, Fail: FailContinue, Wall: 10 * time.Second, Budget: 10 * mega},
 }
 

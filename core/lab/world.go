@@ -220,7 +220,8 @@ func (w *World) person(s string) error {
 		return nil
 	}
 	user, _, _ := strings.Cut(a.Local(), "+")
-	a = mail.Address(user + "@" + a.Domain())
+	a = mail.Address(strings.ToLower(user) + "@" + a.Domain()) // as accounts are named
+	user = a.Local()
 	if user == "postmaster" || w.dir.Exists(w.ctx, a) {
 		return nil
 	}
