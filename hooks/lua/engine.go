@@ -178,7 +178,7 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 	if err := arrange(sources); err != nil {
 		return nil, hooks.AtStep("verify", err)
 	}
-	var errs []error
+	var errs, faults []error
 	var old programs
 	if p := e.programs.Load(); p != nil {
 		old = *p
@@ -186,6 +186,9 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 	used := programs{}
 	for _, src := range sources {
 		u, err := compileSource(src, e.Strict, old, used)
+		if u != nil {
+			faults = append(faults, u.faults...)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -199,12 +202,12 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 		}
 	}
 	if len(errs) > 0 {
-		return nil, hooks.AtStep("compile", errors.Join(errs...))
+		return nil, hooks.AtStep("compile", errors.Join(sorted(append(errs, faults...))...))
 	}
 	e.programs.Store(&used)
 	scratch, err := s.first(ctx)
-	if err != nil {
-		return nil, hooks.AtStep("scratch", err)
+	if err != nil || len(faults) > 0 {
+		return nil, hooks.AtStep("scratch", errors.Join(sorted(append(faults, err))...))
 	}
 	if err := s.warm(ctx, scratch); err != nil {
 		return nil, hooks.AtStep("warm", err)
