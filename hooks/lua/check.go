@@ -355,11 +355,13 @@ func (c *checker) get(e *ast.AttrGetExpr) kind {
 		}
 	}
 	k := c.expr(e.Object)
+	a, ok := k.sole()
 	if !named {
-		c.expr(e.Key)
+		if at := c.expr(e.Key); ok && a.name == "[]" && len(at) == 1 && at[0].name == "number" {
+			return append(kind{{name: "nil"}}, a.of...)
+		}
 		return nil
 	}
-	a, ok := k.sole()
 	if !ok {
 		return nil
 	}

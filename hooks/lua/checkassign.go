@@ -40,7 +40,14 @@ func (c *checker) assign(e *ast.AttrGetExpr, value ast.Expr) {
 	case f == nil || f.set == nil:
 		c.tell(e.Line(), key.Value, cl.name+"."+key.Value+" cannot be assigned", assignable(cl))
 	default:
-		if s := signatureOf(cl.name + "." + key.Value); s != nil && value != nil {
+		s := signatureOf(cl.name + "." + key.Value)
+		if s == nil {
+			return
+		}
+		for _, r := range s.rights {
+			c.right(e.Line(), key.Value, cl.name+"."+key.Value, r)
+		}
+		if value != nil {
 			if text := c.unfit(parameter{name: cl.name + "." + key.Value, kind: s.field}, value); text != "" {
 				c.tell(e.Line(), key.Value, text, "")
 			}

@@ -83,6 +83,11 @@ func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []ki
 	}
 	c.exprs(e.Args[1:])
 	if s := signatureOf(cl.name + ":" + key.Value); s != nil {
+		for _, r := range s.rights {
+			if r != hooks.HeadersWrite {
+				c.right(e.Line(), key.Value, cl.name+":"+key.Value, r)
+			}
+		}
 		return s.results, true
 	}
 	return nil, true
@@ -382,13 +387,34 @@ func usageOf(name string) string {
 
 // rights tells of what a bundle has to declare for a call.
 func (c *checker) rights(e *ast.FuncCallExpr, name string, s *signature) {
-	g := c.file.unit.source.Grants
-	if g == nil || name == "redirect" { // told where verdicts are
+	if name == "redirect" { // told where verdicts are
 		return
 	}
 	for _, r := range s.rights {
-		if !g.Has(r) {
-			c.tell(e.Line(), lastWord(name), fmt.Sprintf("%s needs the right %q", name, string(r)), "declare it under [capabilities] message")
+		if r == hooks.HeadersWrite && !c.foreignField(e) {
+			continue
 		}
+		c.right(e.Line(), lastWord(name), name, r)
+	}
+}
+
+// foreignField reports whether the first argument is certain to be the name of
+// a header field that is not the bundle's own.
+func (c *checker) foreignField(e *ast.FuncCallExpr) bool {
+	if len(e.Args) == 0 {
+		return false
+	}
+	name, ok := e.Args[0].(*ast.StringExpr)
+	own := hooks.OwnPrefix(c.file.unit.source.Bundle)
+	return ok && (len(name.Value) <= len(own) || !strings.EqualFold(name.Value[:len(own)], own))
+}
+
+func (c *checker) right(line int, near, name string, r hooks.Right) {
+	if !c.file.unit.source.Grants.Has(r) {
+		hint := "declare it under [capabilities] message"
+		if r == hooks.HeadersWrite {
+			hint += ", or begin the name with " + hooks.OwnPrefix(c.file.unit.source.Bundle)
+		}
+		c.tell(line, near, fmt.Sprintf("%s needs the right %q", name, string(r)), hint)
 	}
 }

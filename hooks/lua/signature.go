@@ -92,8 +92,10 @@ func (p *signatureReader) read() (string, *signature, error) {
 	p.at = end
 	if p.text[end] == ' ' {
 		var err error
-		s.field, err = p.kind()
-		return name, s, err
+		if s.field, err = p.kind(); err != nil {
+			return name, nil, err
+		}
+		return name, s, p.needs(s)
 	}
 	p.take("(")
 	var f form
@@ -122,6 +124,11 @@ func (p *signatureReader) read() (string, *signature, error) {
 			}
 		}
 	}
+	return name, s, p.needs(s)
+}
+
+// needs reads the rights at the end of a line.
+func (p *signatureReader) needs(s *signature) error {
 	if p.take("needs ") {
 		for _, r := range strings.Fields(p.text[p.at:]) {
 			s.rights = append(s.rights, hooks.Right(r))
@@ -129,9 +136,9 @@ func (p *signatureReader) read() (string, *signature, error) {
 		p.at = len(p.text)
 	}
 	if p.at < len(p.text) {
-		return name, nil, fmt.Errorf("%q is not understood", p.text[p.at:])
+		return fmt.Errorf("%q is not understood", p.text[p.at:])
 	}
-	return name, s, nil
+	return nil
 }
 
 func (p *signatureReader) take(word string) bool {

@@ -44,8 +44,8 @@ func TestSyntaxHints(t *testing.T) {
 		"on('receive.mail', function(s)\n  if s.helo then\n    f()\nend)": `a.lua:4: syntax error near ')': "end" is missing, the function at line 1 is open; ` +
 			"perhaps it is the if at line 2 that has no end",
 		"local function f()\n  while true do\n    if x then\n      y()\n  end\nend\nlocal z = 1": "perhaps it is the if at line 3 that has no end",
-		"if x then\nelse\n  for i = 1, 2 do\n    f()\nend\n":                                  "perhaps it is the for at line 3 that has no end",
-		"if x then\n  while y do\n    f()\nelse\nend":                                         `"end" is missing, the while at line 2 is open`,
+		"if x then\nelse\n  for i = 1, 2 do\n    f()\nend\n":                                     "perhaps it is the for at line 3 that has no end",
+		"if x then\n  while y do\n    f()\nelse\nend":                                            `"end" is missing, the while at line 2 is open`,
 	} {
 		_, err := lua.New(lua.Options{}).Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": text})})
 		if err == nil || !strings.Contains(err.Error(), want) {
