@@ -45,6 +45,7 @@ type Case struct {
 	Err   string        `json:"error,omitempty"` // "file:line: what"
 	Took  time.Duration `json:"took"`            // nanoseconds
 	Fault error         `json:"-"`               // Err with the line's text
+	Log   []string      `json:"log,omitempty"`   // what a failed case printed and logged, and the policies in it
 }
 
 // Covered says which lines of a file ran.
@@ -134,8 +135,9 @@ func (o Options) file(ctx context.Context, name string, cover *lua.Coverage) ([]
 		}
 		one := Case{Name: c.Name, File: name, Line: c.Line}
 		start := time.Now()
-		if one.Fault = o.one(ctx, name, n, cover); one.Fault != nil {
-			one.Err = one.Fault.Error()
+		var said []string
+		if said, one.Fault = o.one(ctx, name, n, cover); one.Fault != nil {
+			one.Err, one.Log = one.Fault.Error(), said
 		}
 		one.Took = time.Since(start)
 		out = append(out, one)
@@ -153,18 +155,19 @@ func (o Options) wanted(file string, c lua.TestCase) bool {
 	return o.Run == nil || o.Run.MatchString(file+": "+c.Name)
 }
 
-// one runs a case in a new world.
-func (o Options) one(ctx context.Context, name string, n int, cover *lua.Coverage) error {
+// one runs a case in a new world, and returns what was printed and logged.
+func (o Options) one(ctx context.Context, name string, n int, cover *lua.Coverage) ([]string, error) {
 	w, err := NewWorld(ctx, o, cover)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer w.Close()
 	f, err := w.engine.TestFile(name, o.Tests)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return f.Run(ctx, n, w)
+	err = f.Run(ctx, n, w)
+	return w.said.all(), err
 }
 
 func covered(files map[string]map[int]int) []Covered {

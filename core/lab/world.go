@@ -66,6 +66,7 @@ type World struct {
 	mu    sync.Mutex
 	calls []called
 	log   lines
+	said  saidLines
 }
 
 // lines collects what is logged.
@@ -91,7 +92,7 @@ func (l *lines) all() []string {
 func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, error) {
 	w := &World{o: o, ctx: ctx, clock: clock.Still(begin), filters: filters{}}
 	w.names, w.web, w.hosts = newNames(), &web{answers: map[string]any{}}, &hosts{answers: map[string]any{}}
-	logger := journal.With(slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo})))
+	logger := journal.With(slog.New(said{slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo}), &w.said}))
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Clock: w.clock, Log: journal.Discard().Logger})
 	if err != nil {
 		return nil, err
