@@ -63,7 +63,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		{name: "replace", call: rcptReplace, edits: hooks.MayExpand, sig: "replace(list, [how])", doc: "at queue.expand: other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that they get"},
 		{name: "fork", call: rcptFork, edits: hooks.MayExpand, sig: "fork()", doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data"},
 		{name: "variant", call: rcptVariant, edits: hooks.MayExpand, sig: "variant()", doc: "at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of receive.data"},
-		{name: "copy_to", call: rcptCopyTo, edits: hooks.MayExpand, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one"},
+		{name: "copy_to", call: rcptCopyTo, edits: hooks.MayCopy, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one"},
 		{name: "set_header", call: rcptSetHeader, edits: hooks.MayOwnField, sig: "set_header(name, value)", doc: "in this recipient's copy only"},
 		{name: "add_header", call: rcptAddHeader, edits: hooks.MayOwnField, sig: "add_header(name, value)", doc: "in this recipient's copy only, in front"},
 		{name: "remove_header", call: rcptRemoveHeader, edits: hooks.MayOwnField, sig: "remove_header(name)", doc: "in this recipient's copy only"},
@@ -121,8 +121,12 @@ func expandable(L *glua.LState, what string) (*state, *object, *hooks.Rcpt) {
 
 func rcptReplace(L *glua.LState) int {
 	st, o, r := expandable(L, "rcpt:replace")
-	if o.call.event.Point != hooks.QueueExpand {
-		L.RaiseError("rcpt:replace: only at queue.expand; here return redirect(address)")
+	if e := o.call.event; !e.Allowed(hooks.MayExpand) {
+		here := ""
+		if spec, _ := hooks.Lookup(e.Point); spec.Allows(hooks.Redirect) {
+			here = "; here return redirect(address)"
+		}
+		L.RaiseError("rcpt:replace: only at queue.expand%s", here)
 	}
 	targets := targets(L, st, o, "rcpt:replace")
 	st.must(L, o.call.event.Replace(r, targets))
@@ -131,6 +135,9 @@ func rcptReplace(L *glua.LState) int {
 
 func rcptCopyTo(L *glua.LState) int {
 	st, o, r := expandable(L, "rcpt:copy_to")
+	if !o.call.event.Allowed(hooks.MayCopy) {
+		L.RaiseError("rcpt:copy_to: recipients cannot be changed at %s", o.call.event.Point)
+	}
 	targets := targets(L, st, o, "rcpt:copy_to")
 	st.must(L, o.call.event.CopyTo(r, targets))
 	return 0
@@ -158,9 +165,6 @@ func rcptVariant(L *glua.LState) int {
 
 // targets reads (address or list, [how]).
 func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
-	if !o.call.event.Allowed(hooks.MayExpand) {
-		L.RaiseError("%s: recipients cannot be changed at %s", what, o.call.event.Point)
-	}
 	st.demand(L, hooks.RecipientsAdd, what)
 	if L.Get(2) == glua.LNil {
 		L.RaiseError("%s: an address or a list of addresses expected, got nil", what)
