@@ -17,6 +17,7 @@ import (
 
 // Do implements lua.World.
 func (w *World) Do(_ context.Context, what string, args []any) (any, error) {
+	w.used = true
 	if what != "clock.now" {
 		w.clock.Advance(step)
 	}

@@ -101,6 +101,10 @@ type Options struct {
 	// Strict has Load refuse handlers that try to change what their hook only
 	// shows: such a line is an error when it runs, and not before.
 	Strict bool
+	// Like, if set, is an engine whose compiled files this one takes over, and
+	// the other way round: for engines that load the same sources one after the
+	// other.
+	Like *Engine
 	// HeapLimit ends calls while the process's heap holds more octets; 0: nine
 	// tenths of the runtime's memory limit where one is set, else 4 GiB.
 	HeapLimit uint64
@@ -122,7 +126,8 @@ type Engine struct {
 	small     []glua.LValue
 	rates     rates
 	claims    claims
-	programs  atomic.Pointer[programs] // of the last sources that compiled
+	programs  *atomic.Pointer[programs] // of the last sources that compiled
+	tests     *atomic.Pointer[programs] // of the last test file
 }
 
 var _ hooks.Engine = (*Engine)(nil)
@@ -130,7 +135,10 @@ var _ hooks.Engine = (*Engine)(nil)
 // New makes an engine. It starts nothing.
 func New(o Options) *Engine {
 	setArrayLimit.Do(func() { glua.MaxArrayIndex = maxArrayIndex })
-	e := &Engine{Options: o, heapLimit: o.HeapLimit, small: makeSmall()}
+	e := &Engine{Options: o, heapLimit: o.HeapLimit, small: makeSmall(), programs: &atomic.Pointer[programs]{}, tests: &atomic.Pointer[programs]{}}
+	if o.Like != nil {
+		e.programs, e.tests, e.Like = o.Like.programs, o.Like.tests, nil
+	}
 	if e.heapLimit == 0 {
 		e.heapLimit = 4 << 30
 		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {

@@ -77,10 +77,16 @@ func (e *Engine) TestFile(name string, files map[string][]byte) (*TestFile, erro
 			own[p] = text
 		}
 	}
-	u, err := compileUnit(&unit{source: hooks.Source{Name: "tests", Files: own, Main: []string{name}}, test: true}, nil, programs{})
+	var old programs
+	if p := e.tests.Load(); p != nil {
+		old = *p
+	}
+	used := programs{}
+	u, err := compileUnit(&unit{source: hooks.Source{Name: "tests", Files: own, Main: []string{name}}, test: true}, old, used)
 	if err != nil {
 		return nil, err
 	}
+	e.tests.Store(&used)
 	return &TestFile{unit: u, main: name, uses: e}, nil
 }
 
