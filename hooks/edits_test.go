@@ -26,7 +26,7 @@ var edits = []struct {
 	{"changed meta", hooks.MayMeta, func(e *hooks.Event) error { return e.SetMeta(&e.Rcpt.Meta, "old", "v") }},
 	{"deleted meta", hooks.MayMeta, func(e *hooks.Event) error { return e.SetMeta(&e.Rcpt.Meta, "old", nil) }},
 	{"replace", hooks.MayExpand, func(e *hooks.Event) error { return e.Replace(e.Rcpt, nil) }},
-	{"copy", hooks.MayExpand, func(e *hooks.Event) error {
+	{"copy", hooks.MayCopy, func(e *hooks.Event) error {
 		return e.CopyTo(e.Rcpt, []hooks.Target{{Address: "a@x.example"}, {Address: "b@x.example"}})
 	}},
 	{"own field", hooks.MayOwnField, func(e *hooks.Event) error { return e.SetEdit(e.Rcpt, "field", mail.HeaderEdit{Prepend: "A: b\r\n"}) }},

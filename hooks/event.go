@@ -306,7 +306,7 @@ func (e *Event) Replace(r *Rcpt, targets []Target) error {
 
 // CopyTo adds recipients beside this one.
 func (e *Event) CopyTo(r *Rcpt, targets []Target) error {
-	if err := e.mayChange(MayExpand, "the recipients"); err != nil {
+	if err := e.mayChange(MayCopy, "the recipients"); err != nil {
 		return err
 	}
 	old := r.Copies

@@ -17,8 +17,8 @@ const (
 	HeadersRead   Right = "headers:read"   // header, subject, from, auth and the like
 	BodyRead      Right = "body:read"      // text, parts, urls, find
 	HeadersWrite  Right = "headers:write"  // fields other than the bundle's own, see OwnPrefix
-	BodyWrite     Right = "body:write"     // part:replace, part:remove, msg:append_text, crypt.openpgp, crypt.smime
-	RecipientsAdd Right = "recipients:add" // replace, copy_to, rcpt.address, redirect, mail.forward, mail.file
+	BodyWrite     Right = "body:write"     // part:replace and others; signatures.txt of the engine has who needs what
+	RecipientsAdd Right = "recipients:add" // replace, copy_to, fork and others
 )
 
 // Rights are all rights in the order of the documentation.

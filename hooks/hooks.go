@@ -70,7 +70,7 @@ const (
 	MayAddress                  // rcpt.address
 	MayMessage                  // header fields and parts
 	MayScore                    // score and priority of the message
-	MayExpand                   // replace, copy_to
+	MayExpand                   // replace, fork, variant
 	MayOwnField                 // a recipient's own header fields
 	MayGroup                    // key, priority, expiry
 	MayText                     // dsn.text
@@ -78,6 +78,7 @@ const (
 	MayEffects                  // kv, rate, mail.submit
 	MayDelay                    // tarpit
 	MayAttempt                  // header fields of one try, of mail that leaves
+	MayCopy                     // copy_to
 )
 
 // Spec is one row of the contract's table.
@@ -178,7 +179,7 @@ var specs = []Spec{
 	{Point: ReceiveAsync, Args: []string{"session", "tx", "msg"}, When: "behind the 250, once, in a commit of its own, for handlers of receive.data with `async = true`; one that fails is asked again as a delivery is tried again",
 		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 20 * mega, Intents: true},
 	{Point: QueueExpand, Args: []string{"msg", "rcpt"}, When: "once per recipient, before 250, in the message's commit",
-		Verdicts: []Action{Reject, Discard, Quarantine}, May: MayExpand | MayOwnField | MayMeta | MayEffects,
+		Verdicts: []Action{Reject, Discard, Quarantine}, May: MayExpand | MayCopy | MayOwnField | MayMeta | MayEffects,
 		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 2 * mega, Intents: true, Sides: true},
 	{Point: QueueCommit, Args: []string{"msg", "group"}, When: "once per group of recipients with one next hop key, before 250",
 		Verdicts: []Action{Hold, Schedule}, May: MayGroup | MayMeta | MayEffects,
@@ -190,7 +191,7 @@ var specs = []Spec{
 		Verdicts: []Action{Retry, Reroute, Discard, Hold}, May: MayAttempt | MayEffects,
 		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true, Sides: true},
 	{Point: DeliverLocal, Args: []string{"msg", "rcpt", "box"}, When: "per mailbox; one at a time per mailbox",
-		Verdicts: []Action{Keep, FileInto, Redirect, Discard, Reject}, May: MayOwnField | MayExpand | MayEffects,
+		Verdicts: []Action{Keep, FileInto, Redirect, Discard, Reject}, May: MayOwnField | MayCopy | MayEffects,
 		Fail: FailKeep, Wall: 5 * time.Second, Budget: 2 * mega, Intents: true},
 	{Point: DeliverResult, Args: []string{"msg", "rcpt", "result"}, When: "after each try",
 		Verdicts: []Action{Retry, Reroute, Fail, NoDSN}, May: MayMeta | MayEffects,
@@ -204,7 +205,7 @@ var specs = []Spec{
 		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega, NoMail: true},
 	{Point: WebRequest, Args: []string{"req"}, When: "an HTTP request below /b/BUNDLE/ whose path is the option `path`, or below it; a failure is answered 500",
 		Verdicts: []Action{Respond}, May: MayEffects, Fail: FailContinue, Wall: 5 * time.Second, Budget: 2 * mega, NoMail: true},
-	{Point: AdminCommand, Args: []string{"cmd"}, When: "an operator types `carteiro NAME ...` and the option `command` is that NAME, or asks for it by the admin socket; a reject's text and a failure are told to the operator",
+	{Point: AdminCommand, Args: []string{"cmd"}, When: "an operator types `carteiro NAME ...` and the option `command` is that NAME (`carteiro policy NAME ...` where the server has a command of that name), or asks for it by the admin socket; a reject's text and a failure are told to the operator",
 		Verdicts: []Action{Respond, Reject}, May: MayEffects, Fail: FailContinue, Wall: 10 * time.Second, Budget: 10 * mega, NoMail: true},
 }
 

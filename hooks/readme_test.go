@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,9 +35,14 @@ var changes = []struct {
 	name string
 }{
 	{hooks.MayIdentity, "identity"}, {hooks.MaySender, "tx.sender"}, {hooks.MayAddress, "rcpt.address"}, {hooks.MayMessage, "header fields and parts"},
-	{hooks.MayAttempt, "header fields of this try, of mail that leaves"}, {hooks.MayScore, "score, priority"}, {hooks.MayExpand, "replace, copy_to, fork"}, {hooks.MayOwnField, "the recipient's own fields"},
+	{hooks.MayAttempt, "header fields of this try, of mail that leaves"}, {hooks.MayScore, "score, priority"}, {hooks.MayExpand, "replace, fork, variant"}, {hooks.MayCopy, "copy_to"}, {hooks.MayOwnField, "the recipient's own fields"},
 	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"}, {hooks.MayEffects, "kv, rate, mail"}, {hooks.MayDelay, "tarpit"},
 }
+
+// forwarding is what the hooks that have the whole message can do beside.
+const forwarding = "mail.forward, mail.file"
+
+func forwards(s hooks.Spec) bool { return s.Intents && slices.Contains(s.Args, "msg") }
 
 const readmeHead = `# Hooks and the Lua API
 
@@ -97,6 +103,9 @@ func readme() []byte {
 			if s.May&c.may != 0 {
 				may = append(may, c.name)
 			}
+		}
+		if forwards(s) {
+			may = append(may, forwarding)
 		}
 		fail := string(s.Fail)
 		if s.Status.Code != 0 {

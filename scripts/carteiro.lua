@@ -86,7 +86,7 @@ function fail(text) end
 ---@return any
 function nodsn() end
 
----the answer to an HTTP request
+---the answer to an HTTP request, or to a command: there the type is text/plain by default, and a status of 400 or more is a failure whose text is the body
 ---@param t table
 ---@return any
 function response(t) end

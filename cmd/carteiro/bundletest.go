@@ -102,7 +102,7 @@ func smokeBundles(ctx context.Context, cfg *config.Config) error {
 		if len(t.Manifest.Tests.Smoke) == 0 {
 			continue
 		}
-		report, err := labReport(ctx, cfg, t, lab.Options{Only: t.Manifest.Tests.Smoke})
+		report, err := labReport(ctx, cfg, t, lab.Options{Only: t.Manifest.Tests.Smoke, Small: true})
 		if err != nil {
 			return err
 		}

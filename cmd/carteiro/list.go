@@ -3,13 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core"
 	"carteiro/core/admin"
 	"carteiro/core/config"
 	"carteiro/hooks"
@@ -65,18 +64,14 @@ func (o *commandOptions) flags(cmd *cobra.Command, named ...string) {
 // run has the server's policies carry out a command and prints what they
 // answer: JSON as such, or their text.
 func (o *commandOptions) run(cmd *cobra.Command, name, verb string, args []string) error {
-	body, err := o.ask(cmd.Context(), name, verb, args)
+	answer, err := o.ask(cmd.Context(), name, verb, args)
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return o.print(cmd.OutOrStdout(), json.RawMessage(body), nil)
-	}
-	_, err = io.WriteString(cmd.OutOrStdout(), body)
-	return err
+	return o.answer(cmd.OutOrStdout(), answer)
 }
 
-func (o *commandOptions) ask(ctx context.Context, name, verb string, args []string) (string, error) {
+func (o *commandOptions) ask(ctx context.Context, name, verb string, args []string) (answer admin.CommandAnswer, err error) {
 	in := hooks.Command{Name: name, Verb: verb, Args: args, Options: map[string]string{}, JSON: o.json}
 	for k, v := range o.values {
 		if *v != "" {
@@ -84,17 +79,13 @@ func (o *commandOptions) ask(ctx context.Context, name, verb string, args []stri
 		}
 	}
 	raw, err := o.call(ctx, "command", in, false)
-	if err != nil && strings.Contains(err.Error(), core.ErrNoCommand.Error()) {
-		return "", fmt.Errorf("%w; bundles such as carteiro/mailinglist bring commands ([[bundle]] in the configuration, or `carteiro bundle enable`)", err)
+	if errors.Is(err, admin.ErrNoCommand) {
+		return answer, fmt.Errorf("list: %w; bundles such as carteiro/mailinglist bring commands ([[bundle]] in the configuration, or `carteiro bundle enable`)", err)
 	}
 	if err != nil {
-		return "", err
+		return answer, err
 	}
-	var answer admin.CommandAnswer
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return "", err
-	}
-	return answer.Body, nil
+	return answer, json.Unmarshal(raw, &answer)
 }
 
 // atOnce is how many members one call brings; policies have a budget.
@@ -137,12 +128,12 @@ func listImport() *cobra.Command {
 // leave takes out who came from a source and is not in it any more.
 func (o *commandOptions) leave(cmd *cobra.Command, list, source string, roster []rosterMember) error {
 	asked := commandOptions{options: options{config: o.config, json: true}}
-	body, err := asked.ask(cmd.Context(), "list", "members", []string{list})
+	answer, err := asked.ask(cmd.Context(), "list", "members", []string{list})
 	if err != nil {
 		return err
 	}
 	var members []struct{ Address, Source string }
-	if err := json.Unmarshal([]byte(body), &members); err != nil {
+	if err := json.Unmarshal([]byte(answer.Body), &members); err != nil {
 		return err
 	}
 	stay := map[string]bool{}

@@ -45,7 +45,11 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	err := root().ExecuteContext(ctx)
+	tree := root()
+	if words := os.Args[1:]; forPolicies(tree, words) {
+		tree.SetArgs(append([]string{"policy"}, words...))
+	}
+	err := tree.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
@@ -63,7 +67,8 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(demoCommand(), devCommand(), initCommand(), serveCommand(), checkCommand(),
 		reloadCommand(), statusCommand(), versionCommand(), queueCommand(), accountCommand(), aliasCommand(), domainCommand(), keyCommand(),
-		explainCommand(), traceCommand(), dkimCommand(), srsCommand(), listCommand(), clockCommand(), sendmailCommand(), scriptsCommand(), bundleCommand(), spamCommand())
+		explainCommand(), traceCommand(), dkimCommand(), srsCommand(), listCommand(), clockCommand(), sendmailCommand(), scriptsCommand(), bundleCommand(), spamCommand(),
+		policyCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	strictUsage(cmd)
 	return cmd

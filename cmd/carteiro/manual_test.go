@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"carteiro/core/admin"
+	"carteiro/hooks/lua"
 )
 
 var manualBlock = regexp.MustCompile("(?s)```([a-z]+)\n(.*?)```")
@@ -124,4 +125,40 @@ func (r *readme) manual(text string) string {
 		out.Write(b)
 	}
 	return out.String()
+}
+
+// TestManualRights: the table of rights has everything that needs one.
+func TestManualRights(t *testing.T) {
+	text, err := manual.ReadFile("manual/bundles.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z]+:[a-z]+) \| (.*) \|$`).FindAllStringSubmatch(string(text), -1) {
+		rows[m[1]] = m[2]
+	}
+	n := 0
+	for _, e := range lua.API() {
+		for _, r := range e.Rights {
+			n++
+			// In a row of another right too, where it says "with" this one.
+			found := false
+			for right, row := range rows {
+				for part := range strings.SplitSeq(row, "; ") {
+					owner, names, listed := strings.Cut(part, ": ")
+					if !listed {
+						owner, names = "", part
+					}
+					named := regexp.MustCompile(`\b`+regexp.QuoteMeta(e.Name)+`\b`).MatchString(names) && (owner == "" || strings.HasSuffix(owner, e.Owner))
+					found = found || named && (right == string(r) || strings.Contains(part, "with "+string(r)))
+				}
+			}
+			if !found {
+				t.Errorf("the table of rights does not say that %s needs %s", e.Signature, r)
+			}
+		}
+	}
+	if n < 30 {
+		t.Errorf("only %d rights are needed", n)
+	}
 }

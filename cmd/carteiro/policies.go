@@ -7,6 +7,8 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -151,9 +153,19 @@ func (s *server) prepare(ctx context.Context, cfg *config.Config, sources []hook
 	return func() { show(); serve(); s.refused.set(hosts) }, err
 }
 
+// smokeGCPercent is how much more than what is in use the heap may hold while
+// smoke tests run.
+const smokeGCPercent = 40
+
 // smoke runs the cases tagged so of the scripts' folder, and those that
 // bundles name.
 func smoke(ctx context.Context, cfg *config.Config, sources []hooks.Source) error {
+	// Worlds of tests are large for a moment. The collector runs more often
+	// meanwhile, and what they took goes back to the system: the server may have
+	// no more than it needs. One reload comes at a time.
+	defer debug.FreeOSMemory()
+	defer debug.SetGCPercent(debug.SetGCPercent(smokeGCPercent))
+	runtime.GC()
 	if err := smokeBundles(ctx, cfg); err != nil {
 		return err
 	}
@@ -164,7 +176,7 @@ func smoke(ctx context.Context, cfg *config.Config, sources []hooks.Source) erro
 	if err := t.addTests(cfg.Scripts.Dir); err != nil {
 		return err
 	}
-	report, err := lab.Test(ctx, lab.Options{Sources: sources, Tests: t.tests, Domains: cfg.Domains, Only: []string{"smoke"}})
+	report, err := lab.Test(ctx, lab.Options{Sources: sources, Tests: t.tests, Domains: cfg.Domains, Only: []string{"smoke"}, Small: true})
 	if err != nil {
 		return err
 	}

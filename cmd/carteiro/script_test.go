@@ -2,10 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,6 +17,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"carteiro/hooks"
 )
 
 // TestScripts plays testdata/script/*.txtar: the command line as its users
@@ -27,6 +33,7 @@ import (
 //	send ADDR FROM TO,... FILE   one message by SMTP; prints the last reply, sets $ID
 //	pop ADDR USER N              waits for N messages, reads and removes them
 //	smtp ADDR COMMAND...         says one command after the other, prints the replies
+//	get URL                      asks as a browser does; prints status and body
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -41,7 +48,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"house": cmdHouse, "serve": cmdServe, "signal": cmdSignal, "status": cmdStatus, "until": cmdUntil,
-			"send": cmdSend, "fails": cmdFails, "pop": cmdPop, "smtp": cmdSMTP,
+			"send": cmdSend, "fails": cmdFails, "pop": cmdPop, "smtp": cmdSMTP, "get": cmdGet,
 		},
 	})
 }
@@ -198,6 +205,32 @@ func cmdSMTP(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		for line := range strings.SplitSeq(text, "\n") {
 			ts.Stdout().Write([]byte(strconv.Itoa(code) + " " + line + "\n"))
+		}
+	}
+}
+
+func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && len(args) == 1, "get URL")
+	resp, err := http.Get(args[0])
+	ts.Check(err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, body)
+}
+
+// TestDoorsComplete: the script that meets each hook by the door of its users
+// has all of them, so that a new one cannot come without.
+func TestDoorsComplete(t *testing.T) {
+	b, err := os.ReadFile("testdata/script/doors.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, all, _ := strings.Cut(string(b), "-- all --\n")
+	all, _, _ = strings.Cut(all, "-- ")
+	for _, s := range hooks.Specs() {
+		if !slices.Contains(strings.Split(all, "\n"), string(s.Point)) {
+			t.Errorf("no door to %s", s.Point)
 		}
 	}
 }

@@ -89,6 +89,9 @@ func tellTests(w io.Writer, r *lab.Report) {
 		for line := range strings.Lines(lua.Picture(c.Fault)) {
 			fmt.Fprintf(w, "      %s\n", strings.TrimSuffix(line, "\n"))
 		}
+		for _, line := range c.Log {
+			fmt.Fprintf(w, "      | %s\n", strings.ReplaceAll(line, "\n", "\n      | "))
+		}
 	}
 	fmt.Fprintf(w, "%s, %d failed\n", count(len(r.Cases), "case"), r.Failed())
 	for _, c := range r.Coverage {

@@ -123,6 +123,7 @@ func methods() map[string]method {
 		"explain": typed((*Service).explain),
 		"command": typed((*Service).command),
 
+		"command.list": typed((*Service).commandList),
 		"bundle.usage": typed((*Service).bundleUsage),
 
 		"generation.list":     typed((*Service).generationList),

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"carteiro/core"
 	"carteiro/core/journal"
 	"carteiro/core/store"
 )
@@ -32,7 +33,11 @@ func strict(raw []byte, v any) error {
 
 type failure struct {
 	Error string `json:"error"`
+	// Kind is "no-command" where no policy has the command; else "".
+	Kind string `json:"kind,omitempty"`
 }
+
+const noCommand = "no-command"
 
 func (s *Service) serveCall(w http.ResponseWriter, r *http.Request) {
 	args, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxArgs))
@@ -43,7 +48,11 @@ func (s *Service) serveCall(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		answer = failure{err.Error()}
+		f := failure{Error: err.Error()}
+		if errors.Is(err, core.ErrNoCommand) {
+			f.Kind = noCommand
+		}
+		answer = f
 	}
 	json.NewEncoder(w).Encode(answer)
 }
@@ -115,6 +124,9 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 // ErrNoServer: no server listens at the admin socket.
 var ErrNoServer = errors.New("no running server")
 
+// ErrNoCommand: the server runs, and no policy has the command.
+var ErrNoCommand = core.ErrNoCommand
+
 // Call does a call; the error of one that failed is the server's text.
 func (c *Client) Call(ctx context.Context, name string, args any) (json.RawMessage, error) {
 	raw, err := json.Marshal(args)
@@ -138,6 +150,9 @@ func (c *Client) Call(ctx context.Context, name string, args any) (json.RawMessa
 		var f failure
 		if json.Unmarshal(body, &f) != nil || f.Error == "" {
 			f.Error = resp.Status
+		}
+		if f.Kind == noCommand {
+			return nil, ErrNoCommand
 		}
 		return nil, errors.New(f.Error)
 	}

@@ -54,7 +54,7 @@ func (s *Service) serveSubmit(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		json.NewEncoder(w).Encode(failure{err.Error()})
+		json.NewEncoder(w).Encode(failure{Error: err.Error()})
 		return
 	}
 	json.NewEncoder(w).Encode(map[string]string{"id": id})

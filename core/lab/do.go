@@ -17,15 +17,24 @@ import (
 
 // Do implements lua.World.
 func (w *World) Do(_ context.Context, what string, args []any) (any, error) {
+	w.used = true
 	if what != "clock.now" {
 		w.clock.Advance(step)
 	}
 	if verb, ok := strings.CutPrefix(what, "session."); ok {
+		if err := w.check(what, args); err != nil {
+			return nil, err
+		}
 		return w.verb(verb, args)
 	}
 	op, ok := operations[what]
 	if !ok {
 		return nil, fmt.Errorf("there is no operation %q", what)
+	}
+	if what != "unknown" {
+		if err := w.check(what, args); err != nil {
+			return nil, err
+		}
 	}
 	return op(w, args)
 }
@@ -60,6 +69,7 @@ var operations = map[string]func(w *World, args []any) (any, error){
 	"domain":        (*World).doDomain,
 	"key":           (*World).doKey,
 	"decrypt":       (*World).doDecrypt,
+	"unknown":       (*World).doUnknown,
 	"clock.advance": (*World).doAdvance,
 	"clock.set":     (*World).doSet,
 	"clock.now":     func(w *World, _ []any) (any, error) { return float64(w.clock.Now().Unix()), nil },
@@ -87,7 +97,11 @@ func (w *World) doSession(args []any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := statusOf(st, mail.Status{Code: 220, Text: hostname})
+	ok := mail.Status{Code: 220, Text: hostname}
+	if o["helo"] != nil && o["helo"] != false {
+		ok.Code = 250 // the reply to EHLO, which the test asked for
+	}
+	m := statusOf(st, ok)
 	m["number"], m["id"] = float64(len(w.sessions)), s.ID
 	return m, nil
 }
@@ -297,7 +311,7 @@ func (w *World) doLimit(m map[string]any) error {
 		return err
 	}
 	number := func(k string) int64 { f, _ := m[k].(float64); return int64(f) }
-	w.limits = hooks.Limits{Instructions: number("instructions"), Alloc: number("alloc"), Recipients: int(number("recipients")), Submits: int(number("submits"))}
+	w.limits = hooks.Limits{Instructions: number("instructions"), Alloc: sizeOf(m["alloc"]), Recipients: int(number("recipients")), Submits: int(number("submits"))}
 	w.loaded = false
 	if m["wall"] != nil {
 		d, err := duration(m["wall"])
@@ -309,9 +323,12 @@ func (w *World) doLimit(m map[string]any) error {
 
 func (w *World) doFail(args []any) (any, error) {
 	what, err := asText(args, 0, "what fails")
-	how, err2 := asText(args, 1, "how it fails")
-	if err = errors.Join(err, err2); err != nil {
+	if err != nil {
 		return nil, err
+	}
+	how := "" // as the fault does by default
+	if len(args) > 1 && args[1] != nil {
+		how = fmt.Sprint(args[1])
 	}
 	return nil, w.fail(what, how)
 }
@@ -341,8 +358,7 @@ func (w *World) doAccount(args []any) (any, error) {
 			continue
 		}
 		if k == "quota" {
-			n, _ := v.(float64)
-			if err := w.store.SetQuota(w.ctx, a, int64(n)); err != nil {
+			if err := w.store.SetQuota(w.ctx, a, sizeOf(v)); err != nil {
 				return nil, err
 			}
 			continue

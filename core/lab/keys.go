@@ -3,8 +3,8 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"time"
 
-	"carteiro/core/config"
 	"carteiro/core/crypt/crypttest"
 	"carteiro/core/mail"
 )
@@ -21,11 +21,7 @@ func (w *World) doKey(args []any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	life, err := config.ParseDuration(text(o, "expires", "10000d"))
-	if err != nil {
-		return nil, err
-	}
-	k, err := crypttest.New(kind, a, w.clock.Now(), life)
+	k, err := crypttest.New(kind, a, w.clock.Now(), lifetime(o["expires"], 10_000*24*time.Hour))
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +36,12 @@ type Options struct {
 	Cover bool
 	// Domains are local besides LocalDomain.
 	Domains []string
+	// Small has each case run in a world that takes little memory, as a server
+	// that tests policies beside its work has to. A case that needs more is run
+	// again with more.
+	Small bool
+
+	like *lua.Engine // that compiled the sources
 }
 
 // Case is what became of one case.
@@ -45,6 +52,7 @@ type Case struct {
 	Err   string        `json:"error,omitempty"` // "file:line: what"
 	Took  time.Duration `json:"took"`            // nanoseconds
 	Fault error         `json:"-"`               // Err with the line's text
+	Log   []string      `json:"log,omitempty"`   // what a failed case printed and logged, and the policies in it
 }
 
 // Covered says which lines of a file ran.
@@ -82,12 +90,15 @@ func Test(ctx context.Context, o Options) (*Report, error) {
 		cover = lua.NewCoverage()
 	}
 	// Once without a world: what does not load is told before any case runs.
-	if _, err := lua.New(lua.Options{Hostname: hostname, Cover: cover}).Load(ctx, o.Sources); err != nil {
+	o.like = lua.New(lua.Options{Hostname: hostname, Cover: cover})
+	if _, err := o.like.Load(ctx, o.Sources); err != nil {
 		return nil, err
 	}
+	lister := &lister{o: o, cover: cover}
+	defer lister.close()
 	var errs []error
 	for _, name := range testFiles(o.Tests) {
-		cases, err := o.file(ctx, name, cover)
+		cases, err := o.file(ctx, name, cover, lister)
 		r.Cases = append(r.Cases, cases...)
 		errs = append(errs, err)
 	}
@@ -110,17 +121,8 @@ func testFiles(all map[string][]byte) []string {
 }
 
 // file runs the cases of one file.
-func (o Options) file(ctx context.Context, name string, cover *lua.Coverage) ([]Case, error) {
-	w, err := NewWorld(ctx, o, cover)
-	if err != nil {
-		return nil, err
-	}
-	defer w.Close()
-	f, err := w.engine.TestFile(name, o.Tests)
-	if err != nil {
-		return nil, err
-	}
-	list, err := f.Cases(ctx, w)
+func (o Options) file(ctx context.Context, name string, cover *lua.Coverage, lister *lister) ([]Case, error) {
+	list, err := lister.cases(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -134,13 +136,46 @@ func (o Options) file(ctx context.Context, name string, cover *lua.Coverage) ([]
 		}
 		one := Case{Name: c.Name, File: name, Line: c.Line}
 		start := time.Now()
-		if one.Fault = o.one(ctx, name, n, cover); one.Fault != nil {
-			one.Err = one.Fault.Error()
+		var said []string
+		if said, one.Fault = o.one(ctx, name, n, cover); one.Fault != nil {
+			one.Err, one.Log = one.Fault.Error(), said
 		}
 		one.Took = time.Since(start)
 		out = append(out, one)
 	}
 	return out, nil
+}
+
+// lister lists the cases of files, in one world for all as long as none of
+// them does anything there.
+type lister struct {
+	o     Options
+	cover *lua.Coverage
+	world *World
+}
+
+func (l *lister) cases(ctx context.Context, name string) ([]lua.TestCase, error) {
+	if l.world != nil && l.world.used {
+		l.close()
+	}
+	if l.world == nil {
+		var err error
+		if l.world, err = NewWorld(ctx, l.o, l.cover); err != nil {
+			return nil, err
+		}
+	}
+	f, err := l.world.engine.TestFile(name, l.o.Tests)
+	if err != nil {
+		return nil, err
+	}
+	return f.Cases(ctx, l.world)
+}
+
+func (l *lister) close() {
+	if l.world != nil {
+		l.world.Close()
+		l.world = nil
+	}
 }
 
 func (o Options) wanted(file string, c lua.TestCase) bool {
@@ -153,18 +188,32 @@ func (o Options) wanted(file string, c lua.TestCase) bool {
 	return o.Run == nil || o.Run.MatchString(file+": "+c.Name)
 }
 
-// one runs a case in a new world.
-func (o Options) one(ctx context.Context, name string, n int, cover *lua.Coverage) error {
+// one runs a case in a new world, and returns what was printed and logged.
+func (o Options) one(ctx context.Context, name string, n int, cover *lua.Coverage) ([]string, error) {
 	w, err := NewWorld(ctx, o, cover)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer w.Close()
+	defer o.end(w)
 	f, err := w.engine.TestFile(name, o.Tests)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return f.Run(ctx, n, w)
+	err = f.Run(ctx, n, w)
+	if o.Small && w.badger.Outgrown() {
+		o.Small = false
+		return o.one(ctx, name, n, cover)
+	}
+	return w.said.all(), err
+}
+
+// end closes a world. Beside the work of a server what it held is given back
+// at once: the collector would let many of them pile up.
+func (o Options) end(w *World) {
+	w.Close()
+	if o.Small {
+		runtime.GC()
+	}
 }
 
 func covered(files map[string]map[int]int) []Covered {

@@ -85,7 +85,7 @@ func (n *names) MX(_ context.Context, name string) ([]dns.MX, error) {
 	}
 	list, ok := v.([]any)
 	if !ok {
-		list = []any{v}
+		list = []any{v} // a name, or one { host =, preference = }
 	}
 	var out []dns.MX
 	for _, one := range list {
@@ -146,6 +146,9 @@ func (n *names) fail(what, how string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	kind, name, _ := strings.Cut(strings.TrimPrefix(kind, "."), " ")
+	if kind != "" && !slices.Contains([]string{"a", "aaaa", "mx", "txt", "ptr"}, kind) {
+		return fmt.Errorf("%w: t.fail: there is no kind %q of names; %s", errArguments, kind, faultsKnown)
+	}
 	n.fails[strings.TrimSpace(kind+" "+key(name))] = err
 	return nil
 }
@@ -209,12 +212,9 @@ func (h *hosts) put(answers map[string]any) error {
 // otherwise.
 func (h *hosts) answer(a mail.Address) mail.Status {
 	for _, k := range []string{string(a), a.Domain(), "*"} {
-		switch v := h.answers[k].(type) {
-		case float64:
-			return mail.Status{Code: int(v), Text: "said by the test"}
-		case map[string]any:
-			code, _ := v["code"].(float64)
-			return mail.Status{Code: int(code), Enhanced: text(v, "enhanced", ""), Text: text(v, "text", "said by the test")}
+		if v, ok := h.answers[k]; ok {
+			st, _ := readReply(v) // put saw that it is right
+			return st
 		}
 	}
 	return mail.Status{Code: 250, Enhanced: "2.0.0", Text: "ok"}
@@ -284,8 +284,11 @@ func (w *web) Do(req *http.Request) (*http.Response, error) {
 	for _, k := range []string{req.Method + " " + req.URL.String(), req.URL.String()} {
 		switch a := w.answers[k].(type) {
 		case string:
-			if a == "timeout" {
+			switch a {
+			case "timeout":
 				return nil, timeoutError{}
+			case "tls":
+				return nil, fmt.Errorf("%s: tls: said by the test", k)
 			}
 			return nil, fmt.Errorf("%s: %s", k, a)
 		case map[string]any:

@@ -99,5 +99,32 @@ func letter(sender string, to []string, raw string) map[string]any {
 		}
 	}
 	subject, _ := h.Get("Subject")
-	return map[string]any{"sender": sender, "to": anyList(to), "raw": raw, "body": body, "headers": headers, "subject": mime.DecodeWords(subject)}
+	return map[string]any{"sender": sender, "to": anyList(to), "raw": raw, "body": body, "text": decodedText(h, body), "headers": headers, "subject": mime.DecodeWords(subject)}
+}
+
+// maxDecoded bounds the text of a message that tests see.
+const maxDecoded = 1 << 20
+
+// decodedText is the text of a message as people read it: of its plain parts,
+// or without such of its HTML, encodings undone, lines ending in "\n".
+func decodedText(h *mime.Header, body string) string {
+	index, err := mime.ReadIndex(h, strings.NewReader(body))
+	if err != nil {
+		return ""
+	}
+	for _, kind := range []string{"text/plain", "text/"} {
+		var out []string
+		for _, p := range index.Parts {
+			if !p.Leaf() || !strings.HasPrefix(p.Type, kind) {
+				continue
+			}
+			if s, err := p.Text(strings.NewReader(body), maxDecoded); err == nil {
+				out = append(out, strings.ReplaceAll(s, "\r\n", "\n"))
+			}
+		}
+		if out != nil {
+			return strings.Join(out, "\n")
+		}
+	}
+	return ""
 }

@@ -45,6 +45,7 @@ type World struct {
 	ctx     context.Context
 	clock   *clock.Clock
 	store   *recorder
+	badger  *badgerstore.Store // behind it
 	dir     *auth.Directory
 	keys    *crypt.Keys
 	secrets []*crypttest.Key
@@ -58,6 +59,7 @@ type World struct {
 	stop    func() error
 
 	sessions []*session
+	used     bool // something was done
 	named    bool // accounts are those that the test named
 	limits   hooks.Limits
 	config   map[string]any
@@ -66,6 +68,7 @@ type World struct {
 	mu    sync.Mutex
 	calls []called
 	log   lines
+	said  saidLines
 }
 
 // lines collects what is logged.
@@ -91,11 +94,12 @@ func (l *lines) all() []string {
 func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, error) {
 	w := &World{o: o, ctx: ctx, clock: clock.Still(begin), filters: filters{}}
 	w.names, w.web, w.hosts = newNames(), &web{answers: map[string]any{}}, &hosts{answers: map[string]any{}}
-	logger := journal.With(slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo})))
-	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Clock: w.clock, Log: journal.Discard().Logger})
+	logger := journal.With(slog.New(said{slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo}), &w.said}))
+	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Small: o.Small, Clock: w.clock, Log: journal.Discard().Logger})
 	if err != nil {
 		return nil, err
 	}
+	w.badger = st
 	filter := spam.New(st, w.clock)
 	w.store = &recorder{Store: spam.Watch(st, filter)}
 	w.dir, err = auth.New(ctx, auth.Options{Data: st, Domains: append([]string{LocalDomain}, o.Domains...), Postmaster: "postmaster@" + LocalDomain,
@@ -105,7 +109,7 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 	}
 	w.keys = &crypt.Keys{Data: st, Clock: w.clock}
 	ring := srs.NewRing(make([]byte, 32))
-	w.engine = lua.New(lua.Options{KV: faultyKV{st, &w.store.faults}, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, WebURL: "https://" + hostname, Secret: make([]byte, 32), Ring: ring,
+	w.engine = lua.New(lua.Options{Like: o.like, KV: faultyKV{st, &w.store.faults}, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, WebURL: "https://" + hostname, Secret: make([]byte, 32), Ring: ring,
 		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Spam: filter, Keys: w.keys, Cover: cover, Observe: w.observe})
 	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{Store: w.store, Directory: w.dir, Transport: w.hosts, Resolver: routes{w.names},
 		Policies: &w.current, Journal: logger, Clock: w.clock,
@@ -220,7 +224,8 @@ func (w *World) person(s string) error {
 		return nil
 	}
 	user, _, _ := strings.Cut(a.Local(), "+")
-	a = mail.Address(user + "@" + a.Domain())
+	a = mail.Address(strings.ToLower(user) + "@" + a.Domain()) // as accounts are named
+	user = a.Local()
 	if user == "postmaster" || w.dir.Exists(w.ctx, a) {
 		return nil
 	}

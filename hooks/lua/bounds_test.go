@@ -86,7 +86,7 @@ func TestBounds(t *testing.T) {
 	used := map[string]bool{}
 	declared(func(owner string, fn function) {
 		names := map[string]bool{}
-		for _, p := range parameters(fn.sig) {
+		for _, p := range argumentsOf(fn.sig) {
 			names[p.name] = true
 			id := owner + fn.name + "." + p.name
 			_, bound := fn.within[p.name]

@@ -16,6 +16,9 @@ local function fail(text, note)
   _fail(text)
 end
 
+-- none: a folder that holds nothing is 0.
+local none = { __index = function() return 0 end }
+
 -- show writes a value so that two that differ look different.
 local function show(v, depth)
   depth = depth or 0
@@ -24,6 +27,7 @@ local function show(v, depth)
   if depth > 4 then return "{...}" end
   local keys, parts = {}, {}
   for k in pairs(v) do keys[#keys + 1] = k end
+  if getmetatable(v) == none and rawget(v, "INBOX") == nil then keys[#keys + 1] = "INBOX" end
   table.sort(keys, function(a, b)
     if type(a) == type(b) and (type(a) == "number" or type(a) == "string") then return a < b end
     return type(a) < type(b)
@@ -41,12 +45,20 @@ end
 local function same(a, b)
   if type(a) ~= "table" or type(b) ~= "table" then return a == b end
   for k, v in pairs(a) do if not same(v, b[k]) then return false end end
-  for k in pairs(b) do if a[k] == nil then return false end end
+  for k in pairs(b) do if not same(a[k], b[k]) then return false end end
   return true
 end
 
 function t.case(name, options, fn)
   if fn == nil then options, fn = {}, options end
+  if type(name) ~= "string" then fail("t.case: the name must be a text, got " .. show(name)) end
+  if type(options) ~= "table" then fail("t.case: the options must be a table, got " .. show(options)) end
+  if type(fn) ~= "function" then fail("t.case: expected t.case(name, [options,] function), got " .. show(fn)) end
+  for k in pairs(options) do
+    if k ~= "smoke" and k ~= "tags" then fail("t.case: there is no option " .. tostring(k) .. "; known are smoke, tags") end
+  end
+  if options.smoke ~= nil and type(options.smoke) ~= "boolean" then fail("t.case: smoke must be true or false, got " .. show(options.smoke)) end
+  if options.tags ~= nil and type(options.tags) ~= "table" then fail("t.case: tags must be a list, got " .. show(options.tags)) end
   local tags = {}
   if options.smoke then tags[1] = "smoke" end
   for _, tag in ipairs(options.tags or {}) do tags[#tags + 1] = tag end
@@ -67,67 +79,106 @@ local function difference(got, want)
   end
 end
 
-function t.eq(got, want, note)
+-- two makes sure that an assertion was given both of its values: one that is
+-- forgotten would be compared as nil.
+local function two(name, n)
+  if n < 2 then fail(name .. " needs two values, got " .. n) end
+end
+
+function t.eq(...)
+  two("t.eq", select("#", ...))
+  local got, want, note = ...
   if same(got, want) then return end
   local where = difference(got, want)
   fail(where or "got " .. show(got) .. ", want " .. show(want), note)
 end
 
-function t.ne(got, other, note)
+function t.ne(...)
+  two("t.ne", select("#", ...))
+  local got, other, note = ...
   if same(got, other) then fail("got " .. show(got) .. ", which it must not be", note) end
 end
 
-function t.ok(v, note)
+function t.ok(...)
+  if select("#", ...) < 1 then fail("t.ok needs a value") end
+  local v, note = ...
   if not v then fail("got " .. show(v) .. ", want something true", note) end
   return v
 end
 
+-- searched makes sure that there is something to search and something to find.
+local function searched(name, all, one)
+  if type(all) ~= "string" and type(all) ~= "table" then fail(name .. ": a list or a text was expected, got " .. show(all)) end
+  if one == nil then fail(name .. ": what to look for is nil") end
+  if type(all) == "string" and type(one) ~= "string" then fail(name .. ": in a text a text is looked for, got " .. show(one)) end
+end
+
 -- contains: an element of a list, or a part of a text.
 function t.contains(all, one, note)
+  searched("t.contains", all, one)
   if type(all) == "string" then
     if all:find(one, 1, true) then return end
   else
-    for _, v in pairs(all or {}) do if same(v, one) then return end end
+    for _, v in pairs(all) do if same(v, one) then return end end
   end
   fail(show(one) .. " is not in " .. show(all), note)
 end
 
 function t.lacks(all, one, note)
+  searched("t.lacks", all, one)
   if type(all) == "string" then
     if not all:find(one, 1, true) then return end
   else
     local found = false
-    for _, v in pairs(all or {}) do found = found or same(v, one) end
+    for _, v in pairs(all) do found = found or same(v, one) end
     if not found then return end
   end
   fail(show(one) .. " is in " .. show(all), note)
 end
 
 function t.matches(text, pattern, note)
+  if type(pattern) ~= "string" then fail("t.matches: the pattern must be a text, got " .. show(pattern)) end
   if type(text) ~= "string" or not text:find(pattern) then fail(show(text) .. " does not match " .. show(pattern), note) end
 end
 
 -- fails: the function raises an error, whose text is returned.
 function t.fails(fn, pattern)
+  if type(fn) ~= "function" then fail("t.fails: a function was expected, got " .. show(fn)) end
+  if pattern ~= nil and type(pattern) ~= "string" then fail("t.fails: the pattern must be a text, got " .. show(pattern)) end
   local ok, err = pcall(fn)
   if ok then fail("no error was raised") end
   if pattern and not tostring(err):find(pattern) then fail("the error is " .. show(err) .. ", which does not match " .. show(pattern)) end
   return err
 end
 
-local Session = {}
-Session.__index = Session
-
-for _, verb in ipairs { "helo", "mail", "rcpt", "data", "auth", "rset", "quit" } do
-  Session[verb] = function(self, ...) return world("session." .. verb, self.number, ...) end
+-- strict refuses names that a table of functions has not.
+local function strict(owner, functions, also)
+  return setmetatable(functions, { __index = function(_, name)
+    if also and also[name] then return nil end
+    local known = {}
+    for k in pairs(functions) do known[#known + 1] = k end
+    table.sort(known)
+    world("unknown", owner, tostring(name), unpack(known))
+  end })
 end
 
+local Session = {}
+
+for _, verb in ipairs { "helo", "mail", "rcpt", "data", "auth", "rset", "quit" } do
+  Session[verb] = function(self, ...)
+    if type(self) ~= "table" then fail("s:" .. verb .. " is called with a colon") end
+    return world("session." .. verb, self.number, ...)
+  end
+end
+
+strict("s:", Session, { enhanced = true })
+Session.__index = Session
+
 function t.session(options)
-  local s = world("session", options or {})
+  local s = world("session", options)
   return setmetatable(s, Session)
 end
 
-local none = { __index = function() return 0 end }
 local nobody = { __index = function() return setmetatable({}, none) end }
 
 local function report(r)
@@ -136,20 +187,33 @@ local function report(r)
   return r
 end
 
-function t.deliver(options) return report(world("deliver", options or {})) end
+function t.deliver(options) return report(world("deliver", options)) end
 
 -- settle: everything that is due happens; what it came to.
 function t.settle() return report(world("settle")) end
 
+-- reported makes sure that it is a report.
+local function reported(name, r)
+  if type(r) ~= "table" or type(r.errors) ~= "table" then fail(name .. ": what t.deliver or t.settle returned was expected, got " .. show(r)) end
+  return r
+end
+
 -- errors: what handlers failed with so far, or in one report.
-function t.errors(r) return (r or world("settle")).errors end
+function t.errors(r)
+  if r == nil then r = world("settle") end
+  return reported("t.errors", r).errors
+end
 
 function t.no_errors(r)
-  local errors = (r or world("settle")).errors
+  if r == nil then r = world("settle") end
+  local errors = reported("t.no_errors", r).errors
   if #errors > 0 then fail("a policy failed: " .. table.concat(errors, "\n")) end
 end
 
-function t.mailbox(address, folder) return world("mailbox", address, folder or "INBOX") end
+function t.mailbox(address, folder)
+  if folder == nil then folder = "INBOX" end
+  return world("mailbox", address, folder)
+end
 function t.sent() return world("sent") end
 function t.submitted() return world("submitted") end
 function t.requests() return world("requests") end
@@ -162,12 +226,12 @@ function t.dns(names) world("dns", names) end
 function t.http(answers) world("http", answers) end
 function t.milter(answers) world("milter", answers) end
 function t.remote(answers) world("remote", answers) end
-function t.fail(what, how) world("fail", what, how or "") end
+function t.fail(what, how) world("fail", what, how) end
 function t.limit(limits) world("limit", limits) end
-function t.account(address, settings, options) world("account", address, settings or {}, options or {}) end
+function t.account(address, settings, options) world("account", address, settings, options) end
 function t.alias(address, targets) world("alias", address, targets) end
 function t.grant(owner, delegate, right) world("grant", owner, delegate, right) end
-function t.key(address, kind, options) world("key", address, kind, options or {}) end
+function t.key(address, kind, options) world("key", address, kind, options) end
 function t.decrypt(raw) return world("decrypt", raw) end
 function t.domain(name) world("domain", name) end
 function t.config(values) world("config", values) end
@@ -176,4 +240,5 @@ function t.clock.advance(duration) world("clock.advance", duration) end
 function t.clock.set(time) world("clock.set", time) end
 function t.clock.now() return world("clock.now") end
 
-return t
+strict("t.clock.", t.clock)
+return strict("t.", t)

@@ -25,6 +25,11 @@ type unit struct {
 	uses   map[string]bool // globals that the code reads
 	test   bool            // it has what tests have
 	strict bool            // see Options.Strict
+
+	// Of checks alone.
+	faults   []error // what is certain to fail when it runs
+	patterns regexes
+	trial    *state // in which constants are tried
 }
 
 // compiled is one Lua file.
@@ -118,6 +123,9 @@ func (c *compiled) compile() error {
 		return err
 	}
 	runtime.Gosched()
+	if c.unit.strict {
+		c.unit.faults = append(c.unit.faults, c.check(chunk)...)
+	}
 	names := resolve(chunk)
 	c.unread = names.unread
 	var unshown []error

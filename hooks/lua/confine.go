@@ -91,7 +91,7 @@ func (st *state) confining(L *glua.LState, what string) *reach {
 // runs. owner is what errors put before its name, as "list." or "rcpt:".
 func (f *function) guard(owner string) glua.LGFunction {
 	var checks []guardedArgument
-	for _, p := range parameters(f.sig) {
+	for _, p := range argumentsOf(f.sig) {
 		if b, ok := f.within[p.name]; ok && b.check != nil {
 			checks = append(checks, guardedArgument{p, b})
 		}
@@ -116,7 +116,7 @@ func (f *function) guard(owner string) glua.LGFunction {
 }
 
 type guardedArgument struct {
-	parameter
+	bounded
 	bound
 }
 
@@ -132,15 +132,15 @@ func (a *guardedArgument) in(L *glua.LState, receiver int) glua.LValue {
 	return glua.LNil
 }
 
-// parameter is an argument as a signature names it.
-type parameter struct {
+// bounded is an argument as a signature names it.
+type bounded struct {
 	name     string
 	position int    // from 1
 	field    string // of the table that stands there, or ""
 }
 
 // parameters reads a signature, "srs(sender, [domain])" or "submit{ from =, to = }".
-func parameters(sig string) (out []parameter) {
+func argumentsOf(sig string) (out []bounded) {
 	i := strings.IndexAny(sig, "({")
 	if i < 0 {
 		return nil
@@ -154,17 +154,17 @@ func parameters(sig string) (out []parameter) {
 			out = append(out, fieldsOf(part[j:], n+1)...)
 			continue
 		}
-		out = append(out, parameter{name: strings.Trim(part, " []"), position: n + 1})
+		out = append(out, bounded{name: strings.Trim(part, " []"), position: n + 1})
 	}
 	return out
 }
 
 // fieldsOf are the names before each "=" of "{ a =, b = 1 }".
-func fieldsOf(table string, position int) (out []parameter) {
+func fieldsOf(table string, position int) (out []bounded) {
 	for part := range strings.SplitSeq(strings.Trim(table, " {}[]"), ",") {
 		name, _, ok := strings.Cut(part, "=")
 		if name = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(name), "or ")); ok && name != "" {
-			out = append(out, parameter{name, position, name})
+			out = append(out, bounded{name, position, name})
 		}
 	}
 	return out

@@ -104,6 +104,10 @@ type Options struct {
 	// Strict has Load refuse handlers that try to change what their hook only
 	// shows: such a line is an error when it runs, and not before.
 	Strict bool
+	// Like, if set, is an engine whose compiled files this one takes over, and
+	// the other way round: for engines that load the same sources one after the
+	// other.
+	Like *Engine
 	// HeapLimit ends calls while the process's heap holds more octets; 0: nine
 	// tenths of the runtime's memory limit where one is set, else 4 GiB.
 	HeapLimit uint64
@@ -125,7 +129,8 @@ type Engine struct {
 	small     []glua.LValue
 	rates     rates
 	claims    claims
-	programs  atomic.Pointer[programs] // of the last sources that compiled
+	programs  *atomic.Pointer[programs] // of the last sources that compiled
+	tests     *atomic.Pointer[programs] // of the last test file
 }
 
 var _ hooks.Engine = (*Engine)(nil)
@@ -133,7 +138,10 @@ var _ hooks.Engine = (*Engine)(nil)
 // New makes an engine. It starts nothing.
 func New(o Options) *Engine {
 	setArrayLimit.Do(func() { glua.MaxArrayIndex = maxArrayIndex })
-	e := &Engine{Options: o, heapLimit: o.HeapLimit, small: makeSmall()}
+	e := &Engine{Options: o, heapLimit: o.HeapLimit, small: makeSmall(), programs: &atomic.Pointer[programs]{}, tests: &atomic.Pointer[programs]{}}
+	if o.Like != nil {
+		e.programs, e.tests, e.Like = o.Like.programs, o.Like.tests, nil
+	}
 	if e.heapLimit == 0 {
 		e.heapLimit = 4 << 30
 		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
@@ -181,7 +189,7 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 	if err := arrange(sources); err != nil {
 		return nil, hooks.AtStep("verify", err)
 	}
-	var errs []error
+	var errs, faults []error
 	var old programs
 	if p := e.programs.Load(); p != nil {
 		old = *p
@@ -189,6 +197,9 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 	used := programs{}
 	for _, src := range sources {
 		u, err := compileSource(src, e.Strict, old, used)
+		if u != nil {
+			faults = append(faults, u.faults...)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -202,12 +213,12 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 		}
 	}
 	if len(errs) > 0 {
-		return nil, hooks.AtStep("compile", errors.Join(errs...))
+		return nil, hooks.AtStep("compile", errors.Join(sorted(append(errs, faults...))...))
 	}
 	e.programs.Store(&used)
 	scratch, err := s.first(ctx)
-	if err != nil {
-		return nil, hooks.AtStep("scratch", err)
+	if err != nil || len(faults) > 0 {
+		return nil, hooks.AtStep("scratch", errors.Join(sorted(append(faults, err))...))
 	}
 	if err := s.warm(ctx, scratch); err != nil {
 		return nil, hooks.AtStep("warm", err)

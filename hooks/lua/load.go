@@ -265,14 +265,8 @@ func hookOn(L *glua.LState) int {
 			return complain("on", "on: "+text, hint)
 		}
 	}
-	if spec.Point == hooks.TimerTick && h.info.Every == 0 {
-		return complain("on", "on: timer.tick needs the option every", `write on("timer.tick", { every = "1h" }, function(now) ... end)`)
-	}
-	if spec.Point == hooks.WebRequest && h.info.Path == "" {
-		return complain("on", "on: web.request needs the option path", `write on("web.request", { path = "/x" }, function(req) ... end)`)
-	}
-	if spec.Point == hooks.AdminCommand && h.info.Command == "" {
-		return complain("on", "on: admin.command needs the option command", `write on("admin.command", { command = "list" }, function(cmd) ... end)`)
+	if needed := neededOption(spec.Point); needed != "" && h.info.Every == 0 && h.info.Path == "" && h.info.Command == "" {
+		return complain("on", "on: "+string(spec.Point)+" needs the option "+needed, neededExample(spec.Point))
 	}
 	ld.handlers = append(ld.handlers, h)
 	st.handlers = append(st.handlers, fn)

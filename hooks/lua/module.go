@@ -2,6 +2,7 @@ package lua
 
 import (
 	"sort"
+	"strings"
 
 	glua "github.com/yuin/gopher-lua"
 
@@ -89,6 +90,7 @@ type Entry struct {
 	Signature string
 	Doc       string
 	Writable  bool
+	Rights    []hooks.Right // what a bundle has to declare for it
 }
 
 // API lists the Lua API in the order of the documentation: plain functions,
@@ -116,6 +118,21 @@ func API() []Entry {
 		}
 		for _, f := range c.methods {
 			out = append(out, Entry{Owner: c.name, Name: f.name, Signature: c.name + ":" + f.sig, Doc: f.doc})
+		}
+	}
+	for i := range out {
+		e := &out[i]
+		name := e.Name
+		switch {
+		case e.Kind != "" && e.Kind != "function":
+			continue
+		case strings.HasPrefix(e.Signature, e.Owner+":"):
+			name = e.Owner + ":" + name
+		case e.Owner != "":
+			name = e.Owner + "." + name
+		}
+		if s := signatureOf(name); s != nil {
+			e.Rights = s.rights
 		}
 	}
 	return out

@@ -64,7 +64,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 			within: bounds{"how": whereRead}},
 		{name: "fork", call: rcptFork, edits: hooks.MayExpand, sig: "fork()", doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data"},
 		{name: "variant", call: rcptVariant, edits: hooks.MayExpand, sig: "variant()", doc: "at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of receive.data"},
-		{name: "copy_to", call: rcptCopyTo, edits: hooks.MayExpand, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one",
+		{name: "copy_to", call: rcptCopyTo, edits: hooks.MayCopy, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one",
 			within: bounds{"how": whereRead}},
 		{name: "set_header", call: rcptSetHeader, edits: hooks.MayOwnField, sig: "set_header(name, value)", doc: "in this recipient's copy only",
 			within: bounds{"value": whereRead}},
@@ -125,8 +125,12 @@ func expandable(L *glua.LState, what string) (*state, *object, *hooks.Rcpt) {
 
 func rcptReplace(L *glua.LState) int {
 	st, o, r := expandable(L, "rcpt:replace")
-	if o.call.event.Point != hooks.QueueExpand {
-		L.RaiseError("rcpt:replace: only at queue.expand; here return redirect(address)")
+	if e := o.call.event; !e.Allowed(hooks.MayExpand) {
+		here := ""
+		if spec, _ := hooks.Lookup(e.Point); spec.Allows(hooks.Redirect) {
+			here = "; here return redirect(address)"
+		}
+		L.RaiseError("rcpt:replace: only at queue.expand%s", here)
 	}
 	targets := targets(L, st, o, "rcpt:replace")
 	st.must(L, o.call.event.Replace(r, targets))
@@ -135,6 +139,9 @@ func rcptReplace(L *glua.LState) int {
 
 func rcptCopyTo(L *glua.LState) int {
 	st, o, r := expandable(L, "rcpt:copy_to")
+	if !o.call.event.Allowed(hooks.MayCopy) {
+		L.RaiseError("rcpt:copy_to: recipients cannot be changed at %s", o.call.event.Point)
+	}
 	targets := targets(L, st, o, "rcpt:copy_to")
 	st.must(L, o.call.event.CopyTo(r, targets))
 	return 0
@@ -164,9 +171,6 @@ func rcptVariant(L *glua.LState) int {
 
 // targets reads (address or list, [how]).
 func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
-	if !o.call.event.Allowed(hooks.MayExpand) {
-		L.RaiseError("%s: recipients cannot be changed at %s", what, o.call.event.Point)
-	}
 	st.demand(L, hooks.RecipientsAdd, what)
 	if L.Get(2) == glua.LNil {
 		L.RaiseError("%s: an address or a list of addresses expected, got nil", what)

@@ -1,101 +1,124 @@
 package lua_test
 
 import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
-	"carteiro/core/mail"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
 )
 
-// TestBundleRights: what reaches further than messages needs a right of the
-// manifest; a generation of before there were rights, and scripts, have all.
-func TestBundleRights(t *testing.T) {
-	const text = `
-on("receive.auth", function(session, cred) if cred.password or cred.token then return reject(550, "5.7.1", "seen " .. (cred.password or cred.token)) end end)
-on("web.request", { path = "/" }, function(req)
-  local out = {}
-  for _, n in ipairs { "cookie", "authorization", "proxy-authorization", "accept" } do out[#out + 1] = tostring(req.headers[n]) end
-  return response { body = table.concat(out, " ") }
-end)
-on("receive.mail", function()
-  local grant, revoke = account.grant, account.revoke
-  grant("a@our.example", "b@our.example", "send-as") revoke("a@our.example", "b@our.example")
-end)`
-	asked := func(g *hooks.Grants) (auth, token, web, grant string) {
-		src := hookstest.Bundle("acme/hello", map[string]string{"init.lua": text})
-		if src.Grants = g; g == nil {
-			src.Bundle, src.Name, src.Tier = "", "scripts", hooks.Admin
-		}
-		w := hookstest.New(t).Load(src)
-		cred := func(c mail.Credentials) string {
-			c.User = "a@our.example"
-			return w.Ask(&hooks.Event{Point: hooks.ReceiveAuth, Session: hookstest.Session("192.0.2.7"),
-				Cred: &hooks.Cred{Credentials: &c}}).Status.Text
-		}
-		page := w.Ask(&hooks.Event{Point: hooks.WebRequest, Req: &hooks.Request{Method: "GET", Path: "/",
-			Headers: map[string]string{"cookie": "c=1", "authorization": "Basic x",
-				"proxy-authorization": "Basic y", "accept": "text/html"}}})
-		return cred(mail.Credentials{Mechanism: "PLAIN", Password: "hunter2"}), cred(mail.Credentials{Mechanism: "XOAUTH2", Token: "bearer"}),
-			page.Response.Body,
-			w.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example")}).Err()
-	}
-	grants := func(rights []hooks.BundleRight) *hooks.Grants {
-		return &hooks.Grants{Modules: []string{"account"}, Hooks: []hooks.Point{hooks.ReceiveAuth, hooks.WebRequest, hooks.ReceiveMail},
-			Rights: rights}
-	}
-	none := []hooks.BundleRight{}
-	if auth, token, web, grant := asked(grants(none)); auth+token != "" || web != "nil nil nil text/html" ||
-		!strings.Contains(grant, `account.grant: acme/hello@1.0.0 has not the right "grants" (capabilities.rights)`) {
-		t.Errorf("without rights: %q %q %q %q", auth, token, web, grant)
-	}
-	for _, g := range []*hooks.Grants{grants(nil), grants(hooks.BundleRights()), nil} {
-		if auth, token, web, grant := asked(g); auth != "seen hunter2" || token != "seen bearer" || web != "c=1 Basic x Basic y text/html" ||
-			grant != "" {
-			t.Errorf("with all rights (%v): %q %q %q %q", g, auth, token, web, grant)
+// rightsArguments are arguments of functions that TestSignaturesAreTrue does
+// not try; they only have to get as far as the question for the right.
+var rightsArguments = map[string]string{"crypt.openpgp": `msg, "bob@our.example"`, "crypt.smime": `msg, "bob@our.example"`,
+	"crypt.sign_dkim": `msg, { domain = "our.example", selector = "s" }`, "crypt.has_key": `"bob@our.example"`, "milter.scan": `"x", msg`}
+
+func grantsWithout(r hooks.Right) *hooks.Grants {
+	g := &hooks.Grants{Modules: hooks.Modules(), Hooks: []hooks.Point{hooks.ReceiveData, hooks.QueueExpand, hooks.QueueCommit, hooks.DeliverLocal}, Submit: hooks.Rate{N: 100, Per: 1}}
+	for _, one := range hooks.Rights() {
+		if one != r {
+			g.Message = append(g.Message, one)
 		}
 	}
-	for _, r := range hooks.BundleRights() {
-		auth, _, web, grant := asked(grants([]hooks.BundleRight{r}))
-		if (grant == "") != (r == hooks.RightGrants) || (auth != "") != (r == hooks.RightPasswords) || strings.HasPrefix(web,
-			"c=1") != (r == hooks.RightCredentials) {
-			t.Errorf("with %s alone: %q %q %q", r, auth, web, grant)
+	return g
+}
+
+func handlerOf(one trial, body string) string {
+	args := map[hooks.Point]string{hooks.ReceiveData: "session, tx, msg", hooks.QueueExpand: "msg, rcpt", hooks.QueueCommit: "msg, group", hooks.DeliverLocal: "msg, rcpt, box"}[one.hook]
+	return fmt.Sprintf("on(%q, function(%s) %s end)\n", one.hook, args, body)
+}
+
+// TestRightsDeclared: what a function needs is what the signatures say; a check tells
+// it of a bundle that does not declare it, with the line.
+func TestRightsDeclared(t *testing.T) {
+	var all []trial
+	for _, one := range trials(t) {
+		if one.wrong == "" && !slices.ContainsFunc(all, func(had trial) bool { return had.name == one.name }) {
+			all = append(all, one)
+		}
+	}
+	for name, args := range rightsArguments {
+		all = append(all, trial{name: name, expr: name + "(" + args + ")", hook: hooks.ReceiveData})
+	}
+	all = append(all, trial{name: "rcpt.address", expr: "set", hook: hooks.ReceiveData})
+	for _, r := range hooks.Rights() {
+		var text strings.Builder
+		text.WriteString(`local table_ = map.open "t.toml" `)
+		for _, one := range all {
+			part := strings.HasPrefix(one.name, "part:")
+			plain := "local r = " + one.expr
+			if one.expr == "set" {
+				plain = `tx:recipients()[1].address = "x@out.example"`
+			}
+			if part {
+				if r == hooks.BodyRead {
+					continue // without it there are no parts
+				}
+				plain = "for part in msg:parts() do " + plain + " end"
+			}
+			text.WriteString(handlerOf(one, plain))
+		}
+		src := hookstest.Bundle("acme/x", map[string]string{"init.lua": text.String(), "t.toml": "a = 1\n"})
+		src.Grants = grantsWithout(r)
+		_, err := lua.New(lua.Options{Strict: true}).Load(t.Context(), []hooks.Source{src})
+		static := map[string]bool{}
+		for _, e := range flat(err) {
+			var at *lua.SourceError
+			if !errors.As(e, &at) || !strings.Contains(at.Text, strconv.Quote(string(r))) || at.Line == 0 {
+				t.Errorf("%s: %v", r, e)
+				continue
+			}
+			static[strings.Fields(strings.TrimSuffix(at.Text, ":"))[0]] = true
+		}
+		dynamic := deniedWhenRun(t, all, r)
+		for _, one := range all {
+			if strings.HasPrefix(one.name, "part:") && r == hooks.BodyRead || one.name == "redirect" && !dynamic[one.name] {
+				continue
+			}
+			says := slices.Contains(lua.Rights(one.name), string(r))
+			if says != dynamic[one.name] || says != static[one.name] {
+				t.Errorf("%s, %s: declared %v, demanded when it runs %v, told by a check %v", one.name, r, says, dynamic[one.name], static[one.name])
+			}
 		}
 	}
 }
 
-// TestLintRights: `bundle lint` tells a right that the text shows to be
-// missing, and gives no alarm where it is declared or nothing of it is meant.
-func TestLintRights(t *testing.T) {
-	for text, want := range map[string]string{
-		`on("receive.mail", function() account.grant("a@our.example", "b@our.example", "read") end)`:                                        `init.lua:1: account.grant is not granted to this bundle; declare rights = ["grants"]`,
-		`on("receive.mail", function() account.revoke("a@our.example", "b@our.example") end)`:                                               `init.lua:1: account.revoke is not granted`,
-		"on(\"receive.auth\", function(session, cred)\n  if cred.password == \"x\" then return reject(\"no\") end\nend)":                    `init.lua:2: cred.password is nil: this bundle has not the right passwords; declare rights = ["passwords"]`,
-		`on("receive.auth", { order = 5 }, function(s, c) log.info("x" .. (c.token or "")) end)`:                                            `cred.token is nil`,
-		`on("receive.auth", function(s, c) local function f() return c.password end f() end)`:                                               `cred.password is nil`,
-		`on("web.request", { path = "/" }, function(req) return response { body = req.headers.cookie or "" } end)`:                          `req.headers.cookie is nil: this bundle has not the right credentials`,
-		`local function who(r) return r.headers["authorization"] end on("web.request", { path = "/" }, function(r) who(r) end)`:             `req.headers.authorization is nil`,
-		`on("web.request", { path = "/" }, function(req) return response { body = req.headers.accept or "" } end)`:                          "",
-		`on("web.request", { path = "/" }, function(req) local a = { headers = {} } return response { body = a.headers.cookie or "" } end)`: "",
-		`on("receive.auth", function(s, cred) local t = { password = "x" } if t.password == cred.user then return end end)`:                 "",
-		`on("receive.mail", function(session, tx) local function f(x) return x.password, x.headers end f(tx.meta) end)`:                     "",
-	} {
-		g := &hooks.Grants{Modules: []string{"account"}, Hooks: []hooks.Point{hooks.ReceiveAuth, hooks.WebRequest, hooks.ReceiveMail},
-			Rights: []hooks.BundleRight{}}
-		src := hookstest.Bundle("acme/hello", map[string]string{"init.lua": text})
-		src.Grants = g
-		_, err := lua.New(lua.Options{Strict: true}).Load(t.Context(), []hooks.Source{src})
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: %v", text, err)
+// deniedWhenRun are the functions that ask for a right that is not there.
+func deniedWhenRun(t *testing.T, all []trial, r hooks.Right) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	for i, one := range all {
+		call := "return " + one.expr
+		if one.expr == "set" {
+			call = `tx:recipients()[1].address = "x@out.example"`
 		}
-		if _, err := lua.New(lua.Options{}).Load(t.Context(), []hooks.Source{src}); (err != nil) != strings.Contains(text, "account.") {
-			t.Errorf("%s loads with %v; what gives nil fails nothing", text, err)
+		if strings.HasPrefix(one.name, "part:") {
+			if r == hooks.BodyRead {
+				continue
+			}
+			call = "for part in msg:parts() do " + call + " end"
 		}
-		g.Rights = hooks.BundleRights()
-		if _, err := lua.New(lua.Options{Strict: true}).Load(t.Context(), []hooks.Source{src}); err != nil {
-			t.Errorf("%s with all rights: %v", text, err)
+		text := `local table_ = map.open "t.toml" ` + handlerOf(one, `local ok, err = pcall(function() `+call+` end) log.info("told " .. tostring(err) .. "=end")`)
+		if one.name == "redirect" {
+			continue // a load tells
+		}
+		src := hookstest.Bundle("acme/x", map[string]string{"init.lua": text, "t.toml": "a = 1\n"})
+		src.Grants = grantsWithout(r)
+		src.HTTP = []string{"127.0.0.1:1"}
+		w := hookstest.New(t).Load(src)
+		w.Accounts.Set("bob@our.example", "x", 1)
+		w.Ask(trialEvent(one.hook, i))
+		if m := regexp.MustCompile(`told (.*?)=end`).FindStringSubmatch(w.Log.String()); m == nil {
+			t.Errorf("%s did not run: %s", one.name, w.Log.String())
+		} else {
+			out[one.name] = strings.Contains(m[1], "message rights")
 		}
 	}
+	return out
 }

@@ -89,12 +89,7 @@ func (f *file) parseFault(err error) error {
 		return f.fault(0, 0, "", err.Error(), "")
 	}
 	if e.Pos.Line == parse.EOF {
-		line := strings.Count(strings.TrimRight(f.text, "\n"), "\n") + 1
-		return f.fault(line, 0, "", "the file ends too early: "+e.Message, "an \"end\" or a bracket is missing")
+		return f.syntaxFault(0, 0, "", e.Message)
 	}
-	text := e.Message
-	if text == "syntax error" {
-		text = fmt.Sprintf("syntax error near '%s'", e.Token)
-	}
-	return f.fault(e.Pos.Line, max(e.Pos.Column, 0), "", text, "")
+	return f.syntaxFault(e.Pos.Line, e.Pos.Column, e.Token, e.Message)
 }

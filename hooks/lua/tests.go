@@ -77,10 +77,16 @@ func (e *Engine) TestFile(name string, files map[string][]byte) (*TestFile, erro
 			own[p] = text
 		}
 	}
-	u, err := compileUnit(&unit{source: hooks.Source{Name: "tests", Files: own, Main: []string{name}}, test: true}, nil, programs{})
+	var old programs
+	if p := e.tests.Load(); p != nil {
+		old = *p
+	}
+	used := programs{}
+	u, err := compileUnit(&unit{source: hooks.Source{Name: "tests", Files: own, Main: []string{name}}, test: true}, old, used)
 	if err != nil {
 		return nil, err
 	}
+	e.tests.Store(&used)
 	return &TestFile{unit: u, main: name, uses: e}, nil
 }
 
@@ -170,11 +176,20 @@ func (st *state) testFile(L *glua.LState) int {
 	return 2
 }
 
+// settled raises while a file loads, for what differs from call to call. A
+// handler and a case of a test may ask.
+func (st *state) settled(L *glua.LState, what string) {
+	if st.tester == nil || st.loading != nil {
+		st.running(L, what)
+	}
+}
+
 // testRegister notes a case: its name, its tags and what it does.
 func testRegister(L *glua.LState) int {
 	st := stateOf(L)
 	if st.loading == nil {
-		L.RaiseError("t.case belongs at the top of the file, not inside a case")
+		file, line := st.testLine(L)
+		L.Error(glua.LString(fmt.Sprintf("%s:%d: t.case belongs at the top of the file, not inside a case", file, line)), 0)
 	}
 	tags := strings.Fields(text(L, 2))
 	fn, ok := L.Get(3).(*glua.LFunction)

@@ -33,7 +33,7 @@ var verdictFunctions = []function{
 	{name: "retry", call: verdictRetry, sig: "retry(seconds)", doc: "tries again after that time"},
 	{name: "fail", call: verdictFail, sig: "fail(text)", doc: "gives up; a DSN says why"},
 	{name: "nodsn", call: verdictNoDSN, sig: "nodsn()", doc: "no DSN for this outcome"},
-	{name: "response", call: verdictResponse, sig: "response{ status = 200, type = \"text/html\", body = \"\", headers = {} }", doc: "the answer to an HTTP request"},
+	{name: "response", call: verdictResponse, sig: "response{ status = 200, type = \"text/html\", body = \"\", headers = {} }", doc: "the answer to an HTTP request, or to a command: there the type is text/plain by default, and a status of 400 or more is a failure whose text is the body"},
 }
 
 // verdictActions finds the action of a verdict function.

@@ -73,6 +73,9 @@ func verdictResponse(L *glua.LState) int {
 		L.RaiseError("response: expected response{ status = 200, type =, body =, headers = }, got %s", typeOf(L.Get(1)))
 	}
 	r := &hooks.Response{Status: 200, Type: "text/html; charset=utf-8", Headers: map[string]string{}}
+	if e := stateOf(L).calls.event; e != nil && e.Point == hooks.AdminCommand {
+		r.Type = "text/plain; charset=utf-8" // people read it, and no browser
+	}
 	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
 		key := tostringPlain(k)
 		switch key {

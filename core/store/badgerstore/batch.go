@@ -100,6 +100,7 @@ func (b *batch) merge(st *stage) error {
 		}
 	}
 	if !b.fits(count, size) || b.oversize(st.entries) || b.oversize(st.early) {
+		b.s.outgrown.Store(true)
 		return errTooBig
 	}
 	if b.fits(count+earlyCount, size+earlySize) {
@@ -156,7 +157,10 @@ func pad(entries []entry) {
 // oversize tells whether Badger would refuse one of the values.
 func (b *batch) oversize(entries []entry) bool {
 	limit := vlogFile
-	if b.s.opt.InMemory {
+	switch {
+	case b.s.opt.InMemory && b.s.opt.Small:
+		limit = smallValue
+	case b.s.opt.InMemory:
 		limit = maxInMemory
 	}
 	return slices.ContainsFunc(entries, func(e entry) bool { return len(e.value) > limit })

@@ -28,6 +28,10 @@ const (
 	valueThreshold = 1 << 10
 	// maxInMemory is the largest value of a store in memory, as Badger has it.
 	maxInMemory = 1 << 20
+	// A small store in memory has room for a chunk of a body in a transaction,
+	// and for little else.
+	smallTable = 4 << 20
+	smallValue = 600 << 10
 )
 
 func badgerOptions(o Options, l *latch) badger.Options {
@@ -44,6 +48,10 @@ func badgerOptions(o Options, l *latch) badger.Options {
 		// Bodies count towards a transaction's size here, so it has to be large.
 		b = b.WithDir("").WithValueDir("").WithInMemory(true).
 			WithMemTableSize(64 << 20).WithValueThreshold(maxInMemory)
+		if o.Small {
+			b = b.WithMemTableSize(smallTable).WithNumMemtables(1).WithBlockCacheSize(0).WithValueThreshold(smallValue).
+				WithBaseTableSize(smallTable / 8).WithNumCompactors(2)
+		}
 	}
 	return b
 }

@@ -50,9 +50,16 @@ type Options struct {
 	Log *slog.Logger
 	// InMemory keeps everything in memory, for tests; Dir is not used.
 	InMemory bool
+	// Small, with InMemory: it takes a sixteenth of the memory, and fails where
+	// one commit is larger than half a megabyte.
+	Small bool
 
 	upgradeHook func(*upgrade) // tests cut upgrades off
 }
+
+// Outgrown reports whether a commit was refused for its size, so that a store
+// that is not Small may take it.
+func (s *Store) Outgrown() bool { return s.outgrown.Load() }
 
 // DefaultTrail is how long trails are kept where Options say nothing.
 const DefaultTrail = 30 * 24 * time.Hour
@@ -86,6 +93,7 @@ type Store struct {
 	commits, committed atomic.Int64
 	tombs              atomic.Int64 // deletions since the last Flatten
 	garbage            atomic.Bool  // notes for the sweeper were written
+	outgrown           atomic.Bool  // see Outgrown
 }
 
 var _ store.Store = (*Store)(nil)

@@ -1,0 +1,437 @@
+package lua
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/yuin/gopher-lua/ast"
+
+	"carteiro/hooks"
+)
+
+// checker tells what is certain to fail when the code runs, from the text
+// alone: it knows the classes of handlers' parameters and the signatures of
+// the API. What it tells raises an error when the policy comes there, so that
+// such a policy loads; only checks refuse it.
+//
+// It tells nothing about values that it does not know: variables that are
+// assigned again or asked for their type, and code that pcall watches.
+type checker struct {
+	file  *file
+	names *names
+	facts *facts
+
+	kinds   map[*variable]kind
+	origins map[*variable]origin
+	handler *hooks.Spec // in whose handler the walk is, or nil
+	quiet   int         // code whose errors are caught, in so many ways
+	errs    []error
+}
+
+// origin is where a variable's kind comes from: a parameter of a handler.
+type origin struct {
+	spec   hooks.Spec
+	index  int
+	absent bool // the hook gives no such argument
+}
+
+// check returns the faults of a chunk. It changes nothing in it.
+func (f *file) check(chunk []ast.Stmt) []error {
+	c := &checker{file: f, names: resolve(chunk), kinds: map[*variable]kind{}, origins: map[*variable]origin{}}
+	c.facts = gather(chunk, c.names, f.unit.wraps(f.path))
+	c.stmts(chunk)
+	return c.errs
+}
+
+// wraps reports whether a file other than that one may call under pcall what
+// it is given.
+func (u *unit) wraps(path string) bool {
+	if len(u.source.Requires) > 0 {
+		return true
+	}
+	for name, text := range u.source.Files {
+		if name != path && strings.HasSuffix(name, ".lua") && strings.Contains(string(text), "pcall") {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *checker) tell(line int, near, text, hint string) {
+	if c.quiet == 0 {
+		c.errs = append(c.errs, c.file.fault(line, 0, near, text, hint))
+	}
+}
+
+func (c *checker) stmts(list []ast.Stmt) {
+	for _, s := range list {
+		c.stmt(s)
+	}
+}
+
+func (c *checker) stmt(s ast.Stmt) {
+	switch s := s.(type) {
+	case *ast.AssignStmt:
+		for i, e := range s.Lhs {
+			if target, ok := e.(*ast.AttrGetExpr); ok {
+				var value ast.Expr
+				if i < len(s.Rhs) {
+					value = s.Rhs[i]
+				}
+				c.assign(target, value)
+			}
+		}
+		c.exprs(s.Rhs)
+	case *ast.LocalAssignStmt:
+		c.local(s)
+	case *ast.FuncCallStmt:
+		c.expr(s.Expr)
+	case *ast.DoBlockStmt:
+		c.stmts(s.Stmts)
+	case *ast.WhileStmt:
+		c.expr(s.Condition)
+		c.stmts(s.Stmts)
+	case *ast.RepeatStmt:
+		c.stmts(s.Stmts)
+		c.expr(s.Condition)
+	case *ast.IfStmt:
+		c.expr(s.Condition)
+		switch s.Condition.(type) {
+		case *ast.FalseExpr, *ast.NilExpr: // switched off
+		default:
+			c.stmts(s.Then)
+		}
+		c.stmts(s.Else)
+	case *ast.NumberForStmt:
+		c.expr(s.Init)
+		c.expr(s.Limit)
+		if s.Step != nil {
+			c.expr(s.Step)
+		}
+		for _, v := range c.names.declared[s] {
+			c.know(v, kind{{name: "number"}})
+		}
+		c.stmts(s.Stmts)
+	case *ast.GenericForStmt:
+		c.loop(s)
+	case *ast.FuncDefStmt:
+		if s.Name.Func == nil {
+			c.expr(s.Name.Receiver)
+		}
+		c.function(s.Func)
+	case *ast.ReturnStmt:
+		c.exprs(s.Exprs)
+	}
+}
+
+// know notes what a variable is, where it stays so.
+func (c *checker) know(v *variable, k kind) {
+	if v != nil && !v.assigned && !c.facts.asked[v] && k != nil {
+		c.kinds[v] = k
+	}
+}
+
+func (c *checker) local(s *ast.LocalAssignStmt) {
+	declared := c.names.declared[s]
+	for i, e := range s.Exprs {
+		kinds := c.values(e)
+		switch {
+		case i < len(s.Exprs)-1:
+			if i < len(declared) && len(kinds) > 0 {
+				c.know(declared[i], kinds[0])
+			}
+		default: // the last one fills the variables that are left
+			for n := i; n < len(declared) && n-i < len(kinds); n++ {
+				c.know(declared[n], kinds[n-i])
+			}
+		}
+	}
+}
+
+// loop knows what ipairs of a list and an iterator of ours give.
+func (c *checker) loop(s *ast.GenericForStmt) {
+	declared := c.names.declared[s]
+	var given kind
+	at := 0
+	if call, ok := s.Exprs[0].(*ast.FuncCallExpr); ok && len(s.Exprs) == 1 {
+		if id, ok := call.Func.(*ast.IdentExpr); ok && c.ours(id) && id.Value == "ipairs" && len(call.Args) == 1 {
+			if list, ok := c.expr(call.Args[0]).sole(); ok && list.name == "[]" {
+				given, at = list.of, 1
+				c.know(declared[0], kind{{name: "number"}})
+			}
+		} else if kinds := c.values(call); len(kinds) > 0 {
+			if it, ok := kinds[0].sole(); ok && it.name == "fun" {
+				given = it.of
+			}
+		}
+	} else {
+		c.exprs(s.Exprs)
+	}
+	if at < len(declared) {
+		c.know(declared[at], given)
+	}
+	c.stmts(s.Stmts)
+}
+
+// function walks over a function: a handler knows what its parameters are, and
+// what is called under pcall may fail.
+func (c *checker) function(f *ast.FunctionExpr) {
+	handler := c.handler
+	if spec, ok := c.facts.handlers[f]; ok {
+		c.handler = &spec
+		c.parameters(f, spec)
+	}
+	if c.facts.watched[f] {
+		c.quiet++
+		defer func() { c.quiet-- }()
+	}
+	c.stmts(f.Stmts)
+	c.handler = handler
+}
+
+// argumentKinds are what hooks give that is no object.
+var argumentKinds = map[string]kind{"name": {{name: "string"}}, "key": {{name: "string"}}, "now": {{name: "number"}},
+	"domain": {{name: "string"}, {name: "nil"}}, "rcpts": {{name: "[]", of: kind{{name: "rcpt"}}}}}
+
+// argumentKind is what an argument of a handler is.
+func argumentKind(name string) kind {
+	if k, ok := argumentKinds[name]; ok {
+		return k
+	}
+	return kind{{name: name}}
+}
+
+func (c *checker) parameters(f *ast.FunctionExpr, spec hooks.Spec) {
+	for i, v := range c.names.declared[f] {
+		if v.assigned || c.facts.asked[v] {
+			continue
+		}
+		c.origins[v] = origin{spec: spec, index: i, absent: i >= len(spec.Args)}
+		if i < len(spec.Args) {
+			c.know(v, argumentKind(spec.Args[i]))
+		}
+	}
+}
+
+func (c *checker) exprs(list []ast.Expr) {
+	for _, e := range list {
+		c.expr(e)
+	}
+}
+
+// expr walks over an expression and returns what it is, nil where that is not
+// known.
+func (c *checker) expr(e ast.Expr) kind {
+	if kinds := c.values(e); len(kinds) > 0 {
+		return kinds[0]
+	}
+	return nil
+}
+
+// values is expr for all values of an expression that may have several.
+func (c *checker) values(e ast.Expr) []kind {
+	one := func(name string) []kind { return []kind{{{name: name}}} }
+	switch e := e.(type) {
+	case *ast.StringExpr:
+		return one("string")
+	case *ast.NumberExpr:
+		return one("number")
+	case *ast.TrueExpr, *ast.FalseExpr:
+		return one("boolean")
+	case *ast.NilExpr:
+		return one("nil")
+	case *ast.IdentExpr:
+		if v := c.names.uses[e]; v != nil {
+			return []kind{c.kinds[v]}
+		}
+	case *ast.TableExpr:
+		children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
+		return one("table")
+	case *ast.FunctionExpr:
+		c.function(e)
+		return one("function")
+	case *ast.AttrGetExpr:
+		return []kind{c.get(e)}
+	case *ast.FuncCallExpr:
+		results := c.call(e)
+		if e.AdjustRet && len(results) > 1 {
+			return results[:1]
+		}
+		return results
+	case *ast.StringConcatOpExpr:
+		c.unlikeMethod(e.Lhs)
+		c.unlikeMethod(e.Rhs)
+		c.expr(e.Lhs)
+		c.expr(e.Rhs)
+		return one("string")
+	case *ast.RelationalOpExpr:
+		c.unlikeMethod(e.Lhs)
+		c.unlikeMethod(e.Rhs)
+		c.expr(e.Lhs)
+		c.expr(e.Rhs)
+		return one("boolean")
+	case *ast.UnaryNotOpExpr:
+		c.expr(e.Expr)
+		return one("boolean")
+	case *ast.UnaryLenOpExpr:
+		c.expr(e.Expr)
+		return one("number")
+	case nil:
+	default:
+		children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
+	}
+	return nil
+}
+
+// unlikeMethod tells of a method that is written like a field where a value is
+// wanted: msg.subject == "x" is never true.
+func (c *checker) unlikeMethod(e ast.Expr) {
+	get, ok := e.(*ast.AttrGetExpr)
+	if !ok {
+		return
+	}
+	key, ok := get.Key.(*ast.StringExpr)
+	cl := c.classOf(get.Object)
+	if ok && cl != nil && cl.method(key.Value) != nil {
+		c.tell(get.Line(), key.Value, cl.name+"."+key.Value+" is a method", "write "+cl.name+":"+key.Value+"()")
+	}
+}
+
+// classOf is the class of an object, where it is known. It tells nothing.
+func (c *checker) classOf(e ast.Expr) *class {
+	c.quiet++
+	k := c.expr(e)
+	c.quiet--
+	if a, ok := k.sole(); ok {
+		return classNamed(a.name)
+	}
+	return nil
+}
+
+func classNamed(name string) *class {
+	for _, c := range allClasses() {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func (c *class) method(name string) *function {
+	if i := slices.IndexFunc(c.methods, func(f function) bool { return f.name == name }); i >= 0 {
+		return &c.methods[i]
+	}
+	return nil
+}
+
+func (c *class) field(name string) *field {
+	if i := slices.IndexFunc(c.fields, func(f field) bool { return f.name == name }); i >= 0 {
+		return &c.fields[i]
+	}
+	return nil
+}
+
+// ours reports whether a name is one of the API, and no local variable or
+// global of the policy hides it.
+func (c *checker) ours(id *ast.IdentExpr) bool {
+	return c.names.uses[id] == nil && builtins()[id.Value]
+}
+
+// get is a member that is read.
+func (c *checker) get(e *ast.AttrGetExpr) kind {
+	key, named := e.Key.(*ast.StringExpr)
+	if id, ok := e.Object.(*ast.IdentExpr); ok {
+		c.hidden(e, id, key)
+		if named && c.ours(id) && moduleNamed(id.Value) != nil {
+			if s := signatureOf(id.Value + "." + key.Value); s != nil && s.field != nil {
+				return s.field
+			}
+			return kind{{name: "function"}}
+		}
+		if o, ok := c.origins[c.names.uses[id]]; ok && o.absent && !c.facts.valued[c.names.uses[id]] {
+			c.tell(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
+			return nil
+		}
+	}
+	k := c.expr(e.Object)
+	a, ok := k.sole()
+	if !named {
+		if at := c.expr(e.Key); ok && a.name == "[]" && len(at) == 1 && at[0].name == "number" {
+			return append(kind{{name: "nil"}}, a.of...)
+		}
+		return nil
+	}
+	if !ok {
+		return nil
+	}
+	switch a.name {
+	case "string":
+		if !stringModule.has(key.Value) {
+			c.tell(e.Line(), key.Value, c.describe(e.Object, "a text")+" has no "+key.Value, c.hint(e.Object, key.Value))
+		}
+		return kind{{name: "function"}}
+	case "number", "boolean":
+		c.tell(e.Line(), key.Value, c.describe(e.Object, "a "+a.name)+" has no "+key.Value, c.hint(e.Object, key.Value))
+		return nil
+	}
+	cl := classNamed(a.name)
+	if cl == nil || cl.index != nil {
+		return nil
+	}
+	if f := cl.field(key.Value); f != nil {
+		if s := signatureOf(cl.name + "." + key.Value); s != nil {
+			return s.field
+		}
+		return nil
+	}
+	if cl.method(key.Value) == nil {
+		c.missing(e, cl, key.Value)
+	}
+	return kind{{name: "function"}}
+}
+
+// describe names a value for people: what it is, and where it is a variable
+// that one.
+func (c *checker) describe(e ast.Expr, otherwise string) string {
+	if id, ok := e.(*ast.IdentExpr); ok {
+		return id.Value + " is " + otherwise + ", which"
+	}
+	return otherwise
+}
+
+// hint says which argument of the hook has the member, where the parameter at
+// hand is another one than its user took it for.
+func (c *checker) hint(e ast.Expr, member string) string {
+	id, ok := e.(*ast.IdentExpr)
+	if !ok {
+		return ""
+	}
+	o, ok := c.origins[c.names.uses[id]]
+	if !ok || o.absent {
+		return ""
+	}
+	for i, name := range o.spec.Args {
+		if cl := classNamed(name); cl != nil && i != o.index && (cl.field(member) != nil || cl.method(member) != nil) {
+			return fmt.Sprintf("the %s argument is %s; write function(%s)", ordinal(o.index), o.spec.Args[o.index], strings.Join(o.spec.Args[:max(i, o.index)+1], ", "))
+		}
+	}
+	return ""
+}
+
+func ordinal(i int) string {
+	return [...]string{"first", "second", "third", "fourth", "fifth"}[min(i, 4)]
+}
+
+func argumentList(s hooks.Spec) string {
+	return map[bool]string{true: "one argument, ", false: fmt.Sprintf("%d arguments, ", len(s.Args))}[len(s.Args) == 1] + strings.Join(s.Args, ", ")
+}
+
+// missing tells of a member that a class has not.
+func (c *checker) missing(e *ast.AttrGetExpr, cl *class, member string) {
+	hint := c.hint(e.Object, member)
+	if hint == "" {
+		hint = strings.TrimPrefix(hooks.Suggestion(member, cl.memberNames()), "; ")
+	}
+	c.tell(e.Line(), member, cl.name+"."+member+" does not exist", hint)
+}
