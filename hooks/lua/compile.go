@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	glua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
 
 	"carteiro/hooks"
 )
@@ -105,27 +106,27 @@ func compileUnit(u *unit, old, used programs) (*unit, error) {
 // compile goes from step to step so that mail which comes in meanwhile waits
 // for one of them at most, where processors are few.
 func (c *compiled) compile() error {
-	if err := c.scan(); err != nil {
+	if err := c.guard("scanned", c.scan); err != nil {
 		return err
 	}
 	runtime.Gosched()
-	chunk, err := c.parse()
-	if err != nil {
+	var chunk []ast.Stmt
+	if err := c.guard("parsed", func() (err error) { chunk, err = c.parse(); return err }); err != nil {
 		return err
 	}
 	runtime.Gosched()
-	names := resolve(chunk)
-	c.unread = names.unread
-	chunk = names.box(chunk)
-	errs := c.rewrite(chunk, names)
+	err := c.guard("rewritten", func() error {
+		names := resolve(&c.file, chunk)
+		c.unread = names.unread
+		chunk = names.box(chunk)
+		return errors.Join(c.rewrite(chunk, names)...)
+	})
 	runtime.Gosched()
-	c.proto, err = glua.Compile(chunk, c.name)
-	if ce, ok := err.(*glua.CompileError); ok {
-		errs = append(errs, c.fault(ce.Line, 0, "", ce.Message, ""))
-	} else if err != nil {
-		errs = append(errs, c.fault(0, 0, "", err.Error(), ""))
+	fault := c.generate(chunk)
+	if ce, ok := fault.(*glua.CompileError); ok {
+		fault = c.fault(ce.Line, 0, "", ce.Message, "")
 	}
-	return errors.Join(errs...)
+	return errors.Join(err, fault)
 }
 
 // global is one access to a global in the code.
@@ -175,7 +176,10 @@ func constant(p *glua.FunctionProto, i int) string {
 func (u *unit) checkGlobals() []error {
 	var all []global
 	for _, name := range sortedKeys(u.files) {
-		all = u.files[name].globals(u.files[name].proto, true, all)
+		c := u.files[name]
+		if err := c.guard("searched for globals", func() error { all = c.globals(c.proto, true, all); return nil }); err != nil {
+			return []error{err}
+		}
 	}
 	own := map[string]bool{}
 	for _, g := range all {

@@ -172,7 +172,9 @@ func (s *set) uses(name string) bool {
 
 // Load compiles, checks and loads sources. It blocks for the work and at most
 // the budgets of the files' own code.
-func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Generation, error) {
+func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (_ *hooks.Generation, err error) {
+	step := "compile"
+	defer guardLoad(&step, &err)
 	s := &set{engine: e, id: digest(sources), maps: map[tableKey]*table{}, secrets: map[hooks.Secret]string{}}
 	sources = slices.Clone(sources)
 	if err := arrange(sources); err != nil {
@@ -202,10 +204,12 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 		return nil, hooks.AtStep("compile", errors.Join(errs...))
 	}
 	e.programs.Store(&used)
+	step = "scratch"
 	scratch, err := s.first(ctx)
 	if err != nil {
 		return nil, hooks.AtStep("scratch", err)
 	}
+	step = "warm"
 	if err := s.warm(ctx, scratch); err != nil {
 		return nil, hooks.AtStep("warm", err)
 	}

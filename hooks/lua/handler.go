@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 
 	glua "github.com/yuin/gopher-lua"
@@ -29,7 +30,14 @@ func (h *handler) Info() hooks.Info { return h.info }
 
 // Call runs the handler in a state of the pool. A state whose call failed is
 // thrown away.
-func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (hooks.Verdict, int64, error) {
+func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (_ hooks.Verdict, _ int64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.set.engine.Log.Error("the engine panicked", "handler", h.info.Name(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %s: %w: %v", hooks.ErrHook, h.info.Name(), errEngine, p)
+		}
+	}()
+	tripped("called", h.file.name, nil)
 	pool := h.set.pool(h.info.MayBlock)
 	st, err := h.set.take(ctx, pool, spec.Wall)
 	if err != nil {
@@ -76,7 +84,7 @@ func (st *state) run(ctx context.Context, h *handler, spec *hooks.Spec, e *hooks
 	L := st.L
 	L.Push(st.handlers[h.number])
 	n := st.pushArguments(spec, e, h.unread)
-	if err := L.PCall(n, 1, nil); err != nil {
+	if err := st.protect(n, 1); err != nil {
 		return nil, st.failure(err)
 	}
 	if st.budget.err != nil {

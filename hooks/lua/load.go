@@ -54,10 +54,24 @@ func (s *set) first(ctx context.Context) (*state, error) {
 	}
 	for i, h := range handlers {
 		h.set, h.number = s, i
-		h.info.MayBlock = st.mayBlock(st.handlers[i])
+		if err := h.reach(st); err != nil {
+			return nil, err
+		}
 	}
 	s.handlers = handlers
 	return st, nil
+}
+
+// reach finds out whether a handler may wait for the network.
+func (h *handler) reach(st *state) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = h.file.engineFault(h.info.Line, "searched for what may block", p)
+		}
+	}()
+	tripped("searched", h.file.name, nil)
+	h.info.MayBlock = st.mayBlock(st.handlers[h.number])
+	return nil
 }
 
 // fresh loads one more state and checks that it came out the same.
@@ -133,7 +147,12 @@ func (st *state) environment(u *unit) *glua.LTable {
 }
 
 // runFile runs one main file. Errors become SourceErrors.
-func (st *state) runFile(c *compiled) error {
+func (st *state) runFile(c *compiled) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = c.engineFault(0, "run", p)
+		}
+	}()
 	ld := st.loading
 	key := ld.unit.key(c)
 	if _, done := ld.required[key]; done {
@@ -145,7 +164,8 @@ func (st *state) runFile(c *compiled) error {
 	fn := st.L.NewFunctionFromProto(c.proto)
 	fn.Env = ld.env
 	st.L.Push(fn)
-	if err := st.L.PCall(0, 1, nil); err != nil {
+	tripped("run", c.name, nil)
+	if err := st.protect(0, 1); err != nil {
 		return st.sourceFault(c, err)
 	}
 	ld.required[key] = st.L.Get(-1)

@@ -265,6 +265,7 @@ func (r *rewriter) local(names ...string) {
 }
 
 func (r *rewriter) stmt(s ast.Stmt) {
+	r.file.at = s.Line()
 	switch s := s.(type) {
 	case *ast.AssignStmt:
 		for _, e := range s.Lhs {
