@@ -119,7 +119,9 @@ func (c *compiled) compile() error {
 		names := resolve(&c.file, chunk)
 		c.unread = names.unread
 		chunk = names.box(chunk)
-		return errors.Join(c.rewrite(chunk, names)...)
+		errs := c.rewrite(chunk, names)
+		chunk = repair(chunk)
+		return errors.Join(errs...)
 	})
 	runtime.Gosched()
 	fault := c.generate(chunk)
@@ -246,7 +248,7 @@ func unknownHint(name string, own, ours map[string]bool) string {
 
 // builtins are all names that a script finds.
 func builtins() map[string]bool {
-	names := map[string]bool{"config": true, concatName: true, tableName: true, "_VERSION": true}
+	names := map[string]bool{"config": true, concatName: true, tableName: true, joinName: true, lengthName: true, "_VERSION": true}
 	for _, list := range [][]function{verdictFunctions, baseFunctions, hookFunctions} {
 		for _, f := range list {
 			names[f.name] = true

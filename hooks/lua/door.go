@@ -62,8 +62,27 @@ func (c *compiled) generate(chunk []ast.Stmt) error {
 		}
 		return c.engineFault(0, "compiled", p.p)
 	}
+	if err == nil {
+		err = c.fits(proto)
+	}
 	c.proto = proto
 	return err
+}
+
+// fits refuses functions that are larger than the code can tell.
+func (c *compiled) fits(p *glua.FunctionProto) error {
+	if len(p.Code) > maxCode {
+		return c.fault(p.LineDefined, 0, "", "the function is too long", "split it")
+	}
+	if len(p.DbgUpvalues) > maxOuter {
+		return c.fault(p.LineDefined, 0, "", fmt.Sprintf("the function uses more than %d variables of the functions around it", maxOuter), "put them into a table")
+	}
+	for _, inner := range p.FunctionPrototypes {
+		if err := c.fits(inner); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // panicError is a panic of the compiler.

@@ -39,10 +39,7 @@ import (
 	"carteiro/hooks"
 )
 
-// maxArrayIndex keeps t[67108862] = 1 from filling a gigabyte with nils.
-const maxArrayIndex = 65536
-
-var setArrayLimit sync.Once
+var setUp sync.Once
 
 // Accounts answers what scripts ask about accounts.
 type Accounts interface {
@@ -129,7 +126,10 @@ var _ hooks.Engine = (*Engine)(nil)
 
 // New makes an engine. It starts nothing.
 func New(o Options) *Engine {
-	setArrayLimit.Do(func() { glua.MaxArrayIndex = maxArrayIndex })
+	setUp.Do(func() {
+		glua.MaxArrayIndex = maxArrayIndex
+		glua.CompatVarArg = false // there is no arg in a function with "..."
+	})
 	e := &Engine{Options: o, heapLimit: o.HeapLimit, small: makeSmall()}
 	if e.heapLimit == 0 {
 		e.heapLimit = 4 << 30

@@ -26,7 +26,11 @@ type state struct {
 	budget  *budget
 	matcher matcher
 	parts   []string // scratch of concat
-	small   []glua.LValue
+	longest struct { // the list beyond the array whose length was asked for last
+		table  *glua.LTable
+		length int
+	}
+	small []glua.LValue
 
 	shapes    map[*class]*shape
 	metatable *glua.LTable               // of objects without a shape of their own
@@ -37,6 +41,7 @@ type state struct {
 	readOnly  *glua.LFunction            // __newindex of modules
 
 	nextFunction, ipairsFunction *glua.LFunction
+	within, nothing              *glua.LFunction // see attempt
 
 	handlers []*glua.LFunction                   // by number of the handler in the set
 	blocking map[*glua.LFunction]bool            // functions that wait for the network
@@ -81,6 +86,7 @@ func newState(s *set) *state {
 	st.budget.cover = s.engine.Cover
 	st.L.SetContext(st.budget)
 	st.matcher = *st.newMatcher()
+	st.within, st.nothing = st.L.NewFunction(callWithin), st.L.NewFunction(func(*glua.LState) int { return 0 })
 	st.nextFunction, st.ipairsFunction = st.L.NewFunction(baseNext), st.L.NewFunction(ipairsNext)
 	st.metatable = st.L.CreateTable(0, 4)
 	st.metatable.RawSetString("__index", st.L.NewFunction(objectIndex))
@@ -155,9 +161,10 @@ func moduleAssign(L *glua.LState) int {
 
 // stringMetatable lets ("x"):upper() work with a table no script can reach.
 func (st *state) stringMetatable() {
-	mt := st.L.CreateTable(0, 2)
+	mt := st.L.CreateTable(0, 2+len(arithmetic)+1)
 	mt.RawSetString("__index", st.modules["string"].Metatable.(*glua.LTable).RawGetString("__index"))
 	mt.RawSetString("__metatable", glua.LFalse)
+	st.stringArithmetic(mt)
 	st.L.SetMetatable(glua.LString(""), mt)
 }
 

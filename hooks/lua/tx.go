@@ -29,9 +29,11 @@ func txRecipients(L *glua.LState) int {
 	list := txOf(o).Recipients
 	st.budget.charge(L, 120+16*int64(len(list)))
 	t := L.CreateTable(len(list), 0)
+	n := 0
 	for _, r := range list {
 		if o.call.event.Concerned(&o.call.handler.info, r) {
-			t.Append(st.wrap(&rcptClass, r))
+			n++
+			t.RawSetInt(n, st.wrap(&rcptClass, r))
 		}
 	}
 	L.Push(t)

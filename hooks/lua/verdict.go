@@ -275,15 +275,15 @@ func longList(L *glua.LState, v glua.LValue, name string, most int) []string {
 	case glua.LString:
 		return []string{string(v)}
 	case *glua.LTable:
-		n := v.Len()
+		n := length(stateOf(L), v)
 		if n > most {
 			L.RaiseError("%s: more than %d entries", name, most)
 		}
 		list := make([]string, n)
 		for i := range n {
-			s, ok := v.RawGetInt(i + 1).(glua.LString)
+			s, ok := at(v, i+1).(glua.LString)
 			if !ok {
-				L.RaiseError("%s: entry %d must be a string, got %s", name, i+1, typeOf(v.RawGetInt(i+1)))
+				L.RaiseError("%s: entry %d must be a string, got %s", name, i+1, typeOf(at(v, i+1)))
 			}
 			list[i] = string(s)
 		}
