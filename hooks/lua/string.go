@@ -202,12 +202,13 @@ func search(L *glua.LState, find bool) int {
 	init := startOf(L, len(s))
 	st := stateOf(L)
 	if find && (glua.LVAsBool(L.Get(4)) || !special(pat)) {
-		st.budget.steps(L, int64(len(s)-init)/64)
 		i := strings.Index(s[init:], pat)
 		if i < 0 {
+			st.budget.steps(L, int64(len(s)-init)/64)
 			L.Push(glua.LNil)
 			return 1
 		}
+		st.budget.steps(L, int64(i)/64)
 		L.Push(st.number(float64(init + i + 1)))
 		L.Push(st.number(float64(init + i + len(pat))))
 		return 2
