@@ -1,6 +1,8 @@
 package lua_test
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -60,5 +62,31 @@ func TestWithinEndsNoSooner(t *testing.T) {
 		if used := got.Trail[0].Instructions; used < 1 {
 			t.Errorf("%s: %d instructions used", body, used)
 		}
+	}
+}
+
+// TestRulesOfSpamscore: a rule that is too dear for a message ends by itself
+// and is named, and the next one runs.
+func TestRulesOfSpamscore(t *testing.T) {
+	symbols, err := os.ReadFile("../../plugins/spamscore/symbols.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := hookstest.New(t).Load(hookstest.Scripts(map[string]string{"symbols.lua": string(symbols), "a.lua": `local symbols = require "symbols"
+on("receive.data", function(session, tx, msg)
+  local got = symbols.rule(msg, "endless", function(m) m:score("BEFORE", 1) while true do end end, msg)
+  local a, b = symbols.rule(msg, "short", function(m) m:score("NEXT", 2) return "x", "y" end, msg)
+  msg:score("GOT", 0, tostring(got) .. a .. b)
+end)`}))
+	e := dataEvent(plainMail)
+	if a := w.Ask(e); a.Err() != "" {
+		t.Fatal(a.Err())
+	}
+	got := ""
+	for _, s := range e.Msg.Scores {
+		got += fmt.Sprintf("%s=%g %s|", s.Name, s.Points, s.Note)
+	}
+	if want := "BEFORE=1 |TOO_COMPLEX=0 endless|NEXT=2 |GOT=0 nilxy|"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
