@@ -92,6 +92,12 @@ func baseToString(L *glua.LState) int {
 		L.Push(v)
 		return 1
 	}
+	if f := metamethod(v, "__tostring"); f != glua.LNil { // whatever it returns
+		L.Push(f)
+		L.Push(v)
+		L.Call(1, 1)
+		return 1
+	}
 	b := budgetOf(L)
 	L.Push(b.str(L, tostring(L, v)))
 	return 1
@@ -388,11 +394,11 @@ func concatMeta(L *glua.LState, top int) int {
 			f = metamethod(right, "__concat")
 		}
 		if f == glua.LNil {
-			bad := right
+			bad, place := right, i+1
 			if !stringable(left) {
-				bad = left
+				bad, place = left, i
 			}
-			L.RaiseError("attempt to concatenate a %s value", typeOf(bad))
+			L.RaiseError("attempt to concatenate a %s value (operand %d)", typeOf(bad), place)
 		}
 		L.Push(f)
 		L.Push(left)

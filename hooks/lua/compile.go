@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	glua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
@@ -31,6 +32,9 @@ type unit struct {
 type compiled struct {
 	file
 	program
+
+	once  sync.Once
+	lines map[int][]ast.Expr // see explain
 }
 
 // program is what a file has become. It is immutable and shared by all states,

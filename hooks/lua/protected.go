@@ -96,7 +96,11 @@ func caught(L *glua.LState, err error) glua.LValue {
 	if b.err != nil {
 		L.RaiseError("%s", b.err.Error())
 	}
-	return errorObject(apiErr)
+	v := errorObject(apiErr)
+	if s, ok := v.(glua.LString); ok {
+		return glua.LString(b.state.set.explain(string(s)))
+	}
+	return v
 }
 
 func errorObject(err *glua.ApiError) glua.LValue {

@@ -56,22 +56,23 @@ type state struct {
 // call is what objects of one hook call share. Its memory serves the next
 // call of the state: number tells which one an object belongs to.
 type call struct {
-	number   uint64
-	ctx      context.Context
-	event    *hooks.Event
-	handler  *handler
-	unit     *unit
-	domain   string // at hand, of a bundle
-	submits  int    // messages sent
-	slots    []slot // of its first objects
-	text     string // cache of msg:text(textMax)
-	textMax  int64
-	hasText  bool
-	spamOf   *hooks.Message // whose features spam has; nil features: too complex
-	spam     *spam.Features
-	pixels   int64    // of pictures searched for codes
-	requests int      // of http
-	after    []func() // done when the handler has returned normally
+	number    uint64
+	ctx       context.Context
+	event     *hooks.Event
+	handler   *handler
+	unit      *unit
+	domain    string // at hand, of a bundle
+	submits   int    // messages sent
+	slots     []slot // of its first objects
+	text      string // cache of msg:text(textMax)
+	textMax   int64
+	hasText   bool
+	spamOf    *hooks.Message // whose features spam has; nil features: too complex
+	spam      *spam.Features
+	pixels    int64    // of pictures searched for codes
+	requests  int      // of http
+	misplaced string   // where a verdict was made that the hook has not
+	after     []func() // done when the handler has returned normally
 }
 
 func budgetOf(L *glua.LState) *budget { return L.Context().(*budget) }

@@ -61,11 +61,8 @@ func tableInsert(L *glua.LState) int {
 	case 2:
 		t.RawSet(glua.LNumber(n+1), L.Get(2))
 	case 3:
-		pos := integer(L, 2)
-		if pos < 1 || pos > n+1 {
-			L.RaiseError("bad argument #2 (position 1..%d expected, got %d)", n+1, pos)
-		}
-		b.steps(L, int64(n-pos+1)/4)
+		pos := integer(L, 2) // anywhere, as in Lua 5.1
+		b.steps(L, int64(max(n-pos+1, 0))/4)
 		for k := n; k >= pos; k-- {
 			t.RawSet(glua.LNumber(k+1), t.RawGet(glua.LNumber(k)))
 		}

@@ -58,6 +58,9 @@ func verdictOf(v glua.LValue) (*hooks.Verdict, error) {
 }
 
 func pushVerdict(L *glua.LState, v hooks.Verdict) int {
+	if c := stateOf(L).call; c != nil && !c.handler.spec.Allows(v.Action) {
+		c.misplaced = caller(L, 1)
+	}
 	L.Push(&glua.LUserData{Value: &v, Metatable: stateOf(L).metatable, Env: L.Env})
 	return 1
 }
