@@ -189,6 +189,13 @@ function type(v) end
 ---@return any
 function unpack(list, i, j) end
 
+---the results of f(...), run with a part of the budget, or nil and "budget" when that is used up: then f ends, and the handler goes on
+---@param instructions any
+---@param f any
+---@param ... any
+---@return any
+function within(instructions, f, ...) end
+
 ---as pcall; handler makes the error
 ---@param f any
 ---@param handler any

@@ -1,6 +1,7 @@
 package lua
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ var baseFunctions = []function{
 	{name: "tostring", call: baseToString, sig: "tostring(v)", doc: "text of any value"},
 	{name: "type", call: baseType, sig: "type(v)", doc: "name of the type"},
 	{name: "unpack", call: baseUnpack, sig: "unpack(list, [i, j])", doc: "the elements as results"},
+	{name: "within", call: baseWithin, sig: "within(instructions, f, ...)", doc: "the results of f(...), run with a part of the budget, or nil and \"budget\" when that is used up: then f ends, and the handler goes on"},
 	{name: "xpcall", call: baseXPCall, sig: "xpcall(f, handler)", doc: "as pcall; handler makes the error"},
 }
 
@@ -36,6 +38,8 @@ var baseFunctions = []function{
 const (
 	concatName = "(concat)"
 	tableName  = "(table)"
+	joinName   = "(join)"
+	lengthName = "(length)"
 	assignName = "(value)" // and a number
 )
 
@@ -50,8 +54,25 @@ func baseAssert(L *glua.LState) int {
 }
 
 func baseError(L *glua.LState) int {
-	L.Error(L.Get(1), min(max(optInteger(L, 2, 1), 0), callDepth))
+	v, level := L.Get(1), min(max(optInteger(L, 2, 1), 0), callDepth)
+	if s, ok := v.(glua.LString); ok && level > 0 {
+		v = glua.LString(caller(L, level)) + s
+	}
+	L.Error(v, 0)
 	return 0
+}
+
+// caller is the place of the function at a level, as it stands before an error:
+// nothing for functions of ours, as for pcall(error, "x").
+func caller(L *glua.LState, level int) string {
+	dbg, ok := L.GetStack(level)
+	if !ok {
+		return ""
+	}
+	if _, err := L.GetInfo("Sl", dbg, glua.LNil); err != nil || dbg.CurrentLine <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d: ", dbg.Source, dbg.CurrentLine)
 }
 
 func baseType(L *glua.LState) int {
@@ -69,6 +90,12 @@ func baseToString(L *glua.LState) int {
 	v := L.CheckAny(1)
 	if v.Type() == glua.LTString {
 		L.Push(v)
+		return 1
+	}
+	if f := metamethod(v, "__tostring"); f != glua.LNil { // whatever it returns
+		L.Push(f)
+		L.Push(v)
+		L.Call(1, 1)
 		return 1
 	}
 	b := budgetOf(L)
@@ -243,7 +270,7 @@ func baseSelect(L *glua.LState) int {
 
 func baseUnpack(L *glua.LState) int {
 	t := L.CheckTable(1)
-	i, j := optInteger(L, 2, 1), optInteger(L, 3, t.Len())
+	i, j := optInteger(L, 2, 1), optInteger(L, 3, length(stateOf(L), t))
 	if i > j {
 		return 0
 	}
@@ -312,59 +339,6 @@ func ipairsNext(L *glua.LState) int {
 	return 2
 }
 
-func basePCall(L *glua.LState) int {
-	L.CheckAny(1)
-	if err := L.PCall(L.GetTop()-1, glua.MultRet, nil); err != nil {
-		object := caught(L, err)
-		L.Push(glua.LFalse)
-		L.Push(object)
-		return 2
-	}
-	L.Insert(glua.LTrue, 1)
-	return L.GetTop()
-}
-
-func baseXPCall(L *glua.LState) int {
-	f, handler := L.CheckAny(1), L.CheckAny(2)
-	L.SetTop(2)
-	L.Push(f)
-	if err := L.PCall(0, glua.MultRet, nil); err != nil {
-		object := caught(L, err)
-		L.SetTop(2)
-		L.Push(handler)
-		L.Push(object)
-		ok := glua.LFalse
-		if err := L.PCall(1, 1, nil); err != nil {
-			caught(L, err)
-			L.Push(glua.LString("error in error handling"))
-		}
-		object = L.Get(-1)
-		L.Push(ok)
-		L.Push(object)
-		return 2
-	}
-	n := L.GetTop() - 2
-	L.Insert(glua.LTrue, 3)
-	return n + 1
-}
-
-// caught is the error object of a failed protected call. What must not be
-// caught, an exhausted budget or a fault of the engine, is raised again.
-func caught(L *glua.LState, err error) glua.LValue {
-	b := budgetOf(L)
-	apiErr, ok := err.(*glua.ApiError)
-	if ok && strings.Contains(apiErr.Error(), "callstack overflow") {
-		b.fail("stack overflow") // the interpreter panics where a Go function finds no room
-	} else if !ok || apiErr.Type == glua.ApiErrorPanic {
-		b.fail("fault in the engine: %w", err)
-	}
-	b.left -= 100 // the interpreter wrote a traceback
-	if b.err != nil {
-		L.RaiseError("%s", b.err.Error())
-	}
-	return apiErr.Object
-}
-
 func basePrint(L *glua.LState) int {
 	var out strings.Builder
 	for i := 1; i <= L.GetTop(); i++ {
@@ -420,11 +394,11 @@ func concatMeta(L *glua.LState, top int) int {
 			f = metamethod(right, "__concat")
 		}
 		if f == glua.LNil {
-			bad := right
+			bad, place := right, i+1
 			if !stringable(left) {
-				bad = left
+				bad, place = left, i
 			}
-			L.RaiseError("attempt to concatenate a %s value", typeOf(bad))
+			L.RaiseError("attempt to concatenate a %s value (operand %d)", typeOf(bad), place)
 		}
 		L.Push(f)
 		L.Push(left)
@@ -461,16 +435,4 @@ func typeOf(v glua.LValue) string {
 		}
 	}
 	return string(typeNames[v.Type()].(glua.LString))
-}
-
-// newTable pays for a table constructor.
-func newTable(L *glua.LState) int {
-	t := L.CheckTable(1)
-	n := L.CheckInt(2)
-	if n < 0 {
-		n = t.Len() - n
-	}
-	budgetOf(L).charge(L, 120+32*int64(n))
-	L.SetTop(1)
-	return 1
 }

@@ -29,7 +29,7 @@ func declared(f func(owner string, fn function)) {
 // Bounded are the arguments that are confined, as "module.function.argument".
 func Bounded() (out []string) {
 	declared(func(owner string, fn function) {
-		for name := range fn.within {
+		for name := range fn.bounds {
 			out = append(out, owner+fn.name+"."+name)
 		}
 	})
@@ -76,7 +76,8 @@ var plainOf = map[string]string{
 	"rcpt:set_header.name": "of a field", "rcpt:add_header.name": "of a field", "rcpt:remove_header.name": "of a field",
 	"rcpt:copy_to.address or list": "anybody may be written to; how says the rest", "redirect.address": "anybody may be written to",
 	"response.headers": "of a page", "require.name": "of a file", "rawequal.a": "any value",
-	"rcpt:replace.list": "anybody may be written to; how says the rest", "unpack.list": "any table",
+	"within.instructions": "a number",
+	"rcpt:replace.list":   "anybody may be written to; how says the rest", "unpack.list": "any table",
 }
 
 // TestBounds: of each argument of each function the declaration says how it is
@@ -89,7 +90,7 @@ func TestBounds(t *testing.T) {
 		for _, p := range argumentsOf(fn.sig) {
 			names[p.name] = true
 			id := owner + fn.name + "." + p.name
-			_, bound := fn.within[p.name]
+			_, bound := fn.bounds[p.name]
 			reason := plainOf[id]
 			used[id] = true
 			switch {
@@ -101,7 +102,7 @@ func TestBounds(t *testing.T) {
 				t.Errorf("%s: does it name an address, list, mailbox, key or domain of this server? Declare its bound in within, or say here why it needs none", id)
 			}
 		}
-		for name := range fn.within {
+		for name := range fn.bounds {
 			if !names[name] {
 				t.Errorf("%s%s: within names %q, which its signature has not", owner, fn.name, name)
 			}
@@ -118,7 +119,7 @@ func TestBounds(t *testing.T) {
 	for _, c := range allClasses() {
 		for _, f := range c.fields {
 			free := map[string]bool{"rcpt.address": true, "group.key": true, "dsn.text": true}
-			if id := c.name + "." + f.name; f.set != nil && f.within.check == nil && !free[id] {
+			if id := c.name + "." + f.name; f.set != nil && f.bound.check == nil && !free[id] {
 				t.Errorf("%s can be assigned: how is its value confined?", id)
 			}
 		}

@@ -35,6 +35,7 @@ type budget struct {
 	due         int64         // value of left from which on Done does more than count
 	clock       int64         // value of left at which the clock is read
 	every       int64         // instructions until then
+	part        *share        // of within; left is that of the innermost one
 	heapAt      int64         // value of left at which the heap is looked at
 	until       time.Duration // since epoch
 	alloc       int64         // octets still to be made
@@ -64,7 +65,7 @@ func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int
 	if l.Instructions > 0 && (l.Granted || l.Instructions < instructions) {
 		instructions = l.Instructions
 	}
-	b.ctx, b.err = ctx, nil
+	b.ctx, b.err, b.part = ctx, nil, nil
 	b.left, b.total, b.every = instructions, instructions, clockEvery
 	b.heapAt = instructions - heapEvery
 	b.next()
@@ -140,6 +141,11 @@ func (b *budget) look() {
 		return
 	}
 	b.next()
+	if b.left <= 0 && b.part != nil {
+		b.err = &partError{b.part}
+		b.next()
+		return
+	}
 	if b.left <= 0 {
 		b.fail("%w: more than %d instructions", hooks.ErrExhausted, b.total)
 		return

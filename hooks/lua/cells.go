@@ -23,6 +23,7 @@ func (v *variable) boxed() bool { return v.captured && v.assigned }
 
 // names knows which variable each name of a chunk means.
 type names struct {
+	file     *file
 	scopes   []map[string]*variable
 	depth    int
 	uses     map[*ast.IdentExpr]*variable
@@ -30,8 +31,8 @@ type names struct {
 	unread   map[int]uint64      // parameters that a function never names, by bit, and by the line where it begins
 }
 
-func resolve(chunk []ast.Stmt) *names {
-	r := &names{uses: map[*ast.IdentExpr]*variable{}, declared: map[any][]*variable{}, unread: map[int]uint64{}}
+func resolve(f *file, chunk []ast.Stmt) *names {
+	r := &names{file: f, uses: map[*ast.IdentExpr]*variable{}, declared: map[any][]*variable{}, unread: map[int]uint64{}}
 	r.block(chunk)
 	return r
 }
@@ -70,6 +71,7 @@ func (r *names) stmts(list []ast.Stmt) {
 }
 
 func (r *names) stmt(s ast.Stmt) {
+	r.file.at = s.Line()
 	switch s := s.(type) {
 	case *ast.AssignStmt:
 		r.exprs(s.Rhs)

@@ -38,7 +38,7 @@ type origin struct {
 
 // check returns the faults of a chunk. It changes nothing in it.
 func (f *file) check(chunk []ast.Stmt) []error {
-	c := &checker{file: f, names: resolve(chunk), kinds: map[*variable]kind{}, origins: map[*variable]origin{}}
+	c := &checker{file: f, names: resolve(f, chunk), kinds: map[*variable]kind{}, origins: map[*variable]origin{}}
 	c.facts = gather(chunk, c.names, f.unit.wraps(f.path))
 	c.stmts(chunk)
 	return c.errs

@@ -1,12 +1,9 @@
 package lua
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	glua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
@@ -127,10 +124,10 @@ func (c *checker) try(name string, f form, args []ast.Expr) (text string, tried 
 		}
 		given, fits = append(given, v), append(fits, sample)
 	}
-	if !t.some || !t.whole && st.attempt(fn, fits) != "" {
+	if !t.some || !t.whole && st.tryConstant(fn, fits) != "" {
 		return "", false
 	}
-	return st.attempt(fn, given), true
+	return st.tryConstant(fn, given), true
 }
 
 // scratch is a state in which constants are tried, made when it is needed.
@@ -161,28 +158,6 @@ func (st *state) function(name string) glua.LGFunction {
 		}
 	}
 	return nil
-}
-
-// attempt is the error that a call raises, or "".
-func (st *state) attempt(fn glua.LGFunction, args []glua.LValue) (text string) {
-	defer func() {
-		if recover() != nil { // it needs what only a handler has
-			text = ""
-		}
-	}()
-	st.budget.reset(context.Background(), time.Second, 1_000_000, &hooks.Limits{Alloc: 64 << 20, Granted: true})
-	st.L.SetTop(0)
-	st.L.Push(st.L.NewFunction(fn))
-	for _, a := range args {
-		st.L.Push(a)
-	}
-	err := st.L.PCall(len(args), 0, nil)
-	var raised *glua.ApiError
-	if err == nil || st.budget.err != nil || !errors.As(err, &raised) {
-		return ""
-	}
-	text, _, _ = strings.Cut(raised.Object.String(), "\n")
-	return strings.TrimSpace(strings.TrimPrefix(placed.ReplaceAllString(text, ""), "?:"))
 }
 
 // constant is the value of an expression that is one, or nil.

@@ -10,8 +10,10 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	glua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
 
 	"carteiro/hooks"
 )
@@ -37,6 +39,9 @@ type compiled struct {
 	file
 	program
 	digest string // of its text
+
+	once  sync.Once
+	lines map[int][]ast.Expr // see explain
 }
 
 // program is what a file has become. It is immutable and shared by all states,
@@ -114,34 +119,41 @@ func compileUnit(u *unit, old, used programs) (*unit, error) {
 // compile goes from step to step so that mail which comes in meanwhile waits
 // for one of them at most, where processors are few.
 func (c *compiled) compile() error {
-	if err := c.scan(); err != nil {
+	if err := c.guard("scanned", c.scan); err != nil {
 		return err
 	}
 	runtime.Gosched()
-	chunk, err := c.parse()
-	if err != nil {
+	var chunk []ast.Stmt
+	if err := c.guard("parsed", func() (err error) { chunk, err = c.parse(); return err }); err != nil {
 		return err
 	}
 	runtime.Gosched()
 	if c.unit.strict {
-		c.unit.faults = append(c.unit.faults, c.check(chunk)...)
+		if err := c.guard("checked", func() error {
+			c.unit.faults = append(c.unit.faults, c.check(chunk)...)
+			return nil
+		}); err != nil {
+			return err
+		}
 	}
-	names := resolve(chunk)
-	c.unread = names.unread
-	var unshown []error
-	if c.unit.strict {
-		unshown = c.unshown(chunk, names)
-	}
-	chunk = names.box(chunk)
-	errs := append(unshown, c.rewrite(chunk, names)...)
+	err := c.guard("rewritten", func() error {
+		names := resolve(&c.file, chunk)
+		c.unread = names.unread
+		var unshown []error
+		if c.unit.strict {
+			unshown = c.unshown(chunk, names)
+		}
+		chunk = names.box(chunk)
+		errs := append(unshown, c.rewrite(chunk, names)...)
+		chunk = repair(chunk)
+		return errors.Join(errs...)
+	})
 	runtime.Gosched()
-	c.proto, err = glua.Compile(chunk, c.name)
-	if ce, ok := err.(*glua.CompileError); ok {
-		errs = append(errs, c.fault(ce.Line, 0, "", ce.Message, ""))
-	} else if err != nil {
-		errs = append(errs, c.fault(0, 0, "", err.Error(), ""))
+	fault := c.generate(chunk)
+	if ce, ok := fault.(*glua.CompileError); ok {
+		fault = c.fault(ce.Line, 0, "", ce.Message, "")
 	}
-	return errors.Join(errs...)
+	return errors.Join(err, fault)
 }
 
 // global is one access to a global in the code.
@@ -191,7 +203,10 @@ func constant(p *glua.FunctionProto, i int) string {
 func (u *unit) checkGlobals() []error {
 	var all []global
 	for _, name := range sortedKeys(u.files) {
-		all = u.files[name].globals(u.files[name].proto, true, all)
+		c := u.files[name]
+		if err := c.guard("searched for globals", func() error { all = c.globals(c.proto, true, all); return nil }); err != nil {
+			return []error{err}
+		}
 	}
 	own := map[string]bool{}
 	for _, g := range all {
@@ -258,7 +273,7 @@ func unknownHint(name string, own, ours map[string]bool) string {
 
 // builtins are all names that a script finds.
 func builtins() map[string]bool {
-	names := map[string]bool{"config": true, concatName: true, tableName: true, "_VERSION": true}
+	names := map[string]bool{"config": true, concatName: true, tableName: true, joinName: true, lengthName: true, "_VERSION": true}
 	for _, list := range [][]function{verdictFunctions, baseFunctions, hookFunctions} {
 		for _, f := range list {
 			names[f.name] = true

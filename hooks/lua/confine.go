@@ -14,7 +14,7 @@ import (
 // A policy for single domains, be it a bundle or a domain's own scripts, may
 // name what belongs to those domains and to other people, and nothing of the
 // other domains of this server. The declaration of a function says which of
-// its arguments are meant (function.within), by the names that they have in
+// its arguments are meant (function.bounds), by the names that they have in
 // its signature; the check runs before the function does. TestBounds fails for
 // an argument of which nobody said what it is.
 
@@ -92,7 +92,7 @@ func (st *state) confining(L *glua.LState, what string) *reach {
 func (f *function) guard(owner string) glua.LGFunction {
 	var checks []guardedArgument
 	for _, p := range argumentsOf(f.sig) {
-		if b, ok := f.within[p.name]; ok && b.check != nil {
+		if b, ok := f.bounds[p.name]; ok && b.check != nil {
 			checks = append(checks, guardedArgument{p, b})
 		}
 	}

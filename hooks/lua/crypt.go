@@ -25,13 +25,13 @@ const cryptReasons = "\"encrypted\" (it is already; it stays as it is), \"report
 	"\"no key\", \"expired\", \"revoked\", \"unusable\", \"unreadable\", \"too large\""
 
 var cryptModule = module{name: "crypt", doc: "signatures, and messages encrypted to keys of addresses (`carteiro key add`)", functions: []function{
-	{name: "openpgp", call: func(L *glua.LState) int { return cryptTo(L, crypt.OpenPGP) }, sig: "openpgp(msg, account, [{ hide_subject = true }])", within: bounds{"account": inForce},
+	{name: "openpgp", call: func(L *glua.LState) int { return cryptTo(L, crypt.OpenPGP) }, sig: "openpgp(msg, account, [{ hide_subject = true }])", bounds: bounds{"account": inForce},
 		doc: "at receive.data, or of a fork or variant: when all handlers have run, the message is encrypted to the OpenPGP key of that address (RFC 3156). true, or nil and why it will not be: " + cryptReasons},
-	{name: "smime", call: func(L *glua.LState) int { return cryptTo(L, crypt.SMIME) }, sig: "smime(msg, account, [{ hide_subject = true }])", within: bounds{"account": inForce},
+	{name: "smime", call: func(L *glua.LState) int { return cryptTo(L, crypt.SMIME) }, sig: "smime(msg, account, [{ hide_subject = true }])", bounds: bounds{"account": inForce},
 		doc: "the same with the S/MIME certificate of that address (RFC 8551), for messages of up to 32 MiB"},
-	{name: "has_key", call: cryptHasKey, sig: "has_key(account)", within: bounds{"account": inForce},
+	{name: "has_key", call: cryptHasKey, sig: "has_key(account)", bounds: bounds{"account": inForce},
 		doc: "\"openpgp\" or \"smime\", what to encrypt with for that address, or nil; where that key cannot be used now, the reason comes second"},
-	{name: "sign_dkim", call: cryptSignDKIM, sig: "sign_dkim(msg, { domain =, selector = })", within: bounds{"domain": inForceKeys},
+	{name: "sign_dkim", call: cryptSignDKIM, sig: "sign_dkim(msg, { domain =, selector = })", bounds: bounds{"domain": inForceKeys},
 		doc: "at receive.data, or of a fork: a DKIM signature (RFC 6376) of that domain's keys, made when all handlers have run; mail of users and policies gets one of its author's domain anyhow"},
 }}
 

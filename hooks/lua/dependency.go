@@ -90,7 +90,7 @@ var frozenClass = class{name: "library", doc: "a table that came from a bundle w
 	assign: readOnly,
 	pairs: func(st *state, o *object) glua.LValue {
 		t := o.v.(*glua.LTable)
-		out := st.L.CreateTable(t.Len(), 0)
+		out := st.L.CreateTable(length(st, t), 0)
 		for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
 			st.budget.charge(st.L, 64)
 			out.RawSet(k, st.freeze(o.class, v))

@@ -158,8 +158,8 @@ func dnsBatch(L *glua.LState) int {
 	}
 	type question struct{ kind, name string }
 	var questions []question
-	for i := 1; i <= list.Len(); i++ {
-		q, _ := list.RawGetInt(i).(*glua.LTable)
+	for i := 1; i <= length(st, list); i++ {
+		q, _ := at(list, i).(*glua.LTable)
 		if q == nil {
 			L.RaiseError("dns.batch: question %d must be like { \"a\", name }", i)
 		}

@@ -39,10 +39,7 @@ import (
 	"carteiro/hooks"
 )
 
-// maxArrayIndex keeps t[67108862] = 1 from filling a gigabyte with nils.
-const maxArrayIndex = 65536
-
-var setArrayLimit sync.Once
+var setUp sync.Once
 
 // Accounts answers what scripts ask about accounts.
 type Accounts interface {
@@ -137,7 +134,10 @@ var _ hooks.Engine = (*Engine)(nil)
 
 // New makes an engine. It starts nothing.
 func New(o Options) *Engine {
-	setArrayLimit.Do(func() { glua.MaxArrayIndex = maxArrayIndex })
+	setUp.Do(func() {
+		glua.MaxArrayIndex = maxArrayIndex
+		glua.CompatVarArg = false // there is no arg in a function with "..."
+	})
 	e := &Engine{Options: o, heapLimit: o.HeapLimit, small: makeSmall(), programs: &atomic.Pointer[programs]{}, tests: &atomic.Pointer[programs]{}}
 	if o.Like != nil {
 		e.programs, e.tests, e.Like = o.Like.programs, o.Like.tests, nil
@@ -183,7 +183,9 @@ func (s *set) uses(name string) bool {
 
 // Load compiles, checks and loads sources. It blocks for the work and at most
 // the budgets of the files' own code.
-func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Generation, error) {
+func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (_ *hooks.Generation, err error) {
+	step := "compile"
+	defer guardLoad(&step, &err)
 	s := &set{engine: e, id: digest(sources), maps: map[tableKey]*table{}, secrets: map[hooks.Secret]string{}}
 	sources = slices.Clone(sources)
 	if err := arrange(sources); err != nil {
@@ -216,10 +218,12 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (*hooks.Gener
 		return nil, hooks.AtStep("compile", errors.Join(sorted(append(errs, faults...))...))
 	}
 	e.programs.Store(&used)
+	step = "scratch"
 	scratch, err := s.first(ctx)
 	if err != nil || len(faults) > 0 {
 		return nil, hooks.AtStep("scratch", errors.Join(sorted(append(faults, err))...))
 	}
+	step = "warm"
 	if err := s.warm(ctx, scratch); err != nil {
 		return nil, hooks.AtStep("warm", err)
 	}

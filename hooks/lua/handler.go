@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 
 	glua "github.com/yuin/gopher-lua"
@@ -29,7 +30,14 @@ func (h *handler) Info() hooks.Info { return h.info }
 
 // Call runs the handler in a state of the pool. A state whose call failed is
 // thrown away.
-func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (hooks.Verdict, int64, error) {
+func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (_ hooks.Verdict, _ int64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.set.engine.Log.Error("the engine panicked", "handler", h.info.Name(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %s: %w: %v", hooks.ErrHook, h.info.Name(), errEngine, p)
+		}
+	}()
+	tripped("called", h.file.name, nil)
 	pool := h.set.pool(h.info.MayBlock)
 	st, err := h.set.take(ctx, pool, spec.Wall)
 	if err != nil {
@@ -76,7 +84,7 @@ func (st *state) run(ctx context.Context, h *handler, spec *hooks.Spec, e *hooks
 	L := st.L
 	L.Push(st.handlers[h.number])
 	n := st.pushArguments(spec, e, h.unread)
-	if err := L.PCall(n, 1, nil); err != nil {
+	if err := st.protect(n, 1); err != nil {
 		return nil, st.failure(err)
 	}
 	if st.budget.err != nil {
@@ -84,6 +92,9 @@ func (st *state) run(ctx context.Context, h *handler, spec *hooks.Spec, e *hooks
 	}
 	v, err := verdictOf(L.Get(-1))
 	L.SetTop(0)
+	if err == nil && v != nil && !spec.Allows(v.Action) && c.misplaced != "" {
+		return nil, fmt.Errorf("%s%s is not a verdict of %s; it allows %s", c.misplaced, v.Action, spec.Point, verdictList(*spec))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s:%d: %w", h.file.name, h.info.Line, err)
 	}
@@ -99,9 +110,15 @@ func (st *state) failure(err error) error {
 	trace := ""
 	if apiErr, ok := errors.AsType[*glua.ApiError](err); ok {
 		trace = strings.TrimSpace(apiErr.StackTrace)
+		if st.call != nil { // the outermost function is no file's, but the handler
+			trace = strings.Replace(trace, "in main chunk", "in the handler of "+string(st.call.handler.spec.Point), 1)
+		}
 	}
-	if st.budget.err != nil {
-		return fmt.Errorf("%w: %s\n%s", st.budget.err, text, trace)
+	if over := st.budget.err; over != nil {
+		if at := placed.FindString(text); text == at+over.Error() {
+			return fmt.Errorf("%w: %s\n%s", over, strings.TrimSuffix(at, ": "), trace)
+		}
+		return fmt.Errorf("%w: %s\n%s", over, text, trace)
 	}
 	return fmt.Errorf("%s\n%s", text, trace)
 }
@@ -116,7 +133,7 @@ func errorText(st *state, err error) string {
 	if len(text) > 2000 {
 		text = text[:2000] + "..."
 	}
-	return text
+	return st.set.explain(text)
 }
 
 // tostringPlain is the text of a value without its __tostring.

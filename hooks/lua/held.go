@@ -12,13 +12,13 @@ import (
 // listMail are the functions of list that keep messages for a group.
 var listMail = []function{
 	{name: "hold", call: listHold, sig: "hold(name, msg, [about])", doc: "keeps the message at hand for that list until it is released or dropped; about is a table that held returns too. The recipient itself is to be discarded",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 	{name: "held", call: listHeld, sig: "held(name, [id])", doc: "list of what is held: { id, from, sender, subject, size, at, ... }, or the one of that id, or nil",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 	{name: "release", call: listRelease, sig: "release(name, id)", doc: "has a held message pass queue.expand again, with rcpt.released; false when it is not held",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 	{name: "drop", call: listDrop, sig: "drop(name, id)", doc: "drops a held message without a report; false when it is not held",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 }
 
 func listHold(L *glua.LState) int {

@@ -285,8 +285,8 @@ func httpBatch(L *glua.LState) int {
 		L.RaiseError("http.batch: a list of requests expected, got %s", typeOf(L.Get(1)))
 	}
 	var requests []exchange
-	for i := 1; i <= list.Len(); i++ {
-		r, _ := list.RawGetInt(i).(*glua.LTable)
+	for i := 1; i <= length(st, list); i++ {
+		r, _ := at(list, i).(*glua.LTable)
 		if r == nil {
 			L.RaiseError("http.batch: request %d must be like { url = \"https://...\" }", i)
 		}

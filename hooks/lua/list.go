@@ -11,23 +11,23 @@ import (
 
 var listModule = module{name: "list", doc: "named sets of addresses with settings, and attributes for each member. Changes count as those of kv do", functions: append([]function{
 	{name: "names", call: listNames, sig: "names([domain])", doc: "names of all lists, or of those at a domain",
-		within: bounds{"domain": inForce}},
+		bounds: bounds{"domain": inForce}},
 	{name: "configure", call: listConfigure, sig: "configure(name, settings)", doc: "makes a list or gives it other settings; nil takes it away with its members",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 	{name: "settings", call: listSettings, sig: "settings(name)", doc: "the settings of that list, or nil when there is none",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 	{name: "members", call: listMembers, sig: "members(name, [filter])", doc: "list of its addresses; filter is a table of attributes that they must have",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 	{name: "roster", call: listRoster, sig: "roster(name, [filter])", doc: "as members, but a list of tables: the attributes, and address",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 	{name: "member", call: listMember, sig: "member(name, address)", doc: "attributes of a member, or nil",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 	{name: "add", call: listAdd, sig: "add(name, address, [attributes])", doc: "makes it a member, with these attributes",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 	{name: "remove", call: listRemove, sig: "remove(name, address)", doc: "takes it out",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 	{name: "set", call: listSet, sig: "set(name, address, attributes)", doc: "changes attributes of a member; true, or false when it is none",
-		within: bounds{"name": inForceList}},
+		bounds: bounds{"name": inForceList}},
 }, listMail...)}
 
 // listAccess counts one operation and reads the name.

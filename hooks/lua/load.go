@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +26,7 @@ var hookFunctions = []function{
 	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener, login = true; receive.data: async; timer.tick: every, each = \"domain\"; web.request: path; admin.command: command"},
 	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
 	{name: "for_domain", call: forDomain, sig: "for_domain(domain, fn)", doc: "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole",
-		within: bounds{"domain": whereRead}},
+		bounds: bounds{"domain": whereRead}},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
 }
 
@@ -61,7 +60,9 @@ func (s *set) first(ctx context.Context) (*state, error) {
 	hooks.Number(infos)
 	for i, h := range handlers {
 		h.set, h.number = s, i
-		h.info.MayBlock = st.mayBlock(st.handlers[i])
+		if err := h.reach(st); err != nil {
+			return nil, err
+		}
 	}
 	s.handlers = handlers
 	return st, nil
@@ -136,11 +137,18 @@ func (st *state) environment(u *unit) *glua.LTable {
 	}
 	env.RawSetString(concatName, st.L.NewFunction(concat))
 	env.RawSetString(tableName, st.L.NewFunction(newTable))
+	env.RawSetString(joinName, st.L.NewFunction(joinTables))
+	env.RawSetString(lengthName, st.L.NewFunction(baseLength))
 	return env
 }
 
 // runFile runs one main file. Errors become SourceErrors.
-func (st *state) runFile(c *compiled) error {
+func (st *state) runFile(c *compiled) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = c.engineFault(0, "run", p)
+		}
+	}()
 	ld := st.loading
 	key := ld.unit.key(c)
 	if _, done := ld.required[key]; done {
@@ -152,7 +160,8 @@ func (st *state) runFile(c *compiled) error {
 	fn := st.L.NewFunctionFromProto(c.proto)
 	fn.Env = ld.env
 	st.L.Push(fn)
-	if err := st.L.PCall(0, 1, nil); err != nil {
+	tripped("run", c.name, nil)
+	if err := st.protect(0, 1); err != nil {
 		return st.sourceFault(c, err)
 	}
 	ld.required[key] = st.L.Get(-1)
@@ -291,68 +300,4 @@ func (st *state) where(L *glua.LState) (*compiled, int) {
 	}
 	ld := st.loading
 	return ld.unit.files[ld.file[len(ld.file)-1]], 0
-}
-
-// mayBlock follows everything a handler can reach: its code, its upvalues and
-// the globals it names.
-func (st *state) mayBlock(fn *glua.LFunction) bool {
-	seen := map[any]bool{}
-	var visit func(v glua.LValue, depth int) bool
-	var code func(p *glua.FunctionProto, env *glua.LTable, depth int) bool
-	code = func(p *glua.FunctionProto, env *glua.LTable, depth int) bool {
-		for _, inst := range p.Code {
-			if int(inst>>26) == glua.OP_GETGLOBAL && visit(env.RawGetString(constant(p, int(inst&0x3ffff))), depth+1) {
-				return true
-			}
-			// msg:auth() asks the DNS; which object it is called on is not known here.
-			if k := int(inst>>9) & 0x1ff; int(inst>>26) == glua.OP_SELF && k >= 256 && constant(p, k-256) == "auth" {
-				return true
-			}
-		}
-		for _, inner := range p.FunctionPrototypes {
-			if code(inner, env, depth+1) {
-				return true
-			}
-		}
-		return false
-	}
-	visit = func(v glua.LValue, depth int) bool {
-		switch v := v.(type) {
-		case *glua.LUserData:
-			if o, ok := v.Value.(*object); ok && o.class == &frozenClass {
-				return visit(o.v.(*glua.LTable), depth+1)
-			}
-			m, ok := v.Value.(*module)
-			return ok && slices.ContainsFunc(m.functions, func(f function) bool { return f.blocks })
-		case *glua.LFunction:
-			if seen[v] {
-				return false
-			}
-			seen[v] = true
-			for _, up := range v.Upvalues {
-				if up != nil && visit(up.Value(), depth+1) {
-					return true
-				}
-			}
-			if inner, ok := st.memoized[v]; ok && visit(inner, depth+1) {
-				return true
-			}
-			if v.IsG {
-				return st.blocking[v]
-			}
-			return code(v.Proto, v.Env, depth)
-		case *glua.LTable:
-			if seen[v] {
-				return false
-			}
-			seen[v] = true
-			for k, x := v.Next(glua.LNil); k != glua.LNil; k, x = v.Next(k) {
-				if visit(x, depth+1) {
-					return true
-				}
-			}
-		}
-		return false
-	}
-	return visit(fn, 0)
 }

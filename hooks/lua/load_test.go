@@ -37,7 +37,7 @@ func TestLoadErrors(t *testing.T) {
 		"tier":                      {"on(\"receive.mail\", { tier = \"before\" }, function() end)", "tier can only be \"after\""},
 		"verdict":                   {on("if tx.sender == \"\" then\nreturn quarantine(\"x\")\nend"), "a.lua:3: quarantine is not a verdict of receive.mail; it allows reject, defer, disconnect"},
 		"verdict not returned":      {on("reject(\"x\")"), "a.lua:2: reject(...) makes a verdict that nobody returns; write return reject(...)"},
-		"error while loading":       {"local t = nil\nlocal x = t.y", "a.lua:2: attempt to index a non-table object(nil)"},
+		"error while loading":       {"local t = nil\nlocal x = t.y", "a.lua:2: attempt to index variable 't' (a nil value)"},
 		"require":                   {"require \"nothing\"", "a.lua:1: require: there is no nothing.lua beside a.lua"},
 		"map":                       {"map.open(\"x.toml\")", "a.lua:1: map.open: there is no x.toml in this source"},
 		"pattern":                   {"re.compile(\"(\")", "a.lua:1: re.compile: error parsing regexp"},

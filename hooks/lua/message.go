@@ -39,11 +39,11 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "header", call: msgHeader, sig: "header(name)", doc: "unfolded value of the first field of that name, or nil"},
 		{name: "headers", call: msgHeaders, sig: "headers(name)", doc: "list of all its values in order"},
 		{name: "add_header", call: msgAdd, edits: hooks.MayMessage | hooks.MayAttempt, sig: "add_header(name, value)", doc: "adds a field behind all others",
-			within: bounds{"value": whereRead}},
+			bounds: bounds{"value": whereRead}},
 		{name: "prepend_header", call: msgPrepend, edits: hooks.MayMessage | hooks.MayAttempt, sig: "prepend_header(name, value)", doc: "adds a field in front of all others",
-			within: bounds{"value": whereRead}},
+			bounds: bounds{"value": whereRead}},
 		{name: "set_header", call: msgSet, edits: hooks.MayMessage | hooks.MayAttempt, sig: "set_header(name, value)", doc: "replaces all fields of that name by one",
-			within: bounds{"value": whereRead}},
+			bounds: bounds{"value": whereRead}},
 		{name: "remove_header", call: msgRemove, edits: hooks.MayMessage | hooks.MayAttempt, sig: "remove_header(name)", doc: "removes all fields of that name, returns how many"},
 		{name: "subject", call: msgSubject, sig: "subject()", doc: "decoded subject or nil"},
 		{name: "from", call: msgFrom, sig: "from()", doc: "first address of From, or nil"},
@@ -64,7 +64,7 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 		{name: "priority", call: msgPriority, edits: hooks.MayScore, from: 1, sig: "priority([n])", doc: "sets and returns the priority, -9 to 9"},
 		{name: "is_auto", call: msgIsAuto, sig: "is_auto()", doc: "null sender, a sender that is no person, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834); where the hook has a recipient, its own sender and fields count too"},
 		{name: "addressed_to", call: msgAddressedTo, sig: "addressed_to(address)", doc: "whether To, Cc, Bcc or their Resent forms name it, with any tag, or an alias that leads to it (RFC 5230 4.5); a catch-all does not count",
-			within: bounds{"address": whereRead}},
+			bounds: bounds{"address": whereRead}},
 	}}
 
 // msgSender is the sender as the handlers before left it.

@@ -25,7 +25,7 @@ type function struct {
 
 	// How its arguments that name something of this server are confined to the
 	// domains for which a bundle is in force, by the names that they have in sig.
-	within bounds
+	bounds bounds
 }
 
 // module is a global with functions. Scripts cannot change it.
@@ -78,8 +78,8 @@ type field struct {
 	set  func(*state, *glua.LState, *object, glua.LValue) // nil: read only
 	doc  string
 
-	edits  hooks.May // what set changes; the hook has to allow it
-	within bound     // how its value is confined, as the arguments of functions are
+	edits hooks.May // what set changes; the hook has to allow it
+	bound bound     // how its value is confined, as the arguments of functions are
 }
 
 // Entry documents one name of the Lua API.

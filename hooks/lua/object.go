@@ -206,9 +206,9 @@ func objectAssign(L *glua.LState) int {
 			if f.set == nil {
 				L.RaiseError("%s.%s is read only", o.class.name, name)
 			}
-			if f.within.check != nil {
+			if f.bound.check != nil {
 				if r := st.confining(L, o.class.name+"."+name); r != nil {
-					f.within.check(r, L.Get(3))
+					f.bound.check(r, L.Get(3))
 				}
 			}
 			f.set(st, L, o, L.Get(3))

@@ -99,7 +99,7 @@ func (st *state) lift(L *glua.LState, v any) glua.LValue {
 	case []string:
 		return st.strings(L, v)
 	case []any:
-		st.budget.charge(L, 120+32*int64(len(v)))
+		st.budget.charge(L, listCost(len(v)))
 		t := L.CreateTable(len(v), 0)
 		for i, x := range v {
 			t.RawSetInt(i+1, st.lift(L, x))
@@ -120,7 +120,7 @@ func (st *state) lift(L *glua.LState, v any) glua.LValue {
 
 // strings is a list of strings.
 func (st *state) strings(L *glua.LState, list []string) glua.LValue {
-	st.budget.charge(L, 120+32*int64(len(list)))
+	st.budget.charge(L, listCost(len(list)))
 	t := L.CreateTable(len(list), 0)
 	for i, s := range list {
 		t.RawSetInt(i+1, st.budget.str(L, s))

@@ -1,171 +1,204 @@
-package lua_test
+package lua
 
 import (
 	"fmt"
 	"math/rand/v2"
-	"os/exec"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
-// programs writes random programs: assignments of several variables at once,
-// loops, closures, varargs, methods, metatables, in whatever order.
-type programs struct {
-	r     *rand.Rand
-	b     strings.Builder
-	depth int
-}
+// Programs in testdata: a program, what it gives, the next program.
+const (
+	outputMark  = "\n-- gives --\n"
+	programMark = "\n-- next --\n"
+)
 
-func (p *programs) pick(list ...string) string { return list[p.r.IntN(len(list))] }
-
-func (p *programs) variable() string {
-	return p.pick("a", "b", "c", "t.x", "t[1]", "t[2]", "u.y", "t[a]", "u[b]")
-}
-
-func (p *programs) expr() string {
-	p.depth++
-	defer func() { p.depth-- }()
-	if p.depth > 3 {
-		return p.pick("1", "2", "a", "b", "c", "nil", "\"s\"", "true")
+// TestCompiled runs the programs of testdata; what they give is what Lua 5.1
+// gives.
+func TestCompiled(t *testing.T) {
+	files, err := filepath.Glob("testdata/compiled/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, files)
 	}
-	switch p.r.IntN(16) {
-	case 0:
-		return fmt.Sprint(p.r.IntN(7))
-	case 1, 2:
-		return p.variable()
-	case 3:
-		return fmt.Sprintf("n(%s) %s n(%s)", p.expr(), p.pick("+", "-", "*", "%"), p.expr())
-	case 4:
-		return fmt.Sprintf("s(%s) .. s(%s) .. s(%s)", p.expr(), p.expr(), p.expr())
-	case 5:
-		return fmt.Sprintf("(%s %s %s)", p.expr(), p.pick("and", "or", "==", "~="), p.expr())
-	case 6:
-		return "not " + p.expr()
-	case 7:
-		return fmt.Sprintf("f(%s, %s)", p.expr(), p.expr())
-	case 8:
-		return fmt.Sprintf("(f(%s))", p.expr())
-	case 9:
-		return fmt.Sprintf("{ %s, x = %s, %s }", p.expr(), p.expr(), p.expr())
-	case 10:
-		return fmt.Sprintf("select(\"#\", f(%s, %s))", p.expr(), p.expr())
-	case 11:
-		return fmt.Sprintf("m:get(%s)", p.expr())
-	case 12:
-		return fmt.Sprintf("(function(...) local x, y = ... return y, x end)(%s, %s)", p.expr(), p.expr())
-	case 13:
-		return fmt.Sprintf("#{ %s, %s }", p.pick("1", "a or 1"), p.pick("2", "b or 2"))
-	case 14:
-		return fmt.Sprintf("n(%s) < n(%s)", p.expr(), p.expr())
-	}
-	return p.pick("a", "b", "c")
-}
-
-func (p *programs) exprs(n int) string {
-	var list []string
-	for range n {
-		list = append(list, p.expr())
-	}
-	return strings.Join(list, ", ")
-}
-
-func (p *programs) statement(level int) {
-	in := strings.Repeat(" ", level)
-	block := func() {
-		for range 1 + p.r.IntN(3) {
-			p.statement(level + 1)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range strings.Split(strings.TrimSuffix(string(text), programMark), programMark) {
+			program, want, found := strings.Cut(one, outputMark)
+			if !found {
+				t.Fatalf("%s: no %q", name, outputMark)
+			}
+			got, err := runHere(together([]string{program}))
+			if err != nil {
+				got = "failed: " + err.Error()
+			}
+			if got != want {
+				t.Errorf("%s:\n%s\ngot\n%s\nwant\n%s", name, program, got, want)
+			}
 		}
 	}
-	kind := p.r.IntN(12)
-	if level > 2 && kind > 6 {
-		kind = 0
-	}
-	switch kind {
-	case 0, 1, 2: // one to three at once, with as many, fewer or more values
-		n := 1 + p.r.IntN(3)
-		var left []string
-		for range n {
-			left = append(left, p.pick("a", "b", "c")) // what tables do here is not defined
-		}
-		fmt.Fprintf(&p.b, "%s%s = %s\n", in, strings.Join(left, ", "), p.exprs(max(1, n+p.r.IntN(3)-1)))
-	case 3:
-		fmt.Fprintf(&p.b, "%s%s = %s\n", in, p.pick("t.x", "t[1]", "t[2]", "u.y"), p.expr())
-	case 4:
-		fmt.Fprintf(&p.b, "%slocal %s, d = %s\n%sout(d)\n", in, p.pick("a", "b", "c"), p.exprs(1+p.r.IntN(3)), in)
-	case 5:
-		fmt.Fprintf(&p.b, "%sout(%s)\n", in, p.exprs(1+p.r.IntN(2)))
-	case 6:
-		fmt.Fprintf(&p.b, "%sout(pcall(function() %s end))\n", in, p.pick("error(\"e\", 0)", "return a, b", "return f(c)", "error({ }, 0)", "local x = a + {}"))
-	case 7:
-		fmt.Fprintf(&p.b, "%sif %s then\n", in, p.expr())
-		block()
-		fmt.Fprintf(&p.b, "%selse\n", in)
-		block()
-		fmt.Fprintf(&p.b, "%send\n", in)
-	case 8:
-		fmt.Fprintf(&p.b, "%sfor i = %d, %d, %d do\n", in, p.r.IntN(3), p.r.IntN(5), 1+p.r.IntN(2))
-		block()
-		fmt.Fprintf(&p.b, "%s out(i) if i > 3 then break end\n%send\n", in, in)
-	case 9:
-		fmt.Fprintf(&p.b, "%sfor k, v in ipairs({ %s }) do\n%s local g = function() a = k return v end\n", in, p.exprs(3), in)
-		block()
-		fmt.Fprintf(&p.b, "%s out(g())\n%send\n", in, in)
-	case 10:
-		fmt.Fprintf(&p.b, "%sdo local k = 0 repeat local z = k k = k + 1\n", in)
-		block()
-		fmt.Fprintf(&p.b, "%s until z >= %d end\n", in, p.r.IntN(3))
-	case 11:
-		fmt.Fprintf(&p.b, "%sdo local k = %d while k > 0 do k = k - 1\n", in, p.r.IntN(4))
-		block()
-		fmt.Fprintf(&p.b, "%send end\n", in)
-	}
 }
 
-// prelude are what programs use. s and n make texts and numbers of anything,
-// without the addresses of tables.
-const prelude = `local lines = {}
-local function s(v) if type(v) == "table" then return "table" elseif type(v) == "function" then return "function" elseif v ~= v then return "nan" end return tostring(v) end
-local function n(v) if type(v) == "number" and v > -1e6 and v < 1e6 then return v end return #s(v) end
-local function out(...) local p = {} for i = 1, select("#", ...) do p[i] = s((select(i, ...))) end local line = table.concat(p, ",") if line:find("arithmetic") or line:find("add operation") then line = "no arithmetic" end lines[#lines + 1] = (line:gsub("^false,.-:%d+: ", "false,")) end
-local function f(x, y) if x then return y, x, 3 end return y end
-out((pcall(function()
-local a, b, c, t, u = 1, 2, 3, { 1, 2, x = 5 }, { y = 6 }
-local m = { v = 7 } function m:get(x) return self.v, x end
-m = setmetatable({}, { __index = m, __call = function(self, x) return x end })
-`
+// seed is that of the environment, or a new one.
+func seed(t *testing.T) uint64 {
+	if text := os.Getenv("CARTEIRO_LUA_SEED"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("CARTEIRO_LUA_SEED: %v", err)
+		}
+		return n
+	}
+	return uint64(time.Now().UnixNano())
+}
 
-// TestProgramsAgainstLua51 runs random programs here and with the reference
-// implementation.
+// howMany programs are run: 2,000, unless the environment says; .ci/lua runs
+// 20,000.
+func howMany(t *testing.T) int {
+	text := os.Getenv("CARTEIRO_LUA_PROGRAMS")
+	if text == "" {
+		return 2_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("CARTEIRO_LUA_PROGRAMS: %v", err)
+	}
+	return n
+}
+
+// TestProgramsAgainstLua51 runs random programs here and in the reference
+// implementation. A difference is made as small as can be and written to
+// testdata, where TestCompiled holds it from then on. CARTEIRO_LUA_SEED
+// repeats a run, CARTEIRO_LUA_PROGRAMS makes it longer or shorter; with
+// CARTEIRO_LUA_KEEP=no the first difference is only told.
 func TestProgramsAgainstLua51(t *testing.T) {
 	if testing.Short() {
-		t.Skip("-short: runs some hundred programs twice")
+		t.Skip("-short: runs some thousand programs twice")
 	}
-	path, err := exec.LookPath("lua5.1")
-	if err != nil {
-		t.Skip("lua5.1 is not installed; TestAssignment and TestExpressions check against fixed answers")
-	}
-	r := rand.New(rand.NewPCG(3, 4))
-	total := 0
-	for i := range 200 {
-		p := &programs{r: r}
-		for range 12 {
-			p.statement(0)
+	path, first, total := lua51(t), seed(t), howMany(t)
+	t.Logf("CARTEIRO_LUA_SEED=%d, %d programs", first, total)
+	const batch = 100
+	for from := 0; from < total; from += batch {
+		var nodes []*node
+		var texts []string
+		for i := from; i < min(from+batch, total); i++ {
+			n := randomProgram(rand.New(rand.NewPCG(first, uint64(i))))
+			nodes = append(nodes, n)
+			texts = append(texts, n.String())
 		}
-		text := prelude + p.b.String() + "out(a, b, c, t.x, t[1], t[2], u.y)\nend)))\n"
-		cmd := exec.Command(path, "-")
-		cmd.Stdin = strings.NewReader(text + "io.write(table.concat(lines, '\\n'))")
-		reference, err := cmd.CombinedOutput()
+		differs, err := both(path, texts)
 		if err != nil {
-			t.Fatalf("%v\n%s\n%s", err, reference, text)
+			t.Fatal(err)
 		}
-		if strings.HasSuffix(string(reference), "true") {
-			total++ // the others end where they index nil
-		}
-		if got := evaluate(t, text+"return table.concat(lines, '\\n')"); got != string(reference) {
-			t.Fatalf("program %d\n%s\ngot\n%s\nwant\n%s", i, text, got, reference)
+		if i := slices.Index(differs, true); i >= 0 {
+			if os.Getenv("CARTEIRO_LUA_KEEP") == "no" {
+				t.Fatalf("program %d of %d differs", from+i+1, total)
+			}
+			t.Fatalf("seed %d, program %d of %d:\n%s", first, from+i+1, total, smallest(t, path, nodes[i], first))
 		}
 	}
-	if total < 50 {
-		t.Errorf("only %d programs ran to their end", total)
+}
+
+// smallest shrinks a program that differs, writes it down and describes it.
+func smallest(t *testing.T, path string, n *node, seed uint64) string {
+	n = shrink(n, func(some []*node) int {
+		var texts []string
+		for _, n := range some {
+			texts = append(texts, n.String())
+		}
+		differs, err := both(path, texts)
+		if err != nil { // one of them is no program
+			differs = make([]bool, len(texts))
+			for i := range texts {
+				one, err := both(path, texts[i:i+1])
+				differs[i] = err == nil && one[0]
+			}
+		}
+		for i := range texts {
+			if differs[i] {
+				if _, err := runHere(together(texts[i : i+1])); err == nil || !strings.Contains(err.Error(), "unknown name") {
+					return i
+				} // else a variable was taken away
+			}
+		}
+		return -1
+	})
+	chunk := together([]string{n.String()})
+	they, err := runThere(path, chunk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	we, err := runHere(chunk)
+	if err != nil {
+		we = "failed: " + err.Error()
+	}
+	name := fmt.Sprintf("testdata/compiled/found-%d.txt", seed)
+	if err := os.WriteFile(name, []byte(n.String()+outputMark+they+programMark), 0o644); err != nil {
+		t.Error(err)
+	}
+	return fmt.Sprintf("%s\ngot\n%s\nwant\n%s\n(in %s)", n, we, they, name)
+}
+
+// TestLongConstructors: a list in the text is complete however long it is, and
+// so is one with other fields in between, and with a call at its end.
+func TestLongConstructors(t *testing.T) {
+	for _, n := range []int{49, 50, 51, 100, 1999, 2000, 2001, 4000, 26_000} {
+		var items, keyed []string
+		for i := 1; i <= n; i++ {
+			items = append(items, strconv.Itoa(i))
+			keyed = append(keyed, strconv.Itoa(i))
+			if i%50 == 0 {
+				keyed = append(keyed, fmt.Sprintf("k%d = pass(%d)", i, i))
+			}
+		}
+		sum := fmt.Sprint(n * (n + 1) / 2)
+		for form, want := range map[string]string{
+			"{ " + strings.Join(items, ",") + " }":                 fmt.Sprintf("%d,%s", n, sum),
+			"{ " + strings.Join(items, ",") + ", pass(0, 0) }":     fmt.Sprintf("%d,%s", n+2, sum),
+			"{ " + strings.Join(items, ",") + ", ((pass(0, 0))) }": fmt.Sprintf("%d,%s", n+1, sum),
+			"{ " + strings.Join(items, ",") + ", ... }":            fmt.Sprintf("%d,%d", n+3, n*(n+1)/2+1),
+			"{ " + strings.Join(keyed, ",") + ", pass(0, 0) }":     fmt.Sprintf("%d,%s", n+2, sum),
+			"{ pass(1)," + strings.Join(items, ",") + ", x = 2 }":  fmt.Sprintf("%d,%d", n+1, n*(n+1)/2+1),
+		} {
+			if n > 10_000 && strings.Contains(form, "=") {
+				continue // seconds
+			}
+			program := "local l = " + form + " local n = 0 for i, v in ipairs(l) do n = n + v end out(#l, n)"
+			if got, err := runHere(together([]string{program})); err != nil || got != want {
+				t.Errorf("%d, %.20s...%s: got %s %v, want %s", n, form, form[len(form)-20:], got, err, want)
+			}
+		}
+	}
+}
+
+// TestTooLargeFunctions: what the code of a function cannot tell is refused.
+func TestTooLargeFunctions(t *testing.T) {
+	var locals, uses strings.Builder
+	for i := range 2 {
+		for k := range 150 {
+			fmt.Fprintf(&locals, "local v%d_%d = %d\n", i, k, k)
+			fmt.Fprintf(&uses, "n = v%d_%d\n", i, k)
+		}
+		if i == 0 {
+			locals.WriteString("local function outer()\n")
+		}
+	}
+	_, err := loadFile(New(Options{}), "a.lua", locals.String()+"return function() local n\n"+uses.String()+"end end")
+	if err == nil || !strings.Contains(err.Error(), "more than 255 variables") || !strings.Contains(err.Error(), "a.lua:") {
+		t.Errorf("300 outer variables: %v", err)
+	}
+	_, err = loadFile(New(Options{}), "a.lua", "local a, b = 1\nfor i = 1, 2 do\n"+strings.Repeat("a=b ", 50_000)+"\nend")
+	if err != nil {
+		t.Errorf("50,000 assignments: %v", err)
+	}
+	_, err = loadFile(New(Options{}), "a.lua", "local a\nfor i = 1, 2 do\n"+strings.Repeat("a=#a ", 50_000)+"\nend")
+	if err == nil || !strings.Contains(err.Error(), "too long") || !strings.Contains(err.Error(), "a.lua") {
+		t.Errorf("150,000 instructions: %v", err)
 	}
 }

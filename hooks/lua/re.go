@@ -6,7 +6,6 @@ import (
 	"regexp/syntax"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	glua "github.com/yuin/gopher-lua"
 )
@@ -30,7 +29,7 @@ type regex struct {
 	weight int // instructions of its program
 
 	once  sync.Once
-	after *regexp.Regexp // the same behind any character, see matches
+	after *regexp.Regexp // the same behind any character, see from
 	err   error
 }
 
@@ -142,8 +141,7 @@ func pushGroups(L *glua.LState, s string, loc []int) int {
 func regexMatch(L *glua.LState) int {
 	st, o := self(L, "regex")
 	re, s := o.v.(*regex), stringArgument(L, 2, "regex:match", "text")
-	re.pay(L, st, len(s))
-	loc := re.FindStringSubmatchIndex(s)
+	loc := re.from(L, st, s, 0)
 	if loc == nil {
 		L.Push(glua.LNil)
 		return 1
@@ -155,8 +153,7 @@ func regexFind(L *glua.LState) int {
 	st, o := self(L, "regex")
 	re, s := o.v.(*regex), stringArgument(L, 2, "regex:find", "text")
 	init := startOf(L, len(s))
-	re.pay(L, st, len(s)-init)
-	loc := re.FindStringSubmatchIndex(s[init:])
+	loc := re.from(L, st, s[init:], 0)
 	if loc == nil {
 		L.Push(glua.LNil)
 		return 1
@@ -182,68 +179,6 @@ func regexGmatch(L *glua.LState) int {
 		return pushGroups(L, s, loc)
 	}))
 	return 1
-}
-
-// matches walks from match to match, and pays for each before it is looked for:
-// to find one may take all of the text.
-type matches struct {
-	re  *regex
-	s   string
-	at  int // where the next may begin; behind the end of s: there is none
-	end int // of the last one; -1: there was none
-}
-
-// next is where the next match is, and its captures, or nil. An empty one right
-// behind another does not count.
-func (m *matches) next(L *glua.LState, st *state) []int {
-	for m.at <= len(m.s) {
-		loc := m.re.from(L, st, m.s, m.at)
-		if loc == nil {
-			break
-		}
-		empty := loc[0] == loc[1]
-		skip := empty && loc[0] == m.end
-		m.at, m.end = loc[1], loc[1]
-		if empty {
-			_, width := utf8.DecodeRuneInString(m.s[m.at:])
-			m.at += max(width, 1)
-		}
-		if !skip {
-			return loc
-		}
-	}
-	m.at = len(m.s) + 1
-	return nil
-}
-
-// from finds the first match that begins at an octet of s or behind it. What
-// stands before counts for "^" and "\\b": so the pattern is looked for behind the
-// character there.
-func (re *regex) from(L *glua.LState, st *state, s string, at int) []int {
-	st.budget.charge(L, int64(24+16*(re.NumSubexp()+1)))
-	if at == 0 {
-		re.pay(L, st, len(s))
-		return re.FindStringSubmatchIndex(s)
-	}
-	re.once.Do(func() { re.after, re.err = regexp.Compile("(?s:.)(?:" + re.String() + ")") })
-	if re.err != nil {
-		L.RaiseError("re: %s", re.err.Error())
-	}
-	_, width := utf8.DecodeLastRuneInString(s[:at])
-	begin := at - width
-	re.pay(L, st, len(s)-begin)
-	loc := re.after.FindStringSubmatchIndex(s[begin:])
-	if loc == nil {
-		return nil
-	}
-	for i := range loc {
-		if loc[i] >= 0 {
-			loc[i] += begin
-		}
-	}
-	_, width = utf8.DecodeRuneInString(s[loc[0]:])
-	loc[0] += width
-	return loc
 }
 
 func regexGsub(L *glua.LState) int {

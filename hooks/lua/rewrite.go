@@ -265,6 +265,7 @@ func (r *rewriter) local(names ...string) {
 }
 
 func (r *rewriter) stmt(s ast.Stmt) {
+	r.file.at = s.Line()
 	switch s := s.(type) {
 	case *ast.AssignStmt:
 		for _, e := range s.Lhs {
@@ -352,7 +353,7 @@ func (r *rewriter) expr(e ast.Expr) ast.Expr {
 	case *ast.UnaryNotOpExpr:
 		e.Expr = r.expr(e.Expr)
 	case *ast.UnaryLenOpExpr:
-		e.Expr = r.expr(e.Expr)
+		return invoke(lengthName, e, single(r.expr(e.Expr)))
 	case *ast.FunctionExpr:
 		calls, targets := len(r.calls), len(r.targets)
 		r.function(e)
@@ -391,33 +392,6 @@ func single(e ast.Expr) ast.Expr {
 		e.AdjustRet = true
 	}
 	return e
-}
-
-// table turns {...} into a call that pays for its size. A last field with
-// many values is given as a negative count, to be measured.
-func (r *rewriter) table(e *ast.TableExpr) ast.Expr {
-	n := len(e.Fields)
-	for i, f := range e.Fields {
-		if f.Key != nil {
-			f.Key = r.expr(f.Key)
-		}
-		f.Value = r.expr(f.Value)
-		if i == len(e.Fields)-1 && f.Key == nil {
-			switch v := f.Value.(type) {
-			case *ast.FuncCallExpr:
-				if !v.AdjustRet {
-					n = -n
-				}
-			case *ast.Comma3Expr:
-				if !v.AdjustRet {
-					n = -n
-				}
-			}
-		}
-	}
-	count := &ast.NumberExpr{Value: strconv.Itoa(n)}
-	place(count, e)
-	return invoke(tableName, e, e, count)
 }
 
 func invoke(name string, at ast.PositionHolder, args ...ast.Expr) ast.Expr {

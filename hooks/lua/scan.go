@@ -31,6 +31,7 @@ func (f *file) scan() error {
 			return f.parseFault(err)
 		}
 		lexer.PrevTokenType, lexer.Token = lexer.Token.Type, tok
+		f.at = tok.Pos.Line
 		switch tok.Type {
 		case parse.EOF:
 			return nil

@@ -13,7 +13,7 @@ var serverModule = module{name: "server", doc: "this server, as others see it", 
 	{name: "hostname", call: serverHostname, sig: "hostname()", doc: "its name"},
 	{name: "url", call: serverURL, sig: "url([path])", doc: "where the world reaches this bundle's web.request: the URL of /b/BUNDLE and the path"},
 	{name: "is_local", call: serverIsLocal, sig: "is_local(domain)", doc: "whether mail for the domain ends here, and this bundle is in force for it; second, whether mail for it ends here at all. What account, list and crypt tell, they tell of domains of ours with the first alone",
-		within: bounds{"domain": whereRead}},
+		bounds: bounds{"domain": whereRead}},
 	{name: "sign", call: serverSign, sig: "sign(text)", doc: "signature over a text, 32 hexadecimal digits that only this server can make, others for each bundle"},
 }}
 

@@ -61,7 +61,7 @@ var given = map[string][]string{
 	"assert": {"true", `"x"`}, "select": {"1", `"x"`}, "list.hold": {`"l@our.example"`, "msg", "{}"}, "unpack": {"{ 1 }", "1", "1"},
 	"mail.submit": {`{ from = "bob@our.example", to = "x@out.example", subject = "x", text = "x" }`}, "ipairs": {"{}"}, "pairs": {"{}"},
 	"getmetatable": {"{}"}, "next": {"{}"}, "rawget": {"{}", `"x"`}, "rawset": {"{}", `"x"`, "1"}, "tonumber": {`"1"`, "10"},
-	"setmetatable": {"{}", "{}"}, "pcall": {"function() end"}, "xpcall": {"function() end", "function() end"}, "cache.memoize": nil,
+	"setmetatable": {"{}", "{}"}, "pcall": {"function() end"}, "within": {"100", "function() end"}, "xpcall": {"function() end", "function() end"}, "cache.memoize": nil,
 	"json.decode": {`"1"`}, "toml.encode": {"{ a = 1 }"}, "toml.decode": {`"a = 1"`}, "dns.batch": {`{ { "a", "x.example" } }`},
 	"http.batch": {`{ { url = "http://127.0.0.1:1/" } }`}, "kv.incr": {`"n"`, "1", "{}"}, "re.set": {`{ "x" }`}, "string.format": {`"%s"`, `"x"`},
 	"table.concat": {`{ "x" }`, `","`, "1", "1"}, "table.insert": {"{ 1 }", "1", `"x"`}, "table.sort": {"{ 2, 1 }", "function(a, b) return a < b end"},
@@ -333,5 +333,5 @@ var ofType = regexp.MustCompile(`(expected|must be).*got \(?(nil|boolean|table|f
 // callable: a table may be called like a function, and what has no type is not
 // told for the one that it cannot be.
 func callable(expr string) bool {
-	return strings.Contains(expr, "gsub(") || strings.Contains(expr, "sort(") || strings.HasPrefix(expr, "string.format(") || strings.HasPrefix(expr, "metrics.counter(")
+	return strings.HasPrefix(expr, "within(") || strings.Contains(expr, "gsub(") || strings.Contains(expr, "sort(") || strings.HasPrefix(expr, "string.format(") || strings.HasPrefix(expr, "metrics.counter(")
 }

@@ -37,6 +37,7 @@ type file struct {
 	path string // relative to the source
 	name string // as people see it
 	text string
+	at   int // line that compiling has come to
 }
 
 // fault makes an error at a line; near is a word of that line to

@@ -23,13 +23,13 @@ const spamSteps = 2000
 
 var spamModule = module{name: "spam", doc: "a model of wanted and unwanted mail that learns from what it is taught, for the site and for each account. Changes count as those of kv do", functions: []function{
 	{name: "learn", call: spamLearn, sig: "learn(msg, \"spam\" or \"ham\", [account])", doc: "teaches the site, or that account, the message, or a part of type message/rfc822; twice is once, and the last word counts. false and \"too complex\" for one that is made to cost too much",
-		within: bounds{"account": inForce}},
+		bounds: bounds{"account": inForce}},
 	{name: "unlearn", call: spamUnlearn, sig: "unlearn(msg, [account])", doc: "as if the message had never been taught",
-		within: bounds{"account": inForce}},
+		bounds: bounds{"account": inForce}},
 	{name: "classify", call: spamClassify, sig: "classify(msg, [account])", doc: "probability, 0 to 1, that the message is spam; 0.5 while nothing was taught, nil and \"too complex\" for one that is made to cost too much",
-		within: bounds{"account": inForce}},
+		bounds: bounds{"account": inForce}},
 	{name: "similar", call: spamSimilar, sig: "similar(msg, [account])", doc: "share of the text, 0.3 to 1, that the message has in common with the nearest of the messages that were taught, and what that one was taught as, \"spam\" or \"ham\"; nil where none is near or the text has few words, nil and \"too complex\" for one that is made to cost too much. Knows the copies of a message as soon as one of them was taught, although words were changed",
-		within: bounds{"account": inForce}},
+		bounds: bounds{"account": inForce}},
 }}
 
 // maxSpamPart bounds a part that is a message of its own, in octets.

@@ -26,7 +26,11 @@ type state struct {
 	budget  *budget
 	matcher matcher
 	parts   []string // scratch of concat
-	small   []glua.LValue
+	longest struct { // the list beyond the array whose length was asked for last
+		table  *glua.LTable
+		length int
+	}
+	small []glua.LValue
 
 	shapes    map[*class]*shape
 	metatable *glua.LTable               // of objects without a shape of their own
@@ -37,6 +41,7 @@ type state struct {
 	readOnly  *glua.LFunction            // __newindex of modules
 
 	nextFunction, ipairsFunction *glua.LFunction
+	within, nothing              *glua.LFunction // see attempt
 
 	handlers []*glua.LFunction                   // by number of the handler in the set
 	blocking map[*glua.LFunction]bool            // functions that wait for the network
@@ -51,22 +56,23 @@ type state struct {
 // call is what objects of one hook call share. Its memory serves the next
 // call of the state: number tells which one an object belongs to.
 type call struct {
-	number   uint64
-	ctx      context.Context
-	event    *hooks.Event
-	handler  *handler
-	unit     *unit
-	domain   string // at hand, of a bundle
-	submits  int    // messages sent
-	slots    []slot // of its first objects
-	text     string // cache of msg:text(textMax)
-	textMax  int64
-	hasText  bool
-	spamOf   *hooks.Message // whose features spam has; nil features: too complex
-	spam     *spam.Features
-	pixels   int64    // of pictures searched for codes
-	requests int      // of http
-	after    []func() // done when the handler has returned normally
+	number    uint64
+	ctx       context.Context
+	event     *hooks.Event
+	handler   *handler
+	unit      *unit
+	domain    string // at hand, of a bundle
+	submits   int    // messages sent
+	slots     []slot // of its first objects
+	text      string // cache of msg:text(textMax)
+	textMax   int64
+	hasText   bool
+	spamOf    *hooks.Message // whose features spam has; nil features: too complex
+	spam      *spam.Features
+	pixels    int64    // of pictures searched for codes
+	requests  int      // of http
+	misplaced string   // where a verdict was made that the hook has not
+	after     []func() // done when the handler has returned normally
 }
 
 func budgetOf(L *glua.LState) *budget { return L.Context().(*budget) }
@@ -81,6 +87,7 @@ func newState(s *set) *state {
 	st.budget.cover = s.engine.Cover
 	st.L.SetContext(st.budget)
 	st.matcher = *st.newMatcher()
+	st.within, st.nothing = st.L.NewFunction(callWithin), st.L.NewFunction(func(*glua.LState) int { return 0 })
 	st.nextFunction, st.ipairsFunction = st.L.NewFunction(baseNext), st.L.NewFunction(ipairsNext)
 	st.metatable = st.L.CreateTable(0, 4)
 	st.metatable.RawSetString("__index", st.L.NewFunction(objectIndex))
@@ -155,9 +162,10 @@ func moduleAssign(L *glua.LState) int {
 
 // stringMetatable lets ("x"):upper() work with a table no script can reach.
 func (st *state) stringMetatable() {
-	mt := st.L.CreateTable(0, 2)
+	mt := st.L.CreateTable(0, 2+len(arithmetic)+1)
 	mt.RawSetString("__index", st.modules["string"].Metatable.(*glua.LTable).RawGetString("__index"))
 	mt.RawSetString("__metatable", glua.LFalse)
+	st.stringArithmetic(mt)
 	st.L.SetMetatable(glua.LString(""), mt)
 }
 

@@ -77,7 +77,17 @@ func argument(L *glua.LState, n int, want string, got glua.LValue) {
 	if n <= L.GetTop() {
 		name = typeOf(got)
 	}
-	L.RaiseError("bad argument #%d (%s expected, got %s)", n, want, name)
+	L.RaiseError("bad argument #%d to '%s' (%s expected, got %s)", n, running(L), want, name)
+}
+
+// running is the name by which the function that runs was called.
+func running(L *glua.LState) string {
+	if dbg, ok := L.GetStack(0); ok {
+		if _, err := L.GetInfo("n", dbg, glua.LNil); err == nil && !strings.HasPrefix(dbg.Name, "(") {
+			return dbg.Name
+		}
+	}
+	return "?"
 }
 
 // span turns Lua's i and j into offsets, i inclusive, j exclusive.
@@ -132,7 +142,7 @@ func stringChar(L *glua.LState) int {
 	for i := range n {
 		c := integer(L, i+1)
 		if c < 0 || c > 255 {
-			L.RaiseError("bad argument #%d (0..255 expected, got %d)", i+1, c)
+			L.RaiseError("bad argument #%d to '%s' (0..255 expected, got %d)", i+1, running(L), c)
 		}
 		b[i] = byte(c)
 	}
@@ -202,12 +212,13 @@ func search(L *glua.LState, find bool) int {
 	init := startOf(L, len(s))
 	st := stateOf(L)
 	if find && (glua.LVAsBool(L.Get(4)) || !special(pat)) {
-		st.budget.steps(L, int64(len(s)-init)/64)
 		i := strings.Index(s[init:], pat)
 		if i < 0 {
+			st.budget.steps(L, int64(len(s)-init)/64)
 			L.Push(glua.LNil)
 			return 1
 		}
+		st.budget.steps(L, int64(i)/64)
 		L.Push(st.number(float64(init + i + 1)))
 		L.Push(st.number(float64(init + i + len(pat))))
 		return 2

@@ -21,7 +21,7 @@ func tableConcat(L *glua.LState) int {
 		sep = text(L, 2)
 	}
 	i := optInteger(L, 3, 1)
-	j := optInteger(L, 4, t.Len())
+	j := optInteger(L, 4, length(stateOf(L), t))
 	b := budgetOf(L)
 	// First measured and paid, then made.
 	size := 0
@@ -56,16 +56,13 @@ func tableConcat(L *glua.LState) int {
 func tableInsert(L *glua.LState) int {
 	t := L.CheckTable(1)
 	b := budgetOf(L)
-	n := t.Len()
+	n := length(stateOf(L), t)
 	switch L.GetTop() {
 	case 2:
 		t.RawSet(glua.LNumber(n+1), L.Get(2))
 	case 3:
-		pos := integer(L, 2)
-		if pos < 1 || pos > n+1 {
-			L.RaiseError("bad argument #2 (position 1..%d expected, got %d)", n+1, pos)
-		}
-		b.steps(L, int64(n-pos+1)/4)
+		pos := integer(L, 2) // anywhere, as in Lua 5.1
+		b.steps(L, int64(max(n-pos+1, 0))/4)
 		for k := n; k >= pos; k-- {
 			t.RawSet(glua.LNumber(k+1), t.RawGet(glua.LNumber(k)))
 		}
@@ -79,7 +76,7 @@ func tableInsert(L *glua.LState) int {
 
 func tableRemove(L *glua.LState) int {
 	t := L.CheckTable(1)
-	n := t.Len()
+	n := length(stateOf(L), t)
 	pos := optInteger(L, 2, n)
 	if n == 0 || pos < 1 || pos > n {
 		return 0
@@ -115,7 +112,7 @@ func tableMaxn(L *glua.LState) int {
 // of bounds.
 func tableSort(L *glua.LState) int {
 	t := L.CheckTable(1)
-	n := t.Len()
+	n := length(stateOf(L), t)
 	b := budgetOf(L)
 	b.charge(L, int64(n)*16)
 	v := make([]glua.LValue, n)

@@ -103,7 +103,13 @@ func (f *TestFile) Cases(ctx context.Context, w World) ([]TestCase, error) {
 // Run runs case n against w, in a state of its own: the file first, and then
 // the case. A failed assertion and every other error of the test is returned
 // as *SourceError.
-func (f *TestFile) Run(ctx context.Context, n int, w World) error {
+func (f *TestFile) Run(ctx context.Context, n int, w World) (err error) {
+	c := f.unit.files[f.main]
+	defer func() {
+		if p := recover(); p != nil {
+			err = c.engineFault(0, "tested", p)
+		}
+	}()
 	st, err := f.start(ctx, w)
 	if err != nil {
 		return err
@@ -114,8 +120,9 @@ func (f *TestFile) Run(ctx context.Context, n int, w World) error {
 	}
 	st.budget.reset(ctx, testWall, testInstructions, &hooks.Limits{Alloc: testAlloc, Granted: true})
 	st.L.Push(st.tester.fns[n])
-	if err := st.L.PCall(0, 0, nil); err != nil {
-		return st.sourceFault(f.unit.files[f.main], err)
+	tripped("tested", f.main, nil)
+	if err := st.protect(0, 0); err != nil {
+		return st.sourceFault(c, err)
 	}
 	return st.budget.err
 }

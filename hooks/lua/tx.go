@@ -12,7 +12,7 @@ func txOf(o *object) *mail.Transaction { return o.v.(*mail.Transaction) }
 var txClass = class{name: "tx", doc: "the mail transaction while the client builds it",
 	fields: []field{
 		{name: "id", doc: "id of the message to be", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(txOf(o).ID.String()) }},
-		{name: "sender", edits: hooks.MaySender, within: asSender, doc: "envelope sender; \"\" is the null sender", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(txOf(o).Sender)) },
+		{name: "sender", edits: hooks.MaySender, bound: asSender, doc: "envelope sender; \"\" is the null sender", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(txOf(o).Sender)) },
 			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
 				st.must(L, o.call.event.SetSender(sender(L, v, "tx.sender")))
 			}},
@@ -29,9 +29,11 @@ func txRecipients(L *glua.LState) int {
 	list := txOf(o).Recipients
 	st.budget.charge(L, 120+16*int64(len(list)))
 	t := L.CreateTable(len(list), 0)
+	n := 0
 	for _, r := range list {
 		if o.call.event.Concerned(&o.call.handler.info, r) {
-			t.Append(st.wrap(&rcptClass, r))
+			n++
+			t.RawSetInt(n, st.wrap(&rcptClass, r))
 		}
 	}
 	L.Push(t)

@@ -17,7 +17,7 @@ import (
 // verdictFunctions make verdicts. A verdict counts when a handler returns it.
 var verdictFunctions = []function{
 	{name: "accept", call: verdictAccept, sig: "accept([identity])", doc: "ends this tier and those below; at receive.auth it says who logged in",
-		within: bounds{"identity": asUser}},
+		bounds: bounds{"identity": asUser}},
 	{name: "reject", call: verdictReject, sig: "reject([code, enhanced,] text)", doc: "refuses for good, 550 5.7.1 by default"},
 	{name: "defer", call: verdictDefer, sig: "defer([code, enhanced,] text)", doc: "refuses for now, 451 4.7.1 by default"},
 	{name: "disconnect", call: verdictDisconnect, sig: "disconnect([text])", doc: "421, then the connection ends"},
@@ -59,6 +59,9 @@ func verdictOf(v glua.LValue) (*hooks.Verdict, error) {
 }
 
 func pushVerdict(L *glua.LState, v hooks.Verdict) int {
+	if c := stateOf(L).call; c != nil && !c.handler.spec.Allows(v.Action) {
+		c.misplaced = caller(L, 1)
+	}
 	L.Push(&glua.LUserData{Value: &v, Metatable: stateOf(L).metatable, Env: L.Env})
 	return 1
 }
@@ -275,15 +278,15 @@ func longList(L *glua.LState, v glua.LValue, name string, most int) []string {
 	case glua.LString:
 		return []string{string(v)}
 	case *glua.LTable:
-		n := v.Len()
+		n := length(stateOf(L), v)
 		if n > most {
 			L.RaiseError("%s: more than %d entries", name, most)
 		}
 		list := make([]string, n)
 		for i := range n {
-			s, ok := v.RawGetInt(i + 1).(glua.LString)
+			s, ok := at(v, i+1).(glua.LString)
 			if !ok {
-				L.RaiseError("%s: entry %d must be a string, got %s", name, i+1, typeOf(v.RawGetInt(i+1)))
+				L.RaiseError("%s: entry %d must be a string, got %s", name, i+1, typeOf(at(v, i+1)))
 			}
 			list[i] = string(s)
 		}

@@ -1,5 +1,6 @@
 -- What the message says of itself: links, names, attachments.
-local add = require("symbols").add
+local symbols = require "symbols"
+local add = symbols.add
 local M = {}
 
 local gtube = re.compile("XJS\\*C4JDBQADN1\\.NSBN3\\*2IDNEN\\*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL\\*C\\.34X")
@@ -67,13 +68,17 @@ function M.links(msg)
   return hosts
 end
 
-local anchor = re.compile("(?is)<a\\s[^>]{0,500}?href\\s*=\\s*[\"']?\\s*https?://([^/\"'\\s>?#]{1,200})[^>]{0,500}>\\s*(?:<[^>]{0,200}>\\s*)*(?:https?://|www\\.)([^/<\\s?#\"]{1,200})")
+-- What it takes to read a text grows with the size of the pattern, so nothing
+-- in it is counted.
+local anchor = re.compile("(?is)<a\\s[^>]*?href\\s*=\\s*[\"']?\\s*https?://([^/\"'\\s>?#]+)[^>]*>\\s*(?:<[^>]*>\\s*)*(?:https?://|www\\.)([^/<\\s?#\"]+)")
 
 -- A link whose text names another site than the one that it leads to.
 local function mismatch(html)
   for real, shown in anchor:gmatch(html) do
-    local a, b = addr.org_domain(string.lower(real)), addr.org_domain(string.lower(shown))
-    if a and b and a ~= b then return shown .. " is " .. real end
+    if #real <= 253 and #shown <= 253 then
+      local a, b = addr.org_domain(string.lower(real)), addr.org_domain(string.lower(shown))
+      if a and b and a ~= b then return shown .. " is " .. real end
+    end
   end
 end
 
@@ -107,7 +112,7 @@ function M.parts(msg)
       add(msg, "FILE_DISGUISED", 6, name)
     end
     if p.type == "text/html" and p.disposition ~= "attachment" and looks <= max_looks then
-      local what = mismatch(p:text(65536))
+      local what = symbols.rule(msg, "link texts", mismatch, p:text(65536))
       if what then add(msg, "LINK_LIES", 3, what) end
     elseif p.type == "text/html" or ext == "htm" or ext == "html" or ext == "svg" then
       add(msg, "FILE_PAGE", 1.5, name)

@@ -28,17 +28,18 @@ on("receive.data", { order = 10 }, function(session, tx, msg)
     return
   end
   local domain = auth.domain(msg)
-  auth.score(msg)
-  content.names(msg, tx)
-  lists.address(msg, session.ip)
-  lists.senders(msg)
-  local known = history.answers(msg, domain ~= nil)
-  if model.score(msg, tx) then
-    model.copies(msg, tx)
-    content.parts(msg)
-    lists.links(msg, content.links(msg))
+  local rule = symbols.rule
+  rule(msg, "auth", auth.score, msg)
+  rule(msg, "names", content.names, msg, tx)
+  rule(msg, "address lists", lists.address, msg, session.ip)
+  rule(msg, "sender lists", lists.senders, msg)
+  local known = rule(msg, "answers", history.answers, msg, domain ~= nil)
+  if rule(msg, "model", model.score, msg, tx) ~= false then
+    rule(msg, "copies", model.copies, msg, tx)
+    rule(msg, "parts", content.parts, msg)
+    rule(msg, "link lists", lists.links, msg, rule(msg, "links", content.links, msg) or {})
   end
-  history.reputation(session, msg, domain)
+  rule(msg, "reputation", history.reputation, session, msg, domain)
   msg.meta.known = known or domain ~= nil
 end)
 

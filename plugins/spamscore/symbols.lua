@@ -11,6 +11,22 @@ function M.add(msg, name, points, note)
   if points ~= 0 then msg:score(name, points, note and string.sub(note, 1, 200)) end
 end
 
+-- share is what one rule may use of the handler's 5,000,000 instructions.
+local share = 900000
+
+local function finish(msg, name, ...)
+  local result, why = ...
+  if result == nil and why == "budget" then
+    msg:score("TOO_COMPLEX", 0, name)
+    return nil
+  end
+  return ...
+end
+
+-- rule runs a rule and gives its results, nil where the message is too dear for
+-- it: then the other rules go on.
+function M.rule(msg, name, f, ...) return finish(msg, name, within(share, f, ...)) end
+
 -- total is the sum of what the header shows.
 function M.total(msg)
   local sum = 0

@@ -168,3 +168,24 @@ t.case("who is denied is refused, who is allowed and proves it is not scored", f
   t.ok(has(result(), "ALLOWED"))
   t.no_errors()
 end)
+
+-- A newsletter: many links, whose addresses are long.
+local function newsletter(links)
+  local lines = { "<html><body>" }
+  for i = 1, links do
+    lines[#lines + 1] = '<a href="https://click.news.example/' .. string.rep("T", 180) ..
+      '"\n style="color:#333;text-decoration:none">https://news.example/a/' .. i .. "</a><br>"
+  end
+  lines[#lines + 1] = "</body></html>"
+  return letter { more = "MIME-Version: 1.0\nContent-Type: text/html; charset=utf-8\n", text = table.concat(lines, "\n") }
+end
+
+for _, links in ipairs { 60, 200 } do
+  t.case("a newsletter of " .. links .. " links gets a score", function()
+    t.eq(send(newsletter(links)).code, 250)
+    local header = result()
+    t.ok(string.find(header, "score=", 1, true))
+    t.ok(not has(header, "TOO_COMPLEX"))
+    t.no_errors()
+  end)
+end

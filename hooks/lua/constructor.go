@@ -1,0 +1,153 @@
+package lua
+
+import (
+	"strconv"
+
+	glua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
+)
+
+// flush is after how many fields without a key the compiler writes them.
+const flush = 50
+
+// chunkFields is how many fields of a long constructor are compiled together.
+// The compiler's time grows with the square of the number of constants in a
+// function, and it loses fields behind 511 times flush.
+const chunkFields = 2000
+
+// table turns {...} into a call that pays for its size. A last field with
+// many values is given as a negative count, to be measured.
+func (r *rewriter) table(e *ast.TableExpr) ast.Expr {
+	positional, keyed, mixed := 0, 0, false
+	for _, f := range e.Fields {
+		if f.Key != nil {
+			f.Key = r.expr(f.Key)
+			keyed++
+			mixed = mixed || positional >= flush
+		} else {
+			positional++
+		}
+		f.Value = r.expr(f.Value)
+	}
+	n := len(e.Fields)
+	last := n > 0 && e.Fields[n-1].Key == nil && multiple(e.Fields[n-1].Value)
+	if last {
+		positional--
+	}
+	var more []ast.Expr
+	switch {
+	case keyed == 0 && positional > chunkFields:
+		return joined(e)
+	case mixed || last && positional > 0 && positional%flush == 0:
+		more = withKeys(e, positional, last)
+	case last:
+		n = -n
+	}
+	args := append([]ast.Expr{e, count(n, e), count(positional, e)}, more...)
+	if len(more) == 0 {
+		args = args[:2]
+	}
+	return invoke(tableName, e, args...)
+}
+
+func count(n int, at ast.PositionHolder) ast.Expr {
+	number := &ast.NumberExpr{Value: strconv.Itoa(n)}
+	place(number, at)
+	return number
+}
+
+// withKeys gives the fields without a key the keys that they stand for: the
+// compiler writes them again for each field with a key that follows fifty, and
+// what follows fifty and is a call in the place of the first. It cuts off a
+// last field with many values and returns it.
+func withKeys(e *ast.TableExpr, positional int, last bool) (more []ast.Expr) {
+	if last {
+		n := len(e.Fields) - 1
+		more, e.Fields = []ast.Expr{e.Fields[n].Value}, e.Fields[:n]
+	}
+	i := 0
+	for _, f := range e.Fields {
+		if f.Key == nil {
+			i++
+			f.Key = count(i, e)
+			f.Value = single(f.Value)
+		}
+	}
+	return more
+}
+
+// joined makes a long list of parts; one that is all constants is compiled as
+// a function of its own. A last field with many values follows the parts.
+func joined(e *ast.TableExpr) ast.Expr {
+	n := len(e.Fields)
+	var more []ast.Expr
+	if last := e.Fields[n-1].Value; multiple(last) {
+		n--
+		more = []ast.Expr{last}
+	}
+	var parts []ast.Expr
+	for from := 0; from < n; from += chunkFields {
+		part := &ast.TableExpr{Fields: e.Fields[from:min(from+chunkFields, n)]}
+		place(part, part.Fields[0].Value)
+		parts = append(parts, alone(part))
+	}
+	args := append([]ast.Expr{count(n, e), count(len(parts), e)}, parts...)
+	return invoke(joinName, e, append(args, more...)...)
+}
+
+// alone is a table of constants as (function() return {...} end)().
+func alone(part *ast.TableExpr) ast.Expr {
+	for _, f := range part.Fields {
+		if !isConstant(f.Value) {
+			return part
+		}
+	}
+	back := &ast.ReturnStmt{Exprs: []ast.Expr{part}}
+	fn := &ast.FunctionExpr{ParList: &ast.ParList{}, Stmts: []ast.Stmt{back}}
+	call := &ast.FuncCallExpr{Func: fn, AdjustRet: true}
+	for _, n := range []ast.PositionHolder{back, fn, call} {
+		place(n, part)
+	}
+	return call
+}
+
+// newTable pays for a table constructor: table, number of fields and, where
+// fields with many values were cut off, how many are before them, and those.
+func newTable(L *glua.LState) int {
+	t := L.CheckTable(1)
+	n := L.CheckInt(2)
+	if n < 0 {
+		n = length(stateOf(L), t) - n
+	}
+	more := max(L.GetTop()-3, 0)
+	budgetOf(L).charge(L, listCost(n+more))
+	if more > 0 {
+		from := L.CheckInt(3)
+		for i := range more {
+			t.RawSetInt(from+i+1, L.Get(4+i))
+		}
+	}
+	L.SetTop(1)
+	return 1
+}
+
+// joinTables makes a list of the parts that a long constructor was cut into:
+// the number of fields in the parts, the number of parts, the parts, and
+// values that follow.
+func joinTables(L *glua.LState) int {
+	n, parts := L.CheckInt(1), L.CheckInt(2)
+	more := L.GetTop() - 2 - parts
+	budgetOf(L).charge(L, listCost(n+more)+32*int64(n))
+	t := L.CreateTable(n+more, 0)
+	for i := range parts {
+		part := L.CheckTable(3 + i)
+		for k := 1; k <= min(chunkFields, n-i*chunkFields); k++ {
+			t.RawSetInt(i*chunkFields+k, part.RawGetInt(k))
+		}
+	}
+	for i := range more {
+		t.RawSetInt(n+i+1, L.Get(3+parts+i))
+	}
+	L.Push(t)
+	return 1
+}

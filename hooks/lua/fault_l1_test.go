@@ -1,0 +1,5 @@
+//go:build faultL1
+
+package lua
+
+var _ = func() bool { faultL1 = true; return true }()

@@ -1,0 +1,68 @@
+package lua
+
+import (
+	glua "github.com/yuin/gopher-lua"
+)
+
+// maxArrayIndex keeps t[67108862] = 1 from filling a gigabyte with nils: keys
+// from there on are not in the array of a table, but in its hash part, and
+// what the interpreter takes for the length of a list ends there.
+const maxArrayIndex = 65536
+
+// length is a border of t, as the operator # of Lua 5.1 gives it, whatever is
+// in the array of t and whatever is not.
+func length(st *state, t *glua.LTable) int {
+	n := t.Len()
+	if n < maxArrayIndex-1 || faultL4 {
+		return n
+	}
+	has := func(i int) bool { return t.RawGet(glua.LNumber(i)) != glua.LNil }
+	if !has(n + 1) {
+		return n
+	}
+	// Most lists grow and shrink by one element at a time.
+	if st.longest.table == t {
+		for at := max(st.longest.length-1, n); at <= st.longest.length+1; at++ {
+			if has(at) && !has(at+1) {
+				st.longest.length = at
+				return at
+			}
+		}
+	}
+	low, high := n+1, 2*n
+	for has(high) {
+		low, high = high, 2*high
+	}
+	for high-low > 1 {
+		if middle := (low + high) / 2; has(middle) {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	st.longest.table, st.longest.length = t, low
+	return low
+}
+
+// listCost is what a list of n elements takes: those beyond the array take
+// several times as much as the others.
+func listCost(n int) int64 {
+	return 120 + 32*int64(n) + 128*int64(max(n-maxArrayIndex+1, 0))
+}
+
+// at is element i of a list, also of a long one.
+func at(t *glua.LTable, i int) glua.LValue { return t.RawGet(glua.LNumber(i)) }
+
+// baseLength is what the operator # became.
+func baseLength(L *glua.LState) int {
+	st := stateOf(L)
+	switch v := L.Get(1).(type) {
+	case glua.LString:
+		L.Push(st.number(float64(len(v))))
+	case *glua.LTable:
+		L.Push(st.number(float64(length(st, v))))
+	default:
+		L.RaiseError("attempt to get length of a %s value", typeOf(v))
+	}
+	return 1
+}
