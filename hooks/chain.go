@@ -112,6 +112,7 @@ type Ran struct {
 type Often struct {
 	Handler         string
 	Calls, Failures int64
+	Err             string // the last failure's first line
 }
 
 // Share is that of the calls that failed.
@@ -265,6 +266,7 @@ func (r *run) count(l *link, err error) {
 	calls, failures := l.breaker.often()
 	if o := (Often{Calls: calls, Failures: failures}); r.ran.Worst.Calls == 0 || o.Share() > r.ran.Worst.Share() {
 		o.Handler = l.info.Name()
+		o.Err, _, _ = strings.Cut(strings.TrimPrefix(err.Error(), ErrHook.Error()+": "), "\n")
 		r.ran.Worst = o
 	}
 }
