@@ -313,19 +313,3 @@ func printJSON(w io.Writer, v any) error {
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
-
-func scriptsMetaCommand() *cobra.Command {
-	return &cobra.Command{Use: "meta [DIR]", Short: "Write carteiro.lua, from which editors (LuaLS) know the API; without DIR to standard output", Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				_, err := cmd.OutOrStdout().Write(lua.Annotations())
-				return err
-			}
-			file := filepath.Join(args[0], "carteiro.lua")
-			if err := os.WriteFile(file, lua.Annotations(), 0o644); err != nil {
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), file)
-			return nil
-		}}
-}

@@ -2,6 +2,7 @@ package lua
 
 import (
 	"bytes"
+	_ "embed"
 	"fmt"
 	"strings"
 
@@ -16,6 +17,15 @@ const annotationsHead = `---@meta
 // reserved are words that cannot be names in Lua.
 var reserved = map[string]bool{"and": true, "break": true, "do": true, "else": true, "elseif": true, "end": true, "false": true, "for": true, "function": true,
 	"if": true, "in": true, "local": true, "nil": true, "not": true, "or": true, "repeat": true, "return": true, "then": true, "true": true, "until": true, "while": true}
+
+// testAnnotations describes what `require "carteiro.test"` gives.
+//
+//go:embed carteiro_test_annotations.lua
+var testAnnotations []byte
+
+// TestAnnotations is the test library as Annotations has the rest. The caller
+// must not change it.
+func TestAnnotations() []byte { return testAnnotations }
 
 // Annotations is the API as a file of LuaLS annotations: valid Lua that does
 // nothing. The caller owns the result.
