@@ -93,7 +93,6 @@ type trial struct {
 	name, expr string
 	hook       hooks.Point
 	wrong      string // "" where all arguments fit
-	may        bool   // it may work: its value is of a type that is converted
 }
 
 var wrongs = []string{"nil", "true", "5", `"x"`, "{}", "function() end"}
