@@ -326,8 +326,12 @@ func (a *attempt) note(ctx context.Context, r *mail.Recipient, o outcome) {
 	if o.Host != "" {
 		text += " by " + o.Host
 	}
+	text += ": " + o.Status.Reply()
+	if r.State == mail.Discarded { // nobody got it
+		text = o.Status.Text
+	}
 	a.out.Trail = append(a.out.Trail, mail.TrailEntry{Time: a.p.clock.Now(), Step: "deliver", Rcpt: r.Address, Verdict: string(r.State),
-		Text: text + ": " + o.Status.Reply(), Cost: time.Since(a.start)})
+		Text: text, Cost: time.Since(a.start)})
 }
 
 // settle writes the outcome. The peer may have the message already, so this

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -140,4 +141,24 @@ func (b *breaker) copy() *breaker {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return &breaker{failures: b.failures, next: b.next, well: b.well, wellAt: b.well, open: b.open, minute: b.minute, exhausted: maps.Clone(b.exhausted)}
+}
+
+// Inherit has each handler whose file did not change begin as it was in the
+// chain before: one that failed too often rests on, whatever is reloaded beside
+// it. It is called before anybody asks c.
+func (c *Chain) Inherit(before *Chain) {
+	if c == nil || before == nil {
+		return
+	}
+	for p, links := range c.points {
+		for i := range links {
+			l := &links[i]
+			n := slices.IndexFunc(before.points[p], func(b link) bool {
+				return b.key == l.key && b.info.Code == l.info.Code && b.info.Version == l.info.Version
+			})
+			if n >= 0 {
+				l.breaker = before.points[p][n].breaker.copy()
+			}
+		}
+	}
 }

@@ -126,6 +126,7 @@ type Ran struct {
 type Often struct {
 	Handler         string
 	Calls, Failures int64
+	Err             string // the last failure's first line
 }
 
 // Share is that of the calls that failed.
@@ -173,26 +174,6 @@ func NewChain(handlers []Handler) *Chain {
 		})
 	}
 	return c
-}
-
-// Inherit has each handler whose file did not change begin as it was in the
-// chain before: one that failed too often rests on, whatever is reloaded beside
-// it. It is called before anybody asks c.
-func (c *Chain) Inherit(before *Chain) {
-	if c == nil || before == nil {
-		return
-	}
-	for p, links := range c.points {
-		for i := range links {
-			l := &links[i]
-			n := slices.IndexFunc(before.points[p], func(b link) bool {
-				return b.key == l.key && b.info.Code == l.info.Code && b.info.Version == l.info.Version
-			})
-			if n >= 0 {
-				l.breaker = before.points[p][n].breaker.copy()
-			}
-		}
-	}
 }
 
 // Infos describe the handlers of a hook in their order, with their numbers.
@@ -331,6 +312,7 @@ func (r *run) count(l *link, err error) {
 	calls, failures := l.breaker.often()
 	if o := (Often{Calls: calls, Failures: failures}); r.ran.Worst.Calls == 0 || o.Share() > r.ran.Worst.Share() {
 		o.Handler = l.info.Name()
+		o.Err, _, _ = strings.Cut(strings.TrimPrefix(err.Error(), ErrHook.Error()+": "), "\n")
 		r.ran.Worst = o
 	}
 }

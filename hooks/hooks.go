@@ -53,6 +53,8 @@ var (
 	// ErrNotHere is returned by an Event's methods for a change that the hook
 	// does not allow.
 	ErrNotHere = errors.New("not allowed in this hook")
+	// ErrSame is what a change of a header section returns that changes nothing.
+	ErrSame = errors.New("nothing to change")
 	// ErrBudget: the handler used up its instructions, its time or its memory.
 	ErrBudget = errors.New("budget exhausted")
 	// ErrExhausted is an ErrBudget that the message at hand caused: the handler

@@ -2,11 +2,13 @@ package hooks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"carteiro/core/mail"
@@ -238,7 +240,9 @@ func (e *Event) EditHeader(m *Message, what string, change func(*mime.Header) er
 	}
 	old := m.Header
 	edited := old.Clone()
-	if err := change(edited); err != nil {
+	if err := change(edited); errors.Is(err, ErrSame) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	e.record(what, func() { m.Header = old })
@@ -263,8 +267,9 @@ func (e *Event) AddScore(s Score) error {
 		return err
 	}
 	m, n := e.Msg, len(e.Msg.Scores)
-	e.record("score "+s.Name, func() { m.Scores = m.Scores[:n] })
 	m.Scores = append(m.Scores, s)
+	what := fmt.Sprintf("score %s %s, total %s", s.Name, strconv.FormatFloat(s.Points, 'f', -1, 64), strconv.FormatFloat(m.Total(), 'f', -1, 64))
+	e.record(what, func() { m.Scores = m.Scores[:n] })
 	return nil
 }
 

@@ -16,19 +16,26 @@ import (
 // does are ways to make each change of the table; OBJ is one of the hook's
 // arguments.
 var does = map[hooks.May][]string{
-	hooks.MaySender:  {`tx.sender = "n@x.example"`},
-	hooks.MayAddress: {`rcpt.address = "ann@our.example"`, `tx:recipients()[1].address = "ann@our.example"`, `rcpts[1].address = "ann@our.example"`},
-	hooks.MayMessage: {`msg:add_header("X-A", "b")`, `msg:prepend_header("X-A", "b")`, `msg:set_header("Subject", "b")`, `msg:remove_header("Subject")`,
+	hooks.MaySender: {`tx.sender = "n@x.example"`},
+	hooks.MayAddress: {`rcpt.address = "ann@our.example"`, `tx:recipients()[1].address = "ann@our.example"`,
+		`rcpts[1].address = "ann@our.example"`},
+	hooks.MayMessage: {`msg:add_header("X-A", "b")`, `msg:prepend_header("X-A", "b")`, `msg:set_header("Subject", "b")`,
+		`msg:remove_header("Subject")`,
 		`msg:append_text("more")`, `for part in msg:parts() do part:replace("x") end`, `for part in msg:parts() do part:remove() end`},
-	hooks.MayAttempt:  {`msg:add_header("X-A", "b")`, `msg:prepend_header("X-A", "b")`, `msg:set_header("Subject", "b")`, `msg:remove_header("Subject")`},
-	hooks.MayScore:    {`msg:score("A", 1)`, `msg:priority(3)`},
-	hooks.MayExpand:   {`rcpt:replace("x@out.example")`, `rcpt:replace({ "x@out.example" }, { priority = 3 })`, `rcpt:fork():set_header("X-A", "b")`, `rcpt:variant():set_header("X-A", "b")`},
-	hooks.MayCopy:     {`rcpt:copy_to("x@out.example")`, `rcpt:copy_to({ "x@out.example" }, function(a) return { headers = { ["X-A"] = "b" } } end)`},
+	hooks.MayAttempt: {`msg:add_header("X-A", "b")`, `msg:prepend_header("X-A", "b")`, `msg:set_header("Subject", "b")`,
+		`msg:remove_header("Subject")`},
+	hooks.MayScore: {`msg:score("A", 1)`, `msg:priority(3)`},
+	hooks.MayExpand: {`rcpt:replace("x@out.example")`, `rcpt:replace({ "x@out.example" }, { priority = 3 })`,
+		`rcpt:fork():set_header("X-A", "b")`, `rcpt:variant():set_header("X-A", "b")`},
+	hooks.MayCopy: {`rcpt:copy_to("x@out.example")`,
+		`rcpt:copy_to({ "x@out.example" }, function(a) return { headers = { ["X-A"] = "b" } } end)`},
 	hooks.MayOwnField: {`rcpt:set_header("X-A", "b")`, `rcpt:add_header("X-A", "b")`, `rcpt:remove_header("Subject")`},
 	hooks.MayGroup:    {`group.key = "k"`, `group:priority(3)`, `group:expire("1h")`},
 	hooks.MayText:     {`dsn.text = "x"`},
-	hooks.MayMeta:     {`session.meta.x = 1`, `tx.meta.x = 1`, `msg.meta.x = 1`, `rcpt.meta.x = 1`, `group.meta.x = 1`, `rcpts[1].meta.x = 1`},
-	hooks.MayEffects: {`kv.set("k", 1)`, `kv.incr("n", 1)`, `kv.once("o")`, `kv.delete("k")`, `kv.cas("c", nil, 1)`, `rate.take("k", "30/1m")`, `list.configure("l@our.example", {})`,
+	hooks.MayMeta: {`session.meta.x = 1`, `tx.meta.x = 1`, `msg.meta.x = 1`, `rcpt.meta.x = 1`, `group.meta.x = 1`,
+		`rcpts[1].meta.x = 1`},
+	hooks.MayEffects: {`kv.set("k", 1)`, `kv.incr("n", 1)`, `kv.once("o")`, `kv.delete("k")`, `kv.cas("c", nil, 1)`,
+		`rate.take("k", "30/1m")`, `list.configure("l@our.example", {})`,
 		`mail.submit { from = "bob@our.example", to = "x@out.example", subject = "s", text = "t" }`},
 	hooks.MayDelay: {`tarpit(1)`},
 }
@@ -37,7 +44,8 @@ var forwardings = []string{`mail.forward(msg, "x@out.example")`, `mail.file(msg,
 
 // returns are ways to return each verdict.
 var returns = map[hooks.Action][]string{
-	hooks.Accept: {`return accept()`}, hooks.Reject: {`return reject("x")`, `return reject(550, "5.7.1", "x")`}, hooks.Defer: {`return defer("x")`},
+	hooks.Accept: {`return accept()`}, hooks.Reject: {`return reject("x")`,
+		`return reject(550, "5.7.1", "x")`}, hooks.Defer: {`return defer("x")`},
 	hooks.Disconnect: {`return disconnect("x")`}, hooks.Discard: {`return discard("x")`}, hooks.Quarantine: {`return quarantine("x")`},
 	hooks.Hold: {`return hold("x")`}, hooks.Schedule: {`return schedule(2e9)`}, hooks.Keep: {`return keep()`}, hooks.FileInto: {`return fileinto("Junk")`},
 	hooks.Redirect: {`return redirect("x@out.example")`}, hooks.RouteTo: {`return route { hosts = { "mx.x.example" } }`},
@@ -114,7 +122,8 @@ func given(s hooks.Spec, body string) bool {
 		for _, sep := range []string{".", ":", "[", ","} {
 			for _, before := range []string{" ", "(", ""} {
 				at := before + name + sep
-				if (before == "" && strings.HasPrefix(body, at) || before != "" && strings.Contains(body, at)) && !slices.Contains(s.Args, name) {
+				if (before == "" && strings.HasPrefix(body, at) || before != "" && strings.Contains(body, at)) &&
+					!slices.Contains(s.Args, name) {
 					return false
 				}
 			}
@@ -206,8 +215,10 @@ func TestTable(t *testing.T) {
 // TestTableIdentity: who logged in is for receive.auth to say.
 func TestTableIdentity(t *testing.T) {
 	s, _ := hooks.Lookup(hooks.ReceiveAuth)
-	w := hookstest.New(t).Load(hookstest.Scripts(map[string]string{"a.lua": onHook(s, `return accept { user = "ann@our.example", role = "x" }`)}))
-	if v, trail := w.Generation.Chain.Run(t.Context(), withApply(tableEvent(s))); v.Action != hooks.Accept || v.Identity["user"] != "ann@our.example" || v.Identity["role"] != "x" {
+	w := hookstest.New(t).Load(hookstest.Scripts(map[string]string{"a.lua": onHook(s,
+		`return accept { user = "ann@our.example", role = "x" }`)}))
+	if v, trail := w.Generation.Chain.Run(t.Context(), withApply(tableEvent(s))); v.Action != hooks.Accept ||
+		v.Identity["user"] != "ann@our.example" || v.Identity["role"] != "x" {
 		t.Errorf("%+v %v", v, trail)
 	}
 }

@@ -270,7 +270,16 @@ func bundleRemoveCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{Use: "rm NAME", Short: "Remove an installed bundle; what it stored stays", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.change(cmd, func(_ *config.Config, d *plugins.Depot) error { return d.Remove(args[0]) })
+			return o.change(cmd, func(cfg *config.Config, d *plugins.Depot) error {
+				if err := d.Remove(args[0]); err != nil {
+					return err
+				}
+				named := func(b config.Bundle) bool { return b.Name == args[0] }
+				if slices.ContainsFunc(cfg.Bundles, named) && !slices.Contains(plugins.Shipped(), args[0]) {
+					return fmt.Errorf("%s names %s under [[bundle]]; take that out first, and nothing is removed until then", cfg.Path, args[0])
+				}
+				return nil
+			})
 		}}
 	o.flags(cmd, false)
 	return cmd

@@ -121,12 +121,14 @@ func (l *policyLine) run(cmd *cobra.Command) error {
 		in.Verb, in.Args = l.words[1], l.words[2:]
 	}
 	if _, err := os.Stat(l.config); !l.named && err != nil { // a typo, more likely than a policy without a server
-		return usage("unknown command %q%s; a command of a policy needs -c FILE, for %s cannot be read", name, suggestWord(cmd.Root(), name, nil), l.config)
+		return usage("unknown command %q%s; a command of a policy needs -c FILE, for %s cannot be read", name,
+			suggestWord(cmd.Root(), name, nil), l.config)
 	}
 	raw, err := l.call(cmd.Context(), "command", in, false)
 	switch {
 	case errors.Is(err, admin.ErrNoServer):
-		return fmt.Errorf("%q is no command of carteiro%s, and policies cannot be asked for it: %w", name, suggestWord(cmd.Root(), name, nil), err)
+		return fmt.Errorf("%q is no command of carteiro%s, and policies cannot be asked for it: %w", name, suggestWord(cmd.Root(),
+			name, nil), err)
 	case errors.Is(err, admin.ErrNoCommand):
 		commands, _ := l.commands(cmd) // a suggestion less, if they cannot be had
 		return usage("unknown command %q: neither carteiro nor a policy has it%s", name, suggestWord(cmd.Root(), name, commands))

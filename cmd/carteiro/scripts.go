@@ -198,14 +198,15 @@ func scriptsOrderCommand() *cobra.Command {
 			for _, spec := range hooks.Specs() {
 				for i, h := range gen.Chain.Handlers(spec.Point) {
 					info := h.Info()
-					lines = append(lines, orderLine{string(spec.Point), i + 1, info.Tier.String(), info.Order, info.Name()})
+					lines = append(lines, orderLine{Hook: string(spec.Point), Place: i + 1, Tier: info.Tier.String(), Order: info.Order, Handler: info.Name(),
+						Command: info.Command, Path: info.Path, Every: everyOf(info), Events: info.Events, Listener: info.Listener, Login: info.Login})
 				}
 			}
 			if o.json {
 				return printJSON(cmd.OutOrStdout(), lines)
 			}
 			for _, l := range lines {
-				fmt.Fprintf(cmd.OutOrStdout(), "%-16s %2d  %-6s order %3d  %s\n", l.Hook, l.Place, l.Tier, l.Order, l.Handler)
+				fmt.Fprintf(cmd.OutOrStdout(), "%-16s %2d  %-6s order %3d  %s%s\n", l.Hook, l.Place, l.Tier, l.Order, l.Handler, l.options())
 			}
 			return nil
 		}}
@@ -220,6 +221,38 @@ type orderLine struct {
 	Tier    string `json:"tier"`
 	Order   int    `json:"order"`
 	Handler string `json:"handler"`
+
+	Command  string   `json:"command,omitempty"`
+	Path     string   `json:"path,omitempty"`
+	Every    string   `json:"every,omitempty"`
+	Events   []string `json:"events,omitempty"`
+	Listener string   `json:"listener,omitempty"`
+	Login    bool     `json:"login,omitempty"`
+}
+
+// everyOf is the time between two calls of a timer.
+func everyOf(info hooks.Info) string {
+	switch {
+	case info.Every == 0:
+		return ""
+	case info.EachDomain:
+		return info.Every.String() + ", each domain"
+	}
+	return info.Every.String()
+}
+
+// options are what decides when the handler is asked, beside its place.
+func (l *orderLine) options() (out string) {
+	for _, o := range []struct{ name, value string }{{"command", l.Command}, {"path", l.Path}, {"every", l.Every}, {"events", strings.Join(l.Events, ", ")},
+		{"listener", l.Listener}} {
+		if o.value != "" {
+			out += "  " + o.name + " " + o.value
+		}
+	}
+	if l.Login {
+		out += "  login"
+	}
+	return out
 }
 
 func scriptsCheckCommand() *cobra.Command {
@@ -279,20 +312,4 @@ func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
-}
-
-func scriptsMetaCommand() *cobra.Command {
-	return &cobra.Command{Use: "meta [DIR]", Short: "Write carteiro.lua, from which editors (LuaLS) know the API; without DIR to standard output", Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				_, err := cmd.OutOrStdout().Write(lua.Annotations())
-				return err
-			}
-			file := filepath.Join(args[0], "carteiro.lua")
-			if err := os.WriteFile(file, lua.Annotations(), 0o644); err != nil {
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), file)
-			return nil
-		}}
 }

@@ -119,6 +119,8 @@ func tell(w io.Writer, stories []admin.Story) {
 		where := "gone from the queue"
 		if s.Queued {
 			where = "in the queue"
+		} else if s.Refused() {
+			where = "refused"
 		}
 		fmt.Fprintf(w, "message %s, received %s, %s\n", s.ID, stamp(s.Received), where)
 		for _, t := range s.Trail {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 func traceCommand() *cobra.Command {
 	var o options
-	var ip string
+	var only admin.TraceFilter
 	var n int
 	cmd := &cobra.Command{Use: "trace", Short: "Show what clients say, what they hear and what each policy decides, as it happens", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -31,7 +32,7 @@ func traceCommand() *cobra.Command {
 				return fmt.Errorf("%w (is `carteiro serve -c %s` running?)", err, o.config)
 			}
 			seen := 0
-			return client.Trace(cmd.Context(), ip, func(l journal.Line) bool {
+			return client.Trace(cmd.Context(), only, func(l journal.Line) bool {
 				if o.json {
 					json.NewEncoder(cmd.OutOrStdout()).Encode(l)
 				} else {
@@ -42,7 +43,10 @@ func traceCommand() *cobra.Command {
 			})
 		}}
 	o.flags(cmd, true)
-	cmd.Flags().StringVar(&ip, "ip", "", "only clients in this `network`, or at this address")
+	cmd.Flags().StringVar(&only.IP, "ip", "", "only clients in this `network`, or at this address")
+	cmd.Flags().StringVar(&only.Hook, "hook", "", "only calls at this `hook`, such as receive.rcpt")
+	cmd.Flags().StringVar(&only.Handler, "handler", "", "only calls of handlers whose `name` holds this: a file, file:line or bundle")
+	cmd.Flags().StringVar(&only.Address, "address", "", "only what is about this `address`")
 	cmd.Flags().IntVar(&n, "lines", 0, "end after so many lines; 0: never")
 	return cmd
 }
@@ -79,10 +83,45 @@ func (s *server) traceHook(c hooks.Call) {
 	if c.Event.Msg != nil {
 		l.Message = c.Event.Msg.ID.String()
 	}
+	l.About = about(c.Event)
 	if c.Err != nil {
 		l.Err, _, _ = strings.Cut(c.Err.Error(), "\n")
 	}
 	s.journal.Tracer.Publish(l)
+}
+
+// about are the addresses of an event.
+func about(e *hooks.Event) (out []string) {
+	add := func(a mail.Address) {
+		if a != "" && !slices.Contains(out, string(a)) {
+			out = append(out, string(a))
+		}
+	}
+	if e.Cred != nil {
+		add(mail.Address(e.Cred.User))
+	}
+	if e.Tx != nil {
+		add(e.Tx.Sender)
+		for _, r := range e.Tx.Recipients {
+			add(r.Address)
+		}
+	}
+	if e.Msg != nil {
+		add(e.Msg.Sender)
+	}
+	if e.Rcpt != nil {
+		add(e.Rcpt.Address)
+		add(e.Rcpt.Orig)
+	}
+	for _, r := range e.Rcpts {
+		add(r.Address)
+	}
+	if e.Group != nil {
+		for i := range e.Group.Recipients {
+			add(e.Group.Recipients[i].Address)
+		}
+	}
+	return out
 }
 
 // dialogue is where commands and replies go while somebody looks, or nil.

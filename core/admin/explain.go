@@ -92,3 +92,14 @@ func (s *Service) story(ctx context.Context, id mail.ID) (Story, error) {
 	}
 	return story, err
 }
+
+// Refused reports whether the message was refused, so that it never was in the
+// queue.
+func (s *Story) Refused() bool {
+	for _, t := range s.Trail {
+		if t.Step == "receive" && t.Verdict == "not accepted" {
+			return !s.Queued
+		}
+	}
+	return false
+}

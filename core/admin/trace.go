@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 
 	"carteiro/core/journal"
+	"carteiro/hooks"
 )
 
 // parseNetwork reads a network or a single address; "" is every client.
@@ -28,16 +30,43 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// serveTrace streams lines as JSON, one a line, until the reader goes. With
-// an ip only those of clients in that network; lines without a client, such as
-// those of deliveries, are left out then.
+// TraceFilter says which lines are wanted; what is empty leaves none out.
+type TraceFilter struct {
+	IP      string // a client's address or network; lines without a client are left out then
+	Hook    string // calls at this hook alone
+	Handler string // calls of handlers whose name holds this
+	Address string // what is about this address
+}
+
+// values are the filter in a URL.
+func (f TraceFilter) values() url.Values {
+	return url.Values{"ip": {f.IP}, "hook": {f.Hook}, "handler": {f.Handler}, "address": {f.Address}}
+}
+
+// wanted makes a test of lines; it refuses a hook that does not exist.
+func wanted(v url.Values) (func(journal.Line) bool, error) {
+	network, err := parseNetwork(v.Get("ip"))
+	if err != nil {
+		return nil, err
+	}
+	hook, handler, address := v.Get("hook"), v.Get("handler"), v.Get("address")
+	if _, ok := hooks.Lookup(hooks.Point(hook)); hook != "" && !ok {
+		return nil, fmt.Errorf("there is no hook %q%s", hook, hooks.Suggestion(hook, hooks.PointNames()))
+	}
+	return func(l journal.Line) bool {
+		return (!network.IsValid() || network.Contains(l.Client)) && (hook == "" || l.What == "hook" && l.Text == hook) &&
+			(handler == "" || strings.Contains(l.Handler, handler)) && (address == "" || l.Names(address))
+	}, nil
+}
+
+// serveTrace streams lines as JSON, one a line, until the reader goes.
 func (s *Service) serveTrace(w http.ResponseWriter, r *http.Request) {
-	network, err := parseNetwork(r.URL.Query().Get("ip"))
+	keep, err := wanted(r.URL.Query())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
-	lines := s.Journal.Tracer.Watch(r.Context(), func(l journal.Line) bool { return !network.IsValid() || network.Contains(l.Client) })
+	lines := s.Journal.Tracer.Watch(r.Context(), keep)
 	flush := http.NewResponseController(w)
 	w.WriteHeader(http.StatusOK)
 	flush.Flush()
@@ -51,8 +80,8 @@ func (s *Service) serveTrace(w http.ResponseWriter, r *http.Request) {
 
 // Trace calls each with every line, until ctx ends, each returns false or the
 // server stops.
-func (c *Client) Trace(ctx context.Context, ip string, each func(journal.Line) bool) error {
-	body, err := c.stream(ctx, "trace?ip="+url.QueryEscape(ip))
+func (c *Client) Trace(ctx context.Context, f TraceFilter, each func(journal.Line) bool) error {
+	body, err := c.stream(ctx, "trace?"+f.values().Encode())
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package journal
 import (
 	"context"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +26,15 @@ type Line struct {
 	Changes []string      `json:"changes,omitempty"`
 	Err     string        `json:"error,omitempty"`
 	Cost    time.Duration `json:"cost,omitempty"` // nanoseconds
+	// About are the addresses that a hook was asked about.
+	About []string `json:"about,omitempty"`
+}
+
+// Names reports whether a line is about an address: one that a hook was asked
+// about, or that the client named.
+func (l *Line) Names(address string) bool {
+	return slices.ContainsFunc(l.About, func(a string) bool { return strings.EqualFold(a, address) }) ||
+		l.What == "command" && strings.Contains(strings.ToLower(l.Text), "<"+strings.ToLower(address)+">")
 }
 
 // traceAhead is how many lines a slow reader may be behind; it misses more.

@@ -139,13 +139,6 @@ func isAddress(v any) error {
 	return nil
 }
 
-func isSender(v any) error {
-	if v == "" {
-		return nil // the null sender
-	}
-	return isAddress(v)
-}
-
 func isIP(v any) error {
 	s, ok := v.(string)
 	if _, err := netip.ParseAddr(s); !ok || err != nil {

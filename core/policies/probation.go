@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -157,6 +158,21 @@ func (k *Keeper) ran(c counts, r hooks.Ran) {
 	}
 }
 
+// maxBecause bounds the error that is kept with a generation.
+const maxBecause = 300
+
+// because names the handler that failed most, and its last error.
+func because(w hooks.Often) string {
+	if w.Handler == "" {
+		return ""
+	}
+	err := w.Err
+	if len(err) > maxBecause {
+		err = strings.ToValidUTF8(err[:maxBecause], "")
+	}
+	return "; most of all " + w.Handler + ": " + err
+}
+
 // judge says why a generation has to go, or "".
 func (p *probation) judge(r hooks.Ran, t *tally) string {
 	was, known := p.Was[r.Point]
@@ -164,14 +180,14 @@ func (p *probation) judge(r hooks.Ran, t *tally) string {
 		was.Refused = -1
 	}
 	if r.Open && !was.Opened {
-		return fmt.Sprintf("%s failed so often at %s that it is not asked any more", r.Worst.Handler, r.Point)
+		return fmt.Sprintf("%s failed so often at %s that it is not asked any more%s", r.Worst.Handler, r.Point, because(r.Worst))
 	}
 	calls, failures := t.calls.Load(), t.failures.Load()
 	if share := float64(failures) / float64(max(calls, 1)); failures >= minFailures && share > 2*was.Failed+moreFailures {
-		return fmt.Sprintf("%d of %d calls of handlers failed at %s, %.0f %%; before it was %.0f %%", failures, calls, r.Point, 100*share, 100*was.Failed)
+		return fmt.Sprintf("%d of %d calls of handlers failed at %s, %.0f %%; before it was %.0f %%%s", failures, calls, r.Point, 100*share, 100*was.Failed, because(r.Worst))
 	}
 	if w := r.Worst; w.Failures >= minFailures && w.Share() > 2*was.Worst+moreFailures {
-		return fmt.Sprintf("%d of %d calls of %s failed at %s, %.0f %%; before no handler had more than %.0f %%", w.Failures, w.Calls, w.Handler, r.Point, 100*w.Share(), 100*was.Worst)
+		return fmt.Sprintf("%d of %d calls of %s failed at %s, %.0f %%; before no handler had more than %.0f %%%s", w.Failures, w.Calls, w.Handler, r.Point, 100*w.Share(), 100*was.Worst, because(w))
 	}
 	runs, refused := t.runs.Load(), t.refused.Load()
 	if share := float64(refused) / float64(runs); was.Refused >= 0 && refused >= minRefusals && share > 2*was.Refused+moreRefusals {

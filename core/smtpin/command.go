@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,7 +66,10 @@ func (c command) maxLength() int {
 // obey runs one command and writes its reply; errQuit ends the session.
 func (s *session) obey(ctx context.Context, cmd command) error {
 	start := time.Now()
+	tell := s.watcher()
+	s.said, s.watched = "", tell != nil
 	st := s.dispatch(ctx, cmd)
+	s.watched = false
 	code := 0
 	var err error
 	if st != nil {
@@ -79,10 +83,13 @@ func (s *session) obey(ctx context.Context, cmd command) error {
 	if s.gone {
 		err = errQuit
 	}
-	if f := s.cfg.Observe.Dialogue; f != nil {
-		if tell := f(); tell != nil {
-			tell(s.s, cmd.shown(), st)
+	if tell != nil {
+		shown := st
+		if st == nil && len(s.said) > 4 { // written by the command itself
+			shown = &mail.Status{Text: s.said[4:]}
+			shown.Code, _ = strconv.Atoi(s.said[:3])
 		}
+		tell(s.s, cmd.shown(), shown)
 	}
 	if f := s.cfg.Observe.Command; f != nil {
 		f(s.s.Listener, knownVerb(cmd.verb), code, time.Since(start))

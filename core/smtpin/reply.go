@@ -22,6 +22,9 @@ func (s *session) write(st *mail.Status, text string, sep byte) {
 	if code < 200 || code > 599 {
 		code, enhanced = 451, "4.3.0"
 	}
+	if s.watched {
+		s.keep(code, text)
+	}
 	w := s.c.Writer()
 	w.WriteString(strconv.Itoa(code)) // an error of the writer stays and meets the next flush
 	w.WriteByte(sep)
@@ -34,6 +37,23 @@ func (s *session) write(st *mail.Status, text string, sep byte) {
 	}
 	w.WriteString(netline.Clean(text, s.tx != nil && s.tx.Params.SMTPUTF8))
 	w.WriteString("\r\n")
+}
+
+// keep notes what is written, for who watches.
+func (s *session) keep(code int, text string) {
+	if s.said != "" {
+		s.said += " | " + text
+		return
+	}
+	s.said = strconv.Itoa(code) + " " + text
+}
+
+// watcher is who watches the dialogue, or nil.
+func (s *session) watcher() func(*mail.Session, string, *mail.Status) {
+	if f := s.cfg.Observe.Dialogue; f != nil {
+		return f()
+	}
+	return nil
 }
 
 // lines writes a reply of several lines without enhanced codes, as EHLO's is.

@@ -33,6 +33,8 @@ type session struct {
 	xclient bool     // XCLIENT is believed
 	pending *command // what ended a sequence of BDATs, to be run next
 	gone    bool     // the client has gone, or is not worth another reply
+	said    string   // what a command wrote itself instead of returning it, while somebody watches
+	watched bool     // so
 }
 
 // errQuit ends a session whose last reply is written.
@@ -121,7 +123,12 @@ func (s *session) endTransaction() {
 
 func (s *session) run(ctx context.Context) {
 	s.log.Debug("session opened")
-	if s.reply(s.banner(ctx)) != nil {
+	greeting := s.banner(ctx)
+	over := s.reply(greeting) != nil
+	if tell := s.watcher(); tell != nil {
+		tell(s.s, "connected", greeting)
+	}
+	if over {
 		return
 	}
 	for {

@@ -2,8 +2,8 @@ package lua
 
 import (
 	"bytes"
+	_ "embed"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"carteiro/hooks"
@@ -18,12 +18,21 @@ const annotationsHead = `---@meta
 var reserved = map[string]bool{"and": true, "break": true, "do": true, "else": true, "elseif": true, "end": true, "false": true, "for": true, "function": true,
 	"if": true, "in": true, "local": true, "nil": true, "not": true, "or": true, "repeat": true, "return": true, "then": true, "true": true, "until": true, "while": true}
 
+// testAnnotations describes what `require "carteiro.test"` gives.
+//
+//go:embed carteiro_test_annotations.lua
+var testAnnotations []byte
+
+// TestAnnotations is the test library as Annotations has the rest. The caller
+// must not change it.
+func TestAnnotations() []byte { return testAnnotations }
+
 // Annotations is the API as a file of LuaLS annotations: valid Lua that does
 // nothing. The caller owns the result.
 func Annotations() []byte {
 	var b bytes.Buffer
 	b.WriteString(annotationsHead)
-	owners := map[string]string{}
+	b.WriteString("\n---what a handler returns; the functions that make one are those of its hook\n---@class verdict\n")
 	for _, e := range API() {
 		switch {
 		case e.Kind == "function" && e.Name == "on":
@@ -31,10 +40,8 @@ func Annotations() []byte {
 		case e.Kind == "function":
 			annotate(&b, e.Name, e)
 		case e.Kind == "module":
-			owners[e.Name] = "module"
 			fmt.Fprintf(&b, "\n---%s\n%s = {}\n", e.Doc, e.Name)
 		case e.Kind == "object":
-			owners[e.Name] = "object"
 			fmt.Fprintf(&b, "\n---%s\n---@class %s\nlocal %s = {}\n", e.Doc, e.Name, e.Name)
 		case strings.Contains(e.Signature, "("), strings.Contains(e.Signature, "{"):
 			sep := "."
@@ -43,96 +50,88 @@ func Annotations() []byte {
 			}
 			annotate(&b, e.Owner+sep+e.Name, e)
 		default:
-			fmt.Fprintf(&b, "---%s\n%s.%s = nil ---@type any\n", e.Doc, e.Owner, e.Name)
+			kind := "any"
+			if s := signatureOf(e.Owner + "." + e.Name); s != nil && s.field != nil {
+				kind = s.field.String()
+			}
+			fmt.Fprintf(&b, "---%s\n%s.%s = nil ---@type %s\n", e.Doc, e.Owner, e.Name, kind)
 		}
 	}
 	return b.Bytes()
 }
 
-var parameterName = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
-
-// annotate writes one function. What stands in brackets in a signature, and
-// what follows it, may be left out.
+// annotate writes one function with the types that signatures.txt has: its
+// longest form, and the others as overloads.
 func annotate(b *bytes.Buffer, name string, e Entry) {
 	fmt.Fprintf(b, "\n---%s\n", e.Doc)
-	_, inner, _ := strings.Cut(e.Signature, "(")
-	inner = strings.TrimSuffix(inner, ")")
+	s := signatureOf(name)
+	if s == nil { // a test finds it
+		fmt.Fprintf(b, "function %s(...) end\n", name)
+		return
+	}
+	main := s.forms[len(s.forms)-1]
+	for _, f := range s.forms[:len(s.forms)-1] {
+		var params []string
+		if owner, _, isMethod := strings.Cut(name, ":"); isMethod {
+			params = append(params, "self: "+owner)
+		}
+		for _, p := range f.params {
+			params = append(params, p.written()+": "+p.kind.String())
+		}
+		fmt.Fprintf(b, "---@overload fun(%s)%s\n", strings.Join(params, ", "), returned(s, ": "))
+	}
 	var names []string
-	if i := strings.IndexByte(e.Signature, '{'); i >= 0 && !strings.Contains(e.Signature[:i], "(") {
-		names = []string{"t"}
-		b.WriteString("---@param t table\n")
-		inner = ""
+	for _, p := range main.params {
+		fmt.Fprintf(b, "---@param %s %s\n", p.written(), p.kind)
+		names = append(names, strings.TrimSuffix(p.written(), "?"))
 	}
-	optional := false
-	for _, part := range splitParameters(inner) {
-		optional = optional || strings.Contains(part, "[")
-		word := parameterName.FindString(part)
-		switch {
-		case strings.Contains(part, "..."):
-			word = "..."
-		case strings.ContainsAny(part, "{"):
-			word, optional = "options", true
-		case word == "" || reserved[word]:
-			word = fmt.Sprintf("arg%d", len(names)+1)
-		}
-		for i, n := range names {
-			if n == word && n != "..." {
-				word = fmt.Sprintf("%s%d", word, i+2)
-			}
-		}
-		mark := ""
-		if optional && word != "..." {
-			mark = "?"
-		}
-		fmt.Fprintf(b, "---@param %s%s any\n", word, mark)
-		names = append(names, word)
+	if main.variadic != nil {
+		fmt.Fprintf(b, "---@param ... %s\n", main.variadic)
+		names = append(names, "...")
 	}
-	fmt.Fprintf(b, "---@return any\nfunction %s(%s) end\n", name, strings.Join(names, ", "))
+	if len(s.results) > 0 {
+		fmt.Fprintf(b, "---@return%s\n", returned(s, " "))
+	}
+	fmt.Fprintf(b, "function %s(%s) end\n", name, strings.Join(names, ", "))
 }
 
-// splitParameters cuts at commas outside of braces.
-func splitParameters(s string) (out []string) {
-	depth, from := 0, 0
-	for i, c := range s {
-		switch c {
-		case '{':
-			depth++
-		case '}':
-			depth--
-		case ',':
-			if depth == 0 {
-				out = append(out, s[from:i])
-				from = i + 1
-			}
-		}
+// written is a parameter's name as Lua can have it.
+func (p parameter) written() string {
+	name := p.name
+	if reserved[name] {
+		name += "_"
 	}
-	if strings.TrimSpace(s[from:]) != "" {
-		out = append(out, s[from:])
+	if p.optional {
+		name += "?"
 	}
-	return out
+	return name
+}
+
+// returned are the results behind a separator, or nothing.
+func returned(s *signature, separator string) string {
+	var kinds []string
+	for _, k := range s.results {
+		kinds = append(kinds, k.String())
+	}
+	if kinds == nil {
+		return ""
+	}
+	return separator + strings.Join(kinds, ", ")
 }
 
 // annotateOn writes on with an overload for each hook.
 func annotateOn(b *bytes.Buffer) {
 	b.WriteString("\n---registers a handler\n")
-	objects := map[string]bool{}
-	for _, c := range allClasses() {
-		objects[c.name] = true
-	}
 	for _, s := range hooks.Specs() {
 		if s.Point == hooks.ReceiveAsync {
 			continue
 		}
 		var params []string
 		for _, a := range s.Args {
-			kind := "any"
-			if objects[a] {
-				kind = a
-			}
-			params = append(params, a+": "+kind)
+			params = append(params, a+": "+argumentKind(a).String())
 		}
 		fmt.Fprintf(b, "---@overload fun(hook: %q, handler: fun(%s))\n---@overload fun(hook: %q, options: table, handler: fun(%s))\n",
 			s.Point, strings.Join(params, ", "), s.Point, strings.Join(params, ", "))
 	}
-	b.WriteString("---@param hook string\n---@param options any\n---@param handler? function\nfunction on(hook, options, handler) end\n")
+	b.WriteString("---@param hook string\n---@param options table|function\n---@param handler? function\nfunction on(hook, options, handler) end\n")
 }

@@ -413,7 +413,8 @@ func (c *checker) hint(e ast.Expr, member string) string {
 	}
 	for i, name := range o.spec.Args {
 		if cl := classNamed(name); cl != nil && i != o.index && (cl.field(member) != nil || cl.method(member) != nil) {
-			return fmt.Sprintf("the %s argument is %s; write function(%s)", ordinal(o.index), o.spec.Args[o.index], strings.Join(o.spec.Args[:max(i, o.index)+1], ", "))
+			return fmt.Sprintf("the %s argument is %s; write function(%s)", ordinal(o.index), o.spec.Args[o.index],
+				strings.Join(o.spec.Args[:max(i, o.index)+1], ", "))
 		}
 	}
 	return ""
@@ -424,7 +425,8 @@ func ordinal(i int) string {
 }
 
 func argumentList(s hooks.Spec) string {
-	return map[bool]string{true: "one argument, ", false: fmt.Sprintf("%d arguments, ", len(s.Args))}[len(s.Args) == 1] + strings.Join(s.Args, ", ")
+	return map[bool]string{true: "one argument, ", false: fmt.Sprintf("%d arguments, ",
+		len(s.Args))}[len(s.Args) == 1] + strings.Join(s.Args, ", ")
 }
 
 // missing tells of a member that a class has not.

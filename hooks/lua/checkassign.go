@@ -95,7 +95,8 @@ func (c *checker) hidden(e *ast.AttrGetExpr, id *ast.IdentExpr, key *ast.StringE
 			return
 		}
 	}
-	c.tell(e.Line(), key.Value, fmt.Sprintf("%s.%s does not exist here: the local %s hides the module %s", id.Value, key.Value, id.Value, id.Value),
+	c.tell(e.Line(), key.Value, fmt.Sprintf("%s.%s does not exist here: the local %s hides the module %s", id.Value, key.Value,
+		id.Value, id.Value),
 		"give the local another name")
 	delete(c.kinds, v) // told once
 }

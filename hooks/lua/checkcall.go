@@ -73,12 +73,14 @@ func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []ki
 		return nil, false
 	}
 	if len(e.Args) == 0 {
-		c.tell(e.Line(), key.Value, cl.name+"."+key.Value+" is a method, which is called with a colon", "write "+cl.name+":"+key.Value+"(...)")
+		c.tell(e.Line(), key.Value, cl.name+"."+key.Value+" is a method, which is called with a colon",
+			"write "+cl.name+":"+key.Value+"(...)")
 		return nil, true
 	}
 	first := c.expr(e.Args[0])
 	if a, known := first.sole(); known && a.name != cl.name {
-		c.tell(e.Line(), key.Value, cl.name+"."+key.Value+" is a method, which is called with a colon", "write "+cl.name+":"+key.Value+"(...)")
+		c.tell(e.Line(), key.Value, cl.name+"."+key.Value+" is a method, which is called with a colon",
+			"write "+cl.name+":"+key.Value+"(...)")
 		return nil, true
 	}
 	c.exprs(e.Args[1:])
@@ -162,7 +164,8 @@ func (c *checker) methodCall(e *ast.FuncCallExpr) []kind {
 // place tells of what works only while files load.
 func (c *checker) place(e *ast.FuncCallExpr, name string) {
 	if c.handler != nil && slices.Contains([]string{"map.open", "require", "cache.memoize"}, name) {
-		c.tell(e.Line(), lastWord(name), name+" belongs at the top of the file, not inside a handler", "write local x = "+name+"(...) above on(...)")
+		c.tell(e.Line(), lastWord(name), name+" belongs at the top of the file, not inside a handler",
+			"write local x = "+name+"(...) above on(...)")
 	}
 }
 

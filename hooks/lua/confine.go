@@ -159,6 +159,28 @@ func argumentsOf(sig string) (out []bounded) {
 	return out
 }
 
+// splitParameters cuts at commas outside of braces.
+func splitParameters(s string) (out []string) {
+	depth, from := 0, 0
+	for i, c := range s {
+		switch c {
+		case '{':
+			depth++
+		case '}':
+			depth--
+		case ',':
+			if depth == 0 {
+				out = append(out, s[from:i])
+				from = i + 1
+			}
+		}
+	}
+	if strings.TrimSpace(s[from:]) != "" {
+		out = append(out, s[from:])
+	}
+	return out
+}
+
 // fieldsOf are the names before each "=" of "{ a =, b = 1 }".
 func fieldsOf(table string, position int) (out []bounded) {
 	for part := range strings.SplitSeq(strings.Trim(table, " {}[]"), ",") {

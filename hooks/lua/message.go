@@ -160,7 +160,12 @@ func msgSet(L *glua.LState) int {
 
 func msgRemove(L *glua.LState) int {
 	n := 0
-	editHeader(L, "remove_header", func(h *mime.Header, name string) error { n = h.Remove(name); return nil })
+	editHeader(L, "remove_header", func(h *mime.Header, name string) error {
+		if n = h.Remove(name); n == 0 {
+			return hooks.ErrSame
+		}
+		return nil
+	})
 	L.Push(glua.LNumber(n))
 	return 1
 }

@@ -218,7 +218,8 @@ func (p *signatureReader) kind() (kind, error) {
 
 // luaTypes are the names that texts and numbers of a special form have for
 // Lua.
-var luaTypes = map[string]string{"pattern": "string", "re2": "string", "address": "string", "text": "string", "value": "any", "rate": "string", "enhanced4": "string", "enhanced5": "string",
+var luaTypes = map[string]string{"pattern": "string", "re2": "string", "address": "string", "text": "string", "value": "any",
+	"rate": "string", "enhanced4": "string", "enhanced5": "string",
 	"code4": "number", "status": "number", "code5": "number", "duration": "string|number", "[]": "table", "{}": "table", "fun": "function"}
 
 // plain are the names of the Lua types and objects that a kind allows.

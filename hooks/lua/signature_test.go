@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -92,7 +93,6 @@ type trial struct {
 	name, expr string
 	hook       hooks.Point
 	wrong      string // "" where all arguments fit
-	may        bool   // it may work: its value is of a type that is converted
 }
 
 var wrongs = []string{"nil", "true", "5", `"x"`, "{}", "function() end"}
@@ -334,4 +334,24 @@ var ofType = regexp.MustCompile(`(expected|must be).*got \(?(nil|boolean|table|f
 // told for the one that it cannot be.
 func callable(expr string) bool {
 	return strings.HasPrefix(expr, "within(") || strings.Contains(expr, "gsub(") || strings.Contains(expr, "sort(") || strings.HasPrefix(expr, "string.format(") || strings.HasPrefix(expr, "metrics.counter(")
+}
+
+// TestTestAnnotations: the editors' file has each function of the test library
+// with its parameters, and no other.
+func TestTestAnnotations(t *testing.T) {
+	library, err := os.ReadFile("carteiro_test_library.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions := func(text string) map[string]bool {
+		out := map[string]bool{}
+		for _, m := range regexp.MustCompile(`(?m)^function (t\.[a-z_.]+)\(`).FindAllStringSubmatch(text, -1) {
+			out[m[1]] = true
+		}
+		return out
+	}
+	has, told := functions(string(library)), functions(string(lua.TestAnnotations()))
+	if len(has) < 30 || !maps.Equal(has, told) {
+		t.Errorf("the library has %v\nthe file has %v", slices.Sorted(maps.Keys(has)), slices.Sorted(maps.Keys(told)))
+	}
 }
