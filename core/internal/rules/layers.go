@@ -65,6 +65,9 @@ var layers = map[string][]string{
 	"core/store/storetest": {mail, clock, "core/store"},
 	"hooks/hookstest":      {mail, clock, "core/dns", "core/milter", "core/mime", "core/crypt", "core/spam", "core/srs", "core/store", "hooks", "hooks/lua"},
 	"core/internal/rules":  {},
+
+	// Programs for .ci.
+	"core/internal/changelog": {},
 }
 
 // home is where a dependency may be imported; "PACKAGE tests" allows it to
