@@ -68,6 +68,7 @@ var layers = map[string][]string{
 
 	// Programs for .ci.
 	"core/internal/changelog": {},
+	"core/internal/compare":   {},
 }
 
 // home is where a dependency may be imported; "PACKAGE tests" allows it to
