@@ -106,8 +106,8 @@ func (m *measured) line(worse, unclear *[]string) string {
 	for _, unit := range slices.Sorted(maps.Keys(m.units)) {
 		ratio, low, high := m.units[unit].ratio()
 		interval := fmt.Sprintf("%.3f to %.3f", low, high)
-		found := fmt.Sprintf("%s %s: %.3f (%s), %s before, %s now", m.name, unit, ratio, interval,
-			short(median(m.units[unit].old)), short(median(m.units[unit].new)))
+		before, now := short(median(m.units[unit].old)), short(median(m.units[unit].new))
+		found := fmt.Sprintf("%s %s: %.3f (%s), %s before, %s now", m.name, unit, ratio, interval, before, now)
 		switch most := limit(unit); {
 		case low > most:
 			*worse = append(*worse, found)
@@ -116,9 +116,9 @@ func (m *measured) line(worse, unclear *[]string) string {
 		}
 		switch unit {
 		case "ns/op":
-			cell[unit] = fmt.Sprintf("%s\t%s\t%.3f\t%s", short(median(m.units[unit].old)), short(median(m.units[unit].new)), ratio, interval)
+			cell[unit] = fmt.Sprintf("%s\t%s\t%.3f\t%s", before, now, ratio, interval)
 		case "allocs/op", "B/op":
-			cell[unit] = fmt.Sprintf("%.3f of %s", ratio, short(median(m.units[unit].old)))
+			cell[unit] = fmt.Sprintf("%.3f of %s", ratio, before)
 		default:
 			others = append(others, fmt.Sprintf("%s %.3f (%s)", unit, ratio, interval))
 		}

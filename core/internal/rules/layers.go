@@ -69,6 +69,7 @@ var layers = map[string][]string{
 	// Programs for .ci.
 	"core/internal/changelog": {},
 	"core/internal/compare":   {},
+	"core/internal/shape":     {},
 }
 
 // home is where a dependency may be imported; "PACKAGE tests" allows it to
