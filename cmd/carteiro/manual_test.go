@@ -162,3 +162,35 @@ func TestManualRights(t *testing.T) {
 		t.Errorf("only %d rights are needed", n)
 	}
 }
+
+var mentionedTopic = regexp.MustCompile("(?:carteiro help|`help)\\s+([a-z]+)")
+
+// TestHelpTopicsExist: no page sends the reader to a topic or command that
+// there is not, and the README names what is known not to work and what is
+// trusted.
+func TestHelpTopicsExist(t *testing.T) {
+	pages, err := filepath.Glob("manual/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := root()
+	for _, file := range append(pages, "../../README.md", "../../plugins/README.md", "../../hooks/README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := map[string]bool{}
+		for _, m := range mentionedTopic.FindAllStringSubmatch(string(text), -1) {
+			named[m[1]] = true
+			if _, ok := page(m[1]); ok {
+				continue
+			}
+			if found, rest, err := commands.Find(m[1:2]); err != nil || len(rest) > 0 || found == commands {
+				t.Errorf("%s sends to `carteiro help %s`, which there is not", file, m[1])
+			}
+		}
+		if file == "../../README.md" && !(named["limits"] && named["security"]) {
+			t.Errorf("the README names neither help limits nor help security: %v", named)
+		}
+	}
+}

@@ -65,6 +65,11 @@ var layers = map[string][]string{
 	"core/store/storetest": {mail, clock, "core/store"},
 	"hooks/hookstest":      {mail, clock, "core/dns", "core/milter", "core/mime", "core/crypt", "core/spam", "core/srs", "core/store", "hooks", "hooks/lua"},
 	"core/internal/rules":  {},
+
+	// Programs for .ci.
+	"core/internal/changelog": {},
+	"core/internal/compare":   {},
+	"core/internal/shape":     {},
 }
 
 // home is where a dependency may be imported; "PACKAGE tests" allows it to
