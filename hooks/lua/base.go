@@ -55,8 +55,8 @@ func baseAssert(L *glua.LState) int {
 
 func baseError(L *glua.LState) int {
 	v, level := L.Get(1), min(max(optInteger(L, 2, 1), 0), callDepth)
-	if s, ok := v.(glua.LString); ok && level > 0 {
-		v = glua.LString(caller(L, level)) + s
+	if stringable(v) && level > 0 { // numbers too, as in Lua 5.1
+		v = glua.LString(caller(L, level) + tostringPlain(v))
 	}
 	L.Error(v, 0)
 	return 0

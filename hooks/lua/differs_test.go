@@ -39,6 +39,7 @@ func TestDiffersFromLua51(t *testing.T) {
 		{"", `return #setmetatable({}, { __len = function() return 5 end })`, "0"},
 		{"", `return type(tostring(setmetatable({}, { __tostring = function() return 5 end })))`, "number"},
 		{"", `return select(2, pcall(error, "x"))`, "x"},
+		{"", `return type(select(2, pcall(error, 2))) .. type(select(2, pcall(error, 2, 0)))`, "stringnumber"},
 		{"", `return select(2, pcall(function() error("x") end))`, "a.lua:2: x"},
 		{"", `return select(2, pcall(function() error("x", 0) end))`, "x"},
 		{"", `return string.find(nil, "a")`, "error: a.lua:2: bad argument #1 to 'find' (string expected, got nil)"},

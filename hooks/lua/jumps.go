@@ -113,7 +113,7 @@ func truth(e ast.Expr) bool {
 	return true
 }
 
-// fold computes what a condition has of constants at its beginning.
+// fold computes what an expression has of constants at its beginning.
 func fold(e ast.Expr) ast.Expr {
 	switch e := e.(type) {
 	case *ast.LogicalOpExpr:
@@ -122,9 +122,23 @@ func fold(e ast.Expr) ast.Expr {
 			return e
 		}
 		if truth(e.Lhs) == (e.Operator == "and") {
-			return fold(e.Rhs)
+			return single(fold(e.Rhs))
 		}
 		return e.Lhs
+	case *ast.RelationalOpExpr:
+		e.Lhs, e.Rhs = fold(e.Lhs), fold(e.Rhs)
+	case *ast.ArithmeticOpExpr:
+		e.Lhs, e.Rhs = fold(e.Lhs), fold(e.Rhs)
+	case *ast.UnaryMinusOpExpr:
+		e.Expr = fold(e.Expr)
+	case *ast.AttrGetExpr:
+		e.Object, e.Key = fold(e.Object), fold(e.Key)
+	case *ast.FuncCallExpr:
+		if e.Func != nil {
+			e.Func = fold(e.Func)
+		} else {
+			e.Receiver = fold(e.Receiver)
+		}
 	case *ast.UnaryNotOpExpr:
 		e.Expr = fold(e.Expr)
 		if !isConstant(e.Expr) {

@@ -48,7 +48,7 @@ type random struct {
 // randomProgram is a random program.
 func randomProgram(r *rand.Rand) *node {
 	g := &random{r: r, many: true, alone: r.IntN(2) == 0, vars: []string{"a", "b", "c", "t", "o"}}
-	body := g.block(6 + r.IntN(8))
+	body := g.block(4 + r.IntN(5))
 	return &node{kind: 'b', texts: []string{"local a, b, c, t, o = 1, false, nil, { 1, 2, x = 5 }, class(4)\nlocal keep = {}\n",
 		"\nout(a, b, c, t, o)\nfor i = 1, #keep do out(pcall(keep[i])) end"}, nodes: []*node{body}}
 }
