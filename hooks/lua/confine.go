@@ -3,6 +3,7 @@ package lua
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	glua "github.com/yuin/gopher-lua"
 
@@ -87,9 +88,35 @@ func (st *state) confining(L *glua.LState, what string) *reach {
 	return &reach{st, L, what}
 }
 
+// guards are the functions that guard made, by owner and name: each interpreter
+// asks for all of them.
+var guards struct {
+	sync.Mutex
+	made map[[2]string]glua.LGFunction
+}
+
 // guard is the function as scripts call it: its bounds are kept to before it
 // runs. owner is what errors put before its name, as "list." or "rcpt:".
 func (f *function) guard(owner string) glua.LGFunction {
+	if len(f.bounds) == 0 {
+		return f.call
+	}
+	guards.Lock()
+	defer guards.Unlock()
+	key := [2]string{owner, f.name}
+	g, ok := guards.made[key]
+	if !ok {
+		g = f.confined(owner)
+		if guards.made == nil {
+			guards.made = map[[2]string]glua.LGFunction{}
+		}
+		guards.made[key] = g
+	}
+	return g
+}
+
+// confined makes what guard returns.
+func (f *function) confined(owner string) glua.LGFunction {
 	var checks []guardedArgument
 	for _, p := range argumentsOf(f.sig) {
 		if b, ok := f.bounds[p.name]; ok && b.check != nil {
