@@ -30,7 +30,8 @@ var baseFunctions = []function{
 	{name: "tostring", call: baseToString, sig: "tostring(v)", doc: "text of any value"},
 	{name: "type", call: baseType, sig: "type(v)", doc: "name of the type"},
 	{name: "unpack", call: baseUnpack, sig: "unpack(list, [i, j])", doc: "the elements as results"},
-	{name: "within", call: baseWithin, sig: "within(instructions, f, ...)", doc: "the results of f(...), run with a part of the budget, or nil and \"budget\" when that is used up: then f ends, and the handler goes on"},
+	{name: "within", call: baseWithin, sig: "within(instructions, f, ...)",
+		doc: "the results of f(...), run with a part of the budget, or nil and \"budget\" when that is used up: then f ends, and the handler goes on"},
 	{name: "xpcall", call: baseXPCall, sig: "xpcall(f, handler)", doc: "as pcall; handler makes the error"},
 }
 

@@ -77,7 +77,8 @@ func (c *compiled) fits(p *glua.FunctionProto) error {
 		return c.fault(p.LineDefined, 0, "", "the function is too long", "split it")
 	}
 	if len(p.DbgUpvalues) > maxOuter {
-		return c.fault(p.LineDefined, 0, "", fmt.Sprintf("the function uses more than %d variables of the functions around it", maxOuter), "put them into a table")
+		text := fmt.Sprintf("the function uses more than %d variables of the functions around it", maxOuter)
+		return c.fault(p.LineDefined, 0, "", text, "put them into a table")
 	}
 	for _, inner := range p.FunctionPrototypes {
 		if err := c.fits(inner); err != nil {
