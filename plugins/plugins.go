@@ -51,6 +51,17 @@ type Enabled struct {
 	// the sandbox.
 	AllowWeb string
 	Tree     *Tree // instead of Name and Path: read already
+	// At gives an error the place of this entry in the configuration, or of one
+	// of its settings ("config.days", or "" for the entry); nil gives none.
+	At func(setting string, err error) error
+}
+
+// at is an error of this entry with its place.
+func (e *Enabled) at(setting string, err error) error {
+	if e.At == nil || err == nil {
+		return err
+	}
+	return e.At(setting, err)
 }
 
 // Options are what Load makes sources of.
@@ -134,12 +145,12 @@ type loading struct {
 func (l *loading) enable(e Enabled) {
 	t, limits, err := l.open(e)
 	if err != nil {
-		l.errs = append(l.errs, err)
+		l.errs = append(l.errs, e.at("", err))
 		return
 	}
 	name := t.Manifest.Name()
 	if l.byName[name] != nil {
-		l.errs = append(l.errs, fmt.Errorf("%w %s is configured twice; settings of a domain stand under [bundle.domain.\"DOMAIN\"]", ErrBundle, name))
+		l.errs = append(l.errs, e.at("", fmt.Errorf("%w %s is configured twice; settings of a domain stand under [bundle.domain.\"DOMAIN\"]", ErrBundle, name)))
 		return
 	}
 	b := &loaded{Enabled: e, tree: t, limits: limits}
@@ -235,12 +246,12 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 	m, label := b.tree.Manifest, b.tree.Label
 	config, err := m.settings(label, b.Config)
 	if err != nil {
-		return hooks.Source{}, err
+		return hooks.Source{}, b.at("config", err)
 	}
 	domains := map[string]map[string]any{}
 	for _, d := range slices.Sorted(maps.Keys(b.DomainConfig)) {
 		if domains[d], err = m.domainSettings(label, d, config, b.DomainConfig[d]); err != nil {
-			return hooks.Source{}, err
+			return hooks.Source{}, b.at("domain."+d, err)
 		}
 	}
 	src := hooks.Source{Name: m.Name(), Bundle: m.Name(), Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: b.Domains, Except: b.except,

@@ -57,8 +57,9 @@ func bundlesWith(cfg *config.Config, depot *plugins.Depot) ([]hooks.Source, erro
 
 func bundleOptions(cfg *config.Config, depot *plugins.Depot) plugins.Options {
 	o := plugins.Options{Depot: depot, Trust: cfg.Trust, Server: release}
-	for _, b := range cfg.Bundles {
-		e := plugins.Enabled{Name: b.Name, Path: b.Path, Domains: b.Domains, Config: b.Config, DomainConfig: b.Domain, HTTP: b.HTTP,
+	for i, b := range cfg.Bundles {
+		e := plugins.Enabled{At: func(setting string, err error) error { return cfg.InBundle(i, setting, err) },
+			Name: b.Name, Path: b.Path, Domains: b.Domains, Config: b.Config, DomainConfig: b.Domain, HTTP: b.HTTP,
 			GrantLimits: b.GrantLimits,
 			AllowWeb:    b.AllowWeb}
 		for name, s := range b.Secrets {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -303,6 +304,31 @@ func TestBundleBoundaries(t *testing.T) {
 		if err := c.PrivateHost(bundle, "a.lan:80"); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) ||
 			!strings.Contains(err.Error(), `write "a.lan:80 private"`) {
 			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestInBundle: an error about a [[bundle]] has the line of what is wrong.
+func TestInBundle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.toml")
+	text := "hostname = \"mx.example.com\"\n[storage]\ndir = \"d\"\n[[bundle]]\nname = \"a/b\"\n[[bundle]]\nname = \"a/c\"\nconfig = { n = 1 }\n" +
+		"[bundle.domain.\"x.example\"]\nn = 2\n[bundle.domain.\"y.example\"]\nn = 3\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := errors.New("wrong")
+	for _, tt := range []struct {
+		nth     int
+		setting string
+		line    int
+	}{{0, "", 4}, {0, "config", 4}, {1, "", 6}, {1, "config", 8}, {1, "domain.x.example", 9}, {1, "domain.y.example", 11}, {1, "domain.z.example", 6}} {
+		err := c.InBundle(tt.nth, tt.setting, wrong)
+		if want := fmt.Sprintf("%s:%d: wrong\n", path, tt.line); !errors.Is(err, wrong) || !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d %s: %v, want %s", tt.nth, tt.setting, err, want)
 		}
 	}
 }

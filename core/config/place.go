@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 
@@ -38,7 +39,7 @@ func locate(path string, raw []byte, err error) error {
 	if line == 0 {
 		return fmt.Errorf("%w: %s: %w", ErrConfig, path, err)
 	}
-	return fmt.Errorf("%w: %s:%d: %w\n%4d| %s\n    | %s", ErrConfig, path, line, err, line, text, strings.Repeat("~", len(strings.TrimRight(text, " \t\r"))))
+	return withPlace(path, line, text, err)
 }
 
 var tableLine = regexp.MustCompile(`^\s*\[\[?\s*([^\]]+?)\s*\]?\]`)
@@ -65,4 +66,29 @@ func (b *badSetting) find(lines []string) (int, string) {
 		return tableAt, lines[tableAt-1]
 	}
 	return 0, ""
+}
+
+// InBundle is an error about the nth [[bundle]], from 0, with its file and line:
+// that of one of its settings, as "config" or "domain.DOMAIN", or of its
+// beginning. It wraps err and ErrConfig.
+func (c *Config) InBundle(nth int, setting string, err error) error {
+	raw, _ := os.ReadFile(c.Path) // without it there is no place
+	lines := strings.Split(string(raw), "\n")
+	line, text := (&badSetting{in: "bundle", nth: nth, key: setting}).find(lines)
+	if domain, ok := strings.CutPrefix(setting, "domain."); ok && line > 0 {
+		for i := line; i < len(lines) && !strings.HasPrefix(strings.TrimSpace(lines[i]), "[["); i++ {
+			if m := tableLine.FindStringSubmatch(lines[i]); m != nil && strings.ReplaceAll(m[1], `"`, "") == "bundle.domain."+domain {
+				line, text = i+1, lines[i]
+			}
+		}
+	}
+	if line == 0 {
+		return err
+	}
+	return withPlace(c.Path, line, text, err)
+}
+
+// withPlace is an error with its place, and the line that it is about.
+func withPlace(path string, line int, text string, err error) error {
+	return fmt.Errorf("%w: %s:%d: %w\n%4d| %s\n    | %s", ErrConfig, path, line, err, line, text, strings.Repeat("~", len(strings.TrimRight(text, " \t\r"))))
 }
