@@ -18,6 +18,9 @@ import (
 // need returns the path of a program, or skips the test.
 func need(t testing.TB, program string) string {
 	t.Helper()
+	if os.Getenv("CARTEIRO_TIME_MOVED") != "" && program != "gpg" { // .ci/othertime
+		t.Skipf("%s lives in the machine's time, and that of this process is moved", program)
+	}
 	path, err := exec.LookPath(program)
 	if err != nil {
 		for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
