@@ -36,6 +36,9 @@ func TestManual(t *testing.T) {
 		}
 		shown++
 		t.Run(filepath.Base(page), func(t *testing.T) {
+			if strings.HasPrefix(os.Getenv("CARTEIRO_TIME_MOVED"), "-") && strings.Contains(string(text), "BEGIN PGP") {
+				t.Skip("the key that the page shows was made later than the time that this process lives in")
+			}
 			r := &readme{t: t, dir: t.TempDir(), output: map[string]string{}}
 			defer r.stop()
 			said := ""
