@@ -216,7 +216,7 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	}
 	wanted := append(hr.Copies[:len(hr.Copies):len(hr.Copies)], hr.Replace...)
 	stays := hr.Replace == nil && v.Action != hooks.Discard
-	if i := itself(it.r, wanted, len(hr.Copies)); i >= 0 {
+	if i := x.itself(ctx, it, wanted, named, len(hr.Copies)); i >= 0 {
 		named[i].Meta, named[i].Released = it.r.Meta, it.r.Released
 		*it.r, stays = *named[i], v.Action != hooks.Discard
 		wanted, named = slices.Delete(wanted, i, i+1), slices.Delete(named, i, i+1)
@@ -237,15 +237,20 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 }
 
 // itself is the place of a recipient among those that replace it, from first on,
-// or -1. One that a policy replaced by itself stays, with what the policy wants
-// for it: it does not come back to the policies.
-func itself(r *mail.Recipient, wanted []hooks.Target, first int) int {
+// or -1. One that a policy replaced by itself, be it with another tag, stays, with
+// what the policy wants for it: it does not come back to the policies.
+func (x *expansion) itself(ctx context.Context, it pendingRcpt, wanted []hooks.Target, named []*mail.Recipient, first int) int {
+	same := -1
 	for i := len(wanted) - 1; i >= first; i-- {
-		if t := wanted[i]; t.Address == r.Address && t.Msg == nil && !t.Mailbox {
+		switch t := wanted[i]; {
+		case t.Msg != nil || t.Mailbox:
+		case t.Address == it.r.Address:
 			return i
+		case same < 0 && named[i].IsLocal && x.keyOf(ctx, named[i]) == it.key:
+			same = i
 		}
 	}
-	return -1
+	return same
 }
 
 // kept is the state of those that a recipient stands for: what is kept apart

@@ -286,6 +286,21 @@ func TestReplacedByItself(t *testing.T) {
 	}
 }
 
+// One that a policy replaces by itself with a tag, or written in another way,
+// stays too.
+func TestReplacedByItsTag(t *testing.T) {
+	for _, to := range []mail.Address{"bob+news@our.example", "BOB@our.example"} {
+		h := newHouse(t, Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+			return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: to, Fields: "X-Own: yes\r\n"}})
+		}))
+		h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example")
+		h.until("it is filed", func() bool { return h.spooled() == 0 })
+		if got := h.box("bob@our.example", "INBOX"); len(got) != 1 || fields(got[0], "X-Own") != "yes" {
+			t.Errorf("%s: bob has %q", to, got)
+		}
+	}
+}
+
 // Forks of forks for ever new recipients end.
 func TestForksEnd(t *testing.T) {
 	again := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {

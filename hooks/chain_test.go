@@ -205,6 +205,18 @@ func TestListenerAndDomains(t *testing.T) {
 	}
 }
 
+// TestMailboxDomain: a policy for another domain, which the mail was for at
+// first, is not asked about the mailbox that it came to.
+func TestMailboxDomain(t *testing.T) {
+	box := &hooks.Rcpt{Recipient: &mail.Recipient{Orig: "info@two.example", Address: "ann@our.example", IsLocal: true}}
+	for domain, want := range map[string]bool{"our.example": true, "two.example": false} {
+		_, _, asked := run(hooks.DeliverLocal, &hooks.Event{Rcpt: box}, step{domains: []string{domain}})
+		if (asked == "a") != want {
+			t.Errorf("%s is asked: %v, want %v", domain, !want, want)
+		}
+	}
+}
+
 func TestTrail(t *testing.T) {
 	h := policy{info: hooks.Info{Point: hooks.ReceiveRcpt, File: "a.lua", Line: 3, Bundle: "acme/x", Version: "1.2.0", Tier: hooks.Bundle, Generation: "g"},
 		call: func(e *hooks.Event) (hooks.Verdict, error) {

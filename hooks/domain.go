@@ -78,7 +78,9 @@ func (e *Event) domains() []string {
 		return out
 	case e.Rcpt != nil:
 		add(e.Rcpt.Address)
-		add(e.Rcpt.Orig)
+		if e.Point != DeliverLocal { // who led mail to a mailbox has no say in it
+			add(e.Rcpt.Orig)
+		}
 		return out
 	case e.Group != nil:
 		return []string{e.Group.Domain}

@@ -72,7 +72,7 @@ func readPolicyLine(words []string) (*policyLine, error) {
 			if joined {
 				return nil
 			}
-			if len(words) == 0 || strings.HasPrefix(words[0], "--") {
+			if len(words) == 0 || strings.HasPrefix(words[0], "--") || words[0] == "-c" || words[0] == "-h" {
 				return usage("%s needs a value; write %s VALUE or --OPTION=VALUE", name, name)
 			}
 			value, words = words[0], words[1:]

@@ -235,6 +235,15 @@ func ASCII(name string) string {
 	return strings.ToLower(name)
 }
 
+// Unicode is a name as people write it: A-labels in their own script (RFC 5890).
+// What stands for no such name stays as it is.
+func Unicode(name string) string {
+	if u, err := idna.Lookup.ToUnicode(ASCII(name)); err == nil {
+		return u
+	}
+	return name
+}
+
 func (r *Resolver) get(q question) (cached, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -156,22 +156,54 @@ func (c *checker) loop(s *ast.GenericForStmt) {
 	at := 0
 	if call, ok := s.Exprs[0].(*ast.FuncCallExpr); ok && len(s.Exprs) == 1 {
 		if id, ok := call.Func.(*ast.IdentExpr); ok && c.ours(id) && id.Value == "ipairs" && len(call.Args) == 1 {
-			if list, ok := c.expr(call.Args[0]).sole(); ok && list.name == "[]" {
+			if list, ok := c.expr(call.Args[0]).sole(); ok && list.name == "fun" {
+				c.tell(call.Line(), "ipairs", "ipairs is for lists, and this is what a loop runs over by itself", "write for ... in without ipairs")
+			} else if ok && list.name == "[]" {
 				given, at = list.of, 1
 				c.know(declared[0], kind{{name: "number"}})
 			}
 		} else if kinds := c.values(call); len(kinds) > 0 {
 			if it, ok := kinds[0].sole(); ok && it.name == "fun" {
 				given = it.of
+			} else if ok {
+				c.unloopable(s, it.name)
 			}
 		}
 	} else {
-		c.exprs(s.Exprs)
+		k, ok := c.expr(s.Exprs[0]).sole()
+		c.exprs(s.Exprs[1:])
+		if ok && len(s.Exprs) == 1 {
+			c.unloopable(s, k.name)
+		}
 	}
 	if at < len(declared) {
 		c.know(declared[at], given)
 	}
 	c.stmts(s.Stmts)
+}
+
+// unloopable tells of a loop that runs over what is no function.
+func (c *checker) unloopable(s *ast.GenericForStmt, name string) {
+	const text = "a loop runs over what ipairs, pairs or a function such as msg:parts() gives, and this is "
+	_, written := s.Exprs[0].(*ast.TableExpr)
+	switch at, _ := s.Exprs[0].(*ast.AttrGetExpr); {
+	case name == "function" && at != nil:
+		c.quiet++
+		a, ok := c.expr(at.Object).sole()
+		c.quiet--
+		key, named := at.Key.(*ast.StringExpr)
+		if cl := classNamed(a.name); ok && named && cl != nil && cl.method(key.Value) != nil {
+			c.tell(s.Line(), key.Value, cl.name+"."+key.Value+" is a method", "write "+cl.name+":"+key.Value+"()")
+		}
+	case name == "[]":
+		c.tell(s.Line(), "in", text+"a list", "write for i, value in ipairs(...) do")
+	case written: // another one may have __call
+		c.tell(s.Line(), "in", text+"a table", "write for key, value in pairs(...) do")
+	case slices.Contains([]string{"string", "number", "boolean", "nil"}, name):
+		c.tell(s.Line(), "in", text+"a "+name, "")
+	case classNamed(name) != nil:
+		c.tell(s.Line(), "in", text+"the object "+name, "")
+	}
 }
 
 // function walks over a function: a handler knows what its parameters are, and
@@ -181,6 +213,7 @@ func (c *checker) function(f *ast.FunctionExpr) {
 	if spec, ok := c.facts.handlers[f]; ok {
 		c.handler = &spec
 		c.parameters(f, spec)
+		c.results(f, spec)
 	}
 	if c.facts.watched[f] {
 		c.quiet++
@@ -211,6 +244,34 @@ func (c *checker) parameters(f *ast.FunctionExpr, spec hooks.Spec) {
 		if i < len(spec.Args) {
 			c.know(v, argumentKind(spec.Args[i]))
 		}
+	}
+}
+
+// results tells of what a handler returns and no verdict is.
+func (c *checker) results(f *ast.FunctionExpr, spec hooks.Spec) {
+	for _, ret := range returns(f.Stmts, nil) {
+		if len(ret.Exprs) == 0 {
+			continue
+		}
+		got := ""
+		switch e := ret.Exprs[0].(type) {
+		case *ast.StringExpr:
+			got = fmt.Sprintf("%q", cut(e.Value))
+		case *ast.NumberExpr:
+			got = e.Value
+		case *ast.TrueExpr:
+			got = "true"
+		case *ast.FalseExpr:
+			got = "false"
+		case *ast.TableExpr:
+			got = "a table"
+		case *ast.FunctionExpr:
+			got = "a function"
+		default:
+			continue
+		}
+		c.tell(ret.Line(), "return", "a handler returns a verdict or nothing, and no value such as "+got, "verdicts of "+
+			string(spec.Point)+" are made by "+verdictList(spec))
 	}
 }
 

@@ -21,6 +21,9 @@ func (c *checker) call(e *ast.FuncCallExpr) []kind {
 	case *ast.IdentExpr:
 		if c.ours(f) {
 			name = f.Value
+			if m := moduleNamed(name); m != nil {
+				c.tell(e.Line(), name, name+" is a module, and no function", "write "+name+"."+m.functions[0].name+"(...) or another of its functions")
+			}
 		} else {
 			c.expr(f)
 		}
@@ -101,7 +104,8 @@ func (c *checker) callsField(e *ast.FuncCallExpr, cl *class, name string) {
 	if s == nil {
 		return
 	}
-	if a, ok := s.field.sole(); ok && slices.Contains([]string{"string", "number", "boolean"}, a.name) {
+	data := func(a alternative) bool { return a.name != "any" && a.name != "value" && a.name != "function" && a.name != "fun" }
+	if len(s.field) > 0 && !slices.ContainsFunc(s.field, func(a alternative) bool { return !data(a) }) {
 		c.tell(e.Line(), name, cl.name+"."+name+" is a field, and no method", "write "+cl.name+"."+name)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
+	"carteiro/core/dns"
 	"carteiro/core/mail"
 	"carteiro/core/mime"
 	"carteiro/hooks"
@@ -241,8 +242,18 @@ func cut(s string) string {
 
 // foreign reports whether a domain is one of this server for which the code
 // that runs is not in force.
-func (r *reach) foreign(domain string) bool {
-	return r.st.set.engine.Local(domain) && !r.st.source.serves(r.st.set.engine, domain)
+func (r *reach) foreign(domain string) bool { return r.st.source.foreign(r.st.set.engine, domain) }
+
+// foreign compares the other ways to write the domain too: what leaves for a
+// server without SMTPUTF8 is written with A-labels, and "a\uff0eexample" is then
+// "a.example" (RFC 5890).
+func (u *unit) foreign(e *Engine, domain string) bool {
+	for _, d := range []string{domain, dns.ASCII(domain), dns.Unicode(domain)} {
+		if e.Local(d) && !u.serves(e, d) {
+			return true
+		}
+	}
+	return false
 }
 
 // each calls f with a text, or with those of a list.
@@ -408,7 +419,7 @@ func (st *state) confineField(L *glua.LState, what, name, value string, before *
 func (st *state) confineFork(L *glua.LState, m *hooks.Message) {
 	if r := st.confining(L, "rcpt:fork"); r != nil {
 		u, e := st.source, st.set.engine
-		st.call.event.Confine(m, func(domain string) bool { return !e.Local(domain) || u.serves(e, domain) })
+		st.call.event.Confine(m, func(domain string) bool { return !u.foreign(e, domain) })
 	}
 }
 

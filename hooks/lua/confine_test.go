@@ -1,6 +1,7 @@
 package lua_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -244,6 +245,28 @@ func TestConfinedForks(t *testing.T) {
 		for domain, want := range c.want {
 			if got := e.Rcpt.Fork.MaySign == nil || e.Rcpt.Fork.MaySign(domain); got != want {
 				t.Errorf("a bundle for %v: %s may sign is %v", c.domains, domain, got)
+			}
+		}
+	}
+}
+
+// TestConfinedWritings: a domain of this server stays one however it is
+// written; on the wire the ways are one.
+func TestConfinedWritings(t *testing.T) {
+	w := confinedWorld(t)
+	w.Engine.Local = func(d string) bool { return slices.Contains([]string{"our.example", "other.example", "bücher.example"}, d) }
+	texts := []string{`account.exists("a@DOMAIN")`, `mail.submit { to = "v@far.example", text = "x", from = "alice@DOMAIN" }`,
+		letter + `sender = "a@DOMAIN" }`, `tx.sender = "a@DOMAIN"`, `rcpt:set_header("From", "a@DOMAIN")`,
+		`mail.submit { to = "v@far.example", raw = "From: a@DOMAIN\nSubject: s\n\nx\n" }`}
+	for _, text := range texts {
+		for _, c := range []struct {
+			domain  string
+			refused bool
+		}{{"other\uff0eexample", true}, {"o\uff54her.example", true}, {"xn--bcher-kva.example", true}, {"BÜCHER.example", true},
+			{"our\uff0eexample", false}, {"xn--bcher-kva.far.example", false}, {"müller.example", false}} {
+			err := reaching{text: text}.ask(w, confinedBundle([]string{"our.example"}, nil), c.domain)
+			if strings.Contains(err, "is not in force for ") != c.refused {
+				t.Errorf("%s at %s: %s", text, c.domain, err)
 			}
 		}
 	}
