@@ -72,6 +72,8 @@ func TestCheck(t *testing.T) {
 		{"deliver.attempt", "msg, group, attempt", `return retry("soon")`, []string{"retry: seconds: a duration is like"}},
 		{"deliver.attempt", "msg, group, attempt", `return retry(0)`, []string{"retry: at least a second"}},
 		{"route.resolve", "domain, key", `return route { hosts = { domain }, port = 70000 }`, []string{"port must be 1..65535, got 70000"}},
+		{"route.resolve", "domain, key", `return route { hosts = "h.example:99999" }`, []string{`route: "h.example:99999" is no host and port`}},
+		{"route.resolve", "domain, key", `return route { hosts = { "[2001:db8::1]:smtp" } }`, []string{"is no host and port"}},
 		{"route.resolve", "domain, key", `return route { host = domain }`, []string{"route: options has no host; did you mean hosts?"}},
 		{"route.resolve", "domain, key", `return route { hosts = domain, tls = "always" }`, []string{`it must be "may" or "verify" or "none", got "always"`}},
 		{"web.request\", { path = \"/x\" }, \"", "req", `return response { status = 1000, body = req.body }`, []string{"status must be 200..599"}},
