@@ -100,6 +100,7 @@ func TestCheck(t *testing.T) {
 		{"receive.rcpt", "session, tx, rcpt", `tarpit("long")`, []string{"tarpit: seconds: a duration is like"}},
 		{"receive.rcpt", "session, tx, rcpt", `mail.submit { form = "x@our.example" }`, []string{"mail.submit: options has no form; did you mean from?"}},
 		{"receive.rcpt", "session, tx, rcpt", `log.info()`, []string{"log.info needs text"}},
+		{"receive.rcpt", "session, tx, rcpt", `local x = string.format("%d", "abc")`, []string{"bad argument #2 to 'format'"}},
 		{"receive.rcpt", "session, tx, rcpt", `local x = tonumber("z", 99)`, []string{"base out of range"}},
 
 		{"receive.rcpt", "session, tx, rcpt", "local addr = rcpt.address\nlocal d = addr.domain(tx.sender)", []string{"3: addr.domain does not exist here: the local addr hides the module addr; give the local another name"}},
