@@ -149,6 +149,9 @@ func (n *names) fail(what, how string) error {
 	if kind != "" && !slices.Contains([]string{"a", "aaaa", "mx", "txt", "ptr"}, kind) {
 		return fmt.Errorf("%w: t.fail: there is no kind %q of names; %s", errArguments, kind, faultsKnown)
 	}
+	if strings.ContainsAny(name, " \t") {
+		return fmt.Errorf("%w: t.fail: %q is no name; %s", errArguments, name, faultsKnown)
+	}
 	n.fails[strings.TrimSpace(kind+" "+key(name))] = err
 	return nil
 }

@@ -190,7 +190,7 @@ end
 function t.deliver(options) return report(world("deliver", options)) end
 
 -- settle: everything that is due happens; what it came to.
-function t.settle() return report(world("settle")) end
+function t.settle(...) return report(world("settle", ...)) end
 
 -- reported makes sure that it is a report.
 local function reported(name, r)
@@ -214,10 +214,10 @@ function t.mailbox(address, folder)
   if folder == nil then folder = "INBOX" end
   return world("mailbox", address, folder)
 end
-function t.sent() return world("sent") end
-function t.submitted() return world("submitted") end
-function t.requests() return world("requests") end
-function t.log() return world("log") end
+function t.sent(...) return world("sent", ...) end
+function t.submitted(...) return world("submitted", ...) end
+function t.requests(...) return world("requests", ...) end
+function t.log(...) return world("log", ...) end
 function t.web(request) return world("web", request) end
 function t.command(command) return world("command", command) end
 function t.file(name) return world("file", name) end
@@ -238,7 +238,7 @@ function t.config(values) world("config", values) end
 
 function t.clock.advance(duration) world("clock.advance", duration) end
 function t.clock.set(time) world("clock.set", time) end
-function t.clock.now() return world("clock.now") end
+function t.clock.now(...) return world("clock.now", ...) end
 
 strict("t.clock.", t.clock)
 return strict("t.", t)

@@ -186,15 +186,9 @@ func (c *checker) loop(s *ast.GenericForStmt) {
 func (c *checker) unloopable(s *ast.GenericForStmt, name string) {
 	const text = "a loop runs over what ipairs, pairs or a function such as msg:parts() gives, and this is "
 	_, written := s.Exprs[0].(*ast.TableExpr)
-	switch at, _ := s.Exprs[0].(*ast.AttrGetExpr); {
-	case name == "function" && at != nil:
-		c.quiet++
-		a, ok := c.expr(at.Object).sole()
-		c.quiet--
-		key, named := at.Key.(*ast.StringExpr)
-		if cl := classNamed(a.name); ok && named && cl != nil && cl.method(key.Value) != nil {
-			c.tell(s.Line(), key.Value, cl.name+"."+key.Value+" is a method", "write "+cl.name+":"+key.Value+"()")
-		}
+	switch {
+	case name == "function":
+		c.unlikeMethod(s.Exprs[0])
 	case name == "[]":
 		c.tell(s.Line(), "in", text+"a list", "write for i, value in ipairs(...) do")
 	case written: // another one may have __call
@@ -336,6 +330,7 @@ func (c *checker) values(e ast.Expr) []kind {
 		c.expr(e.Expr)
 		return one("boolean")
 	case *ast.UnaryLenOpExpr:
+		c.unlikeMethod(e.Expr)
 		c.expr(e.Expr)
 		return one("number")
 	case nil:
@@ -417,6 +412,9 @@ func (c *checker) get(e *ast.AttrGetExpr) kind {
 	}
 	k := c.expr(e.Object)
 	a, ok := k.sole()
+	if ok && a.name == "function" {
+		c.unlikeMethod(e.Object)
+	}
 	if !named {
 		if at := c.expr(e.Key); ok && a.name == "[]" && len(at) == 1 && at[0].name == "number" {
 			return append(kind{{name: "nil"}}, a.of...)

@@ -104,7 +104,9 @@ func (c *checker) callsField(e *ast.FuncCallExpr, cl *class, name string) {
 	if s == nil {
 		return
 	}
-	data := func(a alternative) bool { return a.name != "any" && a.name != "value" && a.name != "function" && a.name != "fun" }
+	data := func(a alternative) bool {
+		return a.name != "any" && a.name != "value" && a.name != "function" && a.name != "fun"
+	}
 	if len(s.field) > 0 && !slices.ContainsFunc(s.field, func(a alternative) bool { return !data(a) }) {
 		c.tell(e.Line(), name, cl.name+"."+name+" is a field, and no method", "write "+cl.name+"."+name)
 	}

@@ -127,7 +127,8 @@ func (c *checker) try(name string, f form, args []ast.Expr) (text string, tried 
 	if !t.some || !t.whole && st.tryConstant(fn, fits) != "" {
 		return "", false
 	}
-	return st.tryConstant(fn, given), true
+	text = st.tryConstant(fn, given)
+	return strings.Replace(text, "to 'main chunk'", "to '"+name[strings.LastIndexAny(name, ".:")+1:]+"'", 1), true
 }
 
 // scratch is a state in which constants are tried, made when it is needed.

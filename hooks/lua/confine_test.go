@@ -254,7 +254,9 @@ func TestConfinedForks(t *testing.T) {
 // written; on the wire the ways are one.
 func TestConfinedWritings(t *testing.T) {
 	w := confinedWorld(t)
-	w.Engine.Local = func(d string) bool { return slices.Contains([]string{"our.example", "other.example", "bücher.example"}, d) }
+	w.Engine.Local = func(d string) bool {
+		return slices.Contains([]string{"our.example", "other.example", "bücher.example"}, d)
+	}
 	texts := []string{`account.exists("a@DOMAIN")`, `mail.submit { to = "v@far.example", text = "x", from = "alice@DOMAIN" }`,
 		letter + `sender = "a@DOMAIN" }`, `tx.sender = "a@DOMAIN"`, `rcpt:set_header("From", "a@DOMAIN")`,
 		`mail.submit { to = "v@far.example", raw = "From: a@DOMAIN\nSubject: s\n\nx\n" }`}

@@ -54,11 +54,15 @@ func reqHeaders(st *state, L *glua.LState, o *object) glua.LValue {
 func (c *compiled) unshown(chunk []ast.Stmt, n *names) (errs []error) {
 	g := c.unit.source.Grants
 	creds, parameters := map[*variable]bool{}, map[*variable]bool{}
+	headers := map[*variable]bool{}
 	var reads []*ast.AttrGetExpr
+	var locals []*ast.LocalAssignStmt
 	walk(reflect.ValueOf(chunk), func(node any) {
 		switch e := node.(type) {
 		case *ast.AttrGetExpr:
 			reads = append(reads, e)
+		case *ast.LocalAssignStmt:
+			locals = append(locals, e)
 		case *ast.FunctionExpr:
 			for _, v := range n.declared[e] {
 				parameters[v] = true
@@ -69,6 +73,24 @@ func (c *compiled) unshown(chunk []ast.Stmt, n *names) (errs []error) {
 			}
 		}
 	})
+	ofHeaders := func(e *ast.AttrGetExpr) bool {
+		id, ok1 := e.Object.(*ast.IdentExpr)
+		name, ok2 := e.Key.(*ast.StringExpr)
+		return ok1 && ok2 && name.Value == "headers" && parameters[n.uses[id]] && g.HasHook(hooks.WebRequest)
+	}
+	for _, s := range locals { // other names for the same
+		for i, v := range n.declared[s] {
+			if i >= len(s.Exprs) || v == nil || v.assigned {
+				continue
+			}
+			switch e := s.Exprs[i].(type) {
+			case *ast.IdentExpr:
+				creds[v], headers[v] = creds[n.uses[e]], headers[n.uses[e]]
+			case *ast.AttrGetExpr:
+				headers[v] = ofHeaders(e)
+			}
+		}
+	}
 	for _, e := range reads {
 		key, ok := e.Key.(*ast.StringExpr)
 		if !ok {
@@ -77,14 +99,15 @@ func (c *compiled) unshown(chunk []ast.Stmt, n *names) (errs []error) {
 		right, what := hooks.BundleRight(""), ""
 		switch object := e.Object.(type) {
 		case *ast.IdentExpr:
-			if v := n.uses[object]; v != nil && creds[v] && (key.Value == "password" || key.Value == "token") {
+			switch v := n.uses[object]; {
+			case v == nil:
+			case creds[v] && (key.Value == "password" || key.Value == "token"):
 				right, what = hooks.RightPasswords, "cred."+key.Value
+			case headers[v] && slices.Contains(credentials, key.Value):
+				right, what = hooks.RightCredentials, "req.headers."+key.Value
 			}
 		case *ast.AttrGetExpr:
-			id, ok1 := object.Object.(*ast.IdentExpr)
-			name, ok2 := object.Key.(*ast.StringExpr)
-			if ok1 && ok2 && name.Value == "headers" && parameters[n.uses[id]] && slices.Contains(credentials, key.Value) &&
-				g.HasHook(hooks.WebRequest) {
+			if ofHeaders(object) && slices.Contains(credentials, key.Value) {
 				right, what = hooks.RightCredentials, "req.headers."+key.Value
 			}
 		}

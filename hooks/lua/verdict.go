@@ -3,6 +3,7 @@ package lua
 import (
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -382,6 +383,11 @@ func route(L *glua.LState, name string) *hooks.Route {
 	for _, h := range r.Hosts {
 		if h == "" || strings.ContainsAny(h, " \t") || control(h) >= 0 || len(h) > 260 {
 			L.RaiseError("%s: %q is no host", name, h)
+		}
+		if host, port, err := net.SplitHostPort(h); err == nil {
+			if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 || host == "" {
+				L.RaiseError("%s: %q is no host and port", name, h)
+			}
 		}
 	}
 	return r
