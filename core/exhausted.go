@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"carteiro/core/mail"
 	"carteiro/core/mime"
+	"carteiro/core/store"
 	"carteiro/hooks"
 )
 
@@ -48,7 +50,7 @@ func (x *exhausted) judge(i hooks.Info, deferred hooks.Verdict, err error) hooks
 			return deferred
 		}
 		x.reason = fmt.Sprintf("%s ran out of its budget on it %d times", i.Name(), n)
-		x.notice(i, err)
+		x.notice(i)
 	}
 	return hooks.Verdict{Action: hooks.Quarantine, Reason: x.reason}
 }
@@ -77,13 +79,19 @@ func (x *exhausted) key() string {
 	return fmt.Sprintf("%x", h.Sum(nil)[:16])
 }
 
-// notice tells the postmaster, in the commit of the message.
-func (x *exhausted) notice(i hooks.Info, why error) {
+// notice tells the postmaster, in the commit of the message, once within
+// spentLife however often the message comes.
+func (x *exhausted) notice(i hooks.Info) {
 	p := x.p
 	domains := p.dir.Domains()
 	if len(domains) == 0 || x.pending == nil {
 		return
 	}
+	told := x.key() + " told"
+	if _, err := p.store.Get(x.ctx, spentSpace, told); !errors.Is(err, store.ErrNotFound) {
+		return
+	}
+	x.pending.Effects = append(x.pending.Effects, mail.Effect{Space: spentSpace, Op: mail.Set, Key: told, TTL: spentLife})
 	to := mail.Address("postmaster@" + domains[0].Name)
 	octets, parts, links, depth := shapeOf(x.msg)
 	subject, _ := x.msg.Header.Get("Subject")

@@ -63,18 +63,26 @@ func TestExhaustedIsQuarantined(t *testing.T) {
 					t.Errorf("no %q in the notice:\n%s", want, notice)
 				}
 			}
+			if st := send(); st != nil {
+				t.Errorf("the fourth try is answered %v, want 250", st)
+			}
 			if got := h.box("bob@our.example", "INBOX"); len(got) != 0 {
 				t.Errorf("bob has it: %q", got)
 			}
 			found, err := h.Queue(t.Context(), Filter{Status: "quarantine"}, 0)
-			if err != nil || len(found) != 1 {
-				t.Fatalf("%d messages in quarantine, %v", len(found), err)
+			if err != nil || len(found) != 2 {
+				t.Fatalf("%d messages in quarantine, want 2, %v", len(found), err)
 			}
-			if err := h.Operate(t.Context(), OpRelease, found[0].Envelope.ID, ""); err != nil {
-				t.Fatal(err)
+			for _, f := range found {
+				if err := h.Operate(t.Context(), OpRelease, f.Envelope.ID, ""); err != nil {
+					t.Fatal(err)
+				}
 			}
 			h.Nudge()
-			h.until("it is delivered", func() bool { return len(h.box("bob@our.example", "INBOX")) == 1 })
+			h.until("both are delivered", func() bool { return len(h.box("bob@our.example", "INBOX")) == 2 })
+			if got := len(h.box("alice@our.example", "INBOX")); got != 1 {
+				t.Errorf("the postmaster is told %d times, want once", got)
+			}
 		})
 	}
 }
