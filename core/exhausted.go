@@ -33,7 +33,6 @@ type exhausted struct {
 	p       *Pipeline
 	ctx     context.Context
 	msg     *hooks.Message
-	rcpts   int
 	pending *hooks.Pending
 	// reason is why the message is quarantined; "": it is not.
 	reason string

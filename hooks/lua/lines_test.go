@@ -172,7 +172,7 @@ func TestWholeMail(t *testing.T) {
 		"From: a@our.example\\nMessage-ID: <1@x>\\nmessage-id: <2@x>\\n\\nx":             "Message-ID is there twice",
 		"From: a@our.example\\nDate: x\\nDate: y\\n\\nx":                                 "Date is there twice",
 		"From: a@our.example\\nContent-Type: text/plain\\nContent-Type: text/html\\n\\n": "Content-Type is there twice",
-		"Subject: s\\n\\nx":                                        "From is missing",
+		"Subject: s\\n\\nx":                                        "it has no From",
 		"From:\\n\\nx":                                             `From: "" is no list of addresses`,
 		"From: nobody\\n\\nx":                                      `is no list of addresses`,
 		"From: g:;\\n\\nx":                                         `is no list of addresses`,

@@ -1,6 +1,7 @@
 package lua
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,10 +46,10 @@ func wholeMail(raw string) (*mime.Header, string, error) {
 		}
 	}
 	if !h.Has("From") {
-		return nil, "", fmt.Errorf("From is missing")
+		return nil, "", errors.New("it has no From")
 	}
 	if v, _ := h.Get("From"); !addressesAlone(v) {
-		return nil, "", fmt.Errorf("From: %.60q is no list of addresses", v)
+		return nil, "", fmt.Errorf("its From %.60q is no list of addresses", v)
 	}
 	return h, body, nil
 }
