@@ -173,7 +173,7 @@ func TestWholeMail(t *testing.T) {
 		"From: a@our.example\\nDate: x\\nDate: y\\n\\nx":                                 "Date is there twice",
 		"From: a@our.example\\nContent-Type: text/plain\\nContent-Type: text/html\\n\\n": "Content-Type is there twice",
 		"Subject: s\\n\\nx":                                        "it has no From",
-		"From:\\n\\nx":                                             `From: "" is no list of addresses`,
+		"From:\\n\\nx":                                             `its From "" is no list of addresses`,
 		"From: nobody\\n\\nx":                                      `is no list of addresses`,
 		"From: g:;\\n\\nx":                                         `is no list of addresses`,
 		"From: a@our.example (\\n\\nx":                             `is no list of addresses`,
