@@ -50,11 +50,10 @@ func (p *Pipeline) asyncGroup(in *intake) *mail.Group {
 // Crash: before that commit the handler runs again, after it not.
 func (a *attempt) async(ctx context.Context, due []*mail.Recipient) {
 	infos := a.gen.Chain.Infos(hooks.ReceiveAsync)
-	before := asyncNamesOfFormat1(infos)
 	for _, r := range due {
 		at := slices.IndexFunc(infos, func(i hooks.Info) bool { return i.Key() == string(r.Address) })
 		if at < 0 {
-			at = slices.Index(before, string(r.Address)) // it waited when an earlier version ran
+			at = slices.Index(asyncNamesOfFormat1(infos), string(r.Address)) // it waited when an earlier version ran
 		}
 		if at < 0 {
 			a.ran(r, mail.Discarded, mail.Status{Code: 250, Enhanced: "2.0.0", Text: "there is no such handler any more"})

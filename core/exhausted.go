@@ -45,7 +45,11 @@ func (x *exhausted) judge(i hooks.Info, deferred hooks.Verdict, err error) hooks
 		"octets", octets, "parts", parts, "links", links, "depth", depth, "err", firstLine(err.Error()))
 	if x.reason == "" {
 		n, err := x.count()
-		if err != nil || n < maxSpent {
+		if err != nil {
+			x.p.log.ErrorContext(x.ctx, "not counted", "id", x.msg.ID.String(), "err", err)
+			return deferred
+		}
+		if n < maxSpent {
 			return deferred
 		}
 		x.reason = fmt.Sprintf("%s ran out of its budget on it %d times", i.Name(), n)
@@ -60,7 +64,6 @@ func (x *exhausted) judge(i hooks.Info, deferred hooks.Verdict, err error) hooks
 func (x *exhausted) count() (int64, error) {
 	n, err := x.p.store.Apply(context.WithoutCancel(x.ctx), []mail.Effect{{Space: spentSpace, Op: mail.Incr, Key: x.key(), N: 1, TTL: spentLife}})
 	if err != nil {
-		x.p.log.ErrorContext(x.ctx, "not counted", "id", x.msg.ID.String(), "err", err)
 		return 0, err
 	}
 	return n[0], nil

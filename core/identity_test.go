@@ -212,3 +212,17 @@ func TestRateHoldsForAllKeysOfADomain(t *testing.T) {
 		h.clock.Advance(61 * time.Minute)
 	}
 }
+
+// A store that refuses one write while a timer's time is moved costs neither
+// that time nor the timers.
+func TestTimersOutliveAFaultOfTheMove(t *testing.T) {
+	var ticks atomic.Int32
+	h, s := faultyHouse(t)
+	if _, err := h.store.Apply(t.Context(), []mail.Effect{{Space: timerSpace, Op: mail.Set, Key: " a.lua 1h0m0s 0", Value: []byte("1")}}); err != nil {
+		t.Fatal(err)
+	}
+	s.fail("apply", 1, func() error { return errFault })
+	h.swap("two", counting(hooks.Info{Point: hooks.TimerTick, File: "a.lua", Every: time.Hour}, &ticks, nil))
+	h.until("the write failed", func() bool { return s.broken() == 0 })
+	h.until("the timer runs at its old time", func() bool { return ticks.Load() == 1 })
+}

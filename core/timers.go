@@ -46,8 +46,12 @@ func (p *Pipeline) Tick(ctx context.Context) error {
 	p.ticking.Lock()
 	defer p.ticking.Unlock()
 	gen := p.gen.Get()
-	if err := p.adoptTimers(ctx, gen); err != nil {
-		return err
+	if err := safely(func() error { return p.adoptTimers(ctx, gen) }); err != nil {
+		if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
+			return err
+		}
+		p.log.ErrorContext(ctx, "times of an earlier version not moved, timers wait", "err", err)
+		return nil // a timer that ran now would be taken for new
 	}
 	for n, info := range gen.Chain.Infos(hooks.TimerTick) {
 		if ctx.Err() != nil {

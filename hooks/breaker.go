@@ -106,7 +106,9 @@ func (b *breaker) done(now time.Time, bad, counts bool) {
 	if b.trying {
 		b.trying = false
 		if bad {
-			b.open = now
+			if counts { // else the mail was to blame, and the next call tries it again
+				b.open = now
+			}
 			return
 		}
 		b.open, b.failures = time.Time{}, [breakerFailures]failed{}

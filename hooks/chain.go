@@ -52,6 +52,7 @@ type Info struct {
 	Except     []string      // with Domains nil: no mail that is of these domains alone
 	NoOutgoing bool          // is not asked about outgoing mail of its domains
 	Number     int           // among the handlers of its file at its hook, by line; NewChain sets it
+	key        string        // what Key is, once the number is set
 	MayBlock   bool          // uses dns, http, milter or auth
 	Code       string        // digest of its file, by which an edit is told
 	Generation string

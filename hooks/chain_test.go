@@ -384,6 +384,11 @@ func TestExhausted(t *testing.T) {
 	if asked != 20 {
 		t.Errorf("40 networks: %d calls, want 20: then the handler is taken for ill", asked)
 	}
+	now, asked = now.Add(31*time.Second), 0
+	ask("10.0.1.1") // tries it again, and was counted in this minute
+	if ask("10.0.99.1"); asked != 2 {
+		t.Errorf("asked %d times after the rest, want 2: mail that does not count does not prolong it", asked)
+	}
 }
 
 // TestInherit: a handler that rests goes on resting over a reload that did not

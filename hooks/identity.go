@@ -17,6 +17,9 @@ import (
 //	bundle acme/helper init.lua observe.event 1
 //	domain two.example archive.lua receive.data-async 0
 func (i *Info) Key() string {
+	if i.key != "" {
+		return i.key
+	}
 	return fmt.Sprintf("%s %s %s %s %d", i.keyTier(), i.Owner(), url.PathEscape(i.File), strings.ReplaceAll(string(i.Point), " ", "-"), i.Number)
 }
 
@@ -61,9 +64,10 @@ func Number(infos []*Info) {
 	slices.SortStableFunc(order, func(a, b *Info) int { return a.Line - b.Line })
 	seen := map[string]int{}
 	for _, info := range order {
-		info.Number = 0
+		info.Number, info.key = 0, ""
 		key := info.Key()
 		info.Number = seen[key]
 		seen[key]++
+		info.key = info.Key()
 	}
 }
