@@ -14,9 +14,9 @@ import (
 	"time"
 	"unicode"
 
-	"carteiro/core/journal"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/telemetry"
 	"carteiro/hooks"
 )
 
@@ -90,7 +90,7 @@ func TestBombs(t *testing.T) {
 	for _, tt := range tests {
 		h := newHouse(t, Config{}, curious()...)
 		before := cpu(t)
-		st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, tt.text, "alice@our.example")
+		st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, tt.text, "alice@our.example")
 		if tt.want == 0 && st != nil || tt.want != 0 && (st == nil || st.Code != tt.want) {
 			t.Errorf("%s: answer %v, want %d", tt.name, st, tt.want)
 		}
@@ -148,7 +148,7 @@ func TestBccInEveryForm(t *testing.T) {
 	h := newHouse(t, Config{})
 	for _, tt := range tests {
 		sent := len(h.sink.all())
-		st := h.offer(user("alice@our.example"), &mail.Transaction{Sender: "alice@our.example"}, tt.text, "x@out.example", "secret@out.example")
+		st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, tt.text, "x@out.example", "secret@out.example")
 		if tt.refused {
 			if st == nil || st.Code != 550 {
 				t.Errorf("%s: answer %v", tt.name, st)
@@ -177,12 +177,12 @@ func TestOncePerSubmission(t *testing.T) {
 	h := newHouse(t, Config{})
 	for _, name := range []string{"From", "Sender", "Date", "Message-ID", "Subject", "To", "Cc", "Reply-To"} {
 		text := "From: alice@our.example\r\n" + name + ": alice@our.example\r\n" + strings.ToUpper(name) + " :\r\n alice@our.example\r\n\r\n"
-		if st := h.offer(user("alice@our.example"), &mail.Transaction{Sender: "alice@our.example"}, text, "bob@our.example"); st == nil || st.Reply()[:9] != "550 5.6.0" {
+		if st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, text, "bob@our.example"); st == nil || st.Reply()[:9] != "550 5.6.0" {
 			t.Errorf("two %s: %v", name, st)
 		}
 	}
 	for _, from := range []string{"", "nobody", "alice@our.example, ", "<alice@our.example", "bob@our.example <alice@our.example>", "alice@our.example (", "a: alice@our.example"} {
-		st := h.offer(user("alice@our.example"), &mail.Transaction{Sender: "alice@our.example"}, "From: "+from+"\r\n\r\n", "bob@our.example")
+		st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: "+from+"\r\n\r\n", "bob@our.example")
 		if fine := from == "alice@our.example, "; fine != (st == nil) {
 			t.Errorf("From: %q: %v", from, st)
 		}
@@ -191,17 +191,17 @@ func TestOncePerSubmission(t *testing.T) {
 
 func TestOneCopyForEachMailbox(t *testing.T) {
 	h := newHouse(t, Config{})
-	if err := h.Pipeline.dir.AddAlias(t.Context(), "team@our.example", []mail.Address{"bob@our.example", "alice@our.example"}); err != nil {
+	if err := h.Pipeline.dir.AddAlias(t.Context(), "team@our.example", []envelope.Address{"bob@our.example", "alice@our.example"}); err != nil {
 		t.Fatal(err)
 	}
 	h.accept(session(), "a@a.example", plain, "bob@our.example", "BOB+x@our.example", "team@our.example", "bob@our.example")
 	h.idle()
-	for _, who := range []mail.Address{"alice@our.example", "bob@our.example"} {
+	for _, who := range []envelope.Address{"alice@our.example", "bob@our.example"} {
 		got := h.box(who, "INBOX")
 		if len(got) != 1 {
 			t.Errorf("%s has %d copies", who, len(got))
 		}
-		if other := map[mail.Address]string{"alice@our.example": "bob@", "bob@our.example": "alice@"}[who]; len(got) == 1 && strings.Contains(strings.SplitN(got[0], "From:", 2)[0], other) {
+		if other := map[envelope.Address]string{"alice@our.example": "bob@", "bob@our.example": "alice@"}[who]; len(got) == 1 && strings.Contains(strings.SplitN(got[0], "From:", 2)[0], other) {
 			t.Errorf("the trace fields of %s name another: %q", who, got[0])
 		}
 	}
@@ -251,25 +251,25 @@ func TestStrangersWordsStayText(t *testing.T) {
 	log := &records{}
 	h := newHouse(t, Config{}, at(hooks.DeliverAttempt, repeat), at(hooks.DeliverLocal, repeat), at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Tx.Sender == "refused@a.example" {
-			return hooks.Verdict{Action: hooks.Reject, Status: mail.Status{Code: 550, Text: "no " + evil}}, nil
+			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Text: "no " + evil}}, nil
 		}
 		return hooks.Verdict{}, e.AddScore(hooks.Score{Name: evil})
 	}))
-	h.log.Logger = journal.With(slog.New(log)).Logger
+	h.log.Logger = telemetry.With(slog.New(log)).Logger
 	long := evil + strings.Repeat("x", 20_000)
-	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
-		return mail.Outcome{Status: mail.Status{Code: 550, Enhanced: "5.1.1", Text: long, Err: errors.New(long)}, Host: "mx" + long}
+	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+		return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: long, Err: errors.New(long)}, Host: "mx" + long}
 	}
 	s := user("alice@our.example")
 	s.Helo, s.RDNS, s.Remote = long, long, netip.MustParseAddrPort("[2001:db8::1%eth0]:1")
-	h.Auth(t.Context(), s, &mail.Credentials{Mechanism: "PLAIN", User: long, Password: "x"})
-	tx := &mail.Transaction{Sender: "alice@our.example", Params: mail.Params{EnvID: long}}
+	h.Auth(t.Context(), s, &envelope.Credentials{Mechanism: "PLAIN", User: long, Password: "x"})
+	tx := &envelope.Transaction{Sender: "alice@our.example", Params: envelope.Params{EnvID: long}}
 	text := "From: alice@our.example\r\nSubject: EVIL\x1b[31m\u202e\xff\r\n\r\nx\r\n"
 	if st := h.offer(s, tx, text, "x@out.example"); st != nil {
 		t.Fatal(st)
 	}
 	h.idle()
-	refused := &mail.Transaction{Sender: "refused@a.example"}
+	refused := &envelope.Transaction{Sender: "refused@a.example"}
 	h.offer(session(), refused, plain, "alice@our.example")
 	seen := 0
 	for _, v := range log.all() {
@@ -301,7 +301,7 @@ func TestStrangersWordsStayText(t *testing.T) {
 	}
 }
 
-func (h *house) checkTrail(id mail.ID) {
+func (h *house) checkTrail(id envelope.ID) {
 	h.t.Helper()
 	trail, err := h.store.Trail(h.t.Context(), id)
 	if err != nil || len(trail) == 0 {

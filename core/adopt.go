@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -28,7 +28,7 @@ func (p *Pipeline) adoptTimers(ctx context.Context, gen *hooks.Generation) error
 	if p.adopted.timers == gen.ID {
 		return nil
 	}
-	var effects []mail.Effect
+	var effects []envelope.Effect
 	infos := gen.Chain.Infos(hooks.TimerTick)
 	for n, old := range timerNamesOfFormat1(infos) {
 		for _, domain := range p.timerDomains(infos[n]) {
@@ -49,7 +49,7 @@ func (p *Pipeline) adoptTimers(ctx context.Context, gen *hooks.Generation) error
 }
 
 // rename are the effects that give a key another name, unless that is taken.
-func (p *Pipeline) rename(ctx context.Context, space, from, to string) ([]mail.Effect, error) {
+func (p *Pipeline) rename(ctx context.Context, space, from, to string) ([]envelope.Effect, error) {
 	v, err := p.store.Get(ctx, space, from)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
@@ -57,11 +57,11 @@ func (p *Pipeline) rename(ctx context.Context, space, from, to string) ([]mail.E
 	if err != nil {
 		return nil, err
 	}
-	gone := mail.Effect{Space: space, Op: mail.Delete, Key: from}
+	gone := envelope.Effect{Space: space, Op: envelope.Delete, Key: from}
 	if _, err := p.store.Get(ctx, space, to); !errors.Is(err, store.ErrNotFound) {
-		return []mail.Effect{gone}, err
+		return []envelope.Effect{gone}, err
 	}
-	return []mail.Effect{{Space: space, Op: mail.Set, Key: to, Value: v}, gone}, nil
+	return []envelope.Effect{{Space: space, Op: envelope.Set, Key: to, Value: v}, gone}, nil
 }
 
 // adoptEvents moves the events that wait for handlers, and those that are
@@ -87,13 +87,13 @@ func (p *Pipeline) adoptEvents(ctx context.Context, gen *hooks.Generation) error
 // moveQueue gives all keys of a space that begin with from another beginning.
 func (p *Pipeline) moveQueue(ctx context.Context, gen *hooks.Generation, space, from, to string, life time.Duration) error {
 	for {
-		var effects []mail.Effect
+		var effects []envelope.Effect
 		for pair, err := range p.store.Scan(ctx, space, from, trimBatch) {
 			if err != nil {
 				return err
 			}
-			effects = append(effects, mail.Effect{Space: space, Op: mail.Set, Key: to + pair.Key[len(from):], Value: pair.Value, TTL: life},
-				mail.Effect{Space: space, Op: mail.Delete, Key: pair.Key})
+			effects = append(effects, envelope.Effect{Space: space, Op: envelope.Set, Key: to + pair.Key[len(from):], Value: pair.Value, TTL: life},
+				envelope.Effect{Space: space, Op: envelope.Delete, Key: pair.Key})
 		}
 		if len(effects) == 0 {
 			return nil

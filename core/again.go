@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -15,12 +15,12 @@ import (
 type mark struct {
 	effects, submits, undo, groups, messages, deliveries int
 
-	of   *mail.Recipient // nil: the attempt alone
-	edit mail.HeaderEdit
+	of   *envelope.Recipient // nil: the attempt alone
+	edit envelope.HeaderEdit
 	meta map[string]any
 }
 
-func (a *attempt) mark(r *mail.Recipient) mark {
+func (a *attempt) mark(r *envelope.Recipient) mark {
 	m := mark{effects: len(a.pending.Effects), submits: len(a.pending.Submits), undo: len(a.pending.Undo), groups: len(a.out.Add), messages: len(a.out.Messages),
 		deliveries: len(a.out.Deliveries), of: r}
 	if r != nil {
@@ -42,20 +42,20 @@ func (a *attempt) back(m mark) {
 }
 
 // putOff takes a recipient back for a later try.
-func (a *attempt) putOff(ctx context.Context, r *mail.Recipient, m mark, why mail.Status) {
+func (a *attempt) putOff(ctx context.Context, r *envelope.Recipient, m mark, why envelope.Status) {
 	a.back(m)
-	a.resolve(ctx, r, local(mail.Queued, why))
+	a.resolve(ctx, r, local(envelope.Queued, why))
 }
 
 // saved is an attempt before its mailboxes were looked at.
 type saved struct {
 	mark  mark
 	trail int
-	rcpts []mail.Recipient
-	due   []*mail.Recipient
+	rcpts []envelope.Recipient
+	due   []*envelope.Recipient
 }
 
-func (a *attempt) save(due []*mail.Recipient) {
+func (a *attempt) save(due []*envelope.Recipient) {
 	s := &saved{mark: a.mark(nil), trail: len(a.out.Trail), rcpts: slices.Clone(a.g.Recipients), due: due}
 	for i := range s.rcpts {
 		s.rcpts[i].Meta = maps.Clone(s.rcpts[i].Meta)
@@ -96,7 +96,7 @@ func (a *attempt) overQuota(ctx context.Context, err error) bool {
 
 // tooFull looks ahead, where policies are told of each outcome: they are not to
 // hear of one that the commit then refuses. Elsewhere the commit alone says so.
-func (a *attempt) tooFull(ctx context.Context, owner mail.Address, size int64) bool {
+func (a *attempt) tooFull(ctx context.Context, owner envelope.Address, size int64) bool {
 	if !a.gen.Chain.Has(hooks.DeliverResult) {
 		return false
 	}
@@ -112,4 +112,4 @@ func (a *attempt) tooFull(ctx context.Context, owner mail.Address, size int64) b
 	return used+size > limit
 }
 
-var mailboxFull = mail.Status{Code: 452, Enhanced: "4.2.2", Text: "mailbox is full"}
+var mailboxFull = envelope.Status{Code: 452, Enhanced: "4.2.2", Text: "mailbox is full"}

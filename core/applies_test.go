@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -85,7 +85,7 @@ func (h *house) strangerVisits() {
 	if st := h.Helo(ctx, s, "client.example"); st != nil {
 		h.t.Fatal(st)
 	}
-	if st := h.offer(s, &mail.Transaction{Sender: "a@a.example"}, plain, "bob@our.example"); st != nil {
+	if st := h.offer(s, &envelope.Transaction{Sender: "a@a.example"}, plain, "bob@our.example"); st != nil {
 		h.t.Fatal(st)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -22,7 +22,7 @@ func TestAsync(t *testing.T) {
 		return []hooks.Handler{at(hooks.ReceiveData, func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }),
 			at(hooks.ReceiveAsync, func(e *hooks.Event) (hooks.Verdict, error) {
 				asked.Add(1)
-				if err := e.AddEffect(mail.Effect{Space: "s", Op: mail.Incr, Key: "ran", N: 1}); err != nil {
+				if err := e.AddEffect(envelope.Effect{Space: "s", Op: envelope.Incr, Key: "ran", N: 1}); err != nil {
 					return hooks.Verdict{}, err
 				}
 				if fails.Load() {

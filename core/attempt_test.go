@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/hooks"
 )
 
@@ -18,7 +18,7 @@ func TestFieldsOfAnAttempt(t *testing.T) {
 	var here error
 	h := newHouse(t, Config{}, at(hooks.DeliverAttempt, func(e *hooks.Event) (hooks.Verdict, error) {
 		err := e.EditHeader(e.Msg, "X-Try", func(hd *mime.Header) error { return hd.Set("X-Try", fmt.Sprint(e.Attempt.Number)) })
-		if e.Group.Kind == mail.Mailbox {
+		if e.Group.Kind == envelope.Mailbox {
 			here = err
 			return hooks.Verdict{}, nil
 		}
@@ -28,11 +28,11 @@ func TestFieldsOfAnAttempt(t *testing.T) {
 		return hooks.Verdict{}, err
 	}))
 	tries := 0
-	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
+	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
 		if tries++; tries == 1 {
-			return mail.Outcome{Status: mail.Status{Code: 451, Text: "later"}}
+			return envelope.Outcome{Status: envelope.Status{Code: 451, Text: "later"}}
 		}
-		return mail.Outcome{Status: mail.Status{Code: 250, Text: "ok"}}
+		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nbody\r\n", "x@out.example", "bob@our.example")
 	h.idle()

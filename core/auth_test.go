@@ -4,20 +4,20 @@ import (
 	"errors"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
 func TestAuthAndPolicies(t *testing.T) {
-	good := &mail.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "secret"}
-	bad := &mail.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "wrong"}
-	outside := &mail.Credentials{Mechanism: "PLAIN", User: "ldap@our.example", Password: "x"}
+	good := &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "secret"}
+	bad := &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "wrong"}
+	outside := &envelope.Credentials{Mechanism: "PLAIN", User: "ldap@our.example", Password: "x"}
 	accept := hooks.Verdict{Action: hooks.Accept, Identity: map[string]any{"group": "staff"}}
 	tests := []struct {
 		name   string
 		policy func(*hooks.Event) (hooks.Verdict, error)
-		cred   *mail.Credentials
-		user   mail.Address
+		cred   *envelope.Credentials
+		user   envelope.Address
 		code   int
 	}{
 		{"no policy, good", nil, good, "alice@our.example", 0},
@@ -32,7 +32,7 @@ func TestAuthAndPolicies(t *testing.T) {
 			return hooks.Verdict{Action: hooks.Accept, Identity: map[string]any{"user": "bob@our.example"}}, nil
 		}, outside, "bob@our.example", 0},
 		{"turned away", func(*hooks.Event) (hooks.Verdict, error) {
-			return hooks.Verdict{Action: hooks.Reject, Status: mail.Status{Code: 535, Text: "not today"}}, nil
+			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 535, Text: "not today"}}, nil
 		}, good, "", 535},
 		{"policy fails, good", func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, errors.New("boom") }, good, "", 454},
 		{"policy silent, bad", func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }, bad, "", 535},

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -61,9 +61,9 @@ func (p *Pipeline) trim(ctx context.Context, gen *hooks.Generation, names []stri
 		over := max(len(keys)-p.observers.most, 0)
 		for old := keys[:over]; len(old) > 0; {
 			n := min(len(old), trimBatch)
-			effects := make([]mail.Effect, n)
+			effects := make([]envelope.Effect, n)
 			for i, key := range old[:n] {
-				effects[i] = mail.Effect{Space: eventSpace, Op: mail.Delete, Key: key}
+				effects[i] = envelope.Effect{Space: eventSpace, Op: envelope.Delete, Key: key}
 			}
 			if err := p.apply(ctx, gen, effects, nil); err != nil {
 				return err

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -24,27 +24,27 @@ const maxReturned = 256 << 10
 // return path.
 type report struct {
 	action string
-	to     mail.Address
-	rcpts  []*mail.Recipient
+	to     envelope.Address
+	rcpts  []*envelope.Recipient
 }
 
 // due notes the DSN that an outcome calls for, if the sender wants one
 // (RFC 3461 4.1). Nobody is told about messages with the null sender.
-func (a *attempt) due(r *mail.Recipient, o outcome) {
+func (a *attempt) due(r *envelope.Recipient, o outcome) {
 	action := ""
 	switch o.state {
-	case mail.Failed:
-		action = wants(r, mail.NotifyFailure, "failed")
-	case mail.Delivered:
-		if a.g.Kind != mail.Remote {
-			action = wants(r, mail.NotifySuccess, "delivered")
+	case envelope.Failed:
+		action = wants(r, envelope.NotifyFailure, "failed")
+	case envelope.Delivered:
+		if a.g.Kind != envelope.Remote {
+			action = wants(r, envelope.NotifySuccess, "delivered")
 		}
-	case mail.Relayed:
-		action = wants(r, mail.NotifySuccess, "relayed")
-	case mail.Queued:
+	case envelope.Relayed:
+		action = wants(r, envelope.NotifySuccess, "relayed")
+	case envelope.Queued:
 		if !r.Warned && a.late() {
 			r.Warned = true
-			action = wants(r, mail.NotifyDelay, "delayed")
+			action = wants(r, envelope.NotifyDelay, "delayed")
 		}
 	}
 	if to := a.sender(r); action != "" && to != "" {
@@ -62,21 +62,21 @@ func (a *attempt) late() bool {
 	return warn > 0 && a.now.Sub(a.env.ReceivedAt) >= warn
 }
 
-func wants(r *mail.Recipient, event mail.Notify, action string) string {
+func wants(r *envelope.Recipient, event envelope.Notify, action string) string {
 	if r.Notify.Wants(event) {
 		return action
 	}
 	return ""
 }
 
-func addReport(reports []report, action string, to mail.Address, r *mail.Recipient) []report {
+func addReport(reports []report, action string, to envelope.Address, r *envelope.Recipient) []report {
 	for i := range reports {
 		if reports[i].action == action && reports[i].to == to {
 			reports[i].rcpts = append(reports[i].rcpts, r)
 			return reports
 		}
 	}
-	return append(reports, report{action: action, to: to, rcpts: []*mail.Recipient{r}})
+	return append(reports, report{action: action, to: to, rcpts: []*envelope.Recipient{r}})
 }
 
 // compose makes the DSNs of an attempt, for its commit: never a failure
@@ -98,18 +98,18 @@ func (a *attempt) compose(ctx context.Context) error {
 
 // bounced is the message that a DSN is about.
 type bounced struct {
-	env     mail.Envelope
+	env     envelope.Envelope
 	header  []byte
 	body    []byte // nil: only the header section goes back
 	gen     *hooks.Generation
 	msg     *hooks.Message
 	pending *hooks.Pending
-	expires *mail.Group
+	expires *envelope.Group
 }
 
 // returned is the body that goes back with a DSN, nil when RET=HDRS or the
 // message is too large (RFC 3461 4.3).
-func (p *Pipeline) returned(ctx context.Context, env *mail.Envelope) ([]byte, error) {
+func (p *Pipeline) returned(ctx context.Context, env *envelope.Envelope) ([]byte, error) {
 	if strings.EqualFold(env.Ret, "HDRS") || env.Size > maxReturned {
 		return nil, nil
 	}
@@ -123,12 +123,12 @@ func (p *Pipeline) returned(ctx context.Context, env *mail.Envelope) ([]byte, er
 
 // bounce makes the message of one report, with the null sender, back into
 // the queue; deliver.dsn may drop, redirect or reword it.
-func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.Message, []mail.TrailEntry) {
+func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.Message, []envelope.TrailEntry) {
 	now := p.clock.Now()
 	if back, _ := p.home(rep.to, ""); back != "" { // we forwarded it: the sender is to read their own address
 		rep.to = back
 	}
-	r := &mime.Report{ID: mail.NewID(now), Hostname: p.cfg.Hostname, To: rep.to, Action: rep.action, Now: now,
+	r := &mime.Report{ID: envelope.NewID(now), Hostname: p.cfg.Hostname, To: rep.to, Action: rep.action, Now: now,
 		Arrival: m.env.ReceivedAt, EnvID: m.env.EnvID, Header: m.header, Body: m.body}
 	if m.expires != nil {
 		r.RetryTill = m.expires.Expires
@@ -145,28 +145,28 @@ func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.
 		to = v.Address
 	}
 	messages, err := p.reported(ctx, m, r, to)
-	if st, ok := errors.AsType[*mail.Status](err); ok && st.Code < 500 {
+	if st, ok := errors.AsType[*envelope.Status](err); ok && st.Code < 500 {
 		m.gen = &hooks.Generation{Chain: hooks.NewChain(nil)} // policies that fail for a while do not keep a report back
 		messages, err = p.reported(ctx, m, r, to)
 	}
 	if err != nil {
 		// The sender's own address is bad here: there is nobody to tell.
 		p.log.WarnContext(ctx, "dsn dropped", "id", m.env.ID.String(), "to", string(to), "err", err)
-		return nil, append(trail, mail.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: "dropped", Err: err.Error()})
+		return nil, append(trail, envelope.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: "dropped", Err: err.Error()})
 	}
 	p.log.Metrics.Bounces.WithLabelValues(rep.action).Inc()
 	p.log.Step(ctx, "dsn", m.env.ID.String(), "dsn", r.ID.String(), "to", string(to), "action", rep.action, "recipients", len(rep.rcpts))
-	return messages, append(trail, mail.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: rep.action, Text: "dsn " + r.ID.String()})
+	return messages, append(trail, envelope.TrailEntry{Time: now, Step: "bounce", Rcpt: to, Verdict: rep.action, Text: "dsn " + r.ID.String()})
 }
 
 // reported makes the messages that a report becomes. An error that is a Status is
 // what the policies of the queue, or where it goes, have against it.
-func (p *Pipeline) reported(ctx context.Context, m bounced, r *mime.Report, to mail.Address) ([]*store.Message, error) {
+func (p *Pipeline) reported(ctx context.Context, m bounced, r *mime.Report, to envelope.Address) ([]*store.Message, error) {
 	in := &intake{gen: m.gen, pending: follow(m.pending)}
 	var body []byte
 	in.header, body = r.Compose()
-	in.env = mail.Envelope{ID: r.ID, ReceivedAt: r.Now, Priority: m.env.Priority, SMTPUTF8: !to.ASCII(), Auto: "dsn", Protocol: "dsn", Depth: m.env.Depth + 1}
-	if err := p.fill(ctx, in, body, []mail.Address{to}); err != nil {
+	in.env = envelope.Envelope{ID: r.ID, ReceivedAt: r.Now, Priority: m.env.Priority, SMTPUTF8: !to.ASCII(), Auto: "dsn", Protocol: "dsn", Depth: m.env.Depth + 1}
+	if err := p.fill(ctx, in, body, []envelope.Address{to}); err != nil {
 		return nil, err
 	}
 	messages, _, st := p.prepare(ctx, in, false)
@@ -182,7 +182,7 @@ func (p *Pipeline) reported(ctx context.Context, m bounced, r *mime.Report, to m
 // reportRcpt is a recipient as its report names it: by the address that the
 // sender knows, and without a peer's words when that is not the address that
 // the peer spoke of (RFC 3461 10).
-func reportRcpt(rc *mail.Recipient, now time.Time) mime.ReportRcpt {
+func reportRcpt(rc *envelope.Recipient, now time.Time) mime.ReportRcpt {
 	out := mime.ReportRcpt{Original: rc.ORcpt, Final: rc.Orig, Diagnostic: rc.Orig.Base() == rc.Address.Base(), Last: now}
 	if rc.Last != nil {
 		out.Status = *rc.Last
@@ -193,7 +193,7 @@ func reportRcpt(rc *mail.Recipient, now time.Time) mime.ReportRcpt {
 	return out
 }
 
-func (p *Pipeline) askDSN(ctx context.Context, m bounced, rep report, r *mime.Report) (hooks.Verdict, []mail.TrailEntry) {
+func (p *Pipeline) askDSN(ctx context.Context, m bounced, rep report, r *mime.Report) (hooks.Verdict, []envelope.TrailEntry) {
 	if !m.gen.Chain.Has(hooks.DeliverDSN) {
 		return hooks.Verdict{}, nil
 	}
@@ -218,8 +218,8 @@ func (p *Pipeline) rejectedReport(ctx context.Context, in *intake, rejected reje
 		if r.Sender != nil {
 			to = *r.Sender
 		}
-		if to != "" && r.Notify.Wants(mail.NotifyFailure) {
-			r.Last, r.State = rejected[r], mail.Failed
+		if to != "" && r.Notify.Wants(envelope.NotifyFailure) {
+			r.Last, r.State = rejected[r], envelope.Failed
 			reports = addReport(reports, "failed", to, r)
 		}
 	}
@@ -240,6 +240,6 @@ func (p *Pipeline) reportOf(ctx context.Context, in *intake, rep report) []*stor
 }
 
 // byAddress orders recipients.
-func byAddress(a, b *mail.Recipient) int {
+func byAddress(a, b *envelope.Recipient) int {
 	return strings.Compare(string(a.Address), string(b.Address))
 }

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -30,7 +30,7 @@ func (p *Pipeline) Command(ctx context.Context, cmd *hooks.Command) (hooks.Respo
 			continue
 		}
 		e := &hooks.Event{Point: hooks.AdminCommand, Now: p.clock.Now(), Command: cmd}
-		e.Apply = func(f []mail.Effect, s []hooks.Submit) error { return p.apply(ctx, gen, f, s) }
+		e.Apply = func(f []envelope.Effect, s []hooks.Submit) error { return p.apply(ctx, gen, f, s) }
 		v, trail := gen.Chain.RunOne(ctx, e, n)
 		p.logFailures(ctx, "command", trail)
 		asked = true

@@ -11,10 +11,10 @@ import (
 	"sync"
 	"time"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/service/verify"
 	"carteiro/core/store"
-	"carteiro/core/verify"
 	"carteiro/hooks"
 )
 
@@ -23,15 +23,15 @@ const answerWithin = 120 * time.Second
 
 // content is a message whose octets are coming in.
 type content struct {
-	s      *mail.Session
-	tx     *mail.Transaction
+	s      *envelope.Session
+	tx     *envelope.Transaction
 	gen    *hooks.Generation
 	header *mime.Header
 	draft  store.Draft
 	eight  bool
 	msg    *hooks.Message
 	shared *hooks.Pending
-	marks  []mail.Mark // of text that policies appended
+	marks  []envelope.Mark // of text that policies appended
 	// verified are SPF, DKIM and DMARC, once a policy asked for them or the
 	// message is counted for reports.
 	verified verified
@@ -43,14 +43,14 @@ type content struct {
 // only when that is on disk the 250. perRcpt has a status for each recipient
 // when they differ, as LMTP can say. Nothing is kept of a message that is
 // refused or cut off.
-func (p *Pipeline) Data(ctx context.Context, s *mail.Session, tx *mail.Transaction, r io.Reader) (*mail.Status, []*mail.Status) {
+func (p *Pipeline) Data(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, r io.Reader) (*envelope.Status, []*envelope.Status) {
 	c := &content{s: s, tx: tx, gen: p.policies(s), shared: &hooks.Pending{}, draft: p.store.Draft(context.WithoutCancel(ctx))}
 	c.spent = &exhausted{p: p, ctx: ctx, pending: c.shared}
 	defer func() { c.draft.Discard() }() // the draft at the end: an edited body has another
-	var st *mail.Status
-	var each []*mail.Status
+	var st *envelope.Status
+	var each []*envelope.Status
 	if err := safely(func() error { st, each = p.take(ctx, c, r); return nil }); err != nil {
-		st, each = mail.StatusOf(fmt.Errorf("message %s: %w", tx.ID, err)), nil
+		st, each = envelope.StatusOf(fmt.Errorf("message %s: %w", tx.ID, err)), nil
 	}
 	p.count(c, st)
 	if st != nil && st.Code < 500 && st.Code >= 400 && c.shared != nil {
@@ -69,14 +69,14 @@ func (p *Pipeline) Data(ctx context.Context, s *mail.Session, tx *mail.Transacti
 	return st, each
 }
 
-func replyOf(st *mail.Status) string {
+func replyOf(st *envelope.Status) string {
 	if st == nil {
 		return "250 2.0.0"
 	}
 	return st.Reply()
 }
 
-func causeOf(st *mail.Status) error {
+func causeOf(st *envelope.Status) error {
 	if st == nil {
 		return nil
 	}
@@ -100,7 +100,7 @@ func (c *content) subject() string {
 }
 
 // take is Data without the log line.
-func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*mail.Status, []*mail.Status) {
+func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*envelope.Status, []*envelope.Status) {
 	buffered := readers.Get().(*bufio.Reader)
 	buffered.Reset(r)
 	defer func() {
@@ -148,22 +148,22 @@ func (p *Pipeline) take(ctx context.Context, c *content, r io.Reader) (*mail.Sta
 
 // incoming tells what a failed read or write of the octets means: the session
 // gives a Status of its own, the store one of its sentinels.
-func incoming(err error) *mail.Status {
-	if st, ok := errors.AsType[*mail.Status](err); ok {
+func incoming(err error) *envelope.Status {
+	if st, ok := errors.AsType[*envelope.Status](err); ok {
 		return st
 	}
 	if errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrFailed) {
 		return storeStatus(err)
 	}
-	return mail.Defer(451, "4.3.0", "message was not received whole", err)
+	return envelope.Defer(451, "4.3.0", "message was not received whole", err)
 }
 
 // readHeader reads the header section, guards against loops and asks the
 // policies while the body is still coming.
-func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) *mail.Status {
+func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) *envelope.Status {
 	raw, err := mime.ReadHeader(r, mime.MaxHeader)
 	if errors.Is(err, mime.ErrHeaderTooLarge) {
-		return mail.Reject(552, "5.3.4", "header section too large")
+		return envelope.Reject(552, "5.3.4", "header section too large")
 	}
 	if err != nil {
 		return incoming(err)
@@ -177,14 +177,14 @@ func (p *Pipeline) readHeader(ctx context.Context, c *content, r *bufio.Reader) 
 	c.header = mime.ParseHeader(raw)
 	c.eight = has8Bit(raw)
 	if len(c.header.Fields()) > mime.MaxFields {
-		return mail.Reject(552, "5.3.4", "too many header fields")
+		return envelope.Reject(552, "5.3.4", "too many header fields")
 	}
 	if n := c.header.Count("Received"); n > MaxHops {
-		return mail.Reject(554, "5.4.6", "too many hops, this message loops")
+		return envelope.Reject(554, "5.4.6", "too many hops, this message loops")
 	}
 	if c.s.Protocol == "submission" || c.s.Identity != nil {
 		if hides(rest, c.s.Identity != nil) {
-			return mail.Reject(550, "5.6.0", "a line of the header section is no field, and a field that is not for everybody follows it")
+			return envelope.Reject(550, "5.6.0", "a line of the header section is no field, and a field that is not for everybody follows it")
 		}
 		if st := p.completeSubmission(ctx, c); st != nil {
 			return st
@@ -242,7 +242,7 @@ func (p *Pipeline) chain(ctx context.Context, c *content, point hooks.Point) hoo
 	e.Exhausted = c.spent.judge
 	if spec, _ := hooks.Lookup(point); !spec.Intents {
 		e.Pending = nil
-		e.Apply = func(f []mail.Effect, s []hooks.Submit) error { return p.apply(ctx, c.gen, f, s) }
+		e.Apply = func(f []envelope.Effect, s []hooks.Submit) error { return p.apply(ctx, c.gen, f, s) }
 	}
 	v, trail := c.gen.Chain.Run(ctx, e)
 	visitOf(c.s).remember(trail)
@@ -270,7 +270,7 @@ func (p *Pipeline) judge(ctx context.Context, c *content) hooks.Verdict {
 	return v
 }
 
-func discardAll(tx *mail.Transaction) {
+func discardAll(tx *envelope.Transaction) {
 	for _, r := range tx.Recipients {
 		r.Discard = true
 	}
@@ -278,14 +278,14 @@ func discardAll(tx *mail.Transaction) {
 
 // intakeOf makes the message as it will be stored: policies' edits of the
 // body applied, trace field on top.
-func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*intake, *mail.Status) {
+func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*intake, *envelope.Status) {
 	if c.msg.Rewritten() {
 		if err := p.editBody(ctx, c); err != nil {
 			return nil, incoming(fmt.Errorf("edit %s: %w", c.tx.ID, err))
 		}
 	}
 	now, tx := p.clock.Now(), c.tx
-	env := mail.Envelope{ID: tx.ID, Sender: tx.Sender, ReceivedAt: now, EnvID: tx.Params.EnvID, Ret: tx.Params.Ret,
+	env := envelope.Envelope{ID: tx.ID, Sender: tx.Sender, ReceivedAt: now, EnvID: tx.Params.EnvID, Ret: tx.Params.Ret,
 		Priority: c.msg.Priority, SMTPUTF8: tx.Params.SMTPUTF8, EightBit: c.eight, RequireTLS: tx.Params.RequireTLS,
 		Listener: c.s.Listener, Protocol: c.s.With(tx.Params.SMTPUTF8), Client: c.s.Remote.Addr().String(), Helo: clean(c.s.Helo),
 		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta, Score: c.msg.Total(), Marks: c.marks}
@@ -296,7 +296,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 	if tx.Params.By > 0 {
 		env.By, env.ByNotify = now.Add(time.Duration(tx.Params.By)*time.Second), strings.HasPrefix(tx.Params.ByMode, "N")
 	}
-	arrived := mail.TrailEntry{Time: now, Step: "receive", Text: fmt.Sprintf("from %s by %s at listener %q, client %s, %d octets, %d recipients",
+	arrived := envelope.TrailEntry{Time: now, Step: "receive", Text: fmt.Sprintf("from %s by %s at listener %q, client %s, %d octets, %d recipients",
 		tx.Sender.Path(), env.Protocol, env.Listener, env.Client, c.msg.Size, len(tx.Recipients))}
 	for _, r := range tx.Recipients { // policies may have changed where it goes
 		r.IsLocal = p.dir.Local(r.Address.Domain())
@@ -308,7 +308,7 @@ func (p *Pipeline) intakeOf(ctx context.Context, c *content, v hooks.Verdict) (*
 		header.Prepend("Authentication-Results", verify.Field(p.cfg.Hostname, a))
 	}
 	header.PrependRaw(p.received(c, now))
-	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]mail.TrailEntry{arrived}, visitOf(c.s).story()...), gen: c.gen,
+	in := &intake{env: env, header: header, draft: c.draft, rcpts: tx.Recipients, pending: c.shared, trail: append([]envelope.TrailEntry{arrived}, visitOf(c.s).story()...), gen: c.gen,
 		due: tx.Params.HoldUntil, sign: c.msg.Sign, scores: c.msg.Scores, ours: env.Ours, lmtp: c.s.Protocol == "lmtp" || tx.Params.PRDR, body: c.draft.Open}
 	if v.Action == hooks.Quarantine {
 		in.quarantine = v.Reason
@@ -334,7 +334,7 @@ func (p *Pipeline) editBody(ctx context.Context, c *content) error {
 // accept commits the message. A crash before the commit leaves nothing and
 // the sender tries again; after it the message is ours, even if the 250 is
 // lost on its way (RFC 5321 4.1.1.4).
-func (p *Pipeline) accept(ctx context.Context, c *content, in *intake) (*mail.Status, []*mail.Status) {
+func (p *Pipeline) accept(ctx context.Context, c *content, in *intake) (*envelope.Status, []*envelope.Status) {
 	before := len(in.trail)
 	rejected, st := p.enqueue(ctx, in)
 	if st != nil {
@@ -346,7 +346,7 @@ func (p *Pipeline) accept(ctx context.Context, c *content, in *intake) (*mail.St
 	if len(rejected) == 0 || !in.lmtp {
 		return nil, nil
 	}
-	each := make([]*mail.Status, len(c.tx.Recipients))
+	each := make([]*envelope.Status, len(c.tx.Recipients))
 	for i, r := range c.tx.Recipients {
 		each[i] = rejected[r]
 	}

@@ -7,8 +7,8 @@ import (
 	"maps"
 	"slices"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/store"
 )
 
@@ -19,7 +19,7 @@ type cover map[string]func(*mime.Header) (string, error)
 
 // bodyOf is the body of a recipient's copy, and by how much it is longer than
 // the one that is stored.
-func (a *attempt) bodyOf(ctx context.Context, r *mail.Recipient) (open func() (io.ReadCloser, error), longer int64) {
+func (a *attempt) bodyOf(ctx context.Context, r *envelope.Recipient) (open func() (io.ReadCloser, error), longer int64) {
 	stored := func() (io.ReadCloser, error) { return a.p.store.Body(ctx, a.env) }
 	if !a.fills(r) {
 		return stored, 0
@@ -39,15 +39,15 @@ func (a *attempt) bodyOf(ctx context.Context, r *mail.Recipient) (open func() (i
 }
 
 // fills reports whether a recipient's copy has a body of its own.
-func (a *attempt) fills(r *mail.Recipient) bool {
-	return slices.ContainsFunc(a.env.Marks, func(m mail.Mark) bool { _, ok := r.Fill[m.Name]; return ok })
+func (a *attempt) fills(r *envelope.Recipient) bool {
+	return slices.ContainsFunc(a.env.Marks, func(m envelope.Mark) bool { _, ok := r.Fill[m.Name]; return ok })
 }
 
 // signature is what a copy with this header section gets on its way out or
 // into a mailbox: the signatures that were asked for, "" where the message was
 // signed on its way in, and on top, if it leaves, the seal of a domain that
 // vouches for how the message arrived.
-func (a *attempt) signature(ctx context.Context, r *mail.Recipient, section []byte, leaves bool) (string, *mail.Status) {
+func (a *attempt) signature(ctx context.Context, r *envelope.Recipient, section []byte, leaves bool) (string, *envelope.Status) {
 	seal := r.ARC != "" && leaves && !a.env.Ours
 	if a.p.signer == nil || len(a.env.Sign) == 0 && !seal {
 		return "", nil
@@ -94,7 +94,7 @@ func (a *attempt) signature(ctx context.Context, r *mail.Recipient, section []by
 
 // results is what was found about the message when it came, nil for one that
 // no client sent.
-func (a *attempt) results(ctx context.Context) (*mail.AuthResults, error) {
+func (a *attempt) results(ctx context.Context) (*envelope.AuthResults, error) {
 	if a.msg.Auth == nil {
 		return nil, nil
 	}
@@ -106,7 +106,7 @@ func (a *attempt) results(ctx context.Context) (*mail.AuthResults, error) {
 // Everything about it is decided; no policy is asked again.
 //
 // Crash: it is in the commit that says what became of the recipient.
-func (a *attempt) filled(ctx context.Context, r *mail.Recipient, folder string, flags []string) error {
+func (a *attempt) filled(ctx context.Context, r *envelope.Recipient, folder string, flags []string) error {
 	open, _ := a.bodyOf(ctx, r)
 	body, err := open()
 	if err != nil {
@@ -119,15 +119,15 @@ func (a *attempt) filled(ctx context.Context, r *mail.Recipient, folder string, 
 		return fmt.Errorf("body of a copy of %s: %w", a.env.ID, err)
 	}
 	env := *a.env
-	env.ID, env.Depth, env.Marks = mail.NewID(a.now), a.env.Depth+1, nil
-	one := mail.Recipient{Address: r.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, Edit: r.Edit, IsLocal: true,
-		Meta: maps.Clone(r.Meta), From: r.From, State: mail.Queued, Filed: &mail.Filing{Folder: folder, Flags: flags}}
+	env.ID, env.Depth, env.Marks = envelope.NewID(a.now), a.env.Depth+1, nil
+	one := envelope.Recipient{Address: r.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, Edit: r.Edit, IsLocal: true,
+		Meta: maps.Clone(r.Meta), From: r.From, State: envelope.Queued, Filed: &envelope.Filing{Folder: folder, Flags: flags}}
 	if r.Filed != nil {
 		one.Filed.Anybody = r.Filed.Anybody
 	}
-	g := &mail.Group{Key: a.g.Key, Kind: mail.Mailbox, Domain: r.Address.Domain(), Priority: a.g.Priority, Due: a.now, Expires: a.g.Expires, Recipients: []mail.Recipient{one}}
-	a.out.Messages = append(a.out.Messages, &store.Message{Envelope: env, Header: a.section, Draft: draft, Groups: []*mail.Group{g},
-		Trail: legible([]mail.TrailEntry{{Time: a.now, Step: "queue", Rcpt: r.Address, Text: "copy of message " + a.env.ID.String() + " with a text of its own"}})})
-	a.out.Trail = append(a.out.Trail, mail.TrailEntry{Time: a.now, Step: "deliver", Rcpt: r.Address, Text: "goes on as message " + env.ID.String()})
+	g := &envelope.Group{Key: a.g.Key, Kind: envelope.Mailbox, Domain: r.Address.Domain(), Priority: a.g.Priority, Due: a.now, Expires: a.g.Expires, Recipients: []envelope.Recipient{one}}
+	a.out.Messages = append(a.out.Messages, &store.Message{Envelope: env, Header: a.section, Draft: draft, Groups: []*envelope.Group{g},
+		Trail: legible([]envelope.TrailEntry{{Time: a.now, Step: "queue", Rcpt: r.Address, Text: "copy of message " + a.env.ID.String() + " with a text of its own"}})})
+	a.out.Trail = append(a.out.Trail, envelope.TrailEntry{Time: a.now, Step: "deliver", Rcpt: r.Address, Text: "goes on as message " + env.ID.String()})
 	return nil
 }

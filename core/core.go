@@ -26,26 +26,26 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"carteiro/core/auth"
-	"carteiro/core/clock"
-	"carteiro/core/dmarc"
-	"carteiro/core/journal"
-	"carteiro/core/mail"
-	"carteiro/core/srs"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/telemetry"
+	"carteiro/core/service/auth"
+	"carteiro/core/service/dmarc"
+	"carteiro/core/service/srs"
+	"carteiro/core/service/verify"
 	"carteiro/core/store"
-	"carteiro/core/verify"
 	"carteiro/hooks"
 )
 
 // Config is what an admin sets about the pipeline.
 type Config struct {
 	Hostname string
-	Retry    []time.Duration // after the 1st, 2nd, ... failure; the last one repeats
-	Expire   time.Duration   // age at which a recipient is given up
-	Warn     time.Duration   // age at which a "delayed" DSN is sent; 0: never
-	Port     int             // where MX hosts listen
-	Relay    *mail.NextHop   // smarthost
-	NextHops map[string]mail.NextHop
+	Retry    []time.Duration   // after the 1st, 2nd, ... failure; the last one repeats
+	Expire   time.Duration     // age at which a recipient is given up
+	Warn     time.Duration     // age at which a "delayed" DSN is sent; 0: never
+	Port     int               // where MX hosts listen
+	Relay    *envelope.NextHop // smarthost
+	NextHops map[string]envelope.NextHop
 	Shaping  map[string]Shaping
 	Workers  int // groups tried at once
 	Feedback Feedback
@@ -94,7 +94,7 @@ type Transport interface {
 	// that answers, and returns one Outcome for each recipient, in their
 	// order. It blocks until all are known or ctx ends; what a peer has
 	// accepted before is in the outcomes even then.
-	Send(ctx context.Context, hop mail.NextHop, t mail.Transfer) []mail.Outcome
+	Send(ctx context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome
 }
 
 // Resolver finds the hosts of a domain, and what verifies a sender.
@@ -108,7 +108,7 @@ type Parts struct {
 	Transport Transport
 	Resolver  Resolver
 	Policies  *hooks.Current
-	Journal   *journal.Journal
+	Journal   *telemetry.Journal
 	Clock     *clock.Clock
 	Signer    Signer // nil: nothing is signed
 	// Returns knows our return addresses, see Pipeline.home; nil: there are
@@ -127,7 +127,7 @@ type Pipeline struct {
 	send    Transport
 	dns     Resolver
 	gen     *hooks.Current
-	log     *journal.Journal
+	log     *telemetry.Journal
 	clock   *clock.Clock
 	signer  Signer
 	delay   func(context.Context, time.Duration)
@@ -189,14 +189,14 @@ func (p *Pipeline) Nudge() { p.queue.rescan() }
 func (p *Pipeline) InFlight() int { return p.queue.inFlight() }
 
 // storeStatus is what a peer hears of a store's error.
-func storeStatus(err error) *mail.Status {
+func storeStatus(err error) *envelope.Status {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, store.ErrFull):
-		return mail.Defer(452, "4.3.1", "insufficient system storage", err)
+		return envelope.Defer(452, "4.3.1", "insufficient system storage", err)
 	case errors.Is(err, store.ErrFailed):
-		return mail.Defer(451, "4.3.0", "storage failed, try again later", err)
+		return envelope.Defer(451, "4.3.0", "storage failed, try again later", err)
 	}
-	return mail.StatusOf(fmt.Errorf("store: %w", err))
+	return envelope.StatusOf(fmt.Errorf("store: %w", err))
 }

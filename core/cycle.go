@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // links remember, while recipients are expanded, who stands for whom.
@@ -39,11 +39,11 @@ func (l links) end(from string, seen map[string]bool) bool {
 // circles rejects recipients of the transaction who, by way of aliases and
 // policies, stand for nobody but themselves: each of them is a duplicate of
 // another, and nobody would get the message nor hear of it.
-func (x *expansion) circles(rcpts []*mail.Recipient, keys map[*mail.Recipient]string) {
+func (x *expansion) circles(rcpts []*envelope.Recipient, keys map[*envelope.Recipient]string) {
 	for _, r := range rcpts {
 		key, ok := keys[r]
 		if ok && x.rejected[r] == nil && !x.links.end(key, map[string]bool{}) {
-			x.reject(pendingRcpt{r: r, root: r}, mail.Reject(554, "5.4.6", "recipient stands for itself"))
+			x.reject(pendingRcpt{r: r, root: r}, envelope.Reject(554, "5.4.6", "recipient stands for itself"))
 		}
 	}
 }
@@ -51,12 +51,12 @@ func (x *expansion) circles(rcpts []*mail.Recipient, keys map[*mail.Recipient]st
 // goesRound reports whether mail that went by all these addresses would come by
 // one of them again, or goes on and on: policies of several mailboxes may send
 // it around without knowing of each other.
-func goesRound(by []mail.Change, to mail.Address) bool {
-	return len(by) > maxExpansion || slices.ContainsFunc(by, func(c mail.Change) bool { return strings.EqualFold(string(c.Address), string(to)) })
+func goesRound(by []envelope.Change, to envelope.Address) bool {
+	return len(by) > maxExpansion || slices.ContainsFunc(by, func(c envelope.Change) bool { return strings.EqualFold(string(c.Address), string(to)) })
 }
 
 // onward is the way of mail that leaves a recipient at deliver.local.
-func onward(r *mail.Recipient, by mail.Change) []mail.Change {
+func onward(r *envelope.Recipient, by envelope.Change) []envelope.Change {
 	by.Address = r.Address
 	return append(slices.Clone(r.From), by)
 }

@@ -11,8 +11,8 @@ import (
 	"slices"
 	"time"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -24,8 +24,8 @@ const recordWithin = time.Minute
 // recorded in one commit.
 type attempt struct {
 	p        *Pipeline
-	env      *mail.Envelope
-	g        *mail.Group
+	env      *envelope.Envelope
+	g        *envelope.Group
 	gen      *hooks.Generation
 	now      time.Time
 	msg      *hooks.Message
@@ -106,7 +106,7 @@ func (p *Pipeline) begin(ctx context.Context, e store.DueEntry) (*attempt, error
 }
 
 // newAttempt reads what a try or an operator's change needs of a message.
-func (p *Pipeline) newAttempt(ctx context.Context, env *mail.Envelope, g *mail.Group) (*attempt, error) {
+func (p *Pipeline) newAttempt(ctx context.Context, env *envelope.Envelope, g *envelope.Group) (*attempt, error) {
 	section, err := p.store.Header(ctx, env)
 	if err != nil {
 		return nil, fmt.Errorf("header of %s: %w", env.ID, err)
@@ -139,20 +139,20 @@ func (p *Pipeline) postpone(ctx context.Context, e store.DueEntry, cause error) 
 	}
 	g.Due = p.clock.Now().Add(p.cfg.Retry[0])
 	s := &store.Settlement{ID: env.ID, Block: e.Block, Group: g,
-		Trail: legible([]mail.TrailEntry{{Time: p.clock.Now(), Step: "deliver", Err: told}})}
+		Trail: legible([]envelope.TrailEntry{{Time: p.clock.Now(), Step: "deliver", Err: told}})}
 	return p.store.Settle(context.WithoutCancel(ctx), s)
 }
 
 // try asks deliver.attempt, then hands the due recipients on.
 func (a *attempt) try(ctx context.Context) error {
-	if a.g.Kind == mail.Remote || a.g.Kind == mail.Mailbox {
+	if a.g.Kind == envelope.Remote || a.g.Kind == envelope.Mailbox {
 		if done := a.ask(ctx); done {
 			return a.settle(ctx)
 		}
 	}
-	var due []*mail.Recipient
+	var due []*envelope.Recipient
 	for i := range a.g.Recipients {
-		if r := &a.g.Recipients[i]; r.State == mail.Queued && !r.Next.After(a.now) {
+		if r := &a.g.Recipients[i]; r.State == envelope.Queued && !r.Next.After(a.now) {
 			due = append(due, r)
 		}
 	}
@@ -164,11 +164,11 @@ func (a *attempt) try(ctx context.Context) error {
 	}
 	a.g.Attempts, a.g.Tried = a.g.Attempts+1, a.now
 	switch a.g.Kind {
-	case mail.Asynchronous:
+	case envelope.Asynchronous:
 		a.async(ctx, due)
-	case mail.HeldForGroup:
+	case envelope.HeldForGroup:
 		a.expandHeld(ctx, due)
-	case mail.Mailbox:
+	case envelope.Mailbox:
 		defer a.unlockBoxes() // after the commit: the next message for a mailbox sees its effects
 		a.save(due)
 		a.deliverLocal(ctx, due)
@@ -202,8 +202,8 @@ func (a *attempt) ask(ctx context.Context) (done bool) {
 	case hooks.Retry:
 		for i := range a.g.Recipients {
 			r := &a.g.Recipients[i]
-			if r.State == mail.Queued && !a.now.Before(a.g.Expires) {
-				a.resolve(ctx, r, outcome{Outcome: mail.Outcome{Status: mail.Status{Code: 451, Enhanced: "4.7.0", Text: "a policy made it wait"}}, state: mail.Queued})
+			if r.State == envelope.Queued && !a.now.Before(a.g.Expires) {
+				a.resolve(ctx, r, outcome{Outcome: envelope.Outcome{Status: envelope.Status{Code: 451, Enhanced: "4.7.0", Text: "a policy made it wait"}}, state: envelope.Queued})
 				continue
 			}
 			r.Next = a.now.Add(max(v.Delay, time.Second))
@@ -214,7 +214,7 @@ func (a *attempt) ask(ctx context.Context) (done bool) {
 		return true
 	case hooks.Discard:
 		for i := range a.g.Recipients {
-			a.g.Recipients[i].State = mail.Discarded
+			a.g.Recipients[i].State = envelope.Discarded
 		}
 		return true
 	case hooks.Reroute:
@@ -236,7 +236,7 @@ func (a *attempt) run(ctx context.Context, e *hooks.Event) hooks.Verdict {
 	return v
 }
 
-func (a *attempt) reroute(r *mail.Recipient, route *hooks.Route) {
+func (a *attempt) reroute(r *envelope.Recipient, route *hooks.Route) {
 	if raw, err := json.Marshal(route); err == nil {
 		r.Route = string(raw)
 	}
@@ -244,15 +244,15 @@ func (a *attempt) reroute(r *mail.Recipient, route *hooks.Route) {
 
 // outcome is what became of one recipient in this attempt.
 type outcome struct {
-	mail.Outcome
-	state mail.State // Delivered, Failed, Queued (deferred), Discarded, Expanded
+	envelope.Outcome
+	state envelope.State // Delivered, Failed, Queued (deferred), Discarded, Expanded
 }
 
-func classOf(s mail.State) string {
+func classOf(s envelope.State) string {
 	switch s {
-	case mail.Failed:
+	case envelope.Failed:
 		return "failed"
-	case mail.Queued:
+	case envelope.Queued:
 		return "deferred"
 	}
 	return "delivered"
@@ -260,14 +260,14 @@ func classOf(s mail.State) string {
 
 // resolve applies an outcome to a recipient: deliver.result may change the
 // schedule, then the state moves and reports fall due.
-func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
+func (a *attempt) resolve(ctx context.Context, r *envelope.Recipient, o outcome) {
 	delay := a.p.cfg.Retry[min(max(r.Attempts-1, 0), len(a.p.cfg.Retry)-1)]
 	v := a.askResult(ctx, r, o)
-	if v.Action == hooks.Fail && o.state == mail.Queued {
-		o.state = mail.Failed
-		o.Status = mail.Status{Code: 550, Enhanced: "5.0.0", Text: v.Status.Text}
+	if v.Action == hooks.Fail && o.state == envelope.Queued {
+		o.state = envelope.Failed
+		o.Status = envelope.Status{Code: 550, Enhanced: "5.0.0", Text: v.Status.Text}
 	}
-	if o.state == mail.Queued {
+	if o.state == envelope.Queued {
 		switch v.Action {
 		case hooks.Retry:
 			delay = max(v.Delay, time.Second)
@@ -278,13 +278,13 @@ func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
 			a.reroute(r, v.Route)
 		}
 		if !a.now.Before(a.g.Expires) {
-			o.state = mail.Failed
-			o.Status = mail.Status{Code: 550, Enhanced: "5.4.7", Text: "delivery time expired: " + o.Status.Text}
+			o.state = envelope.Failed
+			o.Status = envelope.Status{Code: 550, Enhanced: "5.4.7", Text: "delivery time expired: " + o.Status.Text}
 		}
 	}
 	status := o.Status
 	r.State, r.Last, r.Host = o.state, &status, o.Host
-	if o.state == mail.Queued {
+	if o.state == envelope.Queued {
 		r.Next = a.now.Add(delay)
 	}
 	if !v.NoDSN {
@@ -299,7 +299,7 @@ func (a *attempt) resolve(ctx context.Context, r *mail.Recipient, o outcome) {
 	a.note(ctx, r, o)
 }
 
-func (a *attempt) askResult(ctx context.Context, r *mail.Recipient, o outcome) hooks.Verdict {
+func (a *attempt) askResult(ctx context.Context, r *envelope.Recipient, o outcome) hooks.Verdict {
 	if !a.gen.Chain.Has(hooks.DeliverResult) {
 		return hooks.Verdict{}
 	}
@@ -310,10 +310,10 @@ func (a *attempt) askResult(ctx context.Context, r *mail.Recipient, o outcome) h
 }
 
 // note puts the outcome in the log, the metrics and the trail.
-func (a *attempt) note(ctx context.Context, r *mail.Recipient, o outcome) {
+func (a *attempt) note(ctx context.Context, r *envelope.Recipient, o outcome) {
 	class := classOf(o.state)
 	kind := "smtp"
-	if a.g.Kind != mail.Remote {
+	if a.g.Kind != envelope.Remote {
 		kind = "local"
 	}
 	a.p.log.Metrics.Attempts.WithLabelValues(kind, class).Inc()
@@ -327,10 +327,10 @@ func (a *attempt) note(ctx context.Context, r *mail.Recipient, o outcome) {
 		text += " by " + o.Host
 	}
 	text += ": " + o.Status.Reply()
-	if r.State == mail.Discarded { // nobody got it
+	if r.State == envelope.Discarded { // nobody got it
 		text = o.Status.Text
 	}
-	a.out.Trail = append(a.out.Trail, mail.TrailEntry{Time: a.p.clock.Now(), Step: "deliver", Rcpt: r.Address, Verdict: string(r.State),
+	a.out.Trail = append(a.out.Trail, envelope.TrailEntry{Time: a.p.clock.Now(), Step: "deliver", Rcpt: r.Address, Verdict: string(r.State),
 		Text: text, Cost: time.Since(a.start)})
 }
 
@@ -344,7 +344,7 @@ func (a *attempt) settle(ctx context.Context) error {
 
 // settleSome writes the outcome for some of the recipients, before the others
 // are tried. The group stays due.
-func (a *attempt) settleSome(ctx context.Context, rcpts []*mail.Recipient) error {
+func (a *attempt) settleSome(ctx context.Context, rcpts []*envelope.Recipient) error {
 	some := *a.g
 	some.Recipients = nil
 	for _, r := range rcpts {
@@ -410,7 +410,7 @@ func (a *attempt) record(ctx context.Context) error {
 func (a *attempt) reschedule() {
 	var next time.Time
 	for _, r := range a.g.Recipients {
-		if r.State == mail.Queued && (next.IsZero() || r.Next.Before(next)) {
+		if r.State == envelope.Queued && (next.IsZero() || r.Next.Before(next)) {
 			next = r.Next
 		}
 	}
@@ -433,7 +433,7 @@ func (a *attempt) submit(ctx context.Context, s hooks.Submit) {
 			a.out.Add = append(a.out.Add, a.p.heldGroup(in, to, sender))
 			continue
 		}
-		a.add(ctx, mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, From: s.From})
+		a.add(ctx, envelope.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, From: s.From})
 	}
 	for _, r := range a.p.copies(s) {
 		a.add(ctx, *r)

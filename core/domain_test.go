@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -37,7 +37,7 @@ func TestLocalGroupsOfDomains(t *testing.T) {
 	}
 	h.accept(session(), "x@x.example", "Subject: x\r\n\r\nx\r\n", "alice@our.example", "carol@b.example", "bob@our.example")
 	h.idle()
-	for _, a := range []mail.Address{"alice@our.example", "bob@our.example", "carol@b.example"} {
+	for _, a := range []envelope.Address{"alice@our.example", "bob@our.example", "carol@b.example"} {
 		if n := len(h.box(a, "INBOX")); n != 1 {
 			t.Errorf("%s has %d messages", a, n)
 		}

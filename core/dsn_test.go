@@ -5,18 +5,18 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // send submits a message of alice's with NOTIFY for its one recipient.
-func (h *house) sendNotify(to mail.Address, n mail.Notify, params mail.Params) {
+func (h *house) sendNotify(to envelope.Address, n envelope.Notify, params envelope.Params) {
 	h.t.Helper()
-	ctx, s, tx := h.t.Context(), user("alice@our.example"), &mail.Transaction{Sender: "alice@our.example", Params: params}
+	ctx, s, tx := h.t.Context(), user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example", Params: params}
 	if st := h.Mail(ctx, s, tx); st != nil {
 		h.t.Fatal(st)
 	}
 	defer h.End(s, tx)
-	r := &mail.Recipient{Address: to, Orig: to, Notify: n, ORcpt: "rfc822;" + string(to)}
+	r := &envelope.Recipient{Address: to, Orig: to, Notify: n, ORcpt: "rfc822;" + string(to)}
 	if st := h.Rcpt(ctx, s, tx, r); st != nil {
 		h.t.Fatal(st)
 	}
@@ -29,34 +29,34 @@ func (h *house) sendNotify(to mail.Address, n mail.Notify, params mail.Params) {
 
 // TestNotify: what each NOTIFY gives for each outcome (RFC 3461 4.1, 5.2).
 func TestNotify(t *testing.T) {
-	fail, success, never := mail.NotifyFailure, mail.NotifySuccess, mail.NotifyNever
+	fail, success, never := envelope.NotifyFailure, envelope.NotifySuccess, envelope.NotifyNever
 	tests := []struct {
 		name   string
-		to     mail.Address
-		answer mail.Outcome
-		notify mail.Notify
+		to     envelope.Address
+		answer envelope.Outcome
+		notify envelope.Notify
 		want   string // the action that alice hears of
 	}{
-		{"local success", "bob@our.example", mail.Outcome{}, success, "delivered"},
-		{"local success, not asked", "bob@our.example", mail.Outcome{}, fail, ""},
-		{"local success, default", "bob@our.example", mail.Outcome{}, 0, ""},
-		{"remote, peer has DSN", "x@out.example", mail.Outcome{Status: mail.Status{Code: 250}}, success, ""},
-		{"remote, peer has none", "x@out.example", mail.Outcome{Status: mail.Status{Code: 250}, NoDSN: true}, success, "relayed"},
-		{"remote failure", "x@out.example", mail.Outcome{Status: mail.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}, 0, "failed"},
-		{"remote failure, only success", "x@out.example", mail.Outcome{Status: mail.Status{Code: 550}}, success, ""},
-		{"remote failure, never", "x@out.example", mail.Outcome{Status: mail.Status{Code: 550}}, never, ""},
-		{"alias for two", "both@our.example", mail.Outcome{}, success, "expanded"},
-		{"alias for one", "one@our.example", mail.Outcome{}, success, "delivered"},
+		{"local success", "bob@our.example", envelope.Outcome{}, success, "delivered"},
+		{"local success, not asked", "bob@our.example", envelope.Outcome{}, fail, ""},
+		{"local success, default", "bob@our.example", envelope.Outcome{}, 0, ""},
+		{"remote, peer has DSN", "x@out.example", envelope.Outcome{Status: envelope.Status{Code: 250}}, success, ""},
+		{"remote, peer has none", "x@out.example", envelope.Outcome{Status: envelope.Status{Code: 250}, NoDSN: true}, success, "relayed"},
+		{"remote failure", "x@out.example", envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}, 0, "failed"},
+		{"remote failure, only success", "x@out.example", envelope.Outcome{Status: envelope.Status{Code: 550}}, success, ""},
+		{"remote failure, never", "x@out.example", envelope.Outcome{Status: envelope.Status{Code: 550}}, never, ""},
+		{"alias for two", "both@our.example", envelope.Outcome{}, success, "expanded"},
+		{"alias for one", "one@our.example", envelope.Outcome{}, success, "delivered"},
 	}
 	for _, tt := range tests {
 		h := newHouse(t, Config{})
-		h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome { return tt.answer }
-		for a, to := range map[mail.Address][]mail.Address{"both@our.example": {"bob@our.example", "x@out.example"}, "one@our.example": {"bob@our.example"}} {
+		h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome { return tt.answer }
+		for a, to := range map[envelope.Address][]envelope.Address{"both@our.example": {"bob@our.example", "x@out.example"}, "one@our.example": {"bob@our.example"}} {
 			if err := h.Pipeline.dir.AddAlias(t.Context(), a, to); err != nil {
 				t.Fatal(err)
 			}
 		}
-		h.sendNotify(tt.to, tt.notify, mail.Params{EnvID: "QQ314159"})
+		h.sendNotify(tt.to, tt.notify, envelope.Params{EnvID: "QQ314159"})
 		got := ""
 		for _, text := range h.box("alice@our.example", "INBOX") {
 			for line := range strings.SplitSeq(text, "\r\n") {
@@ -78,7 +78,7 @@ func TestNotify(t *testing.T) {
 func TestRetDecidesWhatComesBack(t *testing.T) {
 	for ret, want := range map[string]bool{"": true, "FULL": true, "HDRS": false} {
 		h := newHouse(t, Config{})
-		h.sendNotify("x@nowhere.example", 0, mail.Params{Ret: ret})
+		h.sendNotify("x@nowhere.example", 0, envelope.Params{Ret: ret})
 		got := h.box("alice@our.example", "INBOX")
 		if len(got) != 1 || strings.Contains(got[0], "secret words") != want || !strings.Contains(got[0], "Subject: original") {
 			t.Errorf("RET=%q: body returned is not %v: %q", ret, want, got)
@@ -91,13 +91,13 @@ func TestRetDecidesWhatComesBack(t *testing.T) {
 // alias, not where it leads (RFC 3461 10).
 func TestAliasStaysPrivate(t *testing.T) {
 	h := newHouse(t, Config{})
-	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
-		return mail.Outcome{Status: mail.Status{Code: 550, Enhanced: "5.1.1", Text: "<hidden@out.example> unknown"}, Host: "mx1.out.example"}
+	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+		return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "<hidden@out.example> unknown"}, Host: "mx1.out.example"}
 	}
-	if err := h.Pipeline.dir.AddAlias(t.Context(), "front@our.example", []mail.Address{"hidden@out.example"}); err != nil {
+	if err := h.Pipeline.dir.AddAlias(t.Context(), "front@our.example", []envelope.Address{"hidden@out.example"}); err != nil {
 		t.Fatal(err)
 	}
-	h.sendNotify("front@our.example", 0, mail.Params{})
+	h.sendNotify("front@our.example", 0, envelope.Params{})
 	got := h.box("alice@our.example", "INBOX")
 	if len(got) != 1 || strings.Contains(got[0], "hidden@") || strings.Contains(got[0], "mx1.out") || !strings.Contains(got[0], "Final-Recipient: rfc822; front@our.example") {
 		t.Errorf("DSN: %s", got)
@@ -107,10 +107,10 @@ func TestAliasStaysPrivate(t *testing.T) {
 func TestDeliverBy(t *testing.T) {
 	for mode, want := range map[string]string{"R": "Status: 5.4.7", "N": "Action: delayed"} {
 		h := newHouse(t, Config{})
-		h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
-			return mail.Outcome{Status: mail.Status{Code: 451, Text: "later"}}
+		h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+			return envelope.Outcome{Status: envelope.Status{Code: 451, Text: "later"}}
 		}
-		h.sendNotify("x@out.example", 0, mail.Params{By: 120, ByMode: mode})
+		h.sendNotify("x@out.example", 0, envelope.Params{By: 120, ByMode: mode})
 		if got := h.box("alice@our.example", "INBOX"); len(got) != 0 {
 			t.Errorf("%s: told too early: %s", mode, got)
 		}

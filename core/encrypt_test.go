@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/crypt"
-	"carteiro/core/crypt/crypttest"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/crypt"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/policytest/keys"
 	"carteiro/hooks"
 )
 
@@ -16,7 +16,7 @@ import (
 // handlers after the one that asked for it did, at receive.data and for one
 // recipient; one that cannot be is refused for now and nothing of it is kept.
 func TestEncrypted(t *testing.T) {
-	key, err := crypttest.New(crypt.OpenPGP, "alice@our.example", time.Now().Add(-time.Hour), 24*time.Hour)
+	key, err := keys.New(crypt.OpenPGP, "alice@our.example", time.Now().Add(-time.Hour), 24*time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,11 +54,11 @@ func TestEncrypted(t *testing.T) {
 	}
 	h := newHouse(t, Config{}, policies...)
 	eight := strings.Replace(plain, "hello", "olá", 1)
-	for _, sender := range []mail.Address{"a@a.example", "fork@a.example"} {
+	for _, sender := range []envelope.Address{"a@a.example", "fork@a.example"} {
 		h.accept(session(), sender, eight, "alice@our.example", "bob@our.example")
 	}
 	h.idle()
-	for who, want := range map[mail.Address][]bool{"alice@our.example": {true, true}, "bob@our.example": {true, false}} {
+	for who, want := range map[envelope.Address][]bool{"alice@our.example": {true, true}, "bob@our.example": {true, false}} {
 		got := h.box(who, "INBOX")
 		if len(got) != len(want) {
 			t.Fatalf("%s has %d messages", who, len(got))
@@ -84,8 +84,8 @@ func TestEncrypted(t *testing.T) {
 		t.Errorf("left: %v, %v", n, err)
 	}
 	h.clock.Advance(48 * time.Hour) // between the policy's look at the key and its use, so to speak
-	for _, sender := range []mail.Address{"a@a.example", "fork@a.example"} {
-		if st := h.offer(session(), &mail.Transaction{Sender: sender}, plain, "alice@our.example"); st == nil || st.Code != 451 {
+	for _, sender := range []envelope.Address{"a@a.example", "fork@a.example"} {
+		if st := h.offer(session(), &envelope.Transaction{Sender: sender}, plain, "alice@our.example"); st == nil || st.Code != 451 {
 			t.Errorf("%s: answer %v", sender, st)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -62,7 +62,7 @@ func (x *exhausted) judge(i hooks.Info, deferred hooks.Verdict, err error) hooks
 //
 // Crash: it is counted, or its sender heard nothing and sends it again.
 func (x *exhausted) count() (int64, error) {
-	n, err := x.p.store.Apply(context.WithoutCancel(x.ctx), []mail.Effect{{Space: spentSpace, Op: mail.Incr, Key: x.key(), N: 1, TTL: spentLife}})
+	n, err := x.p.store.Apply(context.WithoutCancel(x.ctx), []envelope.Effect{{Space: spentSpace, Op: envelope.Incr, Key: x.key(), N: 1, TTL: spentLife}})
 	if err != nil {
 		return 0, err
 	}
@@ -93,14 +93,14 @@ func (x *exhausted) notice(i hooks.Info) {
 	if _, err := p.store.Get(x.ctx, spentSpace, told); !errors.Is(err, store.ErrNotFound) {
 		return
 	}
-	x.pending.Effects = append(x.pending.Effects, mail.Effect{Space: spentSpace, Op: mail.Set, Key: told, TTL: spentLife})
-	to := mail.Address("postmaster@" + domains[0].Name)
+	x.pending.Effects = append(x.pending.Effects, envelope.Effect{Space: spentSpace, Op: envelope.Set, Key: told, TTL: spentLife})
+	to := envelope.Address("postmaster@" + domains[0].Name)
 	octets, parts, links, depth := shapeOf(x.msg)
 	subject, _ := x.msg.Header.Get("Subject")
 	h := &mime.Header{}
 	for _, f := range [][2]string{{"From", "Mail Server <postmaster@" + domains[0].Name + ">"}, {"To", string(to)},
 		{"Subject", "Quarantined: a policy ran out of its budget"}, {"Date", p.clock.Now().Format(time.RFC1123Z)},
-		{"Message-ID", "<" + mail.NewID(p.clock.Now()).String() + "@" + p.cfg.Hostname + ">"}, {"Auto-Submitted", "auto-generated"},
+		{"Message-ID", "<" + envelope.NewID(p.clock.Now()).String() + "@" + p.cfg.Hostname + ">"}, {"Auto-Submitted", "auto-generated"},
 		{"MIME-Version", "1.0"}, {"Content-Type", "text/plain; charset=utf-8"}} {
 		if err := h.Append(f[0], f[1]); err != nil {
 			p.log.ErrorContext(x.ctx, "notice not made", "id", x.msg.ID.String(), "err", err)
@@ -115,7 +115,7 @@ The message has %d octets, %d parts, %d links, and is nested %d deep.
 carteiro explain %s shows what the policies did, and
 carteiro queue release %s delivers the message.
 `, x.msg.ID, x.msg.Sender.Path(), clean(subject), i.Name(), maxSpent, i.Point, octets, parts, links, depth, x.msg.ID, x.msg.ID)
-	x.pending.Submits = append(x.pending.Submits, hooks.Submit{Rcpts: []mail.Address{to}, Header: h.Bytes(),
+	x.pending.Submits = append(x.pending.Submits, hooks.Submit{Rcpts: []envelope.Address{to}, Header: h.Bytes(),
 		Body: []byte(strings.ReplaceAll(text, "\n", "\r\n")), Space: spentSpace})
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -27,7 +27,7 @@ func dear(n int) string {
 	return fmt.Sprintf("From: a@a.example\r\nMessage-ID: <%d@a.example>\r\nSubject: dear\r\n\r\nhello http://a.example/ and https://a.example/\r\n", n)
 }
 
-func from(ip string) *mail.Session {
+func from(ip string) *envelope.Session {
 	s := session()
 	s.Remote = netip.AddrPortFrom(netip.MustParseAddr(ip), 1025)
 	return s
@@ -40,16 +40,16 @@ func TestExhaustedIsQuarantined(t *testing.T) {
 		t.Run(string(p), func(t *testing.T) {
 			var asked atomic.Int32
 			h := newHouse(t, Config{}, greedy(p, &asked))
-			send := func() *mail.Status {
+			send := func() *envelope.Status {
 				defer h.clock.Advance(2 * time.Minute)
-				return h.offer(from("198.51.100.7"), &mail.Transaction{Sender: "a@a.example"}, dear(1), "bob@our.example")
+				return h.offer(from("198.51.100.7"), &envelope.Transaction{Sender: "a@a.example"}, dear(1), "bob@our.example")
 			}
 			for n := range 2 {
 				if st := send(); st == nil || st.Code != 451 {
 					t.Fatalf("try %d is answered %v, want 451", n+1, st)
 				}
 			}
-			if st := h.offer(from("198.51.100.7"), &mail.Transaction{Sender: "a@a.example"}, dear(2), "bob@our.example"); st == nil || st.Code != 451 {
+			if st := h.offer(from("198.51.100.7"), &envelope.Transaction{Sender: "a@a.example"}, dear(2), "bob@our.example"); st == nil || st.Code != 451 {
 				t.Errorf("another message is answered %v, want 451", st)
 			}
 			h.clock.Advance(2 * time.Minute)
@@ -92,7 +92,7 @@ func TestExhaustedIsForgotten(t *testing.T) {
 	var asked atomic.Int32
 	h := newHouse(t, Config{}, greedy(hooks.ReceiveData, &asked))
 	for n := range 6 {
-		if st := h.offer(from("198.51.100.7"), &mail.Transaction{Sender: "a@a.example"}, dear(1), "bob@our.example"); st == nil || st.Code != 451 {
+		if st := h.offer(from("198.51.100.7"), &envelope.Transaction{Sender: "a@a.example"}, dear(1), "bob@our.example"); st == nil || st.Code != 451 {
 			t.Fatalf("try %d is answered %v, want 451", n+1, st)
 		}
 		h.clock.Advance(25 * time.Hour)
@@ -105,7 +105,7 @@ func TestExhaustedByOneNetwork(t *testing.T) {
 	var asked atomic.Int32
 	h := newHouse(t, Config{}, greedy(hooks.ReceiveData, &asked))
 	for n := range 60 {
-		if st := h.offer(from(fmt.Sprintf("198.51.100.%d", n)), &mail.Transaction{Sender: "a@a.example"}, dear(n), "bob@our.example"); st == nil || st.Code != 451 {
+		if st := h.offer(from(fmt.Sprintf("198.51.100.%d", n)), &envelope.Transaction{Sender: "a@a.example"}, dear(n), "bob@our.example"); st == nil || st.Code != 451 {
 			t.Fatalf("message %d is answered %v, want 451", n, st)
 		}
 	}
@@ -114,7 +114,7 @@ func TestExhaustedByOneNetwork(t *testing.T) {
 	}
 	h.accept(from("203.0.113.9"), "b@b.example", plain, "bob@our.example")
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example")
-	if st := h.offer(from("198.51.100.7"), &mail.Transaction{Sender: "c@a.example"}, plain, "bob@our.example"); st == nil || st.Code != 451 {
+	if st := h.offer(from("198.51.100.7"), &envelope.Transaction{Sender: "c@a.example"}, plain, "bob@our.example"); st == nil || st.Code != 451 {
 		t.Errorf("other mail of that network is answered %v, want 451 until the minute is over", st)
 	}
 	h.clock.Advance(2 * time.Minute)
@@ -129,7 +129,7 @@ func TestExhaustedByManyNetworks(t *testing.T) {
 	for n := range 10 {
 		for net := range 30 {
 			ip := fmt.Sprintf("10.0.%d.%d", net, n+1)
-			if st := h.offer(from(ip), &mail.Transaction{Sender: "a@a.example"}, dear(30*n+net), "bob@our.example"); st == nil || st.Code != 451 {
+			if st := h.offer(from(ip), &envelope.Transaction{Sender: "a@a.example"}, dear(30*n+net), "bob@our.example"); st == nil || st.Code != 451 {
 				t.Fatalf("answer %v, want 451", st)
 			}
 		}

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"carteiro/core/auth"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/auth"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -21,8 +21,8 @@ const maxExpansion = 20
 
 // pendingRcpt is a recipient that still has to be looked at.
 type pendingRcpt struct {
-	r     *mail.Recipient
-	root  *mail.Recipient // the one of the transaction it comes from
+	r     *envelope.Recipient
+	root  *envelope.Recipient // the one of the transaction it comes from
 	depth int
 	from  string // key of the one that led here
 	key   string // its own, see keyOf
@@ -36,19 +36,19 @@ type expansion struct {
 	msg      *hooks.Message
 	work     []pendingRcpt
 	seen     map[string]bool
-	final    []*mail.Recipient
+	final    []*envelope.Recipient
 	rejected rejection
 	links    links
-	keys     map[*mail.Recipient]string // of those who came with the message
-	expanded []*mail.Recipient          // stand for several, and the sender wants to hear of success
+	keys     map[*envelope.Recipient]string // of those who came with the message
+	expanded []*envelope.Recipient          // stand for several, and the sender wants to hear of success
 	forks    []fork
 }
 
 // expand asks queue.expand and follows aliases, per recipient, until what is
 // left are mailboxes and foreign addresses, each once. When everybody who
 // came with the message was rejected, that is the answer to the message.
-func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *mail.Status) {
-	x := &expansion{p: p, in: in, seen: map[string]bool{}, rejected: rejection{}, links: newLinks(), keys: map[*mail.Recipient]string{}}
+func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *envelope.Status) {
+	x := &expansion{p: p, in: in, seen: map[string]bool{}, rejected: rejection{}, links: newLinks(), keys: map[*envelope.Recipient]string{}}
 	x.msg = p.view(in)
 	for _, r := range in.rcpts {
 		x.work = append(x.work, pendingRcpt{r: r, root: r})
@@ -71,16 +71,16 @@ func (p *Pipeline) expand(ctx context.Context, in *intake) (rejection, *mail.Sta
 // becomes notes that a recipient stands for several others. A sender who asked
 // about success hears that it was expanded, and of the others only what goes
 // wrong (RFC 3461 5.2.7.3). It returns what they are to be notified of.
-func (x *expansion) becomes(r *mail.Recipient, n int) mail.Notify {
-	if n < 2 || !r.Notify.Wants(mail.NotifySuccess) {
+func (x *expansion) becomes(r *envelope.Recipient, n int) envelope.Notify {
+	if n < 2 || !r.Notify.Wants(envelope.NotifySuccess) {
 		return r.Notify
 	}
-	r.State, r.Last = mail.Expanded, &mail.Status{Code: 250, Enhanced: "2.1.5", Text: "expanded"}
+	r.State, r.Last = envelope.Expanded, &envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "expanded"}
 	x.expanded = append(x.expanded, r)
-	if rest := r.Notify &^ mail.NotifySuccess; rest != 0 {
+	if rest := r.Notify &^ envelope.NotifySuccess; rest != 0 {
 		return rest
 	}
-	return mail.NotifyNever
+	return envelope.NotifyNever
 }
 
 // size is the message's, of what is stored already or of what will be.
@@ -110,7 +110,7 @@ func (p *Pipeline) view(in *intake) *hooks.Message {
 		Body: func() (io.ReadCloser, error) { return in.body() }}
 }
 
-func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
+func (x *expansion) one(ctx context.Context, it pendingRcpt) *envelope.Status {
 	r := it.r
 	if r.Discard {
 		x.tell(r, "discarded")
@@ -120,7 +120,7 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 		return x.filed(ctx, it)
 	}
 	if it.depth > maxExpansion {
-		x.reject(it, mail.Reject(554, "5.4.6", "recipient stands for itself"))
+		x.reject(it, envelope.Reject(554, "5.4.6", "recipient stands for itself"))
 		return nil
 	}
 	if st := x.goHome(r); st != nil {
@@ -149,7 +149,7 @@ func (x *expansion) one(ctx context.Context, it pendingRcpt) *mail.Status {
 }
 
 // filed takes a copy for a folder, beside what the mailbox gets anyhow.
-func (x *expansion) filed(ctx context.Context, it pendingRcpt) *mail.Status {
+func (x *expansion) filed(ctx context.Context, it pendingRcpt) *envelope.Status {
 	if it.r.Filed.Anybody {
 		x.final = append(x.final, it.r)
 		return nil
@@ -168,7 +168,7 @@ func (x *expansion) filed(ctx context.Context, it pendingRcpt) *mail.Status {
 
 // keyOf is what recipients who are the same share: here the address without its
 // tag, unless with it it is an alias of its own.
-func (x *expansion) keyOf(ctx context.Context, r *mail.Recipient) string {
+func (x *expansion) keyOf(ctx context.Context, r *envelope.Recipient) string {
 	base := r.Address.Base()
 	if !r.IsLocal {
 		return string(r.Address)
@@ -185,7 +185,7 @@ func (x *expansion) keyOf(ctx context.Context, r *mail.Recipient) string {
 }
 
 // policies asks queue.expand; done says that the recipient is dealt with.
-func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st *mail.Status) {
+func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st *envelope.Status) {
 	if !x.in.gen.Chain.Has(hooks.QueueExpand) {
 		x.in.gen.Chain.Passed(hooks.QueueExpand)
 		return false, nil
@@ -203,7 +203,7 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 		x.reject(it, refusal(v))
 		return true, nil
 	case hooks.Quarantine:
-		it.r.State = mail.Quarantine
+		it.r.State = envelope.Quarantine
 	}
 	apart := kept(it.r)
 	told := it.r.Notify
@@ -239,7 +239,7 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 // itself is the place of a recipient among those that replace it, from first on,
 // or -1. One that a policy replaced by itself, be it with another tag, stays, with
 // what the policy wants for it: it does not come back to the policies.
-func (x *expansion) itself(ctx context.Context, it pendingRcpt, wanted []hooks.Target, named []*mail.Recipient, first int) int {
+func (x *expansion) itself(ctx context.Context, it pendingRcpt, wanted []hooks.Target, named []*envelope.Recipient, first int) int {
 	same := -1
 	for i := len(wanted) - 1; i >= first; i-- {
 		switch t := wanted[i]; {
@@ -255,17 +255,17 @@ func (x *expansion) itself(ctx context.Context, it pendingRcpt, wanted []hooks.T
 
 // kept is the state of those that a recipient stands for: what is kept apart
 // for one is so for the other.
-func kept(r *mail.Recipient) mail.State {
-	if r.State == mail.Quarantine {
-		return mail.Quarantine
+func kept(r *envelope.Recipient) envelope.State {
+	if r.State == envelope.Quarantine {
+		return envelope.Quarantine
 	}
 	return ""
 }
 
 // others takes those who get a variant of the message out of a policy's
 // recipients, a fork for each variant, and returns the rest.
-func (x *expansion) others(it pendingRcpt, targets []hooks.Target, rcpts []*mail.Recipient) []*mail.Recipient {
-	var rest []*mail.Recipient
+func (x *expansion) others(it pendingRcpt, targets []hooks.Target, rcpts []*envelope.Recipient) []*envelope.Recipient {
+	var rest []*envelope.Recipient
 	first := len(x.forks)
 	for i, t := range targets {
 		if t.Msg == nil {
@@ -283,10 +283,10 @@ func (x *expansion) others(it pendingRcpt, targets []hooks.Target, rcpts []*mail
 }
 
 // targets are the recipients that a policy named in place of one or beside it.
-func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify mail.Notify) []*mail.Recipient {
-	out := make([]*mail.Recipient, 0, len(targets))
+func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify envelope.Notify) []*envelope.Recipient {
+	out := make([]*envelope.Recipient, 0, len(targets))
 	for _, t := range targets {
-		r := &mail.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: notify, Sender: t.Sender,
+		r := &envelope.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: notify, Sender: t.Sender,
 			IsLocal: x.p.dir.Local(t.Address.Domain()), From: append(slices.Clone(it.r.From), t.From), Edit: it.r.Edit,
 			Fill: it.r.Fill, ARC: cmp.Or(t.ARC, it.r.ARC)}
 		if t.Fill != nil {
@@ -306,22 +306,22 @@ func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify mail.
 
 // asWished has a recipient whom a policy named told of what the policy said, and
 // filed where it wants the mail as it is.
-func asWished(r *mail.Recipient, t hooks.Target) {
+func asWished(r *envelope.Recipient, t hooks.Target) {
 	if t.Notify != nil {
 		r.Notify = *t.Notify
 	}
 	if t.Mailbox {
-		r.Filed, r.IsLocal, r.Notify = &mail.Filing{Folder: store.Inbox, Anybody: true}, true, mail.NotifyNever
+		r.Filed, r.IsLocal, r.Notify = &envelope.Filing{Folder: store.Inbox, Anybody: true}, true, envelope.NotifyNever
 	}
 }
 
 // local looks a local address up: a mailbox stays, an alias is followed.
-func (x *expansion) local(ctx context.Context, it pendingRcpt) *mail.Status {
+func (x *expansion) local(ctx context.Context, it pendingRcpt) *envelope.Status {
 	r := it.r
 	res, err := x.p.dir.Resolve(ctx, r.Address)
 	switch {
 	case errors.Is(err, auth.ErrUnknown):
-		x.reject(it, mail.Reject(550, "5.1.1", "no such user here"))
+		x.reject(it, envelope.Reject(550, "5.1.1", "no such user here"))
 		return nil
 	case err != nil:
 		return storeStatus(err)
@@ -337,7 +337,7 @@ func (x *expansion) local(ctx context.Context, it pendingRcpt) *mail.Status {
 		t.Notify, t.State, t.Last = notify, apart, nil
 		t.Address, t.IsLocal = a, x.p.dir.Local(a.Domain())
 		t.Meta = maps.Clone(r.Meta) // each may note something of its own
-		t.From = append(slices.Clone(r.From), mail.Change{Address: r.Address, Hook: "alias"})
+		t.From = append(slices.Clone(r.From), envelope.Change{Address: r.Address, Hook: "alias"})
 		x.work = append(x.work, pendingRcpt{r: &t, root: it.root, depth: it.depth + 1, from: it.key})
 	}
 	x.tell(r, fmt.Sprintf("alias for %d", len(res.Targets)))
@@ -345,13 +345,13 @@ func (x *expansion) local(ctx context.Context, it pendingRcpt) *mail.Status {
 }
 
 // reject remembers why a recipient of the transaction gets nothing.
-func (x *expansion) reject(it pendingRcpt, st *mail.Status) {
+func (x *expansion) reject(it pendingRcpt, st *envelope.Status) {
 	x.rejected[it.root] = st
-	x.in.trail = append(x.in.trail, mail.TrailEntry{Time: x.p.clock.Now(), Step: "queue", Rcpt: it.r.Address, Verdict: "reject " + st.Reply()})
+	x.in.trail = append(x.in.trail, envelope.TrailEntry{Time: x.p.clock.Now(), Step: "queue", Rcpt: it.r.Address, Verdict: "reject " + st.Reply()})
 }
 
-func (x *expansion) tell(r *mail.Recipient, text string) {
-	x.in.trail = append(x.in.trail, mail.TrailEntry{Time: x.p.clock.Now(), Step: "queue", Rcpt: r.Address, Text: text})
+func (x *expansion) tell(r *envelope.Recipient, text string) {
+	x.in.trail = append(x.in.trail, envelope.TrailEntry{Time: x.p.clock.Now(), Step: "queue", Rcpt: r.Address, Text: text})
 }
 
 // localKey is the group key, as policies see it, of recipients with a mailbox
@@ -360,11 +360,11 @@ const localKey = "local"
 
 // groupKey is what recipients must share to be tried together.
 type groupKey struct {
-	kind     mail.GroupKind
+	kind     envelope.GroupKind
 	key      string
 	domain   string // a group is of one, for policies that are of one domain
-	priority mail.Priority
-	state    mail.State
+	priority envelope.Priority
+	state    envelope.State
 	own      bool // each has a copy of its own
 }
 
@@ -373,28 +373,28 @@ type groupKey struct {
 const maxCopies = 20
 
 // group sorts recipients into groups of one next hop and priority, at most
-// mail.MaxGroup each, or maxCopies of those with copies of their own, and asks queue.commit about each.
-func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
-	byKey := map[groupKey]*mail.Group{}
+// envelope.MaxGroup each, or maxCopies of those with copies of their own, and asks queue.commit about each.
+func (p *Pipeline) group(ctx context.Context, in *intake) *envelope.Status {
+	byKey := map[groupKey]*envelope.Group{}
 	for _, r := range in.rcpts {
-		k := groupKey{kind: mail.Remote, key: r.Address.Domain(), domain: r.Address.Domain(), priority: in.env.Priority, state: r.State}
+		k := groupKey{kind: envelope.Remote, key: r.Address.Domain(), domain: r.Address.Domain(), priority: in.env.Priority, state: r.State}
 		if r.IsLocal {
-			k.kind, k.key = mail.Mailbox, localKey
+			k.kind, k.key = envelope.Mailbox, localKey
 		}
-		k.own = k.kind == mail.Remote && (r.Sender != nil || r.Fill != nil)
+		k.own = k.kind == envelope.Remote && (r.Sender != nil || r.Fill != nil)
 		if r.Priority != nil {
 			k.priority = *r.Priority
 		}
 		g := byKey[k]
-		if g == nil || len(g.Recipients) >= mail.MaxGroup || k.own && len(g.Recipients) >= maxCopies {
+		if g == nil || len(g.Recipients) >= envelope.MaxGroup || k.own && len(g.Recipients) >= maxCopies {
 			g = p.newGroup(in, k)
 			byKey[k] = g
 			in.groups = append(in.groups, g)
 		}
 		if r.State == "" {
-			r.State = mail.Queued
+			r.State = envelope.Queued
 			if g.Held {
-				r.State = mail.Quarantine
+				r.State = envelope.Quarantine
 			}
 		}
 		g.Recipients = append(g.Recipients, *r)
@@ -407,22 +407,22 @@ func (p *Pipeline) group(ctx context.Context, in *intake) *mail.Status {
 	return nil
 }
 
-func (p *Pipeline) newGroup(in *intake, k groupKey) *mail.Group {
+func (p *Pipeline) newGroup(in *intake, k groupKey) *envelope.Group {
 	now := p.clock.Now()
-	g := &mail.Group{Kind: k.kind, Key: k.key, Domain: k.domain, Priority: k.priority, Due: now, Expires: in.env.ReceivedAt.Add(p.cfg.Expire)}
+	g := &envelope.Group{Kind: k.kind, Key: k.key, Domain: k.domain, Priority: k.priority, Due: now, Expires: in.env.ReceivedAt.Add(p.cfg.Expire)}
 	if by := in.env.By; !by.IsZero() && !in.env.ByNotify && by.Before(g.Expires) {
 		g.Expires = by // returned when it cannot be delivered in time (RFC 2852 4.1.2)
 	}
 	if in.due.After(now) {
 		g.Due = in.due
 	}
-	if in.quarantine != "" || k.state == mail.Quarantine {
+	if in.quarantine != "" || k.state == envelope.Quarantine {
 		g.Held, g.Reason = true, cmp.Or(in.quarantine, "quarantined by a policy")
 	}
 	return g
 }
 
-func (p *Pipeline) askCommit(ctx context.Context, in *intake, g *mail.Group) *mail.Status {
+func (p *Pipeline) askCommit(ctx context.Context, in *intake, g *envelope.Group) *envelope.Status {
 	if !in.gen.Chain.Has(hooks.QueueCommit) {
 		return nil
 	}
@@ -439,7 +439,7 @@ func (p *Pipeline) askCommit(ctx context.Context, in *intake, g *mail.Group) *ma
 	case hooks.Quarantine: // a policy ran out of its budget
 		g.Held, g.Reason = true, v.Reason
 		for i := range g.Recipients {
-			g.Recipients[i].State = mail.Quarantine
+			g.Recipients[i].State = envelope.Quarantine
 		}
 	case hooks.Schedule:
 		g.Due = v.At
@@ -448,11 +448,11 @@ func (p *Pipeline) askCommit(ctx context.Context, in *intake, g *mail.Group) *ma
 }
 
 // hold takes a group out of the queue until an operator releases it.
-func hold(g *mail.Group, reason string) {
+func hold(g *envelope.Group, reason string) {
 	g.Held, g.Reason = true, reason
 	for i := range g.Recipients {
-		if g.Recipients[i].State == mail.Queued {
-			g.Recipients[i].State = mail.Held
+		if g.Recipients[i].State == envelope.Queued {
+			g.Recipients[i].State = envelope.Held
 		}
 	}
 }

@@ -10,17 +10,17 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/dmarc"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
-	"carteiro/core/verify"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/service/dmarc"
+	"carteiro/core/service/verify"
 	"carteiro/hooks"
 )
 
 // Feedback says who sends DMARC aggregate reports (RFC 9990) to the owners of
 // domains in whose name mail arrived.
 type Feedback struct {
-	From         mail.Address // "" for no reports
+	From         envelope.Address // "" for no reports
 	Organization string
 }
 
@@ -39,7 +39,7 @@ func (p *Pipeline) reportable(c *content) bool {
 
 // verifyAlways verifies a message that is to be counted, if no policy asked
 // for that before.
-func (p *Pipeline) verifyAlways(ctx context.Context, c *content) *mail.Status {
+func (p *Pipeline) verifyAlways(ctx context.Context, c *content) *envelope.Status {
 	if !p.reportable(c) {
 		return nil
 	}
@@ -51,7 +51,7 @@ func (p *Pipeline) verifyAlways(ctx context.Context, c *content) *mail.Status {
 
 // count notes a message for the reports when its fate is known. One that is to
 // come again is counted then.
-func (p *Pipeline) count(c *content, st *mail.Status) {
+func (p *Pipeline) count(c *content, st *envelope.Status) {
 	a := c.verified.results
 	if !p.reportable(c) || a == nil || a.Published == nil || st != nil && st.Code/100 == 4 {
 		return
@@ -71,7 +71,7 @@ func (p *Pipeline) count(c *content, st *mail.Status) {
 // disposition is what became of a message by its DMARC result, and why that is
 // not what the domain asks for. What we refuse for other reasons is not said:
 // it would tell spammers about filters.
-func disposition(a *mail.AuthResults, verdict hooks.Action, st *mail.Status) (applied, override string) {
+func disposition(a *envelope.AuthResults, verdict hooks.Action, st *envelope.Status) (applied, override string) {
 	asked := a.DMARC.Policy // with t=y one step milder than what is published
 	if a.DMARC.Result != "fail" {
 		if a.DMARC.Result == "pass" && a.Published.P != "none" {
@@ -185,7 +185,7 @@ func (p *Pipeline) reportPeriod(ctx context.Context, period dmarc.Period) error 
 
 // reportMail is the message of a report, and to whom it goes: nobody, when
 // no destination wants it. errNoAnswer.
-func (p *Pipeline) reportMail(ctx context.Context, r *dmarc.Report) ([]mail.Address, hooks.Submit, error) {
+func (p *Pipeline) reportMail(ctx context.Context, r *dmarc.Report) ([]envelope.Address, hooks.Submit, error) {
 	none := hooks.Submit{}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -207,7 +207,7 @@ func (p *Pipeline) reportMail(ctx context.Context, r *dmarc.Report) ([]mail.Addr
 		list[i] = string(a)
 	}
 	fields = append(fields, [2]string{"To", strings.Join(list, ", ")}, [2]string{"Date", now.Format(time.RFC1123Z)},
-		[2]string{"Message-ID", "<" + mail.NewID(now).String() + "@" + p.cfg.Hostname + ">"})
+		[2]string{"Message-ID", "<" + envelope.NewID(now).String() + "@" + p.cfg.Hostname + ">"})
 	for _, f := range fields {
 		if err := h.Append(f[0], f[1]); err != nil {
 			return nil, none, err

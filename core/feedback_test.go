@@ -6,24 +6,24 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/dmarc"
-	"carteiro/core/dns"
-	"carteiro/core/journal"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/telemetry"
+	"carteiro/core/service/dmarc"
+	"carteiro/core/service/dns"
 	"carteiro/hooks"
 )
 
 // TestDisposition: reports say what became of a message by its DMARC result,
 // and nothing about other filters.
 func TestDisposition(t *testing.T) {
-	refused := mail.Reject(550, "5.7.1", "no")
+	refused := envelope.Reject(550, "5.7.1", "no")
 	tests := []struct {
 		name           string
 		result, policy string // policy as it counts, published before t=y
 		published      string
 		testing        bool
 		verdict        hooks.Action
-		st             *mail.Status
+		st             *envelope.Status
 		want, why      string
 	}{
 		{"passes", "pass", "reject", "reject", false, hooks.Accept, nil, "pass", ""},
@@ -40,7 +40,7 @@ func TestDisposition(t *testing.T) {
 		{"tested and let in", "fail", "none", "quarantine", true, hooks.Accept, nil, "none", "policy_test_mode"},
 	}
 	for _, test := range tests {
-		a := &mail.AuthResults{DMARC: mail.AuthResult{Result: test.result, Policy: test.policy}, Published: &mail.DMARCRecord{P: test.published, Testing: test.testing}}
+		a := &envelope.AuthResults{DMARC: envelope.AuthResult{Result: test.result, Policy: test.policy}, Published: &envelope.DMARCRecord{P: test.published, Testing: test.testing}}
 		if got, why := disposition(a, test.verdict, test.st); got != test.want || why != test.why {
 			t.Errorf("%s: %q because of %q, want %q, %q", test.name, got, why, test.want, test.why)
 		}
@@ -68,8 +68,8 @@ func TestReportWaits(t *testing.T) {
 	h := newHouse(t, Config{})
 	r := &asked{zone: testZone, fails: true}
 	p := New(Config{Hostname: "mx.our.example", Feedback: Feedback{From: "dmarc@our.example"}},
-		Parts{Store: h.store, Directory: h.Pipeline.dir, Transport: h.sink, Resolver: r, Journal: journal.Discard(), Clock: h.clock})
-	p.counts.Add(h.clock.Now(), mail.DMARCRecord{Domain: "our.example", RUA: []string{"mailto:alice@our.example"}}, dmarc.Row{IP: "192.0.2.7"})
+		Parts{Store: h.store, Directory: h.Pipeline.dir, Transport: h.sink, Resolver: r, Journal: telemetry.Discard(), Clock: h.clock})
+	p.counts.Add(h.clock.Now(), envelope.DMARCRecord{Domain: "our.example", RUA: []string{"mailto:alice@our.example"}}, dmarc.Row{IP: "192.0.2.7"})
 	waits := map[dmarc.Period]time.Time{}
 	round := func(want int) {
 		t.Helper()

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -14,9 +14,9 @@ import (
 func TestEffectsOfMailInTheSameCommit(t *testing.T) {
 	const space = "s"
 	set := func(e *hooks.Event, key string) error {
-		return e.AddEffect(mail.Effect{Space: space, Op: mail.Set, Key: key, Value: []byte("x")})
+		return e.AddEffect(envelope.Effect{Space: space, Op: envelope.Set, Key: key, Value: []byte("x")})
 	}
-	submit := hooks.Submit{Sender: "alice@our.example", Rcpts: []mail.Address{"bob@our.example"}, Header: []byte("From: alice@our.example\r\nSubject: more\r\n\r\n"), Body: []byte("x\r\n")}
+	submit := hooks.Submit{Sender: "alice@our.example", Rcpts: []envelope.Address{"bob@our.example"}, Header: []byte("From: alice@our.example\r\nSubject: more\r\n\r\n"), Body: []byte("x\r\n")}
 	expand := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		subject, _ := e.Msg.Header.Get("Subject")
 		switch {
@@ -43,7 +43,7 @@ func TestEffectsOfMailInTheSameCommit(t *testing.T) {
 				t.Errorf("%s: %v", key, err)
 			}
 		}
-		h.store.Apply(t.Context(), []mail.Effect{{Space: space, Op: mail.Delete, Key: "submitted"}})
+		h.store.Apply(t.Context(), []envelope.Effect{{Space: space, Op: envelope.Delete, Key: "submitted"}})
 	}
 	if got, ok := h.Web(t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 200 {
 		t.Fatalf("%+v", got)
@@ -51,8 +51,8 @@ func TestEffectsOfMailInTheSameCommit(t *testing.T) {
 	stored("web", "submitted")
 	h.accept(session(), "bob@our.example", plain, "alice@our.example")
 	stored("cause", "submitted")
-	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
-		return mail.Outcome{Status: mail.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
+	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+		return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
 	}
 	h.accept(user("bob@our.example"), "bob@our.example", strings.Replace(plain, "a@a.example", "bob@our.example", 1), "x@out.example")
 	h.idle()

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -14,9 +14,9 @@ import (
 // one of its recipients or those that stand for it.
 type fork struct {
 	msg   *hooks.Message
-	of    mail.Address // the recipient that it was made for
-	stays bool         // and it is among rcpts
-	rcpts []*mail.Recipient
+	of    envelope.Address // the recipient that it was made for
+	stays bool             // and it is among rcpts
+	rcpts []*envelope.Recipient
 }
 
 // forks makes the messages that policies made of this one, for its commit.
@@ -24,7 +24,7 @@ type fork struct {
 // once: owner is the message that has it, nil when none of this commit has. They pass
 // the policies of the queue in their turn, MaxDepth times. A status says that
 // the message cannot be taken.
-func (p *Pipeline) forks(ctx context.Context, in *intake, owner *mail.Envelope) ([]*store.Message, *mail.Status) {
+func (p *Pipeline) forks(ctx context.Context, in *intake, owner *envelope.Envelope) ([]*store.Message, *envelope.Status) {
 	var out []*store.Message
 	for _, f := range in.forks {
 		more, st := p.forked(ctx, in, f)
@@ -57,9 +57,9 @@ func (p *Pipeline) forks(ctx context.Context, in *intake, owner *mail.Envelope) 
 }
 
 // forked is the intake of one fork; it has a draft if the body was changed.
-func (p *Pipeline) forked(ctx context.Context, in *intake, f fork) (*intake, *mail.Status) {
+func (p *Pipeline) forked(ctx context.Context, in *intake, f fork) (*intake, *envelope.Status) {
 	if in.env.Depth >= MaxDepth {
-		return nil, mail.Reject(554, "5.4.6", "recipient stands for itself")
+		return nil, envelope.Reject(554, "5.4.6", "recipient stands for itself")
 	}
 	now := p.clock.Now()
 	if st := p.arrived(ctx, in, f); st != nil {
@@ -67,7 +67,7 @@ func (p *Pipeline) forked(ctx context.Context, in *intake, f fork) (*intake, *ma
 	}
 	more := &intake{env: in.env, header: f.msg.Header, body: in.body, rcpts: f.rcpts, pending: in.pending, gen: in.gen, due: in.due,
 		quarantine: in.quarantine, ours: in.ours, forked: true, spent: in.spent, forkedBy: append(slices.Clone(in.forkedBy), f.msg.MadeFor(f.of, f.stays)...)}
-	more.env.ID, more.env.Depth, more.env.Meta, more.env.Priority = mail.NewID(now), in.env.Depth+1, f.msg.Meta, f.msg.Priority
+	more.env.ID, more.env.Depth, more.env.Meta, more.env.Priority = envelope.NewID(now), in.env.Depth+1, f.msg.Meta, f.msg.Priority
 	if f.msg.Rewritten() {
 		var err error
 		if more.header, more.draft, more.env.Marks, err = p.rewritten(ctx, f.msg); err != nil {
@@ -86,15 +86,15 @@ func (p *Pipeline) forked(ctx context.Context, in *intake, f fork) (*intake, *ma
 	more.env.Subject = clean(more.env.Subject)
 	more.sign = f.msg.Sign
 	more.env.Sign, more.sign = p.signatures(more), nil
-	in.trail = append(in.trail, mail.TrailEntry{Time: now, Step: "queue", Rcpt: f.of, Text: "goes on as message " + more.env.ID.String()})
-	more.trail = []mail.TrailEntry{{Time: now, Step: "queue", Rcpt: f.of, Text: fmt.Sprintf("made of message %s for %d recipients", in.env.ID, len(f.rcpts))}}
+	in.trail = append(in.trail, envelope.TrailEntry{Time: now, Step: "queue", Rcpt: f.of, Text: "goes on as message " + more.env.ID.String()})
+	more.trail = []envelope.TrailEntry{{Time: now, Step: "queue", Rcpt: f.of, Text: fmt.Sprintf("made of message %s for %d recipients", in.env.ID, len(f.rcpts))}}
 	return more, nil
 }
 
 // arrived sees to it that a fork whose copies are sealed knows how the message
 // arrived: itself it may be changed.
-func (p *Pipeline) arrived(ctx context.Context, in *intake, f fork) *mail.Status {
-	if in.ours || !slices.ContainsFunc(f.rcpts, func(r *mail.Recipient) bool { return r.ARC != "" }) {
+func (p *Pipeline) arrived(ctx context.Context, in *intake, f fork) *envelope.Status {
+	if in.ours || !slices.ContainsFunc(f.rcpts, func(r *envelope.Recipient) bool { return r.ARC != "" }) {
 		return nil
 	}
 	check := p.auth(&in.env, in.header, in.body)

@@ -10,17 +10,17 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/clock"
-	"carteiro/core/groups"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/clock"
+	"carteiro/core/service/lists"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
 )
 
 // lists is a policy in Go: whatever is for NAME-list@ goes to alice, bob and
 // x@out.example as a message of its own, for alter to change.
-func lists(alter func(e *hooks.Event, m *hooks.Message) error) hooks.Handler {
+func mailsTo(alter func(e *hooks.Event, m *hooks.Message) error) hooks.Handler {
 	return at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if !strings.HasSuffix(e.Rcpt.Address.Local(), "-list") {
 			return hooks.Verdict{}, nil
@@ -33,14 +33,14 @@ func lists(alter func(e *hooks.Event, m *hooks.Message) error) hooks.Handler {
 			return hooks.Verdict{}, fmt.Errorf("size %d", e.Msg.Size)
 		}
 		var to []hooks.Target
-		for _, a := range []mail.Address{"alice@our.example", "bob@our.example", "x@out.example"} {
-			bounces := mail.Address("bounce+" + a.Local() + "@our.example")
+		for _, a := range []envelope.Address{"alice@our.example", "bob@our.example", "x@out.example"} {
+			bounces := envelope.Address("bounce+" + a.Local() + "@our.example")
 			to = append(to, hooks.Target{Address: a, Sender: &bounces, Fields: "X-Own: " + a.Local() + "\r\n"})
 		}
 		to = append(to, hooks.Target{Address: e.Rcpt.Address, Mailbox: true})
 		return hooks.Verdict{}, errors.Join(
 			e.EditHeader(m, "list", func(h *mime.Header) error { return h.Set("List-Id", string(e.Rcpt.Address)) }),
-			e.AddSignature(m, mail.Signature{Domain: "our.example"}), e.Replace(e.Rcpt, to), alter(e, m))
+			e.AddSignature(m, envelope.Signature{Domain: "our.example"}), e.Replace(e.Rcpt, to), alter(e, m))
 	})
 }
 
@@ -70,16 +70,16 @@ func TestCopiesOfTheirOwn(t *testing.T) {
 			return hooks.Verdict{}, err
 		}
 		var to []hooks.Target
-		for _, a := range []mail.Address{"alice@our.example", "bob@our.example", "x@out.example", "y@out.example"} {
-			bounces := mail.Address("bounce+" + a.Local() + "@our.example")
-			fill := mail.Fill{"who": "dear " + a.Local() + strings.Repeat("!", len(to)*30)}
+		for _, a := range []envelope.Address{"alice@our.example", "bob@our.example", "x@out.example", "y@out.example"} {
+			bounces := envelope.Address("bounce+" + a.Local() + "@our.example")
+			fill := envelope.Fill{"who": "dear " + a.Local() + strings.Repeat("!", len(to)*30)}
 			if a.Local() == "bob" {
 				fill = nil
 			}
 			to = append(to, hooks.Target{Address: a, Sender: &bounces, Fill: fill, ARC: "our.example"})
 		}
 		return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Text: "for "}, mime.Text{Name: "who", Text: "everybody"}, mime.Text{Text: "\n"}),
-			e.AddSignature(m, mail.Signature{Domain: "our.example"}), e.Replace(e.Rcpt, to))
+			e.AddSignature(m, envelope.Signature{Domain: "our.example"}), e.Replace(e.Rcpt, to))
 	})
 	h.furnish(badgerstore.Options{InMemory: true}, nil, Config{}, func(*badgerstore.Store) []hooks.Handler {
 		return []hooks.Handler{at(hooks.ReceiveRcpt, known), letter}
@@ -100,7 +100,7 @@ func TestCopiesOfTheirOwn(t *testing.T) {
 		_, foot, _ := strings.Cut(string(b), "for ")
 		return strings.TrimSpace(foot)
 	}
-	for who, want := range map[mail.Address]string{"alice@our.example": "dear alice", "bob@our.example": "everybody"} {
+	for who, want := range map[envelope.Address]string{"alice@our.example": "dear alice", "bob@our.example": "everybody"} {
 		got := h.box(who, "INBOX")
 		if len(got) != 1 || says(got[0]) != want || fields(got[0], "DKIM-Signature") == "" || fields(got[0], "ARC-Seal") != "" || fields(got[0], "Return-Path") != "<bounce+"+who.Local()+"@our.example>" {
 			t.Errorf("%s has %q", who, got)
@@ -133,13 +133,13 @@ func TestFillsAreToldApart(t *testing.T) {
 			return hooks.Verdict{}, err
 		}
 		return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Name: "a", Text: "-"}, mime.Text{Text: " and "}, mime.Text{Name: "b", Text: "-"}),
-			e.Replace(e.Rcpt, []hooks.Target{{Address: "x@out.example", Fill: mail.Fill{"a": "1 b:2"}}, {Address: "y@out.example", Fill: mail.Fill{"a": "1", "b": "2"}}}))
+			e.Replace(e.Rcpt, []hooks.Target{{Address: "x@out.example", Fill: envelope.Fill{"a": "1 b:2"}}, {Address: "y@out.example", Fill: envelope.Fill{"a": "1", "b": "2"}}}))
 	}))
 	h.accept(session(), "a@a.example", plain, "all@our.example")
 	h.idle()
 	for _, got := range h.sink.all() {
 		b, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(body(got.text))))
-		want := map[mail.Address]string{"x@out.example": "1 b:2 and -", "y@out.example": "1 and 2"}[got.to[0]]
+		want := map[envelope.Address]string{"x@out.example": "1 b:2 and -", "y@out.example": "1 and 2"}[got.to[0]]
 		if err != nil || len(got.to) != 1 || !strings.HasSuffix(strings.TrimSpace(string(b)), want) {
 			t.Errorf("%s got %q, %v", got.to, b, err)
 		}
@@ -154,19 +154,19 @@ func TestFillsAreToldApart(t *testing.T) {
 func TestFork(t *testing.T) {
 	for name, tt := range map[string]struct {
 		footer string
-		to     []mail.Address
+		to     []envelope.Address
 		alice  []string // List-Id of what she gets
 	}{
-		"alone":          {"", []mail.Address{"a-list@our.example"}, []string{"a-list@our.example"}},
-		"beside a user":  {"", []mail.Address{"alice@our.example", "a-list@our.example"}, []string{"", "a-list@our.example"}},
-		"twice":          {"", []mail.Address{"a-list@our.example", "b-list@our.example"}, []string{"a-list@our.example", "b-list@our.example"}},
-		"changed":        {"-- \nfoot\n", []mail.Address{"a-list@our.example"}, []string{"a-list@our.example"}},
-		"changed beside": {"-- \nfoot\n", []mail.Address{"a-list@our.example", "alice@our.example", "b-list@our.example"}, []string{"", "a-list@our.example", "b-list@our.example"}},
+		"alone":          {"", []envelope.Address{"a-list@our.example"}, []string{"a-list@our.example"}},
+		"beside a user":  {"", []envelope.Address{"alice@our.example", "a-list@our.example"}, []string{"", "a-list@our.example"}},
+		"twice":          {"", []envelope.Address{"a-list@our.example", "b-list@our.example"}, []string{"a-list@our.example", "b-list@our.example"}},
+		"changed":        {"-- \nfoot\n", []envelope.Address{"a-list@our.example"}, []string{"a-list@our.example"}},
+		"changed beside": {"-- \nfoot\n", []envelope.Address{"a-list@our.example", "alice@our.example", "b-list@our.example"}, []string{"", "a-list@our.example", "b-list@our.example"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
 			h.furnish(badgerstore.Options{InMemory: true}, nil, Config{}, func(*badgerstore.Store) []hooks.Handler {
-				return []hooks.Handler{at(hooks.ReceiveRcpt, known), lists(func(e *hooks.Event, m *hooks.Message) error { return e.AppendText(m, mime.Text{Text: tt.footer}) })}
+				return []hooks.Handler{at(hooks.ReceiveRcpt, known), mailsTo(func(e *hooks.Event, m *hooks.Message) error { return e.AppendText(m, mime.Text{Text: tt.footer}) })}
 			})
 			h.signer = stamps{}
 			id := h.accept(session(), "a@a.example", plain, tt.to...)
@@ -205,7 +205,7 @@ func TestFork(t *testing.T) {
 			if n := h.spooled(); n != 0 {
 				t.Errorf("%d messages left", n)
 			}
-			if trail, err := h.store.Trail(t.Context(), id); err != nil || !slices.ContainsFunc(trail, func(e mail.TrailEntry) bool { return strings.HasPrefix(e.Text, "goes on as message ") }) {
+			if trail, err := h.store.Trail(t.Context(), id); err != nil || !slices.ContainsFunc(trail, func(e envelope.TrailEntry) bool { return strings.HasPrefix(e.Text, "goes on as message ") }) {
 				t.Errorf("the trail does not say where it went: %v, %+v", err, trail)
 			}
 		})
@@ -214,7 +214,7 @@ func TestFork(t *testing.T) {
 
 // A handler is not asked about the fork that it made; others are.
 func TestForkIsNotShownToItsMaker(t *testing.T) {
-	forking := func(file, name string, more ...mail.Address) hooks.Handler {
+	forking := func(file, name string, more ...envelope.Address) hooks.Handler {
 		return handler{hooks.Info{Point: hooks.QueueExpand, File: file}, func(e *hooks.Event) (hooks.Verdict, error) {
 			m, err := e.Fork(e.Rcpt)
 			if err == nil && len(more) > 0 {
@@ -234,7 +234,7 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 		handlers []hooks.Handler
 		fields   map[string]string // of alice's message
 		looked   int
-		to       mail.Address // somebody else who gets it too
+		to       envelope.Address // somebody else who gets it too
 	}{
 		"one":                 {[]hooks.Handler{forking("a.lua", "X-A")}, map[string]string{"X-A": "yes"}, 0, ""},
 		"two":                 {[]hooks.Handler{forking("a.lua", "X-A"), forking("b.lua", "X-B")}, map[string]string{"X-A": "yes", "X-B": "yes"}, 0, ""},
@@ -247,7 +247,7 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 			h := newHouse(t, Config{}, c.handlers...)
 			h.accept(session(), "a@a.example", plain, "alice@our.example")
 			h.until("it is delivered", func() bool { return h.spooled() == 0 })
-			for _, a := range []mail.Address{"alice@our.example", c.to} {
+			for _, a := range []envelope.Address{"alice@our.example", c.to} {
 				if a == "" {
 					continue
 				}
@@ -271,7 +271,7 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 // A recipient that a policy replaces by itself stays, with what the policy wants
 // for it.
 func TestReplacedByItself(t *testing.T) {
-	bounces := mail.Address("bounces@our.example")
+	bounces := envelope.Address("bounces@our.example")
 	again := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: "bob@our.example"}, {Address: e.Rcpt.Address, Sender: &bounces, Fields: "X-Own: yes\r\n"}})
 	})
@@ -289,7 +289,7 @@ func TestReplacedByItself(t *testing.T) {
 // One that a policy replaces by itself with a tag, or written in another way,
 // stays too.
 func TestReplacedByItsTag(t *testing.T) {
-	for _, to := range []mail.Address{"bob+news@our.example", "BOB@our.example"} {
+	for _, to := range []envelope.Address{"bob+news@our.example", "BOB@our.example"} {
 		h := newHouse(t, Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 			return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: to, Fields: "X-Own: yes\r\n"}})
 		}))
@@ -309,7 +309,7 @@ func TestForksEnd(t *testing.T) {
 		return hooks.Verdict{}, errors.Join(err, e.Replace(e.Rcpt, []hooks.Target{{Address: "x" + e.Rcpt.Address}}))
 	})
 	h := newHouse(t, Config{}, again)
-	if st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "alice@our.example"); st == nil || st.Code != 554 {
+	if st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "alice@our.example"); st == nil || st.Code != 554 {
 		t.Errorf("answer %v", st)
 	}
 	h.idle()
@@ -327,7 +327,7 @@ func TestForkUnchanged(t *testing.T) {
 	id := h.accept(session(), "a@a.example", plain, "alice@our.example")
 	h.idle()
 	trail, err := h.store.Trail(t.Context(), id)
-	if err != nil || slices.ContainsFunc(trail, func(e mail.TrailEntry) bool { return strings.HasPrefix(e.Text, "goes on as message ") }) || len(h.box("alice@our.example", "INBOX")) != 1 {
+	if err != nil || slices.ContainsFunc(trail, func(e envelope.TrailEntry) bool { return strings.HasPrefix(e.Text, "goes on as message ") }) || len(h.box("alice@our.example", "INBOX")) != 1 {
 		t.Errorf("%v, %+v", err, trail)
 	}
 }
@@ -348,13 +348,13 @@ func TestVariant(t *testing.T) {
 	}))
 	h.accept(session(), "a@a.example", plain, "alice@our.example")
 	h.idle()
-	for who, want := range map[mail.Address]string{"alice@our.example": "", "bob@our.example": "yes"} {
+	for who, want := range map[envelope.Address]string{"alice@our.example": "", "bob@our.example": "yes"} {
 		if got := h.box(who, "INBOX"); len(got) != 1 || fields(got[0], "X-Variant") != want {
 			t.Errorf("%s has %q", who, got)
 		}
 	}
 	for _, s := range h.sink.all() {
-		if want := map[mail.Address]string{"y@out.example": "yes"}[s.to[0]]; fields(s.text, "X-Variant") != want {
+		if want := map[envelope.Address]string{"y@out.example": "yes"}[s.to[0]]; fields(s.text, "X-Variant") != want {
 			t.Errorf("%s has %q", s.to, s.text)
 		}
 	}
@@ -374,7 +374,7 @@ func TestForkRefusedInPart(t *testing.T) {
 			return hooks.Verdict{}, nil
 		}
 		_, err := e.Fork(e.Rcpt)
-		bounces := mail.Address("bob@our.example")
+		bounces := envelope.Address("bob@our.example")
 		return hooks.Verdict{}, errors.Join(err, e.Replace(e.Rcpt, []hooks.Target{{Address: "nobody@our.example", Sender: &bounces}}))
 	})
 	h := newHouse(t, Config{}, at(hooks.ReceiveRcpt, known), policy)
@@ -393,26 +393,26 @@ func holdAll(next hooks.Handler) hooks.Handler {
 			v, _, err := next.Call(context.Background(), hooks.Spec{}, e)
 			return v, err
 		}
-		f, err := groups.Hold(string(e.Rcpt.Address), e.Msg.ID.String(), map[string]any{"subject": "hi"})
+		f, err := lists.Hold(string(e.Rcpt.Address), e.Msg.ID.String(), map[string]any{"subject": "hi"})
 		return hooks.Verdict{Action: hooks.Discard, Reason: "held"}, errors.Join(err, e.AddEffect(f),
-			e.AddSubmit(hooks.Submit{Forward: true, Hold: true, Sender: e.Msg.Sender, Rcpts: []mail.Address{e.Rcpt.Address}}))
+			e.AddSubmit(hooks.Submit{Forward: true, Hold: true, Sender: e.Msg.Sender, Rcpts: []envelope.Address{e.Rcpt.Address}}))
 	})
 }
 
 // What is held waits, over a restart too, until it is released, dropped or
 // returned, by a policy's decision or by an operator, once.
 func TestHeld(t *testing.T) {
-	policies := []hooks.Handler{at(hooks.ReceiveRcpt, known), holdAll(lists(func(*hooks.Event, *hooks.Message) error { return nil }))}
+	policies := []hooks.Handler{at(hooks.ReceiveRcpt, known), holdAll(mailsTo(func(*hooks.Event, *hooks.Message) error { return nil }))}
 	dir := t.TempDir()
 	h := openHouse(t, dir, Config{}, policies...)
-	decide := func(id mail.ID, what string) {
+	decide := func(id envelope.ID, what string) {
 		t.Helper()
-		if err := h.apply(t.Context(), h.gen.Get(), groups.Decide("a-list@our.example", id.String(), what), nil); err != nil {
+		if err := h.apply(t.Context(), h.gen.Get(), lists.Decide("a-list@our.example", id.String(), what), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	listed := func() (ids []string) {
-		for p, err := range h.store.Scan(t.Context(), groups.HeldSpace("a-list@our.example"), "", 100) {
+		for p, err := range h.store.Scan(t.Context(), lists.HeldSpace("a-list@our.example"), "", 100) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -420,7 +420,7 @@ func TestHeld(t *testing.T) {
 		}
 		return ids
 	}
-	var ids []mail.ID
+	var ids []envelope.ID
 	for range 4 {
 		ids = append(ids, h.accept(session(), "bob@our.example", plain, "a-list@our.example", "alice@our.example"))
 	}
@@ -459,7 +459,7 @@ func TestHeld(t *testing.T) {
 	if got := listed(); got != nil {
 		t.Errorf("dropped and still listed: %v", got)
 	}
-	for p, err := range h.store.Scan(t.Context(), groups.DecisionSpace, "", 10) {
+	for p, err := range h.store.Scan(t.Context(), lists.DecisionSpace, "", 10) {
 		t.Errorf("still to be decided: %v, %v", p, err)
 	}
 }

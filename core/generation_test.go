@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -21,15 +21,15 @@ func (h *house) replace(id string, handlers ...hooks.Handler) {
 // a reload, and not for as long as the client pleases.
 func TestOutlivedTransaction(t *testing.T) {
 	h := newHouse(t, Config{})
-	open := func() (*mail.Session, *mail.Transaction) {
-		s, tx := session(), &mail.Transaction{Sender: "a@a.example"}
+	open := func() (*envelope.Session, *envelope.Transaction) {
+		s, tx := session(), &envelope.Transaction{Sender: "a@a.example"}
 		if st := h.Mail(t.Context(), s, tx); st != nil {
 			t.Fatal(st)
 		}
 		return s, tx
 	}
-	rcpt := func(s *mail.Session, tx *mail.Transaction) *mail.Status {
-		r := &mail.Recipient{Address: "alice@our.example"}
+	rcpt := func(s *envelope.Session, tx *envelope.Transaction) *envelope.Status {
+		r := &envelope.Recipient{Address: "alice@our.example"}
 		st := h.Rcpt(t.Context(), s, tx, r)
 		if st == nil {
 			tx.Recipients = append(tx.Recipients, r)
@@ -77,8 +77,8 @@ func TestQueuedMailMeetsTheGenerationInForce(t *testing.T) {
 		})
 	}
 	h := newHouse(t, Config{Retry: []time.Duration{time.Minute}}, to("old.example"))
-	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
-		return mail.Outcome{Status: mail.Status{Code: 451, Text: "later"}}
+	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+		return envelope.Outcome{Status: envelope.Status{Code: 451, Text: "later"}}
 	}
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: x\r\n\r\ntext\r\n", "x@out.example")
 	tries := func(n int) {

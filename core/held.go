@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/groups"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/lists"
 	"carteiro/core/store"
 )
 
@@ -19,41 +19,41 @@ const heldKey = "held"
 
 // heldGroup keeps a message for a group of addresses until it is released or
 // dropped. It does not expire: it is tried only then.
-func (p *Pipeline) heldGroup(in *intake, name, sender mail.Address) *mail.Group {
-	g := p.newGroup(in, groupKey{kind: mail.HeldForGroup, key: heldKey, priority: in.env.Priority})
+func (p *Pipeline) heldGroup(in *intake, name, sender envelope.Address) *envelope.Group {
+	g := p.newGroup(in, groupKey{kind: envelope.HeldForGroup, key: heldKey, priority: in.env.Priority})
 	g.Held, g.Reason = true, "held for "+string(name)
-	r := mail.Recipient{Address: name, Orig: name, IsLocal: true, State: mail.Held}
+	r := envelope.Recipient{Address: name, Orig: name, IsLocal: true, State: envelope.Held}
 	if sender != in.env.Sender {
 		r.Sender = &sender
 	}
-	g.Recipients = []mail.Recipient{r}
+	g.Recipients = []envelope.Recipient{r}
 	return g
 }
 
 // expandHeld sends what was held on its way, as queue.expand says now.
-func (a *attempt) expandHeld(ctx context.Context, due []*mail.Recipient) {
+func (a *attempt) expandHeld(ctx context.Context, due []*envelope.Recipient) {
 	for _, r := range due {
 		m := a.mark(r)
-		st := a.expand(ctx, mail.Recipient{Address: r.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, Released: true})
+		st := a.expand(ctx, envelope.Recipient{Address: r.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, Released: true})
 		switch {
 		case st == nil:
-			a.resolve(ctx, r, local(mail.Expanded, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "released"}))
+			a.resolve(ctx, r, local(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "released"}))
 		case st.Code < 500:
 			a.putOff(ctx, r, m, *st)
 		default:
-			a.resolve(ctx, r, local(mail.Failed, *st))
+			a.resolve(ctx, r, local(envelope.Failed, *st))
 		}
 	}
 }
 
 // forgotten are the effects that take a held message out of its group's list.
-func forgotten(id mail.ID, g *mail.Group) []mail.Effect {
-	if g.Kind != mail.HeldForGroup {
+func forgotten(id envelope.ID, g *envelope.Group) []envelope.Effect {
+	if g.Kind != envelope.HeldForGroup {
 		return nil
 	}
-	var out []mail.Effect
+	var out []envelope.Effect
 	for _, r := range g.Recipients {
-		out = append(out, groups.Forget(string(r.Address), id.String()))
+		out = append(out, lists.Forget(string(r.Address), id.String()))
 	}
 	return out
 }
@@ -77,9 +77,9 @@ func (p *Pipeline) runDecisions(ctx context.Context) error {
 }
 
 // decided wakes runDecisions if effects hold a decision.
-func (p *Pipeline) decided(effects []mail.Effect) {
+func (p *Pipeline) decided(effects []envelope.Effect) {
 	for _, f := range effects {
-		if f.Space == groups.DecisionSpace {
+		if f.Space == lists.DecisionSpace {
 			select {
 			case p.decisions <- struct{}{}:
 			default:
@@ -95,7 +95,7 @@ func (p *Pipeline) decided(effects []mail.Effect) {
 // again, on a message that is not held any more: nothing happens.
 func (p *Pipeline) decide(ctx context.Context) error {
 	var list []store.Pair
-	for pair, err := range p.store.Scan(ctx, groups.DecisionSpace, "", 1000) {
+	for pair, err := range p.store.Scan(ctx, lists.DecisionSpace, "", 1000) {
 		if err != nil {
 			return err
 		}
@@ -103,14 +103,14 @@ func (p *Pipeline) decide(ctx context.Context) error {
 	}
 	for _, pair := range list {
 		id, name, _ := strings.Cut(pair.Key, " ")
-		err := p.decideOne(ctx, id, mail.Address(name), Operation(pair.Value))
+		err := p.decideOne(ctx, id, envelope.Address(name), Operation(pair.Value))
 		if errors.Is(err, ErrBusy) {
 			continue
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			p.log.ErrorContext(ctx, "held message", "id", id, "err", err)
 		}
-		if err := p.apply(ctx, nil, []mail.Effect{{Space: groups.DecisionSpace, Op: mail.Delete, Key: pair.Key}}, nil); err != nil {
+		if err := p.apply(ctx, nil, []envelope.Effect{{Space: lists.DecisionSpace, Op: envelope.Delete, Key: pair.Key}}, nil); err != nil {
 			return err
 		}
 	}
@@ -118,8 +118,8 @@ func (p *Pipeline) decide(ctx context.Context) error {
 }
 
 // decideOne releases or drops what is held of a message for one group.
-func (p *Pipeline) decideOne(ctx context.Context, text string, name mail.Address, op Operation) error {
-	id, err := mail.ParseID(text)
+func (p *Pipeline) decideOne(ctx context.Context, text string, name envelope.Address, op Operation) error {
+	id, err := envelope.ParseID(text)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (p *Pipeline) decideOne(ctx context.Context, text string, name mail.Address
 		return err
 	}
 	for _, g := range all {
-		if g.Kind != mail.HeldForGroup || !g.Held || len(g.Recipients) == 0 || g.Recipients[0].Address.Base() != name.Base() {
+		if g.Kind != envelope.HeldForGroup || !g.Held || len(g.Recipients) == 0 || g.Recipients[0].Address.Base() != name.Base() {
 			continue
 		}
 		k := entryKey{id, g.Block}
@@ -148,7 +148,7 @@ func (p *Pipeline) decideOne(ctx context.Context, text string, name mail.Address
 // Undecided reports whether decisions about held messages wait to be carried
 // out.
 func (p *Pipeline) Undecided(ctx context.Context) bool {
-	for range p.store.Scan(ctx, groups.DecisionSpace, "", 1) {
+	for range p.store.Scan(ctx, lists.DecisionSpace, "", 1) {
 		return true
 	}
 	return false

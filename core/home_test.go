@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
-	"carteiro/core/srs"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/srs"
 	"carteiro/hooks"
 )
 
@@ -16,31 +16,33 @@ import (
 func TestReturnAddresses(t *testing.T) {
 	yes := func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Accept}, nil }
 	h := newHouse(t, Config{}, at(hooks.ReceiveRcpt, yes))
-	back := func(domain string) mail.Address { return testRing.Rewrite("ann@out.example", domain, h.clock.Now()) }
+	back := func(domain string) envelope.Address {
+		return testRing.Rewrite("ann@out.example", domain, h.clock.Now())
+	}
 	good := back("our.example")
-	forged := mail.Address(strings.Replace(string(good), "ann@", "anna@", 1))
+	forged := envelope.Address(strings.Replace(string(good), "ann@", "anna@", 1))
 	changed := []byte(good)
 	changed[6] ^= 1
 	alien := srs.NewRing([]byte("another server")).Rewrite("ann@out.example", "our.example", h.clock.Now())
 	for _, tt := range []struct {
 		name string
-		s    *mail.Session
-		from mail.Address
-		to   mail.Address
+		s    *envelope.Session
+		from envelope.Address
+		to   envelope.Address
 		code int
 	}{
 		{"a report", session(), "", good, 0},
 		{"a report, at our name", session(), "", back("mx.our.example"), 0},
-		{"a report, in other case", session(), "", mail.Address(strings.ToLower(string(good))), 0},
+		{"a report, in other case", session(), "", envelope.Address(strings.ToLower(string(good))), 0},
 		{"mail of a stranger", session(), "eve@evil.example", good, 550},
 		{"mail of a user", user("alice@our.example"), "alice@our.example", good, 550},
 		{"another local part", session(), "", forged, 550},
-		{"one letter", session(), "", mail.Address(changed), 550},
+		{"one letter", session(), "", envelope.Address(changed), 550},
 		{"another server's key", session(), "", alien, 550},
 		{"at another domain", session(), "", back("out.example"), 554}, // not ours: relaying
 	} {
 		before := len(h.sink.all())
-		st := h.offer(tt.s, &mail.Transaction{Sender: tt.from}, plain, tt.to)
+		st := h.offer(tt.s, &envelope.Transaction{Sender: tt.from}, plain, tt.to)
 		h.idle()
 		got := h.sink.all()[before:]
 		switch {
@@ -51,7 +53,7 @@ func TestReturnAddresses(t *testing.T) {
 		}
 	}
 	h.clock.Advance((srs.Days + 1) * 24 * time.Hour)
-	if st := h.offer(session(), &mail.Transaction{}, plain, good); st == nil || st.Code != 550 || !strings.HasPrefix(st.Enhanced, "5.7.") {
+	if st := h.offer(session(), &envelope.Transaction{}, plain, good); st == nil || st.Code != 550 || !strings.HasPrefix(st.Enhanced, "5.7.") {
 		t.Errorf("an old one: %v", st)
 	}
 }
@@ -59,14 +61,14 @@ func TestReturnAddresses(t *testing.T) {
 // TestReturnAddressBehindPolicies: what policies do behind RCPT gets nothing
 // past the guard.
 func TestReturnAddressBehindPolicies(t *testing.T) {
-	var good mail.Address
+	var good envelope.Address
 	for name, h := range map[string]hooks.Handler{
 		"another sender": at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
 			return hooks.Verdict{}, e.SetSender("eve@evil.example")
 		}),
 		"another recipient": at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 			if e.Rcpt.Address == "alice@our.example" {
-				sender := mail.Address("eve@evil.example")
+				sender := envelope.Address("eve@evil.example")
 				return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: good, Sender: &sender}})
 			}
 			return hooks.Verdict{}, nil
@@ -78,7 +80,7 @@ func TestReturnAddressBehindPolicies(t *testing.T) {
 		if name == "another recipient" {
 			to = "alice@our.example"
 		}
-		st := h.offer(session(), &mail.Transaction{}, plain, to)
+		st := h.offer(session(), &envelope.Transaction{}, plain, to)
 		h.idle()
 		if st == nil || st.Code != 550 || len(h.sink.all()) != 0 {
 			t.Errorf("%s: %v, sent %+v", name, st, h.sink.all())
@@ -112,30 +114,30 @@ func TestReportsGoHome(t *testing.T) {
 // address that the sender does not know; we say "relayed" (RFC 3461 5.2.7.4).
 func TestConfidentialSuccess(t *testing.T) {
 	for _, tt := range []struct {
-		to       mail.Address
+		to       envelope.Address
 		dsn      bool // the next hop has the extension
-		notify   mail.Notify
-		told     mail.Notify
+		notify   envelope.Notify
+		told     envelope.Notify
 		reported bool
 	}{
-		{"front@our.example", true, mail.NotifySuccess, mail.NotifyNever, true},
-		{"front@our.example", true, mail.NotifySuccess | mail.NotifyFailure, mail.NotifyFailure, true},
-		{"front@our.example", false, mail.NotifySuccess, mail.NotifyNever, true},
+		{"front@our.example", true, envelope.NotifySuccess, envelope.NotifyNever, true},
+		{"front@our.example", true, envelope.NotifySuccess | envelope.NotifyFailure, envelope.NotifyFailure, true},
+		{"front@our.example", false, envelope.NotifySuccess, envelope.NotifyNever, true},
 		{"front@our.example", true, 0, 0, false},
-		{"hidden@out.example", true, mail.NotifySuccess, mail.NotifySuccess, false},
+		{"hidden@out.example", true, envelope.NotifySuccess, envelope.NotifySuccess, false},
 	} {
 		h := newHouse(t, Config{})
-		var told []mail.Notify
-		h.sink.answer = func(_ mail.NextHop, r *mail.Recipient) mail.Outcome {
+		var told []envelope.Notify
+		h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 			told = append(told, r.Notify)
-			return mail.Outcome{Status: mail.Status{Code: 250}, NoDSN: !tt.dsn}
+			return envelope.Outcome{Status: envelope.Status{Code: 250}, NoDSN: !tt.dsn}
 		}
-		if err := h.Pipeline.dir.AddAlias(t.Context(), "front@our.example", []mail.Address{"hidden@out.example"}); err != nil {
+		if err := h.Pipeline.dir.AddAlias(t.Context(), "front@our.example", []envelope.Address{"hidden@out.example"}); err != nil {
 			t.Fatal(err)
 		}
-		h.sendNotify(tt.to, tt.notify, mail.Params{})
+		h.sendNotify(tt.to, tt.notify, envelope.Params{})
 		got := h.box("alice@our.example", "INBOX")
-		if !slices.Equal(told, []mail.Notify{tt.told}) || (len(got) == 1) != tt.reported {
+		if !slices.Equal(told, []envelope.Notify{tt.told}) || (len(got) == 1) != tt.reported {
 			t.Errorf("%+v: told %v, reports %q", tt, told, got)
 		}
 		if tt.reported && (!strings.Contains(got[0], "Action: relayed") || strings.Contains(got[0], "hidden@")) {
@@ -149,26 +151,26 @@ func TestConfidentialSuccess(t *testing.T) {
 // error of the message, not a silence.
 func TestCirclesAreRefused(t *testing.T) {
 	h := newHouse(t, Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
-		other := map[mail.Address]mail.Address{"alice@our.example": "bob@our.example", "bob@our.example": "alice@our.example"}[e.Rcpt.Address]
+		other := map[envelope.Address]envelope.Address{"alice@our.example": "bob@our.example", "bob@our.example": "alice@our.example"}[e.Rcpt.Address]
 		if other == "" {
 			return hooks.Verdict{}, nil
 		}
 		return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: other}})
 	}))
 	// The pattern leads back to itself; when it was made, nobody could see.
-	if err := h.Pipeline.dir.AddAlias(t.Context(), "/turn-(.+)/@our.example", []mail.Address{"turn-$1@our.example"}); err != nil {
+	if err := h.Pipeline.dir.AddAlias(t.Context(), "/turn-(.+)/@our.example", []envelope.Address{"turn-$1@our.example"}); err != nil {
 		t.Fatal(err)
 	}
-	for _, to := range [][]mail.Address{{"alice@our.example"}, {"alice@our.example", "bob@our.example"}, {"turn-x@our.example"}} {
-		if st := h.offer(session(), &mail.Transaction{Sender: "ann@out.example"}, plain, to...); st == nil || st.Code != 554 || st.Enhanced != "5.4.6" {
+	for _, to := range [][]envelope.Address{{"alice@our.example"}, {"alice@our.example", "bob@our.example"}, {"turn-x@our.example"}} {
+		if st := h.offer(session(), &envelope.Transaction{Sender: "ann@out.example"}, plain, to...); st == nil || st.Code != 554 || st.Enhanced != "5.4.6" {
 			t.Errorf("%v: %v", to, st)
 		}
 	}
 	// Somebody else on the way: not an error.
-	if err := h.Pipeline.dir.AddAlias(t.Context(), "more@our.example", []mail.Address{"alice@our.example", "postmaster@our.example", "x@out.example"}); err != nil {
+	if err := h.Pipeline.dir.AddAlias(t.Context(), "more@our.example", []envelope.Address{"alice@our.example", "postmaster@our.example", "x@out.example"}); err != nil {
 		t.Fatal(err)
 	}
-	if st := h.offer(session(), &mail.Transaction{Sender: "ann@out.example"}, plain, "more@our.example"); st != nil {
+	if st := h.offer(session(), &envelope.Transaction{Sender: "ann@out.example"}, plain, "more@our.example"); st != nil {
 		t.Errorf("an alias for others too: %v", st)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -103,14 +103,14 @@ func TestNamesOfFormat1AreAdopted(t *testing.T) {
 	events := ofDomain(hooks.ObserveEvent, "our.example", "hook.lua", 0)
 	dir := t.TempDir()
 	h := openHouse(t, dir, Config{})
-	for _, f := range []mail.Effect{
-		{Space: timerSpace, Op: mail.Set, Key: " a.lua 1h0m0s 0", Value: []byte("1")},
-		{Space: timerSpace, Op: mail.Set, Key: "acme/x init.lua 24h0m0s 0 our.example", Value: []byte("1")},
-		{Space: timerSpace, Op: mail.Set, Key: "gone/x init.lua 24h0m0s 0", Value: []byte("1")},
-		{Space: eventSpace, Op: mail.Set, Key: "our.example hook.lua 0 000000000000000a", Value: []byte(`{"name":"accepted","data":{"to":["x@our.example"]}}`)},
-		{Space: parkedSpace, Op: mail.Set, Key: "our.example hook.lua 0 000000000000000b", Value: []byte(`{"name":"accepted","id":"b"}`)},
+	for _, f := range []envelope.Effect{
+		{Space: timerSpace, Op: envelope.Set, Key: " a.lua 1h0m0s 0", Value: []byte("1")},
+		{Space: timerSpace, Op: envelope.Set, Key: "acme/x init.lua 24h0m0s 0 our.example", Value: []byte("1")},
+		{Space: timerSpace, Op: envelope.Set, Key: "gone/x init.lua 24h0m0s 0", Value: []byte("1")},
+		{Space: eventSpace, Op: envelope.Set, Key: "our.example hook.lua 0 000000000000000a", Value: []byte(`{"name":"accepted","data":{"to":["x@our.example"]}}`)},
+		{Space: parkedSpace, Op: envelope.Set, Key: "our.example hook.lua 0 000000000000000b", Value: []byte(`{"name":"accepted","id":"b"}`)},
 	} {
-		if _, err := h.store.Apply(t.Context(), []mail.Effect{f}); err != nil {
+		if _, err := h.store.Apply(t.Context(), []envelope.Effect{f}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -137,15 +137,15 @@ func TestGroupKeysAreNoMagicWords(t *testing.T) {
 	for _, key := range []string{"local", "held", "async"} {
 		var tries atomic.Int32
 		rename := handler{hooks.Info{Point: hooks.QueueCommit}, func(e *hooks.Event) (hooks.Verdict, error) {
-			if e.Group.Kind != mail.Remote {
+			if e.Group.Kind != envelope.Remote {
 				return hooks.Verdict{}, nil
 			}
-			return hooks.Verdict{}, e.SetGroup("key", func(g *mail.Group) { g.Key = key })
+			return hooks.Verdict{}, e.SetGroup("key", func(g *envelope.Group) { g.Key = key })
 		}}
 		h := newHouse(t, Config{Workers: 1}, rename)
-		h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
+		h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
 			tries.Add(1)
-			return mail.Outcome{Status: mail.Status{Code: 451, Text: "down"}, Down: true}
+			return envelope.Outcome{Status: envelope.Status{Code: 451, Text: "down"}, Down: true}
 		}
 		h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "x@out.example")
 		h.until("it was tried", func() bool { return tries.Load() == 1 && h.InFlight() == 0 })
@@ -163,7 +163,7 @@ func TestGroupKeysAreNoMagicWords(t *testing.T) {
 // The limits of a domain hold for all its group keys together.
 func TestShapingHoldsForAllKeysOfADomain(t *testing.T) {
 	pools := handler{hooks.Info{Point: hooks.QueueCommit}, func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{}, e.SetGroup("key", func(g *mail.Group) {
+		return hooks.Verdict{}, e.SetGroup("key", func(g *envelope.Group) {
 			if to := string(g.Recipients[0].Address); to[0] != 'k' {
 				g.Key = "pool " + to[:1]
 			}
@@ -171,7 +171,7 @@ func TestShapingHoldsForAllKeysOfADomain(t *testing.T) {
 	}}
 	h := newHouse(t, Config{Shaping: map[string]Shaping{"out.example": {Connections: 1}}}, pools)
 	h.sink.hold = make(chan struct{})
-	for _, to := range []mail.Address{"a@out.example", "b@out.example", "k@out.example", "c@out.example"} {
+	for _, to := range []envelope.Address{"a@out.example", "b@out.example", "k@out.example", "c@out.example"} {
 		h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", to)
 	}
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "a@slow.example")
@@ -198,10 +198,10 @@ func TestShapingHoldsForAllKeysOfADomain(t *testing.T) {
 // A rate of a domain holds for all its keys.
 func TestRateHoldsForAllKeysOfADomain(t *testing.T) {
 	pools := handler{hooks.Info{Point: hooks.QueueCommit}, func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{}, e.SetGroup("key", func(g *mail.Group) { g.Key = "pool of " + string(g.Recipients[0].Address) })
+		return hooks.Verdict{}, e.SetGroup("key", func(g *envelope.Group) { g.Key = "pool of " + string(g.Recipients[0].Address) })
 	}}
 	h := newHouse(t, Config{Shaping: map[string]Shaping{"out.example": {Every: time.Hour}}}, pools)
-	for _, to := range []mail.Address{"a@out.example", "b@out.example", "c@out.example"} {
+	for _, to := range []envelope.Address{"a@out.example", "b@out.example", "c@out.example"} {
 		h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", to)
 	}
 	for n := 1; n <= 3; n++ {
@@ -218,7 +218,7 @@ func TestRateHoldsForAllKeysOfADomain(t *testing.T) {
 func TestTimersOutliveAFaultOfTheMove(t *testing.T) {
 	var ticks atomic.Int32
 	h, s := faultyHouse(t)
-	if _, err := h.store.Apply(t.Context(), []mail.Effect{{Space: timerSpace, Op: mail.Set, Key: " a.lua 1h0m0s 0", Value: []byte("1")}}); err != nil {
+	if _, err := h.store.Apply(t.Context(), []envelope.Effect{{Space: timerSpace, Op: envelope.Set, Key: " a.lua 1h0m0s 0", Value: []byte("1")}}); err != nil {
 		t.Fatal(err)
 	}
 	s.fail("apply", 1, func() error { return errFault })

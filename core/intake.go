@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -17,35 +17,35 @@ import (
 // intake is a message on its way into the queue, whether it came by SMTP, is
 // a DSN, or was submitted by a policy.
 type intake struct {
-	env        mail.Envelope
+	env        envelope.Envelope
 	header     *mime.Header
 	draft      store.Draft
 	body       func() (io.ReadCloser, error)
-	rcpts      []*mail.Recipient
+	rcpts      []*envelope.Recipient
 	pending    *hooks.Pending
-	trail      []mail.TrailEntry
+	trail      []envelope.TrailEntry
 	gen        *hooks.Generation
 	due        time.Time                // not before
 	quarantine string                   // reason, for all recipients
 	lmtp       bool                     // rejections can be told per recipient
-	sign       []mail.Signature         // asked for by policies
+	sign       []envelope.Signature     // asked for by policies
 	ours       bool                     // it is mail of our users, of who may relay or of policies
 	forked     bool                     // policies made it of another message
 	forkedBy   []hooks.Making           // those policies
-	arrival    *mail.Arrival            // nil: it did not come by a session
-	share      *mail.Envelope           // the spooled message whose body it has, where it has no draft
+	arrival    *envelope.Arrival        // nil: it did not come by a session
+	share      *envelope.Envelope       // the spooled message whose body it has, where it has no draft
 	scores     []hooks.Score            // that policies gave
 	spent      *exhausted               // of a message that came by a session
 	maySign    func(domain string) bool // as mail of its author's domain; nil: for all
 
-	groups   []*mail.Group
-	expanded []*mail.Recipient // a report about their expansion is due
+	groups   []*envelope.Group
+	expanded []*envelope.Recipient // a report about their expansion is due
 	forks    []fork
 }
 
 // rejection maps recipients that came with the transaction to why they were
 // refused by queue.expand.
-type rejection map[*mail.Recipient]*mail.Status
+type rejection map[*envelope.Recipient]*envelope.Status
 
 // enqueue expands, groups and commits a message with everything it gives rise
 // to, and wakes the queue. A status says why the whole message was refused;
@@ -54,13 +54,13 @@ type rejection map[*mail.Recipient]*mail.Status
 //
 // Crash: before Commit returns there is nothing or everything, and the sender
 // was not told yet. The wake-up may be lost; the queue scans the store.
-func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.Status) {
+func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *envelope.Status) {
 	messages, rejected, st := p.prepare(ctx, in, true)
 	if st != nil {
 		return nil, st
 	}
 	defer discard(messages)
-	var effects []mail.Effect
+	var effects []envelope.Effect
 	if in.pending != nil {
 		effects = in.pending.Effects
 	}
@@ -79,7 +79,7 @@ func (p *Pipeline) enqueue(ctx context.Context, in *intake) (rejection, *mail.St
 	p.decided(effects)
 	if len(in.groups) == 0 { // accepted and discarded, or gone on as others: only its story stays
 		if len(in.forks) == 0 {
-			in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "nobody left to deliver to"})
+			in.trail = append(in.trail, envelope.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "nobody left to deliver to"})
 		}
 		if err := p.store.AppendTrail(ctx, in.env.ID, legible(in.trail)); err != nil {
 			p.log.WarnContext(ctx, "trail not kept", "id", in.env.ID.String(), "err", err)
@@ -100,14 +100,14 @@ func (p *Pipeline) wake(messages []*store.Message) {
 }
 
 // dueEntry is a group's entry of the due index.
-func dueEntry(id mail.ID, g *mail.Group) store.DueEntry {
+func dueEntry(id envelope.ID, g *envelope.Group) store.DueEntry {
 	return store.DueEntry{ID: id, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Kind: g.Kind, Key: g.Key, Domain: g.Domain}
 }
 
 // prepare makes the messages that one commit takes: the message itself, DSNs
 // about recipients rejected in expansion when reports is set, and what
 // policies submitted.
-func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*store.Message, rejection, *mail.Status) {
+func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*store.Message, rejection, *envelope.Status) {
 	out, rejected, st := p.assemble(ctx, in, reports)
 	if st == nil && in.pending != nil {
 		for _, s := range in.pending.Submits {
@@ -118,7 +118,7 @@ func (p *Pipeline) prepare(ctx context.Context, in *intake, reports bool) ([]*st
 }
 
 // assemble is prepare without what policies submitted.
-func (p *Pipeline) assemble(ctx context.Context, in *intake, reports bool) ([]*store.Message, rejection, *mail.Status) {
+func (p *Pipeline) assemble(ctx context.Context, in *intake, reports bool) ([]*store.Message, rejection, *envelope.Status) {
 	rejected, st := p.expand(ctx, in)
 	if st != nil {
 		return nil, nil, st
@@ -157,7 +157,7 @@ func (p *Pipeline) assemble(ctx context.Context, in *intake, reports bool) ([]*s
 		return nil, nil, st
 	}
 	if len(in.groups) > 0 {
-		in.trail = append(in.trail, mail.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "committed: " + describe(in.groups)})
+		in.trail = append(in.trail, envelope.TrailEntry{Time: p.clock.Now(), Step: "queue", Text: "committed: " + describe(in.groups)})
 		own.Trail = legible(in.trail)
 	}
 	return append(out, forked...), rejected, nil
@@ -166,7 +166,7 @@ func (p *Pipeline) assemble(ctx context.Context, in *intake, reports bool) ([]*s
 // forward sends the message at hand to those whom policies forwarded it to
 // with mail.forward: further recipients of one stored body. They pass the
 // policies of the queue too, which may forward in their turn, MaxDepth times.
-func (p *Pipeline) forward(ctx context.Context, in *intake) *mail.Status {
+func (p *Pipeline) forward(ctx context.Context, in *intake) *envelope.Status {
 	for range MaxDepth {
 		rcpts := in.forwarded(p)
 		if len(rcpts) == 0 {
@@ -194,11 +194,11 @@ func (p *Pipeline) forward(ctx context.Context, in *intake) *mail.Status {
 }
 
 // forwarded takes the recipients of mail.forward out of what is pending.
-func (in *intake) forwarded(p *Pipeline) []*mail.Recipient {
+func (in *intake) forwarded(p *Pipeline) []*envelope.Recipient {
 	if in.pending == nil {
 		return nil
 	}
-	var rcpts []*mail.Recipient
+	var rcpts []*envelope.Recipient
 	var rest []hooks.Submit
 	for _, s := range in.pending.Submits {
 		if !s.Forward {
@@ -211,7 +211,7 @@ func (in *intake) forwarded(p *Pipeline) []*mail.Recipient {
 				in.groups = append(in.groups, p.heldGroup(in, to, sender))
 				continue
 			}
-			rcpts = append(rcpts, &mail.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, IsLocal: p.dir.Local(to.Domain())})
+			rcpts = append(rcpts, &envelope.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, IsLocal: p.dir.Local(to.Domain())})
 		}
 		rcpts = append(rcpts, p.copies(s)...)
 	}
@@ -220,11 +220,11 @@ func (in *intake) forwarded(p *Pipeline) []*mail.Recipient {
 }
 
 // copies are the recipients that stand for the copies of a submission.
-func (p *Pipeline) copies(s hooks.Submit) []*mail.Recipient {
-	var rcpts []*mail.Recipient
+func (p *Pipeline) copies(s hooks.Submit) []*envelope.Recipient {
+	var rcpts []*envelope.Recipient
 	for _, c := range s.Copies {
 		filing := c.Filing
-		rcpts = append(rcpts, &mail.Recipient{Address: c.Owner, Orig: c.Owner, Notify: mail.NotifyNever, Edit: s.Edit, IsLocal: p.dir.Local(c.Owner.Domain()), Filed: &filing})
+		rcpts = append(rcpts, &envelope.Recipient{Address: c.Owner, Orig: c.Owner, Notify: envelope.NotifyNever, Edit: s.Edit, IsLocal: p.dir.Local(c.Owner.Domain()), Filed: &filing})
 	}
 	return rcpts
 }
@@ -239,7 +239,7 @@ func (in *intake) earlier() float64 {
 }
 
 // describe names the groups of a message for its trail.
-func describe(groups []*mail.Group) string {
+func describe(groups []*envelope.Group) string {
 	var b strings.Builder
 	for i, g := range groups {
 		if i > 0 {
@@ -300,14 +300,14 @@ func joined(pending, followed *hooks.Pending) {
 // submitted makes the messages of a policy's mail.submit. Effects of the
 // policies that they meet join those of pending. One that cannot be made is
 // logged and dropped: the message at hand does not depend on it.
-func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hooks.Generation, pending *hooks.Pending, s hooks.Submit) []*store.Message {
+func (p *Pipeline) submitted(ctx context.Context, cause envelope.Envelope, gen *hooks.Generation, pending *hooks.Pending, s hooks.Submit) []*store.Message {
 	if cause.Depth >= MaxDepth {
 		p.log.WarnContext(ctx, "submission dropped", "id", cause.ID.String(), "space", s.Space, "err", "policies answer policies")
 		return nil
 	}
 	now := p.clock.Now()
 	in := &intake{gen: gen, pending: follow(pending), ours: true}
-	in.env = mail.Envelope{ID: mail.NewID(now), Sender: s.Sender, ReceivedAt: now, Depth: cause.Depth + 1, Auto: "policy", Protocol: "policy", Ours: true}
+	in.env = envelope.Envelope{ID: envelope.NewID(now), Sender: s.Sender, ReceivedAt: now, Depth: cause.Depth + 1, Auto: "policy", Protocol: "policy", Ours: true}
 	in.header = mime.ParseHeader(s.Header)
 	in.env.Outgoing = p.outgoingSubmit(&s, author(in.header))
 	if err := p.fill(ctx, in, s.Body, s.Rcpts); err != nil {
@@ -328,7 +328,7 @@ func (p *Pipeline) submitted(ctx context.Context, cause mail.Envelope, gen *hook
 }
 
 // fill gives an intake of our own making its body and recipients.
-func (p *Pipeline) fill(ctx context.Context, in *intake, body []byte, rcpts []mail.Address) error {
+func (p *Pipeline) fill(ctx context.Context, in *intake, body []byte, rcpts []envelope.Address) error {
 	in.draft = p.store.Draft(context.WithoutCancel(ctx))
 	if _, err := in.draft.Write(body); err != nil {
 		in.draft.Discard()
@@ -339,19 +339,19 @@ func (p *Pipeline) fill(ctx context.Context, in *intake, body []byte, rcpts []ma
 	in.env.EightBit = has8Bit(body)
 	in.env.Subject, _ = in.header.Get("Subject")
 	in.env.Subject = clean(in.env.Subject)
-	var notify mail.Notify // of failures, whom the policy named as the sender
+	var notify envelope.Notify // of failures, whom the policy named as the sender
 	if in.env.Sender == "" {
-		notify = mail.NotifyNever
+		notify = envelope.NotifyNever
 	}
 	for _, a := range rcpts {
-		in.rcpts = append(in.rcpts, &mail.Recipient{Address: a, Orig: a, Notify: notify, IsLocal: p.dir.Local(a.Domain())})
+		in.rcpts = append(in.rcpts, &envelope.Recipient{Address: a, Orig: a, Notify: notify, IsLocal: p.dir.Local(a.Domain())})
 	}
 	return nil
 }
 
 // apply commits the effects of a hook whose effects do not wait for a
 // message, together with what it submitted.
-func (p *Pipeline) apply(ctx context.Context, gen *hooks.Generation, effects []mail.Effect, submits []hooks.Submit) error {
+func (p *Pipeline) apply(ctx context.Context, gen *hooks.Generation, effects []envelope.Effect, submits []hooks.Submit) error {
 	ctx = context.WithoutCancel(ctx)
 	defer p.decided(effects)
 	return safely(func() error {
@@ -363,12 +363,12 @@ func (p *Pipeline) apply(ctx context.Context, gen *hooks.Generation, effects []m
 	})
 }
 
-func (p *Pipeline) commitSubmits(ctx context.Context, gen *hooks.Generation, effects []mail.Effect, submits []hooks.Submit) error {
+func (p *Pipeline) commitSubmits(ctx context.Context, gen *hooks.Generation, effects []envelope.Effect, submits []hooks.Submit) error {
 	var messages []*store.Message
 	defer func() { discard(messages) }()
 	pending := &hooks.Pending{Effects: effects}
 	for _, s := range submits {
-		messages = append(messages, p.submitted(ctx, mail.Envelope{}, gen, pending, s)...)
+		messages = append(messages, p.submitted(ctx, envelope.Envelope{}, gen, pending, s)...)
 	}
 	if err := p.store.Commit(ctx, pending.Effects, messages...); err != nil {
 		return err

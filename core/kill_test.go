@@ -13,8 +13,8 @@ import (
 	"syscall"
 	"testing"
 
-	"carteiro/core/clock"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
@@ -80,7 +80,7 @@ type killerStore struct {
 	k *killer
 }
 
-func (s killerStore) Commit(ctx context.Context, effects []mail.Effect, messages ...*store.Message) error {
+func (s killerStore) Commit(ctx context.Context, effects []envelope.Effect, messages ...*store.Message) error {
 	return s.k.around(func() error { return s.Store.Commit(ctx, effects, messages...) })
 }
 
@@ -88,11 +88,11 @@ func (s killerStore) Settle(ctx context.Context, x *store.Settlement) error {
 	return s.k.around(func() error { return s.Store.Settle(ctx, x) })
 }
 
-func (s killerStore) Apply(ctx context.Context, effects []mail.Effect) (n []int64, err error) {
+func (s killerStore) Apply(ctx context.Context, effects []envelope.Effect) (n []int64, err error) {
 	return n, s.k.around(func() error { n, err = s.Store.Apply(ctx, effects); return err })
 }
 
-func (s killerStore) AppendTrail(ctx context.Context, id mail.ID, entries []mail.TrailEntry) error {
+func (s killerStore) AppendTrail(ctx context.Context, id envelope.ID, entries []envelope.TrailEntry) error {
 	return s.k.around(func() error { return s.Store.AppendTrail(ctx, id, entries) })
 }
 
@@ -112,15 +112,15 @@ func countingHouse(t *testing.T, dir string, at int64) (*house, *killer) {
 	k := &killer{}
 	k.at.Store(at)
 	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}, dir: dir}
-	h.sink.answer = func(_ mail.NextHop, r *mail.Recipient) mail.Outcome {
+	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		k.step()
 		if r.Address == "x@bad.example" {
-			return mail.Outcome{Status: mail.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
+			return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
 		}
-		return mail.Outcome{Status: mail.Status{Code: 250, Text: "ok"}}
+		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
-	hop := mail.NextHop{Hosts: []mail.Host{{Name: "mx.example", Port: 25}}}
-	cfg := Config{NextHops: map[string]mail.NextHop{"out.example": hop, "bad.example": hop}}
+	hop := envelope.NextHop{Hosts: []envelope.Host{{Name: "mx.example", Port: 25}}}
+	cfg := Config{NextHops: map[string]envelope.NextHop{"out.example": hop, "bad.example": hop}}
 	h.furnish(badgerstore.Options{Dir: dir}, func(s store.Store) store.Store { return killerStore{s, k} }, cfg, func(st *badgerstore.Store) []hooks.Handler {
 		gen, err := lua.New(lua.Options{KV: st, Clock: h.clock, Hostname: "mx.our.example"}).Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"count.lua": countingPolicy})})
 		if err != nil {

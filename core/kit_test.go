@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/auth"
-	"carteiro/core/clock"
-	"carteiro/core/dns"
-	"carteiro/core/journal"
-	"carteiro/core/mail"
-	"carteiro/core/srs"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/telemetry"
+	"carteiro/core/service/auth"
+	"carteiro/core/service/dns"
+	"carteiro/core/service/srs"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
@@ -24,20 +24,20 @@ import (
 type sink struct {
 	mu     sync.Mutex
 	got    []sent
-	answer func(hop mail.NextHop, r *mail.Recipient) mail.Outcome // nil: 250
-	hold   chan struct{}                                          // if set, each transfer waits for one receive
+	answer func(hop envelope.NextHop, r *envelope.Recipient) envelope.Outcome // nil: 250
+	hold   chan struct{}                                                      // if set, each transfer waits for one receive
 }
 
 type sent struct {
-	hop    mail.NextHop
-	sender mail.Address
-	to     []mail.Address
+	hop    envelope.NextHop
+	sender envelope.Address
+	to     []envelope.Address
 	text   string
-	prio   mail.Priority
+	prio   envelope.Priority
 	size   int64
 }
 
-func (s *sink) Send(_ context.Context, hop mail.NextHop, t mail.Transfer) []mail.Outcome {
+func (s *sink) Send(_ context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome {
 	if s.hold != nil {
 		<-s.hold
 	}
@@ -51,9 +51,9 @@ func (s *sink) Send(_ context.Context, hop mail.NextHop, t mail.Transfer) []mail
 		panic(err)
 	}
 	one := sent{hop: hop, sender: t.Sender, text: string(text), prio: t.Priority, size: t.Size}
-	var out []mail.Outcome
+	var out []envelope.Outcome
 	for _, rc := range t.Recipients {
-		o := mail.Outcome{Status: mail.Status{Code: 250, Enhanced: "2.0.0", Text: "ok"}, Host: hop.Hosts[0].Name}
+		o := envelope.Outcome{Status: envelope.Status{Code: 250, Enhanced: "2.0.0", Text: "ok"}, Host: hop.Hosts[0].Name}
 		if s.answer != nil {
 			o = s.answer(hop, rc)
 		}
@@ -131,7 +131,7 @@ func openHouse(t *testing.T, dir string, cfg Config, handlers ...hooks.Handler) 
 func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Store, cfg Config, policies func(*badgerstore.Store) []hooks.Handler) {
 	h.t.Helper()
 	t, ctx := h.t, h.t.Context()
-	o.Clock, o.Log = h.clock, journal.Discard().Logger
+	o.Clock, o.Log = h.clock, telemetry.Discard().Logger
 	st, err := badgerstore.Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Stor
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range []mail.Address{"alice@our.example", "bob@our.example"} {
+	for _, a := range []envelope.Address{"alice@our.example", "bob@our.example"} {
 		if !d.Exists(ctx, a) {
 			if err := d.AddAccount(ctx, a, "secret"); err != nil {
 				t.Fatal(err)
@@ -154,7 +154,7 @@ func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Stor
 	cfg.Hostname = "mx.our.example"
 	current := &hooks.Current{}
 	current.Swap(&hooks.Generation{ID: "test", Chain: hooks.NewChain(policies(st))})
-	h.Pipeline = New(cfg, Parts{Store: front, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: journal.Discard(), Clock: h.clock, Returns: testRing})
+	h.Pipeline = New(cfg, Parts{Store: front, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: telemetry.Discard(), Clock: h.clock, Returns: testRing})
 	run, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.Run(run) }()
@@ -170,20 +170,20 @@ func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Stor
 	t.Cleanup(h.stop)
 }
 
-func session() *mail.Session {
-	return &mail.Session{ID: "s1", Listener: "mx", Protocol: "smtp", ESMTP: true, Helo: "client.example",
+func session() *envelope.Session {
+	return &envelope.Session{ID: "s1", Listener: "mx", Protocol: "smtp", ESMTP: true, Helo: "client.example",
 		Remote: netip.MustParseAddrPort("192.0.2.7:1234"), Started: time.Now()}
 }
 
-func user(name mail.Address) *mail.Session {
+func user(name envelope.Address) *envelope.Session {
 	s := session()
-	s.Protocol, s.Listener, s.Identity = "submission", "submission", &mail.Identity{User: name}
+	s.Protocol, s.Listener, s.Identity = "submission", "submission", &envelope.Identity{User: name}
 	return s
 }
 
 // offer plays a transaction and returns the answer to its first refusal or to
 // its data, nil for 250.
-func (h *house) offer(s *mail.Session, tx *mail.Transaction, text string, to ...mail.Address) *mail.Status {
+func (h *house) offer(s *envelope.Session, tx *envelope.Transaction, text string, to ...envelope.Address) *envelope.Status {
 	h.t.Helper()
 	ctx := h.t.Context()
 	if st := h.Mail(ctx, s, tx); st != nil && st.Code >= 400 {
@@ -191,7 +191,7 @@ func (h *house) offer(s *mail.Session, tx *mail.Transaction, text string, to ...
 	}
 	defer h.End(s, tx)
 	for _, a := range to {
-		r := &mail.Recipient{Address: a, Orig: a}
+		r := &envelope.Recipient{Address: a, Orig: a}
 		if st := h.Rcpt(ctx, s, tx, r); st != nil && st.Code >= 400 {
 			return st
 		}
@@ -203,9 +203,9 @@ func (h *house) offer(s *mail.Session, tx *mail.Transaction, text string, to ...
 
 const plain = "From: a@a.example\r\nTo: alice@our.example\r\nSubject: hi\r\nMessage-ID: <1@a.example>\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n\r\nhello\r\n"
 
-func (h *house) accept(s *mail.Session, from mail.Address, text string, to ...mail.Address) mail.ID {
+func (h *house) accept(s *envelope.Session, from envelope.Address, text string, to ...envelope.Address) envelope.ID {
 	h.t.Helper()
-	tx := &mail.Transaction{Sender: from}
+	tx := &envelope.Transaction{Sender: from}
 	if st := h.offer(s, tx, text, to...); st != nil {
 		h.t.Fatalf("refused: %v", st)
 	}
@@ -219,8 +219,8 @@ func (h *house) idle() {
 		if h.InFlight() > 0 {
 			return false
 		}
-		for c := range mail.Classes {
-			for range h.store.Due(h.t.Context(), mail.Class(c), h.clock.Now()) {
+		for c := range envelope.Classes {
+			for range h.store.Due(h.t.Context(), envelope.Class(c), h.clock.Now()) {
 				return false
 			}
 		}
@@ -239,7 +239,7 @@ func (h *house) until(what string, ok func() bool) {
 }
 
 // box returns the texts in a mailbox.
-func (h *house) box(owner mail.Address, folder string) []string {
+func (h *house) box(owner envelope.Address, folder string) []string {
 	h.t.Helper()
 	info, err := h.store.Mailbox(h.t.Context(), owner, folder)
 	if err != nil {

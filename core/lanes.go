@@ -5,7 +5,7 @@ import (
 	"math"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -20,14 +20,14 @@ type laneKey struct {
 // the server's own destinations apart; byDomain is all mail for a domain,
 // whatever its keys.
 type destKey struct {
-	kind     mail.GroupKind
+	kind     envelope.GroupKind
 	key      string
 	byDomain bool
 }
 
 func (q *queue) laneOf(e store.DueEntry) laneKey {
 	k := laneKey{destKey: destKey{kind: e.Kind, key: e.Key}}
-	if _, shaped := q.p.cfg.Shaping[e.Domain]; shaped && e.Kind == mail.Remote {
+	if _, shaped := q.p.cfg.Shaping[e.Domain]; shaped && e.Kind == envelope.Remote {
 		k.domain = e.Domain
 	}
 	return k
@@ -37,7 +37,7 @@ func (q *queue) laneOf(e store.DueEntry) laneKey {
 // and that of its domain or nil. Caller holds mu.
 func (q *queue) destsOf(k laneKey) (own, domain *dest) {
 	if k.domain != "" {
-		domain = q.destOf(destKey{kind: mail.Remote, key: k.domain, byDomain: true})
+		domain = q.destOf(destKey{kind: envelope.Remote, key: k.domain, byDomain: true})
 	}
 	return q.destOf(k.destKey), domain
 }
@@ -45,7 +45,7 @@ func (q *queue) destsOf(k laneKey) (own, domain *dest) {
 // lane is the waiting line of one class for one destination.
 type lane struct {
 	key     laneKey
-	class   mail.Class
+	class   envelope.Class
 	entries []store.DueEntry
 	at      int // in the heap, -1 when set aside
 }
@@ -126,12 +126,12 @@ func (q *queue) destOf(key destKey) *dest {
 	if d == nil {
 		d = &dest{limit: DefaultConnections}
 		switch {
-		case key.kind == mail.Mailbox:
+		case key.kind == envelope.Mailbox:
 			d.limit = localConnections
 		case key.byDomain:
 			d.limit = math.MaxInt
 		}
-		if s, ok := q.p.cfg.Shaping[key.key]; ok && key.kind == mail.Remote {
+		if s, ok := q.p.cfg.Shaping[key.key]; ok && key.kind == envelope.Remote {
 			d.every = s.Every
 			if s.Connections > 0 {
 				d.limit = s.Connections
@@ -144,9 +144,9 @@ func (q *queue) destOf(key destKey) *dest {
 
 // free reports whether one more transaction may begin. A tenth of the slots,
 // at least one where there are several, is kept for urgent mail.
-func (d *dest) free(class mail.Class, now time.Time) bool {
+func (d *dest) free(class envelope.Class, now time.Time) bool {
 	limit := d.limit
-	if class > mail.High && limit > 1 {
+	if class > envelope.High && limit > 1 {
 		limit -= max(1, limit/10)
 	}
 	return d.active < limit && !now.Before(d.until) && !now.Before(d.next)

@@ -7,8 +7,8 @@ import (
 	"io"
 	"slices"
 
-	"carteiro/core/auth"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/auth"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -16,8 +16,8 @@ import (
 // deliverLocal decides about each mailbox and prepares the deliveries; they
 // are written by settle, together with the recipients' new states. The
 // mailboxes stay locked, in the order of their names, until unlockBoxes.
-func (a *attempt) deliverLocal(ctx context.Context, due []*mail.Recipient) {
-	owners := make([]mail.Address, len(due))
+func (a *attempt) deliverLocal(ctx context.Context, due []*envelope.Recipient) {
+	owners := make([]envelope.Address, len(due))
 	for i, r := range due {
 		if r.Filed != nil && r.Filed.Anybody {
 			owners[i] = r.Address.Base()
@@ -26,11 +26,11 @@ func (a *attempt) deliverLocal(ctx context.Context, due []*mail.Recipient) {
 		res, err := a.p.dir.Resolve(ctx, r.Address)
 		switch {
 		case errors.Is(err, auth.ErrUnknown) || err == nil && res.Mailbox == "":
-			a.resolve(ctx, r, local(mail.Failed, mail.Status{Code: 550, Enhanced: "5.1.1", Text: "no such user here"}))
+			a.resolve(ctx, r, local(envelope.Failed, envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no such user here"}))
 		case err != nil:
-			a.resolve(ctx, r, local(mail.Queued, *storeStatus(err)))
+			a.resolve(ctx, r, local(envelope.Queued, *storeStatus(err)))
 		case r.Filed == nil && a.loops(res.Mailbox):
-			a.resolve(ctx, r, local(mail.Failed, mail.Status{Code: 554, Enhanced: "5.4.6", Text: "mail forwarding loop"}))
+			a.resolve(ctx, r, local(envelope.Failed, envelope.Status{Code: 554, Enhanced: "5.4.6", Text: "mail forwarding loop"}))
 		default:
 			owners[i] = res.Mailbox
 		}
@@ -43,19 +43,19 @@ func (a *attempt) deliverLocal(ctx context.Context, due []*mail.Recipient) {
 	}
 }
 
-func local(s mail.State, st mail.Status) outcome {
-	return outcome{Outcome: mail.Outcome{Status: st}, state: s}
+func local(s envelope.State, st envelope.Status) outcome {
+	return outcome{Outcome: envelope.Outcome{Status: st}, state: s}
 }
 
 // loops reports whether this mailbox got the message before.
-func (a *attempt) loops(owner mail.Address) bool {
+func (a *attempt) loops(owner envelope.Address) bool {
 	return slices.ContainsFunc(a.msg.Header.All("Delivered-To"), func(v string) bool {
-		return mail.Address(v).Base() == owner
+		return envelope.Address(v).Base() == owner
 	})
 }
 
 // lockBoxes keeps other deliveries away, where policies want that.
-func (a *attempt) lockBoxes(owners []mail.Address) {
+func (a *attempt) lockBoxes(owners []envelope.Address) {
 	if !a.gen.Chain.Has(hooks.DeliverLocal) || len(a.unlocks) > 0 {
 		return
 	}
@@ -77,11 +77,11 @@ func (a *attempt) unlockBoxes() {
 
 // intoBox asks deliver.local about one mailbox and does what it says. Core's
 // default, also when a policy fails, is to keep the message.
-func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Address) {
+func (a *attempt) intoBox(ctx context.Context, r *envelope.Recipient, owner envelope.Address) {
 	m := a.mark(r)
 	switch {
 	case a.full[r.N]:
-		a.resolve(ctx, r, local(mail.Queued, mailboxFull))
+		a.resolve(ctx, r, local(envelope.Queued, mailboxFull))
 		return
 	case r.Filed != nil:
 		a.deliver(ctx, r, owner, r.Filed.Folder, r.Filed.Flags, m)
@@ -102,22 +102,22 @@ func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Add
 	case hooks.Keep:
 		flags = v.Flags
 	case hooks.Discard:
-		a.resolve(ctx, r, local(mail.Discarded, mail.Status{Code: 250, Enhanced: "2.0.0", Text: "discarded: " + v.Reason}))
+		a.resolve(ctx, r, local(envelope.Discarded, envelope.Status{Code: 250, Enhanced: "2.0.0", Text: "discarded: " + v.Reason}))
 		return
 	case hooks.Reject:
-		a.resolve(ctx, r, local(mail.Failed, v.Status))
+		a.resolve(ctx, r, local(envelope.Failed, v.Status))
 		return
 	case hooks.Redirect:
 		st = a.redirect(ctx, r, v.Address)
 		switch {
 		case st == nil:
-			a.resolve(ctx, r, local(mail.Expanded, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "redirected"}))
+			a.resolve(ctx, r, local(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "redirected"}))
 			return
 		case st.Code < 500:
 			a.putOff(ctx, r, m, *st)
 			return
 		}
-		a.out.Trail = append(a.out.Trail, mail.TrailEntry{Time: a.now, Step: "deliver", Rcpt: r.Address, Text: "kept, redirect to " + string(v.Address) + " is impossible: " + st.Reply()})
+		a.out.Trail = append(a.out.Trail, envelope.TrailEntry{Time: a.now, Step: "deliver", Rcpt: r.Address, Text: "kept, redirect to " + string(v.Address) + " is impossible: " + st.Reply()})
 		a.p.log.WarnContext(ctx, "redirect impossible, message kept", "id", a.env.ID.String(), "rcpt", string(r.Address), "to", string(v.Address), "status", st.Reply())
 	}
 	a.deliver(ctx, r, owner, folder, flags, m)
@@ -125,17 +125,17 @@ func (a *attempt) intoBox(ctx context.Context, r *mail.Recipient, owner mail.Add
 
 // redirect sends the message on instead of keeping it; a status says why that
 // cannot be.
-func (a *attempt) redirect(ctx context.Context, r *mail.Recipient, to mail.Address) *mail.Status {
-	from := onward(r, mail.Change{Hook: string(hooks.DeliverLocal)})
+func (a *attempt) redirect(ctx context.Context, r *envelope.Recipient, to envelope.Address) *envelope.Status {
+	from := onward(r, envelope.Change{Hook: string(hooks.DeliverLocal)})
 	if goesRound(from, to) {
-		return mail.Reject(554, "5.4.6", "mail forwarding loop")
+		return envelope.Reject(554, "5.4.6", "mail forwarding loop")
 	}
-	return a.expand(ctx, mail.Recipient{Address: to, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, From: from})
+	return a.expand(ctx, envelope.Recipient{Address: to, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, From: from})
 }
 
 // askLocal asks the policies, and makes the copies that they want; a status says
 // that one cannot be had for a while.
-func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Address) (hooks.Verdict, *mail.Status) {
+func (a *attempt) askLocal(ctx context.Context, r *envelope.Recipient, owner envelope.Address) (hooks.Verdict, *envelope.Status) {
 	if !a.gen.Chain.Has(hooks.DeliverLocal) {
 		return hooks.Verdict{}, nil
 	}
@@ -145,8 +145,8 @@ func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Ad
 	e.Box = &box{ctx: ctx, p: a.p, owner: owner}
 	v := a.run(ctx, e)
 	for _, t := range e.Rcpt.Copies {
-		copied := mail.Recipient{Address: t.Address, Orig: r.Orig, Notify: r.Notify, Sender: t.Sender, Priority: t.Priority,
-			Edit: mail.HeaderEdit{Prepend: t.Fields}, From: onward(r, t.From), Fill: t.Fill, ARC: t.ARC}
+		copied := envelope.Recipient{Address: t.Address, Orig: r.Orig, Notify: r.Notify, Sender: t.Sender, Priority: t.Priority,
+			Edit: envelope.HeaderEdit{Prepend: t.Fields}, From: onward(r, t.From), Fill: t.Fill, ARC: t.ARC}
 		asWished(&copied, t)
 		if st := a.add(ctx, copied); st != nil && st.Code < 500 {
 			return v, st
@@ -158,13 +158,13 @@ func (a *attempt) askLocal(ctx context.Context, r *mail.Recipient, owner mail.Ad
 // deliver prepares the entry in the mailbox: Return-Path and Delivered-To on
 // top (RFC 5321 4.4), nothing else changed. What was prepared since m is for this
 // mailbox, and is taken back where it gets nothing now.
-func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Address, folder string, flags []string, m mark) {
+func (a *attempt) deliver(ctx context.Context, r *envelope.Recipient, owner envelope.Address, folder string, flags []string, m mark) {
 	if a.fills(r) {
 		if err := a.filled(ctx, r, folder, flags); err != nil {
 			a.putOff(ctx, r, m, *storeStatus(err))
 			return
 		}
-		a.resolve(ctx, r, local(mail.Expanded, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "goes on as a message of its own"}))
+		a.resolve(ctx, r, local(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "goes on as a message of its own"}))
 		return
 	}
 	sender := a.sender(r)
@@ -183,14 +183,14 @@ func (a *attempt) deliver(ctx context.Context, r *mail.Recipient, owner mail.Add
 	}
 	a.out.Deliveries = append(a.out.Deliveries, store.Delivery{Owner: owner, Folder: folder, Message: a.env.ID, Rcpt: r.N,
 		Source: a.env, Edit: edit, Size: size, Flags: flags, Date: a.now})
-	a.resolve(ctx, r, local(mail.Delivered, mail.Status{Code: 250, Enhanced: "2.1.5", Text: "delivered to mailbox"}))
+	a.resolve(ctx, r, local(envelope.Delivered, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "delivered to mailbox"}))
 }
 
 // add sends this message to one more recipient: a group of its own in the
 // same commit. One that cannot be had is logged, with the status that is
 // returned.
-func (a *attempt) add(ctx context.Context, r mail.Recipient) *mail.Status {
-	st := mail.Reject(554, "5.4.6", "mail forwarding loop")
+func (a *attempt) add(ctx context.Context, r envelope.Recipient) *envelope.Status {
+	st := envelope.Reject(554, "5.4.6", "mail forwarding loop")
 	if !goesRound(r.From, r.Address) {
 		st = a.expand(ctx, r)
 	}
@@ -202,9 +202,9 @@ func (a *attempt) add(ctx context.Context, r mail.Recipient) *mail.Status {
 
 // expand has a further recipient pass the policies of the queue; a status says
 // why it gets nothing.
-func (a *attempt) expand(ctx context.Context, r mail.Recipient) *mail.Status {
-	r.IsLocal, r.State = a.p.dir.Local(r.Address.Domain()) || r.Filed != nil && r.Filed.Anybody, mail.Queued
-	in := &intake{env: *a.env, header: a.msg.Header, rcpts: []*mail.Recipient{&r}, pending: a.pending, gen: a.gen, ours: a.env.Ours, share: a.env,
+func (a *attempt) expand(ctx context.Context, r envelope.Recipient) *envelope.Status {
+	r.IsLocal, r.State = a.p.dir.Local(r.Address.Domain()) || r.Filed != nil && r.Filed.Anybody, envelope.Queued
+	in := &intake{env: *a.env, header: a.msg.Header, rcpts: []*envelope.Recipient{&r}, pending: a.pending, gen: a.gen, ours: a.env.Ours, share: a.env,
 		body: func() (io.ReadCloser, error) { return a.p.store.Body(ctx, a.env) }}
 	rejected, st := a.p.expand(ctx, in)
 	if st == nil {
@@ -228,10 +228,10 @@ func (a *attempt) expand(ctx context.Context, r mail.Recipient) *mail.Status {
 type box struct {
 	ctx   context.Context
 	p     *Pipeline
-	owner mail.Address
+	owner envelope.Address
 }
 
-func (b *box) Address() mail.Address { return b.owner }
+func (b *box) Address() envelope.Address { return b.owner }
 
 func (b *box) Folders() ([]string, error) {
 	var out []string

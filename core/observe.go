@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"carteiro/core/mail"
-	"carteiro/core/spam"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/spam"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -75,7 +75,7 @@ func queueNames(gen *hooks.Generation) []string {
 // events are the effects that put notices into the queue of each handler that
 // wants them.
 // They are written with what they tell of, or not at all.
-func (p *Pipeline) events(gen *hooks.Generation, list ...notice) (effects []mail.Effect) {
+func (p *Pipeline) events(gen *hooks.Generation, list ...notice) (effects []envelope.Effect) {
 	if len(list) == 0 || !gen.Chain.Has(hooks.ObserveEvent) {
 		return nil
 	}
@@ -84,7 +84,7 @@ func (p *Pipeline) events(gen *hooks.Generation, list ...notice) (effects []mail
 		if !gen.Chain.Observes(n.name) {
 			continue
 		}
-		raw, err := json.Marshal(hooks.Observed{Name: n.name, ID: mail.NewID(now).String(), Time: now, Data: n.data})
+		raw, err := json.Marshal(hooks.Observed{Name: n.name, ID: envelope.NewID(now).String(), Time: now, Data: n.data})
 		if err != nil || len(raw) > maxObserved {
 			p.log.Metrics.Events.WithLabelValues("dropped").Inc()
 			continue
@@ -94,14 +94,14 @@ func (p *Pipeline) events(gen *hooks.Generation, list ...notice) (effects []mail
 				continue
 			}
 			p.observers.count(queue, 1)
-			effects = append(effects, mail.Effect{Space: eventSpace, Op: mail.Set, Key: fmt.Sprintf("%s %016x", queue, p.observers.key(now)), Value: raw, TTL: eventLife})
+			effects = append(effects, envelope.Effect{Space: eventSpace, Op: envelope.Set, Key: fmt.Sprintf("%s %016x", queue, p.observers.key(now)), Value: raw, TTL: eventLife})
 		}
 	}
 	return effects
 }
 
 // learned are the notices of effects that teach the text model.
-func learned(effects []mail.Effect) (list []notice) {
+func learned(effects []envelope.Effect) (list []notice) {
 	for _, e := range effects {
 		if account, class, ok := spam.Taught(e); ok {
 			list = append(list, notice{"learned", map[string]any{"class": class.String(), "account": string(account)}})
@@ -249,17 +249,17 @@ func (p *Pipeline) tell(ctx context.Context, gen *hooks.Generation, n int, key s
 	if now.Before(p.observers.failure(key).next) {
 		return false, nil
 	}
-	gone := mail.Effect{Space: eventSpace, Op: mail.Delete, Key: key}
+	gone := envelope.Effect{Space: eventSpace, Op: envelope.Delete, Key: key}
 	var o hooks.Observed
 	if err := json.Unmarshal(raw, &o); err != nil {
-		return true, p.apply(ctx, gen, []mail.Effect{gone}, nil)
+		return true, p.apply(ctx, gen, []envelope.Effect{gone}, nil)
 	}
 	if !gen.Chain.Infos(hooks.ObserveEvent)[n].Wants(o.Name) { // it did before a reload
-		return true, p.apply(ctx, gen, []mail.Effect{gone}, nil)
+		return true, p.apply(ctx, gen, []envelope.Effect{gone}, nil)
 	}
 	stored := false
 	e := &hooks.Event{Point: hooks.ObserveEvent, Now: now, Observed: &o}
-	e.Apply = func(effects []mail.Effect, submits []hooks.Submit) error {
+	e.Apply = func(effects []envelope.Effect, submits []hooks.Submit) error {
 		err := p.apply(ctx, gen, append(effects, gone), submits)
 		stored = err == nil
 		return err
@@ -273,14 +273,14 @@ func (p *Pipeline) tell(ctx context.Context, gen *hooks.Generation, n int, key s
 	switch {
 	case stored:
 	case !bad:
-		err = p.apply(ctx, gen, []mail.Effect{gone}, nil)
+		err = p.apply(ctx, gen, []envelope.Effect{gone}, nil)
 	case p.observers.fail(key, now):
 		p.log.Metrics.Events.WithLabelValues("failed").Inc()
 		return false, nil
 	default:
 		p.log.Metrics.Events.WithLabelValues("parked").Inc()
 		p.log.ErrorContext(ctx, "event parked, its handler failed to the end", "event", o.Name, "id", o.ID, "handler", gen.Chain.Infos(hooks.ObserveEvent)[n].Name())
-		err = p.apply(ctx, gen, []mail.Effect{gone, {Space: parkedSpace, Op: mail.Set, Key: key, Value: raw, TTL: parkedLife}}, nil)
+		err = p.apply(ctx, gen, []envelope.Effect{gone, {Space: parkedSpace, Op: envelope.Set, Key: key, Value: raw, TTL: parkedLife}}, nil)
 	}
 	if err != nil {
 		return false, err
@@ -317,7 +317,7 @@ func (o *observers) forget(key string) {
 }
 
 // given are recipients as the client named them, at most 100.
-func given(rcpts []*mail.Recipient) []any {
+func given(rcpts []*envelope.Recipient) []any {
 	var to []any
 	for _, r := range rcpts[:min(len(rcpts), 100)] {
 		to = append(to, string(r.Orig))
@@ -335,7 +335,7 @@ func (in *intake) accepted() notice {
 var outcomeEvents = []string{"delivered", "deferred", "bounced", "expired"}
 
 // outcomeEvent is the event of what became of a recipient.
-func (a *attempt) outcomeEvent(r *mail.Recipient, o outcome) notice {
+func (a *attempt) outcomeEvent(r *envelope.Recipient, o outcome) notice {
 	name := classOf(o.state)
 	if name == "failed" {
 		name = "bounced"
@@ -348,7 +348,7 @@ func (a *attempt) outcomeEvent(r *mail.Recipient, o outcome) notice {
 }
 
 // rejected is the event of a message that was refused.
-func (c *content) rejected(st *mail.Status) map[string]any {
+func (c *content) rejected(st *envelope.Status) map[string]any {
 	m := map[string]any{"message": c.tx.ID.String(), "sender": string(c.tx.Sender), "to": given(c.tx.Recipients), "recipients": len(c.tx.Recipients), "code": st.Code, "enhanced": st.Enhanced, "text": st.Text,
 		"client": c.s.Remote.Addr().String(), "listener": c.s.Listener, "subject": c.subject()}
 	if c.s.Identity != nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -31,7 +31,7 @@ func (d *diary) handler(file string) hooks.Handler {
 			what += " " + to
 		}
 		d.told = append(d.told, what)
-		return hooks.Verdict{}, e.AddEffect(mail.Effect{Space: "diary", Op: mail.Incr, Key: file, N: 1})
+		return hooks.Verdict{}, e.AddEffect(envelope.Effect{Space: "diary", Op: envelope.Incr, Key: file, N: 1})
 	}}
 }
 
@@ -58,12 +58,12 @@ func (h *house) value(space, key string) string {
 func TestEvents(t *testing.T) {
 	one, two := &diary{}, &diary{}
 	h := newHouse(t, Config{}, one.handler("a.lua"), two.handler("b.lua"))
-	h.sink.answer = func(_ mail.NextHop, r *mail.Recipient) mail.Outcome {
-		code := map[mail.Address]int{"later@out.example": 451, "never@out.example": 550}[r.Address]
+	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
+		code := map[envelope.Address]int{"later@out.example": 451, "never@out.example": 550}[r.Address]
 		if code == 0 {
 			code = 250
 		}
-		return mail.Outcome{Status: mail.Status{Code: code, Text: "said so"}, Host: "mx1.out.example"}
+		return envelope.Outcome{Status: envelope.Status{Code: code, Text: "said so"}, Host: "mx1.out.example"}
 	}
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n", "bob@our.example", "later@out.example", "never@out.example")
 	h.quiet()
@@ -75,9 +75,9 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	// What has no commit of its own.
-	_, _ = h.Auth(t.Context(), session(), &mail.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "wrong"})
-	_, _ = h.Auth(t.Context(), session(), &mail.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "secret"})
-	h.offer(user("alice@our.example"), &mail.Transaction{Sender: "alice@our.example"}, "From: x@out.example\r\n\r\n", "bob@our.example")
+	_, _ = h.Auth(t.Context(), session(), &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "wrong"})
+	_, _ = h.Auth(t.Context(), session(), &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "secret"})
+	h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: x@out.example\r\n\r\n", "bob@our.example")
 	h.Notice("reload", nil)
 	h.quiet()
 	if got := one.all()[5:]; !slices.Equal(got, []string{"login_failed", "login", "rejected", "reload"}) {

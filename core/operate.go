@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -29,14 +29,14 @@ func (f Filter) Empty() bool { return f == Filter{} }
 
 // Queued is a message of the queue with its groups and recipients.
 type Queued struct {
-	Envelope *mail.Envelope
-	Groups   []*mail.Group
+	Envelope *envelope.Envelope
+	Groups   []*envelope.Group
 }
 
 // Status is the word that `queue list` and Filter.Status use for a group.
-func Status(g *mail.Group) string {
+func Status(g *envelope.Group) string {
 	switch {
-	case g.Held && slices.ContainsFunc(g.Recipients, func(r mail.Recipient) bool { return r.State == mail.Quarantine }):
+	case g.Held && slices.ContainsFunc(g.Recipients, func(r envelope.Recipient) bool { return r.State == envelope.Quarantine }):
 		return "quarantine"
 	case g.Held:
 		return "held"
@@ -50,7 +50,7 @@ func (f Filter) matches(q Queued, now time.Time) bool {
 	if f.Sender != "" && f.Sender != string(q.Envelope.Sender) || f.OlderThan > 0 && now.Sub(q.Envelope.ReceivedAt) < f.OlderThan {
 		return false
 	}
-	if f.Status != "" && !slices.ContainsFunc(q.Groups, func(g *mail.Group) bool { return Status(g) == f.Status }) {
+	if f.Status != "" && !slices.ContainsFunc(q.Groups, func(g *envelope.Group) bool { return Status(g) == f.Status }) {
 		return false
 	}
 	if f.To == "" && f.Domain == "" {
@@ -70,7 +70,7 @@ func (f Filter) matches(q Queued, now time.Time) bool {
 // at most limit (0: all). It walks the queue.
 func (p *Pipeline) Queue(ctx context.Context, f Filter, limit int) ([]Queued, error) {
 	if f.ID != "" {
-		id, err := mail.ParseID(f.ID)
+		id, err := envelope.ParseID(f.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +80,7 @@ func (p *Pipeline) Queue(ctx context.Context, f Filter, limit int) ([]Queued, er
 		}
 		return []Queued{q}, nil
 	}
-	var ids []mail.ID // first, since a walk must not hold its snapshot for long
+	var ids []envelope.ID // first, since a walk must not hold its snapshot for long
 	for env, err := range p.store.Messages(ctx) {
 		if err != nil {
 			return nil, err
@@ -106,7 +106,7 @@ func (p *Pipeline) Queue(ctx context.Context, f Filter, limit int) ([]Queued, er
 	return out, nil
 }
 
-func (p *Pipeline) queued(ctx context.Context, id mail.ID) (Queued, error) {
+func (p *Pipeline) queued(ctx context.Context, id envelope.ID) (Queued, error) {
 	env, err := p.store.Envelope(ctx, id)
 	if err != nil {
 		return Queued{}, fmt.Errorf("message %s: %w", id, err)
@@ -133,7 +133,7 @@ const (
 // Operate does op to one message, all its groups that are not done. A crash
 // between two groups leaves some done; doing it again is harmless. ErrBusy,
 // store.ErrNotFound.
-func (p *Pipeline) Operate(ctx context.Context, op Operation, id mail.ID, reason string) error {
+func (p *Pipeline) Operate(ctx context.Context, op Operation, id envelope.ID, reason string) error {
 	groups, err := p.store.Groups(ctx, id)
 	if err != nil {
 		return fmt.Errorf("message %s: %w", id, err)
@@ -147,14 +147,14 @@ func (p *Pipeline) Operate(ctx context.Context, op Operation, id mail.ID, reason
 	}
 	p.log.Step(ctx, "operator", id.String(), "operation", string(op), "reason", reason)
 	if op == OpDrop {
-		entry := mail.TrailEntry{Time: p.clock.Now(), Step: "operator", Verdict: string(op), Text: reason}
-		if err := p.store.AppendTrail(ctx, id, []mail.TrailEntry{entry}); err != nil {
+		entry := envelope.TrailEntry{Time: p.clock.Now(), Step: "operator", Verdict: string(op), Text: reason}
+		if err := p.store.AppendTrail(ctx, id, []envelope.TrailEntry{entry}); err != nil {
 			return err
 		}
 		if err := p.store.Remove(ctx, id); err != nil {
 			return err
 		}
-		var effects []mail.Effect
+		var effects []envelope.Effect
 		for _, g := range groups {
 			effects = append(effects, forgotten(id, g)...)
 		}
@@ -168,7 +168,7 @@ func (p *Pipeline) Operate(ctx context.Context, op Operation, id mail.ID, reason
 	return nil
 }
 
-func (p *Pipeline) operateGroup(ctx context.Context, op Operation, id mail.ID, block uint32, reason string) error {
+func (p *Pipeline) operateGroup(ctx context.Context, op Operation, id envelope.ID, block uint32, reason string) error {
 	env, g, err := p.store.Load(ctx, id, block)
 	if err != nil || len(g.Recipients) == 0 {
 		return err
@@ -177,7 +177,7 @@ func (p *Pipeline) operateGroup(ctx context.Context, op Operation, id mail.ID, b
 	if err != nil {
 		return err
 	}
-	a.out.Trail = []mail.TrailEntry{{Time: a.now, Step: "operator", Verdict: string(op), Text: reason}}
+	a.out.Trail = []envelope.TrailEntry{{Time: a.now, Step: "operator", Verdict: string(op), Text: reason}}
 	if g.Held && op != OpHold {
 		a.pending.Effects = forgotten(id, g)
 	}
@@ -190,18 +190,18 @@ func (p *Pipeline) operateGroup(ctx context.Context, op Operation, id mail.ID, b
 		}
 		g.Held, g.Reason = false, ""
 		for i := range g.Recipients {
-			g.Recipients[i].State, g.Recipients[i].Next = mail.Queued, time.Time{}
+			g.Recipients[i].State, g.Recipients[i].Next = envelope.Queued, time.Time{}
 		}
 		g.Due = a.now
 	case OpDrop:
 		g.Held = false
 		for i := range g.Recipients {
-			g.Recipients[i].State, g.Recipients[i].Last = mail.Discarded, &mail.Status{Code: 250, Enhanced: "2.0.0", Text: "dropped"}
+			g.Recipients[i].State, g.Recipients[i].Last = envelope.Discarded, &envelope.Status{Code: 250, Enhanced: "2.0.0", Text: "dropped"}
 		}
 	case OpBounce:
 		g.Held = false
 		for i := range g.Recipients {
-			a.resolve(ctx, &g.Recipients[i], outcome{Outcome: mail.Outcome{Status: mail.Status{Code: 550, Enhanced: "5.0.0", Text: "returned by the postmaster"}}, state: mail.Failed})
+			a.resolve(ctx, &g.Recipients[i], outcome{Outcome: envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.0.0", Text: "returned by the postmaster"}}, state: envelope.Failed})
 		}
 	default:
 		return fmt.Errorf("no operation %q", op)

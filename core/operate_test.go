@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -14,13 +14,13 @@ func TestOperations(t *testing.T) {
 	h := newHouse(t, Config{})
 	ctx := t.Context()
 	down := true
-	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
+	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
 		if down {
-			return mail.Outcome{Status: mail.Status{Code: 451, Text: "later"}}
+			return envelope.Outcome{Status: envelope.Status{Code: 451, Text: "later"}}
 		}
-		return mail.Outcome{Status: mail.Status{Code: 250, Text: "ok"}}
+		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
-	send := func() mail.ID {
+	send := func() envelope.ID {
 		id := h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
 		h.idle()
 		return id
@@ -71,8 +71,8 @@ func TestOperations(t *testing.T) {
 
 func TestRetryNow(t *testing.T) {
 	h := newHouse(t, Config{})
-	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
-		return mail.Outcome{Status: mail.Status{Code: 451, Text: "later"}}
+	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+		return envelope.Outcome{Status: envelope.Status{Code: 451, Text: "later"}}
 	}
 	id := h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
 	h.until("a try", func() bool { return len(h.sink.all()) == 1 })

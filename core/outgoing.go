@@ -1,8 +1,8 @@
 package core
 
 import (
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/hooks"
 )
 
@@ -10,7 +10,7 @@ import (
 // of, or "": that of the sender which a policy gave their copies, such as a
 // list's, else that of the policy or of the user who sent the message. What the
 // client claimed as sender does not count.
-func (p *Pipeline) outgoing(env *mail.Envelope, rcpts ...*mail.Recipient) string {
+func (p *Pipeline) outgoing(env *envelope.Envelope, rcpts ...*envelope.Recipient) string {
 	domain := env.Outgoing
 	if domain == "" {
 		domain = p.ourDomain(env.Identity)
@@ -33,8 +33,8 @@ func (p *Pipeline) outgoing(env *mail.Envelope, rcpts ...*mail.Recipient) string
 }
 
 // outgoingGroup is outgoing for all recipients of a group.
-func (p *Pipeline) outgoingGroup(env *mail.Envelope, g *mail.Group) string {
-	rcpts := make([]*mail.Recipient, len(g.Recipients))
+func (p *Pipeline) outgoingGroup(env *envelope.Envelope, g *envelope.Group) string {
+	rcpts := make([]*envelope.Recipient, len(g.Recipients))
 	for i := range g.Recipients {
 		rcpts[i] = &g.Recipients[i]
 	}
@@ -42,7 +42,7 @@ func (p *Pipeline) outgoingGroup(env *mail.Envelope, g *mail.Group) string {
 }
 
 // ourDomain is the domain of an address if it is ours, else "".
-func (p *Pipeline) ourDomain(a mail.Address) string {
+func (p *Pipeline) ourDomain(a envelope.Address) string {
 	if d := a.Domain(); d != "" && p.dir.Local(d) {
 		return d
 	}
@@ -51,7 +51,7 @@ func (p *Pipeline) ourDomain(a mail.Address) string {
 
 // outgoingSubmit is the domain of ours that a policy's message is outgoing mail
 // of: the one at hand of the policy, else that of the sender, else of the author.
-func (p *Pipeline) outgoingSubmit(s *hooks.Submit, author mail.Address) string {
+func (p *Pipeline) outgoingSubmit(s *hooks.Submit, author envelope.Address) string {
 	if s.Domain != "" {
 		return s.Domain
 	}
@@ -62,7 +62,7 @@ func (p *Pipeline) outgoingSubmit(s *hooks.Submit, author mail.Address) string {
 }
 
 // author is the first address of From, or "".
-func author(h *mime.Header) mail.Address {
+func author(h *mime.Header) envelope.Address {
 	value, _ := h.Get("From")
 	if list, _ := mime.ParseAddressList(value); len(list) > 0 {
 		return list[0].Address

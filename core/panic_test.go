@@ -11,8 +11,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"carteiro/core/clock"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
@@ -73,7 +73,7 @@ func (s *faultyStore) Draft(ctx context.Context) store.Draft {
 	return &faultyDraft{Draft: s.Store.Draft(ctx), s: s}
 }
 
-func (s *faultyStore) Commit(ctx context.Context, effects []mail.Effect, messages ...*store.Message) error {
+func (s *faultyStore) Commit(ctx context.Context, effects []envelope.Effect, messages ...*store.Message) error {
 	if err := s.fault("commit"); err != nil {
 		return err
 	}
@@ -87,14 +87,14 @@ func (s *faultyStore) Settle(ctx context.Context, x *store.Settlement) error {
 	return s.unwrapped(x.Messages, func() error { return s.Store.Settle(ctx, x) })
 }
 
-func (s *faultyStore) Apply(ctx context.Context, effects []mail.Effect) ([]int64, error) {
+func (s *faultyStore) Apply(ctx context.Context, effects []envelope.Effect) ([]int64, error) {
 	if err := s.fault("apply"); err != nil {
 		return nil, err
 	}
 	return s.Store.Apply(ctx, effects)
 }
 
-func (s *faultyStore) AppendTrail(ctx context.Context, id mail.ID, entries []mail.TrailEntry) error {
+func (s *faultyStore) AppendTrail(ctx context.Context, id envelope.ID, entries []envelope.TrailEntry) error {
 	if err := s.fault("trail"); err != nil {
 		return err
 	}
@@ -158,14 +158,14 @@ func (h *house) nothingLeft(s *faultyStore) {
 
 // visitAll plays a session through every hook and returns its first refusal.
 // The peer refuses bad@out.example, so that there is a DSN to alice.
-func (h *house) visitAll() *mail.Status {
+func (h *house) visitAll() *envelope.Status {
 	h.t.Helper()
 	h.sink.mu.Lock()
-	h.sink.answer = func(_ mail.NextHop, r *mail.Recipient) mail.Outcome {
+	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		if r.Address == "bad@out.example" {
-			return mail.Outcome{Status: mail.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
+			return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
 		}
-		return mail.Outcome{Status: mail.Status{Code: 250, Text: "ok"}}
+		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
 	h.sink.mu.Unlock()
 	s, ctx := user("alice@our.example"), h.t.Context()
@@ -177,12 +177,12 @@ func (h *house) visitAll() *mail.Status {
 	if st := h.Helo(ctx, s, "client.example"); st != nil {
 		return st
 	}
-	id, st := h.Auth(ctx, s, &mail.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "secret"})
+	id, st := h.Auth(ctx, s, &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "secret"})
 	if st != nil {
 		return st
 	}
 	s.Identity = id
-	return h.offer(s, &mail.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nhello\r\n", "bob@our.example", "x@out.example", "bad@out.example")
+	return h.offer(s, &envelope.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nhello\r\n", "bob@our.example", "x@out.example", "bad@out.example")
 }
 
 // arrived checks that a visit's message reached everybody exactly n times.
@@ -277,7 +277,7 @@ func (h *house) besides(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
 // at receive.data.
 func effects() []hooks.Handler {
 	add := func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{}, e.AddEffect(mail.Effect{Space: "s", Op: mail.Incr, Key: string(e.Point), N: 1})
+		return hooks.Verdict{}, e.AddEffect(envelope.Effect{Space: "s", Op: envelope.Incr, Key: string(e.Point), N: 1})
 	}
 	return []hooks.Handler{at(hooks.ReceiveMail, add), at(hooks.ReceiveData, add), at(hooks.DeliverLocal, add)}
 }
@@ -362,12 +362,12 @@ func TestUnrecordedAttemptRests(t *testing.T) {
 func TestTrailFaults(t *testing.T) {
 	for kind, fault := range map[string]func() error{"error": func() error { return errFault }, "panic": func() error { panic("a panic of the test") }} {
 		h, s := faultyHouse(t, at(hooks.ReceiveData, func(*hooks.Event) (hooks.Verdict, error) {
-			return hooks.Verdict{Action: hooks.Reject, Status: mail.Status{Code: 550, Text: "no"}}, nil
+			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Text: "no"}}, nil
 		}))
 		s.fail("trail", 1, fault)
-		var st *mail.Status
+		var st *envelope.Status
 		err := safely(func() error { // as the adapter does
-			st = h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "alice@our.example")
+			st = h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "alice@our.example")
 			return nil
 		})
 		if (kind == "panic") != errors.Is(err, errPanic) || kind == "error" && (st == nil || st.Code != 550) {
@@ -382,7 +382,7 @@ func TestTrailFaults(t *testing.T) {
 // defer what they hit; another copy of the same message is sent once.
 func TestTransportFaults(t *testing.T) {
 	leak := goleak.IgnoreCurrent()
-	sender := mail.Address("verp@our.example")
+	sender := envelope.Address("verp@our.example")
 	h, s := faultyHouse(t, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address != "both@out.example" {
 			return hooks.Verdict{}, nil
@@ -390,11 +390,11 @@ func TestTransportFaults(t *testing.T) {
 		return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: "good@out.example"}, {Address: "bad@out.example", Sender: &sender}})
 	}))
 	var panics atomic.Int64
-	h.sink.answer = func(_ mail.NextHop, r *mail.Recipient) mail.Outcome {
+	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		if r.Address == "bad@out.example" && panics.Add(1) <= 2 {
 			panic("a panic of the test")
 		}
-		return mail.Outcome{Status: mail.Status{Code: 250, Text: "ok"}}
+		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "both@out.example")
 	h.until("the first try", func() bool { return panics.Load() == 1 && h.InFlight() == 0 })
@@ -402,7 +402,7 @@ func TestTransportFaults(t *testing.T) {
 		h.clock.Advance(DefaultRetry[0])
 		return h.spooled() == 0
 	})
-	var to []mail.Address
+	var to []envelope.Address
 	for _, one := range h.sink.all() {
 		to = append(to, one.to...)
 	}

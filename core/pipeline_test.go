@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -17,7 +17,7 @@ func TestLocalDelivery(t *testing.T) {
 	h := newHouse(t, Config{})
 	id := h.accept(session(), "a@a.example", plain, "alice@our.example", "bob+tag@our.example")
 	h.idle()
-	for _, who := range []mail.Address{"alice@our.example", "bob@our.example"} {
+	for _, who := range []envelope.Address{"alice@our.example", "bob@our.example"} {
 		got := h.box(who, "INBOX")
 		if len(got) != 1 {
 			t.Fatalf("%s has %d messages", who, len(got))
@@ -38,9 +38,9 @@ func TestRefusals(t *testing.T) {
 	h := newHouse(t, Config{})
 	tests := []struct {
 		name string
-		s    *mail.Session
-		from mail.Address
-		to   mail.Address
+		s    *envelope.Session
+		from envelope.Address
+		to   envelope.Address
 		text string
 		want string
 	}{
@@ -52,7 +52,7 @@ func TestRefusals(t *testing.T) {
 		{"hops", session(), "a@a.example", "alice@our.example", strings.Repeat("Received: x\r\n", 101) + "\r\n", "554 5.4.6"},
 	}
 	for _, tt := range tests {
-		st := h.offer(tt.s, &mail.Transaction{Sender: tt.from}, tt.text, tt.to)
+		st := h.offer(tt.s, &envelope.Transaction{Sender: tt.from}, tt.text, tt.to)
 		if st == nil || !strings.HasPrefix(st.Reply(), tt.want) {
 			t.Errorf("%s: got %v, want %s", tt.name, st, tt.want)
 		}
@@ -86,11 +86,11 @@ func (c cutOff) Read(p []byte) (int, error) {
 func TestMessageCutOffIsDropped(t *testing.T) {
 	h := newHouse(t, Config{})
 	for _, text := range []string{plain[:20], plain[:len(plain)-3], plain} {
-		s, tx := session(), &mail.Transaction{Sender: "a@a.example"}
+		s, tx := session(), &envelope.Transaction{Sender: "a@a.example"}
 		if st := h.Mail(t.Context(), s, tx); st != nil {
 			t.Fatal(st)
 		}
-		r := &mail.Recipient{Address: "alice@our.example"}
+		r := &envelope.Recipient{Address: "alice@our.example"}
 		if st := h.Rcpt(t.Context(), s, tx, r); st != nil {
 			t.Fatal(st)
 		}
@@ -134,11 +134,11 @@ func TestSubmissionCompletesAndStripsBcc(t *testing.T) {
 
 func TestUnknownRemoteRecipientBounces(t *testing.T) {
 	h := newHouse(t, Config{})
-	h.sink.answer = func(hop mail.NextHop, r *mail.Recipient) mail.Outcome {
+	h.sink.answer = func(hop envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		if strings.HasPrefix(string(r.Address), "nobody") {
-			return mail.Outcome{Status: mail.Status{Code: 550, Enhanced: "5.1.1", Text: "no such user"}, Host: "mx1.out.example"}
+			return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no such user"}, Host: "mx1.out.example"}
 		}
-		return mail.Outcome{Status: mail.Status{Code: 250, Text: "ok"}}
+		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: x\r\n\r\nquoted text\r\n", "nobody@out.example", "x@out.example", "nobody2@out.example")
 	h.idle()
@@ -171,8 +171,8 @@ func TestNullSenderGetsNoDSN(t *testing.T) {
 
 func TestRetryWarnExpire(t *testing.T) {
 	h := newHouse(t, Config{Retry: []time.Duration{5 * time.Minute, 15 * time.Minute}, Expire: 24 * time.Hour, Warn: 4 * time.Hour})
-	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
-		return mail.Outcome{Status: mail.Status{Code: 451, Enhanced: "4.2.0", Text: "later"}, Host: "mx1.out.example"}
+	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+		return envelope.Outcome{Status: envelope.Status{Code: 451, Enhanced: "4.2.0", Text: "later"}, Host: "mx1.out.example"}
 	}
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
 	tries := func(n int) {
@@ -211,7 +211,7 @@ func TestRetryWarnExpire(t *testing.T) {
 }
 
 func TestRoutes(t *testing.T) {
-	h := newHouse(t, Config{Port: 2525, NextHops: map[string]mail.NextHop{"legacy.example": {Name: "legacy", LMTP: true, Hosts: []mail.Host{{Name: "127.0.0.1", Port: 24}}}}})
+	h := newHouse(t, Config{Port: 2525, NextHops: map[string]envelope.NextHop{"legacy.example": {Name: "legacy", LMTP: true, Hosts: []envelope.Host{{Name: "127.0.0.1", Port: 24}}}}})
 	tests := []struct{ domain, want string }{
 		{"out.example", "mx1.out.example:2525 mx2.out.example:2525"},
 		{"slow.example", "slow.example:2525"},
@@ -224,7 +224,7 @@ func TestRoutes(t *testing.T) {
 		{"loop.example", "554 5.4.6"},
 	}
 	for _, tt := range tests {
-		hop, st := h.route(t.Context(), &mail.Envelope{}, &mail.Group{Kind: mail.Remote, Domain: tt.domain, Key: tt.domain})
+		hop, st := h.route(t.Context(), &envelope.Envelope{}, &envelope.Group{Kind: envelope.Remote, Domain: tt.domain, Key: tt.domain})
 		got := ""
 		for _, pref := range []int{0, 10, 20} {
 			for _, host := range hop.Hosts {
@@ -245,10 +245,10 @@ func TestRoutes(t *testing.T) {
 func TestAliases(t *testing.T) {
 	h := newHouse(t, Config{})
 	ctx := t.Context()
-	if err := h.Pipeline.dir.AddAlias(ctx, "sales@our.example", []mail.Address{"alice@our.example", "bob@our.example", "x@out.example"}); err != nil {
+	if err := h.Pipeline.dir.AddAlias(ctx, "sales@our.example", []envelope.Address{"alice@our.example", "bob@our.example", "x@out.example"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Pipeline.dir.AddAlias(ctx, "@our.example", []mail.Address{"sales@our.example"}); err != nil {
+	if err := h.Pipeline.dir.AddAlias(ctx, "@our.example", []envelope.Address{"sales@our.example"}); err != nil {
 		t.Fatal(err)
 	}
 	h.accept(session(), "a@a.example", plain, "anything@our.example", "alice@our.example", "Sales+x@our.example")
@@ -260,8 +260,8 @@ func TestAliases(t *testing.T) {
 
 func TestRestartDeliversWhatWasQueued(t *testing.T) {
 	h := newHouse(t, Config{})
-	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
-		return mail.Outcome{Status: mail.Status{Code: 421, Text: "down"}, Down: true}
+	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+		return envelope.Outcome{Status: envelope.Status{Code: 421, Text: "down"}, Down: true}
 	}
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
 	h.until("a try", func() bool { return len(h.sink.all()) == 1 })
@@ -324,7 +324,7 @@ func TestPolicyFailureIsNeverConsent(t *testing.T) {
 	boom := func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, errors.New("boom") }
 	for _, p := range []hooks.Point{hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData, hooks.QueueExpand, hooks.QueueCommit} {
 		h := newHouse(t, Config{}, at(p, boom))
-		st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "alice@our.example")
+		st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "alice@our.example")
 		if st == nil || st.Code != 451 {
 			t.Errorf("%s: answer %v, want 451", p, st)
 		}
@@ -346,13 +346,13 @@ func TestPolicyFailureIsNeverConsent(t *testing.T) {
 }
 
 func TestExpansionByPolicy(t *testing.T) {
-	sender := mail.Address("list-bounces@our.example")
+	sender := envelope.Address("list-bounces@our.example")
 	h := newHouse(t, Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address != "list@our.example" {
 			return hooks.Verdict{}, nil
 		}
 		var to []hooks.Target
-		for _, a := range []mail.Address{"alice@our.example", "bob@our.example", "x@out.example"} {
+		for _, a := range []envelope.Address{"alice@our.example", "bob@our.example", "x@out.example"} {
 			to = append(to, hooks.Target{Address: a, Sender: &sender, Fields: "List-Id: <list>\r\n"})
 		}
 		return hooks.Verdict{}, e.Replace(e.Rcpt, to)
@@ -367,7 +367,7 @@ func TestExpansionByPolicy(t *testing.T) {
 		t.Errorf("out got %+v", out)
 	}
 	// accept at RCPT does not invent mailboxes: nobody expands this one.
-	if st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "nobody@our.example"); st == nil || st.Code != 550 {
+	if st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "nobody@our.example"); st == nil || st.Code != 550 {
 		t.Errorf("unknown recipient: %v", st)
 	}
 }
@@ -377,10 +377,10 @@ func TestSubmissionsAreSentOnce(t *testing.T) {
 		if e.Msg.Sender == "" {
 			return hooks.Verdict{}, nil
 		}
-		if err := e.AddEffect(mail.Effect{Space: "scripts", Op: mail.Incr, Key: "n", N: 1}); err != nil {
+		if err := e.AddEffect(envelope.Effect{Space: "scripts", Op: envelope.Incr, Key: "n", N: 1}); err != nil {
 			return hooks.Verdict{}, err
 		}
-		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Rcpts: []mail.Address{e.Msg.Sender}, Header: []byte("Subject: Auto\r\nAuto-Submitted: auto-replied\r\n\r\n"), Body: []byte("away\r\n")})
+		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Rcpts: []envelope.Address{e.Msg.Sender}, Header: []byte("Subject: Auto\r\nAuto-Submitted: auto-replied\r\n\r\n"), Body: []byte("away\r\n")})
 	}))
 	h.accept(session(), "bob@our.example", plain, "alice@our.example")
 	h.idle()
@@ -395,9 +395,9 @@ func TestSubmissionsAreSentOnce(t *testing.T) {
 func TestPriorityOrder(t *testing.T) {
 	h := newHouse(t, Config{Shaping: map[string]Shaping{"out.example": {Connections: 1}}})
 	h.sink.hold = make(chan struct{})
-	send := func(p mail.Priority, to mail.Address) {
+	send := func(p envelope.Priority, to envelope.Address) {
 		pr := p
-		tx := &mail.Transaction{Sender: "alice@our.example", Params: mail.Params{Priority: &pr}}
+		tx := &envelope.Transaction{Sender: "alice@our.example", Params: envelope.Params{Priority: &pr}}
 		if st := h.offer(user("alice@our.example"), tx, "From: alice@our.example\r\n\r\n", to); st != nil {
 			t.Fatal(st)
 		}
@@ -405,7 +405,7 @@ func TestPriorityOrder(t *testing.T) {
 	send(0, "first@out.example")
 	h.until("the first is on its way", func() bool { return h.InFlight() == 1 })
 	for i := range 20 {
-		send(-6, mail.Address(fmt.Sprintf("bulk%d@out.example", i)))
+		send(-6, envelope.Address(fmt.Sprintf("bulk%d@out.example", i)))
 	}
 	send(6, "urgent@out.example")
 	h.until("all are committed", func() bool { return h.spooled() == 22 })
@@ -424,9 +424,9 @@ func TestPriorityOrder(t *testing.T) {
 func TestAgeingLetsBulkMailLeave(t *testing.T) {
 	h := newHouse(t, Config{Shaping: map[string]Shaping{"out.example": {Connections: 1}}})
 	h.sink.hold = make(chan struct{})
-	send := func(p mail.Priority, to mail.Address) {
+	send := func(p envelope.Priority, to envelope.Address) {
 		pr := p
-		tx := &mail.Transaction{Sender: "alice@our.example", Params: mail.Params{Priority: &pr}}
+		tx := &envelope.Transaction{Sender: "alice@our.example", Params: envelope.Params{Priority: &pr}}
 		if st := h.offer(user("alice@our.example"), tx, "From: alice@our.example\r\n\r\n", to); st != nil {
 			t.Fatal(st)
 		}
@@ -435,7 +435,7 @@ func TestAgeingLetsBulkMailLeave(t *testing.T) {
 	h.until("the first is on its way", func() bool { return h.InFlight() == 1 })
 	send(-4, "bulk@out.example")
 	for i := 1; i <= 10; i++ { // one urgent message waits at any time
-		send(6, mail.Address(fmt.Sprintf("u%d@out.example", i)))
+		send(6, envelope.Address(fmt.Sprintf("u%d@out.example", i)))
 		h.sink.hold <- struct{}{}
 		h.until("it is sent", func() bool { return len(h.sink.all()) == i })
 		h.until("the next is on its way", func() bool { return h.InFlight() == 1 })
@@ -456,11 +456,11 @@ func TestRefusalsAndDiscardsAreExplained(t *testing.T) {
 	h := newHouse(t, Config{}, at(hooks.ReceiveHelo, func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }),
 		at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
 			if e.Tx.Sender == "spam@a.example" {
-				return hooks.Verdict{Action: hooks.Reject, Status: mail.Status{Code: 550, Enhanced: "5.7.1", Text: "spam"}}, nil
+				return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Enhanced: "5.7.1", Text: "spam"}}, nil
 			}
 			return hooks.Verdict{Action: hooks.Discard, Reason: "trap"}, nil
 		}))
-	refused := &mail.Transaction{Sender: "spam@a.example"}
+	refused := &envelope.Transaction{Sender: "spam@a.example"}
 	if st := h.offer(session(), refused, plain, "alice@our.example"); st == nil || st.Code != 550 {
 		t.Fatalf("answer %v", st)
 	}
@@ -469,7 +469,7 @@ func TestRefusalsAndDiscardsAreExplained(t *testing.T) {
 	if len(h.box("alice@our.example", "INBOX")) != 0 {
 		t.Error("a discarded message was delivered")
 	}
-	for id, want := range map[mail.ID]string{refused.ID: "reject 550 5.7.1 spam", discarded: "discard (trap)"} {
+	for id, want := range map[envelope.ID]string{refused.ID: "reject 550 5.7.1 spam", discarded: "discard (trap)"} {
 		trail, err := h.store.Trail(t.Context(), id)
 		found := false
 		for _, e := range trail {
@@ -483,11 +483,11 @@ func TestRefusalsAndDiscardsAreExplained(t *testing.T) {
 
 func TestAPanicInAnAttemptHurtsOneMessage(t *testing.T) {
 	h := newHouse(t, Config{})
-	h.sink.answer = func(_ mail.NextHop, r *mail.Recipient) mail.Outcome {
+	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		if r.Address == "bad@out.example" {
 			panic("boom")
 		}
-		return mail.Outcome{Status: mail.Status{Code: 250, Text: "ok"}}
+		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "bad@out.example")
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "good@out.example")
@@ -499,7 +499,7 @@ func TestAPanicInAnAttemptHurtsOneMessage(t *testing.T) {
 }
 
 func TestSmarthost(t *testing.T) {
-	h := newHouse(t, Config{Relay: &mail.NextHop{Name: "relay", Hosts: []mail.Host{{Name: "relay.example.net", Port: 587}}, User: "us"}})
+	h := newHouse(t, Config{Relay: &envelope.NextHop{Name: "relay", Hosts: []envelope.Host{{Name: "relay.example.net", Port: 587}}, User: "us"}})
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@nowhere.example")
 	h.idle()
 	if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0].Name != "relay.example.net" || got[0].hop.User != "us" {
@@ -510,16 +510,16 @@ func TestSmarthost(t *testing.T) {
 func TestTransactionKeepsItsGeneration(t *testing.T) {
 	mark := func(name string) hooks.Handler {
 		return at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
-			return hooks.Verdict{Action: hooks.Reject, Status: mail.Status{Code: 550, Text: name}}, nil
+			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Text: name}}, nil
 		})
 	}
 	h := newHouse(t, Config{}, mark("old"))
-	ctx, s, tx := t.Context(), session(), &mail.Transaction{Sender: "a@a.example"}
+	ctx, s, tx := t.Context(), session(), &envelope.Transaction{Sender: "a@a.example"}
 	if st := h.Mail(ctx, s, tx); st != nil {
 		t.Fatal(st)
 	}
 	h.gen.Swap(&hooks.Generation{ID: "new", Chain: hooks.NewChain([]hooks.Handler{mark("new")})})
-	r := &mail.Recipient{Address: "alice@our.example"}
+	r := &envelope.Recipient{Address: "alice@our.example"}
 	if st := h.Rcpt(ctx, s, tx, r); st != nil {
 		t.Fatal(st)
 	}
@@ -528,7 +528,7 @@ func TestTransactionKeepsItsGeneration(t *testing.T) {
 		t.Errorf("the open transaction was judged by %v", st)
 	}
 	h.End(s, tx)
-	if st := h.offer(s, &mail.Transaction{Sender: "a@a.example"}, plain, "alice@our.example"); st == nil || st.Text != "new" {
+	if st := h.offer(s, &envelope.Transaction{Sender: "a@a.example"}, plain, "alice@our.example"); st == nil || st.Text != "new" {
 		t.Errorf("the next one was judged by %v", st)
 	}
 }
@@ -536,7 +536,7 @@ func TestTransactionKeepsItsGeneration(t *testing.T) {
 func TestNoRelayWhateverAPolicySays(t *testing.T) {
 	yes := func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Accept}, nil }
 	h := newHouse(t, Config{}, at(hooks.ReceiveRcpt, yes), handler{hooks.Info{Point: hooks.ReceiveRcpt, Tier: hooks.Bundle, File: "b.lua"}, yes})
-	if st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "x@out.example"); st == nil || st.Code != 554 {
+	if st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "x@out.example"); st == nil || st.Code != 554 {
 		t.Errorf("relayed for a stranger: %v", st)
 	}
 }
@@ -551,7 +551,7 @@ func TestTarpitDelaysOneSession(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
-		s, tx := session(), &mail.Transaction{Sender: "slow@a.example"}
+		s, tx := session(), &envelope.Transaction{Sender: "slow@a.example"}
 		h.Mail(ctx, s, tx)
 		h.End(s, tx)
 		close(done)
@@ -571,13 +571,13 @@ func TestTarpitDelaysOneSession(t *testing.T) {
 func TestStatusPerRecipient(t *testing.T) {
 	refuse := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address == "bob@our.example" {
-			return hooks.Verdict{Action: hooks.Reject, Status: mail.Status{Code: 550, Enhanced: "5.7.1", Text: "bob does not want it"}}, nil
+			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Enhanced: "5.7.1", Text: "bob does not want it"}}, nil
 		}
 		return hooks.Verdict{}, nil
 	})
 	for _, kind := range []string{"smtp", "lmtp", "prdr"} {
 		h := newHouse(t, Config{}, refuse)
-		s, tx := user("alice@our.example"), &mail.Transaction{Sender: "alice@our.example"}
+		s, tx := user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}
 		s.Protocol, tx.Params.PRDR = "smtp", kind == "prdr"
 		if kind == "lmtp" {
 			s.Protocol = "lmtp"
@@ -585,8 +585,8 @@ func TestStatusPerRecipient(t *testing.T) {
 		if st := h.Mail(t.Context(), s, tx); st != nil {
 			t.Fatal(st)
 		}
-		for _, a := range []mail.Address{"alice@our.example", "bob@our.example"} {
-			r := &mail.Recipient{Address: a, Orig: a}
+		for _, a := range []envelope.Address{"alice@our.example", "bob@our.example"} {
+			r := &envelope.Recipient{Address: a, Orig: a}
 			if st := h.Rcpt(t.Context(), s, tx, r); st != nil {
 				t.Fatal(st)
 			}

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -27,7 +27,7 @@ const (
 )
 
 type entryKey struct {
-	id    mail.ID
+	id    envelope.ID
 	block uint32
 }
 
@@ -42,8 +42,8 @@ type queue struct {
 
 	mu      sync.Mutex // guards what follows
 	known   map[entryKey]bool
-	classes [mail.Classes]lanes
-	scan    [mail.Classes]bool // the store may have due groups that are not known
+	classes [envelope.Classes]lanes
+	scan    [envelope.Classes]bool // the store may have due groups that are not known
 	dests   map[destKey]*dest
 	active  int
 	running map[entryKey]bool // being tried
@@ -162,7 +162,7 @@ func (q *queue) refill(ctx context.Context) error {
 		if !want {
 			continue
 		}
-		for e, err := range q.p.store.Due(ctx, mail.Class(c), q.p.clock.Now()) {
+		for e, err := range q.p.store.Due(ctx, envelope.Class(c), q.p.clock.Now()) {
 			if err != nil {
 				q.rescanLater(c)
 				return err
@@ -219,7 +219,7 @@ func (q *queue) pick() (store.DueEntry, bool) {
 	q.wakeDests(now)
 	best, score := -1, time.Time{}
 	for c := range q.classes {
-		if c > int(mail.High) && q.active >= q.p.cfg.Workers-q.p.cfg.Workers/10 || q.active >= q.p.cfg.Workers {
+		if c > int(envelope.High) && q.active >= q.p.cfg.Workers-q.p.cfg.Workers/10 || q.active >= q.p.cfg.Workers {
 			continue // the last tenth of the workers is for urgent mail
 		}
 		head := q.ready(c, now)
@@ -256,8 +256,8 @@ func (q *queue) ready(class int, now time.Time) *lane {
 		l := ls.heap[0]
 		own, domain := q.destsOf(l.key)
 		busy := own
-		if own.free(mail.Class(class), now) {
-			if domain == nil || domain.free(mail.Class(class), now) {
+		if own.free(envelope.Class(class), now) {
+			if domain == nil || domain.free(envelope.Class(class), now) {
 				return l
 			}
 			busy = domain
@@ -308,13 +308,13 @@ func (q *queue) release(e store.DueEntry, down, recorded bool) {
 	q.p.log.Metrics.InFlight.Set(float64(q.active))
 	k := q.laneOf(e)
 	own, domain := q.destsOf(k)
-	if own.active--; e.Kind == mail.Remote {
+	if own.active--; e.Kind == envelope.Remote {
 		own.rest(down, q.p.clock.Now())
 	}
 	q.freeDest(k.destKey, own)
 	if domain != nil {
 		domain.active--
-		q.freeDest(destKey{kind: mail.Remote, key: k.domain, byDomain: true}, domain)
+		q.freeDest(destKey{kind: envelope.Remote, key: k.domain, byDomain: true}, domain)
 	}
 	q.mu.Unlock()
 	q.nudge()

@@ -9,16 +9,16 @@ import (
 	"time"
 	"unicode"
 
-	"carteiro/core/auth"
-	"carteiro/core/journal"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/telemetry"
+	"carteiro/core/service/auth"
 	"carteiro/hooks"
 )
 
 // visit is what the pipeline remembers of a session: what policies said
 // before MAIL, and the open transaction. It is Session.Policy.
 type visit struct {
-	trail []mail.TrailEntry
+	trail []envelope.TrailEntry
 	tx    *transaction
 }
 
@@ -28,8 +28,8 @@ type visit struct {
 type transaction struct {
 	gen      *hooks.Generation
 	release  func()
-	sender   mail.Address // as MAIL gave it, whatever policies made of it
-	trail    []mail.TrailEntry
+	sender   envelope.Address // as MAIL gave it, whatever policies made of it
+	trail    []envelope.TrailEntry
 	accepted bool
 }
 
@@ -37,7 +37,7 @@ type transaction struct {
 // EHLO and resets all day.
 const maxVisitTrail = 50
 
-func visitOf(s *mail.Session) *visit {
+func visitOf(s *envelope.Session) *visit {
 	v, ok := s.Policy.(*visit)
 	if !ok {
 		v = &visit{}
@@ -48,7 +48,7 @@ func visitOf(s *mail.Session) *visit {
 
 // remember keeps what policies said, for the trail of the message at hand or
 // of those to come.
-func (v *visit) remember(trail []mail.TrailEntry) {
+func (v *visit) remember(trail []envelope.TrailEntry) {
 	switch {
 	case v.tx != nil:
 		v.tx.trail = append(v.tx.trail, trail...)
@@ -58,12 +58,12 @@ func (v *visit) remember(trail []mail.TrailEntry) {
 }
 
 // story is everything that policies said about the open transaction.
-func (v *visit) story() []mail.TrailEntry {
+func (v *visit) story() []envelope.TrailEntry {
 	return append(v.trail[:len(v.trail):len(v.trail)], v.tx.trail...)
 }
 
 // policies is the generation that a session's hooks belong to now.
-func (p *Pipeline) policies(s *mail.Session) *hooks.Generation {
+func (p *Pipeline) policies(s *envelope.Session) *hooks.Generation {
 	if v := visitOf(s); v.tx != nil {
 		return v.tx.gen
 	}
@@ -72,39 +72,41 @@ func (p *Pipeline) policies(s *mail.Session) *hooks.Generation {
 
 // outlived turns a transaction away whose generation was replaced too long
 // ago: its interpreters must not stay for as long as a client pleases.
-func (p *Pipeline) outlived(gen *hooks.Generation) *mail.Status {
+func (p *Pipeline) outlived(gen *hooks.Generation) *envelope.Status {
 	if !gen.Outlived(p.clock.Now()) {
 		return nil
 	}
-	return mail.Defer(451, "4.3.0", "transaction took too long, try again", nil)
+	return envelope.Defer(451, "4.3.0", "transaction took too long, try again", nil)
 }
 
 // Connect asks the policies before the banner.
-func (p *Pipeline) Connect(ctx context.Context, s *mail.Session) *mail.Status {
+func (p *Pipeline) Connect(ctx context.Context, s *envelope.Session) *envelope.Status {
 	p.log.Metrics.Connections.WithLabelValues(s.Listener).Inc()
 	return p.ask(ctx, s, &hooks.Event{Point: hooks.ReceiveConnect})
 }
 
 // Helo asks the policies about the client's name.
-func (p *Pipeline) Helo(ctx context.Context, s *mail.Session, name string) *mail.Status {
+func (p *Pipeline) Helo(ctx context.Context, s *envelope.Session, name string) *envelope.Status {
 	return p.ask(ctx, s, &hooks.Event{Point: hooks.ReceiveHelo, Name: name})
 }
 
 // ask runs a hook of a session and says its verdict as a status; nil goes on.
-func (p *Pipeline) ask(ctx context.Context, s *mail.Session, e *hooks.Event) *mail.Status {
+func (p *Pipeline) ask(ctx context.Context, s *envelope.Session, e *hooks.Event) *envelope.Status {
 	v := p.run(ctx, s, e)
 	return refusal(v)
 }
 
 // run fills in what all events of a session have and asks the policies.
-func (p *Pipeline) run(ctx context.Context, s *mail.Session, e *hooks.Event) hooks.Verdict {
+func (p *Pipeline) run(ctx context.Context, s *envelope.Session, e *hooks.Event) hooks.Verdict {
 	gen := p.policies(s)
 	if !gen.Chain.Has(e.Point) {
 		gen.Chain.Passed(e.Point)
 		return hooks.Verdict{}
 	}
 	e.Session, e.Now = s, p.clock.Now()
-	e.Apply = func(effects []mail.Effect, submits []hooks.Submit) error { return p.apply(ctx, gen, effects, submits) }
+	e.Apply = func(effects []envelope.Effect, submits []hooks.Submit) error {
+		return p.apply(ctx, gen, effects, submits)
+	}
 	v, trail := gen.Chain.Run(ctx, e)
 	visitOf(s).remember(trail)
 	p.logFailures(ctx, s.ID, trail)
@@ -125,7 +127,7 @@ func tarpit(ctx context.Context, d time.Duration) {
 }
 
 // logFailures logs what policies did wrong; their verdicts are in trails.
-func (p *Pipeline) logFailures(ctx context.Context, id string, trail []mail.TrailEntry) {
+func (p *Pipeline) logFailures(ctx context.Context, id string, trail []envelope.TrailEntry) {
 	for _, t := range trail {
 		if t.Err != "" {
 			p.log.ErrorContext(ctx, "policy failed", "id", id, "hook", t.Hook, "handler", t.Handler, "bundle", t.Bundle,
@@ -136,7 +138,7 @@ func (p *Pipeline) logFailures(ctx context.Context, id string, trail []mail.Trai
 
 // refusal is the status of a verdict that ends a verb, nil for one that does
 // not.
-func refusal(v hooks.Verdict) *mail.Status {
+func refusal(v hooks.Verdict) *envelope.Status {
 	switch v.Action {
 	case hooks.Reject, hooks.Defer:
 		status := v.Status
@@ -151,11 +153,11 @@ func refusal(v hooks.Verdict) *mail.Status {
 
 // Auth verifies a login of SMTP or POP3; the policies may let in who has no
 // account here, and turn away who has.
-func (p *Pipeline) Auth(ctx context.Context, s *mail.Session, cred *mail.Credentials) (*mail.Identity, *mail.Status) {
+func (p *Pipeline) Auth(ctx context.Context, s *envelope.Session, cred *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
 	known, err := p.login(ctx, s, cred)
 	if err != nil && !errors.Is(err, auth.ErrCredentials) {
 		p.log.ErrorContext(ctx, "login impossible", "id", s.ID, "err", err)
-		return nil, mail.Defer(454, "4.7.0", "temporary authentication failure", nil)
+		return nil, envelope.Defer(454, "4.7.0", "temporary authentication failure", nil)
 	}
 	e := &hooks.Event{Point: hooks.ReceiveAuth, Cred: &hooks.Cred{Credentials: cred, Verified: err == nil, Account: known.User, Delegate: known.Delegate}}
 	v := p.run(ctx, s, e)
@@ -172,21 +174,21 @@ func (p *Pipeline) Auth(ctx context.Context, s *mail.Session, cred *mail.Credent
 	return id, status
 }
 
-func identity(known mail.Identity, verified bool, cred *mail.Credentials, v hooks.Verdict) (*mail.Identity, *mail.Status) {
+func identity(known envelope.Identity, verified bool, cred *envelope.Credentials, v hooks.Verdict) (*envelope.Identity, *envelope.Status) {
 	if st := refusal(v); st != nil {
 		return nil, st
 	}
 	if v.Action == hooks.Accept && !verified {
-		a, err := mail.ParseAddress(cred.User)
+		a, err := envelope.ParseAddress(cred.User)
 		if name, ok := v.Identity["user"].(string); ok {
-			a, err = mail.ParseAddress(name)
+			a, err = envelope.ParseAddress(name)
 		}
 		if err == nil {
-			return &mail.Identity{User: a.Base(), Extra: v.Identity}, nil
+			return &envelope.Identity{User: a.Base(), Extra: v.Identity}, nil
 		}
 	}
 	if !verified {
-		return nil, mail.Reject(535, "5.7.8", "authentication credentials invalid")
+		return nil, envelope.Reject(535, "5.7.8", "authentication credentials invalid")
 	}
 	extra := maps.Clone(v.Identity)
 	if extra == nil {
@@ -194,14 +196,14 @@ func identity(known mail.Identity, verified bool, cred *mail.Credentials, v hook
 	} else {
 		maps.Copy(extra, known.Extra) // what a delegate may not do no policy allows
 	}
-	return &mail.Identity{User: known.User, Delegate: known.Delegate, Extra: extra}, nil
+	return &envelope.Identity{User: known.User, Delegate: known.Delegate, Extra: extra}, nil
 }
 
 // Mail opens a transaction: room is reserved, the sender must be the user's
 // own, the policies agree. Its generation stays until End.
-func (p *Pipeline) Mail(ctx context.Context, s *mail.Session, tx *mail.Transaction) *mail.Status {
+func (p *Pipeline) Mail(ctx context.Context, s *envelope.Session, tx *envelope.Transaction) *envelope.Status {
 	if tx.ID.IsZero() {
-		tx.ID = mail.NewID(p.clock.Now())
+		tx.ID = envelope.NewID(p.clock.Now())
 	}
 	release, err := p.store.Reserve(tx.Params.Size)
 	if err != nil {
@@ -217,7 +219,7 @@ func (p *Pipeline) Mail(ctx context.Context, s *mail.Session, tx *mail.Transacti
 	return nil
 }
 
-func (p *Pipeline) openTransaction(ctx context.Context, s *mail.Session, tx *mail.Transaction) *mail.Status {
+func (p *Pipeline) openTransaction(ctx context.Context, s *envelope.Session, tx *envelope.Transaction) *envelope.Status {
 	if st := p.maySend(ctx, s, tx.Sender); st != nil {
 		return st
 	}
@@ -227,7 +229,7 @@ func (p *Pipeline) openTransaction(ctx context.Context, s *mail.Session, tx *mai
 	// RFC 6710 4.1: only those we know may raise a priority, and they are told.
 	if pr := tx.Params.Priority; pr != nil && *pr > 0 && s.Identity == nil && !s.Trusted {
 		*pr = 0
-		return &mail.Status{Code: 250, Enhanced: "2.3.6", Text: "Ok, priority lowered to 0"}
+		return &envelope.Status{Code: 250, Enhanced: "2.3.6", Text: "Ok, priority lowered to 0"}
 	}
 	return nil
 }
@@ -235,7 +237,7 @@ func (p *Pipeline) openTransaction(ctx context.Context, s *mail.Session, tx *mai
 // End closes a transaction, accepted or not. What policies said about one
 // that was not is kept, so that a refusal can be explained too; refusals of
 // our own, such as unknown users, are in the log alone.
-func (p *Pipeline) End(s *mail.Session, tx *mail.Transaction) {
+func (p *Pipeline) End(s *envelope.Session, tx *envelope.Transaction) {
 	v := visitOf(s)
 	t := v.tx
 	if t == nil {
@@ -246,7 +248,7 @@ func (p *Pipeline) End(s *mail.Session, tx *mail.Transaction) {
 		v.tx = nil
 	}()
 	if !t.accepted && len(t.trail) > 0 {
-		refused := mail.TrailEntry{Time: p.clock.Now(), Step: "receive", Verdict: "not accepted",
+		refused := envelope.TrailEntry{Time: p.clock.Now(), Step: "receive", Verdict: "not accepted",
 			Text: fmt.Sprintf("from %s, client %s, listener %q", tx.Sender.Path(), s.Remote.Addr(), s.Listener)}
 		if err := p.store.AppendTrail(context.Background(), tx.ID, legible(append(v.story(), refused))); err != nil {
 			p.log.Warn("trail not kept", "id", tx.ID.String(), "err", err)
@@ -255,12 +257,12 @@ func (p *Pipeline) End(s *mail.Session, tx *mail.Transaction) {
 }
 
 // Close is told of the end of a session.
-func (p *Pipeline) Close(s *mail.Session) { s.Closed.Store(true) }
+func (p *Pipeline) Close(s *envelope.Session) { s.Closed.Store(true) }
 
 // Rcpt decides about one recipient: the guards first, which no policy can
 // open: relaying, and return addresses of ours; then the policies; then
 // whether the address exists.
-func (p *Pipeline) Rcpt(ctx context.Context, s *mail.Session, tx *mail.Transaction, rcpt *mail.Recipient) *mail.Status {
+func (p *Pipeline) Rcpt(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, rcpt *envelope.Recipient) *envelope.Status {
 	rcpt.IsLocal = p.dir.Local(rcpt.Address.Domain())
 	if rcpt.Orig == "" {
 		rcpt.Orig = rcpt.Address
@@ -270,7 +272,7 @@ func (p *Pipeline) Rcpt(ctx context.Context, s *mail.Session, tx *mail.Transacti
 		return p.refused(ctx, s, st)
 	}
 	if !rcpt.IsLocal && back == "" && s.Identity == nil && !s.Trusted {
-		return p.refused(ctx, s, mail.Reject(554, "5.7.1", "relay access denied"))
+		return p.refused(ctx, s, envelope.Reject(554, "5.7.1", "relay access denied"))
 	}
 	if st := p.outlived(p.policies(s)); st != nil {
 		return p.refused(ctx, s, st)
@@ -295,11 +297,11 @@ func (p *Pipeline) Rcpt(ctx context.Context, s *mail.Session, tx *mail.Transacti
 }
 
 // known tells whether a local address can get mail now.
-func (p *Pipeline) known(ctx context.Context, a mail.Address) *mail.Status {
+func (p *Pipeline) known(ctx context.Context, a envelope.Address) *envelope.Status {
 	r, err := p.dir.Resolve(ctx, a)
 	switch {
 	case errors.Is(err, auth.ErrUnknown):
-		return mail.Reject(550, "5.1.1", "no such user here")
+		return envelope.Reject(550, "5.1.1", "no such user here")
 	case err != nil:
 		return storeStatus(err)
 	case r.Mailbox == "":
@@ -310,13 +312,13 @@ func (p *Pipeline) known(ctx context.Context, a mail.Address) *mail.Status {
 		return storeStatus(err)
 	}
 	if limit > 0 && used >= limit {
-		return mail.Defer(452, "4.2.2", "mailbox is full", nil)
+		return envelope.Defer(452, "4.2.2", "mailbox is full", nil)
 	}
 	return nil
 }
 
 // refused logs a refusal; the reply goes to the peer. It passes st on.
-func (p *Pipeline) refused(ctx context.Context, s *mail.Session, st *mail.Status) *mail.Status {
+func (p *Pipeline) refused(ctx context.Context, s *envelope.Session, st *envelope.Status) *envelope.Status {
 	if st != nil && st.Code >= 400 {
 		p.log.Step(ctx, "refused", s.ID, "ip", s.Remote.Addr().String(), "status", st.Reply(), "err", st.Err)
 	}
@@ -339,14 +341,14 @@ const maxTrailText = 2000
 
 // legible makes the texts of a trail fit for the terminal that `explain`
 // writes to: policies and other servers put there what strangers sent.
-func legible(trail []mail.TrailEntry) []mail.TrailEntry {
+func legible(trail []envelope.TrailEntry) []envelope.TrailEntry {
 	for i := range trail {
 		t := &trail[i]
-		t.Text, t.Verdict, t.Err = journal.Printable(t.Text, maxTrailText), journal.Printable(t.Verdict, maxTrailText), legibleLines(t.Err)
+		t.Text, t.Verdict, t.Err = telemetry.Printable(t.Text, maxTrailText), telemetry.Printable(t.Verdict, maxTrailText), legibleLines(t.Err)
 		if len(t.Changes) > 0 {
 			changes := make([]string, len(t.Changes))
 			for k, c := range t.Changes {
-				changes[k] = journal.Printable(c, maxTrailText)
+				changes[k] = telemetry.Printable(c, maxTrailText)
 			}
 			t.Changes = changes
 		}
@@ -361,7 +363,7 @@ func legibleLines(s string) string {
 	}
 	lines := strings.Split(s[:min(len(s), 2*maxTrailText)], "\n")
 	for i := range lines {
-		lines[i] = journal.Printable(strings.ReplaceAll(lines[i], "\t", "    "), maxTrailText)
+		lines[i] = telemetry.Printable(strings.ReplaceAll(lines[i], "\t", "    "), maxTrailText)
 	}
 	return strings.Join(lines, "\n")
 }

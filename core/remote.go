@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 
-	"carteiro/core/journal"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/telemetry"
 	"carteiro/core/store"
 )
 
@@ -22,8 +22,8 @@ type copyKey struct {
 // the outcome of each is recorded before the next one is sent.
 //
 // Crash: the copies that were recorded are not sent again.
-func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) error {
-	copies := map[copyKey][]*mail.Recipient{}
+func (a *attempt) deliverRemote(ctx context.Context, due []*envelope.Recipient) error {
+	copies := map[copyKey][]*envelope.Recipient{}
 	var order []copyKey
 	for _, r := range due {
 		k := copyKey{route: r.Route, sender: string(a.sender(r)), prepend: r.Edit.Prepend, arc: r.ARC}
@@ -49,20 +49,20 @@ func (a *attempt) deliverRemote(ctx context.Context, due []*mail.Recipient) erro
 	return nil
 }
 
-func (a *attempt) sender(r *mail.Recipient) mail.Address {
+func (a *attempt) sender(r *envelope.Recipient) envelope.Address {
 	if r.Sender != nil {
 		return *r.Sender
 	}
 	return a.env.Sender
 }
 
-func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
+func (a *attempt) sendCopy(ctx context.Context, rcpts []*envelope.Recipient) {
 	one := *a.g
-	one.Recipients = []mail.Recipient{*rcpts[0]}
+	one.Recipients = []envelope.Recipient{*rcpts[0]}
 	hop, st := a.p.route(ctx, a.env, &one)
 	if st != nil {
 		for _, r := range rcpts {
-			a.resolve(ctx, r, remote(mail.Outcome{Status: *st}))
+			a.resolve(ctx, r, remote(envelope.Outcome{Status: *st}))
 		}
 		return
 	}
@@ -71,7 +71,7 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 	signature, st := a.signature(ctx, rcpts[0], section, true)
 	if st != nil {
 		for _, r := range rcpts {
-			a.resolve(ctx, r, remote(mail.Outcome{Status: *st}))
+			a.resolve(ctx, r, remote(envelope.Outcome{Status: *st}))
 		}
 		return
 	}
@@ -79,7 +79,7 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 		section = append([]byte(signature), section...)
 	}
 	open, longer := a.bodyOf(ctx, rcpts[0])
-	t := mail.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: discreet(rcpts),
+	t := envelope.Transfer{ID: a.env.ID, Sender: a.sender(rcpts[0]), Recipients: discreet(rcpts),
 		Size:     a.env.Size - int64(len(a.section)) + int64(len(section)) + longer,
 		SMTPUTF8: a.env.SMTPUTF8, EightBit: a.env.EightBit, RequireTLS: a.env.RequireTLS, Priority: a.g.Priority,
 		EnvID: a.env.EnvID, Ret: a.env.Ret, By: a.env.By, ByNotify: a.env.ByNotify}
@@ -96,7 +96,7 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 	down := true
 	outcomes := a.transfer(ctx, hop, t)
 	for i, r := range rcpts {
-		o := mail.Outcome{Status: mail.Status{Code: 451, Enhanced: "4.3.0", Text: "no outcome"}}
+		o := envelope.Outcome{Status: envelope.Status{Code: 451, Enhanced: "4.3.0", Text: "no outcome"}}
 		if i < len(outcomes) {
 			o = outcomes[i]
 		}
@@ -109,22 +109,24 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*mail.Recipient) {
 
 // confidential reports whether the sender knows a recipient by another
 // address, which a report must not go beyond (RFC 3461 5.2.7.4).
-func confidential(r *mail.Recipient) bool { return r.Orig != "" && r.Orig.Base() != r.Address.Base() }
+func confidential(r *envelope.Recipient) bool {
+	return r.Orig != "" && r.Orig.Base() != r.Address.Base()
+}
 
 // discreet are the recipients as the next hop is told of them. It must not
 // tell a sender who does not know an address that mail has arrived there: for
 // that we say "relayed" ourselves, and only what goes wrong is left to it
 // (RFC 3461 5.2.7.4).
-func discreet(rcpts []*mail.Recipient) []*mail.Recipient {
-	out := make([]*mail.Recipient, len(rcpts))
+func discreet(rcpts []*envelope.Recipient) []*envelope.Recipient {
+	out := make([]*envelope.Recipient, len(rcpts))
 	for i, r := range rcpts {
 		out[i] = r
-		if r.Notify&mail.NotifySuccess == 0 || !confidential(r) {
+		if r.Notify&envelope.NotifySuccess == 0 || !confidential(r) {
 			continue
 		}
 		told := *r
-		if told.Notify &^= mail.NotifySuccess; told.Notify == 0 {
-			told.Notify = mail.NotifyNever
+		if told.Notify &^= envelope.NotifySuccess; told.Notify == 0 {
+			told.Notify = envelope.NotifyNever
 		}
 		out[i] = &told
 	}
@@ -133,28 +135,28 @@ func discreet(rcpts []*mail.Recipient) []*mail.Recipient {
 
 // transfer hands a copy to the transport. What a fault of it leaves without an
 // outcome is deferred; what other copies of this attempt met stays known.
-func (a *attempt) transfer(ctx context.Context, hop mail.NextHop, t mail.Transfer) (outcomes []mail.Outcome) {
+func (a *attempt) transfer(ctx context.Context, hop envelope.NextHop, t envelope.Transfer) (outcomes []envelope.Outcome) {
 	if err := safely(func() error { outcomes = a.p.send.Send(ctx, hop, t); return nil }); err != nil {
 		a.p.log.ErrorContext(ctx, "transfer failed", "id", a.env.ID.String(), "block", a.g.Block, "err", err)
 		return nil
 	}
 	for i := range outcomes { // what the peer said, for logs, trails and reports
 		o := &outcomes[i]
-		o.Status.Text, o.Host = journal.Printable(o.Status.Text, maxTrailText), journal.Printable(o.Host, mail.MaxDomain)
+		o.Status.Text, o.Host = telemetry.Printable(o.Status.Text, maxTrailText), telemetry.Printable(o.Host, envelope.MaxDomain)
 	}
 	return outcomes
 }
 
 // remote is the state that a reply means; anything but 2xx and 5xx is worth
 // another try.
-func remote(o mail.Outcome) outcome {
+func remote(o envelope.Outcome) outcome {
 	switch {
 	case o.Status.Code >= 200 && o.Status.Code < 300 && o.NoDSN:
-		return outcome{o, mail.Relayed}
+		return outcome{o, envelope.Relayed}
 	case o.Status.Code >= 200 && o.Status.Code < 300:
-		return outcome{o, mail.Delivered}
+		return outcome{o, envelope.Delivered}
 	case o.Status.Code >= 500:
-		return outcome{o, mail.Failed}
+		return outcome{o, envelope.Failed}
 	}
-	return outcome{o, mail.Queued}
+	return outcome{o, envelope.Queued}
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"io"
 
-	"carteiro/core/crypt"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/crypt"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -16,7 +16,7 @@ import (
 // come the edits of parts, then the text for the end, and at last all of it is
 // encrypted: with an error there is no body, so that what was to be encrypted
 // never goes on as it was.
-func (p *Pipeline) rewritten(ctx context.Context, m *hooks.Message) (*mime.Header, store.Draft, []mail.Mark, error) {
+func (p *Pipeline) rewritten(ctx context.Context, m *hooks.Message) (*mime.Header, store.Draft, []envelope.Mark, error) {
 	r := rewriting{p: p, header: m.Header, open: m.Body}
 	if len(m.Edits) > 0 {
 		r.step(ctx, func(body io.Reader, w io.Writer) (*mime.Header, error) {
@@ -52,7 +52,7 @@ type rewriting struct {
 	header *mime.Header
 	open   func() (io.ReadCloser, error)
 	draft  store.Draft // what open reads, unless that is the body that came
-	marks  []mail.Mark
+	marks  []envelope.Mark
 	err    error
 }
 

@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"carteiro/core/dns"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/dns"
 	"carteiro/hooks"
 )
 
@@ -24,15 +24,15 @@ const maxHosts = 20
 // route finds the next hop of a group: a policy's reroute of its recipients,
 // route.resolve, a configured next hop, the smarthost, an address literal,
 // and at last the domain's MX records (RFC 5321 5.1).
-func (p *Pipeline) route(ctx context.Context, env *mail.Envelope, g *mail.Group) (mail.NextHop, *mail.Status) {
-	if g.Kind != mail.Remote {
-		return mail.NextHop{Name: localKey}, nil
+func (p *Pipeline) route(ctx context.Context, env *envelope.Envelope, g *envelope.Group) (envelope.NextHop, *envelope.Status) {
+	if g.Kind != envelope.Remote {
+		return envelope.NextHop{Name: localKey}, nil
 	}
 	var again *hooks.Route
 	if len(g.Recipients) > 0 && g.Recipients[0].Route != "" {
 		again = &hooks.Route{}
 		if err := json.Unmarshal([]byte(g.Recipients[0].Route), again); err != nil {
-			return mail.NextHop{}, mail.StatusOf(fmt.Errorf("route of %s: %w", env.ID, err))
+			return envelope.NextHop{}, envelope.StatusOf(fmt.Errorf("route of %s: %w", env.ID, err))
 		}
 		if len(again.Hosts) > 0 {
 			return p.hop(g.Domain, again), nil
@@ -40,9 +40,9 @@ func (p *Pipeline) route(ctx context.Context, env *mail.Envelope, g *mail.Group)
 	}
 	r, st := p.routes.resolve(ctx, p, g.Domain, g.Key)
 	if st != nil {
-		return mail.NextHop{}, st
+		return envelope.NextHop{}, st
 	}
-	var hop mail.NextHop
+	var hop envelope.NextHop
 	if r != nil && len(r.Hosts) > 0 {
 		hop = p.hop(g.Domain, r)
 	} else if hop, st = p.ownRoute(ctx, g); st != nil {
@@ -55,22 +55,22 @@ func (p *Pipeline) route(ctx context.Context, env *mail.Envelope, g *mail.Group)
 
 // ownRoute is the next hop without policies: a configured one, the smarthost,
 // an address literal, or the domain's MX records.
-func (p *Pipeline) ownRoute(ctx context.Context, g *mail.Group) (mail.NextHop, *mail.Status) {
+func (p *Pipeline) ownRoute(ctx context.Context, g *envelope.Group) (envelope.NextHop, *envelope.Status) {
 	if hop, ok := p.cfg.NextHops[g.Domain]; ok {
 		return hop, nil
 	}
 	if p.cfg.Relay != nil {
 		return *p.cfg.Relay, nil
 	}
-	if ip, ok := mail.LiteralIP(g.Domain); ok {
-		return mail.NextHop{Name: g.Domain, Hosts: []mail.Host{{Name: ip.String(), Port: p.cfg.Port}}}, nil
+	if ip, ok := envelope.LiteralIP(g.Domain); ok {
+		return envelope.NextHop{Name: g.Domain, Hosts: []envelope.Host{{Name: ip.String(), Port: p.cfg.Port}}}, nil
 	}
 	return p.mx(ctx, g.Domain)
 }
 
 // amend changes in a next hop what a policy's route without hosts names. The
 // hosts stay those of the server, with their order and all checks on them.
-func amend(hop mail.NextHop, r *hooks.Route) mail.NextHop {
+func amend(hop envelope.NextHop, r *hooks.Route) envelope.NextHop {
 	if r == nil {
 		return hop
 	}
@@ -81,27 +81,27 @@ func amend(hop mail.NextHop, r *hooks.Route) mail.NextHop {
 		}
 	}
 	hop.Source = cmp.Or(r.Source, hop.Source)
-	hop.TLS = cmp.Or(mail.TLSPolicy(r.TLS), hop.TLS)
+	hop.TLS = cmp.Or(envelope.TLSPolicy(r.TLS), hop.TLS)
 	if r.User != "" {
 		if r.Password != "" || r.User != hop.User {
 			hop.User, hop.Password = r.User, r.Password
 		}
-		if r.TLS == "" && (hop.TLS == "" || hop.TLS == mail.TLSMay) {
-			hop.TLS = mail.TLSVerify // a password goes over it
+		if r.TLS == "" && (hop.TLS == "" || hop.TLS == envelope.TLSMay) {
+			hop.TLS = envelope.TLSVerify // a password goes over it
 		}
 	}
 	return hop
 }
 
 // hop turns a policy's route with hosts into a next hop.
-func (p *Pipeline) hop(domain string, r *hooks.Route) mail.NextHop {
-	hop := mail.NextHop{Name: domain, LMTP: r.LMTP, TLS: mail.TLSPolicy(r.TLS), Source: r.Source, User: r.User, Password: r.Password, Configured: true}
+func (p *Pipeline) hop(domain string, r *hooks.Route) envelope.NextHop {
+	hop := envelope.NextHop{Name: domain, LMTP: r.LMTP, TLS: envelope.TLSPolicy(r.TLS), Source: r.Source, User: r.User, Password: r.Password, Configured: true}
 	port := r.Port
 	if port == 0 {
 		port = p.cfg.Port
 	}
 	for i, h := range r.Hosts {
-		host := mail.Host{Name: h, Port: port, Preference: i}
+		host := envelope.Host{Name: h, Port: port, Preference: i}
 		if name, text, err := net.SplitHostPort(h); err == nil {
 			if n, err := strconv.Atoi(text); err == nil {
 				host.Name, host.Port = name, n
@@ -115,18 +115,18 @@ func (p *Pipeline) hop(domain string, r *hooks.Route) mail.NextHop {
 // mx looks the hosts of a domain up. Without MX records the domain itself is
 // the host (RFC 5321 5.1); a null MX refuses all mail (RFC 7505). If we are
 // among the hosts, those that are no better than us are dropped.
-func (p *Pipeline) mx(ctx context.Context, domain string) (mail.NextHop, *mail.Status) {
-	hop := mail.NextHop{Name: domain}
+func (p *Pipeline) mx(ctx context.Context, domain string) (envelope.NextHop, *envelope.Status) {
+	hop := envelope.NextHop{Name: domain}
 	records, err := p.dns.MX(ctx, domain)
 	switch {
 	case errors.Is(err, dns.ErrNXDomain):
-		return hop, &mail.Status{Code: 550, Enhanced: "5.1.2", Text: "domain does not exist", Err: err}
+		return hop, &envelope.Status{Code: 550, Enhanced: "5.1.2", Text: "domain does not exist", Err: err}
 	case err != nil:
-		return hop, mail.Defer(451, "4.4.3", "name server is not answering", err)
+		return hop, envelope.Defer(451, "4.4.3", "name server is not answering", err)
 	case len(records) == 1 && records[0].Host == "":
-		return hop, mail.Reject(556, "5.1.10", "domain accepts no mail")
+		return hop, envelope.Reject(556, "5.1.10", "domain accepts no mail")
 	case len(records) == 0:
-		hop.Hosts = []mail.Host{{Name: domain, Port: p.cfg.Port}}
+		hop.Hosts = []envelope.Host{{Name: domain, Port: p.cfg.Port}}
 		return hop, nil
 	}
 	own := -1
@@ -137,11 +137,11 @@ func (p *Pipeline) mx(ctx context.Context, domain string) (mail.NextHop, *mail.S
 	}
 	for _, r := range records {
 		if r.Host != "" && (own < 0 || int(r.Preference) < own) && len(hop.Hosts) < maxHosts {
-			hop.Hosts = append(hop.Hosts, mail.Host{Name: r.Host, Port: p.cfg.Port, Preference: int(r.Preference)})
+			hop.Hosts = append(hop.Hosts, envelope.Host{Name: r.Host, Port: p.cfg.Port, Preference: int(r.Preference)})
 		}
 	}
 	if len(hop.Hosts) == 0 {
-		return hop, mail.Reject(554, "5.4.6", "mail for this domain loops back to myself")
+		return hop, envelope.Reject(554, "5.4.6", "mail for this domain loops back to myself")
 	}
 	return hop, nil
 }
@@ -166,7 +166,7 @@ const (
 
 func newRouteCache() *routeCache { return &routeCache{seen: map[[2]string]cachedRoute{}} }
 
-func (c *routeCache) resolve(ctx context.Context, p *Pipeline, domain, key string) (*hooks.Route, *mail.Status) {
+func (c *routeCache) resolve(ctx context.Context, p *Pipeline, domain, key string) (*hooks.Route, *envelope.Status) {
 	gen := p.gen.Get()
 	if !gen.Chain.Has(hooks.RouteResolve) {
 		return nil, nil
@@ -176,7 +176,7 @@ func (c *routeCache) resolve(ctx context.Context, p *Pipeline, domain, key strin
 		return r, nil
 	}
 	e := &hooks.Event{Point: hooks.RouteResolve, Now: now, Domain: domain, Key: key}
-	e.Apply = func(f []mail.Effect, s []hooks.Submit) error { return p.apply(ctx, gen, f, s) }
+	e.Apply = func(f []envelope.Effect, s []hooks.Submit) error { return p.apply(ctx, gen, f, s) }
 	v, trail := gen.Chain.Run(ctx, e)
 	p.logFailures(ctx, domain, trail)
 	if st := refusal(v); st != nil {

@@ -3,22 +3,22 @@ package core
 import (
 	"context"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 )
 
 // maySend tells whether a user may use the envelope sender that MAIL gave. It
 // is asked again with each step of a transaction, for a right that is taken
 // back counts no more.
-func (p *Pipeline) maySend(ctx context.Context, s *mail.Session, sender mail.Address) *mail.Status {
+func (p *Pipeline) maySend(ctx context.Context, s *envelope.Session, sender envelope.Address) *envelope.Status {
 	if s.Identity == nil || sender == "" || p.dir.MaySendAs(ctx, s.Identity.User, sender) != "" {
 		return nil
 	}
-	return mail.Reject(550, "5.7.1", "sender address is not yours to use")
+	return envelope.Reject(550, "5.7.1", "sender address is not yours to use")
 }
 
 // author is whom a message without From is from.
-func (c *content) author() mail.Address {
+func (c *content) author() envelope.Address {
 	if c.tx.Sender == "" && c.s.Identity != nil {
 		return c.s.Identity.User
 	}
@@ -29,7 +29,7 @@ func (c *content) author() mail.Address {
 // writes Sender where an address is used on behalf of its owner, or beside
 // others (RFC 5322 3.6.2). It says the same when it is asked again, unless a
 // right was given or taken back meanwhile.
-func (p *Pipeline) mayBeFrom(ctx context.Context, c *content) *mail.Status {
+func (p *Pipeline) mayBeFrom(ctx context.Context, c *content) *envelope.Status {
 	for _, prefix := range []string{"", "Resent-"} {
 		use, st := p.authors(ctx, c, prefix+"From")
 		if st != nil {
@@ -48,19 +48,19 @@ type use struct {
 
 // authors checks the addresses of From or Resent-From. The RFC's groups and
 // routes are refused: who reads them otherwise would see another author.
-func (p *Pipeline) authors(ctx context.Context, c *content, field string) (use, *mail.Status) {
+func (p *Pipeline) authors(ctx context.Context, c *content, field string) (use, *envelope.Status) {
 	var u use
 	user := c.s.Identity.User
 	for _, value := range c.header.All(field) {
 		list, ok := mime.ParseAuthors(value)
 		if !ok {
-			return u, mail.Reject(550, "5.6.0", field+" is not a plain list of addresses")
+			return u, envelope.Reject(550, "5.6.0", field+" is not a plain list of addresses")
 		}
 		u.behalf = u.behalf || len(list) > 1
 		for _, m := range list {
 			switch p.dir.MaySendAs(ctx, user, m.Address) {
 			case "":
-				return u, mail.Reject(550, "5.7.1", "an address in "+field+" is not yours to use")
+				return u, envelope.Reject(550, "5.7.1", "an address in "+field+" is not yours to use")
 			case "behalf":
 				u.behalf = true
 			case "as":

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/clock"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/clock"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
 )
@@ -19,7 +19,7 @@ import (
 type stamps struct{ fail error }
 
 // Sign implements Signer.
-func (s stamps) Sign(w mail.Signature, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
+func (s stamps) Sign(w envelope.Signature, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
 	body, err := open()
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (s stamps) Sign(w mail.Signature, open func() (io.ReadCloser, error)) (func
 }
 
 // Seal implements Signer.
-func (s stamps) Seal(domain string, arrived *mail.AuthResults, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
+func (s stamps) Seal(domain string, arrived *envelope.AuthResults, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
 	body, err := open()
 	if err != nil {
 		return nil, err
@@ -58,8 +58,8 @@ func TestSigning(t *testing.T) {
 		if s, _ := e.Msg.Header.Get("Subject"); s != "more" {
 			return hooks.Verdict{}, nil
 		}
-		return hooks.Verdict{}, errors.Join(e.AddSignature(e.Msg, mail.Signature{Domain: "list.example", Selectors: []string{"s1"}}), e.AddSignature(e.Msg, mail.Signature{Domain: "list.example", Selectors: []string{"s1"}}),
-			e.AddSubmit(hooks.Submit{Sender: "bob@our.example", Rcpts: []mail.Address{"alice@our.example"}, Header: []byte("From: bob@our.example\r\nSubject: from a policy\r\nAuto-Submitted: auto-generated\r\n\r\n"), Body: []byte("x\r\n")}))
+		return hooks.Verdict{}, errors.Join(e.AddSignature(e.Msg, envelope.Signature{Domain: "list.example", Selectors: []string{"s1"}}), e.AddSignature(e.Msg, envelope.Signature{Domain: "list.example", Selectors: []string{"s1"}}),
+			e.AddSubmit(hooks.Submit{Sender: "bob@our.example", Rcpts: []envelope.Address{"alice@our.example"}, Header: []byte("From: bob@our.example\r\nSubject: from a policy\r\nAuto-Submitted: auto-generated\r\n\r\n"), Body: []byte("x\r\n")}))
 	})
 	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
 	signer := &stamps{}
@@ -91,7 +91,7 @@ func TestSigning(t *testing.T) {
 	}
 	signer.fail = errors.New("no key")
 	h.signer = *signer
-	if st := h.offer(user("alice@our.example"), &mail.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example"); st == nil || st.Code != 451 {
+	if st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example"); st == nil || st.Code != 451 {
 		t.Errorf("without a key: %v", st)
 	}
 }
@@ -102,7 +102,7 @@ func TestSigning(t *testing.T) {
 func TestSigningOfForks(t *testing.T) {
 	for _, confined := range []bool{false, true} {
 		change := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
-			next, ok := map[mail.Address]mail.Address{"all@our.example": "more@our.example", "more@our.example": "x@out.example"}[e.Rcpt.Address]
+			next, ok := map[envelope.Address]envelope.Address{"all@our.example": "more@our.example", "more@our.example": "x@out.example"}[e.Rcpt.Address]
 			if !ok {
 				return hooks.Verdict{}, nil
 			}

@@ -7,17 +7,17 @@ import (
 	"time"
 	"unicode"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // completeSubmission makes a user's message fit to be sent (RFC 6409 8):
 // From, Date and Message-ID where they are missing, no Bcc, and of a user who
 // logged in only authors that mayBeFrom allows.
-func (p *Pipeline) completeSubmission(ctx context.Context, c *content) *mail.Status {
+func (p *Pipeline) completeSubmission(ctx context.Context, c *content) *envelope.Status {
 	h := c.header
 	for _, name := range []string{"From", "Sender", "Date", "Message-ID", "Subject", "To", "Cc", "Reply-To"} {
 		if h.Count(name) > 1 {
-			return mail.Reject(550, "5.6.0", "more than one "+name+" field")
+			return envelope.Reject(550, "5.6.0", "more than one "+name+" field")
 		}
 	}
 	h.Remove("Bcc")
@@ -62,7 +62,7 @@ func (p *Pipeline) received(c *content, now time.Time) string {
 	return b.String()
 }
 
-func literal(s *mail.Session) string {
+func literal(s *envelope.Session) string {
 	ip := s.Remote.Addr().Unmap()
 	if ip.Is6() {
 		return "[IPv6:" + ip.WithZone("").String() + "]"
@@ -73,7 +73,7 @@ func literal(s *mail.Session) string {
 // atomOr keeps a name that is safe inside a trace field, and replaces others.
 // Letters beyond ASCII are for messages that may have them (RFC 6531 3.7.3).
 func atomOr(s, other string, utf8 bool) string {
-	if s == "" || len(s) > mail.MaxDomain {
+	if s == "" || len(s) > envelope.MaxDomain {
 		return other
 	}
 	for _, c := range s {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -74,12 +74,12 @@ func (p *Pipeline) Tick(ctx context.Context) error {
 //
 // Crash: each timer counts from now or from its last run.
 func (p *Pipeline) RestartTimers(ctx context.Context) error {
-	var effects []mail.Effect
+	var effects []envelope.Effect
 	for pair, err := range p.store.Scan(ctx, timerSpace, "", maxTimers) {
 		if err != nil {
 			return err
 		}
-		effects = append(effects, mail.Effect{Space: timerSpace, Op: mail.Delete, Key: pair.Key})
+		effects = append(effects, envelope.Effect{Space: timerSpace, Op: envelope.Delete, Key: pair.Key})
 	}
 	if err := p.apply(ctx, p.gen.Get(), effects, nil); err != nil {
 		return err
@@ -116,10 +116,10 @@ func (p *Pipeline) timerDomains(i hooks.Info) []string {
 // Before that the handler runs again after the restart, after it not.
 func (p *Pipeline) tick(ctx context.Context, gen *hooks.Generation, n int, name, domain string, every time.Duration) error {
 	now := p.clock.Now()
-	ran := mail.Effect{Space: timerSpace, Op: mail.Set, Key: name, Value: strconv.AppendInt(nil, now.Unix(), 10)}
+	ran := envelope.Effect{Space: timerSpace, Op: envelope.Set, Key: name, Value: strconv.AppendInt(nil, now.Unix(), 10)}
 	raw, err := p.store.Get(ctx, timerSpace, name)
 	if errors.Is(err, store.ErrNotFound) {
-		return p.apply(ctx, gen, []mail.Effect{ran}, nil)
+		return p.apply(ctx, gen, []envelope.Effect{ran}, nil)
 	}
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (p *Pipeline) tick(ctx context.Context, gen *hooks.Generation, n int, name,
 	}
 	stored := false
 	e := &hooks.Event{Point: hooks.TimerTick, Now: now, Domain: domain}
-	e.Apply = func(effects []mail.Effect, submits []hooks.Submit) error {
+	e.Apply = func(effects []envelope.Effect, submits []hooks.Submit) error {
 		err := p.apply(ctx, gen, append(effects, ran), submits)
 		stored = err == nil
 		return err
@@ -140,5 +140,5 @@ func (p *Pipeline) tick(ctx context.Context, gen *hooks.Generation, n int, name,
 	if stored {
 		return nil
 	}
-	return p.apply(ctx, gen, []mail.Effect{ran}, nil) // nothing to store but the time, or it failed: the next tick comes in due time
+	return p.apply(ctx, gen, []envelope.Effect{ran}, nil) // nothing to store but the time, or it failed: the next tick comes in due time
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -15,10 +15,10 @@ func TestTimers(t *testing.T) {
 	var calls, broken atomic.Int32
 	hourly := handler{hooks.Info{Point: hooks.TimerTick, File: "a.lua", Every: time.Hour}, func(e *hooks.Event) (hooks.Verdict, error) {
 		calls.Add(1)
-		if err := e.AddEffect(mail.Effect{Space: "scripts", Op: mail.Incr, Key: "ticks", N: 1}); err != nil {
+		if err := e.AddEffect(envelope.Effect{Space: "scripts", Op: envelope.Incr, Key: "ticks", N: 1}); err != nil {
 			return hooks.Verdict{}, err
 		}
-		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Rcpts: []mail.Address{"bob@our.example"}, Header: []byte("Subject: digest\r\n\r\n"), Body: []byte("x\r\n")})
+		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Rcpts: []envelope.Address{"bob@our.example"}, Header: []byte("Subject: digest\r\n\r\n"), Body: []byte("x\r\n")})
 	}}
 	failing := handler{hooks.Info{Point: hooks.TimerTick, File: "b.lua", Every: time.Hour}, func(*hooks.Event) (hooks.Verdict, error) {
 		broken.Add(1)

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -16,15 +16,15 @@ func says(p hooks.Point, v hooks.Verdict) hooks.Handler {
 }
 
 // remotely submits a message of alice's to a foreign address.
-func (h *house) remotely() mail.ID {
+func (h *house) remotely() envelope.ID {
 	h.t.Helper()
 	id := h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: x\r\n\r\ntext\r\n", "x@out.example")
 	h.idle()
 	return id
 }
 
-func status(code int, text string) mail.Status {
-	return mail.Status{Code: code, Enhanced: string(rune('0'+code/100)) + ".7.1", Text: text}
+func status(code int, text string) envelope.Status {
+	return envelope.Status{Code: code, Enhanced: string(rune('0'+code/100)) + ".7.1", Text: text}
 }
 
 func TestVerdictsWhileTheClientWaits(t *testing.T) {
@@ -51,7 +51,7 @@ func TestVerdictsWhileTheClientWaits(t *testing.T) {
 	}
 	for _, tt := range tests {
 		h := newHouse(t, Config{}, tt.handler)
-		st := h.offer(session(), &mail.Transaction{Sender: "a@a.example"}, plain, "alice@our.example")
+		st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "alice@our.example")
 		got := ""
 		if st != nil {
 			got = st.Reply()
@@ -90,7 +90,7 @@ func TestQuarantineAndHoldAreReleased(t *testing.T) {
 
 func TestScheduleAndPriorityOfAGroup(t *testing.T) {
 	h := newHouse(t, Config{}, at(hooks.QueueCommit, func(e *hooks.Event) (hooks.Verdict, error) {
-		err := e.SetGroup("priority", func(g *mail.Group) { g.Priority = 7 })
+		err := e.SetGroup("priority", func(g *envelope.Group) { g.Priority = 7 })
 		return hooks.Verdict{Action: hooks.Schedule, At: e.Now.Add(time.Hour)}, err
 	}))
 	h.remotely()
@@ -149,7 +149,7 @@ func TestVerdictsAtTheMailbox(t *testing.T) {
 }
 
 func TestVerdictsAroundAnAttempt(t *testing.T) {
-	later := mail.Outcome{Status: mail.Status{Code: 451, Enhanced: "4.2.0", Text: "later"}}
+	later := envelope.Outcome{Status: envelope.Status{Code: 451, Enhanced: "4.2.0", Text: "later"}}
 	first := func(v hooks.Verdict) hooks.Handler { // at the first attempt only
 		return at(hooks.DeliverAttempt, func(e *hooks.Event) (hooks.Verdict, error) {
 			if e.Attempt.Number > 1 || len(e.Group.Recipients[0].Route) > 0 {
@@ -162,10 +162,10 @@ func TestVerdictsAroundAnAttempt(t *testing.T) {
 	tests := []struct {
 		name    string
 		handler hooks.Handler
-		answer  mail.Outcome
+		answer  envelope.Outcome
 		check   func(h *house) string
 	}{
-		{"attempt retry", first(hooks.Verdict{Action: hooks.Retry, Delay: time.Minute}), mail.Outcome{Status: mail.Status{Code: 250}}, func(h *house) string {
+		{"attempt retry", first(hooks.Verdict{Action: hooks.Retry, Delay: time.Minute}), envelope.Outcome{Status: envelope.Status{Code: 250}}, func(h *house) string {
 			if len(h.sink.all()) != 0 {
 				return "tried at once"
 			}
@@ -183,8 +183,8 @@ func TestVerdictsAroundAnAttempt(t *testing.T) {
 			}
 			return ""
 		}},
-		{"attempt reroute", first(hooks.Verdict{Action: hooks.Reroute, Route: route}), mail.Outcome{Status: mail.Status{Code: 250}}, func(h *house) string {
-			if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0] != (mail.Host{Name: "other.example", Port: 2526}) || got[0].hop.TLS != mail.TLSVerify {
+		{"attempt reroute", first(hooks.Verdict{Action: hooks.Reroute, Route: route}), envelope.Outcome{Status: envelope.Status{Code: 250}}, func(h *house) string {
+			if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0] != (envelope.Host{Name: "other.example", Port: 2526}) || got[0].hop.TLS != envelope.TLSVerify {
 				return "not rerouted"
 			}
 			return ""
@@ -196,31 +196,31 @@ func TestVerdictsAroundAnAttempt(t *testing.T) {
 			})
 			return ""
 		}},
-		{"result fail", says(hooks.DeliverResult, hooks.Verdict{Action: hooks.Fail, Status: mail.Status{Text: "we give up"}}), later, func(h *house) string {
+		{"result fail", says(hooks.DeliverResult, hooks.Verdict{Action: hooks.Fail, Status: envelope.Status{Text: "we give up"}}), later, func(h *house) string {
 			if got := h.box("alice@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "we give up") {
 				return "no report"
 			}
 			return ""
 		}},
-		{"result nodsn", says(hooks.DeliverResult, hooks.Verdict{Action: hooks.NoDSN}), mail.Outcome{Status: mail.Status{Code: 550, Text: "no"}}, func(h *house) string {
+		{"result nodsn", says(hooks.DeliverResult, hooks.Verdict{Action: hooks.NoDSN}), envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
 			if len(h.box("alice@our.example", "INBOX")) != 0 || h.spooled() != 0 {
 				return "a report, or a message left"
 			}
 			return ""
 		}},
-		{"dsn discard", says(hooks.DeliverDSN, hooks.Verdict{Action: hooks.Discard, Reason: "x"}), mail.Outcome{Status: mail.Status{Code: 550, Text: "no"}}, func(h *house) string {
+		{"dsn discard", says(hooks.DeliverDSN, hooks.Verdict{Action: hooks.Discard, Reason: "x"}), envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
 			if len(h.box("alice@our.example", "INBOX")) != 0 {
 				return "a report"
 			}
 			return ""
 		}},
-		{"dsn redirect", says(hooks.DeliverDSN, hooks.Verdict{Action: hooks.Redirect, Address: "bob@our.example"}), mail.Outcome{Status: mail.Status{Code: 550, Text: "no"}}, func(h *house) string {
+		{"dsn redirect", says(hooks.DeliverDSN, hooks.Verdict{Action: hooks.Redirect, Address: "bob@our.example"}), envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
 			if len(h.box("bob@our.example", "INBOX")) != 1 {
 				return "not redirected"
 			}
 			return ""
 		}},
-		{"dsn text", at(hooks.DeliverDSN, func(e *hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, e.SetText("own words") }), mail.Outcome{Status: mail.Status{Code: 550, Text: "no"}}, func(h *house) string {
+		{"dsn text", at(hooks.DeliverDSN, func(e *hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, e.SetText("own words") }), envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
 			if got := h.box("alice@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "own words") {
 				return "not reworded"
 			}
@@ -232,7 +232,7 @@ func TestVerdictsAroundAnAttempt(t *testing.T) {
 			}
 			return ""
 		}},
-		{"resolve route", says(hooks.RouteResolve, hooks.Verdict{Action: hooks.RouteTo, Route: route}), mail.Outcome{Status: mail.Status{Code: 250}}, func(h *house) string {
+		{"resolve route", says(hooks.RouteResolve, hooks.Verdict{Action: hooks.RouteTo, Route: route}), envelope.Outcome{Status: envelope.Status{Code: 250}}, func(h *house) string {
 			if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0].Name != "other.example" {
 				return "not routed"
 			}
@@ -241,7 +241,7 @@ func TestVerdictsAroundAnAttempt(t *testing.T) {
 	}
 	for _, tt := range tests {
 		h := newHouse(t, Config{}, tt.handler)
-		h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome { return tt.answer }
+		h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome { return tt.answer }
 		h.remotely()
 		if wrong := tt.check(h); wrong != "" {
 			t.Errorf("%s: %s; sent %+v", tt.name, wrong, h.sink.all())
@@ -252,8 +252,8 @@ func TestVerdictsAroundAnAttempt(t *testing.T) {
 
 func TestResultRetrySetsTheSchedule(t *testing.T) {
 	h := newHouse(t, Config{Retry: []time.Duration{time.Hour}}, says(hooks.DeliverResult, hooks.Verdict{Action: hooks.Retry, Delay: 2 * time.Minute}))
-	h.sink.answer = func(mail.NextHop, *mail.Recipient) mail.Outcome {
-		return mail.Outcome{Status: mail.Status{Code: 451, Text: "later"}}
+	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+		return envelope.Outcome{Status: envelope.Status{Code: 451, Text: "later"}}
 	}
 	h.remotely()
 	h.clock.Advance(time.Minute)
@@ -267,8 +267,8 @@ func TestResultRetrySetsTheSchedule(t *testing.T) {
 
 func TestForwardSharesTheBody(t *testing.T) {
 	h := newHouse(t, Config{}, at(hooks.DeliverLocal, func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Forward: true, Sender: "srs@our.example", Rcpts: []mail.Address{"y@out.example"},
-			Edit: mail.HeaderEdit{Prepend: "X-Forwarded-To: y@out.example\r\n"}})
+		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Forward: true, Sender: "srs@our.example", Rcpts: []envelope.Address{"y@out.example"},
+			Edit: envelope.HeaderEdit{Prepend: "X-Forwarded-To: y@out.example\r\n"}})
 	}))
 	h.accept(session(), "a@a.example", plain, "alice@our.example")
 	h.until("both copies", func() bool { return len(h.sink.all()) == 1 && len(h.box("alice@our.example", "INBOX")) == 1 })
@@ -291,15 +291,15 @@ func TestForwardBeforeTheAnswer(t *testing.T) {
 				continue // discard is not its verdict
 			}
 			h := newHouse(t, Config{}, at(point, func(e *hooks.Event) (hooks.Verdict, error) {
-				if e.Rcpt != nil && e.Rcpt.Address != "alice@our.example" || e.Group != nil && e.Group.Kind != mail.Mailbox {
+				if e.Rcpt != nil && e.Rcpt.Address != "alice@our.example" || e.Group != nil && e.Group.Kind != envelope.Mailbox {
 					return hooks.Verdict{}, nil
 				}
 				v := hooks.Verdict{}
 				if drop && point == hooks.QueueExpand {
 					v = hooks.Verdict{Action: hooks.Discard, Reason: "forwarded"}
 				}
-				return v, e.AddSubmit(hooks.Submit{Forward: true, Sender: "srs@our.example", Rcpts: []mail.Address{"y@out.example"},
-					Edit: mail.HeaderEdit{Prepend: "X-Forwarded-To: y@out.example\r\n"}})
+				return v, e.AddSubmit(hooks.Submit{Forward: true, Sender: "srs@our.example", Rcpts: []envelope.Address{"y@out.example"},
+					Edit: envelope.HeaderEdit{Prepend: "X-Forwarded-To: y@out.example\r\n"}})
 			}))
 			h.accept(session(), "a@a.example", plain, "alice@our.example")
 			h.until("the forwarded copy", func() bool { return len(h.sink.all()) == 1 })
@@ -319,7 +319,7 @@ func TestForwardBeforeTheAnswer(t *testing.T) {
 func TestForwardNeedsAWholeMessage(t *testing.T) {
 	var got error
 	h := newHouse(t, Config{}, at(hooks.ReceiveHeaders, func(e *hooks.Event) (hooks.Verdict, error) {
-		got = e.AddSubmit(hooks.Submit{Forward: true, Rcpts: []mail.Address{"y@out.example"}})
+		got = e.AddSubmit(hooks.Submit{Forward: true, Rcpts: []envelope.Address{"y@out.example"}})
 		return hooks.Verdict{}, nil
 	}))
 	h.accept(session(), "a@a.example", plain, "alice@our.example")

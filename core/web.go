@@ -4,7 +4,7 @@ import (
 	"context"
 	"strings"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -19,7 +19,7 @@ func (p *Pipeline) Web(ctx context.Context, bundle string, req *hooks.Request) (
 			continue
 		}
 		e := &hooks.Event{Point: hooks.WebRequest, Now: p.clock.Now(), Req: req}
-		e.Apply = func(f []mail.Effect, s []hooks.Submit) error { return p.apply(ctx, gen, f, s) }
+		e.Apply = func(f []envelope.Effect, s []hooks.Submit) error { return p.apply(ctx, gen, f, s) }
 		v, trail := gen.Chain.RunOne(ctx, e, n)
 		p.logFailures(ctx, "web", trail)
 		if v.Response != nil {

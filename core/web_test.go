@@ -4,14 +4,14 @@ import (
 	"errors"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
 func TestWeb(t *testing.T) {
 	answer := func(body string) func(*hooks.Event) (hooks.Verdict, error) {
 		return func(e *hooks.Event) (hooks.Verdict, error) {
-			if err := e.AddEffect(mail.Effect{Space: "s", Op: mail.Incr, Key: body, N: 1}); err != nil {
+			if err := e.AddEffect(envelope.Effect{Space: "s", Op: envelope.Incr, Key: body, N: 1}); err != nil {
 				return hooks.Verdict{}, err
 			}
 			return hooks.Verdict{Action: hooks.Respond, Response: &hooks.Response{Status: 200, Body: body}}, nil

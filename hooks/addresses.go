@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"strings"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 )
 
 // mailbox reads an address with or without a name.
-func mailbox(text string) (mail.Address, bool) {
+func mailbox(text string) (envelope.Address, bool) {
 	list, complete := mime.ParseAddressList(text)
 	if !complete || len(list) != 1 {
 		return "", false
@@ -21,7 +21,7 @@ func mailbox(text string) (mail.Address, bool) {
 // commas and line ends, a name alone being one of the owner's domain, \name the
 // owner. # begins a comment; programs, files and :include: count for nothing.
 // bad is the first item that is nothing of that.
-func forwardFile(owner mail.Address, text string) (list []mail.Address, bad string) {
+func forwardFile(owner envelope.Address, text string) (list []envelope.Address, bad string) {
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "#") {
 			continue
@@ -53,14 +53,14 @@ func forwardFile(owner mail.Address, text string) (list []mail.Address, bad stri
 }
 
 // others tells whether a value names nobody but the account itself.
-func (f Field) others(owner mail.Address, name string, v any) error {
-	var list []mail.Address
+func (f Field) others(owner envelope.Address, name string, v any) error {
+	var list []envelope.Address
 	switch v := v.(type) {
 	case string:
 		if f.Type == "addresses" {
 			list, _ = forwardFile(owner, v)
 		} else if a, ok := mailbox(v); ok {
-			list = []mail.Address{a}
+			list = []envelope.Address{a}
 		}
 	case []any:
 		for _, e := range v {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // Tier is the layer of a handler; lower ones are asked first.
@@ -81,8 +81,8 @@ func (i Info) place() string {
 }
 
 // Change is the handler as the author of a change.
-func (i Info) Change() mail.Change {
-	c := mail.Change{Hook: string(i.Point), Handler: i.place(), Generation: i.Generation}
+func (i Info) Change() envelope.Change {
+	c := envelope.Change{Hook: string(i.Point), Handler: i.place(), Generation: i.Generation}
 	if i.Bundle != "" {
 		c.Bundle = i.Bundle + "@" + i.Version
 	}
@@ -220,7 +220,7 @@ func (c *Chain) Observes(events ...string) bool {
 // stage has to obey, and a trail entry for each handler that decided, changed
 // or failed. It never returns an error: a failure has become the verdict that
 // the table or on_error says.
-func (c *Chain) Run(ctx context.Context, e *Event) (Verdict, []mail.TrailEntry) {
+func (c *Chain) Run(ctx context.Context, e *Event) (Verdict, []envelope.TrailEntry) {
 	run := run{chain: c, e: e}
 	if e.Now.IsZero() {
 		e.Now = time.Now()
@@ -263,7 +263,7 @@ func (c *Chain) Passed(p Point) {
 
 // RunOne is Run for one handler of the hook alone, the one at position n of
 // Handlers: timers have a time of their own, and what runs behind the 250 has.
-func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []mail.TrailEntry) {
+func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []envelope.TrailEntry) {
 	spec, ok := Lookup(e.Point)
 	if !ok || n >= len(c.points[e.Point]) {
 		return Verdict{}, nil
@@ -290,7 +290,7 @@ type run struct {
 	tier     Tier // in which accept was said last
 	ended    bool // a verdict ended the chain, or the side at hand
 	keep     bool // a handler failed with "keep": nothing may drop the message
-	trail    []mail.TrailEntry
+	trail    []envelope.TrailEntry
 	ran      Ran
 }
 
@@ -439,7 +439,7 @@ func (r *run) failure(info *Info) Verdict {
 		}
 		return Verdict{Action: Defer, Status: status}
 	case FailReject:
-		return Verdict{Action: Reject, Status: mail.Status{Code: 550, Enhanced: "5.7.1", Text: "refused by local policy"}}
+		return Verdict{Action: Reject, Status: envelope.Status{Code: 550, Enhanced: "5.7.1", Text: "refused by local policy"}}
 	case FailQuarantine:
 		return Verdict{Action: Quarantine, Reason: "a policy failed"}
 	case FailKeep:
@@ -453,7 +453,7 @@ func (r *run) note(info *Info, v Verdict, changes []string, cost time.Duration, 
 		return
 	}
 	by := info.Change()
-	t := mail.TrailEntry{Time: r.e.Now, Step: stepOf(r.e.Point), Hook: string(r.e.Point), Handler: by.Handler,
+	t := envelope.TrailEntry{Time: r.e.Now, Step: stepOf(r.e.Point), Hook: string(r.e.Point), Handler: by.Handler,
 		Bundle: by.Bundle, Generation: by.Generation, Verdict: v.String(), Changes: changes, Cost: cost, Instructions: instructions}
 	if r.e.Rcpt != nil {
 		t.Rcpt = r.e.Rcpt.Address

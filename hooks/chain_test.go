@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -45,7 +45,7 @@ type step struct {
 }
 
 // run makes a chain of steps, runs it and tells who was asked, as letters.
-func run(p hooks.Point, e *hooks.Event, steps ...step) (hooks.Verdict, []mail.TrailEntry, string) {
+func run(p hooks.Point, e *hooks.Event, steps ...step) (hooks.Verdict, []envelope.TrailEntry, string) {
 	var asked []byte
 	var list []hooks.Handler
 	for i, s := range steps {
@@ -119,7 +119,7 @@ func TestVerdicts(t *testing.T) {
 		"a failing handler's own accept is void": {hooks.ReceiveRcpt, []step{{tier: admin, fails: true, onError: hooks.FailContinue}, {tier: bundle, answer: hooks.Reject}}, "ab", hooks.Reject},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := &hooks.Event{Rcpt: &hooks.Rcpt{Recipient: &mail.Recipient{Address: "bob@our.example"}}}
+			e := &hooks.Event{Rcpt: &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "bob@our.example"}}}
 			v, _, asked := run(c.point, e, c.steps...)
 			if v.Action != c.want || asked != c.asked {
 				t.Errorf("got %v, asked %q; want %v, %q", v, asked, c.want, c.asked)
@@ -172,9 +172,9 @@ func TestFailureColumn(t *testing.T) {
 }
 
 func TestListenerAndDomains(t *testing.T) {
-	mx := &mail.Session{Listener: "mx"}
+	mx := &envelope.Session{Listener: "mx"}
 	rcpt := func(a string) *hooks.Rcpt {
-		return &hooks.Rcpt{Recipient: &mail.Recipient{Address: mail.Address(a), Orig: "orig@orig.example"}}
+		return &hooks.Rcpt{Recipient: &envelope.Recipient{Address: envelope.Address(a), Orig: "orig@orig.example"}}
 	}
 	ours := []string{"our.example"}
 	for name, c := range map[string]struct {
@@ -187,15 +187,15 @@ func TestListenerAndDomains(t *testing.T) {
 		"no session":            {&hooks.Event{}, step{listener: "mx"}, false},
 		"recipient":             {&hooks.Event{Rcpt: rcpt("bob@our.example")}, step{domains: ours}, true},
 		"original recipient":    {&hooks.Event{Rcpt: rcpt("x@y.example")}, step{domains: []string{"orig.example"}}, true},
-		"other recipient":       {&hooks.Event{Rcpt: rcpt("bob@other.example"), Session: &mail.Session{Identity: &mail.Identity{User: "a@our.example"}}}, step{domains: ours}, false},
-		"group":                 {&hooks.Event{Group: &mail.Group{Domain: "our.example"}}, step{domains: ours}, true},
+		"other recipient":       {&hooks.Event{Rcpt: rcpt("bob@other.example"), Session: &envelope.Session{Identity: &envelope.Identity{User: "a@our.example"}}}, step{domains: ours}, false},
+		"group":                 {&hooks.Event{Group: &envelope.Group{Domain: "our.example"}}, step{domains: ours}, true},
 		"route":                 {&hooks.Event{Domain: "our.example"}, step{domains: ours}, true},
 		"other route":           {&hooks.Event{Domain: "other.example"}, step{domains: ours}, false},
-		"login":                 {&hooks.Event{Cred: &hooks.Cred{Credentials: &mail.Credentials{User: "Bob@Our.Example"}}}, step{domains: ours}, true},
-		"other login":           {&hooks.Event{Cred: &hooks.Cred{Credentials: &mail.Credentials{User: "bob@other.example"}}}, step{domains: ours}, false},
-		"identity":              {&hooks.Event{Session: &mail.Session{Identity: &mail.Identity{User: "a@our.example"}}}, step{domains: ours}, true},
-		"one of the recipients": {&hooks.Event{Tx: &mail.Transaction{Recipients: []*mail.Recipient{{Address: "a@x.example"}, {Address: "b@our.example"}}}}, step{domains: ours}, true},
-		"none of them":          {&hooks.Event{Tx: &mail.Transaction{Recipients: []*mail.Recipient{{Address: "a@x.example"}}}}, step{domains: ours}, false},
+		"login":                 {&hooks.Event{Cred: &hooks.Cred{Credentials: &envelope.Credentials{User: "Bob@Our.Example"}}}, step{domains: ours}, true},
+		"other login":           {&hooks.Event{Cred: &hooks.Cred{Credentials: &envelope.Credentials{User: "bob@other.example"}}}, step{domains: ours}, false},
+		"identity":              {&hooks.Event{Session: &envelope.Session{Identity: &envelope.Identity{User: "a@our.example"}}}, step{domains: ours}, true},
+		"one of the recipients": {&hooks.Event{Tx: &envelope.Transaction{Recipients: []*envelope.Recipient{{Address: "a@x.example"}, {Address: "b@our.example"}}}}, step{domains: ours}, true},
+		"none of them":          {&hooks.Event{Tx: &envelope.Transaction{Recipients: []*envelope.Recipient{{Address: "a@x.example"}}}}, step{domains: ours}, false},
 		"report":                {&hooks.Event{Rcpts: []*hooks.Rcpt{rcpt("bob@our.example")}}, step{domains: ours}, true},
 		"nothing known":         {&hooks.Event{}, step{domains: ours}, false},
 	} {
@@ -208,7 +208,7 @@ func TestListenerAndDomains(t *testing.T) {
 // TestMailboxDomain: a policy for another domain, which the mail was for at
 // first, is not asked about the mailbox that it came to.
 func TestMailboxDomain(t *testing.T) {
-	box := &hooks.Rcpt{Recipient: &mail.Recipient{Orig: "info@two.example", Address: "ann@our.example", IsLocal: true}}
+	box := &hooks.Rcpt{Recipient: &envelope.Recipient{Orig: "info@two.example", Address: "ann@our.example", IsLocal: true}}
 	for domain, want := range map[string]bool{"our.example": true, "two.example": false} {
 		_, _, asked := run(hooks.DeliverLocal, &hooks.Event{Rcpt: box}, step{domains: []string{domain}})
 		if (asked == "a") != want {
@@ -221,13 +221,13 @@ func TestTrail(t *testing.T) {
 	h := policy{info: hooks.Info{Point: hooks.ReceiveRcpt, File: "a.lua", Line: 3, Bundle: "acme/x", Version: "1.2.0", Tier: hooks.Bundle, Generation: "g"},
 		call: func(e *hooks.Event) (hooks.Verdict, error) {
 			err := e.SetMeta(&e.Rcpt.Meta, "k", "v")
-			return hooks.Verdict{Action: hooks.Reject, Status: mail.Status{Code: 550, Enhanced: "5.7.1", Text: "no"}}, err
+			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Enhanced: "5.7.1", Text: "no"}}, err
 		}}
 	var seen []string
 	c := hooks.NewChain([]hooks.Handler{h, policy{info: hooks.Info{Point: hooks.ReceiveRcpt}, call: func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }}})
 	c.Observe = func(c hooks.Call) { seen = append(seen, c.Info.Name()) }
 	now := time.Unix(1700000000, 0)
-	_, trail := c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveRcpt, Now: now, Rcpt: &hooks.Rcpt{Recipient: &mail.Recipient{Address: "b@x.example"}}})
+	_, trail := c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveRcpt, Now: now, Rcpt: &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "b@x.example"}}})
 	if len(trail) != 1 {
 		t.Fatalf("%d entries; one that only looked leaves none", len(trail))
 	}
@@ -242,7 +242,7 @@ func TestTrail(t *testing.T) {
 }
 
 func TestApply(t *testing.T) {
-	effect := mail.Effect{Op: mail.Set, Key: "k"}
+	effect := envelope.Effect{Op: envelope.Set, Key: "k"}
 	writer := func(p hooks.Point) *hooks.Chain {
 		return hooks.NewChain([]hooks.Handler{policy{info: hooks.Info{Point: p}, call: func(e *hooks.Event) (hooks.Verdict, error) {
 			return hooks.Verdict{Action: hooks.Defer}, e.AddEffect(effect)
@@ -250,7 +250,7 @@ func TestApply(t *testing.T) {
 	}
 	for _, s := range hooks.Specs() {
 		applied := 0
-		e := &hooks.Event{Point: s.Point, Apply: func(f []mail.Effect, _ []hooks.Submit) error { applied += len(f); return nil }}
+		e := &hooks.Event{Point: s.Point, Apply: func(f []envelope.Effect, _ []hooks.Submit) error { applied += len(f); return nil }}
 		if !s.Allows(hooks.Defer) {
 			continue
 		}
@@ -263,7 +263,7 @@ func TestApply(t *testing.T) {
 		}
 	}
 	broken := errors.New("disk")
-	e := &hooks.Event{Point: hooks.ReceiveMail, Apply: func([]mail.Effect, []hooks.Submit) error { return broken }}
+	e := &hooks.Event{Point: hooks.ReceiveMail, Apply: func([]envelope.Effect, []hooks.Submit) error { return broken }}
 	v, trail := writer(hooks.ReceiveMail).Run(context.Background(), e)
 	if v.Status.Code != 451 || !strings.Contains(trail[0].Err, "disk") {
 		t.Errorf("effects that cannot be stored: %v %+v", v, trail)
@@ -349,9 +349,9 @@ func TestExhausted(t *testing.T) {
 	failures := 0
 	c.Ran = func(r hooks.Ran) { failures += r.Failures }
 	now := time.Unix(1700000040, 0)
-	ask := func(ip string) []mail.TrailEntry {
-		s := &mail.Session{Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), 25)}
-		v, trail := c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveData, Now: now, Session: s, Tx: &mail.Transaction{}})
+	ask := func(ip string) []envelope.TrailEntry {
+		s := &envelope.Session{Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), 25)}
+		v, trail := c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveData, Now: now, Session: s, Tx: &envelope.Transaction{}})
 		if v.Action != hooks.Defer {
 			t.Fatalf("%s: %v", ip, v)
 		}

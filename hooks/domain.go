@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // Applies reports whether the handler is to be asked about an event: by the
@@ -27,7 +27,7 @@ func (e *Event) listener() string {
 }
 
 // user is who logged in, or submitted the message, or "".
-func (e *Event) user() mail.Address {
+func (e *Event) user() envelope.Address {
 	switch {
 	case e.Session != nil && e.Session.Identity != nil:
 		return e.Session.Identity.User
@@ -67,14 +67,14 @@ func (i *Info) serves(domain string) bool {
 // recipients of a report, of the transaction or of what observe.event tells.
 func (e *Event) domains() []string {
 	var out []string
-	add := func(a mail.Address) {
+	add := func(a envelope.Address) {
 		if d := a.Domain(); d != "" && !slices.Contains(out, d) {
 			out = append(out, d)
 		}
 	}
 	switch {
 	case e.Cred != nil:
-		add(mail.Address(strings.ToLower(e.Cred.User)))
+		add(envelope.Address(strings.ToLower(e.Cred.User)))
 		return out
 	case e.Rcpt != nil:
 		add(e.Rcpt.Address)
@@ -112,16 +112,16 @@ func (e *Event) domains() []string {
 // speaksFor reports whether a handler may say that somebody is this user: one
 // of a domain lets in users of that domain alone.
 func (i *Info) speaksFor(user string) bool {
-	return i.isFor(mail.Address(strings.ToLower(user)))
+	return i.isFor(envelope.Address(strings.ToLower(user)))
 }
 
-func (i *Info) isFor(a mail.Address) bool { return i.serves(a.Domain()) }
+func (i *Info) isFor(a envelope.Address) bool { return i.serves(a.Domain()) }
 
 // Concerned reports whether a recipient of the transaction is one that a handler
 // is for: all are where it is not for single domains, or for that of the user
 // who sends; else those whose address, as it is or as it was given, is of its
 // domains.
-func (e *Event) Concerned(i *Info, r *mail.Recipient) bool {
+func (e *Event) Concerned(i *Info, r *envelope.Recipient) bool {
 	return len(i.Domains)+len(i.Except) == 0 || e.Session != nil && e.Session.Identity != nil && i.isFor(e.Session.Identity.User) || i.isFor(r.Address) || i.isFor(r.Orig)
 }
 
@@ -132,7 +132,7 @@ func (e *Event) narrow(i *Info, v Verdict) Verdict {
 	if e.Tx == nil || e.Msg == nil || v.Action != Accept && v.Action != Discard && v.Action != Quarantine {
 		return v
 	}
-	others := func(r *mail.Recipient) bool { return !e.Concerned(i, r) }
+	others := func(r *envelope.Recipient) bool { return !e.Concerned(i, r) }
 	if !slices.ContainsFunc(e.Tx.Recipients, others) {
 		return v
 	}
@@ -142,7 +142,7 @@ func (e *Event) narrow(i *Info, v Verdict) Verdict {
 		case v.Action == Discard:
 			r.Discard = true
 		case v.Action == Quarantine:
-			r.State = mail.Quarantine
+			r.State = envelope.Quarantine
 		}
 	}
 	return Verdict{}
@@ -162,7 +162,7 @@ func (e *Event) narrow(i *Info, v Verdict) Verdict {
 //  3. the user who logged in;
 //  4. at hooks without a session, the domain that the mail is outgoing mail of.
 func (e *Event) DomainAtHand(ours func(string) bool) string {
-	pick := func(a mail.Address) string {
+	pick := func(a envelope.Address) string {
 		if d := a.Domain(); d != "" && ours(d) {
 			return d
 		}
@@ -171,17 +171,17 @@ func (e *Event) DomainAtHand(ours func(string) bool) string {
 	found := ""
 	switch {
 	case e.side == sideSender:
-		return pick(mail.Address("x@" + e.Outgoing))
+		return pick(envelope.Address("x@" + e.Outgoing))
 	case e.Cred != nil:
-		return pick(mail.Address(strings.ToLower(e.Cred.User)))
+		return pick(envelope.Address(strings.ToLower(e.Cred.User)))
 	case e.Rcpt != nil:
 		if found = pick(e.Rcpt.Address); found == "" {
 			found = pick(e.Rcpt.Orig)
 		}
 	case e.Group != nil:
-		found = pick(mail.Address("x@" + e.Group.Domain))
+		found = pick(envelope.Address("x@" + e.Group.Domain))
 	case e.Domain != "":
-		found = pick(mail.Address("x@" + e.Domain))
+		found = pick(envelope.Address("x@" + e.Domain))
 	default:
 		var one bool
 		if found, one = e.oneDomain(pick); !one {
@@ -196,16 +196,16 @@ func (e *Event) DomainAtHand(ours func(string) bool) string {
 		found = pick(user)
 	}
 	if found == "" && e.Session == nil && e.Outgoing != "" {
-		found = pick(mail.Address("x@" + e.Outgoing))
+		found = pick(envelope.Address("x@" + e.Outgoing))
 	}
 	return found
 }
 
 // oneDomain is the domain of all recipients that pick takes; false if they
 // are of several.
-func (e *Event) oneDomain(pick func(mail.Address) string) (string, bool) {
+func (e *Event) oneDomain(pick func(envelope.Address) string) (string, bool) {
 	found := ""
-	see := func(a mail.Address) bool {
+	see := func(a envelope.Address) bool {
 		d := pick(a)
 		if d != "" && found != "" && d != found {
 			return false
@@ -240,10 +240,10 @@ func (e *Event) oneDomain(pick func(mail.Address) string) (string, bool) {
 
 // addresses are those that an event tells of: recipients as they were given,
 // and who logged in.
-func (o *Observed) addresses() (rcpts []mail.Address, user mail.Address) {
-	text := func(key string) mail.Address {
+func (o *Observed) addresses() (rcpts []envelope.Address, user envelope.Address) {
+	text := func(key string) envelope.Address {
 		s, _ := o.Data[key].(string)
-		return mail.Address(strings.ToLower(s))
+		return envelope.Address(strings.ToLower(s))
 	}
 	if a := text("orig"); a != "" {
 		rcpts = append(rcpts, a)
@@ -253,7 +253,7 @@ func (o *Observed) addresses() (rcpts []mail.Address, user mail.Address) {
 	list, _ := o.Data["to"].([]any)
 	for _, v := range list {
 		if s, ok := v.(string); ok {
-			rcpts = append(rcpts, mail.Address(strings.ToLower(s)))
+			rcpts = append(rcpts, envelope.Address(strings.ToLower(s)))
 		}
 	}
 	return rcpts, text("user")

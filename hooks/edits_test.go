@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/hooks"
 )
 
@@ -20,7 +20,7 @@ var edits = []struct {
 }{
 	{"sender", hooks.MaySender, func(e *hooks.Event) error { return e.SetSender("new@x.example") }},
 	{"address", hooks.MayAddress, func(e *hooks.Event) error {
-		return e.SetAddress(e.Rcpt.Recipient, "new@x.example", mail.Change{Hook: "h"})
+		return e.SetAddress(e.Rcpt.Recipient, "new@x.example", envelope.Change{Hook: "h"})
 	}},
 	{"new meta", hooks.MayMeta, func(e *hooks.Event) error { return e.SetMeta(&e.Tx.Meta, "new", "v") }},
 	{"changed meta", hooks.MayMeta, func(e *hooks.Event) error { return e.SetMeta(&e.Rcpt.Meta, "old", "v") }},
@@ -29,9 +29,11 @@ var edits = []struct {
 	{"copy", hooks.MayCopy, func(e *hooks.Event) error {
 		return e.CopyTo(e.Rcpt, []hooks.Target{{Address: "a@x.example"}, {Address: "b@x.example"}})
 	}},
-	{"own field", hooks.MayOwnField, func(e *hooks.Event) error { return e.SetEdit(e.Rcpt, "field", mail.HeaderEdit{Prepend: "A: b\r\n"}) }},
+	{"own field", hooks.MayOwnField, func(e *hooks.Event) error {
+		return e.SetEdit(e.Rcpt, "field", envelope.HeaderEdit{Prepend: "A: b\r\n"})
+	}},
 	{"group", hooks.MayGroup, func(e *hooks.Event) error {
-		return e.SetGroup("key", func(g *mail.Group) { g.Key, g.Priority, g.Expires = "k", 3, time.Unix(9, 0) })
+		return e.SetGroup("key", func(g *envelope.Group) { g.Key, g.Priority, g.Expires = "k", 3, time.Unix(9, 0) })
 	}},
 	{"text", hooks.MayText, func(e *hooks.Event) error { return e.SetText("new") }},
 	{"header", hooks.MayMessage | hooks.MayAttempt, func(e *hooks.Event) error {
@@ -40,19 +42,19 @@ var edits = []struct {
 	{"part", hooks.MayMessage, func(e *hooks.Event) error { return e.EditPart(e.Msg, "part", mime.PartEdit{Text: "x"}) }},
 	{"score", hooks.MayScore, func(e *hooks.Event) error { return e.AddScore(hooks.Score{Name: "X", Points: 2}) }},
 	{"priority", hooks.MayScore, func(e *hooks.Event) error { return e.SetPriority(5) }},
-	{"effect", hooks.MayEffects, func(e *hooks.Event) error { return e.AddEffect(mail.Effect{Key: "k"}) }},
+	{"effect", hooks.MayEffects, func(e *hooks.Event) error { return e.AddEffect(envelope.Effect{Key: "k"}) }},
 	{"submit", hooks.MayEffects, func(e *hooks.Event) error { return e.AddSubmit(hooks.Submit{Sender: "x@x.example"}) }},
 }
 
 func event(p hooks.Point) *hooks.Event {
-	return &hooks.Event{Point: p, Now: time.Unix(1, 0), Session: &mail.Session{},
-		Tx:      &mail.Transaction{Sender: "old@x.example"},
-		Rcpt:    &hooks.Rcpt{Recipient: &mail.Recipient{Address: "old@our.example", Meta: map[string]any{"old": "x"}, Edit: mail.HeaderEdit{Prepend: "Old: x\r\n"}}},
+	return &hooks.Event{Point: p, Now: time.Unix(1, 0), Session: &envelope.Session{},
+		Tx:      &envelope.Transaction{Sender: "old@x.example"},
+		Rcpt:    &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "old@our.example", Meta: map[string]any{"old": "x"}, Edit: envelope.HeaderEdit{Prepend: "Old: x\r\n"}}},
 		Msg:     &hooks.Message{Sender: "old@x.example", Header: mime.ParseHeader([]byte("Subject: old\r\n")), Scores: []hooks.Score{{Name: "OLD", Points: 1}}},
-		Group:   &mail.Group{Kind: mail.Remote, Key: "old", Domain: "old.example"},
+		Group:   &envelope.Group{Kind: envelope.Remote, Key: "old", Domain: "old.example"},
 		DSN:     &hooks.DSN{Text: "old"},
-		Pending: &hooks.Pending{Effects: []mail.Effect{{Key: "old"}}, Submits: []hooks.Submit{{Sender: "old@x.example"}}},
-		Apply:   func([]mail.Effect, []hooks.Submit) error { return nil }}
+		Pending: &hooks.Pending{Effects: []envelope.Effect{{Key: "old"}}, Submits: []hooks.Submit{{Sender: "old@x.example"}}},
+		Apply:   func([]envelope.Effect, []hooks.Submit) error { return nil }}
 }
 
 // picture is everything an edit could have changed.
@@ -120,7 +122,7 @@ func TestRollback(t *testing.T) {
 // edits of one handler go in the right order.
 func TestRollbackIsPerHandler(t *testing.T) {
 	good := policy{info: hooks.Info{Point: hooks.ReceiveData, Order: 1}, call: func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{}, errors.Join(e.SetSender("good@x.example"), e.AddScore(hooks.Score{Name: "GOOD"}), e.AddEffect(mail.Effect{Key: "good"}),
+		return hooks.Verdict{}, errors.Join(e.SetSender("good@x.example"), e.AddScore(hooks.Score{Name: "GOOD"}), e.AddEffect(envelope.Effect{Key: "good"}),
 			e.SetMeta(&e.Tx.Meta, "k", "good"))
 	}}
 	bad := policy{info: hooks.Info{Point: hooks.ReceiveData, Order: 2, OnError: hooks.FailContinue}, call: func(e *hooks.Event) (hooks.Verdict, error) {
@@ -128,7 +130,7 @@ func TestRollbackIsPerHandler(t *testing.T) {
 		e.SetSender("bad2@x.example")
 		e.AddScore(hooks.Score{Name: "BAD1"})
 		e.AddScore(hooks.Score{Name: "BAD2"})
-		e.AddEffect(mail.Effect{Key: "bad"})
+		e.AddEffect(envelope.Effect{Key: "bad"})
 		e.SetMeta(&e.Tx.Meta, "k", "bad")
 		e.SetMeta(&e.Tx.Meta, "k", nil)
 		undone := false

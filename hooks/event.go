@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // Event is what the handlers of one hook are asked about. The stage that
@@ -14,14 +14,14 @@ import (
 type Event struct {
 	Point   Point
 	Now     time.Time
-	Session *mail.Session
+	Session *envelope.Session
 	Name    string // receive.helo
 	Cred    *Cred
-	Tx      *mail.Transaction
+	Tx      *envelope.Transaction
 	Msg     *Message
 	Rcpt    *Rcpt
 	Rcpts   []*Rcpt // deliver.dsn
-	Group   *mail.Group
+	Group   *envelope.Group
 	Attempt *Attempt
 	Result  *Result
 	Box     Box
@@ -38,7 +38,7 @@ type Event struct {
 	Pending *Pending
 	// Apply commits effects and submissions of hooks whose effects do not
 	// travel with a message. It blocks until they are on disk.
-	Apply func([]mail.Effect, []Submit) error
+	Apply func([]envelope.Effect, []Submit) error
 
 	// Delay is how long the reply to the client waits, see Tarpit.
 	Delay time.Duration
@@ -97,10 +97,10 @@ type Command struct {
 
 // Cred is a login attempt after the server looked at its own accounts.
 type Cred struct {
-	*mail.Credentials
+	*envelope.Credentials
 	Verified bool
-	Account  mail.Address // whose mailbox or identity it is for, when verified
-	Delegate mail.Address // who that is, where it is not the account's owner
+	Account  envelope.Address // whose mailbox or identity it is for, when verified
+	Delegate envelope.Address // who that is, where it is not the account's owner
 }
 
 // Attempt is a try that is about to happen.
@@ -112,7 +112,7 @@ type Attempt struct {
 // Result is the outcome of a try for one recipient.
 type Result struct {
 	Class   string // "delivered", "deferred" or "failed"
-	Status  mail.Status
+	Status  envelope.Status
 	Host    string
 	Attempt int
 	Age     time.Duration // since the message was received
@@ -127,7 +127,7 @@ type DSN struct {
 
 // Box is the mailbox of deliver.local.
 type Box interface {
-	Address() mail.Address
+	Address() envelope.Address
 	Folders() ([]string, error)
 	Quota() (used, limit int64, err error)
 	// Setting is what `account set` stored, decoded JSON, nil when absent.
@@ -136,7 +136,7 @@ type Box interface {
 
 // Rcpt is a recipient as policies see it, and what they made of it.
 type Rcpt struct {
-	*mail.Recipient
+	*envelope.Recipient
 	// Replace is non-nil once a policy replaced the recipient, even by nobody.
 	Replace []Target
 	Copies  []Target
@@ -149,35 +149,35 @@ type Rcpt struct {
 
 // Target is a recipient that a policy adds.
 type Target struct {
-	Address  mail.Address
-	Sender   *mail.Address // nil: the message's
-	Fields   string        // header lines with CRLF for this copy
-	Fill     mail.Fill     // of marks in appended text, for this copy; nil: as the recipient it is made for
-	ARC      string        // the domain that seals this copy; "": likewise
-	Priority *mail.Priority
-	Notify   *mail.Notify // what its sender is told of; nil: as the sender asked
-	Msg      *Message     // what it gets, see Event.Variant; nil: the message at hand
-	Mailbox  bool         // it is filed in the mailbox of Address, with an account or without
-	From     mail.Change  // who added it
+	Address  envelope.Address
+	Sender   *envelope.Address // nil: the message's
+	Fields   string            // header lines with CRLF for this copy
+	Fill     envelope.Fill     // of marks in appended text, for this copy; nil: as the recipient it is made for
+	ARC      string            // the domain that seals this copy; "": likewise
+	Priority *envelope.Priority
+	Notify   *envelope.Notify // what its sender is told of; nil: as the sender asked
+	Msg      *Message         // what it gets, see Event.Variant; nil: the message at hand
+	Mailbox  bool             // it is filed in the mailbox of Address, with an account or without
+	From     envelope.Change  // who added it
 }
 
 // Copy is a copy of a message for a folder of a mailbox here.
 type Copy struct {
-	Owner mail.Address
-	mail.Filing
+	Owner envelope.Address
+	envelope.Filing
 }
 
 // Submit is a message that a policy sends. Header and Body are complete; with
 // Forward they are empty and the message at hand is sent on with Edit. Copies
 // go into folders beside it, without a policy being asked.
 type Submit struct {
-	Sender  mail.Address
-	Rcpts   []mail.Address
+	Sender  envelope.Address
+	Rcpts   []envelope.Address
 	Header  []byte
 	Body    []byte
 	Forward bool
-	From    []mail.Change // with Forward: the way of the mail so far, the recipient at hand last
-	Edit    mail.HeaderEdit
+	From    []envelope.Change // with Forward: the way of the mail so far, the recipient at hand last
+	Edit    envelope.HeaderEdit
 	Copies  []Copy
 	Space   string // of the policy, for limits
 	// Domain is the domain of ours at hand of the policy, or "": the message is
@@ -190,7 +190,7 @@ type Submit struct {
 
 // Pending are side effects that wait for their commit.
 type Pending struct {
-	Effects []mail.Effect
+	Effects []envelope.Effect
 	Submits []Submit
 	// Undo gives back what was taken at once and not in the commit, as rates;
 	// see Back.
@@ -236,12 +236,12 @@ func (e *Event) rollback() {
 }
 
 // SetSender changes the envelope sender of the transaction or message.
-func (e *Event) SetSender(a mail.Address) error {
+func (e *Event) SetSender(a envelope.Address) error {
 	if err := e.mayChange(MaySender, "the sender"); err != nil {
 		return err
 	}
 	old := e.Tx.Sender
-	set := func(a mail.Address) {
+	set := func(a envelope.Address) {
 		e.Tx.Sender = a
 		if e.Msg != nil {
 			e.Msg.Sender = a
@@ -253,7 +253,7 @@ func (e *Event) SetSender(a mail.Address) error {
 }
 
 // SetAddress changes a recipient's address.
-func (e *Event) SetAddress(r *mail.Recipient, a mail.Address, by mail.Change) error {
+func (e *Event) SetAddress(r *envelope.Recipient, a envelope.Address, by envelope.Change) error {
 	if err := e.mayChange(MayAddress, "a recipient's address"); err != nil {
 		return err
 	}
@@ -318,7 +318,7 @@ func (e *Event) CopyTo(r *Rcpt, targets []Target) error {
 }
 
 // SetEdit changes the header edit of one recipient's copy.
-func (e *Event) SetEdit(r *Rcpt, what string, edit mail.HeaderEdit) error {
+func (e *Event) SetEdit(r *Rcpt, what string, edit envelope.HeaderEdit) error {
 	if err := e.mayChange(MayOwnField, "a recipient's header fields"); err != nil {
 		return err
 	}
@@ -329,7 +329,7 @@ func (e *Event) SetEdit(r *Rcpt, what string, edit mail.HeaderEdit) error {
 }
 
 // SetGroup changes priority, key or expiry of the group.
-func (e *Event) SetGroup(what string, change func(*mail.Group)) error {
+func (e *Event) SetGroup(what string, change func(*envelope.Group)) error {
 	if err := e.mayChange(MayGroup, "the group"); err != nil {
 		return err
 	}
@@ -351,7 +351,7 @@ func (e *Event) SetText(text string) error {
 }
 
 // AddEffect queues a change of the KV.
-func (e *Event) AddEffect(f mail.Effect) error {
+func (e *Event) AddEffect(f envelope.Effect) error {
 	if err := e.mayChange(MayEffects, "the kv"); err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 func TestRate(t *testing.T) {
@@ -34,33 +34,33 @@ func TestObservedDomains(t *testing.T) {
 
 func TestDomainAtHand(t *testing.T) {
 	ours := func(d string) bool { return d == "a.example" || d == "b.example" }
-	rcpts := func(list ...string) (out []*mail.Recipient) {
+	rcpts := func(list ...string) (out []*envelope.Recipient) {
 		for _, a := range list {
-			out = append(out, &mail.Recipient{Address: mail.Address(a), Orig: mail.Address(a)})
+			out = append(out, &envelope.Recipient{Address: envelope.Address(a), Orig: envelope.Address(a)})
 		}
 		return out
 	}
-	tx := func(list ...string) *mail.Transaction { return &mail.Transaction{Recipients: rcpts(list...)} }
-	user := func(a string) *mail.Session {
-		return &mail.Session{Identity: &mail.Identity{User: mail.Address(a)}}
+	tx := func(list ...string) *envelope.Transaction { return &envelope.Transaction{Recipients: rcpts(list...)} }
+	user := func(a string) *envelope.Session {
+		return &envelope.Session{Identity: &envelope.Identity{User: envelope.Address(a)}}
 	}
 	for name, c := range map[string]struct {
 		e    Event
 		want string
 	}{
 		"nothing":                  {Event{}, ""},
-		"login":                    {Event{Cred: &Cred{Credentials: &mail.Credentials{User: "X@A.example"}}}, "a.example"},
-		"login elsewhere":          {Event{Cred: &Cred{Credentials: &mail.Credentials{User: "x"}}, Session: user("x@b.example")}, ""},
+		"login":                    {Event{Cred: &Cred{Credentials: &envelope.Credentials{User: "X@A.example"}}}, "a.example"},
+		"login elsewhere":          {Event{Cred: &Cred{Credentials: &envelope.Credentials{User: "x"}}, Session: user("x@b.example")}, ""},
 		"recipient":                {Event{Rcpt: &Rcpt{Recipient: rcpts("x@a.example")[0]}, Session: user("x@b.example")}, "a.example"},
-		"recipient as given":       {Event{Rcpt: &Rcpt{Recipient: &mail.Recipient{Address: "x@far.example", Orig: "x@b.example"}}}, "b.example"},
+		"recipient as given":       {Event{Rcpt: &Rcpt{Recipient: &envelope.Recipient{Address: "x@far.example", Orig: "x@b.example"}}}, "b.example"},
 		"far recipient":            {Event{Rcpt: &Rcpt{Recipient: rcpts("x@far.example")[0]}, Session: user("x@b.example")}, "b.example"},
 		"one domain":               {Event{Tx: tx("x@far.example", "x@a.example", "y@a.example"), Session: user("x@b.example")}, "a.example"},
 		"two domains":              {Event{Tx: tx("x@a.example", "y@b.example"), Session: user("x@b.example")}, ""},
 		"only far":                 {Event{Tx: tx("x@far.example"), Session: user("x@b.example")}, "b.example"},
-		"stranger's sender":        {Event{Tx: tx("x@far.example"), Session: &mail.Session{}, Msg: &Message{Sender: "x@a.example"}}, ""},
+		"stranger's sender":        {Event{Tx: tx("x@far.example"), Session: &envelope.Session{}, Msg: &Message{Sender: "x@a.example"}}, ""},
 		"outgoing without session": {Event{Rcpt: &Rcpt{Recipient: rcpts("x@far.example")[0]}, Msg: &Message{Sender: "x@b.example"}, Outgoing: "a.example"}, "a.example"},
 		"claimed sender":           {Event{Rcpt: &Rcpt{Recipient: rcpts("x@far.example")[0]}, Msg: &Message{Sender: "x@a.example"}}, ""},
-		"group":                    {Event{Group: &mail.Group{Domain: "b.example"}}, "b.example"},
+		"group":                    {Event{Group: &envelope.Group{Domain: "b.example"}}, "b.example"},
 		"route":                    {Event{Domain: "b.example"}, "b.example"},
 		"observed":                 {Event{Observed: &Observed{Data: map[string]any{"orig": "x@a.example", "to": "y@b.example"}}}, "a.example"},
 		"observed, two domains":    {Event{Observed: &Observed{Data: map[string]any{"to": []any{"x@a.example", "y@b.example"}, "user": "x@a.example"}}}, ""},

@@ -15,7 +15,7 @@ import (
 	"slices"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // Point names a hook.
@@ -91,7 +91,7 @@ type Spec struct {
 	Verdicts []Action
 	May      May
 	Fail     Failure
-	Status   mail.Status // what a deferring failure answers
+	Status   envelope.Status // what a deferring failure answers
 	Wall     time.Duration
 	Budget   int64 // instructions
 	// Intents: effects travel in the message's commit instead of being
@@ -152,8 +152,8 @@ const (
 	mega = 1_000_000
 )
 
-func failing(code int, enhanced string) mail.Status {
-	return mail.Status{Code: code, Enhanced: enhanced, Text: "local policy is unavailable, try again later"}
+func failing(code int, enhanced string) envelope.Status {
+	return envelope.Status{Code: code, Enhanced: enhanced, Text: "local policy is unavailable, try again later"}
 }
 
 var specs = []Spec{

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // HTTPGrant is a host that policies may ask by HTTP: "host:port", or "host:port
@@ -31,7 +31,7 @@ func ParseHTTPGrant(s string) (g HTTPGrant, ok bool) {
 		return g, false
 	}
 	_, err = netip.ParseAddr(host)
-	if err != nil && (mail.CheckDomain(strings.TrimSuffix(host, ".")) != nil || strings.ContainsAny(at, "[]")) {
+	if err != nil && (envelope.CheckDomain(strings.TrimSuffix(host, ".")) != nil || strings.ContainsAny(at, "[]")) {
 		return g, false
 	}
 	return HTTPGrant{HTTPHost(host, strconv.FormatUint(n, 10)), said || err == nil}, true

@@ -11,27 +11,27 @@ import (
 	"strconv"
 	"time"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 )
 
 // Message is what policies see of a message. Body opens the octets after the
 // header section; it may be called any number of times and is nil while the
 // body is still coming.
 type Message struct {
-	ID         mail.ID
-	Sender     mail.Address
+	ID         envelope.ID
+	Sender     envelope.Address
 	Size       int64
 	ReceivedAt time.Time
 	Header     *mime.Header
 	Body       func() (io.ReadCloser, error)
-	Priority   mail.Priority
+	Priority   envelope.Priority
 	Meta       map[string]any
 	// Earlier is what handlers added to the spam score before the message was
 	// queued.
 	Earlier float64
 	// Identity is the user who submitted the message, or "".
-	Identity mail.Address
+	Identity envelope.Address
 	// Listener is the one by which it came, and Client the address from which,
 	// or "".
 	Listener, Client string
@@ -41,7 +41,7 @@ type Message struct {
 	// Auth verifies SPF, DKIM and DMARC at its first call and remembers the
 	// results. It blocks on the DNS until ctx ends; nil where a message has no
 	// client, such as our own reports.
-	Auth func(ctx context.Context) (*mail.AuthResults, error)
+	Auth func(ctx context.Context) (*envelope.AuthResults, error)
 	// Edits are what handlers want done to the body, applied in one pass when
 	// all handlers have run.
 	Edits []mime.PartEdit
@@ -49,10 +49,10 @@ type Message struct {
 	Footer []mime.Text
 	// Encrypt, where it is set, encrypts the message to a key when all handlers
 	// have run and what they edited is in it.
-	Encrypt *mail.Encryption
+	Encrypt *envelope.Encryption
 	// Sign are the DKIM signatures that handlers want beside the author's
 	// domain's; they are made when all handlers have run.
-	Sign []mail.Signature
+	Sign []envelope.Signature
 	// MaySign, of a fork, tells for which domains it may be signed as mail of
 	// theirs; nil: for all. See Event.Confine.
 	MaySign func(domain string) bool
@@ -76,7 +76,7 @@ func (m *Message) fork() *Message {
 // Making says that a handler made a fork for a recipient.
 type Making struct {
 	Handler string // its Info.Key
-	Rcpt    mail.Address
+	Rcpt    envelope.Address
 	// All: the recipient itself gets the fork, so the handler is done with all
 	// who get it; else only with that recipient, and it is asked about others,
 	// who may be lists or forward in their turn.
@@ -85,7 +85,7 @@ type Making struct {
 
 // MadeFor is what a fork's own Made is to say beside that of the message that
 // it was made of.
-func (m *Message) MadeFor(rcpt mail.Address, stays bool) []Making {
+func (m *Message) MadeFor(rcpt envelope.Address, stays bool) []Making {
 	var out []Making
 	for _, key := range m.makers {
 		out = append(out, Making{Handler: key, Rcpt: rcpt, All: stays})
@@ -95,7 +95,7 @@ func (m *Message) MadeFor(rcpt mail.Address, stays bool) []Making {
 
 // madeBy reports whether the handler with a Key made this fork, or one that it
 // was made of, and is done with the recipient.
-func (m *Message) madeBy(key string, rcpt mail.Address) bool {
+func (m *Message) madeBy(key string, rcpt envelope.Address) bool {
 	return slices.ContainsFunc(m.Made, func(by Making) bool { return by.Handler == key && (by.All || by.Rcpt == rcpt) })
 }
 
@@ -173,7 +173,7 @@ func (e *Event) AppendText(m *Message, text ...mime.Text) error {
 }
 
 // AddSignature asks for a DKIM signature of m.
-func (e *Event) AddSignature(m *Message, s mail.Signature) error {
+func (e *Event) AddSignature(m *Message, s envelope.Signature) error {
 	if err := e.Editable(m); err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (e *Event) AddSignature(m *Message, s mail.Signature) error {
 }
 
 // SetEncryption has m encrypted to a key.
-func (e *Event) SetEncryption(m *Message, x mail.Encryption) error {
+func (e *Event) SetEncryption(m *Message, x envelope.Encryption) error {
 	if err := e.Editable(m); err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (m *Message) Parts() (*mime.Index, error) {
 // deliver.attempt in what goes out with this try alone. Mail for mailboxes
 // here has no such try: ErrNotHere.
 func (e *Event) EditHeader(m *Message, what string, change func(*mime.Header) error) error {
-	if leaves := e.may&MayAttempt != 0 && e.Group != nil && e.Group.Kind == mail.Remote; !leaves {
+	if leaves := e.may&MayAttempt != 0 && e.Group != nil && e.Group.Kind == envelope.Remote; !leaves {
 		if err := e.Editable(m); err != nil {
 			return err
 		}
@@ -274,7 +274,7 @@ func (e *Event) AddScore(s Score) error {
 }
 
 // SetPriority changes the priority of the message.
-func (e *Event) SetPriority(p mail.Priority) error {
+func (e *Event) SetPriority(p envelope.Priority) error {
 	if err := e.mayChange(MayScore, "the priority"); err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // ErrSetting wraps what is wrong with the value of an account's setting.
@@ -101,7 +101,7 @@ func (f Field) fits(v any) bool {
 
 // Check tells why a value, decoded JSON, does not fit as a setting of owner;
 // name is how the error calls it. ErrSetting.
-func (f Field) Check(owner mail.Address, name string, v any) error {
+func (f Field) Check(owner envelope.Address, name string, v any) error {
 	if !f.fits(v) {
 		types := f.Type
 		for _, o := range f.Or {
@@ -145,7 +145,7 @@ func (f Field) bound(name string, n float64, of string) error {
 	return nil
 }
 
-func (f Field) text(owner mail.Address, name, v string) error {
+func (f Field) text(owner envelope.Address, name, v string) error {
 	wrong := ""
 	switch f.Type {
 	case "line":
@@ -162,10 +162,10 @@ func (f Field) text(owner mail.Address, name, v string) error {
 		}
 	case "address", "match":
 		if domain, ok := strings.CutPrefix(v, "@"); ok && f.Type == "match" {
-			if mail.CheckDomain(domain) == nil {
+			if envelope.CheckDomain(domain) == nil {
 				break
 			}
-		} else if _, err := mail.ParseAddress(v); err == nil {
+		} else if _, err := envelope.ParseAddress(v); err == nil {
 			break
 		}
 		wrong = fmt.Sprintf("is %q, no address", v)
@@ -189,7 +189,7 @@ func (f Field) text(owner mail.Address, name, v string) error {
 	return nil
 }
 
-func (f Field) list(owner mail.Address, name string, v []any) error {
+func (f Field) list(owner envelope.Address, name string, v []any) error {
 	if err := f.bound(name, float64(len(v)), "elements"); err != nil || f.Of == nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (f Field) list(owner mail.Address, name string, v []any) error {
 	return nil
 }
 
-func (f Field) table(owner mail.Address, name string, v map[string]any) error {
+func (f Field) table(owner envelope.Address, name string, v map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(v)) {
 		g, ok := f.Fields[key]
 		if !ok {
@@ -228,7 +228,7 @@ func (f Field) table(owner mail.Address, name string, v map[string]any) error {
 // CheckSetting asks the bundles that are there for an account's domain about
 // the value of its setting, decoded JSON. A setting that none of them
 // describes may be anything. ErrSetting.
-func CheckSetting(sources []Source, account mail.Address, name string, v any) error {
+func CheckSetting(sources []Source, account envelope.Address, name string, v any) error {
 	domain := account.Domain()
 	for _, s := range sources {
 		f, ok := s.Settings[name]

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 func number(n float64) *float64 { return &n }
@@ -95,7 +95,7 @@ func TestCheckSettingIsPerDomain(t *testing.T) {
 	f := map[string]Field{"v": {Type: "integer"}}
 	sources := []Source{{Settings: f, Except: []string{"a.example"}, Domains: nil}, {Settings: f, Domains: []string{"b.example"}}, {}}
 	for domain, ok := range map[string]bool{"a.example": true, "b.example": false, "c.example": false} {
-		if err := CheckSetting(sources, mail.Address("ann@"+domain), "v", "x"); (err == nil) != ok {
+		if err := CheckSetting(sources, envelope.Address("ann@"+domain), "v", "x"); (err == nil) != ok {
 			t.Errorf("%s: %v", domain, err)
 		}
 	}

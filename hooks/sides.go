@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // Some hooks ask about mail from two sides: that of the recipient's domain and
@@ -52,11 +52,11 @@ func (e *Event) toOurs() bool {
 	case e.Rcpt != nil:
 		return e.Rcpt.IsLocal
 	case e.Group != nil:
-		return e.Group.Kind == mail.Mailbox
+		return e.Group.Kind == envelope.Mailbox
 	case len(e.Rcpts) > 0:
 		return slices.ContainsFunc(e.Rcpts, func(r *Rcpt) bool { return r.IsLocal })
 	case e.Tx != nil:
-		return slices.ContainsFunc(e.Tx.Recipients, func(r *mail.Recipient) bool { return r.IsLocal })
+		return slices.ContainsFunc(e.Tx.Recipients, func(r *envelope.Recipient) bool { return r.IsLocal })
 	}
 	return false
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -82,15 +82,15 @@ func sorted(s string) string {
 	return strings.Join(f, " ")
 }
 
-func recipientOf(to string, ours func(string) bool) *mail.Recipient {
+func recipientOf(to string, ours func(string) bool) *envelope.Recipient {
 	orig, address, ok := strings.Cut(to, ">")
 	if !ok {
 		address = orig
 	}
-	return &mail.Recipient{Orig: mail.Address(orig), Address: mail.Address(address), IsLocal: ours(mail.Address(address).Domain())}
+	return &envelope.Recipient{Orig: envelope.Address(orig), Address: envelope.Address(address), IsLocal: ours(envelope.Address(address).Domain())}
 }
 
-func sidesEvent(p hooks.Point, rc *mail.Recipient, outgoing string) *hooks.Event {
+func sidesEvent(p hooks.Point, rc *envelope.Recipient, outgoing string) *hooks.Event {
 	e := &hooks.Event{Point: p, Outgoing: outgoing, Msg: &hooks.Message{Sender: "claimed@our2.example"}}
 	r := &hooks.Rcpt{Recipient: rc}
 	switch p {
@@ -99,9 +99,9 @@ func sidesEvent(p hooks.Point, rc *mail.Recipient, outgoing string) *hooks.Event
 	case hooks.DeliverDSN:
 		e.Rcpts = []*hooks.Rcpt{r}
 	default:
-		e.Group = &mail.Group{Kind: mail.Remote, Domain: rc.Address.Domain()}
+		e.Group = &envelope.Group{Kind: envelope.Remote, Domain: rc.Address.Domain()}
 		if rc.IsLocal {
-			e.Group.Kind = mail.Mailbox
+			e.Group.Kind = envelope.Mailbox
 		}
 	}
 	return e
@@ -111,7 +111,7 @@ func sidesEvent(p hooks.Point, rc *mail.Recipient, outgoing string) *hooks.Event
 // asked whatever the sender's said.
 func TestSidesVerdicts(t *testing.T) {
 	say := func(v hooks.Action) hooks.Verdict {
-		return hooks.Verdict{Action: v, Reason: v.String(), Status: mail.Status{Code: 550, Text: v.String()}, Route: &hooks.Route{}}
+		return hooks.Verdict{Action: v, Reason: v.String(), Status: envelope.Status{Code: 550, Text: v.String()}, Route: &hooks.Route{}}
 	}
 	for _, c := range []struct {
 		p                       hooks.Point
@@ -135,7 +135,7 @@ func TestSidesVerdicts(t *testing.T) {
 			}
 			return say(c.recipient), nil
 		}}
-		rc := &mail.Recipient{Address: "b@our1.example", Orig: "b@our1.example", IsLocal: true}
+		rc := &envelope.Recipient{Address: "b@our1.example", Orig: "b@our1.example", IsLocal: true}
 		last := false
 		after := policy{info: hooks.Info{Point: c.p, Tier: hooks.After}, call: func(*hooks.Event) (hooks.Verdict, error) { last = true; return hooks.Verdict{}, nil }}
 		v, _ := hooks.NewChain([]hooks.Handler{h, after}).Run(context.Background(), sidesEvent(c.p, rc, "our2.example"))
@@ -148,9 +148,9 @@ func TestSidesVerdicts(t *testing.T) {
 // TestSidesAssignments: of two assignments the recipient's side's counts.
 func TestSidesAssignments(t *testing.T) {
 	h := policy{info: hooks.Info{Point: hooks.QueueCommit, Tier: hooks.Bundle, Domains: []string{"our1.example", "our2.example"}}, call: func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{}, e.SetGroup("key", func(g *mail.Group) { g.Key = e.Direction() })
+		return hooks.Verdict{}, e.SetGroup("key", func(g *envelope.Group) { g.Key = e.Direction() })
 	}}
-	e := sidesEvent(hooks.QueueCommit, &mail.Recipient{Address: "b@our1.example", IsLocal: true}, "our2.example")
+	e := sidesEvent(hooks.QueueCommit, &envelope.Recipient{Address: "b@our1.example", IsLocal: true}, "our2.example")
 	hooks.NewChain([]hooks.Handler{h}).Run(context.Background(), e)
 	if e.Group.Key != hooks.In {
 		t.Errorf("the key is %q", e.Group.Key)

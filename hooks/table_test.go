@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
@@ -63,7 +63,7 @@ func tableEvent(s hooks.Spec) *hooks.Event {
 		case "name":
 			e.Name = "client.example"
 		case "cred":
-			e.Cred = &hooks.Cred{Credentials: &mail.Credentials{Mechanism: "PLAIN", User: "bob@our.example"}}
+			e.Cred = &hooks.Cred{Credentials: &envelope.Credentials{Mechanism: "PLAIN", User: "bob@our.example"}}
 		case "tx":
 			e.Tx = hookstest.Tx("a@a.example", "bob@our.example")
 		case "msg":
@@ -73,7 +73,7 @@ func tableEvent(s hooks.Spec) *hooks.Event {
 		case "rcpts":
 			e.Rcpts = []*hooks.Rcpt{hookstest.Rcpt("x@x.example")}
 		case "group":
-			e.Group = &mail.Group{Kind: mail.Remote, Key: "x.example", Domain: "x.example"}
+			e.Group = &envelope.Group{Kind: envelope.Remote, Key: "x.example", Domain: "x.example"}
 		case "attempt":
 			e.Attempt = &hooks.Attempt{Number: 1}
 		case "result":
@@ -156,7 +156,7 @@ func tried(t *testing.T, s hooks.Spec, body string) (failure string, changes []s
 }
 
 func withApply(e *hooks.Event) *hooks.Event {
-	e.Apply = func([]mail.Effect, []hooks.Submit) error { return nil }
+	e.Apply = func([]envelope.Effect, []hooks.Submit) error { return nil }
 	return e
 }
 

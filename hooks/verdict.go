@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // Action is what a verdict says.
@@ -50,17 +50,17 @@ func (a Action) ends() bool { return a != Continue && a != Accept && a != NoDSN 
 // set.
 type Verdict struct {
 	Action   Action
-	Status   mail.Status    // Reject, Defer, Disconnect, Fail
-	Reason   string         // Discard, Quarantine, Hold
-	At       time.Time      // Schedule
-	Delay    time.Duration  // Retry
-	Folder   string         // FileInto
-	Flags    []string       // Keep, FileInto
-	Address  mail.Address   // Redirect
-	Route    *Route         // RouteTo, Reroute
-	Identity map[string]any // Accept in receive.auth
-	NoDSN    bool           // some handler said nodsn()
-	Response *Response      // Respond
+	Status   envelope.Status  // Reject, Defer, Disconnect, Fail
+	Reason   string           // Discard, Quarantine, Hold
+	At       time.Time        // Schedule
+	Delay    time.Duration    // Retry
+	Folder   string           // FileInto
+	Flags    []string         // Keep, FileInto
+	Address  envelope.Address // Redirect
+	Route    *Route           // RouteTo, Reroute
+	Identity map[string]any   // Accept in receive.auth
+	NoDSN    bool             // some handler said nodsn()
+	Response *Response        // Respond
 }
 
 // String is the verdict as trails and logs show it.

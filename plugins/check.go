@@ -9,7 +9,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
-	"carteiro/core/config"
+	"carteiro/core/ops/config"
 	"carteiro/hooks"
 )
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/config"
+	"carteiro/core/ops/config"
 	"carteiro/hooks"
 )
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 )
@@ -216,13 +216,13 @@ func TestPriorityBundle(t *testing.T) {
 	}
 	w := hookstest.New(t).Load(sources...)
 	const letter = "From: a@a.example\nSubject: x\n\nhello\n"
-	declared := mail.Priority(2)
+	declared := envelope.Priority(2)
 	tests := []struct {
 		name   string
 		fields string
 		user   bool
-		asked  *mail.Priority
-		want   mail.Priority
+		asked  *envelope.Priority
+		want   envelope.Priority
 	}{
 		{"plain", "", true, nil, 0},
 		{"list", "List-Id: <l>\n", false, nil, -6},

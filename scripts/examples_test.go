@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/lab"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/policytest"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/scripts"
@@ -59,7 +59,7 @@ func TestExamples(t *testing.T) {
 			}
 			maps.Copy(own, data)
 			src := hooks.Source{Name: "scripts", Tier: hooks.Admin, Files: own, Main: []string{name}}
-			runs(t, lab.Options{Sources: []hooks.Source{src}, Tests: map[string][]byte{test: tests[test]}, Cover: true})
+			runs(t, policytest.Options{Sources: []hooks.Source{src}, Tests: map[string][]byte{test: tests[test]}, Cover: true})
 		})
 	}
 }
@@ -71,13 +71,13 @@ func TestPolicyTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	src := hooks.Source{Name: "scripts", Tier: hooks.Admin, Files: map[string][]byte{"policy.lua": scripts.Policy()}, Main: []string{"policy.lua"}}
-	runs(t, lab.Options{Sources: []hooks.Source{src}, Tests: map[string][]byte{"tests/policy.lua": test}})
+	runs(t, policytest.Options{Sources: []hooks.Source{src}, Tests: map[string][]byte{"tests/policy.lua": test}})
 }
 
 // runs fails the test if a case fails or a line is not reached.
-func runs(t *testing.T, o lab.Options) {
+func runs(t *testing.T, o policytest.Options) {
 	t.Helper()
-	r, err := lab.Test(t.Context(), o)
+	r, err := policytest.Test(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestStartingPolicy(t *testing.T) {
 		t.Error("From")
 	}
 	// Queue: bulk mail steps back.
-	e := &hooks.Event{Point: hooks.QueueCommit, Msg: hookstest.Message("a@a.example", "Precedence: bulk\n"+letter), Group: &mail.Group{Key: "x.example", Domain: "x.example"}}
+	e := &hooks.Event{Point: hooks.QueueCommit, Msg: hookstest.Message("a@a.example", "Precedence: bulk\n"+letter), Group: &envelope.Group{Key: "x.example", Domain: "x.example"}}
 	if good(t, w.Ask(e)); e.Group.Priority != -4 {
 		t.Errorf("priority %d", e.Group.Priority)
 	}

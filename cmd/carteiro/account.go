@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
-	"carteiro/core/audit"
-	"carteiro/core/auth"
+	"carteiro/core/ops/admin"
+	"carteiro/core/service/audit"
+	"carteiro/core/service/auth"
 )
 
 func accountCommand() *cobra.Command {

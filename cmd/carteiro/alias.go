@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
-	"carteiro/core/auth"
+	"carteiro/core/ops/admin"
+	"carteiro/core/service/auth"
 )
 
 func aliasCommand() *cobra.Command {

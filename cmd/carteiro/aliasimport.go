@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/admin"
 )
 
 func aliasImport() *cobra.Command {
@@ -111,7 +111,7 @@ func tableTarget(name, t, domain string) (target string, pattern bool, err error
 	case t[0] == '@' && name[0] == '@':
 		return "$1" + t, true, nil
 	case t[0] == '@':
-		return mail.Address(name).Local() + t, false, nil
+		return envelope.Address(name).Local() + t, false, nil
 	case !strings.Contains(t, "@") && domain == "":
 		return "", false, fmt.Errorf("target %s has no domain; give --domain", t)
 	case !strings.Contains(t, "@"):

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/config"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/config"
 	"carteiro/scripts"
 )
 
@@ -65,7 +65,7 @@ level = "error"
 		b.Fatal(err)
 	}
 	for i := range 100 {
-		if err := s.directory.AddAccount(ctx, mail.Address(fmt.Sprintf("u%d@our.example", i)), ""); err != nil {
+		if err := s.directory.AddAccount(ctx, envelope.Address(fmt.Sprintf("u%d@our.example", i)), ""); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -164,7 +164,7 @@ func BenchmarkForward(b *testing.B) {
 				b.Fatal(err)
 			}
 			for i := range 100 {
-				if err := s.directory.Set(b.Context(), mail.Address(fmt.Sprintf("u%d@our.example", i)), "forward", []byte(`{"to": ["target@our.example"]}`), true); err != nil {
+				if err := s.directory.Set(b.Context(), envelope.Address(fmt.Sprintf("u%d@our.example", i)), "forward", []byte(`{"to": ["target@our.example"]}`), true); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/config"
+	"carteiro/core/ops/config"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
 	"carteiro/plugins"

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/admin"
-	"carteiro/core/config"
-	"carteiro/core/journal"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/config"
+	"carteiro/core/ops/telemetry"
 	"carteiro/hooks/lua"
 	"carteiro/plugins"
 )
@@ -115,7 +115,7 @@ func TestMeaningsInManual(t *testing.T) {
 
 // TestBundleMetrics: what bundles cost is counted by bundle and domain.
 func TestBundleMetrics(t *testing.T) {
-	s := &server{journal: journal.New(io.Discard, "json", "info")}
+	s := &server{journal: telemetry.New(io.Discard, "json", "info")}
 	for range 2 {
 		s.countUsage(lua.Usage{Bundle: "acme/x", Domain: "a.example", Instructions: 10, Submits: 1})
 	}

@@ -11,10 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
-	"carteiro/core/auth"
-	"carteiro/core/config"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/config"
+	"carteiro/core/service/auth"
 	"carteiro/hooks/lua"
 	"carteiro/plugins"
 )
@@ -197,7 +197,7 @@ func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain 
 				return usage("--domain names no domain")
 			}
 			for n, d := range domains {
-				if err := mail.CheckDomain(d); err != nil {
+				if err := envelope.CheckDomain(d); err != nil {
 					return usage("--domain %q: %w", d, err)
 				}
 				domains[n] = strings.ToLower(d)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/lab"
+	"carteiro/core/ops/policytest"
 	"carteiro/plugins"
 )
 
@@ -124,7 +124,7 @@ func TestBundlesOfOneDomain(t *testing.T) {
 		for _, c := range []struct {
 			domain string
 			tests  map[string][]byte
-		}{{lab.LocalDomain, tree.Files}, {"two.example",
+		}{{policytest.LocalDomain, tree.Files}, {"two.example",
 			map[string][]byte{"tests/neighbours.lua": []byte("local t = require \"carteiro.test\"\n" + neighbours[short])}}} {
 			t.Run(short+" for "+c.domain, func(t *testing.T) {
 				t.Parallel()
@@ -132,7 +132,7 @@ func TestBundlesOfOneDomain(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				report, err := lab.Test(t.Context(), lab.Options{Sources: sources, Tests: c.tests, Domains: []string{"two.example"}})
+				report, err := policytest.Test(t.Context(), policytest.Options{Sources: sources, Tests: c.tests, Domains: []string{"two.example"}})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 
-	"carteiro/core/config"
+	"carteiro/core/ops/config"
 	"carteiro/hooks"
 	"carteiro/plugins"
 )

@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/config"
-	"carteiro/core/lab"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/config"
+	"carteiro/core/ops/policytest"
 	"carteiro/plugins"
 )
 
@@ -23,7 +23,7 @@ func bundleTestCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			report, err := labReport(cmd.Context(), cfg, t, lab.Options{Cover: cover}, domain)
+			report, err := labReport(cmd.Context(), cfg, t, policytest.Options{Cover: cover}, domain)
 			if err != nil {
 				return err
 			}
@@ -38,7 +38,7 @@ func bundleTestCommand() *cobra.Command {
 // labReport runs the tests of a bundle as o says, with what it requires, its
 // settings' defaults and secrets of the tests' own. It is enabled for the
 // domains given, or for all.
-func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o lab.Options, domains ...string) (*lab.Report, error) {
+func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o policytest.Options, domains ...string) (*policytest.Report, error) {
 	sources, err := trial(cfg, t)
 	if err != nil {
 		return nil, err
@@ -47,12 +47,12 @@ func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o lab.O
 		if d == "" {
 			continue
 		}
-		if a, err := mail.ParseAddress("x@" + d); err != nil || strings.Contains(d, "@") {
+		if a, err := envelope.ParseAddress("x@" + d); err != nil || strings.Contains(d, "@") {
 			return nil, usage("--domain %s: not a domain", d)
 		} else {
 			d = a.Domain()
 		}
-		if d != lab.LocalDomain {
+		if d != policytest.LocalDomain {
 			o.Domains = append(o.Domains, d)
 		}
 		for i := range sources {
@@ -62,7 +62,7 @@ func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o lab.O
 		}
 	}
 	o.Sources, o.Tests = sources, t.Files // tests may read what lies beside them
-	report, err := lab.Test(ctx, o)
+	report, err := policytest.Test(ctx, o)
 	if err != nil {
 		return nil, pictured(err)
 	}
@@ -72,7 +72,7 @@ func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o lab.O
 // testBundle runs a bundle's tests before it is installed; what failed is
 // written to w.
 func testBundle(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins.Tree) error {
-	report, err := labReport(ctx, cfg, t, lab.Options{})
+	report, err := labReport(ctx, cfg, t, policytest.Options{})
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func testBundle(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins
 }
 
 // toldOf writes a report to w if a case failed, and returns that as an error.
-func toldOf(w io.Writer, report *lab.Report, of string) error {
+func toldOf(w io.Writer, report *policytest.Report, of string) error {
 	if report.Failed() > 0 {
 		tellTests(w, report)
 	}
@@ -102,7 +102,7 @@ func smokeBundles(ctx context.Context, cfg *config.Config) error {
 		if len(t.Manifest.Tests.Smoke) == 0 {
 			continue
 		}
-		report, err := labReport(ctx, cfg, t, lab.Options{Only: t.Manifest.Tests.Smoke, Small: true})
+		report, err := labReport(ctx, cfg, t, policytest.Options{Only: t.Manifest.Tests.Smoke, Small: true})
 		if err != nil {
 			return err
 		}

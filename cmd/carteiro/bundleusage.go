@@ -6,7 +6,7 @@ import (
 	"strings"
 	"sync"
 
-	"carteiro/core/admin"
+	"carteiro/core/ops/admin"
 	"carteiro/hooks/lua"
 )
 

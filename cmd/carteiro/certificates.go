@@ -4,7 +4,7 @@ import (
 	"crypto/tls"
 	"sync/atomic"
 
-	"carteiro/core/config"
+	"carteiro/core/ops/config"
 )
 
 // certificates are what the server shows; a reload exchanges them for new

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/config"
-	"carteiro/core/lab"
+	"carteiro/core/ops/config"
+	"carteiro/core/ops/policytest"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
 	"carteiro/plugins"
@@ -117,7 +117,7 @@ func checkTests(ctx context.Context, w io.Writer, cfg *config.Config, sources []
 			return 0, err
 		}
 		if len(t.tests) > 0 {
-			report, err := lab.Test(ctx, lab.Options{Sources: sources, Tests: t.tests, Domains: cfg.Domains})
+			report, err := policytest.Test(ctx, policytest.Options{Sources: sources, Tests: t.tests, Domains: cfg.Domains})
 			if err != nil {
 				return 0, err
 			}
@@ -139,7 +139,7 @@ func checkTests(ctx context.Context, w io.Writer, cfg *config.Config, sources []
 		if t.Shipped {
 			continue
 		}
-		report, err := labReport(ctx, cfg, t, lab.Options{})
+		report, err := labReport(ctx, cfg, t, policytest.Options{})
 		if err == nil {
 			err = toldOf(w, report, t.Title()+": ")
 		}

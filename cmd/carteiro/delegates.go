@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // delegatesWatched is how often the sessions of delegates are looked at. A
@@ -29,8 +29,8 @@ func (s *server) watchDelegates(ctx context.Context) error {
 
 func (s *server) closeOverstaying(ctx context.Context) {
 	for _, srv := range s.maildrops {
-		var open []*mail.Session
-		srv.Kick(func(m *mail.Session) bool {
+		var open []*envelope.Session
+		srv.Kick(func(m *envelope.Session) bool {
 			if m.Identity != nil && m.Identity.Delegate != "" {
 				open = append(open, m)
 			}
@@ -44,7 +44,7 @@ func (s *server) closeOverstaying(ctx context.Context) {
 			}
 		}
 		if len(over) > 0 {
-			srv.Kick(func(m *mail.Session) bool { return over[m.ID] })
+			srv.Kick(func(m *envelope.Session) bool { return over[m.ID] })
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/audit"
+	"carteiro/core/service/audit"
 )
 
 // Alice is the boss, bob the assistant. TestDelegation holds the acceptance

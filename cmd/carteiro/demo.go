@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/dns/dnstest"
+	"carteiro/core/service/dns/dnsserver"
 )
 
 // The demo is the lecture: two complete servers, example.org and example.com,
@@ -74,7 +74,7 @@ func demoSteps() []*step {
 type stage struct {
 	out      io.Writer
 	dir      string
-	dns      *dnstest.Server
+	dns      *dnsserver.Server
 	org, com *actor
 }
 
@@ -135,7 +135,7 @@ func table(w io.Writer, steps []*step) {
 // raise starts DNS and both servers.
 func (st *stage) raise(ctx context.Context) error {
 	var err error
-	if st.dns, err = dnstest.Start(demoZone); err != nil {
+	if st.dns, err = dnsserver.Start(demoZone); err != nil {
 		return err
 	}
 	fmt.Fprintf(st.out, "DNS at %s serves%s", st.dns.Addr, demoZone)

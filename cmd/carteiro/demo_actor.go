@@ -19,9 +19,9 @@ import (
 	"syscall"
 	"time"
 
-	"carteiro/core/admin"
-	"carteiro/core/config"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/config"
 )
 
 // lineWriter keeps lines of several writers whole.
@@ -77,7 +77,7 @@ const demoSecret = "tanstaaf"
 func (a *actor) config() string { return filepath.Join(a.dir, "carteiro.toml") }
 
 // prepare writes the server's files and makes its accounts.
-func (a *actor) prepare(ctx context.Context, peer int, policy string, accounts ...mail.Address) error {
+func (a *actor) prepare(ctx context.Context, peer int, policy string, accounts ...envelope.Address) error {
 	cert, key, err := selfSigned(a.hostname, "127.0.0.1")
 	if err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"strings"
 
-	"carteiro/core/admin"
+	"carteiro/core/ops/admin"
 )
 
 // stepForward: theboss forwards to bob, who has to agree. A message of bob's

@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"strings"
 
-	"carteiro/core/admin"
+	"carteiro/core/ops/admin"
 	"carteiro/hooks"
 )
 

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"strings"
 
-	"carteiro/core/admin"
-	"carteiro/core/audit"
+	"carteiro/core/ops/admin"
+	"carteiro/core/service/audit"
 )
 
 // write has bob send alice a note, and waits until she has it.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"carteiro/core/admin"
-	"carteiro/core/spam"
+	"carteiro/core/ops/admin"
+	"carteiro/core/service/spam"
 )
 
 // What the demo teaches the text model, a letter each.

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/admin"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/admin"
 )
 
 // holds checks that a text has all of some words.
@@ -312,7 +312,7 @@ func stepKill(ctx context.Context, st *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := mail.ParseID(id); err != nil {
+	if _, err := envelope.ParseID(id); err != nil {
 		return "", err
 	}
 	return "the message was on disk before its 250; it arrived once, under the id " + id, holds(got, "Subject: Survivor", "id "+id, "still here")

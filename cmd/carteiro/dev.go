@@ -9,15 +9,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/clock"
-	"carteiro/core/config"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/config"
 	"carteiro/scripts"
 )
 
 // devAccounts are there from the start, each with the password and the APOP
 // secret "carteiro".
-var devAccounts = []mail.Address{"alice@dev.example", "bob@dev.example"}
+var devAccounts = []envelope.Address{"alice@dev.example", "bob@dev.example"}
 
 const devPassword = "carteiro"
 

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/config"
-	"carteiro/core/verify"
+	"carteiro/core/ops/config"
+	"carteiro/core/service/verify"
 )
 
 // keyring are the DKIM keys of a configuration.

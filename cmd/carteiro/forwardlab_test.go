@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/dns/dnstest"
+	"carteiro/core/service/dns/dnsserver"
 )
 
 // outside is the mail server of another domain. It keeps every transaction as
@@ -159,7 +159,7 @@ func (o *outside) wait(n int) spoken {
 type forwardLab struct {
 	*house
 	t     testing.TB
-	dns   *dnstest.Server
+	dns   *dnsserver.Server
 	port  string
 	out   *outside // out.test
 	other *outside // other.test
@@ -185,7 +185,7 @@ func newForwardLab(t testing.TB, config string, scripts map[string]string) *forw
 	t.Helper()
 	l := &forwardLab{t: t}
 	var err error
-	if l.dns, err = dnstest.Start(forwardZone); err != nil {
+	if l.dns, err = dnsserver.Start(forwardZone); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.dns.Close)

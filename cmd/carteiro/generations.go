@@ -7,15 +7,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
-	"carteiro/core/policies"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/generations"
 )
 
 func generationsCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{Use: "generations", Short: "List the policies that were in force, the newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return show(cmd, &o, "generation.list", struct{}{}, false, func(w io.Writer, list []policies.Entry) {
+			return show(cmd, &o, "generation.list", struct{}{}, false, func(w io.Writer, list []generations.Entry) {
 				for _, e := range list {
 					fmt.Fprintf(w, "%s\t%s\tby %s\t%s\n", e.ID, stamp(e.Since), e.By, state(e))
 				}
@@ -25,7 +25,7 @@ func generationsCommand() *cobra.Command {
 	return cmd
 }
 
-func state(e policies.Entry) string {
+func state(e generations.Entry) string {
 	s := e.State
 	if e.Pinned {
 		s += ", pinned until the next reload"
@@ -71,7 +71,7 @@ func rollbackCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{Use: "rollback [ID]", Short: "Put an earlier generation in force, by default the one before; it stays over restarts until the next reload", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return show(cmd, &o, "generation.rollback", admin.RollbackArgs{ID: append(args, "")[0]}, false, func(w io.Writer, e policies.Entry) {
+			return show(cmd, &o, "generation.rollback", admin.RollbackArgs{ID: append(args, "")[0]}, false, func(w io.Writer, e generations.Entry) {
 				fmt.Fprintf(w, "generation %s is in force; the files on disk are not, until the next reload\n", e.ID)
 			})
 		}}

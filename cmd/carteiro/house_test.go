@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/config"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/config"
 )
 
 // house is a server's folder in tests, with everything that a configuration
@@ -39,7 +39,7 @@ const (
 	apopSecret = "tanstaaf"
 )
 
-var residents = []mail.Address{"alice@example.com", "bob@example.com"}
+var residents = []envelope.Address{"alice@example.com", "bob@example.com"}
 
 func (h *house) config() string  { return filepath.Join(h.dir, "carteiro.toml") }
 func (h *house) logFile() string { return filepath.Join(h.dir, "log") }

@@ -19,8 +19,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/config"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/config"
 	"carteiro/scripts"
 )
 
@@ -29,7 +29,7 @@ func initCommand() *cobra.Command {
 	var stdin bool
 	cmd := &cobra.Command{Use: "init YOU@EXAMPLE.COM [--dir D]", Short: "Write a configuration, a certificate, keys and the first account; print what DNS needs", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := mail.ParseAddress(args[0])
+			a, err := envelope.ParseAddress(args[0])
 			if err != nil {
 				return usageError{err}
 			}
@@ -51,7 +51,7 @@ func initCommand() *cobra.Command {
 }
 
 // initialise writes a new house. It refuses to touch one that is there.
-func initialise(ctx context.Context, w io.Writer, dir, hostname string, a mail.Address, password string, ownPassword bool) error {
+func initialise(ctx context.Context, w io.Writer, dir, hostname string, a envelope.Address, password string, ownPassword bool) error {
 	path := filepath.Join(dir, "carteiro.toml")
 	if _, err := os.Stat(path); err == nil {
 		return usage("%s exists already; nothing was changed", path)

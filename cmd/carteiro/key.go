@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
-	"carteiro/core/crypt"
+	"carteiro/core/message/crypt"
+	"carteiro/core/ops/admin"
 )
 
 func keyCommand() *cobra.Command {

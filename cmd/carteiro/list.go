@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
-	"carteiro/core/config"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/config"
 	"carteiro/hooks"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/mime"
+	"carteiro/core/message/mime"
 )
 
 // The ten tests of a list manager, by their numbers, and below them one for

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/admin"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/admin"
 )
 
 // listSize is the number of members of the lists that are measured.
@@ -67,9 +67,9 @@ func BenchmarkPeersList(b *testing.B) {
 		l.make(list, []string{"post=anyone"})
 		l.list("import", list, path)
 	}
-	var accounts []mail.Address
+	var accounts []envelope.Address
 	for n := range listSize {
-		accounts = append(accounts, mail.Address(fmt.Sprintf("m%d@m.test", n)))
+		accounts = append(accounts, envelope.Address(fmt.Sprintf("m%d@m.test", n)))
 	}
 	l.end(syscall.SIGTERM)
 	if err := l.mailboxes(accounts); err != nil {

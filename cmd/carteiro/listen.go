@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"carteiro/core"
-	"carteiro/core/config"
-	"carteiro/core/dns"
-	"carteiro/core/mail"
-	"carteiro/core/netline"
-	"carteiro/core/pop3"
-	"carteiro/core/smtpin"
-	"carteiro/core/smtpout"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/config"
+	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/pop3"
+	"carteiro/core/protocol/smtpin"
+	"carteiro/core/protocol/smtpout"
+	"carteiro/core/service/dns"
 )
 
 // intake is the pipeline as the SMTP sessions want it; it also looks the
@@ -32,7 +32,7 @@ var (
 // nameWithin bounds how long a client waits for the look-up of its name.
 const nameWithin = 2 * time.Second
 
-func (i intake) Connect(ctx context.Context, s *mail.Session) *mail.Status {
+func (i intake) Connect(ctx context.Context, s *envelope.Session) *envelope.Status {
 	if ip := s.Remote.Addr().Unmap(); s.RDNS == "" && !ip.IsLoopback() && !ip.IsPrivate() {
 		look, cancel := context.WithTimeout(ctx, nameWithin)
 		s.RDNS = i.resolver.Verified(look, ip)
@@ -41,7 +41,7 @@ func (i intake) Connect(ctx context.Context, s *mail.Session) *mail.Status {
 	return i.Pipeline.Connect(ctx, s)
 }
 
-func (i intake) Data(ctx context.Context, s *mail.Session, tx *mail.Transaction, content io.Reader) smtpin.Outcome {
+func (i intake) Data(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, content io.Reader) smtpin.Outcome {
 	st, each := i.Pipeline.Data(ctx, s, tx, content)
 	return smtpin.Outcome{Status: st, Recipients: each}
 }
@@ -50,11 +50,11 @@ func (i intake) Data(ctx context.Context, s *mail.Session, tx *mail.Transaction,
 // about clients that bring mail.
 type maildrops struct{ *core.Pipeline }
 
-func (maildrops) Connect(context.Context, *mail.Session) *mail.Status { return nil }
+func (maildrops) Connect(context.Context, *envelope.Session) *envelope.Status { return nil }
 
 func (s *server) smtpConfig(lc config.Listener) smtpin.Config {
 	open := s.journal.Metrics.Sessions
-	return smtpin.Config{Name: lc.Name, Protocol: lc.Protocol, Hostname: s.cfg.Hostname, Postmaster: mail.Address(s.cfg.Postmaster),
+	return smtpin.Config{Name: lc.Name, Protocol: lc.Protocol, Hostname: s.cfg.Hostname, Postmaster: envelope.Address(s.cfg.Postmaster),
 		TLS: s.tlsFor(lc), Implicit: lc.TLS == "implicit", InsecureAuth: lc.InsecureAuth, RelayFrom: lc.RelayFrom,
 		ProxyFrom: lc.ProxyFrom, XclientFrom: lc.XclientFrom, GreetDelay: lc.GreetDelay.Std(), MaxHold: s.cfg.Queue.Expire.Std() / 2,
 		MaxSize: int64(lc.MaxSize), MaxConnections: lc.MaxConnections, MaxErrors: s.cfg.Limits.Errors, Limits: s.limits,

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/config"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/config"
 	"carteiro/core/store"
 )
 
@@ -20,10 +20,10 @@ import (
 // one only if it was in flight.
 func TestListKilled(t *testing.T) {
 	const remote, localOnes = 9000, 1000
-	var accounts []mail.Address
+	var accounts []envelope.Address
 	var roster strings.Builder
 	for n := range localOnes {
-		accounts = append(accounts, mail.Address(fmt.Sprintf("m%d@l.test", n)))
+		accounts = append(accounts, envelope.Address(fmt.Sprintf("m%d@l.test", n)))
 		fmt.Fprintf(&roster, "m%d@l.test\n", n)
 	}
 	for n := range remote {
@@ -116,7 +116,7 @@ func (l *listLab) open() (*server, error) {
 }
 
 // mailboxes makes accounts that nobody logs in to.
-func (l *listLab) mailboxes(accounts []mail.Address) error {
+func (l *listLab) mailboxes(accounts []envelope.Address) error {
 	s, err := l.open()
 	if err != nil {
 		return err
@@ -131,13 +131,13 @@ func (l *listLab) mailboxes(accounts []mail.Address) error {
 }
 
 // counts is how many messages each account has.
-func (l *listLab) counts(accounts []mail.Address) (map[mail.Address]int64, error) {
+func (l *listLab) counts(accounts []envelope.Address) (map[envelope.Address]int64, error) {
 	s, err := l.open()
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	out := map[mail.Address]int64{}
+	out := map[envelope.Address]int64{}
 	for _, a := range accounts {
 		info, err := s.store.Mailbox(l.t.Context(), a, store.Inbox)
 		if err != nil {

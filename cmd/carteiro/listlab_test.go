@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/config"
-	"carteiro/core/dns"
-	"carteiro/core/dns/dnstest"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
-	"carteiro/core/verify"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/config"
+	"carteiro/core/service/dns"
+	"carteiro/core/service/dns/dnsserver"
+	"carteiro/core/service/verify"
 )
 
 // listLab is a running server for l.test and m.test, with mailing lists, and
@@ -25,7 +25,7 @@ import (
 type listLab struct {
 	*house
 	t    testing.TB
-	dns  *dnstest.Server
+	dns  *dnsserver.Server
 	sink *smtpSink
 	from string // host:port that the bundle may ask
 }
@@ -87,9 +87,9 @@ resolver = "%s"
 %s`
 
 // newListLab starts it, with accounts owner, a, b and c at l.test.
-func newListLab(t testing.TB, extra string, accounts ...mail.Address) *listLab {
+func newListLab(t testing.TB, extra string, accounts ...envelope.Address) *listLab {
 	t.Helper()
-	zone, err := dnstest.Start(listZone)
+	zone, err := dnsserver.Start(listZone)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func newListLab(t testing.TB, extra string, accounts ...mail.Address) *listLab {
 			t.Fatal(err)
 		}
 	}
-	if err := l.people(t.Context(), append([]mail.Address{"owner@l.test", "a@l.test", "b@l.test", "c@l.test"}, accounts...)); err != nil {
+	if err := l.people(t.Context(), append([]envelope.Address{"owner@l.test", "a@l.test", "b@l.test", "c@l.test"}, accounts...)); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.start("--test-clock"); err != nil {
@@ -125,7 +125,7 @@ func newListLab(t testing.TB, extra string, accounts ...mail.Address) *listLab {
 }
 
 // people makes accounts, while no server runs.
-func (l *listLab) people(ctx context.Context, accounts []mail.Address) error {
+func (l *listLab) people(ctx context.Context, accounts []envelope.Address) error {
 	cfg, err := config.Load(l.config())
 	if err != nil {
 		return err
@@ -269,7 +269,7 @@ func (l *listLab) dkim(text string) string {
 }
 
 // verify verifies a message, with LF for line ends, against the zone.
-func (l *listLab) verify(text string) *mail.AuthResults {
+func (l *listLab) verify(text string) *envelope.AuthResults {
 	l.t.Helper()
 	return verified(l.t, l.dns, strings.ReplaceAll(text, "\n", "\r\n"))
 }
@@ -282,7 +282,7 @@ func (l *listLab) publish(domain string) {
 
 // verified is what a server at 127.0.0.1 that knows a zone finds out about a
 // message.
-func verified(t testing.TB, zone *dnstest.Server, text string) *mail.AuthResults {
+func verified(t testing.TB, zone *dnsserver.Server, text string) *envelope.AuthResults {
 	t.Helper()
 	head, body, _ := strings.Cut(text, "\r\n\r\n")
 	results, err := verify.Check(t.Context(), dns.New(dns.Options{Servers: []string{zone.Addr}}), verify.Message{Sender: "x@x.test", Header: mime.ParseHeader([]byte(head + "\r\n")),
@@ -294,7 +294,7 @@ func verified(t testing.TB, zone *dnstest.Server, text string) *mail.AuthResults
 }
 
 // publish makes a DKIM key for a domain and puts it into a zone.
-func (h *house) publish(t testing.TB, zone *dnstest.Server, domain string) {
+func (h *house) publish(t testing.TB, zone *dnsserver.Server, domain string) {
 	t.Helper()
 	out, err := h.command("dkim", "generate", domain, "--json").CombinedOutput()
 	var key verify.Key

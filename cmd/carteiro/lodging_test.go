@@ -19,11 +19,11 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/admin"
-	"carteiro/core/dns"
-	"carteiro/core/dns/dnstest"
-	"carteiro/core/mime"
-	"carteiro/core/verify"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/admin"
+	"carteiro/core/service/dns"
+	"carteiro/core/service/dns/dnsserver"
+	"carteiro/core/service/verify"
 )
 
 // lodging is a house with a test clock, a DNS of its own, and one host that
@@ -31,7 +31,7 @@ import (
 type lodging struct {
 	*house
 	t     testing.TB
-	names *dnstest.Server
+	names *dnsserver.Server
 	far   *farHost
 }
 
@@ -50,7 +50,7 @@ func newLodging(t testing.TB, extra string, bundles ...string) *lodging {
 	t.Helper()
 	l := &lodging{house: &house{dir: t.TempDir()}, t: t, far: newFarHost(t)}
 	var err error
-	if l.names, err = dnstest.Start(lodgingZone); err != nil {
+	if l.names, err = dnsserver.Start(lodgingZone); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.names.Close)

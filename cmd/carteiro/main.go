@@ -16,7 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/config"
+	"carteiro/core/ops/config"
 )
 
 // Exit statuses.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/admin"
+	"carteiro/core/ops/admin"
 	"carteiro/hooks/lua"
 )
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/scripts"
 )
 
@@ -82,12 +82,12 @@ func (p *peopleServer) turn(b *testing.B) {
 }
 
 // user is whom the nth message is for.
-func (p *peopleServer) user(n int64) mail.Address {
-	return mail.Address(fmt.Sprintf("u%d@our.example", n%100))
+func (p *peopleServer) user(n int64) envelope.Address {
+	return envelope.Address(fmt.Sprintf("u%d@our.example", n%100))
 }
 
 // mailbox is where it ends up.
-func (p *peopleServer) mailbox(n int64) mail.Address {
+func (p *peopleServer) mailbox(n int64) envelope.Address {
 	if p.forwarding {
 		return "to" + p.user(n)
 	}

@@ -6,17 +6,17 @@ import (
 	"time"
 
 	"carteiro/core"
-	"carteiro/core/config"
-	"carteiro/core/mail"
-	"carteiro/core/milter"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/config"
+	"carteiro/core/protocol/milter"
 )
 
 // pipelineConfig is the configuration in the pipeline's words.
 func (s *server) pipelineConfig() core.Config {
 	c := s.cfg
 	out := core.Config{Hostname: c.Hostname, Expire: c.Queue.Expire.Std(), Port: c.Delivery.Port,
-		NextHops: map[string]mail.NextHop{}, Shaping: map[string]core.Shaping{},
-		Feedback: core.Feedback{From: mail.Address(c.DMARC.Reports), Organization: c.DMARC.Organization}}
+		NextHops: map[string]envelope.NextHop{}, Shaping: map[string]core.Shaping{},
+		Feedback: core.Feedback{From: envelope.Address(c.DMARC.Reports), Organization: c.DMARC.Organization}}
 	for _, d := range c.Queue.Retry {
 		out.Retry = append(out.Retry, d.Std())
 	}
@@ -25,8 +25,8 @@ func (s *server) pipelineConfig() core.Config {
 	}
 	if r := c.Relay; r != nil {
 		hop := nextHop("relay", config.NextHop{Host: r.Host, User: r.User, Secret: r.Secret})
-		if hop.User != "" && hop.TLS == mail.TLSMay && !loopback(hop) {
-			hop.TLS = mail.TLSVerify // a password goes over it
+		if hop.User != "" && hop.TLS == envelope.TLSMay && !loopback(hop) {
+			hop.TLS = envelope.TLSVerify // a password goes over it
 		}
 		out.Relay = &hop
 	}
@@ -52,18 +52,18 @@ func (s *server) milters() *milter.Client {
 	return milter.New(filters)
 }
 
-func nextHop(name string, h config.NextHop) mail.NextHop {
+func nextHop(name string, h config.NextHop) envelope.NextHop {
 	host, port, _ := net.SplitHostPort(h.Host)
 	n, _ := strconv.Atoi(port)
-	hop := mail.NextHop{Name: name, Hosts: []mail.Host{{Name: host, Port: n}}, LMTP: h.Protocol == "lmtp", TLS: mail.TLSPolicy(h.TLS),
+	hop := envelope.NextHop{Name: name, Hosts: []envelope.Host{{Name: host, Port: n}}, LMTP: h.Protocol == "lmtp", TLS: envelope.TLSPolicy(h.TLS),
 		Implicit: n == 465, User: h.User, Password: h.Secret, Configured: true}
 	if hop.TLS == "" {
-		hop.TLS = mail.TLSMay
+		hop.TLS = envelope.TLSMay
 	}
 	return hop
 }
 
-func loopback(hop mail.NextHop) bool {
+func loopback(hop envelope.NextHop) bool {
 	ip := net.ParseIP(hop.Hosts[0].Name)
 	return ip != nil && ip.IsLoopback()
 }

@@ -16,10 +16,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"carteiro/core/admin"
-	"carteiro/core/config"
-	"carteiro/core/lab"
-	"carteiro/core/policies"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/config"
+	"carteiro/core/ops/generations"
+	"carteiro/core/ops/policytest"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
 )
@@ -109,7 +109,7 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 }
 
 // keeper makes what holds the policies in force.
-func (s *server) keeper() *policies.Keeper {
+func (s *server) keeper() *generations.Keeper {
 	var cfg atomic.Pointer[config.Config] // what the last Read found
 	cfg.Store(s.cfg)
 	var found atomic.Pointer[[]hooks.Source] // and with it
@@ -123,11 +123,11 @@ func (s *server) keeper() *policies.Keeper {
 		found.Store(&sources)
 		return sources, err
 	}
-	return policies.New(policies.Options{Store: s.store, Engine: s.engine, Clock: s.clock, Journal: s.journal, Read: read,
+	return generations.New(generations.Options{Store: s.store, Engine: s.engine, Clock: s.clock, Journal: s.journal, Read: read,
 		Smoke: func(ctx context.Context, sources []hooks.Source) error { return smoke(ctx, cfg.Load(), sources) },
 		// Certificates and domains change with the policies, or not at all.
 		Prepare: func(ctx context.Context) (func(), error) { return s.prepare(ctx, cfg.Load(), *found.Load()) },
-		Changed: func(e policies.Entry) {
+		Changed: func(e generations.Entry) {
 			s.pipeline.Notice("reload", map[string]any{"generation": e.ID, "by": e.By})
 		},
 		Stamp: func() string { return treeStamp(cfg.Load()) }})
@@ -176,7 +176,7 @@ func smoke(ctx context.Context, cfg *config.Config, sources []hooks.Source) erro
 	if err := t.addTests(cfg.Scripts.Dir); err != nil {
 		return err
 	}
-	report, err := lab.Test(ctx, lab.Options{Sources: sources, Tests: t.tests, Domains: cfg.Domains, Only: []string{"smoke"}, Small: true})
+	report, err := policytest.Test(ctx, policytest.Options{Sources: sources, Tests: t.tests, Domains: cfg.Domains, Only: []string{"smoke"}, Small: true})
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func smoke(ctx context.Context, cfg *config.Config, sources []hooks.Source) erro
 
 // firstFailure is the first case that failed, as an error, or nil; of is the
 // bundle it belongs to.
-func firstFailure(r *lab.Report, of string) error {
+func firstFailure(r *policytest.Report, of string) error {
 	for _, c := range r.Cases {
 		if c.Fault == nil {
 			continue
@@ -245,7 +245,7 @@ func treeStamp(cfg *config.Config) string {
 // the server does not start.
 func (s *server) startPolicies(ctx context.Context) error {
 	err := s.policies.Start(ctx)
-	if errors.Is(err, policies.ErrBroken) {
+	if errors.Is(err, generations.ErrBroken) {
 		return usageError{pictured(err)}
 	}
 	return err

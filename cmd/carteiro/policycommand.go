@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
+	"carteiro/core/ops/admin"
 	"carteiro/hooks"
 )
 

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"carteiro/core/config"
+	"carteiro/core/ops/config"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
 )

@@ -17,8 +17,8 @@ import (
 	"time"
 	"weak"
 
-	"carteiro/core/admin"
-	"carteiro/core/config"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/config"
 	"carteiro/hooks"
 )
 

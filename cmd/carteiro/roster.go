@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"carteiro/core/mime"
+	"carteiro/core/message/mime"
 )
 
 // rosterMember is a member of a list that another list manager wrote down.

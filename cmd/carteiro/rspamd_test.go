@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/admin"
+	"carteiro/core/ops/admin"
 	"carteiro/scripts"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/lab"
+	"carteiro/core/ops/policytest"
 )
 
 func scriptsRunCommand() *cobra.Command {
@@ -33,7 +33,7 @@ func scriptsRunCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w, err := lab.NewWorld(cmd.Context(), lab.Options{Sources: t.sources}, nil)
+			w, err := policytest.NewWorld(cmd.Context(), policytest.Options{Sources: t.sources}, nil)
 			if err != nil {
 				return err
 			}
@@ -70,7 +70,7 @@ func scriptsRunCommand() *cobra.Command {
 	cmd.Flags().StringVar(&client.ip, "ip", "192.0.2.7", "address of the client")
 	cmd.Flags().StringVar(&client.helo, "helo", "client.example", "what it says in EHLO")
 	cmd.Flags().StringVar(&client.sender, "sender", "sender@a.example", "envelope sender, \"\" for the null sender")
-	cmd.Flags().StringSliceVar(&client.to, "to", []string{"bob@" + lab.LocalDomain}, "recipients; their domains are local unless --identity is given")
+	cmd.Flags().StringSliceVar(&client.to, "to", []string{"bob@" + policytest.LocalDomain}, "recipients; their domains are local unless --identity is given")
 	cmd.Flags().StringVar(&client.identity, "identity", "", "who logged in: the message is a submission")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd

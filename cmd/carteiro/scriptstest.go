@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/lab"
+	"carteiro/core/ops/policytest"
 	"carteiro/hooks/lua"
 )
 
@@ -24,7 +24,7 @@ func scriptsTestCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			options := lab.Options{Cover: cover}
+			options := policytest.Options{Cover: cover}
 			if run != "" {
 				if options.Run, err = regexp.Compile(run); err != nil {
 					return usageError{err}
@@ -39,9 +39,9 @@ func scriptsTestCommand() *cobra.Command {
 }
 
 // runTests runs the tests of a tree and prints what came of them.
-func (o *options) runTests(cmd *cobra.Command, t *tree, options lab.Options) error {
+func (o *options) runTests(cmd *cobra.Command, t *tree, options policytest.Options) error {
 	options.Sources, options.Tests, options.Domains = t.sources, t.tests, t.domains
-	report, err := lab.Test(cmd.Context(), options)
+	report, err := policytest.Test(cmd.Context(), options)
 	if err != nil {
 		return pictured(err)
 	}
@@ -50,7 +50,7 @@ func (o *options) runTests(cmd *cobra.Command, t *tree, options lab.Options) err
 
 // report prints what came of tests. It is an error when some failed; of is the
 // bundle that they belong to.
-func (o *options) report(cmd *cobra.Command, r *lab.Report, of string) error {
+func (o *options) report(cmd *cobra.Command, r *policytest.Report, of string) error {
 	if o.json {
 		if err := printJSON(cmd.OutOrStdout(), r); err != nil {
 			return err
@@ -61,7 +61,7 @@ func (o *options) report(cmd *cobra.Command, r *lab.Report, of string) error {
 	return testsFailed(r, of)
 }
 
-func testsFailed(r *lab.Report, of string) error {
+func testsFailed(r *policytest.Report, of string) error {
 	if n := r.Failed(); n > 0 {
 		return fmt.Errorf("%s%d of %s failed", of, n, count(len(r.Cases), "case"))
 	}
@@ -76,7 +76,7 @@ func pictured(err error) error {
 	return fmt.Errorf("policies do not load\n%s", lua.Picture(err))
 }
 
-func tellTests(w io.Writer, r *lab.Report) {
+func tellTests(w io.Writer, r *policytest.Report) {
 	for _, c := range r.Cases {
 		word := "ok  "
 		if c.Err != "" {

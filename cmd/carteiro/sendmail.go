@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
-	"carteiro/core/config"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/config"
 )
 
 // maxPiped bounds what sendmail reads from standard input; the server's own
@@ -135,7 +135,7 @@ func (a *sendmailArgs) complete(cfg *config.Config, text []byte) error {
 	}
 	for i, to := range a.to {
 		a.to[i] = qualify(to, cfg)
-		if _, err := mail.ParseAddress(a.to[i]); err != nil {
+		if _, err := envelope.ParseAddress(a.to[i]); err != nil {
 			return usage("sendmail: recipient %q: %w", to, err)
 		}
 	}

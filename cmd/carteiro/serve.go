@@ -11,11 +11,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"carteiro/core/admin"
-	"carteiro/core/clock"
-	"carteiro/core/config"
-	"carteiro/core/pop3"
-	"carteiro/core/smtpin"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/config"
+	"carteiro/core/protocol/pop3"
+	"carteiro/core/protocol/smtpin"
 )
 
 func serveCommand() *cobra.Command {

@@ -15,21 +15,21 @@ import (
 	"time"
 
 	"carteiro/core"
-	"carteiro/core/admin"
-	"carteiro/core/auth"
-	"carteiro/core/clock"
-	"carteiro/core/config"
-	"carteiro/core/crypt"
-	"carteiro/core/dns"
-	"carteiro/core/groups"
-	"carteiro/core/journal"
-	"carteiro/core/mail"
-	"carteiro/core/netline"
-	"carteiro/core/policies"
-	"carteiro/core/pop3"
-	"carteiro/core/smtpout"
-	"carteiro/core/spam"
-	"carteiro/core/srs"
+	"carteiro/core/message/crypt"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/config"
+	"carteiro/core/ops/generations"
+	"carteiro/core/ops/telemetry"
+	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/pop3"
+	"carteiro/core/protocol/smtpout"
+	"carteiro/core/service/auth"
+	"carteiro/core/service/dns"
+	"carteiro/core/service/lists"
+	"carteiro/core/service/spam"
+	"carteiro/core/service/srs"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
@@ -47,7 +47,7 @@ type serverOptions struct {
 type server struct {
 	cfg       *config.Config
 	opt       serverOptions
-	journal   *journal.Journal
+	journal   *telemetry.Journal
 	clock     *clock.Clock
 	store     *badgerstore.Store
 	directory *auth.Directory
@@ -56,7 +56,7 @@ type server struct {
 	keys      *crypt.Keys
 	resolver  *dns.Resolver
 	engine    *lua.Engine
-	policies  *policies.Keeper
+	policies  *generations.Keeper
 	usage     bundleUsage
 	refused   refusals
 	out       *smtpout.Client
@@ -83,7 +83,7 @@ func openServer(ctx context.Context, cfg *config.Config, opt serverOptions) (*se
 	if opt.log == nil {
 		s.opt.log = os.Stderr
 	}
-	s.journal, s.clock = journal.New(s.opt.log, cfg.Log.Format, cfg.Log.Level), opt.clock
+	s.journal, s.clock = telemetry.New(s.opt.log, cfg.Log.Format, cfg.Log.Level), opt.clock
 	if err := cfg.CheckFiles(); err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (s *server) openStore(ctx context.Context, key []byte) error {
 		return usageError{fmt.Errorf("store: %w", err)}
 	}
 	s.spam, s.keys = spam.New(s.store, s.clock), &crypt.Keys{Data: s.store, Clock: s.clock}
-	s.directory, err = auth.New(ctx, auth.Options{Data: s.store, Domains: s.cfg.Domains, Postmaster: mail.Address(s.cfg.Postmaster), Key: key, Clock: s.clock, Group: s.group})
+	s.directory, err = auth.New(ctx, auth.Options{Data: s.store, Domains: s.cfg.Domains, Postmaster: envelope.Address(s.cfg.Postmaster), Key: key, Clock: s.clock, Group: s.group})
 	if err == nil {
 		s.returns, err = srs.OpenKeys(ctx, s.store, key, s.clock.Now)
 	}
@@ -135,8 +135,8 @@ func (s *server) openStore(ctx context.Context, key []byte) error {
 
 // group tells of the groups that policies keep, for rights that are granted to
 // one.
-func (s *server) group(ctx context.Context, name, member mail.Address) (exists, in bool, err error) {
-	g := groups.New(s.store)
+func (s *server) group(ctx context.Context, name, member envelope.Address) (exists, in bool, err error) {
+	g := lists.New(s.store)
 	if _, err := g.Settings(ctx, string(name)); errors.Is(err, store.ErrNotFound) {
 		return false, false, nil
 	} else if err != nil {
@@ -224,7 +224,7 @@ func (s *server) service() *admin.Service {
 
 // checkSetting asks the bundles in force about an account's setting; those of
 // the configuration where no server runs.
-func (s *server) checkSetting(a mail.Address, name string, value any) error {
+func (s *server) checkSetting(a envelope.Address, name string, value any) error {
 	var sources []hooks.Source
 	if s.policies != nil {
 		sources = s.policies.Get().Sources

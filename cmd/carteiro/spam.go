@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
-	"carteiro/core/spam"
+	"carteiro/core/ops/admin"
+	"carteiro/core/service/spam"
 )
 
 func spamCommand() *cobra.Command {

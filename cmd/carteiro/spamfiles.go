@@ -16,8 +16,8 @@ import (
 
 	"github.com/ulikunitz/xz"
 
-	"carteiro/core/mime"
-	"carteiro/core/spam"
+	"carteiro/core/message/mime"
+	"carteiro/core/service/spam"
 )
 
 // maxSpamFile is the largest message of an mbox, a folder or an archive, in

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/srs"
+	"carteiro/core/service/srs"
 )
 
 func srsCommand() *cobra.Command {

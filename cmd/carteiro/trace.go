@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core/admin"
-	"carteiro/core/config"
-	"carteiro/core/journal"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/config"
+	"carteiro/core/ops/telemetry"
 	"carteiro/hooks"
 )
 
@@ -32,7 +32,7 @@ func traceCommand() *cobra.Command {
 				return fmt.Errorf("%w (is `carteiro serve -c %s` running?)", err, o.config)
 			}
 			seen := 0
-			return client.Trace(cmd.Context(), only, func(l journal.Line) bool {
+			return client.Trace(cmd.Context(), only, func(l telemetry.Line) bool {
 				if o.json {
 					json.NewEncoder(cmd.OutOrStdout()).Encode(l)
 				} else {
@@ -51,7 +51,7 @@ func traceCommand() *cobra.Command {
 	return cmd
 }
 
-func tellLine(w io.Writer, l journal.Line) {
+func tellLine(w io.Writer, l telemetry.Line) {
 	who := l.Message
 	if l.Session != "" {
 		who = l.Session
@@ -76,7 +76,7 @@ func tellLine(w io.Writer, l journal.Line) {
 
 // traceHook shows a call of a handler to who looks.
 func (s *server) traceHook(c hooks.Call) {
-	l := journal.Line{Time: s.clock.Now(), What: "hook", Text: string(c.Info.Point), Handler: c.Info.Name(), Reply: c.Verdict.String(), Changes: c.Changes, Cost: c.Cost}
+	l := telemetry.Line{Time: s.clock.Now(), What: "hook", Text: string(c.Info.Point), Handler: c.Info.Name(), Reply: c.Verdict.String(), Changes: c.Changes, Cost: c.Cost}
 	if e := c.Event; e.Session != nil {
 		l.Session, l.Client, l.Listener = e.Session.ID, e.Session.Remote.Addr(), e.Session.Listener
 	}
@@ -92,13 +92,13 @@ func (s *server) traceHook(c hooks.Call) {
 
 // about are the addresses of an event.
 func about(e *hooks.Event) (out []string) {
-	add := func(a mail.Address) {
+	add := func(a envelope.Address) {
 		if a != "" && !slices.Contains(out, string(a)) {
 			out = append(out, string(a))
 		}
 	}
 	if e.Cred != nil {
-		add(mail.Address(e.Cred.User))
+		add(envelope.Address(e.Cred.User))
 	}
 	if e.Tx != nil {
 		add(e.Tx.Sender)
@@ -125,7 +125,7 @@ func about(e *hooks.Event) (out []string) {
 }
 
 // dialogue is where commands and replies go while somebody looks, or nil.
-func (s *server) dialogue() func(*mail.Session, string, *mail.Status) {
+func (s *server) dialogue() func(*envelope.Session, string, *envelope.Status) {
 	if !s.journal.Tracer.On() {
 		return nil
 	}
@@ -133,8 +133,8 @@ func (s *server) dialogue() func(*mail.Session, string, *mail.Status) {
 }
 
 // traceDialogue shows a command and its reply to who looks.
-func (s *server) traceDialogue(session *mail.Session, command string, reply *mail.Status) {
-	l := journal.Line{Time: s.clock.Now(), What: "command", Text: command, Session: session.ID, Client: session.Remote.Addr(), Listener: session.Listener}
+func (s *server) traceDialogue(session *envelope.Session, command string, reply *envelope.Status) {
+	l := telemetry.Line{Time: s.clock.Now(), What: "command", Text: command, Session: session.ID, Client: session.Remote.Addr(), Listener: session.Listener}
 	if reply != nil {
 		l.Reply = reply.Reply()
 	}

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"carteiro/core"
-	"carteiro/core/clock"
-	"carteiro/core/config"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/config"
 )
 
 // store1Server is a copy of the server of store-1 with free ports. What failed in
@@ -75,7 +75,7 @@ func TestUpgradeOfStore1(t *testing.T) {
 	}
 	// Accounts, settings, grants.
 	for user, password := range map[string]string{"ann@one.example": "correct horse", "bob@one.example": "battery staple", "carol@two.example": "secret of carol"} {
-		if _, err := s.directory.Login(ctx, &mail.Credentials{Mechanism: "PLAIN", User: user, Password: password}); err != nil {
+		if _, err := s.directory.Login(ctx, &envelope.Credentials{Mechanism: "PLAIN", User: user, Password: password}); err != nil {
 			t.Errorf("%s: %v", user, err)
 		}
 	}

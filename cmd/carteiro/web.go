@@ -14,8 +14,8 @@ import (
 	"strings"
 	"sync"
 
-	"carteiro/core/admin"
-	"carteiro/core/config"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/config"
 	"carteiro/hooks"
 )
 

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/admin"
-	"carteiro/core/config"
-	"carteiro/core/journal"
+	"carteiro/core/ops/admin"
+	"carteiro/core/ops/config"
+	"carteiro/core/ops/telemetry"
 )
 
 // TestWebListener: policies answer below /b/, monitors get metrics and health,
@@ -138,7 +138,7 @@ func TestAPI(t *testing.T) {
 // TestAPIInTheClear: from another host a token is not taken without TLS.
 func TestAPIInTheClear(t *testing.T) {
 	const token = "0123456789abcdef0123456789abcdef"
-	s := &server{cfg: &config.Config{Web: config.Web{Secret: token}}, journal: journal.New(io.Discard, "json", "info")}
+	s := &server{cfg: &config.Config{Web: config.Web{Secret: token}}, journal: telemetry.New(io.Discard, "json", "info")}
 	for _, tt := range []struct {
 		remote   string
 		insecure bool

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"strings"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // EditHeader returns a header section with an edit applied: the fields that
@@ -12,7 +12,7 @@ import (
 // section ends with its blank line, before and after; the result shares
 // memory with it only if the edit is zero. It is the one rule by which every
 // backend gives out what was delivered.
-func EditHeader(section []byte, e mail.HeaderEdit) []byte {
+func EditHeader(section []byte, e envelope.HeaderEdit) []byte {
 	if e.IsZero() {
 		return section
 	}

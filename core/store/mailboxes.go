@@ -7,7 +7,7 @@ import (
 	"iter"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // Inbox is the folder that POP3 reads and where mail goes by default. Its
@@ -29,10 +29,10 @@ type Mailboxes interface {
 
 	// Mailbox describes a folder in one read, without walking it. A folder
 	// that nobody delivered to is empty, not ErrNotFound.
-	Mailbox(ctx context.Context, owner mail.Address, folder string) (MailboxInfo, error)
+	Mailbox(ctx context.Context, owner envelope.Address, folder string) (MailboxInfo, error)
 
 	// Folders yields the folders of an owner.
-	Folders(ctx context.Context, owner mail.Address) iter.Seq2[MailboxInfo, error]
+	Folders(ctx context.Context, owner envelope.Address) iter.Seq2[MailboxInfo, error]
 
 	// Items yields the entries of a folder in the order of their UIDs.
 	Items(ctx context.Context, box MailboxID) iter.Seq2[Item, error]
@@ -47,12 +47,12 @@ type Mailboxes interface {
 
 	// SetQuota limits what all folders of an owner hold together, in octets;
 	// 0 lifts the limit. Usage tells both.
-	SetQuota(ctx context.Context, owner mail.Address, limit int64) error
-	Usage(ctx context.Context, owner mail.Address) (used, limit int64, err error)
+	SetQuota(ctx context.Context, owner envelope.Address, limit int64) error
+	Usage(ctx context.Context, owner envelope.Address) (used, limit int64, err error)
 
 	// Lock gives one session the maildrop (RFC 1939 section 3). It does not
 	// block and returns ErrLocked. Deliveries go on meanwhile.
-	Lock(owner mail.Address) (unlock func(), err error)
+	Lock(owner envelope.Address) (unlock func(), err error)
 }
 
 // MailboxID names a folder inside the store; 0 is a folder that does not
@@ -62,7 +62,7 @@ type MailboxID uint64
 // MailboxInfo is the state of a folder.
 type MailboxInfo struct {
 	ID          MailboxID
-	Owner       mail.Address
+	Owner       envelope.Address
 	Folder      string
 	UIDValidity uint32
 	UIDNext     uint32
@@ -80,14 +80,14 @@ type Item struct {
 
 // Delivery is one message for one mailbox.
 type Delivery struct {
-	Owner  mail.Address
+	Owner  envelope.Address
 	Folder string
 	// Message and Rcpt are the key: the same pair is delivered once to a
 	// folder, even if both deliveries are in one call.
-	Message mail.ID
+	Message envelope.ID
 	Rcpt    uint32
-	Source  *mail.Envelope // whose body is shared
-	Edit    mail.HeaderEdit
+	Source  *envelope.Envelope // whose body is shared
+	Edit    envelope.HeaderEdit
 	Size    int64 // of the edited message; 0: the store computes it
 	Flags   []string
 	Date    time.Time
@@ -98,8 +98,8 @@ type Delivery struct {
 // ones listed the call succeeds, unless others filled the mailboxes
 // meanwhile. It is ErrQuota.
 type QuotaError struct {
-	Deliveries []int          // their places in the call
-	Owners     []mail.Address // whose they are, one for each
+	Deliveries []int              // their places in the call
+	Owners     []envelope.Address // whose they are, one for each
 }
 
 // Error names the owners.

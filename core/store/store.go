@@ -17,7 +17,7 @@ import (
 	"iter"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // What callers test for. Everything else is an internal error.
@@ -98,16 +98,16 @@ type Spool interface {
 	// is in the spool already is not written again, and a commit of nothing
 	// but such changes nothing. ErrFull, ErrFailed; ErrNotFound when the
 	// message that shares its body has gone.
-	Commit(ctx context.Context, effects []mail.Effect, messages ...*Message) error
+	Commit(ctx context.Context, effects []envelope.Effect, messages ...*Message) error
 
 	// Due yields due-index entries of one class in the order of their due
 	// time, up to before, as they were when the call began. It is cheap: it
 	// reads keys and small values from a remembered watermark on.
-	Due(ctx context.Context, class mail.Class, before time.Time) iter.Seq2[DueEntry, error]
+	Due(ctx context.Context, class envelope.Class, before time.Time) iter.Seq2[DueEntry, error]
 
 	// Load reads a message's envelope and one group with those of its
 	// recipients that are not Done. ErrNotFound when it has gone meanwhile.
-	Load(ctx context.Context, id mail.ID, block uint32) (*mail.Envelope, *mail.Group, error)
+	Load(ctx context.Context, id envelope.ID, block uint32) (*envelope.Envelope, *envelope.Group, error)
 
 	// Settle records what an attempt changed, in one commit together with
 	// the messages it gave rise to (a DSN, a policy's mail), so that neither
@@ -121,28 +121,28 @@ type Spool interface {
 	// Header and Body read a spooled message's octets: the header section
 	// with its blank line, and what follows. Body verifies the checksum and
 	// returns ErrCorrupt instead of io.EOF where it does not match.
-	Header(ctx context.Context, e *mail.Envelope) ([]byte, error)
-	Body(ctx context.Context, e *mail.Envelope) (io.ReadCloser, error)
+	Header(ctx context.Context, e *envelope.Envelope) ([]byte, error)
+	Body(ctx context.Context, e *envelope.Envelope) (io.ReadCloser, error)
 
 	// Envelope reads one message's envelope; Groups all its groups, with
 	// all recipients, Done ones included. ErrNotFound.
-	Envelope(ctx context.Context, id mail.ID) (*mail.Envelope, error)
-	Groups(ctx context.Context, id mail.ID) ([]*mail.Group, error)
+	Envelope(ctx context.Context, id envelope.ID) (*envelope.Envelope, error)
+	Groups(ctx context.Context, id envelope.ID) ([]*envelope.Group, error)
 
 	// Messages yields every spooled message in the order of arrival. It
 	// holds a snapshot: stop within seconds.
-	Messages(ctx context.Context) iter.Seq2[*mail.Envelope, error]
+	Messages(ctx context.Context) iter.Seq2[*envelope.Envelope, error]
 
 	// Remove drops a message whole, without a DSN (`queue drop`).
-	Remove(ctx context.Context, id mail.ID) error
+	Remove(ctx context.Context, id envelope.ID) error
 
 	// Trail reads the decision trail of a message, which outlives it by
 	// [storage].trail. Append adds entries outside of a commit.
-	Trail(ctx context.Context, id mail.ID) ([]mail.TrailEntry, error)
-	AppendTrail(ctx context.Context, id mail.ID, entries []mail.TrailEntry) error
+	Trail(ctx context.Context, id envelope.ID) ([]envelope.TrailEntry, error)
+	AppendTrail(ctx context.Context, id envelope.ID, entries []envelope.TrailEntry) error
 	// Trails yields ids of messages that have a trail, the newest first, and
 	// stops after limit.
-	Trails(ctx context.Context, limit int) iter.Seq2[mail.ID, error]
+	Trails(ctx context.Context, limit int) iter.Seq2[envelope.ID, error]
 }
 
 // Draft is a message body being written, by one goroutine.
@@ -161,42 +161,42 @@ type Draft interface {
 // Message is one message to be committed. Exactly one of Draft and Share
 // gives the body.
 type Message struct {
-	Envelope mail.Envelope // Commit fills in Body, Size, HeaderSize, CRC, Chunks, NoCRLF
-	Header   []byte        // the header section with its blank line, CRLF
+	Envelope envelope.Envelope // Commit fills in Body, Size, HeaderSize, CRC, Chunks, NoCRLF
+	Header   []byte            // the header section with its blank line, CRLF
 	Draft    Draft
-	Share    *mail.Envelope // takes the body of this spooled message
-	Groups   []*mail.Group  // Commit numbers blocks and recipients
-	Trail    []mail.TrailEntry
+	Share    *envelope.Envelope // takes the body of this spooled message
+	Groups   []*envelope.Group  // Commit numbers blocks and recipients
+	Trail    []envelope.TrailEntry
 }
 
 // DueEntry is one entry of the due index.
 type DueEntry struct {
-	ID    mail.ID
+	ID    envelope.ID
 	Block uint32
 	Due   time.Time
-	Class mail.Class
+	Class envelope.Class
 	// Kind, Key and Domain are the group's, so that limits need no Load.
-	Kind   mail.GroupKind
+	Kind   envelope.GroupKind
 	Key    string
 	Domain string
 }
 
 // Settlement is the outcome of work on one group.
 type Settlement struct {
-	ID    mail.ID
+	ID    envelope.ID
 	Block uint32
 	// Group is its new state: Due, Held, Priority and Attempts count, its
 	// Recipients are those that changed. Nobody else is written.
-	Group *mail.Group
+	Group *envelope.Group
 	// Add are groups that replace or join this one (expansion, reroute).
 	// Their recipients get new numbers.
-	Add []*mail.Group
+	Add []*envelope.Group
 	// Deliveries go to mailboxes, each exactly once for its key.
 	Deliveries []Delivery
 	// Messages are new ones, committed with this.
 	Messages []*Message
-	Effects  []mail.Effect
-	Trail    []mail.TrailEntry
+	Effects  []envelope.Effect
+	Trail    []envelope.TrailEntry
 }
 
 // KV is the storage of policies.
@@ -210,7 +210,7 @@ type KV interface {
 	// TTL keeps that of the key. One that finds no number fails the call;
 	// in a Commit or Settle it is left out, so that no policy's mistake holds
 	// mail up.
-	Apply(ctx context.Context, effects []mail.Effect) ([]int64, error)
+	Apply(ctx context.Context, effects []envelope.Effect) ([]int64, error)
 	// Scan yields at most limit keys with a prefix, in order.
 	Scan(ctx context.Context, space, prefix string, limit int) iter.Seq2[Pair, error]
 }

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"carteiro/core/dns"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/dns"
 )
 
 // Resolver answers from a table: keys like "a host.example" or "ptr
@@ -70,7 +70,7 @@ type Accounts struct {
 	settings map[string]map[string]any
 	aliases  map[string]string
 	grants   map[string]string
-	granted  map[mail.Address][]mail.Grant
+	granted  map[envelope.Address][]envelope.Grant
 }
 
 // Set stores a setting and makes the account.
@@ -87,16 +87,16 @@ func (a *Accounts) Set(address, name string, value any) {
 }
 
 // Grant implements lua.Accounts.
-func (a *Accounts) Grant(_ context.Context, owner, delegate mail.Address, right string, until time.Time) error {
+func (a *Accounts) Grant(_ context.Context, owner, delegate envelope.Address, right string, until time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if right != "send-as" {
 		return errors.New("no such right")
 	}
 	if a.granted == nil {
-		a.granted = map[mail.Address][]mail.Grant{}
+		a.granted = map[envelope.Address][]envelope.Grant{}
 	}
-	a.granted[owner] = append(a.granted[owner], mail.Grant{Delegate: delegate, Right: right, Until: until})
+	a.granted[owner] = append(a.granted[owner], envelope.Grant{Delegate: delegate, Right: right, Until: until})
 	return nil
 }
 
@@ -121,7 +121,7 @@ func (a *Accounts) Alias(address, account string) {
 }
 
 // Exists implements lua.Accounts.
-func (a *Accounts) Exists(_ context.Context, address mail.Address) bool {
+func (a *Accounts) Exists(_ context.Context, address envelope.Address) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_, ok := a.settings[string(address)]
@@ -129,23 +129,23 @@ func (a *Accounts) Exists(_ context.Context, address mail.Address) bool {
 }
 
 // Setting implements lua.Accounts.
-func (a *Accounts) Setting(_ context.Context, address mail.Address, name string) (any, error) {
+func (a *Accounts) Setting(_ context.Context, address envelope.Address, name string) (any, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.settings[string(address)][name], nil
 }
 
 // Owns implements lua.Accounts.
-func (a *Accounts) Owns(_ context.Context, user, address mail.Address) bool {
+func (a *Accounts) Owns(_ context.Context, user, address envelope.Address) bool {
 	return user.Base() == address.Base() || a.AccountOf(context.Background(), address) == user.Base()
 }
 
 // Revoke implements lua.Accounts.
-func (a *Accounts) Revoke(_ context.Context, owner, delegate mail.Address, right string) error {
+func (a *Accounts) Revoke(_ context.Context, owner, delegate envelope.Address, right string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n := len(a.granted[owner])
-	a.granted[owner] = slices.DeleteFunc(a.granted[owner], func(g mail.Grant) bool { return g.Delegate == delegate && (right == "" || g.Right == right) })
+	a.granted[owner] = slices.DeleteFunc(a.granted[owner], func(g envelope.Grant) bool { return g.Delegate == delegate && (right == "" || g.Right == right) })
 	if len(a.granted[owner]) == n {
 		return errors.New("no such grant")
 	}
@@ -153,43 +153,45 @@ func (a *Accounts) Revoke(_ context.Context, owner, delegate mail.Address, right
 }
 
 // Granted implements lua.Accounts.
-func (a *Accounts) Granted(_ context.Context, owner mail.Address) []mail.Grant {
+func (a *Accounts) Granted(_ context.Context, owner envelope.Address) []envelope.Grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.granted[owner])
 }
 
 // Login implements lua.Accounts: the password of every account is "secret".
-func (a *Accounts) Login(ctx context.Context, cred *mail.Credentials) (mail.Address, error) {
-	if name := mail.Address(cred.User); cred.Password == "secret" && a.Exists(ctx, name) {
+func (a *Accounts) Login(ctx context.Context, cred *envelope.Credentials) (envelope.Address, error) {
+	if name := envelope.Address(cred.User); cred.Password == "secret" && a.Exists(ctx, name) {
 		return name, nil
 	}
 	return "", errors.New("wrong name or password")
 }
 
 // AccountOf implements lua.Accounts.
-func (a *Accounts) AccountOf(_ context.Context, address mail.Address) mail.Address {
+func (a *Accounts) AccountOf(_ context.Context, address envelope.Address) envelope.Address {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	base := address.Base()
 	if _, ok := a.settings[string(base)]; ok {
 		return base
 	}
-	return mail.Address(a.aliases[string(base)])
+	return envelope.Address(a.aliases[string(base)])
 }
 
 // MaySendAs implements lua.Accounts.
-func (a *Accounts) MaySendAs(_ context.Context, identity, address mail.Address) string {
+func (a *Accounts) MaySendAs(_ context.Context, identity, address envelope.Address) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.grants[string(identity+" "+address)]
 }
 
 // Confirmed implements lua.Accounts.
-func (a *Accounts) Confirmed(context.Context, mail.Address, string) (bool, error) { return false, nil }
+func (a *Accounts) Confirmed(context.Context, envelope.Address, string) (bool, error) {
+	return false, nil
+}
 
 // Stands implements lua.Accounts: there are accounts, and no aliases.
-func (a *Accounts) Stands(ctx context.Context, address mail.Address) (mail.Address, []mail.Address, error) {
+func (a *Accounts) Stands(ctx context.Context, address envelope.Address) (envelope.Address, []envelope.Address, error) {
 	if a.Exists(ctx, address) {
 		return address.Base(), nil, nil
 	}

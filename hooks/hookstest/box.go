@@ -1,10 +1,10 @@
 package hookstest
 
-import "carteiro/core/mail"
+import "carteiro/core/message/envelope"
 
 // Box is a mailbox with settings.
 type Box struct {
-	Owner    mail.Address
+	Owner    envelope.Address
 	Names    []string
 	Used     int64
 	Limit    int64
@@ -12,7 +12,7 @@ type Box struct {
 }
 
 // Address implements hooks.Box.
-func (b *Box) Address() mail.Address { return b.Owner }
+func (b *Box) Address() envelope.Address { return b.Owner }
 
 // Folders implements hooks.Box.
 func (b *Box) Folders() ([]string, error) { return b.Names, nil }

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"carteiro/core/clock"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
 	"carteiro/core/store"
 )
 
@@ -62,7 +62,7 @@ func (k *KV) Get(ctx context.Context, space, key string) ([]byte, error) {
 }
 
 // Apply implements store.KV.
-func (k *KV) Apply(ctx context.Context, effects []mail.Effect) ([]int64, error) {
+func (k *KV) Apply(ctx context.Context, effects []envelope.Effect) ([]int64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.fail != nil {
@@ -81,16 +81,16 @@ func (k *KV) Apply(ctx context.Context, effects []mail.Effect) ([]int64, error) 
 		id := f.Space + "\x00" + f.Key
 		out[i] = 1
 		switch f.Op {
-		case mail.Set:
+		case envelope.Set:
 			k.items[id] = it
-		case mail.Delete:
+		case envelope.Delete:
 			delete(k.items, id)
-		case mail.Incr:
+		case envelope.Incr:
 			n, _ := strconv.ParseInt(string(value), 10, 64)
 			out[i] = n + f.N
 			it.value = strconv.AppendInt(nil, out[i], 10)
 			k.items[id] = it
-		case mail.CAS:
+		case envelope.CAS:
 			if had != (f.Old != nil) || !bytes.Equal(value, f.Old) {
 				out[i] = 0
 				continue

@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"carteiro/core/milter"
+	"carteiro/core/protocol/milter"
 )
 
 // Milters answers for filters from a table; one that is nil does not answer.

@@ -16,12 +16,12 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/clock"
-	"carteiro/core/mail"
-	"carteiro/core/milter"
-	"carteiro/core/mime"
-	"carteiro/core/spam"
-	"carteiro/core/srs"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/clock"
+	"carteiro/core/protocol/milter"
+	"carteiro/core/service/spam"
+	"carteiro/core/service/srs"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
 )
@@ -109,7 +109,7 @@ func (w *World) Script(text string) *World {
 // Answer is what the policies said to one event.
 type Answer struct {
 	hooks.Verdict
-	Trail []mail.TrailEntry
+	Trail []envelope.TrailEntry
 	Event *hooks.Event
 }
 
@@ -130,7 +130,7 @@ func (w *World) Ask(e *hooks.Event) Answer {
 		e.Now = w.Clock.Now()
 	}
 	if e.Apply == nil {
-		e.Apply = func(effects []mail.Effect, submits []hooks.Submit) error {
+		e.Apply = func(effects []envelope.Effect, submits []hooks.Submit) error {
 			_, err := w.KV.Apply(context.Background(), effects)
 			w.Submits = append(w.Submits, submits...)
 			return err
@@ -153,17 +153,19 @@ func (w *World) Commit(e *hooks.Event) {
 }
 
 // Session is a client.
-func Session(ip string) *mail.Session {
-	return &mail.Session{ID: "s1", Listener: "mx", Protocol: "smtp", Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), 4025),
+func Session(ip string) *envelope.Session {
+	return &envelope.Session{ID: "s1", Listener: "mx", Protocol: "smtp", Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), 4025),
 		Helo: "mx.a.example", ESMTP: true, Started: time.Now()}
 }
 
 // Identity is somebody who logged in.
-func Identity(user string) *mail.Identity { return &mail.Identity{User: mail.Address(user)} }
+func Identity(user string) *envelope.Identity {
+	return &envelope.Identity{User: envelope.Address(user)}
+}
 
 // Tx is a transaction with recipients; those at our.example are local.
-func Tx(sender string, rcpts ...string) *mail.Transaction {
-	tx := &mail.Transaction{ID: mail.NewID(time.Now()), Sender: mail.Address(sender)}
+func Tx(sender string, rcpts ...string) *envelope.Transaction {
+	tx := &envelope.Transaction{ID: envelope.NewID(time.Now()), Sender: envelope.Address(sender)}
 	for i, r := range rcpts {
 		tx.Recipients = append(tx.Recipients, Recipient(uint32(i), r))
 	}
@@ -171,9 +173,9 @@ func Tx(sender string, rcpts ...string) *mail.Transaction {
 }
 
 // Recipient is one recipient.
-func Recipient(n uint32, address string) *mail.Recipient {
-	a := mail.Address(address)
-	return &mail.Recipient{N: n, Address: a, Orig: a, State: mail.Queued, IsLocal: a.Domain() == "our.example"}
+func Recipient(n uint32, address string) *envelope.Recipient {
+	a := envelope.Address(address)
+	return &envelope.Recipient{N: n, Address: a, Orig: a, State: envelope.Queued, IsLocal: a.Domain() == "our.example"}
 }
 
 // Rcpt is a recipient as queue.expand and later hooks see it.
@@ -188,7 +190,7 @@ func Message(sender, raw string) *hooks.Message {
 		panic(fmt.Sprintf("hookstest: message: %v", err))
 	}
 	body, _ := io.ReadAll(r)
-	return &hooks.Message{ID: mail.NewID(time.Now()), Sender: mail.Address(sender), Size: int64(len(raw)), ReceivedAt: time.Now(),
+	return &hooks.Message{ID: envelope.NewID(time.Now()), Sender: envelope.Address(sender), Size: int64(len(raw)), ReceivedAt: time.Now(),
 		Header: mime.ParseHeader(head), Body: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }}
 }
 

@@ -7,20 +7,20 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/audit"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/audit"
 	"carteiro/hooks"
 )
 
 func accountOwns(L *glua.LState) int {
 	c, accounts := stateOf(L).accounts(L)
-	L.Push(glua.LBool(accounts.Owns(c.ctx, mail.Address(text(L, 1)), mail.Address(text(L, 2)))))
+	L.Push(glua.LBool(accounts.Owns(c.ctx, envelope.Address(text(L, 1)), envelope.Address(text(L, 2)))))
 	return 1
 }
 
 func accountOf(L *glua.LState) int {
 	c, accounts := stateOf(L).accounts(L)
-	L.Push(optional(string(accounts.AccountOf(c.ctx, mail.Address(text(L, 1))))))
+	L.Push(optional(string(accounts.AccountOf(c.ctx, envelope.Address(text(L, 1))))))
 	return 1
 }
 
@@ -33,7 +33,7 @@ func accountLogin(L *glua.LState) int {
 	c, accounts := st.accounts(L)
 	ctx, cancel := context.WithTimeout(c.ctx, loginWithin)
 	defer cancel()
-	a, err := accounts.Login(ctx, &mail.Credentials{Mechanism: "PLAIN", User: text(L, 1), Password: text(L, 2)})
+	a, err := accounts.Login(ctx, &envelope.Credentials{Mechanism: "PLAIN", User: text(L, 1), Password: text(L, 2)})
 	st.budget.look()
 	if r := st.confining(L, "account.login"); err != nil || r != nil && r.foreign(a.Domain()) { // a name without a domain may be of any
 		a = ""
@@ -62,9 +62,9 @@ func accountAudit(L *glua.LState) int {
 		value := clean(strings.ToValidUTF8(string(s), "\uFFFD"))
 		switch key := tostringPlain(k); key {
 		case "who":
-			e.Who = mail.Address(value)
+			e.Who = envelope.Address(value)
 		case "as":
-			e.As = mail.Address(value)
+			e.As = envelope.Address(value)
 		case "action":
 			e.Action = value
 		case "right":
@@ -119,7 +119,7 @@ const maxAliasesAsked = 50
 
 // named reports whether one of the addresses is want, or an alias that leads
 // to it. Only names of domains of ours are looked up, each once.
-func (st *state) named(L *glua.LState, list []mail.Address, want mail.Address) bool {
+func (st *state) named(L *glua.LState, list []envelope.Address, want envelope.Address) bool {
 	for _, a := range list {
 		if a.Base() == want {
 			return true
@@ -129,7 +129,7 @@ func (st *state) named(L *glua.LState, list []mail.Address, want mail.Address) b
 	if r := st.confining(L, "msg:addressed_to"); e.Accounts == nil || r != nil && r.foreign(want.Domain()) {
 		return false // what the message says is all that may be told of others' addresses
 	}
-	asked := map[mail.Address]bool{}
+	asked := map[envelope.Address]bool{}
 	for _, a := range list {
 		if !e.Local(a.Domain()) || asked[a] || len(asked) >= maxAliasesAsked {
 			continue

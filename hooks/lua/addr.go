@@ -7,8 +7,8 @@ import (
 	glua "github.com/yuin/gopher-lua"
 	"golang.org/x/net/publicsuffix"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 )
 
 var addrModule = module{name: "addr", doc: "addresses", functions: []function{
@@ -55,23 +55,23 @@ func addrList(L *glua.LState) int {
 }
 
 func addrUser(L *glua.LState) int {
-	user, _, _ := strings.Cut(mail.Address(text(L, 1)).Local(), "+")
+	user, _, _ := strings.Cut(envelope.Address(text(L, 1)).Local(), "+")
 	L.Push(glua.LString(user))
 	return 1
 }
 
 func addrDomain(L *glua.LState) int {
-	L.Push(glua.LString(strings.ToLower(mail.Address(text(L, 1)).Domain())))
+	L.Push(glua.LString(strings.ToLower(envelope.Address(text(L, 1)).Domain())))
 	return 1
 }
 
 func addrTag(L *glua.LState) int {
-	L.Push(optional(mail.Address(text(L, 1)).Tag()))
+	L.Push(optional(envelope.Address(text(L, 1)).Tag()))
 	return 1
 }
 
 func addrNormalize(L *glua.LState) int {
-	a, err := mail.ParseAddress(text(L, 1))
+	a, err := envelope.ParseAddress(text(L, 1))
 	if err != nil {
 		L.Push(glua.LNil)
 		return 1
@@ -82,7 +82,7 @@ func addrNormalize(L *glua.LState) int {
 
 func addrOrgDomain(L *glua.LState) int {
 	d := strings.ToLower(strings.TrimSuffix(text(L, 1), "."))
-	if len(d) > mail.MaxDomain {
+	if len(d) > envelope.MaxDomain {
 		L.Push(glua.LNil)
 		return 1
 	}
@@ -116,7 +116,7 @@ func addrSRS(L *glua.LState) int {
 }
 
 // srs rewrites a foreign sender so that its bounces come back to us.
-func (e *Engine) srs(a mail.Address, domain string, now time.Time) mail.Address {
+func (e *Engine) srs(a envelope.Address, domain string, now time.Time) envelope.Address {
 	if e.Local(a.Domain()) {
 		return a
 	}
@@ -126,13 +126,13 @@ func (e *Engine) srs(a mail.Address, domain string, now time.Time) mail.Address 
 func addrSRSReverse(L *glua.LState) int {
 	st := stateOf(L)
 	e := st.needsKey(L, "addr.srs_reverse")
-	L.Push(optional(string(e.Ring.Reverse(mail.Address(text(L, 1)), st.now()))))
+	L.Push(optional(string(e.Ring.Reverse(envelope.Address(text(L, 1)), st.now()))))
 	return 1
 }
 
 // checked is s as an address, or "".
-func checked(s string) mail.Address {
-	a, err := mail.ParseAddress(s)
+func checked(s string) envelope.Address {
+	a, err := envelope.ParseAddress(s)
 	if err != nil {
 		return ""
 	}
@@ -145,7 +145,7 @@ func addrVERP(L *glua.LState) int {
 	bounces := address(L, L.Get(1), "addr.verp")
 	rcpt := address(L, L.Get(2), "addr.verp")
 	local := bounces.Local() + "+" + rcpt.Local() + "=" + rcpt.Domain() + "=" + e.Ring.Sign("verp", string(bounces), string(rcpt))
-	if len(local) > mail.MaxLocal || strings.HasPrefix(rcpt.Local(), `"`) {
+	if len(local) > envelope.MaxLocal || strings.HasPrefix(rcpt.Local(), `"`) {
 		L.Push(glua.LString(bounces)) // too long to name its recipient
 		return 1
 	}
@@ -156,12 +156,12 @@ func addrVERP(L *glua.LState) int {
 func addrVERPReverse(L *glua.LState) int {
 	st := stateOf(L)
 	e := st.needsKey(L, "addr.verp_reverse")
-	L.Push(optional(string(e.verpReverse(mail.Address(text(L, 1))))))
+	L.Push(optional(string(e.verpReverse(envelope.Address(text(L, 1))))))
 	return 1
 }
 
 // verpReverse tries each "+", for the bounce address may have one itself.
-func (e *Engine) verpReverse(a mail.Address) mail.Address {
+func (e *Engine) verpReverse(a envelope.Address) envelope.Address {
 	local := a.Local()
 	for i := range len(local) {
 		if local[i] != '+' {
@@ -224,14 +224,14 @@ func (st *state) accounts(L *glua.LState) (*call, Accounts) {
 
 func accountExists(L *glua.LState) int {
 	c, accounts := stateOf(L).accounts(L)
-	L.Push(glua.LBool(accounts.Exists(c.ctx, mail.Address(text(L, 1)))))
+	L.Push(glua.LBool(accounts.Exists(c.ctx, envelope.Address(text(L, 1)))))
 	return 1
 }
 
 func accountSetting(L *glua.LState) int {
 	st := stateOf(L)
 	c, accounts := st.accounts(L)
-	v, err := accounts.Setting(c.ctx, mail.Address(text(L, 1)), text(L, 2))
+	v, err := accounts.Setting(c.ctx, envelope.Address(text(L, 1)), text(L, 2))
 	st.must(L, err)
 	L.Push(st.lift(L, v))
 	return 1
@@ -240,7 +240,7 @@ func accountSetting(L *glua.LState) int {
 func accountConfirmed(L *glua.LState) int {
 	st := stateOf(L)
 	c, accounts := st.accounts(L)
-	ok, err := accounts.Confirmed(c.ctx, mail.Address(text(L, 1)), text(L, 2))
+	ok, err := accounts.Confirmed(c.ctx, envelope.Address(text(L, 1)), text(L, 2))
 	st.must(L, err)
 	L.Push(glua.LBool(ok))
 	return 1
@@ -276,6 +276,6 @@ func accountResolve(L *glua.LState) int {
 
 func accountMaySendAs(L *glua.LState) int {
 	c, accounts := stateOf(L).accounts(L)
-	L.Push(optional(accounts.MaySendAs(c.ctx, mail.Address(text(L, 1)), mail.Address(text(L, 2)))))
+	L.Push(optional(accounts.MaySendAs(c.ctx, envelope.Address(text(L, 1)), envelope.Address(text(L, 2)))))
 	return 1
 }

@@ -5,15 +5,15 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	core "carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // msgAuth gives the results as tables. It counts as one DNS question of the
 // call, however many it takes, and is cut off at the call's deadline.
 func msgAuth(L *glua.LState) int {
 	st, o := readable(L, "auth")
-	none := core.AuthResult{Result: "none"}
-	res := &core.AuthResults{SPF: none, DMARC: none, ARC: none}
+	none := envelope.AuthResult{Result: "none"}
+	res := &envelope.AuthResults{SPF: none, DMARC: none, ARC: none}
 	if verify := msgOf(o).Auth; verify != nil {
 		st.budget.take(L, &st.budget.dns, "dns questions")
 		ctx, cancel := context.WithDeadline(o.call.ctx, st.budget.deadline())
@@ -34,7 +34,7 @@ func msgAuth(L *glua.LState) int {
 }
 
 // authTable is one result; what is empty is absent.
-func authTable(r core.AuthResult) map[string]any {
+func authTable(r envelope.AuthResult) map[string]any {
 	t := map[string]any{"result": r.Result}
 	for name, v := range map[string]string{"domain": r.Domain, "selector": r.Selector, "policy": r.Policy, "reason": r.Reason} {
 		if v != "" {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 )
@@ -26,10 +26,10 @@ end)`)
 	}
 	e = dataEvent(plainMail)
 	asked := 0
-	e.Msg.Auth = func(context.Context) (*mail.AuthResults, error) {
+	e.Msg.Auth = func(context.Context) (*envelope.AuthResults, error) {
 		asked++
-		return &mail.AuthResults{SPF: mail.AuthResult{Result: "fail"}, DKIM: []mail.AuthResult{{Result: "fail", Domain: "b.example"}},
-			DMARC: mail.AuthResult{Result: "fail", Domain: "a.example", Policy: "reject"}}, nil
+		return &envelope.AuthResults{SPF: envelope.AuthResult{Result: "fail"}, DKIM: []envelope.AuthResult{{Result: "fail", Domain: "b.example"}},
+			DMARC: envelope.AuthResult{Result: "fail", Domain: "a.example", Policy: "reject"}}, nil
 	}
 	if a := w.Ask(e); a.Err() != "" || a.Status.Text != "fail b.example 1 nil" || asked != 1 {
 		t.Errorf("%v %s, asked %d times", a.Verdict, a.Err(), asked)

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
@@ -65,7 +65,7 @@ func BenchmarkOnce(b *testing.B) {
 			e, asked := dataEvent(plainMail), 0
 			ask := func() {
 				asked++
-				e.Pending, e.Tx.Sender = nil, mail.Address(fmt.Sprintf("a%d@a.example", asked))
+				e.Pending, e.Tx.Sender = nil, envelope.Address(fmt.Sprintf("a%d@a.example", asked))
 				if v, trail := w.Generation.Chain.Run(context.Background(), e); v.Action != hooks.Continue {
 					b.Fatal(v, trail)
 				}

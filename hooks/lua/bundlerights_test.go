@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
@@ -30,7 +30,7 @@ end)`
 			src.Bundle, src.Name, src.Tier = "", "scripts", hooks.Admin
 		}
 		w := hookstest.New(t).Load(src)
-		cred := func(c mail.Credentials) string {
+		cred := func(c envelope.Credentials) string {
 			c.User = "a@our.example"
 			return w.Ask(&hooks.Event{Point: hooks.ReceiveAuth, Session: hookstest.Session("192.0.2.7"),
 				Cred: &hooks.Cred{Credentials: &c}}).Status.Text
@@ -38,7 +38,7 @@ end)`
 		page := w.Ask(&hooks.Event{Point: hooks.WebRequest, Req: &hooks.Request{Method: "GET", Path: "/",
 			Headers: map[string]string{"cookie": "c=1", "authorization": "Basic x",
 				"proxy-authorization": "Basic y", "accept": "text/html"}}})
-		return cred(mail.Credentials{Mechanism: "PLAIN", Password: "hunter2"}), cred(mail.Credentials{Mechanism: "XOAUTH2", Token: "bearer"}),
+		return cred(envelope.Credentials{Mechanism: "PLAIN", Password: "hunter2"}), cred(envelope.Credentials{Mechanism: "XOAUTH2", Token: "bearer"}),
 			page.Response.Body,
 			w.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example")}).Err()
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 )
@@ -182,7 +182,7 @@ func TestVerdicts(t *testing.T) {
 		spec, _ := hooks.Lookup(hooks.Point(c.hook))
 		w := hookstest.New(t).Script("on(\"" + c.hook + "\", function(" + strings.Join(spec.Args, ", ") + ")\n" + c.body + "\nend)")
 		a := w.Ask(&hooks.Event{Point: spec.Point, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example"), Msg: hookstest.Message("a@a.example", plainMail),
-			Rcpt: hookstest.Rcpt("bob@our.example"), Group: &mail.Group{}, Box: &hookstest.Box{}, Result: &hooks.Result{}, Domain: "x.example"})
+			Rcpt: hookstest.Rcpt("bob@our.example"), Group: &envelope.Group{}, Box: &hookstest.Box{}, Result: &hooks.Result{}, Domain: "x.example"})
 		if want, bad := strings.CutPrefix(c.want, "!"); bad {
 			if !strings.Contains(a.Err(), want) {
 				t.Errorf("%s: %s\n got %v %q\nwant %q", c.hook, c.body, a.Verdict, firstLine(a.Err()), want)

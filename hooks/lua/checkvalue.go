@@ -8,7 +8,7 @@ import (
 	glua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -43,7 +43,7 @@ func (c *checker) unlike(p parameter, e ast.Expr) string {
 		}
 	case "address":
 		if text != "" || !isText {
-			_, err = mail.ParseAddress(tostringPlain(value))
+			_, err = envelope.ParseAddress(tostringPlain(value))
 		}
 	case "duration":
 		_, err = parseDuration(value)

@@ -7,9 +7,9 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/dns"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/service/dns"
 	"carteiro/hooks"
 )
 
@@ -375,7 +375,7 @@ func (r *reach) unread(name, s string) {
 	}
 }
 
-func kept(before *mime.Header, name string, a mail.Address) bool {
+func kept(before *mime.Header, name string, a envelope.Address) bool {
 	return before != nil && slices.ContainsFunc(before.Addresses(name), func(m mime.Mailbox) bool { return m.Address == a })
 }
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
@@ -126,7 +126,7 @@ func (r reaching) ask(w *hookstest.World, src hooks.Source, domain string) strin
 	case hooks.QueueExpand:
 		e.Msg, e.Rcpt = data.Msg, hookstest.Rcpt("bob@our.example")
 	case hooks.ReceiveAuth:
-		e.Cred = &hooks.Cred{Credentials: &mail.Credentials{Mechanism: "PLAIN", User: "bob@our.example"}}
+		e.Cred = &hooks.Cred{Credentials: &envelope.Credentials{Mechanism: "PLAIN", User: "bob@our.example"}}
 	default:
 		e.Msg, e.Tx = data.Msg, hookstest.Tx("carol@far.example", "bob@our.example")
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 )
@@ -58,10 +58,10 @@ func TestWhoIsAddressed(t *testing.T) {
 end)`)
 	w.Accounts.Set("bob@our.example", "x", "y")
 	w.Accounts.Alias("chief@our.example", "bob@our.example")
-	list := mail.Address("l-bounces+x@our.example")
+	list := envelope.Address("l-bounces+x@our.example")
 	for i, tt := range []struct {
 		raw, want string
-		sender    *mail.Address
+		sender    *envelope.Address
 		fields    string
 	}{
 		{"To: Chief <chief@our.example>, b@b.example\nCc: c@c.example\n\nx\n", "true false a@a.example eve@our.example chief@our.example+b@b.example+c@c.example bob@our.example nil true false 2.5", nil, ""},

@@ -9,8 +9,8 @@ import (
 	glua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
 
-	"carteiro/core/crypt"
-	"carteiro/core/mail"
+	"carteiro/core/message/crypt"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -18,7 +18,7 @@ import (
 type Keys interface {
 	// Of is the key of an address, of one kind or with "" the best that there
 	// is; crypt.ErrNoKey.
-	Of(ctx context.Context, a mail.Address, kind string) (crypt.Key, error)
+	Of(ctx context.Context, a envelope.Address, kind string) (crypt.Key, error)
 }
 
 const cryptReasons = "\"encrypted\" (it is already; it stays as it is), \"report\" (a delivery status notification stays readable), " +
@@ -65,7 +65,7 @@ func cryptTo(L *glua.LState, kind string) int {
 	st.must(L, c.event.Editable(m))
 	st.budget.steps(L, m.Size/cryptOctets)
 	err := st.encryptable(L, m, kind)
-	var e mail.Encryption
+	var e envelope.Encryption
 	if err == nil {
 		e, err = encryptionOf(c.ctx, keys, a, kind)
 	}
@@ -82,10 +82,10 @@ func cryptTo(L *glua.LState, kind string) int {
 	return 1
 }
 
-func encryptionOf(ctx context.Context, keys Keys, a mail.Address, kind string) (mail.Encryption, error) {
+func encryptionOf(ctx context.Context, keys Keys, a envelope.Address, kind string) (envelope.Encryption, error) {
 	k, err := keys.Of(ctx, a, kind)
 	if err != nil {
-		return mail.Encryption{}, err
+		return envelope.Encryption{}, err
 	}
 	return k.Encryption()
 }
@@ -180,7 +180,7 @@ func cryptSignDKIM(L *glua.LState) int {
 	if !ok {
 		L.RaiseError("%s: { domain = } expected, got %s", what, typeOf(L.Get(2)))
 	}
-	var s mail.Signature
+	var s envelope.Signature
 	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
 		switch key := tostringPlain(k); key {
 		case "domain":
@@ -192,7 +192,7 @@ func cryptSignDKIM(L *glua.LState) int {
 		}
 	}
 	bad := func(x string) bool { return x == "" || strings.ContainsAny(x, "/\\. \t") || control(x) >= 0 }
-	if err := mail.CheckDomain(s.Domain); err != nil || slices.ContainsFunc(s.Selectors, bad) {
+	if err := envelope.CheckDomain(s.Domain); err != nil || slices.ContainsFunc(s.Selectors, bad) {
 		L.RaiseError("%s: domain and selector must be names", what)
 	}
 	st.must(L, c.event.AddSignature(m, s))

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/clock"
-	"carteiro/core/crypt"
-	"carteiro/core/crypt/crypttest"
-	"carteiro/core/mail"
+	"carteiro/core/message/crypt"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/policytest/keys"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
@@ -26,22 +26,22 @@ func keyring(t *testing.T) *crypt.Keys {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	keys := &crypt.Keys{Data: st, Clock: &clock.Clock{}}
-	for a, kind := range map[mail.Address]string{"bob@our.example": crypt.OpenPGP, "ann@far.example": crypt.SMIME, "eve@our.example": crypt.OpenPGP} {
+	ring := &crypt.Keys{Data: st, Clock: &clock.Clock{}}
+	for a, kind := range map[envelope.Address]string{"bob@our.example": crypt.OpenPGP, "ann@far.example": crypt.SMIME, "eve@our.example": crypt.OpenPGP} {
 		life := 48 * time.Hour
 		if a == "eve@our.example" {
 			life = time.Hour
 		}
-		k, err := crypttest.New(kind, a, keys.Clock.Now(), life)
+		k, err := keys.New(kind, a, ring.Clock.Now(), life)
 		if err == nil {
-			_, err = keys.Add(t.Context(), a, k.Public)
+			_, err = ring.Add(t.Context(), a, k.Public)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	keys.Clock.Advance(2 * time.Hour)
-	return keys
+	ring.Clock.Advance(2 * time.Hour)
+	return ring
 }
 
 // What the functions of crypt answer, and what misuse raises.
@@ -116,7 +116,7 @@ func TestCryptIsAnEdit(t *testing.T) {
 // broken is a store that fails.
 type broken struct{}
 
-func (broken) Of(context.Context, mail.Address, string) (crypt.Key, error) {
+func (broken) Of(context.Context, envelope.Address, string) (crypt.Key, error) {
 	return crypt.Key{}, errors.New("disk")
 }
 

@@ -6,11 +6,11 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
-func groupOf(o *object) *mail.Group { return o.v.(*mail.Group) }
+func groupOf(o *object) *envelope.Group { return o.v.(*envelope.Group) }
 
 var groupClass = class{name: "group", doc: "recipients of one message that share a next hop key",
 	fields: []field{
@@ -20,11 +20,11 @@ var groupClass = class{name: "group", doc: "recipients of one message that share
 				if !ok || s == "" || len(s) > 200 || control(string(s)) >= 0 {
 					L.RaiseError("group.key: must be a text of one line, of up to 200 octets, got %s", tostringPlain(v))
 				}
-				st.must(L, o.call.event.SetGroup("group.key "+string(s), func(g *mail.Group) { g.Key = string(s) }))
+				st.must(L, o.call.event.SetGroup("group.key "+string(s), func(g *envelope.Group) { g.Key = string(s) }))
 			}},
 		{name: "domain", doc: "domain of the recipients", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(groupOf(o).Domain) }},
 		{name: "is_local", doc: "whether it goes to mailboxes here", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
-			return glua.LBool(groupOf(o).Kind != mail.Remote)
+			return glua.LBool(groupOf(o).Kind != envelope.Remote)
 		}},
 		{name: "meta", doc: "notes of policies, kept with the group", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 			return st.wrap(&metaClass, &notes{meta: &groupOf(o).Meta})
@@ -51,7 +51,7 @@ func groupPriority(L *glua.LState) int {
 	st, o := self(L, "group")
 	if L.Get(2) != glua.LNil {
 		p := priorityArgument(L, L.Get(2), "group:priority")
-		st.must(L, o.call.event.SetGroup("group priority", func(g *mail.Group) { g.Priority = p }))
+		st.must(L, o.call.event.SetGroup("group priority", func(g *envelope.Group) { g.Priority = p }))
 	}
 	L.Push(glua.LNumber(groupOf(o).Priority))
 	return 1
@@ -61,7 +61,7 @@ func groupExpire(L *glua.LState) int {
 	st, o := self(L, "group")
 	d := duration(L, L.Get(2), "group:expire")
 	at := st.now().Add(d)
-	st.must(L, o.call.event.SetGroup("group expires after "+d.String(), func(g *mail.Group) { g.Expires = at }))
+	st.must(L, o.call.event.SetGroup("group expires after "+d.String(), func(g *envelope.Group) { g.Expires = at }))
 	return 0
 }
 

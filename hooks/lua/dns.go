@@ -10,7 +10,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/dns"
+	"carteiro/core/service/dns"
 )
 
 // Resolver answers DNS questions. Errors wrap dns.ErrNXDomain, dns.ErrTimeout

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // ErrPrivate: a name leads to addresses of private networks alone, and its
@@ -53,7 +53,7 @@ func newClient(control func(network, address string, c syscall.RawConn) error) *
 // public refuses to connect to what is not of the public Internet.
 func public(_, address string, _ syscall.RawConn) error {
 	at, err := netip.ParseAddrPort(address)
-	if err != nil || !mail.PublicIP(at.Addr()) {
+	if err != nil || !envelope.PublicIP(at.Addr()) {
 		return ErrPrivate
 	}
 	return nil
@@ -89,7 +89,7 @@ func PrivateHost(ctx context.Context, host string) bool {
 		return false
 	}
 	for _, ip := range ips {
-		if mail.PublicIP(ip) {
+		if envelope.PublicIP(ip) {
 			return false
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -60,7 +60,7 @@ func TestPanicsWhileLoading(t *testing.T) {
 			if !ok || fault.File != "faulty.lua" || fault.Line < 1 || !strings.Contains(fault.Text, "fault in the engine") {
 				t.Errorf("got %v", err)
 			}
-			event := &hooks.Event{Point: hooks.ReceiveHelo, Session: &mail.Session{}, Name: "x"}
+			event := &hooks.Event{Point: hooks.ReceiveHelo, Session: &envelope.Session{}, Name: "x"}
 			if v, _ := old.Chain.Run(context.Background(), event); v.Status.Text != "old 1" {
 				t.Errorf("the old policies: %v", v)
 			}
@@ -104,7 +104,7 @@ func TestPanicsOfFilesThatAreRequired(t *testing.T) {
 func TestPanicsOfHandlers(t *testing.T) {
 	const text = "on(\"receive.helo\", function()\n  local x = 1\n  return reject(\"x\" .. x)\nend)\n"
 	event := func() *hooks.Event {
-		return &hooks.Event{Point: hooks.ReceiveHelo, Session: &mail.Session{}, Name: "x"}
+		return &hooks.Event{Point: hooks.ReceiveHelo, Session: &envelope.Session{}, Name: "x"}
 	}
 	spec, _ := hooks.Lookup(hooks.ReceiveHelo)
 	spoil(t)

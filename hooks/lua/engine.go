@@ -32,9 +32,9 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/clock"
-	"carteiro/core/mail"
-	"carteiro/core/srs"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
+	"carteiro/core/service/srs"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -43,32 +43,32 @@ var setUp sync.Once
 
 // Accounts answers what scripts ask about accounts.
 type Accounts interface {
-	Exists(ctx context.Context, a mail.Address) bool
+	Exists(ctx context.Context, a envelope.Address) bool
 	// Setting is what `account set` stored, decoded JSON; nil when absent.
-	Setting(ctx context.Context, a mail.Address, name string) (any, error)
+	Setting(ctx context.Context, a envelope.Address, name string) (any, error)
 	// Confirmed tells whether that setting was set as confirmed.
-	Confirmed(ctx context.Context, a mail.Address, name string) (bool, error)
+	Confirmed(ctx context.Context, a envelope.Address, name string) (bool, error)
 	// Stands is what a local address stands for: a mailbox, or other addresses;
 	// neither when nobody has it.
-	Stands(ctx context.Context, a mail.Address) (mailbox mail.Address, targets []mail.Address, err error)
+	Stands(ctx context.Context, a envelope.Address) (mailbox envelope.Address, targets []envelope.Address, err error)
 	// MaySendAs is "as", "behalf" or "" for no.
-	MaySendAs(ctx context.Context, user, a mail.Address) string
+	MaySendAs(ctx context.Context, user, a envelope.Address) string
 	// Owns tells whether an address is the user's own: the account's, with any
 	// tag, or an alias that leads to it.
-	Owns(ctx context.Context, user, a mail.Address) bool
+	Owns(ctx context.Context, user, a envelope.Address) bool
 	// AccountOf is the one account that an address stands for, or "".
 
-	AccountOf(ctx context.Context, a mail.Address) mail.Address
+	AccountOf(ctx context.Context, a envelope.Address) envelope.Address
 
 	// Grant, Revoke and Granted give rights, take them back and list them; a
 	// grant's error is for who asked.
-	Grant(ctx context.Context, owner, delegate mail.Address, right string, until time.Time) error
-	Revoke(ctx context.Context, owner, delegate mail.Address, right string) error
-	Granted(ctx context.Context, owner mail.Address) []mail.Grant
+	Grant(ctx context.Context, owner, delegate envelope.Address, right string, until time.Time) error
+	Revoke(ctx context.Context, owner, delegate envelope.Address, right string) error
+	Granted(ctx context.Context, owner envelope.Address) []envelope.Grant
 
 	// Login verifies credentials and returns the account; it blocks for the
 	// work, and longer after wrong guesses.
-	Login(ctx context.Context, cred *mail.Credentials) (mail.Address, error)
+	Login(ctx context.Context, cred *envelope.Credentials) (envelope.Address, error)
 }
 
 // Options are what an engine needs of the server. Zero values leave out what

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/dns"
-	"carteiro/core/groups"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/dns"
+	"carteiro/core/service/lists"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
@@ -220,7 +220,7 @@ on("receive.mail", function(session, tx)
   if not ok then return defer(451, "4.7.28", "limit reached, try again in " .. wait .. " s") end
 end)`)
 	s := hookstest.Session("192.0.2.7")
-	s.Identity = &mail.Identity{User: "bob@our.example"}
+	s.Identity = &envelope.Identity{User: "bob@our.example"}
 	ask := func() hookstest.Answer {
 		a := w.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: s, Tx: hookstest.Tx("bob@our.example")})
 		if a.Err() != "" {
@@ -269,10 +269,10 @@ on("deliver.local", function(msg, rcpt, box)
   if table.concat(list.members("devs@our.example"), " ") ~= "a@a.example c@x.example" then return discard("members") end
   if #list.members("devs@our.example", { mode = "digest" }) ~= 1 then return discard("filter") end
 end)`)
-	g := groups.New(w.KV)
-	settings, err1 := groups.Configure("devs@our.example", map[string]any{"closed": true, "id": "devs.our.example", "bounces": "devs-bounces@our.example"})
-	a1, err2 := groups.Put("devs@our.example", groups.Member{Address: "a@a.example"})
-	b1, err3 := groups.Put("devs@our.example", groups.Member{Address: "b@x.example"})
+	g := lists.New(w.KV)
+	settings, err1 := lists.Configure("devs@our.example", map[string]any{"closed": true, "id": "devs.our.example", "bounces": "devs-bounces@our.example"})
+	a1, err2 := lists.Put("devs@our.example", lists.Member{Address: "a@a.example"})
+	b1, err3 := lists.Put("devs@our.example", lists.Member{Address: "b@x.example"})
 	if err := errors.Join(err1, err2, err3, g.Apply(t.Context(), settings, a1, b1)); err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,9 @@ package lua
 import (
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/groups"
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/service/lists"
 	"carteiro/hooks"
 )
 
@@ -39,18 +39,18 @@ func listHold(L *glua.LState) int {
 	subject, _ := m.Header.Get("Subject")
 	about["from"], about["sender"], about["subject"] = from, string(m.Sender), mime.DecodeWords(subject)
 	about["size"], about["at"] = float64(m.Size), float64(c.event.Now.Unix())
-	f, err := groups.Hold(name, m.ID.String(), about)
+	f, err := lists.Hold(name, m.ID.String(), about)
 	st.must(L, err)
 	st.budget.charge(L, int64(len(f.Value)))
 	st.must(L, c.event.AddEffect(f))
-	st.must(L, c.event.AddSubmit(hooks.Submit{Forward: true, Hold: true, Sender: m.Sender, Rcpts: []mail.Address{to}, Space: c.space()}))
+	st.must(L, c.event.AddSubmit(hooks.Submit{Forward: true, Hold: true, Sender: m.Sender, Rcpts: []envelope.Address{to}, Space: c.space()}))
 	return 0
 }
 
 func listHeld(L *glua.LState) int {
 	st := stateOf(L)
 	c, name := st.listAccess(L, "list.held")
-	space := groups.HeldSpace(name)
+	space := lists.HeldSpace(name)
 	if L.Get(2) != glua.LNil {
 		id := stringArgument(L, 2, "list.held", "id")
 		m := st.stored(L, c, space, id)
@@ -62,7 +62,7 @@ func listHeld(L *glua.LState) int {
 	out := []any{}
 	found := st.scanned(L, c, space)
 	for _, id := range sortedKeys(found) {
-		m, err := groups.Decode(found[id])
+		m, err := lists.Decode(found[id])
 		st.must(L, err)
 		m["id"] = id
 		out = append(out, m)
@@ -78,9 +78,9 @@ func decide(L *glua.LState, what string) int {
 	st := stateOf(L)
 	c, name := st.listAccess(L, "list."+what)
 	id := stringArgument(L, 2, "list."+what, "id")
-	held := st.stored(L, c, groups.HeldSpace(name), id) != nil
+	held := st.stored(L, c, lists.HeldSpace(name), id) != nil
 	if held {
-		for _, f := range groups.Decide(name, id, what) {
+		for _, f := range lists.Decide(name, id, what) {
 			st.must(L, c.event.AddEffect(f))
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -124,16 +124,16 @@ func (st *state) read(c *call, space, key string) ([]byte, error) {
 }
 
 // overlay is what an effect makes of a value; nil is an absent key.
-func overlay(value []byte, f mail.Effect) []byte {
+func overlay(value []byte, f envelope.Effect) []byte {
 	switch f.Op {
-	case mail.Set:
+	case envelope.Set:
 		return notNil(f.Value)
-	case mail.Delete:
+	case envelope.Delete:
 		return nil
-	case mail.Incr:
+	case envelope.Incr:
 		n, _ := strconv.ParseInt(string(value), 10, 64)
 		return strconv.AppendInt(nil, n+f.N, 10)
-	case mail.CAS:
+	case envelope.CAS:
 		if (f.Old == nil) == (value == nil) && string(f.Old) == string(value) {
 			return notNil(f.Value)
 		}
@@ -148,9 +148,9 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-func (st *state) write(L *glua.LState, c *call, f mail.Effect) {
+func (st *state) write(L *glua.LState, c *call, f envelope.Effect) {
 	f.Space = c.space()
-	if f.Op == mail.Delete {
+	if f.Op == envelope.Delete {
 		st.set.engine.claims.drop(f.Space + "\x00" + f.Key)
 	}
 	st.budget.charge(L, int64(len(f.Key)+len(f.Value)+len(f.Old)+64))
@@ -221,17 +221,17 @@ func kvSet(L *glua.LState) int {
 	st := stateOf(L)
 	c, key := st.access(L, "kv.set")
 	if L.Get(2) == glua.LNil {
-		st.write(L, c, mail.Effect{Op: mail.Delete, Key: key})
+		st.write(L, c, envelope.Effect{Op: envelope.Delete, Key: key})
 		return 0
 	}
-	st.write(L, c, mail.Effect{Op: mail.Set, Key: key, Value: st.encoded(L, 2, "kv.set"), TTL: ttl(L, 3, "kv.set")})
+	st.write(L, c, envelope.Effect{Op: envelope.Set, Key: key, Value: st.encoded(L, 2, "kv.set"), TTL: ttl(L, 3, "kv.set")})
 	return 0
 }
 
 func kvDelete(L *glua.LState) int {
 	st := stateOf(L)
 	c, key := st.access(L, "kv.delete")
-	st.write(L, c, mail.Effect{Op: mail.Delete, Key: key})
+	st.write(L, c, envelope.Effect{Op: envelope.Delete, Key: key})
 	return 0
 }
 
@@ -256,7 +256,7 @@ func kvIncr(L *glua.LState) int {
 			L.RaiseError("kv.incr: %s holds no whole number", key)
 		}
 	}
-	st.write(L, c, mail.Effect{Op: mail.Incr, Key: key, N: n, TTL: ttl(L, options, "kv.incr")})
+	st.write(L, c, envelope.Effect{Op: envelope.Incr, Key: key, N: n, TTL: ttl(L, options, "kv.incr")})
 	L.Push(st.number(float64(before + n)))
 	return 1
 }
@@ -274,7 +274,7 @@ func kvCAS(L *glua.LState) int {
 	st.must(L, err)
 	same := (b == nil) == (old == nil) && string(b) == string(old)
 	if same {
-		st.write(L, c, mail.Effect{Op: mail.CAS, Key: key, Old: old, Value: value, TTL: life})
+		st.write(L, c, envelope.Effect{Op: envelope.CAS, Key: key, Old: old, Value: value, TTL: life})
 	}
 	L.Push(glua.LBool(same))
 	return 1
@@ -293,7 +293,7 @@ func kvOnce(L *glua.LState) int {
 	ok, release := st.set.engine.claims.take(c.space()+"\x00"+key, c.message(), st.set.engine.Clock.Now(), life)
 	if ok {
 		// A CAS, for a claim is this process's own and another may be first.
-		st.write(L, c, mail.Effect{Op: mail.CAS, Key: key, Value: []byte("true"), TTL: life})
+		st.write(L, c, envelope.Effect{Op: envelope.CAS, Key: key, Value: []byte("true"), TTL: life})
 		c.event.Undo("once "+key, release)
 	}
 	L.Push(glua.LBool(ok))
@@ -346,7 +346,7 @@ func kvScan(L *glua.LState) int {
 	return 1
 }
 
-func (c *call) pending() []mail.Effect {
+func (c *call) pending() []envelope.Effect {
 	if c.event.Pending == nil {
 		return nil
 	}

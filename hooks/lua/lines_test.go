@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 )
@@ -108,13 +108,13 @@ func (d door) open(t *testing.T, value string) (string, *hooks.Event) {
 	case hooks.QueueExpand, hooks.DeliverLocal, hooks.DeliverResult:
 		e.Tx, e.Session, e.Rcpt, e.Result = nil, nil, hookstest.Rcpt("bob@our.example"), &hooks.Result{}
 	case hooks.QueueCommit:
-		e.Tx, e.Session, e.Group = nil, nil, &mail.Group{Domain: "x.example"}
+		e.Tx, e.Session, e.Group = nil, nil, &envelope.Group{Domain: "x.example"}
 	case hooks.DeliverDSN:
 		e.Tx, e.Session, e.Rcpts, e.DSN = nil, nil, []*hooks.Rcpt{hookstest.Rcpt("bob@our.example")}, &hooks.DSN{}
 	case hooks.RouteResolve:
 		e = &hooks.Event{Point: d.hook, Domain: "x.example", Key: "x.example"}
 	case hooks.ReceiveAuth:
-		e.Tx, e.Msg, e.Cred = nil, nil, &hooks.Cred{Credentials: &mail.Credentials{User: "x@our.example"}}
+		e.Tx, e.Msg, e.Cred = nil, nil, &hooks.Cred{Credentials: &envelope.Credentials{User: "x@our.example"}}
 	case hooks.WebRequest:
 		e = &hooks.Event{Point: d.hook, Req: &hooks.Request{Method: "GET", Path: "/"}}
 	}

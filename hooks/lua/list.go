@@ -5,8 +5,8 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/groups"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/lists"
 )
 
 var listModule = module{name: "list", doc: "named sets of addresses with settings, and attributes for each member. Changes count as those of kv do", functions: append([]function{
@@ -33,7 +33,7 @@ var listModule = module{name: "list", doc: "named sets of addresses with setting
 // listAccess counts one operation and reads the name.
 func (st *state) listAccess(L *glua.LState, what string) (*call, string) {
 	c, name := st.access(L, what)
-	if err := groups.CheckName(name); err != nil {
+	if err := lists.CheckName(name); err != nil {
 		L.RaiseError("%s: %s", what, err.Error())
 	}
 	return c, name
@@ -47,7 +47,7 @@ func (st *state) stored(L *glua.LState, c *call, space, key string) map[string]a
 		return nil
 	}
 	st.budget.charge(L, int64(len(b)))
-	m, err := groups.Decode(b)
+	m, err := lists.Decode(b)
 	st.must(L, err)
 	return m
 }
@@ -64,12 +64,12 @@ func pushMap(L *glua.LState, st *state, m map[string]any) int {
 func listSettings(L *glua.LState) int {
 	st := stateOf(L)
 	c, name := st.listAccess(L, "list.settings")
-	space, key := groups.SettingsKey(name)
+	space, key := lists.SettingsKey(name)
 	return pushMap(L, st, st.stored(L, c, space, key))
 }
 
 // memberArgument is argument 2 as an address.
-func memberArgument(L *glua.LState, what string) mail.Address { return address(L, L.Get(2), what) }
+func memberArgument(L *glua.LState, what string) envelope.Address { return address(L, L.Get(2), what) }
 
 func listMember(L *glua.LState) int {
 	st := stateOf(L)
@@ -79,7 +79,7 @@ func listMember(L *glua.LState) int {
 		return 1
 	}
 	a := memberArgument(L, "list.member")
-	return pushMap(L, st, st.stored(L, c, groups.MemberSpace(name), groups.MemberKey(a)))
+	return pushMap(L, st, st.stored(L, c, lists.MemberSpace(name), lists.MemberKey(a)))
 }
 
 func listMembers(L *glua.LState) int {
@@ -104,10 +104,10 @@ func selected(L *glua.LState, what string, each func(address string, m map[strin
 	st := stateOf(L)
 	c, name := st.listAccess(L, what)
 	filter := attributes(L, 2, what+": filter")
-	found := st.scanned(L, c, groups.MemberSpace(name))
+	found := st.scanned(L, c, lists.MemberSpace(name))
 	for _, key := range sortedKeys(found) {
 		st.budget.steps(L, 4)
-		m, err := groups.Decode(found[key])
+		m, err := lists.Decode(found[key])
 		st.must(L, err)
 		if has(m, filter) {
 			each(key, m)
@@ -144,8 +144,8 @@ func attributes(L *glua.LState, n int, what string) map[string]any {
 	return m
 }
 
-func (st *state) putMember(L *glua.LState, c *call, name string, a mail.Address, m map[string]any) {
-	f, err := groups.Put(name, groups.Member{Address: a, Attributes: m})
+func (st *state) putMember(L *glua.LState, c *call, name string, a envelope.Address, m map[string]any) {
+	f, err := lists.Put(name, lists.Member{Address: a, Attributes: m})
 	st.must(L, err)
 	st.budget.charge(L, int64(len(f.Value)))
 	st.must(L, c.event.AddEffect(f))
@@ -161,7 +161,7 @@ func listAdd(L *glua.LState) int {
 func listRemove(L *glua.LState) int {
 	st := stateOf(L)
 	c, name := st.listAccess(L, "list.remove")
-	st.must(L, c.event.AddEffect(groups.Remove(name, memberArgument(L, "list.remove"))))
+	st.must(L, c.event.AddEffect(lists.Remove(name, memberArgument(L, "list.remove"))))
 	return 0
 }
 
@@ -170,7 +170,7 @@ func listSet(L *glua.LState) int {
 	c, name := st.listAccess(L, "list.set")
 	a := memberArgument(L, "list.set")
 	change := attributes(L, 3, "list.set: attributes")
-	m := st.stored(L, c, groups.MemberSpace(name), groups.MemberKey(a))
+	m := st.stored(L, c, lists.MemberSpace(name), lists.MemberKey(a))
 	if m != nil {
 		for k, v := range change {
 			m[k] = v
@@ -208,7 +208,7 @@ func listNames(L *glua.LState) int {
 		at = "@" + strings.ToLower(text(L, 1))
 	}
 	r := st.confining(L, "list.names")
-	space, _ := groups.SettingsKey("")
+	space, _ := lists.SettingsKey("")
 	var names []string
 	for _, name := range sortedKeys(st.scanned(L, c, space)) {
 		if strings.HasSuffix(name, at) && (r == nil || strings.Contains(name, "@") && st.source.serves(st.set.engine, domainOf(name))) {
@@ -225,15 +225,15 @@ func listConfigure(L *glua.LState) int {
 	c, name := st.listAccess(L, what)
 	settings := attributes(L, 2, what+": settings")
 	if settings != nil {
-		f, err := groups.Configure(name, settings)
+		f, err := lists.Configure(name, settings)
 		st.must(L, err)
 		st.must(L, c.event.AddEffect(f))
 		return 0
 	}
-	space, key := groups.SettingsKey(name)
-	gone := []mail.Effect{{Space: space, Op: mail.Delete, Key: key}}
-	for _, member := range sortedKeys(st.scanned(L, c, groups.MemberSpace(name))) {
-		gone = append(gone, groups.Remove(name, mail.Address(member)))
+	space, key := lists.SettingsKey(name)
+	gone := []envelope.Effect{{Space: space, Op: envelope.Delete, Key: key}}
+	for _, member := range sortedKeys(st.scanned(L, c, lists.MemberSpace(name))) {
+		gone = append(gone, lists.Remove(name, envelope.Address(member)))
 	}
 	for _, f := range gone {
 		st.budget.charge(L, 128)

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/groups"
-	"carteiro/core/mime"
+	"carteiro/core/message/mime"
+	"carteiro/core/service/lists"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 )
@@ -60,7 +60,7 @@ end)`}), plainMail)
 		t.Errorf("%+v", s)
 	}
 	e := a.Event.Pending.Effects
-	if last := e[len(e)-1]; last.Space != groups.DecisionSpace || string(last.Value) != "release" {
+	if last := e[len(e)-1]; last.Space != lists.DecisionSpace || string(last.Value) != "release" {
 		t.Errorf("%+v", last)
 	}
 }

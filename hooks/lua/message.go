@@ -6,8 +6,8 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	core "carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/hooks"
 )
 
@@ -68,7 +68,7 @@ var msgClass = class{name: "msg", doc: "the message; it can be changed at receiv
 	}}
 
 // msgSender is the sender as the handlers before left it.
-func msgSender(o *object) core.Address {
+func msgSender(o *object) envelope.Address {
 	if tx := o.call.event.Tx; tx != nil {
 		return tx.Sender
 	}
@@ -254,12 +254,12 @@ func msgScores(L *glua.LState) int {
 }
 
 // priorityArgument reads -9..9.
-func priorityArgument(L *glua.LState, v glua.LValue, what string) core.Priority {
+func priorityArgument(L *glua.LState, v glua.LValue, what string) envelope.Priority {
 	n, ok := whole(v)
 	if !ok || n < -9 || n > 9 {
 		L.RaiseError("%s: priority must be a whole number from -9 to 9, got %s", what, tostringPlain(v))
 	}
-	return core.Priority(n)
+	return envelope.Priority(n)
 }
 
 func msgPriority(L *glua.LState) int {
@@ -287,7 +287,7 @@ func msgIsAuto(L *glua.LState) int {
 
 // isAuto tells mail that no machine must answer (RFC 3834 section 2, RFC 5230
 // 4.6).
-func isAuto(h *mime.Header, sender core.Address) bool {
+func isAuto(h *mime.Header, sender envelope.Address) bool {
 	if sender == "" {
 		return true
 	}
@@ -312,7 +312,7 @@ func isAuto(h *mime.Header, sender core.Address) bool {
 }
 
 // robot tells senders that are no people by their name.
-func robot(a core.Address) bool {
+func robot(a envelope.Address) bool {
 	local, _, _ := strings.Cut(strings.ToLower(a.Local()), "+") // bounces name their recipient in the tag
 	return local == "mailer-daemon" || local == "listserv" || local == "majordomo" || local == "noreply" || local == "no-reply" ||
 		strings.HasPrefix(local, "owner-") || strings.HasSuffix(local, "-owner") || strings.HasSuffix(local, "-request") || strings.HasSuffix(local, "-bounces")
@@ -321,7 +321,7 @@ func robot(a core.Address) bool {
 func msgAddressedTo(L *glua.LState) int {
 	st, o := readable(L, "addressed_to")
 	want := address(L, L.Get(2), "msg:addressed_to").Base()
-	var list []core.Address
+	var list []envelope.Address
 	for _, m := range msgOf(o).Header.Addresses("To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc") {
 		list = append(list, m.Address)
 	}

@@ -3,12 +3,12 @@ package lua_test
 import (
 	"testing"
 
-	"carteiro/core/journal"
+	"carteiro/core/ops/telemetry"
 	"carteiro/hooks/hookstest"
 )
 
 func TestMetrics(t *testing.T) {
-	j := journal.Discard()
+	j := telemetry.Discard()
 	w := hookstest.NewWith(t, hookstest.Options{Metrics: j.Counted})
 	body := `
 local function is(got, want) if got ~= want then error("got " .. tostring(got) .. ", want " .. tostring(want), 2) end end

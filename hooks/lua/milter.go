@@ -7,8 +7,8 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
-	"carteiro/core/milter"
+	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/milter"
 	"carteiro/hooks"
 )
 
@@ -65,7 +65,7 @@ func fieldValue(raw string) string {
 }
 
 // recipients are those of the event at hand.
-func (c *call) recipients() (list []mail.Address) {
+func (c *call) recipients() (list []envelope.Address) {
 	e := c.event
 	switch {
 	case e.Tx != nil:

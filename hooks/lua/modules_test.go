@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/dns"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/dns"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 )
@@ -126,9 +126,9 @@ on("` + c.hook + `", function(` + strings.Join(spec.Args, ", ") + ")\n" + c.body
 		src.Config = map[string]any{"days": int64(7), "nested": map[string]any{"list": []any{"x"}}}
 		w.Load(src)
 		s := hookstest.Session("192.0.2.7")
-		s.Identity = &mail.Identity{User: "bob@our.example", Extra: map[string]any{"team": "x"}}
+		s.Identity = &envelope.Identity{User: "bob@our.example", Extra: map[string]any{"team": "x"}}
 		a := w.Ask(&hooks.Event{Point: spec.Point, Session: s, Tx: hookstest.Tx("a@a.example", "bob@our.example"), Msg: hookstest.Message("a@a.example", multipart),
-			Rcpt: hookstest.Rcpt("bob@our.example"), Group: &mail.Group{Domain: "x.example"}, Box: &hookstest.Box{Owner: "bob@our.example", Names: []string{"INBOX"}, Used: 5}})
+			Rcpt: hookstest.Rcpt("bob@our.example"), Group: &envelope.Group{Domain: "x.example"}, Box: &hookstest.Box{Owner: "bob@our.example", Names: []string{"INBOX"}, Used: 5}})
 		if a.Err() != "" {
 			t.Errorf("%s: %s", c.hook, firstLine(a.Err()))
 			continue

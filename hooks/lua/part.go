@@ -10,8 +10,8 @@ import (
 	glua "github.com/yuin/gopher-lua"
 	"golang.org/x/net/html"
 
-	"carteiro/core/mime"
-	"carteiro/core/qrcode"
+	"carteiro/core/message/mime"
+	"carteiro/core/message/qrcode"
 	"carteiro/hooks"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -115,7 +115,7 @@ func (st *state) takeRate(c *call, suffix, key string, g gcra) (ok bool, wait, r
 		return false, wait, 0, nil
 	}
 	spent := time.Duration(g.cost * float64(g.interval))
-	if err := c.event.AddEffect(mail.Effect{Space: space, Op: mail.Set, Key: key, Value: strconv.AppendInt(nil, after.UnixNano(), 10),
+	if err := c.event.AddEffect(envelope.Effect{Space: space, Op: envelope.Set, Key: key, Value: strconv.AppendInt(nil, after.UnixNano(), 10),
 		TTL: after.Sub(now) + time.Second}); err != nil {
 		e.rates.refund(full, spent)
 		return false, 0, 0, err

@@ -5,22 +5,22 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/hooks"
 )
 
 // recipientOf is the recipient behind a rcpt object of either kind: those of
 // a transaction, and those that policies may replace.
-func recipientOf(o *object) *mail.Recipient {
+func recipientOf(o *object) *envelope.Recipient {
 	if r, ok := o.v.(*hooks.Rcpt); ok {
 		return r.Recipient
 	}
-	return o.v.(*mail.Recipient)
+	return o.v.(*envelope.Recipient)
 }
 
 // senderOf is the sender of a recipient's copy.
-func senderOf(o *object) mail.Address {
+func senderOf(o *object) envelope.Address {
 	if r := recipientOf(o); r.Sender != nil {
 		return *r.Sender
 	}
@@ -75,13 +75,13 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 
 // notifyWords are the keywords of NOTIFY (RFC 3461 4.1).
 var notifyWords = []struct {
-	bit  mail.Notify
+	bit  envelope.Notify
 	name string
-}{{mail.NotifyNever, "never"}, {mail.NotifySuccess, "success"}, {mail.NotifyFailure, "failure"}, {mail.NotifyDelay, "delay"}}
+}{{envelope.NotifyNever, "never"}, {envelope.NotifySuccess, "success"}, {envelope.NotifyFailure, "failure"}, {envelope.NotifyDelay, "delay"}}
 
 // notifyArgument reads a list of them; an empty one is "never".
-func notifyArgument(L *glua.LState, v glua.LValue, what string) mail.Notify {
-	var n mail.Notify
+func notifyArgument(L *glua.LState, v glua.LValue, what string) envelope.Notify {
+	var n envelope.Notify
 	for _, name := range stringList(L, v, what+": notify") {
 		known := false
 		for _, k := range notifyWords {
@@ -93,8 +93,8 @@ func notifyArgument(L *glua.LState, v glua.LValue, what string) mail.Notify {
 			L.RaiseError("%s: notify: %q is none of never, success, failure, delay", what, name)
 		}
 	}
-	if n == 0 || n&mail.NotifyNever != 0 {
-		return mail.NotifyNever
+	if n == 0 || n&envelope.NotifyNever != 0 {
+		return envelope.NotifyNever
 	}
 	return n
 }
@@ -225,7 +225,7 @@ func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.T
 			t.Fill = fillArgument(L, st, v, what)
 		case "arc":
 			t.ARC = strings.ToLower(tostringPlain(v))
-			if mail.CheckDomain(t.ARC) != nil {
+			if envelope.CheckDomain(t.ARC) != nil {
 				L.RaiseError("%s: arc must be a domain, got %s", what, tostringPlain(v))
 			}
 		case "msg":
@@ -246,12 +246,12 @@ func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.T
 const maxFilled = 4096
 
 // fillArgument reads a table of texts for the marks of msg:append_text.
-func fillArgument(L *glua.LState, st *state, v glua.LValue, what string) mail.Fill {
+func fillArgument(L *glua.LState, st *state, v glua.LValue, what string) envelope.Fill {
 	table, ok := v.(*glua.LTable)
 	if !ok {
 		L.RaiseError("%s: fill must be a table, got %s", what, typeOf(v))
 	}
-	fill := mail.Fill{}
+	fill := envelope.Fill{}
 	for k, v := table.Next(glua.LNil); k != glua.LNil; k, v = table.Next(k) {
 		text, ok := v.(glua.LString)
 		if !ok || len(text) > maxFilled || len(fill) >= maxMarks {
@@ -331,7 +331,7 @@ func editOwn(L *glua.LState, name string, replace bool) {
 	value := headerValue(L, what)
 	st.confineField(L, what, field, value, o.call.event.Msg.Header)
 	line := fieldLine(L, st, field, value, what)
-	edit := mail.HeaderEdit{Prepend: r.Edit.Prepend, Remove: append([]string(nil), r.Edit.Remove...)}
+	edit := envelope.HeaderEdit{Prepend: r.Edit.Prepend, Remove: append([]string(nil), r.Edit.Remove...)}
 	if replace {
 		edit.Prepend = withoutField(edit.Prepend, field)
 		edit.Remove = append(edit.Remove, field)
@@ -344,12 +344,12 @@ func rcptRemoveHeader(L *glua.LState) int {
 	st, o, r := expandable(L, "rcpt:remove_header")
 	field := headerName(L, "rcpt:remove_header")
 	st.demandField(L, field, "rcpt:remove_header")
-	edit := mail.HeaderEdit{Prepend: withoutField(r.Edit.Prepend, field), Remove: append(append([]string(nil), r.Edit.Remove...), field)}
+	edit := envelope.HeaderEdit{Prepend: withoutField(r.Edit.Prepend, field), Remove: append(append([]string(nil), r.Edit.Remove...), field)}
 	st.setEdit(L, o, r, "remove_header "+field, edit)
 	return 0
 }
 
-func (st *state) setEdit(L *glua.LState, o *object, r *hooks.Rcpt, what string, edit mail.HeaderEdit) {
+func (st *state) setEdit(L *glua.LState, o *object, r *hooks.Rcpt, what string, edit envelope.HeaderEdit) {
 	if len(edit.Prepend) > 256<<10 || len(edit.Remove) > 500 {
 		L.RaiseError("rcpt: too many header fields for one recipient")
 	}

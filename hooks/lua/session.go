@@ -3,7 +3,7 @@ package lua
 import (
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -19,7 +19,7 @@ func optional(s string) glua.LValue {
 	return glua.LString(s)
 }
 
-func sessionOf(o *object) *mail.Session { return o.v.(*mail.Session) }
+func sessionOf(o *object) *envelope.Session { return o.v.(*envelope.Session) }
 
 var sessionClass = class{name: "session", doc: "one client connection; it outlives the socket",
 	fields: []field{
@@ -47,7 +47,7 @@ func (st *state) sessionValue(e *hooks.Event) glua.LValue {
 	return st.wrap(&sessionClass, e.Session)
 }
 
-func clientIP(s *mail.Session) string {
+func clientIP(s *envelope.Session) string {
 	if !s.Remote.IsValid() {
 		return ""
 	}
@@ -55,15 +55,17 @@ func clientIP(s *mail.Session) string {
 }
 
 // clientNet groups addresses that one client can easily choose among.
-func clientNet(s *mail.Session) string {
+func clientNet(s *envelope.Session) string {
 	return hooks.ClientNet(s.Remote.Addr())
 }
 
 var tlsClass = class{name: "tls", doc: "the encrypted connection", fields: []field{
-	{name: "version", doc: "\"TLS1.3\"", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(o.v.(*mail.TLSInfo).Version) }},
-	{name: "cipher", doc: "cipher suite", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(o.v.(*mail.TLSInfo).Cipher) }},
-	{name: "sni", doc: "the name the client asked for, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(o.v.(*mail.TLSInfo).SNI) }},
-	{name: "subject", doc: "of a verified client certificate, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(o.v.(*mail.TLSInfo).Subject) }},
+	{name: "version", doc: "\"TLS1.3\"", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(o.v.(*envelope.TLSInfo).Version) }},
+	{name: "cipher", doc: "cipher suite", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(o.v.(*envelope.TLSInfo).Cipher) }},
+	{name: "sni", doc: "the name the client asked for, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(o.v.(*envelope.TLSInfo).SNI) }},
+	{name: "subject", doc: "of a verified client certificate, or nil", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
+		return optional(o.v.(*envelope.TLSInfo).Subject)
+	}},
 }}
 
 func sessionTLS(st *state, _ *glua.LState, o *object) glua.LValue {
@@ -82,7 +84,7 @@ func sessionIdentity(st *state, _ *glua.LState, o *object) glua.LValue {
 
 var identityClass = class{name: "identity", doc: "who logged in: user, and every key that accept(identity) gave",
 	index: func(st *state, L *glua.LState, o *object, key string) glua.LValue {
-		id := o.v.(*mail.Identity)
+		id := o.v.(*envelope.Identity)
 		if key == "user" {
 			return str(string(id.User))
 		}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
@@ -208,7 +208,7 @@ func trialEvent(hook hooks.Point, n int) *hooks.Event {
 	}
 	switch hook {
 	case hooks.QueueCommit:
-		e.Group, e.Rcpt = &mail.Group{Key: "x", Domain: "x.example"}, nil
+		e.Group, e.Rcpt = &envelope.Group{Key: "x", Domain: "x.example"}, nil
 	case hooks.DeliverLocal:
 		e.Box = &hookstest.Box{Owner: "bob@our.example"}
 	}

@@ -7,15 +7,15 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
-	"carteiro/core/spam"
+	"carteiro/core/message/envelope"
+	"carteiro/core/service/spam"
 	"carteiro/hooks"
 )
 
 // Spam is the text model that scripts ask.
 type Spam interface {
-	Classify(ctx context.Context, account mail.Address, m *spam.Features, fresh bool) (float64, error)
-	Similar(ctx context.Context, account mail.Address, m *spam.Features) (share float64, class spam.Class, err error)
+	Classify(ctx context.Context, account envelope.Address, m *spam.Features, fresh bool) (float64, error)
+	Similar(ctx context.Context, account envelope.Address, m *spam.Features) (share float64, class spam.Class, err error)
 }
 
 // spamSteps are the instructions that one message costs.
@@ -37,7 +37,7 @@ const maxSpamPart = 8 << 20
 
 // spamMessage reads the features of argument 1, a message or a part that is
 // one, or returns nil where it is too complex.
-func (st *state) spamMessage(L *glua.LState, account mail.Address, what string) (*call, *spam.Features) {
+func (st *state) spamMessage(L *glua.LState, account envelope.Address, what string) (*call, *spam.Features) {
 	c := st.running(L, what)
 	if st.set.engine.Spam == nil {
 		L.RaiseError("%s: the server has no text model", what)
@@ -94,7 +94,7 @@ func spamPart(L *glua.LState, p *part, what string) *spam.Features {
 }
 
 // spamAccount is argument n, an address or nothing.
-func spamAccount(L *glua.LState, n int, what string) mail.Address {
+func spamAccount(L *glua.LState, n int, what string) envelope.Address {
 	if L.Get(n) == glua.LNil {
 		return ""
 	}

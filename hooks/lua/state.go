@@ -5,7 +5,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/spam"
+	"carteiro/core/service/spam"
 	"carteiro/hooks"
 )
 

@@ -9,8 +9,8 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
-	"carteiro/core/mime"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/hooks"
 )
 
@@ -32,9 +32,9 @@ var mailModule = module{name: "mail", doc: "sends mail; it is queued in the comm
 
 // letter is a message in the making.
 type letter struct {
-	sender        mail.Address
+	sender        envelope.Address
 	from          string
-	fromAddress   mail.Address
+	fromAddress   envelope.Address
 	to, cc        []string
 	subject, text string
 	html          string
@@ -96,7 +96,7 @@ func mailSubmit(L *glua.LState) int {
 		l.compose(L, st, &s)
 	}
 	if l.folder != "" {
-		s.Copies = []hooks.Copy{{Owner: l.fromAddress, Filing: mail.Filing{Folder: l.folder, Flags: []string{seen}}}}
+		s.Copies = []hooks.Copy{{Owner: l.fromAddress, Filing: envelope.Filing{Folder: l.folder, Flags: []string{seen}}}}
 	}
 	st.budget.charge(L, int64(len(s.Header)+len(s.Body)))
 	st.must(L, c.event.AddSubmit(s))
@@ -164,9 +164,9 @@ func (l *letter) field(L *glua.LState, st *state, key string, v glua.LValue) {
 }
 
 // recipients are those of to and cc, each once.
-func (l *letter) recipients(L *glua.LState) []mail.Address {
-	var out []mail.Address
-	seen := map[mail.Address]bool{}
+func (l *letter) recipients(L *glua.LState) []envelope.Address {
+	var out []envelope.Address
+	seen := map[envelope.Address]bool{}
 	for _, s := range append(append([]string(nil), l.to...), l.cc...) {
 		a := address(L, glua.LString(s), "mail.submit: to")
 		if !seen[a] {
@@ -204,7 +204,7 @@ func (l *letter) common(b *lines, st *state) {
 	if host == "" {
 		host = l.fromAddress.Domain()
 	}
-	b.add("Message-ID", "<"+mail.NewID(now).String()+"@"+host+">")
+	b.add("Message-ID", "<"+envelope.NewID(now).String()+"@"+host+">")
 	b.add("Auto-Submitted", l.auto)
 	if l.replyTo == nil {
 		return
@@ -254,7 +254,7 @@ func (l *letter) compose(L *glua.LState, st *state, s *hooks.Submit) {
 	b.add("Subject", l.subject)
 	l.common(b, st)
 	b.add("MIME-Version", "1.0")
-	boundary := "=_" + mail.NewID(st.now()).String() // "=_" stands in no quoted-printable text (RFC 2045 6.7)
+	boundary := "=_" + envelope.NewID(st.now()).String() // "=_" stands in no quoted-printable text (RFC 2045 6.7)
 	if l.html == "" {
 		b.add("Content-Type", "text/plain; charset=utf-8")
 		b.add("Content-Transfer-Encoding", "quoted-printable")
@@ -333,7 +333,7 @@ func mailFile(L *glua.LState) int {
 	if st.budget.added--; st.budget.added < 0 {
 		L.RaiseError("%s: too many recipients added in one call", what)
 	}
-	filing := mail.Filing{Folder: oneLine(L, 3, what), Flags: flags(L, 4, what)}
+	filing := envelope.Filing{Folder: oneLine(L, 3, what), Flags: flags(L, 4, what)}
 	if !validFolder(filing.Folder) {
 		L.RaiseError("%s: %q is no name of a folder", what, filing.Folder)
 	}

@@ -3,11 +3,11 @@ package lua
 import (
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
-func txOf(o *object) *mail.Transaction { return o.v.(*mail.Transaction) }
+func txOf(o *object) *envelope.Transaction { return o.v.(*envelope.Transaction) }
 
 var txClass = class{name: "tx", doc: "the mail transaction while the client builds it",
 	fields: []field{
@@ -40,7 +40,7 @@ func txRecipients(L *glua.LState) int {
 	return 1
 }
 
-func paramsOf(o *object) *mail.Params { return o.v.(*mail.Params) }
+func paramsOf(o *object) *envelope.Params { return o.v.(*envelope.Params) }
 
 var paramsClass = class{name: "params", doc: "parameters of MAIL", fields: []field{
 	{name: "size", doc: "declared octets or nil", get: func(st *state, _ *glua.LState, o *object) glua.LValue {

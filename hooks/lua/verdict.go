@@ -11,7 +11,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/hooks"
 )
 
@@ -68,8 +68,8 @@ func pushVerdict(L *glua.LState, v hooks.Verdict) int {
 }
 
 // status reads ([code, enhanced,] text) and checks the code's class.
-func status(L *glua.LState, name string, code int, enhanced, text string) mail.Status {
-	s := mail.Status{Code: code, Enhanced: enhanced, Text: text}
+func status(L *glua.LState, name string, code int, enhanced, text string) envelope.Status {
+	s := envelope.Status{Code: code, Enhanced: enhanced, Text: text}
 	class := code / 100
 	n := L.GetTop()
 	if _, ok := L.Get(1).(glua.LNumber); ok {
@@ -81,7 +81,7 @@ func status(L *glua.LState, name string, code int, enhanced, text string) mail.S
 		s.Enhanced = ""
 		if n >= 3 {
 			s.Enhanced = stringArgument(L, 2, name, "enhanced code")
-			if !mail.ValidEnhanced(s.Enhanced) || int(s.Enhanced[0]-'0') != class {
+			if !envelope.ValidEnhanced(s.Enhanced) || int(s.Enhanced[0]-'0') != class {
 				L.RaiseError("%s: enhanced code must be like %d.7.1, got %q", name, class, s.Enhanced)
 			}
 		}
@@ -122,7 +122,7 @@ func verdictDefer(L *glua.LState) int {
 }
 
 func verdictDisconnect(L *glua.LState) int {
-	s := mail.Status{Code: 421, Enhanced: "4.7.0", Text: "closing the connection", Close: true}
+	s := envelope.Status{Code: 421, Enhanced: "4.7.0", Text: "closing the connection", Close: true}
 	if L.GetTop() > 0 {
 		s.Text = oneLine(L, 1, "disconnect")
 	}
@@ -130,7 +130,7 @@ func verdictDisconnect(L *glua.LState) int {
 }
 
 func verdictFail(L *glua.LState) int {
-	s := mail.Status{Code: 550, Enhanced: "5.7.1", Text: oneLine(L, 1, "fail")}
+	s := envelope.Status{Code: 550, Enhanced: "5.7.1", Text: oneLine(L, 1, "fail")}
 	return pushVerdict(L, hooks.Verdict{Action: hooks.Fail, Status: s})
 }
 
@@ -303,12 +303,12 @@ func verdictRedirect(L *glua.LState) int {
 }
 
 // address reads an address in canonical form.
-func address(L *glua.LState, v glua.LValue, name string) mail.Address {
+func address(L *glua.LState, v glua.LValue, name string) envelope.Address {
 	s, ok := v.(glua.LString)
 	if !ok {
 		L.RaiseError("%s: address must be a string, got %s", name, typeOf(v))
 	}
-	a, err := mail.ParseAddress(string(s))
+	a, err := envelope.ParseAddress(string(s))
 	if err != nil {
 		L.RaiseError("%s: %q: %s", name, string(s), err.Error())
 	}
@@ -316,7 +316,7 @@ func address(L *glua.LState, v glua.LValue, name string) mail.Address {
 }
 
 // sender reads an address or "", the null sender.
-func sender(L *glua.LState, v glua.LValue, name string) mail.Address {
+func sender(L *glua.LState, v glua.LValue, name string) envelope.Address {
 	if v == glua.LString("") {
 		return ""
 	}

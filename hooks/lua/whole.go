@@ -7,7 +7,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mime"
+	"carteiro/core/message/mime"
 	"carteiro/hooks"
 )
 

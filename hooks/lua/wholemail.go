@@ -8,7 +8,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"carteiro/core/mime"
+	"carteiro/core/message/mime"
 )
 
 // onceFields are those that a message has once at most (RFC 5322 3.6, RFC 2045

@@ -1,75 +1,100 @@
 package rules
 
-// words are what every layer may use: layer 0, with the standard library
-// alone below it.
+// level is a group of packages that may import only packages of the levels
+// below it.
+type level struct {
+	name     string
+	packages map[string][]string // each with the packages of the module that it imports
+}
+
+// What nearly every package uses.
 const (
-	mail  = "core/mail"
-	clock = "core/clock"
+	envelope = "core/message/envelope"
+	mime     = "core/message/mime"
+	clock    = "core/ops/clock"
+	store    = "core/store"
 )
 
-// layers says which packages of the module each package may import. cmd may
-// import everything but cmd.
-var layers = map[string][]string{
-	// 0: words
-	mail:  {},
-	clock: {},
+// levels lists every package of the module but cmd, which may import all of
+// them and which nobody imports. Arrows run downward only: policies' contract
+// (hooks) lies below the pipeline that asks the policies, and above the words of
+// core/message that it speaks in. A permission that no file uses is an error.
+var levels = []level{
+	{"words", map[string][]string{
+		envelope:              {},
+		clock:                 {},
+		"core/message/qrcode": {},
+		"core/service/dns":    {},
+		"core/ops/telemetry":  {},
+	}},
+	{"formats", map[string][]string{
+		mime:                    {envelope},
+		store:                   {envelope},
+		"core/ops/config":       {envelope},
+		"core/protocol/netline": {envelope},
+		"core/protocol/milter":  {envelope},
+	}},
+	{"services", map[string][]string{
+		"core/message/crypt":  {envelope, clock, mime, store},
+		"core/service/audit":  {envelope, store},
+		"core/service/auth":   {envelope, clock, store},
+		"core/service/dmarc":  {envelope, mime, store},
+		"core/service/lists":  {envelope, store},
+		"core/service/spam":   {envelope, clock, mime, store},
+		"core/service/srs":    {envelope, store},
+		"core/service/verify": {envelope, mime, "core/service/dns"},
+	}},
+	{"contract of policies", map[string][]string{
+		"hooks":   {envelope, mime},
+		"scripts": {},
+	}},
+	{"protocols, backends, engines; never each other", map[string][]string{
+		"core/protocol/smtpin":   {envelope, "core/protocol/netline"},
+		"core/protocol/smtpout":  {envelope, "core/protocol/netline", "core/service/dns"},
+		"core/protocol/pop3":     {envelope, "core/protocol/netline", store},
+		"core/store/badgerstore": {envelope, clock, store},
+		"core/ops/generations":   {clock, store, "core/ops/telemetry", "hooks"},
+		"plugins":                {"core/ops/config", "hooks"},
+		"hooks/lua": {envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
+			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks"},
+	}},
+	{"the pipeline: no protocol, no Lua, no Badger", map[string][]string{
+		"core": {envelope, clock, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
+			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "core/service/verify", "hooks"},
+	}},
+	{"what operators use", map[string][]string{
+		"core/ops/admin": {envelope, clock, store, "core", "core/message/crypt", "core/ops/config", "core/ops/generations", "core/ops/telemetry",
+			"core/service/audit", "core/service/auth", "core/service/spam", "core/service/srs", "hooks"},
+		"core/ops/policytest": {envelope, clock, mime, store, "core", "core/message/crypt", "core/ops/policytest/keys", "core/ops/config",
+			"core/ops/telemetry", "core/protocol/milter", "core/service/auth", "core/service/dns", "core/service/spam", "core/service/srs",
+			"core/store/badgerstore", "hooks", "hooks/lua"},
+	}},
+}
 
-	// 1: mechanisms
-	"core/mime":      {mail},
-	"core/dns":       {mail},
-	"core/journal":   {mail},
-	"core/config":    {mail},
-	"core/netline":   {mail, clock},
-	"core/store":     {mail, clock},
-	"core/auth":      {mail, clock, "core/store"},
-	"core/groups":    {mail, clock, "core/store"},
-	"core/audit":     {mail, "core/store"},
-	"core/verify":    {mail, clock, "core/dns", "core/mime"},
-	"core/crypt":     {mail, clock, "core/mime", "core/store"},
-	"core/tlspolicy": {mail, clock, "core/dns"},
-	"core/milter":    {mail},
-	"core/spam":      {mail, clock, "core/mime", "core/store"},
-	"core/srs":       {mail, "core/store"},
-	"core/qrcode":    {},
-	"core/dmarc":     {mail, "core/mime", "core/store"},
+// aside are packages that serve tests, the demo and .ci, beside the levels.
+var aside = map[string][]string{
+	"core/service/dns/dnsserver": {},
+	"core/ops/policytest/keys":   {envelope, "core/message/crypt"},
+	"core/store/storetest":       {envelope, clock, store},
+	"hooks/hookstest": {envelope, clock, mime, store, "core/protocol/milter", "core/service/dns", "core/service/spam", "core/service/srs", "hooks",
+		"hooks/lua"},
+	"core/internal/rules":      {},
+	"core/internal/dialogtest": {},
+	"core/internal/changelog":  {},
+	"core/internal/compare":    {},
+	"core/internal/shape":      {},
+}
 
-	// 2: the contract of policies
-	"hooks":   {mail, clock, "core/mime"},
-	"plugins": {mail, "core/config", "hooks"},
-	"scripts": {},
-
-	// 3: protocols, backends, the engine; never each other
-	"core/smtpin":            {mail, clock, "core/netline"},
-	"core/smtpout":           {mail, clock, "core/netline", "core/dns", "core/tlspolicy"},
-	"core/pop3":              {mail, clock, "core/netline", "core/store"},
-	"core/store/badgerstore": {mail, clock, "core/store"},
-	"core/store/natsstore":   {mail, clock, "core/store"},
-	"hooks/lua":              {mail, clock, "core/mime", "core/dns", "core/milter", "core/groups", "core/audit", "core/crypt", "core/spam", "core/qrcode", "core/srs", "core/store", "hooks"},
-
-	"core/policies": {mail, clock, "core/store", "core/journal", "hooks"},
-
-	// 4: the pipeline; no protocol, no Lua, no Badger
-	"core": {mail, clock, "core/mime", "core/dns", "core/journal", "core/auth", "core/groups", "core/spam", "core/verify", "core/dmarc", "core/crypt", "core/tlspolicy", "core/srs", "core/store", "hooks"},
-
-	// 5: what operators ask
-	"core/admin": {mail, clock, "core", "core/mime", "core/dns", "core/journal", "core/config", "core/auth", "core/groups", "core/audit", "core/spam", "core/verify", "core/crypt",
-		"core/tlspolicy", "core/srs", "core/store", "core/policies", "hooks", "plugins"},
-
-	"core/lab": {mail, clock, "core", "core/mime", "core/dns", "core/milter", "core/journal", "core/config", "core/auth", "core/crypt", "core/crypt/crypttest", "core/spam", "core/srs", "core/store", "core/store/badgerstore",
-		"hooks", "hooks/lua"},
-
-	// For tests; dnstest serves the demo too, crypttest the lab.
-	"core/dialogtest":      {},
-	"core/crypt/crypttest": {mail, "core/crypt"},
-	"core/dns/dnstest":     {mail},
-	"core/store/storetest": {mail, clock, "core/store"},
-	"hooks/hookstest":      {mail, clock, "core/dns", "core/milter", "core/mime", "core/crypt", "core/spam", "core/srs", "core/store", "hooks", "hooks/lua"},
-	"core/internal/rules":  {},
-
-	// Programs for .ci.
-	"core/internal/changelog": {},
-	"core/internal/compare":   {},
-	"core/internal/shape":     {},
+// permissions are what one package may import; known is false for a package
+// that has no line above.
+func permissions(pkg string) (allowed []string, known bool) {
+	for _, l := range levels {
+		if allowed, known = l.packages[pkg]; known {
+			return allowed, true
+		}
+	}
+	allowed, known = aside[pkg]
+	return allowed, known
 }
 
 // home is where a dependency may be imported; "PACKAGE tests" allows it to
@@ -85,31 +110,31 @@ type home struct {
 var homes = []home{
 	{module: "aead.dev/minisign", packages: []string{"plugins"}},
 	{module: "github.com/Masterminds/semver/v3", packages: []string{"plugins"}},
-	{module: "github.com/ProtonMail/go-crypto", packages: []string{"core/crypt", "core/crypt/crypttest"}},
+	{module: "github.com/ProtonMail/go-crypto", packages: []string{"core/message/crypt", "core/ops/policytest/keys"}},
 	{module: "github.com/klauspost/compress", packages: []string{"plugins"}},
 	{module: "github.com/dgraph-io/badger/v4", packages: []string{"core/store/badgerstore", "cmd/carteiro tests"}},
-	{module: "github.com/emersion/go-message", packages: []string{"core/mime"}},
-	{module: "github.com/emersion/go-milter", packages: []string{"core/milter"}},
-	{module: "github.com/emersion/go-msgauth", packages: []string{"core/verify tests"}},
-	{module: "github.com/emersion/go-smtp", packages: []string{"core/smtpin tests", "core/smtpout tests"}},
-	{module: "github.com/emersion/go-sasl", packages: []string{"core/smtpout", "core/smtpin tests"}},
-	{module: "github.com/makiuchi-d/gozxing", packages: []string{"core/qrcode"}},
-	{module: "github.com/miekg/dns", packages: []string{"core/dns", "core/dns/dnstest"}},
-	{module: "github.com/pelletier/go-toml/v2", packages: []string{"core/config", "plugins", "hooks/lua"}},
-	{module: "github.com/prometheus/client_golang", packages: []string{"core/journal", "core/admin"}},
+	{module: "github.com/emersion/go-message", packages: []string{"core/message/mime"}},
+	{module: "github.com/emersion/go-milter", packages: []string{"core/protocol/milter"}},
+	{module: "github.com/emersion/go-msgauth", packages: []string{"core/service/verify tests"}},
+	{module: "github.com/emersion/go-smtp", packages: []string{"core/protocol/smtpin tests", "core/protocol/smtpout tests"}},
+	{module: "github.com/emersion/go-sasl", packages: []string{"core/protocol/smtpout", "core/protocol/smtpin tests"}},
+	{module: "github.com/makiuchi-d/gozxing", packages: []string{"core/message/qrcode"}},
+	{module: "github.com/miekg/dns", packages: []string{"core/service/dns", "core/service/dns/dnsserver"}},
+	{module: "github.com/pelletier/go-toml/v2", packages: []string{"core/ops/config", "plugins", "hooks/lua"}},
+	{module: "github.com/prometheus/client_golang", packages: []string{"core/ops/telemetry", "core/ops/admin"}},
 	{module: "github.com/spf13/cobra", packages: []string{"cmd/carteiro"}},
-	{module: "github.com/smallstep/pkcs7", packages: []string{"core/crypt", "core/crypt/crypttest"}},
-	{module: "github.com/xdg-go/scram", packages: []string{"core/auth", "core/smtpin tests", "core/pop3 tests"}},
+	{module: "github.com/smallstep/pkcs7", packages: []string{"core/message/crypt", "core/ops/policytest/keys"}},
+	{module: "github.com/xdg-go/scram", packages: []string{"core/service/auth", "core/protocol/smtpin tests", "core/protocol/pop3 tests"}},
 	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua"}},
 	{module: "github.com/ulikunitz/xz", packages: []string{"cmd/carteiro"}},
-	{module: "golang.org/x/crypto", packages: []string{"core/auth"}},
-	{module: "golang.org/x/net/html", packages: []string{"core/spam", "hooks/lua"}},
-	{module: "golang.org/x/net/idna", packages: []string{"core/dns", "core/smtpout"}},
+	{module: "golang.org/x/crypto", packages: []string{"core/service/auth"}},
+	{module: "golang.org/x/net/html", packages: []string{"core/service/spam", "hooks/lua"}},
+	{module: "golang.org/x/net/idna", packages: []string{"core/service/dns", "core/protocol/smtpout"}},
 	{module: "golang.org/x/net/publicsuffix", packages: []string{"hooks/lua"}},
-	{module: "golang.org/x/sys", packages: []string{"core/netline", "core/store/badgerstore"}},
+	{module: "golang.org/x/sys", packages: []string{"core/protocol/netline", "core/store/badgerstore"}},
 	{module: "golang.org/x/sync", packages: []string{"all"}},
 
-	{module: "github.com/rogpeppe/go-internal/diff", packages: []string{"core/policies"}},
+	{module: "github.com/rogpeppe/go-internal/diff", packages: []string{"core/ops/generations"}},
 	{module: "github.com/rogpeppe/go-internal", tests: true},
 	{module: "go.uber.org/goleak", tests: true},
 }

@@ -101,7 +101,7 @@ func forbidden(f *File, name string) string {
 		if f.Test || strings.HasPrefix(f.Package, "cmd/") && !strings.HasPrefix(own, "cmd/") {
 			return ""
 		}
-		allowed, known := layers[f.Package]
+		allowed, known := permissions(f.Package)
 		switch {
 		case !known:
 			return "the package is in no layer; give it one in layers.go"
@@ -123,6 +123,53 @@ func forbidden(f *File, name string) string {
 		return "its home is " + strings.Join(h.packages, ", ")
 	}
 	return "the dependency has no home; give it one in layers.go and a reason in core/README.md"
+}
+
+// Levels reports permissions that run upward or sideways.
+func Levels(levels []level) []string {
+	number := map[string]int{}
+	for n, l := range levels {
+		for p := range l.packages {
+			number[p] = n
+		}
+	}
+	var out []string
+	for n, l := range levels {
+		for p, allowed := range l.packages {
+			for _, a := range allowed {
+				if below, ok := number[a]; ok && below >= n {
+					out = append(out, fmt.Sprintf("layers.go: %s may import %s, which is not below it", p, a))
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Unused reports permissions that no file uses: whoever took the first step
+// would not notice that it is one.
+func Unused(files []*File) []string {
+	used, there := map[[2]string]bool{}, map[string]bool{}
+	for _, f := range files {
+		there[f.Package] = true
+		for _, spec := range f.syntax.Imports {
+			if own, ok := strings.CutPrefix(strings.Trim(spec.Path.Value, `"`), "carteiro/"); ok && !f.Test {
+				used[[2]string{f.Package, own}] = true
+			}
+		}
+	}
+	var out []string
+	for p := range there {
+		allowed, _ := permissions(p)
+		for _, a := range allowed {
+			if !used[[2]string{p, a}] {
+				out = append(out, fmt.Sprintf("layers.go: no file of %s imports %s", p, a))
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Sizes reports files and functions that are too long.

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +36,8 @@ func TestSizes(t *testing.T)    { report(t, Sizes(all(t))) }
 func TestComments(t *testing.T) { report(t, Comments(all(t))) }
 func TestInits(t *testing.T)    { report(t, Inits(all(t))) }
 func TestNames(t *testing.T)    { report(t, Names(all(t))) }
+func TestLevels(t *testing.T)   { report(t, Levels(levels)) }
+func TestUnused(t *testing.T)   { report(t, Unused(all(t))) }
 
 func TestTopLevel(t *testing.T) {
 	entries, err := os.ReadDir(module)
@@ -55,9 +58,13 @@ func TestTopLevel(t *testing.T) {
 // TestLayersExist: a package that moved must not leave its rights behind for
 // whoever takes the name.
 func TestLayersExist(t *testing.T) {
-	planned := []string{"core/groups", "core/verify", "core/tlspolicy", "core/store/natsstore"}
-	for p := range layers {
-		if _, err := os.Stat(filepath.Join(module, p)); err != nil && !slices.Contains(planned, p) {
+	packages := maps.Clone(aside)
+	for _, l := range levels {
+		maps.Copy(packages, l.packages)
+	}
+	for p := range packages {
+		files, err := filepath.Glob(filepath.Join(module, p, "*.go"))
+		if err != nil || len(files) == 0 {
 			t.Errorf("layers.go names %s, which is not there", p)
 		}
 	}
@@ -98,12 +105,12 @@ func TestRulesBite(t *testing.T) {
 		path, text string
 		want       string // empty: no offence
 	}{
-		{Imports, "core/smtpin/a.go", "package smtpin\nimport \"carteiro/core/store\"\n", "core/smtpin/a.go:2: core/smtpin imports carteiro/core/store: its layer"},
-		{Imports, "core/smtpin/a_test.go", "package smtpin\nimport \"carteiro/core/store\"\n", ""},
+		{Imports, "core/protocol/smtpin/a.go", "package smtpin\nimport \"carteiro/core/store\"\n", "core/protocol/smtpin/a.go:2: core/protocol/smtpin imports carteiro/core/store: its layer"},
+		{Imports, "core/protocol/smtpin/a_test.go", "package smtpin\nimport \"carteiro/core/store\"\n", ""},
 		{Imports, "core/a.go", "package core\nimport \"carteiro/hooks/lua\"\n", "core/a.go:2: core imports carteiro/hooks/lua: its layer"},
 		{Imports, "core/a.go", "package core\nimport \"carteiro/hooks\"\n", ""},
-		{Imports, "core/mail/a.go", "package mail\nimport \"carteiro/core/clock\"\n", "core/mail/a.go:2: core/mail imports"},
-		{Imports, "core/new/a.go", "package new\nimport \"carteiro/core/mail\"\n", "core/new/a.go:2: core/new imports carteiro/core/mail: the package is in no layer"},
+		{Imports, "core/message/envelope/a.go", "package envelope\nimport \"carteiro/core/ops/clock\"\n", "core/message/envelope/a.go:2: core/message/envelope imports"},
+		{Imports, "core/new/a.go", "package new\nimport \"carteiro/core/message/envelope\"\n", "core/new/a.go:2: core/new imports carteiro/core/message/envelope: the package is in no layer"},
 		{Imports, "cmd/x/a.go", "package main\nimport \"carteiro/hooks/lua\"\n", ""},
 		{Imports, "cmd/x/a.go", "package main\nimport \"carteiro/cmd/y\"\n", "cmd/x/a.go:2: cmd/x imports carteiro/cmd/y"},
 		{Imports, "core/a.go", "package core\nimport \"github.com/yuin/gopher-lua/parse\"\n", "core/a.go:2: core imports github.com/yuin/gopher-lua/parse: its home is hooks/lua"},
@@ -111,8 +118,8 @@ func TestRulesBite(t *testing.T) {
 		{Imports, "core/a.go", "package core\nimport \"example.com/new\"\n", "core/a.go:2: core imports example.com/new: the dependency has no home"},
 		{Imports, "core/a.go", "package core\nimport \"go.uber.org/goleak\"\n", "core/a.go:2: core imports go.uber.org/goleak"},
 		{Imports, "core/a_test.go", "package core\nimport \"go.uber.org/goleak\"\n", ""},
-		{Imports, "core/smtpin/a_test.go", "package smtpin\nimport \"github.com/emersion/go-smtp\"\n", ""},
-		{Imports, "core/smtpin/a.go", "package smtpin\nimport \"github.com/emersion/go-smtp\"\n", "core/smtpin/a.go:2"},
+		{Imports, "core/protocol/smtpin/a_test.go", "package smtpin\nimport \"github.com/emersion/go-smtp\"\n", ""},
+		{Imports, "core/protocol/smtpin/a.go", "package smtpin\nimport \"github.com/emersion/go-smtp\"\n", "core/protocol/smtpin/a.go:2"},
 		{Sizes, "core/a.go", long, "core/a.go:1: 501 lines"},
 		{Sizes, "core/a_test.go", long, ""},
 		{Sizes, "core/a.go", function, "core/a.go:2: function f has 82 lines"},
@@ -140,6 +147,17 @@ func TestRulesBite(t *testing.T) {
 		case tt.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], tt.want)):
 			t.Errorf("%s: %q, want %q\n%.200s", tt.path, got, tt.want, tt.text)
 		}
+	}
+	up := []level{{"low", map[string][]string{"a": {"b"}}}, {"high", map[string][]string{"b": {"b", "c"}}}}
+	if got := Levels(up); len(got) != 2 {
+		t.Errorf("Levels: %q, want the arrow up and the arrow to itself", got)
+	}
+	f, err := parse("core/service/audit/a.go", "a.go", "package audit\nimport \"carteiro/core/store\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Unused([]*File{f}); len(got) != 1 || got[0] != "layers.go: no file of core/service/audit imports core/message/envelope" {
+		t.Errorf("Unused: %q", got)
 	}
 	if got := TopLevel([]string{"core", ".ci", "internal"}); len(got) != 1 || !strings.HasPrefix(got[0], "internal: ") {
 		t.Errorf("TopLevel: %q", got)

@@ -8,7 +8,7 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // batch is one transaction in the making, with those who wait for it.
@@ -76,7 +76,7 @@ func (b *batch) keepMarks(st *stage) {
 	for _, k := range st.due {
 		class := k[2]
 		if mark := b.c.persisted[class]; mark != nil && bytes.Compare(k, mark) < 0 {
-			st.put(markKey(mail.Class(class)), k)
+			st.put(markKey(envelope.Class(class)), k)
 			b.c.persisted[class] = k
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 )
@@ -213,7 +213,7 @@ func BenchmarkOpenMillion(b *testing.B) {
 		opening += time.Since(begun)
 		begun = time.Now()
 		n := 0
-		for _, err := range s.Due(b.Context(), mail.Normal, time.Now().Add(time.Hour)) {
+		for _, err := range s.Due(b.Context(), envelope.Normal, time.Now().Add(time.Hour)) {
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -245,7 +245,7 @@ func fillMillion(b *testing.B, s *badgerstore.Store) {
 				m := message()
 				m.Groups = nil
 				for i := range 20 {
-					m.Groups = append(m.Groups, message(mail.Address(fmt.Sprintf("b%d@example.com", i))).Groups...)
+					m.Groups = append(m.Groups, message(envelope.Address(fmt.Sprintf("b%d@example.com", i))).Groups...)
 				}
 				m.Draft = s.Draft(context.Background())
 				if err := s.Commit(context.Background(), nil, m); err != nil {

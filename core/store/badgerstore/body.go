@@ -9,12 +9,12 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
 // Header implements store.Spool.
-func (s *Store) Header(_ context.Context, e *mail.Envelope) ([]byte, error) {
+func (s *Store) Header(_ context.Context, e *envelope.Envelope) ([]byte, error) {
 	h, err := s.readHeader(e.ID)
 	if err != nil {
 		return nil, fmt.Errorf("header of %s: %w", e.ID, err)
@@ -23,7 +23,7 @@ func (s *Store) Header(_ context.Context, e *mail.Envelope) ([]byte, error) {
 }
 
 // Body implements store.Spool.
-func (s *Store) Body(ctx context.Context, e *mail.Envelope) (io.ReadCloser, error) {
+func (s *Store) Body(ctx context.Context, e *envelope.Envelope) (io.ReadCloser, error) {
 	h, err := s.readHeader(e.ID)
 	if err != nil {
 		return nil, fmt.Errorf("body of %s: %w", e.ID, err)
@@ -31,7 +31,7 @@ func (s *Store) Body(ctx context.Context, e *mail.Envelope) (io.ReadCloser, erro
 	return s.body(ctx, e.Body, h), nil
 }
 
-func (s *Store) body(ctx context.Context, id mail.ID, h *header) *bodyReader {
+func (s *Store) body(ctx context.Context, id envelope.ID, h *header) *bodyReader {
 	return &bodyReader{
 		s: s, ctx: ctx, id: id, chunks: h.chunks,
 		verify: true, crc: crc32.Checksum(h.section, castagnoli), want: h.crc, left: h.size,
@@ -43,7 +43,7 @@ func (s *Store) body(ctx context.Context, id mail.ID, h *header) *bodyReader {
 type bodyReader struct {
 	s      *Store
 	ctx    context.Context // of the call that opened it
-	id     mail.ID
+	id     envelope.ID
 	chunks uint32
 	verify bool
 	crc    uint32 // over what was read

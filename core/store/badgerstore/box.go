@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -40,7 +40,7 @@ func decodeBox(v []byte) (*box, error) {
 	}, nil
 }
 
-func (b *box) info(owner mail.Address, folder string) store.MailboxInfo {
+func (b *box) info(owner envelope.Address, folder string) store.MailboxInfo {
 	return store.MailboxInfo{
 		ID: b.id, Owner: owner, Folder: folder, UIDValidity: b.validity, UIDNext: b.next,
 		Count: b.count, Bytes: b.bytes,
@@ -79,7 +79,7 @@ func folderName(folder string) (string, error) {
 }
 
 // splitBoxKey reads owner and folder out of a key or a name record.
-func splitBoxKey(key []byte) (owner mail.Address, folder string, err error) {
+func splitBoxKey(key []byte) (owner envelope.Address, folder string, err error) {
 	if len(key) < 2 {
 		return "", "", fmt.Errorf("folder key: %w", store.ErrCorrupt)
 	}
@@ -87,7 +87,7 @@ func splitBoxKey(key []byte) (owner mail.Address, folder string, err error) {
 	if !ok {
 		return "", "", fmt.Errorf("folder key: %w", store.ErrCorrupt)
 	}
-	return mail.Address(o), f, nil
+	return envelope.Address(o), f, nil
 }
 
 // box returns the counter of a folder for change; without an ID it does not
@@ -102,7 +102,7 @@ func (st *stage) box(key []byte) (*box, error) {
 	return c.(*box), nil
 }
 
-func (st *stage) account(owner mail.Address) (*account, error) {
+func (st *stage) account(owner envelope.Address) (*account, error) {
 	c, err := st.count(ownerKey(owner),
 		func(v []byte) (counter, error) { return decodeAccount(v) },
 		func() (counter, error) { return &account{}, nil })
@@ -134,7 +134,7 @@ const (
 
 // item is one message in a folder.
 type item struct {
-	body, header mail.ID
+	body, header envelope.ID
 	ended        bool // by a CRLF that the body lacks
 	store.Item
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -51,15 +51,15 @@ func FuzzSeal(f *testing.F) {
 // FuzzRecord: a record that can be decoded is encoded to what decodes the
 // same, and everything else is ErrCorrupt.
 func FuzzRecord(f *testing.F) {
-	q := &state{nextBlock: 1, nextRcpt: 2, open: 1, shared: true, chunks: 3, body: mail.ID{1, 2}}
+	q := &state{nextBlock: 1, nextRcpt: 2, open: 1, shared: true, chunks: 3, body: envelope.ID{1, 2}}
 	f.Add(uint8(0), q.encode())
 	f.Add(uint8(1), (&header{crc: 1, bodyCRC: 2, size: 3, chunks: 1, section: []byte("A: b\r\n\r\n")}).encode())
 	f.Add(uint8(2), (&box{id: 1, validity: 2, next: 3, count: 4, bytes: 5}).encode())
 	f.Add(uint8(3), (&account{used: 1, limit: 2}).encode())
-	f.Add(uint8(4), (&item{body: mail.ID{1}, Item: store.Item{Size: 7, Flags: []string{"a", "b"}, Date: time.UnixMilli(5)}}).encode())
-	g, _ := (&group{first: 1, count: 2, left: 1, Group: mail.Group{Key: "k", Due: time.Unix(9, 0).UTC()}}).encode()
+	f.Add(uint8(4), (&item{body: envelope.ID{1}, Item: store.Item{Size: 7, Flags: []string{"a", "b"}, Date: time.UnixMilli(5)}}).encode())
+	g, _ := (&group{first: 1, count: 2, left: 1, Group: envelope.Group{Key: "k", Due: time.Unix(9, 0).UTC()}}).encode()
 	f.Add(uint8(5), g)
-	r, _ := encodeRecipient(mail.Recipient{Address: "a@b", State: mail.Failed, Last: &mail.Status{Code: 550}})
+	r, _ := encodeRecipient(envelope.Recipient{Address: "a@b", State: envelope.Failed, Last: &envelope.Status{Code: 550}})
 	f.Add(uint8(6), r)
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
 		first, again, err := recode(kind%7, b)
@@ -139,8 +139,8 @@ func asDamage(err error) error {
 func FuzzKey(f *testing.F) {
 	f.Add(uint8(2), int64(1_700_000_000_000), int64(1_700_000_000_001), []byte("0123456789abcdef"), uint32(1), "space", "key", "spa", "cekey")
 	f.Fuzz(func(t *testing.T, class uint8, ms, other int64, id []byte, block uint32, s1, k1, s2, k2 string) {
-		c := mail.Class(class % uint8(mail.Classes))
-		var m mail.ID
+		c := envelope.Class(class % uint8(envelope.Classes))
+		var m envelope.ID
 		copy(m[:], id)
 		k := dueKey(c, time.UnixMilli(ms), m, block)
 		e, err := parseDueKey(k)

@@ -8,16 +8,16 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
 // parcel is a message made ready by its caller's goroutine, so that the
 // committer only has to copy pointers.
 type parcel struct {
-	id      mail.ID
+	id      envelope.ID
 	draft   *draft
-	share   *mail.Envelope
+	share   *envelope.Envelope
 	state   state
 	visible []entry // envelope, header section, edge, last chunk, trail
 	early   []entry // groups and recipients
@@ -27,7 +27,7 @@ type parcel struct {
 
 // Commit implements store.Spool. A crash before the transaction leaves chunks
 // and records that nothing names; after it, everything.
-func (s *Store) Commit(ctx context.Context, effects []mail.Effect, messages ...*store.Message) error {
+func (s *Store) Commit(ctx context.Context, effects []envelope.Effect, messages ...*store.Message) error {
 	parcels, size, err := s.pack(messages)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func release(parcels []*parcel) {
 }
 
 func (s *Store) pack(messages []*store.Message) (parcels []*parcel, size int64, err error) {
-	known := make(map[mail.ID]*header)
+	known := make(map[envelope.ID]*header)
 	for _, m := range messages {
 		p, err := s.packOne(m, known)
 		if err != nil {
@@ -69,7 +69,7 @@ func (s *Store) pack(messages []*store.Message) (parcels []*parcel, size int64, 
 	return parcels, size, nil
 }
 
-func (s *Store) packOne(m *store.Message, known map[mail.ID]*header) (*parcel, error) {
+func (s *Store) packOne(m *store.Message, known map[envelope.ID]*header) (*parcel, error) {
 	env := &m.Envelope
 	if env.ID.IsZero() {
 		return nil, errors.New("no id")
@@ -104,7 +104,7 @@ func (p *parcel) add(to *[]entry, key, payload []byte) {
 }
 
 // packBody decides where the octets are and computes their checksum.
-func (s *Store) packBody(p *parcel, m *store.Message, known map[mail.ID]*header) (*header, error) {
+func (s *Store) packBody(p *parcel, m *store.Message, known map[envelope.ID]*header) (*header, error) {
 	h := &header{section: m.Header}
 	switch {
 	case (m.Draft == nil) == (m.Share == nil):
@@ -146,7 +146,7 @@ func (s *Store) packBody(p *parcel, m *store.Message, known map[mail.ID]*header)
 }
 
 // addGroups numbers blocks and recipients and encodes them.
-func (p *parcel) addGroups(groups []*mail.Group) error {
+func (p *parcel) addGroups(groups []*envelope.Group) error {
 	if len(groups) == 0 {
 		return errors.New("no groups")
 	}
@@ -175,8 +175,8 @@ type packedGroup struct {
 	recipients [][]byte
 }
 
-func packGroup(g *mail.Group) (*packedGroup, error) {
-	if n := len(g.Recipients); n == 0 || n > mail.MaxGroup {
+func packGroup(g *envelope.Group) (*packedGroup, error) {
+	if n := len(g.Recipients); n == 0 || n > envelope.MaxGroup {
 		return nil, fmt.Errorf("group of %d recipients", n)
 	}
 	p := &packedGroup{group: group{Group: *g, count: uint32(len(g.Recipients))}}
@@ -196,7 +196,7 @@ func packGroup(g *mail.Group) (*packedGroup, error) {
 
 // place gives a new group the next numbers of its message. Its records may be
 // written early; with the due entry and the state it becomes visible.
-func (p *packedGroup) place(id mail.ID, q *state) (early, due []entry, err error) {
+func (p *packedGroup) place(id envelope.ID, q *state) (early, due []entry, err error) {
 	p.Block, p.first = q.nextBlock, q.nextRcpt
 	for i, r := range p.recipients {
 		key := rcptKey(id, p.first+uint32(i))
@@ -257,7 +257,7 @@ func (st *stage) message(p *parcel) error {
 	return nil
 }
 
-func (s *Store) readHeader(id mail.ID) (h *header, err error) {
+func (s *Store) readHeader(id envelope.ID) (h *header, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		b, err := get(txn, headerKey(id))
 		if err == nil {

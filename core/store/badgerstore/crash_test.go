@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/core/store/storetest"
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const crashOwner = mail.Address("b@example.com")
+const crashOwner = envelope.Address("b@example.com")
 
 // victim commits and settles under load, and prints a line after each
 // acknowledgement and before each settlement.
@@ -83,10 +83,10 @@ func victimMail(ctx context.Context, s *badgerstore.Store, i int) error {
 }
 
 // say writes one line with one system call, so that a kill never cuts it.
-func say(what string, id mail.ID) { os.Stdout.WriteString(what + " " + id.String() + "\n") }
+func say(what string, id envelope.ID) { os.Stdout.WriteString(what + " " + id.String() + "\n") }
 
 // crashBody is long for some messages, so that chunks are written too.
-func crashBody(id mail.ID, i int) string {
+func crashBody(id envelope.ID, i int) string {
 	n := 20
 	if i%40 == 0 {
 		n = 30_000
@@ -150,7 +150,7 @@ func (l ledger) audit(t *testing.T, s *badgerstore.Store) {
 	t.Helper()
 	items := itemsOf(t, s)
 	for text, said := range l {
-		id, err := mail.ParseID(text)
+		id, err := envelope.ParseID(text)
 		if err != nil {
 			t.Fatal(err)
 		}

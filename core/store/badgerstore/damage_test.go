@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 )
@@ -173,10 +173,10 @@ func TestWatermark(t *testing.T) {
 	}
 	late := commit(t, s, "x", "b@example.com")
 	key := s.RawKeys("d/")[0]
-	for range s.Due(t.Context(), mail.Normal, late.Groups[0].Due) {
+	for range s.Due(t.Context(), envelope.Normal, late.Groups[0].Due) {
 	}
-	if !bytes.Equal(s.Mark(mail.Normal), key) {
-		t.Errorf("the mark is %x, the first entry %x", s.Mark(mail.Normal), key)
+	if !bytes.Equal(s.Mark(envelope.Normal), key) {
+		t.Errorf("the mark is %x, the first entry %x", s.Mark(envelope.Normal), key)
 	}
 	if err := s.SaveMarks(t.Context()); err != nil {
 		t.Fatal(err)
@@ -187,8 +187,8 @@ func TestWatermark(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, o)
-	if !bytes.Equal(s.Mark(mail.Normal), s.RawKeys("d/")[0]) {
-		t.Errorf("after a new start the mark is %x", s.Mark(mail.Normal))
+	if !bytes.Equal(s.Mark(envelope.Normal), s.RawKeys("d/")[0]) {
+		t.Errorf("after a new start the mark is %x", s.Mark(envelope.Normal))
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -17,7 +17,7 @@ func decodeItem(v []byte, uid uint32) (*item, error) {
 	if len(v) < 2*idLen+16 {
 		return nil, fmt.Errorf("item %d: %w", uid, store.ErrCorrupt)
 	}
-	i := &item{body: mail.ID(v), header: mail.ID(v[idLen:])}
+	i := &item{body: envelope.ID(v), header: envelope.ID(v[idLen:])}
 	v = v[2*idLen:]
 	size := binary.BigEndian.Uint64(v)
 	i.UID, i.Size, i.ended = uid, int64(size&^endedBit), size&endedBit != 0
@@ -30,9 +30,9 @@ func decodeItem(v []byte, uid uint32) (*item, error) {
 
 // parcelDelivery is a delivery made ready by its caller's goroutine.
 type parcelDelivery struct {
-	owner   mail.Address
+	owner   envelope.Address
 	key     []byte // of the folder
-	message mail.ID
+	message envelope.ID
 	rcpt    uint32
 	item    item
 	edit    []byte // nil when there is none

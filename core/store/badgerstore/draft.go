@@ -8,7 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -20,7 +20,7 @@ const chunkSize = 512 << 10
 type draft struct {
 	s     *Store
 	ctx   context.Context // of the transaction that the draft belongs to
-	id    mail.ID
+	id    envelope.ID
 	buf   []byte // the chunk that is being filled, sealed when it is full
 	n     uint32 // chunks on disk
 	size  int64
@@ -34,7 +34,7 @@ var errDraftEnded = errors.New("draft was committed or discarded")
 
 // Draft implements store.Spool.
 func (s *Store) Draft(ctx context.Context) store.Draft {
-	d := &draft{s: s, ctx: ctx, id: mail.NewID(s.opt.Clock.Now()), buf: []byte{formatPlain}}
+	d := &draft{s: s, ctx: ctx, id: envelope.NewID(s.opt.Clock.Now()), buf: []byte{formatPlain}}
 	s.draftMu.Lock()
 	defer s.draftMu.Unlock()
 	s.drafts[d.id] = struct{}{}
@@ -42,7 +42,7 @@ func (s *Store) Draft(ctx context.Context) store.Draft {
 }
 
 // drafting tells whether this process is still writing a body.
-func (s *Store) drafting(id mail.ID) bool {
+func (s *Store) drafting(id envelope.ID) bool {
 	s.draftMu.Lock()
 	defer s.draftMu.Unlock()
 	_, ok := s.drafts[id]
@@ -139,7 +139,7 @@ func (d *draft) Discard() {
 }
 
 // abandon leaves the chunks of a draft to the sweeper.
-func (s *Store) abandon(id mail.ID) {
+func (s *Store) abandon(id envelope.ID) {
 	s.draftMu.Lock()
 	defer s.draftMu.Unlock()
 	s.abandoned = append(s.abandoned, id)

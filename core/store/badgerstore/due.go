@@ -11,7 +11,7 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -20,24 +20,24 @@ import (
 // delivered since the last compaction.
 type watermarks struct {
 	mu    sync.Mutex
-	marks [mail.Classes][]byte // nil: from the start of the class
+	marks [envelope.Classes][]byte // nil: from the start of the class
 	scans map[*scan]struct{}
 }
 
 // scan is a look at the head of the index. What is inserted while it goes on
 // may be missing from its snapshot and bounds the mark it may set.
 type scan struct {
-	class mail.Class
+	class envelope.Class
 	low   []byte
 }
 
-func (w *watermarks) set(marks [mail.Classes][]byte) {
+func (w *watermarks) set(marks [envelope.Classes][]byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.marks, w.scans = marks, make(map[*scan]struct{})
 }
 
-func (w *watermarks) get() [mail.Classes][]byte {
+func (w *watermarks) get() [envelope.Classes][]byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.marks
@@ -62,7 +62,7 @@ func (w *watermarks) note(keys [][]byte) {
 
 // begin registers a scan, before it takes its snapshot, and says where it
 // starts.
-func (w *watermarks) begin(class mail.Class) (*scan, []byte) {
+func (w *watermarks) begin(class envelope.Class) (*scan, []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := &scan{class: class}
@@ -90,14 +90,14 @@ func (w *watermarks) end(s *scan, first []byte) {
 }
 
 // Due implements store.Spool.
-func (s *Store) Due(ctx context.Context, class mail.Class, before time.Time) iter.Seq2[store.DueEntry, error] {
+func (s *Store) Due(ctx context.Context, class envelope.Class, before time.Time) iter.Seq2[store.DueEntry, error] {
 	return func(yield func(store.DueEntry, error) bool) {
 		if err := s.enter(); err != nil {
 			yield(store.DueEntry{}, err)
 			return
 		}
 		defer s.leave()
-		if int(class) >= mail.Classes {
+		if int(class) >= envelope.Classes {
 			return
 		}
 		seen, from := s.marks.begin(class)
@@ -137,7 +137,7 @@ func dueEntry(item *badger.Item) (store.DueEntry, error) {
 		if err != nil {
 			return err
 		}
-		kinds := mail.GroupKinds()
+		kinds := envelope.GroupKinds()
 		if len(p) == 0 || int(p[0]) >= len(kinds) {
 			return fmt.Errorf("due entry of %s: %w", e.ID, store.ErrCorrupt)
 		}
@@ -158,7 +158,7 @@ func (s *Store) saveMarks(ctx context.Context) error {
 	return s.submit(ctx, work, &write{alone: true, apply: func(st *stage) error {
 		for class, mark := range s.marks.get() {
 			if mark != nil && !bytes.Equal(mark, st.batch.c.persisted[class]) {
-				st.put(markKey(mail.Class(class)), mark)
+				st.put(markKey(envelope.Class(class)), mark)
 				st.batch.c.persisted[class] = mark
 			}
 		}

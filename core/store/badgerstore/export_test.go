@@ -8,7 +8,7 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -68,7 +68,7 @@ func (s *Store) RawValue(key []byte) (p []byte, err error) {
 }
 
 // Mark is the watermark of a class in memory.
-func (s *Store) Mark(c mail.Class) []byte { return s.marks.get()[c] }
+func (s *Store) Mark(c envelope.Class) []byte { return s.marks.get()[c] }
 
 // SaveMarks writes the watermarks.
 func (s *Store) SaveMarks(ctx context.Context) error { return s.saveMarks(ctx) }
@@ -80,7 +80,7 @@ func (s *Store) Flatten() error { return s.flatten() }
 // header sections and edges belong together, counters equal items, and
 // nothing is left of messages that have gone.
 func (s *Store) Audit() error {
-	a := &auditor{bodies: map[mail.ID]bool{}, headers: map[mail.ID]bool{}, spooled: map[mail.ID]bool{}}
+	a := &auditor{bodies: map[envelope.ID]bool{}, headers: map[envelope.ID]bool{}, spooled: map[envelope.ID]bool{}}
 	return errors.Join(s.db.View(func(txn *badger.Txn) error {
 		for _, prefix := range []string{"q/", "x/", "b/", "h/", "m/", "g/", "r/", "d/", "i/", "M/", "U/"} {
 			eachKey(txn, []byte(prefix), []byte(prefix), func(k []byte) bool {
@@ -93,7 +93,7 @@ func (s *Store) Audit() error {
 }
 
 type auditor struct {
-	bodies, headers, spooled map[mail.ID]bool
+	bodies, headers, spooled map[envelope.ID]bool
 	errs                     []error
 }
 
@@ -134,8 +134,8 @@ func (a *auditor) key(txn *badger.Txn, k []byte) {
 	}
 }
 
-func (a *auditor) edge(txn *badger.Txn, k []byte, body mail.ID) {
-	header := mail.ID(k[2+idLen:])
+func (a *auditor) edge(txn *badger.Txn, k []byte, body envelope.ID) {
+	header := envelope.ID(k[2+idLen:])
 	a.bodies[body], a.headers[header] = true, true
 	if rest := k[2+2*idLen:]; rest[0] == 'q' {
 		if !a.spooled[header] {
@@ -199,7 +199,7 @@ func (a *auditor) owner(txn *badger.Txn, k []byte) {
 		return
 	}
 	var used int64
-	prefix := boxKey(mail.Address(k[2:]), "")
+	prefix := boxKey(envelope.Address(k[2:]), "")
 	eachKey(txn, prefix, prefix, func(bk []byte) bool {
 		v, _ := get(txn, bk)
 		if b, err := decodeBox(v); err == nil {
@@ -252,7 +252,7 @@ func CutOffUpgrade(o Options, n int, persisted bool) Options {
 // looks at groups.
 func DamageDuringUpgrade(o Options) Options {
 	o.upgradeHook = func(u *upgrade) {
-		key := groupKey(mail.ID{1}, 0)
+		key := groupKey(envelope.ID{1}, 0)
 		_ = u.s.db.Update(func(txn *badger.Txn) error { return txn.Set(key, seal(key, []byte("short"))) })
 	}
 	return o

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -33,36 +33,36 @@ import (
 //	y/<message>                            message whose records are to be cleared
 //	w/<when u48 ms><message>               when u/<message> may go
 //	V/<name>                               version, counters, watermarks
-const idLen = len(mail.ID{})
+const idLen = len(envelope.ID{})
 
 // maxKey is the longest key that is accepted; Badger takes 65,000.
 const maxKey = 60_000
 
-func idKey(prefix byte, id mail.ID) []byte {
+func idKey(prefix byte, id envelope.ID) []byte {
 	k := make([]byte, 0, 2+idLen+12)
 	return append(append(k, prefix, '/'), id[:]...)
 }
 
-func idNumKey(prefix byte, id mail.ID, n uint32) []byte {
+func idNumKey(prefix byte, id envelope.ID, n uint32) []byte {
 	return binary.BigEndian.AppendUint32(idKey(prefix, id), n)
 }
 
-func chunkKey(body mail.ID, n uint32) []byte         { return idNumKey('b', body, n) }
-func headerKey(id mail.ID) []byte                    { return idKey('h', id) }
-func envelopeKey(id mail.ID) []byte                  { return idKey('m', id) }
-func stateKey(id mail.ID) []byte                     { return idKey('q', id) }
-func groupKey(id mail.ID, block uint32) []byte       { return idNumKey('g', id, block) }
-func rcptKey(id mail.ID, n uint32) []byte            { return idNumKey('r', id, n) }
-func trailPrefix(id mail.ID) []byte                  { return idKey('t', id) }
-func clearKey(id mail.ID) []byte                     { return idKey('y', id) }
-func ownerKey(owner mail.Address) []byte             { return append([]byte("U/"), owner...) }
+func chunkKey(body envelope.ID, n uint32) []byte     { return idNumKey('b', body, n) }
+func headerKey(id envelope.ID) []byte                { return idKey('h', id) }
+func envelopeKey(id envelope.ID) []byte              { return idKey('m', id) }
+func stateKey(id envelope.ID) []byte                 { return idKey('q', id) }
+func groupKey(id envelope.ID, block uint32) []byte   { return idNumKey('g', id, block) }
+func rcptKey(id envelope.ID, n uint32) []byte        { return idNumKey('r', id, n) }
+func trailPrefix(id envelope.ID) []byte              { return idKey('t', id) }
+func clearKey(id envelope.ID) []byte                 { return idKey('y', id) }
+func ownerKey(owner envelope.Address) []byte         { return append([]byte("U/"), owner...) }
 func metaKey(name string) []byte                     { return append([]byte("V/"), name...) }
-func markKey(c mail.Class) []byte                    { return append(metaKey("mark"), byte(c)) }
+func markKey(c envelope.Class) []byte                { return append(metaKey("mark"), byte(c)) }
 func nameKey(box store.MailboxID) []byte             { return boxIDKey('n', box) }
 func itemKey(box store.MailboxID, uid uint32) []byte { return boxUIDKey('i', box, uid) }
 func editKey(box store.MailboxID, uid uint32) []byte { return boxUIDKey('e', box, uid) }
 
-func trailKey(id mail.ID, seq uint64) []byte {
+func trailKey(id envelope.ID, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(trailPrefix(id), seq)
 }
 
@@ -75,28 +75,28 @@ func boxUIDKey(prefix byte, box store.MailboxID, uid uint32) []byte {
 }
 
 // edgePrefix covers all references to a body that come with one header.
-func edgePrefix(body, header mail.ID) []byte {
+func edgePrefix(body, header envelope.ID) []byte {
 	return append(idKey('x', body), header[:]...)
 }
 
-func spoolEdge(body, header mail.ID) []byte { return append(edgePrefix(body, header), 'q') }
+func spoolEdge(body, header envelope.ID) []byte { return append(edgePrefix(body, header), 'q') }
 
-func itemEdge(body, header mail.ID, box store.MailboxID, uid uint32) []byte {
+func itemEdge(body, header envelope.ID, box store.MailboxID, uid uint32) []byte {
 	k := append(edgePrefix(body, header), 'm')
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(k, uint64(box)), uid)
 }
 
-func garbageKey(body, header mail.ID) []byte {
+func garbageKey(body, header envelope.ID) []byte {
 	return append(idKey('z', body), header[:]...)
 }
 
-func deliveredPrefix(id mail.ID) []byte { return idKey('u', id) }
+func deliveredPrefix(id envelope.ID) []byte { return idKey('u', id) }
 
-func deliveredKey(id mail.ID, rcpt uint32, box store.MailboxID) []byte {
+func deliveredKey(id envelope.ID, rcpt uint32, box store.MailboxID) []byte {
 	return binary.BigEndian.AppendUint64(idNumKey('u', id, rcpt), uint64(box))
 }
 
-func boxKey(owner mail.Address, folder string) []byte {
+func boxKey(owner envelope.Address, folder string) []byte {
 	return append(append(append([]byte("M/"), owner...), 0), folder...)
 }
 
@@ -130,32 +130,32 @@ func millisAt(b []byte) time.Time {
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(v[:])))
 }
 
-func forgetKey(when time.Time, id mail.ID) []byte {
+func forgetKey(when time.Time, id envelope.ID) []byte {
 	return append(appendMillis([]byte("w/"), when), id[:]...)
 }
 
-func duePrefix(c mail.Class) []byte { return []byte{'d', '/', byte(c)} }
+func duePrefix(c envelope.Class) []byte { return []byte{'d', '/', byte(c)} }
 
-func dueKey(c mail.Class, due time.Time, id mail.ID, block uint32) []byte {
+func dueKey(c envelope.Class, due time.Time, id envelope.ID, block uint32) []byte {
 	k := append(appendMillis(duePrefix(c), due), id[:]...)
 	return binary.BigEndian.AppendUint32(k, block)
 }
 
 // parseDueKey is the inverse of dueKey.
 func parseDueKey(k []byte) (e store.DueEntry, err error) {
-	if len(k) != 3+6+idLen+4 || k[0] != 'd' || k[1] != '/' || int(k[2]) >= mail.Classes {
+	if len(k) != 3+6+idLen+4 || k[0] != 'd' || k[1] != '/' || int(k[2]) >= envelope.Classes {
 		return e, fmt.Errorf("due key %x: %w", k, store.ErrCorrupt)
 	}
-	e.Class, e.Due = mail.Class(k[2]), millisAt(k[3:])
-	e.ID = mail.ID(k[9 : 9+idLen])
+	e.Class, e.Due = envelope.Class(k[2]), millisAt(k[3:])
+	e.ID = envelope.ID(k[9 : 9+idLen])
 	e.Block = binary.BigEndian.Uint32(k[9+idLen:])
 	return e, nil
 }
 
 // idAt reads the ID behind the two octets of a prefix.
-func idAt(k []byte) (mail.ID, error) {
+func idAt(k []byte) (envelope.ID, error) {
 	if len(k) < 2+idLen {
-		return mail.ID{}, fmt.Errorf("key %x: %w", k, store.ErrCorrupt)
+		return envelope.ID{}, fmt.Errorf("key %x: %w", k, store.ErrCorrupt)
 	}
-	return mail.ID(k[2 : 2+idLen]), nil
+	return envelope.ID(k[2 : 2+idLen]), nil
 }

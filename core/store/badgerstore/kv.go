@@ -12,7 +12,7 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -20,8 +20,8 @@ import (
 // more than 64 bits.
 var errNotNumber = errors.New("not a number")
 
-func cloneEffects(effects []mail.Effect) []mail.Effect {
-	c := append([]mail.Effect(nil), effects...)
+func cloneEffects(effects []envelope.Effect) []envelope.Effect {
+	c := append([]envelope.Effect(nil), effects...)
 	for i := range c {
 		c[i].Value, c[i].Old = bytes.Clone(c[i].Value), bytes.Clone(c[i].Old)
 	}
@@ -56,7 +56,7 @@ func checkKV(space, key string) error {
 
 // Apply implements store.KV. A crash before the transaction leaves none of
 // the effects, a crash after it all.
-func (s *Store) Apply(ctx context.Context, effects []mail.Effect) (results []int64, err error) {
+func (s *Store) Apply(ctx context.Context, effects []envelope.Effect) (results []int64, err error) {
 	effects = cloneEffects(effects)
 	var staged []int64
 	err = s.commit(ctx, work, 0, func(st *stage) error {
@@ -73,7 +73,7 @@ func (s *Store) Apply(ctx context.Context, effects []mail.Effect) (results []int
 // effects stages effects in order. Those that come with mail are not strict:
 // one that cannot be done, a policy's mistake, must not hold the mail up and
 // is left out.
-func (st *stage) effects(effects []mail.Effect, strict bool) ([]int64, error) {
+func (st *stage) effects(effects []envelope.Effect, strict bool) ([]int64, error) {
 	results := make([]int64, len(effects))
 	for i := range effects {
 		n, err := st.effect(&effects[i])
@@ -88,7 +88,7 @@ func (st *stage) effects(effects []mail.Effect, strict bool) ([]int64, error) {
 	return results, nil
 }
 
-func (st *stage) effect(e *mail.Effect) (int64, error) {
+func (st *stage) effect(e *envelope.Effect) (int64, error) {
 	if err := checkKV(e.Space, e.Key); err != nil {
 		return 0, err
 	}
@@ -98,15 +98,15 @@ func (st *stage) effect(e *mail.Effect) (int64, error) {
 		expires = st.now.Add(e.TTL)
 	}
 	switch e.Op {
-	case mail.Set:
+	case envelope.Set:
 		st.putExpiring(key, e.Value, expires)
 		return 1, nil
-	case mail.Delete:
+	case envelope.Delete:
 		st.remove(key)
 		return 1, nil
-	case mail.Incr:
+	case envelope.Incr:
 		return st.incr(key, e.N, expires)
-	case mail.CAS:
+	case envelope.CAS:
 		return st.swap(key, e, expires)
 	}
 	return 0, fmt.Errorf("unknown operation %d", e.Op)
@@ -137,7 +137,7 @@ func (st *stage) incr(key []byte, by int64, expires time.Time) (int64, error) {
 	return sum, nil
 }
 
-func (st *stage) swap(key []byte, e *mail.Effect, expires time.Time) (int64, error) {
+func (st *stage) swap(key []byte, e *envelope.Effect, expires time.Time) (int64, error) {
 	old, err := st.live(key)
 	absent := errors.Is(err, store.ErrNotFound)
 	if err != nil && !absent {

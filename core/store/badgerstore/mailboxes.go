@@ -12,12 +12,12 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
 // Mailbox implements store.Mailboxes.
-func (s *Store) Mailbox(_ context.Context, owner mail.Address, folder string) (info store.MailboxInfo, err error) {
+func (s *Store) Mailbox(_ context.Context, owner envelope.Address, folder string) (info store.MailboxInfo, err error) {
 	folder, err = folderName(folder)
 	if err != nil {
 		return info, err
@@ -40,7 +40,7 @@ func (s *Store) Mailbox(_ context.Context, owner mail.Address, folder string) (i
 }
 
 // Folders implements store.Mailboxes.
-func (s *Store) Folders(ctx context.Context, owner mail.Address) iter.Seq2[store.MailboxInfo, error] {
+func (s *Store) Folders(ctx context.Context, owner envelope.Address) iter.Seq2[store.MailboxInfo, error] {
 	return func(yield func(store.MailboxInfo, error) bool) {
 		err := s.each(ctx, boxKey(owner, ""), false, func(_ *badger.Txn, key, payload []byte) error {
 			b, err := decodeBox(payload)
@@ -85,7 +85,7 @@ func (s *Store) Items(ctx context.Context, id store.MailboxID) iter.Seq2[store.I
 func (s *Store) Open(ctx context.Context, id store.MailboxID, uid uint32) (io.ReadCloser, error) {
 	var i *item
 	var h *header
-	var edit mail.HeaderEdit
+	var edit envelope.HeaderEdit
 	err := s.view(func(txn *badger.Txn) error {
 		v, err := get(txn, itemKey(id, uid))
 		if err != nil {
@@ -182,7 +182,7 @@ func (st *stage) expunge(id store.MailboxID, key []byte, uid uint32) error {
 }
 
 // SetQuota implements store.Mailboxes.
-func (s *Store) SetQuota(ctx context.Context, owner mail.Address, limit int64) error {
+func (s *Store) SetQuota(ctx context.Context, owner envelope.Address, limit int64) error {
 	return s.commit(ctx, work, 0, func(st *stage) error {
 		a, err := st.account(owner)
 		if err == nil {
@@ -193,7 +193,7 @@ func (s *Store) SetQuota(ctx context.Context, owner mail.Address, limit int64) e
 }
 
 // Usage implements store.Mailboxes.
-func (s *Store) Usage(_ context.Context, owner mail.Address) (used, limit int64, err error) {
+func (s *Store) Usage(_ context.Context, owner envelope.Address) (used, limit int64, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		v, err := getExisting(txn, ownerKey(owner))
 		if err != nil || v == nil {
@@ -209,7 +209,7 @@ func (s *Store) Usage(_ context.Context, owner mail.Address) (used, limit int64,
 }
 
 // Lock implements store.Mailboxes.
-func (s *Store) Lock(owner mail.Address) (unlock func(), err error) {
+func (s *Store) Lock(owner envelope.Address) (unlock func(), err error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}

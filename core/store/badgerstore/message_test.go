@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 )
@@ -13,20 +13,20 @@ import (
 const testHeader = "From: a@example.org\r\nSubject: test\r\n\r\n"
 
 // message is one for a group of recipients that is due now, without a body.
-func message(rcpts ...mail.Address) *store.Message {
+func message(rcpts ...envelope.Address) *store.Message {
 	now := time.Now()
-	g := &mail.Group{Key: "example.com", Domain: "example.com", Due: now, Expires: now.Add(time.Hour)}
+	g := &envelope.Group{Key: "example.com", Domain: "example.com", Due: now, Expires: now.Add(time.Hour)}
 	for _, r := range rcpts {
-		g.Recipients = append(g.Recipients, mail.Recipient{Address: r, Orig: r, State: mail.Queued})
+		g.Recipients = append(g.Recipients, envelope.Recipient{Address: r, Orig: r, State: envelope.Queued})
 	}
 	return &store.Message{
-		Envelope: mail.Envelope{ID: mail.NewID(now), Sender: "a@example.org", ReceivedAt: now},
-		Header:   []byte(testHeader), Groups: []*mail.Group{g},
+		Envelope: envelope.Envelope{ID: envelope.NewID(now), Sender: "a@example.org", ReceivedAt: now},
+		Header:   []byte(testHeader), Groups: []*envelope.Group{g},
 	}
 }
 
 // commit puts a message into the spool.
-func commit(t testing.TB, s *badgerstore.Store, body string, rcpts ...mail.Address) *store.Message {
+func commit(t testing.TB, s *badgerstore.Store, body string, rcpts ...envelope.Address) *store.Message {
 	t.Helper()
 	m := message(rcpts...)
 	m.Draft = s.Draft(t.Context())
@@ -42,14 +42,14 @@ func commit(t testing.TB, s *badgerstore.Store, body string, rcpts ...mail.Addre
 // settled is a settlement that delivers all of a message's only group.
 func settled(m *store.Message) *store.Settlement {
 	g := *m.Groups[0]
-	g.Recipients = append([]mail.Recipient(nil), g.Recipients...)
+	g.Recipients = append([]envelope.Recipient(nil), g.Recipients...)
 	for i := range g.Recipients {
-		g.Recipients[i].State = mail.Delivered
+		g.Recipients[i].State = envelope.Delivered
 	}
 	return &store.Settlement{ID: m.Envelope.ID, Group: &g}
 }
 
-func readAll(t testing.TB, s *badgerstore.Store, e *mail.Envelope) []byte {
+func readAll(t testing.TB, s *badgerstore.Store, e *envelope.Envelope) []byte {
 	t.Helper()
 	r, err := s.Body(t.Context(), e)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -91,12 +91,12 @@ func openError(dir string, err error) error {
 
 // readMeta reads the format of the store, or writes it into a new one, and the
 // watermarks of the due index. ErrVersion.
-func (s *Store) readMeta() (marks [mail.Classes][]byte, have uint32, err error) {
+func (s *Store) readMeta() (marks [envelope.Classes][]byte, have uint32, err error) {
 	key := metaKey("version")
 	have = format
 	err = s.db.View(func(txn *badger.Txn) error {
 		for c := range marks {
-			v, err := get(txn, markKey(mail.Class(c)))
+			v, err := get(txn, markKey(envelope.Class(c)))
 			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return err
 			}

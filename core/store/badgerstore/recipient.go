@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"slices"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
 // encodeRecipient puts in front of the record whether the recipient is Done,
 // so that the committer need not decode it. Its number is in the key.
-func encodeRecipient(r mail.Recipient) ([]byte, error) {
+func encodeRecipient(r envelope.Recipient) ([]byte, error) {
 	done := byte(0)
 	if r.State.Done() {
 		done = 1
@@ -26,8 +26,8 @@ func encodeRecipient(r mail.Recipient) ([]byte, error) {
 
 func recipientDone(b []byte) bool { return len(b) > 0 && b[0] == 1 }
 
-func decodeRecipient(b []byte, n uint32) (mail.Recipient, error) {
-	var r mail.Recipient
+func decodeRecipient(b []byte, n uint32) (envelope.Recipient, error) {
+	var r envelope.Recipient
 	if len(b) == 0 || b[0] > 1 {
 		return r, fmt.Errorf("recipient %d: %w", n, store.ErrCorrupt)
 	}
@@ -40,7 +40,7 @@ func decodeRecipient(b []byte, n uint32) (mail.Recipient, error) {
 type group struct {
 	first, count uint32
 	left         uint32 // recipients that are not Done
-	mail.Group
+	envelope.Group
 }
 
 func (g *group) encode() ([]byte, error) {
@@ -68,7 +68,7 @@ func decodeGroup(b []byte, block uint32) (*group, error) {
 }
 
 // dueKey is the group's place in the due index, nil when it has none.
-func (g *group) dueKey(id mail.ID) []byte {
+func (g *group) dueKey(id envelope.ID) []byte {
 	if g.Held || g.left == 0 {
 		return nil
 	}
@@ -78,7 +78,7 @@ func (g *group) dueKey(id mail.ID) []byte {
 // dueValue is what the scheduler learns without a Load: the number of the
 // kind, the key, and behind a NUL the domain where it is another.
 func (g *group) dueValue() []byte {
-	kind := max(slices.Index(mail.GroupKinds(), g.Kind), 0)
+	kind := max(slices.Index(envelope.GroupKinds(), g.Kind), 0)
 	v := append([]byte{byte(kind)}, g.Key...)
 	if g.Domain != g.Key {
 		v = append(append(v, 0), g.Domain...)

@@ -10,7 +10,7 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -121,7 +121,7 @@ type state struct {
 	open      uint32 // groups with recipients that are not Done
 	shared    bool   // other messages or items may refer to the body
 	delivered bool   // there are u/ keys
-	body      mail.ID
+	body      envelope.ID
 	chunks    uint32
 	gone      bool // not stored: to be deleted
 }
@@ -149,14 +149,14 @@ func decodeState(b []byte) (*state, error) {
 	return &state{
 		nextBlock: binary.BigEndian.Uint32(b), nextRcpt: binary.BigEndian.Uint32(b[4:]),
 		open: binary.BigEndian.Uint32(b[8:]), chunks: binary.BigEndian.Uint32(b[12:]),
-		shared: b[16]&1 != 0, delivered: b[16]&2 != 0, body: mail.ID(b[17:]),
+		shared: b[16]&1 != 0, delivered: b[16]&2 != 0, body: envelope.ID(b[17:]),
 	}, nil
 }
 
 // header is the header section of a message with the figures that reading
 // its octets takes.
 type header struct {
-	body    mail.ID
+	body    envelope.ID
 	crc     uint32 // over section and body
 	bodyCRC uint32
 	size    int64 // of the body
@@ -178,7 +178,7 @@ func decodeHeader(b []byte) (*header, error) {
 	if len(b) < idLen+20 {
 		return nil, fmt.Errorf("header section: %w", store.ErrCorrupt)
 	}
-	body := mail.ID(b)
+	body := envelope.ID(b)
 	b = b[idLen:]
 	return &header{
 		body: body, crc: binary.BigEndian.Uint32(b), bodyCRC: binary.BigEndian.Uint32(b[4:]),

@@ -7,7 +7,7 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -17,17 +17,17 @@ import (
 // that removes looks again.
 func (s *Store) sweepOrphans(ctx context.Context) error {
 	err := s.eachID(ctx, "b/", idLen, func(suffix []byte) error {
-		body := mail.ID(suffix)
+		body := envelope.ID(suffix)
 		if used, err := s.used(idKey('x', body)); used || err != nil || s.drafting(body) {
 			return err
 		}
-		return s.sweepBody(ctx, body, mail.ID{})
+		return s.sweepBody(ctx, body, envelope.ID{})
 	})
 	if err != nil {
 		return err
 	}
 	return s.eachID(ctx, "h/", idLen, func(suffix []byte) error {
-		id := mail.ID(suffix)
+		id := envelope.ID(suffix)
 		h, err := s.readHeader(id)
 		if err != nil {
 			return ignoreDamage(err)
@@ -61,7 +61,7 @@ func (s *Store) used(prefix []byte) (used bool, err error) {
 func (s *Store) sweepRemnants(ctx context.Context) error {
 	for _, prefix := range []string{"m/", "g/", "r/"} {
 		err := s.eachID(ctx, prefix, idLen, func(suffix []byte) error {
-			return s.sweepRemnant(ctx, prefix, mail.ID(suffix))
+			return s.sweepRemnant(ctx, prefix, envelope.ID(suffix))
 		})
 		if err != nil {
 			return err
@@ -70,7 +70,7 @@ func (s *Store) sweepRemnants(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) sweepRemnant(ctx context.Context, prefix string, id mail.ID) error {
+func (s *Store) sweepRemnant(ctx context.Context, prefix string, id envelope.ID) error {
 	err := s.view(func(txn *badger.Txn) error {
 		_, err := readState(txn, id)
 		return err

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 const (
@@ -17,7 +17,7 @@ const (
 )
 
 // Remove implements store.Spool.
-func (s *Store) Remove(ctx context.Context, id mail.ID) error {
+func (s *Store) Remove(ctx context.Context, id envelope.ID) error {
 	err := s.commit(ctx, work, 0, func(st *stage) error {
 		q, err := st.state(id)
 		if err != nil {
@@ -46,7 +46,7 @@ func (s *Store) Remove(ctx context.Context, id mail.ID) error {
 // dropMessage stages the end of a message whose groups are out of the due
 // index. Without its state nothing of it is visible; records too many for one
 // transaction follow in the sweeper, as does a body that others may share.
-func (st *stage) dropMessage(id mail.ID, q *state) error {
+func (st *stage) dropMessage(id envelope.ID, q *state) error {
 	st.remove(envelopeKey(id))
 	st.remove(spoolEdge(q.body, id))
 	if q.nextBlock+q.nextRcpt <= maxInline {

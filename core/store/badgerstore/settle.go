@@ -4,21 +4,21 @@ import (
 	"context"
 	"fmt"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
 // outcome is a settlement made ready by its caller's goroutine. It shares no
 // memory with the settlement that the committer would write to.
 type outcome struct {
-	id         mail.ID
+	id         envelope.ID
 	block      uint32
-	group      *mail.Group // without recipients, nil when it stays as it is
+	group      *envelope.Group // without recipients, nil when it stays as it is
 	recipients map[uint32][]byte
 	add        []*packedGroup
 	deliveries []parcelDelivery
 	messages   []*parcel
-	effects    []mail.Effect
+	effects    []envelope.Effect
 	trail      []entry
 	size       int64
 }
@@ -120,7 +120,7 @@ func (o *outcome) apply(st *stage) error {
 
 // visibleGroup is a group that the message's state counts: what a commit that
 // never came wrote early is not there.
-func (st *stage) visibleGroup(id mail.ID, block uint32, q *state) (*group, error) {
+func (st *stage) visibleGroup(id envelope.ID, block uint32, q *state) (*group, error) {
 	if block >= q.nextBlock {
 		return nil, fmt.Errorf("group %d: %w", block, store.ErrNotFound)
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 )
@@ -52,7 +52,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("commit: %v", err)
 	}
 	x := settled(m)
-	x.Group.Recipients[0].State = mail.Queued
+	x.Group.Recipients[0].State = envelope.Queued
 	if err := s.Settle(t.Context(), x); err != nil {
 		t.Errorf("settle in the reserve: %v", err)
 	}

@@ -8,12 +8,12 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
 // readState is the state of a message that is in the spool: ErrNotFound.
-func readState(txn *badger.Txn, id mail.ID) (*state, error) {
+func readState(txn *badger.Txn, id envelope.ID) (*state, error) {
 	b, err := get(txn, stateKey(id))
 	if err != nil {
 		return nil, notFound(id, err)
@@ -21,17 +21,17 @@ func readState(txn *badger.Txn, id mail.ID) (*state, error) {
 	return decodeState(b)
 }
 
-func readEnvelope(txn *badger.Txn, id mail.ID) (*mail.Envelope, error) {
+func readEnvelope(txn *badger.Txn, id envelope.ID) (*envelope.Envelope, error) {
 	b, err := get(txn, envelopeKey(id))
 	if err != nil {
 		return nil, notFound(id, err)
 	}
-	e := new(mail.Envelope)
+	e := new(envelope.Envelope)
 	return e, decodeJSON(b, e)
 }
 
 // readGroup reads a group with its recipients, Done ones only if all is set.
-func readGroup(txn *badger.Txn, id mail.ID, block uint32, all bool) (*group, error) {
+func readGroup(txn *badger.Txn, id envelope.ID, block uint32, all bool) (*group, error) {
 	b, err := get(txn, groupKey(id, block))
 	if err != nil {
 		return nil, fmt.Errorf("message %s: group %d: %w", id, block, err)
@@ -58,7 +58,7 @@ func readGroup(txn *badger.Txn, id mail.ID, block uint32, all bool) (*group, err
 }
 
 // Load implements store.Spool.
-func (s *Store) Load(_ context.Context, id mail.ID, block uint32) (e *mail.Envelope, g *mail.Group, err error) {
+func (s *Store) Load(_ context.Context, id envelope.ID, block uint32) (e *envelope.Envelope, g *envelope.Group, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		q, err := readState(txn, id)
 		if err != nil {
@@ -82,7 +82,7 @@ func (s *Store) Load(_ context.Context, id mail.ID, block uint32) (e *mail.Envel
 }
 
 // Envelope implements store.Spool.
-func (s *Store) Envelope(_ context.Context, id mail.ID) (e *mail.Envelope, err error) {
+func (s *Store) Envelope(_ context.Context, id envelope.ID) (e *envelope.Envelope, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		if _, err := readState(txn, id); err != nil {
 			return err
@@ -97,7 +97,7 @@ func (s *Store) Envelope(_ context.Context, id mail.ID) (e *mail.Envelope, err e
 }
 
 // Groups implements store.Spool.
-func (s *Store) Groups(_ context.Context, id mail.ID) (groups []*mail.Group, err error) {
+func (s *Store) Groups(_ context.Context, id envelope.ID) (groups []*envelope.Group, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		q, err := readState(txn, id)
 		if err != nil {
@@ -117,8 +117,8 @@ func (s *Store) Groups(_ context.Context, id mail.ID) (groups []*mail.Group, err
 
 // Messages implements store.Spool. An envelope without a state is left from a
 // message that has gone and is not there.
-func (s *Store) Messages(ctx context.Context) iter.Seq2[*mail.Envelope, error] {
-	return func(yield func(*mail.Envelope, error) bool) {
+func (s *Store) Messages(ctx context.Context) iter.Seq2[*envelope.Envelope, error] {
+	return func(yield func(*envelope.Envelope, error) bool) {
 		err := s.each(ctx, []byte("m/"), false, func(txn *badger.Txn, key, payload []byte) error {
 			id, err := idAt(key)
 			if err != nil {
@@ -129,7 +129,7 @@ func (s *Store) Messages(ctx context.Context) iter.Seq2[*mail.Envelope, error] {
 			} else if err != nil {
 				return err
 			}
-			e := new(mail.Envelope)
+			e := new(envelope.Envelope)
 			if err := decodeJSON(payload, e); err != nil {
 				return err
 			}

@@ -7,7 +7,7 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -33,7 +33,7 @@ type stage struct {
 	early    []entry // may be written before, nothing refers to them yet
 	entries  []entry
 	index    map[string]int // of entries
-	states   map[mail.ID]*state
+	states   map[envelope.ID]*state
 	counters map[string]counter
 	due      [][]byte // keys of the due index that are new
 	finished bool
@@ -135,7 +135,7 @@ func eachKey(txn *badger.Txn, prefix, from []byte, f func(key []byte) bool) {
 
 // state reads a message's state; what is changed in it is written with the
 // stage. ErrNotFound when the message is not in the spool.
-func (st *stage) state(id mail.ID) (*state, error) {
+func (st *stage) state(id envelope.ID) (*state, error) {
 	if q := st.states[id]; q != nil {
 		if q.gone {
 			return nil, store.ErrNotFound
@@ -153,14 +153,14 @@ func (st *stage) state(id mail.ID) (*state, error) {
 	return q, err
 }
 
-func (st *stage) setState(id mail.ID, q *state) {
+func (st *stage) setState(id envelope.ID, q *state) {
 	if st.states == nil {
-		st.states = make(map[mail.ID]*state)
+		st.states = make(map[envelope.ID]*state)
 	}
 	st.states[id] = q
 }
 
-func (st *stage) group(id mail.ID, block uint32) (*group, error) {
+func (st *stage) group(id envelope.ID, block uint32) (*group, error) {
 	b, err := st.get(groupKey(id, block))
 	if err != nil {
 		return nil, err

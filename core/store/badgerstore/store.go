@@ -26,8 +26,8 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/clock"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
 	"carteiro/core/store"
 )
 
@@ -84,11 +84,11 @@ type Store struct {
 	closed bool
 
 	draftMu   sync.Mutex
-	drafts    map[mail.ID]struct{} // bodies being written by this process
-	abandoned []mail.ID            // those given up after chunks of them went to disk
+	drafts    map[envelope.ID]struct{} // bodies being written by this process
+	abandoned []envelope.ID            // those given up after chunks of them went to disk
 
 	lockMu sync.Mutex
-	locks  map[mail.Address]struct{} // maildrops in use
+	locks  map[envelope.Address]struct{} // maildrops in use
 
 	commits, committed atomic.Int64
 	tombs              atomic.Int64 // deletions since the last Flatten
@@ -138,7 +138,7 @@ func newStore(o Options) (*Store, error) {
 	s := &Store{
 		opt: o, log: o.Log, latch: newLatch(o.Log), space: newSpace(o),
 		queue: make(chan *write, maxWrites), done: make(chan struct{}),
-		drafts: map[mail.ID]struct{}{}, locks: map[mail.Address]struct{}{},
+		drafts: map[envelope.ID]struct{}{}, locks: map[envelope.Address]struct{}{},
 	}
 	s.idle = sync.NewCond(&s.mu)
 	return s, s.space.makeRoom()

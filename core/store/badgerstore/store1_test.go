@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/clock"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 )
@@ -148,8 +148,8 @@ func (d *dump) messages() {
 			}
 		}
 	}
-	for c := range mail.Classes {
-		for e, err := range d.s.Due(ctx, mail.Class(c), store1Time.AddDate(100, 0, 0)) {
+	for c := range envelope.Classes {
+		for e, err := range d.s.Due(ctx, envelope.Class(c), store1Time.AddDate(100, 0, 0)) {
 			d.must(err)
 			d.line("due %d: %v %s %d %s", e.Class, e.Due.UTC(), e.ID, e.Block, e.Key)
 		}
@@ -169,7 +169,7 @@ func (d *dump) trails() {
 
 func (d *dump) mailboxes() {
 	ctx := d.t.Context()
-	for _, owner := range []mail.Address{"ann@one.example", "bob@one.example", "carol@two.example", "dmarc@one.example"} {
+	for _, owner := range []envelope.Address{"ann@one.example", "bob@one.example", "carol@two.example", "dmarc@one.example"} {
 		used, limit, err := d.s.Usage(ctx, owner)
 		d.must(err)
 		d.line("owner %s: %d of %d", owner, used, limit)

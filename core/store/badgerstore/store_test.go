@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"testing"
 
-	"carteiro/core/clock"
+	"carteiro/core/ops/clock"
 	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/core/store/storetest"

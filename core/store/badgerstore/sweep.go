@@ -9,7 +9,7 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // sweepSlice is how many keys one transaction of the sweeper looks at or
@@ -117,7 +117,7 @@ func (s *Store) clear(ctx context.Context, prefix []byte) error {
 // sweepMessages clears the records of large messages that have gone.
 func (s *Store) sweepMessages(ctx context.Context) error {
 	return s.eachID(ctx, "y/", idLen, func(suffix []byte) error {
-		id := mail.ID(suffix)
+		id := envelope.ID(suffix)
 		if err := s.clearMessage(ctx, id); err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (s *Store) sweepMessages(ctx context.Context) error {
 	})
 }
 
-func (s *Store) clearMessage(ctx context.Context, id mail.ID) error {
+func (s *Store) clearMessage(ctx context.Context, id envelope.ID) error {
 	if err := s.clear(ctx, idKey('r', id)); err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (s *Store) clearMessage(ctx context.Context, id mail.ID) error {
 }
 
 // clearGroups removes a slice of a message's groups with their due entries.
-func (st *stage) clearGroups(id mail.ID) (more bool, err error) {
+func (st *stage) clearGroups(id envelope.ID) (more bool, err error) {
 	var keys [][]byte
 	st.keys(idKey('g', id), func(key []byte) bool {
 		keys = append(keys, key)
@@ -177,7 +177,7 @@ func (s *Store) sweepAbandoned(ctx context.Context) error {
 	s.abandoned = nil
 	s.draftMu.Unlock()
 	for _, id := range abandoned {
-		if err := s.sweepBody(ctx, id, mail.ID{}); err != nil {
+		if err := s.sweepBody(ctx, id, envelope.ID{}); err != nil {
 			return err
 		}
 	}
@@ -187,13 +187,13 @@ func (s *Store) sweepAbandoned(ctx context.Context) error {
 // sweepBodies looks at bodies that lost a reference.
 func (s *Store) sweepBodies(ctx context.Context) error {
 	return s.eachID(ctx, "z/", 2*idLen, func(suffix []byte) error {
-		return s.sweepBody(ctx, mail.ID(suffix), mail.ID(suffix[idLen:]))
+		return s.sweepBody(ctx, envelope.ID(suffix), envelope.ID(suffix[idLen:]))
 	})
 }
 
 // sweepBody removes a header section that no edge names, and the body if no
 // edge is left at all. The committer runs it, so no edge can come meanwhile.
-func (s *Store) sweepBody(ctx context.Context, body, header mail.ID) error {
+func (s *Store) sweepBody(ctx context.Context, body, header envelope.ID) error {
 	return s.commit(ctx, work, 0, func(st *stage) error {
 		if !header.IsZero() {
 			st.remove(garbageKey(body, header))
@@ -215,7 +215,7 @@ func (s *Store) sweepBody(ctx context.Context, body, header mail.ID) error {
 func (s *Store) sweepDelivered(ctx context.Context) error {
 	now := s.opt.Clock.Now()
 	return s.eachID(ctx, "w/", 6+idLen, func(suffix []byte) error {
-		when, id := millisAt(suffix), mail.ID(suffix[6:])
+		when, id := millisAt(suffix), envelope.ID(suffix[6:])
 		if now.Before(when) {
 			return errStop
 		}

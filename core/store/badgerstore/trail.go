@@ -7,12 +7,12 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 )
 
 // trailEntry encodes entries as one record, or none. Records sort by time and
 // within the same nanosecond by when they were made.
-func (s *Store) trailEntry(id mail.ID, entries []mail.TrailEntry) ([]entry, error) {
+func (s *Store) trailEntry(id envelope.ID, entries []envelope.TrailEntry) ([]entry, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
@@ -39,7 +39,7 @@ func (s *Store) nextSeq(now time.Time) uint64 {
 }
 
 // AppendTrail implements store.Spool.
-func (s *Store) AppendTrail(ctx context.Context, id mail.ID, entries []mail.TrailEntry) error {
+func (s *Store) AppendTrail(ctx context.Context, id envelope.ID, entries []envelope.TrailEntry) error {
 	e, err := s.trailEntry(id, entries)
 	if err != nil {
 		return err
@@ -53,9 +53,9 @@ func (s *Store) AppendTrail(ctx context.Context, id mail.ID, entries []mail.Trai
 }
 
 // Trail implements store.Spool; a message without a trail has an empty one.
-func (s *Store) Trail(ctx context.Context, id mail.ID) (all []mail.TrailEntry, err error) {
+func (s *Store) Trail(ctx context.Context, id envelope.ID) (all []envelope.TrailEntry, err error) {
 	err = s.each(ctx, trailPrefix(id), false, func(_ *badger.Txn, _, payload []byte) error {
-		var entries []mail.TrailEntry
+		var entries []envelope.TrailEntry
 		if err := decodeJSON(payload, &entries); err != nil {
 			return err
 		}
@@ -66,9 +66,9 @@ func (s *Store) Trail(ctx context.Context, id mail.ID) (all []mail.TrailEntry, e
 }
 
 // Trails implements store.Spool.
-func (s *Store) Trails(ctx context.Context, limit int) iter.Seq2[mail.ID, error] {
-	return func(yield func(mail.ID, error) bool) {
-		var last mail.ID
+func (s *Store) Trails(ctx context.Context, limit int) iter.Seq2[envelope.ID, error] {
+	return func(yield func(envelope.ID, error) bool) {
+		var last envelope.ID
 		err := s.each(ctx, []byte("t/"), true, func(_ *badger.Txn, key, _ []byte) error {
 			id, err := idAt(key)
 			if err != nil || id == last {
@@ -81,7 +81,7 @@ func (s *Store) Trails(ctx context.Context, limit int) iter.Seq2[mail.ID, error]
 			return nil
 		})
 		if err != nil {
-			yield(mail.ID{}, err)
+			yield(envelope.ID{}, err)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -195,15 +195,15 @@ func setGroupKinds(u *upgrade) error {
 	})
 }
 
-func kindOfFormat1(fields map[string]json.RawMessage) mail.GroupKind {
+func kindOfFormat1(fields map[string]json.RawMessage) envelope.GroupKind {
 	is := func(name string) bool { return slices.Equal(fields[name], []byte("true")) }
 	switch {
 	case fields["async"] != nil:
-		return mail.Asynchronous
+		return envelope.Asynchronous
 	case is("expand"):
-		return mail.HeldForGroup
+		return envelope.HeldForGroup
 	case is("local"):
-		return mail.Mailbox
+		return envelope.Mailbox
 	}
-	return mail.Remote
+	return envelope.Remote
 }

@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -18,10 +18,10 @@ var far = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 func (w *world) check() {
 	w.Helper()
 	w.must(w.h.Sweep(w.s))
-	var owners []mail.Address
+	var owners []envelope.Address
 	for r, err := range w.s.Records(w.ctx, ownerKind, "") {
 		w.must(err)
-		owners = append(owners, mail.Address(r.Name))
+		owners = append(owners, envelope.Address(r.Name))
 	}
 	owners = append(owners, "b@example.com", "c@example.com", "d@example.com")
 	if err := Check(w.ctx, w.s, owners...); err != nil {
@@ -41,7 +41,7 @@ const ownerKind = "storetest-owner"
 // can be reached through the due index, every entry there leads to a group,
 // octets are what the envelopes say, and the counters of the owners' folders
 // equal their items. It returns all that is wrong.
-func Check(ctx context.Context, s store.Store, owners ...mail.Address) error {
+func Check(ctx context.Context, s store.Store, owners ...envelope.Address) error {
 	c := &checker{ctx: ctx, s: s, due: map[place]int{}}
 	c.dueIndex()
 	for e, err := range s.Messages(ctx) {
@@ -61,7 +61,7 @@ func Check(ctx context.Context, s store.Store, owners ...mail.Address) error {
 }
 
 type place struct {
-	id    mail.ID
+	id    envelope.ID
 	block uint32
 }
 
@@ -77,14 +77,14 @@ func (c *checker) failf(format string, args ...any) {
 }
 
 func (c *checker) dueIndex() {
-	for class := range mail.Classes {
+	for class := range envelope.Classes {
 		last := time.Time{}
-		for e, err := range c.s.Due(c.ctx, mail.Class(class), far) {
+		for e, err := range c.s.Due(c.ctx, envelope.Class(class), far) {
 			if err != nil {
 				c.failf("due: %v", err)
 				break
 			}
-			if e.Due.Before(last) || e.Class != mail.Class(class) {
+			if e.Due.Before(last) || e.Class != envelope.Class(class) {
 				c.failf("due entry of %s out of order", e.ID)
 			}
 			last = e.Due
@@ -93,7 +93,7 @@ func (c *checker) dueIndex() {
 	}
 }
 
-func (c *checker) message(e *mail.Envelope) {
+func (c *checker) message(e *envelope.Envelope) {
 	groups, err := c.s.Groups(c.ctx, e.ID)
 	if err != nil {
 		c.failf("groups of %s: %v", e.ID, err)
@@ -121,7 +121,7 @@ func (c *checker) message(e *mail.Envelope) {
 	}
 }
 
-func (c *checker) group(id mail.ID, g *mail.Group, numbers map[uint32]bool) (open int) {
+func (c *checker) group(id envelope.ID, g *envelope.Group, numbers map[uint32]bool) (open int) {
 	for i := range g.Recipients {
 		r := &g.Recipients[i]
 		if numbers[r.N] {
@@ -147,7 +147,7 @@ func (c *checker) group(id mail.ID, g *mail.Group, numbers map[uint32]bool) (ope
 	return open
 }
 
-func (c *checker) owner(owner mail.Address) {
+func (c *checker) owner(owner envelope.Address) {
 	var total int64
 	for info, err := range c.s.Folders(c.ctx, owner) {
 		if err != nil {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -51,7 +51,7 @@ func faulty(w *world, prep func(w *world) (func() error, func() bool), persisted
 	if err := write(); !errors.Is(err, store.ErrFailed) {
 		w.Fatalf("a write that failed: %v", err)
 	}
-	if _, err := w.s.Apply(w.ctx, []mail.Effect{{Space: "s", Key: "k"}}); !errors.Is(err, store.ErrFailed) {
+	if _, err := w.s.Apply(w.ctx, []envelope.Effect{{Space: "s", Key: "k"}}); !errors.Is(err, store.ErrFailed) {
 		w.Errorf("a write after a failure: %v", err)
 	}
 	if _, err := w.s.Reserve(1); !errors.Is(err, store.ErrFailed) {
@@ -73,14 +73,14 @@ func faulty(w *world, prep func(w *world) (func() error, func() bool), persisted
 	w.check()
 }
 
-func (w *world) spooled(id mail.ID) bool {
+func (w *world) spooled(id envelope.ID) bool {
 	_, err := w.s.Envelope(w.ctx, id)
 	return err == nil
 }
 
 func faultCommit(w *world) (func() error, func() bool) {
 	m := w.sample("x", "b@example.com")
-	effects := []mail.Effect{{Space: "s", Op: mail.Incr, Key: "n", N: 1}}
+	effects := []envelope.Effect{{Space: "s", Op: envelope.Incr, Key: "n", N: 1}}
 	return func() error { return w.s.Commit(w.ctx, effects, m) }, func() bool {
 		_, err := w.s.Get(w.ctx, "s", "n")
 		if there := w.spooled(m.Envelope.ID); there != (err == nil) {
@@ -96,9 +96,9 @@ func faultCommitLarge(w *world) (func() error, func() bool) {
 	m := w.sample(string(pattern(1<<20)), "b@example.com")
 	for range 15 {
 		g := *m.Groups[0]
-		g.Recipients = make([]mail.Recipient, mail.MaxGroup)
+		g.Recipients = make([]envelope.Recipient, envelope.MaxGroup)
 		for i := range g.Recipients {
-			g.Recipients[i] = mail.Recipient{Address: "b@example.com", State: mail.Queued}
+			g.Recipients[i] = envelope.Recipient{Address: "b@example.com", State: envelope.Queued}
 		}
 		m.Groups = append(m.Groups, &g)
 	}
@@ -151,7 +151,7 @@ func faultSettle(w *world) (func() error, func() bool) {
 	dsn := w.sample("a DSN", "d@example.com")
 	x.Messages = []*store.Message{dsn}
 	x.Deliveries = []store.Delivery{delivery(m, 0, "b@example.com", "")}
-	x.Effects = []mail.Effect{{Space: "s", Op: mail.Incr, Key: "n", N: 1}}
+	x.Effects = []envelope.Effect{{Space: "s", Op: envelope.Incr, Key: "n", N: 1}}
 	return func() error { return w.s.Settle(w.ctx, x) }, func() bool {
 		settled := !w.spooled(m.Envelope.ID)
 		_, items := w.items("b@example.com", "")
@@ -196,7 +196,7 @@ func faultExpunge(w *world) (func() error, func() bool) {
 
 func faultApply(w *world) (func() error, func() bool) {
 	return func() error {
-			_, err := w.s.Apply(w.ctx, []mail.Effect{{Space: "s", Op: mail.Incr, Key: "n", N: 1}})
+			_, err := w.s.Apply(w.ctx, []envelope.Effect{{Space: "s", Op: envelope.Incr, Key: "n", N: 1}})
 			return err
 		}, func() bool {
 			_, err := w.s.Get(w.ctx, "s", "n")
@@ -217,8 +217,8 @@ func faultRecords(w *world) (func() error, func() bool) {
 }
 
 func faultTrail(w *world) (func() error, func() bool) {
-	id := mail.NewID(w.now())
-	return func() error { return w.s.AppendTrail(w.ctx, id, []mail.TrailEntry{{Step: "route"}}) }, func() bool {
+	id := envelope.NewID(w.now())
+	return func() error { return w.s.AppendTrail(w.ctx, id, []envelope.TrailEntry{{Step: "route"}}) }, func() bool {
 		trail, err := w.s.Trail(w.ctx, id)
 		w.must(err)
 		return len(trail) == 1

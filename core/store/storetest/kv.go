@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
-func (w *world) apply(effects ...mail.Effect) []int64 {
+func (w *world) apply(effects ...envelope.Effect) []int64 {
 	w.Helper()
 	r, err := w.s.Apply(w.ctx, effects)
 	w.must(err)
@@ -31,20 +31,20 @@ func (w *world) wantValue(space, key, want string) {
 
 func testKV(w *world) {
 	w.apply(
-		mail.Effect{Space: "s", Op: mail.Set, Key: "a/1", Value: []byte("one")},
-		mail.Effect{Space: "s", Op: mail.Set, Key: "a/2", Value: []byte("two")},
-		mail.Effect{Space: "s", Op: mail.Set, Key: "b", Value: []byte{}},
-		mail.Effect{Space: "st", Op: mail.Set, Key: "a/3", Value: []byte("another space")},
-		mail.Effect{Space: "", Op: mail.Set, Key: "sa/4", Value: []byte("another space")},
+		envelope.Effect{Space: "s", Op: envelope.Set, Key: "a/1", Value: []byte("one")},
+		envelope.Effect{Space: "s", Op: envelope.Set, Key: "a/2", Value: []byte("two")},
+		envelope.Effect{Space: "s", Op: envelope.Set, Key: "b", Value: []byte{}},
+		envelope.Effect{Space: "st", Op: envelope.Set, Key: "a/3", Value: []byte("another space")},
+		envelope.Effect{Space: "", Op: envelope.Set, Key: "sa/4", Value: []byte("another space")},
 	)
 	r := w.apply(
-		mail.Effect{Space: "s", Op: mail.Incr, Key: "n", N: 5},
-		mail.Effect{Space: "s", Op: mail.Incr, Key: "n", N: -7},
-		mail.Effect{Space: "s", Op: mail.CAS, Key: "c", Value: []byte("x")},
-		mail.Effect{Space: "s", Op: mail.CAS, Key: "c", Value: []byte("y")},
-		mail.Effect{Space: "s", Op: mail.CAS, Key: "c", Old: []byte("x"), Value: []byte("z")},
-		mail.Effect{Space: "s", Op: mail.CAS, Key: "b", Old: []byte{}, Value: []byte("was empty")},
-		mail.Effect{Space: "s", Op: mail.Delete, Key: "a/2"},
+		envelope.Effect{Space: "s", Op: envelope.Incr, Key: "n", N: 5},
+		envelope.Effect{Space: "s", Op: envelope.Incr, Key: "n", N: -7},
+		envelope.Effect{Space: "s", Op: envelope.CAS, Key: "c", Value: []byte("x")},
+		envelope.Effect{Space: "s", Op: envelope.CAS, Key: "c", Value: []byte("y")},
+		envelope.Effect{Space: "s", Op: envelope.CAS, Key: "c", Old: []byte("x"), Value: []byte("z")},
+		envelope.Effect{Space: "s", Op: envelope.CAS, Key: "b", Old: []byte{}, Value: []byte("was empty")},
+		envelope.Effect{Space: "s", Op: envelope.Delete, Key: "a/2"},
 	)
 	if !slices.Equal(r[:6], []int64{5, -2, 1, 0, 1, 1}) || len(r) != 7 {
 		w.Errorf("results %v", r)
@@ -57,9 +57,9 @@ func testKV(w *world) {
 	w.wantValue("s", "b", "was empty")
 	w.wantScan("a/", 10, "a/1=one")
 	w.wantScan("", 3, "a/1=one", "b=was empty", "c=z")
-	if _, err := w.s.Apply(w.ctx, []mail.Effect{
-		{Space: "s", Op: mail.Set, Key: "new", Value: []byte("x")},
-		{Space: "s", Op: mail.Incr, Key: "c", N: 1},
+	if _, err := w.s.Apply(w.ctx, []envelope.Effect{
+		{Space: "s", Op: envelope.Set, Key: "new", Value: []byte("x")},
+		{Space: "s", Op: envelope.Incr, Key: "c", N: 1},
 	}); err == nil {
 		w.Error("a text was incremented")
 	}
@@ -80,12 +80,12 @@ func (w *world) wantScan(prefix string, limit int, want ...string) {
 
 func testKVExpiry(w *world) {
 	w.apply(
-		mail.Effect{Space: "s", Op: mail.Set, Key: "short", Value: []byte("x"), TTL: time.Minute},
-		mail.Effect{Space: "s", Op: mail.Set, Key: "long", Value: []byte("x"), TTL: time.Hour},
-		mail.Effect{Space: "s", Op: mail.Incr, Key: "n", N: 3, TTL: time.Minute},
+		envelope.Effect{Space: "s", Op: envelope.Set, Key: "short", Value: []byte("x"), TTL: time.Minute},
+		envelope.Effect{Space: "s", Op: envelope.Set, Key: "long", Value: []byte("x"), TTL: time.Hour},
+		envelope.Effect{Space: "s", Op: envelope.Incr, Key: "n", N: 3, TTL: time.Minute},
 	)
 	w.h.Clock.Advance(30 * time.Second)
-	w.apply(mail.Effect{Space: "s", Op: mail.Incr, Key: "n", N: 1}) // keeps the minute
+	w.apply(envelope.Effect{Space: "s", Op: envelope.Incr, Key: "n", N: 1}) // keeps the minute
 	w.wantValue("s", "short", "x")
 	w.wantValue("s", "n", "4")
 	w.h.Clock.Advance(30 * time.Second)
@@ -93,9 +93,9 @@ func testKVExpiry(w *world) {
 	w.wantValue("s", "n", "")
 	w.wantScan("", 10, "long=x")
 	r := w.apply(
-		mail.Effect{Space: "s", Op: mail.CAS, Key: "short", Value: []byte("once"), TTL: time.Minute},
-		mail.Effect{Space: "s", Op: mail.CAS, Key: "short", Value: []byte("twice"), TTL: time.Minute},
-		mail.Effect{Space: "s", Op: mail.Incr, Key: "n", N: 1},
+		envelope.Effect{Space: "s", Op: envelope.CAS, Key: "short", Value: []byte("once"), TTL: time.Minute},
+		envelope.Effect{Space: "s", Op: envelope.CAS, Key: "short", Value: []byte("twice"), TTL: time.Minute},
+		envelope.Effect{Space: "s", Op: envelope.Incr, Key: "n", N: 1},
 	)
 	if !slices.Equal(r, []int64{1, 0, 1}) {
 		w.Errorf("results on expired keys %v", r)
@@ -113,9 +113,9 @@ func testKVAtomic(w *world) {
 	for n := range writers {
 		wg.Go(func() {
 			for i := range each {
-				r, err := w.s.Apply(w.ctx, []mail.Effect{
-					{Space: "s", Op: mail.Incr, Key: "n", N: 1},
-					{Space: "s", Op: mail.CAS, Key: fmt.Sprint("once", i), Value: []byte("x")},
+				r, err := w.s.Apply(w.ctx, []envelope.Effect{
+					{Space: "s", Op: envelope.Incr, Key: "n", N: 1},
+					{Space: "s", Op: envelope.CAS, Key: fmt.Sprint("once", i), Value: []byte("x")},
 				})
 				if err != nil {
 					w.Error(err)
@@ -140,13 +140,13 @@ func testKVAtomic(w *world) {
 // not hold the mail up.
 func testEffects(w *world) {
 	m := w.sample("x", "b@example.com")
-	w.must(w.s.Commit(w.ctx, []mail.Effect{
-		{Space: "s", Op: mail.Set, Key: "text", Value: []byte("abc")},
-		{Space: "s", Op: mail.Incr, Key: "text", N: 1},
-		{Space: "s", Op: mail.Incr, Key: "n", N: 2},
+	w.must(w.s.Commit(w.ctx, []envelope.Effect{
+		{Space: "s", Op: envelope.Set, Key: "text", Value: []byte("abc")},
+		{Space: "s", Op: envelope.Incr, Key: "text", N: 1},
+		{Space: "s", Op: envelope.Incr, Key: "n", N: 2},
 	}, m))
 	x := w.done(m.Envelope.ID, 0)
-	x.Effects = []mail.Effect{{Space: "s", Op: mail.Incr, Key: "n", N: 2}, {Space: "s", Op: mail.Delete, Key: "text"}}
+	x.Effects = []envelope.Effect{{Space: "s", Op: envelope.Incr, Key: "n", N: 2}, {Space: "s", Op: envelope.Delete, Key: "text"}}
 	w.must(w.s.Settle(w.ctx, x))
 	w.wantValue("s", "n", "4")
 	w.wantValue("s", "text", "")
@@ -241,7 +241,7 @@ func testRecordsAtOnce(w *world) {
 			w.Fatalf("read %q after writing %q", got(), want)
 		}
 		if err != nil { // it is written before the next write, or not at all
-			w.apply(mail.Effect{Space: "s", Op: mail.Incr, Key: "n", N: 1})
+			w.apply(envelope.Effect{Space: "s", Op: envelope.Incr, Key: "n", N: 1})
 			for stored, err := range w.s.Records(w.ctx, r.Kind, r.Name) {
 				w.must(err)
 				if got() != string(stored.Value) {

@@ -7,12 +7,12 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
 // delivery is one of a whole message.
-func delivery(m *store.Message, rcpt uint32, owner mail.Address, folder string) store.Delivery {
+func delivery(m *store.Message, rcpt uint32, owner envelope.Address, folder string) store.Delivery {
 	return store.Delivery{
 		Owner: owner, Folder: folder, Message: m.Envelope.ID, Rcpt: rcpt,
 		Source: &m.Envelope, Size: m.Envelope.Size,
@@ -86,7 +86,7 @@ func testDeliverOnce(w *world) {
 
 func testHeaderEdit(w *world) {
 	m := w.commit("body\r\n", "b@example.com")
-	edit := mail.HeaderEdit{Prepend: "Return-Path: <a@example.org>\r\n", Remove: []string{"x-folded", "SUBJECT"}}
+	edit := envelope.HeaderEdit{Prepend: "Return-Path: <a@example.org>\r\n", Remove: []string{"x-folded", "SUBJECT"}}
 	want := "Return-Path: <a@example.org>\r\nFrom: a@example.org\r\nTo: b@example.com\r\n\r\nbody\r\n"
 	d := delivery(m, 0, "b@example.com", "")
 	d.Edit, d.Size = edit, int64(len(want))
@@ -117,7 +117,7 @@ func testFinalCRLF(w *world) {
 			w.Errorf("body %d: no CRLF: %v", i, got)
 		}
 		d := delivery(m, uint32(i), "b@example.com", "")
-		d.Edit, d.Size = mail.HeaderEdit{Prepend: "Return-Path: <>\r\n"}, 0
+		d.Edit, d.Size = envelope.HeaderEdit{Prepend: "Return-Path: <>\r\n"}, 0
 		w.must(w.s.Deliver(w.ctx, d))
 		w.reopen()
 		info, items := w.items("b@example.com", "")
@@ -232,7 +232,7 @@ func testSettleQuota(w *world) {
 	m := w.commit("0123456789", "b@example.com", "c@example.com")
 	w.must(w.s.SetQuota(w.ctx, "b@example.com", 10))
 	x := w.done(m.Envelope.ID, 0)
-	x.Effects = []mail.Effect{{Space: "s", Op: mail.Incr, Key: "n", N: 1}}
+	x.Effects = []envelope.Effect{{Space: "s", Op: envelope.Incr, Key: "n", N: 1}}
 	x.Deliveries = []store.Delivery{delivery(m, 0, "b@example.com", ""), delivery(m, 1, "c@example.com", "")}
 	err := w.s.Settle(w.ctx, x)
 	q, ok := errors.AsType[*store.QuotaError](err)
@@ -245,7 +245,7 @@ func testSettleQuota(w *world) {
 		w.Fatalf("a refused settlement left %d recipients", len(g.Recipients))
 	}
 	x.Deliveries = x.Deliveries[1:]
-	x.Group.Recipients[0].State = mail.Failed
+	x.Group.Recipients[0].State = envelope.Failed
 	w.must(w.s.Settle(w.ctx, x))
 	w.wantValue("s", "n", "1")
 	if _, items := w.items("c@example.com", ""); len(items) != 1 {

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -16,14 +16,14 @@ func testSettle(w *world) {
 	next := w.now().Add(5 * time.Minute).Truncate(time.Millisecond)
 	g.Due, g.Attempts = next, 1
 	r := g.Recipients[0]
-	r.State = mail.Delivered
-	g.Recipients = []mail.Recipient{r}
+	r.State = envelope.Delivered
+	g.Recipients = []envelope.Recipient{r}
 	w.must(w.s.Settle(w.ctx, &store.Settlement{ID: id, Group: g}))
 	w.reopen()
-	if d := w.due(mail.Normal, w.now()); len(d) != 0 {
+	if d := w.due(envelope.Normal, w.now()); len(d) != 0 {
 		w.Errorf("deferred mail is due: %+v", d)
 	}
-	if d := w.due(mail.Normal, far); len(d) != 1 || !d[0].Due.Equal(next) {
+	if d := w.due(envelope.Normal, far); len(d) != 1 || !d[0].Due.Equal(next) {
 		w.Errorf("due entries after deferral: %+v", d)
 	}
 	_, g, err = w.s.Load(w.ctx, id, 0)
@@ -53,13 +53,13 @@ func testSettleRepeated(w *world) {
 	dsn := w.sample("could not deliver", "c@example.com")
 	dsn.Envelope.Sender = ""
 	x.Messages = []*store.Message{dsn}
-	x.Effects = []mail.Effect{{Space: "s", Op: mail.Incr, Key: "n", N: 1}}
+	x.Effects = []envelope.Effect{{Space: "s", Op: envelope.Incr, Key: "n", N: 1}}
 	x.Deliveries = []store.Delivery{{
 		Owner: "b@example.com", Message: m.Envelope.ID, Source: &m.Envelope, Size: m.Envelope.Size,
 	}}
 	w.must(w.s.Settle(w.ctx, x))
 	again := w.sample("could not deliver", "c@example.com")
-	again.Envelope.ID = mail.NewID(w.now())
+	again.Envelope.ID = envelope.NewID(w.now())
 	x.Messages = []*store.Message{again}
 	w.must(w.s.Settle(w.ctx, x))
 	again.Draft.Discard()
@@ -81,11 +81,11 @@ func testSettleRepeated(w *world) {
 func testSettleAdd(w *world) {
 	m := w.commit("x", "list@example.com")
 	x := w.done(m.Envelope.ID, 0)
-	x.Group.Recipients[0].State = mail.Expanded
+	x.Group.Recipients[0].State = envelope.Expanded
 	for _, domain := range []string{"one.example", "two.example"} {
-		a := mail.Address("b@" + domain)
-		x.Add = append(x.Add, &mail.Group{Key: domain, Domain: domain, Due: w.now(),
-			Recipients: []mail.Recipient{{Address: a, State: mail.Queued}, {Address: "x" + a, State: mail.Queued}}})
+		a := envelope.Address("b@" + domain)
+		x.Add = append(x.Add, &envelope.Group{Key: domain, Domain: domain, Due: w.now(),
+			Recipients: []envelope.Recipient{{Address: a, State: envelope.Queued}, {Address: "x" + a, State: envelope.Queued}}})
 	}
 	w.must(w.s.Settle(w.ctx, x))
 	if x.Add[1].Block != 2 || x.Add[1].Recipients[1].N == x.Add[0].Recipients[1].N {
@@ -108,11 +108,11 @@ func testSettleAdd(w *world) {
 func testSettleMissing(w *world) {
 	m := w.commit("x", "b@example.com")
 	x := w.done(m.Envelope.ID, 0)
-	effects := []mail.Effect{{Space: "s", Op: mail.Set, Key: "k", Value: []byte("v")}}
+	effects := []envelope.Effect{{Space: "s", Op: envelope.Set, Key: "k", Value: []byte("v")}}
 	stranger := *x.Group
-	stranger.Recipients = []mail.Recipient{{N: 77, State: mail.Delivered}}
+	stranger.Recipients = []envelope.Recipient{{N: 77, State: envelope.Delivered}}
 	for name, x := range map[string]*store.Settlement{
-		"message":   {ID: mail.NewID(w.now()), Group: x.Group, Effects: effects},
+		"message":   {ID: envelope.NewID(w.now()), Group: x.Group, Effects: effects},
 		"group":     {ID: m.Envelope.ID, Block: 3, Group: x.Group, Effects: effects},
 		"recipient": {ID: m.Envelope.ID, Group: &stranger, Effects: effects},
 	} {

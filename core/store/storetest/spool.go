@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
 
@@ -43,7 +43,7 @@ func testCommit(w *world) {
 	if _, _, err := w.s.Load(w.ctx, m.Envelope.ID, 7); !errors.Is(err, store.ErrNotFound) {
 		w.Errorf("load of a group that is not there: %v", err)
 	}
-	if _, err := w.s.Envelope(w.ctx, mail.NewID(w.now())); !errors.Is(err, store.ErrNotFound) {
+	if _, err := w.s.Envelope(w.ctx, envelope.NewID(w.now())); !errors.Is(err, store.ErrNotFound) {
 		w.Errorf("envelope of a message that is not there: %v", err)
 	}
 }
@@ -52,9 +52,9 @@ func testCommitRefused(w *world) {
 	good := w.sample("x", "b@example.com")
 	none := w.sample("x")
 	both := w.sample("x", "b@example.com")
-	both.Share = &mail.Envelope{}
+	both.Share = &envelope.Envelope{}
 	gone := w.bare("b@example.com")
-	gone.Share = &mail.Envelope{ID: mail.NewID(w.now()), Body: mail.NewID(w.now())}
+	gone.Share = &envelope.Envelope{ID: envelope.NewID(w.now()), Body: envelope.NewID(w.now())}
 	for name, m := range map[string]*store.Message{"no recipients": none, "two bodies": both, "body gone": gone} {
 		if err := w.s.Commit(w.ctx, nil, good, m); err == nil {
 			w.Errorf("%s: committed", name)
@@ -71,7 +71,7 @@ func testCommitRefused(w *world) {
 
 func testCommitTwice(w *world) {
 	m := w.sample("x", "b@example.com")
-	effects := []mail.Effect{{Space: "s", Op: mail.Incr, Key: "n", N: 1}}
+	effects := []envelope.Effect{{Space: "s", Op: envelope.Incr, Key: "n", N: 1}}
 	w.must(w.s.Commit(w.ctx, effects, m))
 	again := w.sample("x", "b@example.com")
 	again.Envelope.ID = m.Envelope.ID
@@ -145,9 +145,9 @@ func testManyRecipients(w *world) {
 	for g := range 8 {
 		group := *m.Groups[0]
 		group.Recipients = nil
-		for n := range mail.MaxGroup {
-			a := mail.Address(fmt.Sprintf("%d-%d@example.com", g, n))
-			group.Recipients = append(group.Recipients, mail.Recipient{Address: a, Orig: a, State: mail.Queued})
+		for n := range envelope.MaxGroup {
+			a := envelope.Address(fmt.Sprintf("%d-%d@example.com", g, n))
+			group.Recipients = append(group.Recipients, envelope.Recipient{Address: a, Orig: a, State: envelope.Queued})
 		}
 		m.Groups = append(m.Groups, &group)
 	}
@@ -173,9 +173,9 @@ func testManyRecipients(w *world) {
 // testManyGroups: an expansion to more destinations than any transaction
 // holds, in a commit and in a settlement, and its removal.
 func testManyGroups(w *world) {
-	many := func() (groups []*mail.Group) {
+	many := func() (groups []*envelope.Group) {
 		for n := range 13_000 {
-			g := w.bare(mail.Address(fmt.Sprintf("b@%d.example", n))).Groups[0]
+			g := w.bare(envelope.Address(fmt.Sprintf("b@%d.example", n))).Groups[0]
 			g.Key = fmt.Sprint(n)
 			groups = append(groups, g)
 		}
@@ -187,7 +187,7 @@ func testManyGroups(w *world) {
 	x := w.done(m.Envelope.ID, 0)
 	x.Add = many()
 	w.must(w.s.Settle(w.ctx, x))
-	if d := w.due(mail.Normal, far); len(d) != 26_000 {
+	if d := w.due(envelope.Normal, far); len(d) != 26_000 {
 		w.Errorf("%d groups are due", len(d))
 	}
 	if _, g, err := w.s.Load(w.ctx, m.Envelope.ID, 26_000); err != nil || g.Recipients[0].Address != "b@12999.example" {
@@ -202,25 +202,25 @@ func testLongRecords(w *world) {
 	m := w.sample("x", "b@example.com")
 	g := m.Groups[0]
 	long := string(pattern(700))
-	for n := range mail.MaxGroup - 1 {
-		g.Recipients = append(g.Recipients, mail.Recipient{
-			Address: mail.Address(fmt.Sprintf("b%d@example.com", n)), State: mail.Queued, Route: long,
+	for n := range envelope.MaxGroup - 1 {
+		g.Recipients = append(g.Recipients, envelope.Recipient{
+			Address: envelope.Address(fmt.Sprintf("b%d@example.com", n)), State: envelope.Queued, Route: long,
 		})
 	}
 	w.must(w.s.Commit(w.ctx, nil, m))
 	x := w.done(m.Envelope.ID, 0)
 	held := &x.Group.Recipients[0]
-	held.State, held.Route = mail.Held, long // keeps the message
+	held.State, held.Route = envelope.Held, long // keeps the message
 	for i, r := range x.Group.Recipients[1:] {
 		d := delivery(m, uint32(i+1), r.Address, "")
-		d.Edit = mail.HeaderEdit{Prepend: "X-Long: " + long[:600] + "\r\n"}
+		d.Edit = envelope.HeaderEdit{Prepend: "X-Long: " + long[:600] + "\r\n"}
 		d.Size += int64(len(d.Edit.Prepend))
 		x.Deliveries = append(x.Deliveries, d)
 	}
 	w.must(w.s.Settle(w.ctx, x))
 	groups, err := w.s.Groups(w.ctx, m.Envelope.ID)
 	w.must(err)
-	if r := groups[0].Recipients; r[0].State != mail.Held || r[999].State != mail.Delivered || r[999].Route != long {
+	if r := groups[0].Recipients; r[0].State != envelope.Held || r[999].State != envelope.Delivered || r[999].Route != long {
 		w.Errorf("recipients came back as %.300v", r)
 	}
 	info, items := w.items("b998@example.com", "")
@@ -244,28 +244,28 @@ func testDue(w *world) {
 		w.must(w.s.Commit(w.ctx, nil, m))
 	}
 	urgent := w.sample("x", "b@example.com")
-	urgent.Groups[0].Priority, urgent.Groups[0].Kind = 9, mail.Mailbox
+	urgent.Groups[0].Priority, urgent.Groups[0].Kind = 9, envelope.Mailbox
 	w.must(w.s.Commit(w.ctx, nil, urgent))
 	w.reopen()
 	var keys []string
-	for _, e := range w.due(mail.Normal, base.Add(40*time.Millisecond)) {
+	for _, e := range w.due(envelope.Normal, base.Add(40*time.Millisecond)) {
 		keys = append(keys, e.Key)
 	}
 	if !slices.Equal(keys, []string{"1", "2", "3", "4"}) {
 		w.Errorf("due in the order %v", keys)
 	}
-	if u := w.due(mail.Urgent, far); len(u) != 1 || u[0].ID != urgent.Envelope.ID || u[0].Kind != mail.Mailbox || u[0].Key != "example.com" {
+	if u := w.due(envelope.Urgent, far); len(u) != 1 || u[0].ID != urgent.Envelope.ID || u[0].Kind != envelope.Mailbox || u[0].Key != "example.com" {
 		w.Errorf("urgent: %+v", u)
 	}
 	// Something due before all that was seen must still be found.
 	early := w.sample("x", "b@example.com")
 	early.Groups[0].Due = base.Add(-time.Hour)
 	w.must(w.s.Commit(w.ctx, nil, early))
-	if d := w.due(mail.Normal, far); len(d) != 6 || d[0].ID != early.Envelope.ID {
+	if d := w.due(envelope.Normal, far); len(d) != 6 || d[0].ID != early.Envelope.ID {
 		w.Errorf("the early one is not first of %d", len(d))
 	}
 	w.reopen()
-	if d := w.due(mail.Normal, far); len(d) != 6 || d[0].ID != early.Envelope.ID {
+	if d := w.due(envelope.Normal, far); len(d) != 6 || d[0].ID != early.Envelope.ID {
 		w.Errorf("after reopening the early one is not first of %d", len(d))
 	}
 }
@@ -279,7 +279,7 @@ func testDueReopened(w *world) {
 	w.commit("x", "b@example.com")
 	w.must(w.h.Sweep(w.s))
 	for range 2 {
-		if d := w.due(mail.Normal, far); len(d) != 2 || d[0].ID != first.Envelope.ID {
+		if d := w.due(envelope.Normal, far); len(d) != 2 || d[0].ID != first.Envelope.ID {
 			w.Errorf("%d due entries: %+v", len(d), d)
 		}
 		w.reopen()
@@ -290,13 +290,13 @@ func testHold(w *world) {
 	m := w.sample("x", "b@example.com")
 	m.Groups[0].Held, m.Groups[0].Reason = true, "quarantine"
 	w.must(w.s.Commit(w.ctx, nil, m))
-	if d := w.due(mail.Normal, far); len(d) != 0 {
+	if d := w.due(envelope.Normal, far); len(d) != 0 {
 		w.Errorf("held mail is due: %+v", d)
 	}
 	g := *m.Groups[0]
 	g.Held, g.Recipients, g.Priority = false, nil, 5
 	w.must(w.s.Settle(w.ctx, &store.Settlement{ID: m.Envelope.ID, Group: &g}))
-	if d := w.due(mail.Urgent, far); len(d) != 1 {
+	if d := w.due(envelope.Urgent, far); len(d) != 1 {
 		w.Errorf("released mail is not due: %+v", d)
 	}
 }
@@ -304,7 +304,7 @@ func testHold(w *world) {
 func testRemove(w *world) {
 	m := w.commit("x", "b@example.com", "c@example.com")
 	w.must(w.s.Remove(w.ctx, m.Envelope.ID))
-	if d := w.due(mail.Normal, far); len(d) != 0 {
+	if d := w.due(envelope.Normal, far); len(d) != 0 {
 		w.Errorf("removed mail is due: %+v", d)
 	}
 	if err := w.s.Remove(w.ctx, m.Envelope.ID); !errors.Is(err, store.ErrNotFound) {
@@ -313,31 +313,31 @@ func testRemove(w *world) {
 }
 
 func testTrail(w *world) {
-	var ids []mail.ID
+	var ids []envelope.ID
 	for i := range 5 {
-		id := mail.NewID(w.now().Add(time.Duration(i) * time.Second))
+		id := envelope.NewID(w.now().Add(time.Duration(i) * time.Second))
 		ids = append(ids, id)
-		w.must(w.s.AppendTrail(w.ctx, id, []mail.TrailEntry{{Step: "receive"}, {Step: "queue", Text: fmt.Sprint(i)}}))
+		w.must(w.s.AppendTrail(w.ctx, id, []envelope.TrailEntry{{Step: "receive"}, {Step: "queue", Text: fmt.Sprint(i)}}))
 	}
-	w.must(w.s.AppendTrail(w.ctx, ids[0], []mail.TrailEntry{{Step: "deliver"}}))
+	w.must(w.s.AppendTrail(w.ctx, ids[0], []envelope.TrailEntry{{Step: "deliver"}}))
 	trail, err := w.s.Trail(w.ctx, ids[0])
 	w.must(err)
 	if len(trail) != 3 || trail[1].Step != "queue" || trail[2].Step != "deliver" {
 		w.Errorf("trail is %+v", trail)
 	}
-	var newest []mail.ID
+	var newest []envelope.ID
 	for id, err := range w.s.Trails(w.ctx, 3) {
 		w.must(err)
 		newest = append(newest, id)
 	}
-	if !slices.Equal(newest, []mail.ID{ids[4], ids[3], ids[2]}) {
+	if !slices.Equal(newest, []envelope.ID{ids[4], ids[3], ids[2]}) {
 		w.Errorf("the newest trails are %v of %v", newest, ids)
 	}
 	m := w.sample("x", "b@example.com")
-	m.Trail = []mail.TrailEntry{{Step: "receive"}}
+	m.Trail = []envelope.TrailEntry{{Step: "receive"}}
 	w.must(w.s.Commit(w.ctx, nil, m))
 	x := w.done(m.Envelope.ID, 0)
-	x.Trail = []mail.TrailEntry{{Step: "deliver"}}
+	x.Trail = []envelope.TrailEntry{{Step: "deliver"}}
 	w.must(w.s.Settle(w.ctx, x))
 	w.reopen()
 	if trail, err = w.s.Trail(w.ctx, m.Envelope.ID); err != nil || len(trail) != 2 {
@@ -396,7 +396,7 @@ func (w *world) oneLife(body string, deliver bool) error {
 	if err != nil {
 		return err
 	}
-	g.Recipients[0].State = mail.Delivered
+	g.Recipients[0].State = envelope.Delivered
 	return w.s.Settle(w.ctx, &store.Settlement{
 		ID: e.ID, Group: g,
 		Deliveries: []store.Delivery{{Owner: "b@example.com", Message: e.ID, Source: e, Size: e.Size}},
@@ -418,7 +418,7 @@ func testContext(w *world) {
 			committed++
 		}
 	}
-	w.must(w.s.AppendTrail(w.ctx, mail.NewID(w.now()), []mail.TrailEntry{{Step: "receive"}})) // waits for the others
+	w.must(w.s.AppendTrail(w.ctx, envelope.NewID(w.now()), []envelope.TrailEntry{{Step: "receive"}})) // waits for the others
 	n := 0
 	for _, err := range w.s.Messages(w.ctx) {
 		w.must(err)
@@ -436,7 +436,7 @@ func testClosed(w *world) {
 	_, get := w.s.Get(w.ctx, "s", "k")
 	_, reserve := w.s.Reserve(10)
 	var due error
-	for _, err := range w.s.Due(w.ctx, mail.Normal, far) {
+	for _, err := range w.s.Due(w.ctx, envelope.Normal, far) {
 		due = err
 	}
 	for name, err := range map[string]error{

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core/clock"
-	"carteiro/core/mail"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
 	"carteiro/core/store"
 )
 
@@ -129,7 +129,7 @@ func (w *world) now() time.Time { return w.h.Clock.Now() }
 const sampleHeader = "From: a@example.org\r\nTo: b@example.com\r\nSubject: post\r\nX-Folded: one\r\n two\r\n\r\n"
 
 // sample is a message for recipients in one group that is due now.
-func (w *world) sample(body string, rcpts ...mail.Address) *store.Message {
+func (w *world) sample(body string, rcpts ...envelope.Address) *store.Message {
 	w.Helper()
 	d := w.s.Draft(w.ctx)
 	if _, err := io.WriteString(d, body); err != nil {
@@ -141,19 +141,19 @@ func (w *world) sample(body string, rcpts ...mail.Address) *store.Message {
 }
 
 // bare is sample without a body.
-func (w *world) bare(rcpts ...mail.Address) *store.Message {
-	g := &mail.Group{Key: "example.com", Domain: "example.com", Due: w.now(), Expires: w.now().Add(time.Hour)}
+func (w *world) bare(rcpts ...envelope.Address) *store.Message {
+	g := &envelope.Group{Key: "example.com", Domain: "example.com", Due: w.now(), Expires: w.now().Add(time.Hour)}
 	for _, r := range rcpts {
-		g.Recipients = append(g.Recipients, mail.Recipient{Address: r, Orig: r, State: mail.Queued})
+		g.Recipients = append(g.Recipients, envelope.Recipient{Address: r, Orig: r, State: envelope.Queued})
 	}
 	return &store.Message{
-		Envelope: mail.Envelope{ID: mail.NewID(w.now()), Sender: "a@example.org", ReceivedAt: w.now().UTC()},
-		Header:   []byte(sampleHeader), Groups: []*mail.Group{g},
+		Envelope: envelope.Envelope{ID: envelope.NewID(w.now()), Sender: "a@example.org", ReceivedAt: w.now().UTC()},
+		Header:   []byte(sampleHeader), Groups: []*envelope.Group{g},
 	}
 }
 
 // commit puts a sample into the spool.
-func (w *world) commit(body string, rcpts ...mail.Address) *store.Message {
+func (w *world) commit(body string, rcpts ...envelope.Address) *store.Message {
 	w.Helper()
 	m := w.sample(body, rcpts...)
 	w.must(w.s.Commit(w.ctx, nil, m))
@@ -161,18 +161,18 @@ func (w *world) commit(body string, rcpts ...mail.Address) *store.Message {
 }
 
 // done is a settlement that delivers all recipients of a loaded group.
-func (w *world) done(id mail.ID, block uint32) *store.Settlement {
+func (w *world) done(id envelope.ID, block uint32) *store.Settlement {
 	w.Helper()
 	_, g, err := w.s.Load(w.ctx, id, block)
 	w.must(err)
 	for i := range g.Recipients {
-		g.Recipients[i].State = mail.Delivered
+		g.Recipients[i].State = envelope.Delivered
 	}
 	g.Attempts++
 	return &store.Settlement{ID: id, Block: block, Group: g}
 }
 
-func (w *world) body(e *mail.Envelope) string {
+func (w *world) body(e *envelope.Envelope) string {
 	w.Helper()
 	r, err := w.s.Body(w.ctx, e)
 	w.must(err)
@@ -187,7 +187,7 @@ func (w *world) read(r io.ReadCloser) string {
 	return string(b)
 }
 
-func (w *world) due(class mail.Class, before time.Time) (entries []store.DueEntry) {
+func (w *world) due(class envelope.Class, before time.Time) (entries []store.DueEntry) {
 	w.Helper()
 	for e, err := range w.s.Due(w.ctx, class, before) {
 		w.must(err)
@@ -196,7 +196,7 @@ func (w *world) due(class mail.Class, before time.Time) (entries []store.DueEntr
 	return entries
 }
 
-func (w *world) items(owner mail.Address, folder string) (store.MailboxInfo, []store.Item) {
+func (w *world) items(owner envelope.Address, folder string) (store.MailboxInfo, []store.Item) {
 	w.Helper()
 	info, err := w.s.Mailbox(w.ctx, owner, folder)
 	w.must(err)

@@ -1,0 +1,280 @@
+// Package admin is how operators speak to a server: named calls with JSON
+// arguments and answers. The command line uses them through the server's unix
+// socket (mode 0600: who can open it may do everything), or, for accounts,
+// aliases and domains, on a store that no server has open; programs may also
+// come through an http listener, with a token. It decides nothing
+// about mail; it asks core and auth.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"carteiro/core"
+	"carteiro/core/message/crypt"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/generations"
+	"carteiro/core/ops/telemetry"
+	"carteiro/core/service/auth"
+	"carteiro/core/service/spam"
+	"carteiro/core/service/srs"
+	"carteiro/core/store"
+)
+
+// ErrUnavailable: the call needs a running server.
+var ErrUnavailable = errors.New("needs the running server")
+
+// Service answers calls. Store, Directory, Keys and Spam are always there; the rest is
+// nil where no server runs.
+type Service struct {
+	Store     store.Store
+	Directory *auth.Directory
+	Returns   *srs.Keys
+	Keys      *crypt.Keys
+	Pipeline  *core.Pipeline
+	Journal   *telemetry.Journal
+	Spam      *spam.Filter
+	Clock     *clock.Clock
+	TestClock bool
+	Version   string
+	Started   time.Time
+	Hostname  string
+	// Reload reads scripts, bundles and the reloadable settings anew and
+	// returns the generation that is in force now.
+	Reload func(ctx context.Context, by string) (Generation, error)
+	// Policies are the generations that were in force.
+	Policies *generations.Keeper
+	// Generation describes the policies in force.
+	Generation func() Generation
+	// BundleUsage is what bundles cost since the server started.
+	BundleUsage func() []BundleUsage
+	// PrivateHosts are those to which http requests of policies are refused.
+	PrivateHosts func() []string
+	// CheckSetting refuses a value that a bundle could not read.
+	CheckSetting func(a envelope.Address, name string, value any) error
+	// Listeners are the addresses that the server got.
+	Listeners func() []Listener
+}
+
+// Generation describes a set of policies.
+type Generation struct {
+	ID       string    `json:"id"`
+	Loaded   time.Time `json:"loaded"`
+	Handlers int       `json:"handlers"`
+	// Fallback: the files on disk are broken, this is the last good one.
+	Fallback bool `json:"fallback,omitempty"`
+	// Pinned is why a rollback is in force, and not the files on disk.
+	Pinned string `json:"pinned,omitempty"`
+	// Probation is until when it is watched, and rolled back if it does badly.
+	Probation time.Time `json:"probation,omitzero"`
+}
+
+// BundleUsage is what a bundle cost for one domain, or with Domain "" for the
+// server as a whole.
+type BundleUsage struct {
+	Bundle       string `json:"bundle"`
+	Domain       string `json:"domain"`
+	Calls        int64  `json:"calls"`
+	Instructions int64  `json:"instructions"`
+	Submits      int64  `json:"submits"`
+	Errors       int64  `json:"errors"`
+}
+
+// Listener is one address that the server answers at.
+type Listener struct {
+	Name     string `json:"name"`
+	Protocol string `json:"protocol"`
+	Addr     string `json:"addr"`
+	TLS      string `json:"tls"`
+}
+
+// method is one call, and an empty value of its arguments.
+type method struct {
+	call func(s *Service, ctx context.Context, args json.RawMessage) (any, error)
+	args any
+}
+
+// typed makes a method of a function with its own argument type; unknown
+// fields are errors, as unknown settings are.
+func typed[A any](f func(s *Service, ctx context.Context, args A) (any, error)) method {
+	var empty A
+	return method{args: empty, call: func(s *Service, ctx context.Context, raw json.RawMessage) (any, error) {
+		var args A
+		if len(raw) > 0 {
+			if err := strict(raw, &args); err != nil {
+				return nil, err
+			}
+		}
+		return f(s, ctx, args)
+	}}
+}
+
+// methods is the table of calls.
+func methods() map[string]method {
+	return map[string]method{
+		"status":  typed((*Service).status),
+		"reload":  typed((*Service).reload),
+		"clock":   typed((*Service).advance),
+		"explain": typed((*Service).explain),
+		"command": typed((*Service).command),
+
+		"command.list": typed((*Service).commandList),
+		"bundle.usage": typed((*Service).bundleUsage),
+
+		"generation.list":     typed((*Service).generationList),
+		"generation.diff":     typed((*Service).generationDiff),
+		"generation.rollback": typed((*Service).generationRollback),
+
+		"account.add":      typed((*Service).accountAdd),
+		"account.rm":       typed((*Service).accountRemove),
+		"account.list":     typed((*Service).accountList),
+		"account.show":     typed((*Service).accountShow),
+		"account.set":      typed((*Service).accountSet),
+		"account.password": typed((*Service).accountPassword),
+		"account.grant":    typed((*Service).accountGrant),
+		"account.revoke":   typed((*Service).accountRevoke),
+		"account.audit":    typed((*Service).accountAudit),
+		"alias.add":        typed((*Service).aliasAdd),
+		"alias.rm":         typed((*Service).aliasRemove),
+		"alias.list":       typed((*Service).aliasList),
+		"alias.import":     typed((*Service).aliasImport),
+		"key.add":          typed((*Service).keyAdd),
+		"key.rm":           typed((*Service).keyRemove),
+		"key.list":         typed((*Service).keyList),
+		"srs.list":         typed((*Service).srsList),
+		"srs.rotate":       typed((*Service).srsRotate),
+		"domain.add":       typed((*Service).domainAdd),
+		"domain.rm":        typed((*Service).domainRemove),
+		"domain.list":      typed((*Service).domainList),
+
+		"spam.learn":    typed((*Service).spamLearn),
+		"spam.unlearn":  typed((*Service).spamUnlearn),
+		"spam.classify": typed((*Service).spamClassify),
+		"spam.stats":    typed((*Service).spamStats),
+
+		"queue.list":    typed((*Service).queueList),
+		"queue.show":    typed((*Service).queueShow),
+		"queue.summary": typed((*Service).queueSummary),
+		"queue.operate": typed((*Service).queueOperate),
+	}
+}
+
+// Methods are the calls by name, each with an empty value of its arguments.
+func Methods() map[string]any {
+	out := map[string]any{}
+	for name, m := range methods() {
+		out[name] = m.args
+	}
+	return out
+}
+
+// Call does one call and returns what its answer is made of.
+func (s *Service) Call(ctx context.Context, name string, args json.RawMessage) (any, error) {
+	m, ok := methods()[name]
+	if !ok {
+		return nil, fmt.Errorf("no call %q", name)
+	}
+	return m.call(s, ctx, args)
+}
+
+// none is for calls without arguments.
+type none struct{}
+
+// StatusReport is the answer of "status".
+type StatusReport struct {
+	Version    string      `json:"version"`
+	Hostname   string      `json:"hostname"`
+	Started    time.Time   `json:"started"`
+	Now        time.Time   `json:"now"`
+	Generation Generation  `json:"generation"`
+	InFlight   int         `json:"in_flight"`
+	Store      store.Stats `json:"store"`
+	Listeners  []Listener  `json:"listeners"`
+	Watched    int         `json:"watched"` // by how many `carteiro trace`
+	// Events are those that handlers of observe.event were not told of.
+	Events core.Backlog `json:"events"`
+	// PrivateHosts lead to private networks and were not granted so: http
+	// requests of policies to them are refused.
+	PrivateHosts []string `json:"private_hosts,omitempty"`
+}
+
+func (s *Service) status(ctx context.Context, _ none) (any, error) {
+	if s.Pipeline == nil {
+		return nil, ErrUnavailable
+	}
+	events, err := s.Pipeline.Events(ctx)
+	if err != nil { // the rest is wanted most when the store is not well
+		s.Journal.WarnContext(ctx, "events not counted", "err", err)
+	}
+	var private []string
+	if s.PrivateHosts != nil {
+		private = s.PrivateHosts()
+	}
+	return StatusReport{PrivateHosts: private, Version: s.Version, Hostname: s.Hostname, Started: s.Started, Now: s.Clock.Now(),
+		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners(), Watched: s.Journal.Tracer.Watchers(), Events: events}, nil
+}
+
+// ReloadArgs say who asks for a reload: "api", which "" is, or "cli".
+type ReloadArgs struct {
+	By string `json:"by,omitempty"`
+}
+
+func (s *Service) reload(ctx context.Context, a ReloadArgs) (any, error) {
+	if s.Reload == nil {
+		return nil, ErrUnavailable
+	}
+	switch a.By {
+	case "":
+		a.By = "api"
+	case "api", "cli":
+	default:
+		return nil, fmt.Errorf("by: %q is none of api, cli", a.By)
+	}
+	return s.Reload(ctx, a.By)
+}
+
+func (s *Service) bundleUsage(context.Context, none) (any, error) {
+	if s.BundleUsage == nil {
+		return nil, ErrUnavailable
+	}
+	return s.BundleUsage(), nil
+}
+
+type advanceArgs struct {
+	By time.Duration `json:"by"`
+}
+
+// advance moves the test clock. Timers that fall due have run when it returns, so
+// that each of several calls in a row is a run of its own.
+func (s *Service) advance(ctx context.Context, a advanceArgs) (any, error) {
+	if !s.TestClock {
+		return nil, errors.New("this server lives by the system's clock; start it with --test-clock, or use `carteiro dev`")
+	}
+	if a.By <= 0 {
+		return nil, errors.New("a clock goes forward")
+	}
+	s.Clock.Advance(a.By)
+	if s.Pipeline != nil {
+		if err := s.Pipeline.Tick(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]time.Time{"now": s.Clock.Now()}, nil
+}
+
+// Handler serves calls as POST /v1/NAME, and what any monitor may ask.
+func (s *Service) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/submit", s.serveSubmit)
+	mux.HandleFunc("POST /v1/{name}", s.serveCall)
+	mux.HandleFunc("GET /v1/trace", s.serveTrace)
+	mux.HandleFunc("GET /v1/mbox", s.serveMbox)
+	mux.Handle("GET /metrics", Metrics(s.Journal))
+	mux.HandleFunc("GET /health", Health(s.Store))
+	return mux
+}

@@ -1,0 +1,9 @@
+package generations
+
+// Suspect is why the generation in force is about to be given up.
+func (k *Keeper) Suspect() string {
+	if p := k.probe.Load(); p != nil && p.reason.Load() != nil {
+		return *p.reason.Load()
+	}
+	return ""
+}

@@ -1,0 +1,381 @@
+// Package generations keeps the generations of policies: which one is in force,
+// which ones were, how one replaces another, and what brings an old one back.
+// It reads no files and knows no Lua: its owner says what is on disk, and an
+// engine loads it.
+//
+// A generation replaces another as a whole or not at all. The last ten are
+// kept with their sources in the store, so that a restart, a rollback and a
+// comparison need no files.
+package generations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/telemetry"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// Errors that callers test for.
+var (
+	// ErrBroken: what is on disk does not load, and there is no generation
+	// from before.
+	ErrBroken = errors.New("policies")
+	// ErrUnknown: no generation has that ID, or more than one begins with it.
+	ErrUnknown = errors.New("no such generation")
+)
+
+// States of an Entry.
+const (
+	InForce    = "in force"
+	Retired    = "retired"
+	RolledBack = "rolled back"
+)
+
+// Entry is one generation that was in force.
+type Entry struct {
+	ID    string    `json:"id"`
+	Since time.Time `json:"since"` // it last came into force
+	By    string    `json:"by"`    // "start", "signal", "api", "cli", "watch", "rollback", "probation"
+	State string    `json:"state"`
+	// Reason says why it was rolled back.
+	Reason string `json:"reason,omitempty"`
+	// Pinned: a rollback brought it back, and a restart keeps it, whatever is
+	// on disk, until the next reload.
+	Pinned bool `json:"pinned,omitempty"`
+}
+
+// Options are what a Keeper needs. All but Smoke, Prepare, Changed and Stamp
+// must be set.
+type Options struct {
+	Store   store.Data
+	Engine  hooks.Engine
+	Clock   *clock.Clock
+	Journal *telemetry.Journal
+	// Read reads what is on disk. It changes nothing.
+	Read func(ctx context.Context) ([]hooks.Source, error)
+	// Smoke runs the tests that each reload has to pass.
+	Smoke func(ctx context.Context, sources []hooks.Source) error
+	// Prepare readies whatever else changes with a reload, or stops it. It
+	// changes nothing; commit, which cannot fail, is called once the new
+	// generation is on disk, or never.
+	Prepare func(ctx context.Context) (commit func(), err error)
+	// Changed is told of each exchange but that at the start. It must not block.
+	Changed func(e Entry)
+	// Stamp changes whenever what is on disk may have changed; for Watch.
+	Stamp func() string
+}
+
+// Keeper holds the generation in force. It is safe for concurrent use.
+type Keeper struct {
+	hooks.Current
+	o        Options
+	changing sync.Mutex // one change at a time
+	fallback atomic.Bool
+	probe    atomic.Pointer[probation] // of the generation in force; nil: none
+	counts   counts                    // of the generation in force; changing guards it
+	alarm    chan struct{}             // the probe has a reason
+	read     atomic.Pointer[string]    // stamp of what was last read
+	pinned   atomic.Pointer[string]    // why a rollback is in force; nil: none is
+}
+
+// loaded is a generation and what counts its walks.
+type loaded struct {
+	*hooks.Generation
+	counts counts
+}
+
+// New makes a Keeper without policies.
+func New(o Options) *Keeper {
+	return &Keeper{o: o, alarm: make(chan struct{}, 1), counts: newCounts()}
+}
+
+// Fallback reports whether the files on disk were broken at the start, so
+// that the last good generation is in force instead.
+func (k *Keeper) Fallback() bool { return k.fallback.Load() }
+
+// Pinned is why a rollback is in force and not what is on disk, "" where none
+// is.
+func (k *Keeper) Pinned() string {
+	if why := k.pinned.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
+// Start puts policies in force at the start of a server: those on disk, or
+// the last generation where a rollback pinned it, or where the files are
+// broken or fail the tests of a reload, which is said loudly. A probation goes on. ErrBroken: nothing loads.
+func (k *Keeper) Start(ctx context.Context) error {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	list, err := k.entries(ctx)
+	if err != nil {
+		return err
+	}
+	if len(list) > 0 && list[0].Pinned {
+		k.stamped() // only what changes from now on is news to Watch
+		err := k.revive(ctx, list[0].ID)
+		if err == nil {
+			why := "rolled back"
+			if len(list) > 1 && list[1].Reason != "" {
+				why = list[1].Reason
+			}
+			k.pinned.Store(&why)
+			k.o.Journal.WarnContext(ctx, "a rollback is in force, not the policies on disk; `carteiro reload` takes those", "generation", list[0].ID)
+			return nil
+		}
+		k.o.Journal.ErrorContext(ctx, "THE GENERATION THAT A ROLLBACK PINNED DOES NOT LOAD, the policies on disk are taken", "generation", list[0].ID, "err", err)
+	}
+	sources, broken := k.readDisk(ctx)
+	var gen loaded
+	if broken == nil {
+		gen, broken = k.load(hooks.Lenient(ctx), sources)
+	}
+	if broken == nil && len(list) > 0 && list[0].ID != gen.ID { // a reload may have refused it
+		broken = k.smoke(ctx, sources)
+	}
+	switch {
+	case broken != nil:
+		return k.fallBack(ctx, list, broken)
+	case len(list) > 0 && list[0].ID == gen.ID && !list[0].Pinned:
+		k.take(gen) // as before the restart
+		return k.resume(ctx)
+	}
+	return k.enforce(ctx, gen, Entry{By: "start"}, "", nil)
+}
+
+// fallBack puts the newest generation in force that still loads and was not
+// given up, for what is on disk is broken.
+func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error {
+	none := len(list) == 0
+	if none {
+		list = []Entry{{}} // what an old version kept
+	}
+	var errs []error
+	for i, e := range list {
+		if e.State == RolledBack {
+			continue
+		}
+		err := k.revive(ctx, e.ID)
+		if none && errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("%w: %w", ErrBroken, broken)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		k.fallback.Store(true)
+		k.o.Journal.ErrorContext(ctx, "POLICIES ON DISK ARE BROKEN, the last good generation is in force", "generation", k.Get().ID, "err", broken)
+		if i > 0 {
+			return k.note(ctx, list, e.ID)
+		}
+		return k.resume(ctx)
+	}
+	return fmt.Errorf("%w: %w (and the last good ones fail too: %w)", ErrBroken, broken, errors.Join(errs...))
+}
+
+// smoke runs the tests that what is on disk has to pass.
+func (k *Keeper) smoke(ctx context.Context, sources []hooks.Source) error {
+	if k.o.Smoke == nil {
+		return nil
+	}
+	return k.o.Smoke(ctx, sources)
+}
+
+// readDisk reads what is on disk and remembers as of when, for Watch.
+func (k *Keeper) readDisk(ctx context.Context) ([]hooks.Source, error) {
+	k.stamped() // before the files: what changes meanwhile is read again
+	return k.o.Read(ctx)
+}
+
+func (k *Keeper) stamped() {
+	if k.o.Stamp != nil {
+		s := k.o.Stamp()
+		k.read.Store(&s)
+	}
+}
+
+// load makes a generation of sources. One with the sources of the one in force
+// is counted together with it.
+func (k *Keeper) load(ctx context.Context, sources []hooks.Source) (loaded, error) {
+	gen, err := k.o.Engine.Load(ctx, sources)
+	if err != nil {
+		return loaded{}, err
+	}
+	c := newCounts()
+	if gen.ID == k.Get().ID {
+		c = k.counts
+	}
+	gen.Chain.Ran = func(r hooks.Ran) { k.ran(c, r) }
+	return loaded{gen, c}, nil
+}
+
+// revive loads a generation from the store and puts it in force without a
+// new entry. ErrNotFound: there is none.
+func (k *Keeper) revive(ctx context.Context, id string) error {
+	sources, err := k.sources(ctx, id)
+	if err != nil {
+		return err
+	}
+	gen, err := k.load(hooks.Lenient(ctx), sources)
+	if err != nil {
+		return fmt.Errorf("generation %s: %w", id, err)
+	}
+	k.take(gen)
+	return nil
+}
+
+// take exchanges the generation in force. Whoever was on probation is no
+// more, unless the same sources came again.
+func (k *Keeper) take(gen loaded) {
+	if gen.ID != k.Get().ID {
+		k.probe.Store(nil)
+	}
+	k.pinned.Store(nil)
+	k.counts = gen.counts
+	gen.Chain.Inherit(k.Get().Chain)
+	if old := k.Swap(gen.Generation); old != nil && old != gen.Generation {
+		old.Retire(k.o.Clock.Now())
+	}
+	k.fallback.Store(false)
+}
+
+// step is where a reload is; it is a label of a metric.
+type step struct {
+	name string
+	do   func() error
+}
+
+// Reload takes over what is on disk, or changes nothing. by says who asked.
+// The steps are read, verify, compile, scratch, warm, smoke, prepare, store,
+// and one exchange; the error names files and lines.
+//
+// Crash: before the store's commit the generation of before is in force after
+// the restart, unless the files changed; behind it the new one.
+func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	var sources []hooks.Source
+	var gen loaded
+	commit := func() {}
+	steps := []step{
+		{"read", func() (err error) { sources, err = k.readDisk(ctx); return err }},
+		{"load", func() (err error) { gen, err = k.load(ctx, sources); return err }},
+		{"smoke", func() error { return k.smoke(ctx, sources) }},
+		{"prepare", func() (err error) {
+			if k.o.Prepare != nil {
+				commit, err = k.o.Prepare(ctx)
+			}
+			return err
+		}},
+		{"store", func() error { return k.enforce(ctx, gen, Entry{By: by}, "", commit) }},
+	}
+	for _, s := range steps {
+		err := s.do()
+		if err == nil {
+			continue
+		}
+		if at, ok := errors.AsType[*hooks.StepError](err); ok {
+			s.name = at.Step
+		}
+		k.o.Journal.Metrics.Reloads.WithLabelValues("failed", s.name).Inc()
+		k.o.Journal.ErrorContext(ctx, "reload failed, nothing changed", "generation", k.Get().ID, "step", s.name, "by", by, "err", err)
+		return Entry{}, err
+	}
+	k.o.Journal.Metrics.Reloads.WithLabelValues("ok", "").Inc()
+	k.o.Journal.InfoContext(ctx, "reloaded", "generation", gen.ID, "by", by)
+	return k.newest(ctx)
+}
+
+// enforce puts a generation in force, on disk first, and does what else is to
+// change with it. The one before gets the reason, if there is one, why it was
+// given up. A generation that a reload brought is on probation.
+func (k *Keeper) enforce(ctx context.Context, gen loaded, e Entry, reason string, commit func()) error {
+	ctx = context.WithoutCancel(ctx) // who asked may be gone; the store and memory must agree
+	list, err := k.entries(ctx)
+	if err != nil {
+		return err
+	}
+	probe := k.probe.Load()
+	if before := k.Get(); before.ID != gen.ID {
+		probe = nil
+		if e.By != "start" && reason == "" && before.ID != "none" {
+			probe = &probation{Of: gen.ID, Until: k.o.Clock.Now().Add(probationLasts), Before: before.ID, Was: k.counts.rates(), gen: loaded{before, k.counts}, counts: gen.counts}
+		}
+	}
+	e.ID, e.Since, e.State = gen.ID, k.o.Clock.Now(), InForce
+	if err := k.save(ctx, list, succeed(list, e, reason), gen.Sources, probe); err != nil {
+		return err
+	}
+	if commit != nil {
+		commit()
+	}
+	k.take(gen)
+	k.probe.Store(probe)
+	if e.Pinned {
+		k.pinned.Store(&reason)
+	}
+	if k.o.Changed != nil && e.By != "start" {
+		k.o.Changed(e)
+	}
+	for _, old := range list {
+		if old.ID == e.ID && old.State == RolledBack && e.By != "rollback" {
+			k.o.Journal.WarnContext(ctx, "policies that were rolled back are in force again", "generation", e.ID, "reason", old.Reason)
+		}
+	}
+	return nil
+}
+
+// Rollback puts an earlier generation in force again and pins it; "" is the
+// one before. ErrUnknown. It does not look at the files.
+func (k *Keeper) Rollback(ctx context.Context, id string) (Entry, error) {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	list, err := k.entries(ctx)
+	if err != nil {
+		return Entry{}, err
+	}
+	if id == "" {
+		if len(list) < 2 {
+			return Entry{}, fmt.Errorf("%w: there is none before", ErrUnknown)
+		}
+		id = list[1].ID
+	}
+	e, err := find(list, id)
+	if err != nil {
+		return Entry{}, err
+	}
+	if e.State == InForce {
+		return Entry{}, fmt.Errorf("%w: %s is in force already", ErrUnknown, e.ID)
+	}
+	sources, err := k.sources(ctx, e.ID)
+	if err != nil {
+		return Entry{}, err
+	}
+	gen, err := k.load(hooks.Lenient(ctx), sources)
+	if err != nil {
+		return Entry{}, fmt.Errorf("generation %s: %w", e.ID, err)
+	}
+	if err := k.enforce(ctx, gen, Entry{By: "rollback", Pinned: true}, "by an operator", nil); err != nil {
+		return Entry{}, err
+	}
+	k.o.Journal.Metrics.Reloads.WithLabelValues("rollback", "").Inc()
+	k.o.Journal.WarnContext(ctx, "rolled back by an operator", "generation", gen.ID, "from", list[0].ID)
+	return k.newest(ctx)
+}
+
+// newest is the entry of the generation in force.
+func (k *Keeper) newest(ctx context.Context) (Entry, error) {
+	list, err := k.entries(ctx)
+	if err != nil {
+		return Entry{}, err
+	}
+	return list[0], nil
+}

@@ -1,0 +1,276 @@
+package policytest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"carteiro/core"
+	"carteiro/core/message/crypt"
+	"carteiro/core/message/envelope"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/policytest/keys"
+	"carteiro/core/ops/telemetry"
+	"carteiro/core/service/auth"
+	"carteiro/core/service/spam"
+	"carteiro/core/service/srs"
+	"carteiro/core/store/badgerstore"
+	"carteiro/hooks"
+	"carteiro/hooks/lua"
+)
+
+const (
+	hostname = "mx." + LocalDomain
+	// Password is that of every account, until the test says otherwise.
+	Password = "secret"
+)
+
+// begin is the time at which the clock of each test starts, so that its result
+// does not depend on the day on which it runs.
+var begin = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// settleWithin bounds how long what is due may take.
+const settleWithin = 30 * time.Second
+
+// World is one server without sockets. Its operations come one at a time.
+type World struct {
+	o       Options
+	ctx     context.Context
+	clock   *clock.Clock
+	store   *recorder
+	badger  *badgerstore.Store // behind it
+	dir     *auth.Directory
+	keys    *crypt.Keys
+	secrets []*keys.Key
+	names   *names
+	web     *web
+	hosts   *hosts
+	filters filters
+	engine  *lua.Engine
+	current hooks.Current
+	pipe    *core.Pipeline
+	stop    func() error
+
+	sessions []*session
+	used     bool // something was done
+	named    bool // accounts are those that the test named
+	limits   hooks.Limits
+	config   map[string]any
+	loaded   bool // the policies in force are those of the settings
+
+	mu    sync.Mutex
+	calls []called
+	log   lines
+	said  saidLines
+}
+
+// lines collects what is logged.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Split(strings.TrimSuffix(l.buf.String(), "\n"), "\n")
+}
+
+// NewWorld opens a world. Policies load at its first operation that needs
+// them, so that a test can set things up before.
+func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, error) {
+	w := &World{o: o, ctx: ctx, clock: clock.Still(begin), filters: filters{}}
+	w.names, w.web, w.hosts = newNames(), &web{answers: map[string]any{}}, &hosts{answers: map[string]any{}}
+	logger := telemetry.With(slog.New(said{slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo}), &w.said}))
+	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Small: o.Small, Clock: w.clock, Log: telemetry.Discard().Logger})
+	if err != nil {
+		return nil, err
+	}
+	w.badger = st
+	filter := spam.New(st, w.clock)
+	w.store = &recorder{Store: spam.Watch(st, filter)}
+	w.dir, err = auth.New(ctx, auth.Options{Data: st, Domains: append([]string{LocalDomain}, o.Domains...), Postmaster: "postmaster@" + LocalDomain,
+		Key: make([]byte, 32), Clock: w.clock, Cheap: true})
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	w.keys = &crypt.Keys{Data: st, Clock: w.clock}
+	ring := srs.NewRing(make([]byte, 32))
+	w.engine = lua.New(lua.Options{Like: o.like, KV: faultyKV{st, &w.store.faults}, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, WebURL: "https://" + hostname, Secret: make([]byte, 32), Ring: ring,
+		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Spam: filter, Keys: w.keys, Cover: cover, Observe: w.observe})
+	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{Store: w.store, Directory: w.dir, Transport: w.hosts, Resolver: routes{w.names},
+		Policies: &w.current, Journal: logger, Clock: w.clock,
+		Returns: ring,
+		Delay:   func(_ context.Context, d time.Duration) { w.clock.Advance(d) }})
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- w.pipe.Run(run) }()
+	w.stop = sync.OnceValue(func() error { cancel(); return errors.Join(<-done, st.Close()) })
+	return w, nil
+}
+
+// Close ends the world.
+func (w *World) Close() error { return w.stop() }
+
+func (w *World) observe(c hooks.Call) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, called{c, saw(c.Event)})
+}
+
+// since are the calls behind the first n.
+func (w *World) since(n int) []called {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]called(nil), w.calls[n:]...)
+}
+
+// ready puts the policies in force, with what the test has set since.
+func (w *World) ready() error {
+	if w.loaded {
+		return nil
+	}
+	var sources []hooks.Source
+	for _, s := range w.o.Sources {
+		if s.Bundle == "" {
+			s.HTTP = append(s.HTTP[:len(s.HTTP):len(s.HTTP)], w.web.hosts()...)
+		}
+		s.Limits = overridden(s.Limits, w.limits)
+		if len(w.config) > 0 {
+			s.Config = maps.Clone(s.Config)
+			if s.Config == nil {
+				s.Config = map[string]any{}
+			}
+			maps.Copy(s.Config, w.config)
+		}
+		sources = append(sources, s)
+	}
+	gen, err := w.engine.Load(w.ctx, sources)
+	if err != nil {
+		return err
+	}
+	w.current.Swap(gen)
+	w.loaded = true
+	if err := w.people(); err != nil {
+		return err
+	}
+	return w.pipe.Tick(w.ctx) // timers count from here
+}
+
+// overridden are limits with those that t.limit set.
+func overridden(l, by hooks.Limits) hooks.Limits {
+	if by.Wall > 0 {
+		l.Wall = by.Wall
+	}
+	if by.Instructions > 0 {
+		l.Instructions = by.Instructions
+	}
+	if by.Alloc > 0 {
+		l.Alloc = by.Alloc
+	}
+	if by.Recipients > 0 {
+		l.Recipients = by.Recipients
+	}
+	if by.Submits > 0 {
+		l.Submits = by.Submits
+	}
+	return l
+}
+
+var anAddress = regexp.MustCompile(`[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+`)
+
+// people makes an account of every address of ours that policies or tests
+// name, unless the test says who there is.
+func (w *World) people() error {
+	if w.named {
+		return nil
+	}
+	var all [][]byte
+	for _, s := range w.o.Sources {
+		for _, b := range s.Files {
+			all = append(all, b)
+		}
+	}
+	for _, b := range w.o.Tests {
+		all = append(all, b)
+	}
+	for _, b := range all {
+		for _, m := range anAddress.FindAll(b, -1) {
+			if err := w.person(strings.TrimRight(string(m), ".")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// person makes sure that an address of ours has an account.
+func (w *World) person(s string) error {
+	a, err := envelope.ParseAddress(s)
+	if err != nil || w.named || !w.dir.Local(a.Domain()) {
+		return nil
+	}
+	user, _, _ := strings.Cut(a.Local(), "+")
+	a = envelope.Address(strings.ToLower(user) + "@" + a.Domain()) // as accounts are named
+	user = a.Local()
+	if user == "postmaster" || w.dir.Exists(w.ctx, a) {
+		return nil
+	}
+	if _, err := w.dir.Resolve(w.ctx, a); err == nil {
+		return nil // an alias
+	}
+	return w.dir.AddAccount(w.ctx, a, Password)
+}
+
+// settle lets everything happen that is due.
+func (w *World) settle() error {
+	if err := w.ready(); err != nil {
+		return err
+	}
+	for end := time.Now().Add(settleWithin); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if w.idle() {
+			return nil
+		}
+		if w.ctx.Err() != nil {
+			return w.ctx.Err()
+		}
+	}
+	return fmt.Errorf("the queue is not idle after %v", settleWithin)
+}
+
+func (w *World) idle() bool {
+	if w.pipe.InFlight() > 0 {
+		return false
+	}
+	for c := range envelope.Classes {
+		for range w.store.Due(w.ctx, envelope.Class(c), w.clock.Now()) {
+			return false
+		}
+	}
+	return w.pipe.InFlight() == 0 && !w.pipe.EventsDue(w.ctx) && !w.pipe.Undecided(w.ctx)
+}
+
+// advance moves the clock, and lets happen what falls due.
+func (w *World) advance(d time.Duration) error {
+	if err := w.ready(); err != nil {
+		return err
+	}
+	w.clock.Advance(d)
+	if err := w.pipe.Tick(w.ctx); err != nil {
+		return err
+	}
+	return w.settle()
+}

@@ -1,0 +1,214 @@
+package pop3
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"carteiro/core/protocol/netline"
+)
+
+// maxCommand is the longest line but for AUTH, CRLF included (RFC 2449 4).
+const maxCommand = 255
+
+// command is a keyword in upper case and what followed the one space.
+type command struct {
+	verb, arg string
+	hasArg    bool
+}
+
+// parseCommand splits a line. Only PASS takes the rest as it is, with its
+// spaces: they may be part of a password.
+func parseCommand(line string) (command, bool) {
+	verb, arg, hasArg := strings.Cut(line, " ")
+	cmd := command{verb: strings.ToUpper(verb), arg: arg, hasArg: hasArg}
+	if cmd.verb == "UTF8" {
+		// the one verb with a digit
+	} else if len(verb) < 3 || len(verb) > 4 || strings.Trim(cmd.verb, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return command{}, false
+	}
+	if cmd.verb != "PASS" {
+		cmd.arg = strings.TrimRight(arg, " \t") // white space at the end is forgiven
+		cmd.hasArg = cmd.arg != ""
+	}
+	return cmd, true
+}
+
+func (c command) String() string {
+	if !c.hasArg {
+		return c.verb
+	}
+	return c.verb + " " + c.arg
+}
+
+func (s *session) obey(ctx context.Context, line string) {
+	start := time.Now()
+	cmd, good := parseCommand(line)
+	ok := false
+	switch {
+	case foreign(line):
+		s.log.Info("connection refused", "reason", "another protocol", "line", netline.Quote(line))
+		s.over = true
+		ok = s.err("[SYS/PERM] this is a POP3 server")
+	case !good:
+		ok = s.bad("unknown command")
+	case s.tooMuch(cmd.verb):
+		s.log.Info("session ended by a limit", "reason", "commands that do nothing")
+		s.over = true
+		ok = s.err("[SYS/TEMP] too many commands that do nothing, closing")
+	case len(line)+2 > maxCommand && cmd.verb != "AUTH":
+		ok = s.bad("line too long")
+	case s.drop == nil:
+		ok = s.authorization(ctx, cmd)
+	default:
+		ok = s.transaction(ctx, cmd)
+	}
+	if f := s.cfg.Observe.Command; f != nil {
+		f(s.s.Listener, knownVerb(cmd.verb), ok, time.Since(start))
+	}
+}
+
+// foreign tells what browsers, scanners and proxies of others say.
+func foreign(line string) bool {
+	verb, _, more := strings.Cut(line, " ")
+	switch strings.ToUpper(verb) {
+	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PRI", "PROXY", "EHLO", "HELO":
+		return more
+	}
+	return false
+}
+
+// tooMuch counts commands that do nothing. Each is allowed, NOOP keeps an idle
+// session open; a flood of them is not.
+func (s *session) tooMuch(verb string) bool {
+	switch verb {
+	case "NOOP", "RSET", "CAPA", "UTF8", "LANG", "USER":
+		s.junk++
+	default:
+		s.junk = 0
+	}
+	return s.junk > s.cfg.MaxJunk
+}
+
+// knownVerb keeps labels of metrics to a fixed set.
+func knownVerb(v string) string {
+	switch v {
+	case "CAPA", "STLS", "USER", "PASS", "APOP", "AUTH", "QUIT", "STAT", "LIST", "RETR", "DELE", "NOOP", "RSET", "TOP", "UIDL", "UTF8", "LANG":
+		return v
+	}
+	return "other"
+}
+
+func (s *session) authorization(ctx context.Context, cmd command) bool {
+	switch cmd.verb {
+	case "CAPA":
+		return s.capa(cmd)
+	case "STLS":
+		return s.stls(ctx, cmd)
+	case "USER":
+		return s.userCommand(cmd)
+	case "PASS":
+		return s.pass(ctx, cmd)
+	case "APOP":
+		return s.apop(ctx, cmd)
+	case "UTF8":
+		return s.utf8(cmd)
+	case "LANG":
+		return s.lang(cmd)
+	case "AUTH":
+		return s.auth(ctx, cmd)
+	case "QUIT":
+		s.over = true
+		return s.ok(s.cfg.Hostname + " POP3 server signing off")
+	}
+	if knownVerb(cmd.verb) == cmd.verb {
+		return s.bad("log in first")
+	}
+	return s.bad("unknown command")
+}
+
+func (s *session) transaction(ctx context.Context, cmd command) bool {
+	switch cmd.verb {
+	case "LIST":
+		return s.list(ctx, cmd)
+	case "UIDL":
+		return s.uidl(ctx, cmd)
+	case "RETR":
+		return s.retr(ctx, cmd)
+	case "TOP":
+		return s.top(ctx, cmd)
+	case "DELE":
+		return s.dele(ctx, cmd)
+	case "LANG":
+		return s.lang(cmd)
+	case "USER", "PASS", "APOP", "AUTH", "STLS", "UTF8":
+		return s.bad("logged in already")
+	}
+	if knownVerb(cmd.verb) != cmd.verb {
+		return s.bad("unknown command")
+	}
+	if cmd.hasArg {
+		return s.bad(cmd.verb + " takes no argument")
+	}
+	switch cmd.verb {
+	case "STAT":
+		return s.stat()
+	case "RSET":
+		return s.rset()
+	case "QUIT":
+		return s.update(ctx)
+	case "CAPA":
+		return s.capa(cmd)
+	}
+	return s.ok("") // NOOP
+}
+
+// capa lists what RFC 2449 asks for. The list is the same in both states but
+// for what TLS changes.
+func (s *session) capa(cmd command) bool {
+	if cmd.hasArg {
+		return s.bad("CAPA takes no argument")
+	}
+	s.ok("capabilities follow")
+	w := s.c.Writer()
+	w.WriteString("TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nUTF8 USER\r\nLANG\r\n")
+	if d := s.cfg.LoginDelay; d > 0 {
+		w.WriteString("LOGIN-DELAY " + strconv.Itoa(int(math.Ceil(d.Seconds()))) + "\r\n")
+	}
+	if s.plaintext() {
+		w.WriteString("USER\r\nSASL " + strings.Join(netline.Mechanisms(s.backend, s.c), " ") + "\r\n")
+	}
+	if s.cfg.TLS != nil && s.s.TLS == nil {
+		w.WriteString("STLS\r\n")
+	}
+	w.WriteString("IMPLEMENTATION Carteiro\r\n.\r\n")
+	return true
+}
+
+// stls follows RFC 2595 section 4. What came behind it in the clear is never
+// obeyed: the session ends.
+func (s *session) stls(ctx context.Context, cmd command) bool {
+	switch {
+	case cmd.hasArg:
+		return s.bad("STLS takes no argument")
+	case s.s.TLS != nil:
+		return s.bad("TLS is already in use")
+	case s.cfg.TLS == nil:
+		return s.bad("no TLS here")
+	case s.c.Buffered() > 0:
+		s.log.Info("plaintext behind stls", "octets", s.c.Buffered())
+		s.over = true
+		return s.err("nothing may be pipelined behind STLS")
+	}
+	s.ok("begin TLS")
+	if err := s.c.StartTLS(ctx, s.cfg.TLS, s.cfg.Handshake); err != nil {
+		s.log.Info("tls failed", "err", quoteError(err))
+		s.over, s.gone = true, true
+		return false
+	}
+	s.s.TLS, s.user = s.c.TLS(), ""
+	s.open.Put(s.c, s.s)
+	return true
+}

@@ -1,0 +1,176 @@
+package pop3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/netline"
+)
+
+// session is one connection. All of it belongs to the session's goroutine.
+type session struct {
+	*Server
+	c      *netline.Conn
+	log    *slog.Logger
+	s      *envelope.Session
+	stamp  string // of the greeting, for APOP
+	user   string // of USER, until PASS
+	drop   *maildrop
+	ahead  ahead
+	errors int
+	junk   int  // commands in a row that do nothing
+	over   bool // nothing more is read
+	gone   bool // nor written
+}
+
+func (srv *Server) session(ctx context.Context, c *netline.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.WriteTimeout = srv.cfg.Write
+	now := srv.cfg.Now()
+	id := envelope.NewID(now).String()
+	s := &session{Server: srv, c: c, s: &envelope.Session{
+		ID: id, Listener: srv.cfg.Name, Protocol: "pop3",
+		Remote: c.Remote(), Local: c.Local(), TLS: c.TLS(),
+		Started: now, Meta: make(map[string]any),
+	}}
+	s.log = srv.cfg.Log.With("session", id, "listener", srv.cfg.Name, "client", s.s.Remote.Addr().String())
+	srv.open.Put(c, s.s)
+	if srv.cfg.APOP {
+		s.stamp = "<" + id + "@" + srv.cfg.Hostname + ">"
+	}
+	start := time.Now()
+	if f := srv.cfg.Observe.Open; f != nil {
+		f(srv.cfg.Name)
+	}
+	defer func() {
+		cancel()
+		srv.open.Remove(c)
+		s.close()
+		if f := srv.cfg.Observe.Closed; f != nil {
+			f(srv.cfg.Name, time.Since(start))
+		}
+	}()
+	defer s.caught()
+	s.run(ctx)
+}
+
+// caught turns a panic into the end of this session alone. The maildrop is
+// unlocked and nothing is deleted.
+func (s *session) caught() {
+	if r := recover(); r != nil {
+		s.log.Error("panic in session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+		s.err("[SYS/TEMP] internal error, closing")
+	}
+}
+
+func (s *session) close() {
+	s.s.Closed.Store(true)
+	s.forget()
+	if s.drop != nil {
+		s.safely(s.drop.unlock)
+	}
+	s.safely(func() { s.backend.Close(s.s) })
+	s.c.Close(!s.gone)
+	s.log.Debug("session closed")
+}
+
+func (s *session) safely(f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("panic at the end of a session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}
+
+func (s *session) run(ctx context.Context) {
+	if st := s.backend.Connect(ctx, s.s); st != nil && st.Code >= 400 {
+		s.err(respCode(st) + st.Text)
+		return
+	}
+	s.ok(strings.TrimRight(s.cfg.Hostname+" POP3 ready "+s.stamp, " "))
+	for !s.over {
+		s.lookAhead(ctx)
+		line, err := s.c.ReadLine(s.cfg.Idle)
+		switch {
+		case errors.Is(err, netline.ErrTooLong):
+			s.bad("line too long")
+		case errors.Is(err, netline.ErrBadLine):
+			s.bad("lines end in CRLF and hold no other control characters")
+		case err != nil:
+			s.lost(err)
+		default:
+			s.obey(ctx, string(line))
+		}
+	}
+}
+
+// lost ends the session without UPDATE. The autologout timer closes without a
+// word (RFC 1939 section 3).
+func (s *session) lost(err error) {
+	s.over = true
+	var ne net.Error
+	switch {
+	case errors.Is(err, netline.ErrStopping):
+		s.err("[SYS/TEMP] server is going down")
+	case errors.As(err, &ne) && ne.Timeout():
+		s.log.Info("client timed out")
+		s.gone = true
+	default:
+		s.gone = true
+		if !errors.Is(err, io.EOF) {
+			s.log.Debug("connection lost", "err", netline.Quote(err.Error()))
+		}
+	}
+}
+
+func (s *session) ok(text string) bool {
+	s.line("+OK", text)
+	return true
+}
+
+func (s *session) err(text string) bool {
+	s.line("-ERR", text)
+	return false
+}
+
+// bad is a refusal that counts; too many end the session.
+func (s *session) bad(text string) bool {
+	s.errors++
+	if s.errors > s.cfg.MaxErrors {
+		s.log.Info("session ended by a limit", "reason", "errors", "last", netline.Quote(text))
+		s.over = true
+		text = "[SYS/TEMP] too many errors, closing"
+	}
+	return s.err(text)
+}
+
+func (s *session) line(word, text string) {
+	w := s.c.Writer()
+	w.WriteString(word) // an error of the writer stays and meets the next flush
+	if text != "" {
+		w.WriteByte(' ')
+		w.WriteString(netline.Clean(text, false))
+	}
+	w.WriteString("\r\n")
+}
+
+// respCode is the response code of RFC 2449 and RFC 3206 for a refusal.
+func respCode(st *envelope.Status) string {
+	switch {
+	case st.Code == 535:
+		return "[AUTH] "
+	case st.Code < 500:
+		return "[SYS/TEMP] "
+	}
+	return "[SYS/PERM] "
+}

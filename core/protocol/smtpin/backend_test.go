@@ -1,0 +1,241 @@
+package smtpin
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"carteiro/core/message/envelope"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// message is what the keeper took responsibility for.
+type message struct {
+	tx      envelope.Transaction
+	rcpts   []envelope.Recipient
+	session string
+	body    string
+}
+
+// keeper is a Backend that keeps messages in memory. Addresses steer it:
+// refused@, later@, panic@ as recipients; the sender early@ makes Data refuse
+// without reading, discard@ makes it accept without reading, panicdata@ panic.
+type keeper struct {
+	mu       sync.Mutex
+	kept     []message
+	open     map[*envelope.Transaction]bool
+	ended    int
+	sessions map[*envelope.Session]bool
+	closed   int
+	failed   []error // what content said instead of io.EOF
+	faults   []string
+	block    chan struct{} // Data waits for it at the end, when set
+}
+
+func newKeeper() *keeper {
+	return &keeper{open: make(map[*envelope.Transaction]bool), sessions: make(map[*envelope.Session]bool)}
+}
+
+func (k *keeper) Connect(_ context.Context, s *envelope.Session) *envelope.Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.sessions[s] = true
+	return nil
+}
+
+func (k *keeper) Helo(_ context.Context, _ *envelope.Session, name string) *envelope.Status {
+	switch name {
+	case "refused.example":
+		return envelope.Reject(550, "5.7.1", "Not you")
+	case "panic.example":
+		panic("helo")
+	case "friend.example":
+		return &envelope.Status{Code: 250, Text: "hello friend"}
+	}
+	return nil
+}
+
+func (k *keeper) Auth(_ context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
+	if c.User == "alice" && c.Password == "secret word" {
+		return &envelope.Identity{User: "alice@example.com"}, nil
+	}
+	return nil, envelope.Reject(535, "5.7.8", "Authentication credentials invalid")
+}
+
+func (k *keeper) Mail(_ context.Context, _ *envelope.Session, tx *envelope.Transaction) *envelope.Status {
+	if tx.Sender.Local() == "refused" {
+		return envelope.Reject(550, "5.7.1", "Sender refused")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.open[tx] = true
+	if tx.Sender.Local() == "priority" {
+		tx.Params.Priority = nil
+		return &envelope.Status{Code: 250, Enhanced: "2.3.6", Text: "priority changed"}
+	}
+	return nil
+}
+
+func (k *keeper) Rcpt(_ context.Context, _ *envelope.Session, _ *envelope.Transaction, r *envelope.Recipient) *envelope.Status {
+	switch r.Address.Local() {
+	case "refused":
+		return envelope.Reject(550, "5.1.1", "No such user\r\n250 injected "+strings.Repeat("x", 900))
+	case "later":
+		return envelope.Defer(450, "4.2.1", "Mailbox busy", nil)
+	case "bye":
+		return &envelope.Status{Code: 550, Enhanced: "5.7.1", Text: "Go away", Close: true}
+	case "panic":
+		panic("rcpt")
+	}
+	return nil
+}
+
+func (k *keeper) Data(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, content io.Reader) Outcome {
+	switch tx.Sender.Local() {
+	case "early":
+		return Outcome{Status: envelope.Reject(554, "5.7.1", "Refused unread")}
+	case "discard":
+		return Outcome{}
+	case "panicdata":
+		io.ReadFull(content, make([]byte, 3))
+		panic("data")
+	}
+	b, err := io.ReadAll(content)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err != nil {
+		k.failed = append(k.failed, err)
+		return Outcome{Status: envelope.StatusOf(err)}
+	}
+	if k.block != nil {
+		<-k.block
+	}
+	if ctx.Err() != nil {
+		return Outcome{Status: envelope.StatusOf(ctx.Err())}
+	}
+	m := message{tx: *tx, session: s.With(tx.Params.SMTPUTF8), body: string(b)}
+	out := Outcome{}
+	for _, r := range tx.Recipients {
+		m.rcpts = append(m.rcpts, *r)
+		if r.Address.Local() == "full" {
+			out.Recipients = append(out.Recipients, envelope.Reject(552, "5.2.2", "Mailbox full"))
+		} else {
+			out.Recipients = append(out.Recipients, nil)
+		}
+	}
+	k.kept = append(k.kept, m)
+	return out
+}
+
+func (k *keeper) End(_ *envelope.Session, tx *envelope.Transaction) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.open[tx] {
+		k.faults = append(k.faults, "End of a transaction that is not open")
+	}
+	delete(k.open, tx)
+	k.ended++
+}
+
+func (k *keeper) Close(s *envelope.Session) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.sessions[s] || !s.Closed.Load() {
+		k.faults = append(k.faults, "Close of a session that is not open, or not marked")
+	}
+	delete(k.sessions, s)
+	k.closed++
+}
+
+func (k *keeper) messages() []message {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return append([]message(nil), k.kept...)
+}
+
+// listener is a running Server under test.
+type listener struct {
+	addr string
+	k    *keeper
+	stop func() error // ends Serve and returns its error
+}
+
+// serve runs a Server until the test ends, then checks that every session and
+// every transaction was ended exactly once.
+func serve(t testing.TB, cfg Config) *listener {
+	t.Helper()
+	l := &listener{k: newKeeper()}
+	cfg.Name = "test"
+	if cfg.Hostname == "" {
+		cfg.Hostname = "mx.example.com"
+	}
+	if cfg.Postmaster == "" {
+		cfg.Postmaster = "postmaster@example.com"
+	}
+	l.addr, l.stop = start(t, New(cfg, l.k))
+	t.Cleanup(func() {
+		if err := l.stop(); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		if len(l.k.open) > 0 || len(l.k.sessions) > 0 || len(l.k.faults) > 0 {
+			t.Errorf("transactions left open %d, sessions %d, faults %q", len(l.k.open), len(l.k.sessions), l.k.faults)
+		}
+	})
+	return l
+}
+
+func start(t testing.TB, srv *Server) (addr string, stop func() error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, ln) }()
+	return ln.Addr().String(), sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+}
+
+// certificates are the server's and the client's side of one self-signed key.
+var certificates = sync.OnceValues(func() (server, client *tls.Config) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mx.example.com"},
+		DNSNames: []string{"mx.example.com"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	cert := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	pool := x509.NewCertPool()
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		panic(err)
+	}
+	pool.AddCert(leaf)
+	server = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }}
+	return server, &tls.Config{RootCAs: pool, ServerName: "mx.example.com"}
+})
+
+func serverTLS() *tls.Config { s, _ := certificates(); return s }
+func clientTLS() *tls.Config { _, c := certificates(); return c }

@@ -1,0 +1,225 @@
+package smtpin
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/netline"
+)
+
+var errCommand = errors.New("not a command")
+
+// command is a verb in upper case and what followed the one space after it.
+type command struct {
+	verb, arg string
+}
+
+// parseCommand splits a line. Trailing white space is forgiven, as RFC 5321
+// 4.1.1 asks. It returns errCommand when there is no verb.
+func parseCommand(line string) (command, error) {
+	line = strings.TrimRight(line, " \t")
+	verb, arg, _ := strings.Cut(line, " ")
+	if verb == "" {
+		return command{}, errCommand
+	}
+	for i := range len(verb) {
+		if c := verb[i] | 0x20; c < 'a' || c > 'z' {
+			return command{}, errCommand
+		}
+	}
+	return command{verb: strings.ToUpper(verb), arg: arg}, nil
+}
+
+func (c command) String() string {
+	if c.arg == "" {
+		return c.verb
+	}
+	return c.verb + " " + c.arg
+}
+
+// shown is the command as others may see it: what follows a mechanism may be a
+// password.
+func (c command) shown() string {
+	if mechanism, _, secret := strings.Cut(c.arg, " "); c.verb == "AUTH" && secret {
+		return "AUTH " + netline.Clean(mechanism, false) + " (not shown)"
+	}
+	return netline.Clean(c.String(), true)
+}
+
+// maxLength is the longest line of a verb without its CRLF: 512 octets, with
+// room for the parameters of our extensions (RFC 5321 4.5.3.1.4 and theirs).
+func (c command) maxLength() int {
+	switch c.verb {
+	case "MAIL", "RCPT", "XCLIENT":
+		return 2048 - 2
+	case "AUTH":
+		return 12288
+	}
+	return 512 - 2
+}
+
+// obey runs one command and writes its reply; errQuit ends the session.
+func (s *session) obey(ctx context.Context, cmd command) error {
+	start := time.Now()
+	tell := s.watcher()
+	s.said, s.watched = "", tell != nil
+	st := s.dispatch(ctx, cmd)
+	s.watched = false
+	code := 0
+	var err error
+	if st != nil {
+		code = st.Code
+		if s.gone {
+			err = errQuit
+		} else {
+			err = s.reply(st)
+		}
+	}
+	if s.gone {
+		err = errQuit
+	}
+	if tell != nil {
+		shown := st
+		if st == nil && len(s.said) > 4 { // written by the command itself
+			shown = &envelope.Status{Text: s.said[4:]}
+			shown.Code, _ = strconv.Atoi(s.said[:3])
+		}
+		tell(s.s, cmd.shown(), shown)
+	}
+	if f := s.cfg.Observe.Command; f != nil {
+		f(s.s.Listener, knownVerb(cmd.verb), code, time.Since(start))
+	}
+	return err
+}
+
+// dispatch returns the reply to a command, nil when it is already written.
+func (s *session) dispatch(ctx context.Context, cmd command) *envelope.Status {
+	if len(cmd.String()) > cmd.maxLength() {
+		if cmd.verb == "BDAT" {
+			return closing(s.bad(500, "5.5.2", "Line too long"))
+		}
+		return s.bad(500, "5.5.2", "Line too long")
+	}
+	if s.refused && cmd.verb != "QUIT" {
+		if cmd.verb == "BDAT" {
+			return s.bdat(ctx, cmd.arg)
+		}
+		return s.bad(503, "5.5.1", "No service here, only QUIT")
+	}
+	if st := s.spend(cmd.verb); st != nil {
+		return st
+	}
+	switch cmd.verb {
+	case "HELO", "EHLO", "LHLO":
+		return s.helo(ctx, cmd.verb, cmd.arg)
+	case "MAIL":
+		return s.mail(ctx, cmd.arg)
+	case "RCPT":
+		return s.rcpt(ctx, cmd.arg)
+	case "DATA":
+		return s.data(ctx, cmd.arg)
+	case "BDAT":
+		return s.bdat(ctx, cmd.arg)
+	case "AUTH":
+		return s.auth(ctx, cmd.arg)
+	case "STARTTLS":
+		return s.starttls(ctx, cmd.arg)
+	case "XCLIENT":
+		return s.xclientCommand(ctx, cmd.arg)
+	case "RSET", "QUIT":
+		return s.leave(cmd)
+	}
+	return s.aside(cmd)
+}
+
+// spend counts a command that leads to no message, and ends the session when
+// there were too many of them: each is allowed, a flood of them is not.
+func (s *session) spend(verb string) *envelope.Status {
+	switch verb {
+	case "NOOP", "RSET", "HELP", "VRFY", "EXPN", "HELO", "EHLO", "LHLO":
+		s.junk++
+	}
+	if s.junk <= s.cfg.MaxJunk {
+		return nil
+	}
+	s.log.Info("session ended by a limit", "reason", "commands without mail")
+	return envelope.Reject(421, "4.7.0", "Too many commands without mail, closing")
+}
+
+// leave is RSET and QUIT, which end a transaction.
+func (s *session) leave(cmd command) *envelope.Status {
+	if cmd.arg != "" {
+		return s.bad(501, "5.5.4", cmd.verb+" takes no argument")
+	}
+	s.endTransaction()
+	if cmd.verb == "QUIT" {
+		return ok(221, "2.0.0", s.cfg.Hostname+" closing connection")
+	}
+	return ok(250, "2.0.0", "Ok")
+}
+
+// aside answers the verbs that change nothing.
+func (s *session) aside(cmd command) *envelope.Status {
+	switch cmd.verb {
+	case "NOOP":
+		return ok(250, "2.0.0", "Ok")
+	case "VRFY":
+		if cmd.arg == "" {
+			return s.bad(501, "5.5.4", "VRFY needs an address")
+		}
+		return ok(252, "2.5.2", "Cannot verify, send some mail and see")
+	case "HELP":
+		return ok(214, "2.0.0", "Commands: "+s.verbs())
+	case "EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML":
+		return s.bad(502, "5.5.1", "Command not implemented")
+	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH", "PRI":
+		// A browser made to talk to us (cross-protocol attack), or a scanner.
+		s.log.Info("http on a mail port", "verb", cmd.verb)
+		return envelope.Reject(421, "4.7.0", "This is not a web server")
+	case "PROXY":
+		s.log.Info("connection refused", "reason", "PROXY header from an address that is no proxy of ours")
+		return envelope.Reject(421, "4.7.0", "You are no proxy of ours")
+	}
+	return s.bad(500, "5.5.2", "Command not recognized")
+}
+
+const helpText = "HELO EHLO LHLO MAIL RCPT DATA BDAT AUTH STARTTLS RSET NOOP VRFY HELP QUIT"
+
+// verbs are those of this listener.
+func (s *session) verbs() string {
+	out := strings.Fields(helpText)
+	return strings.Join(slices.DeleteFunc(out, func(v string) bool {
+		switch v {
+		case "LHLO":
+			return s.cfg.Protocol != LMTP
+		case "HELO", "EHLO":
+			return s.cfg.Protocol == LMTP
+		case "AUTH":
+			return !s.mayAuth()
+		case "STARTTLS":
+			return s.cfg.TLS == nil || s.s.TLS != nil
+		}
+		return false
+	}), " ")
+}
+
+// knownVerb keeps labels of metrics to a fixed set.
+func knownVerb(v string) string {
+	for k := range strings.FieldsSeq(helpText + " EXPN") {
+		if k == v {
+			return v
+		}
+	}
+	return "other"
+}
+
+// closing makes a reply the last one.
+func closing(st *envelope.Status) *envelope.Status {
+	st.Close = true
+	return st
+}

@@ -1,0 +1,116 @@
+package smtpin
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/netline"
+)
+
+// helo is HELO, EHLO and LHLO. LMTP knows LHLO alone (RFC 2033 4.1).
+func (s *session) helo(ctx context.Context, verb, name string) *envelope.Status {
+	if (verb == "LHLO") != (s.cfg.Protocol == LMTP) {
+		return s.bad(500, "5.5.1", "Not the protocol of this port")
+	}
+	if name == "" || envelope.CheckDomain(name) != nil || !envelope.Address(name).ASCII() {
+		return s.bad(501, "5.5.4", verb+" needs a domain or an address literal")
+	}
+	s.endTransaction()
+	s.s.ESMTP = verb != "HELO"
+	s.s.Helo = name
+	st := s.backend.Helo(ctx, s.s, name)
+	reply, accepted := answer(st, &envelope.Status{Code: 250, Text: s.cfg.Hostname})
+	if !accepted {
+		s.greeted = false
+		return reply
+	}
+	s.greeted = true
+	text := s.cfg.Hostname
+	if st != nil && st.Text != "" {
+		text += " " + st.Text
+	}
+	if verb == "HELO" {
+		s.lines(250, text)
+	} else {
+		s.lines(250, append([]string{text}, s.extensions()...)...)
+	}
+	if reply.Close {
+		s.gone = true
+	}
+	return nil
+}
+
+// extensions are the EHLO keywords as they hold now.
+func (s *session) extensions() []string {
+	size := "SIZE"
+	if s.cfg.MaxSize > 0 {
+		size += " " + strconv.FormatInt(s.cfg.MaxSize, 10)
+	}
+	ext := []string{"PIPELINING", size, "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING",
+		"BINARYMIME", "DSN", "MT-PRIORITY", "DELIVERBY", "LIMITS RCPTMAX=" + strconv.Itoa(s.cfg.MaxRecipients)}
+	if s.cfg.Protocol != LMTP {
+		ext = append(ext, "PRDR")
+	}
+	if s.holds() {
+		until := s.cfg.Now().Add(s.cfg.MaxHold).UTC().Format("2006-01-02T15:04:05Z")
+		ext = append(ext, "FUTURERELEASE "+strconv.FormatInt(int64(s.cfg.MaxHold.Seconds()), 10)+" "+until)
+	}
+	if s.s.TLS != nil {
+		ext = append(ext, "REQUIRETLS")
+	} else if s.cfg.TLS != nil {
+		ext = append(ext, "STARTTLS")
+	}
+	if s.xclient {
+		ext = append(ext, "XCLIENT "+xclientAttributes)
+	}
+	if s.mayAuth() && s.s.Identity == nil {
+		ext = append(ext, "AUTH "+strings.Join(netline.Mechanisms(s.backend, s.c), " "))
+	}
+	return ext
+}
+
+// holds tells whether FUTURERELEASE is offered: to submission alone (RFC 4865 5).
+func (s *session) holds() bool { return s.cfg.Protocol == Submission && s.cfg.MaxHold > 0 }
+
+func (s *session) holdLimit() time.Duration {
+	if s.holds() {
+		return s.cfg.MaxHold
+	}
+	return 0
+}
+
+// starttls follows RFC 3207. Octets that came behind the command in the clear
+// were written by somebody who cannot know what TLS will say: the session
+// ends, and they are never looked at.
+func (s *session) starttls(ctx context.Context, arg string) *envelope.Status {
+	switch {
+	case s.s.TLS != nil:
+		return s.bad(503, "5.5.1", "TLS is already in use")
+	case s.cfg.TLS == nil:
+		return s.bad(502, "5.5.1", "Command not implemented")
+	case arg != "":
+		return s.bad(501, "5.5.4", "STARTTLS takes no argument")
+	case s.c.Buffered() > 0:
+		s.log.Info("plaintext behind starttls", "octets", s.c.Buffered())
+		return closing(s.bad(554, "5.5.1", "Nothing may be pipelined behind STARTTLS"))
+	}
+	s.endTransaction()
+	s.reply(ok(220, "", "Ready to start TLS"))
+	err := s.c.StartTLS(ctx, s.cfg.TLS, s.cfg.Timeouts.Handshake)
+	if f := s.cfg.Observe.TLS; f != nil {
+		f(s.s.Listener, err == nil)
+	}
+	if err != nil {
+		s.log.Info("tls failed", "err", quoteError(err), "verb", "STARTTLS")
+		s.gone = true
+		return nil
+	}
+	// RFC 3207 4.2: what the client said before is forgotten.
+	s.greeted, s.s.ESMTP, s.s.Helo, s.s.Identity = false, false, "", nil
+	s.s.TLS = s.c.TLS()
+	s.open.Put(s.c, s.s)
+	return nil
+}

@@ -1,0 +1,103 @@
+package smtpin
+
+import (
+	"strconv"
+
+	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/netline"
+)
+
+// reply writes a status as one line. It returns errQuit when the session ends
+// with it: 221, 421 and Status.Close.
+func (s *session) reply(st *envelope.Status) error {
+	s.write(st, st.Text, ' ')
+	if st.Code == 421 || st.Code == 221 || st.Close {
+		return errQuit
+	}
+	return nil
+}
+
+func (s *session) write(st *envelope.Status, text string, sep byte) {
+	code, enhanced := st.Code, st.Enhanced
+	if code < 200 || code > 599 {
+		code, enhanced = 451, "4.3.0"
+	}
+	if s.watched {
+		s.keep(code, text)
+	}
+	w := s.c.Writer()
+	w.WriteString(strconv.Itoa(code)) // an error of the writer stays and meets the next flush
+	w.WriteByte(sep)
+	if code/100 != 3 && st.Code != 220 && !(code == 250 && enhanced == "") {
+		if !envelope.ValidEnhanced(enhanced) || enhanced[0] != byte('0'+code/100) {
+			enhanced = string(rune('0'+code/100)) + ".0.0"
+		}
+		w.WriteString(enhanced)
+		w.WriteByte(' ')
+	}
+	w.WriteString(netline.Clean(text, s.tx != nil && s.tx.Params.SMTPUTF8))
+	w.WriteString("\r\n")
+}
+
+// keep notes what is written, for who watches.
+func (s *session) keep(code int, text string) {
+	if s.said != "" {
+		s.said += " | " + text
+		return
+	}
+	s.said = strconv.Itoa(code) + " " + text
+}
+
+// watcher is who watches the dialogue, or nil.
+func (s *session) watcher() func(*envelope.Session, string, *envelope.Status) {
+	if f := s.cfg.Observe.Dialogue; f != nil {
+		return f()
+	}
+	return nil
+}
+
+// lines writes a reply of several lines without enhanced codes, as EHLO's is.
+func (s *session) lines(code int, texts ...string) {
+	for i, t := range texts {
+		sep := byte('-')
+		if i == len(texts)-1 {
+			sep = ' '
+		}
+		s.write(&envelope.Status{Code: code}, t, sep)
+	}
+}
+
+// bad is a refusal that counts as an error of the client. Refusals by the
+// backend do not: a list with dead addresses is no attack.
+func (s *session) bad(code int, enhanced, text string) *envelope.Status {
+	s.errors++
+	if s.errors > s.cfg.MaxErrors {
+		s.log.Info("session ended by a limit", "reason", "errors", "last", netline.Quote(text))
+		return envelope.Reject(421, "4.7.0", "Too many errors, closing")
+	}
+	return envelope.Reject(code, enhanced, text)
+}
+
+func ok(code int, enhanced, text string) *envelope.Status {
+	return &envelope.Status{Code: code, Enhanced: enhanced, Text: text}
+}
+
+// answer is the reply to a verb the backend judged: its status, or success
+// with the usual code whatever code below 400 it chose.
+func answer(st, usual *envelope.Status) (reply *envelope.Status, accepted bool) {
+	if st == nil {
+		return usual, true
+	}
+	if st.Code >= 400 || st.Code < 200 {
+		return st, false
+	}
+	r := *st
+	r.Code = usual.Code
+	if r.Enhanced == "" {
+		r.Enhanced = usual.Enhanced
+	}
+	if r.Text == "" {
+		r.Text = usual.Text
+	}
+	return &r, true
+}

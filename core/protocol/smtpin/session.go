@@ -1,0 +1,220 @@
+package smtpin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/netline"
+)
+
+// session is one connection. All of it belongs to the session's goroutine.
+type session struct {
+	*Server
+	c   *netline.Conn
+	log *slog.Logger
+	s   *envelope.Session
+
+	greeted bool // HELO, EHLO or LHLO was accepted
+	refused bool // Connect refused: only QUIT is left (RFC 5321 3.1)
+	tx      *envelope.Transaction
+	errors  int
+	forgive int      // commands without MAIL that a pipelining client did not know to be pointless
+	junk    int      // commands since the last message that led to none
+	wasted  int64    // octets of content since then that were read to be dropped
+	xclient bool     // XCLIENT is believed
+	pending *command // what ended a sequence of BDATs, to be run next
+	gone    bool     // the client has gone, or is not worth another reply
+	said    string   // what a command wrote itself instead of returning it, while somebody watches
+	watched bool     // so
+}
+
+// errQuit ends a session whose last reply is written.
+var errQuit = errors.New("session is over")
+
+func (srv *Server) session(ctx context.Context, c *netline.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.WriteTimeout = srv.cfg.Timeouts.Write
+	now := srv.cfg.Now()
+	ms := &envelope.Session{
+		ID:       envelope.NewID(now).String(),
+		Listener: srv.cfg.Name,
+		Protocol: srv.cfg.Protocol,
+		Remote:   c.Remote(),
+		Local:    c.Local(),
+		TLS:      c.TLS(),
+		Started:  now,
+		Meta:     make(map[string]any),
+	}
+	s := &session{Server: srv, c: c, s: ms, xclient: within(srv.cfg.XclientFrom, ms.Remote.Addr())}
+	s.from(ms.Remote, ms.Local)
+	start := time.Now()
+	if f := srv.cfg.Observe.Open; f != nil {
+		f(ms.Listener)
+	}
+	defer func() {
+		cancel()
+		srv.open.Remove(c)
+		s.close()
+		if f := srv.cfg.Observe.Closed; f != nil {
+			f(ms.Listener, time.Since(start))
+		}
+	}()
+	defer s.caught()
+	s.run(ctx)
+}
+
+// from notes who the client is, and what follows from that.
+func (s *session) from(remote, local netip.AddrPort) {
+	s.s.Remote, s.s.Local = remote, local
+	s.s.Trusted = within(s.cfg.RelayFrom, remote.Addr())
+	s.log = s.cfg.Log.With("session", s.s.ID, "listener", s.s.Listener, "client", remote.Addr().String())
+	s.open.Put(s.c, s.s)
+}
+
+func within(networks []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// caught turns a panic, ours or the backend's, into a 421 for this client
+// alone. Close and End are still called.
+func (s *session) caught() {
+	if r := recover(); r != nil {
+		s.log.Error("panic in session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+		s.reply(envelope.Reject(421, "4.3.0", "internal error, closing"))
+	}
+}
+
+func (s *session) close() {
+	s.s.Closed.Store(true)
+	s.safely(s.endTransaction)
+	s.safely(func() { s.backend.Close(s.s) })
+	s.c.Close(!s.gone)
+	s.log.Debug("session closed")
+}
+
+func (s *session) safely(f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("panic at the end of a session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}
+
+// endTransaction tells the backend; the transaction is forgotten first, so
+// that a panic in End does not bring a second call.
+func (s *session) endTransaction() {
+	tx := s.tx
+	s.tx = nil
+	if tx != nil {
+		s.backend.End(s.s, tx)
+	}
+}
+
+func (s *session) run(ctx context.Context) {
+	s.log.Debug("session opened")
+	greeting := s.banner(ctx)
+	over := s.reply(greeting) != nil
+	if tell := s.watcher(); tell != nil {
+		tell(s.s, "connected", greeting)
+	}
+	if over {
+		return
+	}
+	for {
+		cmd, err := s.next()
+		if err != nil {
+			s.over(err)
+			return
+		}
+		if s.obey(ctx, cmd) != nil {
+			return
+		}
+	}
+}
+
+// banner asks the backend about the client and gives the greeting.
+func (s *session) banner(ctx context.Context) *envelope.Status {
+	s.refused = false
+	st := s.backend.Connect(ctx, s.s)
+	if st == nil {
+		st = &envelope.Status{Code: 220, Text: s.cfg.Hostname + " ESMTP"}
+		if s.cfg.Protocol == LMTP {
+			st.Text = s.cfg.Hostname + " LMTP"
+		}
+	} else if st.Code < 400 {
+		st = &envelope.Status{Code: 220, Text: s.cfg.Hostname + " " + st.Text, Close: st.Close}
+	} else {
+		s.refused = true
+	}
+	if d := s.cfg.GreetDelay; d > 0 && !s.refused && !s.s.Trusted && s.c.Early(d) {
+		s.log.Info("spoke before the greeting")
+		s.refused = true
+		return envelope.Reject(554, "5.5.1", "You spoke before the greeting")
+	}
+	return st
+}
+
+// next gives the command to run. Lines that are none are answered here.
+func (s *session) next() (command, error) {
+	if s.pending != nil {
+		cmd := *s.pending
+		s.pending = nil
+		return cmd, nil
+	}
+	for {
+		line, err := s.c.ReadLine(s.cfg.Timeouts.Command)
+		if err == nil {
+			cmd, perr := parseCommand(string(line))
+			if perr == nil {
+				return cmd, nil
+			}
+			err = perr
+		}
+		var st *envelope.Status
+		switch {
+		case errors.Is(err, netline.ErrTooLong):
+			st = s.bad(500, "5.5.2", "Line too long")
+		case errors.Is(err, netline.ErrBadLine):
+			st = s.bad(500, "5.5.2", "Lines end in CRLF and hold no other control characters")
+		case errors.Is(err, errCommand):
+			st = s.bad(500, "5.5.2", "Command not recognized")
+		default:
+			return command{}, err
+		}
+		if err := s.reply(st); err != nil {
+			return command{}, err
+		}
+	}
+}
+
+// over says goodbye where the connection still hears it.
+func (s *session) over(err error) {
+	var ne net.Error
+	switch {
+	case errors.Is(err, errQuit):
+	case errors.Is(err, netline.ErrStopping):
+		s.reply(envelope.Reject(421, "4.3.2", s.cfg.Hostname+" is going down, try later"))
+	case errors.Is(err, netline.ErrTooSlow):
+		s.log.Info("client too slow", "err", err)
+		s.reply(envelope.Reject(421, "4.4.2", "Content comes too slowly"))
+	case errors.As(err, &ne) && ne.Timeout():
+		s.log.Info("client timed out")
+		s.reply(envelope.Reject(421, "4.4.2", s.cfg.Hostname+" timeout, closing"))
+	default:
+		s.gone = true
+		if !errors.Is(err, io.EOF) {
+			s.log.Debug("connection lost", "err", netline.Quote(err.Error()))
+		}
+	}
+}

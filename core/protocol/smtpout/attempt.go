@@ -1,0 +1,229 @@
+package smtpout
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+
+	"carteiro/core/message/envelope"
+)
+
+type state uint8
+
+// States of a recipient; the package comment tells what moves it.
+const (
+	open    state = iota
+	settled       // its outcome is in out
+)
+
+// attempt is one Send.
+type attempt struct {
+	client *Client
+	hop    envelope.NextHop
+	t      envelope.Transfer
+
+	out       []envelope.Outcome // of an open recipient: why the best host so far failed
+	state     []state
+	connected bool  // a connection came about
+	tries     int   // connections asked for
+	header    *bool // whether the header section is ASCII, once looked at
+}
+
+// verdict is what the use of a connection came to.
+type verdict uint8
+
+const (
+	done   verdict = iota // no recipient is left open that this host could settle
+	failed                // the next address may do better
+	stale                 // the connection was gone before it was used: as if it had not been there
+)
+
+// opens are the recipients that are open.
+func (a *attempt) opens() []int {
+	var out []int
+	for i, s := range a.state {
+		if s == open {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+func (a *attempt) more(ctx context.Context) bool {
+	return ctx.Err() == nil && a.tries < maxTries && slices.Contains(a.state, open)
+}
+
+// settle is the last word about recipients.
+func (a *attempt) settle(o envelope.Outcome, rcpts ...int) {
+	for _, i := range rcpts {
+		if a.state[i] == open {
+			a.out[i], a.state[i] = o, settled
+		}
+	}
+}
+
+// fail notes why a host did not settle the open recipients. Of several
+// reasons the one kept is that of a host that spoke before that of one that
+// did not, and one that may pass before one that will not.
+func (a *attempt) fail(host string, st *envelope.Status) {
+	for _, i := range a.opens() {
+		old := &a.out[i]
+		oldLater, newLater := old.Status.Code < 500, st.Code < 500
+		if old.Status.Code == 0 || newLater && !oldLater || newLater == oldLater && (host != "" || old.Host == "") {
+			*old = envelope.Outcome{Status: *st, Host: host}
+		}
+	}
+}
+
+// finish gives every recipient an outcome.
+func (a *attempt) finish(ctx context.Context) []envelope.Outcome {
+	for _, i := range a.opens() {
+		o := &a.out[i]
+		switch {
+		case ctx.Err() != nil:
+			*o = envelope.Outcome{Status: *envelope.Defer(451, "4.4.2", "delivery was interrupted", ctx.Err()), Host: o.Host}
+			continue
+		case o.Status.Code == 0 && len(a.hop.Hosts) == 0:
+			o.Status = *envelope.Defer(451, "4.4.4", "no host to deliver to", nil)
+		case o.Status.Code == 0:
+			o.Status = *envelope.Defer(451, "4.4.1", "tried as many connections as one attempt may", nil)
+		}
+		o.Down = !a.connected
+	}
+	return a.out
+}
+
+// host tries the addresses of a host until one has settled all recipients.
+func (a *attempt) host(ctx context.Context, h envelope.Host) {
+	addrs, st := a.client.addresses(ctx, a.hop, h)
+	if st != nil {
+		a.fail("", st)
+		return
+	}
+	for len(addrs) > 0 && a.more(ctx) {
+		c := a.pooled(ctx, h, addrs)
+		if c == nil {
+			if c, addrs = a.connect(ctx, h, addrs); c == nil {
+				continue
+			}
+		}
+		v := a.use(c)
+		a.leave(c, v)
+		if v == stale {
+			if !slices.Contains(addrs, c.addr) {
+				addrs = append([]netip.AddrPort{c.addr}, addrs...)
+			}
+			continue
+		}
+		addrs = slices.DeleteFunc(addrs, func(x netip.AddrPort) bool { return x == c.addr })
+	}
+}
+
+// manner is how to speak at addr.
+func (a *attempt) manner(addr netip.AddrPort) manner {
+	m := manner{lmtp: a.hop.LMTP, implicit: a.hop.Implicit, policy: a.hop.TLS, strict: a.t.RequireTLS, user: a.hop.User, password: a.hop.Password}
+	if m.strict {
+		m.policy = envelope.TLSVerify // RFC 8689 4.2.1
+	}
+	if m.policy != envelope.TLSVerify && m.policy != envelope.TLSNone {
+		m.policy = envelope.TLSMay
+		m.plain = !m.implicit && a.client.plainKnown(addr)
+	}
+	return m
+}
+
+func (a *attempt) key(h envelope.Host, addr netip.AddrPort) poolKey {
+	return poolKey{addr: addr, name: h.Name, manner: a.manner(addr), source: a.hop.Source}
+}
+
+// pooled is a connection that waits at one of the addresses, or nil.
+func (a *attempt) pooled(ctx context.Context, h envelope.Host, addrs []netip.AddrPort) *conn {
+	for _, addr := range addrs {
+		if c := a.client.pool.take(a.key(h, addr)); c != nil {
+			a.connected = true
+			c.hop = a.hop.Name
+			c.release = c.guard(ctx)
+			if f := a.client.cfg.Observe.Reused; f != nil {
+				f()
+			}
+			return c
+		}
+	}
+	return nil
+}
+
+// connect makes a connection to one of the addresses and brings it to MAIL;
+// rest are the addresses that are left. It is nil when that failed.
+func (a *attempt) connect(ctx context.Context, h envelope.Host, addrs []netip.AddrPort) (c *conn, rest []netip.AddrPort) {
+	a.tries++
+	nc, addr, rest, err := a.client.race(ctx, addrs, a.hop.Source)
+	if err != nil {
+		a.fail("", envelope.Defer(451, "4.4.1", "cannot connect to "+h.Name, err))
+		return nil, nil
+	}
+	a.connected = true
+	c, st := a.greet(ctx, h, nc, a.key(h, addr))
+	if st != nil && errors.Is(st.Err, errHandshake) {
+		// Better in the clear than not at all (RFC 7435 3), since nothing
+		// more is demanded; a new connection, for this one is in no state.
+		a.client.rememberPlain(addr)
+		a.client.cfg.Log.InfoContext(ctx, "tls failed, trying in the clear", "id", a.t.ID.String(), "host", h.Name, "err", st.Err)
+		if nc, err = a.client.dial(ctx, addr, a.hop.Source); err == nil {
+			c, st = a.greet(ctx, h, nc, a.key(h, addr))
+		}
+	}
+	if st != nil {
+		a.fail(h.Name, st)
+		return nil, rest
+	}
+	return c, rest
+}
+
+// greet sets a connection up, or ends it.
+func (a *attempt) greet(ctx context.Context, h envelope.Host, nc net.Conn, key poolKey) (*conn, *envelope.Status) {
+	c := newConn(&a.client.cfg, nc)
+	c.key, c.hop, c.host, c.addr = key, a.hop.Name, h, key.addr
+	c.release = c.guard(ctx)
+	st := c.greet(ctx, key.manner, a.client.sessions)
+	if st == nil {
+		return c, nil
+	}
+	a.leave(c, failed)
+	return nil, st
+}
+
+// use makes transactions on c while it settles recipients.
+func (a *attempt) use(c *conn) verdict {
+	if a.t.RequireTLS && !(c.verified && c.ext.has("REQUIRETLS")) {
+		a.fail(c.host.Name, noRequireTLS(c.host.Name))
+		return failed
+	}
+	w := a.screen(c)
+	for {
+		rcpts := a.opens()
+		if len(rcpts) == 0 {
+			return done
+		}
+		x := &transaction{a: a, c: c, w: w, rcpts: rcpts[:min(len(rcpts), c.rcptMax)]}
+		if v := x.run(); v != done {
+			return v
+		}
+		if c.dead || c.worn() {
+			return stale // for recipients that are left over, if any
+		}
+	}
+}
+
+// leave keeps a connection that is as good as new, and ends every other.
+func (a *attempt) leave(c *conn, v verdict) {
+	switch {
+	case !c.release() || c.dead:
+		c.drop()
+	case v != done || c.worn():
+		c.quit()
+	default:
+		a.client.pool.give(c, a.client.cfg.MaxIdle, a.client.cfg.IdleTimeout)
+	}
+}

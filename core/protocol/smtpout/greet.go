@@ -1,0 +1,167 @@
+package smtpout
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"slices"
+
+	"carteiro/core/message/envelope"
+)
+
+// manner is how a connection is to be set up.
+type manner struct {
+	lmtp, implicit bool
+	policy         envelope.TLSPolicy // TLSMay, TLSVerify or TLSNone
+	strict         bool               // REQUIRETLS: without verified TLS the message is not for this host
+	plain          bool               // do not try TLS, it failed before
+	user, password string
+}
+
+// errHandshake marks a handshake that failed where none was demanded.
+var errHandshake = errors.New("tls handshake failed")
+
+// greet takes the connection from its first octet to the point where MAIL may
+// be said. A status that wraps errHandshake tells that the clear may be tried
+// on a new connection.
+func (c *conn) greet(ctx context.Context, m manner, cache tls.ClientSessionCache) *envelope.Status {
+	if m.implicit {
+		if st := c.secure(ctx, m, cache); st != nil {
+			return st
+		}
+	}
+	rep, err := c.read(c.cfg.Timeouts.Greeting)
+	switch {
+	case err != nil:
+		return c.trouble("greeting", err)
+	case rep.code != 220:
+		return refused(rep)
+	}
+	if st := c.hello(m.lmtp); st != nil {
+		return st
+	}
+	if !m.implicit && m.policy != envelope.TLSNone && !m.plain {
+		if st := c.startTLS(ctx, m, cache); st != nil {
+			return st
+		}
+	}
+	if st := c.enough(m); st != nil {
+		return st
+	}
+	if m.user != "" {
+		return c.login(m)
+	}
+	return nil
+}
+
+// refused is what a host means that refuses to speak at all. 521 (RFC 7504)
+// and 554 say never; every other 5xx may be a mistake that is mended
+// tomorrow, and bouncing all mail for it would be the worse mistake.
+func refused(rep reply) *envelope.Status {
+	st := rep.status()
+	switch {
+	case rep.code < 400:
+		return envelope.Defer(451, "4.5.0", "unexpected reply: "+st.Reply(), nil)
+	case rep.code == 521, rep.code == 554:
+		return st
+	}
+	return transient(st)
+}
+
+// hello is EHLO, or HELO for a host that does not know it, or LHLO.
+func (c *conn) hello(lmtp bool) *envelope.Status {
+	verb := "EHLO"
+	if lmtp {
+		verb = "LHLO"
+	}
+	rep, err := c.ask(verb+" "+c.cfg.Hostname, c.cfg.Timeouts.Greeting)
+	c.ext = extensions{}
+	if err == nil && rep.code/100 == 5 && rep.code != 521 && rep.code != 554 && !lmtp {
+		rep, err = c.ask("HELO "+c.cfg.Hostname, c.cfg.Timeouts.Greeting)
+		rep.lines = rep.lines[:min(1, len(rep.lines))]
+	}
+	switch {
+	case err != nil:
+		return c.trouble(verb, err)
+	case rep.code != 250:
+		return refused(rep)
+	}
+	c.ext = parseExtensions(rep.lines[1:])
+	c.rcptMax = c.cfg.MaxRecipients
+	if n := c.ext.limit("RCPTMAX"); n > 0 {
+		c.rcptMax = min(n, maxRecipients)
+	}
+	return nil
+}
+
+// startTLS encrypts if the host offers it. A host that takes the offer back
+// is spoken to in the clear unless enough objects.
+func (c *conn) startTLS(ctx context.Context, m manner, cache tls.ClientSessionCache) *envelope.Status {
+	if !c.ext.has("STARTTLS") {
+		return nil
+	}
+	rep, err := c.ask("STARTTLS", c.cfg.Timeouts.Greeting)
+	switch {
+	case err != nil:
+		return c.trouble("STARTTLS", err)
+	case rep.code == 421:
+		return rep.status()
+	case rep.code != 220:
+		return nil
+	case c.r.Buffered() > 0:
+		// Whoever put it there wants it read as if it came encrypted.
+		c.dead = true
+		return envelope.Defer(451, "4.7.5", "plain text behind the reply to STARTTLS", nil)
+	}
+	if st := c.secure(ctx, m, cache); st != nil {
+		return st
+	}
+	return c.hello(m.lmtp) // what was offered in the clear is void (RFC 3207 4.2)
+}
+
+func (c *conn) secure(ctx context.Context, m manner, cache tls.ClientSessionCache) *envelope.Status {
+	err := c.handshake(ctx, m.policy == envelope.TLSVerify, cache)
+	if err == nil {
+		return nil
+	}
+	c.dead = true
+	text := "TLS handshake with " + c.host.Name + " failed"
+	if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {
+		text = "certificate of " + c.host.Name + " is not valid"
+		if m.strict {
+			return &envelope.Status{Code: 550, Enhanced: "5.7.30", Text: text + ", which REQUIRETLS demands", Err: err}
+		}
+	}
+	if m.policy != envelope.TLSVerify && !m.implicit {
+		err = errors.Join(errHandshake, err)
+	}
+	return envelope.Defer(451, "4.7.5", text, err)
+}
+
+// enough tells what is missing of the encryption that is demanded.
+func (c *conn) enough(m manner) *envelope.Status {
+	switch {
+	case c.tls != "":
+		return nil
+	case m.strict:
+		return noRequireTLS(c.host.Name)
+	case m.policy == envelope.TLSVerify:
+		return envelope.Defer(451, "4.7.10", "host "+c.host.Name+" offers no TLS, which is demanded", nil)
+	case m.user != "" && !c.addr.Addr().IsLoopback():
+		return envelope.Defer(451, "4.7.10", "host "+c.host.Name+" offers no TLS, which a login needs", nil)
+	}
+	return nil
+}
+
+func noRequireTLS(host string) *envelope.Status {
+	return envelope.Reject(550, "5.7.30", "host "+host+" does not support REQUIRETLS")
+}
+
+// mechanisms in the order of preference.
+func (c *conn) mechanism() string {
+	i := slices.IndexFunc(mechanisms[:], c.ext.auth)
+	if i < 0 {
+		return ""
+	}
+	return mechanisms[i]
+}

@@ -1,0 +1,117 @@
+package smtpout
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"strings"
+
+	"carteiro/core/message/envelope"
+)
+
+// maxHeader is how much of a message is looked at for its header section.
+const maxHeader = 1 << 20
+
+// screen settles the recipients that a host cannot be asked for, by what it
+// offers, and tells how the others are to be said.
+func (a *attempt) screen(c *conn) wording {
+	w := wording{ext: c.ext}
+	refuse := func(code int, enhanced, text string, rcpts ...int) {
+		a.settle(envelope.Outcome{Status: *envelope.Reject(code, enhanced, text), Host: c.host.Name, TLS: c.tls}, rcpts...)
+	}
+	if m := c.ext.maxSize(); m > 0 && a.t.Size > m {
+		refuse(552, "5.3.4", "message is larger than host "+c.host.Name+" takes", a.opens()...)
+	}
+	if a.t.EightBit && !c.ext.has("8BITMIME") {
+		refuse(554, "5.6.3", "message needs 8BITMIME, which host "+c.host.Name+" does not offer", a.opens()...)
+	}
+	if w.late(&a.t, a.client.cfg.Now()) {
+		refuse(554, "5.4.7", "the time to deliver within is over", a.opens()...)
+	}
+	if control(a.t.Sender) {
+		refuse(553, "5.1.7", "sender's address is not valid", a.opens()...)
+	}
+	ascii := a.t.Sender.ASCII() && !a.t.SMTPUTF8
+	for _, i := range a.opens() {
+		to := a.t.Recipients[i].Address
+		if control(to) || to == "" {
+			refuse(553, "5.1.3", "recipient's address is not valid", i)
+		}
+		ascii = ascii && to.ASCII()
+	}
+	if ascii {
+		return w
+	}
+	w.utf8 = c.ext.has("SMTPUTF8")
+	if !w.utf8 {
+		a.withoutUTF8(refuse, c.host.Name)
+	}
+	return w
+}
+
+// withoutUTF8 settles the recipients that a host without SMTPUTF8 cannot be
+// asked for (RFC 6531 3.2). Domains can be said in ASCII, local parts not; and
+// a message that came with SMTPUTF8 need not have made use of it.
+func (a *attempt) withoutUTF8(refuse func(code int, enhanced, text string, rcpts ...int), host string) {
+	text := "SMTPUTF8 is needed, which host " + host + " does not offer"
+	if _, ok := downgrade(a.t.Sender); !ok {
+		refuse(550, "5.6.7", text, a.opens()...)
+	}
+	for _, i := range a.opens() {
+		if _, ok := downgrade(a.t.Recipients[i].Address); !ok {
+			refuse(550, "5.6.7", text, i)
+		}
+	}
+	if !a.t.SMTPUTF8 || len(a.opens()) == 0 {
+		return
+	}
+	ascii, err := a.headerASCII()
+	if err != nil {
+		a.settle(envelope.Outcome{Status: *unreadable(err)}, a.opens()...)
+	} else if !ascii {
+		refuse(550, "5.6.7", text, a.opens()...)
+	}
+}
+
+func unreadable(err error) *envelope.Status {
+	return envelope.Defer(451, "4.3.0", "message cannot be read now", err)
+}
+
+func control(a envelope.Address) bool {
+	return strings.ContainsFunc(string(a), func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// headerASCII looks into the header section, once.
+func (a *attempt) headerASCII() (bool, error) {
+	if a.header != nil {
+		return *a.header, nil
+	}
+	body, err := a.t.Open()
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	ascii, err := headerASCII(bufio.NewReader(io.LimitReader(body, maxHeader)))
+	if err == nil {
+		a.header = &ascii
+	}
+	return ascii, err
+}
+
+func headerASCII(r *bufio.Reader) (bool, error) {
+	for start := true; ; {
+		line, err := r.ReadSlice('\n')
+		for _, b := range line {
+			if b >= 0x80 {
+				return false, nil
+			}
+		}
+		switch {
+		case err == io.EOF, start && string(line) == "\r\n":
+			return true, nil
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
+			return false, err
+		}
+		start = err == nil
+	}
+}

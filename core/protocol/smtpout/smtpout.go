@@ -1,0 +1,124 @@
+// Package smtpout hands messages to other servers: SMTP to MX hosts,
+// submission to a smarthost, LMTP to a delivery agent (RFC 5321, RFC 2033).
+//
+// A recipient of a Transfer is one of: open, settled (a host gave a reply
+// that counts, or nothing that any host may say would change the outcome), or
+// in doubt (the end of the content was sent and no reply came). Hosts are
+// tried while recipients are open:
+//
+//	connect fails, a bad greeting, EHLO or STARTTLS     open, next address
+//	4xx to MAIL, the connection lost before the end     open, next address
+//	5xx to MAIL; any reply to RCPT, DATA or content     settled
+//	connection lost after the end of the content        in doubt: deferred
+//	452 4.5.3 to RCPT, others accepted                  open, same connection
+//
+// A recipient that is still open when no host is left is deferred, or refused
+// if every host said that it never will: 521 or 554 as a greeting or to EHLO,
+// no REQUIRETLS (RFC 8689), no such host, no public address. Nothing is
+// stored here; who calls Send records the outcomes, and a crash before that
+// makes the peer see the message again.
+//
+// Replies are matched one to one to commands, whatever was pipelined. A host
+// that breaks the protocol counts as one that failed. What a peer says comes
+// out as text without control characters.
+//
+// The package does not look up MX records, keeps no queue, limits no rates
+// and does not convert bodies.
+package smtpout
+
+import (
+	"context"
+	"crypto/tls"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"carteiro/core/message/envelope"
+)
+
+// Resolver finds the addresses of a host. The errors are those of core/service/dns.
+type Resolver interface {
+	A(ctx context.Context, host string) ([]netip.Addr, error)
+	AAAA(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// Client sends. It is safe for concurrent use; connections that are not in
+// use are shared between calls of Send.
+type Client struct {
+	cfg      Config
+	sessions tls.ClientSessionCache
+	pool     pool
+
+	mu    sync.Mutex
+	plain map[netip.AddrPort]time.Time // where TLS failed lately, until when
+}
+
+// New makes a Client; it opens no connection. Close it when it is done with.
+func New(cfg Config) *Client {
+	c := &Client{cfg: cfg.withDefaults(), sessions: tls.NewLRUClientSessionCache(sessionCache), plain: map[netip.AddrPort]time.Time{}}
+	c.pool.idle = map[poolKey][]*idleConn{}
+	return c
+}
+
+// Close ends the connections that wait for more mail, and waits until they
+// are ended. Calls of Send that run go on, but leave no connections behind.
+func (c *Client) Close() { c.pool.close() }
+
+// Send makes mail transactions with the hosts of hop until every recipient
+// has an outcome, and returns one for each in their order. It blocks until
+// then or until ctx ends; recipients without an outcome are then deferred.
+// t.Open is called once for each transaction, and once more where the header
+// section must be looked at.
+func (c *Client) Send(ctx context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome {
+	a := &attempt{client: c, hop: hop, t: t, out: make([]envelope.Outcome, len(t.Recipients)), state: make([]state, len(t.Recipients))}
+	for _, h := range order(hop) {
+		if !a.more(ctx) {
+			break
+		}
+		a.host(ctx, h)
+	}
+	return a.finish(ctx)
+}
+
+// order is the hosts by preference, those of one preference in random order
+// (RFC 5321 5.1).
+func order(hop envelope.NextHop) []envelope.Host {
+	hosts := slices.Clone(hop.Hosts)
+	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
+	slices.SortStableFunc(hosts, func(a, b envelope.Host) int { return a.Preference - b.Preference })
+	for i, h := range hosts {
+		if h.Port == 0 {
+			hosts[i].Port = defaultPort(hop)
+		}
+	}
+	return hosts[:min(len(hosts), maxHosts)]
+}
+
+func defaultPort(hop envelope.NextHop) int {
+	switch {
+	case hop.LMTP:
+		return 24
+	case hop.Implicit:
+		return 465
+	}
+	return 25
+}
+
+// plainKnown tells whether TLS failed at addr not long ago.
+func (c *Client) plainKnown(addr netip.AddrPort) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until, ok := c.plain[addr]
+	return ok && c.cfg.Now().Before(until)
+}
+
+func (c *Client) rememberPlain(addr netip.AddrPort) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.plain) >= maxPlain {
+		clear(c.plain)
+	}
+	c.plain[addr] = c.cfg.Now().Add(plainFor)
+}

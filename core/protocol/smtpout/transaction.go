@@ -1,0 +1,217 @@
+package smtpout
+
+import (
+	"strings"
+	"time"
+
+	"carteiro/core/message/envelope"
+)
+
+// Limits of what is sent before replies are read. A batch fits into the send
+// buffer of a connection on which everything sent before was answered, so
+// sending it never waits for a peer that in turn waits for us to read its
+// replies (RFC 2920 3.1).
+const (
+	maxBatch      = 8 << 10 // octets
+	maxRecipients = 1000    // of a transaction, whatever the host says it takes
+)
+
+type verb uint8
+
+const (
+	verbMail verb = iota
+	verbRcpt
+	verbData
+)
+
+// command is one line of a transaction; rcpt is for RCPT.
+type command struct {
+	verb verb
+	line string
+	rcpt int
+}
+
+// transaction is one MAIL with what follows it.
+type transaction struct {
+	a     *attempt
+	c     *conn
+	w     wording
+	rcpts []int // recipients to name
+
+	answered bool             // some reply came
+	refusal  *envelope.Status // to MAIL
+	accepted []int            // by RCPT
+	data     reply            // to DATA, if it was sent
+	began    time.Time
+}
+
+// run makes the transaction. After done, recipients that are still open were
+// more than the host takes in one transaction.
+func (x *transaction) run() verdict {
+	used := x.c.spent > 0
+	x.c.spent++
+	x.began = time.Now()
+	if st := x.envelope(); st != nil && x.refusal == nil {
+		if used && !x.answered {
+			return stale
+		}
+		x.a.fail(x.c.host.Name, st)
+		return failed
+	}
+	x.learn()
+	switch {
+	case x.refusal != nil && x.refusal.Code >= 500:
+		x.settle(x.refusal, x.a.opens()...)
+	case x.refusal != nil:
+		x.a.fail(x.c.host.Name, x.refusal)
+		return failed
+	case len(x.accepted) > 0 && x.data.code == 354:
+		return x.content()
+	case len(x.accepted) > 0:
+		x.settle(x.data.status(), x.accepted...)
+	}
+	x.abandon()
+	return done
+}
+
+// envelope says MAIL, RCPT and DATA. The status is that of a connection that
+// is of no more use.
+func (x *transaction) envelope() *envelope.Status {
+	for _, batch := range x.batches() {
+		if batch[0].verb == verbData && len(x.accepted) == 0 {
+			return nil
+		}
+		for _, cmd := range batch {
+			x.c.put(cmd.line)
+		}
+		if err := x.c.w.Flush(); err != nil {
+			return x.c.trouble("MAIL", err)
+		}
+		for _, cmd := range batch {
+			if st := x.reply(cmd); st != nil {
+				return st
+			}
+		}
+		if x.refusal != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// batches are the commands in the groups that are sent at once: all of them
+// where PIPELINING is offered and they are not too many, else each alone.
+func (x *transaction) batches() [][]command {
+	cmds := []command{{verb: verbMail, line: x.w.mail(&x.a.t, x.a.client.cfg.Now())}}
+	for _, i := range x.rcpts {
+		cmds = append(cmds, command{verbRcpt, x.w.rcpt(x.a.t.Recipients[i]), i})
+	}
+	cmds = append(cmds, command{verb: verbData, line: "DATA"})
+	var out [][]command
+	size := 0
+	for i, cmd := range cmds {
+		size += len(cmd.line) + len("\r\n")
+		if i == 0 || size > maxBatch || !x.c.ext.has("PIPELINING") {
+			out = append(out, nil)
+			size = len(cmd.line) + len("\r\n")
+		}
+		out[len(out)-1] = append(out[len(out)-1], cmd)
+	}
+	return out
+}
+
+// reply reads and takes the reply to one command.
+func (x *transaction) reply(cmd command) *envelope.Status {
+	t := &x.c.cfg.Timeouts
+	name, timeout := "MAIL", t.Mail
+	switch cmd.verb {
+	case verbRcpt:
+		name, timeout = "RCPT", t.Rcpt
+	case verbData:
+		name, timeout = "DATA", t.Data
+	}
+	rep, err := x.c.read(timeout)
+	if err != nil {
+		return x.c.trouble(name, err)
+	}
+	if rep.code == 421 {
+		x.c.dead = true
+		return rep.status()
+	}
+	x.answered = true
+	if !rep.refusal() && rep.good() == (cmd.verb == verbData) || rep.code/100 == 3 && rep.code != 354 {
+		return x.c.trouble(name, errGarbage) // 354 to RCPT, 250 to DATA and the like
+	}
+	x.take(cmd, rep)
+	return nil
+}
+
+func (x *transaction) take(cmd command, rep reply) {
+	switch {
+	case cmd.verb == verbMail && rep.refusal():
+		x.refusal = rep.status()
+	case cmd.verb == verbData:
+		x.data = rep
+	case cmd.verb == verbMail || x.refusal != nil:
+	case rep.good():
+		x.accepted = append(x.accepted, cmd.rcpt)
+	case tooMany(rep) && len(x.accepted) > 0: // stays open
+	default:
+		x.settle(rep.status(), cmd.rcpt)
+	}
+}
+
+// tooMany is the reply of RFC 5321 4.5.3.1.10, in the forms it comes in.
+func tooMany(rep reply) bool {
+	if rep.code != 452 && rep.code != 552 {
+		return false
+	}
+	st := rep.status()
+	if st.Enhanced == "" {
+		return strings.Contains(strings.ToLower(st.Text), "too many recipients")
+	}
+	return st.Enhanced[1:] == ".5.3"
+}
+
+// learn keeps the number of recipients that the host took, if there was one
+// too many, for the transactions to come.
+func (x *transaction) learn() {
+	left := 0
+	for _, i := range x.rcpts {
+		if x.a.state[i] == open {
+			left++
+		}
+	}
+	if x.refusal == nil && left > len(x.accepted) {
+		x.c.rcptMax = len(x.accepted)
+	}
+}
+
+// settle is the host's word on recipients.
+func (x *transaction) settle(st *envelope.Status, rcpts ...int) {
+	o := envelope.Outcome{Status: *st, Host: x.c.host.Name, TLS: x.c.tls}
+	o.NoDSN = st.Code/100 == 2 && !x.c.ext.has("DSN")
+	x.a.settle(o, rcpts...)
+}
+
+// abandon brings a transaction without content to its end. A peer that asked
+// for content though it took no recipient gets none (RFC 2920 3.1).
+func (x *transaction) abandon() {
+	if x.c.dead {
+		return
+	}
+	if x.data.code == 354 {
+		if x.a.hop.LMTP {
+			x.c.dead = true // as many replies as recipients: is that none?
+			return
+		}
+		if _, err := x.c.ask(".", x.c.cfg.Timeouts.Final); err != nil {
+			x.c.trouble("DATA", err)
+			return
+		}
+	}
+	rep, err := x.c.ask("RSET", x.c.cfg.Timeouts.Mail)
+	if err != nil || rep.code != 250 {
+		x.c.dead = true
+	}
+}

@@ -1,0 +1,176 @@
+package auth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"carteiro/core/message/envelope"
+	"carteiro/core/store"
+)
+
+// Alias is a name that stands for others. "@example.com" is the catch-all of
+// a domain, "/pattern/@example.com" stands for all local parts that a regular
+// expression matches.
+type Alias struct {
+	Address envelope.Address   `json:"address"`
+	Targets []envelope.Address `json:"targets"`
+}
+
+// MaxAliasDepth is how many aliases may follow one another.
+const MaxAliasDepth = 10
+
+func (d *Directory) aliasTargets(ctx context.Context, name envelope.Address) ([]envelope.Address, error) {
+	var a Alias
+	_, err := d.record(ctx, kindAlias, string(name), &a)
+	return a.Targets, err
+}
+
+// AddAlias makes an alias, or replaces its targets. ErrNotLocal, ErrExists
+// (an account has the name), ErrCycle, envelope.ErrAddress.
+func (d *Directory) AddAlias(ctx context.Context, a envelope.Address, targets []envelope.Address) error {
+	_, err := d.AddAliases(ctx, []Alias{{Address: a, Targets: targets}})
+	return err
+}
+
+// AddAliases makes all of these aliases, or none. With an error comes the
+// number of the one that it is about, -1 for none of them; errors are those of
+// AddAlias.
+func (d *Directory) AddAliases(ctx context.Context, all []Alias) (int, error) {
+	// Those to come count when circles are looked for.
+	x := &cycles{d: d, coming: map[envelope.Address][]envelope.Address{}}
+	records := make([]store.Record, len(all))
+	for i := range all {
+		if err := d.checkAlias(ctx, &all[i]); err != nil {
+			return i, err
+		}
+		raw, err := json.Marshal(all[i])
+		if err != nil {
+			return i, err
+		}
+		records[i] = store.Record{Kind: kindAlias, Name: string(all[i].Address), Value: raw}
+		x.coming[all[i].Address] = all[i].Targets
+	}
+	for i, a := range all {
+		if err := x.check(ctx, a.Address, a.Targets, []envelope.Address{a.Address}); err != nil {
+			return i, err
+		}
+	}
+	if err := d.o.Data.PutRecords(ctx, records...); err != nil {
+		return -1, err
+	}
+	return -1, d.loadPatterns(ctx)
+}
+
+// checkAlias brings an alias into the form in which it is stored.
+func (d *Directory) checkAlias(ctx context.Context, a *Alias) error {
+	if !d.Local(a.Address.Domain()) {
+		return fmt.Errorf("%s: domain %s: %w", a.Address, a.Address.Domain(), ErrNotLocal)
+	}
+	if len(a.Targets) == 0 {
+		return fmt.Errorf("%s: an alias needs a target", a.Address)
+	}
+	if isPattern(a.Address) {
+		_, err := compilePattern(*a)
+		return err
+	}
+	a.Address = envelope.Address(strings.ToLower(a.Address.Local()) + "@" + a.Address.Domain())
+	if _, err := d.account(ctx, a.Address); err == nil {
+		return fmt.Errorf("%s: an account of that name %w", a.Address, ErrExists)
+	}
+	return nil
+}
+
+// cycles looks for aliases that lead back to themselves.
+type cycles struct {
+	d      *Directory
+	coming map[envelope.Address][]envelope.Address
+}
+
+// check walks what the targets lead to; path is how we came here. What a
+// pattern leads to depends on the address, so of patterns only targets without
+// $ are followed; the rest ends when mail is expanded.
+func (x *cycles) check(ctx context.Context, a envelope.Address, targets, path []envelope.Address) error {
+	if len(path) > MaxAliasDepth {
+		return fmt.Errorf("%w: more than %d aliases in a row: %s", ErrCycle, MaxAliasDepth, join(path))
+	}
+	for _, t := range targets {
+		if !x.d.Local(t.Domain()) || isPattern(path[len(path)-1]) && strings.Contains(string(t), "$") {
+			continue
+		}
+		next := append(path[:len(path):len(path)], t)
+		if t.Base() == a.Base() {
+			return fmt.Errorf("%w: %s", ErrCycle, join(next))
+		}
+		more, err := x.targets(ctx, t)
+		if err != nil {
+			return err
+		}
+		if err := x.check(ctx, a, more, next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// targets is Resolve with the aliases to come.
+func (x *cycles) targets(ctx context.Context, t envelope.Address) ([]envelope.Address, error) {
+	for _, name := range []envelope.Address{envelope.Address(strings.ToLower(string(t))), t.Base()} {
+		if more, ok := x.coming[name]; ok {
+			return more, nil
+		}
+	}
+	r, err := x.d.Resolve(ctx, t)
+	if errors.Is(err, ErrUnknown) {
+		return x.coming[envelope.Address("@"+t.Domain())], nil
+	}
+	return r.Targets, err
+}
+
+func join(path []envelope.Address) string {
+	var b strings.Builder
+	for i, a := range path {
+		if i > 0 {
+			b.WriteString(" -> ")
+		}
+		b.WriteString(string(a))
+	}
+	return b.String()
+}
+
+// RemoveAlias removes an alias and the rights that it gave and had. ErrUnknown.
+func (d *Directory) RemoveAlias(ctx context.Context, a envelope.Address) error {
+	if !isPattern(a) {
+		a = envelope.Address(strings.ToLower(string(a)))
+	}
+	if _, err := d.aliasTargets(ctx, a); err != nil {
+		return err
+	}
+	if err := d.forget(ctx, a); err != nil {
+		return err
+	}
+	if err := d.o.Data.PutRecords(ctx, store.Record{Kind: kindAlias, Name: string(a)}, store.Record{Kind: kindPrincipal, Name: string(a)}); err != nil {
+		return err
+	}
+	return d.loadPatterns(ctx)
+}
+
+// Aliases are all aliases in the order of their names.
+func (d *Directory) Aliases(ctx context.Context) ([]Alias, error) { return d.aliases(ctx, "") }
+
+func (d *Directory) aliases(ctx context.Context, prefix string) ([]Alias, error) {
+	var out []Alias
+	for r, err := range d.o.Data.Records(ctx, kindAlias, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		var a Alias
+		if err := json.Unmarshal(r.Value, &a); err != nil {
+			return nil, fmt.Errorf("alias %s: %w: %w", r.Name, store.ErrCorrupt, err)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}

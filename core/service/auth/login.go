@@ -1,0 +1,156 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"carteiro/core/message/envelope"
+)
+
+// Login verifies credentials and returns the account. A user name without a
+// domain stands for that name in the first domain of the configuration, or in
+// the only local one. It blocks for the time of a hash, and longer after wrong guesses for
+// the same name: half a second doubled with each, up to 8 seconds, until ctx
+// ends. ErrCredentials says nothing about what was wrong. It knows no tokens:
+// those are ErrCredentials at once, for policies to judge.
+func (d *Directory) Login(ctx context.Context, cred *envelope.Credentials) (envelope.Address, error) {
+	if cred.Token != "" {
+		return "", fmt.Errorf("login %q by token: %w", cut(cred.User), ErrCredentials)
+	}
+	a, err := d.loginName(cred.User)
+	if err != nil {
+		a = "" // as slow as a known name
+	}
+	key := strings.ToLower(cred.User)
+	if err := d.throttle.wait(ctx, key, d.o.Clock.Now); err != nil {
+		return "", err
+	}
+	acc, err := d.account(ctx, a)
+	if err != nil && !errors.Is(err, ErrUnknown) {
+		return "", err
+	}
+	ok := err == nil && d.verify(acc, cred)
+	if err != nil && cred.Digest == "" && !byScram(cred) {
+		d.matches("", cred.Password)
+	}
+	if !ok {
+		d.throttle.failed(key, d.o.Clock.Now())
+		return "", fmt.Errorf("login %q: %w", cut(cred.User), ErrCredentials)
+	}
+	if cred.Authzid != "" && cred.Authzid != cred.User && envelope.Address(strings.ToLower(cred.Authzid)) != acc.Address {
+		return "", fmt.Errorf("login %q as %q: %w", cut(cred.User), cut(cred.Authzid), ErrCredentials)
+	}
+	d.throttle.succeeded(key)
+	return acc.Address, nil
+}
+
+func cut(s string) string { return s[:min(len(s), 100)] }
+
+func (d *Directory) loginName(user string) (envelope.Address, error) {
+	if !strings.Contains(user, "@") {
+		if len(d.o.Domains) > 0 {
+			user += "@" + strings.ToLower(d.o.Domains[0])
+		} else if all := d.Domains(); len(all) == 1 {
+			user += "@" + all[0].Name
+		}
+	}
+	a, err := envelope.ParseAddress(user)
+	return a.Base(), err
+}
+
+// byScram tells of a login whose exchange did all the work already.
+func byScram(cred *envelope.Credentials) bool { return strings.HasPrefix(cred.Mechanism, "SCRAM-") }
+
+func (d *Directory) verify(acc *Account, cred *envelope.Credentials) bool {
+	if byScram(cred) {
+		return cred.Proven
+	}
+	if cred.Digest != "" {
+		if d.sealer == nil || len(acc.APOP) == 0 {
+			return false
+		}
+		secret, err := d.sealer.open(acc.Address, acc.APOP)
+		return err == nil && digestMatches(cred.Challenge, secret, cred.Digest)
+	}
+	if acc.Hash == "" || cred.Password == "" {
+		d.matches("", cred.Password)
+		return false
+	}
+	now := d.o.Clock.Now()
+	if d.verified.knows(acc.Address, acc.Hash, cred.Password, now) {
+		return true
+	}
+	if !d.matches(acc.Hash, cred.Password) {
+		return false
+	}
+	d.verified.remember(acc.Address, acc.Hash, cred.Password, now)
+	return true
+}
+
+// throttle delays logins with a name that was guessed at.
+type throttle struct {
+	mu    sync.Mutex
+	wrong map[string]guesses
+}
+
+type guesses struct {
+	n    int
+	last time.Time
+}
+
+const (
+	freeGuesses = 2
+	firstDelay  = 500 * time.Millisecond
+	maxDelay    = 8 * time.Second
+	forgetAfter = 15 * time.Minute
+	maxNames    = 100_000
+)
+
+// delay is how long the next try with this name has to wait.
+func (t *throttle) delay(key string, now time.Time) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.wrong[key]
+	if g.n <= freeGuesses || now.Sub(g.last) > forgetAfter {
+		return 0
+	}
+	return min(firstDelay<<min(g.n-freeGuesses-1, 10), maxDelay)
+}
+
+func (t *throttle) wait(ctx context.Context, key string, now func() time.Time) error {
+	d := t.delay(key, now())
+	if d == 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t *throttle) failed(key string, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.wrong == nil || len(t.wrong) >= maxNames {
+		t.wrong = map[string]guesses{}
+	}
+	g := t.wrong[key]
+	if now.Sub(g.last) > forgetAfter {
+		g.n = 0
+	}
+	t.wrong[key] = guesses{n: g.n + 1, last: now}
+}
+
+func (t *throttle) succeeded(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.wrong, key)
+}
