@@ -1,27 +1,24 @@
-// Package core is the pipeline: the way of a message from the answer to its
-// DATA to its last recipient. Its files are the stages in the order in which
-// a message meets them:
+// Package core puts the pipeline together: the way of a message from a client to
+// its last recipient. Each stage is a package of its own and calls only what is
+// below it:
 //
-//	receive.go   a session's transaction; one commit, only then 250
-//	expand.go    recipients: aliases, policies, groups with one next hop
-//	queue.go     what is due, by priority with ageing
-//	route.go     a group's next hop
-//	deliver.go   an attempt, and one commit that records its outcome
-//	bounce.go    delivery status notifications, back into the queue
-//	timers.go    what policies do by the clock, beside all that
-//	observe.go   what they are told afterwards
-//	feedback.go  what the owners of domains are told once a day
+//	pipeline/receive    sessions and their messages: one commit, only then 250
+//	pipeline/intake     recipients, policies of the queue, DSNs, forks
+//	pipeline/commit     what one commit writes, all or nothing
+//	pipeline/queue      what is due, by priority with ageing
+//	pipeline/deliver    routes, attempts, mailboxes; one commit records the outcome
+//	pipeline/events     what policies are told afterwards
+//	pipeline/policyrun  policies beside the mail: timers, commands, pages
+//	pipeline/operate    what operators do to the queue
 //
-// core.go starts and stops them. The pipeline knows no protocol, no Lua and
-// no Badger: sessions call its methods, it hands messages on through
-// a Transport, policies are a hooks.Generation, and the store is an interface.
+// The pipeline knows no protocol, no Lua and no Badger: sessions call its
+// methods, it hands messages on through a Transport, policies are
+// a hooks.Generation, and the store is an interface.
 package core
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,6 +26,14 @@ import (
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/clock"
 	"carteiro/core/ops/telemetry"
+	"carteiro/core/pipeline/commit"
+	"carteiro/core/pipeline/deliver"
+	"carteiro/core/pipeline/events"
+	"carteiro/core/pipeline/intake"
+	"carteiro/core/pipeline/operate"
+	"carteiro/core/pipeline/policyrun"
+	"carteiro/core/pipeline/queue"
+	"carteiro/core/pipeline/receive"
 	"carteiro/core/service/auth"
 	"carteiro/core/service/dmarc"
 	"carteiro/core/service/srs"
@@ -46,27 +51,22 @@ type Config struct {
 	Port     int               // where MX hosts listen
 	Relay    *envelope.NextHop // smarthost
 	NextHops map[string]envelope.NextHop
-	Shaping  map[string]Shaping
-	Workers  int // groups tried at once
-	Feedback Feedback
+	Shaping  map[string]queue.Shaping
+	Workers  int              // groups tried at once
+	Reports  AggregateReports // DMARC
 }
 
-// Shaping limits what goes to one destination.
-type Shaping struct {
-	Connections int           // at once
-	Every       time.Duration // at least between two messages, 0: no limit
+// AggregateReports says who sends DMARC aggregate reports (RFC 9990) to the owners
+// of domains in whose name mail arrived.
+type AggregateReports struct {
+	From         envelope.Address // "" for no reports
+	Organization string
 }
 
 // Defaults for what a Config leaves empty.
 const (
-	DefaultExpire      = 5 * 24 * time.Hour
-	DefaultWorkers     = 200
-	DefaultConnections = 20
-	// MaxHops is how many Received fields a message may have (RFC 5321 6.3
-	// asks for a large limit, normally at least 100).
-	MaxHops = 100
-	// MaxDepth is how many policies may in turn submit mail about mail.
-	MaxDepth = 5
+	DefaultExpire  = 5 * 24 * time.Hour
+	DefaultWorkers = 200
 )
 
 // DefaultRetry is the schedule of a Config without one.
@@ -88,93 +88,83 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Transport hands messages to next hops.
-type Transport interface {
-	// Send makes one or more mail transactions with the first host of hop
-	// that answers, and returns one Outcome for each recipient, in their
-	// order. It blocks until all are known or ctx ends; what a peer has
-	// accepted before is in the outcomes even then.
-	Send(ctx context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome
-}
-
-// Resolver finds the hosts of a domain, and what verifies a sender.
-type Resolver = verify.Resolver
-
-// Parts are what a pipeline is made of; all but Policies, Clock, Signer
-// and Returns must be set.
+// Parts are what a pipeline is made of; all but Policies, Clock, Signer, ReturnPaths
+// and Delay must be set.
 type Parts struct {
-	Store     store.Store
-	Directory *auth.Directory
-	Transport Transport
-	Resolver  Resolver
-	Policies  *hooks.Current
-	Journal   *telemetry.Journal
-	Clock     *clock.Clock
-	Signer    Signer // nil: nothing is signed
-	// Returns knows our return addresses, see Pipeline.home; nil: there are
-	// none.
-	Returns *srs.Ring
+	Store       store.Store
+	Directory   *auth.Directory
+	Transport   deliver.Transport
+	Resolver    verify.Resolver
+	Policies    *hooks.Current
+	Journal     *telemetry.Journal
+	Clock       *clock.Clock
+	Signer      intake.Signer // nil: nothing is signed
+	ReturnPaths *srs.Ring     // nil: there are no return paths of ours
 	// Delay waits as long as a policy's tarpit says, or until ctx ends; nil:
 	// by the system's time.
 	Delay func(ctx context.Context, d time.Duration)
 }
 
-// Pipeline is one server's pipeline.
+// Pipeline is one server's pipeline. Its methods are those of its stages.
 type Pipeline struct {
-	cfg     Config
-	store   store.Store
-	dir     *auth.Directory
-	send    Transport
-	dns     Resolver
-	gen     *hooks.Current
-	log     *telemetry.Journal
-	clock   *clock.Clock
-	signer  Signer
-	delay   func(context.Context, time.Duration)
-	returns *srs.Ring
-	counts  *dmarc.Ledger // nil: no aggregate reports are sent
+	*receive.Receiver
+	*policyrun.Runner
+	*operate.Operator
 
-	queue  *queue
-	routes *routeCache
-	boxes  keyedMutex // one deliver.local at a time per mailbox
-
-	ticking   sync.Mutex // one walk over the timers at a time
-	adopted   adoption   // ticking guards its timers; its events belong to observe
-	observers *observers
-	decisions chan struct{} // about held messages: there may be some
+	store     store.Store
+	events    *events.Queue
+	queue     *queue.Queue
+	deliverer *deliver.Deliverer
+	intake    *intake.Intake
+	reporter  *dmarc.Reporter // nil: no aggregate reports are sent
 }
 
 // New puts a pipeline together; Run starts it.
 func New(cfg Config, parts Parts) *Pipeline {
-	p := &Pipeline{cfg: cfg.withDefaults(), store: parts.Store, dir: parts.Directory, send: parts.Transport,
-		dns: parts.Resolver, gen: parts.Policies, log: parts.Journal, clock: parts.Clock, signer: parts.Signer, delay: parts.Delay, returns: parts.Returns}
-	if p.gen == nil {
-		p.gen = &hooks.Current{}
+	cfg = cfg.withDefaults()
+	if parts.Policies == nil {
+		parts.Policies = &hooks.Current{}
 	}
-	if p.delay == nil {
-		p.delay = tarpit
+	st, log, clk := parts.Store, parts.Journal, parts.Clock
+	p := &Pipeline{store: st}
+	p.queue = queue.New(queue.Config{Workers: cfg.Workers, Retry: cfg.Retry[0], Shaping: cfg.Shaping}, st, log, clk)
+	p.events = events.New(st, parts.Policies, log, clk)
+	writer := commit.NewWriter(st, p.queue, p.events)
+	p.intake = intake.New(intake.Parts{Hostname: cfg.Hostname, Expire: cfg.Expire, Store: st, Directory: parts.Directory, Resolver: parts.Resolver,
+		Writer: writer, Events: p.events, Log: log, Clock: clk, Signer: parts.Signer, ReturnPaths: parts.ReturnPaths})
+
+	var ledger *dmarc.Ledger
+	if cfg.Reports.From != "" {
+		ledger = dmarc.NewLedger(st)
+		report := dmarc.Config{Hostname: cfg.Hostname, From: cfg.Reports.From, Organization: cfg.Reports.Organization}
+		p.reporter = dmarc.NewReporter(report, ledger, parts.Resolver, p.submitReport(parts.Policies), log, clk)
 	}
-	if p.cfg.Feedback.From != "" {
-		p.counts = dmarc.NewLedger(p.store)
-	}
-	p.queue = newQueue(p)
-	p.routes = newRouteCache()
-	p.observers = newObservers()
-	p.decisions = make(chan struct{}, 1)
+	p.Receiver = receive.New(receive.Parts{Hostname: cfg.Hostname, Store: st, Directory: parts.Directory, Resolver: parts.Resolver,
+		Policies: parts.Policies, Intake: p.intake, Events: p.events, Log: log, Clock: clk, Ledger: ledger, Delay: parts.Delay})
+
+	router := deliver.NewRouter(deliver.RouterConfig{Hostname: cfg.Hostname, Port: cfg.Port, Relay: cfg.Relay, NextHops: cfg.NextHops},
+		deliver.RouterParts{Resolver: parts.Resolver, Policies: parts.Policies, Apply: p.intake.Apply, Log: log, Clock: clk})
+	p.deliverer = deliver.New(deliver.Config{Retry: cfg.Retry, Warn: cfg.Warn}, deliver.Parts{Store: st, Directory: parts.Directory,
+		Transport: parts.Transport, Router: router, Policies: parts.Policies, Intake: p.intake, Writer: writer, Locks: p.queue, Log: log,
+		Clock: clk, Signer: parts.Signer})
+
+	p.Runner = policyrun.New(policyrun.Parts{KV: st, Directory: parts.Directory, Policies: parts.Policies, Apply: p.intake.Apply, Log: log, Clock: clk})
+	p.Operator = operate.New(operate.Parts{Store: st, Queue: p.queue, Deliverer: p.deliverer, Intake: p.intake, Writer: writer, Log: log, Clock: clk})
 	return p
 }
 
-// Run works the queue until ctx ends, then lets running attempts finish and
-// returns nil. It returns early, with an error that is store.ErrFailed, when
-// the store fails.
+// Run works until ctx ends, then lets running attempts finish and returns nil. It
+// returns early, with an error that is store.ErrFailed, when the store fails.
 func (p *Pipeline) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.store.Run(ctx) })
-	g.Go(func() error { return p.queue.run(ctx) })
-	g.Go(func() error { return p.runTimers(ctx) })
-	g.Go(func() error { return p.observe(ctx) })
-	g.Go(func() error { return p.runDecisions(ctx) })
-	g.Go(func() error { return p.runFeedback(ctx) })
+	g.Go(func() error { return p.queue.Run(ctx, p.deliverer.Attempt) })
+	g.Go(func() error { return p.RunTimers(ctx) })
+	g.Go(func() error { return p.events.Run(ctx, p.intake.Apply) })
+	g.Go(func() error { return p.RunDecisions(ctx) })
+	if p.reporter != nil {
+		g.Go(func() error { return p.reporter.Run(ctx) })
+	}
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -182,21 +172,33 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	return err
 }
 
-// Nudge makes the queue look at the store again, after an operator's change.
-func (p *Pipeline) Nudge() { p.queue.rescan() }
+// Notice tells policies of an event that has no commit of its own, such as a
+// reload. It does not block: the event is written within a moment, and is lost
+// if the process ends before.
+func (p *Pipeline) Notice(name string, data map[string]any) { p.events.Notice(name, data) }
+
+// Events counts the events that handlers were not told of yet.
+func (p *Pipeline) Events(ctx context.Context) (events.Backlog, error) { return p.events.Events(ctx) }
+
+// EventsDue reports whether there are events that a handler is to be told of now.
+func (p *Pipeline) EventsDue(ctx context.Context) bool { return p.events.EventsDue(ctx) }
+
+// Nudge makes the queue look at the store again, after a change from outside.
+func (p *Pipeline) Nudge() { p.queue.Rescan() }
+
+// LockedMailboxes is the number of mailboxes that deliver.local locks now.
+func (p *Pipeline) LockedMailboxes() int { return p.deliverer.LockedMailboxes() }
 
 // InFlight is the number of groups being tried, for `status`.
-func (p *Pipeline) InFlight() int { return p.queue.inFlight() }
+func (p *Pipeline) InFlight() int { return p.queue.InFlight() }
 
-// storeStatus is what a peer hears of a store's error.
-func storeStatus(err error) *envelope.Status {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, store.ErrFull):
-		return envelope.Defer(452, "4.3.1", "insufficient system storage", err)
-	case errors.Is(err, store.ErrFailed):
-		return envelope.Defer(451, "4.3.0", "storage failed, try again later", err)
+// submitReport hands aggregate reports to the intake.
+func (p *Pipeline) submitReport(policies *hooks.Current) dmarc.Submit {
+	return func(ctx context.Context, effects []envelope.Effect, m *dmarc.Mail) error {
+		var submits []hooks.Submit
+		if m != nil {
+			submits = append(submits, hooks.Submit{Sender: m.Sender, Rcpts: m.Rcpts, Header: m.Header, Body: m.Body, Space: "#dmarc"})
+		}
+		return p.intake.Apply(ctx, policies.Get(), effects, submits)
 	}
-	return envelope.StatusOf(fmt.Errorf("store: %w", err))
 }

@@ -8,6 +8,7 @@ import (
 	"carteiro/core"
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/config"
+	"carteiro/core/pipeline/queue"
 	"carteiro/core/protocol/milter"
 )
 
@@ -15,8 +16,8 @@ import (
 func (s *server) pipelineConfig() core.Config {
 	c := s.cfg
 	out := core.Config{Hostname: c.Hostname, Expire: c.Queue.Expire.Std(), Port: c.Delivery.Port,
-		NextHops: map[string]envelope.NextHop{}, Shaping: map[string]core.Shaping{},
-		Feedback: core.Feedback{From: envelope.Address(c.DMARC.Reports), Organization: c.DMARC.Organization}}
+		NextHops: map[string]envelope.NextHop{}, Shaping: map[string]queue.Shaping{},
+		Reports: core.AggregateReports{From: envelope.Address(c.DMARC.Reports), Organization: c.DMARC.Organization}}
 	for _, d := range c.Queue.Retry {
 		out.Retry = append(out.Retry, d.Std())
 	}
@@ -34,7 +35,7 @@ func (s *server) pipelineConfig() core.Config {
 		out.NextHops[domain] = nextHop(domain, h)
 	}
 	for key, sh := range c.Shaping {
-		shaping := core.Shaping{Connections: sh.Connections}
+		shaping := queue.Shaping{Connections: sh.Connections}
 		if sh.Rate.N > 0 {
 			shaping.Every = sh.Rate.Per / time.Duration(sh.Rate.N)
 		}

@@ -8,14 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"carteiro/core"
 	"carteiro/core/ops/admin"
 	"carteiro/core/ops/config"
+	"carteiro/core/pipeline/operate"
 )
 
 // filterFlags are the flags that select messages.
 type filterFlags struct {
-	core.Filter
+	operate.Filter
 	older string
 }
 
@@ -28,7 +28,7 @@ func (f *filterFlags) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.Status, "status", "", "queued, deferred, held or quarantine")
 }
 
-func (f *filterFlags) filter(args []string) (core.Filter, error) {
+func (f *filterFlags) filter(args []string) (operate.Filter, error) {
 	out := f.Filter
 	if len(args) > 0 {
 		out.ID = args[0]
@@ -46,8 +46,8 @@ func (f *filterFlags) filter(args []string) (core.Filter, error) {
 func queueCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "queue", Short: "Messages on their way: list, show, summary, hold, release, retry, bounce, drop"}
 	cmd.AddCommand(queueList(), queueShow(), queueSummary())
-	for op, short := range map[core.Operation]string{core.OpHold: "Keep messages in the queue until released", core.OpRelease: "Let held or quarantined messages go on",
-		core.OpRetry: "Try messages now", core.OpBounce: "Return messages to their senders", core.OpDrop: "Remove messages without telling anybody"} {
+	for op, short := range map[operate.Operation]string{operate.OpHold: "Keep messages in the queue until released", operate.OpRelease: "Let held or quarantined messages go on",
+		operate.OpRetry: "Try messages now", operate.OpBounce: "Return messages to their senders", operate.OpDrop: "Remove messages without telling anybody"} {
 		cmd.AddCommand(queueOperate(op, short))
 	}
 	return cmd
@@ -87,7 +87,7 @@ func queueShow() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{Use: "show ID", Short: "Show one message: envelope, recipients, header section", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in := admin.QueueArgs{Filter: core.Filter{ID: args[0]}}
+			in := admin.QueueArgs{Filter: operate.Filter{ID: args[0]}}
 			return show(cmd, &o, "queue.show", in, false, func(w io.Writer, m admin.QueueMessage) {
 				e := m.Envelope
 				fmt.Fprintf(w, "id\t%s\nsender\t%s\nreceived\t%s\nsize\t%s\nclient\t%s (%s)\n", e.ID, e.Sender.Path(), stamp(e.ReceivedAt), octets(e.Size), e.Client, e.Protocol)
@@ -125,7 +125,7 @@ func queueSummary() *cobra.Command {
 	return cmd
 }
 
-func queueOperate(op core.Operation, short string) *cobra.Command {
+func queueOperate(op operate.Operation, short string) *cobra.Command {
 	var o options
 	var f filterFlags
 	var all bool

@@ -169,7 +169,7 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	}
 	s.out = smtpout.New(s.outbound())
 	s.pipeline = core.New(s.pipelineConfig(), core.Parts{Store: spam.Watch(s.store, s.spam), Directory: s.directory, Transport: s.out, Resolver: s.resolver,
-		Policies: &s.policies.Current, Journal: s.journal, Clock: s.clock, Signer: keyring(s.cfg), Returns: &s.returns.Ring})
+		Policies: &s.policies.Current, Journal: s.journal, Clock: s.clock, Signer: keyring(s.cfg), ReturnPaths: &s.returns.Ring})
 	s.limits = s.clientLimits()
 	return nil
 }

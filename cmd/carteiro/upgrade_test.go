@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"carteiro/core"
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/clock"
 	"carteiro/core/ops/config"
+	"carteiro/core/pipeline/operate"
 )
 
 // store1Server is a copy of the server of store-1 with free ports. What failed in
@@ -84,7 +84,7 @@ func TestUpgradeOfStore1(t *testing.T) {
 	}
 	// The queue in every state.
 	count := func(status string) int {
-		found, err := s.pipeline.Queue(ctx, core.Filter{Status: status}, 0)
+		found, err := s.pipeline.Queue(ctx, operate.Filter{Status: status}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

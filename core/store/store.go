@@ -181,6 +181,11 @@ type DueEntry struct {
 	Domain string
 }
 
+// EntryOf returns the entry of the due index of a group of message id.
+func EntryOf(id envelope.ID, g *envelope.Group) DueEntry {
+	return DueEntry{ID: id, Block: g.Block, Due: g.Due, Class: g.Priority.Class(), Kind: g.Kind, Key: g.Key, Domain: g.Domain}
+}
+
 // Settlement is the outcome of work on one group.
 type Settlement struct {
 	ID    envelope.ID

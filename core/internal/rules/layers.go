@@ -12,6 +12,8 @@ const (
 	envelope = "core/message/envelope"
 	mime     = "core/message/mime"
 	clock    = "core/ops/clock"
+	log      = "core/ops/telemetry"
+	panics   = "core/internal/panics"
 	store    = "core/store"
 )
 
@@ -25,7 +27,8 @@ var levels = []level{
 		clock:                 {},
 		"core/message/qrcode": {},
 		"core/service/dns":    {},
-		"core/ops/telemetry":  {},
+		log:                   {},
+		panics:                {},
 	}},
 	{"formats", map[string][]string{
 		mime:                    {envelope},
@@ -38,11 +41,13 @@ var levels = []level{
 		"core/message/crypt":  {envelope, clock, mime, store},
 		"core/service/audit":  {envelope, store},
 		"core/service/auth":   {envelope, clock, store},
-		"core/service/dmarc":  {envelope, mime, store},
 		"core/service/lists":  {envelope, store},
 		"core/service/spam":   {envelope, clock, mime, store},
 		"core/service/srs":    {envelope, store},
 		"core/service/verify": {envelope, mime, "core/service/dns"},
+	}},
+	{"services on services", map[string][]string{
+		"core/service/dmarc": {envelope, clock, mime, store, log, panics, "core/service/verify"},
 	}},
 	{"contract of policies", map[string][]string{
 		"hooks":   {envelope, mime},
@@ -53,20 +58,49 @@ var levels = []level{
 		"core/protocol/smtpout":  {envelope, "core/protocol/netline", "core/service/dns"},
 		"core/protocol/pop3":     {envelope, "core/protocol/netline", store},
 		"core/store/badgerstore": {envelope, clock, store},
-		"core/ops/generations":   {clock, store, "core/ops/telemetry", "hooks"},
+		"core/ops/generations":   {clock, log, store, "hooks"},
 		"plugins":                {"core/ops/config", "hooks"},
 		"hooks/lua": {envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
 			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks"},
 	}},
-	{"the pipeline: no protocol, no Lua, no Badger", map[string][]string{
-		"core": {envelope, clock, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
-			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "core/service/verify", "hooks"},
+	// The pipeline: no protocol, no Lua, no Badger.
+	{"stages that call no other", map[string][]string{
+		"core/pipeline/queue": {envelope, clock, log, store},
+		"core/pipeline/trail": {envelope, log},
+	}},
+	{"events and policies beside the mail", map[string][]string{
+		"core/pipeline/events":    {envelope, clock, log, panics, store, "core/pipeline/trail", "core/service/spam", "hooks"},
+		"core/pipeline/policyrun": {envelope, clock, log, panics, store, "core/pipeline/trail", "core/service/auth", "hooks"},
+	}},
+	{"the unit of work", map[string][]string{
+		"core/pipeline/commit": {envelope, store, "core/pipeline/events", "core/service/lists", "hooks"},
+	}},
+	{"into the queue", map[string][]string{
+		"core/pipeline/intake": {envelope, clock, log, mime, panics, store, "core/message/crypt", "core/pipeline/commit", "core/pipeline/events",
+			"core/pipeline/trail", "core/service/auth", "core/service/srs", "core/service/verify", "hooks"},
+	}},
+	{"from clients, and to mailboxes and next hops", map[string][]string{
+		"core/pipeline/receive": {envelope, clock, log, mime, panics, store, "core/pipeline/commit", "core/pipeline/events", "core/pipeline/intake",
+			"core/pipeline/trail", "core/service/auth", "core/service/dmarc", "core/service/verify", "hooks"},
+		"core/pipeline/deliver": {envelope, clock, log, mime, panics, store, "core/pipeline/commit", "core/pipeline/events", "core/pipeline/intake",
+			"core/pipeline/trail", "core/service/auth", "core/service/dns", "hooks"},
+	}},
+	{"operators", map[string][]string{
+		"core/pipeline/operate": {envelope, clock, log, panics, store, "core/pipeline/commit", "core/pipeline/deliver", "core/pipeline/intake",
+			"core/pipeline/queue", "core/service/lists"},
+	}},
+	{"the wiring of the pipeline", map[string][]string{
+		"core": {envelope, clock, log, store, "core/pipeline/commit", "core/pipeline/deliver", "core/pipeline/events", "core/pipeline/intake",
+			"core/pipeline/operate", "core/pipeline/policyrun", "core/pipeline/queue", "core/pipeline/receive", "core/service/auth",
+			"core/service/dmarc", "core/service/srs", "core/service/verify", "hooks"},
+		"core/pipeline": {},
 	}},
 	{"what operators use", map[string][]string{
-		"core/ops/admin": {envelope, clock, store, "core", "core/message/crypt", "core/ops/config", "core/ops/generations", "core/ops/telemetry",
+		"core/ops/admin": {envelope, clock, log, store, "core", "core/message/crypt", "core/ops/config", "core/ops/generations",
+			"core/pipeline/events", "core/pipeline/operate", "core/pipeline/policyrun",
 			"core/service/audit", "core/service/auth", "core/service/spam", "core/service/srs", "hooks"},
 		"core/ops/policytest": {envelope, clock, mime, store, "core", "core/message/crypt", "core/ops/policytest/keys", "core/ops/config",
-			"core/ops/telemetry", "core/protocol/milter", "core/service/auth", "core/service/dns", "core/service/spam", "core/service/srs",
+			log, "core/protocol/milter", "core/service/auth", "core/service/dns", "core/service/spam", "core/service/srs",
 			"core/store/badgerstore", "hooks", "hooks/lua"},
 	}},
 }

@@ -20,6 +20,7 @@ import (
 	"carteiro/core/ops/clock"
 	"carteiro/core/ops/generations"
 	"carteiro/core/ops/telemetry"
+	"carteiro/core/pipeline/events"
 	"carteiro/core/service/auth"
 	"carteiro/core/service/spam"
 	"carteiro/core/service/srs"
@@ -197,7 +198,7 @@ type StatusReport struct {
 	Listeners  []Listener  `json:"listeners"`
 	Watched    int         `json:"watched"` // by how many `carteiro trace`
 	// Events are those that handlers of observe.event were not told of.
-	Events core.Backlog `json:"events"`
+	Events events.Backlog `json:"events"`
 	// PrivateHosts lead to private networks and were not granted so: http
 	// requests of policies to them are refused.
 	PrivateHosts []string `json:"private_hosts,omitempty"`

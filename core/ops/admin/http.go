@@ -14,8 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"carteiro/core"
 	"carteiro/core/ops/telemetry"
+	"carteiro/core/pipeline/policyrun"
 	"carteiro/core/store"
 )
 
@@ -49,7 +49,7 @@ func (s *Service) serveCall(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		f := failure{Error: err.Error()}
-		if errors.Is(err, core.ErrNoCommand) {
+		if errors.Is(err, policyrun.ErrNoCommand) {
 			f.Kind = noCommand
 		}
 		answer = f
@@ -125,7 +125,7 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 var ErrNoServer = errors.New("no running server")
 
 // ErrNoCommand: the server runs, and no policy has the command.
-var ErrNoCommand = core.ErrNoCommand
+var ErrNoCommand = policyrun.ErrNoCommand
 
 // Call does a call; the error of one that failed is the server's text.
 func (c *Client) Call(ctx context.Context, name string, args any) (json.RawMessage, error) {

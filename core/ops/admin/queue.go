@@ -8,14 +8,14 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core"
 	"carteiro/core/message/envelope"
+	"carteiro/core/pipeline/operate"
 	"carteiro/core/store"
 )
 
 // QueueArgs select messages.
 type QueueArgs struct {
-	core.Filter
+	operate.Filter
 	Limit int `json:"limit,omitempty"`
 }
 
@@ -56,7 +56,7 @@ func (s *Service) queueList(ctx context.Context, args QueueArgs) (any, error) {
 
 // queueLine describes a group that still has something to do.
 func queueLine(env *envelope.Envelope, g *envelope.Group) (QueueLine, bool) {
-	line := QueueLine{ID: env.ID.String(), Status: core.Status(g), Sender: string(env.Sender), Key: g.Key, Class: g.Priority.Class().String(),
+	line := QueueLine{ID: env.ID.String(), Status: operate.Status(g), Sender: string(env.Sender), Key: g.Key, Class: g.Priority.Class().String(),
 		Size: env.Size, Received: env.ReceivedAt, Attempts: g.Attempts, Reason: g.Reason, Subject: env.Subject}
 	if !g.Held {
 		line.Due = g.Due
@@ -96,7 +96,7 @@ func (s *Service) queueShow(ctx context.Context, args QueueArgs) (any, error) {
 	if args.ID == "" {
 		return nil, errors.New("which message? give its id")
 	}
-	found, err := s.Pipeline.Queue(ctx, core.Filter{ID: args.ID}, 1)
+	found, err := s.Pipeline.Queue(ctx, operate.Filter{ID: args.ID}, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -158,10 +158,10 @@ func (s *Service) queueSummary(ctx context.Context, args QueueArgs) (any, error)
 
 // OperateArgs do one thing to all messages that a filter selects.
 type OperateArgs struct {
-	core.Filter
-	Operation core.Operation `json:"operation"`
-	Reason    string         `json:"reason,omitempty"`
-	All       bool           `json:"all,omitempty"` // needed for an empty filter
+	operate.Filter
+	Operation operate.Operation `json:"operation"`
+	Reason    string            `json:"reason,omitempty"`
+	All       bool              `json:"all,omitempty"` // needed for an empty filter
 }
 
 // Operated is the answer of "queue.operate".

@@ -260,7 +260,7 @@ end)
 func TestContract(t *testing.T) {
 	examples := map[string]string{"greylist": "greylisting.lua", "forward": "forwarding.lua"}
 	for name, file := range examples {
-		policy, err := os.ReadFile("../../scripts/examples/" + file)
+		policy, err := os.ReadFile("../../../scripts/examples/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -113,8 +113,8 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Spam: filter, Keys: w.keys, Cover: cover, Observe: w.observe})
 	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{Store: w.store, Directory: w.dir, Transport: w.hosts, Resolver: routes{w.names},
 		Policies: &w.current, Journal: logger, Clock: w.clock,
-		Returns: ring,
-		Delay:   func(_ context.Context, d time.Duration) { w.clock.Advance(d) }})
+		ReturnPaths: ring,
+		Delay:       func(_ context.Context, d time.Duration) { w.clock.Advance(d) }})
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() { done <- w.pipe.Run(run) }()

@@ -3,8 +3,7 @@
 // authenticated and what became of it. A Ledger counts, a day (UTC) and
 // a domain at a time, in the store's KV; a Report is what it says of one
 // domain's day.
-//
-// It looks nothing up and sends nothing; that is core's.
+// A Reporter sends the reports once a day.
 package dmarc
 
 import (

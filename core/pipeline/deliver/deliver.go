@@ -1,0 +1,187 @@
+// Package deliver tries to deliver groups of the queue, into mailboxes here or to
+// next hops, and records each outcome with all that follows from it in one commit.
+//
+//	deliver.go    an attempt from its lease to its end
+//	attempt.go    deliver.attempt, outcomes, deliver.result, the commit
+//	dsn.go        which outcomes are reported
+//	local.go      deliver.local, deliveries into mailboxes, redirects
+//	quota.go      mailboxes that are full
+//	remote.go     transactions with next hops
+//	route.go      the next hop of a group
+//	copy.go       what a copy has of its own: texts, signatures, ARC seals
+//	async.go      handlers that run after the 250
+//	held.go       messages that policies held for a group
+//	operation.go  what operators do to a group
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"carteiro/core/internal/panics"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/telemetry"
+	"carteiro/core/pipeline/commit"
+	"carteiro/core/pipeline/intake"
+	"carteiro/core/pipeline/trail"
+	"carteiro/core/service/auth"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// recordWithin bounds the commit of an outcome.
+const recordWithin = time.Minute
+
+// Config is what an admin sets about deliveries.
+type Config struct {
+	Retry []time.Duration // after the 1st, 2nd, ... failure; the last one repeats
+	Warn  time.Duration   // age at which a "delayed" DSN is sent; 0: never
+}
+
+// Transport hands messages to next hops.
+type Transport interface {
+	// Send makes one or more mail transactions with the first host of hop
+	// that answers, and returns one Outcome for each recipient, in their
+	// order. It blocks until all are known or ctx ends; what a peer has
+	// accepted before is in the outcomes even then.
+	Send(ctx context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome
+}
+
+// Locks tells which groups an operator changes; the queue is one.
+type Locks interface {
+	IsLocked(e store.DueEntry) bool
+}
+
+// Parts are what a Deliverer is made of; all but Signer must be set.
+type Parts struct {
+	Store     store.Store
+	Directory *auth.Directory
+	Transport Transport
+	Router    *Router
+	Policies  *hooks.Current
+	Intake    *intake.Intake
+	Writer    *commit.Writer
+	Locks     Locks
+	Log       *telemetry.Journal
+	Clock     *clock.Clock
+	Signer    intake.Signer // nil: nothing is signed
+}
+
+// Deliverer makes attempts.
+type Deliverer struct {
+	cfg    Config
+	store  store.Store
+	dir    *auth.Directory
+	send   Transport
+	router *Router
+	gen    *hooks.Current
+	intake *intake.Intake
+	writer *commit.Writer
+	locks  Locks
+	log    *telemetry.Journal
+	clock  *clock.Clock
+	signer intake.Signer
+
+	mailboxes keyedMutex // one deliver.local at a time for a mailbox
+}
+
+// New makes a Deliverer.
+func New(cfg Config, p Parts) *Deliverer {
+	return &Deliverer{cfg: cfg, store: p.Store, dir: p.Directory, send: p.Transport, router: p.Router, gen: p.Policies, intake: p.Intake,
+		writer: p.Writer, locks: p.Locks, log: p.Log, clock: p.Clock, signer: p.Signer}
+}
+
+// Attempt tries a leased group once and records the outcome. down says that
+// the destination could not be reached; recorded is false when the store
+// could not even be told of a failure, and holds the group as it was.
+//
+// Crash: before the commit returns, the group is as it was, and the attempt is
+// made again; a peer that said 250 in between gets the message twice. A local
+// delivery is in the same commit as the state that says so.
+func (d *Deliverer) Attempt(ctx context.Context, e store.DueEntry) (down, recorded bool) {
+	var a *attempt
+	err := panics.Catch(func() error { // a fault about one message must not stop the others
+		var err error
+		if a, err = d.begin(ctx, e); a == nil || err != nil {
+			return err
+		}
+		return a.try(ctx)
+	})
+	if a != nil {
+		if err != nil {
+			a.u.Rollback(commit.Savepoint{})
+		}
+		a.u.Close()
+	}
+	if err != nil {
+		d.log.ErrorContext(ctx, "attempt failed", "id", e.ID.String(), "block", e.Block, "err", err)
+		if err := panics.Catch(func() error { return d.postpone(ctx, e, err) }); err != nil {
+			d.log.ErrorContext(ctx, "attempt not recorded", "id", e.ID.String(), "block", e.Block, "err", err)
+			return false, false
+		}
+	}
+	return a != nil && a.down, true
+}
+
+// begin loads a group; nil when there is nothing to try.
+func (d *Deliverer) begin(ctx context.Context, e store.DueEntry) (*attempt, error) {
+	if d.locks.IsLocked(e) {
+		return nil, nil
+	}
+	env, g, err := d.store.Load(ctx, e.ID, e.Block)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case g.Held || g.Due.After(d.clock.Now()) || len(g.Recipients) == 0:
+		return nil, nil
+	}
+	return d.newAttempt(ctx, env, g)
+}
+
+// newAttempt reads what an attempt or an operator's change needs of a message.
+func (d *Deliverer) newAttempt(ctx context.Context, env *envelope.Envelope, g *envelope.Group) (*attempt, error) {
+	section, err := d.store.Header(ctx, env)
+	if err != nil {
+		return nil, fmt.Errorf("header of %s: %w", env.ID, err)
+	}
+	a := &attempt{Deliverer: d, env: env, g: g, policies: d.gen.Get(), now: d.clock.Now(), section: section, outgoing: section, start: time.Now(),
+		signers: signers{}}
+	a.msg = &hooks.Message{Ours: env.Ours, ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
+		Priority: g.Priority, Meta: env.Meta, Earlier: env.Score, Identity: env.Identity, Listener: env.Listener, Client: env.Client,
+		Body: func() (io.ReadCloser, error) { return d.store.Body(ctx, env) }}
+	a.msg.Auth = d.intake.Verification(env, a.msg.Header, a.msg.Body)
+	return a, nil
+}
+
+// postpone keeps a group that cannot even be read or recorded from being
+// tried again at once; the store may not be able to record even that.
+func (d *Deliverer) postpone(ctx context.Context, e store.DueEntry, cause error) error {
+	env, g, err := d.store.Load(ctx, e.ID, e.Block)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if errors.Is(cause, store.ErrCorrupt) {
+		intake.Hold(g, "stored data is corrupt")
+	}
+	told := cause.Error()
+	if errors.Is(cause, panics.ErrPanic) {
+		told = "internal error" // the log has the traceback
+	}
+	g.Due = d.clock.Now().Add(d.cfg.Retry[0])
+	s := &store.Settlement{ID: env.ID, Block: e.Block, Group: g,
+		Trail: trail.Printable([]envelope.TrailEntry{{Time: d.clock.Now(), Step: "deliver", Err: told}})}
+	return d.store.Settle(context.WithoutCancel(ctx), s)
+}
+
+// LockedMailboxes returns the number of mailboxes that deliver.local locks now.
+func (d *Deliverer) LockedMailboxes() int { return d.mailboxes.count() }

@@ -1,0 +1,193 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/pipeline/commit"
+	"carteiro/core/pipeline/trail"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// maxReturned is the largest message that comes back whole in a DSN; of
+// larger ones only the header section does.
+const maxReturned = 256 << 10
+
+// DSNSubject is the message that a DSN is about.
+type DSNSubject struct {
+	Envelope *envelope.Envelope
+	Header   []byte
+	Body     []byte // nil: only the header section goes back
+	Gen      *hooks.Generation
+	Message  *hooks.Message         // as policies see it
+	Expires  time.Time              // zero: no further attempts are made
+	Trail    *[]envelope.TrailEntry // to which the DSN is added
+}
+
+// dsnSubject returns a message that is not committed yet; only its header section
+// goes back.
+func (b *builder) dsnSubject(in *Incoming) DSNSubject {
+	return DSNSubject{Envelope: &in.Envelope, Header: in.Header.Bytes(), Gen: in.Gen, Message: b.view(in), Trail: &in.Trail}
+}
+
+// rejectedDSNs are the DSNs about recipients that queue.expand refused while
+// others were accepted.
+func (in *Incoming) rejectedDSNs() []commit.DSN {
+	var rcpts []*envelope.Recipient
+	for _, r := range slices.SortedFunc(maps.Keys(in.rejected), compareAddress) {
+		if in.returnPath(r) != "" && r.Notify.Wants(envelope.NotifyFailure) {
+			r.Last, r.State = in.rejected[r], envelope.Failed
+			rcpts = append(rcpts, r)
+		}
+	}
+	return commit.GroupDSNs("failed", rcpts, in.returnPath)
+}
+
+// returnPath is where reports about a recipient go.
+func (in *Incoming) returnPath(r *envelope.Recipient) envelope.Address {
+	if r.Sender != nil {
+		return *r.Sender
+	}
+	return in.Envelope.Sender
+}
+
+func compareAddress(a, b *envelope.Recipient) int {
+	return strings.Compare(string(a.Address), string(b.Address))
+}
+
+// ReturnedBody reads the body that goes back with a DSN, nil when RET=HDRS or the
+// message is too large (RFC 3461 4.3).
+func ReturnedBody(ctx context.Context, s store.Spool, env *envelope.Envelope) ([]byte, error) {
+	if strings.EqualFold(env.Ret, "HDRS") || env.Size > maxReturned {
+		return nil, nil
+	}
+	r, err := s.Body(ctx, env)
+	if err != nil {
+		return nil, fmt.Errorf("body of %s: %w", env.ID, err)
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// AddDSN makes the messages of a DSN and adds them to the unit, so that it is
+// committed with what it reports. deliver.dsn may drop, redirect or reword it. One that
+// cannot be made is logged and dropped.
+func (k *Intake) AddDSN(ctx context.Context, u *commit.Unit, about DSNSubject, d commit.DSN) {
+	k.build(ctx, u, dsnStep{about, d}) // its scope takes every failure
+}
+
+// dsnStep asks deliver.dsn about a DSN.
+type dsnStep struct {
+	about DSNSubject
+	dsn   commit.DSN
+}
+
+func (s dsnStep) run(ctx context.Context, b *builder) *envelope.Status {
+	now := b.clock.Now()
+	if back, _ := b.ReverseReturnPath(s.dsn.To, ""); back != "" { // we forwarded it: the sender is to read their own address
+		s.dsn.To = back
+	}
+	env := s.about.Envelope
+	r := &mime.Report{ID: envelope.NewID(now), Hostname: b.hostname, To: s.dsn.To, Action: s.dsn.Action, Now: now,
+		Arrival: env.ReceivedAt, EnvID: env.EnvID, Header: s.about.Header, Body: s.about.Body, RetryTill: s.about.Expires}
+	for _, rc := range s.dsn.Rcpts {
+		r.Rcpts = append(r.Rcpts, dsnRcpt(rc, now))
+	}
+	to := s.dsn.To
+	switch v := b.askDSN(ctx, s, r); v.Action {
+	case hooks.Discard:
+		return nil
+	case hooks.Redirect:
+		to = v.Address
+	}
+	b.add(dsnMessageStep{dsnStep: s, report: r, to: to, gen: s.about.Gen})
+	return nil
+}
+
+func (b *builder) askDSN(ctx context.Context, s dsnStep, r *mime.Report) hooks.Verdict {
+	gen := s.about.Gen
+	if !gen.Chain.Has(hooks.DeliverDSN) {
+		return hooks.Verdict{}
+	}
+	d := &hooks.DSN{Action: s.dsn.Action, Status: r.Rcpts[0].Status.Enhanced, Text: mime.ReportText(r)}
+	e := &hooks.Event{Point: hooks.DeliverDSN, Now: r.Now, Msg: s.about.Message, DSN: d, Pending: &b.u.Pending}
+	for _, rc := range s.dsn.Rcpts {
+		e.Rcpts = append(e.Rcpts, &hooks.Rcpt{Recipient: rc})
+	}
+	e.Outgoing = b.Outgoing(s.about.Envelope, s.dsn.Rcpts...)
+	v, entries := gen.Chain.Run(ctx, e)
+	trail.LogFailures(ctx, b.log, s.about.Envelope.ID.String(), entries)
+	*s.about.Trail = append(*s.about.Trail, entries...)
+	r.Text = d.Text
+	return v
+}
+
+// dsnMessageStep makes the message of a DSN, with the null sender.
+type dsnMessageStep struct {
+	dsnStep
+	report *mime.Report
+	to     envelope.Address
+	gen    *hooks.Generation // whose policies are asked about it
+	last   bool              // it is not tried again without policies
+}
+
+func (s dsnMessageStep) run(ctx context.Context, b *builder) *envelope.Status {
+	b.begin(func(st *envelope.Status) step { return s.without(ctx, b, st) })
+	about, r := s.about.Envelope, s.report
+	in := &Incoming{Gen: s.gen, submits: len(b.u.Pending.Submits)}
+	var body []byte
+	in.Header, body = r.Compose()
+	in.Envelope = envelope.Envelope{ID: r.ID, ReceivedAt: r.Now, Priority: about.Priority, SMTPUTF8: !s.to.ASCII(), Auto: "dsn", Protocol: "dsn",
+		Depth: about.Depth + 1}
+	if err := b.fill(ctx, in, body, []envelope.Address{s.to}); err != nil {
+		return envelope.StatusOf(err)
+	}
+	b.add(expandStep{in}, submissionsStep{&in.Envelope, s.gen, in.submits}, dsnMadeStep{s})
+	return nil
+}
+
+// without returns the step that makes a DSN without the policies that fail for a while:
+// they do not keep it back. A DSN that fails for good is dropped: the sender's own address is
+// bad here, and there is nobody to tell.
+func (s dsnMessageStep) without(ctx context.Context, b *builder, st *envelope.Status) step {
+	if st.Code < 500 && !s.last {
+		s.gen, s.last = &hooks.Generation{Chain: hooks.NewChain(nil)}, true
+		return s
+	}
+	b.log.WarnContext(ctx, "dsn dropped", "id", s.about.Envelope.ID.String(), "to", string(s.to), "err", st)
+	*s.about.Trail = append(*s.about.Trail, envelope.TrailEntry{Time: s.report.Now, Step: "bounce", Rcpt: s.to, Verdict: "dropped", Err: st.Error()})
+	return nil
+}
+
+// dsnMadeStep logs a DSN when all of it is made.
+type dsnMadeStep struct{ dsnMessageStep }
+
+func (s dsnMadeStep) run(ctx context.Context, b *builder) *envelope.Status {
+	id := s.report.ID.String()
+	b.log.Metrics.Bounces.WithLabelValues(s.dsn.Action).Inc()
+	b.log.Step(ctx, "dsn", s.about.Envelope.ID.String(), "dsn", id, "to", string(s.to), "action", s.dsn.Action, "recipients", len(s.dsn.Rcpts))
+	*s.about.Trail = append(*s.about.Trail, envelope.TrailEntry{Time: s.report.Now, Step: "bounce", Rcpt: s.to, Verdict: s.dsn.Action, Text: "dsn " + id})
+	return nil
+}
+
+// dsnRcpt is a recipient as its DSN names it: by the address that the
+// sender knows, and without a peer's words when that is not the address that
+// the peer spoke of (RFC 3461 10).
+func dsnRcpt(rc *envelope.Recipient, now time.Time) mime.ReportRcpt {
+	out := mime.ReportRcpt{Original: rc.ORcpt, Final: rc.Orig, Diagnostic: rc.Orig.Base() == rc.Address.Base(), Last: now}
+	if rc.Last != nil {
+		out.Status = *rc.Last
+	}
+	if out.Diagnostic {
+		out.RemoteMTA = rc.Host
+	}
+	return out
+}

@@ -1,0 +1,209 @@
+// Package intake takes messages into the queue, whether a client sent them, a
+// policy did, or they are DSNs: recipients are expanded and grouped, the
+// policies of the queue are asked, and the message is committed with everything
+// that it gives rise to.
+//
+//	intake.go        a message on its way in, and its commit
+//	build.go         the list of steps that make the messages of one commit
+//	expand.go        recipients: aliases, policies, who stands for whom
+//	loop.go          recipients that stand for nobody but themselves
+//	returnpath.go    return paths of forwarded mail (SRS), back to its sender
+//	group.go         recipients grouped by destination; queue.commit
+//	fork.go          messages that policies made of this one
+//	submission.go    messages that policies send
+//	dsn.go           delivery status notifications
+//	rewrite.go       bodies that policies changed
+//	sign.go          DKIM signatures
+//	verification.go  SPF, DKIM and DMARC, when a policy asks for them
+//	outgoing.go      whose outgoing mail a message is
+//	budget.go        messages on which a policy ran out of its budget
+package intake
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"carteiro/core/internal/panics"
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/ops/clock"
+	"carteiro/core/ops/telemetry"
+	"carteiro/core/pipeline/commit"
+	"carteiro/core/pipeline/events"
+	"carteiro/core/pipeline/trail"
+	"carteiro/core/service/auth"
+	"carteiro/core/service/srs"
+	"carteiro/core/service/verify"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// MaxDepth is how many messages may in turn give rise to others: policies that
+// submit mail about mail, forks of forks.
+const MaxDepth = 5
+
+// Parts are what an Intake is made of; all but Signer and ReturnPaths must be set.
+type Parts struct {
+	Hostname    string
+	Expire      time.Duration // age at which a recipient is given up
+	Store       store.Store
+	Directory   *auth.Directory
+	Resolver    verify.Resolver
+	Writer      *commit.Writer
+	Events      *events.Queue
+	Log         *telemetry.Journal
+	Clock       *clock.Clock
+	Signer      Signer    // nil: nothing is signed
+	ReturnPaths *srs.Ring // nil: there are no return paths of ours
+}
+
+// Intake makes messages and commits them.
+type Intake struct {
+	hostname    string
+	expire      time.Duration
+	store       store.Store
+	dir         *auth.Directory
+	resolver    verify.Resolver
+	writer      *commit.Writer
+	events      *events.Queue
+	log         *telemetry.Journal
+	clock       *clock.Clock
+	signer      Signer
+	returnPaths *srs.Ring
+}
+
+// New makes an Intake.
+func New(p Parts) *Intake {
+	return &Intake{hostname: p.Hostname, expire: p.Expire, store: p.Store, dir: p.Directory, resolver: p.Resolver, writer: p.Writer,
+		events: p.Events, log: p.Log, clock: p.Clock, signer: p.Signer, returnPaths: p.ReturnPaths}
+}
+
+// Incoming is a message on its way into the queue.
+type Incoming struct {
+	Envelope   envelope.Envelope
+	Header     *mime.Header
+	Body       *Body
+	Rcpts      []*envelope.Recipient
+	Trail      []envelope.TrailEntry
+	Gen        *hooks.Generation
+	Due        time.Time            // not before
+	Quarantine string               // why all recipients are kept apart; "": they are not
+	PerRcpt    bool                 // the client can be told of each recipient that is rejected
+	Sign       []envelope.Signature // that policies asked for
+	Ours       bool                 // it is mail of our users, of clients that may relay or of policies
+	Arrival    *envelope.Arrival    // nil: it did not come by a session
+	Scores     []hooks.Score        // that policies gave
+	Budget     *Budget              // of a message that came by a session
+
+	forked   bool                     // policies made it of another message
+	forkedBy []hooks.Making           // those policies
+	maySign  func(domain string) bool // as mail of its author's domain; nil: for all
+	reports  bool                     // recipients that are rejected or expanded are reported
+	submits  int                      // submissions of its policies begin here in the unit's
+	rejected Rejections
+	groups   []*envelope.Group
+	expanded []*envelope.Recipient // that stand for several, where the sender asked about success
+	forks    []fork
+	message  *store.Message // in the unit; nil: nobody is left to deliver to
+}
+
+// Rejections say why recipients of the transaction were refused by queue.expand.
+type Rejections map[*envelope.Recipient]*envelope.Status
+
+// size returns the octets of the message, whether its body is stored or not.
+func (in *Incoming) size() int64 {
+	if in.Body.Draft != nil {
+		return int64(len(in.Header.Bytes())) + in.Body.Draft.Size()
+	}
+	return in.Envelope.Size
+}
+
+// earlierScore is the spam score of a message whose single scores are not at
+// hand any more.
+func (in *Incoming) earlierScore() float64 {
+	if len(in.Scores) > 0 {
+		return 0
+	}
+	return in.Envelope.Score
+}
+
+// Enqueue expands, groups and commits a message with everything that it gives
+// rise to, and wakes the queue. A status says why the whole message was refused;
+// then nothing was written. Recipients that are rejected while others are taken
+// are returned; they become a DSN, unless in.PerRcpt says that the client is told.
+//
+// Crash: before the commit returns the store holds nothing or everything, and the
+// sender was not told yet.
+func (k *Intake) Enqueue(ctx context.Context, u *commit.Unit, in *Incoming) (Rejections, *envelope.Status) {
+	in.reports = true
+	first := []step{expandStep{in}, submissionsStep{cause: &in.Envelope, gen: in.Gen, from: 0}}
+	if st := k.build(ctx, u, first...); st != nil {
+		return nil, st
+	}
+	if in.Gen != nil && in.Envelope.Auto == "" && in.Gen.Chain.Observes("accepted", "learned") {
+		u.Events = append(append(u.Events, events.Learned(u.Pending.Effects)...), in.acceptedEvent())
+	}
+	if err := k.writer.Commit(ctx, in.Gen, u); err != nil {
+		return nil, store.StatusOf(err)
+	}
+	if len(in.groups) == 0 { // accepted and discarded, or gone on as forks: only its trail stays
+		if len(in.forks) == 0 {
+			in.addTrail(envelope.TrailEntry{Time: k.clock.Now(), Step: "queue", Text: "nobody left to deliver to"})
+		}
+		if err := k.store.AppendTrail(context.WithoutCancel(ctx), in.Envelope.ID, trail.Printable(in.Trail)); err != nil {
+			k.log.WarnContext(ctx, "trail not kept", "id", in.Envelope.ID.String(), "err", err)
+		}
+	}
+	return in.rejected, nil
+}
+
+func (in *Incoming) addTrail(entries ...envelope.TrailEntry) { in.Trail = append(in.Trail, entries...) }
+
+// acceptedEvent is the event of a message that was taken.
+func (in *Incoming) acceptedEvent() events.Event {
+	return events.Event{Name: "accepted", Data: map[string]any{
+		"message": in.Envelope.ID.String(), "sender": string(in.Envelope.Sender), "to": events.Addresses(in.Rcpts), "recipients": len(in.Rcpts),
+		"size": in.size(), "subject": in.Envelope.Subject, "client": in.Envelope.Client, "listener": in.Envelope.Listener,
+		"user": string(in.Envelope.Identity)}}
+}
+
+// Apply commits the effects of a hook whose effects do not wait for a message,
+// together with what it submitted. It blocks until they are on disk.
+func (k *Intake) Apply(ctx context.Context, gen *hooks.Generation, effects []envelope.Effect, submits []hooks.Submit) error {
+	return panics.Catch(func() error {
+		if len(submits) == 0 {
+			return k.writer.Apply(ctx, effects)
+		}
+		u := &commit.Unit{Pending: hooks.Pending{Effects: effects}}
+		defer u.Close()
+		for _, s := range submits {
+			k.Submit(ctx, u, &envelope.Envelope{}, gen, s)
+		}
+		err := k.writer.Commit(ctx, gen, u)
+		if err != nil {
+			u.Rollback(commit.Savepoint{})
+		}
+		return err
+	})
+}
+
+// view returns the message as policies of the queue see it.
+func (b *builder) view(in *Incoming) *hooks.Message {
+	return &hooks.Message{Auth: b.Verification(&in.Envelope, in.Header, in.Body.Open),
+		ID: in.Envelope.ID, Ours: in.Ours, Sender: in.Envelope.Sender, Size: in.size(), ReceivedAt: in.Envelope.ReceivedAt, Scores: in.Scores,
+		Header: in.Header, Priority: in.Envelope.Priority, Meta: in.Envelope.Meta, Earlier: in.earlierScore(), Identity: in.Envelope.Identity,
+		Listener: in.Envelope.Listener, Client: in.Envelope.Client, Made: in.forkedBy, Body: in.Body.Open}
+}
+
+// ReadStatus returns what a failed read or write of a message's octets means: the
+// session gives a status of its own, the store one of its sentinels.
+func ReadStatus(err error) *envelope.Status {
+	if st, ok := errors.AsType[*envelope.Status](err); ok {
+		return st
+	}
+	if errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrFailed) {
+		return store.StatusOf(err)
+	}
+	return envelope.Defer(451, "4.3.0", "message was not received whole", err)
+}

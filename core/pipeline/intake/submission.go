@@ -1,0 +1,113 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/pipeline/commit"
+	"carteiro/core/pipeline/trail"
+	"carteiro/hooks"
+)
+
+// Submit makes the messages of a policy's mail.submit and adds them to the unit,
+// with the effects of the policies that they meet. cause is the message at which
+// the policy was asked. A message that cannot be made is logged and dropped: the message at
+// hand does not depend on it.
+func (k *Intake) Submit(ctx context.Context, u *commit.Unit, cause *envelope.Envelope, gen *hooks.Generation, s hooks.Submit) {
+	k.build(ctx, u, submitStep{cause, gen, s}) // its scope takes every failure
+}
+
+// submissionsStep makes what policies submitted, of the unit's submissions those from
+// an index on.
+type submissionsStep struct {
+	cause *envelope.Envelope
+	gen   *hooks.Generation
+	from  int
+}
+
+func (s submissionsStep) run(_ context.Context, b *builder) *envelope.Status {
+	list := b.u.Pending.Submits[s.from:]
+	b.u.Pending.Submits = b.u.Pending.Submits[:s.from:s.from]
+	var next []step
+	for _, one := range list {
+		next = append(next, submitStep{s.cause, s.gen, one})
+	}
+	b.add(next...)
+	return nil
+}
+
+// submitStep makes one message that a policy submitted.
+type submitStep struct {
+	cause *envelope.Envelope
+	gen   *hooks.Generation
+	s     hooks.Submit
+}
+
+func (s submitStep) run(ctx context.Context, b *builder) *envelope.Status {
+	cause := s.cause.ID.String()
+	if s.cause.Depth >= MaxDepth {
+		b.log.WarnContext(ctx, "submission dropped", "id", cause, "space", s.s.Space, "err", "policies answer policies")
+		return nil
+	}
+	b.begin(func(st *envelope.Status) step {
+		b.log.ErrorContext(ctx, "submission dropped", "id", cause, "space", s.s.Space, "status", st.Reply(), "err", st.Err)
+		return nil
+	})
+	now := b.clock.Now()
+	in := &Incoming{Gen: s.gen, Ours: true, reports: true, submits: len(b.u.Pending.Submits), Header: mime.ParseHeader(s.s.Header)}
+	in.Envelope = envelope.Envelope{ID: envelope.NewID(now), Sender: s.s.Sender, ReceivedAt: now, Depth: s.cause.Depth + 1, Auto: "policy",
+		Protocol: "policy", Ours: true}
+	in.Envelope.Outgoing = b.outgoingSubmit(&s.s, author(in.Header))
+	if err := b.fill(ctx, in, s.s.Body, s.s.Rcpts); err != nil {
+		return envelope.StatusOf(fmt.Errorf("body of a submission: %w", err))
+	}
+	in.Rcpts = append(in.Rcpts, b.FiledCopies(s.s)...)
+	b.add(expandStep{in}, submissionsStep{&in.Envelope, s.gen, in.submits}, submittedStep{in, cause, s.s})
+	return nil
+}
+
+// submittedStep logs a submission when all of it is made.
+type submittedStep struct {
+	in    *Incoming
+	cause string
+	s     hooks.Submit
+}
+
+func (s submittedStep) run(ctx context.Context, b *builder) *envelope.Status {
+	b.log.Step(ctx, "submitted", s.in.Envelope.ID.String(), "cause", s.cause, "space", s.s.Space, "from", string(s.s.Sender), "to", len(s.s.Rcpts))
+	return nil
+}
+
+// fill gives a message of the server's own making its body and recipients.
+func (b *builder) fill(ctx context.Context, in *Incoming, body []byte, rcpts []envelope.Address) error {
+	draft := b.u.Draft(ctx, b.store)
+	if _, err := draft.Write(body); err != nil {
+		return err
+	}
+	in.Body = NewBody(draft)
+	in.Envelope.EightBit = mime.Has8Bit(body)
+	in.Envelope.Subject, _ = in.Header.Get("Subject")
+	in.Envelope.Subject = trail.Clean(in.Envelope.Subject)
+	var notify envelope.Notify // of failures, whom the policy named as the sender
+	if in.Envelope.Sender == "" {
+		notify = envelope.NotifyNever
+	}
+	for _, a := range rcpts {
+		in.Rcpts = append(in.Rcpts, &envelope.Recipient{Address: a, Orig: a, Notify: notify, IsLocal: b.dir.Local(a.Domain())})
+	}
+	return nil
+}
+
+// FiledCopies returns the recipients that stand for the copies of a submission in
+// folders.
+func (k *Intake) FiledCopies(s hooks.Submit) []*envelope.Recipient {
+	var rcpts []*envelope.Recipient
+	for _, c := range s.Copies {
+		filing := c.Filing
+		rcpts = append(rcpts, &envelope.Recipient{Address: c.Owner, Orig: c.Owner, Notify: envelope.NotifyNever, Edit: s.Edit,
+			IsLocal: k.dir.Local(c.Owner.Domain()), Filed: &filing})
+	}
+	return rcpts
+}

@@ -1,0 +1,56 @@
+package policyrun
+
+import (
+	"context"
+	"errors"
+
+	"carteiro/core/message/envelope"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// adoptTimers moves the times at which timers last ran from the names that stores
+// of format 1 gave to handlers, which two handlers could share. It looks for them once for each
+// generation: a handler with such a name may come into force at any reload. A handler that has a time under its
+// new name keeps that.
+//
+// Crash: some are moved, and the rest at the next start.
+func (r *Runner) adoptTimers(ctx context.Context, gen *hooks.Generation) error {
+	if r.adopted == gen.ID {
+		return nil
+	}
+	var effects []envelope.Effect
+	infos := gen.Chain.Infos(hooks.TimerTick)
+	for n, old := range hooks.NamesOfFormat1(infos) {
+		for _, domain := range r.timerDomains(infos[n]) {
+			more, err := r.rename(ctx, timerSpace, timerName(old, domain), timerName(infos[n].Key(), domain))
+			if err != nil {
+				return err
+			}
+			effects = append(effects, more...)
+		}
+	}
+	if len(effects) > 0 {
+		if err := r.apply(ctx, gen, effects, nil); err != nil {
+			return err
+		}
+	}
+	r.adopted = gen.ID
+	return nil
+}
+
+// rename are the effects that give a key another name, unless that is taken.
+func (r *Runner) rename(ctx context.Context, space, from, to string) ([]envelope.Effect, error) {
+	v, err := r.store.Get(ctx, space, from)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	gone := envelope.Effect{Space: space, Op: envelope.Delete, Key: from}
+	if _, err := r.store.Get(ctx, space, to); !errors.Is(err, store.ErrNotFound) {
+		return []envelope.Effect{gone}, err
+	}
+	return []envelope.Effect{{Space: space, Op: envelope.Set, Key: to, Value: v}, gone}, nil
+}

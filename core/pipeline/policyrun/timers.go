@@ -1,0 +1,146 @@
+package policyrun
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"carteiro/core/internal/panics"
+	"carteiro/core/message/envelope"
+	"carteiro/core/pipeline/trail"
+	"carteiro/core/store"
+	"carteiro/hooks"
+)
+
+// timerSpace is the KV namespace in which the last run of each timer is kept;
+// no policy's namespace has this name.
+const timerSpace = "#timers"
+
+// maxTimers bounds a scan of timerSpace.
+const maxTimers = 100_000
+
+// RunTimers calls timer.tick handlers when they are due, until ctx ends.
+func (r *Runner) RunTimers(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		moved := r.clock.Moved()
+		if err := r.Tick(ctx); err != nil {
+			return nil // the store's own loop reports it
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-moved:
+		}
+	}
+}
+
+// Tick calls the timer.tick handlers that are due, one at a time, and returns
+// when all have returned. A handler that is seen for the first time runs after
+// its interval; one that missed several runs once. What goes wrong in one is
+// logged; an error is the store's end: ErrFailed or ErrClosed.
+func (r *Runner) Tick(ctx context.Context) error {
+	r.ticking.Lock()
+	defer r.ticking.Unlock()
+	gen := r.policies.Get()
+	if err := panics.Catch(func() error { return r.adoptTimers(ctx, gen) }); err != nil {
+		if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
+			return err
+		}
+		r.log.ErrorContext(ctx, "times of an earlier version not moved, timers wait", "err", err)
+		return nil // a timer that ran now would be taken for new
+	}
+	for n, info := range gen.Chain.Infos(hooks.TimerTick) {
+		if ctx.Err() != nil {
+			break
+		}
+		for _, domain := range r.timerDomains(info) {
+			if err := panics.Catch(func() error { return r.runIfDue(ctx, gen, n, timerName(info.Key(), domain), domain) }); err != nil {
+				if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
+					return err
+				}
+				r.log.ErrorContext(ctx, "timer failed", "handler", info.Name(), "domain", domain, "err", err)
+			}
+		}
+	}
+	return nil
+}
+
+// RestartTimers has each timer count its interval from now on, as if all were
+// seen for the first time: for a clock that was set back before anything ran.
+//
+// Crash: each timer counts from now or from its last run.
+func (r *Runner) RestartTimers(ctx context.Context) error {
+	var effects []envelope.Effect
+	for pair, err := range r.store.Scan(ctx, timerSpace, "", maxTimers) {
+		if err != nil {
+			return err
+		}
+		effects = append(effects, envelope.Effect{Space: timerSpace, Op: envelope.Delete, Key: pair.Key})
+	}
+	if err := r.apply(ctx, r.policies.Get(), effects, nil); err != nil {
+		return err
+	}
+	return r.Tick(ctx)
+}
+
+// timerName is under what it is stored when a handler last ran for a domain.
+func timerName(handler, domain string) string {
+	return strings.TrimSuffix(handler+" "+domain, " ")
+}
+
+// timerDomains are those that a timer runs for in turn; one that does not ask
+// for it runs once, for the server as a whole.
+func (r *Runner) timerDomains(i hooks.Info) []string {
+	if !i.EachDomain {
+		return []string{""}
+	}
+	if len(i.Domains) > 0 {
+		return i.Domains
+	}
+	var out []string
+	for _, d := range r.dir.Domains() {
+		if !slices.Contains(i.Except, d.Name) {
+			out = append(out, d.Name)
+		}
+	}
+	return out
+}
+
+// runIfDue runs handler n if it is due.
+//
+// Crash: the time of the run is committed with the handler's effects. Before that
+// commit: the handler runs again after the restart. After it: it does not.
+func (r *Runner) runIfDue(ctx context.Context, gen *hooks.Generation, n int, name, domain string) error {
+	now, every := r.clock.Now(), gen.Chain.Infos(hooks.TimerTick)[n].Every
+	ran := envelope.Effect{Space: timerSpace, Op: envelope.Set, Key: name, Value: strconv.AppendInt(nil, now.Unix(), 10)}
+	raw, err := r.store.Get(ctx, timerSpace, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return r.apply(ctx, gen, []envelope.Effect{ran}, nil)
+	}
+	if err != nil {
+		return err
+	}
+	last, err := strconv.ParseInt(string(raw), 10, 64)
+	if err == nil && now.Before(time.Unix(last, 0).Add(every)) {
+		return nil
+	}
+	stored := false
+	e := &hooks.Event{Point: hooks.TimerTick, Now: now, Domain: domain}
+	e.Apply = func(effects []envelope.Effect, submits []hooks.Submit) error {
+		err := r.apply(ctx, gen, append(effects, ran), submits)
+		stored = err == nil
+		return err
+	}
+	_, entries := gen.Chain.RunOne(ctx, e, n)
+	trail.LogFailures(ctx, r.log, "timer", entries)
+	if stored {
+		return nil
+	}
+	return r.apply(ctx, gen, []envelope.Effect{ran}, nil) // nothing to store but the time, or it failed: the next tick comes in due time
+}
