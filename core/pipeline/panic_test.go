@@ -27,6 +27,8 @@ type faultyStore struct {
 	store.Store
 	reserved, drafts atomic.Int64
 
+	write func() error // asked at each write of a draft; nil: none fails
+
 	mu     sync.Mutex
 	faults map[string]func() error // by operation; each is for one call
 }
@@ -126,6 +128,11 @@ type faultyDraft struct {
 func (d *faultyDraft) Write(p []byte) (int, error) {
 	if err := d.s.fault("draft"); err != nil {
 		return 0, err
+	}
+	if d.s.write != nil {
+		if err := d.s.write(); err != nil {
+			return 0, err
+		}
 	}
 	return d.Draft.Write(p)
 }

@@ -202,10 +202,11 @@ const (
 	Mailbox      GroupKind = "mailbox" // filed into mailboxes here
 	HeldForGroup GroupKind = "held"    // when released, its recipients pass queue.expand again
 	Asynchronous GroupKind = "async"   // its recipients are handlers that run after the 250
+	Unexpanded   GroupKind = "expand"  // its recipients pass queue.expand, at which a policy failed for a while
 )
 
 // GroupKinds are all kinds in the order in which the store numbers them.
-func GroupKinds() []GroupKind { return []GroupKind{Remote, Mailbox, HeldForGroup, Asynchronous} }
+func GroupKinds() []GroupKind { return []GroupKind{Remote, Mailbox, HeldForGroup, Asynchronous, Unexpanded} }
 
 // Arrival is what handlers that run behind the 250 are told of the session and
 // the transaction, beside what the Envelope has.

@@ -59,6 +59,8 @@ func (a *attempt) try(ctx context.Context) error {
 		asyncRun{a}.run(ctx, due)
 	case envelope.HeldForGroup:
 		a.expandHeld(ctx, due)
+	case envelope.Unexpanded:
+		a.expandLater(ctx, due)
 	case envelope.Mailbox:
 		l := newLocalDelivery(a, due)
 		defer l.unlockMailboxes() // after the commit: the next message for a mailbox sees its effects
@@ -295,7 +297,9 @@ func (a *attempt) commit(ctx context.Context, g *envelope.Group) error {
 	first := len(a.u.Pending.Submits)
 	for i := 0; i < len(a.u.Pending.Submits); i++ { // policies of the queue may submit more
 		if s := a.u.Pending.Submits[i]; i < first || !s.Forward { // forwards of what was forwarded are dropped
-			a.submit(ctx, s)
+			if st := a.submit(ctx, s); st != nil {
+				return st
+			}
 		}
 	}
 	a.u.Trail = trail.Printable(a.u.Trail)
@@ -316,11 +320,10 @@ func (a *attempt) reschedule() {
 }
 
 // submit adds what a policy submitted to the unit: a message of its own, or
-// this message for further recipients.
-func (a *attempt) submit(ctx context.Context, s hooks.Submit) {
+// this message for further recipients. A status says that the store failed.
+func (a *attempt) submit(ctx context.Context, s hooks.Submit) *envelope.Status {
 	if !s.Forward {
-		a.intake.Submit(ctx, &a.u, a.env, a.policies, s)
-		return
+		return a.intake.Submit(ctx, &a.u, a.env, a.policies, s)
 	}
 	for _, to := range s.Rcpts {
 		sender := s.Sender
@@ -328,10 +331,22 @@ func (a *attempt) submit(ctx context.Context, s hooks.Submit) {
 			a.u.Groups = append(a.u.Groups, a.intake.HeldGroup(a.env, to, sender))
 			continue
 		}
-		a.addCopy(ctx, envelope.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, From: s.From})
+		a.addForward(ctx, envelope.Recipient{Address: to, Orig: to, Sender: &sender, Edit: s.Edit, From: s.From})
 	}
 	for _, r := range a.intake.FiledCopies(s) {
-		a.addCopy(ctx, *r)
+		a.addForward(ctx, *r)
+	}
+	return nil
+}
+
+// addForward sends this message to one more recipient. If a policy of the queue
+// fails for a while, the recipient waits in a group of its own: the outcome of
+// this attempt does not depend on it.
+func (a *attempt) addForward(ctx context.Context, r envelope.Recipient) {
+	before := a.u.Savepoint()
+	if st := a.addCopy(ctx, r); st != nil && st.Code < 500 {
+		a.u.Rollback(before)
+		a.u.Groups = append(a.u.Groups, a.intake.UnexpandedGroup(a.env, r, a.now.Add(a.cfg.Retry[0])))
 	}
 }
 

@@ -56,7 +56,9 @@ func (a *attempt) makeDSNs(ctx context.Context) error {
 			return err
 		}
 		about := intake.DSNSubject{Envelope: a.env, Header: a.section, Body: body, Gen: a.policies, Message: a.msg, Expires: a.g.Expires, Trail: &a.u.Trail}
-		a.intake.AddDSN(ctx, &a.u, about, d)
+		if st := a.intake.AddDSN(ctx, &a.u, about, d); st != nil {
+			return st
+		}
 	}
 	a.u.DSNs = nil
 	return nil

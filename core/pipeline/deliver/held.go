@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"time"
 
 	"carteiro/core/message/envelope"
 )
@@ -16,6 +17,26 @@ func (a *attempt) expandHeld(ctx context.Context, due []*envelope.Recipient) {
 			a.resolve(ctx, r, own(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "released"}))
 		case st.Code < 500:
 			a.deferRcpt(ctx, r, before, *st)
+		default:
+			a.resolve(ctx, r, own(envelope.Failed, *st))
+		}
+	}
+}
+
+// expandLater has forwards pass queue.expand again, at which a policy failed.
+func (a *attempt) expandLater(ctx context.Context, due []*envelope.Recipient) {
+	for _, r := range due {
+		before := a.savepoint(r)
+		forward := *r
+		forward.Attempts, forward.First, forward.Next, forward.Last = 0, time.Time{}, time.Time{}, nil
+		st := a.addCopy(ctx, forward)
+		switch {
+		case st == nil:
+			r.State, r.Last = envelope.Expanded, &envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "forwarded"}
+		case st.Code < 500 && a.now.Before(a.g.Expires):
+			a.u.Rollback(before.unit)
+			r.Edit, r.Meta = before.edit, before.meta
+			r.Next, r.Last = a.now.Add(a.retryDelay(r)), st
 		default:
 			a.resolve(ctx, r, own(envelope.Failed, *st))
 		}

@@ -58,7 +58,7 @@ func (k *Intake) build(ctx context.Context, u *commit.Unit, first ...step) *enve
 		if st == nil {
 			continue
 		}
-		if next.scope == nil && b.scope == nil {
+		if b.scope == nil {
 			return st
 		}
 		failed := b.scope
@@ -76,6 +76,13 @@ func (b *builder) add(steps ...step) {
 	for i := len(steps) - 1; i >= 0; i-- {
 		b.steps = append(b.steps, listedStep{steps[i], b.scope})
 	}
+}
+
+// failAll makes a status fail the whole commit, whatever the scope: the store
+// failed, and nothing is to be lost for that.
+func (b *builder) failAll(err error) *envelope.Status {
+	b.scope = nil
+	return ReadStatus(err)
 }
 
 // begin opens a scope for the rest of the step that runs and for what it adds.

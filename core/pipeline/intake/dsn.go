@@ -78,10 +78,11 @@ func ReturnedBody(ctx context.Context, s store.Spool, env *envelope.Envelope) ([
 }
 
 // AddDSN makes the messages of a DSN and adds them to the unit, so that it is
-// committed with what it reports. deliver.dsn may drop, redirect or reword it. One that
-// cannot be made is logged and dropped.
-func (k *Intake) AddDSN(ctx context.Context, u *commit.Unit, about DSNSubject, d commit.DSN) {
-	k.build(ctx, u, dsnStep{about, d}) // its scope takes every failure
+// committed with what it reports. deliver.dsn may drop, redirect or reword it. One
+// that nobody can get is logged and dropped. A status says that the store failed;
+// then the unit must not be committed.
+func (k *Intake) AddDSN(ctx context.Context, u *commit.Unit, about DSNSubject, d commit.DSN) *envelope.Status {
+	return k.build(ctx, u, dsnStep{about, d})
 }
 
 // dsnStep asks deliver.dsn about a DSN.
@@ -148,7 +149,7 @@ func (s dsnMessageStep) run(ctx context.Context, b *builder) *envelope.Status {
 	in.Envelope = envelope.Envelope{ID: r.ID, ReceivedAt: r.Now, Priority: about.Priority, SMTPUTF8: !s.to.ASCII(), Auto: "dsn", Protocol: "dsn",
 		Depth: about.Depth + 1}
 	if err := b.fill(ctx, in, body, []envelope.Address{s.to}); err != nil {
-		return envelope.StatusOf(err)
+		return b.failAll(fmt.Errorf("body of a dsn: %w", err))
 	}
 	b.add(expandStep{in}, submissionsStep{&in.Envelope, s.gen, in.submits}, dsnMadeStep{s})
 	return nil

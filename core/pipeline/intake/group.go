@@ -3,6 +3,7 @@ package intake
 import (
 	"cmp"
 	"context"
+	"time"
 
 	"carteiro/core/message/envelope"
 	"carteiro/core/pipeline/trail"
@@ -146,5 +147,18 @@ func (k *Intake) asyncGroup(in *Incoming) *envelope.Group {
 		name := envelope.Address(info.Key())
 		g.Recipients = append(g.Recipients, envelope.Recipient{Address: name, Orig: name, State: envelope.Queued, Notify: envelope.NotifyNever})
 	}
+	return g
+}
+
+// unexpandedKey is the group key, in lists and logs, of recipients that wait for
+// queue.expand.
+const unexpandedKey = "expand"
+
+// UnexpandedGroup keeps a further recipient of a message until a policy that
+// failed for a while answers at queue.expand.
+func (k *Intake) UnexpandedGroup(env *envelope.Envelope, r envelope.Recipient, due time.Time) *envelope.Group {
+	g := k.newGroup(&Incoming{Envelope: *env}, groupKey{kind: envelope.Unexpanded, key: unexpandedKey, priority: env.Priority})
+	g.Due, r.State = due, envelope.Queued
+	g.Recipients = []envelope.Recipient{r}
 	return g
 }

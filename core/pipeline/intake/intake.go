@@ -178,7 +178,10 @@ func (k *Intake) Apply(ctx context.Context, gen *hooks.Generation, effects []env
 		u := &commit.Unit{Pending: hooks.Pending{Effects: effects}}
 		defer u.Close()
 		for _, s := range submits {
-			k.Submit(ctx, u, &envelope.Envelope{}, gen, s)
+			if st := k.Submit(ctx, u, &envelope.Envelope{}, gen, s); st != nil {
+				u.Rollback(commit.Savepoint{})
+				return st
+			}
 		}
 		err := k.writer.Commit(ctx, gen, u)
 		if err != nil {

@@ -13,10 +13,11 @@ import (
 
 // Submit makes the messages of a policy's mail.submit and adds them to the unit,
 // with the effects of the policies that they meet. cause is the message at which
-// the policy was asked. A message that cannot be made is logged and dropped: the message at
-// hand does not depend on it.
-func (k *Intake) Submit(ctx context.Context, u *commit.Unit, cause *envelope.Envelope, gen *hooks.Generation, s hooks.Submit) {
-	k.build(ctx, u, submitStep{cause, gen, s}) // its scope takes every failure
+// the policy was asked. A message that cannot be made is logged and dropped: the
+// message at hand does not depend on it. A status says that the store failed; then
+// the unit must not be committed.
+func (k *Intake) Submit(ctx context.Context, u *commit.Unit, cause *envelope.Envelope, gen *hooks.Generation, s hooks.Submit) *envelope.Status {
+	return k.build(ctx, u, submitStep{cause, gen, s})
 }
 
 // submissionsStep makes what policies submitted, of the unit's submissions those from
@@ -61,7 +62,7 @@ func (s submitStep) run(ctx context.Context, b *builder) *envelope.Status {
 		Protocol: "policy", Ours: true}
 	in.Envelope.Outgoing = b.outgoingSubmit(&s.s, author(in.Header))
 	if err := b.fill(ctx, in, s.s.Body, s.s.Rcpts); err != nil {
-		return envelope.StatusOf(fmt.Errorf("body of a submission: %w", err))
+		return b.failAll(fmt.Errorf("body of a submission: %w", err))
 	}
 	in.Rcpts = append(in.Rcpts, b.FiledCopies(s.s)...)
 	b.add(expandStep{in}, submissionsStep{&in.Envelope, s.gen, in.submits}, submittedStep{in, cause, s.s})
