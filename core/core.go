@@ -130,8 +130,9 @@ func New(cfg Config, parts Parts) *Pipeline {
 	p.queue = queue.New(queue.Config{Workers: cfg.Workers, Retry: cfg.Retry[0], Shaping: cfg.Shaping}, st, log, clk)
 	p.events = events.New(st, parts.Policies, log, clk)
 	writer := commit.NewWriter(st, p.queue, p.events)
-	p.intake = intake.New(intake.Parts{Hostname: cfg.Hostname, Expire: cfg.Expire, Store: st, Directory: parts.Directory, Resolver: parts.Resolver,
-		Writer: writer, Events: p.events, Log: log, Clock: clk, Signer: parts.Signer, ReturnPaths: parts.ReturnPaths})
+	p.intake = intake.New(intake.Parts{Hostname: cfg.Hostname, Expire: cfg.Expire, Store: st, Directory: parts.Directory,
+		Resolver: parts.Resolver, Writer: writer, Events: p.events, Log: log, Clock: clk, Signer: parts.Signer,
+		ReturnPaths: parts.ReturnPaths})
 
 	var ledger *dmarc.Ledger
 	if cfg.Reports.From != "" {
@@ -148,8 +149,10 @@ func New(cfg Config, parts Parts) *Pipeline {
 		Transport: parts.Transport, Router: router, Policies: parts.Policies, Intake: p.intake, Writer: writer, Locks: p.queue, Log: log,
 		Clock: clk, Signer: parts.Signer})
 
-	p.Runner = policyrun.New(policyrun.Parts{KV: st, Directory: parts.Directory, Policies: parts.Policies, Apply: p.intake.Apply, Log: log, Clock: clk})
-	p.Operator = operate.New(operate.Parts{Store: st, Queue: p.queue, Deliverer: p.deliverer, Intake: p.intake, Writer: writer, Log: log, Clock: clk})
+	p.Runner = policyrun.New(policyrun.Parts{KV: st, Directory: parts.Directory, Policies: parts.Policies, Apply: p.intake.Apply, Log: log,
+		Clock: clk})
+	p.Operator = operate.New(operate.Parts{Store: st, Queue: p.queue, Deliverer: p.deliverer, Intake: p.intake, Writer: writer, Log: log,
+		Clock: clk})
 	return p
 }
 

@@ -137,19 +137,23 @@ func TestBccInEveryForm(t *testing.T) {
 		{"first of all", "Bcc: secret@x.example\r\n" + from + "\r\n", false, nil},
 		{"last, without a blank line", from + "Bcc: secret@x.example", false, nil},
 		{"broken addresses", from + "Bcc: secret <secret@@, \"\r\n\r\n", false, nil},
-		{"behind an mbox line", "From alice Mon Nov  2 10:00:00 2026\r\n" + from + "Bcc: secret@x.example\r\n\r\n", false, []string{"From: alice@our.example"}},
+		{"behind an mbox line", "From alice Mon Nov  2 10:00:00 2026\r\n" + from + "Bcc: secret@x.example\r\n\r\n", false,
+			[]string{"From: alice@our.example"}},
 		{"behind a broken line", from + "this is no field\r\nBcc: secret@x.example\r\n\r\n", true, nil},
 		{"behind a broken first line", "no field\r\n" + from + "bcc : secret@x.example\r\n\r\n", true, nil},
 		{"in a folded Subject", from + "Subject: about\r\n Bcc: stays\r\n\r\n", false, []string{"Subject: about\r\n Bcc: stays\r\n"}},
-		{"in a nested message", from + "Content-Type: message/rfc822\r\n\r\nBcc: stays@x.example\r\n\r\nx\r\n", false, []string{"\r\n\r\nBcc: stays@x.example\r\n"}},
-		{"in a part", from + "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nBcc: stays\r\n\r\nx\r\n--b--\r\n", false, []string{"--b\r\nBcc: stays\r\n"}},
+		{"in a nested message", from + "Content-Type: message/rfc822\r\n\r\nBcc: stays@x.example\r\n\r\nx\r\n", false,
+			[]string{"\r\n\r\nBcc: stays@x.example\r\n"}},
+		{"in a part", from + "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nBcc: stays\r\n\r\nx\r\n--b--\r\n", false,
+			[]string{"--b\r\nBcc: stays\r\n"}},
 		{"in the text", from + "\r\nBcc: stays\r\n", false, []string{"\r\n\r\nBcc: stays\r\n"}},
 		{"other names", from + "X-Bcc: stays\r\nBcc-X: stays\r\n\r\n", false, []string{"X-Bcc: stays", "Bcc-X: stays"}},
 	}
 	h := newHouse(t, core.Config{})
 	for _, tt := range tests {
 		sent := len(h.sink.all())
-		st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, tt.text, "x@out.example", "secret@out.example")
+		st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, tt.text, "x@out.example",
+			"secret@out.example")
 		if tt.refused {
 			if st == nil || st.Code != 550 {
 				t.Errorf("%s: answer %v", tt.name, st)
@@ -178,11 +182,13 @@ func TestOncePerSubmission(t *testing.T) {
 	h := newHouse(t, core.Config{})
 	for _, name := range []string{"From", "Sender", "Date", "Message-ID", "Subject", "To", "Cc", "Reply-To"} {
 		text := "From: alice@our.example\r\n" + name + ": alice@our.example\r\n" + strings.ToUpper(name) + " :\r\n alice@our.example\r\n\r\n"
-		if st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, text, "bob@our.example"); st == nil || st.Reply()[:9] != "550 5.6.0" {
+		if st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, text, "bob@our.example"); st == nil ||
+			st.Reply()[:9] != "550 5.6.0" {
 			t.Errorf("two %s: %v", name, st)
 		}
 	}
-	for _, from := range []string{"", "nobody", "alice@our.example, ", "<alice@our.example", "bob@our.example <alice@our.example>", "alice@our.example (", "a: alice@our.example"} {
+	for _, from := range []string{"", "nobody", "alice@our.example, ", "<alice@our.example", "bob@our.example <alice@our.example>",
+		"alice@our.example (", "a: alice@our.example"} {
 		st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: "+from+"\r\n\r\n", "bob@our.example")
 		if fine := from == "alice@our.example, "; fine != (st == nil) {
 			t.Errorf("From: %q: %v", from, st)
@@ -202,7 +208,8 @@ func TestOneCopyForEachMailbox(t *testing.T) {
 		if len(got) != 1 {
 			t.Errorf("%s has %d copies", who, len(got))
 		}
-		if other := map[envelope.Address]string{"alice@our.example": "bob@", "bob@our.example": "alice@"}[who]; len(got) == 1 && strings.Contains(strings.SplitN(got[0], "From:", 2)[0], other) {
+		if other := map[envelope.Address]string{"alice@our.example": "bob@", "bob@our.example": "alice@"}[who]; len(got) == 1 &&
+			strings.Contains(strings.SplitN(got[0], "From:", 2)[0], other) {
 			t.Errorf("the trace fields of %s name another: %q", who, got[0])
 		}
 	}
@@ -241,7 +248,10 @@ const evil = "EVIL\x1b[31m\r\nBcc: v@x.example\r\n\x00\x7f\u0085\u202e\xff"
 // legibleText reports what of a text steers a terminal; lines of a traceback
 // may have their ends.
 func legibleText(s string) bool {
-	return len(s) <= 9000 && !strings.ContainsFunc(s, func(c rune) bool { return c != '\n' && (c == unicode.ReplacementChar || !unicode.IsGraphic(c)) })
+	return len(s) <= 9000 && !strings.ContainsFunc(s, func(c rune) bool {
+		return c != '\n' &&
+			(c == unicode.ReplacementChar || !unicode.IsGraphic(c))
+	})
 }
 
 // TestStrangersWordsStayText: what peers, their servers and policies that
@@ -250,12 +260,13 @@ func legibleText(s string) bool {
 func TestStrangersWordsStayText(t *testing.T) {
 	repeat := func(e *hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, errors.New("bad: " + evil) }
 	log := &records{}
-	h := newHouse(t, core.Config{}, at(hooks.DeliverAttempt, repeat), at(hooks.DeliverLocal, repeat), at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
-		if e.Tx.Sender == "refused@a.example" {
-			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Text: "no " + evil}}, nil
-		}
-		return hooks.Verdict{}, e.AddScore(hooks.Score{Name: evil})
-	}))
+	h := newHouse(t, core.Config{}, at(hooks.DeliverAttempt, repeat), at(hooks.DeliverLocal, repeat),
+		at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
+			if e.Tx.Sender == "refused@a.example" {
+				return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Text: "no " + evil}}, nil
+			}
+			return hooks.Verdict{}, e.AddScore(hooks.Score{Name: evil})
+		}))
 	h.log.Logger = telemetry.With(slog.New(log)).Logger
 	long := evil + strings.Repeat("x", 20_000)
 	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {

@@ -34,7 +34,8 @@ func TestOptionsAtEveryHook(t *testing.T) {
 		everybody := variants[0].others
 		if spec.Takes("listener") {
 			variants = append(variants, variant{"listener of users", hooks.Info{Listener: "submission"}, true, false},
-				variant{"listener of others", hooks.Info{Listener: "mx"}, false, everybody}, variant{"another listener", hooks.Info{Listener: "lmtp"}, false, false})
+				variant{"listener of others", hooks.Info{Listener: "mx"}, false, everybody},
+				variant{"another listener", hooks.Info{Listener: "lmtp"}, false, false})
 		}
 		if spec.Takes("login") {
 			variants = append(variants, variant{"login", hooks.Info{Login: true}, !slices.Contains(beforeLogin, p), false})
@@ -43,7 +44,8 @@ func TestOptionsAtEveryHook(t *testing.T) {
 		knownOthers := known && p != hooks.ReceiveMail
 		variants = append(variants, variant{"its domain", hooks.Info{Tier: hooks.Domain, Domains: []string{at}}, known, knownOthers && everybody},
 			variant{"another domain", hooks.Info{Tier: hooks.Domain, Domains: []string{"b.example"}}, spec.NoMail, spec.NoMail},
-			variant{"all but its domain", hooks.Info{Tier: hooks.Bundle, Bundle: "acme/x", Except: []string{"our.example", "out.example"}}, !known || spec.NoMail, (!knownOthers || spec.NoMail) && everybody})
+			variant{"all but its domain", hooks.Info{Tier: hooks.Bundle, Bundle: "acme/x", Except: []string{"our.example", "out.example"}},
+				!known || spec.NoMail, (!knownOthers || spec.NoMail) && everybody})
 		for _, v := range variants {
 			t.Run(string(p)+"/"+v.name, func(t *testing.T) {
 				var asked atomic.Int64

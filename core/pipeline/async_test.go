@@ -36,8 +36,10 @@ func TestAsync(t *testing.T) {
 				defer body.Close()
 				text, err := io.ReadAll(body)
 				s, tx := e.Session, e.Tx
-				if err != nil || string(text) != "hello\r\n" || s.Remote.Addr().String() != "192.0.2.7" || s.Helo != "client.example" || s.Listener != "mx" || !s.Closed.Load() ||
-					s.Identity != nil || tx.Sender != "a@a.example" || len(tx.Recipients) != 2 || !tx.Recipients[0].IsLocal || tx.Recipients[1].Address != "bob@our.example" {
+				if err != nil || string(text) != "hello\r\n" || s.Remote.Addr().String() != "192.0.2.7" || s.Helo != "client.example" ||
+					s.Listener != "mx" || !s.Closed.Load() ||
+					s.Identity != nil || tx.Sender != "a@a.example" || len(tx.Recipients) != 2 || !tx.Recipients[0].IsLocal ||
+					tx.Recipients[1].Address != "bob@our.example" {
 					return hooks.Verdict{}, errors.New("not what came")
 				}
 				if err := e.SetSender("x@x.example"); err == nil {

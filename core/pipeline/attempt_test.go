@@ -35,7 +35,8 @@ func TestFieldsOfAnAttempt(t *testing.T) {
 		}
 		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nbody\r\n", "x@out.example", "bob@our.example")
+	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nbody\r\n", "x@out.example",
+		"bob@our.example")
 	h.idle()
 	h.clock.Advance(6 * time.Minute)
 	h.idle()
@@ -44,7 +45,8 @@ func TestFieldsOfAnAttempt(t *testing.T) {
 		t.Fatalf("%d tries", len(sent))
 	}
 	for i, s := range sent {
-		if !strings.Contains(s.text, fmt.Sprintf("X-Try: %d\r\n", i+1)) || strings.Count(s.text, "X-Try") != 1 || !strings.HasSuffix(s.text, "\r\n\r\nbody\r\n") {
+		if !strings.Contains(s.text, fmt.Sprintf("X-Try: %d\r\n", i+1)) || strings.Count(s.text, "X-Try") != 1 ||
+			!strings.HasSuffix(s.text, "\r\n\r\nbody\r\n") {
 			t.Errorf("try %d: %s", i+1, s.text)
 		}
 		if s.size != int64(len(s.text)) {

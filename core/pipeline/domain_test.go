@@ -46,7 +46,8 @@ func TestLocalGroupsOfDomains(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	slices.Sort(saw)
-	want := []string{"deliver.attempt but our.example 2", "deliver.attempt of b.example 1", "queue.commit but our.example 2", "queue.commit of b.example 1"}
+	want := []string{"deliver.attempt but our.example 2", "deliver.attempt of b.example 1", "queue.commit but our.example 2",
+		"queue.commit of b.example 1"}
 	if !slices.Equal(saw, want) {
 		t.Errorf("saw %q, want %q", saw, want)
 	}

@@ -52,7 +52,8 @@ func TestNotify(t *testing.T) {
 	for _, tt := range tests {
 		h := newHouse(t, core.Config{})
 		h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome { return tt.answer }
-		for a, to := range map[envelope.Address][]envelope.Address{"both@our.example": {"bob@our.example", "x@out.example"}, "one@our.example": {"bob@our.example"}} {
+		for a, to := range map[envelope.Address][]envelope.Address{"both@our.example": {"bob@our.example", "x@out.example"},
+			"one@our.example": {"bob@our.example"}} {
 			if err := h.accounts.AddAlias(t.Context(), a, to); err != nil {
 				t.Fatal(err)
 			}
@@ -65,7 +66,8 @@ func TestNotify(t *testing.T) {
 					got += a
 				}
 			}
-			if !strings.Contains(text, "Original-Envelope-Id: QQ314159\r\n") || !strings.Contains(text, "Original-Recipient: rfc822;"+string(tt.to)+"\r\n") {
+			if !strings.Contains(text, "Original-Envelope-Id: QQ314159\r\n") ||
+				!strings.Contains(text, "Original-Recipient: rfc822;"+string(tt.to)+"\r\n") {
 				t.Errorf("%s: envelope id or original recipient is missing in %s", tt.name, text)
 			}
 		}
@@ -93,14 +95,16 @@ func TestRetDecidesWhatComesBack(t *testing.T) {
 func TestAliasStaysPrivate(t *testing.T) {
 	h := newHouse(t, core.Config{})
 	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
-		return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "<hidden@out.example> unknown"}, Host: "mx1.out.example"}
+		return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "<hidden@out.example> unknown"},
+			Host: "mx1.out.example"}
 	}
 	if err := h.accounts.AddAlias(t.Context(), "front@our.example", []envelope.Address{"hidden@out.example"}); err != nil {
 		t.Fatal(err)
 	}
 	h.sendNotify("front@our.example", 0, envelope.Params{})
 	got := h.box("alice@our.example", "INBOX")
-	if len(got) != 1 || strings.Contains(got[0], "hidden@") || strings.Contains(got[0], "mx1.out") || !strings.Contains(got[0], "Final-Recipient: rfc822; front@our.example") {
+	if len(got) != 1 || strings.Contains(got[0], "hidden@") || strings.Contains(got[0], "mx1.out") ||
+		!strings.Contains(got[0], "Final-Recipient: rfc822; front@our.example") {
 		t.Errorf("DSN: %s", got)
 	}
 }

@@ -43,7 +43,8 @@ func TestEncrypted(t *testing.T) {
 			return hooks.Verdict{}, ev.AppendText(ev.Msg, mime.Text{Text: "-- \n"}, mime.Text{Name: "who", Text: "the foot"})
 		}),
 		at(hooks.QueueExpand, func(ev *hooks.Event) (hooks.Verdict, error) {
-			if ev.Msg.Sender != "fork@a.example" || ev.Rcpt.Address != "alice@our.example" || ev.Msg.Header.Has("Content-Type") && strings.Contains(ev.Msg.Header.All("Content-Type")[0], "encrypted") {
+			if ev.Msg.Sender != "fork@a.example" || ev.Rcpt.Address != "alice@our.example" || ev.Msg.Header.Has("Content-Type") &&
+				strings.Contains(ev.Msg.Header.All("Content-Type")[0], "encrypted") {
 				return hooks.Verdict{}, nil
 			}
 			m, err := ev.Fork(ev.Rcpt)
@@ -76,7 +77,8 @@ func TestEncrypted(t *testing.T) {
 				continue
 			}
 			inside, err := key.Decrypt([]byte(text))
-			if s := string(inside); err != nil || !strings.Contains(s, "Content-Type: text/plain") || !strings.Contains(s, "=C3=A1") || !strings.HasSuffix(strings.TrimSpace(strings.ReplaceAll(s, "=\r\n", "")), "the foot") {
+			if s := string(inside); err != nil || !strings.Contains(s, "Content-Type: text/plain") || !strings.Contains(s, "=C3=A1") ||
+				!strings.HasSuffix(strings.TrimSpace(strings.ReplaceAll(s, "=\r\n", "")), "the foot") {
 				t.Errorf("%s: inside is %q, %v", who, inside, err)
 			}
 		}

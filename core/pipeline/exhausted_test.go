@@ -26,7 +26,8 @@ func greedy(p hooks.Point, asked *atomic.Int32) handler {
 }
 
 func dear(n int) string {
-	return fmt.Sprintf("From: a@a.example\r\nMessage-ID: <%d@a.example>\r\nSubject: dear\r\n\r\nhello http://a.example/ and https://a.example/\r\n", n)
+	return fmt.Sprintf("From: a@a.example\r\nMessage-ID: <%d@a.example>\r\nSubject: dear\r\n\r\nhello http://a.example/ and "+
+		"https://a.example/\r\n", n)
 }
 
 func from(ip string) *envelope.Session {
@@ -51,7 +52,8 @@ func TestExhaustedIsQuarantined(t *testing.T) {
 					t.Fatalf("try %d is answered %v, want 451", n+1, st)
 				}
 			}
-			if st := h.offer(from("198.51.100.7"), &envelope.Transaction{Sender: "a@a.example"}, dear(2), "bob@our.example"); st == nil || st.Code != 451 {
+			if st := h.offer(from("198.51.100.7"), &envelope.Transaction{Sender: "a@a.example"}, dear(2), "bob@our.example"); st == nil ||
+				st.Code != 451 {
 				t.Errorf("another message is answered %v, want 451", st)
 			}
 			h.clock.Advance(2 * time.Minute)
@@ -60,7 +62,8 @@ func TestExhaustedIsQuarantined(t *testing.T) {
 			}
 			h.until("the postmaster is told", func() bool { return len(h.box("alice@our.example", "INBOX")) == 1 })
 			notice := h.box("alice@our.example", "INBOX")[0]
-			for _, want := range []string{"greedy.lua:7 ran out of its budget on it 3 times", `subject "dear"`, "1 parts, 2 links", "carteiro queue release "} {
+			for _, want := range []string{"greedy.lua:7 ran out of its budget on it 3 times", `subject "dear"`, "1 parts, 2 links",
+				"carteiro queue release "} {
 				if !strings.Contains(notice, want) && !(p == hooks.ReceiveHeaders && strings.Contains(want, "links")) {
 					t.Errorf("no %q in the notice:\n%s", want, notice)
 				}
@@ -94,7 +97,8 @@ func TestExhaustedIsForgotten(t *testing.T) {
 	var asked atomic.Int32
 	h := newHouse(t, core.Config{}, greedy(hooks.ReceiveData, &asked))
 	for n := range 6 {
-		if st := h.offer(from("198.51.100.7"), &envelope.Transaction{Sender: "a@a.example"}, dear(1), "bob@our.example"); st == nil || st.Code != 451 {
+		if st := h.offer(from("198.51.100.7"), &envelope.Transaction{Sender: "a@a.example"}, dear(1), "bob@our.example"); st == nil ||
+			st.Code != 451 {
 			t.Fatalf("try %d is answered %v, want 451", n+1, st)
 		}
 		h.clock.Advance(25 * time.Hour)
@@ -107,7 +111,8 @@ func TestExhaustedByOneNetwork(t *testing.T) {
 	var asked atomic.Int32
 	h := newHouse(t, core.Config{}, greedy(hooks.ReceiveData, &asked))
 	for n := range 60 {
-		if st := h.offer(from(fmt.Sprintf("198.51.100.%d", n)), &envelope.Transaction{Sender: "a@a.example"}, dear(n), "bob@our.example"); st == nil || st.Code != 451 {
+		if st := h.offer(from(fmt.Sprintf("198.51.100.%d", n)), &envelope.Transaction{Sender: "a@a.example"}, dear(n),
+			"bob@our.example"); st == nil || st.Code != 451 {
 			t.Fatalf("message %d is answered %v, want 451", n, st)
 		}
 	}
@@ -116,7 +121,8 @@ func TestExhaustedByOneNetwork(t *testing.T) {
 	}
 	h.accept(from("203.0.113.9"), "b@b.example", plain, "bob@our.example")
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example")
-	if st := h.offer(from("198.51.100.7"), &envelope.Transaction{Sender: "c@a.example"}, plain, "bob@our.example"); st == nil || st.Code != 451 {
+	if st := h.offer(from("198.51.100.7"), &envelope.Transaction{Sender: "c@a.example"}, plain, "bob@our.example"); st == nil ||
+		st.Code != 451 {
 		t.Errorf("other mail of that network is answered %v, want 451 until the minute is over", st)
 	}
 	h.clock.Advance(2 * time.Minute)
@@ -131,7 +137,8 @@ func TestExhaustedByManyNetworks(t *testing.T) {
 	for n := range 10 {
 		for net := range 30 {
 			ip := fmt.Sprintf("10.0.%d.%d", net, n+1)
-			if st := h.offer(from(ip), &envelope.Transaction{Sender: "a@a.example"}, dear(30*n+net), "bob@our.example"); st == nil || st.Code != 451 {
+			if st := h.offer(from(ip), &envelope.Transaction{Sender: "a@a.example"}, dear(30*n+net), "bob@our.example"); st == nil ||
+				st.Code != 451 {
 				t.Fatalf("answer %v, want 451", st)
 			}
 		}

@@ -17,7 +17,8 @@ func TestEffectsOfMailInTheSameCommit(t *testing.T) {
 	set := func(e *hooks.Event, key string) error {
 		return e.AddEffect(envelope.Effect{Space: space, Op: envelope.Set, Key: key, Value: []byte("x")})
 	}
-	submit := hooks.Submit{Sender: "alice@our.example", Rcpts: []envelope.Address{"bob@our.example"}, Header: []byte("From: alice@our.example\r\nSubject: more\r\n\r\n"), Body: []byte("x\r\n")}
+	submit := hooks.Submit{Sender: "alice@our.example", Rcpts: []envelope.Address{"bob@our.example"},
+		Header: []byte("From: alice@our.example\r\nSubject: more\r\n\r\n"), Body: []byte("x\r\n")}
 	expand := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		subject, _ := e.Msg.Header.Get("Subject")
 		switch {

@@ -80,7 +80,8 @@ func TestCopiesOfTheirOwn(t *testing.T) {
 			}
 			to = append(to, hooks.Target{Address: a, Sender: &bounces, Fill: fill, ARC: "our.example"})
 		}
-		return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Text: "for "}, mime.Text{Name: "who", Text: "everybody"}, mime.Text{Text: "\n"}),
+		return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Text: "for "}, mime.Text{Name: "who", Text: "everybody"},
+			mime.Text{Text: "\n"}),
 			e.AddSignature(m, envelope.Signature{Domain: "our.example"}), e.Replace(e.Rcpt, to))
 	})
 	h.furnish(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(*badgerstore.Store) []hooks.Handler {
@@ -104,7 +105,8 @@ func TestCopiesOfTheirOwn(t *testing.T) {
 	}
 	for who, want := range map[envelope.Address]string{"alice@our.example": "dear alice", "bob@our.example": "everybody"} {
 		got := h.box(who, "INBOX")
-		if len(got) != 1 || says(got[0]) != want || fields(got[0], "DKIM-Signature") == "" || fields(got[0], "ARC-Seal") != "" || fields(got[0], "Return-Path") != "<bounce+"+who.Local()+"@our.example>" {
+		if len(got) != 1 || says(got[0]) != want || fields(got[0], "DKIM-Signature") == "" || fields(got[0], "ARC-Seal") != "" ||
+			fields(got[0], "Return-Path") != "<bounce+"+who.Local()+"@our.example>" {
 			t.Errorf("%s has %q", who, got)
 		}
 	}
@@ -117,7 +119,8 @@ func TestCopiesOfTheirOwn(t *testing.T) {
 		if got := says(out[i].text); got != want || int64(len(out[i].text)) != out[i].size {
 			t.Errorf("copy %d: %q, %d octets, said to be %d", i, got, len(out[i].text), out[i].size)
 		}
-		if seal := fields(out[i].text, "ARC-Seal"); !strings.HasPrefix(seal, "d=our.example spf=pass over 1 ") || !strings.HasPrefix(out[i].text, "ARC-Seal") {
+		if seal := fields(out[i].text, "ARC-Seal"); !strings.HasPrefix(seal, "d=our.example spf=pass over 1 ") ||
+			!strings.HasPrefix(out[i].text, "ARC-Seal") {
 			t.Errorf("copy %d: seal %q in %q", i, seal, out[i].text)
 		}
 	}
@@ -134,8 +137,10 @@ func TestFillsAreToldApart(t *testing.T) {
 		if err != nil {
 			return hooks.Verdict{}, err
 		}
-		return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Name: "a", Text: "-"}, mime.Text{Text: " and "}, mime.Text{Name: "b", Text: "-"}),
-			e.Replace(e.Rcpt, []hooks.Target{{Address: "x@out.example", Fill: envelope.Fill{"a": "1 b:2"}}, {Address: "y@out.example", Fill: envelope.Fill{"a": "1", "b": "2"}}}))
+		return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Name: "a", Text: "-"}, mime.Text{Text: " and "},
+			mime.Text{Name: "b", Text: "-"}),
+			e.Replace(e.Rcpt, []hooks.Target{{Address: "x@out.example", Fill: envelope.Fill{"a": "1 b:2"}},
+				{Address: "y@out.example", Fill: envelope.Fill{"a": "1", "b": "2"}}}))
 	}))
 	h.accept(session(), "a@a.example", plain, "all@our.example")
 	h.idle()
@@ -159,16 +164,21 @@ func TestFork(t *testing.T) {
 		to     []envelope.Address
 		alice  []string // List-Id of what she gets
 	}{
-		"alone":          {"", []envelope.Address{"a-list@our.example"}, []string{"a-list@our.example"}},
-		"beside a user":  {"", []envelope.Address{"alice@our.example", "a-list@our.example"}, []string{"", "a-list@our.example"}},
-		"twice":          {"", []envelope.Address{"a-list@our.example", "b-list@our.example"}, []string{"a-list@our.example", "b-list@our.example"}},
-		"changed":        {"-- \nfoot\n", []envelope.Address{"a-list@our.example"}, []string{"a-list@our.example"}},
-		"changed beside": {"-- \nfoot\n", []envelope.Address{"a-list@our.example", "alice@our.example", "b-list@our.example"}, []string{"", "a-list@our.example", "b-list@our.example"}},
+		"alone":         {"", []envelope.Address{"a-list@our.example"}, []string{"a-list@our.example"}},
+		"beside a user": {"", []envelope.Address{"alice@our.example", "a-list@our.example"}, []string{"", "a-list@our.example"}},
+		"twice": {"", []envelope.Address{"a-list@our.example", "b-list@our.example"},
+			[]string{"a-list@our.example", "b-list@our.example"}},
+		"changed": {"-- \nfoot\n", []envelope.Address{"a-list@our.example"}, []string{"a-list@our.example"}},
+		"changed beside": {"-- \nfoot\n", []envelope.Address{"a-list@our.example", "alice@our.example", "b-list@our.example"},
+			[]string{"", "a-list@our.example", "b-list@our.example"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
 			h.furnish(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(*badgerstore.Store) []hooks.Handler {
-				return []hooks.Handler{at(hooks.ReceiveRcpt, known), mailsTo(func(e *hooks.Event, m *hooks.Message) error { return e.AppendText(m, mime.Text{Text: tt.footer}) })}
+				return []hooks.Handler{at(hooks.ReceiveRcpt, known), mailsTo(func(e *hooks.Event,
+					m *hooks.Message) error {
+					return e.AppendText(m, mime.Text{Text: tt.footer})
+				})}
 			})
 			h.signer = stamps{}
 			id := h.accept(session(), "a@a.example", plain, tt.to...)
@@ -182,7 +192,8 @@ func TestFork(t *testing.T) {
 					sign, own, returns = "d=our.example over alice", "alice", "<bounce+alice@our.example>"
 					want += strings.ReplaceAll(tt.footer, "\n", "\r\n")
 				}
-				if body := strings.ReplaceAll(body(text), "=20", " "); body != want || fields(text, "DKIM-Signature") != sign+" " && fields(text, "DKIM-Signature") != sign || fields(text, "X-Own") != own || fields(text, "Return-Path") != returns {
+				if body := strings.ReplaceAll(body(text), "=20", " "); body != want || fields(text, "DKIM-Signature") != sign+" " &&
+					fields(text, "DKIM-Signature") != sign || fields(text, "X-Own") != own || fields(text, "Return-Path") != returns {
 					t.Errorf("list %q: %s", list, text)
 				}
 			}
@@ -201,13 +212,15 @@ func TestFork(t *testing.T) {
 				}
 			}
 			out := h.sink.all()
-			if len(out) != forks || out[0].sender != "bounce+x@our.example" || fields(out[0].text, "X-Own") != "x" || int64(len(out[0].text)) < out[0].size {
+			if len(out) != forks || out[0].sender != "bounce+x@our.example" || fields(out[0].text, "X-Own") != "x" ||
+				int64(len(out[0].text)) < out[0].size {
 				t.Errorf("sent %+v", out)
 			}
 			if n := h.spooled(); n != 0 {
 				t.Errorf("%d messages left", n)
 			}
-			if trail, err := h.store.Trail(t.Context(), id); err != nil || !slices.ContainsFunc(trail, func(e envelope.TrailEntry) bool { return strings.HasPrefix(e.Text, "goes on as message ") }) {
+			if trail, err := h.store.Trail(t.Context(), id); err != nil || !slices.ContainsFunc(trail,
+				func(e envelope.TrailEntry) bool { return strings.HasPrefix(e.Text, "goes on as message ") }) {
 				t.Errorf("the trail does not say where it went: %v, %+v", err, trail)
 			}
 		})
@@ -226,7 +239,8 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 		}}
 	}
 	looked := 0
-	looks := handler{hooks.Info{Point: hooks.QueueExpand, File: "looks.lua"}, func(*hooks.Event) (hooks.Verdict, error) { looked++; return hooks.Verdict{}, nil }}
+	looks := handler{hooks.Info{Point: hooks.QueueExpand, File: "looks.lua"},
+		func(*hooks.Event) (hooks.Verdict, error) { looked++; return hooks.Verdict{}, nil }}
 	varies := handler{hooks.Info{Point: hooks.QueueExpand, File: "varies.lua"}, func(e *hooks.Event) (hooks.Verdict, error) {
 		m, err := e.Variant(e.Rcpt)
 		err = errors.Join(err, e.EditHeader(m, "again", func(h *mime.Header) error { return h.Append("X-Varied", "yes") }))
@@ -238,10 +252,12 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 		looked   int
 		to       envelope.Address // somebody else who gets it too
 	}{
-		"one":                 {[]hooks.Handler{forking("a.lua", "X-A")}, map[string]string{"X-A": "yes"}, 0, ""},
-		"two":                 {[]hooks.Handler{forking("a.lua", "X-A"), forking("b.lua", "X-B")}, map[string]string{"X-A": "yes", "X-B": "yes"}, 0, ""},
-		"others are asked":    {[]hooks.Handler{forking("a.lua", "X-A"), looks}, map[string]string{"X-A": "yes"}, 2, ""},
-		"with a copy":         {[]hooks.Handler{forking("a.lua", "X-A", "bob@our.example")}, map[string]string{"X-A": "yes"}, 0, "bob@our.example"},
+		"one": {[]hooks.Handler{forking("a.lua", "X-A")}, map[string]string{"X-A": "yes"}, 0, ""},
+		"two": {[]hooks.Handler{forking("a.lua", "X-A"), forking("b.lua", "X-B")}, map[string]string{"X-A": "yes", "X-B": "yes"},
+			0, ""},
+		"others are asked": {[]hooks.Handler{forking("a.lua", "X-A"), looks}, map[string]string{"X-A": "yes"}, 2, ""},
+		"with a copy": {[]hooks.Handler{forking("a.lua", "X-A", "bob@our.example")}, map[string]string{"X-A": "yes"}, 0,
+			"bob@our.example"},
 		"a variant of itself": {[]hooks.Handler{varies}, map[string]string{"X-Varied": "yes"}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -275,7 +291,8 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 func TestReplacedByItself(t *testing.T) {
 	bounces := envelope.Address("bounces@our.example")
 	again := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: "bob@our.example"}, {Address: e.Rcpt.Address, Sender: &bounces, Fields: "X-Own: yes\r\n"}})
+		return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: "bob@our.example"},
+			{Address: e.Rcpt.Address, Sender: &bounces, Fields: "X-Own: yes\r\n"}})
 	})
 	h := newHouse(t, core.Config{}, again)
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "x@out.example")
@@ -329,7 +346,10 @@ func TestForkUnchanged(t *testing.T) {
 	id := h.accept(session(), "a@a.example", plain, "alice@our.example")
 	h.idle()
 	trail, err := h.store.Trail(t.Context(), id)
-	if err != nil || slices.ContainsFunc(trail, func(e envelope.TrailEntry) bool { return strings.HasPrefix(e.Text, "goes on as message ") }) || len(h.box("alice@our.example", "INBOX")) != 1 {
+	if err != nil || slices.ContainsFunc(trail, func(e envelope.TrailEntry) bool {
+		return strings.HasPrefix(e.Text,
+			"goes on as message ")
+	}) || len(h.box("alice@our.example", "INBOX")) != 1 {
 		t.Errorf("%v, %+v", err, trail)
 	}
 }

@@ -105,7 +105,8 @@ func TestReportsGoHome(t *testing.T) {
 	h.accept(session(), "ann@out.example", plain, "alice@our.example")
 	h.idle()
 	got := h.sink.all()
-	if len(got) != 1 || got[0].sender != "" || got[0].to[0] != "ann@out.example" || !strings.Contains(got[0].text, "To: ann@out.example\r\n") ||
+	if len(got) != 1 || got[0].sender != "" || got[0].to[0] != "ann@out.example" ||
+		!strings.Contains(got[0].text, "To: ann@out.example\r\n") ||
 		!strings.Contains(got[0].text, "Final-Recipient: rfc822; alice@our.example") || strings.Contains(got[0].text, "gone.example") {
 		t.Errorf("report: %+v", got)
 	}
@@ -152,7 +153,8 @@ func TestConfidentialSuccess(t *testing.T) {
 // error of the message, not a silence.
 func TestCirclesAreRefused(t *testing.T) {
 	h := newHouse(t, core.Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
-		other := map[envelope.Address]envelope.Address{"alice@our.example": "bob@our.example", "bob@our.example": "alice@our.example"}[e.Rcpt.Address]
+		other := map[envelope.Address]envelope.Address{"alice@our.example": "bob@our.example",
+			"bob@our.example": "alice@our.example"}[e.Rcpt.Address]
 		if other == "" {
 			return hooks.Verdict{}, nil
 		}
@@ -163,12 +165,14 @@ func TestCirclesAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, to := range [][]envelope.Address{{"alice@our.example"}, {"alice@our.example", "bob@our.example"}, {"turn-x@our.example"}} {
-		if st := h.offer(session(), &envelope.Transaction{Sender: "ann@out.example"}, plain, to...); st == nil || st.Code != 554 || st.Enhanced != "5.4.6" {
+		if st := h.offer(session(), &envelope.Transaction{Sender: "ann@out.example"}, plain, to...); st == nil || st.Code != 554 ||
+			st.Enhanced != "5.4.6" {
 			t.Errorf("%v: %v", to, st)
 		}
 	}
 	// Somebody else on the way: not an error.
-	if err := h.accounts.AddAlias(t.Context(), "more@our.example", []envelope.Address{"alice@our.example", "postmaster@our.example", "x@out.example"}); err != nil {
+	if err := h.accounts.AddAlias(t.Context(), "more@our.example", []envelope.Address{"alice@our.example", "postmaster@our.example",
+		"x@out.example"}); err != nil {
 		t.Fatal(err)
 	}
 	if st := h.offer(session(), &envelope.Transaction{Sender: "ann@out.example"}, plain, "more@our.example"); st != nil {

@@ -37,7 +37,8 @@ func TestTimersOfOneNameKeepTheirTime(t *testing.T) {
 	for name, other := range map[string]hooks.Info{
 		"another domain, before it": ofDomain(hooks.TimerTick, "a.example", "digest.lua", 24*time.Hour),
 		"the admin":                 {Point: hooks.TimerTick, File: "digest.lua", Line: 1, Every: 24 * time.Hour},
-		"a bundle":                  {Point: hooks.TimerTick, Tier: hooks.Bundle, Bundle: "acme/x", File: "digest.lua", Line: 1, Every: 24 * time.Hour},
+		"a bundle": {Point: hooks.TimerTick, Tier: hooks.Bundle, Bundle: "acme/x", File: "digest.lua", Line: 1,
+			Every: 24 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var first, second atomic.Int32
@@ -84,7 +85,8 @@ func TestAsyncApplies(t *testing.T) {
 	var login, listener, all atomic.Int32
 	one := hooks.Info{Point: hooks.ReceiveAsync, File: "login.lua", Login: true}
 	two := hooks.Info{Point: hooks.ReceiveAsync, File: "listener.lua", Listener: "submission"}
-	h := newHouse(t, core.Config{}, counting(one, &login, nil), counting(two, &listener, nil), counting(hooks.Info{Point: hooks.ReceiveAsync, File: "all.lua"}, &all, nil))
+	h := newHouse(t, core.Config{}, counting(one, &login, nil), counting(two, &listener, nil),
+		counting(hooks.Info{Point: hooks.ReceiveAsync, File: "all.lua"}, &all, nil))
 	h.accept(session(), "a@a.example", plain, "bob@our.example")
 	h.until("the stranger's message is done", func() bool { return h.spooled() == 0 && all.Load() == 1 })
 	if login.Load() != 0 || listener.Load() != 0 {
@@ -101,7 +103,8 @@ func TestAsyncApplies(t *testing.T) {
 func TestNamesOfFormat1AreAdopted(t *testing.T) {
 	var ticks, told atomic.Int32
 	timer := hooks.Info{Point: hooks.TimerTick, File: "a.lua", Line: 3, Every: time.Hour}
-	each := hooks.Info{Point: hooks.TimerTick, Tier: hooks.Bundle, Bundle: "acme/x", File: "init.lua", Every: 24 * time.Hour, EachDomain: true, Domains: []string{"our.example"}}
+	each := hooks.Info{Point: hooks.TimerTick, Tier: hooks.Bundle, Bundle: "acme/x", File: "init.lua", Every: 24 * time.Hour, EachDomain: true,
+		Domains: []string{"our.example"}}
 	events := ofDomain(hooks.ObserveEvent, "our.example", "hook.lua", 0)
 	dir := t.TempDir()
 	h := openHouse(t, dir, core.Config{})
@@ -109,7 +112,8 @@ func TestNamesOfFormat1AreAdopted(t *testing.T) {
 		{Space: timerSpace, Op: envelope.Set, Key: " a.lua 1h0m0s 0", Value: []byte("1")},
 		{Space: timerSpace, Op: envelope.Set, Key: "acme/x init.lua 24h0m0s 0 our.example", Value: []byte("1")},
 		{Space: timerSpace, Op: envelope.Set, Key: "gone/x init.lua 24h0m0s 0", Value: []byte("1")},
-		{Space: eventSpace, Op: envelope.Set, Key: "our.example hook.lua 0 000000000000000a", Value: []byte(`{"name":"accepted","data":{"to":["x@our.example"]}}`)},
+		{Space: eventSpace, Op: envelope.Set, Key: "our.example hook.lua 0 000000000000000a",
+			Value: []byte(`{"name":"accepted","data":{"to":["x@our.example"]}}`)},
 		{Space: parkedSpace, Op: envelope.Set, Key: "our.example hook.lua 0 000000000000000b", Value: []byte(`{"name":"accepted","id":"b"}`)},
 	} {
 		if _, err := h.store.Apply(t.Context(), []envelope.Effect{f}); err != nil {
@@ -220,7 +224,8 @@ func TestRateHoldsForAllKeysOfADomain(t *testing.T) {
 func TestTimersOutliveAFaultOfTheMove(t *testing.T) {
 	var ticks atomic.Int32
 	h, s := faultyHouse(t)
-	if _, err := h.store.Apply(t.Context(), []envelope.Effect{{Space: timerSpace, Op: envelope.Set, Key: " a.lua 1h0m0s 0", Value: []byte("1")}}); err != nil {
+	if _, err := h.store.Apply(t.Context(), []envelope.Effect{{Space: timerSpace, Op: envelope.Set, Key: " a.lua 1h0m0s 0",
+		Value: []byte("1")}}); err != nil {
 		t.Fatal(err)
 	}
 	s.fail("apply", 1, func() error { return errFault })

@@ -52,8 +52,10 @@ end)
 
 // counted is everything that the policy does about the one message: to alice,
 // to a host that takes it, and to one that refuses, for whom there is a DSN.
-var counted = []string{"attempt bad.example", "attempt here", "attempt out.example", "commit bad.example", "commit here", "commit out.example", "data",
-	"dsn failed", "expand alice@our.example", "expand x@bad.example", "expand x@out.example", "local alice@our.example", "result alice@our.example",
+var counted = []string{"attempt bad.example", "attempt here", "attempt out.example", "commit bad.example", "commit here",
+	"commit out.example", "data",
+	"dsn failed", "expand alice@our.example", "expand x@bad.example", "expand x@out.example", "local alice@our.example",
+	"result alice@our.example",
 	"result x@bad.example", "result x@out.example"}
 
 // told are the events about it.
@@ -122,19 +124,21 @@ func countingHouse(t *testing.T, dir string, at int64) (*house, *killer) {
 	}
 	hop := envelope.NextHop{Hosts: []envelope.Host{{Name: "mx.example", Port: 25}}}
 	cfg := core.Config{NextHops: map[string]envelope.NextHop{"out.example": hop, "bad.example": hop}}
-	h.furnish(badgerstore.Options{Dir: dir}, func(s store.Store) store.Store { return killerStore{s, k} }, cfg, func(st *badgerstore.Store) []hooks.Handler {
-		gen, err := lua.New(lua.Options{KV: st, Clock: h.clock, Hostname: "mx.our.example"}).Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"count.lua": countingPolicy})})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var list []hooks.Handler
-		for _, spec := range hooks.Specs() {
-			for _, one := range gen.Chain.Handlers(spec.Point) {
-				list = append(list, killerHandler{one, k})
+	h.furnish(badgerstore.Options{Dir: dir}, func(s store.Store) store.Store { return killerStore{s, k} }, cfg,
+		func(st *badgerstore.Store) []hooks.Handler {
+			gen, err := lua.New(lua.Options{KV: st, Clock: h.clock, Hostname: "mx.our.example"}).Load(t.Context(),
+				[]hooks.Source{hookstest.Scripts(map[string]string{"count.lua": countingPolicy})})
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		return list
-	})
+			var list []hooks.Handler
+			for _, spec := range hooks.Specs() {
+				for _, one := range gen.Chain.Handlers(spec.Point) {
+					list = append(list, killerHandler{one, k})
+				}
+			}
+			return list
+		})
 	return h, k
 }
 
@@ -149,7 +153,8 @@ func TestKillVictim(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, k := countingHouse(t, dir, at)
-	h.accept(user("alice@our.example"), "alice@our.example", strings.Replace(plain, "a@a.example", "alice@our.example", 1), "alice@our.example", "x@out.example", "x@bad.example")
+	h.accept(user("alice@our.example"), "alice@our.example", strings.Replace(plain, "a@a.example", "alice@our.example", 1),
+		"alice@our.example", "x@out.example", "x@bad.example")
 	os.Stdout.WriteString("250\n")
 	k.step()
 	h.quiet()

@@ -139,7 +139,8 @@ func openHouse(t *testing.T, dir string, cfg core.Config, handlers ...hooks.Hand
 
 // furnish opens the store, which wrap may stand before, makes the accounts
 // that are not there yet, and starts the pipeline.
-func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Store, cfg core.Config, policies func(*badgerstore.Store) []hooks.Handler) {
+func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Store, cfg core.Config,
+	policies func(*badgerstore.Store) []hooks.Handler) {
 	h.t.Helper()
 	t, ctx := h.t, h.t.Context()
 	o.Clock, o.Log = h.clock, telemetry.Discard().Logger
@@ -147,7 +148,8 @@ func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Stor
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := auth.New(ctx, auth.Options{Data: st, Domains: []string{"our.example"}, Postmaster: "alice@our.example", Key: make([]byte, 32), Clock: h.clock, Cheap: true})
+	d, err := auth.New(ctx, auth.Options{Data: st, Domains: []string{"our.example"}, Postmaster: "alice@our.example", Key: make([]byte, 32),
+		Clock: h.clock, Cheap: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +168,8 @@ func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Stor
 	current := &hooks.Current{}
 	current.Swap(&hooks.Generation{ID: "test", Chain: hooks.NewChain(policies(st))})
 	h.store, h.gen, h.log, h.accounts = front, current, telemetry.Discard(), d
-	h.Pipeline = core.New(cfg, core.Parts{Store: front, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: h.log, Clock: h.clock, ReturnPaths: testRing, Signer: signerOf{h}})
+	h.Pipeline = core.New(cfg, core.Parts{Store: front, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: h.log,
+		Clock: h.clock, ReturnPaths: testRing, Signer: signerOf{h}})
 	port := cfg.Port
 	if port == 0 {
 		port = 25
@@ -198,7 +201,8 @@ func (s signerOf) Sign(w envelope.Signature, body func() (io.ReadCloser, error))
 	return s.h.signer.Sign(w, body)
 }
 
-func (s signerOf) Seal(domain string, arrived *envelope.AuthResults, body func() (io.ReadCloser, error)) (func(h *mime.Header) (string, error), error) {
+func (s signerOf) Seal(domain string, arrived *envelope.AuthResults, body func() (io.ReadCloser, error)) (func(h *mime.Header) (string,
+	error), error) {
 	if s.h.signer == nil {
 		return func(*mime.Header) (string, error) { return "", nil }, nil
 	}
@@ -259,7 +263,8 @@ func (h *house) offer(s *envelope.Session, tx *envelope.Transaction, text string
 	return st
 }
 
-const plain = "From: a@a.example\r\nTo: alice@our.example\r\nSubject: hi\r\nMessage-ID: <1@a.example>\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n\r\nhello\r\n"
+const plain = "From: a@a.example\r\nTo: alice@our.example\r\nSubject: hi\r\nMessage-ID: <1@a.example>\r\nDate: Mon, 2 Nov 2026 " +
+	"10:00:00 +0000\r\n\r\nhello\r\n"
 
 func (h *house) accept(s *envelope.Session, from envelope.Address, text string, to ...envelope.Address) envelope.ID {
 	h.t.Helper()

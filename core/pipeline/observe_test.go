@@ -66,11 +66,13 @@ func TestEvents(t *testing.T) {
 		}
 		return envelope.Outcome{Status: envelope.Status{Code: code, Text: "said so"}, Host: "mx1.out.example"}
 	}
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n", "bob@our.example", "later@out.example", "never@out.example")
+	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n", "bob@our.example",
+		"later@out.example", "never@out.example")
 	h.quiet()
 	for _, d := range []*diary{one, two} {
 		got := d.all()
-		want := []string{"accepted", "bounced never@out.example", "deferred later@out.example", "delivered alice@our.example", "delivered bob@our.example"}
+		want := []string{"accepted", "bounced never@out.example", "deferred later@out.example", "delivered alice@our.example",
+			"delivered bob@our.example"}
 		if len(got) == 0 || got[0] != "accepted" || !slices.Equal(slices.Sorted(slices.Values(got)), want) {
 			t.Errorf("told %q, want %q", got, want)
 		}
@@ -131,7 +133,8 @@ func TestEventRetries(t *testing.T) {
 		t.Errorf("%d events are parked", parked)
 	}
 	b, err := h.Events(t.Context())
-	if err != nil || b.Waiting != 0 || b.Parked != 1 || len(b.Latest) != 1 || b.Latest[0].Name != "hopeless" || b.Latest[0].Handler != "a.lua 0" {
+	if err != nil || b.Waiting != 0 || b.Parked != 1 || len(b.Latest) != 1 || b.Latest[0].Name != "hopeless" ||
+		b.Latest[0].Handler != "a.lua 0" {
 		t.Errorf("backlog %+v, %v", b, err)
 	}
 }

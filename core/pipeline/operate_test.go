@@ -36,7 +36,8 @@ func TestOperations(t *testing.T) {
 		return len(q)
 	}
 	a, b, c := send(), send(), send()
-	if one(operate.Filter{Status: "deferred"}) != 3 || one(operate.Filter{Domain: "out.example", Sender: "alice@our.example"}) != 3 || one(operate.Filter{To: "y@out.example"}) != 0 || one(operate.Filter{OlderThan: time.Hour}) != 0 {
+	if one(operate.Filter{Status: "deferred"}) != 3 || one(operate.Filter{Domain: "out.example", Sender: "alice@our.example"}) != 3 ||
+		one(operate.Filter{To: "y@out.example"}) != 0 || one(operate.Filter{OlderThan: time.Hour}) != 0 {
 		t.Error("filters select wrongly")
 	}
 	if err := h.Operate(ctx, operate.OpHold, a, "wait"); err != nil {

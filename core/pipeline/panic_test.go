@@ -188,7 +188,8 @@ func (h *house) visitAll() *envelope.Status {
 		return st
 	}
 	s.Identity = id
-	return h.offer(s, &envelope.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nhello\r\n", "bob@our.example", "x@out.example", "bad@out.example")
+	return h.offer(s, &envelope.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nhello\r\n", "bob@our.example",
+		"x@out.example", "bad@out.example")
 }
 
 // arrived checks that a visit's message reached everybody exactly n times.
@@ -198,7 +199,8 @@ func (h *house) arrived(n int) {
 		h.t.Helper()
 		return h.spooled() == 0 && len(h.box("bob@our.example", "INBOX")) >= n && len(h.box("alice@our.example", "INBOX")) >= n
 	})
-	if bob, alice, out := len(h.box("bob@our.example", "INBOX")), len(h.box("alice@our.example", "INBOX")), len(h.sink.all()); bob != n || alice != n || out != n {
+	if bob, alice, out := len(h.box("bob@our.example", "INBOX")), len(h.box("alice@our.example", "INBOX")),
+		len(h.sink.all()); bob != n || alice != n || out != n {
 		h.t.Errorf("bob has %d, alice %d DSNs, the peer %d, want %d of each", bob, alice, out, n)
 	}
 }
@@ -209,14 +211,16 @@ var errFault = errors.New("a fault of the test")
 // before the 250, and nothing after it.
 func TestHookFaults(t *testing.T) {
 	for _, spec := range hooks.Specs() {
-		for kind, fault := range map[string]func() error{"error": func() error { return errFault }, "panic": func() error { panic("a panic of the test") }} {
+		for kind, fault := range map[string]func() error{"error": func() error { return errFault },
+			"panic": func() error { panic("a panic of the test") }} {
 			t.Run(string(spec.Point)+"/"+kind, func(t *testing.T) {
 				leak := goleak.IgnoreCurrent()
 				var asked atomic.Int64
-				broken := handler{hooks.Info{Point: spec.Point, File: "policy.lua", Line: 1, Every: time.Hour, Path: "/x", Command: "x"}, func(*hooks.Event) (hooks.Verdict, error) {
-					asked.Add(1)
-					return hooks.Verdict{}, fault()
-				}}
+				broken := handler{hooks.Info{Point: spec.Point, File: "policy.lua", Line: 1, Every: time.Hour, Path: "/x", Command: "x"},
+					func(*hooks.Event) (hooks.Verdict, error) {
+						asked.Add(1)
+						return hooks.Verdict{}, fault()
+					}}
 				h, s := faultyHouse(t, broken)
 				st := h.visitAll()
 				h.besides(spec.Point, broken.info, &asked)
@@ -254,7 +258,8 @@ func (h *house) besides(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
 	h.t.Helper()
 	switch p {
 	case hooks.WebRequest:
-		if got, ok := h.Web(h.t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 500 || strings.Contains(got.Body, "test") {
+		if got, ok := h.Web(h.t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 500 ||
+			strings.Contains(got.Body, "test") {
 			h.t.Errorf("the page is %+v, %v", got, ok)
 		}
 	case hooks.AdminCommand:
@@ -300,7 +305,8 @@ func TestStoreFaults(t *testing.T) {
 		{"settle", 1, 0}, {"settle", 2, 0}, {"settle", 3, 0},
 	}
 	for _, tt := range tests {
-		for kind, fault := range map[string]func() error{"error": func() error { return errFault }, "panic": func() error { panic("a panic of the test") }} {
+		for kind, fault := range map[string]func() error{"error": func() error { return errFault },
+			"panic": func() error { panic("a panic of the test") }} {
 			if tt.op == "reserve" && kind == "panic" {
 				continue // before a transaction there is nothing to be held; the adapter answers 421
 			}
@@ -366,7 +372,8 @@ func TestUnrecordedAttemptRests(t *testing.T) {
 
 // TestTrailFaults: a trail that cannot be kept holds nothing up.
 func TestTrailFaults(t *testing.T) {
-	for kind, fault := range map[string]func() error{"error": func() error { return errFault }, "panic": func() error { panic("a panic of the test") }} {
+	for kind, fault := range map[string]func() error{"error": func() error { return errFault },
+		"panic": func() error { panic("a panic of the test") }} {
 		h, s := faultyHouse(t, at(hooks.ReceiveData, func(*hooks.Event) (hooks.Verdict, error) {
 			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Text: "no"}}, nil
 		}))

@@ -24,7 +24,8 @@ func TestLocalDelivery(t *testing.T) {
 		if len(got) != 1 {
 			t.Fatalf("%s has %d messages", who, len(got))
 		}
-		if !strings.HasPrefix(got[0], "Return-Path: <a@a.example>\r\nDelivered-To: "+string(who)+"\r\nReceived: from client.example ([192.0.2.7])\r\n\tby mx.our.example with ESMTP\r\n\tid "+id.String()+";") {
+		if !strings.HasPrefix(got[0], "Return-Path: <a@a.example>\r\nDelivered-To: "+string(who)+"\r\nReceived: from client.example "+
+			"([192.0.2.7])\r\n\tby mx.our.example with ESMTP\r\n\tid "+id.String()+";") {
 			t.Errorf("trace fields: %q", got[0])
 		}
 		if !strings.HasSuffix(got[0], plain) {
@@ -50,7 +51,8 @@ func TestRefusals(t *testing.T) {
 		{"unknown", session(), "a@a.example", "nobody@our.example", plain, "550 5.1.1"},
 		{"foreign sender", user("alice@our.example"), "bob@our.example", "x@out.example", plain, "550 5.7.1"},
 		{"foreign From", user("alice@our.example"), "alice@our.example", "x@out.example", "From: bob@our.example\r\n\r\n", "550 5.7.1"},
-		{"two From", user("alice@our.example"), "alice@our.example", "x@out.example", "From: alice@our.example\r\nFrom: alice@our.example\r\n\r\n", "550 5.6.0"},
+		{"two From", user("alice@our.example"), "alice@our.example", "x@out.example",
+			"From: alice@our.example\r\nFrom: alice@our.example\r\n\r\n", "550 5.6.0"},
 		{"hops", session(), "a@a.example", "alice@our.example", strings.Repeat("Received: x\r\n", 101) + "\r\n", "554 5.4.6"},
 	}
 	for _, tt := range tests {
@@ -110,7 +112,8 @@ func TestMessageCutOffIsDropped(t *testing.T) {
 
 func TestSubmissionCompletesAndStripsBcc(t *testing.T) {
 	h := newHouse(t, core.Config{})
-	text := "From: alice@our.example\r\nTo: x@out.example\r\nbCC : secret@out.example,\r\n other@out.example\r\nResent-Bcc: z@z.example\r\nSubject: Bcc: stays\r\n\r\nBcc: body\r\n"
+	text := "From: alice@our.example\r\nTo: x@out.example\r\nbCC : secret@out.example,\r\n other@out.example\r\nResent-Bcc: " +
+		"z@z.example\r\nSubject: Bcc: stays\r\n\r\nBcc: body\r\n"
 	h.accept(user("alice@our.example"), "alice@our.example", text, "x@out.example", "secret@out.example")
 	h.idle()
 	got := h.sink.all()
@@ -142,7 +145,8 @@ func TestUnknownRemoteRecipientBounces(t *testing.T) {
 		}
 		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: x\r\n\r\nquoted text\r\n", "nobody@out.example", "x@out.example", "nobody2@out.example")
+	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: x\r\n\r\nquoted text\r\n",
+		"nobody@out.example", "x@out.example", "nobody2@out.example")
 	h.idle()
 	got := h.box("alice@our.example", "INBOX")
 	if len(got) != 1 {
@@ -213,7 +217,8 @@ func TestRetryWarnExpire(t *testing.T) {
 }
 
 func TestRoutes(t *testing.T) {
-	h := newHouse(t, core.Config{Port: 2525, NextHops: map[string]envelope.NextHop{"legacy.example": {Name: "legacy", LMTP: true, Hosts: []envelope.Host{{Name: "127.0.0.1", Port: 24}}}}})
+	h := newHouse(t, core.Config{Port: 2525, NextHops: map[string]envelope.NextHop{"legacy.example": {Name: "legacy", LMTP: true,
+		Hosts: []envelope.Host{{Name: "127.0.0.1", Port: 24}}}}})
 	tests := []struct{ domain, want string }{
 		{"out.example", "mx1.out.example:2525 mx2.out.example:2525"},
 		{"slow.example", "slow.example:2525"},
@@ -247,7 +252,8 @@ func TestRoutes(t *testing.T) {
 func TestAliases(t *testing.T) {
 	h := newHouse(t, core.Config{})
 	ctx := t.Context()
-	if err := h.accounts.AddAlias(ctx, "sales@our.example", []envelope.Address{"alice@our.example", "bob@our.example", "x@out.example"}); err != nil {
+	if err := h.accounts.AddAlias(ctx, "sales@our.example", []envelope.Address{"alice@our.example", "bob@our.example",
+		"x@out.example"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.accounts.AddAlias(ctx, "@our.example", []envelope.Address{"sales@our.example"}); err != nil {
@@ -255,7 +261,8 @@ func TestAliases(t *testing.T) {
 	}
 	h.accept(session(), "a@a.example", plain, "anything@our.example", "alice@our.example", "Sales+x@our.example")
 	h.idle()
-	if a, b, out := len(h.box("alice@our.example", "INBOX")), len(h.box("bob@our.example", "INBOX")), len(h.sink.all()); a != 1 || b != 1 || out != 1 {
+	if a, b, out := len(h.box("alice@our.example", "INBOX")), len(h.box("bob@our.example", "INBOX")),
+		len(h.sink.all()); a != 1 || b != 1 || out != 1 {
 		t.Errorf("alice %d, bob %d, out %d; want one each", a, b, out)
 	}
 }
@@ -324,7 +331,8 @@ func TestPoliciesAtEveryStage(t *testing.T) {
 
 func TestPolicyFailureIsNeverConsent(t *testing.T) {
 	boom := func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, errors.New("boom") }
-	for _, p := range []hooks.Point{hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData, hooks.QueueExpand, hooks.QueueCommit} {
+	for _, p := range []hooks.Point{hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData, hooks.QueueExpand,
+		hooks.QueueCommit} {
 		h := newHouse(t, core.Config{}, at(p, boom))
 		st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "alice@our.example")
 		if st == nil || st.Code != 451 {
@@ -362,7 +370,8 @@ func TestExpansionByPolicy(t *testing.T) {
 	h.accept(session(), "a@a.example", plain, "list@our.example")
 	h.idle()
 	got := h.box("bob@our.example", "INBOX")
-	if len(got) != 1 || !strings.Contains(got[0], "Return-Path: <list-bounces@our.example>") || !strings.Contains(got[0], "List-Id: <list>\r\n") {
+	if len(got) != 1 || !strings.Contains(got[0], "Return-Path: <list-bounces@our.example>") ||
+		!strings.Contains(got[0], "List-Id: <list>\r\n") {
 		t.Errorf("bob got %q", got)
 	}
 	if out := h.sink.all(); len(out) != 1 || out[0].sender != sender || !strings.HasPrefix(out[0].text, "List-Id: <list>\r\n") {
@@ -382,11 +391,13 @@ func TestSubmissionsAreSentOnce(t *testing.T) {
 		if err := e.AddEffect(envelope.Effect{Space: "scripts", Op: envelope.Incr, Key: "n", N: 1}); err != nil {
 			return hooks.Verdict{}, err
 		}
-		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Rcpts: []envelope.Address{e.Msg.Sender}, Header: []byte("Subject: Auto\r\nAuto-Submitted: auto-replied\r\n\r\n"), Body: []byte("away\r\n")})
+		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Rcpts: []envelope.Address{e.Msg.Sender},
+			Header: []byte("Subject: Auto\r\nAuto-Submitted: auto-replied\r\n\r\n"), Body: []byte("away\r\n")})
 	}))
 	h.accept(session(), "bob@our.example", plain, "alice@our.example")
 	h.idle()
-	if got := h.box("bob@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "Return-Path: <>\r\n") || !strings.HasSuffix(got[0], "away\r\n") {
+	if got := h.box("bob@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "Return-Path: <>\r\n") ||
+		!strings.HasSuffix(got[0], "away\r\n") {
 		t.Errorf("reply: %q", got)
 	}
 	if v, err := h.store.Get(t.Context(), "scripts", "n"); err != nil || string(v) != "1" {
@@ -501,7 +512,8 @@ func TestAPanicInAnAttemptHurtsOneMessage(t *testing.T) {
 }
 
 func TestSmarthost(t *testing.T) {
-	h := newHouse(t, core.Config{Relay: &envelope.NextHop{Name: "relay", Hosts: []envelope.Host{{Name: "relay.example.net", Port: 587}}, User: "us"}})
+	h := newHouse(t, core.Config{Relay: &envelope.NextHop{Name: "relay", Hosts: []envelope.Host{{Name: "relay.example.net", Port: 587}},
+		User: "us"}})
 	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@nowhere.example")
 	h.idle()
 	if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0].Name != "relay.example.net" || got[0].hop.User != "us" {
@@ -537,7 +549,8 @@ func TestTransactionKeepsItsGeneration(t *testing.T) {
 
 func TestNoRelayWhateverAPolicySays(t *testing.T) {
 	yes := func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Accept}, nil }
-	h := newHouse(t, core.Config{}, at(hooks.ReceiveRcpt, yes), handler{hooks.Info{Point: hooks.ReceiveRcpt, Tier: hooks.Bundle, File: "b.lua"}, yes})
+	h := newHouse(t, core.Config{}, at(hooks.ReceiveRcpt, yes), handler{hooks.Info{Point: hooks.ReceiveRcpt, Tier: hooks.Bundle,
+		File: "b.lua"}, yes})
 	if st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "x@out.example"); st == nil || st.Code != 554 {
 		t.Errorf("relayed for a stranger: %v", st)
 	}

@@ -415,7 +415,8 @@ on("deliver.local", function(msg, rcpt, box) mail.forward(msg, "forwarded@out.ex
 	if n := len(h.box("alice@our.example", "INBOX")); n != 1 || len(h.sink.all()) != 0 {
 		t.Errorf("alice has %d messages, the peer %d, want 1 and 0", n, len(h.sink.all()))
 	}
-	if err := applied(h.store.Apply(t.Context(), []envelope.Effect{{Space: "scripts", Op: envelope.Set, Key: "mended", Value: []byte(`"yes"`)}})); err != nil {
+	if err := applied(h.store.Apply(t.Context(), []envelope.Effect{{Space: "scripts", Op: envelope.Set, Key: "mended",
+		Value: []byte(`"yes"`)}})); err != nil {
 		t.Fatal(err)
 	}
 	h.clock.Advance(6 * time.Minute)
@@ -446,7 +447,8 @@ func TestDSNWaitsForTheDisk(t *testing.T) {
 		}
 		return nil
 	}
-	st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, strings.Replace(plain, "a@a.example", "alice@our.example", 1),
+	st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"},
+		strings.Replace(plain, "a@a.example", "alice@our.example", 1),
 		"alice@our.example", "bob@our.example")
 	if st == nil || st.Code != 452 {
 		t.Fatalf("answer %v, want 452", st)

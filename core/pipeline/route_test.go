@@ -14,7 +14,8 @@ import (
 // TestRouteWithoutHosts: what a policy does not name stays as the server has it,
 // with all its checks.
 func TestRouteWithoutHosts(t *testing.T) {
-	cfg := core.Config{Port: 2525, NextHops: map[string]envelope.NextHop{"legacy.example": {Name: "legacy", LMTP: true, Configured: true, TLS: envelope.TLSVerify,
+	cfg := core.Config{Port: 2525, NextHops: map[string]envelope.NextHop{"legacy.example": {Name: "legacy", LMTP: true, Configured: true,
+		TLS:  envelope.TLSVerify,
 		User: "we", Password: "secret", Hosts: []envelope.Host{{Name: "127.0.0.1", Port: 24}}}}}
 	own := newHouse(t, cfg)
 	for _, c := range []struct {
@@ -29,7 +30,10 @@ func TestRouteWithoutHosts(t *testing.T) {
 				h.Hosts[i].Port = 26
 			}
 		}},
-		{"user", hooks.Route{User: "me", Password: "mine"}, func(h *envelope.NextHop) { h.User, h.Password, h.TLS = "me", "mine", envelope.TLSVerify }},
+		{"user", hooks.Route{User: "me", Password: "mine"}, func(h *envelope.NextHop) {
+			h.User, h.Password, h.TLS = "me", "mine",
+				envelope.TLSVerify
+		}},
 		{"the user of the configuration", hooks.Route{User: "we", TLS: "may"}, func(h *envelope.NextHop) {
 			if h.TLS = envelope.TLSMay; h.User != "we" {
 				h.User = "we"
@@ -42,7 +46,8 @@ func TestRouteWithoutHosts(t *testing.T) {
 				return hooks.Verdict{Action: hooks.RouteTo, Route: &r}, nil
 			}}
 			h := newHouse(t, cfg, route)
-			for _, domain := range []string{"out.example", "slow.example", "legacy.example", "[192.0.2.9]", "backup.example", "null.example", "nowhere.example", "loop.example"} {
+			for _, domain := range []string{"out.example", "slow.example", "legacy.example", "[192.0.2.9]", "backup.example", "null.example",
+				"nowhere.example", "loop.example"} {
 				g := &envelope.Group{Kind: envelope.Remote, Domain: domain, Key: domain}
 				want, wantStatus := own.route(t.Context(), &envelope.Envelope{}, g)
 				want.Hosts = slices.Clone(want.Hosts)
@@ -60,7 +65,8 @@ func TestRouteWithoutHosts(t *testing.T) {
 				if wantStatus == nil {
 					c.change(&want)
 				}
-				if !reflect.DeepEqual(got.Hosts, want.Hosts) || got.Configured != want.Configured || got.LMTP != want.LMTP || got.Source != want.Source ||
+				if !reflect.DeepEqual(got.Hosts, want.Hosts) || got.Configured != want.Configured || got.LMTP != want.LMTP ||
+					got.Source != want.Source ||
 					got.TLS != want.TLS || got.User != want.User || got.Password != want.Password {
 					t.Errorf("%s, %s: %+v, want %+v", c.name, domain, got, want)
 				}
@@ -70,7 +76,8 @@ func TestRouteWithoutHosts(t *testing.T) {
 			}
 		}
 	}
-	if hop, _ := own.route(t.Context(), &envelope.Envelope{}, &envelope.Group{Kind: envelope.Remote, Domain: "legacy.example", Key: "legacy.example"}); hop.Hosts[0].Port != 24 {
+	if hop, _ := own.route(t.Context(), &envelope.Envelope{}, &envelope.Group{Kind: envelope.Remote, Domain: "legacy.example",
+		Key: "legacy.example"}); hop.Hosts[0].Port != 24 {
 		t.Errorf("a policy's port stayed in the configuration: %+v", hop)
 	}
 }

@@ -40,7 +40,8 @@ func (s stamps) Sign(w envelope.Signature, open func() (io.ReadCloser, error)) (
 }
 
 // Seal implements Signer.
-func (s stamps) Seal(domain string, arrived *envelope.AuthResults, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
+func (s stamps) Seal(domain string, arrived *envelope.AuthResults, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error),
+	error) {
 	body, err := open()
 	if err != nil {
 		return nil, err
@@ -48,7 +49,8 @@ func (s stamps) Seal(domain string, arrived *envelope.AuthResults, open func() (
 	defer body.Close()
 	b, _ := io.ReadAll(body)
 	return func(h *mime.Header) (string, error) {
-		return fmt.Sprintf("ARC-Seal: d=%s spf=%s over %d signatures and %d octets\r\n", domain, arrived.SPF.Result, h.Count("DKIM-Signature"), len(b)), nil
+		return fmt.Sprintf("ARC-Seal: d=%s spf=%s over %d signatures and %d octets\r\n", domain, arrived.SPF.Result, h.Count("DKIM-Signature"),
+			len(b)), nil
 	}, nil
 }
 
@@ -59,12 +61,15 @@ func TestSigning(t *testing.T) {
 		if s, _ := e.Msg.Header.Get("Subject"); s != "more" {
 			return hooks.Verdict{}, nil
 		}
-		return hooks.Verdict{}, errors.Join(e.AddSignature(e.Msg, envelope.Signature{Domain: "list.example", Selectors: []string{"s1"}}), e.AddSignature(e.Msg, envelope.Signature{Domain: "list.example", Selectors: []string{"s1"}}),
-			e.AddSubmit(hooks.Submit{Sender: "bob@our.example", Rcpts: []envelope.Address{"alice@our.example"}, Header: []byte("From: bob@our.example\r\nSubject: from a policy\r\nAuto-Submitted: auto-generated\r\n\r\n"), Body: []byte("x\r\n")}))
+		return hooks.Verdict{}, errors.Join(e.AddSignature(e.Msg, envelope.Signature{Domain: "list.example", Selectors: []string{"s1"}}),
+			e.AddSignature(e.Msg, envelope.Signature{Domain: "list.example", Selectors: []string{"s1"}}),
+			e.AddSubmit(hooks.Submit{Sender: "bob@our.example", Rcpts: []envelope.Address{"alice@our.example"},
+				Header: []byte("From: bob@our.example\r\nSubject: from a policy\r\nAuto-Submitted: auto-generated\r\n\r\n"), Body: []byte("x\r\n")}))
 	})
 	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
 	signer := &stamps{}
-	h.furnish(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(*badgerstore.Store) []hooks.Handler { return []hooks.Handler{ask} })
+	h.furnish(badgerstore.Options{InMemory: true}, nil, core.Config{},
+		func(*badgerstore.Store) []hooks.Handler { return []hooks.Handler{ask} })
 	h.signer = signer
 	signatures := func(text string) string {
 		var out []string
@@ -92,7 +97,8 @@ func TestSigning(t *testing.T) {
 	}
 	signer.fail = errors.New("no key")
 	h.signer = *signer
-	if st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example"); st == nil || st.Code != 451 {
+	if st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nx\r\n",
+		"bob@our.example"); st == nil || st.Code != 451 {
 		t.Errorf("without a key: %v", st)
 	}
 }
@@ -103,7 +109,8 @@ func TestSigning(t *testing.T) {
 func TestSigningOfForks(t *testing.T) {
 	for _, confined := range []bool{false, true} {
 		change := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
-			next, ok := map[envelope.Address]envelope.Address{"all@our.example": "more@our.example", "more@our.example": "x@out.example"}[e.Rcpt.Address]
+			next, ok := map[envelope.Address]envelope.Address{"all@our.example": "more@our.example",
+				"more@our.example": "x@out.example"}[e.Rcpt.Address]
 			if !ok {
 				return hooks.Verdict{}, nil
 			}

@@ -19,7 +19,8 @@ func TestTimers(t *testing.T) {
 		if err := e.AddEffect(envelope.Effect{Space: "scripts", Op: envelope.Incr, Key: "ticks", N: 1}); err != nil {
 			return hooks.Verdict{}, err
 		}
-		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Rcpts: []envelope.Address{"bob@our.example"}, Header: []byte("Subject: digest\r\n\r\n"), Body: []byte("x\r\n")})
+		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Rcpts: []envelope.Address{"bob@our.example"}, Header: []byte("Subject: digest\r\n\r\n"),
+			Body: []byte("x\r\n")})
 	}}
 	failing := handler{hooks.Info{Point: hooks.TimerTick, File: "b.lua", Every: time.Hour}, func(*hooks.Event) (hooks.Verdict, error) {
 		broken.Add(1)
@@ -63,10 +64,11 @@ func TestTimers(t *testing.T) {
 func TestTimersOfOneFileHaveTheirOwnClocks(t *testing.T) {
 	var first, second atomic.Int32
 	timer := func(line int, n *atomic.Int32) handler {
-		return handler{hooks.Info{Point: hooks.TimerTick, File: "a.lua", Line: line, Every: time.Hour}, func(*hooks.Event) (hooks.Verdict, error) {
-			n.Add(1)
-			return hooks.Verdict{}, nil
-		}}
+		return handler{hooks.Info{Point: hooks.TimerTick, File: "a.lua", Line: line, Every: time.Hour},
+			func(*hooks.Event) (hooks.Verdict, error) {
+				n.Add(1)
+				return hooks.Verdict{}, nil
+			}}
 	}
 	one, two := timer(1, &first), timer(9, &second)
 	h := newHouse(t, core.Config{}, one, two)
@@ -83,7 +85,8 @@ func TestTimersOfOneFileHaveTheirOwnClocks(t *testing.T) {
 func TestTimersOfEachDomain(t *testing.T) {
 	var mu sync.Mutex
 	ran := map[string]int{}
-	timer := handler{hooks.Info{Point: hooks.TimerTick, File: "a.lua", Bundle: "acme/x", Every: time.Hour, EachDomain: true, Domains: []string{"our.example", "b.example"}}, func(e *hooks.Event) (hooks.Verdict, error) {
+	timer := handler{hooks.Info{Point: hooks.TimerTick, File: "a.lua", Bundle: "acme/x", Every: time.Hour, EachDomain: true,
+		Domains: []string{"our.example", "b.example"}}, func(e *hooks.Event) (hooks.Verdict, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		ran[e.Domain]++

@@ -167,12 +167,13 @@ func TestVerdictsAroundAnAttempt(t *testing.T) {
 		answer  envelope.Outcome
 		check   func(h *house) string
 	}{
-		{"attempt retry", first(hooks.Verdict{Action: hooks.Retry, Delay: time.Minute}), envelope.Outcome{Status: envelope.Status{Code: 250}}, func(h *house) string {
-			if len(h.sink.all()) != 0 {
-				return "tried at once"
-			}
-			return ""
-		}},
+		{"attempt retry", first(hooks.Verdict{Action: hooks.Retry, Delay: time.Minute}), envelope.Outcome{Status: envelope.Status{Code: 250}},
+			func(h *house) string {
+				if len(h.sink.all()) != 0 {
+					return "tried at once"
+				}
+				return ""
+			}},
 		{"attempt discard", first(hooks.Verdict{Action: hooks.Discard, Reason: "x"}), later, func(h *house) string {
 			if len(h.sink.all()) != 0 || h.spooled() != 0 {
 				return "not discarded"
@@ -185,12 +186,14 @@ func TestVerdictsAroundAnAttempt(t *testing.T) {
 			}
 			return ""
 		}},
-		{"attempt reroute", first(hooks.Verdict{Action: hooks.Reroute, Route: route}), envelope.Outcome{Status: envelope.Status{Code: 250}}, func(h *house) string {
-			if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0] != (envelope.Host{Name: "other.example", Port: 2526}) || got[0].hop.TLS != envelope.TLSVerify {
-				return "not rerouted"
-			}
-			return ""
-		}},
+		{"attempt reroute", first(hooks.Verdict{Action: hooks.Reroute, Route: route}), envelope.Outcome{Status: envelope.Status{Code: 250}},
+			func(h *house) string {
+				if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0] != (envelope.Host{Name: "other.example", Port: 2526}) ||
+					got[0].hop.TLS != envelope.TLSVerify {
+					return "not rerouted"
+				}
+				return ""
+			}},
 		{"result reroute", says(hooks.DeliverResult, hooks.Verdict{Action: hooks.Reroute, Route: route}), later, func(h *house) string {
 			h.until("the other way is tried", func() bool {
 				got := h.sink.all()
@@ -198,48 +201,55 @@ func TestVerdictsAroundAnAttempt(t *testing.T) {
 			})
 			return ""
 		}},
-		{"result fail", says(hooks.DeliverResult, hooks.Verdict{Action: hooks.Fail, Status: envelope.Status{Text: "we give up"}}), later, func(h *house) string {
-			if got := h.box("alice@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "we give up") {
-				return "no report"
-			}
-			return ""
-		}},
-		{"result nodsn", says(hooks.DeliverResult, hooks.Verdict{Action: hooks.NoDSN}), envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
-			if len(h.box("alice@our.example", "INBOX")) != 0 || h.spooled() != 0 {
-				return "a report, or a message left"
-			}
-			return ""
-		}},
-		{"dsn discard", says(hooks.DeliverDSN, hooks.Verdict{Action: hooks.Discard, Reason: "x"}), envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
-			if len(h.box("alice@our.example", "INBOX")) != 0 {
-				return "a report"
-			}
-			return ""
-		}},
-		{"dsn redirect", says(hooks.DeliverDSN, hooks.Verdict{Action: hooks.Redirect, Address: "bob@our.example"}), envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
-			if len(h.box("bob@our.example", "INBOX")) != 1 {
-				return "not redirected"
-			}
-			return ""
-		}},
-		{"dsn text", at(hooks.DeliverDSN, func(e *hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, e.SetText("own words") }), envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
-			if got := h.box("alice@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "own words") {
-				return "not reworded"
-			}
-			return ""
-		}},
-		{"resolve reject", says(hooks.RouteResolve, hooks.Verdict{Action: hooks.Reject, Status: status(550, "not there")}), later, func(h *house) string {
-			if got := h.box("alice@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "not there") {
-				return "no report"
-			}
-			return ""
-		}},
-		{"resolve route", says(hooks.RouteResolve, hooks.Verdict{Action: hooks.RouteTo, Route: route}), envelope.Outcome{Status: envelope.Status{Code: 250}}, func(h *house) string {
-			if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0].Name != "other.example" {
-				return "not routed"
-			}
-			return ""
-		}},
+		{"result fail", says(hooks.DeliverResult, hooks.Verdict{Action: hooks.Fail, Status: envelope.Status{Text: "we give up"}}), later,
+			func(h *house) string {
+				if got := h.box("alice@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "we give up") {
+					return "no report"
+				}
+				return ""
+			}},
+		{"result nodsn", says(hooks.DeliverResult, hooks.Verdict{Action: hooks.NoDSN}),
+			envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
+				if len(h.box("alice@our.example", "INBOX")) != 0 || h.spooled() != 0 {
+					return "a report, or a message left"
+				}
+				return ""
+			}},
+		{"dsn discard", says(hooks.DeliverDSN, hooks.Verdict{Action: hooks.Discard, Reason: "x"}),
+			envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
+				if len(h.box("alice@our.example", "INBOX")) != 0 {
+					return "a report"
+				}
+				return ""
+			}},
+		{"dsn redirect", says(hooks.DeliverDSN, hooks.Verdict{Action: hooks.Redirect, Address: "bob@our.example"}),
+			envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
+				if len(h.box("bob@our.example", "INBOX")) != 1 {
+					return "not redirected"
+				}
+				return ""
+			}},
+		{"dsn text", at(hooks.DeliverDSN, func(e *hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, e.SetText("own words") }),
+			envelope.Outcome{Status: envelope.Status{Code: 550, Text: "no"}}, func(h *house) string {
+				if got := h.box("alice@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "own words") {
+					return "not reworded"
+				}
+				return ""
+			}},
+		{"resolve reject", says(hooks.RouteResolve, hooks.Verdict{Action: hooks.Reject, Status: status(550, "not there")}), later,
+			func(h *house) string {
+				if got := h.box("alice@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "not there") {
+					return "no report"
+				}
+				return ""
+			}},
+		{"resolve route", says(hooks.RouteResolve, hooks.Verdict{Action: hooks.RouteTo, Route: route}),
+			envelope.Outcome{Status: envelope.Status{Code: 250}}, func(h *house) string {
+				if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0].Name != "other.example" {
+					return "not routed"
+				}
+				return ""
+			}},
 	}
 	for _, tt := range tests {
 		h := newHouse(t, core.Config{}, tt.handler)
@@ -253,7 +263,8 @@ func TestVerdictsAroundAnAttempt(t *testing.T) {
 }
 
 func TestResultRetrySetsTheSchedule(t *testing.T) {
-	h := newHouse(t, core.Config{Retry: []time.Duration{time.Hour}}, says(hooks.DeliverResult, hooks.Verdict{Action: hooks.Retry, Delay: 2 * time.Minute}))
+	h := newHouse(t, core.Config{Retry: []time.Duration{time.Hour}}, says(hooks.DeliverResult,
+		hooks.Verdict{Action: hooks.Retry, Delay: 2 * time.Minute}))
 	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
 		return envelope.Outcome{Status: envelope.Status{Code: 451, Text: "later"}}
 	}
@@ -276,7 +287,8 @@ func TestForwardSharesTheBody(t *testing.T) {
 	h.until("both copies", func() bool { return len(h.sink.all()) == 1 && len(h.box("alice@our.example", "INBOX")) == 1 })
 	h.idle()
 	got := h.sink.all()[0]
-	if got.sender != "srs@our.example" || !strings.HasPrefix(got.text, "X-Forwarded-To: y@out.example\r\nReceived:") || !strings.HasSuffix(got.text, plain) {
+	if got.sender != "srs@our.example" || !strings.HasPrefix(got.text, "X-Forwarded-To: y@out.example\r\nReceived:") ||
+		!strings.HasSuffix(got.text, plain) {
 		t.Errorf("forwarded %+v", got)
 	}
 	if h.spooled() != 0 {
@@ -307,7 +319,8 @@ func TestForwardBeforeTheAnswer(t *testing.T) {
 			h.until("the forwarded copy", func() bool { return len(h.sink.all()) == 1 })
 			h.idle()
 			got, kept := h.sink.all(), len(h.box("alice@our.example", "INBOX"))
-			if len(got) != 1 || got[0].sender != "srs@our.example" || !strings.HasPrefix(got[0].text, "X-Forwarded-To: y@out.example\r\n") || !strings.HasSuffix(got[0].text, plain) {
+			if len(got) != 1 || got[0].sender != "srs@our.example" || !strings.HasPrefix(got[0].text, "X-Forwarded-To: y@out.example\r\n") ||
+				!strings.HasSuffix(got[0].text, plain) {
 				t.Errorf("%s: forwarded %+v", point, got)
 			}
 			if want := map[bool]int{true: 0, false: 1}[drop && point == hooks.QueueExpand]; kept != want || h.spooled() != 0 {

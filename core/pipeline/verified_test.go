@@ -32,7 +32,8 @@ func TestVerifiedOnceAndTold(t *testing.T) {
 		t.Errorf("at receive.data %q, at deliver.local %q", at1, at2)
 	}
 	got := h.box("alice@our.example", "INBOX")[0]
-	if !strings.Contains(got, "Authentication-Results: mx.our.example; spf=pass smtp.mailfrom=a.example;") || strings.Contains(got, "example; dmarc=pass\r\n") {
+	if !strings.Contains(got, "Authentication-Results: mx.our.example; spf=pass smtp.mailfrom=a.example;") ||
+		strings.Contains(got, "example; dmarc=pass\r\n") {
 		t.Errorf("fields of %s", got)
 	}
 }

@@ -206,7 +206,9 @@ const (
 )
 
 // GroupKinds are all kinds in the order in which the store numbers them.
-func GroupKinds() []GroupKind { return []GroupKind{Remote, Mailbox, HeldForGroup, Asynchronous, Unexpanded} }
+func GroupKinds() []GroupKind {
+	return []GroupKind{Remote, Mailbox, HeldForGroup, Asynchronous, Unexpanded}
+}
 
 // Arrival is what handlers that run behind the 250 are told of the session and
 // the transaction, beside what the Envelope has.

@@ -79,20 +79,23 @@ func GroupDSNs(action string, rcpts []*envelope.Recipient, to func(*envelope.Rec
 	return list
 }
 
-// Savepoint is how much a unit held at one time.
+// Savepoint is what a unit held at one time: the lists that shrink too as they
+// were, and the lengths of the others.
 type Savepoint struct {
-	submits                                                    []hooks.Submit
-	dsns                                                       []DSN
-	effects, undo, messages, groups, deliveries, trail, events int
-	drafts                                                     int
+	submits []hooks.Submit
+	dsns    []DSN
+
+	effects, undo, messages, groups, deliveries, trail, events, drafts int
 }
 
 // Savepoint returns the state to which Rollback and Restart return. Later
 // savepoints are void after that.
 func (u *Unit) Savepoint() Savepoint {
-	return Savepoint{submits: u.Pending.Submits, dsns: append([]DSN(nil), u.DSNs...), effects: len(u.Pending.Effects), undo: len(u.Pending.Undo),
-		messages: len(u.Messages), groups: len(u.Groups), deliveries: len(u.Deliveries), trail: len(u.Trail), events: len(u.Events),
-		drafts: len(u.drafts)}
+	return Savepoint{
+		submits: u.Pending.Submits, dsns: append([]DSN(nil), u.DSNs...),
+		effects: len(u.Pending.Effects), undo: len(u.Pending.Undo), messages: len(u.Messages), groups: len(u.Groups),
+		deliveries: len(u.Deliveries), trail: len(u.Trail), events: len(u.Events), drafts: len(u.drafts),
+	}
 }
 
 // Rollback takes back everything since s but the trail: what policies decided

@@ -51,7 +51,8 @@ func contents(u *Unit) string {
 	for _, m := range u.Messages {
 		messages = append(messages, m.Envelope.Subject)
 	}
-	return fmt.Sprintf("effects %v submits %v undo %d messages %q groups %q deliveries %v dsns %v trail %v events %v drafts %d", u.Pending.Effects,
+	return fmt.Sprintf("effects %v submits %v undo %d messages %q groups %q deliveries %v dsns %v trail %v events %v drafts %d",
+		u.Pending.Effects,
 		u.Pending.Submits, len(u.Pending.Undo), messages, groups, u.Deliveries, dsnText(u.DSNs), u.Trail, u.Events, len(u.drafts))
 }
 
@@ -164,9 +165,11 @@ func TestWriter(t *testing.T) {
 		if _, err := d.Write([]byte("body\r\n")); err != nil {
 			t.Fatal(err)
 		}
-		g := &envelope.Group{Key: "out.example", Kind: envelope.Remote, Domain: "out.example", Held: held, Due: time.Now(), Expires: time.Now().Add(time.Hour),
+		g := &envelope.Group{Key: "out.example", Kind: envelope.Remote, Domain: "out.example", Held: held, Due: time.Now(),
+			Expires:    time.Now().Add(time.Hour),
 			Recipients: []envelope.Recipient{{Address: "x@out.example", State: envelope.Queued}}}
-		m := &store.Message{Envelope: envelope.Envelope{ID: envelope.NewID(time.Now()), ReceivedAt: time.Now()}, Header: []byte("Subject: x\r\n\r\n"), Draft: d,
+		m := &store.Message{Envelope: envelope.Envelope{ID: envelope.NewID(time.Now()), ReceivedAt: time.Now()},
+			Header: []byte("Subject: x\r\n\r\n"), Draft: d,
 			Groups: []*envelope.Group{g}}
 		u.Messages = append(u.Messages, m)
 		return m

@@ -75,8 +75,8 @@ func (w *Writer) Apply(ctx context.Context, effects []envelope.Effect) error {
 func (w *Writer) Settle(ctx context.Context, gen *hooks.Generation, u *Unit, id envelope.ID, g *envelope.Group) error {
 	list := append(events.Learned(u.Pending.Effects), u.Events...)
 	effects := append(slices.Clip(u.Pending.Effects), w.events.Effects(gen, list...)...)
-	err := w.store.Settle(ctx, &store.Settlement{ID: id, Block: g.Block, Group: g, Add: u.Groups, Deliveries: u.Deliveries, Messages: u.Messages,
-		Effects: effects, Trail: u.Trail})
+	err := w.store.Settle(ctx, &store.Settlement{ID: id, Block: g.Block, Group: g, Add: u.Groups, Deliveries: u.Deliveries,
+		Messages: u.Messages, Effects: effects, Trail: u.Trail})
 	if err != nil {
 		return err
 	}

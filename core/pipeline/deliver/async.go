@@ -38,7 +38,7 @@ func (a asyncRun) run(ctx context.Context, due []*envelope.Recipient) {
 		case !failed:
 			a.finish(r, envelope.Delivered, envelope.Status{Code: 250, Enhanced: "2.0.0", Text: "has run"})
 		case a.now.Before(a.g.Expires):
-			r.Next = a.now.Add(a.retryDelay(r))
+			r.Next = a.now.Add(a.cfg.retryDelay(r))
 			r.Last = &envelope.Status{Code: 451, Enhanced: "4.3.0", Text: "the handler failed"}
 		default:
 			a.finish(r, envelope.Failed, envelope.Status{Code: 550, Enhanced: "5.3.0", Text: "the handler failed until the message expired"})
@@ -54,7 +54,8 @@ func (a asyncRun) finish(r *envelope.Recipient, state envelope.State, st envelop
 // arrivalEvent is the event that such a handler is asked about.
 func (a asyncRun) arrivalEvent() *hooks.Event {
 	from := a.g.Async
-	s := &envelope.Session{ID: from.Session, Listener: a.env.Listener, Protocol: from.Protocol, RDNS: from.RDNS, Helo: a.env.Helo, TLS: from.TLS, Trusted: from.Trusted, Started: a.env.ReceivedAt}
+	s := &envelope.Session{ID: from.Session, Listener: a.env.Listener, Protocol: from.Protocol, RDNS: from.RDNS, Helo: a.env.Helo,
+		TLS: from.TLS, Trusted: from.Trusted, Started: a.env.ReceivedAt}
 	if ip, err := netip.ParseAddr(a.env.Client); err == nil {
 		s.Remote = netip.AddrPortFrom(ip, 0)
 	}

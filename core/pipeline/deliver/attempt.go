@@ -28,7 +28,7 @@ type attempt struct {
 	u        commit.Unit
 	down     bool
 	start    time.Time
-	signers  signers
+	copies   copySigner
 	// redo makes the attempt once more after its commit failed, and reports
 	// whether that makes sense; nil: it does not.
 	redo func(ctx context.Context, err error) bool
@@ -163,14 +163,14 @@ func classOf(s envelope.State) string {
 }
 
 // retryDelay is how long a recipient waits after its last attempt.
-func (a *attempt) retryDelay(r *envelope.Recipient) time.Duration {
-	return a.cfg.Retry[min(max(r.Attempts-1, 0), len(a.cfg.Retry)-1)]
+func (c Config) retryDelay(r *envelope.Recipient) time.Duration {
+	return c.Retry[min(max(r.Attempts-1, 0), len(c.Retry)-1)]
 }
 
 // resolve applies an outcome to a recipient: deliver.result may change the
 // schedule, then the state moves and DSNs fall due.
 func (a *attempt) resolve(ctx context.Context, r *envelope.Recipient, o outcome) {
-	delay := a.retryDelay(r)
+	delay := a.cfg.retryDelay(r)
 	v := a.askResult(ctx, r, o)
 	if v.Action == hooks.Fail && o.state == envelope.Queued {
 		o.state = envelope.Failed

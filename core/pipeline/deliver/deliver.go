@@ -8,7 +8,8 @@
 //	quota.go      mailboxes that are full
 //	remote.go     transactions with next hops
 //	route.go      the next hop of a group
-//	copy.go       what a copy has of its own: texts, signatures, ARC seals
+//	copy.go       texts that each copy fills in
+//	sign.go       signatures and ARC seals of copies
 //	async.go      handlers that run after the 250
 //	held.go       messages that policies held for a group
 //	operation.go  what operators do to a group
@@ -151,10 +152,12 @@ func (d *Deliverer) newAttempt(ctx context.Context, env *envelope.Envelope, g *e
 	if err != nil {
 		return nil, fmt.Errorf("header of %s: %w", env.ID, err)
 	}
-	a := &attempt{Deliverer: d, env: env, g: g, policies: d.gen.Get(), now: d.clock.Now(), section: section, outgoing: section, start: time.Now(),
-		signers: signers{}}
-	a.msg = &hooks.Message{Ours: env.Ours, ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt, Header: mime.ParseHeader(section),
-		Priority: g.Priority, Meta: env.Meta, Earlier: env.Score, Identity: env.Identity, Listener: env.Listener, Client: env.Client,
+	a := &attempt{Deliverer: d, env: env, g: g, policies: d.gen.Get(), now: d.clock.Now(), section: section, outgoing: section,
+		start: time.Now()}
+	a.copies = copySigner{a, map[string]intake.SignFunc{}}
+	a.msg = &hooks.Message{Ours: env.Ours, ID: env.ID, Sender: env.Sender, Size: env.Size, ReceivedAt: env.ReceivedAt,
+		Header: mime.ParseHeader(section), Priority: g.Priority, Meta: env.Meta, Earlier: env.Score, Identity: env.Identity,
+		Listener: env.Listener, Client: env.Client,
 		Body: func() (io.ReadCloser, error) { return d.store.Body(ctx, env) }}
 	a.msg.Auth = d.intake.Verification(env, a.msg.Header, a.msg.Body)
 	return a, nil

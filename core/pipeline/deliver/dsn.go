@@ -55,7 +55,8 @@ func (a *attempt) makeDSNs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		about := intake.DSNSubject{Envelope: a.env, Header: a.section, Body: body, Gen: a.policies, Message: a.msg, Expires: a.g.Expires, Trail: &a.u.Trail}
+		about := intake.DSNSubject{Envelope: a.env, Header: a.section, Body: body, Gen: a.policies, Message: a.msg, Expires: a.g.Expires,
+			Trail: &a.u.Trail}
 		if st := a.intake.AddDSN(ctx, &a.u, about, d); st != nil {
 			return st
 		}

@@ -11,7 +11,8 @@ import (
 func (a *attempt) expandHeld(ctx context.Context, due []*envelope.Recipient) {
 	for _, r := range due {
 		before := a.savepoint(r)
-		st := a.addRecipient(ctx, envelope.Recipient{Address: r.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, Released: true})
+		st := a.addRecipient(ctx, envelope.Recipient{Address: r.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender,
+			Released: true})
 		switch {
 		case st == nil:
 			a.resolve(ctx, r, own(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "released"}))
@@ -36,7 +37,7 @@ func (a *attempt) expandLater(ctx context.Context, due []*envelope.Recipient) {
 		case st.Code < 500 && a.now.Before(a.g.Expires):
 			a.u.Rollback(before.unit)
 			r.Edit, r.Meta = before.edit, before.meta
-			r.Next, r.Last = a.now.Add(a.retryDelay(r)), st
+			r.Next, r.Last = a.now.Add(a.cfg.retryDelay(r)), st
 		default:
 			a.resolve(ctx, r, own(envelope.Failed, *st))
 		}

@@ -129,8 +129,10 @@ func (l *localDelivery) deliverTo(ctx context.Context, r *envelope.Recipient, ow
 			l.deferRcpt(ctx, r, before, *st)
 			return
 		}
-		l.u.Trail = append(l.u.Trail, envelope.TrailEntry{Time: l.now, Step: "deliver", Rcpt: r.Address, Text: "kept, redirect to " + string(v.Address) + " is impossible: " + st.Reply()})
-		l.log.WarnContext(ctx, "redirect impossible, message kept", "id", l.env.ID.String(), "rcpt", string(r.Address), "to", string(v.Address), "status", st.Reply())
+		l.u.Trail = append(l.u.Trail, envelope.TrailEntry{Time: l.now, Step: "deliver", Rcpt: r.Address,
+			Text: "kept, redirect to " + string(v.Address) + " is impossible: " + st.Reply()})
+		l.log.WarnContext(ctx, "redirect impossible, message kept", "id", l.env.ID.String(), "rcpt", string(r.Address), "to", string(v.Address),
+			"status", st.Reply())
 	}
 	l.deliver(ctx, r, owner, folder, flags, before)
 }
@@ -170,7 +172,9 @@ func (l *localDelivery) askLocal(ctx context.Context, r *envelope.Recipient, own
 // deliver prepares the entry in the mailbox: Return-Path and Delivered-To on
 // top (RFC 5321 4.4), nothing else changed. What was prepared since before is for
 // this mailbox, and is taken back if the mailbox gets nothing now.
-func (l *localDelivery) deliver(ctx context.Context, r *envelope.Recipient, owner envelope.Address, folder string, flags []string, before savepoint) {
+func (l *localDelivery) deliver(
+	ctx context.Context, r *envelope.Recipient, owner envelope.Address, folder string, flags []string, before savepoint,
+) {
 	if l.hasPlaceholders(r) {
 		if err := l.makeFilledCopy(ctx, r, folder, flags); err != nil {
 			l.deferRcpt(ctx, r, before, *store.StatusOf(err))
@@ -180,7 +184,7 @@ func (l *localDelivery) deliver(ctx context.Context, r *envelope.Recipient, owne
 		return
 	}
 	sender := l.returnPath(r)
-	signature, st := l.signature(ctx, r, store.EditHeader(l.section, r.Edit), false)
+	signature, st := l.copies.sign(ctx, r, store.EditHeader(l.section, r.Edit), false)
 	if st != nil {
 		l.deferRcpt(ctx, r, before, *st)
 		return

@@ -12,7 +12,8 @@ import (
 // one of them again, or goes on and on: policies of several mailboxes may send
 // it around without knowing of each other.
 func wouldLoop(by []envelope.Change, to envelope.Address) bool {
-	return len(by) > intake.MaxExpansion || slices.ContainsFunc(by, func(c envelope.Change) bool { return strings.EqualFold(string(c.Address), string(to)) })
+	visited := func(c envelope.Change) bool { return strings.EqualFold(string(c.Address), string(to)) }
+	return len(by) > intake.MaxExpansion || slices.ContainsFunc(by, visited)
 }
 
 // appendHop returns the way of mail that leaves a recipient at deliver.local.

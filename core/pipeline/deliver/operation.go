@@ -66,7 +66,8 @@ func (o *Operation) Bounce(ctx context.Context) {
 	g := o.a.g
 	g.Held = false
 	for i := range g.Recipients {
-		o.a.resolve(ctx, &g.Recipients[i], own(envelope.Failed, envelope.Status{Code: 550, Enhanced: "5.0.0", Text: "returned by the postmaster"}))
+		o.a.resolve(ctx, &g.Recipients[i], own(envelope.Failed, envelope.Status{Code: 550, Enhanced: "5.0.0",
+			Text: "returned by the postmaster"}))
 	}
 }
 

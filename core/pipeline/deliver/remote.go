@@ -66,7 +66,7 @@ func (d remoteDelivery) sendCopy(ctx context.Context, rcpts []*envelope.Recipien
 	}
 	edit := rcpts[0].Edit
 	section := store.EditHeader(d.outgoing, edit)
-	signature, st := d.signature(ctx, rcpts[0], section, true)
+	signature, st := d.copies.sign(ctx, rcpts[0], section, true)
 	if st != nil {
 		for _, r := range rcpts {
 			d.resolve(ctx, r, ofPeer(envelope.Outcome{Status: *st}))

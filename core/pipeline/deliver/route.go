@@ -64,7 +64,8 @@ type RouterParts struct {
 
 // NewRouter makes a Router.
 func NewRouter(cfg RouterConfig, p RouterParts) *Router {
-	return &Router{cfg: cfg, resolver: p.Resolver, policies: p.Policies, apply: p.Apply, log: p.Log, clock: p.Clock, seen: map[[2]string]cachedRoute{}}
+	return &Router{cfg: cfg, resolver: p.Resolver, policies: p.Policies, apply: p.Apply, log: p.Log, clock: p.Clock,
+		seen: map[[2]string]cachedRoute{}}
 }
 
 // Route finds the next hop of a group: a policy's reroute of its recipients,
@@ -141,7 +142,8 @@ func amend(hop envelope.NextHop, r *hooks.Route) envelope.NextHop {
 
 // hop turns a policy's route with hosts into a next hop.
 func (rt *Router) hop(domain string, r *hooks.Route) envelope.NextHop {
-	hop := envelope.NextHop{Name: domain, LMTP: r.LMTP, TLS: envelope.TLSPolicy(r.TLS), Source: r.Source, User: r.User, Password: r.Password, Configured: true}
+	hop := envelope.NextHop{Name: domain, LMTP: r.LMTP, TLS: envelope.TLSPolicy(r.TLS), Source: r.Source, User: r.User, Password: r.Password,
+		Configured: true}
 	port := r.Port
 	if port == 0 {
 		port = rt.cfg.Port

@@ -60,7 +60,8 @@ func (in *Incoming) exhausted() func(hooks.Info, hooks.Verdict, error) hooks.Ver
 // Exhausted implements hooks.Event.Exhausted.
 func (x *Budget) Exhausted(i hooks.Info, deferred hooks.Verdict, err error) hooks.Verdict {
 	octets, parts, links, depth := shapeOf(x.Message)
-	x.k.log.ErrorContext(x.ctx, "message ran a policy out of its budget", "id", x.Message.ID.String(), "hook", string(i.Point), "handler", i.Name(),
+	x.k.log.ErrorContext(x.ctx, "message ran a policy out of its budget",
+		"id", x.Message.ID.String(), "hook", string(i.Point), "handler", i.Name(),
 		"octets", octets, "parts", parts, "links", links, "depth", depth, "err", firstLine(err.Error()))
 	if x.Reason == "" {
 		n, err := x.count()
@@ -81,7 +82,8 @@ func (x *Budget) Exhausted(i hooks.Info, deferred hooks.Verdict, err error) hook
 //
 // Crash: it is counted, or its sender heard nothing and sends it again.
 func (x *Budget) count() (int64, error) {
-	n, err := x.k.store.Apply(context.WithoutCancel(x.ctx), []envelope.Effect{{Space: spentSpace, Op: envelope.Incr, Key: x.key(), N: 1, TTL: spentLife}})
+	one := envelope.Effect{Space: spentSpace, Op: envelope.Incr, Key: x.key(), N: 1, TTL: spentLife}
+	n, err := x.k.store.Apply(context.WithoutCancel(x.ctx), []envelope.Effect{one})
 	if err != nil {
 		return 0, err
 	}
@@ -126,6 +128,7 @@ func (x *Budget) notice(i hooks.Info) {
 			return
 		}
 	}
+	id := x.Message.ID
 	text := fmt.Sprintf(`The message %s from %s, subject %q, was accepted and is in quarantine.
 
 The policy %s ran out of its budget on it %d times within a day, at %s.
@@ -133,7 +136,7 @@ The message has %d octets, %d parts, %d links, and is nested %d deep.
 
 carteiro explain %s shows what the policies did, and
 carteiro queue release %s delivers the message.
-`, x.Message.ID, x.Message.Sender.Path(), trail.Clean(subject), i.Name(), maxSpent, i.Point, octets, parts, links, depth, x.Message.ID, x.Message.ID)
+`, id, x.Message.Sender.Path(), trail.Clean(subject), i.Name(), maxSpent, i.Point, octets, parts, links, depth, id, id)
 	x.pending.Submits = append(x.pending.Submits, hooks.Submit{Rcpts: []envelope.Address{to}, Header: h.Bytes(),
 		Body: []byte(strings.ReplaceAll(text, "\n", "\r\n")), Space: spentSpace})
 }

@@ -229,10 +229,12 @@ func (b *builder) takeForwards(in *Incoming) []*envelope.Recipient {
 	return rcpts
 }
 
-// AddRecipient adds a recipient to a message of the store, as the policies of the queue
-// allow: its groups and the forks of the message go into the unit. A status says
-// why it gets nothing; what policies noted stays in the unit even then.
-func (k *Intake) AddRecipient(ctx context.Context, u *commit.Unit, gen *hooks.Generation, env *envelope.Envelope, h *mime.Header, r envelope.Recipient) *envelope.Status {
+// AddRecipient adds a recipient to a message of the store, as the policies of the
+// queue allow: its groups and the forks of the message go into the unit. A status
+// says why it gets nothing; what policies noted stays in the unit even then.
+func (k *Intake) AddRecipient(
+	ctx context.Context, u *commit.Unit, gen *hooks.Generation, env *envelope.Envelope, h *mime.Header, r envelope.Recipient,
+) *envelope.Status {
 	r.IsLocal, r.State = k.dir.Local(r.Address.Domain()) || r.Filed != nil && r.Filed.Anybody, envelope.Queued
 	in := &Incoming{Envelope: *env, Header: h, Rcpts: []*envelope.Recipient{&r}, Gen: gen, Ours: env.Ours, Body: StoredBody(ctx, k.store, env),
 		submits: len(u.Pending.Submits)}

@@ -146,8 +146,8 @@ func (s dsnMessageStep) run(ctx context.Context, b *builder) *envelope.Status {
 	in := &Incoming{Gen: s.gen, submits: len(b.u.Pending.Submits)}
 	var body []byte
 	in.Header, body = r.Compose()
-	in.Envelope = envelope.Envelope{ID: r.ID, ReceivedAt: r.Now, Priority: about.Priority, SMTPUTF8: !s.to.ASCII(), Auto: "dsn", Protocol: "dsn",
-		Depth: about.Depth + 1}
+	in.Envelope = envelope.Envelope{ID: r.ID, ReceivedAt: r.Now, Priority: about.Priority, SMTPUTF8: !s.to.ASCII(),
+		Auto: "dsn", Protocol: "dsn", Depth: about.Depth + 1}
 	if err := b.fill(ctx, in, body, []envelope.Address{s.to}); err != nil {
 		return b.failAll(fmt.Errorf("body of a dsn: %w", err))
 	}
@@ -164,8 +164,14 @@ func (s dsnMessageStep) without(ctx context.Context, b *builder, st *envelope.St
 		return s
 	}
 	b.log.WarnContext(ctx, "dsn dropped", "id", s.about.Envelope.ID.String(), "to", string(s.to), "err", st)
-	*s.about.Trail = append(*s.about.Trail, envelope.TrailEntry{Time: s.report.Now, Step: "bounce", Rcpt: s.to, Verdict: "dropped", Err: st.Error()})
+	s.addTrail(envelope.TrailEntry{Verdict: "dropped", Err: st.Error()})
 	return nil
+}
+
+// addTrail adds what became of the DSN to the trail of the message that it is about.
+func (s dsnMessageStep) addTrail(e envelope.TrailEntry) {
+	e.Time, e.Step, e.Rcpt = s.report.Now, "bounce", s.to
+	*s.about.Trail = append(*s.about.Trail, e)
 }
 
 // dsnMadeStep logs a DSN when all of it is made.
@@ -175,7 +181,7 @@ func (s dsnMadeStep) run(ctx context.Context, b *builder) *envelope.Status {
 	id := s.report.ID.String()
 	b.log.Metrics.Bounces.WithLabelValues(s.dsn.Action).Inc()
 	b.log.Step(ctx, "dsn", s.about.Envelope.ID.String(), "dsn", id, "to", string(s.to), "action", s.dsn.Action, "recipients", len(s.dsn.Rcpts))
-	*s.about.Trail = append(*s.about.Trail, envelope.TrailEntry{Time: s.report.Now, Step: "bounce", Rcpt: s.to, Verdict: s.dsn.Action, Text: "dsn " + id})
+	s.addTrail(envelope.TrailEntry{Verdict: s.dsn.Action, Text: "dsn " + id})
 	return nil
 }
 

@@ -48,7 +48,8 @@ type expansion struct {
 // left are mailboxes and foreign addresses, each once. When everybody who
 // came with the message was rejected, that is the answer to the message.
 func (b *builder) expand(ctx context.Context, in *Incoming) *envelope.Status {
-	x := &expansion{b: b, in: in, seen: map[string]bool{}, rejected: Rejections{}, graph: newAliasGraph(), keys: map[*envelope.Recipient]string{}}
+	x := &expansion{b: b, in: in, seen: map[string]bool{}, rejected: Rejections{}, graph: newAliasGraph(),
+		keys: map[*envelope.Recipient]string{}}
 	x.msg = b.view(in)
 	for _, r := range in.Rcpts {
 		x.work = append(x.work, pendingRcpt{r: r, root: r})

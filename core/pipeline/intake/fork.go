@@ -37,9 +37,11 @@ func (s forkStep) run(ctx context.Context, b *builder) *envelope.Status {
 		return st
 	}
 	now := b.clock.Now()
-	more := &Incoming{Envelope: in.Envelope, Header: f.msg.Header, Body: in.Body, Rcpts: f.rcpts, Gen: in.Gen, Due: in.Due, Quarantine: in.Quarantine,
-		Ours: in.Ours, Budget: in.Budget, forked: true, reports: true, submits: in.submits,
-		forkedBy: append(slices.Clone(in.forkedBy), f.msg.MadeFor(f.of, f.stays)...)}
+	more := &Incoming{
+		Envelope: in.Envelope, Header: f.msg.Header, Body: in.Body, Rcpts: f.rcpts, Gen: in.Gen, Due: in.Due, Quarantine: in.Quarantine,
+		Ours: in.Ours, Budget: in.Budget, forked: true, forkedBy: append(slices.Clone(in.forkedBy), f.msg.MadeFor(f.of, f.stays)...),
+		reports: true, submits: in.submits,
+	}
 	more.Envelope.ID, more.Envelope.Depth = envelope.NewID(now), in.Envelope.Depth+1
 	more.Envelope.Meta, more.Envelope.Priority = f.msg.Meta, f.msg.Priority
 	if f.msg.Rewritten() {

@@ -65,7 +65,8 @@ func (b *builder) group(ctx context.Context, in *Incoming) *envelope.Status {
 
 func (k *Intake) newGroup(in *Incoming, key groupKey) *envelope.Group {
 	now := k.clock.Now()
-	g := &envelope.Group{Kind: key.kind, Key: key.key, Domain: key.domain, Priority: key.priority, Due: now, Expires: in.Envelope.ReceivedAt.Add(k.expire)}
+	g := &envelope.Group{Kind: key.kind, Key: key.key, Domain: key.domain, Priority: key.priority, Due: now,
+		Expires: in.Envelope.ReceivedAt.Add(k.expire)}
 	if by := in.Envelope.By; !by.IsZero() && !in.Envelope.ByNotify && by.Before(g.Expires) {
 		g.Expires = by // returned when it cannot be delivered in time (RFC 2852 4.1.2)
 	}

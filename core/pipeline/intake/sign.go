@@ -12,10 +12,16 @@ import (
 type Signer interface {
 	// Sign reads a body once and returns what makes the fields for a header
 	// section above it; they are "" for a domain without keys.
-	Sign(s envelope.Signature, body func() (io.ReadCloser, error)) (sign func(h *mime.Header) (string, error), err error)
+	Sign(s envelope.Signature, body OpenBody) (SignFunc, error)
 	// Seal is Sign for an ARC set, which goes on top of signatures.
-	Seal(domain string, arrived *envelope.AuthResults, body func() (io.ReadCloser, error)) (seal func(h *mime.Header) (string, error), err error)
+	Seal(domain string, arrived *envelope.AuthResults, body OpenBody) (SignFunc, error)
 }
+
+// OpenBody opens a body for reading from its beginning.
+type OpenBody = func() (io.ReadCloser, error)
+
+// SignFunc returns the fields that sign a header section.
+type SignFunc = func(h *mime.Header) (string, error)
 
 // sign puts DKIM signatures on top of a message: those that policies asked for,
 // and for mail of our users, of clients that may relay and of policies one of the

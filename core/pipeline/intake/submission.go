@@ -16,12 +16,14 @@ import (
 // the policy was asked. A message that cannot be made is logged and dropped: the
 // message at hand does not depend on it. A status says that the store failed; then
 // the unit must not be committed.
-func (k *Intake) Submit(ctx context.Context, u *commit.Unit, cause *envelope.Envelope, gen *hooks.Generation, s hooks.Submit) *envelope.Status {
+func (k *Intake) Submit(
+	ctx context.Context, u *commit.Unit, cause *envelope.Envelope, gen *hooks.Generation, s hooks.Submit,
+) *envelope.Status {
 	return k.build(ctx, u, submitStep{cause, gen, s})
 }
 
-// submissionsStep makes what policies submitted, of the unit's submissions those from
-// an index on.
+// submissionsStep makes what policies submitted: the unit's submissions from an
+// index on.
 type submissionsStep struct {
 	cause *envelope.Envelope
 	gen   *hooks.Generation
@@ -77,7 +79,8 @@ type submittedStep struct {
 }
 
 func (s submittedStep) run(ctx context.Context, b *builder) *envelope.Status {
-	b.log.Step(ctx, "submitted", s.in.Envelope.ID.String(), "cause", s.cause, "space", s.s.Space, "from", string(s.s.Sender), "to", len(s.s.Rcpts))
+	b.log.Step(ctx, "submitted", s.in.Envelope.ID.String(),
+		"cause", s.cause, "space", s.s.Space, "from", string(s.s.Sender), "to", len(s.s.Rcpts))
 	return nil
 }
 

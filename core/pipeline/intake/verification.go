@@ -2,7 +2,6 @@ package intake
 
 import (
 	"context"
-	"io"
 	"net/netip"
 
 	"carteiro/core/message/envelope"
@@ -14,9 +13,12 @@ import (
 // when a policy first asks for them, or for aggregate reports: most mail needs no look-ups.
 type Verified struct{ Results *envelope.AuthResults }
 
+// AuthCheck returns the results of SPF, DKIM and DMARC of a message.
+type AuthCheck = func(context.Context) (*envelope.AuthResults, error)
+
 // Once returns the function that msg:auth() calls. It verifies once; a verification that
 // failed is made again.
-func (v *Verified) Once(r verify.Resolver, m verify.Message) func(context.Context) (*envelope.AuthResults, error) {
+func (v *Verified) Once(r verify.Resolver, m verify.Message) AuthCheck {
 	return func(ctx context.Context) (*envelope.AuthResults, error) {
 		if v.Results != nil {
 			return v.Results, nil
@@ -32,7 +34,7 @@ func (v *Verified) Once(r verify.Resolver, m verify.Message) func(context.Contex
 // Verification returns msg:auth() of a message that was accepted before: what was
 // found then, or what is found now from what the envelope remembers. It is nil for mail of our own, which has
 // no client.
-func (k *Intake) Verification(env *envelope.Envelope, header *mime.Header, body func() (io.ReadCloser, error)) func(context.Context) (*envelope.AuthResults, error) {
+func (k *Intake) Verification(env *envelope.Envelope, header *mime.Header, body OpenBody) AuthCheck {
 	ip, err := netip.ParseAddr(env.Client)
 	if env.Auth == nil && err != nil {
 		return nil

@@ -34,7 +34,8 @@ func TestDisposition(t *testing.T) {
 		{"tested and let in", "fail", "none", "quarantine", true, hooks.Accept, nil, "none", "policy_test_mode"},
 	}
 	for _, test := range tests {
-		a := &envelope.AuthResults{DMARC: envelope.AuthResult{Result: test.result, Policy: test.policy}, Published: &envelope.DMARCRecord{P: test.published, Testing: test.testing}}
+		a := &envelope.AuthResults{DMARC: envelope.AuthResult{Result: test.result, Policy: test.policy},
+			Published: &envelope.DMARCRecord{P: test.published, Testing: test.testing}}
 		if got, why := disposition(a, test.verdict, test.st); got != test.want || why != test.why {
 			t.Errorf("%s: %q because of %q, want %q, %q", test.name, got, why, test.want, test.why)
 		}

@@ -49,15 +49,15 @@ type content struct {
 // only when that is on disk the 250. perRcpt has a status for each recipient
 // when they differ, as LMTP can say. Nothing is kept of a message that is
 // refused or cut off.
-func (r *Receiver) Data(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, src io.Reader) (*envelope.Status, []*envelope.Status) {
+func (r *Receiver) Data(
+	ctx context.Context, s *envelope.Session, tx *envelope.Transaction, src io.Reader,
+) (st *envelope.Status, perRcpt []*envelope.Status) {
 	c := &content{s: s, tx: tx, gen: r.generation(s)}
 	defer c.u.Close()
 	c.draft = c.u.Draft(ctx, r.store)
 	c.budget = r.intake.NewBudget(ctx, &c.u.Pending)
-	var st *envelope.Status
-	var each []*envelope.Status
-	if err := panics.Catch(func() error { st, each = r.receive(ctx, c, src); return nil }); err != nil {
-		st, each = envelope.StatusOf(fmt.Errorf("message %s: %w", tx.ID, err)), nil
+	if err := panics.Catch(func() error { st, perRcpt = r.receive(ctx, c, src); return nil }); err != nil {
+		st, perRcpt = envelope.StatusOf(fmt.Errorf("message %s: %w", tx.ID, err)), nil
 	}
 	r.countForReports(c, st)
 	size := c.size()
@@ -74,7 +74,7 @@ func (r *Receiver) Data(ctx context.Context, s *envelope.Session, tx *envelope.T
 	r.log.Metrics.Received.WithLabelValues(s.Listener, result).Inc()
 	r.log.Step(ctx, "message", tx.ID.String(), "session", s.ID, "from", string(tx.Sender), "to", len(tx.Recipients), "size", size,
 		"subject", c.subject(), "result", result, "status", replyOf(st), "err", causeOf(st))
-	return st, each
+	return st, perRcpt
 }
 
 func replyOf(st *envelope.Status) string {
@@ -123,7 +123,7 @@ func (r *Receiver) receive(ctx context.Context, c *content, src io.Reader) (*env
 		return intake.ReadStatus(err), nil
 	}
 	c.eight = c.eight || w.eight
-	if st := r.checkGeneration(c.gen); st != nil {
+	if st := checkGeneration(c.gen, r.clock.Now()); st != nil {
 		return st, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
@@ -225,7 +225,8 @@ func splitHeader(raw []byte) (header, rest []byte) {
 // author that some reader may take for one.
 func hasHiddenField(rest []byte, login bool) bool {
 	h := mime.ParseHeader(rest)
-	return h.Has("Bcc") || h.Has("Resent-Bcc") || login && slices.ContainsFunc([]string{"From", "Sender", "Resent-From", "Resent-Sender"}, h.Has)
+	authors := []string{"From", "Sender", "Resent-From", "Resent-Sender"}
+	return h.Has("Bcc") || h.Has("Resent-Bcc") || login && slices.ContainsFunc(authors, h.Has)
 }
 
 // runHook runs a hook with session, transaction and message.
@@ -252,8 +253,8 @@ func (r *Receiver) runHook(ctx context.Context, c *content, point hooks.Point) h
 // askData asks receive.data, when the message is complete.
 func (r *Receiver) askData(ctx context.Context, c *content) hooks.Verdict {
 	c.msg.Header, c.msg.Body, c.msg.Sender = c.header, c.draft.Open, c.tx.Sender
-	c.msg.Auth = c.verified.Once(r.resolver, verify.Message{IP: c.s.Remote.Addr(), Helo: c.s.Helo, Sender: c.tx.Sender, Header: c.header, Body: c.draft.Open,
-		Now: r.clock.Now()})
+	c.msg.Auth = c.verified.Once(r.resolver, verify.Message{IP: c.s.Remote.Addr(), Helo: c.s.Helo, Sender: c.tx.Sender,
+		Header: c.header, Body: c.draft.Open, Now: r.clock.Now()})
 	c.msg.Size = c.size()
 	if pr := c.tx.Params.Priority; pr != nil {
 		c.msg.Priority = *pr
@@ -292,8 +293,9 @@ func (r *Receiver) buildIncoming(ctx context.Context, c *content, v hooks.Verdic
 	if tx.Params.By > 0 {
 		env.By, env.ByNotify = now.Add(time.Duration(tx.Params.By)*time.Second), strings.HasPrefix(tx.Params.ByMode, "N")
 	}
-	arrived := envelope.TrailEntry{Time: now, Step: "receive", Text: fmt.Sprintf("from %s by %s at listener %q, client %s, %d octets, %d recipients",
-		tx.Sender.Path(), env.Protocol, env.Listener, env.Client, c.msg.Size, len(tx.Recipients))}
+	came := fmt.Sprintf("from %s by %s at listener %q, client %s, %d octets, %d recipients", tx.Sender.Path(), env.Protocol, env.Listener,
+		env.Client, c.msg.Size, len(tx.Recipients))
+	arrived := envelope.TrailEntry{Time: now, Step: "receive", Text: came}
 	for _, rcpt := range tx.Recipients { // policies may have changed where it goes
 		rcpt.IsLocal = r.dir.Local(rcpt.Address.Domain())
 	}
@@ -303,8 +305,9 @@ func (r *Receiver) buildIncoming(ctx context.Context, c *content, v hooks.Verdic
 		env.Auth = a
 		header.Prepend("Authentication-Results", verify.Field(r.hostname, a))
 	}
-	header.PrependRaw(r.traceField(c, now))
-	in := &intake.Incoming{Envelope: env, Header: header, Body: intake.NewBody(c.draft), Rcpts: tx.Recipients, Gen: c.gen, Due: tx.Params.HoldUntil,
+	header.PrependRaw(traceField(c, r.hostname, now))
+	in := &intake.Incoming{Envelope: env, Header: header, Body: intake.NewBody(c.draft), Rcpts: tx.Recipients, Gen: c.gen,
+		Due:   tx.Params.HoldUntil,
 		Trail: append([]envelope.TrailEntry{arrived}, stateOf(c.s).fullTrail()...), Sign: c.msg.Sign, Scores: c.msg.Scores, Ours: env.Ours,
 		PerRcpt: c.s.Protocol == "lmtp" || tx.Params.PRDR, Arrival: arrival(c.s, tx), Budget: c.budget}
 	if v.Action == hooks.Quarantine {
@@ -365,7 +368,8 @@ func (o *octets) Write(b []byte) (int, error) {
 
 // rejectedEvent is the event of a message that was refused.
 func (c *content) rejectedEvent(st *envelope.Status) map[string]any {
-	m := map[string]any{"message": c.tx.ID.String(), "sender": string(c.tx.Sender), "to": events.Addresses(c.tx.Recipients), "recipients": len(c.tx.Recipients), "code": st.Code, "enhanced": st.Enhanced, "text": st.Text,
+	m := map[string]any{"message": c.tx.ID.String(), "sender": string(c.tx.Sender), "to": events.Addresses(c.tx.Recipients),
+		"recipients": len(c.tx.Recipients), "code": st.Code, "enhanced": st.Enhanced, "text": st.Text,
 		"client": c.s.Remote.Addr().String(), "listener": c.s.Listener, "subject": c.subject()}
 	if c.s.Identity != nil {
 		m["user"] = string(c.s.Identity.User)

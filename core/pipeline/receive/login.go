@@ -20,7 +20,8 @@ func (r *Receiver) Auth(ctx context.Context, s *envelope.Session, cred *envelope
 		r.log.ErrorContext(ctx, "login impossible", "id", s.ID, "err", err)
 		return nil, envelope.Defer(454, "4.7.0", "temporary authentication failure", nil)
 	}
-	e := &hooks.Event{Point: hooks.ReceiveAuth, Cred: &hooks.Cred{Credentials: cred, Verified: err == nil, Account: known.User, Delegate: known.Delegate}}
+	c := &hooks.Cred{Credentials: cred, Verified: err == nil, Account: known.User, Delegate: known.Delegate}
+	e := &hooks.Event{Point: hooks.ReceiveAuth, Cred: c}
 	v := r.run(ctx, s, e)
 	id, status := identity(known, err == nil, cred, v)
 	result, event := "ok", "login"
@@ -28,10 +29,12 @@ func (r *Receiver) Auth(ctx context.Context, s *envelope.Session, cred *envelope
 		result, event = "refused", "login_failed"
 	}
 	if r.events.Wanted(event) {
-		r.events.Notice(event, map[string]any{"user": trail.Clean(cred.User), "mechanism": cred.Mechanism, "client": s.Remote.Addr().String(), "listener": s.Listener, "protocol": s.Protocol})
+		r.events.Notice(event, map[string]any{"user": trail.Clean(cred.User), "mechanism": cred.Mechanism,
+			"client": s.Remote.Addr().String(), "listener": s.Listener, "protocol": s.Protocol})
 	}
 	r.log.Metrics.Logins.WithLabelValues(s.Protocol, result).Inc()
-	r.log.Step(ctx, "login", s.ID, "user", trail.Clean(cred.User), "mechanism", cred.Mechanism, "ip", s.Remote.Addr().String(), "result", result)
+	r.log.Step(ctx, "login", s.ID,
+		"user", trail.Clean(cred.User), "mechanism", cred.Mechanism, "ip", s.Remote.Addr().String(), "result", result)
 	return id, status
 }
 

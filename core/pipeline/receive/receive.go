@@ -135,8 +135,8 @@ func (r *Receiver) generation(s *envelope.Session) *hooks.Generation {
 
 // checkGeneration refuses a transaction whose generation was replaced too long
 // ago: its interpreters must not stay for as long as a client pleases.
-func (r *Receiver) checkGeneration(gen *hooks.Generation) *envelope.Status {
-	if !gen.Outlived(r.clock.Now()) {
+func checkGeneration(gen *hooks.Generation, now time.Time) *envelope.Status {
+	if !gen.Outlived(now) {
 		return nil
 	}
 	return envelope.Defer(451, "4.3.0", "transaction took too long, try again", nil)
@@ -264,7 +264,7 @@ func (r *Receiver) Rcpt(ctx context.Context, s *envelope.Session, tx *envelope.T
 	if !rcpt.IsLocal && back == "" && s.Identity == nil && !s.Trusted {
 		return r.refused(ctx, s, envelope.Reject(554, "5.7.1", "relay access denied"))
 	}
-	if st := r.checkGeneration(r.generation(s)); st != nil {
+	if st := checkGeneration(r.generation(s), r.clock.Now()); st != nil {
 		return r.refused(ctx, s, st)
 	}
 	if st := r.senders.maySend(ctx, s, stateOf(s).tx.sender); st != nil {

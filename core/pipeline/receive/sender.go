@@ -80,7 +80,8 @@ func (d senders) setSender(ctx context.Context, c *content, field string, u auth
 	h, user := c.header, c.s.Identity.User
 	for _, value := range h.All(field) {
 		list, ok := mime.ParseAuthors(value)
-		own := ok && len(list) == 1 && d.dir.AccountOf(ctx, list[0].Address) == user.Base() || ok && len(list) == 1 && list[0].Address.Base() == user.Base()
+		own := ok && len(list) == 1 &&
+			(d.dir.AccountOf(ctx, list[0].Address) == user.Base() || list[0].Address.Base() == user.Base())
 		if !own || u.as && !u.behalf {
 			h.Remove(field)
 			break

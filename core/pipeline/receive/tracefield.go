@@ -11,7 +11,7 @@ import (
 
 // traceField returns our Received field (RFC 5321 4.4). It has no "for" when there
 // is more than one recipient, so that it betrays no Bcc.
-func (r *Receiver) traceField(c *content, now time.Time) string {
+func traceField(c *content, hostname string, now time.Time) string {
 	s := c.s
 	var b strings.Builder
 	utf8 := c.tx.Params.SMTPUTF8
@@ -19,7 +19,7 @@ func (r *Receiver) traceField(c *content, now time.Time) string {
 	if s.RDNS != "" {
 		b.WriteString(atomOr(s.RDNS, "unknown", utf8) + " ")
 	}
-	fmt.Fprintf(&b, "%s)\r\n\tby %s with %s", literal(s), r.hostname, s.With(utf8))
+	fmt.Fprintf(&b, "%s)\r\n\tby %s with %s", literal(s), hostname, s.With(utf8))
 	if s.TLS != nil {
 		fmt.Fprintf(&b, " (%s %s)", s.TLS.Version, s.TLS.Cipher)
 	}

@@ -82,7 +82,8 @@ func TestReportWaits(t *testing.T) {
 	if len(sent) != 1 || len(sent[0].Rcpts) != 1 || sent[0].Rcpts[0] != "alice@our.example" || sent[0].Sender != "dmarc@our.example" {
 		t.Fatalf("sent %+v, want one report to alice@our.example", sent)
 	}
-	if !strings.Contains(string(sent[0].Header), "\r\nSubject: Report Domain: our.example") && !strings.HasPrefix(string(sent[0].Header), "Subject: Report Domain: our.example") {
+	if !strings.Contains(string(sent[0].Header), "\r\nSubject: Report Domain: our.example") &&
+		!strings.HasPrefix(string(sent[0].Header), "Subject: Report Domain: our.example") {
 		t.Errorf("the header section is %q", sent[0].Header)
 	}
 }
