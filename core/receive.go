@@ -10,7 +10,7 @@ import (
 	"unicode"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/ops/telemetry"
+	"carteiro/core/message/printable"
 	"carteiro/core/service/auth"
 	"carteiro/hooks"
 )
@@ -344,11 +344,11 @@ const maxTrailText = 2000
 func legible(trail []envelope.TrailEntry) []envelope.TrailEntry {
 	for i := range trail {
 		t := &trail[i]
-		t.Text, t.Verdict, t.Err = telemetry.Printable(t.Text, maxTrailText), telemetry.Printable(t.Verdict, maxTrailText), legibleLines(t.Err)
+		t.Text, t.Verdict, t.Err = printable.Line(t.Text, maxTrailText), printable.Line(t.Verdict, maxTrailText), legibleLines(t.Err)
 		if len(t.Changes) > 0 {
 			changes := make([]string, len(t.Changes))
 			for k, c := range t.Changes {
-				changes[k] = telemetry.Printable(c, maxTrailText)
+				changes[k] = printable.Line(c, maxTrailText)
 			}
 			t.Changes = changes
 		}
@@ -363,7 +363,7 @@ func legibleLines(s string) string {
 	}
 	lines := strings.Split(s[:min(len(s), 2*maxTrailText)], "\n")
 	for i := range lines {
-		lines[i] = telemetry.Printable(strings.ReplaceAll(lines[i], "\t", "    "), maxTrailText)
+		lines[i] = printable.Line(strings.ReplaceAll(lines[i], "\t", "    "), maxTrailText)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -7,7 +7,7 @@ import (
 	"io"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/ops/telemetry"
+	"carteiro/core/message/printable"
 	"carteiro/core/store"
 )
 
@@ -142,7 +142,7 @@ func (a *attempt) transfer(ctx context.Context, hop envelope.NextHop, t envelope
 	}
 	for i := range outcomes { // what the peer said, for logs, trails and reports
 		o := &outcomes[i]
-		o.Status.Text, o.Host = telemetry.Printable(o.Status.Text, maxTrailText), telemetry.Printable(o.Host, envelope.MaxDomain)
+		o.Status.Text, o.Host = printable.Line(o.Status.Text, maxTrailText), printable.Line(o.Host, envelope.MaxDomain)
 	}
 	return outcomes
 }

@@ -9,10 +9,11 @@ type level struct {
 
 // What nearly every package uses.
 const (
-	envelope = "core/message/envelope"
-	mime     = "core/message/mime"
-	clock    = "core/ops/clock"
-	store    = "core/store"
+	envelope  = "core/message/envelope"
+	mime      = "core/message/mime"
+	printable = "core/message/printable"
+	clock     = "core/ops/clock"
+	store     = "core/store"
 )
 
 // levels lists every package of the module but cmd, which may import all of
@@ -22,16 +23,17 @@ const (
 var levels = []level{
 	{"words", map[string][]string{
 		envelope:              {},
+		printable:             {},
 		clock:                 {},
 		"core/message/qrcode": {},
 		"core/service/dns":    {},
-		"core/ops/telemetry":  {},
 	}},
 	{"formats", map[string][]string{
-		mime:                    {envelope},
+		mime:                    {envelope, printable},
 		store:                   {envelope},
 		"core/ops/config":       {envelope},
-		"core/protocol/netline": {envelope},
+		"core/ops/telemetry":    {printable},
+		"core/protocol/netline": {envelope, printable},
 		"core/protocol/milter":  {envelope},
 	}},
 	{"services", map[string][]string{
@@ -49,9 +51,9 @@ var levels = []level{
 		"scripts": {},
 	}},
 	{"protocols, backends, engines; never each other", map[string][]string{
-		"core/protocol/smtpin":   {envelope, "core/protocol/netline"},
-		"core/protocol/smtpout":  {envelope, "core/protocol/netline", "core/service/dns"},
-		"core/protocol/pop3":     {envelope, "core/protocol/netline", store},
+		"core/protocol/smtpin":   {envelope, printable, "core/protocol/netline"},
+		"core/protocol/smtpout":  {envelope, printable, "core/service/dns"},
+		"core/protocol/pop3":     {envelope, printable, "core/protocol/netline", store},
 		"core/store/badgerstore": {envelope, clock, store},
 		"core/ops/generations":   {clock, store, "core/ops/telemetry", "hooks"},
 		"plugins":                {"core/ops/config", "hooks"},
@@ -59,7 +61,7 @@ var levels = []level{
 			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks"},
 	}},
 	{"the pipeline: no protocol, no Lua, no Badger", map[string][]string{
-		"core": {envelope, clock, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
+		"core": {envelope, printable, clock, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
 			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "core/service/verify", "hooks"},
 	}},
 	{"what operators use", map[string][]string{

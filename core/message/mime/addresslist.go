@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 // ParseAddressList reads the value of From, To, Cc and their like (RFC 5322
@@ -174,7 +175,7 @@ func phrase(tokens []token) string {
 			atoms.WriteString(t.text)
 		case 'q':
 			flush()
-			out.WriteString(oneLine(t.text))
+			out.WriteString(printable.FieldText(t.text))
 		case '[':
 			atoms.WriteString(t.text)
 		default:

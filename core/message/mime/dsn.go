@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 // Report is a delivery status notification (RFC 3464) to be composed.
@@ -69,9 +70,9 @@ func human(rc ReportRcpt) string {
 		return status(rc)
 	}
 	if rc.RemoteMTA != "" {
-		return oneLine(rc.RemoteMTA + " said: " + rc.Status.Reply())
+		return printable.FieldText(rc.RemoteMTA + " said: " + rc.Status.Reply())
 	}
-	return oneLine(rc.Status.Reply())
+	return printable.FieldText(rc.Status.Reply())
 }
 
 func status(rc ReportRcpt) string {
@@ -187,7 +188,7 @@ const maxStatusText = 900
 
 // statusText makes a text, a stranger's perhaps, fit for a status field.
 func statusText(s string, utf8 bool) string {
-	s = oneLine(s)
+	s = printable.FieldText(s)
 	if !utf8 {
 		s = strings.Map(func(c rune) rune {
 			if c >= 0x80 {

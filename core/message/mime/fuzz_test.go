@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 // FuzzHeader: what is read and not edited is printed as it came; an edit
@@ -111,7 +112,7 @@ func FuzzWords(f *testing.F) {
 					t.Errorf("word %q of %q", w, s)
 				}
 			}
-			if got, want := DecodeWords(e), oneLine(fromLatin1(s)); got != want {
+			if got, want := DecodeWords(e), printable.FieldText(fromLatin1(s)); got != want {
 				t.Errorf("%q encodes to %q and decodes to %q", want, e, got)
 			}
 		}

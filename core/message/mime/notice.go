@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 // ErrNoReport: the message is no delivery status notification.
@@ -131,7 +132,7 @@ func (n *Notice) read(text []byte) {
 			return
 		}
 		for _, f := range ParseHeader(text).fields {
-			name, value := strings.ToLower(f.Name()), oneLine(f.Value())
+			name, value := strings.ToLower(f.Name()), printable.FieldText(f.Value())
 			text = text[len(f.Raw):]
 			if r == nil && n.about(name, value) {
 				continue

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/emersion/go-message/charset"
+
+	"carteiro/core/message/printable"
 )
 
 func charsetReader(name string, r io.Reader) (io.Reader, error) { return charset.Reader(name, r) }
@@ -17,7 +19,7 @@ func charsetReader(name string, r io.Reader) (io.Reader, error) { return charset
 // become spaces, so that the result is one line. Time is linear.
 func DecodeWords(s string) string {
 	if !strings.Contains(s, "=?") {
-		return oneLine(s)
+		return printable.FieldText(s)
 	}
 	d := mime.WordDecoder{CharsetReader: charsetReader}
 	var b strings.Builder
@@ -44,7 +46,7 @@ func DecodeWords(s string) string {
 		s, after = s[i+n:], true
 	}
 	b.WriteString(s)
-	return oneLine(b.String())
+	return printable.FieldText(b.String())
 }
 
 // wordLength is the length of the encoded word that s begins with, 0 when it
@@ -62,16 +64,6 @@ func wordLength(s string) int {
 		return 0
 	}
 	return text + n + 2
-}
-
-// oneLine makes a text valid UTF-8 without control characters.
-func oneLine(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c >= 0x7f && c < 0xa0 {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
 // EncodeWords encodes unstructured text that is not printable ASCII as encoded

@@ -8,23 +8,6 @@ import (
 	"testing"
 )
 
-func TestPrintable(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                         "",
-		"hello, wörld 日本":          "hello, wörld 日本",
-		"a\r\nb\tc\x00\x1b[31m":    `a\r\nb\tc\x00\x1b[31m`,
-		"\x7f\u0085\u202e\u2028":   `\x7f\u0085\u202e\u2028`,
-		"a\xffb\uFFFD":             "a\\xffb\uFFFD",
-		strings.Repeat("x", 50):    strings.Repeat("x", 40) + "...",
-		strings.Repeat("é", 20):    strings.Repeat("é", 20),
-		strings.Repeat("\x01", 20): strings.Repeat(`\x01`, 10) + "...",
-	} {
-		if got := Printable(in, 40); got != want {
-			t.Errorf("%q became %q, want %q", in, got, want)
-		}
-	}
-}
-
 // TestRecordsArePrintable: in the record that reaches the handler, wherever
 // the text is.
 func TestRecordsArePrintable(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"carteiro/core/message/printable"
 )
 
 // ErrProxy is a PROXY header that is missing or does not follow the
@@ -63,12 +65,12 @@ func parseProxyV1(line string) (proxied, error) {
 		return proxied{}, nil // what follows must be ignored
 	}
 	if len(f) != 6 || f[1] != "TCP4" && f[1] != "TCP6" {
-		return proxied{}, fmt.Errorf("%w: %s", ErrProxy, Quote(line))
+		return proxied{}, fmt.Errorf("%w: %s", ErrProxy, printable.Quote(line))
 	}
 	remote, err1 := endOf(f[2], f[4])
 	local, err2 := endOf(f[3], f[5])
 	if v4 := f[1] == "TCP4"; err1 != nil || err2 != nil || remote.Addr().Is4() != v4 || local.Addr().Is4() != v4 {
-		return proxied{}, fmt.Errorf("%w: %s", ErrProxy, Quote(line))
+		return proxied{}, fmt.Errorf("%w: %s", ErrProxy, printable.Quote(line))
 	}
 	return known(remote, local), nil
 }

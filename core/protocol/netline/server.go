@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"carteiro/core/message/printable"
 )
 
 // Server accepts connections and runs one goroutine for each.
@@ -165,7 +167,7 @@ func (s *Server) serve(ctx context.Context, c *Conn) {
 	}
 	if s.Implicit {
 		if err := c.StartTLS(ctx, s.TLS, s.Handshake); err != nil {
-			s.Log.Info("tls failed", "listener", s.Name, "client", c.Remote().Addr().String(), "err", Quote(err.Error()))
+			s.Log.Info("tls failed", "listener", s.Name, "client", c.Remote().Addr().String(), "err", printable.Quote(err.Error()))
 			return
 		}
 	}
@@ -180,7 +182,7 @@ func (s *Server) unwrap(c *Conn) (free func(), ok bool) {
 	proxy := c.Remote().Addr()
 	ends, err := c.proxyHeader(s.Handshake)
 	if err != nil {
-		s.Log.Info("connection refused", "listener", s.Name, "client", proxy.String(), "reason", "PROXY header", "err", Quote(err.Error()))
+		s.Log.Info("connection refused", "listener", s.Name, "client", proxy.String(), "reason", "PROXY header", "err", printable.Quote(err.Error()))
 		return nil, false
 	}
 	if !ends.known {

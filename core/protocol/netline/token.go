@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 // tokenExchange is OAUTHBEARER (RFC 7628) and XOAUTH2, which no RFC defines:
@@ -26,12 +27,12 @@ func (t tokenExchange) Next(resp []byte) ([]byte, *envelope.Credentials, error) 
 	} else {
 		cred.User, ok = gs2User(head)
 	}
-	if !ok || !plain(cred.User) {
+	if !ok || !printable.IsASCII(cred.User) {
 		return nil, nil, envelope.ErrExchange
 	}
 	for pair := range strings.SplitSeq(pairs, "\x01") {
 		key, value, found := strings.Cut(pair, "=")
-		if !found || !plain(value) || key == "auth" && cred.Token != "" {
+		if !found || !printable.IsASCII(value) || key == "auth" && cred.Token != "" {
 			return nil, nil, envelope.ErrExchange
 		}
 		if key == "auth" {

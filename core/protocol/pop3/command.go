@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
 )
 
@@ -49,7 +50,7 @@ func (s *session) obey(ctx context.Context, line string) {
 	ok := false
 	switch {
 	case foreign(line):
-		s.log.Info("connection refused", "reason", "another protocol", "line", netline.Quote(line))
+		s.log.Info("connection refused", "reason", "another protocol", "line", printable.Quote(line))
 		s.over = true
 		ok = s.err("[SYS/PERM] this is a POP3 server")
 	case !good:

@@ -10,11 +10,12 @@ import (
 	"unicode/utf8"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
 	"carteiro/core/store"
 )
 
-func quoteError(err error) string { return netline.Quote(err.Error()) }
+func quoteError(err error) string { return printable.Quote(err.Error()) }
 
 // plaintext tells whether a password may be sent as it is.
 func (s *session) plaintext() bool { return s.s.TLS != nil || s.cfg.InsecureAuth }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
 )
 
@@ -67,7 +68,7 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 // unlocked and nothing is deleted.
 func (s *session) caught() {
 	if r := recover(); r != nil {
-		s.log.Error("panic in session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+		s.log.Error("panic in session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		s.err("[SYS/TEMP] internal error, closing")
 	}
 }
@@ -86,7 +87,7 @@ func (s *session) close() {
 func (s *session) safely(f func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.Error("panic at the end of a session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+			s.log.Error("panic at the end of a session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		}
 	}()
 	f()
@@ -128,7 +129,7 @@ func (s *session) lost(err error) {
 	default:
 		s.gone = true
 		if !errors.Is(err, io.EOF) {
-			s.log.Debug("connection lost", "err", netline.Quote(err.Error()))
+			s.log.Debug("connection lost", "err", printable.Quote(err.Error()))
 		}
 	}
 }
@@ -147,7 +148,7 @@ func (s *session) err(text string) bool {
 func (s *session) bad(text string) bool {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
-		s.log.Info("session ended by a limit", "reason", "errors", "last", netline.Quote(text))
+		s.log.Info("session ended by a limit", "reason", "errors", "last", printable.Quote(text))
 		s.over = true
 		text = "[SYS/TEMP] too many errors, closing"
 	}
@@ -159,7 +160,7 @@ func (s *session) line(word, text string) {
 	w.WriteString(word) // an error of the writer stays and meets the next flush
 	if text != "" {
 		w.WriteByte(' ')
-		w.WriteString(netline.Clean(text, false))
+		w.WriteString(printable.Reply(text, false))
 	}
 	w.WriteString("\r\n")
 }

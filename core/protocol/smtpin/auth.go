@@ -7,10 +7,11 @@ import (
 	"strings"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
 )
 
-func quoteError(err error) string { return netline.Quote(err.Error()) }
+func quoteError(err error) string { return printable.Quote(err.Error()) }
 
 // mayAuth tells whether AUTH is offered: not in LMTP, and by default not in
 // the clear.

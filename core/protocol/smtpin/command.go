@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/message/printable"
 )
 
 var errCommand = errors.New("not a command")
@@ -46,9 +46,9 @@ func (c command) String() string {
 // password.
 func (c command) shown() string {
 	if mechanism, _, secret := strings.Cut(c.arg, " "); c.verb == "AUTH" && secret {
-		return "AUTH " + netline.Clean(mechanism, false) + " (not shown)"
+		return "AUTH " + printable.Reply(mechanism, false) + " (not shown)"
 	}
-	return netline.Clean(c.String(), true)
+	return printable.Reply(c.String(), true)
 }
 
 // maxLength is the longest line of a verb without its CRLF: 512 octets, with

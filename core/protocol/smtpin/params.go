@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 // errParam is a parameter that is not known or not offered: 555 5.5.4.
@@ -128,7 +129,7 @@ func valueParam(p *envelope.Params, key, value string, o offers) error {
 	case "RET":
 		p.Ret, err = oneOf(key, value, "FULL", "HDRS")
 	case "ENVID":
-		if p.EnvID, err = decodeXtext(value); err != nil || len(value) > 100 || !printable(p.EnvID) {
+		if p.EnvID, err = decodeXtext(value); err != nil || len(value) > 100 || p.EnvID == "" || !printable.IsASCII(p.EnvID) {
 			return syntax("bad ENVID")
 		}
 	case "MT-PRIORITY":

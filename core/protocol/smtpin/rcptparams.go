@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 // parseRcptParams reads NOTIFY and ORCPT (RFC 3461 4.1, 4.2; RFC 6533 3).
@@ -64,7 +65,7 @@ func parseORcpt(value string, utf8ok bool) (string, error) {
 		return "utf-8;" + rest, nil // utf-8-addr-unitext, nothing is encoded
 	}
 	text, err := decodeXtext(rest)
-	if err != nil || !printable(text) {
+	if err != nil || text == "" || !printable.IsASCII(text) {
 		return "", syntax("bad ORCPT")
 	}
 	return strings.ToLower(kind) + ";" + text, nil

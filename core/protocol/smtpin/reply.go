@@ -4,7 +4,7 @@ import (
 	"strconv"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/message/printable"
 )
 
 // reply writes a status as one line. It returns errQuit when the session ends
@@ -35,7 +35,7 @@ func (s *session) write(st *envelope.Status, text string, sep byte) {
 		w.WriteString(enhanced)
 		w.WriteByte(' ')
 	}
-	w.WriteString(netline.Clean(text, s.tx != nil && s.tx.Params.SMTPUTF8))
+	w.WriteString(printable.Reply(text, s.tx != nil && s.tx.Params.SMTPUTF8))
 	w.WriteString("\r\n")
 }
 
@@ -72,7 +72,7 @@ func (s *session) lines(code int, texts ...string) {
 func (s *session) bad(code int, enhanced, text string) *envelope.Status {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
-		s.log.Info("session ended by a limit", "reason", "errors", "last", netline.Quote(text))
+		s.log.Info("session ended by a limit", "reason", "errors", "last", printable.Quote(text))
 		return envelope.Reject(421, "4.7.0", "Too many errors, closing")
 	}
 	return envelope.Reject(code, enhanced, text)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
 )
 
@@ -89,7 +90,7 @@ func within(networks []netip.Prefix, a netip.Addr) bool {
 // alone. Close and End are still called.
 func (s *session) caught() {
 	if r := recover(); r != nil {
-		s.log.Error("panic in session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+		s.log.Error("panic in session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		s.reply(envelope.Reject(421, "4.3.0", "internal error, closing"))
 	}
 }
@@ -105,7 +106,7 @@ func (s *session) close() {
 func (s *session) safely(f func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.Error("panic at the end of a session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+			s.log.Error("panic at the end of a session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		}
 	}()
 	f()
@@ -214,7 +215,7 @@ func (s *session) over(err error) {
 	default:
 		s.gone = true
 		if !errors.Is(err, io.EOF) {
-			s.log.Debug("connection lost", "err", netline.Quote(err.Error()))
+			s.log.Debug("connection lost", "err", printable.Quote(err.Error()))
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 const xclientAttributes = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
@@ -83,7 +84,7 @@ func parseXclient(arg string) (xclient, error) {
 			return syntax("malformed attribute")
 		}
 		text, err := decodeXtext(value)
-		if err != nil || !printable(text) {
+		if err != nil || text == "" || !printable.IsASCII(text) {
 			return syntax("bad value")
 		}
 		if strings.EqualFold(text, "[UNAVAILABLE]") || strings.EqualFold(text, "[TEMPUNAVAIL]") {

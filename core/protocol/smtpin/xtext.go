@@ -29,13 +29,3 @@ func decodeXtext(s string) (string, error) {
 	}
 	return b.String(), nil
 }
-
-// printable is ASCII that a header field can show.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return s != ""
-}

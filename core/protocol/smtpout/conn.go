@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/message/printable"
 )
 
 const (
@@ -88,7 +88,7 @@ func (c *conn) put(line string) {
 
 func (c *conn) trace(dir, line string) {
 	if c.cfg.Trace != nil {
-		c.cfg.Trace(c.hop, netline.Clean(dir+line, true))
+		c.cfg.Trace(c.hop, printable.Reply(dir+line, true))
 	}
 }
 

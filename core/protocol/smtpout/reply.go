@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/message/printable"
 )
 
 // Limits of one reply. Text beyond maxReplyText of a line is read and dropped.
@@ -39,7 +39,7 @@ func readReply(r *bufio.Reader) (reply, error) {
 		}
 		code, more, text, ok := parseReplyLine(line)
 		if !ok || rep.code != 0 && code != rep.code {
-			return reply{}, fmt.Errorf("%w: %s", errGarbage, netline.Quote(line))
+			return reply{}, fmt.Errorf("%w: %s", errGarbage, printable.Quote(line))
 		}
 		rep.code = code
 		rep.lines = append(rep.lines, text)
@@ -119,7 +119,7 @@ func (r reply) status() *envelope.Status {
 		}
 		texts = append(texts, st.Text)
 	}
-	out.Text = netline.Clean(strings.TrimSpace(strings.Join(texts, " ")), true)
+	out.Text = printable.Reply(strings.TrimSpace(strings.Join(texts, " ")), true)
 	return out
 }
 
