@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"carteiro/core/message/dsn"
 	"carteiro/core/message/envelope"
-	"carteiro/core/message/mime"
 	"carteiro/core/store"
 	"carteiro/hooks"
 )
@@ -128,7 +128,7 @@ func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.
 	if back, _ := p.home(rep.to, ""); back != "" { // we forwarded it: the sender is to read their own address
 		rep.to = back
 	}
-	r := &mime.Report{ID: envelope.NewID(now), Hostname: p.cfg.Hostname, To: rep.to, Action: rep.action, Now: now,
+	r := &dsn.Report{ID: envelope.NewID(now), Hostname: p.cfg.Hostname, To: rep.to, Action: rep.action, Now: now,
 		Arrival: m.env.ReceivedAt, EnvID: m.env.EnvID, Header: m.header, Body: m.body}
 	if m.expires != nil {
 		r.RetryTill = m.expires.Expires
@@ -161,7 +161,7 @@ func (p *Pipeline) bounce(ctx context.Context, m bounced, rep report) ([]*store.
 
 // reported makes the messages that a report becomes. An error that is a Status is
 // what the policies of the queue, or where it goes, have against it.
-func (p *Pipeline) reported(ctx context.Context, m bounced, r *mime.Report, to envelope.Address) ([]*store.Message, error) {
+func (p *Pipeline) reported(ctx context.Context, m bounced, r *dsn.Report, to envelope.Address) ([]*store.Message, error) {
 	in := &intake{gen: m.gen, pending: follow(m.pending)}
 	var body []byte
 	in.header, body = r.Compose()
@@ -182,8 +182,8 @@ func (p *Pipeline) reported(ctx context.Context, m bounced, r *mime.Report, to e
 // reportRcpt is a recipient as its report names it: by the address that the
 // sender knows, and without a peer's words when that is not the address that
 // the peer spoke of (RFC 3461 10).
-func reportRcpt(rc *envelope.Recipient, now time.Time) mime.ReportRcpt {
-	out := mime.ReportRcpt{Original: rc.ORcpt, Final: rc.Orig, Diagnostic: rc.Orig.Base() == rc.Address.Base(), Last: now}
+func reportRcpt(rc *envelope.Recipient, now time.Time) dsn.ReportRcpt {
+	out := dsn.ReportRcpt{Original: rc.ORcpt, Final: rc.Orig, Diagnostic: rc.Orig.Base() == rc.Address.Base(), Last: now}
 	if rc.Last != nil {
 		out.Status = *rc.Last
 	}
@@ -193,11 +193,11 @@ func reportRcpt(rc *envelope.Recipient, now time.Time) mime.ReportRcpt {
 	return out
 }
 
-func (p *Pipeline) askDSN(ctx context.Context, m bounced, rep report, r *mime.Report) (hooks.Verdict, []envelope.TrailEntry) {
+func (p *Pipeline) askDSN(ctx context.Context, m bounced, rep report, r *dsn.Report) (hooks.Verdict, []envelope.TrailEntry) {
 	if !m.gen.Chain.Has(hooks.DeliverDSN) {
 		return hooks.Verdict{}, nil
 	}
-	d := &hooks.DSN{Action: rep.action, Status: r.Rcpts[0].Status.Enhanced, Text: mime.ReportText(r)}
+	d := &hooks.DSN{Action: rep.action, Status: r.Rcpts[0].Status.Enhanced, Text: dsn.ReportText(r)}
 	e := &hooks.Event{Point: hooks.DeliverDSN, Now: r.Now, Msg: m.msg, DSN: d, Pending: m.pending}
 	for _, rc := range rep.rcpts {
 		e.Rcpts = append(e.Rcpts, &hooks.Rcpt{Recipient: rc})

@@ -9,6 +9,7 @@ type level struct {
 
 // What nearly every package uses.
 const (
+	dsn       = "core/message/dsn"
 	envelope  = "core/message/envelope"
 	mime      = "core/message/mime"
 	printable = "core/message/printable"
@@ -37,6 +38,7 @@ var levels = []level{
 		"core/protocol/milter":  {envelope},
 	}},
 	{"services", map[string][]string{
+		dsn:                   {envelope, mime, printable},
 		"core/message/crypt":  {envelope, clock, mime, store},
 		"core/service/audit":  {envelope, store},
 		"core/service/auth":   {envelope, clock, store},
@@ -57,11 +59,11 @@ var levels = []level{
 		"core/store/badgerstore": {envelope, clock, store},
 		"core/ops/generations":   {clock, store, "core/ops/telemetry", "hooks"},
 		"plugins":                {"core/ops/config", "hooks"},
-		"hooks/lua": {envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
+		"hooks/lua": {dsn, envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
 			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks"},
 	}},
 	{"the pipeline: no protocol, no Lua, no Badger", map[string][]string{
-		"core": {envelope, printable, clock, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
+		"core": {dsn, envelope, printable, clock, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
 			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "core/service/verify", "hooks"},
 	}},
 	{"what operators use", map[string][]string{

@@ -1,4 +1,4 @@
-package mime
+package dsn
 
 import (
 	"errors"
@@ -9,47 +9,50 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 )
+
+var errDisk = errors.New("disk")
 
 func opener(body string) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }
 }
 
 // statusOf parses a report whose delivery-status part is text.
-func statusOf(text string) (*Notice, error) {
-	head := ParseHeader([]byte("Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"))
-	return ParseReport(head, opener("--b\r\n\r\nSorry.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"+text+"\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: orig\r\n\r\nbody\r\n--b--\r\n"))
+func statusOf(text string) (*Received, error) {
+	head := mime.ParseHeader([]byte("Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"))
+	return Parse(head, opener("--b\r\n\r\nSorry.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"+text+"\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: orig\r\n\r\nbody\r\n--b--\r\n"))
 }
 
-func TestParseReportInTheField(t *testing.T) {
-	rcpt := func(final envelope.Address, action, status string, class Class, diagnostic string) NoticeRcpt {
-		return NoticeRcpt{Final: final, Action: action, Status: status, Class: class, Diagnostic: diagnostic}
+func TestParseFieldForms(t *testing.T) {
+	rcpt := func(final envelope.Address, action, status string, class Class, diagnostic string) ReceivedRcpt {
+		return ReceivedRcpt{Final: final, Action: action, Status: status, Class: class, Diagnostic: diagnostic}
 	}
 	tests := []struct {
 		name, text string
-		want       []NoticeRcpt
+		want       []ReceivedRcpt
 	}{
 		{"by the book", "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1 no\r\n",
-			[]NoticeRcpt{rcpt("a@x.example", "failed", "5.1.1", Hard, "550 5.1.1 no")}},
+			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.1.1", Hard, "550 5.1.1 no")}},
 		{"comments and case", "reporting-mta:dns;mx\r\n\r\n\r\nFINAL-RECIPIENT: RFC822;<a@x.example>\r\nACTION: Failed (really)\r\nSTATUS: 4.2.2 (full)\r\n",
-			[]NoticeRcpt{rcpt("a@x.example", "failed", "4.2.2", Soft, "")}},
+			[]ReceivedRcpt{rcpt("a@x.example", "failed", "4.2.2", Soft, "")}},
 		{"no blank lines, LF", "Reporting-MTA: dns; mx\nFinal-Recipient: rfc822; a@x.example\nAction: delayed\nStatus: 4.4.1\nFinal-Recipient: rfc822; b@x.example\nAction: delivered\nStatus: 2.1.5\n",
-			[]NoticeRcpt{rcpt("a@x.example", "delayed", "4.4.1", Soft, ""), rcpt("b@x.example", "delivered", "2.1.5", "", "")}},
-		{"no type", "Final-Recipient: a@x.example\r\nAction: failed\r\nStatus: 5.0.0\r\n", []NoticeRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "")}},
+			[]ReceivedRcpt{rcpt("a@x.example", "delayed", "4.4.1", Soft, ""), rcpt("b@x.example", "delivered", "2.1.5", "", "")}},
+		{"no type", "Final-Recipient: a@x.example\r\nAction: failed\r\nStatus: 5.0.0\r\n", []ReceivedRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "")}},
 		{"no status", "Final-Recipient: rfc822; a@x.example\r\nAction: failed\r\nDiagnostic-Code: smtp; 552-5.2.2 over quota\r\n",
-			[]NoticeRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "552-5.2.2 over quota")}},
+			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "552-5.2.2 over quota")}},
 		{"status in words", "Final-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: none\r\nDiagnostic-Code: smtp; 450 #4.2.1 later\r\n",
-			[]NoticeRcpt{rcpt("a@x.example", "failed", "4.2.1", Soft, "450 #4.2.1 later")}},
+			[]ReceivedRcpt{rcpt("a@x.example", "failed", "4.2.1", Soft, "450 #4.2.1 later")}},
 		{"code only", "Final-Recipient: rfc822; a@x.example\r\nDiagnostic-Code: smtp; 421 busy\r\n",
-			[]NoticeRcpt{rcpt("a@x.example", "delayed", "4.0.0", Soft, "421 busy")}},
-		{"nothing but a name", "Final-Recipient: rfc822; a@x.example\r\n", []NoticeRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "")}},
-		{"unknown action", "Final-Recipient: rfc822; a@x.example\r\nAction: returned\r\nStatus: 2.0.0\r\n", []NoticeRcpt{rcpt("a@x.example", "delivered", "2.0.0", "", "")}},
+			[]ReceivedRcpt{rcpt("a@x.example", "delayed", "4.0.0", Soft, "421 busy")}},
+		{"nothing but a name", "Final-Recipient: rfc822; a@x.example\r\n", []ReceivedRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "")}},
+		{"unknown action", "Final-Recipient: rfc822; a@x.example\r\nAction: returned\r\nStatus: 2.0.0\r\n", []ReceivedRcpt{rcpt("a@x.example", "delivered", "2.0.0", "", "")}},
 		{"original alone", "Original-Recipient: rfc822;a@x.example\r\nAction: failed\r\nStatus: 5.7.1\r\n\r\nOriginal-Recipient: rfc822;b@x.example\r\nFinal-Recipient: rfc822; c@x.example\r\nAction: relayed\r\n",
-			[]NoticeRcpt{{Original: "a@x.example", Action: "failed", Status: "5.7.1", Class: Hard}, {Original: "b@x.example", Final: "c@x.example", Action: "relayed", Status: "2.0.0"}}},
+			[]ReceivedRcpt{{Original: "a@x.example", Action: "failed", Status: "5.7.1", Class: Hard}, {Original: "b@x.example", Final: "c@x.example", Action: "relayed", Status: "2.0.0"}}},
 		{"UTF-8", "Final-Recipient: utf-8; jos\\x{E9}@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\nFinal-Recipient: utf-8; josé@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n",
-			[]NoticeRcpt{rcpt("josé@x.example", "failed", "5.1.1", Hard, ""), rcpt("josé@x.example", "failed", "5.1.1", Hard, "")}},
+			[]ReceivedRcpt{rcpt("josé@x.example", "failed", "5.1.1", Hard, ""), rcpt("josé@x.example", "failed", "5.1.1", Hard, "")}},
 		{"folded", "Final-Recipient: rfc822;\r\n a@x.example\r\nAction:\r\n failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550\r\n \x1b[31mno\r\n\tsuch user\r\n",
-			[]NoticeRcpt{rcpt("a@x.example", "failed", "5.1.1", Hard, "550  [31mno such user")}},
+			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.1.1", Hard, "550  [31mno such user")}},
 		{"nobody", "Reporting-MTA: dns; mx\r\n\r\nAction: failed\r\n\r\nFinal-Recipient: rfc822; nobody\r\n", nil},
 		{"x400", "Final-Recipient: x400; /c=br/\r\nAction: failed\r\n", nil},
 		{"empty", "", nil},
@@ -57,7 +60,7 @@ func TestParseReportInTheField(t *testing.T) {
 	for _, tt := range tests {
 		n, err := statusOf(tt.text)
 		if tt.want == nil {
-			if !errors.Is(err, ErrNoReport) {
+			if !errors.Is(err, ErrNotDSN) {
 				t.Errorf("%s: %+v, %v", tt.name, n, err)
 			}
 			continue
@@ -72,8 +75,8 @@ func TestParseReportInTheField(t *testing.T) {
 	}
 }
 
-// TestParseReportElsewhere: encoded, in another multipart, alone, or absent.
-func TestParseReportElsewhere(t *testing.T) {
+// TestParseElsewhere: encoded, in another multipart, alone, or absent.
+func TestParseElsewhere(t *testing.T) {
 	const status = "\r\n\r\nFinal-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n"
 	tests := map[string]struct {
 		kind, body string
@@ -87,23 +90,23 @@ func TestParseReportElsewhere(t *testing.T) {
 		"receipt": {"multipart/report; boundary=b", "--b\r\nContent-Type: message/disposition-notification" + status + "--b--", false},
 	}
 	for name, tt := range tests {
-		n, err := ParseReport(ParseHeader([]byte("Content-Type: "+tt.kind+"\r\n\r\n")), opener(tt.body))
-		if tt.found != (err == nil) || err == nil && n.Rcpts[0].Final != "a@x.example" || err != nil && !errors.Is(err, ErrNoReport) {
+		n, err := Parse(mime.ParseHeader([]byte("Content-Type: "+tt.kind+"\r\n\r\n")), opener(tt.body))
+		if tt.found != (err == nil) || err == nil && n.Rcpts[0].Final != "a@x.example" || err != nil && !errors.Is(err, ErrNotDSN) {
 			t.Errorf("%s: %+v, %v", name, n, err)
 		}
 	}
-	if _, err := ParseReport(&Header{}, func() (io.ReadCloser, error) { return nil, errDisk }); !errors.Is(err, errDisk) {
+	if _, err := Parse(&mime.Header{}, func() (io.ReadCloser, error) { return nil, errDisk }); !errors.Is(err, errDisk) {
 		t.Errorf("a fault of storage: %v", err)
 	}
 }
 
-// TestParseReportIsBounded: no report grows without end.
-func TestParseReportIsBounded(t *testing.T) {
+// TestParseIsBounded: no report grows without end.
+func TestParseIsBounded(t *testing.T) {
 	n, err := statusOf(strings.Repeat("Final-Recipient: rfc822; a@x.example\r\n\r\n", 20_000))
-	if err != nil || len(n.Rcpts) != maxNoticeRcpts {
+	if err != nil || len(n.Rcpts) != maxRcpts {
 		t.Errorf("%d recipients, %v", len(n.Rcpts), err)
 	}
-	if _, err := statusOf(strings.Repeat("a:\n\n", 300_000)); !errors.Is(err, ErrNoReport) {
+	if _, err := statusOf(strings.Repeat("a:\n\n", 300_000)); !errors.Is(err, ErrNotDSN) {
 		t.Errorf("many blocks: %v", err)
 	}
 }
@@ -133,19 +136,19 @@ func TestComposeThenParse(t *testing.T) {
 func checkRoundTrip(t *testing.T, r *Report) {
 	t.Helper()
 	h, body := r.Compose()
-	n, err := ParseReport(ParseHeader(h.Bytes()), opener(string(body)))
+	n, err := Parse(mime.ParseHeader(h.Bytes()), opener(string(body)))
 	if err != nil {
 		t.Fatalf("%v in %s", err, body)
 	}
 	if n.ReportingMTA != r.Hostname || n.EnvID != strings.TrimSpace(r.EnvID) || !n.Arrival.Equal(r.Arrival) || len(n.Rcpts) != len(r.Rcpts) {
 		t.Fatalf("read %+v of %s", n, body)
 	}
-	if string(n.Header.Bytes()) != string(ParseHeader(r.Header).Bytes()) {
+	if string(n.Header.Bytes()) != string(mime.ParseHeader(r.Header).Bytes()) {
 		t.Errorf("returned header %q", n.Header.Bytes())
 	}
 	for i, rc := range r.Rcpts {
 		got := n.Rcpts[i]
-		if got.Final != rc.Final || got.Original != noticeAddress(rc.Original) || got.Action != r.Action || got.Status != status(rc) || got.RemoteMTA != rc.RemoteMTA || !got.Last.Equal(rc.Last) {
+		if got.Final != rc.Final || got.Original != parseAddress(rc.Original) || got.Action != r.Action || got.Status != enhancedCode(rc) || got.RemoteMTA != rc.RemoteMTA || !got.Last.Equal(rc.Last) {
 			t.Errorf("recipient %+v\nread as %+v of %s", rc, got, body)
 		}
 		if told := rc.Diagnostic && rc.Status.Code >= 400; told != (got.Diagnostic != "") || told && got.Diagnostic != strings.TrimSpace(rc.Status.Reply()) {
@@ -165,14 +168,14 @@ func TestComposeHoldsStrangersDown(t *testing.T) {
 	h, body := r.Compose()
 	own, _, _ := strings.Cut(string(body), "Content-Type: message/global\r\n") // behind it are the sender's octets
 	for line := range strings.SplitSeq(string(h.Bytes())+own, "\r\n") {
-		if len(line) > maxLine || strings.ContainsAny(line, "\r\n\x00\x1b\x7f") || strings.HasPrefix(line, "Bcc") {
+		if len(line) > 998 || strings.ContainsAny(line, "\r\n\x00\x1b\x7f") || strings.HasPrefix(line, "Bcc") {
 			t.Errorf("line of %d octets: %.100q", len(line), line)
 		}
 	}
 	if v, _ := h.Get("Content-Transfer-Encoding"); v != "8bit" {
 		t.Errorf("8-bit content is declared as %q", v)
 	}
-	n, err := ParseReport(h, opener(string(body)))
+	n, err := Parse(h, opener(string(body)))
 	if err != nil || len(n.Rcpts) != 1 || n.Rcpts[0].Status != "5.0.0" {
 		t.Errorf("reads back as %+v, %v", n, err)
 	}

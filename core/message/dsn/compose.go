@@ -1,4 +1,6 @@
-package mime
+// Package dsn composes and parses delivery status notifications (RFC 3464,
+// RFC 6533): a Report is one that we send, a Received one that came in.
+package dsn
 
 import (
 	"bytes"
@@ -7,22 +9,23 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/message/printable"
 )
 
-// Report is a delivery status notification (RFC 3464) to be composed.
+// Report describes a delivery status notification to compose.
 type Report struct {
 	ID        envelope.ID
 	Hostname  string // Reporting-MTA
 	To        envelope.Address
-	Action    string // failed, delayed, delivered, relayed, expanded
+	Action    string // failed, delayed, delivered, relayed or expanded
 	Now       time.Time
 	Arrival   time.Time
 	EnvID     string
-	Text      string // human part
+	Text      string // the part for people; "": ReportText
 	Rcpts     []ReportRcpt
 	Header    []byte // of the original
-	Body      []byte // of the original; nil: headers only
+	Body      []byte // of the original; nil: only its header section is returned
 	RetryTill time.Time
 }
 
@@ -32,11 +35,11 @@ type ReportRcpt struct {
 	Final      envelope.Address
 	Status     envelope.Status
 	RemoteMTA  string
-	Diagnostic bool // tell the status's text
+	Diagnostic bool // include the text of Status
 	Last       time.Time
 }
 
-var reportSubjects = map[string]string{
+var subjects = map[string]string{
 	"failed":    "Undelivered mail returned to sender",
 	"delayed":   "Delayed mail (still being retried)",
 	"delivered": "Successful mail delivery report",
@@ -44,7 +47,7 @@ var reportSubjects = map[string]string{
 	"expanded":  "Mail was sent on to a list of recipients",
 }
 
-// ReportText is the human part that a Report has by default.
+// ReportText returns the default text of the part for people.
 func ReportText(r *Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "This is the mail system at %s.\n\n", r.Hostname)
@@ -60,14 +63,14 @@ func ReportText(r *Report) string {
 		b.WriteString("Your message reached the recipients below.\n")
 	}
 	for _, rc := range r.Rcpts {
-		fmt.Fprintf(&b, "\n<%s>: %s\n", rc.Final, human(rc))
+		fmt.Fprintf(&b, "\n<%s>: %s\n", rc.Final, rcptText(rc))
 	}
 	return b.String()
 }
 
-func human(rc ReportRcpt) string {
+func rcptText(rc ReportRcpt) string {
 	if !rc.Diagnostic {
-		return status(rc)
+		return enhancedCode(rc)
 	}
 	if rc.RemoteMTA != "" {
 		return printable.FieldText(rc.RemoteMTA + " said: " + rc.Status.Reply())
@@ -75,7 +78,7 @@ func human(rc ReportRcpt) string {
 	return printable.FieldText(rc.Status.Reply())
 }
 
-func status(rc ReportRcpt) string {
+func enhancedCode(rc ReportRcpt) string {
 	if rc.Status.Enhanced != "" {
 		return rc.Status.Enhanced
 	}
@@ -85,20 +88,20 @@ func status(rc ReportRcpt) string {
 	return "2.0.0"
 }
 
-// Compose writes the report: header section and body, CRLF throughout.
-func (r *Report) Compose() (*Header, []byte) {
+// Compose returns the header section and the body, with CRLF line ends.
+func (r *Report) Compose() (*mime.Header, []byte) {
 	boundary := "dsn-" + r.ID.String()
 	utf8 := !r.To.ASCII() || has8Bit(r.Header)
 	for _, rc := range r.Rcpts {
 		utf8 = utf8 || !rc.Final.ASCII()
 	}
-	h := &Header{}
+	h := &mime.Header{}
 	h.Append("From", "Mail Delivery System <MAILER-DAEMON@"+r.Hostname+">")
 	h.Append("To", string(r.To))
-	h.Append("Subject", reportSubjects[r.Action])
+	h.Append("Subject", subjects[r.Action])
 	h.Append("Date", r.Now.Format(time.RFC1123Z))
 	h.Append("Message-ID", "<"+r.ID.String()+"@"+r.Hostname+">")
-	if id, ok := ParseHeader(r.Header).Get("Message-ID"); ok && !strings.ContainsAny(id, " \t") {
+	if id, ok := mime.ParseHeader(r.Header).Get("Message-ID"); ok && !strings.ContainsAny(id, " \t") {
 		h.Append("References", id)
 	}
 	h.Append("Auto-Submitted", "auto-replied")
@@ -111,19 +114,19 @@ func (r *Report) Compose() (*Header, []byte) {
 		text = ReportText(r)
 	}
 	part("Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable")
-	b.Write(QuotedPrintable(text))
+	b.Write(mime.QuotedPrintable(text))
 	b.WriteString("\r\n")
 	global, plain := "global-delivery-status", "delivery-status"
 	var fields bytes.Buffer
 	r.writeStatus(&fields, utf8)
-	part("Content-Type: message/" + pick(utf8, global, plain) + encoding(fields.Bytes()))
+	part("Content-Type: message/" + choose(utf8, global, plain) + encodingField(fields.Bytes()))
 	b.Write(fields.Bytes())
 	if r.Body != nil {
-		part("Content-Type: " + pick(utf8, "message/global", "message/rfc822") + encoding(r.Header, r.Body))
+		part("Content-Type: " + choose(utf8, "message/global", "message/rfc822") + encodingField(r.Header, r.Body))
 		b.Write(r.Header)
 		b.Write(r.Body)
 	} else {
-		part("Content-Type: " + pick(utf8, "message/global-headers", "text/rfc822-headers") + encoding(r.Header))
+		part("Content-Type: " + choose(utf8, "message/global-headers", "text/rfc822-headers") + encodingField(r.Header))
 		b.Write(r.Header)
 	}
 	fmt.Fprintf(&b, "\r\n--%s--\r\n", boundary)
@@ -133,8 +136,9 @@ func (r *Report) Compose() (*Header, []byte) {
 	return h, b.Bytes()
 }
 
-// encoding is the field that a part of other people's octets needs.
-func encoding(octets ...[]byte) string {
+// encodingField returns the Content-Transfer-Encoding field that a part with these
+// octets needs.
+func encodingField(octets ...[]byte) string {
 	for _, b := range octets {
 		if has8Bit(b) {
 			return "\r\nContent-Transfer-Encoding: 8bit"
@@ -143,14 +147,14 @@ func encoding(octets ...[]byte) string {
 	return ""
 }
 
-func pick(yes bool, a, b string) string {
+func choose(yes bool, a, b string) string {
 	if yes {
 		return a
 	}
 	return b
 }
 
-// writeStatus writes the machine's part (RFC 3464 2; RFC 6533 for UTF-8).
+// writeStatus writes the part for programs (RFC 3464 2; RFC 6533 for UTF-8).
 func (r *Report) writeStatus(b *bytes.Buffer, utf8 bool) {
 	field := func(name, value string) {
 		if value != "" {
@@ -160,13 +164,13 @@ func (r *Report) writeStatus(b *bytes.Buffer, utf8 bool) {
 	field("Reporting-MTA", "dns; "+r.Hostname)
 	field("Original-Envelope-Id", r.EnvID)
 	field("Arrival-Date", r.Arrival.Format(time.RFC1123Z))
-	kind := pick(utf8, "utf-8; ", "rfc822; ")
+	kind := choose(utf8, "utf-8; ", "rfc822; ")
 	for _, rc := range r.Rcpts {
 		b.WriteString("\r\n")
 		field("Original-Recipient", rc.Original)
 		field("Final-Recipient", kind+string(rc.Final))
 		field("Action", r.Action)
-		field("Status", status(rc))
+		field("Status", enhancedCode(rc))
 		if rc.RemoteMTA != "" {
 			field("Remote-MTA", "dns; "+rc.RemoteMTA)
 		}
@@ -183,10 +187,11 @@ func (r *Report) writeStatus(b *bytes.Buffer, utf8 bool) {
 	b.WriteString("\r\n")
 }
 
-// maxStatusText keeps a status field well below what a line may have.
+// maxStatusText keeps a status field well below the limit of a line.
 const maxStatusText = 900
 
-// statusText makes a text, a stranger's perhaps, fit for a status field.
+// statusText makes a text, which a stranger may have written, fit for a status
+// field.
 func statusText(s string, utf8 bool) string {
 	s = printable.FieldText(s)
 	if !utf8 {

@@ -1,4 +1,4 @@
-package mime
+package dsn
 
 import (
 	"bufio"
@@ -12,26 +12,27 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/message/printable"
 )
 
-// ErrNoReport: the message is no delivery status notification.
-var ErrNoReport = errors.New("no delivery status in the message")
+// ErrNotDSN reports that a message is not a delivery status notification.
+var ErrNotDSN = errors.New("no delivery status in the message")
 
-// Notice is a delivery status notification that came in (RFC 3464, RFC 6533).
-// All of it is what a stranger wrote; texts are one line of UTF-8.
-type Notice struct {
+// Received is a delivery status notification that came in. A stranger wrote
+// all of it; each text is one line of UTF-8.
+type Received struct {
 	ReportingMTA string
 	EnvID        string
-	Arrival      time.Time // of the message it is about; zero when not told
-	Rcpts        []NoticeRcpt
-	Header       *Header // of the message it is about; nil when not returned
+	Arrival      time.Time // of the message that it is about; zero when it is missing
+	Rcpts        []ReceivedRcpt
+	Header       *mime.Header // of the message that it is about; nil when it was not returned
 }
 
-// NoticeRcpt is what a Notice says of one recipient.
-type NoticeRcpt struct {
-	Original   envelope.Address // as the sender gave it; "" when not told, or no mail address
-	Final      envelope.Address // "" when not told, or no mail address
+// ReceivedRcpt is what a Received says about one recipient.
+type ReceivedRcpt struct {
+	Original   envelope.Address // as the sender wrote it; "" when missing or not a mail address
+	Final      envelope.Address // "" when missing or not a mail address
 	Action     string           // failed, delayed, delivered, relayed or expanded
 	Status     string           // RFC 3463 code, always valid
 	RemoteMTA  string
@@ -40,38 +41,38 @@ type NoticeRcpt struct {
 	Class      Class
 }
 
-// Class is what a Notice means for the address.
+// Class is what a Received means for the address.
 type Class string
 
-// The classes. Reports of success have none.
+// The classes. A notification of success has none.
 const (
 	Hard Class = "hard" // do not try again
 	Soft Class = "soft" // this time only
 )
 
-// Limits on what is read of a notice.
+// Limits on what Parse reads.
 const (
 	maxStatusPart   = 1 << 20
 	maxReturnedHead = 64 << 10
-	maxNoticeRcpts  = 1000
+	maxRcpts        = 1000
 )
 
-// ParseReport reads a delivery status notification, whatever multipart holds
-// it. It takes what mail systems in the field write: missing types, actions
-// and codes, fields without blank lines in between. open gives the body, two
-// or three times. It returns ErrNoReport when no part tells of a recipient,
-// and errors of open; it reads in bounded memory.
-func ParseReport(h *Header, open func() (io.ReadCloser, error)) (*Notice, error) {
+// Parse reads a delivery status notification from whatever multipart holds it.
+// It accepts what mail systems in the field write: missing types, actions and
+// codes, fields without blank lines in between. It calls open two or three
+// times for the body. It returns ErrNotDSN if no part reports on a recipient,
+// and errors of open. Its memory is bounded.
+func Parse(h *mime.Header, open func() (io.ReadCloser, error)) (*Received, error) {
 	body, err := open()
 	if err != nil {
 		return nil, err
 	}
-	index, err := ReadIndex(h, body)
+	index, err := mime.ReadIndex(h, body)
 	body.Close()
 	if err != nil {
 		return nil, err
 	}
-	n := &Notice{}
+	n := &Received{}
 	for _, p := range index.Parts {
 		switch p.Type {
 		case "message/delivery-status", "message/global-delivery-status":
@@ -95,12 +96,12 @@ func ParseReport(h *Header, open func() (io.ReadCloser, error)) (*Notice, error)
 		}
 	}
 	if len(n.Rcpts) == 0 {
-		return nil, ErrNoReport
+		return nil, ErrNotDSN
 	}
 	return n, nil
 }
 
-func partText(p Part, open func() (io.ReadCloser, error), limit int64) (string, error) {
+func partText(p mime.Part, open func() (io.ReadCloser, error), limit int64) (string, error) {
 	body, err := open()
 	if err != nil {
 		return "", err
@@ -113,28 +114,29 @@ func partText(p Part, open func() (io.ReadCloser, error), limit int64) (string, 
 	return text, nil
 }
 
-// returnedHeader is the header section at the beginning of text; a line that
-// the limit cut is left out.
-func returnedHeader(text string) *Header {
-	raw, err := ReadHeader(bufio.NewReader(strings.NewReader(text)), maxReturnedHead)
+// returnedHeader parses the header section at the beginning of text, without a
+// last line that the limit cut.
+func returnedHeader(text string) *mime.Header {
+	raw, err := mime.ReadHeader(bufio.NewReader(strings.NewReader(text)), maxReturnedHead)
 	if err != nil || len(text) >= maxReturnedHead {
 		raw = raw[:bytes.LastIndexByte(raw, '\n')+1]
 	}
-	return ParseHeader(raw)
+	return mime.ParseHeader(raw)
 }
 
-// read takes the fields of a delivery-status part. A recipient's begin with
-// the first of its two names, whether there is a blank line before it or not.
-func (n *Notice) read(text []byte) {
-	var r *noticeFields
+// read reads the fields of a delivery-status part. The fields of a recipient
+// begin with the first of its two addresses, with or without a blank line
+// before it.
+func (n *Received) read(text []byte) {
+	var r *rcptFields
 	for {
 		if text = bytes.TrimLeft(text, " \t\r\n"); len(text) == 0 {
 			return
 		}
-		for _, f := range ParseHeader(text).fields {
+		for _, f := range mime.ParseHeader(text).Fields() {
 			name, value := strings.ToLower(f.Name()), printable.FieldText(f.Value())
 			text = text[len(f.Raw):]
-			if r == nil && n.about(name, value) {
+			if r == nil && n.setField(name, value) {
 				continue
 			}
 			if r = n.recipient(r, name); r == nil {
@@ -147,17 +149,18 @@ func (n *Notice) read(text []byte) {
 	}
 }
 
-// noticeFields are the fields of one recipient; the first of a name counts.
-type noticeFields map[string]string
+// rcptFields are the fields of one recipient; the first of a name counts.
+type rcptFields map[string]string
 
-func (r *noticeFields) set(name, value string) {
+func (r *rcptFields) set(name, value string) {
 	if _, ok := (*r)[name]; !ok {
 		(*r)[name] = value
 	}
 }
 
-// recipient is the one that a field belongs to, nil when there are enough.
-func (n *Notice) recipient(r *noticeFields, name string) *noticeFields {
+// recipient returns the recipient that a field belongs to, nil when there are
+// too many.
+func (n *Received) recipient(r *rcptFields, name string) *rcptFields {
 	if r != nil {
 		_, final := (*r)["final-recipient"]
 		_, original := (*r)["original-recipient"]
@@ -167,41 +170,46 @@ func (n *Notice) recipient(r *noticeFields, name string) *noticeFields {
 		}
 	}
 	if r == nil {
-		if len(n.Rcpts) >= maxNoticeRcpts {
+		if len(n.Rcpts) >= maxRcpts {
 			return nil
 		}
-		r = &noticeFields{}
+		r = &rcptFields{}
 	}
 	return r
 }
 
-// about takes a field about the message; false: it is about a recipient.
-func (n *Notice) about(name, value string) bool {
+// setField reads a field about the message and reports whether it is one; other
+// fields are about a recipient.
+func (n *Received) setField(name, value string) bool {
 	switch name {
 	case "final-recipient", "original-recipient", "action", "status", "diagnostic-code", "remote-mta", "last-attempt-date":
 		return false
 	case "reporting-mta":
-		_, n.ReportingMTA = typed(value)
+		_, n.ReportingMTA = splitType(value)
 	case "original-envelope-id":
 		n.EnvID = value
 	case "arrival-date":
-		n.Arrival = date(value)
+		n.Arrival = parseDate(value)
 	}
 	return true
 }
 
-// add keeps a recipient that has a name.
-func (n *Notice) add(f *noticeFields) {
+// add adds a recipient that has an address.
+func (n *Received) add(f *rcptFields) {
 	if f == nil {
 		return
 	}
 	get := func(name string) string { return (*f)[name] }
-	r := NoticeRcpt{Original: noticeAddress(get("original-recipient")), Final: noticeAddress(get("final-recipient")), Last: date(get("last-attempt-date"))}
-	if r.Original == "" && r.Final == "" || len(n.Rcpts) >= maxNoticeRcpts {
+	r := ReceivedRcpt{
+		Original: parseAddress(get("original-recipient")),
+		Final:    parseAddress(get("final-recipient")),
+		Last:     parseDate(get("last-attempt-date")),
+	}
+	if r.Original == "" && r.Final == "" || len(n.Rcpts) >= maxRcpts {
 		return
 	}
-	_, r.RemoteMTA = typed(get("remote-mta"))
-	_, r.Diagnostic = typed(get("diagnostic-code"))
+	_, r.RemoteMTA = splitType(get("remote-mta"))
+	_, r.Diagnostic = splitType(get("diagnostic-code"))
 	r.Action = firstWord(strings.ToLower(get("action")))
 	r.Status = firstWord(get("status"))
 	if !envelope.ValidEnhanced(r.Status) {
@@ -211,8 +219,9 @@ func (n *Notice) add(f *noticeFields) {
 	n.Rcpts = append(n.Rcpts, r)
 }
 
-// complete fills in what is missing of action and status from the other one.
-func (r *NoticeRcpt) complete() {
+// complete derives a missing action from the status, or a missing status from
+// the action.
+func (r *ReceivedRcpt) complete() {
 	byAction := map[string]string{"failed": "5.0.0", "delayed": "4.0.0", "delivered": "2.0.0", "relayed": "2.0.0", "expanded": "2.0.0"}
 	if byAction[r.Action] == "" {
 		r.Action = ""
@@ -222,7 +231,7 @@ func (r *NoticeRcpt) complete() {
 	}
 	switch {
 	case r.Status == "":
-		r.Action, r.Status = "failed", "5.0.0" // a report that says nothing is one of failure
+		r.Action, r.Status = "failed", "5.0.0" // without both, it reports a failure
 	case r.Action == "":
 		r.Action = map[byte]string{'2': "delivered", '4': "delayed", '5': "failed"}[r.Status[0]]
 	}
@@ -234,7 +243,7 @@ func (r *NoticeRcpt) complete() {
 	}
 }
 
-// statusIn finds a code in the words of a server.
+// statusIn finds an enhanced status code in the text of a server.
 func statusIn(text string) string {
 	class := ""
 	for i, w := range strings.Fields(text) {
@@ -245,15 +254,16 @@ func statusIn(text string) string {
 		if envelope.ValidEnhanced(w) {
 			return w
 		}
-		if code, err := strconv.Atoi(strings.TrimSuffix(w[:min(len(w), 4)], "-")); err == nil && len(w) >= 3 && class == "" && (code/100 == 4 || code/100 == 5) {
+		code, err := strconv.Atoi(strings.TrimSuffix(w[:min(len(w), 4)], "-"))
+		if failure := code/100 == 4 || code/100 == 5; err == nil && failure && len(w) >= 3 && class == "" {
 			class = strconv.Itoa(code/100) + ".0.0"
 		}
 	}
 	return class
 }
 
-// typed splits "type; value".
-func typed(v string) (kind, value string) {
+// splitType splits "type; value".
+func splitType(v string) (kind, value string) {
 	kind, value, ok := strings.Cut(v, ";")
 	if !ok {
 		return "", strings.TrimSpace(v)
@@ -261,10 +271,10 @@ func typed(v string) (kind, value string) {
 	return strings.ToLower(strings.TrimSpace(kind)), strings.TrimSpace(value)
 }
 
-func noticeAddress(v string) envelope.Address {
-	kind, value := typed(v)
+func parseAddress(v string) envelope.Address {
+	kind, value := splitType(v)
 	if kind == "" || strings.ContainsAny(kind, `@"`) {
-		value = v // there is no type; the semicolon belongs to something else
+		value = v // there is no type; the semicolon is part of the address
 	}
 	if kind == "utf-8" {
 		value = unescape(value)
@@ -272,7 +282,7 @@ func noticeAddress(v string) envelope.Address {
 	if a, err := envelope.ParseAddress(strings.TrimSpace(value)); err == nil {
 		return a
 	}
-	if list, _ := ParseAddressList(value); len(list) == 1 {
+	if list, _ := mime.ParseAddressList(value); len(list) == 1 {
 		return list[0].Address
 	}
 	return ""
@@ -299,11 +309,14 @@ func unescape(s string) string {
 }
 
 func firstWord(s string) string {
-	s, _ = cutAny(strings.TrimLeft(s, " \t"), " \t(;")
+	s = strings.TrimLeft(s, " \t")
+	if i := strings.IndexAny(s, " \t(;"); i >= 0 {
+		return s[:i]
+	}
 	return s
 }
 
-func date(v string) time.Time {
+func parseDate(v string) time.Time {
 	t, err := netmail.ParseDate(v)
 	if err != nil {
 		return time.Time{}
