@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/sasl"
 	"carteiro/core/service/auth"
 	"carteiro/hooks"
 )
 
 // Scram begins a SCRAM-SHA-256 login; Auth judges what comes out of it.
-func (p *Pipeline) Scram(ctx context.Context, plus bool, bind func(kind string) []byte) envelope.Exchange {
+func (p *Pipeline) Scram(ctx context.Context, plus bool, bind func(kind string) []byte) sasl.Exchange {
 	return p.dir.Scram(ctx, plus, bind)
 }
 

@@ -2,6 +2,7 @@ package dialogtest
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/sha256"
@@ -10,6 +11,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"carteiro/core/protocol/sasl"
 )
 
 // Scram is the client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), by the
@@ -90,3 +93,13 @@ func mac(key []byte, text string) []byte {
 	m.Write([]byte(text))
 	return m.Sum(nil)
 }
+
+// PasswordsOnly makes a backend offer PLAIN and LOGIN alone; a backend of a test
+// embeds it.
+type PasswordsOnly struct{}
+
+// Scram returns nil: it is not offered.
+func (PasswordsOnly) Scram(context.Context, bool, func(kind string) []byte) sasl.Exchange { return nil }
+
+// Tokens reports that bearer tokens are not taken.
+func (PasswordsOnly) Tokens() bool { return false }

@@ -14,6 +14,7 @@ const (
 	mime      = "core/message/mime"
 	printable = "core/message/printable"
 	clock     = "core/ops/clock"
+	sasl      = "core/protocol/sasl"
 	store     = "core/store"
 )
 
@@ -36,12 +37,13 @@ var levels = []level{
 		"core/ops/telemetry":    {printable},
 		"core/protocol/netline": {envelope, printable},
 		"core/protocol/milter":  {envelope},
+		sasl:                    {envelope, printable},
 	}},
 	{"services", map[string][]string{
 		dsn:                   {envelope, mime, printable},
 		"core/message/crypt":  {envelope, clock, mime, store},
 		"core/service/audit":  {envelope, store},
-		"core/service/auth":   {envelope, clock, store},
+		"core/service/auth":   {envelope, clock, sasl, store},
 		"core/service/dmarc":  {envelope, mime, store},
 		"core/service/lists":  {envelope, store},
 		"core/service/spam":   {envelope, clock, mime, store},
@@ -53,17 +55,17 @@ var levels = []level{
 		"scripts": {},
 	}},
 	{"protocols, backends, engines; never each other", map[string][]string{
-		"core/protocol/smtpin":   {envelope, printable, "core/protocol/netline"},
+		"core/protocol/smtpin":   {envelope, printable, sasl, "core/protocol/netline"},
 		"core/protocol/smtpout":  {envelope, printable, "core/service/dns"},
-		"core/protocol/pop3":     {envelope, printable, "core/protocol/netline", store},
+		"core/protocol/pop3":     {envelope, printable, sasl, "core/protocol/netline", store},
 		"core/store/badgerstore": {envelope, clock, store},
 		"core/ops/generations":   {clock, store, "core/ops/telemetry", "hooks"},
 		"plugins":                {"core/ops/config", "hooks"},
 		"hooks/lua": {dsn, envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
 			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks"},
 	}},
-	{"the pipeline: no protocol, no Lua, no Badger", map[string][]string{
-		"core": {dsn, envelope, printable, clock, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
+	{"the pipeline: no protocol but the logins of SASL, no Lua, no Badger", map[string][]string{
+		"core": {dsn, envelope, printable, clock, sasl, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
 			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "core/service/verify", "hooks"},
 	}},
 	{"what operators use", map[string][]string{
@@ -83,7 +85,7 @@ var aside = map[string][]string{
 	"hooks/hookstest": {envelope, clock, mime, store, "core/protocol/milter", "core/service/dns", "core/service/spam", "core/service/srs", "hooks",
 		"hooks/lua"},
 	"core/internal/rules":      {},
-	"core/internal/dialogtest": {},
+	"core/internal/dialogtest": {sasl},
 	"core/internal/changelog":  {},
 	"core/internal/compare":    {},
 	"core/internal/shape":      {},
@@ -128,7 +130,7 @@ var homes = []home{
 	{module: "github.com/prometheus/client_golang", packages: []string{"core/ops/telemetry", "core/ops/admin"}},
 	{module: "github.com/spf13/cobra", packages: []string{"cmd/carteiro"}},
 	{module: "github.com/smallstep/pkcs7", packages: []string{"core/message/crypt", "core/ops/policytest/keys"}},
-	{module: "github.com/xdg-go/scram", packages: []string{"core/service/auth", "core/protocol/smtpin tests", "core/protocol/pop3 tests"}},
+	{module: "github.com/xdg-go/scram", packages: []string{sasl, "core/protocol/smtpin tests", "core/protocol/pop3 tests"}},
 	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua"}},
 	{module: "github.com/ulikunitz/xz", packages: []string{"cmd/carteiro"}},
 	{module: "golang.org/x/crypto", packages: []string{"core/service/auth"}},

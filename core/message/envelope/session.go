@@ -1,7 +1,6 @@
 package envelope
 
 import (
-	"errors"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -60,17 +59,6 @@ type Credentials struct {
 	Proven    bool
 	Challenge string // the timestamp of the POP3 banner, brackets included
 	Digest    string // 32 hexadecimal digits
-}
-
-// ErrExchange: what the client sent does not fit its SASL mechanism.
-var ErrExchange = errors.New("malformed SASL response")
-
-// Exchange is the server's side of one SASL login (RFC 4422).
-type Exchange interface {
-	// Next takes the client's response, nil when it sent none yet, and
-	// returns either the next challenge or, at the end, the credentials.
-	// An error that is ErrExchange ends the exchange.
-	Next(response []byte) (challenge []byte, cred *Credentials, err error)
 }
 
 // With says how a message came, for the Received field (RFC 3848, RFC 6531).

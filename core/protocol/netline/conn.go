@@ -93,6 +93,17 @@ func addrPort(a net.Addr) netip.AddrPort {
 // TLS describes the encryption, nil when there is none.
 func (c *Conn) TLS() *envelope.TLSInfo { return c.info }
 
+// Encryption returns the state of the TLS connection and the server's
+// configuration of its handshake; nil when there is no encryption.
+func (c *Conn) Encryption() (*tls.ConnectionState, *tls.Config) {
+	tc, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return nil, nil
+	}
+	state := tc.ConnectionState()
+	return &state, c.config
+}
+
 // Content switches to reading content from Reader: each read may take block,
 // and once the client was waited for longer than after, rate octets per
 // second must have come on average (0: any rate will do).

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"carteiro/core/message/printable"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/sasl"
 )
 
 // maxCommand is the longest line but for AUTH, CRLF included (RFC 2449 4).
@@ -179,7 +179,7 @@ func (s *session) capa(cmd command) bool {
 		w.WriteString("LOGIN-DELAY " + strconv.Itoa(int(math.Ceil(d.Seconds()))) + "\r\n")
 	}
 	if s.plaintext() {
-		w.WriteString("USER\r\nSASL " + strings.Join(netline.Mechanisms(s.backend, s.c), " ") + "\r\n")
+		w.WriteString("USER\r\nSASL " + strings.Join(sasl.Mechanisms(s.backend, s.c), " ") + "\r\n")
 	}
 	if s.cfg.TLS != nil && s.s.TLS == nil {
 		w.WriteString("STLS\r\n")

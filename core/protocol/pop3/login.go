@@ -12,6 +12,7 @@ import (
 	"carteiro/core/message/envelope"
 	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/sasl"
 	"carteiro/core/store"
 )
 
@@ -64,7 +65,7 @@ func hexDigest(s string) bool {
 // auth is SASL (RFC 5034).
 func (s *session) auth(ctx context.Context, cmd command) bool {
 	name, initial, hasInitial := strings.Cut(cmd.arg, " ")
-	exchange := netline.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
+	exchange := sasl.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
 	switch {
 	case name == "":
 		return s.bad("AUTH needs a mechanism")
@@ -91,11 +92,11 @@ func (s *session) auth(ctx context.Context, cmd command) bool {
 
 // exchange runs a mechanism to its credentials; it returns none when the
 // refusal is written or the connection lost.
-func (s *session) exchange(x envelope.Exchange, response []byte) (*envelope.Credentials, bool) {
+func (s *session) exchange(x sasl.Exchange, response []byte) (*envelope.Credentials, bool) {
 	for {
 		challenge, cred, err := x.Next(response)
 		switch {
-		case errors.Is(err, envelope.ErrExchange):
+		case errors.Is(err, sasl.ErrExchange):
 			return nil, s.bad("malformed response")
 		case err != nil:
 			s.log.Error("login impossible", "err", quoteError(err))
@@ -153,7 +154,7 @@ func (s *session) login(ctx context.Context, cred *envelope.Credentials) bool {
 		f(s.s.Listener, cred.Mechanism, good)
 	}
 	if !good {
-		if cred.Token != "" && st.Code != 421 && !st.Close && s.challenge(netline.TokenRefused(cred.Mechanism)) == nil {
+		if cred.Token != "" && st.Code != 421 && !st.Close && s.challenge(sasl.TokenRefused(cred.Mechanism)) == nil {
 			return false // RFC 7628 3.2.2 wants that; the refusal is written
 		}
 		return s.denied(st)

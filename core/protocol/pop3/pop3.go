@@ -27,12 +27,14 @@ import (
 
 	"carteiro/core/message/envelope"
 	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/sasl"
 	"carteiro/core/store"
 )
 
 // Backend judges clients. A nil *envelope.Status is success. For one session,
 // calls come one at a time; ctx ends with the session.
 type Backend interface {
+	sasl.Logins
 	Connect(ctx context.Context, s *envelope.Session) *envelope.Status
 	// Auth judges a login and slows guesses down. Identity.User is the owner
 	// of the mailbox to open; Extra["readonly"] true forbids DELE. A Status of

@@ -9,6 +9,7 @@ import (
 	"carteiro/core/message/envelope"
 	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/sasl"
 )
 
 func quoteError(err error) string { return printable.Quote(err.Error()) }
@@ -22,7 +23,7 @@ func (s *session) mayAuth() bool {
 // auth follows RFC 4954.
 func (s *session) auth(ctx context.Context, arg string) *envelope.Status {
 	name, initial, hasInitial := strings.Cut(arg, " ")
-	exchange := netline.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
+	exchange := sasl.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
 	switch {
 	case s.cfg.Protocol == LMTP || !s.mayAuth() && s.cfg.TLS == nil:
 		return s.bad(502, "5.5.1", "Command not implemented")
@@ -68,11 +69,11 @@ func decodeInitial(s string) ([]byte, error) {
 
 // exchange runs the mechanism to its credentials, or returns the refusal; it
 // returns neither when the connection is lost.
-func (s *session) exchange(x envelope.Exchange, response []byte) (*envelope.Credentials, *envelope.Status) {
+func (s *session) exchange(x sasl.Exchange, response []byte) (*envelope.Credentials, *envelope.Status) {
 	for {
 		challenge, cred, err := x.Next(response)
 		switch {
-		case errors.Is(err, envelope.ErrExchange):
+		case errors.Is(err, sasl.ErrExchange):
 			return nil, s.bad(501, "5.5.2", "Malformed response")
 		case err != nil:
 			s.log.Error("login impossible", "err", quoteError(err))
@@ -130,7 +131,7 @@ func (s *session) login(ctx context.Context, cred *envelope.Credentials) *envelo
 	if cred.Token != "" && reply.Code != 421 && !reply.Close {
 		// RFC 7628 3.2.2: the client hears why, says something, and then
 		// hears that it failed.
-		if resp, _ := s.challenge(netline.TokenRefused(cred.Mechanism)); resp == nil && s.gone {
+		if resp, _ := s.challenge(sasl.TokenRefused(cred.Mechanism)); resp == nil && s.gone {
 			return nil
 		}
 	}

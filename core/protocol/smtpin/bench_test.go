@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"carteiro/core/internal/dialogtest"
 	"carteiro/core/message/envelope"
 )
 
@@ -40,7 +41,7 @@ func BenchmarkData(b *testing.B) {
 }
 
 // sink accepts everything and keeps nothing.
-type sink struct{}
+type sink struct{ dialogtest.PasswordsOnly }
 
 func (sink) Connect(context.Context, *envelope.Session) *envelope.Status      { return nil }
 func (sink) Helo(context.Context, *envelope.Session, string) *envelope.Status { return nil }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/sasl"
 )
 
 // helo is HELO, EHLO and LHLO. LMTP knows LHLO alone (RFC 2033 4.1).
@@ -67,7 +67,7 @@ func (s *session) extensions() []string {
 		ext = append(ext, "XCLIENT "+xclientAttributes)
 	}
 	if s.mayAuth() && s.s.Identity == nil {
-		ext = append(ext, "AUTH "+strings.Join(netline.Mechanisms(s.backend, s.c), " "))
+		ext = append(ext, "AUTH "+strings.Join(sasl.Mechanisms(s.backend, s.c), " "))
 	}
 	return ext
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
+
 )
 
 const letter = "From: a@example.org\r\nTo: b@example.com\r\nSubject: x\r\n\r\n.dots\r\n..\r\nend\r\n"

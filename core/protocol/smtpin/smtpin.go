@@ -31,6 +31,7 @@ import (
 	"io"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/sasl"
 )
 
 // Backend is what a session asks of the pipeline. A nil *envelope.Status is the
@@ -42,6 +43,7 @@ import (
 // does not read while a call runs, so a client that leaves in the middle of
 // the final commit does not cancel it.
 type Backend interface {
+	sasl.Logins
 	// Connect is called again when XCLIENT changed who the client is.
 	Connect(ctx context.Context, s *envelope.Session) *envelope.Status
 	Helo(ctx context.Context, s *envelope.Session, name string) *envelope.Status

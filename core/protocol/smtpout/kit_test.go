@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"carteiro/core/internal/dialogtest"
 	"carteiro/core/message/envelope"
 	"carteiro/core/protocol/smtpin"
 	"carteiro/core/service/dns"
@@ -51,6 +52,8 @@ func (m message) to() string {
 // keeper is a backend of smtpin that keeps messages. Recipients named
 // refused@, later@, full@ and the sender refused@ steer it.
 type keeper struct {
+	dialogtest.PasswordsOnly
+
 	mu       sync.Mutex
 	kept     []message
 	sessions int

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/sasl"
 	"carteiro/core/store"
 )
 
@@ -21,7 +22,7 @@ type Account struct {
 	Address  envelope.Address           `json:"address"`
 	Created  time.Time                  `json:"created"`
 	Hash     string                     `json:"hash,omitempty"`
-	Scram    *Scram                     `json:"scram,omitempty"`
+	Scram    *sasl.Verifier             `json:"scram,omitempty"`
 	APOP     []byte                     `json:"apop,omitempty"` // sealed
 	Quota    int64                      `json:"quota,omitempty"`
 	Settings map[string]json.RawMessage `json:"settings,omitempty"`
@@ -127,7 +128,7 @@ func (d *Directory) AddAccount(ctx context.Context, a envelope.Address, password
 	}
 	acc := Account{Address: a, Created: d.o.Clock.Now().UTC().Truncate(time.Second)}
 	if password != "" {
-		acc.Hash, acc.Scram = d.hash(password), d.scramOf(password)
+		acc.Hash, acc.Scram = d.hash(password), sasl.NewVerifier(password, d.rounds())
 	}
 	raw, err := json.Marshal(acc)
 	if err != nil {
@@ -207,7 +208,7 @@ func (d *Directory) Exists(ctx context.Context, a envelope.Address) bool {
 
 // SetPassword gives an account a new password. ErrUnknown.
 func (d *Directory) SetPassword(ctx context.Context, a envelope.Address, password string) error {
-	hash, verifier := d.hash(password), d.scramOf(password)
+	hash, verifier := d.hash(password), sasl.NewVerifier(password, d.rounds())
 	return d.change(ctx, a, func(acc *Account) error { acc.Hash, acc.Scram = hash, verifier; return nil })
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"carteiro/core/internal/dialogtest"
 	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/sasl"
 )
 
 var errRefused = errors.New("refused")
@@ -99,7 +100,7 @@ func TestScramMalformed(t *testing.T) {
 		for _, in := range tt.in {
 			_, _, err = x.Next([]byte(in))
 		}
-		if !errors.Is(err, envelope.ErrExchange) {
+		if !errors.Is(err, sasl.ErrExchange) {
 			t.Errorf("%q: %v", tt.in, err)
 		}
 	}
@@ -108,7 +109,7 @@ func TestScramMalformed(t *testing.T) {
 		challenge, _, err := x.Next([]byte(resp))
 		return string(challenge), err
 	})
-	if _, _, after := x.Next([]byte("more")); err != nil || !errors.Is(after, envelope.ErrExchange) {
+	if _, _, after := x.Next([]byte("more")); err != nil || !errors.Is(after, sasl.ErrExchange) {
 		t.Errorf("%v, %v", err, after)
 	}
 }
@@ -171,7 +172,7 @@ func FuzzScram(f *testing.F) {
 		x := d.Scram(t.Context(), plus, func(string) []byte { return []byte("b") })
 		for _, in := range []string{one, two, ""} {
 			_, cred, err := x.Next([]byte(in))
-			if err != nil && !errors.Is(err, envelope.ErrExchange) {
+			if err != nil && !errors.Is(err, sasl.ErrExchange) {
 				t.Fatalf("%q, %q: %v", one, two, err)
 			}
 			if cred != nil && (cred.Proven || cred.Password != "" || cred.Mechanism == "") {

@@ -1,4 +1,4 @@
-package netline
+package sasl
 
 import (
 	"crypto"
@@ -6,35 +6,47 @@ import (
 	"crypto/x509"
 )
 
-// Binding is the channel binding of a kind, nil where there is none:
+// Channel is the connection that a login comes over.
+type Channel interface {
+	// Encryption returns the state of the TLS connection and the server's
+	// configuration of its handshake; nil without encryption.
+	Encryption() (*tls.ConnectionState, *tls.Config)
+}
+
+func isEncrypted(c Channel) bool {
+	state, _ := c.Encryption()
+	return state != nil
+}
+
+// binding returns the channel binding of a kind, nil if there is none:
 // "tls-exporter" (RFC 9266) or "tls-server-end-point" (RFC 5929). The latter
-// names the certificate that the server would show now, which differs from
-// the one shown only where it was exchanged since the handshake.
-func (c *Conn) Binding(kind string) []byte {
-	tc, ok := c.nc.(*tls.Conn)
-	if !ok {
+// names the certificate that the server would show now; it differs from the one
+// shown only if the certificate was replaced since the handshake.
+func binding(c Channel, kind string) []byte {
+	state, cfg := c.Encryption()
+	if state == nil {
 		return nil
 	}
-	state := tc.ConnectionState()
 	switch kind {
 	case "tls-exporter":
 		if data, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32); err == nil {
 			return data
 		}
 	case "tls-server-end-point":
-		if leaf := serverLeaf(c.config, state.ServerName); leaf != nil {
+		if leaf := serverLeaf(cfg, state.ServerName); leaf != nil {
 			return endPoint(leaf)
 		}
 	}
 	return nil
 }
 
+// serverLeaf returns the server's certificate for a name, nil if there is none.
 func serverLeaf(cfg *tls.Config, name string) *x509.Certificate {
 	var cert *tls.Certificate
 	switch {
 	case cfg == nil:
 	case cfg.GetCertificate != nil:
-		cert, _ = cfg.GetCertificate(&tls.ClientHelloInfo{ServerName: name}) // none: no binding
+		cert, _ = cfg.GetCertificate(&tls.ClientHelloInfo{ServerName: name}) // without one there is no binding
 	case len(cfg.Certificates) > 0:
 		cert = &cfg.Certificates[0]
 	}
@@ -49,7 +61,7 @@ func serverLeaf(cfg *tls.Config, name string) *x509.Certificate {
 }
 
 // endPoint hashes a certificate with the hash of its signature, at least
-// SHA-256 (RFC 5929 section 4.1); a signature without one has no binding.
+// SHA-256 (RFC 5929 section 4.1). A signature without a hash has no binding.
 func endPoint(leaf *x509.Certificate) []byte {
 	hash := crypto.SHA256
 	switch leaf.SignatureAlgorithm {

@@ -1,4 +1,4 @@
-package netline
+package sasl
 
 import (
 	"strings"
@@ -16,9 +16,9 @@ func (t tokenExchange) Next(resp []byte) ([]byte, *envelope.Credentials, error) 
 		return []byte{}, nil, nil
 	}
 	head, rest, _ := strings.Cut(string(resp), "\x01")
-	pairs, whole := strings.CutSuffix(rest, "\x01\x01")
-	if !whole {
-		return nil, nil, envelope.ErrExchange
+	pairs, complete := strings.CutSuffix(rest, "\x01\x01")
+	if !complete {
+		return nil, nil, ErrExchange
 	}
 	cred := &envelope.Credentials{Mechanism: t.name}
 	var ok bool
@@ -28,24 +28,25 @@ func (t tokenExchange) Next(resp []byte) ([]byte, *envelope.Credentials, error) 
 		cred.User, ok = gs2User(head)
 	}
 	if !ok || !printable.IsASCII(cred.User) {
-		return nil, nil, envelope.ErrExchange
+		return nil, nil, ErrExchange
 	}
 	for pair := range strings.SplitSeq(pairs, "\x01") {
 		key, value, found := strings.Cut(pair, "=")
 		if !found || !printable.IsASCII(value) || key == "auth" && cred.Token != "" {
-			return nil, nil, envelope.ErrExchange
+			return nil, nil, ErrExchange
 		}
 		if key == "auth" {
 			cred.Token = bearer(value)
 		}
 	}
 	if cred.Token == "" {
-		return nil, nil, envelope.ErrExchange
+		return nil, nil, ErrExchange
 	}
 	return nil, cred, nil
 }
 
-// bearer is the token of "Bearer TOKEN" (RFC 6750 2.1), "" where it is none.
+// bearer returns the token of "Bearer TOKEN" (RFC 6750 2.1), "" for anything
+// else.
 func bearer(value string) string {
 	scheme, token, _ := strings.Cut(value, " ")
 	if !strings.EqualFold(scheme, "Bearer") || strings.ContainsAny(token, " \t") {
@@ -68,8 +69,8 @@ func gs2User(head string) (string, bool) {
 	return name, ok && name != ""
 }
 
-// TokenRefused is the challenge that tells a client that its token is refused;
-// it answers once more before it hears so.
+// TokenRefused returns the challenge that says why a token is refused. The client
+// answers it, and only then gets the reply that the login failed.
 func TokenRefused(mechanism string) []byte {
 	if mechanism == "XOAUTH2" {
 		return []byte(`{"status":"401","schemes":"bearer","scope":""}`)
