@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/service/auth"
 	"carteiro/core/store"
 	"carteiro/hooks"
@@ -168,7 +169,7 @@ func (a *attempt) deliver(ctx context.Context, r *envelope.Recipient, owner enve
 		return
 	}
 	sender := a.sender(r)
-	signature, st := a.signature(ctx, r, store.EditHeader(a.section, r.Edit), false)
+	signature, st := a.signature(ctx, r, mime.EditHeader(a.section, r.Edit), false)
 	if st != nil {
 		a.putOff(ctx, r, m, *st)
 		return
@@ -176,7 +177,7 @@ func (a *attempt) deliver(ctx context.Context, r *envelope.Recipient, owner enve
 	edit := r.Edit
 	edit.Remove = append(slices.Clone(edit.Remove), "Return-Path")
 	edit.Prepend = fmt.Sprintf("Return-Path: %s\r\nDelivered-To: %s\r\n", sender.Path(), owner) + signature + edit.Prepend
-	size := a.env.Size - int64(len(a.section)) + int64(len(store.EditHeader(a.section, edit)))
+	size := a.env.Size - int64(len(a.section)) + int64(len(mime.EditHeader(a.section, edit)))
 	if a.tooFull(ctx, owner, size) {
 		a.putOff(ctx, r, m, mailboxFull)
 		return

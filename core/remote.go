@@ -7,8 +7,8 @@ import (
 	"io"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/message/printable"
-	"carteiro/core/store"
 )
 
 // copyKey is what recipients must share to be in one mail transaction: the
@@ -67,7 +67,7 @@ func (a *attempt) sendCopy(ctx context.Context, rcpts []*envelope.Recipient) {
 		return
 	}
 	edit := rcpts[0].Edit
-	section := store.EditHeader(a.outgoing, edit)
+	section := mime.EditHeader(a.outgoing, edit)
 	signature, st := a.signature(ctx, rcpts[0], section, true)
 	if st != nil {
 		for _, r := range rcpts {

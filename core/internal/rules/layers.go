@@ -58,7 +58,7 @@ var levels = []level{
 		"core/protocol/smtpin":   {envelope, printable, sasl, "core/protocol/netline"},
 		"core/protocol/smtpout":  {envelope, printable, "core/service/dns"},
 		"core/protocol/pop3":     {envelope, printable, sasl, "core/protocol/netline", store},
-		"core/store/badgerstore": {envelope, clock, store},
+		"core/store/badgerstore": {envelope, mime, clock, store},
 		"core/ops/generations":   {clock, store, "core/ops/telemetry", "hooks"},
 		"plugins":                {"core/ops/config", "hooks"},
 		"hooks/lua": {dsn, envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",

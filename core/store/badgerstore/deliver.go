@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/store"
 )
 
@@ -88,7 +89,7 @@ func (s *Store) deliveredSize(d *store.Delivery) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("header of %s: %w", d.Source.ID, err)
 	}
-	return int64(len(store.EditHeader(h.section, d.Edit))) + h.size, nil
+	return int64(len(mime.EditHeader(h.section, d.Edit))) + h.size, nil
 }
 
 // Deliver implements store.Mailboxes. A crash before the transaction leaves

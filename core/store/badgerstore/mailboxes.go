@@ -13,6 +13,7 @@ import (
 	badger "github.com/dgraph-io/badger/v4"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/store"
 )
 
@@ -118,7 +119,7 @@ func (s *Store) Open(ctx context.Context, id store.MailboxID, uid uint32) (io.Re
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(bytes.NewReader(store.EditHeader(h.section, edit)), body, strings.NewReader(end)), body}, nil
+	}{io.MultiReader(bytes.NewReader(mime.EditHeader(h.section, edit)), body, strings.NewReader(end)), body}, nil
 }
 
 // Expunge implements store.Mailboxes. A crash after the transaction leaves

@@ -1,4 +1,4 @@
-package store
+package mime
 
 import (
 	"bytes"
@@ -7,11 +7,11 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// EditHeader returns a header section with an edit applied: the fields that
-// it names go with their folded lines, and what it prepends comes first. The
-// section ends with its blank line, before and after; the result shares
-// memory with it only if the edit is zero. It is the one rule by which every
-// backend gives out what was delivered.
+// EditHeader returns a header section with an edit applied: it removes the
+// fields that the edit names, with their folded lines, and puts what it prepends
+// first. The section ends with its blank line, before and after; the result
+// shares memory with it only if the edit is zero. Every store and every delivery
+// applies edits with this function, so that all see the same copy.
 func EditHeader(section []byte, e envelope.HeaderEdit) []byte {
 	if e.IsZero() {
 		return section
@@ -25,7 +25,7 @@ func EditHeader(section []byte, e envelope.HeaderEdit) []byte {
 		}
 		section = section[len(line):]
 		if folded := line[0] == ' ' || line[0] == '\t'; !folded {
-			removed = names(e.Remove, line)
+			removed = hasName(e.Remove, line)
 		}
 		if !removed {
 			out = append(out, line...)
@@ -34,8 +34,8 @@ func EditHeader(section []byte, e envelope.HeaderEdit) []byte {
 	return out
 }
 
-// names tells whether a header line is one of the fields.
-func names(fields []string, line []byte) bool {
+// hasName reports whether a header line begins one of the fields.
+func hasName(fields []string, line []byte) bool {
 	name, _, ok := bytes.Cut(line, []byte{':'})
 	if !ok {
 		return false
