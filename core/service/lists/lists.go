@@ -23,11 +23,12 @@ import (
 // ErrName is returned for a name that no group can have.
 var ErrName = errors.New("bad name of a group")
 
-// Spaces of the KV: settings by the group's name, and a space of its own for
-// the members of each group.
+// Spaces of the KV: settings by the group's name, and for each group a space for
+// its members and one for the messages that are held for it.
 const (
 	settingsSpace = "groups"
 	memberSpace   = "group:"
+	heldSpace     = "held:"
 )
 
 // maxMembers is the most that Members yields.
@@ -185,7 +186,7 @@ func (g *Groups) Delete(ctx context.Context, name string) error {
 const DecisionSpace = "groups.decisions"
 
 // HeldSpace is the KV space of what is held for a group, by the message's id.
-func HeldSpace(name string) string { return "held:" + strings.ToLower(name) }
+func HeldSpace(name string) string { return heldSpace + strings.ToLower(name) }
 
 // Hold is the effect that notes a message in the list of what is held for a
 // group. The message itself is in the spool.

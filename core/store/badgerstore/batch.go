@@ -145,7 +145,7 @@ func (b *batch) cost(entries []entry) (count, size int64) {
 func pad(entries []entry) {
 	for i := range entries {
 		e := &entries[i]
-		if k := e.key[0]; k != 'r' && k != 'e' || len(e.value) < valueThreshold/8 || len(e.value) >= valueThreshold {
+		if k := e.key[0]; k != keyRcpt && k != keyEdit || len(e.value) < valueThreshold/8 || len(e.value) >= valueThreshold {
 			continue
 		}
 		v := append(make([]byte, 0, valueThreshold), e.value[:len(e.value)-sealTail]...)
@@ -176,7 +176,7 @@ func (b *batch) set(entries []entry) {
 
 func (b *batch) setOne(e *entry) {
 	b.octets += int64(len(e.key) + len(e.value))
-	b.records = b.records || e.key[0] == recordPrefix
+	b.records = b.records || e.key[0] == keyRecord
 	var err error
 	if e.value == nil {
 		b.deletes++

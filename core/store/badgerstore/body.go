@@ -81,7 +81,7 @@ func (r *bodyReader) fill() {
 	}
 	r.err = r.s.view(func(txn *badger.Txn) (err error) {
 		r.buf, err = get(txn, chunkKey(r.id, r.next))
-		if errors.Is(err, store.ErrNotFound) && hasPrefix(txn, idKey('x', r.id)) {
+		if errors.Is(err, store.ErrNotFound) && hasPrefix(txn, idKey(keyEdge, r.id)) {
 			err = store.ErrCorrupt // a body that is in use lacks a part
 		}
 		return err

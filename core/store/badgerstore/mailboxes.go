@@ -66,7 +66,7 @@ func (s *Store) Folders(ctx context.Context, owner envelope.Address) iter.Seq2[s
 // Items implements store.Mailboxes.
 func (s *Store) Items(ctx context.Context, id store.MailboxID) iter.Seq2[store.Item, error] {
 	return func(yield func(store.Item, error) bool) {
-		err := s.each(ctx, boxIDKey('i', id), false, func(_ *badger.Txn, key, payload []byte) error {
+		err := s.each(ctx, boxIDKey(keyItem, id), false, func(_ *badger.Txn, key, payload []byte) error {
 			i, err := decodeItem(payload, binary.BigEndian.Uint32(key[len(key)-4:]))
 			if err != nil {
 				return err

@@ -16,9 +16,9 @@ import (
 // edge names. What the walk sees may be outdated by then; the transaction
 // that removes looks again.
 func (s *Store) sweepOrphans(ctx context.Context) error {
-	err := s.eachID(ctx, "b/", idLen, func(suffix []byte) error {
+	err := s.eachID(ctx, keyBody, idLen, func(suffix []byte) error {
 		body := envelope.ID(suffix)
-		if used, err := s.used(idKey('x', body)); used || err != nil || s.drafting(body) {
+		if used, err := s.used(idKey(keyEdge, body)); used || err != nil || s.drafting(body) {
 			return err
 		}
 		return s.sweepBody(ctx, body, envelope.ID{})
@@ -26,7 +26,7 @@ func (s *Store) sweepOrphans(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.eachID(ctx, "h/", idLen, func(suffix []byte) error {
+	return s.eachID(ctx, keyHeader, idLen, func(suffix []byte) error {
 		id := envelope.ID(suffix)
 		h, err := s.readHeader(id)
 		if err != nil {
@@ -59,9 +59,9 @@ func (s *Store) used(prefix []byte) (used bool, err error) {
 // sweepRemnants removes records of messages without a state: what was written
 // early for a commit that never came, or keys that came back.
 func (s *Store) sweepRemnants(ctx context.Context) error {
-	for _, prefix := range []string{"m/", "g/", "r/"} {
-		err := s.eachID(ctx, prefix, idLen, func(suffix []byte) error {
-			return s.sweepRemnant(ctx, prefix, envelope.ID(suffix))
+	for _, kind := range []byte{keyEnvelope, keyGroup, keyRcpt} {
+		err := s.eachID(ctx, kind, idLen, func(suffix []byte) error {
+			return s.sweepRemnant(ctx, kind, envelope.ID(suffix))
 		})
 		if err != nil {
 			return err
@@ -70,7 +70,7 @@ func (s *Store) sweepRemnants(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) sweepRemnant(ctx context.Context, prefix string, id envelope.ID) error {
+func (s *Store) sweepRemnant(ctx context.Context, kind byte, id envelope.ID) error {
 	err := s.view(func(txn *badger.Txn) error {
 		_, err := readState(txn, id)
 		return err
@@ -85,7 +85,7 @@ func (s *Store) sweepRemnant(ctx context.Context, prefix string, id envelope.ID)
 			if _, err := st.state(id); !errors.Is(err, store.ErrNotFound) {
 				return err
 			}
-			st.keys(idKey(prefix[0], id), func(key []byte) bool {
+			st.keys(idKey(kind, id), func(key []byte) bool {
 				st.remove(key)
 				n++
 				return n < sweepSlice
@@ -102,8 +102,8 @@ func (s *Store) sweepRemnant(ctx context.Context, prefix string, id envelope.ID)
 
 // sweepDue removes entries of the due index that their group does not know.
 func (s *Store) sweepDue(ctx context.Context) error {
-	return s.eachID(ctx, "d/", 1+6+idLen+4, func(suffix []byte) error {
-		key := append([]byte("d/"), suffix...)
+	return s.eachID(ctx, keyDue, 1+6+idLen+4, func(suffix []byte) error {
+		key := append(prefixOf(keyDue), suffix...)
 		e, err := parseDueKey(key)
 		if err != nil {
 			return err

@@ -119,7 +119,7 @@ func (s *Store) Groups(_ context.Context, id envelope.ID) (groups []*envelope.Gr
 // message that has gone and is not there.
 func (s *Store) Messages(ctx context.Context) iter.Seq2[*envelope.Envelope, error] {
 	return func(yield func(*envelope.Envelope, error) bool) {
-		err := s.each(ctx, []byte("m/"), false, func(txn *badger.Txn, key, payload []byte) error {
+		err := s.each(ctx, prefixOf(keyEnvelope), false, func(txn *badger.Txn, key, payload []byte) error {
 			id, err := idAt(key)
 			if err != nil {
 				return err

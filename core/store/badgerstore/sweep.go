@@ -36,14 +36,14 @@ func (s *Store) Sweep(ctx context.Context, all bool) error {
 	return nil
 }
 
-// eachID walks the keys under prefix in slices and calls f with the suffixes
-// behind it, cut to size octets, each once.
-func (s *Store) eachID(ctx context.Context, prefix string, size int, f func(suffix []byte) error) error {
-	from := []byte(prefix)
+// eachID walks the keys of a kind in slices and calls f with what follows the
+// prefix, cut to size octets, each once.
+func (s *Store) eachID(ctx context.Context, kind byte, size int, f func(suffix []byte) error) error {
+	from := prefixOf(kind)
 	for from != nil {
 		var found [][]byte
 		err := s.view(func(txn *badger.Txn) error {
-			found = distinct(txn, []byte(prefix), from, size)
+			found = distinct(txn, prefixOf(kind), from, size)
 			return nil
 		})
 		if err != nil {
@@ -51,7 +51,7 @@ func (s *Store) eachID(ctx context.Context, prefix string, size int, f func(suff
 		}
 		from = nil
 		if len(found) == sweepSlice {
-			from = after(append([]byte(prefix), found[len(found)-1]...))
+			from = after(append(prefixOf(kind), found[len(found)-1]...))
 		}
 		for _, suffix := range found {
 			if err := ctx.Err(); err != nil {
@@ -116,7 +116,7 @@ func (s *Store) clear(ctx context.Context, prefix []byte) error {
 
 // sweepMessages clears the records of large messages that have gone.
 func (s *Store) sweepMessages(ctx context.Context) error {
-	return s.eachID(ctx, "y/", idLen, func(suffix []byte) error {
+	return s.eachID(ctx, keyClear, idLen, func(suffix []byte) error {
 		id := envelope.ID(suffix)
 		if err := s.clearMessage(ctx, id); err != nil {
 			return err
@@ -126,7 +126,7 @@ func (s *Store) sweepMessages(ctx context.Context) error {
 }
 
 func (s *Store) clearMessage(ctx context.Context, id envelope.ID) error {
-	if err := s.clear(ctx, idKey('r', id)); err != nil {
+	if err := s.clear(ctx, idKey(keyRcpt, id)); err != nil {
 		return err
 	}
 	for more := true; more; {
@@ -144,7 +144,7 @@ func (s *Store) clearMessage(ctx context.Context, id envelope.ID) error {
 // clearGroups removes a slice of a message's groups with their due entries.
 func (st *stage) clearGroups(id envelope.ID) (more bool, err error) {
 	var keys [][]byte
-	st.keys(idKey('g', id), func(key []byte) bool {
+	st.keys(idKey(keyGroup, id), func(key []byte) bool {
 		keys = append(keys, key)
 		return len(keys) < sweepSlice
 	})
@@ -186,7 +186,7 @@ func (s *Store) sweepAbandoned(ctx context.Context) error {
 
 // sweepBodies looks at bodies that lost a reference.
 func (s *Store) sweepBodies(ctx context.Context) error {
-	return s.eachID(ctx, "z/", 2*idLen, func(suffix []byte) error {
+	return s.eachID(ctx, keyGarbage, 2*idLen, func(suffix []byte) error {
 		return s.sweepBody(ctx, envelope.ID(suffix), envelope.ID(suffix[idLen:]))
 	})
 }
@@ -201,8 +201,8 @@ func (s *Store) sweepBody(ctx context.Context, body, header envelope.ID) error {
 				st.remove(headerKey(header))
 			}
 		}
-		if !s.drafting(body) && !st.hasPrefix(idKey('x', body)) {
-			st.keys(idKey('b', body), func(key []byte) bool {
+		if !s.drafting(body) && !st.hasPrefix(idKey(keyEdge, body)) {
+			st.keys(idKey(keyBody, body), func(key []byte) bool {
 				st.remove(key)
 				return true
 			})
@@ -214,7 +214,7 @@ func (s *Store) sweepBody(ctx context.Context, body, header envelope.ID) error {
 // sweepDelivered forgets the delivery keys of messages gone a week ago.
 func (s *Store) sweepDelivered(ctx context.Context) error {
 	now := s.opt.Clock.Now()
-	return s.eachID(ctx, "w/", 6+idLen, func(suffix []byte) error {
+	return s.eachID(ctx, keyForget, 6+idLen, func(suffix []byte) error {
 		when, id := millisAt(suffix), envelope.ID(suffix[6:])
 		if now.Before(when) {
 			return errStop
