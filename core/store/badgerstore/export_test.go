@@ -26,7 +26,7 @@ func (s *Store) FailNext(persisted bool) {
 // log was not flushed, which is all that Badger does about it.
 func (s *Store) FailSync() {
 	f := faultFunc(func() faultMode {
-		s.latch.Errorf("Error while curlf sync: %v\n", errors.New("input/output error"))
+		s.failure.Errorf("Error while curlf sync: %v\n", errors.New("input/output error"))
 		return faultNone
 	})
 	s.fault.Store(&f)

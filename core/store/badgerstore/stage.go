@@ -86,13 +86,13 @@ func (st *stage) get(key []byte) ([]byte, error) {
 // live is get for records that the clock ends.
 func (st *stage) live(key []byte) ([]byte, error) {
 	p, expires, err := st.getExpiring(key)
-	if err == nil && expired(expires, st.now) {
+	if err == nil && isExpired(expires, st.now) {
 		return nil, store.ErrNotFound
 	}
 	return p, err
 }
 
-func expired(expires, now time.Time) bool { return !expires.IsZero() && !now.Before(expires) }
+func isExpired(expires, now time.Time) bool { return !expires.IsZero() && !now.Before(expires) }
 
 func (st *stage) has(key []byte) (bool, error) {
 	_, err := st.live(key)
@@ -174,12 +174,12 @@ func (st *stage) addDue(key, value []byte) {
 	st.due = append(st.due, key)
 }
 
-// manyDue is how many new due entries travel in their commit. More may be
+// maxDueTogether is how many new due entries travel in their commit. More may be
 // written early: what is due without a state cannot be loaded.
-const manyDue = 4000
+const maxDueTogether = 4000
 
 func (st *stage) addDues(entries []entry) {
-	early := len(st.due)+len(entries) > manyDue
+	early := len(st.due)+len(entries) > maxDueTogether
 	for _, e := range entries {
 		if early {
 			st.early = append(st.early, e)

@@ -20,8 +20,8 @@ const (
 	sweepEvery   = 6 * time.Hour
 	flattenEvery = 24 * time.Hour
 	measureEvery = 10 * time.Second
-	// manyTombs is how many deletions make a Flatten worth while at all.
-	manyTombs = 50_000
+	// minTombs is how many deletions make a Flatten worth while at all.
+	minTombs = 50_000
 )
 
 // Run implements store.Store. The space guard has a loop of its own, because
@@ -34,11 +34,11 @@ func (s *Store) Run(ctx context.Context) error {
 	wg.Go(func() { s.maintain(ctx) })
 	select {
 	case <-ctx.Done():
-	case <-s.latch.failed:
+	case <-s.failure.failed:
 	}
 	cancel()
 	wg.Wait()
-	if err := s.latch.err(); err != nil {
+	if err := s.failure.err(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	return nil
@@ -133,7 +133,7 @@ func (s *Store) shouldFlatten(since time.Duration) bool {
 	if since >= flattenEvery {
 		return tombs > 0
 	}
-	if tombs < manyTombs || s.enter() != nil {
+	if tombs < minTombs || s.enter() != nil {
 		return false
 	}
 	defer s.leave()

@@ -9,23 +9,23 @@ import (
 	"carteiro/core/store"
 )
 
-// latch remembers the first failure of the disk. It is Badger's logger as
+// failure remembers the first failure of the disk. It is Badger's logger as
 // well, because a value log that could not be flushed is only logged there:
 // the line comes before the commit returns, so the committer that looks at
 // the latch afterwards acknowledges nothing that is not on disk.
-type latch struct {
+type failure struct {
 	log    *slog.Logger
 	mu     sync.Mutex
 	cause  error
 	failed chan struct{} // closed with the first failure
 }
 
-func newLatch(log *slog.Logger) *latch {
-	return &latch{log: log, failed: make(chan struct{})}
+func newFailure(log *slog.Logger) *failure {
+	return &failure{log: log, failed: make(chan struct{})}
 }
 
 // fail closes the store to writes and returns the failure that did so first.
-func (l *latch) fail(cause error) error {
+func (l *failure) fail(cause error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause == nil {
@@ -36,14 +36,14 @@ func (l *latch) fail(cause error) error {
 }
 
 // err is nil or the failure, which is ErrFailed.
-func (l *latch) err() error {
+func (l *failure) err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.cause
 }
 
 // Errorf is what Badger calls when something went wrong.
-func (l *latch) Errorf(format string, args ...any) {
+func (l *failure) Errorf(format string, args ...any) {
 	text := strings.TrimSpace(fmt.Sprintf(format, args...))
 	l.log.Error("badger", "text", text)
 	for _, fatal := range []string{"curlf sync", "writeRequests", "flushing memtable", "flush memtable"} {
@@ -55,12 +55,12 @@ func (l *latch) Errorf(format string, args ...any) {
 }
 
 // Warningf, Infof and Debugf are Badger's lesser news.
-func (l *latch) Warningf(format string, args ...any) {
+func (l *failure) Warningf(format string, args ...any) {
 	l.log.Warn("badger", "text", strings.TrimSpace(fmt.Sprintf(format, args...)))
 }
 
 // Infof says what only developers of Badger understand.
-func (l *latch) Infof(string, ...any) {}
+func (l *failure) Infof(string, ...any) {}
 
 // Debugf says more of it.
-func (l *latch) Debugf(string, ...any) {}
+func (l *failure) Debugf(string, ...any) {}
