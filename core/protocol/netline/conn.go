@@ -38,14 +38,14 @@ type Conn struct {
 	bufs    *buffers
 	r       *bufio.Reader // nil while the client is waited for
 	w       *bufio.Writer // nil while nothing is kept in it
-	first   *[aheadSize]byte
-	ahead   []byte // of first: read while r was nil, goes into r before all else
+	first   *[firstSize]byte
+	pending   []byte // of first: read while r was nil, goes into r before all else
 	remote  netip.AddrPort
 	local   netip.AddrPort
 	more    bool // first was filled: the rest is to be had at once
 	info    *envelope.TLSInfo
 	config  *tls.Config // of the handshake that was made
-	lf      bool        // the last line ended in a bare LF, its rest is to come
+	lastBareLF      bool        // the last line ended in a bare LF, its rest is to come
 	reads   int         // from the network
 	lineBy  time.Time   // deadline of the line being read; zero in content
 	content pace
@@ -116,11 +116,11 @@ func (c *Conn) Content(block, after time.Duration, rate int64) {
 func (c *Conn) NewContent() { c.content = pace{} }
 
 // proxyHeader reads the header of a proxy within timeout. Stop ends it.
-func (c *Conn) proxyHeader(timeout time.Duration) (proxied, error) {
+func (c *Conn) proxyHeader(timeout time.Duration) (proxyAddrs, error) {
 	c.mu.Lock()
 	if c.stopping {
 		c.mu.Unlock()
-		return proxied{}, ErrStopping
+		return proxyAddrs{}, ErrStopping
 	}
 	c.waiting = true
 	c.nc.SetReadDeadline(time.Now().Add(timeout))
@@ -159,9 +159,9 @@ func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config, timeout time.Durat
 	if err != nil {
 		return fmt.Errorf("tls handshake: %w", err)
 	}
-	c.dropReader()
-	c.dropWriter()
-	c.lf, c.config = false, cfg
+	c.returnReader()
+	c.returnWriter()
+	c.lastBareLF, c.config = false, cfg
 	c.info = describe(tc.ConnectionState())
 	return nil
 }

@@ -181,7 +181,7 @@ func (l *syncLog) String() string {
 // none is refused; both are in the log.
 func TestProxiedClients(t *testing.T) {
 	log := &syncLog{}
-	s := &Server{Name: "mx", Log: slog.New(slog.NewTextHandler(log, nil)), Greedy: "421 greedy\r\n",
+	s := &Server{Name: "mx", Log: slog.New(slog.NewTextHandler(log, nil)), TooManyFromIPReply: "421 greedy\r\n",
 		Limits: NewLimits(LimitsConfig{Connections: 1, Network: 2}, nil), ProxyFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	addr := echo(t, s, &Sessions{})
 	for _, tt := range []struct{ send, want string }{

@@ -26,9 +26,9 @@ type Server struct {
 	Handshake      time.Duration // limit of a TLS handshake
 	Log            *slog.Logger
 
-	// Crowded and Greedy are the lines, with CRLF, for a client above
+	// TooManyReply and Greedy are the lines, with CRLF, for a client above
 	// MaxConnections and one above its own limit; Refused counts both.
-	Crowded, Greedy string
+	TooManyReply, TooManyFromIPReply string
 	Refused         func()
 
 	// Handle runs a session to its end and recovers its panics. ctx ends when
@@ -49,7 +49,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	stop, halt := context.WithCancel(ctx)
 	defer halt()
 	var wg sync.WaitGroup
-	mine := &tracked{conns: make(map[*Conn]struct{})}
+	mine := &connSet{conns: make(map[*Conn]struct{})}
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -74,7 +74,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // finish waits for the sessions, with force when the grace is over.
-func (s *Server) finish(wg *sync.WaitGroup, cancel func(), mine *tracked) {
+func (s *Server) finish(wg *sync.WaitGroup, cancel func(), mine *connSet) {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
 	timer := time.NewTimer(s.Grace)
@@ -120,23 +120,23 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, start func(net.Con
 // proxy will name.
 func (s *Server) admit(nc net.Conn) (release func(), ok bool) {
 	addr := addrPort(nc.RemoteAddr()).Addr()
-	if !s.enter() {
-		s.turnAway(nc, addr, s.Crowded, "connections of the listener")
+	if !s.countConn() {
+		s.refuse(nc, addr, s.TooManyReply, "connections of the listener")
 		return nil, false
 	}
-	if s.proxied(addr) {
-		return s.leave, true
+	if s.isProxy(addr) {
+		return s.uncountConn, true
 	}
 	free, why := s.Limits.Acquire(addr)
 	if why != "" {
-		s.leave()
-		s.turnAway(nc, addr, s.Greedy, why)
+		s.uncountConn()
+		s.refuse(nc, addr, s.TooManyFromIPReply, why)
 		return nil, false
 	}
-	return func() { free(); s.leave() }, true
+	return func() { free(); s.uncountConn() }, true
 }
 
-func (s *Server) turnAway(nc net.Conn, client netip.Addr, line, reason string) {
+func (s *Server) refuse(nc net.Conn, client netip.Addr, line, reason string) {
 	s.Log.Info("connection refused", "listener", s.Name, "client", client.String(), "reason", reason)
 	if s.Refused != nil {
 		s.Refused()
@@ -148,7 +148,7 @@ func (s *Server) turnAway(nc net.Conn, client netip.Addr, line, reason string) {
 	nc.Close()
 }
 
-func (s *Server) proxied(a netip.Addr) bool {
+func (s *Server) isProxy(a netip.Addr) bool {
 	for _, p := range s.ProxyFrom {
 		if p.Contains(a) {
 			return true
@@ -158,8 +158,8 @@ func (s *Server) proxied(a netip.Addr) bool {
 }
 
 func (s *Server) serve(ctx context.Context, c *Conn) {
-	if s.proxied(c.Remote().Addr()) {
-		free, ok := s.unwrap(c)
+	if s.isProxy(c.Remote().Addr()) {
+		free, ok := s.readProxyHeader(c)
 		if !ok {
 			return
 		}
@@ -171,14 +171,14 @@ func (s *Server) serve(ctx context.Context, c *Conn) {
 			return
 		}
 	}
-	defer c.dropReader()
-	defer c.dropWriter()
+	defer c.returnReader()
+	defer c.returnWriter()
 	s.Handle(ctx, c)
 }
 
-// unwrap takes the addresses of the client from the PROXY header. A proxy that
+// readProxyHeader takes the addresses of the client from the PROXY header. A proxy that
 // sends none is refused: its address must not be taken for the client's.
-func (s *Server) unwrap(c *Conn) (free func(), ok bool) {
+func (s *Server) readProxyHeader(c *Conn) (free func(), ok bool) {
 	proxy := c.Remote().Addr()
 	ends, err := c.proxyHeader(s.Handshake)
 	if err != nil {
@@ -191,8 +191,26 @@ func (s *Server) unwrap(c *Conn) (free func(), ok bool) {
 	c.remote, c.local = ends.remote, ends.local
 	free, why := s.Limits.Acquire(c.remote.Addr())
 	if why != "" {
-		s.turnAway(c.nc, c.remote.Addr(), s.Greedy, why)
+		s.refuse(c.nc, c.remote.Addr(), s.TooManyFromIPReply, why)
 		return nil, false
 	}
 	return free, true
+}
+
+// countConn counts a connection of the whole server and tells whether it is
+// within MaxConnections.
+func (s *Server) countConn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.MaxConnections > 0 && s.open >= s.MaxConnections {
+		return false
+	}
+	s.open++
+	return true
+}
+
+func (s *Server) uncountConn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
 }

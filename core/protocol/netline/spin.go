@@ -10,20 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long Soon looks out. To be woken takes 20 to 100
+// spinFor is how long Soon looks out. To be woken takes 20 to 100
 // microseconds, on virtual machines most of all.
-const patience = 150 * time.Microsecond
+const spinFor = 150 * time.Microsecond
 
-// lookouts is how many connections of this process are in Soon.
-var lookouts atomic.Int32
+// spinning is how many connections of this process are in Soon.
+var spinning atomic.Int32
 
-// Soon sends what is kept and tells whether the client's next octets are here
+// SpinForInput sends what is kept and tells whether the client's next octets are here
 // within some 150 microseconds. It looks for them without going to sleep, so
 // that a client that asks one thing after the other does not pay for a wake-up
 // each time. That keeps a processor busy: it is for sessions whose client has
 // shown that it is quick, and answers false at once where half of the
 // processors look out already, or there is only one.
-func (c *Conn) Soon() bool {
+func (c *Conn) SpinForInput() bool {
 	if c.Buffered() > 0 {
 		return true
 	}
@@ -31,11 +31,11 @@ func (c *Conn) Soon() bool {
 	if c.Flush() != nil || most == 0 {
 		return false // ReadLine meets the error again
 	}
-	defer lookouts.Add(-1)
-	if lookouts.Add(1) > most {
+	defer spinning.Add(-1)
+	if spinning.Add(1) > most {
 		return false
 	}
-	return c.readable(patience)
+	return c.readable(spinFor)
 }
 
 // readable asks again and again for so long. Others that can run do so in

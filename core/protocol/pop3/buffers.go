@@ -13,27 +13,27 @@ const (
 	copyWrite = 32 << 10
 )
 
-// copier is the buffers that one message goes through on its way to a client.
-type copier struct {
+// ioBuffers is the buffers that one message goes through on its way to a client.
+type ioBuffers struct {
 	r *bufio.Reader
 	w *bufio.Writer
 }
 
-// copiers keeps those that no session uses at the moment. They are too large
+// bufferPool keeps those that no session uses at the moment. They are too large
 // for each message, and for each session that waits, to have its own.
-type copiers struct{ pool sync.Pool }
+type bufferPool struct{ pool sync.Pool }
 
-func (cs *copiers) get(w io.Writer, r io.Reader) *copier {
-	if c, ok := cs.pool.Get().(*copier); ok {
+func (cs *bufferPool) get(w io.Writer, r io.Reader) *ioBuffers {
+	if c, ok := cs.pool.Get().(*ioBuffers); ok {
 		c.r.Reset(r)
 		c.w.Reset(w)
 		return c
 	}
-	return &copier{r: bufio.NewReaderSize(r, copyRead), w: bufio.NewWriterSize(w, copyWrite)}
+	return &ioBuffers{r: bufio.NewReaderSize(r, copyRead), w: bufio.NewWriterSize(w, copyWrite)}
 }
 
 // put gives a copier back; what is kept in it is lost.
-func (cs *copiers) put(c *copier) {
+func (cs *bufferPool) put(c *ioBuffers) {
 	c.r.Reset(nil)
 	c.w.Reset(nil)
 	cs.pool.Put(c)

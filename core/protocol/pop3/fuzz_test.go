@@ -41,7 +41,7 @@ func FuzzStuff(f *testing.F) {
 		for _, r := range []io.Reader{strings.NewReader(text), iotest.OneByteReader(strings.NewReader(text))} {
 			var out bytes.Buffer
 			w := bufio.NewWriter(&out)
-			n, err := stuff(w, bufio.NewReaderSize(r, copyRead), -1)
+			n, err := dotStuff(w, bufio.NewReaderSize(r, copyRead), -1)
 			w.Flush()
 			if err != nil || n != int64(len(text)) {
 				t.Fatalf("%q: %d octets, %v", text, n, err)

@@ -16,8 +16,8 @@ type loginDelay struct {
 
 const minSweep = 1024
 
-// left is how long a login has to wait yet; where that is zero it counts.
-func (d *loginDelay) left(owner envelope.Address, delay time.Duration, now time.Time) time.Duration {
+// wait is how long a login has to wait yet; where that is zero it counts.
+func (d *loginDelay) wait(owner envelope.Address, delay time.Duration, now time.Time) time.Duration {
 	if delay <= 0 {
 		return 0
 	}

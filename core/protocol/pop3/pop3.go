@@ -95,7 +95,7 @@ type Server struct {
 	line    *netline.Server
 	open    netline.Sessions
 	delay   loginDelay
-	copiers copiers
+	buffers bufferPool
 }
 
 // New makes a Server; nothing runs until Serve.
@@ -112,8 +112,8 @@ func New(cfg Config, b Backend, boxes store.Mailboxes) *Server {
 		Implicit:       cfg.Implicit,
 		Handshake:      cfg.Handshake,
 		Log:            cfg.Log,
-		Crowded:        "-ERR [SYS/TEMP] too many connections, try later\r\n",
-		Greedy:         "-ERR [SYS/TEMP] too many connections from your address\r\n",
+		TooManyReply:        "-ERR [SYS/TEMP] too many connections, try later\r\n",
+		TooManyFromIPReply:         "-ERR [SYS/TEMP] too many connections from your address\r\n",
 		Handle:         srv.session,
 	}
 	if f := cfg.Observe.Refused; f != nil {

@@ -25,10 +25,10 @@ type session struct {
 	stamp  string // of the greeting, for APOP
 	user   string // of USER, until PASS
 	drop   *maildrop
-	ahead  ahead
+	prefetch  prefetch
 	errors int
-	junk   int  // commands in a row that do nothing
-	over   bool // nothing more is read
+	idleCommands   int  // commands in a row that do nothing
+	ended   bool // nothing more is read
 	gone   bool // nor written
 }
 
@@ -60,13 +60,13 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 			f(srv.cfg.Name, time.Since(start))
 		}
 	}()
-	defer s.caught()
+	defer s.recoverPanic()
 	s.run(ctx)
 }
 
-// caught turns a panic into the end of this session alone. The maildrop is
+// recoverPanic turns a panic into the end of this session alone. The maildrop is
 // unlocked and nothing is deleted.
-func (s *session) caught() {
+func (s *session) recoverPanic() {
 	if r := recover(); r != nil {
 		s.log.Error("panic in session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		s.err("[SYS/TEMP] internal error, closing")
@@ -75,7 +75,7 @@ func (s *session) caught() {
 
 func (s *session) close() {
 	s.s.Closed.Store(true)
-	s.forget()
+	s.dropPrefetch()
 	if s.drop != nil {
 		s.safely(s.drop.unlock)
 	}
@@ -99,26 +99,26 @@ func (s *session) run(ctx context.Context) {
 		return
 	}
 	s.ok(strings.TrimRight(s.cfg.Hostname+" POP3 ready "+s.stamp, " "))
-	for !s.over {
-		s.lookAhead(ctx)
+	for !s.ended {
+		s.prefetchNext(ctx)
 		line, err := s.c.ReadLine(s.cfg.Idle)
 		switch {
 		case errors.Is(err, netline.ErrTooLong):
-			s.bad("line too long")
+			s.protocolError("line too long")
 		case errors.Is(err, netline.ErrBadLine):
-			s.bad("lines end in CRLF and hold no other control characters")
+			s.protocolError("lines end in CRLF and hold no other control characters")
 		case err != nil:
-			s.lost(err)
+			s.connectionEnded(err)
 		default:
-			s.obey(ctx, string(line))
+			s.runCommand(ctx, string(line))
 		}
 	}
 }
 
-// lost ends the session without UPDATE. The autologout timer closes without a
+// connectionEnded ends the session without UPDATE. The autologout timer closes without a
 // word (RFC 1939 section 3).
-func (s *session) lost(err error) {
-	s.over = true
+func (s *session) connectionEnded(err error) {
+	s.ended = true
 	var ne net.Error
 	switch {
 	case errors.Is(err, netline.ErrStopping):
@@ -144,12 +144,12 @@ func (s *session) err(text string) bool {
 	return false
 }
 
-// bad is a refusal that counts; too many end the session.
-func (s *session) bad(text string) bool {
+// protocolError is a refusal that counts; too many end the session.
+func (s *session) protocolError(text string) bool {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
 		s.log.Info("session ended by a limit", "reason", "errors", "last", printable.Quote(text))
-		s.over = true
+		s.ended = true
 		text = "[SYS/TEMP] too many errors, closing"
 	}
 	return s.err(text)

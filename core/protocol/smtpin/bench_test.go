@@ -27,7 +27,7 @@ func BenchmarkData(b *testing.B) {
 			for b.Loop() {
 				src.Reset(text)
 				r.Reset(src)
-				c := &content{src: &dotted{r: r, bol: true}, lined: true, max: 1 << 30}
+				c := &content{src: &dotReader{r: r, bol: true}, wholeLines: true, max: 1 << 30}
 				for {
 					if _, err := c.Read(buf); err == io.EOF {
 						break

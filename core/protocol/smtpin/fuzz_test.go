@@ -211,7 +211,7 @@ func FuzzData(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in string, mode uint8) {
 		for _, src := range []io.Reader{strings.NewReader(in), iotest.OneByteReader(strings.NewReader(in)), iotest.DataErrReader(strings.NewReader(in))} {
 			r := bufio.NewReaderSize(src, 16) // so that lines meet the buffer's edge
-			c := &content{src: &dotted{r: r, bol: true}, lined: true, mode: Newlines(mode % 2)}
+			c := &content{src: &dotReader{r: r, bol: true}, wholeLines: true, mode: Newlines(mode % 2)}
 			if mode%3 == 2 {
 				c.max = 10
 			}

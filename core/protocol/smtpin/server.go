@@ -30,8 +30,8 @@ func New(cfg Config, b Backend) *Server {
 		Implicit:       cfg.Implicit,
 		Handshake:      cfg.Timeouts.Handshake,
 		Log:            cfg.Log,
-		Crowded:        "421 4.3.2 " + cfg.Hostname + " too many connections, try later\r\n",
-		Greedy:         "421 4.7.0 " + cfg.Hostname + " too many connections from your address\r\n",
+		TooManyReply:        "421 4.3.2 " + cfg.Hostname + " too many connections, try later\r\n",
+		TooManyFromIPReply:         "421 4.7.0 " + cfg.Hostname + " too many connections from your address\r\n",
 		Handle:         srv.session,
 	}
 	if f := cfg.Observe.Refused; f != nil {

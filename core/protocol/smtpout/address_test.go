@@ -22,7 +22,7 @@ func TestPrivate(t *testing.T) {
 		"::1": true, "::": true, "fe80::1": true, "fd00::1": true, "fec0::1": true, "ff02::1": true, "::7f00:1": true,
 		"64:ff9b::a00:1": true, "64:ff9b::808:808": false, "2002:7f00:1::": true, "2002:808:808::1": false,
 	} {
-		if got := private(netip.MustParseAddr(text)); got != want {
+		if got := isPrivate(netip.MustParseAddr(text)); got != want {
 			t.Errorf("private(%s) = %v", text, got)
 		}
 	}
@@ -152,7 +152,7 @@ func TestHeadStart(t *testing.T) {
 	c := client(t, Config{Timeouts: Timeouts{Connect: 20 * time.Second, Fallback: 50 * time.Millisecond, Final: 3 * time.Second}})
 	silent := silentAddr(t)
 	began := time.Now()
-	nc, addr, rest, err := c.race(t.Context(), []netip.AddrPort{silent, works}, "")
+	nc, addr, rest, err := c.dialFirst(t.Context(), []netip.AddrPort{silent, works}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestOrder(t *testing.T) {
 	seen := map[string]bool{}
 	for range 200 {
 		var names []string
-		for _, h := range order(envelope.NextHop{Hosts: hosts, LMTP: true}) {
+		for _, h := range sortHosts(envelope.NextHop{Hosts: hosts, LMTP: true}) {
 			names = append(names, h.Name)
 			if h.Port != 24 {
 				t.Fatalf("port %d", h.Port)
@@ -236,7 +236,7 @@ func TestRaceLeavesNothingOpen(t *testing.T) {
 	addrs := []netip.AddrPort{netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", h.Port)), netip.MustParseAddrPort(fmt.Sprintf("127.0.0.2:%d", h.Port))}
 	c := client(t, Config{Timeouts: Timeouts{Connect: time.Second, Fallback: 1, Final: time.Second}})
 	for range 50 {
-		nc, _, _, err := c.race(t.Context(), addrs, "")
+		nc, _, _, err := c.dialFirst(t.Context(), addrs, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,12 +7,12 @@ import (
 	"sync"
 )
 
-// dotter writes a message as the content of DATA (RFC 5321 4.5.2): a dot in
+// dotWriter writes a message as the content of DATA (RFC 5321 4.5.2): a dot in
 // front of a line gets another, a last line without CRLF gets one. A bare CR
 // or LF, which must not be sent (RFC 5321 2.3.8), becomes CRLF before dots
 // are looked for: so no peer, however it ends lines, sees the end of the
 // content early.
-type dotter struct {
+type dotWriter struct {
 	w    *bufio.Writer
 	bol  bool  // at the start of a line
 	cr   bool  // a CR came last and is not written yet
@@ -21,12 +21,12 @@ type dotter struct {
 
 const chunkSize = 32 << 10
 
-var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+var bufferPool = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // copy writes all of r. Errors of r are readErrors.
-func (d *dotter) copy(r io.Reader) error {
-	buf := chunks.Get().(*[chunkSize]byte)
-	defer chunks.Put(buf)
+func (d *dotWriter) copy(r io.Reader) error {
+	buf := bufferPool.Get().(*[chunkSize]byte)
+	defer bufferPool.Put(buf)
 	for {
 		n, err := r.Read(buf[:])
 		d.size += int64(n)
@@ -42,7 +42,7 @@ func (d *dotter) copy(r io.Reader) error {
 	}
 }
 
-func (d *dotter) write(p []byte) error {
+func (d *dotWriter) write(p []byte) error {
 	if d.cr && len(p) > 0 {
 		d.cr = false
 		if p[0] == '\n' {
@@ -59,20 +59,20 @@ func (d *dotter) write(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	if clean(p) {
-		return d.lines(p)
+	if hasOnlyCRLF(p) {
+		return d.writeLines(p)
 	}
-	return d.repair(p)
+	return d.writeRepaired(p)
 }
 
-func (d *dotter) newline() error {
+func (d *dotWriter) newline() error {
 	d.bol = true
 	_, err := d.w.WriteString("\r\n")
 	return err
 }
 
-// lines writes octets in which every CR and LF is part of a CRLF.
-func (d *dotter) lines(p []byte) error {
+// writeLines writes octets in which every CR and LF is part of a CRLF.
+func (d *dotWriter) writeLines(p []byte) error {
 	if d.bol && p[0] == '.' {
 		if err := d.w.WriteByte('.'); err != nil {
 			return err
@@ -95,15 +95,15 @@ func (d *dotter) lines(p []byte) error {
 	}
 }
 
-// repair is lines for octets that are not clean.
-func (d *dotter) repair(p []byte) error {
+// writeRepaired is lines for octets that are not clean.
+func (d *dotWriter) writeRepaired(p []byte) error {
 	for i := 0; i < len(p); {
 		end := bytes.IndexAny(p[i:], "\r\n")
 		if end < 0 {
-			return d.lines(p[i:])
+			return d.writeLines(p[i:])
 		}
 		if end > 0 {
-			if err := d.lines(p[i : i+end]); err != nil {
+			if err := d.writeLines(p[i : i+end]); err != nil {
 				return err
 			}
 		}
@@ -120,7 +120,7 @@ func (d *dotter) repair(p []byte) error {
 }
 
 // finish ends the last line.
-func (d *dotter) finish() error {
+func (d *dotWriter) finish() error {
 	if d.cr || !d.bol {
 		d.cr = false
 		return d.newline()
@@ -128,8 +128,8 @@ func (d *dotter) finish() error {
 	return nil
 }
 
-// clean reports whether every CR and LF of p is part of a CRLF within p.
-func clean(p []byte) bool {
+// hasOnlyCRLF reports whether every CR and LF of p is part of a CRLF within p.
+func hasOnlyCRLF(p []byte) bool {
 	n := bytes.Count(p, []byte("\r\n"))
 	return bytes.Count(p, []byte{'\n'}) == n && bytes.Count(p, []byte{'\r'}) == n
 }

@@ -56,7 +56,7 @@ func FuzzDotter(f *testing.F) {
 		want := slowDots(text)
 		for _, r := range []io.Reader{strings.NewReader(text), iotest.OneByteReader(strings.NewReader(text)), iotest.HalfReader(strings.NewReader(text)), iotest.DataErrReader(strings.NewReader(text))} {
 			var out bytes.Buffer
-			d := dotter{w: bufio.NewWriterSize(&out, 16), bol: true}
+			d := dotWriter{w: bufio.NewWriterSize(&out, 16), bol: true}
 			if err := errors.Join(d.copy(r), d.finish(), d.w.Flush()); err != nil || d.size != int64(len(text)) {
 				t.Fatalf("%q: %d octets, %v", text, d.size, err)
 			}
@@ -69,7 +69,7 @@ func FuzzDotter(f *testing.F) {
 		if end != len(want) {
 			t.Fatalf("%q: a server sees the end at %d of %q", text, end, sent)
 		}
-		if clean([]byte(text)) && plain != text && plain != text+"\r\n" {
+		if hasOnlyCRLF([]byte(text)) && plain != text && plain != text+"\r\n" {
 			t.Fatalf("%q became %q", text, plain)
 		}
 		// A server to which any of CR and LF ends a line sees no earlier end.
@@ -101,7 +101,7 @@ func TestDotsThroughAServer(t *testing.T) {
 func BenchmarkDotter(b *testing.B) {
 	text := strings.Repeat(strings.Repeat("y", 74)+"\r\n", 20_000) + ".\r\n"
 	r := strings.NewReader(text)
-	d := dotter{w: bufio.NewWriterSize(io.Discard, writeSize), bol: true}
+	d := dotWriter{w: bufio.NewWriterSize(io.Discard, writeSize), bol: true}
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		r.Reset(text)

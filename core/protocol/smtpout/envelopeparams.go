@@ -11,14 +11,14 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// wording is how the envelope is said to one host.
-type wording struct {
+// envelopeParams is how the envelope is said to one host.
+type envelopeParams struct {
 	ext  extensions
 	utf8 bool // SMTPUTF8 is used
 }
 
 // mail is the MAIL command with the parameters that the host offers.
-func (w wording) mail(t *envelope.Transfer, now time.Time) string {
+func (w envelopeParams) mail(t *envelope.Transfer, now time.Time) string {
 	var b strings.Builder
 	b.WriteString("MAIL FROM:" + w.path(t.Sender))
 	param := func(keyword string, use bool, text string) {
@@ -43,7 +43,7 @@ func (w wording) mail(t *envelope.Transfer, now time.Time) string {
 const maxBy = 999_999_999
 
 // by is the BY parameter with what is left of the time.
-func (w wording) by(t *envelope.Transfer, now time.Time) (string, bool) {
+func (w envelopeParams) by(t *envelope.Transfer, now time.Time) (string, bool) {
 	if t.By.IsZero() || !w.ext.has("DELIVERBY") {
 		return "", false
 	}
@@ -55,9 +55,9 @@ func (w wording) by(t *envelope.Transfer, now time.Time) (string, bool) {
 	return fmt.Sprintf("BY=%d;%s", min(max(left, -maxBy), maxBy), mode), true
 }
 
-// late tells that a message is to be returned because its time is over, or
+// isLate tells that a message is to be returned because its time is over, or
 // will be before the host promises to have it delivered (RFC 2852 4.1).
-func (w wording) late(t *envelope.Transfer, now time.Time) bool {
+func (w envelopeParams) isLate(t *envelope.Transfer, now time.Time) bool {
 	if t.By.IsZero() || t.ByNotify {
 		return false
 	}
@@ -67,7 +67,7 @@ func (w wording) late(t *envelope.Transfer, now time.Time) bool {
 }
 
 // rcpt is the RCPT command of one recipient.
-func (w wording) rcpt(r *envelope.Recipient) string {
+func (w envelopeParams) rcpt(r *envelope.Recipient) string {
 	line := "RCPT TO:" + w.path(r.Address)
 	if !w.ext.has("DSN") {
 		return line
@@ -81,7 +81,7 @@ func (w wording) rcpt(r *envelope.Recipient) string {
 	return line
 }
 
-func (w wording) path(a envelope.Address) string {
+func (w envelopeParams) path(a envelope.Address) string {
 	if !w.utf8 {
 		a, _ = downgrade(a)
 	}
@@ -106,7 +106,7 @@ func notifyWords(n envelope.Notify) string {
 
 // orcpt encodes "type;address" (RFC 3461 4.2); an address of the type "utf-8"
 // has an encoding of its own (RFC 6533 3).
-func (w wording) orcpt(s string) string {
+func (w envelopeParams) orcpt(s string) string {
 	kind, addr, ok := strings.Cut(s, ";")
 	if !ok || kind == "" || addr == "" {
 		return ""

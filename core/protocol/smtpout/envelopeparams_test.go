@@ -33,7 +33,7 @@ func TestWording(t *testing.T) {
 	rc := func(orcpt string, n envelope.Notify) *envelope.Recipient {
 		return &envelope.Recipient{Address: "b@bücher.example", ORcpt: orcpt, Notify: n}
 	}
-	w, bare, seven := wording{all, true}, wording{}, wording{ext: extensions{"DSN": ""}}
+	w, bare, seven := envelopeParams{all, true}, envelopeParams{}, envelopeParams{ext: extensions{"DSN": ""}}
 	tests := []struct{ got, want string }{
 		{w.mail(tr, now), "MAIL FROM:<ü@bücher.example> SIZE=5 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=a+3Db MT-PRIORITY=-3 BY=90;R"},
 		{bare.mail(&envelope.Transfer{Sender: "a@bücher.example", Ret: "FULL", EightBit: true, By: now}, now), "MAIL FROM:<a@xn--bcher-kva.example>"},
@@ -49,7 +49,7 @@ func TestWording(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", tt.got, tt.want)
 		}
 	}
-	if w.late(tr, now) || !w.late(tr, now.Add(31*time.Second)) || bare.late(tr, now.Add(31*time.Second)) || !bare.late(tr, now.Add(90*time.Second)) {
+	if w.isLate(tr, now) || !w.isLate(tr, now.Add(31*time.Second)) || bare.isLate(tr, now.Add(31*time.Second)) || !bare.isLate(tr, now.Add(90*time.Second)) {
 		t.Error("late is wrong about what is left of the time")
 	}
 }

@@ -9,43 +9,43 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// manner is how a connection is to be set up.
-type manner struct {
+// connParams is how a connection is to be set up.
+type connParams struct {
 	lmtp, implicit bool
 	policy         envelope.TLSPolicy // TLSMay, TLSVerify or TLSNone
-	strict         bool               // REQUIRETLS: without verified TLS the message is not for this host
-	plain          bool               // do not try TLS, it failed before
+	requireTLS         bool               // REQUIRETLS: without verified TLS the message is not for this host
+	skipTLS          bool               // do not try TLS, it failed before
 	user, password string
 }
 
 // errHandshake marks a handshake that failed where none was demanded.
 var errHandshake = errors.New("tls handshake failed")
 
-// greet takes the connection from its first octet to the point where MAIL may
+// setUp takes the connection from its first octet to the point where MAIL may
 // be said. A status that wraps errHandshake tells that the clear may be tried
 // on a new connection.
-func (c *conn) greet(ctx context.Context, m manner, cache tls.ClientSessionCache) *envelope.Status {
+func (c *conn) setUp(ctx context.Context, m connParams, cache tls.ClientSessionCache) *envelope.Status {
 	if m.implicit {
-		if st := c.secure(ctx, m, cache); st != nil {
+		if st := c.encrypt(ctx, m, cache); st != nil {
 			return st
 		}
 	}
 	rep, err := c.read(c.cfg.Timeouts.Greeting)
 	switch {
 	case err != nil:
-		return c.trouble("greeting", err)
+		return c.lost("greeting", err)
 	case rep.code != 220:
-		return refused(rep)
+		return refusedStatus(rep)
 	}
-	if st := c.hello(m.lmtp); st != nil {
+	if st := c.ehlo(m.lmtp); st != nil {
 		return st
 	}
-	if !m.implicit && m.policy != envelope.TLSNone && !m.plain {
+	if !m.implicit && m.policy != envelope.TLSNone && !m.skipTLS {
 		if st := c.startTLS(ctx, m, cache); st != nil {
 			return st
 		}
 	}
-	if st := c.enough(m); st != nil {
+	if st := c.checkTLS(m); st != nil {
 		return st
 	}
 	if m.user != "" {
@@ -54,10 +54,10 @@ func (c *conn) greet(ctx context.Context, m manner, cache tls.ClientSessionCache
 	return nil
 }
 
-// refused is what a host means that refuses to speak at all. 521 (RFC 7504)
+// refusedStatus is what a host means that refuses to speak at all. 521 (RFC 7504)
 // and 554 say never; every other 5xx may be a mistake that is mended
 // tomorrow, and bouncing all mail for it would be the worse mistake.
-func refused(rep reply) *envelope.Status {
+func refusedStatus(rep reply) *envelope.Status {
 	st := rep.status()
 	switch {
 	case rep.code < 400:
@@ -65,11 +65,11 @@ func refused(rep reply) *envelope.Status {
 	case rep.code == 521, rep.code == 554:
 		return st
 	}
-	return transient(st)
+	return makeTransient(st)
 }
 
-// hello is EHLO, or HELO for a host that does not know it, or LHLO.
-func (c *conn) hello(lmtp bool) *envelope.Status {
+// ehlo is EHLO, or HELO for a host that does not know it, or LHLO.
+func (c *conn) ehlo(lmtp bool) *envelope.Status {
 	verb := "EHLO"
 	if lmtp {
 		verb = "LHLO"
@@ -82,9 +82,9 @@ func (c *conn) hello(lmtp bool) *envelope.Status {
 	}
 	switch {
 	case err != nil:
-		return c.trouble(verb, err)
+		return c.lost(verb, err)
 	case rep.code != 250:
-		return refused(rep)
+		return refusedStatus(rep)
 	}
 	c.ext = parseExtensions(rep.lines[1:])
 	c.rcptMax = c.cfg.MaxRecipients
@@ -96,14 +96,14 @@ func (c *conn) hello(lmtp bool) *envelope.Status {
 
 // startTLS encrypts if the host offers it. A host that takes the offer back
 // is spoken to in the clear unless enough objects.
-func (c *conn) startTLS(ctx context.Context, m manner, cache tls.ClientSessionCache) *envelope.Status {
+func (c *conn) startTLS(ctx context.Context, m connParams, cache tls.ClientSessionCache) *envelope.Status {
 	if !c.ext.has("STARTTLS") {
 		return nil
 	}
 	rep, err := c.ask("STARTTLS", c.cfg.Timeouts.Greeting)
 	switch {
 	case err != nil:
-		return c.trouble("STARTTLS", err)
+		return c.lost("STARTTLS", err)
 	case rep.code == 421:
 		return rep.status()
 	case rep.code != 220:
@@ -113,13 +113,13 @@ func (c *conn) startTLS(ctx context.Context, m manner, cache tls.ClientSessionCa
 		c.dead = true
 		return envelope.Defer(451, "4.7.5", "plain text behind the reply to STARTTLS", nil)
 	}
-	if st := c.secure(ctx, m, cache); st != nil {
+	if st := c.encrypt(ctx, m, cache); st != nil {
 		return st
 	}
-	return c.hello(m.lmtp) // what was offered in the clear is void (RFC 3207 4.2)
+	return c.ehlo(m.lmtp) // what was offered in the clear is void (RFC 3207 4.2)
 }
 
-func (c *conn) secure(ctx context.Context, m manner, cache tls.ClientSessionCache) *envelope.Status {
+func (c *conn) encrypt(ctx context.Context, m connParams, cache tls.ClientSessionCache) *envelope.Status {
 	err := c.handshake(ctx, m.policy == envelope.TLSVerify, cache)
 	if err == nil {
 		return nil
@@ -128,7 +128,7 @@ func (c *conn) secure(ctx context.Context, m manner, cache tls.ClientSessionCach
 	text := "TLS handshake with " + c.host.Name + " failed"
 	if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {
 		text = "certificate of " + c.host.Name + " is not valid"
-		if m.strict {
+		if m.requireTLS {
 			return &envelope.Status{Code: 550, Enhanced: "5.7.30", Text: text + ", which REQUIRETLS demands", Err: err}
 		}
 	}
@@ -138,12 +138,12 @@ func (c *conn) secure(ctx context.Context, m manner, cache tls.ClientSessionCach
 	return envelope.Defer(451, "4.7.5", text, err)
 }
 
-// enough tells what is missing of the encryption that is demanded.
-func (c *conn) enough(m manner) *envelope.Status {
+// checkTLS tells what is missing of the encryption that is demanded.
+func (c *conn) checkTLS(m connParams) *envelope.Status {
 	switch {
 	case c.tls != "":
 		return nil
-	case m.strict:
+	case m.requireTLS:
 		return noRequireTLS(c.host.Name)
 	case m.policy == envelope.TLSVerify:
 		return envelope.Defer(451, "4.7.10", "host "+c.host.Name+" offers no TLS, which is demanded", nil)
@@ -158,7 +158,7 @@ func noRequireTLS(host string) *envelope.Status {
 }
 
 // mechanisms in the order of preference.
-func (c *conn) mechanism() string {
+func (c *conn) chooseMechanism() string {
 	i := slices.IndexFunc(mechanisms[:], c.ext.auth)
 	if i < 0 {
 		return ""

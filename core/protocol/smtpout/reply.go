@@ -70,7 +70,7 @@ func readReplyLine(r *bufio.Reader) (string, error) {
 }
 
 func parseReplyLine(line string) (code int, more bool, text string, ok bool) {
-	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !digit(line[1]) || !digit(line[2]) {
+	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
 		return 0, false, "", false
 	}
 	code, _ = strconv.Atoi(line[:3]) // three digits
@@ -80,7 +80,7 @@ func parseReplyLine(line string) (code int, more bool, text string, ok bool) {
 	return code, line[3] == '-', line[4:], line[3] == '-' || line[3] == ' '
 }
 
-func digit(b byte) bool { return b >= '0' && b <= '9' }
+func isDigit(b byte) bool { return b >= '0' && b <= '9' }
 
 // String is the reply as it is sent.
 func (r reply) String() string {
@@ -98,10 +98,10 @@ func (r reply) String() string {
 	return b.String()
 }
 
-func (r reply) good() bool { return r.code/100 == 2 }
+func (r reply) isSuccess() bool { return r.code/100 == 2 }
 
-// refusal is a reply that says no, now or for ever.
-func (r reply) refusal() bool { return r.code >= 400 }
+// isRefusal is a reply that says no, now or for ever.
+func (r reply) isRefusal() bool { return r.code >= 400 }
 
 // status is the reply with the first enhanced code that one of its lines
 // starts with. RFC 2034 4 puts it on every line; some servers have it on the
@@ -123,9 +123,9 @@ func (r reply) status() *envelope.Status {
 	return out
 }
 
-// transient makes a refusal one that is worth another try: it judges us or
+// makeTransient makes a refusal one that is worth another try: it judges us or
 // the host, not the message.
-func transient(st *envelope.Status) *envelope.Status {
+func makeTransient(st *envelope.Status) *envelope.Status {
 	if st.Code < 500 {
 		return st
 	}

@@ -68,7 +68,7 @@ func TestReplyStatus(t *testing.T) {
 			t.Errorf("%q: %q, want %q", tt.rep.lines, got, tt.want)
 		}
 	}
-	if got := transient(reply{550, []string{"5.7.1 no"}}.status()); got.Code != 451 || got.Enhanced != "4.7.1" || !strings.Contains(got.Text, "550 5.7.1 no") {
+	if got := makeTransient(reply{550, []string{"5.7.1 no"}}.status()); got.Code != 451 || got.Enhanced != "4.7.1" || !strings.Contains(got.Text, "550 5.7.1 no") {
 		t.Errorf("transient: %+v", got)
 	}
 }

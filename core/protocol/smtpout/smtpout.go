@@ -52,12 +52,12 @@ type Client struct {
 	pool     pool
 
 	mu    sync.Mutex
-	plain map[netip.AddrPort]time.Time // where TLS failed lately, until when
+	tlsFailed map[netip.AddrPort]time.Time // where TLS failed lately, until when
 }
 
 // New makes a Client; it opens no connection. Close it when it is done with.
 func New(cfg Config) *Client {
-	c := &Client{cfg: cfg.withDefaults(), sessions: tls.NewLRUClientSessionCache(sessionCache), plain: map[netip.AddrPort]time.Time{}}
+	c := &Client{cfg: cfg.withDefaults(), sessions: tls.NewLRUClientSessionCache(sessionCache), tlsFailed: map[netip.AddrPort]time.Time{}}
 	c.pool.idle = map[poolKey][]*idleConn{}
 	return c
 }
@@ -73,18 +73,18 @@ func (c *Client) Close() { c.pool.close() }
 // section must be looked at.
 func (c *Client) Send(ctx context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome {
 	a := &attempt{client: c, hop: hop, t: t, out: make([]envelope.Outcome, len(t.Recipients)), state: make([]state, len(t.Recipients))}
-	for _, h := range order(hop) {
-		if !a.more(ctx) {
+	for _, h := range sortHosts(hop) {
+		if !a.mayContinue(ctx) {
 			break
 		}
-		a.host(ctx, h)
+		a.tryHost(ctx, h)
 	}
 	return a.finish(ctx)
 }
 
-// order is the hosts by preference, those of one preference in random order
+// sortHosts is the hosts by preference, those of one preference in random order
 // (RFC 5321 5.1).
-func order(hop envelope.NextHop) []envelope.Host {
+func sortHosts(hop envelope.NextHop) []envelope.Host {
 	hosts := slices.Clone(hop.Hosts)
 	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
 	slices.SortStableFunc(hosts, func(a, b envelope.Host) int { return a.Preference - b.Preference })
@@ -106,19 +106,19 @@ func defaultPort(hop envelope.NextHop) int {
 	return 25
 }
 
-// plainKnown tells whether TLS failed at addr not long ago.
-func (c *Client) plainKnown(addr netip.AddrPort) bool {
+// tlsFailedLately tells whether TLS failed at addr not long ago.
+func (c *Client) tlsFailedLately(addr netip.AddrPort) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	until, ok := c.plain[addr]
+	until, ok := c.tlsFailed[addr]
 	return ok && c.cfg.Now().Before(until)
 }
 
-func (c *Client) rememberPlain(addr netip.AddrPort) {
+func (c *Client) noteTLSFailure(addr netip.AddrPort) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.plain) >= maxPlain {
-		clear(c.plain)
+	if len(c.tlsFailed) >= maxTLSFailed {
+		clear(c.tlsFailed)
 	}
-	c.plain[addr] = c.cfg.Now().Add(plainFor)
+	c.tlsFailed[addr] = c.cfg.Now().Add(tlsFailedFor)
 }

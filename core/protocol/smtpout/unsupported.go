@@ -12,29 +12,29 @@ import (
 // maxHeader is how much of a message is looked at for its header section.
 const maxHeader = 1 << 20
 
-// screen settles the recipients that a host cannot be asked for, by what it
+// refuseUnsupported settles the recipients that a host cannot be asked for, by what it
 // offers, and tells how the others are to be said.
-func (a *attempt) screen(c *conn) wording {
-	w := wording{ext: c.ext}
+func (a *attempt) refuseUnsupported(c *conn) envelopeParams {
+	w := envelopeParams{ext: c.ext}
 	refuse := func(code int, enhanced, text string, rcpts ...int) {
 		a.settle(envelope.Outcome{Status: *envelope.Reject(code, enhanced, text), Host: c.host.Name, TLS: c.tls}, rcpts...)
 	}
 	if m := c.ext.maxSize(); m > 0 && a.t.Size > m {
-		refuse(552, "5.3.4", "message is larger than host "+c.host.Name+" takes", a.opens()...)
+		refuse(552, "5.3.4", "message is larger than host "+c.host.Name+" takes", a.openRcpts()...)
 	}
 	if a.t.EightBit && !c.ext.has("8BITMIME") {
-		refuse(554, "5.6.3", "message needs 8BITMIME, which host "+c.host.Name+" does not offer", a.opens()...)
+		refuse(554, "5.6.3", "message needs 8BITMIME, which host "+c.host.Name+" does not offer", a.openRcpts()...)
 	}
-	if w.late(&a.t, a.client.cfg.Now()) {
-		refuse(554, "5.4.7", "the time to deliver within is over", a.opens()...)
+	if w.isLate(&a.t, a.client.cfg.Now()) {
+		refuse(554, "5.4.7", "the time to deliver within is over", a.openRcpts()...)
 	}
-	if control(a.t.Sender) {
-		refuse(553, "5.1.7", "sender's address is not valid", a.opens()...)
+	if hasControl(a.t.Sender) {
+		refuse(553, "5.1.7", "sender's address is not valid", a.openRcpts()...)
 	}
 	ascii := a.t.Sender.ASCII() && !a.t.SMTPUTF8
-	for _, i := range a.opens() {
+	for _, i := range a.openRcpts() {
 		to := a.t.Recipients[i].Address
-		if control(to) || to == "" {
+		if hasControl(to) || to == "" {
 			refuse(553, "5.1.3", "recipient's address is not valid", i)
 		}
 		ascii = ascii && to.ASCII()
@@ -44,40 +44,40 @@ func (a *attempt) screen(c *conn) wording {
 	}
 	w.utf8 = c.ext.has("SMTPUTF8")
 	if !w.utf8 {
-		a.withoutUTF8(refuse, c.host.Name)
+		a.refuseWithoutUTF8(refuse, c.host.Name)
 	}
 	return w
 }
 
-// withoutUTF8 settles the recipients that a host without SMTPUTF8 cannot be
+// refuseWithoutUTF8 settles the recipients that a host without SMTPUTF8 cannot be
 // asked for (RFC 6531 3.2). Domains can be said in ASCII, local parts not; and
 // a message that came with SMTPUTF8 need not have made use of it.
-func (a *attempt) withoutUTF8(refuse func(code int, enhanced, text string, rcpts ...int), host string) {
+func (a *attempt) refuseWithoutUTF8(refuse func(code int, enhanced, text string, rcpts ...int), host string) {
 	text := "SMTPUTF8 is needed, which host " + host + " does not offer"
 	if _, ok := downgrade(a.t.Sender); !ok {
-		refuse(550, "5.6.7", text, a.opens()...)
+		refuse(550, "5.6.7", text, a.openRcpts()...)
 	}
-	for _, i := range a.opens() {
+	for _, i := range a.openRcpts() {
 		if _, ok := downgrade(a.t.Recipients[i].Address); !ok {
 			refuse(550, "5.6.7", text, i)
 		}
 	}
-	if !a.t.SMTPUTF8 || len(a.opens()) == 0 {
+	if !a.t.SMTPUTF8 || len(a.openRcpts()) == 0 {
 		return
 	}
 	ascii, err := a.headerASCII()
 	if err != nil {
-		a.settle(envelope.Outcome{Status: *unreadable(err)}, a.opens()...)
+		a.settle(envelope.Outcome{Status: *unreadableStatus(err)}, a.openRcpts()...)
 	} else if !ascii {
-		refuse(550, "5.6.7", text, a.opens()...)
+		refuse(550, "5.6.7", text, a.openRcpts()...)
 	}
 }
 
-func unreadable(err error) *envelope.Status {
+func unreadableStatus(err error) *envelope.Status {
 	return envelope.Defer(451, "4.3.0", "message cannot be read now", err)
 }
 
-func control(a envelope.Address) bool {
+func hasControl(a envelope.Address) bool {
 	return strings.ContainsFunc(string(a), func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
