@@ -110,3 +110,10 @@ type Params struct {
 	Auth       string    // AUTH= of MAIL, decoded (RFC 4954 5)
 	PRDR       bool      // a reply per recipient is wanted (draft-hall-prdr)
 }
+
+// Grant is a right that an owner gave to a delegate.
+type Grant struct {
+	Delegate Address   `json:"delegate"`
+	Right    string    `json:"right"`
+	Until    time.Time `json:"until,omitzero"` // that moment is the first without it
+}

@@ -23,7 +23,7 @@ func (p *addressList) read() (list []Mailbox, complete bool) {
 		t := p.next()
 		switch t.kind {
 		case 0:
-			p.member()
+			p.endMember()
 			if p.group || p.bad {
 				p.complete = false
 			}
@@ -72,20 +72,20 @@ func (p *addressList) special(c byte) {
 	switch {
 	case inAngle && c == '>':
 		p.closed = true
-	case inAngle && c == ':' && p.route():
+	case inAngle && c == ':' && p.startsRoute():
 		p.tokens, p.odd = p.tokens[:p.angle-1], true
-	case inAngle && c == ',' && p.route():
+	case inAngle && c == ',' && p.startsRoute():
 	case c == '<' && p.angle == 0:
 		p.angle = len(p.tokens) + 1
 	case c == ':' && !p.group && p.angle == 0 && len(p.tokens) > 0 && !hasKind(p.tokens, '@'):
 		p.group, p.odd, p.tokens, p.comment = true, true, p.tokens[:0], ""
 	case c == ',':
-		p.member()
+		p.endMember()
 	case c == ';' && p.group:
-		p.member()
+		p.endMember()
 		p.group = false
 	case c == ';': // many write it between addresses
-		p.member()
+		p.endMember()
 		p.complete = false
 	default:
 		p.complete = false
@@ -93,14 +93,14 @@ func (p *addressList) special(c byte) {
 	}
 }
 
-// route reports whether what stands behind "<" begins as an obsolete route,
+// startsRoute reports whether what stands behind "<" begins as an obsolete route,
 // "@a,@b:" (RFC 5322 4.4), which is dropped.
-func (p *addressList) route() bool {
+func (p *addressList) startsRoute() bool {
 	return len(p.tokens) >= p.angle && p.tokens[p.angle-1].kind == '@'
 }
 
-// member ends the member at hand.
-func (p *addressList) member() {
+// endMember ends the member at hand.
+func (p *addressList) endMember() {
 	tokens, angle, closed, comment := p.tokens, p.angle, p.closed, p.comment
 	p.tokens, p.angle, p.closed, p.comment = p.tokens[:0], 0, false, ""
 	if len(tokens) == 0 && angle == 0 {

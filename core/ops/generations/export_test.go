@@ -2,7 +2,7 @@ package generations
 
 // Suspect is why the generation in force is about to be given up.
 func (k *Keeper) Suspect() string {
-	if p := k.probe.Load(); p != nil && p.reason.Load() != nil {
+	if p := k.probation.Load(); p != nil && p.reason.Load() != nil {
 		return *p.reason.Load()
 	}
 	return ""

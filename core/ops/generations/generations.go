@@ -78,7 +78,7 @@ type Keeper struct {
 	o        Options
 	changing sync.Mutex // one change at a time
 	fallback atomic.Bool
-	probe    atomic.Pointer[probation] // of the generation in force; nil: none
+	probation    atomic.Pointer[probation] // of the generation in force; nil: none
 	counts   counts                    // of the generation in force; changing guards it
 	alarm    chan struct{}             // the probe has a reason
 	read     atomic.Pointer[string]    // stamp of what was last read
@@ -120,8 +120,8 @@ func (k *Keeper) Start(ctx context.Context) error {
 		return err
 	}
 	if len(list) > 0 && list[0].Pinned {
-		k.stamped() // only what changes from now on is news to Watch
-		err := k.revive(ctx, list[0].ID)
+		k.noteStamp() // only what changes from now on is news to Watch
+		err := k.restore(ctx, list[0].ID)
 		if err == nil {
 			why := "rolled back"
 			if len(list) > 1 && list[1].Reason != "" {
@@ -139,21 +139,21 @@ func (k *Keeper) Start(ctx context.Context) error {
 		gen, broken = k.load(hooks.Lenient(ctx), sources)
 	}
 	if broken == nil && len(list) > 0 && list[0].ID != gen.ID { // a reload may have refused it
-		broken = k.smoke(ctx, sources)
+		broken = k.runSmokeTests(ctx, sources)
 	}
 	switch {
 	case broken != nil:
-		return k.fallBack(ctx, list, broken)
+		return k.startFallback(ctx, list, broken)
 	case len(list) > 0 && list[0].ID == gen.ID && !list[0].Pinned:
-		k.take(gen) // as before the restart
+		k.swapIn(gen) // as before the restart
 		return k.resume(ctx)
 	}
-	return k.enforce(ctx, gen, Entry{By: "start"}, "", nil)
+	return k.putInForce(ctx, gen, Entry{By: "start"}, "", nil)
 }
 
-// fallBack puts the newest generation in force that still loads and was not
+// startFallback puts the newest generation in force that still loads and was not
 // given up, for what is on disk is broken.
-func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error {
+func (k *Keeper) startFallback(ctx context.Context, list []Entry, broken error) error {
 	none := len(list) == 0
 	if none {
 		list = []Entry{{}} // what an old version kept
@@ -163,7 +163,7 @@ func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error
 		if e.State == RolledBack {
 			continue
 		}
-		err := k.revive(ctx, e.ID)
+		err := k.restore(ctx, e.ID)
 		if none && errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("%w: %w", ErrBroken, broken)
 		}
@@ -174,15 +174,15 @@ func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error
 		k.fallback.Store(true)
 		k.o.Journal.ErrorContext(ctx, "POLICIES ON DISK ARE BROKEN, the last good generation is in force", "generation", k.Get().ID, "err", broken)
 		if i > 0 {
-			return k.note(ctx, list, e.ID)
+			return k.saveFallback(ctx, list, e.ID)
 		}
 		return k.resume(ctx)
 	}
 	return fmt.Errorf("%w: %w (and the last good ones fail too: %w)", ErrBroken, broken, errors.Join(errs...))
 }
 
-// smoke runs the tests that what is on disk has to pass.
-func (k *Keeper) smoke(ctx context.Context, sources []hooks.Source) error {
+// runSmokeTests runs the tests that what is on disk has to pass.
+func (k *Keeper) runSmokeTests(ctx context.Context, sources []hooks.Source) error {
 	if k.o.Smoke == nil {
 		return nil
 	}
@@ -191,11 +191,11 @@ func (k *Keeper) smoke(ctx context.Context, sources []hooks.Source) error {
 
 // readDisk reads what is on disk and remembers as of when, for Watch.
 func (k *Keeper) readDisk(ctx context.Context) ([]hooks.Source, error) {
-	k.stamped() // before the files: what changes meanwhile is read again
+	k.noteStamp() // before the files: what changes meanwhile is read again
 	return k.o.Read(ctx)
 }
 
-func (k *Keeper) stamped() {
+func (k *Keeper) noteStamp() {
 	if k.o.Stamp != nil {
 		s := k.o.Stamp()
 		k.read.Store(&s)
@@ -213,13 +213,13 @@ func (k *Keeper) load(ctx context.Context, sources []hooks.Source) (loaded, erro
 	if gen.ID == k.Get().ID {
 		c = k.counts
 	}
-	gen.Chain.Ran = func(r hooks.Ran) { k.ran(c, r) }
+	gen.Chain.Ran = func(r hooks.Ran) { k.countRun(c, r) }
 	return loaded{gen, c}, nil
 }
 
-// revive loads a generation from the store and puts it in force without a
+// restore loads a generation from the store and puts it in force without a
 // new entry. ErrNotFound: there is none.
-func (k *Keeper) revive(ctx context.Context, id string) error {
+func (k *Keeper) restore(ctx context.Context, id string) error {
 	sources, err := k.sources(ctx, id)
 	if err != nil {
 		return err
@@ -228,15 +228,15 @@ func (k *Keeper) revive(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("generation %s: %w", id, err)
 	}
-	k.take(gen)
+	k.swapIn(gen)
 	return nil
 }
 
-// take exchanges the generation in force. Whoever was on probation is no
+// swapIn exchanges the generation in force. Whoever was on probation is no
 // more, unless the same sources came again.
-func (k *Keeper) take(gen loaded) {
+func (k *Keeper) swapIn(gen loaded) {
 	if gen.ID != k.Get().ID {
-		k.probe.Store(nil)
+		k.probation.Store(nil)
 	}
 	k.pinned.Store(nil)
 	k.counts = gen.counts
@@ -268,14 +268,14 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	steps := []step{
 		{"read", func() (err error) { sources, err = k.readDisk(ctx); return err }},
 		{"load", func() (err error) { gen, err = k.load(ctx, sources); return err }},
-		{"smoke", func() error { return k.smoke(ctx, sources) }},
+		{"smoke", func() error { return k.runSmokeTests(ctx, sources) }},
 		{"prepare", func() (err error) {
 			if k.o.Prepare != nil {
 				commit, err = k.o.Prepare(ctx)
 			}
 			return err
 		}},
-		{"store", func() error { return k.enforce(ctx, gen, Entry{By: by}, "", commit) }},
+		{"store", func() error { return k.putInForce(ctx, gen, Entry{By: by}, "", commit) }},
 	}
 	for _, s := range steps {
 		err := s.do()
@@ -291,34 +291,34 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	}
 	k.o.Journal.Metrics.Reloads.WithLabelValues("ok", "").Inc()
 	k.o.Journal.InfoContext(ctx, "reloaded", "generation", gen.ID, "by", by)
-	return k.newest(ctx)
+	return k.newestEntry(ctx)
 }
 
-// enforce puts a generation in force, on disk first, and does what else is to
+// putInForce puts a generation in force, on disk first, and does what else is to
 // change with it. The one before gets the reason, if there is one, why it was
 // given up. A generation that a reload brought is on probation.
-func (k *Keeper) enforce(ctx context.Context, gen loaded, e Entry, reason string, commit func()) error {
+func (k *Keeper) putInForce(ctx context.Context, gen loaded, e Entry, reason string, commit func()) error {
 	ctx = context.WithoutCancel(ctx) // who asked may be gone; the store and memory must agree
 	list, err := k.entries(ctx)
 	if err != nil {
 		return err
 	}
-	probe := k.probe.Load()
+	probe := k.probation.Load()
 	if before := k.Get(); before.ID != gen.ID {
 		probe = nil
 		if e.By != "start" && reason == "" && before.ID != "none" {
-			probe = &probation{Of: gen.ID, Until: k.o.Clock.Now().Add(probationLasts), Before: before.ID, Was: k.counts.rates(), gen: loaded{before, k.counts}, counts: gen.counts}
+			probe = &probation{Of: gen.ID, Until: k.o.Clock.Now().Add(probationLasts), Before: before.ID, Was: k.counts.shares(), gen: loaded{before, k.counts}, counts: gen.counts}
 		}
 	}
 	e.ID, e.Since, e.State = gen.ID, k.o.Clock.Now(), InForce
-	if err := k.save(ctx, list, succeed(list, e, reason), gen.Sources, probe); err != nil {
+	if err := k.save(ctx, list, prependEntry(list, e, reason), gen.Sources, probe); err != nil {
 		return err
 	}
 	if commit != nil {
 		commit()
 	}
-	k.take(gen)
-	k.probe.Store(probe)
+	k.swapIn(gen)
+	k.probation.Store(probe)
 	if e.Pinned {
 		k.pinned.Store(&reason)
 	}
@@ -363,16 +363,16 @@ func (k *Keeper) Rollback(ctx context.Context, id string) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("generation %s: %w", e.ID, err)
 	}
-	if err := k.enforce(ctx, gen, Entry{By: "rollback", Pinned: true}, "by an operator", nil); err != nil {
+	if err := k.putInForce(ctx, gen, Entry{By: "rollback", Pinned: true}, "by an operator", nil); err != nil {
 		return Entry{}, err
 	}
 	k.o.Journal.Metrics.Reloads.WithLabelValues("rollback", "").Inc()
 	k.o.Journal.WarnContext(ctx, "rolled back by an operator", "generation", gen.ID, "from", list[0].ID)
-	return k.newest(ctx)
+	return k.newestEntry(ctx)
 }
 
-// newest is the entry of the generation in force.
-func (k *Keeper) newest(ctx context.Context) (Entry, error) {
+// newestEntry is the entry of the generation in force.
+func (k *Keeper) newestEntry(ctx context.Context) (Entry, error) {
 	list, err := k.entries(ctx)
 	if err != nil {
 		return Entry{}, err

@@ -18,14 +18,14 @@ const kept = 10
 // Where they are in the store.
 const (
 	kind     = "generation"
-	history  = "history"
-	probing  = "probation" // of the newest; absent when it is on none
-	lastGood = "last-good" // sources alone, as the first versions kept them
+	historyRecord  = "history"
+	probationRecord  = "probation" // of the newest; absent when it is on none
+	lastGoodRecord = "last-good" // sources alone, as the first versions kept them
 )
 
-// succeed is the list once e is the newest. What was in force gets the reason
+// prependEntry is the list once e is the newest. What was in force gets the reason
 // why it was given up, if there is one.
-func succeed(list []Entry, e Entry, reason string) []Entry {
+func prependEntry(list []Entry, e Entry, reason string) []Entry {
 	fresh := []Entry{e}
 	for _, old := range list {
 		if old.State == InForce {
@@ -52,13 +52,13 @@ func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.S
 	if err != nil {
 		return err
 	}
-	probed := store.Record{Kind: kind, Name: probing}
+	probed := store.Record{Kind: kind, Name: probationRecord}
 	if probe != nil {
 		if probed.Value, err = json.Marshal(probe); err != nil {
 			return err
 		}
 	}
-	records := []store.Record{{Kind: kind, Name: history, Value: listed}, {Kind: kind, Name: "g/" + fresh[0].ID, Value: raw}, probed, {Kind: kind, Name: lastGood}}
+	records := []store.Record{{Kind: kind, Name: historyRecord, Value: listed}, {Kind: kind, Name: "g/" + fresh[0].ID, Value: raw}, probed, {Kind: kind, Name: lastGoodRecord}}
 	for _, e := range old {
 		if !slices.ContainsFunc(fresh, func(f Entry) bool { return f.ID == e.ID }) {
 			records = append(records, store.Record{Kind: kind, Name: "g/" + e.ID})
@@ -70,15 +70,15 @@ func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.S
 	return nil
 }
 
-// note writes that an older generation is in force, for the one that was does
+// saveFallback writes that an older generation is in force, for the one that was does
 // not load any more.
-func (k *Keeper) note(ctx context.Context, list []Entry, id string) error {
+func (k *Keeper) saveFallback(ctx context.Context, list []Entry, id string) error {
 	e, err := find(list, id)
 	if err != nil {
 		return err
 	}
 	e.Since, e.By, e.State, e.Reason = k.o.Clock.Now(), "start", InForce, ""
-	return k.save(ctx, list, succeed(list, e, "it does not load any more"), k.Get().Sources, nil)
+	return k.save(ctx, list, prependEntry(list, e, "it does not load any more"), k.Get().Sources, nil)
 }
 
 // List are the generations that were in force, the newest first.
@@ -89,7 +89,7 @@ func (k *Keeper) List(ctx context.Context) ([]Entry, error) {
 }
 
 func (k *Keeper) entries(ctx context.Context) ([]Entry, error) {
-	raw, err := k.o.Store.Record(ctx, kind, history)
+	raw, err := k.o.Store.Record(ctx, kind, historyRecord)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
@@ -107,7 +107,7 @@ func (k *Keeper) entries(ctx context.Context) ([]Entry, error) {
 func (k *Keeper) sources(ctx context.Context, id string) ([]hooks.Source, error) {
 	name := "g/" + id
 	if id == "" {
-		name = lastGood
+		name = lastGoodRecord
 	}
 	raw, err := k.o.Store.Record(ctx, kind, name)
 	var out []hooks.Source

@@ -38,7 +38,7 @@ func New(w io.Writer, format, level string) *Journal {
 // wrote it.
 func With(log *slog.Logger) *Journal {
 	reg := prometheus.NewRegistry()
-	log = slog.New(printing{log.Handler()})
+	log = slog.New(printableHandler{log.Handler()})
 	counted := &Counted{families: map[string]*family{}, owned: map[string]int{}}
 	reg.MustRegister(counted)
 	return &Journal{Logger: log, Metrics: newMetrics(reg), Counted: counted, Registry: reg, Tracer: &Tracer{}}

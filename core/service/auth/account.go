@@ -34,13 +34,13 @@ type Account struct {
 // account reads one account. ErrUnknown.
 // The caller must not change it.
 func (d *Directory) account(ctx context.Context, a envelope.Address) (*Account, error) {
-	k, err := d.decoded.read(ctx, d, a)
+	k, err := d.accountCache.read(ctx, d, a)
 	return &k.Account, err
 }
 
-// accounts remembers what records of accounts say, so that they are decoded
+// accountCache remembers what records of accounts say, so that they are decoded
 // once. A record that is another one now is not taken from here.
-type accounts struct {
+type accountCache struct {
 	mu   sync.Mutex
 	seen map[envelope.Address]*decoded
 }
@@ -54,7 +54,7 @@ type decoded struct {
 // maxDecoded is how many accounts are remembered.
 const maxDecoded = 10_000
 
-func (c *accounts) read(ctx context.Context, d *Directory, a envelope.Address) (*decoded, error) {
+func (c *accountCache) read(ctx context.Context, d *Directory, a envelope.Address) (*decoded, error) {
 	raw, err := d.o.Data.Record(ctx, kindAccount, string(a))
 	if errors.Is(err, store.ErrNotFound) {
 		return &decoded{}, fmt.Errorf("%s: %w", a, ErrUnknown)
@@ -128,7 +128,7 @@ func (d *Directory) AddAccount(ctx context.Context, a envelope.Address, password
 	}
 	acc := Account{Address: a, Created: d.o.Clock.Now().UTC().Truncate(time.Second)}
 	if password != "" {
-		acc.Hash, acc.Scram = d.hash(password), sasl.NewVerifier(password, d.rounds())
+		acc.Hash, acc.Scram = d.hashPassword(password), sasl.NewVerifier(password, d.scramRounds())
 	}
 	raw, err := json.Marshal(acc)
 	if err != nil {
@@ -148,7 +148,7 @@ func (d *Directory) RemoveAccount(ctx context.Context, a envelope.Address, with 
 	if _, err := d.account(ctx, a); err != nil {
 		return err
 	}
-	if err := d.forget(ctx, a); err != nil {
+	if err := d.revokeAll(ctx, a); err != nil {
 		return err
 	}
 	return d.o.Data.PutRecords(ctx, append(with, store.Record{Kind: kindAccount, Name: string(a)})...)
@@ -177,7 +177,7 @@ func (acc *Account) summary() Summary {
 func (d *Directory) Account(ctx context.Context, a envelope.Address) (Summary, error) {
 	acc, err := d.account(ctx, a.Base())
 	if errors.Is(err, ErrUnknown) {
-		if grants, other := d.principal(ctx, a.Base()); other == nil {
+		if grants, other := d.principalGrants(ctx, a.Base()); other == nil {
 			return Summary{Address: a.Base(), Grants: grants}, nil
 		}
 	}
@@ -208,7 +208,7 @@ func (d *Directory) Exists(ctx context.Context, a envelope.Address) bool {
 
 // SetPassword gives an account a new password. ErrUnknown.
 func (d *Directory) SetPassword(ctx context.Context, a envelope.Address, password string) error {
-	hash, verifier := d.hash(password), sasl.NewVerifier(password, d.rounds())
+	hash, verifier := d.hashPassword(password), sasl.NewVerifier(password, d.scramRounds())
 	return d.change(ctx, a, func(acc *Account) error { acc.Hash, acc.Scram = hash, verifier; return nil })
 }
 
@@ -258,7 +258,7 @@ func (d *Directory) SetQuota(ctx context.Context, a envelope.Address, limit int6
 // Setting returns a decoded setting, which the caller must not change, nil when there is no such account or it
 // has none of that name.
 func (d *Directory) Setting(ctx context.Context, a envelope.Address, key string) (any, error) {
-	k, err := d.decoded.read(ctx, d, a.Base())
+	k, err := d.accountCache.read(ctx, d, a.Base())
 	if errors.Is(err, ErrUnknown) {
 		return nil, nil
 	}

@@ -69,8 +69,8 @@ type Directory struct {
 	patterns atomic.Pointer[map[string][]*pattern] // by domain
 	sealer   *sealer
 	throttle throttle
-	verified verified
-	decoded  accounts
+	passwordCache passwordCache
+	accountCache  accountCache
 	decoy    []byte        // key of the SCRAM salts of names without account
 	hashing  chan struct{} // bounds argon2id runs, and so their memory
 }
@@ -221,7 +221,7 @@ func (d *Directory) Resolve(ctx context.Context, a envelope.Address) (Resolution
 	if base := a.Base(); base.Local() == "postmaster" {
 		return d.postmaster(ctx, base)
 	}
-	if targets := d.match(a); len(targets) > 0 {
+	if targets := d.matchPatterns(a); len(targets) > 0 {
 		return Resolution{Targets: targets}, nil
 	}
 	if targets, err := d.aliasTargets(ctx, envelope.Address("@"+a.Domain())); !errors.Is(err, ErrUnknown) {

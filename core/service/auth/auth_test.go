@@ -395,12 +395,12 @@ func TestAccountsAndSettings(t *testing.T) {
 func TestHashesOfOtherStrengthsMatch(t *testing.T) {
 	d := open(t, nil)
 	strong := &Directory{hashing: make(chan struct{}, 1)}
-	hash := strong.hash("secret")
-	if !d.matches(hash, "secret") || d.matches(hash, "Secret") {
+	hash := strong.hashPassword("secret")
+	if !d.checkPassword(hash, "secret") || d.checkPassword(hash, "Secret") {
 		t.Error("a hash of the real strength is not verified")
 	}
 	for _, bad := range []string{"", "x", "$argon2id$v=19$m=64,t=1,p=1$$", "$argon2id$v=19$m=99999999,t=1,p=1$AAAA$AAAA"} {
-		if d.matches(bad, "") {
+		if d.checkPassword(bad, "") {
 			t.Errorf("%q matches", bad)
 		}
 	}

@@ -49,7 +49,7 @@ func (d *Directory) Grant(ctx context.Context, owner, delegate envelope.Address,
 		return fmt.Errorf("%w: %s has no mailbox: %w", ErrGrant, owner, ErrUnknown)
 	}
 	for _, a := range []envelope.Address{owner, delegate} {
-		if err := d.known(ctx, a); err != nil {
+		if err := d.checkKnown(ctx, a); err != nil {
 			return err
 		}
 	}
@@ -59,8 +59,8 @@ func (d *Directory) Grant(ctx context.Context, owner, delegate envelope.Address,
 	})
 }
 
-// known tells whether an address is an account, an alias or a group.
-func (d *Directory) known(ctx context.Context, a envelope.Address) error {
+// checkKnown tells whether an address is an account, an alias or a group.
+func (d *Directory) checkKnown(ctx context.Context, a envelope.Address) error {
 	if _, err := d.lookup(ctx, a); err == nil || !errors.Is(err, ErrUnknown) {
 		return err
 	}
@@ -90,8 +90,8 @@ func (d *Directory) Revoke(ctx context.Context, owner, delegate envelope.Address
 	})
 }
 
-// principal are the grants of an owner that is no account. ErrUnknown.
-func (d *Directory) principal(ctx context.Context, a envelope.Address) ([]Grant, error) {
+// principalGrants are the grants of an owner that is no account. ErrUnknown.
+func (d *Directory) principalGrants(ctx context.Context, a envelope.Address) ([]Grant, error) {
 	var list []Grant
 	_, err := d.record(ctx, kindPrincipal, string(a), &list)
 	return list, err
@@ -128,9 +128,9 @@ func (d *Directory) changeGrants(ctx context.Context, owner envelope.Address, ed
 	return fmt.Errorf("grants of %s: %w", owner, store.ErrConflict)
 }
 
-// forget takes back what a delegate that goes away was granted: another one
+// revokeAll takes back what a delegate that goes away was granted: another one
 // of that name must not find it.
-func (d *Directory) forget(ctx context.Context, delegate envelope.Address) error {
+func (d *Directory) revokeAll(ctx context.Context, delegate envelope.Address) error {
 	var owners []envelope.Address
 	for _, kind := range []string{kindAccount, kindPrincipal} {
 		for r, err := range d.o.Data.Records(ctx, kind, "") {
@@ -163,16 +163,16 @@ func (d *Directory) grants(ctx context.Context, owner envelope.Address) []Grant 
 	if acc, err := d.account(ctx, owner); err == nil {
 		return acc.Grants
 	}
-	list, _ := d.principal(ctx, owner)
+	list, _ := d.principalGrants(ctx, owner)
 	return list
 }
 
-// holds reports whether a grant is the user's and not over.
-func (d *Directory) holds(ctx context.Context, g Grant, user envelope.Address) bool {
+// isHeldBy reports whether a grant is the user's and not over.
+func (d *Directory) isHeldBy(ctx context.Context, g Grant, user envelope.Address) bool {
 	if !g.Until.IsZero() && !d.o.Clock.Now().Before(g.Until) {
 		return false
 	}
-	if g.Delegate == user || d.leads(ctx, g.Delegate, user, 0) {
+	if g.Delegate == user || d.leadsTo(ctx, g.Delegate, user, 0) {
 		return true
 	}
 	if d.o.Group == nil {
@@ -198,7 +198,7 @@ func (d *Directory) MaySendAs(ctx context.Context, user, a envelope.Address) str
 	how := ""
 	for _, owner := range owners {
 		for _, g := range d.grants(ctx, owner) {
-			if g.Right != SendAs && g.Right != OnBehalf || !d.holds(ctx, g, user) {
+			if g.Right != SendAs && g.Right != OnBehalf || !d.isHeldBy(ctx, g, user) {
 				continue
 			}
 			if g.Right == SendAs {
@@ -219,7 +219,7 @@ func (d *Directory) Access(ctx context.Context, user, owner envelope.Address) st
 	}
 	best := ""
 	for _, g := range d.grants(ctx, owner) {
-		if g.Right != Read && g.Right != Full || !d.holds(ctx, g, user) {
+		if g.Right != Read && g.Right != Full || !d.isHeldBy(ctx, g, user) {
 			continue
 		}
 		if best = g.Right; best == Full {

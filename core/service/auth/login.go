@@ -19,7 +19,7 @@ import (
 // those are ErrCredentials at once, for policies to judge.
 func (d *Directory) Login(ctx context.Context, cred *envelope.Credentials) (envelope.Address, error) {
 	if cred.Token != "" {
-		return "", fmt.Errorf("login %q by token: %w", cut(cred.User), ErrCredentials)
+		return "", fmt.Errorf("login %q by token: %w", shorten(cred.User), ErrCredentials)
 	}
 	a, err := d.loginName(cred.User)
 	if err != nil {
@@ -34,21 +34,21 @@ func (d *Directory) Login(ctx context.Context, cred *envelope.Credentials) (enve
 		return "", err
 	}
 	ok := err == nil && d.verify(acc, cred)
-	if err != nil && cred.Digest == "" && !byScram(cred) {
-		d.matches("", cred.Password)
+	if err != nil && cred.Digest == "" && !isScram(cred) {
+		d.checkPassword("", cred.Password)
 	}
 	if !ok {
 		d.throttle.failed(key, d.o.Clock.Now())
-		return "", fmt.Errorf("login %q: %w", cut(cred.User), ErrCredentials)
+		return "", fmt.Errorf("login %q: %w", shorten(cred.User), ErrCredentials)
 	}
 	if cred.Authzid != "" && cred.Authzid != cred.User && envelope.Address(strings.ToLower(cred.Authzid)) != acc.Address {
-		return "", fmt.Errorf("login %q as %q: %w", cut(cred.User), cut(cred.Authzid), ErrCredentials)
+		return "", fmt.Errorf("login %q as %q: %w", shorten(cred.User), shorten(cred.Authzid), ErrCredentials)
 	}
 	d.throttle.succeeded(key)
 	return acc.Address, nil
 }
 
-func cut(s string) string { return s[:min(len(s), 100)] }
+func shorten(s string) string { return s[:min(len(s), 100)] }
 
 func (d *Directory) loginName(user string) (envelope.Address, error) {
 	if !strings.Contains(user, "@") {
@@ -62,11 +62,11 @@ func (d *Directory) loginName(user string) (envelope.Address, error) {
 	return a.Base(), err
 }
 
-// byScram tells of a login whose exchange did all the work already.
-func byScram(cred *envelope.Credentials) bool { return strings.HasPrefix(cred.Mechanism, "SCRAM-") }
+// isScram tells of a login whose exchange did all the work already.
+func isScram(cred *envelope.Credentials) bool { return strings.HasPrefix(cred.Mechanism, "SCRAM-") }
 
 func (d *Directory) verify(acc *Account, cred *envelope.Credentials) bool {
-	if byScram(cred) {
+	if isScram(cred) {
 		return cred.Proven
 	}
 	if cred.Digest != "" {
@@ -77,17 +77,17 @@ func (d *Directory) verify(acc *Account, cred *envelope.Credentials) bool {
 		return err == nil && digestMatches(cred.Challenge, secret, cred.Digest)
 	}
 	if acc.Hash == "" || cred.Password == "" {
-		d.matches("", cred.Password)
+		d.checkPassword("", cred.Password)
 		return false
 	}
 	now := d.o.Clock.Now()
-	if d.verified.knows(acc.Address, acc.Hash, cred.Password, now) {
+	if d.passwordCache.knows(acc.Address, acc.Hash, cred.Password, now) {
 		return true
 	}
-	if !d.matches(acc.Hash, cred.Password) {
+	if !d.checkPassword(acc.Hash, cred.Password) {
 		return false
 	}
-	d.verified.remember(acc.Address, acc.Hash, cred.Password, now)
+	d.passwordCache.remember(acc.Address, acc.Hash, cred.Password, now)
 	return true
 }
 

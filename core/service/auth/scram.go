@@ -12,16 +12,16 @@ import (
 	"carteiro/core/protocol/sasl"
 )
 
-// scramRounds is the iteration count of PBKDF2. RFC 7677 asks for at least 4096.
+// defaultRounds is the iteration count of PBKDF2. RFC 7677 asks for at least 4096.
 // The client does this work at each login, somebody who stole the store at each
 // guess. It takes about 20 ms.
-const scramRounds = 65536
+const defaultRounds = 65536
 
-func (d *Directory) rounds() int {
+func (d *Directory) scramRounds() int {
 	if d.o.Cheap {
 		return 4096
 	}
-	return scramRounds
+	return defaultRounds
 }
 
 // Scram begins a SCRAM-SHA-256 login. bind returns the connection's channel
@@ -60,7 +60,7 @@ func (d *Directory) decoyVerifier(a envelope.Address) *sasl.Verifier {
 		m.Write([]byte(what + "\x00" + string(a)))
 		return m.Sum(nil)
 	}
-	return &sasl.Verifier{Salt: derive("salt")[:16], Rounds: d.rounds(), StoredKey: derive("stored"), ServerKey: derive("server")}
+	return &sasl.Verifier{Salt: derive("salt")[:16], Rounds: d.scramRounds(), StoredKey: derive("stored"), ServerKey: derive("server")}
 }
 
 // decoyKey returns the key for decoyVerifier: derived from the key file, or a new

@@ -97,7 +97,7 @@ func NewLedger(kv Store) *Ledger {
 // Add counts a message. It does not block. Mail of domains that want no
 // reports is not counted, nor is what goes beyond the limits.
 func (l *Ledger) Add(now time.Time, published envelope.DMARCRecord, row Row) {
-	if len(published.RUA) == 0 || !plain(published.Domain) {
+	if len(published.RUA) == 0 || !isPlainName(published.Domain) {
 		return
 	}
 	row.shorten()
@@ -128,19 +128,19 @@ func (l *Ledger) Add(now time.Time, published envelope.DMARCRecord, row Row) {
 // shorten bounds what a message chose.
 func (r *Row) shorten() {
 	for _, s := range []*string{&r.HeaderFrom, &r.EnvelopeFrom, &r.SPFDomain} {
-		*s = clip(*s)
+		*s = truncate(*s)
 	}
 	r.Keys = slices.Clone(r.Keys[:min(len(r.Keys), maxKeys)])
 	for i := range r.Keys {
-		r.Keys[i].Domain, r.Keys[i].Selector = clip(r.Keys[i].Domain), clip(r.Keys[i].Selector)
+		r.Keys[i].Domain, r.Keys[i].Selector = truncate(r.Keys[i].Domain), truncate(r.Keys[i].Selector)
 	}
 }
 
-func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxName)], "?") }
+func truncate(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxName)], "?") }
 
-// plain reports whether a domain can be named in a subject and a file's name
+// isPlainName reports whether a domain can be named in a subject and a file's name
 // as it is; what else the DNS can hold gets no reports.
-func plain(domain string) bool {
+func isPlainName(domain string) bool {
 	return domain != "" && len(domain) <= maxName && !strings.ContainsFunc(domain, func(r rune) bool {
 		return r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z')
 	})
@@ -168,9 +168,9 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	var effects []envelope.Effect
 	var done []string
 	for key, c := range fresh {
-		e, err := l.merged(ctx, key, *c)
+		e, err := l.mergeStored(ctx, key, *c)
 		if err != nil {
-			l.keep(fresh)
+			l.restore(fresh)
 			return err
 		}
 		effects, done = append(effects, e), append(done, key)
@@ -178,7 +178,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 			continue
 		}
 		if _, err := l.kv.Apply(ctx, effects); err != nil {
-			l.keep(fresh)
+			l.restore(fresh)
 			return err
 		}
 		for _, k := range done {
@@ -189,8 +189,8 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	return nil
 }
 
-// merged adds what was counted before.
-func (l *Ledger) merged(ctx context.Context, key string, c counted) (envelope.Effect, error) {
+// mergeStored adds what was counted before.
+func (l *Ledger) mergeStored(ctx context.Context, key string, c counted) (envelope.Effect, error) {
 	raw, err := l.kv.Get(ctx, space, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return envelope.Effect{}, err
@@ -206,8 +206,8 @@ func (l *Ledger) merged(ctx context.Context, key string, c counted) (envelope.Ef
 	return envelope.Effect{Space: space, Op: envelope.Set, Key: key, Value: value, TTL: life}, nil
 }
 
-// keep takes back what could not be stored.
-func (l *Ledger) keep(fresh map[string]*counted) {
+// restore takes back what could not be stored.
+func (l *Ledger) restore(fresh map[string]*counted) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for key, c := range fresh {

@@ -98,17 +98,17 @@ func (x *extractor) keptField(name, value string) {
 
 func (x *extractor) fieldWords(name, value string) {
 	eachWord([]byte(value), func(w []byte, _ bool) bool {
-		x.word = normal(x.word[:0], w)
+		x.word = appendNormal(x.word[:0], w)
 		x.sets[words].add(hashStart.text(name).text(string(x.word)).id())
 		return true
 	})
 }
 
 func (x *extractor) subject(value string) {
-	value = visible(value[:min(len(value), 2000)])
+	value = dropInvisible(value[:min(len(value), 2000)])
 	before, any := hashStart, false
 	eachWord([]byte(value), func(w []byte, loud bool) bool {
-		x.word = normal(x.word[:0], w)
+		x.word = appendNormal(x.word[:0], w)
 		word := string(x.word)
 		x.tag("subject", word)
 		x.sets[words].add(hashStart.text(word).id())
@@ -143,7 +143,7 @@ func (x *extractor) mailbox(name, value string) {
 	} else if strings.Contains(value, "@") {
 		address, display, _ = strings.Cut(value, "(")
 	}
-	x.fieldWords(name, visible(display))
+	x.fieldWords(name, dropInvisible(display))
 	switch {
 	case strings.TrimSpace(display) == "":
 		x.tag(name, "no name")

@@ -60,12 +60,12 @@ func train(samples []*sample) *model {
 	for _, kinds := range blocks {
 		rows := d.rows(samples, kinds)
 		if kinds[0] == head { // no bias: a header section that is not there must not count
-			machine(rows, weights, machineHead, false)
-			regression(rows, weights, shareHead, false)
+			trainSVM(rows, weights, machineHead, false)
+			trainRegression(rows, weights, shareHead, false)
 			continue
 		}
-		m.bias += machine(rows, weights, machineText, true)
-		m.bias += regression(rows, weights, shareText, true)
+		m.bias += trainSVM(rows, weights, machineText, true)
+		m.bias += trainRegression(rows, weights, shareText, true)
 	}
 	m.linear = d.table(weights)
 	return m

@@ -98,8 +98,8 @@ func (s *sketch) share(t *sketch) float64 {
 	return float64(same-empty) / float64(sketchSize-empty)
 }
 
-// none reports the sketch of a text that is too short.
-func (s *sketch) none() bool { return *s == sketch{} }
+// isZero reports the sketch of a text that is too short.
+func (s *sketch) isZero() bool { return *s == sketch{} }
 
 func (s *sketch) append(out []byte) []byte {
 	for _, w := range s {

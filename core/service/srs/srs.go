@@ -98,14 +98,14 @@ func (r *Ring) Rewrite(sender envelope.Address, domain string, now time.Time) en
 	local, from, out := sender.Local(), sender.Domain(), ""
 	switch {
 	case Is(sender) && local[3] == '0':
-		out = r.second(from, local[4:], now)
+		out = r.rewriteSRS1(from, local[4:], now)
 	case Is(sender) && local[4] == '=':
 		_, rest, ok := strings.Cut(local[5:], "=")
 		first, rest, ok2 := strings.Cut(rest, "=")
 		if !ok || !ok2 || checked("SRS0"+rest+"@"+first) == "" {
 			return sender
 		}
-		out = r.second(first, rest, now)
+		out = r.rewriteSRS1(first, rest, now)
 	default:
 		day := dayText(dayOf(now))
 		out = "SRS0=" + r.Sign("srs0", day, from, local) + "=" + day + "=" + from + "=" + local
@@ -116,9 +116,9 @@ func (r *Ring) Rewrite(sender envelope.Address, domain string, now time.Time) en
 	return sender
 }
 
-// second is the SRS1 form. It has no place for a day of ours, so the day is in
+// rewriteSRS1 is the SRS1 form. It has no place for a day of ours, so the day is in
 // the signature alone.
-func (r *Ring) second(first, rest string, now time.Time) string {
+func (r *Ring) rewriteSRS1(first, rest string, now time.Time) string {
 	return "SRS1=" + r.Sign("srs1", strconv.Itoa(dayOf(now)), first, rest) + "=" + first + "=" + rest
 }
 
@@ -130,7 +130,7 @@ func (r *Ring) Reverse(a envelope.Address, now time.Time) envelope.Address {
 		return ""
 	}
 	if local[3] == '1' {
-		return r.reverseSecond(local[5:], now)
+		return r.reverseSRS1(local[5:], now)
 	}
 	f := strings.SplitN(local[5:], "=", 4)
 	if len(f) != 4 || !r.Signed(f[0], "srs0", f[1], f[2], f[3]) {
@@ -143,7 +143,7 @@ func (r *Ring) Reverse(a envelope.Address, now time.Time) envelope.Address {
 	return checked(f[3] + "@" + f[2])
 }
 
-func (r *Ring) reverseSecond(s string, now time.Time) envelope.Address {
+func (r *Ring) reverseSRS1(s string, now time.Time) envelope.Address {
 	signature, rest, _ := strings.Cut(s, "=")
 	first, rest, ok := strings.Cut(rest, "=")
 	if !ok {

@@ -77,11 +77,11 @@ func TestPublished(t *testing.T) {
 	}
 	for _, test := range tests {
 		test.want.Domain = "x.test"
-		if got := published(dmarcTags(test.record), "x.test"); fmt.Sprint(*got) != fmt.Sprint(test.want) {
+		if got := publishedRecord(dmarcTags(test.record), "x.test"); fmt.Sprint(*got) != fmt.Sprint(test.want) {
 			t.Errorf("%s: %+v, want %+v", test.record, *got, test.want)
 		}
 	}
-	many := published(map[string]string{"rua": strings.Repeat("mailto:a@b.test,", 100)}, "x.test")
+	many := publishedRecord(map[string]string{"rua": strings.Repeat("mailto:a@b.test,", 100)}, "x.test")
 	if len(many.RUA) != maxDestinations || !slices.Contains(many.RUA, "mailto:a@b.test") {
 		t.Errorf("%d destinations", len(many.RUA))
 	}

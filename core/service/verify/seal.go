@@ -18,7 +18,7 @@ import (
 // chain could not be looked up or read, has its longest length, or says itself
 // that it is broken.
 func (k *Keyring) Seal(domain string, arrived *envelope.AuthResults, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
-	return k.over(envelope.Signature{Domain: domain}, open, func(keys []Key, h *mime.Header, sum []byte) (string, error) { return k.seal(keys, arrived, h, sum) })
+	return k.prepareSigner(envelope.Signature{Domain: domain}, open, func(keys []Key, h *mime.Header, sum []byte) (string, error) { return k.seal(keys, arrived, h, sum) })
 }
 
 func (k *Keyring) seal(keys []Key, arrived *envelope.AuthResults, h *mime.Header, sum []byte) (string, error) {
@@ -57,6 +57,6 @@ func (k *Keyring) seal(keys []Key, arrived *envelope.AuthResults, h *mime.Header
 			covered = append(covered, s.seal)
 		}
 	}
-	seal, err := key.complete(fmt.Sprintf("ARC-Seal: i=%d; a=%s; cv=%s; d=%s; s=%s; t=%d;\r\n\tb=", instance, key.algorithm(), verdict, key.Domain, key.Selector, time.Now().Unix()), covered)
+	seal, err := key.signFields(fmt.Sprintf("ARC-Seal: i=%d; a=%s; cv=%s; d=%s; s=%s; t=%d;\r\n\tb=", instance, key.algorithm(), verdict, key.Domain, key.Selector, time.Now().Unix()), covered)
 	return seal + signature + results, err
 }

@@ -30,7 +30,7 @@ var (
 // one goroutine at a time. ErrNoKey: a selector has none. Other errors are
 // those of open and of a key.
 func (k *Keyring) Sign(s envelope.Signature, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
-	return k.over(s, open, func(keys []Key, h *mime.Header, sum []byte) (fields string, err error) {
+	return k.prepareSigner(s, open, func(keys []Key, h *mime.Header, sum []byte) (fields string, err error) {
 		for _, key := range keys {
 			one, err := key.sign("DKIM-Signature: v=1;", names(h), h, sum)
 			if err != nil {
@@ -42,8 +42,8 @@ func (k *Keyring) Sign(s envelope.Signature, open func() (io.ReadCloser, error))
 	})
 }
 
-// over hashes a body once for signatures of it.
-func (k *Keyring) over(s envelope.Signature, open func() (io.ReadCloser, error), sign func(keys []Key, h *mime.Header, sum []byte) (string, error)) (func(*mime.Header) (string, error), error) {
+// prepareSigner hashes a body once for signatures of it.
+func (k *Keyring) prepareSigner(s envelope.Signature, open func() (io.ReadCloser, error), sign func(keys []Key, h *mime.Header, sum []byte) (string, error)) (func(*mime.Header) (string, error), error) {
 	keys, err := k.signing(s.Domain, s.Selectors)
 	if err != nil {
 		return nil, err
@@ -98,12 +98,12 @@ func (key *Key) algorithm() string {
 func (key *Key) sign(start string, names []string, h *mime.Header, sum []byte) (string, error) {
 	field := fmt.Sprintf("%s a=%s; c=relaxed/relaxed; d=%s; s=%s;\r\n\th=%s;\r\n\tbh=%s;\r\n\tb=", start, key.algorithm(), key.Domain, key.Selector,
 		strings.Join(names, ":\r\n\t "), base64.StdEncoding.EncodeToString(sum))
-	return key.complete(field, signedFields(h, strings.Split(strings.ToLower(strings.Join(names, ":")), ":")))
+	return key.signFields(field, signedFields(h, strings.Split(strings.ToLower(strings.Join(names, ":")), ":")))
 }
 
-// complete appends the signature over some fields and over the one at hand,
+// signFields appends the signature over some fields and over the one at hand,
 // which ends in "b=", in their relaxed form.
-func (key *Key) complete(field string, covered []string) (string, error) {
+func (key *Key) signFields(field string, covered []string) (string, error) {
 	digest := sha256.New()
 	for _, raw := range covered {
 		io.WriteString(digest, canonicalField(raw, true))

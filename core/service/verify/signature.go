@@ -149,7 +149,7 @@ func (k keys) get(tags map[string]string) (*keyRecord, error) {
 	texts, err := k.r.TXT(k.ctx, name)
 	switch {
 	case err != nil && !errors.Is(err, dns.ErrNXDomain):
-		return nil, fmt.Errorf("%w: %s", errTemporary, safe(name))
+		return nil, fmt.Errorf("%w: %s", errTemporary, onlyNameOctets(name))
 	case len(texts) == 0:
 		return nil, permanent("there is no key")
 	case len(texts) > 1: // RFC 6376 3.6.2.2 leaves open which one would count

@@ -315,10 +315,10 @@ func (c *spfCheck) value(letter byte, domain string) (string, error) {
 	}
 	// p: a name that leads back to the client, rather the domain's own
 	// (RFC 7208 7.3); it is counted as "ptr" is (RFC 7208 4.6.4).
-	if err := c.count(); err != nil {
+	if err := c.countTerm(); err != nil {
 		return "", err
 	}
-	if err := c.reverse(); err != nil {
+	if err := c.lookupNames(); err != nil {
 		return "", err
 	}
 	best := "unknown"
@@ -326,7 +326,7 @@ func (c *spfCheck) value(letter byte, domain string) (string, error) {
 		if strings.EqualFold(name, domain) {
 			return name, nil
 		}
-		if below(name, domain) && !below(best, domain) || best == "unknown" {
+		if isBelow(name, domain) && !isBelow(best, domain) || best == "unknown" {
 			best = name
 		}
 	}

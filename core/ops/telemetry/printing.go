@@ -14,12 +14,12 @@ const (
 	maxError = 8000
 )
 
-// printing is a slog.Handler that makes every text of a record printable.
+// printableHandler is a slog.Handler that makes every text of a record printable.
 // Errors keep their line ends: tracebacks have them, and the formats of the
 // log escape them.
-type printing struct{ slog.Handler }
+type printableHandler struct{ slog.Handler }
 
-func (h printing) Handle(ctx context.Context, r slog.Record) error {
+func (h printableHandler) Handle(ctx context.Context, r slog.Record) error {
 	out := slog.NewRecord(r.Time, r.Level, printable.Line(r.Message, maxText), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		out.AddAttrs(printableAttr(a))
@@ -28,16 +28,16 @@ func (h printing) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, out)
 }
 
-func (h printing) WithAttrs(attrs []slog.Attr) slog.Handler {
+func (h printableHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	out := make([]slog.Attr, len(attrs))
 	for i, a := range attrs {
 		out[i] = printableAttr(a)
 	}
-	return printing{h.Handler.WithAttrs(out)}
+	return printableHandler{h.Handler.WithAttrs(out)}
 }
 
-func (h printing) WithGroup(name string) slog.Handler {
-	return printing{h.Handler.WithGroup(name)}
+func (h printableHandler) WithGroup(name string) slog.Handler {
+	return printableHandler{h.Handler.WithGroup(name)}
 }
 
 func printableAttr(a slog.Attr) slog.Attr {
