@@ -90,7 +90,7 @@ func (s *session) countIdle(verb string) bool {
 	default:
 		s.idleCommands = 0
 	}
-	return s.idleCommands > s.cfg.MaxJunk
+	return s.idleCommands > s.cfg.MaxIdleCommands
 }
 
 // knownVerb keeps labels of metrics to a fixed set.

@@ -58,7 +58,7 @@ type Config struct {
 
 	MaxConnections int // 0: any number
 	MaxErrors      int // of a session, failed logins included; default 10
-	MaxJunk        int // of NOOP, RSET, CAPA, UTF8, LANG and USER in a row; default 1000
+	MaxIdleCommands        int // of NOOP, RSET, CAPA, UTF8, LANG and USER in a row; default 1000
 	Limits         *netline.Limits
 
 	// LoginDelay is the least time between two logins to one mailbox (RFC 2449
@@ -132,8 +132,8 @@ func (c Config) withDefaults() Config {
 	def(&c.Write, 5*time.Minute)
 	def(&c.Handshake, time.Minute)
 	def(&c.Grace, 30*time.Second)
-	if c.MaxJunk == 0 {
-		c.MaxJunk = 1000
+	if c.MaxIdleCommands == 0 {
+		c.MaxIdleCommands = 1000
 	}
 	if c.MaxErrors == 0 {
 		c.MaxErrors = 10

@@ -73,7 +73,7 @@ func TestDialogues(t *testing.T) {
 	listeners := map[string]Config{
 		"insecure": {InsecureAuth: true, MaxErrors: 30},
 		"strict":   {TLS: serverTLS(), APOP: true, MaxErrors: 30},
-		"delay":    {InsecureAuth: true, LoginDelay: time.Hour, MaxJunk: 3},
+		"delay":    {InsecureAuth: true, LoginDelay: time.Hour, MaxIdleCommands: 3},
 		"pop3s":    {TLS: serverTLS(), Implicit: true, MaxErrors: 3},
 	}
 	dialogtest.PlayDir(t, "testdata", func(t *testing.T, file string) dialogtest.Server {

@@ -160,7 +160,7 @@ func TestSlowClientsHoldNobodyUp(t *testing.T) {
 // with the reason.
 func TestRefusalsAreLogged(t *testing.T) {
 	log := &lockedLog{}
-	cfg := Config{MaxErrors: 1, MaxJunk: 2, MaxSize: 10, TLS: serverTLS(), Log: slog.New(slog.NewTextHandler(log, nil)),
+	cfg := Config{MaxErrors: 1, MaxNonMail: 2, MaxSize: 10, TLS: serverTLS(), Log: slog.New(slog.NewTextHandler(log, nil)),
 		Limits: NewLimits(LimitsConfig{Messages: Rate{N: 1, Per: time.Hour}}, nil)}
 	l := serve(t, cfg)
 	for _, tt := range []struct{ send, reason string }{

@@ -146,7 +146,7 @@ func (s *session) countNonMail(verb string) *envelope.Status {
 	case "NOOP", "RSET", "HELP", "VRFY", "EXPN", "HELO", "EHLO", "LHLO":
 		s.nonMail++
 	}
-	if s.nonMail <= s.cfg.MaxJunk {
+	if s.nonMail <= s.cfg.MaxNonMail {
 		return nil
 	}
 	s.log.Info("session ended by a limit", "reason", "commands without mail")

@@ -164,7 +164,7 @@ func TestReportIsBounded(t *testing.T) {
 // TestReportIsXML: whatever a message held, the report can be read.
 func TestReportIsXML(t *testing.T) {
 	r := &Report{Hostname: "mx.example", From: "r@mx.example", Begin: morning.Truncate(24 * time.Hour), Published: published,
-		Rows: []Counted{{Row{IP: "2001:db8::1", Disposition: "none", HeaderFrom: "<&]]>\x00\xff\u2028", Keys: []Key{{"d", "<s>", "fail"}}}, 3}}}
+		Rows: []CountedRow{{Row{IP: "2001:db8::1", Disposition: "none", HeaderFrom: "<&]]>\x00\xff\u2028", Keys: []Key{{"d", "<s>", "fail"}}}, 3}}}
 	text, err := r.XML()
 	if err != nil {
 		t.Fatal(err)

@@ -62,8 +62,8 @@ type Key struct {
 	Result   string `json:"result"`
 }
 
-// counted is a Row as it is stored.
-type counted struct {
+// storedRow is a Row as it is stored.
+type storedRow struct {
 	Row
 	Count     int64                `json:"count"`
 	Published envelope.DMARCRecord `json:"published"`
@@ -83,7 +83,7 @@ type Ledger struct {
 	kv Store
 
 	mu    sync.Mutex
-	fresh map[string]*counted // by key, since the last Flush
+	fresh map[string]*storedRow // by key, since the last Flush
 	rows  map[string]int      // how many a day, and a day and domain, have
 	known map[string]bool     // keys that rows counts
 	today string
@@ -91,7 +91,7 @@ type Ledger struct {
 
 // NewLedger keeps its counts in a store.
 func NewLedger(kv Store) *Ledger {
-	return &Ledger{kv: kv, fresh: map[string]*counted{}}
+	return &Ledger{kv: kv, fresh: map[string]*storedRow{}}
 }
 
 // Add counts a message. It does not block. Mail of domains that want no
@@ -118,7 +118,7 @@ func (l *Ledger) Add(now time.Time, published envelope.DMARCRecord, row Row) {
 	}
 	c := l.fresh[key]
 	if c == nil {
-		c = &counted{Row: row}
+		c = &storedRow{Row: row}
 		l.fresh[key] = c
 	}
 	c.Count++
@@ -163,7 +163,7 @@ const flushBatch = 500
 func (l *Ledger) Flush(ctx context.Context) error {
 	l.mu.Lock()
 	fresh := l.fresh
-	l.fresh = map[string]*counted{}
+	l.fresh = map[string]*storedRow{}
 	l.mu.Unlock()
 	var effects []envelope.Effect
 	var done []string
@@ -190,12 +190,12 @@ func (l *Ledger) Flush(ctx context.Context) error {
 }
 
 // mergeStored adds what was counted before.
-func (l *Ledger) mergeStored(ctx context.Context, key string, c counted) (envelope.Effect, error) {
+func (l *Ledger) mergeStored(ctx context.Context, key string, c storedRow) (envelope.Effect, error) {
 	raw, err := l.kv.Get(ctx, space, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return envelope.Effect{}, err
 	}
-	var before counted
+	var before storedRow
 	if err == nil && json.Unmarshal(raw, &before) == nil {
 		c.Count += before.Count
 	}
@@ -207,7 +207,7 @@ func (l *Ledger) mergeStored(ctx context.Context, key string, c counted) (envelo
 }
 
 // restore takes back what could not be stored.
-func (l *Ledger) restore(fresh map[string]*counted) {
+func (l *Ledger) restore(fresh map[string]*storedRow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for key, c := range fresh {
@@ -261,22 +261,22 @@ func (l *Ledger) Report(ctx context.Context, p Period) (*Report, []envelope.Effe
 			return nil, nil, err
 		}
 		gone = append(gone, envelope.Effect{Space: space, Op: envelope.Delete, Key: pair.Key})
-		var c counted
+		var c storedRow
 		if json.Unmarshal(pair.Value, &c) != nil {
 			continue // of a version to come: it cannot be told
 		}
 		if len(r.Rows) == MaxRows {
 			continue // a server that started anew did not know how many there were
 		}
-		r.Rows = append(r.Rows, Counted{c.Row, c.Count})
+		r.Rows = append(r.Rows, CountedRow{c.Row, c.Count})
 		if c.Last.After(last) { // the final record of the day counts (RFC 9990 3.1.1)
 			last, r.Published = c.Last, c.Published
 		}
 	}
-	slices.SortFunc(r.Rows, func(a, b Counted) int { return strings.Compare(a.sortKey(), b.sortKey()) })
+	slices.SortFunc(r.Rows, func(a, b CountedRow) int { return strings.Compare(a.sortKey(), b.sortKey()) })
 	return r, gone, nil
 }
 
-func (c Counted) sortKey() string {
+func (c CountedRow) sortKey() string {
 	return c.IP + " " + c.HeaderFrom + " " + strconv.FormatInt(c.Count, 10)
 }

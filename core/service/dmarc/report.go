@@ -18,11 +18,11 @@ type Report struct {
 	From         envelope.Address // contact, and author of the report's mail
 	Begin        time.Time
 	Published    envelope.DMARCRecord
-	Rows         []Counted
+	Rows         []CountedRow
 }
 
-// Counted is a Row and how many messages it stands for.
-type Counted struct {
+// CountedRow is a Row and how many messages it stands for.
+type CountedRow struct {
 	Row
 	Count int64
 }
@@ -126,7 +126,7 @@ func (r *Report) XML() ([]byte, error) {
 	return append([]byte(xml.Header), append(text, '\n')...), nil
 }
 
-func (c Counted) record() record {
+func (c CountedRow) record() record {
 	var out record
 	out.Row.IP, out.Row.Count = c.IP, c.Count
 	e := &out.Row.Evaluated

@@ -40,11 +40,11 @@ type Member struct {
 	Attributes map[string]any // decoded JSON, never nil
 }
 
-// Groups reads and changes groups. It is safe for concurrent use.
-type Groups struct{ kv store.KV }
+// Lists reads and changes groups. It is safe for concurrent use.
+type Lists struct{ kv store.KV }
 
 // New returns the groups kept in kv.
-func New(kv store.KV) *Groups { return &Groups{kv: kv} }
+func New(kv store.KV) *Lists { return &Lists{kv: kv} }
 
 // CheckName returns ErrName unless name is 1 to 254 octets without control
 // characters. Names are compared in lower case.
@@ -67,12 +67,12 @@ func MemberKey(a envelope.Address) string {
 }
 
 // Settings are those of a group; store.ErrNotFound when there is none.
-func (g *Groups) Settings(ctx context.Context, name string) (map[string]any, error) {
+func (g *Lists) Settings(ctx context.Context, name string) (map[string]any, error) {
 	space, key := SettingsKey(name)
 	return g.read(ctx, space, key)
 }
 
-func (g *Groups) read(ctx context.Context, space, key string) (map[string]any, error) {
+func (g *Lists) read(ctx context.Context, space, key string) (map[string]any, error) {
 	b, err := g.kv.Get(ctx, space, key)
 	if err != nil {
 		return nil, fmt.Errorf("group %s: %w", key, err)
@@ -90,7 +90,7 @@ func Decode(b []byte) (map[string]any, error) {
 }
 
 // All yields the names of all groups in order.
-func (g *Groups) All(ctx context.Context) iter.Seq2[string, error] {
+func (g *Lists) All(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for p, err := range g.kv.Scan(ctx, settingsSpace, "", maxMembers) {
 			if !yield(p.Key, err) || err != nil {
@@ -101,13 +101,13 @@ func (g *Groups) All(ctx context.Context) iter.Seq2[string, error] {
 }
 
 // Member returns store.ErrNotFound for an address that is not in the group.
-func (g *Groups) Member(ctx context.Context, name string, a envelope.Address) (Member, error) {
+func (g *Lists) Member(ctx context.Context, name string, a envelope.Address) (Member, error) {
 	attributes, err := g.read(ctx, MemberSpace(name), MemberKey(a))
 	return Member{Address: a, Attributes: attributes}, err
 }
 
 // Members yields the members in the order of their addresses.
-func (g *Groups) Members(ctx context.Context, name string) iter.Seq2[Member, error] {
+func (g *Lists) Members(ctx context.Context, name string) iter.Seq2[Member, error] {
 	return func(yield func(Member, error) bool) {
 		for p, err := range g.kv.Scan(ctx, MemberSpace(name), "", maxMembers) {
 			m := Member{Address: envelope.Address(p.Key)}
@@ -154,7 +154,7 @@ func encode(name string, m map[string]any) ([]byte, error) {
 }
 
 // Apply makes changes; it blocks until they are on disk.
-func (g *Groups) Apply(ctx context.Context, effects ...envelope.Effect) error {
+func (g *Lists) Apply(ctx context.Context, effects ...envelope.Effect) error {
 	if _, err := g.kv.Apply(ctx, effects); err != nil {
 		return fmt.Errorf("groups: %w", err)
 	}
@@ -163,7 +163,7 @@ func (g *Groups) Apply(ctx context.Context, effects ...envelope.Effect) error {
 
 // Delete removes a group and its members, the settings first: a crash leaves
 // members of a group that is gone, which the next Delete takes.
-func (g *Groups) Delete(ctx context.Context, name string) error {
+func (g *Lists) Delete(ctx context.Context, name string) error {
 	space, key := SettingsKey(name)
 	if err := g.Apply(ctx, envelope.Effect{Space: space, Op: envelope.Delete, Key: key}); err != nil {
 		return err

@@ -59,8 +59,8 @@ func (r *Ring) Sign(kind string, parts ...string) string {
 	return sign((*r.keys.Load())[0], kind, parts)
 }
 
-// Signed reports whether one of the keys made that signature.
-func (r *Ring) Signed(signature, kind string, parts ...string) bool {
+// Verify reports whether one of the keys made that signature.
+func (r *Ring) Verify(signature, kind string, parts ...string) bool {
 	signature = strings.ToLower(signature)
 	ok := false
 	for _, key := range *r.keys.Load() {
@@ -133,7 +133,7 @@ func (r *Ring) Reverse(a envelope.Address, now time.Time) envelope.Address {
 		return r.reverseSRS1(local[5:], now)
 	}
 	f := strings.SplitN(local[5:], "=", 4)
-	if len(f) != 4 || !r.Signed(f[0], "srs0", f[1], f[2], f[3]) {
+	if len(f) != 4 || !r.Verify(f[0], "srs0", f[1], f[2], f[3]) {
 		return ""
 	}
 	day := dayNumber(f[1])
@@ -150,7 +150,7 @@ func (r *Ring) reverseSRS1(s string, now time.Time) envelope.Address {
 		return ""
 	}
 	for age := range Days + 1 {
-		if r.Signed(signature, "srs1", strconv.Itoa((dayOf(now)-age+modulo)%modulo), first, rest) {
+		if r.Verify(signature, "srs1", strconv.Itoa((dayOf(now)-age+modulo)%modulo), first, rest) {
 			return checked("SRS0" + rest + "@" + first)
 		}
 	}
