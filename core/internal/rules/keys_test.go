@@ -57,8 +57,10 @@ func TestKeysPageBites(t *testing.T) {
 	}{
 		"complete": {[]stored{row("audit", "a.go"), row("groups", "b.go")}, ""},
 		"missing":  {[]stored{row("audit", "a.go")}, `core/store/KEYS.md: the space "groups" of b.go is missing`},
-		"too many": {[]stored{row("audit", "a.go"), row("groups", "b.go"), row("old", "c.go")}, `core/store/KEYS.md: the code has no space "old"`},
-		"moved":    {[]stored{row("audit", "a.go"), row("groups", "a.go")}, `core/store/KEYS.md: the space "groups" is in b.go, not in a.go`},
+		"too many": {[]stored{row("audit", "a.go"), row("groups", "b.go"), row("old", "c.go")},
+			`core/store/KEYS.md: the code has no space "old"`},
+		"moved": {[]stored{row("audit", "a.go"), row("groups", "a.go")},
+			`core/store/KEYS.md: the space "groups" is in b.go, not in a.go`},
 		"case": {[]stored{row("audit", "a.go"), row("groups", "b.go"), row("Audit", "a.go")},
 			`core/store/KEYS.md: the space "Audit" differs from "audit" at most by case`},
 	} {

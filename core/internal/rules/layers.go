@@ -61,12 +61,17 @@ var levels = []level{
 		"core/store/badgerstore": {envelope, mime, clock, store},
 		"core/ops/generations":   {clock, store, "core/ops/telemetry", "hooks"},
 		"plugins":                {"core/ops/config", "hooks"},
-		"hooks/lua": {dsn, envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
-			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks"},
+		"hooks/lua": {
+			dsn, envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
+			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks",
+		},
 	}},
 	{"the pipeline: no protocol but the logins of SASL, no Lua, no Badger", map[string][]string{
-		"core": {dsn, envelope, printable, clock, sasl, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
-			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "core/service/verify", "hooks"},
+		"core": {
+			dsn, envelope, printable, clock, sasl, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth",
+			"core/service/dmarc", "core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "core/service/verify",
+			"hooks",
+		},
 	}},
 	{"what operators use", map[string][]string{
 		"core/ops/admin": {envelope, clock, store, "core", "core/message/crypt", "core/ops/config", "core/ops/generations", "core/ops/telemetry",
@@ -82,8 +87,9 @@ var aside = map[string][]string{
 	"core/service/dns/dnsserver": {},
 	"core/ops/policytest/keys":   {envelope, "core/message/crypt"},
 	"core/store/storetest":       {envelope, clock, store},
-	"hooks/hookstest": {envelope, clock, mime, store, "core/protocol/milter", "core/service/dns", "core/service/spam", "core/service/srs", "hooks",
-		"hooks/lua"},
+	"hooks/hookstest": {
+		envelope, clock, mime, store, "core/protocol/milter", "core/service/dns", "core/service/spam", "core/service/srs", "hooks", "hooks/lua",
+	},
 	"core/internal/rules":      {},
 	"core/internal/dialogtest": {sasl},
 	"core/internal/changelog":  {},

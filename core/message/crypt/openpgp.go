@@ -30,9 +30,15 @@ func encryptPGP(key []byte, entity io.Reader, w io.Writer, now time.Time) (strin
 	}
 	boundary := "=_" + rand.Text()
 	out := bufio.NewWriterSize(w, 32<<10)
-	fmt.Fprintf(out, "--%s\r\nContent-Type: application/pgp-encrypted\r\nContent-Description: PGP/MIME version identification\r\n\r\nVersion: 1\r\n\r\n", boundary)
-	fmt.Fprintf(out, "--%s\r\nContent-Type: application/octet-stream; name=\"encrypted.asc\"\r\nContent-Description: OpenPGP encrypted message\r\n"+
-		"Content-Disposition: inline; filename=\"encrypted.asc\"\r\n\r\n", boundary)
+	fmt.Fprintf(out,
+		"--%s\r\nContent-Type: application/pgp-encrypted\r\nContent-Description: PGP/MIME version identification\r\n\r\nVersion: 1\r\n\r\n",
+		boundary)
+	fmt.Fprintf(
+		out,
+		"--%s\r\nContent-Type: application/octet-stream; name=\"encrypted.asc\"\r\nContent-Description: OpenPGP encrypted message\r\n"+
+			"Content-Disposition: inline; filename=\"encrypted.asc\"\r\n\r\n",
+		boundary,
+	)
 	if err := armored(to, entity, crlf{out}, now); err != nil {
 		return "", err
 	}

@@ -21,7 +21,13 @@ func opener(body string) func() (io.ReadCloser, error) {
 // statusOf parses a report whose delivery-status part is text.
 func statusOf(text string) (*Received, error) {
 	head := mime.ParseHeader([]byte("Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"))
-	return Parse(head, opener("--b\r\n\r\nSorry.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"+text+"\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: orig\r\n\r\nbody\r\n--b--\r\n"))
+	return Parse(
+		head,
+		opener(
+			"--b\r\n\r\nSorry.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"+text+"\r\n--b\r\nContent-Type: message/rfc822\r\n"+
+				"\r\nSubject: orig\r\n\r\nbody\r\n--b--\r\n",
+		),
+	)
 }
 
 func TestParseFieldForms(t *testing.T) {
@@ -32,27 +38,64 @@ func TestParseFieldForms(t *testing.T) {
 		name, text string
 		want       []ReceivedRcpt
 	}{
-		{"by the book", "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1 no\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.1.1", Hard, "550 5.1.1 no")}},
-		{"comments and case", "reporting-mta:dns;mx\r\n\r\n\r\nFINAL-RECIPIENT: RFC822;<a@x.example>\r\nACTION: Failed (really)\r\nSTATUS: 4.2.2 (full)\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "failed", "4.2.2", Soft, "")}},
-		{"no blank lines, LF", "Reporting-MTA: dns; mx\nFinal-Recipient: rfc822; a@x.example\nAction: delayed\nStatus: 4.4.1\nFinal-Recipient: rfc822; b@x.example\nAction: delivered\nStatus: 2.1.5\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "delayed", "4.4.1", Soft, ""), rcpt("b@x.example", "delivered", "2.1.5", "", "")}},
-		{"no type", "Final-Recipient: a@x.example\r\nAction: failed\r\nStatus: 5.0.0\r\n", []ReceivedRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "")}},
+		{
+			"by the book",
+			"Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n" +
+				"Diagnostic-Code: smtp; 550 5.1.1 no\r\n",
+			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.1.1", Hard, "550 5.1.1 no")},
+		},
+		{
+			"comments and case",
+			"reporting-mta:dns;mx\r\n\r\n\r\nFINAL-RECIPIENT: RFC822;<a@x.example>\r\nACTION: Failed (really)\r\nSTATUS: 4.2.2 (full)\r\n",
+			[]ReceivedRcpt{rcpt("a@x.example", "failed", "4.2.2", Soft, "")},
+		},
+		{
+			"no blank lines, LF",
+			"Reporting-MTA: dns; mx\nFinal-Recipient: rfc822; a@x.example\nAction: delayed\nStatus: 4.4.1\n" +
+				"Final-Recipient: rfc822; b@x.example\nAction: delivered\nStatus: 2.1.5\n",
+			[]ReceivedRcpt{rcpt("a@x.example", "delayed", "4.4.1", Soft, ""), rcpt("b@x.example", "delivered", "2.1.5", "", "")},
+		},
+		{
+			"no type",
+			"Final-Recipient: a@x.example\r\nAction: failed\r\nStatus: 5.0.0\r\n",
+			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "")},
+		},
 		{"no status", "Final-Recipient: rfc822; a@x.example\r\nAction: failed\r\nDiagnostic-Code: smtp; 552-5.2.2 over quota\r\n",
 			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "552-5.2.2 over quota")}},
-		{"status in words", "Final-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: none\r\nDiagnostic-Code: smtp; 450 #4.2.1 later\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "failed", "4.2.1", Soft, "450 #4.2.1 later")}},
+		{
+			"status in words",
+			"Final-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: none\r\nDiagnostic-Code: smtp; 450 #4.2.1 later\r\n",
+			[]ReceivedRcpt{rcpt("a@x.example", "failed", "4.2.1", Soft, "450 #4.2.1 later")},
+		},
 		{"code only", "Final-Recipient: rfc822; a@x.example\r\nDiagnostic-Code: smtp; 421 busy\r\n",
 			[]ReceivedRcpt{rcpt("a@x.example", "delayed", "4.0.0", Soft, "421 busy")}},
 		{"nothing but a name", "Final-Recipient: rfc822; a@x.example\r\n", []ReceivedRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "")}},
-		{"unknown action", "Final-Recipient: rfc822; a@x.example\r\nAction: returned\r\nStatus: 2.0.0\r\n", []ReceivedRcpt{rcpt("a@x.example", "delivered", "2.0.0", "", "")}},
-		{"original alone", "Original-Recipient: rfc822;a@x.example\r\nAction: failed\r\nStatus: 5.7.1\r\n\r\nOriginal-Recipient: rfc822;b@x.example\r\nFinal-Recipient: rfc822; c@x.example\r\nAction: relayed\r\n",
-			[]ReceivedRcpt{{Original: "a@x.example", Action: "failed", Status: "5.7.1", Class: Hard}, {Original: "b@x.example", Final: "c@x.example", Action: "relayed", Status: "2.0.0"}}},
-		{"UTF-8", "Final-Recipient: utf-8; jos\\x{E9}@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\nFinal-Recipient: utf-8; josé@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n",
-			[]ReceivedRcpt{rcpt("josé@x.example", "failed", "5.1.1", Hard, ""), rcpt("josé@x.example", "failed", "5.1.1", Hard, "")}},
-		{"folded", "Final-Recipient: rfc822;\r\n a@x.example\r\nAction:\r\n failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550\r\n \x1b[31mno\r\n\tsuch user\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.1.1", Hard, "550  [31mno such user")}},
+		{
+			"unknown action",
+			"Final-Recipient: rfc822; a@x.example\r\nAction: returned\r\nStatus: 2.0.0\r\n",
+			[]ReceivedRcpt{rcpt("a@x.example", "delivered", "2.0.0", "", "")},
+		},
+		{
+			"original alone",
+			"Original-Recipient: rfc822;a@x.example\r\nAction: failed\r\nStatus: 5.7.1\r\n\r\nOriginal-Recipient: rfc822;b@x.example\r\n" +
+				"Final-Recipient: rfc822; c@x.example\r\nAction: relayed\r\n",
+			[]ReceivedRcpt{
+				{Original: "a@x.example", Action: "failed", Status: "5.7.1", Class: Hard},
+				{Original: "b@x.example", Final: "c@x.example", Action: "relayed", Status: "2.0.0"},
+			},
+		},
+		{
+			"UTF-8",
+			"Final-Recipient: utf-8; jos\\x{E9}@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n" +
+				"Final-Recipient: utf-8; josé@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n",
+			[]ReceivedRcpt{rcpt("josé@x.example", "failed", "5.1.1", Hard, ""), rcpt("josé@x.example", "failed", "5.1.1", Hard, "")},
+		},
+		{
+			"folded",
+			"Final-Recipient: rfc822;\r\n a@x.example\r\nAction:\r\n failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550\r\n" +
+				" \x1b[31mno\r\n\tsuch user\r\n",
+			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.1.1", Hard, "550  [31mno such user")},
+		},
 		{"nobody", "Reporting-MTA: dns; mx\r\n\r\nAction: failed\r\n\r\nFinal-Recipient: rfc822; nobody\r\n", nil},
 		{"x400", "Final-Recipient: x400; /c=br/\r\nAction: failed\r\n", nil},
 		{"empty", "", nil},
@@ -82,8 +125,17 @@ func TestParseElsewhere(t *testing.T) {
 		kind, body string
 		found      bool
 	}{
-		"mixed":   {"multipart/mixed; boundary=b", "--b\r\nContent-Type: multipart/report; boundary=c\r\n\r\n--c\r\nContent-Type: message/delivery-status" + status + "--c--\r\n--b--", true},
-		"base64":  {"multipart/report; boundary=b", "--b\r\nContent-Type: message/delivery-status\r\nContent-Transfer-Encoding: base64\r\n\r\nRmluYWwtUmVjaXBpZW50OiByZmM4MjI7IGFAeC5leGFtcGxl\r\n--b--", true},
+		"mixed": {
+			"multipart/mixed; boundary=b",
+			"--b\r\nContent-Type: multipart/report; boundary=c\r\n\r\n--c\r\nContent-Type: message/delivery-status" + status + "--c--\r\n--b--",
+			true,
+		},
+		"base64": {
+			"multipart/report; boundary=b",
+			"--b\r\nContent-Type: message/delivery-status\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+				"RmluYWwtUmVjaXBpZW50OiByZmM4MjI7IGFAeC5leGFtcGxl\r\n--b--",
+			true,
+		},
 		"alone":   {"message/delivery-status", status, true},
 		"text":    {"text/plain", status, false},
 		"inside":  {"message/rfc822", "Content-Type: message/delivery-status" + status, false},
@@ -114,15 +166,36 @@ func TestParseIsBounded(t *testing.T) {
 // sampleReport is a report with everything in it.
 func sampleReport(to, final envelope.Address, action string, st envelope.Status) *Report {
 	at := time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC)
-	return &Report{ID: envelope.NewID(at), Hostname: "mx.our.example", To: to, Action: action, Now: at.Add(time.Hour), Arrival: at, EnvID: "QQ314", RetryTill: at.Add(48 * time.Hour),
-		Header: []byte("Subject: orig\r\nMessage-ID: <1@x.example>\r\n\r\n"), Body: []byte("words\r\n"),
-		Rcpts: []ReportRcpt{{Original: "rfc822;" + string(final), Final: final, Status: st, RemoteMTA: "mx.out.example", Diagnostic: true, Last: at.Add(30 * time.Minute)}}}
+	return &Report{
+		ID:        envelope.NewID(at),
+		Hostname:  "mx.our.example",
+		To:        to,
+		Action:    action,
+		Now:       at.Add(time.Hour),
+		Arrival:   at,
+		EnvID:     "QQ314",
+		RetryTill: at.Add(48 * time.Hour),
+		Header:    []byte("Subject: orig\r\nMessage-ID: <1@x.example>\r\n\r\n"),
+		Body:      []byte("words\r\n"),
+		Rcpts: []ReportRcpt{
+			{
+				Original:   "rfc822;" + string(final),
+				Final:      final,
+				Status:     st,
+				RemoteMTA:  "mx.out.example",
+				Diagnostic: true,
+				Last:       at.Add(30 * time.Minute),
+			},
+		},
+	}
 }
 
 func TestComposeThenParse(t *testing.T) {
 	for _, final := range []envelope.Address{"a@x.example", `"a;b"@x.example`, "josé@exämple.example", "a@[192.0.2.1]"} {
 		for _, action := range []string{"failed", "delayed", "delivered", "relayed", "expanded"} {
-			for _, st := range []envelope.Status{{Code: 550, Enhanced: "5.1.1", Text: "no such user"}, {Code: 451, Text: "later"}, {Code: 250, Text: "ok"}} {
+			for _, st := range []envelope.Status{
+				{Code: 550, Enhanced: "5.1.1", Text: "no such user"}, {Code: 451, Text: "later"}, {Code: 250, Text: "ok"},
+			} {
 				r := sampleReport("s@our.example", final, action, st)
 				checkRoundTrip(t, r)
 				r.Body = nil
@@ -148,10 +221,13 @@ func checkRoundTrip(t *testing.T, r *Report) {
 	}
 	for i, rc := range r.Rcpts {
 		got := n.Rcpts[i]
-		if got.Final != rc.Final || got.Original != parseAddress(rc.Original) || got.Action != r.Action || got.Status != enhancedCode(rc) || got.RemoteMTA != rc.RemoteMTA || !got.Last.Equal(rc.Last) {
+		if got.Final != rc.Final || got.Original != parseAddress(rc.Original) || got.Action != r.Action || got.Status != enhancedCode(rc) ||
+			got.RemoteMTA != rc.RemoteMTA ||
+			!got.Last.Equal(rc.Last) {
 			t.Errorf("recipient %+v\nread as %+v of %s", rc, got, body)
 		}
-		if told := rc.Diagnostic && rc.Status.Code >= 400; told != (got.Diagnostic != "") || told && got.Diagnostic != strings.TrimSpace(rc.Status.Reply()) {
+		if told := rc.Diagnostic && rc.Status.Code >= 400; told != (got.Diagnostic != "") ||
+			told && got.Diagnostic != strings.TrimSpace(rc.Status.Reply()) {
 			t.Errorf("diagnostic of %+v read as %q", rc, got.Diagnostic)
 		}
 	}

@@ -40,7 +40,8 @@ func FuzzEditHeader(f *testing.F) {
 			t.Fatalf("%q became %q", section, got)
 		}
 		once := got[len(extra):]
-		if twice := EditHeader(once, envelope.HeaderEdit{Remove: []string{name}}); len(once) > 0 && once[0] != ' ' && once[0] != '\t' && !bytes.Equal(once, twice) {
+		if twice := EditHeader(once, envelope.HeaderEdit{Remove: []string{name}}); len(once) > 0 && once[0] != ' ' && once[0] != '\t' &&
+			!bytes.Equal(once, twice) {
 			t.Errorf("removing %q again changed %q to %q", name, once, twice)
 		}
 	})

@@ -107,7 +107,9 @@ func FuzzWords(f *testing.F) {
 				continue
 			}
 			for w := range strings.SplitSeq(e, " ") {
-				if len(w) > 75 || wordLength(w) != len(w) || strings.ContainsRune(DecodeWords(w), utf8.RuneError) != strings.ContainsRune(w, utf8.RuneError) && !strings.ContainsRune(s, utf8.RuneError) {
+				if len(w) > 75 || wordLength(w) != len(w) ||
+					strings.ContainsRune(DecodeWords(w), utf8.RuneError) != strings.ContainsRune(w, utf8.RuneError) &&
+						!strings.ContainsRune(s, utf8.RuneError) {
 					t.Errorf("word %q of %q", w, s)
 				}
 			}
@@ -120,7 +122,8 @@ func FuzzWords(f *testing.F) {
 
 // FuzzAddressList: what is read and written reads the same again.
 func FuzzAddressList(f *testing.F) {
-	for _, s := range []string{"a@x.example", "Ann <a@x.example>, \"B, C\" <b@y.example>", "G: a@b.c;", "<@r,@s:a@b.c>", "(c (d)) a@b.c (e)", "=?utf-8?q?=C3=A9?= <\"a b\"@[192.0.2.1]>"} {
+	for _, s := range []string{"a@x.example", "Ann <a@x.example>, \"B, C\" <b@y.example>", "G: a@b.c;", "<@r,@s:a@b.c>",
+		"(c (d)) a@b.c (e)", "=?utf-8?q?=C3=A9?= <\"a b\"@[192.0.2.1]>"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

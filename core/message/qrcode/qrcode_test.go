@@ -67,7 +67,10 @@ func TestRead(t *testing.T) {
 		}
 	}
 	plain := image.NewGray(image.Rect(0, 0, 100, 100))
-	for name, raw := range map[string][]byte{"no code": encoded(t, "png", plain), "no picture": []byte("hello"), "nothing": nil, "half": encoded(t, "png", code(t, 300, 300, 300))[:200]} {
+	for name, raw := range map[string][]byte{
+		"no code": encoded(t, "png", plain), "no picture": []byte("hello"), "nothing": nil,
+		"half": encoded(t, "png", code(t, 300, 300, 300))[:200],
+	} {
 		if got, err := Read(raw); got != "" || !errors.Is(err, ErrNone) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}

@@ -81,7 +81,8 @@ func listFiles(sources []hooks.Source) map[string][]byte {
 			fmt.Fprintf(&b, "except = %q\n", s.Except)
 		}
 		if g := s.Grants; g != nil {
-			fmt.Fprintf(&b, "modules = %q\nhooks = %q\nmessage = %q\nsubmit = %q\nsecrets = %q\n", g.Modules, g.Hooks, g.Message, g.Submit, slices.Sorted(maps.Keys(g.Secrets)))
+			fmt.Fprintf(&b, "modules = %q\nhooks = %q\nmessage = %q\nsubmit = %q\nsecrets = %q\n", g.Modules, g.Hooks, g.Message, g.Submit,
+				slices.Sorted(maps.Keys(g.Secrets)))
 		}
 		if s.HTTP != nil {
 			fmt.Fprintf(&b, "http = %q\n", s.HTTP)

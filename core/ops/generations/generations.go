@@ -75,14 +75,14 @@ type Options struct {
 // Keeper holds the generation in force. It is safe for concurrent use.
 type Keeper struct {
 	hooks.Current
-	o        Options
-	changing sync.Mutex // one change at a time
-	fallback atomic.Bool
-	probation    atomic.Pointer[probation] // of the generation in force; nil: none
-	counts   counts                    // of the generation in force; changing guards it
-	alarm    chan struct{}             // the probe has a reason
-	read     atomic.Pointer[string]    // stamp of what was last read
-	pinned   atomic.Pointer[string]    // why a rollback is in force; nil: none is
+	o         Options
+	changing  sync.Mutex // one change at a time
+	fallback  atomic.Bool
+	probation atomic.Pointer[probation] // of the generation in force; nil: none
+	counts    counts                    // of the generation in force; changing guards it
+	alarm     chan struct{}             // the probe has a reason
+	read      atomic.Pointer[string]    // stamp of what was last read
+	pinned    atomic.Pointer[string]    // why a rollback is in force; nil: none is
 }
 
 // loaded is a generation and what counts its walks.
@@ -131,7 +131,8 @@ func (k *Keeper) Start(ctx context.Context) error {
 			k.o.Journal.WarnContext(ctx, "a rollback is in force, not the policies on disk; `carteiro reload` takes those", "generation", list[0].ID)
 			return nil
 		}
-		k.o.Journal.ErrorContext(ctx, "THE GENERATION THAT A ROLLBACK PINNED DOES NOT LOAD, the policies on disk are taken", "generation", list[0].ID, "err", err)
+		k.o.Journal.ErrorContext(ctx, "THE GENERATION THAT A ROLLBACK PINNED DOES NOT LOAD, the policies on disk are taken", "generation",
+			list[0].ID, "err", err)
 	}
 	sources, broken := k.readDisk(ctx)
 	var gen loaded
@@ -172,7 +173,8 @@ func (k *Keeper) startFallback(ctx context.Context, list []Entry, broken error) 
 			continue
 		}
 		k.fallback.Store(true)
-		k.o.Journal.ErrorContext(ctx, "POLICIES ON DISK ARE BROKEN, the last good generation is in force", "generation", k.Get().ID, "err", broken)
+		k.o.Journal.ErrorContext(ctx, "POLICIES ON DISK ARE BROKEN, the last good generation is in force", "generation", k.Get().ID, "err",
+			broken)
 		if i > 0 {
 			return k.saveFallback(ctx, list, e.ID)
 		}
@@ -307,7 +309,14 @@ func (k *Keeper) putInForce(ctx context.Context, gen loaded, e Entry, reason str
 	if before := k.Get(); before.ID != gen.ID {
 		probe = nil
 		if e.By != "start" && reason == "" && before.ID != "none" {
-			probe = &probation{Of: gen.ID, Until: k.o.Clock.Now().Add(probationLasts), Before: before.ID, Was: k.counts.shares(), gen: loaded{before, k.counts}, counts: gen.counts}
+			probe = &probation{
+				Of:     gen.ID,
+				Until:  k.o.Clock.Now().Add(probationLasts),
+				Before: before.ID,
+				Was:    k.counts.shares(),
+				gen:    loaded{before, k.counts},
+				counts: gen.counts,
+			}
 		}
 	}
 	e.ID, e.Since, e.State = gen.ID, k.o.Clock.Now(), InForce

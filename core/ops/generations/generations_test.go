@@ -348,7 +348,10 @@ func TestDiff(t *testing.T) {
 	first := s.keep.Get().ID
 	s.reload("-- same\n" + says("two") + "\n")
 	got, err := s.keep.Diff(t.Context(), "", "", false)
-	if err != nil || !strings.Contains(got, "--- a/scripts/policy.lua\n+++ b/scripts/policy.lua\n") || !strings.Contains(got, "\n-"+says("one")) || !strings.Contains(got, "\n+"+says("two")) || !strings.Contains(got, "\n -- same") {
+	if err != nil || !strings.Contains(got, "--- a/scripts/policy.lua\n+++ b/scripts/policy.lua\n") ||
+		!strings.Contains(got, "\n-"+says("one")) ||
+		!strings.Contains(got, "\n+"+says("two")) ||
+		!strings.Contains(got, "\n -- same") {
 		t.Errorf("diff:\n%s%v", got, err)
 	}
 	if got, err := s.keep.Diff(t.Context(), "", "", true); got != "" || err != nil {

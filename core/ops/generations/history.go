@@ -17,10 +17,10 @@ const kept = 10
 
 // Where they are in the store.
 const (
-	kind     = "generation"
-	historyRecord  = "history"
-	probationRecord  = "probation" // of the newest; absent when it is on none
-	lastGoodRecord = "last-good" // sources alone, as the first versions kept them
+	kind            = "generation"
+	historyRecord   = "history"
+	probationRecord = "probation" // of the newest; absent when it is on none
+	lastGoodRecord  = "last-good" // sources alone, as the first versions kept them
 )
 
 // prependEntry is the list once e is the newest. What was in force gets the reason
@@ -58,7 +58,12 @@ func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.S
 			return err
 		}
 	}
-	records := []store.Record{{Kind: kind, Name: historyRecord, Value: listed}, {Kind: kind, Name: "g/" + fresh[0].ID, Value: raw}, probed, {Kind: kind, Name: lastGoodRecord}}
+	records := []store.Record{
+		{Kind: kind, Name: historyRecord, Value: listed},
+		{Kind: kind, Name: "g/" + fresh[0].ID, Value: raw},
+		probed,
+		{Kind: kind, Name: lastGoodRecord},
+	}
 	for _, e := range old {
 		if !slices.ContainsFunc(fresh, func(f Entry) bool { return f.ID == e.ID }) {
 			records = append(records, store.Record{Kind: kind, Name: "g/" + e.ID})

@@ -41,7 +41,10 @@ type counts map[hooks.Point]*tally
 
 // refusing are the hooks whose refusals count. Logins are not among them: who
 // guesses passwords must not be able to bring old policies back.
-var refusing = []hooks.Point{hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData, hooks.QueueExpand}
+var refusing = []hooks.Point{
+	hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData,
+	hooks.QueueExpand,
+}
 
 func newCounts() counts {
 	c := counts{}
@@ -184,10 +187,12 @@ func (p *probation) reasonToGiveUp(r hooks.Ran, t *tally) string {
 	}
 	calls, failures := t.calls.Load(), t.failures.Load()
 	if share := float64(failures) / float64(max(calls, 1)); failures >= minFailures && share > 2*was.Failed+moreFailures {
-		return fmt.Sprintf("%d of %d calls of handlers failed at %s, %.0f %%; before it was %.0f %%%s", failures, calls, r.Point, 100*share, 100*was.Failed, worstHandler(r.Worst))
+		return fmt.Sprintf("%d of %d calls of handlers failed at %s, %.0f %%; before it was %.0f %%%s", failures, calls, r.Point, 100*share,
+			100*was.Failed, worstHandler(r.Worst))
 	}
 	if w := r.Worst; w.Failures >= minFailures && w.Share() > 2*was.Worst+moreFailures {
-		return fmt.Sprintf("%d of %d calls of %s failed at %s, %.0f %%; before no handler had more than %.0f %%%s", w.Failures, w.Calls, w.Handler, r.Point, 100*w.Share(), 100*was.Worst, worstHandler(w))
+		return fmt.Sprintf("%d of %d calls of %s failed at %s, %.0f %%; before no handler had more than %.0f %%%s", w.Failures, w.Calls,
+			w.Handler, r.Point, 100*w.Share(), 100*was.Worst, worstHandler(w))
 	}
 	runs, refused := t.runs.Load(), t.refused.Load()
 	if share := float64(refused) / float64(runs); was.Refused >= 0 && refused >= minRefusals && share > 2*was.Refused+moreRefusals {
@@ -250,11 +255,13 @@ func (k *Keeper) giveUp(ctx context.Context) {
 	err := k.restoreBefore(ctx, p, reason)
 	if err != nil {
 		k.probation.Store(nil) // it would be said with each call
-		k.o.Journal.ErrorContext(ctx, "POLICIES DID NOT PASS THEIR PROBATION, and cannot be rolled back", "generation", from, "reason", reason, "err", err)
+		k.o.Journal.ErrorContext(ctx, "POLICIES DID NOT PASS THEIR PROBATION, and cannot be rolled back", "generation", from, "reason", reason,
+			"err", err)
 		return
 	}
 	k.o.Journal.Metrics.Reloads.WithLabelValues("probation", "").Inc()
-	k.o.Journal.ErrorContext(ctx, "POLICIES DID NOT PASS THEIR PROBATION and were rolled back; the files on disk are not in force", "generation", p.Before, "from", from, "reason", reason)
+	k.o.Journal.ErrorContext(ctx, "POLICIES DID NOT PASS THEIR PROBATION and were rolled back; the files on disk are not in force",
+		"generation", p.Before, "from", from, "reason", reason)
 }
 
 func (k *Keeper) restoreBefore(ctx context.Context, p *probation, reason string) error {

@@ -20,7 +20,10 @@ func TestRecordsArePrintable(t *testing.T) {
 	}})
 	evil := "\x1b[31m\r\nEvil: 1"
 	j := With(slog.New(raw))
-	j.With("with", evil).WithGroup("g").Error("x"+evil, "text", evil, "err", errors.New("line\nline"+evil), "list", []string{evil}, slog.Group("h", "in", evil), "n", 3, "nil", nil)
+	j.With("with", evil).
+		WithGroup("g").
+		Error("x"+evil, "text", evil, "err", errors.New("line\nline"+evil), "list", []string{evil}, slog.Group("h", "in", evil), "n", 3,
+			"nil", nil)
 	j.Step(t.Context(), "step", evil, "from", evil, "err", error(nil))
 	if n := strings.Count(out.String(), "\n"); n != 2 || !strings.Contains(out.String(), "n=3") {
 		t.Errorf("%d lines: %s", n, out.String())

@@ -72,7 +72,9 @@ type Answer struct {
 
 // Change is one change that a filter wants made.
 type Change struct {
-	Op    string // "add_header", "insert_header", "change_header" (no value: remove), "replace_body", "add_rcpt", "remove_rcpt", "change_sender"
+	// Op is "add_header", "insert_header", "change_header" (no value: remove),
+	// "replace_body", "add_rcpt", "remove_rcpt" or "change_sender".
+	Op    string
 	Name  string // of a header field
 	Value string // of a header field, an address, or a body
 	Index int    // of the field: for insert_header among all from 0, for change_header among those of its name from 1

@@ -34,21 +34,21 @@ var (
 
 // Conn is one client's connection.
 type Conn struct {
-	nc      net.Conn
-	bufs    *buffers
-	r       *bufio.Reader // nil while the client is waited for
-	w       *bufio.Writer // nil while nothing is kept in it
-	first   *[firstSize]byte
-	pending   []byte // of first: read while r was nil, goes into r before all else
-	remote  netip.AddrPort
-	local   netip.AddrPort
-	more    bool // first was filled: the rest is to be had at once
-	info    *envelope.TLSInfo
-	config  *tls.Config // of the handshake that was made
-	lastBareLF      bool        // the last line ended in a bare LF, its rest is to come
-	reads   int         // from the network
-	lineBy  time.Time   // deadline of the line being read; zero in content
-	content pace
+	nc         net.Conn
+	bufs       *buffers
+	r          *bufio.Reader // nil while the client is waited for
+	w          *bufio.Writer // nil while nothing is kept in it
+	first      *[firstSize]byte
+	pending    []byte // of first: read while r was nil, goes into r before all else
+	remote     netip.AddrPort
+	local      netip.AddrPort
+	more       bool // first was filled: the rest is to be had at once
+	info       *envelope.TLSInfo
+	config     *tls.Config // of the handshake that was made
+	lastBareLF bool        // the last line ended in a bare LF, its rest is to come
+	reads      int         // from the network
+	lineBy     time.Time   // deadline of the line being read; zero in content
+	content    pace
 
 	// WriteTimeout is how long one flush may take; default 5 minutes.
 	WriteTimeout time.Duration

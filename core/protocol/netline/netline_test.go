@@ -275,7 +275,10 @@ func TestServeEnds(t *testing.T) {
 }
 
 func TestExemptClientsAreNotCounted(t *testing.T) {
-	l := NewLimits(LimitsConfig{Connections: 1, Messages: Rate{N: 1, Per: time.Hour}, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, nil)
+	l := NewLimits(
+		LimitsConfig{Connections: 1, Messages: Rate{N: 1, Per: time.Hour}, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		nil,
+	)
 	for _, tt := range []struct {
 		ip   string
 		want bool

@@ -29,7 +29,7 @@ type Server struct {
 	// TooManyReply and Greedy are the lines, with CRLF, for a client above
 	// MaxConnections and one above its own limit; Refused counts both.
 	TooManyReply, TooManyFromIPReply string
-	Refused         func()
+	Refused                          func()
 
 	// Handle runs a session to its end and recovers its panics. ctx ends when
 	// the server's grace is over; that it stops is told by c.ReadLine.
@@ -182,7 +182,8 @@ func (s *Server) readProxyHeader(c *Conn) (free func(), ok bool) {
 	proxy := c.Remote().Addr()
 	ends, err := c.proxyHeader(s.Handshake)
 	if err != nil {
-		s.Log.Info("connection refused", "listener", s.Name, "client", proxy.String(), "reason", "PROXY header", "err", printable.Quote(err.Error()))
+		s.Log.Info("connection refused", "listener", s.Name, "client", proxy.String(), "reason", "PROXY header", "err",
+			printable.Quote(err.Error()))
 		return nil, false
 	}
 	if !ends.known {

@@ -56,10 +56,10 @@ type Config struct {
 	APOP         bool           // offered in the greeting, with and without TLS
 	ProxyFrom    []netip.Prefix // clients that begin with a PROXY header, always
 
-	MaxConnections int // 0: any number
-	MaxErrors      int // of a session, failed logins included; default 10
-	MaxIdleCommands        int // of NOOP, RSET, CAPA, UTF8, LANG and USER in a row; default 1000
-	Limits         *netline.Limits
+	MaxConnections  int // 0: any number
+	MaxErrors       int // of a session, failed logins included; default 10
+	MaxIdleCommands int // of NOOP, RSET, CAPA, UTF8, LANG and USER in a row; default 1000
+	Limits          *netline.Limits
 
 	// LoginDelay is the least time between two logins to one mailbox (RFC 2449
 	// 6.5); default none.
@@ -103,18 +103,18 @@ func New(cfg Config, b Backend, boxes store.Mailboxes) *Server {
 	cfg = cfg.withDefaults()
 	srv := &Server{cfg: cfg, backend: b, boxes: boxes}
 	srv.line = &netline.Server{
-		Name:           cfg.Name,
-		ProxyFrom:      cfg.ProxyFrom,
-		MaxConnections: cfg.MaxConnections,
-		Limits:         cfg.Limits,
-		Grace:          cfg.Grace,
-		TLS:            cfg.TLS,
-		Implicit:       cfg.Implicit,
-		Handshake:      cfg.Handshake,
-		Log:            cfg.Log,
-		TooManyReply:        "-ERR [SYS/TEMP] too many connections, try later\r\n",
-		TooManyFromIPReply:         "-ERR [SYS/TEMP] too many connections from your address\r\n",
-		Handle:         srv.session,
+		Name:               cfg.Name,
+		ProxyFrom:          cfg.ProxyFrom,
+		MaxConnections:     cfg.MaxConnections,
+		Limits:             cfg.Limits,
+		Grace:              cfg.Grace,
+		TLS:                cfg.TLS,
+		Implicit:           cfg.Implicit,
+		Handshake:          cfg.Handshake,
+		Log:                cfg.Log,
+		TooManyReply:       "-ERR [SYS/TEMP] too many connections, try later\r\n",
+		TooManyFromIPReply: "-ERR [SYS/TEMP] too many connections from your address\r\n",
+		Handle:             srv.session,
 	}
 	if f := cfg.Observe.Refused; f != nil {
 		srv.line.Refused = func() { f(cfg.Name) }

@@ -17,7 +17,7 @@ const (
 // and only for clients that are so quick that the time for it would be
 // theirs; whoever takes longer costs no memory meanwhile.
 type prefetch struct {
-	number int     // of the message, 0: none
+	number int        // of the message, 0: none
 	answer *ioBuffers // "+OK", the message and its end, not flushed
 	octets int64
 	next   int // the message behind that of the last command, if it was RETR

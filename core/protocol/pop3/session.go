@@ -19,17 +19,17 @@ import (
 // session is one connection. All of it belongs to the session's goroutine.
 type session struct {
 	*Server
-	c      *netline.Conn
-	log    *slog.Logger
-	s      *envelope.Session
-	stamp  string // of the greeting, for APOP
-	user   string // of USER, until PASS
-	drop   *maildrop
-	prefetch  prefetch
-	errors int
-	idleCommands   int  // commands in a row that do nothing
-	ended   bool // nothing more is read
-	gone   bool // nor written
+	c            *netline.Conn
+	log          *slog.Logger
+	s            *envelope.Session
+	stamp        string // of the greeting, for APOP
+	user         string // of USER, until PASS
+	drop         *maildrop
+	prefetch     prefetch
+	errors       int
+	idleCommands int  // commands in a row that do nothing
+	ended        bool // nothing more is read
+	gone         bool // nor written
 }
 
 func (srv *Server) session(ctx context.Context, c *netline.Conn) {

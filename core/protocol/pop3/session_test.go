@@ -226,7 +226,9 @@ func TestSnapshot(t *testing.T) {
 		t.Error("STAT walked the messages")
 	}
 	c.send("LIST 3\r\nUIDL 2\r\nDELE 2\r\nSTAT\r\nLIST\r\nRSET\r\nSTAT\r\nDELE 1\r\nQUIT\r\n")
-	for _, want := range []string{"-ERR", "+OK 2 7.2\r\n", "+OK", "+OK 1 23\r\n", "+OK 1 messages", "1 23", ".", "+OK", "+OK 2 57\r\n", "+OK", "+OK"} {
+	for _, want := range []string{
+		"-ERR", "+OK 2 7.2\r\n", "+OK", "+OK 1 23\r\n", "+OK 1 messages", "1 23", ".", "+OK", "+OK 2 57\r\n", "+OK", "+OK",
+	} {
 		c.line(want)
 	}
 	if d.m.walks != 1 {
@@ -317,7 +319,8 @@ func TestStoreFails(t *testing.T) {
 }
 
 func TestAuthFailuresAreLimited(t *testing.T) {
-	d := serve(t, Config{InsecureAuth: true, Limits: netline.NewLimits(netline.LimitsConfig{AuthFailures: netline.Rate{N: 2, Per: time.Hour}}, nil)})
+	d := serve(t,
+		Config{InsecureAuth: true, Limits: netline.NewLimits(netline.LimitsConfig{AuthFailures: netline.Rate{N: 2, Per: time.Hour}}, nil)})
 	c := dial(t, d.addr)
 	c.line("+OK")
 	for range 2 {

@@ -56,7 +56,7 @@ type Config struct {
 	MaxConnections int   // 0: any number
 	MaxRecipients  int   // of a transaction; default 1000
 	MaxErrors      int   // of a session, of syntax, order and login; default 10
-	MaxNonMail        int   // commands that lead to no message (NOOP, RSET, EHLO, VRFY, HELP) from one message to the next; default 100
+	MaxNonMail     int   // commands that lead to no message (NOOP, RSET, EHLO, VRFY, HELP) from one message to the next; default 100
 	MaxHold        time.Duration
 	Limits         *Limits
 	BareNewlines   Newlines

@@ -25,12 +25,12 @@ type contentSource interface {
 // content is the io.Reader that the backend gets: it counts, checks, and
 // never says io.EOF unless the message is whole.
 type content struct {
-	src      contentSource
-	max      int64
-	mode     Newlines
-	binary   bool // BODY=BINARYMIME: CR and LF are octets like others
-	wholeLines    bool // no piece has more than one LF, at its end
-	newlines newlines
+	src        contentSource
+	max        int64
+	mode       Newlines
+	binary     bool // BODY=BINARYMIME: CR and LF are octets like others
+	wholeLines bool // no piece has more than one LF, at its end
+	newlines   newlines
 
 	rest    []byte // of the last piece
 	last    byte   // octet that was read

@@ -269,7 +269,9 @@ func parseRcptParams(s string, utf8ok bool) (notify envelope.Notify, orcpt strin
 var notifyWords = [...]struct {
 	word string
 	bit  envelope.Notify
-}{{"NEVER", envelope.NotifyNever}, {"SUCCESS", envelope.NotifySuccess}, {"FAILURE", envelope.NotifyFailure}, {"DELAY", envelope.NotifyDelay}}
+}{
+	{"NEVER", envelope.NotifyNever}, {"SUCCESS", envelope.NotifySuccess}, {"FAILURE", envelope.NotifyFailure}, {"DELAY", envelope.NotifyDelay},
+}
 
 func parseNotify(value string) (envelope.Notify, error) {
 	var n envelope.Notify

@@ -21,18 +21,18 @@ func New(cfg Config, b Backend) *Server {
 	cfg = cfg.withDefaults()
 	srv := &Server{cfg: cfg, backend: b}
 	srv.line = &netline.Server{
-		Name:           cfg.Name,
-		MaxConnections: cfg.MaxConnections,
-		ProxyFrom:      cfg.ProxyFrom,
-		Limits:         cfg.Limits,
-		Grace:          cfg.Grace,
-		TLS:            cfg.TLS,
-		Implicit:       cfg.Implicit,
-		Handshake:      cfg.Timeouts.Handshake,
-		Log:            cfg.Log,
-		TooManyReply:        "421 4.3.2 " + cfg.Hostname + " too many connections, try later\r\n",
-		TooManyFromIPReply:         "421 4.7.0 " + cfg.Hostname + " too many connections from your address\r\n",
-		Handle:         srv.session,
+		Name:               cfg.Name,
+		MaxConnections:     cfg.MaxConnections,
+		ProxyFrom:          cfg.ProxyFrom,
+		Limits:             cfg.Limits,
+		Grace:              cfg.Grace,
+		TLS:                cfg.TLS,
+		Implicit:           cfg.Implicit,
+		Handshake:          cfg.Timeouts.Handshake,
+		Log:                cfg.Log,
+		TooManyReply:       "421 4.3.2 " + cfg.Hostname + " too many connections, try later\r\n",
+		TooManyFromIPReply: "421 4.7.0 " + cfg.Hostname + " too many connections from your address\r\n",
+		Handle:             srv.session,
 	}
 	if f := cfg.Observe.Refused; f != nil {
 		srv.line.Refused = func() { f(cfg.Name) }

@@ -24,18 +24,18 @@ type session struct {
 	log *slog.Logger
 	s   *envelope.Session
 
-	greeted bool // HELO, EHLO or LHLO was accepted
-	refused bool // Connect refused: only QUIT is left (RFC 5321 3.1)
-	tx      *envelope.Transaction
-	errors  int
+	greeted    bool // HELO, EHLO or LHLO was accepted
+	refused    bool // Connect refused: only QUIT is left (RFC 5321 3.1)
+	tx         *envelope.Transaction
+	errors     int
 	forgivable int      // commands without MAIL that a pipelining client did not know to be pointless
 	nonMail    int      // commands since the last message that led to none
-	dropped  int64    // octets of content since then that were read to be dropped
-	xclient bool     // XCLIENT is believed
-	pending *command // what ended a sequence of BDATs, to be run next
-	gone    bool     // the client has gone, or is not worth another reply
-	recorded    string   // what a command wrote itself instead of returning it, while somebody watches
-	recording bool     // so
+	dropped    int64    // octets of content since then that were read to be dropped
+	xclient    bool     // XCLIENT is believed
+	pending    *command // what ended a sequence of BDATs, to be run next
+	gone       bool     // the client has gone, or is not worth another reply
+	recorded   string   // what a command wrote itself instead of returning it, while somebody watches
+	recording  bool     // so
 }
 
 // errQuit ends a session whose last reply is written.

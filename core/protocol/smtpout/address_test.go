@@ -194,7 +194,12 @@ func silentAddr(t *testing.T) netip.AddrPort {
 }
 
 func TestOrder(t *testing.T) {
-	hosts := []envelope.Host{{Name: "c", Preference: 20}, {Name: "a", Preference: 10}, {Name: "b", Preference: 10}, {Name: "d", Preference: 30}}
+	hosts := []envelope.Host{
+		{Name: "c", Preference: 20},
+		{Name: "a", Preference: 10},
+		{Name: "b", Preference: 10},
+		{Name: "d", Preference: 30},
+	}
 	seen := map[string]bool{}
 	for range 200 {
 		var names []string
@@ -233,7 +238,10 @@ func TestRaceLeavesNothingOpen(t *testing.T) {
 	wait := func(p *talk) { p.eof(); closed.Add(1) }
 	h, n := play(t, any4, wait)
 	_, m := play(t, fmt.Sprintf("127.0.0.2:%d", h.Port), wait)
-	addrs := []netip.AddrPort{netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", h.Port)), netip.MustParseAddrPort(fmt.Sprintf("127.0.0.2:%d", h.Port))}
+	addrs := []netip.AddrPort{
+		netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", h.Port)),
+		netip.MustParseAddrPort(fmt.Sprintf("127.0.0.2:%d", h.Port)),
+	}
 	c := client(t, Config{Timeouts: Timeouts{Connect: time.Second, Fallback: 1, Final: time.Second}})
 	for range 50 {
 		nc, _, _, err := c.dialFirst(t.Context(), addrs, "")

@@ -36,8 +36,8 @@ type useResult uint8
 
 const (
 	done   useResult = iota // no recipient is left open that this host could settle
-	failed                // the next address may do better
-	stale                 // the connection was gone before it was used: as if it had not been there
+	failed                  // the next address may do better
+	stale                   // the connection was gone before it was used: as if it had not been there
 )
 
 // openRcpts are the recipients that are open.
@@ -123,7 +123,14 @@ func (a *attempt) tryHost(ctx context.Context, h envelope.Host) {
 
 // connParams is how to speak at addr.
 func (a *attempt) connParams(addr netip.AddrPort) connParams {
-	m := connParams{lmtp: a.hop.LMTP, implicit: a.hop.Implicit, policy: a.hop.TLS, requireTLS: a.t.RequireTLS, user: a.hop.User, password: a.hop.Password}
+	m := connParams{
+		lmtp:       a.hop.LMTP,
+		implicit:   a.hop.Implicit,
+		policy:     a.hop.TLS,
+		requireTLS: a.t.RequireTLS,
+		user:       a.hop.User,
+		password:   a.hop.Password,
+	}
 	if m.requireTLS {
 		m.policy = envelope.TLSVerify // RFC 8689 4.2.1
 	}

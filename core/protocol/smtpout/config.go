@@ -66,8 +66,8 @@ const (
 	maxHosts     = 20 // of a next hop
 	maxAddresses = 8  // of a host
 	maxTries     = 20 // connections in one Send
-	maxTLSFailed     = 10_000
-	tlsFailedFor     = 10 * time.Minute
+	maxTLSFailed = 10_000
+	tlsFailedFor = 10 * time.Minute
 	maxIdleTotal = 500
 	sessionCache = 256
 )

@@ -35,13 +35,13 @@ type conn struct {
 	r   *bufio.Reader
 	w   *bufio.Writer
 
-	ext      extensions
-	tls      string      // version
-	verified bool        // the certificate is good for host.Name
-	transactions    int         // transactions
-	dead     bool        // of no use any more, not even for QUIT
-	stopGuard  func() bool // see guard
-	rcptMax  int         // recipients of a transaction, as far as known
+	ext          extensions
+	tls          string      // version
+	verified     bool        // the certificate is good for host.Name
+	transactions int         // transactions
+	dead         bool        // of no use any more, not even for QUIT
+	stopGuard    func() bool // see guard
+	rcptMax      int         // recipients of a transaction, as far as known
 }
 
 func newConn(cfg *Config, nc net.Conn) *conn {

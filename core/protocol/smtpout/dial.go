@@ -19,7 +19,11 @@ type dialResult struct {
 // start over the one behind it, which is tried too when the first fails or
 // takes long (RFC 8305 5). rest are the addresses that may still be tried:
 // those that did not fail. race returns when nothing of it runs any more.
-func (c *Client) dialFirst(ctx context.Context, addrs []netip.AddrPort, source string) (nc net.Conn, addr netip.AddrPort, rest []netip.AddrPort, err error) {
+func (c *Client) dialFirst(
+	ctx context.Context,
+	addrs []netip.AddrPort,
+	source string,
+) (nc net.Conn, addr netip.AddrPort, rest []netip.AddrPort, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan dialResult, len(addrs))

@@ -49,12 +49,18 @@ func undot(s string) (text string, end int) {
 }
 
 func FuzzDotter(f *testing.F) {
-	for _, s := range []string{"", ".", "\r\n", ".\r\n", "a\r\n.\r\nb", "a\n.\nb\r\n", "a\r\r\n.", "\r", "a\r\n.\rb", "..\r\n...", "x\r\n.\n.\r.", strings.Repeat("x", chunkSize-1) + "\r\n.\r\n", strings.Repeat("x", chunkSize-2) + "\r\n.\r\n"} {
+	for _, s := range []string{
+		"", ".", "\r\n", ".\r\n", "a\r\n.\r\nb", "a\n.\nb\r\n", "a\r\r\n.", "\r", "a\r\n.\rb", "..\r\n...", "x\r\n.\n.\r.",
+		strings.Repeat("x", chunkSize-1) + "\r\n.\r\n", strings.Repeat("x", chunkSize-2) + "\r\n.\r\n",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		want := slowDots(text)
-		for _, r := range []io.Reader{strings.NewReader(text), iotest.OneByteReader(strings.NewReader(text)), iotest.HalfReader(strings.NewReader(text)), iotest.DataErrReader(strings.NewReader(text))} {
+		for _, r := range []io.Reader{
+			strings.NewReader(text), iotest.OneByteReader(strings.NewReader(text)), iotest.HalfReader(strings.NewReader(text)),
+			iotest.DataErrReader(strings.NewReader(text)),
+		} {
 			var out bytes.Buffer
 			d := dotWriter{w: bufio.NewWriterSize(&out, 16), bol: true}
 			if err := errors.Join(d.copy(r), d.finish(), d.w.Flush()); err != nil || d.size != int64(len(text)) {

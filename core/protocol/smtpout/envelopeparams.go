@@ -93,7 +93,10 @@ func notifyWords(n envelope.Notify) string {
 	for _, k := range [...]struct {
 		bit  envelope.Notify
 		word string
-	}{{envelope.NotifyNever, "NEVER"}, {envelope.NotifySuccess, "SUCCESS"}, {envelope.NotifyFailure, "FAILURE"}, {envelope.NotifyDelay, "DELAY"}} {
+	}{
+		{envelope.NotifyNever, "NEVER"}, {envelope.NotifySuccess, "SUCCESS"}, {envelope.NotifyFailure, "FAILURE"},
+		{envelope.NotifyDelay, "DELAY"},
+	} {
 		if n&k.bit != 0 {
 			words = append(words, k.word)
 		}

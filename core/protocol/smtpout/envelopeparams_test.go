@@ -36,9 +36,15 @@ func TestWording(t *testing.T) {
 	w, bare, seven := envelopeParams{all, true}, envelopeParams{}, envelopeParams{ext: extensions{"DSN": ""}}
 	tests := []struct{ got, want string }{
 		{w.mail(tr, now), "MAIL FROM:<ü@bücher.example> SIZE=5 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=a+3Db MT-PRIORITY=-3 BY=90;R"},
-		{bare.mail(&envelope.Transfer{Sender: "a@bücher.example", Ret: "FULL", EightBit: true, By: now}, now), "MAIL FROM:<a@xn--bcher-kva.example>"},
+		{
+			bare.mail(&envelope.Transfer{Sender: "a@bücher.example", Ret: "FULL", EightBit: true, By: now}, now),
+			"MAIL FROM:<a@xn--bcher-kva.example>",
+		},
 		{bare.mail(&envelope.Transfer{}, now), "MAIL FROM:<>"},
-		{w.rcpt(rc("rfc822;a b+c@x", envelope.NotifySuccess|envelope.NotifyFailure)), "RCPT TO:<b@bücher.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;a+20b+2Bc@x"},
+		{
+			w.rcpt(rc("rfc822;a b+c@x", envelope.NotifySuccess|envelope.NotifyFailure)),
+			"RCPT TO:<b@bücher.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;a+20b+2Bc@x",
+		},
 		{w.rcpt(rc("utf-8;ü+a@x", 0)), `RCPT TO:<b@bücher.example> ORCPT=utf-8;ü\x{2B}a@x`},
 		{seven.rcpt(rc("utf-8;ü@x", envelope.NotifyNever)), `RCPT TO:<b@xn--bcher-kva.example> NOTIFY=NEVER ORCPT=utf-8;\x{FC}@x`},
 		{seven.rcpt(rc("nonsense", 0)), "RCPT TO:<b@xn--bcher-kva.example>"},
@@ -49,7 +55,8 @@ func TestWording(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", tt.got, tt.want)
 		}
 	}
-	if w.isLate(tr, now) || !w.isLate(tr, now.Add(31*time.Second)) || bare.isLate(tr, now.Add(31*time.Second)) || !bare.isLate(tr, now.Add(90*time.Second)) {
+	if w.isLate(tr, now) || !w.isLate(tr, now.Add(31*time.Second)) || bare.isLate(tr, now.Add(31*time.Second)) ||
+		!bare.isLate(tr, now.Add(90*time.Second)) {
 		t.Error("late is wrong about what is left of the time")
 	}
 }

@@ -13,8 +13,8 @@ import (
 type connParams struct {
 	lmtp, implicit bool
 	policy         envelope.TLSPolicy // TLSMay, TLSVerify or TLSNone
-	requireTLS         bool               // REQUIRETLS: without verified TLS the message is not for this host
-	skipTLS          bool               // do not try TLS, it failed before
+	requireTLS     bool               // REQUIRETLS: without verified TLS the message is not for this host
+	skipTLS        bool               // do not try TLS, it failed before
 	user, password string
 }
 

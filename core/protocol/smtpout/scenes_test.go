@@ -115,7 +115,9 @@ func TestOldHosts(t *testing.T) {
 			if !p.hello() {
 				return
 			}
-			for _, verb := range []string{"MAIL FROM:<a@example.org>\r\n", "RCPT TO:<b@example.com>\r\n", "RCPT TO:<c@example.com>\r\n", "DATA\r\n"} {
+			for _, verb := range []string{
+				"MAIL FROM:<a@example.org>\r\n", "RCPT TO:<b@example.com>\r\n", "RCPT TO:<c@example.com>\r\n", "DATA\r\n",
+			} {
 				if !p.want(verb) {
 					return
 				}

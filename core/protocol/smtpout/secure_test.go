@@ -55,13 +55,15 @@ func TestLOGIN(t *testing.T) {
 		want   string
 	}{
 		{"LOGIN", func(p *talk) {
-			if p.hello("AUTH=LOGIN") && p.step("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6") && p.step("YWxpY2U=\r\n", "334 UGFzc3dvcmQ6") && p.step("c2VjcmV0\r\n", "235 ok") {
+			if p.hello("AUTH=LOGIN") && p.step("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6") &&
+				p.step("YWxpY2U=\r\n", "334 UGFzc3dvcmQ6") && p.step("c2VjcmV0\r\n", "235 ok") {
 				p.step("MAIL", "550 5.7.1 no")
 				p.step("RSET", "250 ok")
 			}
 		}, "550 5.7.1"},
 		{"a question too many", func(p *talk) {
-			if p.hello("AUTH LOGIN") && p.step("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6") && p.step("YWxpY2U=\r\n", "334 UGFzc3dvcmQ6") && p.step("c2VjcmV0\r\n", "334 YWdhaW4/") {
+			if p.hello("AUTH LOGIN") && p.step("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6") &&
+				p.step("YWxpY2U=\r\n", "334 UGFzc3dvcmQ6") && p.step("c2VjcmV0\r\n", "334 YWdhaW4/") {
 				p.step("*\r\n", "501 5.7.0 cancelled")
 			}
 		}, "451 4.7.0"},

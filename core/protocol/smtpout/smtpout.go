@@ -51,7 +51,7 @@ type Client struct {
 	sessions tls.ClientSessionCache
 	pool     pool
 
-	mu    sync.Mutex
+	mu        sync.Mutex
 	tlsFailed map[netip.AddrPort]time.Time // where TLS failed lately, until when
 }
 

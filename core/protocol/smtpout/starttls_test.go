@@ -89,7 +89,8 @@ func TestOffersInTheClearAreVoid(t *testing.T) {
 		tc := tls.Server(p.nc, serverTLS())
 		p.nc = tc
 		p.r.Reset(tc)
-		if p.want("EHLO") && p.offer("8BITMIME") && p.step("MAIL FROM:<a@example.org>\r\n", "250 ok") && p.step("RCPT", "250 ok") && p.step("DATA", "354 go") {
+		if p.want("EHLO") && p.offer("8BITMIME") && p.step("MAIL FROM:<a@example.org>\r\n", "250 ok") && p.step("RCPT", "250 ok") &&
+			p.step("DATA", "354 go") {
 			p.message()
 			p.say("250 taken")
 		}

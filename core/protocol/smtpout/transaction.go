@@ -33,10 +33,10 @@ type command struct {
 
 // transaction is one MAIL with what follows it.
 type transaction struct {
-	a     *attempt
-	c     *conn
-	params     envelopeParams
-	rcpts []int // recipients to name
+	a      *attempt
+	c      *conn
+	params envelopeParams
+	rcpts  []int // recipients to name
 
 	answered bool             // some reply came
 	refusal  *envelope.Status // to MAIL

@@ -152,7 +152,8 @@ func (d *Directory) RemoveAlias(ctx context.Context, a envelope.Address) error {
 	if err := d.revokeAll(ctx, a); err != nil {
 		return err
 	}
-	if err := d.o.Data.PutRecords(ctx, store.Record{Kind: kindAlias, Name: string(a)}, store.Record{Kind: kindPrincipal, Name: string(a)}); err != nil {
+	gone := []store.Record{{Kind: kindAlias, Name: string(a)}, {Kind: kindPrincipal, Name: string(a)}}
+	if err := d.o.Data.PutRecords(ctx, gone...); err != nil {
 		return err
 	}
 	return d.loadPatterns(ctx)

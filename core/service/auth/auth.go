@@ -64,15 +64,15 @@ type Options struct {
 // Directory answers who there is. It is safe for concurrent use; the changes
 // that it makes are on disk when its methods return, and seen at once.
 type Directory struct {
-	o        Options
-	domains  atomic.Pointer[map[string]bool]
-	patterns atomic.Pointer[map[string][]*pattern] // by domain
-	sealer   *sealer
-	throttle throttle
+	o             Options
+	domains       atomic.Pointer[map[string]bool]
+	patterns      atomic.Pointer[map[string][]*pattern] // by domain
+	sealer        *sealer
+	throttle      throttle
 	passwordCache passwordCache
 	accountCache  accountCache
-	decoy    []byte        // key of the SCRAM salts of names without account
-	hashing  chan struct{} // bounds argon2id runs, and so their memory
+	decoy         []byte        // key of the SCRAM salts of names without account
+	hashing       chan struct{} // bounds argon2id runs, and so their memory
 }
 
 // New reads the domains and is ready.

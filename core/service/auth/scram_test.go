@@ -93,7 +93,8 @@ func TestScramMalformed(t *testing.T) {
 		in   []string
 	}{
 		{true, []string{"n,,n=ann,r=x"}}, {false, []string{"p=tls-exporter,,n=ann,r=x"}},
-		{false, []string{""}}, {false, []string{"n,,"}}, {false, []string{"n,,n=ann"}}, {false, []string{"\x00\xff"}}, {false, []string{"n,,n=a=zz,r=x"}},
+		{false, []string{""}}, {false, []string{"n,,"}}, {false, []string{"n,,n=ann"}}, {false, []string{"\x00\xff"}},
+		{false, []string{"n,,n=a=zz,r=x"}},
 	} {
 		x := d.Scram(t.Context(), tt.plus, func(string) []byte { return []byte("b") })
 		var err error
@@ -156,7 +157,10 @@ func TestScramFollowsThePassword(t *testing.T) {
 	if _, _, err := attempt(t, d, dialogtest.Scram{User: "bob", Password: "pass word"}, false, nil); !errors.Is(err, ErrCredentials) {
 		t.Errorf("without verifier: %v", err)
 	}
-	if _, err := d.Login(t.Context(), &envelope.Credentials{Mechanism: "OAUTHBEARER", User: "ann", Token: "t", Password: "new"}); !errors.Is(err, ErrCredentials) {
+	if _, err := d.Login(t.Context(), &envelope.Credentials{Mechanism: "OAUTHBEARER", User: "ann", Token: "t", Password: "new"}); !errors.Is(
+		err,
+		ErrCredentials,
+	) {
 		t.Errorf("a token: %v", err)
 	}
 }

@@ -84,8 +84,8 @@ type Ledger struct {
 
 	mu    sync.Mutex
 	fresh map[string]*storedRow // by key, since the last Flush
-	rows  map[string]int      // how many a day, and a day and domain, have
-	known map[string]bool     // keys that rows counts
+	rows  map[string]int        // how many a day, and a day and domain, have
+	known map[string]bool       // keys that rows counts
 	today string
 }
 

@@ -195,8 +195,13 @@ func (r *Report) Compose() (fields [][2]string, body []byte, err error) {
 	fmt.Fprintf(&b, "--%s\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n", boundary)
 	fmt.Fprintf(&b, "DMARC aggregate report (RFC 9990) by %s:\r\n%d messages in the name of %s on %s (UTC).\r\n",
 		r.Hostname, r.Messages(), r.Published.Domain, day(r.Begin))
-	fmt.Fprintf(&b, "\r\n--%s\r\nContent-Type: application/gzip\r\nContent-Disposition: attachment;\r\n filename=\"%s\"\r\nContent-Transfer-Encoding: base64\r\n\r\n",
-		boundary, r.Filename())
+	fmt.Fprintf(
+		&b,
+		"\r\n--%s\r\nContent-Type: application/gzip\r\nContent-Disposition: attachment;\r\n filename=\"%s\"\r\n"+
+			"Content-Transfer-Encoding: base64\r\n\r\n",
+		boundary,
+		r.Filename(),
+	)
 	if err := mime.WriteBase64(&b, packed.Bytes()); err != nil {
 		return nil, nil, fmt.Errorf("dmarc: %w", err)
 	}

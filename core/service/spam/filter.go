@@ -263,7 +263,11 @@ func limit(account envelope.Address) int {
 // load reads samples with read; of more than the limit the oldest go for good.
 // What cannot be read is left out: a model without one message is better than
 // none.
-func (f *Filter) load(ctx context.Context, account envelope.Address, read func(key string, value []byte) (*sample, error)) ([]*sample, error) {
+func (f *Filter) load(
+	ctx context.Context,
+	account envelope.Address,
+	read func(key string, value []byte) (*sample, error),
+) ([]*sample, error) {
 	limit := limit(account)
 	var out []*sample
 	for p, err := range f.kv.Scan(ctx, space(account), "", 2*limit) {

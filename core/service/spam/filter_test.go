@@ -241,7 +241,9 @@ func TestCorruptSample(t *testing.T) {
 	f := New(st, nil)
 	teach(t, f, 10)
 	p := ask(t, f, "", letter(Spam, 1))
-	if _, err := st.Apply(t.Context(), []envelope.Effect{{Space: space(""), Op: envelope.Set, Key: "broken", Value: []byte("?")}}); err != nil {
+	if _, err := st.Apply(t.Context(), []envelope.Effect{
+		{Space: space(""), Op: envelope.Set, Key: "broken", Value: []byte("?")},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if q := ask(t, New(st, nil), "", letter(Spam, 1)); q != p {

@@ -26,7 +26,8 @@ func ignored(name string) bool {
 		"arc-seal", "arc-message-signature", "arc-authentication-results":
 		return true
 	}
-	return strings.HasPrefix(name, "x-spam") || strings.HasPrefix(name, "x-rspamd") || strings.HasPrefix(name, "x-virus") || strings.HasPrefix(name, "x-carteiro")
+	return strings.HasPrefix(name, "x-spam") || strings.HasPrefix(name, "x-rspamd") || strings.HasPrefix(name, "x-virus") ||
+		strings.HasPrefix(name, "x-carteiro")
 }
 
 // ours are fields that tell to whom a message went and through which list: they
@@ -34,8 +35,9 @@ func ignored(name string) bool {
 // as soon as mail comes another way. A sender can write them as it likes.
 func ours(name string) bool {
 	switch name {
-	case "to", "cc", "bcc", "apparently-to", "delivered-to", "envelope-to", "x-envelope-to", "x-original-to", "x-rcpt-to", "resent-to", "resent-cc", "return-path",
-		"sender", "errors-to", "precedence", "mailing-list", "x-mailing-list", "x-beenthere", "x-loop":
+	case "to", "cc", "bcc", "apparently-to", "delivered-to", "envelope-to", "x-envelope-to", "x-original-to", "x-rcpt-to",
+		"resent-to", "resent-cc", "return-path", "sender", "errors-to", "precedence", "mailing-list", "x-mailing-list",
+		"x-beenthere", "x-loop":
 		return true
 	}
 	return strings.HasPrefix(name, "list-") || strings.HasPrefix(name, "x-mailman-")

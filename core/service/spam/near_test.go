@@ -43,7 +43,8 @@ func changed(raw []byte, p float64, seed uint64) []byte {
 			list[i] = fmt.Sprintf("word%c%c", 'a'+r.IntN(26), 'a'+r.IntN(26))
 		}
 	}
-	return fmt.Appendf(nil, "From: x%d@elsewhere.example\nSubject: new\nMessage-ID: <%d@elsewhere.example>\n\n%s\n", seed, seed, strings.Join(list, " "))
+	return fmt.Appendf(nil, "From: x%d@elsewhere.example\nSubject: new\nMessage-ID: <%d@elsewhere.example>\n\n%s\n", seed, seed,
+		strings.Join(list, " "))
 }
 
 // TestSimilar: copies are known although words were changed, as soon as one

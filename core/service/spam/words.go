@@ -14,7 +14,8 @@ func isInvisible(r rune) bool {
 	case 0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0xFEFF, 0x3164:
 		return true
 	}
-	return r >= 0x200B && r <= 0x200F || r >= 0x202A && r <= 0x202E || r >= 0x2060 && r <= 0x206F || r >= 0xFE00 && r <= 0xFE0F || r >= 0xE0000 && r <= 0xE0FFF
+	return r >= 0x200B && r <= 0x200F || r >= 0x202A && r <= 0x202E || r >= 0x2060 && r <= 0x206F || r >= 0xFE00 && r <= 0xFE0F ||
+		r >= 0xE0000 && r <= 0xE0FFF
 }
 
 // dropInvisible drops characters that cannot be seen, makes full width letters
@@ -35,7 +36,8 @@ func dropInvisible(s string) string {
 
 // isUnspaced are scripts that put no space between words.
 func isUnspaced(r rune) bool {
-	return r >= 0x2E80 && r <= 0x9FFF || r >= 0xAC00 && r <= 0xD7A3 || r >= 0xF900 && r <= 0xFAFF || r >= 0x0E00 && r <= 0x0EFF || r >= 0x20000 && r <= 0x3FFFF
+	return r >= 0x2E80 && r <= 0x9FFF || r >= 0xAC00 && r <= 0xD7A3 || r >= 0xF900 && r <= 0xFAFF || r >= 0x0E00 && r <= 0x0EFF ||
+		r >= 0x20000 && r <= 0x3FFFF
 }
 
 // inWord reports whether a character belongs to a word; begun whether one has
@@ -43,8 +45,8 @@ func isUnspaced(r rune) bool {
 func inWord(r rune, begun bool) bool {
 	switch {
 	case r < utf8.RuneSelf:
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '$' || r == '\'' || r == '-' || r == '_' || r == '%' ||
-			begun && (r == '!' || r == '.')
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '$' || r == '\'' || r == '-' || r == '_' ||
+			r == '%' || begun && (r == '!' || r == '.')
 	case r == utf8.RuneError:
 		return true
 	}

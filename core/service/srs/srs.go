@@ -83,7 +83,8 @@ func sign(key []byte, kind string, parts []string) string {
 // made it.
 func Is(a envelope.Address) bool {
 	local := strings.ToUpper(a.Local())
-	return len(local) >= 5 && (strings.HasPrefix(local, "SRS0") || strings.HasPrefix(local, "SRS1")) && strings.ContainsRune("=+-", rune(local[4]))
+	return len(local) >= 5 && (strings.HasPrefix(local, "SRS0") || strings.HasPrefix(local, "SRS1")) &&
+		strings.ContainsRune("=+-", rune(local[4]))
 }
 
 // Rewrite makes the sender of a forwarded message: a return address at one of

@@ -17,8 +17,9 @@ import (
 // signatures too. They are "" where a set would tell nobody anything: the
 // chain could not be looked up or read, has its longest length, or says itself
 // that it is broken.
-func (k *Keyring) Seal(domain string, arrived *envelope.AuthResults, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
-	return k.prepareSigner(envelope.Signature{Domain: domain}, open, func(keys []Key, h *mime.Header, sum []byte) (string, error) { return k.seal(keys, arrived, h, sum) })
+func (k *Keyring) Seal(domain string, arrived *envelope.AuthResults, open func() (io.ReadCloser, error)) (Signer, error) {
+	seal := func(keys []Key, h *mime.Header, sum []byte) (string, error) { return k.seal(keys, arrived, h, sum) }
+	return k.prepareSigner(envelope.Signature{Domain: domain}, open, seal)
 }
 
 func (k *Keyring) seal(keys []Key, arrived *envelope.AuthResults, h *mime.Header, sum []byte) (string, error) {
@@ -41,7 +42,8 @@ func (k *Keyring) seal(keys []Key, arrived *envelope.AuthResults, h *mime.Header
 		}
 		sets = nil // RFC 8617 5.1.2: a seal that says "fail" covers its own set alone
 	}
-	results := fmt.Sprintf("ARC-Authentication-Results: i=%d; %s\r\n", instance, strings.ReplaceAll(Field(k.hostname, arrived), "; ", ";\r\n\t"))
+	results := fmt.Sprintf("ARC-Authentication-Results: i=%d; %s\r\n", instance,
+		strings.ReplaceAll(Field(k.hostname, arrived), "; ", ";\r\n\t"))
 	names := names(h)
 	for range h.Count("DKIM-Signature") {
 		names = append(names, "DKIM-Signature")
@@ -57,6 +59,10 @@ func (k *Keyring) seal(keys []Key, arrived *envelope.AuthResults, h *mime.Header
 			covered = append(covered, s.seal)
 		}
 	}
-	seal, err := key.signFields(fmt.Sprintf("ARC-Seal: i=%d; a=%s; cv=%s; d=%s; s=%s; t=%d;\r\n\tb=", instance, key.algorithm(), verdict, key.Domain, key.Selector, time.Now().Unix()), covered)
+	seal, err := key.signFields(
+		fmt.Sprintf("ARC-Seal: i=%d; a=%s; cv=%s; d=%s; s=%s; t=%d;\r\n\tb=", instance, key.algorithm(), verdict, key.Domain, key.Selector,
+			time.Now().Unix()),
+		covered,
+	)
 	return seal + signature + results, err
 }

@@ -18,9 +18,15 @@ import (
 // in front are named once more than they are there, so that none can be added.
 var (
 	sealedNames = []string{"From", "Sender", "Reply-To", "Subject", "Date", "To", "Cc", "Message-ID"}
-	signedNames = []string{"In-Reply-To", "References", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Unsubscribe",
-		"List-Unsubscribe-Post", "List-Post", "List-Help", "List-Subscribe", "List-Owner", "List-Archive", "Auto-Submitted"}
+	signedNames = []string{
+		"In-Reply-To", "References", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Unsubscribe",
+		"List-Unsubscribe-Post", "List-Post", "List-Help", "List-Subscribe", "List-Owner", "List-Archive", "Auto-Submitted",
+	}
 )
+
+// Signer makes the fields that sign a header section; they go on top of it. They
+// end in CRLF. A Signer is for one goroutine at a time.
+type Signer = func(h *mime.Header) (fields string, err error)
 
 // Sign prepares a signature over one body and any number of header sections:
 // what a mailing list sends differs from member to member in a field or two.
@@ -29,7 +35,7 @@ var (
 // the domain's keys, "" for a domain without keys. They end in CRLF. It is for
 // one goroutine at a time. ErrNoKey: a selector has none. Other errors are
 // those of open and of a key.
-func (k *Keyring) Sign(s envelope.Signature, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
+func (k *Keyring) Sign(s envelope.Signature, open func() (io.ReadCloser, error)) (Signer, error) {
 	return k.prepareSigner(s, open, func(keys []Key, h *mime.Header, sum []byte) (fields string, err error) {
 		for _, key := range keys {
 			one, err := key.sign("DKIM-Signature: v=1;", names(h), h, sum)
@@ -43,7 +49,11 @@ func (k *Keyring) Sign(s envelope.Signature, open func() (io.ReadCloser, error))
 }
 
 // prepareSigner hashes a body once for signatures of it.
-func (k *Keyring) prepareSigner(s envelope.Signature, open func() (io.ReadCloser, error), sign func(keys []Key, h *mime.Header, sum []byte) (string, error)) (func(*mime.Header) (string, error), error) {
+func (k *Keyring) prepareSigner(
+	s envelope.Signature,
+	open func() (io.ReadCloser, error),
+	sign func(keys []Key, h *mime.Header, sum []byte) (string, error),
+) (Signer, error) {
 	keys, err := k.signing(s.Domain, s.Selectors)
 	if err != nil {
 		return nil, err
@@ -96,8 +106,8 @@ func (key *Key) algorithm() string {
 // sign makes a DKIM-Signature (RFC 6376 3.5, RFC 8463) or what is like one:
 // start is its name and first tags, sum the hash of the body.
 func (key *Key) sign(start string, names []string, h *mime.Header, sum []byte) (string, error) {
-	field := fmt.Sprintf("%s a=%s; c=relaxed/relaxed; d=%s; s=%s;\r\n\th=%s;\r\n\tbh=%s;\r\n\tb=", start, key.algorithm(), key.Domain, key.Selector,
-		strings.Join(names, ":\r\n\t "), base64.StdEncoding.EncodeToString(sum))
+	field := fmt.Sprintf("%s a=%s; c=relaxed/relaxed; d=%s; s=%s;\r\n\th=%s;\r\n\tbh=%s;\r\n\tb=", start, key.algorithm(), key.Domain,
+		key.Selector, strings.Join(names, ":\r\n\t "), base64.StdEncoding.EncodeToString(sum))
 	return key.signFields(field, signedFields(h, strings.Split(strings.ToLower(strings.Join(names, ":")), ":")))
 }
 

@@ -243,7 +243,8 @@ func domainSpec(s string) bool {
 		return false
 	}
 	top := strings.ToLower(name[i+1:])
-	return top != "" && top[0] != '-' && top[len(top)-1] != '-' && strings.Trim(top, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && !digits(top)
+	return top != "" && top[0] != '-' && top[len(top)-1] != '-' && strings.Trim(top, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
+		!digits(top)
 }
 
 // expand makes a name of a domain-spec; of one that is too long the left

@@ -152,7 +152,8 @@ func BenchmarkMailbox(b *testing.B) {
 	for n := 0; n < items; {
 		var ds []store.Delivery
 		for range 1000 {
-			ds = append(ds, store.Delivery{Owner: "b@example.com", Message: m.Envelope.ID, Rcpt: uint32(n), Source: &m.Envelope, Size: m.Envelope.Size})
+			ds = append(ds,
+				store.Delivery{Owner: "b@example.com", Message: m.Envelope.ID, Rcpt: uint32(n), Source: &m.Envelope, Size: m.Envelope.Size})
 			n++
 		}
 		if err := s.Deliver(b.Context(), ds...); err != nil {

@@ -137,12 +137,14 @@ func (d *dump) messages() {
 		section, err := d.s.Header(ctx, env)
 		d.must(err)
 		body, err := d.s.Body(ctx, env)
-		d.line("message %s: envelope %s header %s body %s", env.ID, d.json(env), d.digest(io.NopCloser(bytes.NewReader(section)), nil), d.digest(body, err))
+		d.line("message %s: envelope %s header %s body %s", env.ID, d.json(env), d.digest(io.NopCloser(bytes.NewReader(section)), nil),
+			d.digest(body, err))
 		groups, err := d.s.Groups(ctx, env.ID)
 		d.must(err)
 		for _, g := range groups {
-			d.line("message %s group %d: %s key %q domain %q priority %d due %v expires %v held %v %q attempts %d tried %v meta %s async %s", env.ID, g.Block,
-				g.Kind, g.Key, g.Domain, g.Priority, g.Due.UTC(), g.Expires.UTC(), g.Held, g.Reason, g.Attempts, g.Tried.UTC(), d.json(g.Meta), d.json(g.Async))
+			d.line("message %s group %d: %s key %q domain %q priority %d due %v expires %v held %v %q attempts %d tried %v meta %s async %s",
+				env.ID, g.Block, g.Kind, g.Key, g.Domain, g.Priority, g.Due.UTC(), g.Expires.UTC(), g.Held, g.Reason, g.Attempts, g.Tried.UTC(),
+				d.json(g.Meta), d.json(g.Async))
 			for _, r := range g.Recipients {
 				d.line("message %s group %d recipient %d: %s", env.ID, g.Block, r.N, d.json(r))
 			}

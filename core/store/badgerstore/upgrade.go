@@ -138,7 +138,8 @@ func readFormat(v []byte) (uint32, error) {
 	have := binary.BigEndian.Uint32(v)
 	switch {
 	case have > format:
-		return have, fmt.Errorf("%w: it has format %d, this program knows formats up to %d; start the newer program again", store.ErrVersion, have, format)
+		return have, fmt.Errorf("%w: it has format %d, this program knows formats up to %d; start the newer program again", store.ErrVersion,
+			have, format)
 	case have == 0:
 		return have, fmt.Errorf("format 0: %w", store.ErrCorrupt)
 	}
