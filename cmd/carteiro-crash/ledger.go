@@ -45,7 +45,7 @@ func (l *Ledger) Said(n int, s said) {
 	l.entries[n].said = s
 }
 
-// Count is how many messages got an answer.
+// Count returns how many messages got an answer.
 func (l *Ledger) Count(s said) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -150,7 +150,7 @@ func (m *meter) report(connections int) Report {
 	return r
 }
 
-// percentile is the smallest value that p percent do not exceed, in
+// percentile returns the smallest value that p percent do not exceed, in
 // milliseconds.
 func percentile(sorted []time.Duration, p int) float64 {
 	if len(sorted) == 0 {

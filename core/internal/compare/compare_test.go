@@ -187,7 +187,7 @@ func (m *module) write(name, text string) {
 	}
 }
 
-// bench is a test file of package p with benchmark X.
+// bench returns a test file of package p with benchmark X.
 func bench(body string) string {
 	return "package p\nimport \"testing\"\nfunc BenchmarkX(b *testing.B) {\n" + body + "\n}\n"
 }

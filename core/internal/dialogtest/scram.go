@@ -26,7 +26,7 @@ type Scram struct {
 // errScram: the server gave no proof of its own.
 var errScram = errors.New("the server does not know the password either")
 
-// First is the first response.
+// First returns the first response.
 func (s Scram) First(nonce string) string { return s.gs2() + s.bare(nonce) }
 
 func (s Scram) gs2() string {

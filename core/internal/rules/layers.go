@@ -97,7 +97,7 @@ var aside = map[string][]string{
 	"core/internal/shape":      {},
 }
 
-// permissions are what one package may import; known is false for a package
+// permissions returns what one package may import; known is false for a package
 // that has no line above.
 func permissions(pkg string) (allowed []string, known bool) {
 	for _, l := range levels {

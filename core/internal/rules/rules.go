@@ -236,12 +236,12 @@ func Columns(files []*File) []string {
 	return out
 }
 
-// span is how many lines a node has.
+// span returns how many lines a node has.
 func (f *File) span(n ast.Node) int {
 	return f.set.Position(n.End()).Line - f.set.Position(n.Pos()).Line + 1
 }
 
-// tables is how many lines of a function are within composite literals: the
+// tables returns how many lines of a function are within composite literals: the
 // cases of a test are data.
 func (f *File) tables(fn *ast.FuncDecl) int {
 	lines := 0

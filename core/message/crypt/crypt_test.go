@@ -54,7 +54,7 @@ func encrypt(t testing.TB, e envelope.Encryption, header, body string) (*mime.He
 	return h, out.String()
 }
 
-// names are those of a header section's fields.
+// names returns those of a header section's fields.
 func names(h *mime.Header) string {
 	var out []string
 	for _, f := range h.Fields() {

@@ -20,7 +20,8 @@ import (
 	"time"
 )
 
-// program is a program of Debian's, or the end of the test where it is missing.
+// program returns a program of Debian's, or the end of the test where it is
+// missing.
 func program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)

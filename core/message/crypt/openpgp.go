@@ -101,7 +101,7 @@ func readPGP(raw []byte) (*openpgp.Entity, error) {
 	return list[0], nil
 }
 
-// pgpExpiry is when a key will no longer encrypt, zero for never. ErrExpired,
+// pgpExpiry returns when a key will no longer encrypt, zero for never. ErrExpired,
 // ErrRevoked, ErrUnusable.
 func pgpExpiry(e *openpgp.Entity, now time.Time) (time.Time, error) {
 	self, _ := e.PrimarySelfSignature()
@@ -132,7 +132,7 @@ func pgpExpiry(e *openpgp.Entity, now time.Time) (time.Time, error) {
 	return at, why
 }
 
-// ends is when a key expires, zero for never.
+// ends returns when a key expires, zero for never.
 func ends(k *packet.PublicKey, s *packet.Signature) time.Time {
 	if s.KeyLifetimeSecs == nil || *s.KeyLifetimeSecs == 0 {
 		return time.Time{}

@@ -163,7 +163,7 @@ func TestParseIsBounded(t *testing.T) {
 	}
 }
 
-// sampleReport is a report with everything in it.
+// sampleReport returns a report with everything in it.
 func sampleReport(to, final envelope.Address, action string, st envelope.Status) *Report {
 	at := time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC)
 	return &Report{

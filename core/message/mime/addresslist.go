@@ -93,7 +93,7 @@ func (p *addressList) special(c byte) {
 	}
 }
 
-// startsRoute reports whether what stands behind "<" begins as an obsolete route,
+// startsRoute reports whether what stands after "<" begins as an obsolete route,
 // "@a,@b:" (RFC 5322 4.4), which is dropped.
 func (p *addressList) startsRoute() bool {
 	return len(p.tokens) >= p.angle && p.tokens[p.angle-1].kind == '@'
@@ -158,7 +158,7 @@ func address(tokens []token) (envelope.Address, bool) {
 	return a, err == nil
 }
 
-// phrase is a display name as people read it: encoded words are decoded where
+// phrase returns a display name as people read it: encoded words are decoded where
 // they are atoms (RFC 2047 5).
 func phrase(tokens []token) string {
 	var out, atoms strings.Builder

@@ -42,7 +42,7 @@ func unlessRacing(t *testing.T) {
 	}
 }
 
-// used is the processor time of the process.
+// used returns the processor time of the process.
 func used(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

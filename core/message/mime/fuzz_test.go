@@ -220,7 +220,7 @@ func FuzzEdit(f *testing.F) {
 	})
 }
 
-// canonical is the text of an edit with its line ends as CRLF.
+// canonical returns the text of an edit with its line ends as CRLF.
 func canonical(e PartEdit) string {
 	if e.Remove {
 		return ""

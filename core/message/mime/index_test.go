@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// shape is an index as a list of "type: content".
+// shape returns an index as a list of "type: content".
 func shape(x *Index, body string) []string {
 	var out []string
 	for _, p := range x.Parts[1:] {

@@ -49,7 +49,7 @@ func DecodeWords(s string) string {
 	return printable.FieldText(b.String())
 }
 
-// wordLength is the length of the encoded word that s begins with, 0 when it
+// wordLength returns the length of the encoded word that s begins with, 0 when it
 // is none: "=?", charset, "?", encoding, "?", text without "?", "?=". So no
 // octet is looked at more often than its word is.
 func wordLength(s string) int {
@@ -146,11 +146,11 @@ func writeQ(b *strings.Builder, part string, safe func(byte) bool) {
 	b.WriteString(wordEnd)
 }
 
-// inText are the characters that may stand for themselves in unstructured
+// inText reports whether a character may stand for itself in unstructured
 // text (RFC 2047 4.2, 5 rule 1).
 func inText(c byte) bool { return c > ' ' && c < 0x7f && strings.IndexByte("=?_", c) < 0 }
 
-// inPhrase are those that may in a phrase (RFC 2047 5, rule 3).
+// inPhrase reports whether it may in a phrase (RFC 2047 5, rule 3).
 func inPhrase(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!*+-/", c) >= 0
 }

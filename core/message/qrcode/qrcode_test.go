@@ -21,7 +21,7 @@ import (
 
 const link = "https://login.evil.example/session?id=12345"
 
-// code is a picture of that size with a code of link in it.
+// code returns a picture of that size with a code of link in it.
 func code(t testing.TB, width, height, side int) image.Image {
 	t.Helper()
 	m, err := reader.NewQRCodeWriter().Encode(link, gozxing.BarcodeFormat_QR_CODE, side, side, nil)
@@ -77,7 +77,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// processor is the processor time of the process.
+// processor returns the processor time of the process.
 func processor(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

@@ -20,7 +20,7 @@ type Clock struct {
 // Still returns a clock that shows at until Advance moves it.
 func Still(at time.Time) *Clock { return &Clock{still: at} }
 
-// Now is the system's time, or that of Still, plus what Advance added.
+// Now returns the system's time, or that of Still, plus what Advance added.
 func (c *Clock) Now() time.Time {
 	if c == nil {
 		return time.Now()

@@ -61,7 +61,7 @@ func (k *Keeper) readFiles(ctx context.Context, list []Entry, id string) (map[st
 	return listFiles(sources), err
 }
 
-// listFiles are all files of a generation by name; a bundle's settings, rights
+// listFiles returns all files of a generation by name; a bundle's settings, rights
 // and domains are a file too.
 func listFiles(sources []hooks.Source) map[string][]byte {
 	out := map[string][]byte{}

@@ -100,7 +100,7 @@ func New(o Options) *Keeper {
 // that the last good generation is in force instead.
 func (k *Keeper) Fallback() bool { return k.fallback.Load() }
 
-// Pinned is why a rollback is in force and not what is on disk, "" where none
+// Pinned returns why a rollback is in force and not what is on disk, "" where none
 // is.
 func (k *Keeper) Pinned() string {
 	if why := k.pinned.Load(); why != nil {
@@ -111,7 +111,8 @@ func (k *Keeper) Pinned() string {
 
 // Start puts policies in force at the start of a server: those on disk, or
 // the last generation where a rollback pinned it, or where the files are
-// broken or fail the tests of a reload, which is said loudly. A probation goes on. ErrBroken: nothing loads.
+// broken or fail the tests of a reload, which is said loudly. A probation goes
+// on. ErrBroken: nothing loads.
 func (k *Keeper) Start(ctx context.Context) error {
 	k.changing.Lock()
 	defer k.changing.Unlock()
@@ -260,7 +261,7 @@ type step struct {
 // and one exchange; the error names files and lines.
 //
 // Crash: before the store's commit the generation of before is in force after
-// the restart, unless the files changed; behind it the new one.
+// the restart, unless the files changed; after it the new one.
 func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
@@ -380,7 +381,7 @@ func (k *Keeper) Rollback(ctx context.Context, id string) (Entry, error) {
 	return k.newestEntry(ctx)
 }
 
-// newestEntry is the entry of the generation in force.
+// newestEntry returns the entry of the generation in force.
 func (k *Keeper) newestEntry(ctx context.Context) (Entry, error) {
 	list, err := k.entries(ctx)
 	if err != nil {

@@ -23,8 +23,8 @@ const (
 	lastGoodRecord  = "last-good" // sources alone, as the first versions kept them
 )
 
-// prependEntry is the list once e is the newest. What was in force gets the reason
-// why it was given up, if there is one.
+// prependEntry returns the list once e is the newest. What was in force gets
+// the reason why it was given up, if there is one.
 func prependEntry(list []Entry, e Entry, reason string) []Entry {
 	fresh := []Entry{e}
 	for _, old := range list {
@@ -75,8 +75,8 @@ func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.S
 	return nil
 }
 
-// saveFallback writes that an older generation is in force, for the one that was does
-// not load any more.
+// saveFallback writes that an older generation is in force, for the one that
+// was does not load any more.
 func (k *Keeper) saveFallback(ctx context.Context, list []Entry, id string) error {
 	e, err := find(list, id)
 	if err != nil {
@@ -86,7 +86,7 @@ func (k *Keeper) saveFallback(ctx context.Context, list []Entry, id string) erro
 	return k.save(ctx, list, prependEntry(list, e, "it does not load any more"), k.Get().Sources, nil)
 }
 
-// List are the generations that were in force, the newest first.
+// List returns the generations that were in force, the newest first.
 func (k *Keeper) List(ctx context.Context) ([]Entry, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
@@ -108,7 +108,8 @@ func (k *Keeper) entries(ctx context.Context) ([]Entry, error) {
 	return list, nil
 }
 
-// sources are those of a generation; "" is the one that an old version kept.
+// sources returns the sources of a generation; "": the one that an old version
+// kept.
 func (k *Keeper) sources(ctx context.Context, id string) ([]hooks.Source, error) {
 	name := "g/" + id
 	if id == "" {

@@ -89,7 +89,7 @@ type shares struct {
 	Opened  bool    `json:"open,omitempty"` // a breaker
 }
 
-// shares are what was usual at each hook that was met.
+// shares returns what was usual at each hook that was met.
 func (c counts) shares() map[hooks.Point]shares {
 	out := map[hooks.Point]shares{}
 	for p, t := range c {
@@ -201,7 +201,7 @@ func (p *probation) reasonToGiveUp(r hooks.Ran, t *tally) string {
 	return ""
 }
 
-// OnProbation is when the probation of the generation in force ends; zero
+// OnProbation returns when the probation of the generation in force ends; zero
 // when it is on none.
 func (k *Keeper) OnProbation() time.Time {
 	if p := k.probation.Load(); p != nil && k.o.Clock.Now().Before(p.Until) {

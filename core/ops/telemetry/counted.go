@@ -59,7 +59,7 @@ func (c *Counted) Metric(kind, owner, name string, labels map[string]string) (re
 	return f.hist.WithLabelValues(values...).Observe, nil
 }
 
-// fullName is the name that the world sees.
+// fullName returns the name that the world sees.
 func fullName(owner, name string) string {
 	if owner == "" {
 		return "carteiro_script_policy_" + name

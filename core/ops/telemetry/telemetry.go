@@ -44,7 +44,7 @@ func With(log *slog.Logger) *Journal {
 	return &Journal{Logger: log, Metrics: newMetrics(reg), Counted: counted, Registry: reg, Tracer: &Tracer{}}
 }
 
-// Discard is a journal that nobody reads.
+// Discard returns a journal that nobody reads.
 func Discard() *Journal { return With(slog.New(slog.DiscardHandler)) }
 
 func parseLevel(s string) slog.Level {

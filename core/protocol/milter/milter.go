@@ -36,7 +36,7 @@ type Filter struct {
 }
 
 // Message is what a filter is asked about. Fields are the header section's,
-// in order; Body opens the octets behind it.
+// in order; Body opens the octets after it.
 type Message struct {
 	ID         string
 	Hostname   string            // ours
@@ -86,7 +86,7 @@ type Client struct{ filters map[string]Filter }
 // New makes a client; it connects to nothing.
 func New(filters map[string]Filter) *Client { return &Client{filters} }
 
-// Names are the filters', in order.
+// Names returns the names of the filters in order.
 func (c *Client) Names() []string {
 	return slices.Sorted(maps.Keys(c.filters))
 }

@@ -45,7 +45,7 @@ func (c *Conn) Flush() error {
 	return c.w.Flush()
 }
 
-// Buffered tells how many octets of the client were read and not yet used.
+// Buffered returns how many octets of the client were read and not yet used.
 func (c *Conn) Buffered() int {
 	n := len(c.pending)
 	if c.r != nil {

@@ -79,7 +79,7 @@ func newConn(nc net.Conn, bufs *buffers) *Conn {
 // one that a trusted proxy made, those that its header names.
 func (c *Conn) Remote() netip.AddrPort { return c.remote }
 
-// Local is the address that the client reached.
+// Local returns the address that the client reached.
 func (c *Conn) Local() netip.AddrPort { return c.local }
 
 func addrPort(a net.Addr) netip.AddrPort {

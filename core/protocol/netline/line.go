@@ -32,9 +32,9 @@ const (
 // once, and so is what follows it up to the next CRLF: nothing that was
 // written together with a bare LF is ever obeyed. There is one exception, for
 // clients and testers that know no CR and wait for the reply: where a line
-// shorter than 512 octets began behind our last reply, came in one piece and
+// shorter than 512 octets began after our last reply, came in one piece and
 // its LF was the last octet of that piece, nothing is left of it and reading
-// goes on behind the LF.
+// goes on after the LF.
 func (c *Conn) ReadLine(timeout time.Duration) ([]byte, error) {
 	if c.idleStop() {
 		return nil, ErrStopping
@@ -98,7 +98,8 @@ func (c *Conn) skipLine(piece []byte) ([]byte, error) {
 	return nil, fmt.Errorf("%w: more than %d octets", io.ErrUnexpectedEOF, maxSkip)
 }
 
-// waitForClient sends what is kept, gives the buffers back and waits for the client.
+// waitForClient sends what is kept, gives the buffers back and waits for the
+// client.
 func (c *Conn) waitForClient() error {
 	if err := c.Flush(); err != nil {
 		return err

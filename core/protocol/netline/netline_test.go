@@ -145,7 +145,7 @@ func TestReadLine(t *testing.T) {
 	}
 }
 
-// An LF alone, or behind a short line, that was all the client said is refused
+// An LF alone, or after a short line, that was all the client said is refused
 // and forgotten; so is none that came with more.
 func TestReadLineBareLF(t *testing.T) {
 	tests := []struct {
@@ -206,7 +206,7 @@ func slowly(in string, n int) (obeyed []string) {
 }
 
 // FuzzReadLine: the lines that are obeyed are those of a slow reading, and
-// behind a bare LF that came with more none is.
+// after a bare LF that came with more none is.
 func FuzzReadLine(f *testing.F) {
 	f.Add("a\r\nb\nc\r\nd\r\n", uint8(1))
 	f.Add("a\rb\r\n\r\n\n\r\n", uint8(2))

@@ -19,7 +19,7 @@ var ErrProxy = errors.New("bad PROXY header")
 const (
 	proxySignature = "\r\n\r\n\x00\r\nQUIT\n"
 	maxProxyV1     = 107  // with CRLF
-	maxProxyV2     = 4096 // behind the fixed part; type-length-values are skipped
+	maxProxyV2     = 4096 // after the fixed part; type-length-values are skipped
 	minProxyV1     = len("PROXY UNKNOWN\r\n")
 )
 
@@ -92,7 +92,7 @@ func newProxyAddrs(remote, local netip.AddrPort) proxyAddrs {
 		local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), known: true}
 }
 
-// readProxyV2 reads on behind the first 15 octets.
+// readProxyV2 reads on after the first 15 octets.
 func readProxyV2(r io.Reader, head []byte) (proxyAddrs, error) {
 	head = head[:16]
 	if _, err := io.ReadFull(r, head[15:]); err != nil {

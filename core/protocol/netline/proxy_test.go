@@ -75,7 +75,7 @@ func TestProxyHeader(t *testing.T) {
 	}
 }
 
-// FuzzProxyHeader: nothing behind a header is read, a header printed from what
+// FuzzProxyHeader: nothing after a header is read, a header printed from what
 // was understood is understood the same, and half a header never is one.
 func FuzzProxyHeader(f *testing.F) {
 	for _, s := range []string{

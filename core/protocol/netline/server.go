@@ -176,8 +176,9 @@ func (s *Server) serve(ctx context.Context, c *Conn) {
 	s.Handle(ctx, c)
 }
 
-// readProxyHeader takes the addresses of the client from the PROXY header. A proxy that
-// sends none is refused: its address must not be taken for the client's.
+// readProxyHeader takes the addresses of the client from the PROXY header. A
+// proxy that sends none is refused: its address must not be taken for the
+// client's.
 func (s *Server) readProxyHeader(c *Conn) (free func(), ok bool) {
 	proxy := c.Remote().Addr()
 	ends, err := c.proxyHeader(s.Handshake)

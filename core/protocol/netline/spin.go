@@ -17,12 +17,12 @@ const spinFor = 150 * time.Microsecond
 // spinning is how many connections of this process are in Soon.
 var spinning atomic.Int32
 
-// SpinForInput sends what is kept and tells whether the client's next octets are here
-// within some 150 microseconds. It looks for them without going to sleep, so
-// that a client that asks one thing after the other does not pay for a wake-up
-// each time. That keeps a processor busy: it is for sessions whose client has
-// shown that it is quick, and answers false at once where half of the
-// processors look out already, or there is only one.
+// SpinForInput sends what is kept and tells whether the client's next octets
+// are here within some 150 microseconds. It looks for them without going to
+// sleep, so that a client that asks one thing after the other does not pay for
+// a wake-up each time. That keeps a processor busy: it is for sessions whose
+// client has shown that it is quick, and answers false at once where half of
+// the processors look out already, or there is only one.
 func (c *Conn) SpinForInput() bool {
 	if c.Buffered() > 0 {
 		return true

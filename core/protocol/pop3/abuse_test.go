@@ -108,7 +108,7 @@ func TestLoginDelayForgets(t *testing.T) {
 	}
 }
 
-// A connection that is reset behind any octet deletes nothing and gives the
+// A connection that is reset after any octet deletes nothing and gives the
 // maildrop back; serve looks for sessions and locks in the end.
 func TestResetAnywhere(t *testing.T) {
 	d := serve(t, Config{InsecureAuth: true})

@@ -71,7 +71,8 @@ func (s *session) runCommand(ctx context.Context, line string) {
 	}
 }
 
-// isOtherProtocol tells what browsers, scanners and proxies of others say.
+// isOtherProtocol reports whether a line is what browsers, scanners and proxies
+// of others say.
 func isOtherProtocol(line string) bool {
 	verb, _, more := strings.Cut(line, " ")
 	switch strings.ToUpper(verb) {
@@ -188,7 +189,7 @@ func (s *session) CAPA(cmd command) bool {
 	return true
 }
 
-// STLS follows RFC 2595 section 4. What came behind it in the clear is never
+// STLS follows RFC 2595 section 4. What came after it in the clear is never
 // obeyed: the session ends.
 func (s *session) STLS(ctx context.Context, cmd command) bool {
 	switch {
@@ -201,7 +202,7 @@ func (s *session) STLS(ctx context.Context, cmd command) bool {
 	case s.c.Buffered() > 0:
 		s.log.Info("plaintext behind stls", "octets", s.c.Buffered())
 		s.ended = true
-		return s.err("nothing may be pipelined behind STLS")
+		return s.err("nothing may be pipelined after STLS")
 	}
 	s.ok("begin TLS")
 	if err := s.c.StartTLS(ctx, s.cfg.TLS, s.cfg.Handshake); err != nil {

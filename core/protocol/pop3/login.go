@@ -18,7 +18,7 @@ import (
 
 func quoteError(err error) string { return printable.Quote(err.Error()) }
 
-// mayLogin tells whether a password may be sent as it is.
+// mayLogin reports whether a password may be sent as it is.
 func (s *session) mayLogin() bool { return s.s.TLS != nil || s.cfg.InsecureAuth }
 
 // USER remembers a name; that it is unknown is not told.

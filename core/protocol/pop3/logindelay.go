@@ -16,7 +16,7 @@ type loginDelay struct {
 
 const minSweep = 1024
 
-// wait is how long a login has to wait yet; where that is zero it counts.
+// wait returns how long a login has to wait yet; where that is zero it counts.
 func (d *loginDelay) wait(owner envelope.Address, delay time.Duration, now time.Time) time.Duration {
 	if delay <= 0 {
 		return 0

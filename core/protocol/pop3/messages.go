@@ -106,7 +106,7 @@ func (s *session) QUIT(ctx context.Context) bool {
 	return s.ok(s.farewell())
 }
 
-// farewell is what RFC 1939 prints as the answer to QUIT.
+// farewell returns what RFC 1939 prints as the answer to QUIT.
 func (s *session) farewell() string {
 	left := "maildrop empty"
 	switch n := s.drop.count; n {
@@ -215,7 +215,7 @@ func (s *session) readErrorReply(n int, err error) bool {
 }
 
 // dotStuff copies a message with a dot in front of each line that begins with
-// one, and ends it. A line counts as such behind any LF: a client that takes
+// one, and ends it. A line counts as such after any LF: a client that takes
 // bare LFs for line ends must not see an end where there is none.
 func dotStuff(w *bufio.Writer, r *bufio.Reader, body int64) (octets int64, err error) {
 	bol, crlf, header := true, true, true

@@ -20,7 +20,7 @@ type prefetch struct {
 	number int        // of the message, 0: none
 	answer *ioBuffers // "+OK", the message and its end, not flushed
 	octets int64
-	next   int // the message behind that of the last command, if it was RETR
+	next   int // the message after that of the last command, if it was RETR
 	misses int // in a row
 	skip   int // RETRs to come for which nothing is read ahead
 }

@@ -115,8 +115,8 @@ func (s *session) run(ctx context.Context) {
 	}
 }
 
-// connectionEnded ends the session without UPDATE. The autologout timer closes without a
-// word (RFC 1939 section 3).
+// connectionEnded ends the session without UPDATE. The autologout timer closes
+// without a word (RFC 1939 section 3).
 func (s *session) connectionEnded(err error) {
 	s.ended = true
 	var ne net.Error
@@ -144,7 +144,7 @@ func (s *session) err(text string) bool {
 	return false
 }
 
-// protocolError is a refusal that counts; too many end the session.
+// protocolError returns a refusal that counts; too many end the session.
 func (s *session) protocolError(text string) bool {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
@@ -165,7 +165,7 @@ func (s *session) line(word, text string) {
 	w.WriteString("\r\n")
 }
 
-// respCode is the response code of RFC 2449 and RFC 3206 for a refusal.
+// respCode returns the response code of RFC 2449 and RFC 3206 for a refusal.
 func respCode(st *envelope.Status) string {
 	switch {
 	case st.Code == 535:

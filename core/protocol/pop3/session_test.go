@@ -260,7 +260,7 @@ func TestRetrIsExact(t *testing.T) {
 		if !strings.HasSuffix(text, "\r\n") && text != "" {
 			text += "\r\n"
 		}
-		if strings.HasPrefix(text, "bare") { // for a strict client the dot behind a bare LF is one too many
+		if strings.HasPrefix(text, "bare") { // for a strict client the dot after a bare LF is one too many
 			text = strings.ReplaceAll(text, "\n.", "\n..")
 		}
 		if got := c.multiline(); got != text {
@@ -269,7 +269,7 @@ func TestRetrIsExact(t *testing.T) {
 	}
 }
 
-// multiline reads to CRLF.CRLF, and undoes the stuffing behind CRLF only.
+// multiline reads to CRLF.CRLF, and undoes the stuffing after CRLF only.
 func (c *client) multiline() string {
 	c.t.Helper()
 	var b strings.Builder

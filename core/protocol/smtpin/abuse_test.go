@@ -364,7 +364,7 @@ func FuzzXclient(f *testing.F) {
 	})
 }
 
-// A connection that is reset, behind any octet, with replies unread, leaves
+// A connection that is reset, after any octet, with replies unread, leaves
 // nothing: serve looks for open transactions and sessions in the end.
 func TestResetAnywhere(t *testing.T) {
 	l := serve(t, Config{InsecureAuth: true})

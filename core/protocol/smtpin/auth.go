@@ -14,7 +14,7 @@ import (
 
 func quoteError(err error) string { return printable.Quote(err.Error()) }
 
-// mayAuth tells whether AUTH is offered: not in LMTP, and by default not in
+// mayAuth reports whether AUTH is offered: not in LMTP, and by default not in
 // the clear.
 func (s *session) mayAuth() bool {
 	return s.cfg.Protocol != LMTP && (s.s.TLS != nil || s.cfg.InsecureAuth)

@@ -30,7 +30,7 @@ func parseBdat(arg string) (size int64, last bool, err error) {
 func (s *session) BDAT(ctx context.Context, arg string) *envelope.Status {
 	size, last, err := parseBdat(arg)
 	if err != nil {
-		// How much content follows is not known, so nothing behind it can
+		// How much content follows is not known, so nothing after it can
 		// be told from commands.
 		return closing(s.protocolError(501, "5.5.4", "Syntax: BDAT size [LAST]"))
 	}
@@ -40,7 +40,7 @@ func (s *session) BDAT(ctx context.Context, arg string) *envelope.Status {
 	s.startContent()
 	var st *envelope.Status
 	switch {
-	// Not counted as errors: a client that pipelines all its chunks behind a
+	// Not counted as errors: a client that pipelines all its chunks after a
 	// refused RCPT is not at fault.
 	case s.refused:
 		st = envelope.Reject(503, "5.5.1", "No service here, only QUIT")

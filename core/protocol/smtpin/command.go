@@ -42,8 +42,8 @@ func (c command) String() string {
 	return c.verb + " " + c.arg
 }
 
-// redacted is the command as others may see it: what follows a mechanism may be a
-// password.
+// redacted returns the command as others may see it: what follows a mechanism
+// may be a password.
 func (c command) redacted() string {
 	if mechanism, _, secret := strings.Cut(c.arg, " "); c.verb == "AUTH" && secret {
 		return "AUTH " + printable.Reply(mechanism, false) + " (not shown)"
@@ -51,7 +51,7 @@ func (c command) redacted() string {
 	return printable.Reply(c.String(), true)
 }
 
-// maxLength is the longest line of a verb without its CRLF: 512 octets, with
+// maxLength returns the longest line of a verb without its CRLF: 512 octets, with
 // room for the parameters of our extensions (RFC 5321 4.5.3.1.4 and theirs).
 func (c command) maxLength() int {
 	switch c.verb {
@@ -198,7 +198,7 @@ func (s *session) answerTrivial(cmd command) *envelope.Status {
 
 const helpText = "HELO EHLO LHLO MAIL RCPT DATA BDAT AUTH STARTTLS RSET NOOP VRFY HELP QUIT"
 
-// helpVerbs are those of this listener.
+// helpVerbs returns the verbs of this listener.
 func (s *session) helpVerbs() string {
 	out := strings.Fields(helpText)
 	return strings.Join(slices.DeleteFunc(out, func(v string) bool {

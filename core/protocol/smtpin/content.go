@@ -17,7 +17,7 @@ var (
 // contentSource is where content comes from: DATA or a sequence of BDATs.
 type contentSource interface {
 	// next gives some octets of the message, good until the next call, and
-	// a clean io.EOF behind the last one. Every other error means that the
+	// a clean io.EOF after the last one. Every other error means that the
 	// rest cannot be read.
 	next() ([]byte, error)
 }
@@ -110,7 +110,7 @@ func incomplete(err error) error {
 	return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
 }
 
-// connectionError is what pieces return for an error of the connection.
+// connectionError returns what pieces return for an error of the connection.
 func connectionError(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -147,8 +147,8 @@ type newlines struct {
 // endsInCR reports whether the message ended in a bare CR.
 func (n *newlines) endsInCR() bool { return n.cr }
 
-// isWholeLine is pass for the usual piece of DATA, one whole line: it reports whether
-// that is so.
+// isWholeLine is pass for the usual piece of DATA, one whole line: it reports
+// whether that is so.
 func (n *newlines) isWholeLine(p []byte) bool {
 	end := len(p) - 2
 	return !n.cr && end >= 0 && p[end+1] == '\n' && bytes.IndexByte(p, '\r') == end

@@ -81,16 +81,16 @@ func (s *session) receiveContent(ctx context.Context, src contentSource, all boo
 	return reply
 }
 
-// isLastChunk tells whether the client waits for the reply to the message. A BDAT
+// isLastChunk reports whether the client waits for the reply to the message. A BDAT
 // that is not the LAST gets one reply in LMTP too.
 func isLastChunk(src contentSource) bool {
 	ch, isBdat := src.(*chunkReader)
 	return !isBdat || ch.last
 }
 
-// contentBroken ends or goes on after content that did not come whole. A sequence of
-// BDATs that another command broke off leaves that command pending, and the
-// session goes on; otherwise the connection is of no more use.
+// contentBroken ends or goes on after content that did not come whole. A
+// sequence of BDATs that another command broke off leaves that command pending,
+// and the session goes on; otherwise the connection is of no more use.
 func (s *session) contentBroken(err error) *envelope.Status {
 	if s.pending != nil {
 		return nil
@@ -105,9 +105,9 @@ func (s *session) contentBroken(err error) *envelope.Status {
 	return nil
 }
 
-// drainLimit is how many octets of content are still read only to be dropped. Who
-// sends more than four times what a message may have, and some, is not worth
-// the reply that it would get in the end.
+// drainLimit returns how many octets of content are still read only to be
+// dropped. Who sends more than four times what a message may have, and some, is
+// not worth the reply that it would get in the end.
 func (s *session) drainLimit() int64 {
 	if s.cfg.MaxSize <= 0 {
 		return math.MaxInt64
@@ -130,7 +130,7 @@ func faultStatus(fault error) *envelope.Status {
 	return nil
 }
 
-// accepted tells whether the backend took responsibility for any recipient.
+// accepted reports whether the backend took responsibility for any recipient.
 func (o Outcome) accepted(lmtp bool) bool {
 	good := func(st *envelope.Status) bool { return st == nil || st.Code < 400 }
 	if !lmtp || len(o.Recipients) == 0 {
@@ -139,9 +139,9 @@ func (o Outcome) accepted(lmtp bool) bool {
 	return slices.ContainsFunc(o.Recipients, good)
 }
 
-// replyToContent is the reply to content. Where each recipient gets one it writes
-// them all and returns the first; with PRDR, the one for the message that
-// follows them.
+// replyToContent returns the reply to content. Where each recipient gets one it
+// writes them all and returns the first; with PRDR, the one for the message
+// that follows them.
 func (s *session) replyToContent(tx *envelope.Transaction, out Outcome, each, end bool) *envelope.Status {
 	usual := ok(250, "2.0.0", "Ok: queued as "+tx.ID.String())
 	if tx.Params.PRDR && !each && end && len(tx.Recipients) > 1 {
@@ -199,7 +199,7 @@ func (d *dotReader) next() ([]byte, error) {
 	}
 	if err != nil && line[len(line)-1] == '\r' {
 		// The buffer is full between CR and what may be its LF.
-		d.r.UnreadByte() // cannot fail behind ReadSlice
+		d.r.UnreadByte() // cannot fail after ReadSlice
 		line = line[:len(line)-1]
 	}
 	first := d.bol

@@ -10,7 +10,7 @@ import (
 	"carteiro/core/internal/dialogtest"
 )
 
-// listeners are the settings that dialogues run against: the first word of a
+// listeners returns the settings that dialogues run against: the first word of a
 // file's name picks one.
 func listeners() map[string]Config {
 	return map[string]Config{

@@ -193,7 +193,7 @@ func reference(in string) (body, rest string, whole bool) {
 	return b.String(), rest, true
 }
 
-// normalised is every bare CR and bare LF as CRLF, by the book.
+// normalised returns every bare CR and bare LF as CRLF, by the book.
 func normalised(s string) string {
 	s = strings.ReplaceAll(s, "\r\n", "\n")
 	s = strings.ReplaceAll(s, "\r", "\n")
@@ -252,7 +252,7 @@ func FuzzData(f *testing.F) {
 }
 
 // FuzzBdat: however a text is cut into chunks, it arrives as it was, its last
-// line ended, and the command behind it is the next that runs.
+// line ended, and the command after it is the next that runs.
 func FuzzBdat(f *testing.F) {
 	f.Add("a\r\nb", uint8(1), uint8(0))
 	f.Add("QUIT\r\nMAIL FROM:<>\r\n", uint8(7), uint8(1))

@@ -43,7 +43,7 @@ func (s *session) HELO(ctx context.Context, verb, name string) *envelope.Status 
 	return nil
 }
 
-// extensions are the EHLO keywords as they hold now.
+// extensions returns the EHLO keywords as they hold now.
 func (s *session) extensions() []string {
 	size := "SIZE"
 	if s.cfg.MaxSize > 0 {
@@ -72,7 +72,8 @@ func (s *session) extensions() []string {
 	return ext
 }
 
-// offersHold tells whether FUTURERELEASE is offered: to submission alone (RFC 4865 5).
+// offersHold reports whether FUTURERELEASE is offered: to submission alone (RFC
+// 4865 5).
 func (s *session) offersHold() bool { return s.cfg.Protocol == Submission && s.cfg.MaxHold > 0 }
 
 func (s *session) holdLimit() time.Duration {
@@ -82,7 +83,7 @@ func (s *session) holdLimit() time.Duration {
 	return 0
 }
 
-// STARTTLS follows RFC 3207. Octets that came behind the command in the clear
+// STARTTLS follows RFC 3207. Octets that came after the command in the clear
 // were written by somebody who cannot know what TLS will say: the session
 // ends, and they are never looked at.
 func (s *session) STARTTLS(ctx context.Context, arg string) *envelope.Status {
@@ -95,7 +96,7 @@ func (s *session) STARTTLS(ctx context.Context, arg string) *envelope.Status {
 		return s.protocolError(501, "5.5.4", "STARTTLS takes no argument")
 	case s.c.Buffered() > 0:
 		s.log.Info("plaintext behind starttls", "octets", s.c.Buffered())
-		return closing(s.protocolError(554, "5.5.1", "Nothing may be pipelined behind STARTTLS"))
+		return closing(s.protocolError(554, "5.5.1", "Nothing may be pipelined after STARTTLS"))
 	}
 	s.endTransaction()
 	s.reply(ok(220, "", "Ready to start TLS"))

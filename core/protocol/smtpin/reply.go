@@ -48,7 +48,7 @@ func (s *session) recordReply(code int, text string) {
 	s.recorded = strconv.Itoa(code) + " " + text
 }
 
-// watcher is who watches the dialogue, or nil.
+// watcher returns who watches the dialogue, or nil.
 func (s *session) watcher() func(*envelope.Session, string, *envelope.Status) {
 	if f := s.cfg.Observe.Dialogue; f != nil {
 		return f()
@@ -56,7 +56,8 @@ func (s *session) watcher() func(*envelope.Session, string, *envelope.Status) {
 	return nil
 }
 
-// multilineReply writes a reply of several lines without enhanced codes, as EHLO's is.
+// multilineReply writes a reply of several lines without enhanced codes, as
+// EHLO's is.
 func (s *session) multilineReply(code int, texts ...string) {
 	for i, t := range texts {
 		sep := byte('-')
@@ -67,8 +68,8 @@ func (s *session) multilineReply(code int, texts ...string) {
 	}
 }
 
-// protocolError is a refusal that counts as an error of the client. Refusals by the
-// backend do not: a list with dead addresses is no attack.
+// protocolError returns a refusal that counts as an error of the client.
+// Refusals by the backend do not: a list with dead addresses is no attack.
 func (s *session) protocolError(code int, enhanced, text string) *envelope.Status {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
@@ -82,8 +83,8 @@ func ok(code int, enhanced, text string) *envelope.Status {
 	return &envelope.Status{Code: code, Enhanced: enhanced, Text: text}
 }
 
-// backendReply is the reply to a verb the backend judged: its status, or success
-// with the usual code whatever code below 400 it chose.
+// backendReply returns the reply to a verb the backend judged: its status, or
+// success with the usual code whatever code below 400 it chose.
 func backendReply(st, usual *envelope.Status) (reply *envelope.Status, accepted bool) {
 	if st == nil {
 		return usual, true

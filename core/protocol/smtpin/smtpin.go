@@ -10,7 +10,7 @@
 //
 // It is strict where laxness has been abused: only CRLF ends a command, only
 // CRLF.CRLF ends DATA, octets of a refused BDAT never run as commands, and
-// nothing that came in the clear behind STARTTLS is obeyed. Content that
+// nothing that came in the clear after STARTTLS is obeyed. Content that
 // holds a bare CR or LF is refused or normalised, by Config.BareNewlines. A
 // line of content may be as long as the message; one of a command may have 512
 // octets, 2048 with MAIL, RCPT and XCLIENT, 12288 with AUTH. A BDAT whose size

@@ -19,8 +19,9 @@ func (s *session) MAIL(ctx context.Context, arg string) *envelope.Status {
 	return st
 }
 
-// noTransaction refuses a command that needs a transaction. Behind a refused MAIL it
-// is no error of the client, which may have sent all in one go (RFC 2920).
+// noTransaction refuses a command that needs a transaction. Behind a refused
+// MAIL it is no error of the client, which may have sent all in one go (RFC
+// 2920).
 func (s *session) noTransaction() *envelope.Status {
 	if s.forgivable > 0 {
 		s.forgivable--

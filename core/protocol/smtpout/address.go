@@ -12,8 +12,8 @@ import (
 	"carteiro/core/service/dns"
 )
 
-// addresses are those of a host that may be tried, IPv6 first, or why there
-// are none.
+// addresses returns the addresses of a host that may be tried, IPv6 first, or
+// why there are none.
 func (c *Client) addresses(ctx context.Context, hop envelope.NextHop, h envelope.Host) ([]netip.AddrPort, *envelope.Status) {
 	ips, st := c.lookup(ctx, hop, h.Name)
 	if st != nil {
@@ -94,7 +94,7 @@ var privateNets = func() []netip.Prefix {
 	return out
 }()
 
-// isPrivate tells whether ip belongs to no host of the public Internet, be it
+// isPrivate reports whether ip belongs to no host of the public Internet, be it
 // behind the translations of RFC 6052 and RFC 3056.
 func isPrivate(ip netip.Addr) bool {
 	if ip.IsLoopback() || ip.IsPrivate() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {

@@ -75,7 +75,7 @@ func inOrder(hosts ...envelope.Host) envelope.NextHop {
 	return hop(hosts...)
 }
 
-// free is a port on which nobody listens.
+// free returns a port on which nobody listens.
 func free(t *testing.T) int {
 	ln, err := net.Listen("tcp", any4)
 	if err != nil {
@@ -165,7 +165,7 @@ func TestHeadStart(t *testing.T) {
 	}
 }
 
-// silentAddr is an address that drops SYNs: the queue of its listener, which
+// silentAddr returns an address that drops SYNs: the queue of its listener, which
 // accepts nothing, is full.
 func silentAddr(t *testing.T) netip.AddrPort {
 	t.Helper()

@@ -40,7 +40,7 @@ const (
 	stale                   // the connection was gone before it was used: as if it had not been there
 )
 
-// openRcpts are the recipients that are open.
+// openRcpts returns the recipients that are open.
 func (a *attempt) openRcpts() []int {
 	var out []int
 	for i, s := range a.state {
@@ -55,7 +55,7 @@ func (a *attempt) mayContinue(ctx context.Context) bool {
 	return ctx.Err() == nil && a.tries < maxTries && slices.Contains(a.state, open)
 }
 
-// settle is the last word about recipients.
+// settle gives recipients that are open their outcome.
 func (a *attempt) settle(o envelope.Outcome, rcpts ...int) {
 	for _, i := range rcpts {
 		if a.state[i] == open {
@@ -121,7 +121,7 @@ func (a *attempt) tryHost(ctx context.Context, h envelope.Host) {
 	}
 }
 
-// connParams is how to speak at addr.
+// connParams returns how to speak at addr.
 func (a *attempt) connParams(addr netip.AddrPort) connParams {
 	m := connParams{
 		lmtp:       a.hop.LMTP,
@@ -145,7 +145,7 @@ func (a *attempt) poolKey(h envelope.Host, addr netip.AddrPort) poolKey {
 	return poolKey{addr: addr, name: h.Name, connParams: a.connParams(addr), source: a.hop.Source}
 }
 
-// takePooled is a connection that waits at one of the addresses, or nil.
+// takePooled returns a connection that waits at one of the addresses, or nil.
 func (a *attempt) takePooled(ctx context.Context, h envelope.Host, addrs []netip.AddrPort) *conn {
 	for _, addr := range addrs {
 		if c := a.client.pool.take(a.poolKey(h, addr)); c != nil {

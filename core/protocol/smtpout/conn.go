@@ -70,7 +70,7 @@ func (c *conn) dropWhenDone(ctx context.Context) (release func() bool) {
 	return context.AfterFunc(ctx, c.drop)
 }
 
-// isUsedUp tells that the host takes no more transactions (RFC 9422 4.1).
+// isUsedUp reports whether the host takes no more transactions (RFC 9422 4.1).
 func (c *conn) isUsedUp() bool {
 	n := c.ext.limit("MAILMAX")
 	return n > 0 && c.transactions >= n
@@ -124,7 +124,7 @@ func (c *conn) quit() {
 	}
 }
 
-// lost is the status for an error of the connection during step.
+// lost returns the status for an error of the connection during step.
 func (c *conn) lost(step string, err error) *envelope.Status {
 	c.dead = true
 	where := c.host.Name + " " + step

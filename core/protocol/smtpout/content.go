@@ -55,8 +55,8 @@ func (x *transaction) giveUpUnreadable(err error) useResult {
 	return done
 }
 
-// contentBroken is a connection lost in the middle. A host that breaks off often says
-// why, and that is then its reply.
+// contentBroken handles a connection that was lost within the content. A host
+// that breaks off often says why, and that is then its reply.
 func (x *transaction) contentBroken(err error) useResult {
 	if rep, rerr := x.c.read(lastReplyWait); rerr == nil && rep.isRefusal() && rep.code != 421 {
 		x.c.dead = true
@@ -99,8 +99,8 @@ func (x *transaction) readFinalReplies(size int64) {
 	}
 }
 
-// deferInDoubt defers the recipients whose reply did not come. Another host must not
-// be tried: this one may have the message.
+// deferInDoubt defers the recipients whose reply did not come. Another host
+// must not be tried: this one may have the message.
 func (x *transaction) deferInDoubt(err error) {
 	st := x.c.lost("end of content", err)
 	x.settle(st, x.accepted...)

@@ -16,7 +16,7 @@ type dialResult struct {
 }
 
 // dialFirst connects to the first address that answers. An address gets a head
-// start over the one behind it, which is tried too when the first fails or
+// start over the one after it, which is tried too when the first fails or
 // takes long (RFC 8305 5). rest are the addresses that may still be tried:
 // those that did not fail. race returns when nothing of it runs any more.
 func (c *Client) dialFirst(
@@ -90,7 +90,7 @@ func (c *Client) dial(ctx context.Context, addr netip.AddrPort, source string) (
 	return nc, err
 }
 
-// source is the own address for a connection to ip; invalid: the system's
+// source returns the own address for a connection to ip; invalid: the system's
 // choice.
 func (c *Client) source(ip netip.Addr, chosen string) netip.Addr {
 	if chosen != "" {

@@ -12,7 +12,7 @@ import (
 	"carteiro/core/protocol/smtpin"
 )
 
-// slowDots is what dotter does, octet by octet: newlines first, then lines.
+// slowDots does what dotWriter does, octet by octet: newlines first, then lines.
 func slowDots(text string) string {
 	var norm strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -33,7 +33,7 @@ func slowDots(text string) string {
 	return strings.ReplaceAll("\n"+s, "\n.", "\n..")[1:]
 }
 
-// undot is what a strict server makes of content: lines end in CRLF, and the
+// undot returns what a strict server makes of content: lines end in CRLF, and the
 // first dot of a line goes. end tells where a line of one dot is, -1: nowhere.
 func undot(s string) (text string, end int) {
 	var b strings.Builder

@@ -17,7 +17,7 @@ type envelopeParams struct {
 	utf8 bool // SMTPUTF8 is used
 }
 
-// mail is the MAIL command with the parameters that the host offers.
+// mail returns the MAIL command with the parameters that the host offers.
 func (w envelopeParams) mail(t *envelope.Transfer, now time.Time) string {
 	var b strings.Builder
 	b.WriteString("MAIL FROM:" + w.path(t.Sender))
@@ -42,7 +42,7 @@ func (w envelopeParams) mail(t *envelope.Transfer, now time.Time) string {
 // maxBy is nine digits (RFC 2852 4).
 const maxBy = 999_999_999
 
-// by is the BY parameter with what is left of the time.
+// by returns the BY parameter with what is left of the time.
 func (w envelopeParams) by(t *envelope.Transfer, now time.Time) (string, bool) {
 	if t.By.IsZero() || !w.ext.has("DELIVERBY") {
 		return "", false
@@ -55,7 +55,7 @@ func (w envelopeParams) by(t *envelope.Transfer, now time.Time) (string, bool) {
 	return fmt.Sprintf("BY=%d;%s", min(max(left, -maxBy), maxBy), mode), true
 }
 
-// isLate tells that a message is to be returned because its time is over, or
+// isLate reports whether a message is to be returned because its time is over, or
 // will be before the host promises to have it delivered (RFC 2852 4.1).
 func (w envelopeParams) isLate(t *envelope.Transfer, now time.Time) bool {
 	if t.By.IsZero() || t.ByNotify {
@@ -66,7 +66,7 @@ func (w envelopeParams) isLate(t *envelope.Transfer, now time.Time) bool {
 	return left <= 0 || left < least
 }
 
-// rcpt is the RCPT command of one recipient.
+// rcpt returns the RCPT command of one recipient.
 func (w envelopeParams) rcpt(r *envelope.Recipient) string {
 	line := "RCPT TO:" + w.path(r.Address)
 	if !w.ext.has("DSN") {
@@ -120,7 +120,7 @@ func (w envelopeParams) orcpt(s string) string {
 	return kind + ";" + unitext(addr, w.utf8)
 }
 
-// xtext is the encoding of RFC 3461 4.
+// xtext returns the encoding of RFC 3461 4.
 func xtext(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
@@ -157,7 +157,7 @@ func downgrade(a envelope.Address) (envelope.Address, bool) {
 	return down, down.ASCII()
 }
 
-// asciiDomain is the A-label form, or the domain itself where it has none.
+// asciiDomain returns the A-label form, or the domain itself where it has none.
 func asciiDomain(d string) string {
 	if envelope.Address(d).ASCII() {
 		return d

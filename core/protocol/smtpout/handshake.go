@@ -54,8 +54,8 @@ func (c *conn) setUp(ctx context.Context, m connParams, cache tls.ClientSessionC
 	return nil
 }
 
-// refusedStatus is what a host means that refuses to speak at all. 521 (RFC 7504)
-// and 554 say never; every other 5xx may be a mistake that is mended
+// refusedStatus returns what a host means that refuses to speak at all. 521
+// (RFC 7504) and 554 say never; every other 5xx may be a mistake that is mended
 // tomorrow, and bouncing all mail for it would be the worse mistake.
 func refusedStatus(rep reply) *envelope.Status {
 	st := rep.status()
@@ -111,7 +111,7 @@ func (c *conn) startTLS(ctx context.Context, m connParams, cache tls.ClientSessi
 	case c.r.Buffered() > 0:
 		// Whoever put it there wants it read as if it came encrypted.
 		c.dead = true
-		return envelope.Defer(451, "4.7.5", "plain text behind the reply to STARTTLS", nil)
+		return envelope.Defer(451, "4.7.5", "plain text after the reply to STARTTLS", nil)
 	}
 	if st := c.encrypt(ctx, m, cache); st != nil {
 		return st
@@ -138,7 +138,7 @@ func (c *conn) encrypt(ctx context.Context, m connParams, cache tls.ClientSessio
 	return envelope.Defer(451, "4.7.5", text, err)
 }
 
-// checkTLS tells what is missing of the encryption that is demanded.
+// checkTLS returns what is missing of the encryption that is demanded.
 func (c *conn) checkTLS(m connParams) *envelope.Status {
 	switch {
 	case c.tls != "":

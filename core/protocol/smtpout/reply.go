@@ -82,7 +82,7 @@ func parseReplyLine(line string) (code int, more bool, text string, ok bool) {
 
 func isDigit(b byte) bool { return b >= '0' && b <= '9' }
 
-// String is the reply as it is sent.
+// String returns the reply as it is sent.
 func (r reply) String() string {
 	var b strings.Builder
 	for i, l := range r.lines {
@@ -100,10 +100,10 @@ func (r reply) String() string {
 
 func (r reply) isSuccess() bool { return r.code/100 == 2 }
 
-// isRefusal is a reply that says no, now or for ever.
+// isRefusal reports whether the reply says no, now or for ever.
 func (r reply) isRefusal() bool { return r.code >= 400 }
 
-// status is the reply with the first enhanced code that one of its lines
+// status returns the reply with the first enhanced code that one of its lines
 // starts with. RFC 2034 4 puts it on every line; some servers have it on the
 // first or the last alone.
 func (r reply) status() *envelope.Status {

@@ -122,7 +122,7 @@ func TestOldHosts(t *testing.T) {
 					return
 				}
 				if p.r.Buffered() > 0 {
-					t.Errorf("something came behind %q", verb)
+					t.Errorf("something came after %q", verb)
 				}
 				p.say(map[bool]string{true: "354 go", false: "250 ok"}[verb == "DATA\r\n"])
 			}

@@ -82,8 +82,8 @@ func (c *Client) Send(ctx context.Context, hop envelope.NextHop, t envelope.Tran
 	return a.finish(ctx)
 }
 
-// sortHosts is the hosts by preference, those of one preference in random order
-// (RFC 5321 5.1).
+// sortHosts returns the hosts by preference, those of one preference in random
+// order (RFC 5321 5.1).
 func sortHosts(hop envelope.NextHop) []envelope.Host {
 	hosts := slices.Clone(hop.Hosts)
 	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
@@ -106,7 +106,7 @@ func defaultPort(hop envelope.NextHop) int {
 	return 25
 }
 
-// tlsFailedLately tells whether TLS failed at addr not long ago.
+// tlsFailedLately reports whether TLS failed at addr not long ago.
 func (c *Client) tlsFailedLately(addr netip.AddrPort) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -80,7 +80,7 @@ func TestSTARTTLS(t *testing.T) {
 	}
 }
 
-// What was offered before the handshake does not count behind it.
+// What was offered before the handshake does not count after it.
 func TestOffersInTheClearAreVoid(t *testing.T) {
 	h, _ := play(t, any4, func(p *talk) {
 		if !p.hello("STARTTLS", "DSN", "SIZE 10") || !p.step("STARTTLS", "220 go") {

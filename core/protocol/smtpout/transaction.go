@@ -99,7 +99,7 @@ func (x *transaction) sendEnvelope() *envelope.Status {
 	return nil
 }
 
-// batches are the commands in the groups that are sent at once: all of them
+// batches returns the commands in the groups that are sent at once: all of them
 // where PIPELINING is offered and they are not too many, else each alone.
 func (x *transaction) batches() [][]command {
 	cmds := []command{{verb: verbMail, line: x.params.mail(&x.a.t, x.a.client.cfg.Now())}}
@@ -161,7 +161,8 @@ func (x *transaction) applyReply(cmd command, rep reply) {
 	}
 }
 
-// isTooManyRcpts is the reply of RFC 5321 4.5.3.1.10, in the forms it comes in.
+// isTooManyRcpts reports whether rep is the reply of RFC 5321 4.5.3.1.10, in
+// the forms it comes in.
 func isTooManyRcpts(rep reply) bool {
 	if rep.code != 452 && rep.code != 552 {
 		return false
@@ -187,15 +188,15 @@ func (x *transaction) learnRcptMax() {
 	}
 }
 
-// settle is the host's word on recipients.
+// settle gives recipients the host's reply as their outcome.
 func (x *transaction) settle(st *envelope.Status, rcpts ...int) {
 	o := envelope.Outcome{Status: *st, Host: x.c.host.Name, TLS: x.c.tls}
 	o.NoDSN = st.Code/100 == 2 && !x.c.ext.has("DSN")
 	x.a.settle(o, rcpts...)
 }
 
-// endWithoutContent brings a transaction without content to its end. A peer that asked
-// for content though it took no recipient gets none (RFC 2920 3.1).
+// endWithoutContent brings a transaction without content to its end. A peer
+// that asked for content though it took no recipient gets none (RFC 2920 3.1).
 func (x *transaction) endWithoutContent() {
 	if x.c.dead {
 		return

@@ -12,8 +12,8 @@ import (
 // maxHeader is how much of a message is looked at for its header section.
 const maxHeader = 1 << 20
 
-// refuseUnsupported settles the recipients that a host cannot be asked for, by what it
-// offers, and tells how the others are to be said.
+// refuseUnsupported settles the recipients that a host cannot be asked for, by
+// what it offers, and tells how the others are to be said.
 func (a *attempt) refuseUnsupported(c *conn) envelopeParams {
 	w := envelopeParams{ext: c.ext}
 	refuse := func(code int, enhanced, text string, rcpts ...int) {

@@ -36,7 +36,7 @@ type Entry struct {
 	By        string           `json:"by,omitempty"` // the bundle that wrote it
 }
 
-// Add is the effect that adds an entry.
+// Add returns the effect that adds an entry.
 func Add(e Entry) (envelope.Effect, error) {
 	b, err := json.Marshal(e)
 	if err != nil {
@@ -48,7 +48,7 @@ func Add(e Entry) (envelope.Effect, error) {
 
 func prefix(owner envelope.Address) string { return string(owner.Base()) + " " }
 
-// List are the newest entries of an owner, at most limit, the newest first.
+// List returns the newest entries of an owner, at most limit, the newest first.
 func List(ctx context.Context, kv store.KV, owner envelope.Address, limit int) ([]Entry, error) {
 	out := []Entry{}
 	for p, err := range kv.Scan(ctx, space, prefix(owner), limit) {

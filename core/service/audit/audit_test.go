@@ -43,7 +43,7 @@ func add(t *testing.T, kv store.KV, entries ...audit.Entry) {
 	}
 }
 
-// actions are the actions of the newest entries of an owner.
+// actions returns the actions of the newest entries of an owner.
 func actions(t *testing.T, kv store.KV, owner envelope.Address, limit int) []string {
 	t.Helper()
 	list, err := audit.List(t.Context(), kv, owner, limit)

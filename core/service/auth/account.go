@@ -16,8 +16,8 @@ import (
 	"carteiro/core/store"
 )
 
-// Account is one mailbox owner. Hash, Scram and APOP never leave this package but in
-// an export.
+// Account is one mailbox owner. Hash, Scram and APOP never leave this package
+// but in an export.
 type Account struct {
 	Address  envelope.Address           `json:"address"`
 	Created  time.Time                  `json:"created"`
@@ -255,8 +255,8 @@ func (d *Directory) SetQuota(ctx context.Context, a envelope.Address, limit int6
 	return d.change(ctx, a, func(acc *Account) error { acc.Quota = limit; return nil })
 }
 
-// Setting returns a decoded setting, which the caller must not change, nil when there is no such account or it
-// has none of that name.
+// Setting returns a decoded setting, which the caller must not change, nil when
+// there is no such account or it has none of that name.
 func (d *Directory) Setting(ctx context.Context, a envelope.Address, key string) (any, error) {
 	k, err := d.accountCache.read(ctx, d, a.Base())
 	if errors.Is(err, ErrUnknown) {
@@ -265,7 +265,7 @@ func (d *Directory) Setting(ctx context.Context, a envelope.Address, key string)
 	return k.settings[key], err
 }
 
-// Confirmed tells whether a setting was set as confirmed.
+// Confirmed reports whether a setting was set as confirmed.
 func (d *Directory) Confirmed(ctx context.Context, a envelope.Address, key string) (bool, error) {
 	acc, err := d.account(ctx, a.Base())
 	if errors.Is(err, ErrUnknown) {

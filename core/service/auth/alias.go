@@ -159,7 +159,7 @@ func (d *Directory) RemoveAlias(ctx context.Context, a envelope.Address) error {
 	return d.loadPatterns(ctx)
 }
 
-// Aliases are all aliases in the order of their names.
+// Aliases returns all aliases in the order of their names.
 func (d *Directory) Aliases(ctx context.Context) ([]Alias, error) { return d.aliases(ctx, "") }
 
 func (d *Directory) aliases(ctx context.Context, prefix string) ([]Alias, error) {
@@ -177,7 +177,7 @@ func (d *Directory) aliases(ctx context.Context, prefix string) ([]Alias, error)
 	return out, nil
 }
 
-// aliasOf is what a name stands for: the alias of just that name, then the one
+// aliasOf returns what a name stands for: the alias of just that name, then the one
 // without its tag. A catch-all is no name.
 func (d *Directory) aliasOf(ctx context.Context, a envelope.Address) []envelope.Address {
 	exact := envelope.Address(strings.ToLower(a.Local()) + "@" + a.Domain())
@@ -208,7 +208,7 @@ func (d *Directory) leadsTo(ctx context.Context, a, to envelope.Address, depth i
 	})
 }
 
-// AccountOf is the one account that an address stands for: its own name, with
+// AccountOf returns the one account that an address stands for: its own name, with
 // any tag, or an alias that leads there and nowhere else; "" when there is
 // none.
 func (d *Directory) AccountOf(ctx context.Context, a envelope.Address) envelope.Address {

@@ -137,7 +137,7 @@ type Domain struct {
 	Fixed bool   `json:"fixed"`
 }
 
-// Domains are all local domains, sorted.
+// Domains returns all local domains, sorted.
 func (d *Directory) Domains() []Domain {
 	all := *d.domains.Load()
 	out := make([]Domain, 0, len(all))

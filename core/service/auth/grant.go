@@ -59,7 +59,7 @@ func (d *Directory) Grant(ctx context.Context, owner, delegate envelope.Address,
 	})
 }
 
-// checkKnown tells whether an address is an account, an alias or a group.
+// checkKnown checks that an address is an account, an alias or a group.
 func (d *Directory) checkKnown(ctx context.Context, a envelope.Address) error {
 	if _, err := d.lookup(ctx, a); err == nil || !errors.Is(err, ErrUnknown) {
 		return err
@@ -90,7 +90,7 @@ func (d *Directory) Revoke(ctx context.Context, owner, delegate envelope.Address
 	})
 }
 
-// principalGrants are the grants of an owner that is no account. ErrUnknown.
+// principalGrants returns the grants of an owner that is no account. ErrUnknown.
 func (d *Directory) principalGrants(ctx context.Context, a envelope.Address) ([]Grant, error) {
 	var list []Grant
 	_, err := d.record(ctx, kindPrincipal, string(a), &list)
@@ -151,14 +151,14 @@ func (d *Directory) revokeAll(ctx context.Context, delegate envelope.Address) er
 	return nil
 }
 
-// Granted are the rights that an owner gave, those that are over among them.
+// Granted returns the rights that an owner gave, those that are over among them.
 // The caller must not change them.
 func (d *Directory) Granted(ctx context.Context, owner envelope.Address) []Grant {
 	return d.grants(ctx, owner.Base())
 }
 
-// grants are those of an account, an alias or a group; none where they cannot
-// be read.
+// grants returns the grants of an account, an alias or a group; none where they
+// cannot be read.
 func (d *Directory) grants(ctx context.Context, owner envelope.Address) []Grant {
 	if acc, err := d.account(ctx, owner); err == nil {
 		return acc.Grants
@@ -182,7 +182,7 @@ func (d *Directory) isHeldBy(ctx context.Context, g Grant, user envelope.Address
 	return in && err == nil
 }
 
-// MaySendAs tells how a user may use an address as sender: "as" for what Owns
+// MaySendAs returns how a user may use an address as sender: "as" for what Owns
 // tells and by a grant of its owner; "behalf" by such a grant; "" not at all.
 // Who holds both may send as. Tags of the owner's address, and aliases of the
 // owner alone, count as the owner.
@@ -210,7 +210,7 @@ func (d *Directory) MaySendAs(ctx context.Context, user, a envelope.Address) str
 	return how
 }
 
-// Access tells what a user may do with an owner's mailbox: Full, Read, or ""
+// Access returns what a user may do with an owner's mailbox: Full, Read, or ""
 // for nothing. To one's own one has Full.
 func (d *Directory) Access(ctx context.Context, user, owner envelope.Address) string {
 	user, owner = user.Base(), owner.Base()

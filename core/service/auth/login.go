@@ -13,10 +13,10 @@ import (
 
 // Login verifies credentials and returns the account. A user name without a
 // domain stands for that name in the first domain of the configuration, or in
-// the only local one. It blocks for the time of a hash, and longer after wrong guesses for
-// the same name: half a second doubled with each, up to 8 seconds, until ctx
-// ends. ErrCredentials says nothing about what was wrong. It knows no tokens:
-// those are ErrCredentials at once, for policies to judge.
+// the only local one. It blocks for the time of a hash, and longer after wrong
+// guesses for the same name: half a second doubled with each, up to 8 seconds,
+// until ctx ends. ErrCredentials says nothing about what was wrong. It knows no
+// tokens: those are ErrCredentials at once, for policies to judge.
 func (d *Directory) Login(ctx context.Context, cred *envelope.Credentials) (envelope.Address, error) {
 	if cred.Token != "" {
 		return "", fmt.Errorf("login %q by token: %w", shorten(cred.User), ErrCredentials)
@@ -110,7 +110,7 @@ const (
 	maxNames    = 100_000
 )
 
-// delay is how long the next try with this name has to wait.
+// delay returns how long the next try with this name has to wait.
 func (t *throttle) delay(key string, now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()

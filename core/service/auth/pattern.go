@@ -83,9 +83,10 @@ func (d *Directory) loadPatterns(ctx context.Context) error {
 	return nil
 }
 
-// matchPatterns finds the first pattern, in the order of their names, that matches the
-// local part with its tag or else without. What a group matched has to make an
-// address of the target; a target of which it makes none is left out.
+// matchPatterns finds the first pattern, in the order of their names, that
+// matches the local part with its tag or else without. What a group matched has
+// to make an address of the target; a target of which it makes none is left
+// out.
 func (d *Directory) matchPatterns(a envelope.Address) []envelope.Address {
 	for _, p := range (*d.patterns.Load())[a.Domain()] {
 		for _, local := range []string{strings.ToLower(a.Local()), a.Base().Local()} {

@@ -85,7 +85,7 @@ func TestScram(t *testing.T) {
 }
 
 // PLUS without a binding, and a binding without PLUS, are no exchange; nor is
-// garbage, or a word behind the end.
+// garbage, or a word after the end.
 func TestScramMalformed(t *testing.T) {
 	d := open(t, nil)
 	for _, tt := range []struct {

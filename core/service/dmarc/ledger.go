@@ -227,7 +227,7 @@ type Period struct {
 
 func (p Period) prefix() string { return day(p.Day) + " " + p.Domain + " " }
 
-// Ended are the periods with counts that were over at a time, oldest first.
+// Ended returns the periods with counts that were over at a time, oldest first.
 func (l *Ledger) Ended(ctx context.Context, now time.Time) ([]Period, error) {
 	var out []Period
 	for pair, err := range l.kv.Scan(ctx, space, "", maxStored) {
@@ -250,7 +250,7 @@ func (l *Ledger) Ended(ctx context.Context, now time.Time) ([]Period, error) {
 	return out, nil
 }
 
-// Report is what was counted in a period, and what takes it out of the
+// Report returns what was counted in a period, and what takes it out of the
 // ledger, to be committed with the report's message.
 func (l *Ledger) Report(ctx context.Context, p Period) (*Report, []envelope.Effect, error) {
 	r := &Report{Begin: p.Day, Published: envelope.DMARCRecord{Domain: p.Domain}}

@@ -35,7 +35,7 @@ func (r *Report) ID() string {
 	return fmt.Sprintf("%d.%s@%s", r.Begin.Unix(), r.Published.Domain, r.Hostname)
 }
 
-// Filename is the attachment's (RFC 9990 3.5.2).
+// Filename returns the attachment's (RFC 9990 3.5.2).
 func (r *Report) Filename() string {
 	return fmt.Sprintf("%s!%s!%d!%d.xml.gz", r.Hostname, r.Published.Domain, r.Begin.Unix(), r.end().Unix())
 }
@@ -166,7 +166,7 @@ func (r *Report) Messages() (n int64) {
 	return n
 }
 
-// Compose is the report's mail (RFC 9990 3.5.2): the fields of its header
+// Compose returns the report's mail (RFC 9990 3.5.2): the fields of its header
 // section but for To, Date and Message-ID, and its body, CRLF throughout.
 func (r *Report) Compose() (fields [][2]string, body []byte, err error) {
 	text, err := r.XML()

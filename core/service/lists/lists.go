@@ -55,18 +55,18 @@ func CheckName(name string) error {
 	return nil
 }
 
-// MemberSpace is the KV space of a group's members; its keys are addresses.
+// MemberSpace returns the KV space of a group's members; its keys are addresses.
 func MemberSpace(name string) string { return memberSpace + strings.ToLower(name) }
 
-// SettingsKey is where a group's settings are in the KV.
+// SettingsKey returns where a group's settings are in the KV.
 func SettingsKey(name string) (space, key string) { return settingsSpace, strings.ToLower(name) }
 
-// MemberKey is the key of a member.
+// MemberKey returns the key of a member.
 func MemberKey(a envelope.Address) string {
 	return strings.ToLower(a.Local()) + "@" + a.Domain()
 }
 
-// Settings are those of a group; store.ErrNotFound when there is none.
+// Settings returns those of a group; store.ErrNotFound when there is none.
 func (g *Lists) Settings(ctx context.Context, name string) (map[string]any, error) {
 	space, key := SettingsKey(name)
 	return g.read(ctx, space, key)
@@ -121,18 +121,18 @@ func (g *Lists) Members(ctx context.Context, name string) iter.Seq2[Member, erro
 	}
 }
 
-// Put is the effect that makes a a member with these attributes.
+// Put returns the effect that makes a a member with these attributes.
 func Put(name string, m Member) (envelope.Effect, error) {
 	b, err := encode(name, m.Attributes)
 	return envelope.Effect{Space: MemberSpace(name), Op: envelope.Set, Key: MemberKey(m.Address), Value: b}, err
 }
 
-// Remove is the effect that takes a out of the group.
+// Remove returns the effect that takes a out of the group.
 func Remove(name string, a envelope.Address) envelope.Effect {
 	return envelope.Effect{Space: MemberSpace(name), Op: envelope.Delete, Key: MemberKey(a)}
 }
 
-// Configure is the effect that gives a group its settings, and makes it.
+// Configure returns the effect that gives a group its settings, and makes it.
 func Configure(name string, settings map[string]any) (envelope.Effect, error) {
 	b, err := encode(name, settings)
 	space, key := SettingsKey(name)
@@ -185,22 +185,22 @@ func (g *Lists) Delete(ctx context.Context, name string) error {
 // out: "ID NAME", with "release" or "drop".
 const DecisionSpace = "groups.decisions"
 
-// HeldSpace is the KV space of what is held for a group, by the message's id.
+// HeldSpace returns the KV space of what is held for a group, by the message's id.
 func HeldSpace(name string) string { return heldSpace + strings.ToLower(name) }
 
-// Hold is the effect that notes a message in the list of what is held for a
+// Hold returns the effect that notes a message in the list of what is held for a
 // group. The message itself is in the spool.
 func Hold(name, id string, about map[string]any) (envelope.Effect, error) {
 	b, err := encode(name, about)
 	return envelope.Effect{Space: HeldSpace(name), Op: envelope.Set, Key: id, Value: b}, err
 }
 
-// Forget is the effect that takes a message out of that list.
+// Forget returns the effect that takes a message out of that list.
 func Forget(name, id string) envelope.Effect {
 	return envelope.Effect{Space: HeldSpace(name), Op: envelope.Delete, Key: id}
 }
 
-// Decide are the effects that have a held message released or dropped.
+// Decide returns the effects that have a held message released or dropped.
 func Decide(name, id, decision string) []envelope.Effect {
 	return []envelope.Effect{Forget(name, id),
 		{Space: DecisionSpace, Op: envelope.Set, Key: id + " " + strings.ToLower(name), Value: []byte(decision)}}

@@ -144,7 +144,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// bomb is a message whose body is made as it is read.
+// bomb returns a message whose body is made as it is read.
 func bomb(header string, size int64, body func() io.Reader) Message {
 	return Message{Header: mime.ParseHeader([]byte(header + "\r\n")), Body: func() (io.ReadCloser, error) {
 		return io.NopCloser(io.LimitReader(body(), size)), nil
@@ -163,7 +163,7 @@ func (r *repeat) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// processor is the processor time of the process.
+// processor returns the processor time of the process.
 func processor(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

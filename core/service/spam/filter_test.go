@@ -15,7 +15,7 @@ import (
 
 func mailAddress(s string) envelope.Address { return envelope.Address(s) }
 
-// dump is all that is kept of what was taught.
+// dump returns all that is kept of what was taught.
 func dump(t *testing.T, kv store.KV, account envelope.Address) map[string]string {
 	t.Helper()
 	out := map[string]string{}

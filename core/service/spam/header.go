@@ -7,7 +7,7 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// kept are the fields that say something about the message rather than about
+// kept returns the fields that say something about the message rather than about
 // the way that it took. Their words count among those of the text, and a
 // message stripped of all others is judged as before.
 func kept(name string) bool {
@@ -169,7 +169,7 @@ func (x *extractor) fieldLetters(value string, salt uint32) {
 	x.gram4(b, salt)
 }
 
-// shape is the form of a made-up text: runs of letters and of digits as one,
+// shape returns the form of a made-up text: runs of letters and of digits as one,
 // the other characters as they are, 12 at most.
 func shape(s string) string {
 	var b []byte
@@ -198,7 +198,7 @@ func zeros(s string) string {
 	}, s)
 }
 
-// magnitude is the number of binary digits of n.
+// magnitude returns the number of binary digits of n.
 func magnitude(n int) string {
 	b := 0
 	for ; n > 0; n /= 2 {

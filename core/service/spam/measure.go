@@ -239,7 +239,7 @@ func quality(mail []Labelled, scores []float64) Quality {
 	return q
 }
 
-// firstAbove is the place of the first number above x.
+// firstAbove returns the place of the first number above x.
 func firstAbove(sorted []float64, x float64) int {
 	return sort.Search(len(sorted), func(i int) bool { return sorted[i] > x })
 }

@@ -81,7 +81,7 @@ func compare(a, b string) int {
 	return 0
 }
 
-// logit is the logarithm of the odds that the message is spam.
+// logit returns the logarithm of the odds that the message is spam.
 func (m *model) logit(ids *[kinds + 1][]uint32) float64 {
 	if m.spam == 0 || m.ham == 0 {
 		return 0
@@ -90,7 +90,7 @@ func (m *model) logit(ids *[kinds + 1][]uint32) float64 {
 	return (slope*m.sum(ids) + offset) * n / (n + doubt)
 }
 
-// sum is what the learners say together.
+// sum returns what the learners say together.
 func (m *model) sum(ids *[kinds + 1][]uint32) float64 {
 	total := shareFisher*m.fisher.score(ids[words]) + m.bias
 	for _, kinds := range blocks {
@@ -112,7 +112,7 @@ func (m *model) sum(ids *[kinds + 1][]uint32) float64 {
 // scale makes long messages count as much as short ones.
 func scale(features float64) float64 { return 1 / math.Sqrt(features+1) }
 
-// feature is a kind and an id in one number, never 0.
+// feature returns a kind and an id in one number, never 0.
 func feature(kind int, id uint32) uint32 { return uint32(kind)<<idBits | id }
 
 func sigmoid(z float64) float64 { return 1 / (1 + math.Exp(-z)) }

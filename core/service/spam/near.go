@@ -99,7 +99,7 @@ func (x *index) reset() {
 	x.loaded, x.changed, x.places, x.entries = false, nil, nil, nil
 }
 
-// nearest is the largest share of text in common with what was taught since,
+// nearest returns the largest share of text in common with what was taught since,
 // and the class of that; equally near, ham.
 func (x *index) nearest(s *sketch, since time.Time) (share float64, class Class) {
 	x.mu.RLock()
@@ -114,7 +114,7 @@ func (x *index) nearest(s *sketch, since time.Time) (share float64, class Class)
 	return share, class
 }
 
-// Similar is how large a share of its text, from Near to 1, a message has in
+// Similar returns how large a share of its text, from Near to 1, a message has in
 // common with the nearest of the messages that the account, or with "" the
 // site alone, was taught, and what that one was taught as. It is 0 where none
 // is near, and for a text of few words. Of an account's word and the site's on

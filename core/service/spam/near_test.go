@@ -32,7 +32,7 @@ func learn(t testing.TB, f *Filter, account envelope.Address, class Class, raws 
 	}
 }
 
-// changed is a message of which each word of the text is another one with that
+// changed returns a message of which each word of the text is another one with that
 // probability, from another sender, and with another id.
 func changed(raw []byte, p float64, seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 7))

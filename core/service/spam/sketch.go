@@ -83,7 +83,7 @@ func zeroOctets(w uint64) int {
 	return bits.OnesCount64(^((w&low + low) | w | low))
 }
 
-// share is how much two texts have in common, 0 to 1: an estimate of the runs
+// share returns how much two texts have in common, 0 to 1: an estimate of the runs
 // that both have among those that either has, with a standard deviation of
 // 0.06 where it is one half.
 func (s *sketch) share(t *sketch) float64 {

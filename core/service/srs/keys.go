@@ -125,7 +125,7 @@ func (k *Keys) List(ctx context.Context) ([]KeyInfo, error) {
 	return out, err
 }
 
-// secret is what a key signs with; nil: it came from a key file that is gone.
+// secret returns what a key signs with; nil: it came from a key file that is gone.
 func (k *Keys) secret(one key) []byte {
 	if one.Secret != nil {
 		return one.Secret

@@ -53,7 +53,7 @@ func NewRing(keys ...[]byte) *Ring {
 // Ready reports whether there is a key to sign with.
 func (r *Ring) Ready() bool { return r != nil && len(*r.keys.Load()) > 0 }
 
-// Sign is the current key's signature of parts; kind keeps uses apart. The
+// Sign returns the current key's signature of parts; kind keeps uses apart. The
 // ring must be Ready.
 func (r *Ring) Sign(kind string, parts ...string) string {
 	return sign((*r.keys.Load())[0], kind, parts)
@@ -117,13 +117,13 @@ func (r *Ring) Rewrite(sender envelope.Address, domain string, now time.Time) en
 	return sender
 }
 
-// rewriteSRS1 is the SRS1 form. It has no place for a day of ours, so the day is in
-// the signature alone.
+// rewriteSRS1 returns the SRS1 form. It has no place for a day of ours, so the
+// day is in the signature alone.
 func (r *Ring) rewriteSRS1(first, rest string, now time.Time) string {
 	return "SRS1=" + r.Sign("srs1", strconv.Itoa(dayOf(now)), first, rest) + "=" + first + "=" + rest
 }
 
-// Reverse is the sender behind a return address, or "" when nobody here made
+// Reverse returns the sender behind a return address, or "" when nobody here made
 // it or it is too old.
 func (r *Ring) Reverse(a envelope.Address, now time.Time) envelope.Address {
 	local := a.Local()

@@ -55,7 +55,7 @@ func checkDMARC(ctx context.Context, r Resolver, h *mime.Header, res *envelope.A
 	return out
 }
 
-// author is the domain of the one From field, where all its addresses share
+// author returns the domain of the one From field, where all its addresses share
 // one.
 func author(h *mime.Header) (string, bool) {
 	if h.Count("From") != 1 {
@@ -90,7 +90,7 @@ type org struct {
 	err     error
 }
 
-// policy is the record that applies to from, and where it is: its own, that of
+// policy returns the record that applies to from, and where it is: its own, that of
 // its organizational domain, or that of the public suffix (RFC 9989 4.10.1).
 func (o *org) policy(from string) (record map[string]string, at string) {
 	for _, at := range []string{from, o.name, o.suffix} {
@@ -132,13 +132,13 @@ func (w *walk) findOrg(domain string) org {
 	return o
 }
 
-// oneBelow is the name one label below suffix on the way to domain.
+// oneBelow returns the name one label below suffix on the way to domain.
 func oneBelow(domain, suffix string) string {
 	head := strings.TrimSuffix(domain, "."+suffix)
 	return head[strings.LastIndexByte(head, '.')+1:] + "." + suffix
 }
 
-// parent is the next name to ask: of a long name the last seven labels, then
+// parent returns the next name to ask: of a long name the last seven labels, then
 // one label less each time.
 func parent(name string, n int) string {
 	labels := strings.Split(name, ".")
@@ -187,9 +187,9 @@ func isDMARC(text string) bool {
 	return strings.Join(strings.Fields(version), "") == "v=DMARC1"
 }
 
-// requestedPolicy is what the record asks for from: p at its own name, else sp, or np
-// for a name that does not exist. ok is false where it asks for what is not
-// known and nobody is to be told of it (RFC 9989 4.10.1).
+// requestedPolicy returns what the record asks for from: p at its own name,
+// else sp, or np for a name that does not exist. ok is false where it asks for
+// what is not known and nobody is to be told of it (RFC 9989 4.10.1).
 func (w *walk) requestedPolicy(record map[string]string, from, at string) (policy string, ok bool) {
 	valid := map[string]bool{"none": true, "quarantine": true, "reject": true}
 	for _, tag := range []string{"p", "sp", "np"} {
@@ -217,7 +217,7 @@ func (w *walk) requestedPolicy(record map[string]string, from, at string) (polic
 	return policy, true
 }
 
-// isAligned tells whether a domain may speak for from; temporary becomes true
+// isAligned reports whether a domain may speak for from; temporary becomes true
 // where that could not be looked up.
 func (w *walk) isAligned(domain, from string, strict bool, temporary *bool) bool {
 	domain = dns.ASCII(domain)

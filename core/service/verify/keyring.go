@@ -148,7 +148,7 @@ func (k *Keyring) activate(domain string, selectors []string) error {
 	return os.Rename(path+".new", path)
 }
 
-// active are the selectors that sign for a domain.
+// active returns the selectors that sign for a domain.
 func (k *Keyring) active(domain string) ([]string, error) {
 	if named := k.named[domain]; named != nil {
 		return slices.Clone(named), nil
@@ -195,7 +195,7 @@ func (k *Keyring) read(domain, selector string, active bool) (Key, error) {
 	return key, nil
 }
 
-// List are all keys, by domain and selector.
+// List returns all keys, by domain and selector.
 func (k *Keyring) List() ([]Key, error) {
 	found, err := filepath.Glob(filepath.Join(k.dir, "*", "*.pem"))
 	if err != nil {
@@ -217,7 +217,7 @@ func (k *Keyring) List() ([]Key, error) {
 	return out, errors.Join(errs...)
 }
 
-// signing are the keys that sign for a domain; of selectors, if there are any,
+// signing returns the keys that sign for a domain; of selectors, if there are any,
 // those. ErrNoKey: one of them is missing.
 func (k *Keyring) signing(domain string, selectors []string) ([]Key, error) {
 	cacheKey := domain + " " + strings.Join(selectors, " ")

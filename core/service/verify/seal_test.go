@@ -10,7 +10,7 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// sealed is a text with one more ARC set of ours, after it arrived here.
+// sealed returns a text with one more ARC set of ours, after it arrived here.
 func (w *world) sealed(ring *Keyring, domain, text string) string {
 	w.t.Helper()
 	m := split(text)
@@ -21,7 +21,7 @@ func (w *world) sealed(ring *Keyring, domain, text string) string {
 	return fields + text
 }
 
-// set is what Seal makes for one message.
+// set returns what Seal makes for one message.
 func (k *Keyring) set(domain string, arrived *envelope.AuthResults, m Message) (string, error) {
 	seal, err := k.Seal(domain, arrived, m.Body)
 	if err != nil {

@@ -79,7 +79,7 @@ func (k *Keyring) prepareSigner(
 	}, nil
 }
 
-// names are those of the fields that a signature covers.
+// names returns those of the fields that a signature covers.
 func names(h *mime.Header) []string {
 	var names []string
 	for _, name := range sealedNames {
@@ -95,7 +95,7 @@ func names(h *mime.Header) []string {
 	return names
 }
 
-// algorithm is what a= says of the key.
+// algorithm returns what a= says of the key.
 func (key *Key) algorithm() string {
 	if key.Kind == "ed25519" {
 		return "ed25519-sha256"

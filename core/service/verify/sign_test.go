@@ -28,7 +28,7 @@ func (w *world) publishKey(k Key) {
 	}
 }
 
-// fields are the signatures of one message.
+// fields returns the signatures of one message.
 func (k *Keyring) fields(s envelope.Signature, m Message) (string, error) {
 	sign, err := k.Sign(s, m.Body)
 	if err != nil {

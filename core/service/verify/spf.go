@@ -193,7 +193,8 @@ func (c *spfCheck) addresses(name string) ([]netip.Addr, error) {
 	return c.r.AAAA(c.ctx, name)
 }
 
-// matchesNetwork tells whether the client is in the network of one of the addresses.
+// matchesNetwork reports whether the client is in the network of one of the
+// addresses.
 func (c *spfCheck) matchesNetwork(ips []netip.Addr, t spfTerm) bool {
 	bits := t.bits4
 	if c.ip.Is6() {
@@ -253,7 +254,7 @@ func (c *spfCheck) lookupNames() error {
 	return nil
 }
 
-// isBelow tells whether a name is the domain or one below it.
+// isBelow reports whether a name is the domain or one below it.
 func isBelow(name, domain string) bool {
 	name, domain = strings.ToLower(strings.TrimSuffix(name, ".")), strings.ToLower(strings.TrimSuffix(domain, "."))
 	return name == domain || strings.HasSuffix(name, "."+domain)

@@ -224,7 +224,7 @@ func macroString(s string) bool {
 	return ok
 }
 
-// domainSpec tells whether a string ends in a macro or in a top label.
+// domainSpec reports whether a string ends in a macro or in a top label.
 func domainSpec(s string) bool {
 	list, ok := macros(s)
 	if !ok || len(list) == 0 {
@@ -293,7 +293,7 @@ func (c *spfCheck) expand(spec, domain string) (string, error) {
 	return name, nil
 }
 
-// value is what a letter stands for.
+// value returns what a letter stands for.
 func (c *spfCheck) value(letter byte, domain string) (string, error) {
 	switch letter {
 	case 's':
@@ -334,7 +334,7 @@ func (c *spfCheck) value(letter byte, domain string) (string, error) {
 	return best, nil
 }
 
-// dotted is an address in the form of the macro i: IPv6 as its nibbles.
+// dotted returns an address in the form of the macro i: IPv6 as its nibbles.
 func dotted(ip netip.Addr) string {
 	if ip.Is4() {
 		return ip.String()

@@ -126,7 +126,7 @@ func (s *Store) collect(ctx context.Context) error {
 	return nil
 }
 
-// shouldFlatten tells whether there are more tombstones than live keys, or a
+// shouldFlatten reports whether there are more tombstones than live keys, or a
 // night has passed.
 func (s *Store) shouldFlatten(since time.Duration) bool {
 	tombs := s.tombs.Load()

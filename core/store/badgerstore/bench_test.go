@@ -110,7 +110,7 @@ func BenchmarkChurn(b *testing.B) {
 	reportCPU(b, before)
 }
 
-// cpu is the processor time of this process.
+// cpu returns the processor time of this process.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)

@@ -102,7 +102,7 @@ func (r *bodyReader) Close() error {
 	return nil
 }
 
-// hasPrefix tells whether a key begins with prefix.
+// hasPrefix reports whether a key begins with prefix.
 func hasPrefix(txn *badger.Txn, prefix []byte) (found bool) {
 	eachKey(txn, prefix, prefix, func([]byte) bool {
 		found = true
@@ -140,7 +140,7 @@ func (s *Store) Draft(ctx context.Context) store.Draft {
 	return d
 }
 
-// drafting tells whether this process is still writing a body.
+// drafting reports whether this process is still writing a body.
 func (s *Store) drafting(id envelope.ID) bool {
 	s.draftMu.Lock()
 	defer s.draftMu.Unlock()

@@ -106,7 +106,7 @@ func (c *committer) run(w *write) {
 	c.last = b.total
 }
 
-// next is a write that waits, or nil when the batch should go. It lingers
+// next returns a write that waits, or nil when the batch should go. It lingers
 // once, and only where there is a crowd that is not yet complete: natural
 // batching alone settles at half of the writers, the others queue meanwhile.
 func (c *committer) next(n int, waited *bool) *write {
@@ -175,7 +175,7 @@ func newBatch(c *committer) *batch {
 	return &batch{c: c, s: c.store}
 }
 
-// tx is the transaction, begun when it is needed. None may be left open when
+// tx returns the transaction, begun when it is needed. None may be left open when
 // the committer waits: an open one keeps Badger from discarding anything.
 func (b *batch) tx() *badger.Txn {
 	if b.txn == nil {
@@ -269,7 +269,7 @@ func (b *batch) fits(count, size int64) bool {
 	return b.count+count < b.s.db.MaxBatchCount()*9/10 && b.size+size < b.s.db.MaxBatchSize()*9/10
 }
 
-// cost is what entries count for in a transaction of Badger: values above the
+// cost returns what entries count for in a transaction of Badger: values above the
 // threshold only with their pointer.
 func (b *batch) cost(entries []entry) (count, size int64) {
 	for i := range entries {
@@ -298,7 +298,7 @@ func pad(entries []entry) {
 	}
 }
 
-// oversize tells whether Badger would refuse one of the values.
+// oversize reports whether Badger would refuse one of the values.
 func (b *batch) oversize(entries []entry) bool {
 	limit := vlogFile
 	switch {
@@ -354,7 +354,7 @@ func (b *batch) writeEarly(entries []entry) error {
 	return b.s.failure.err()
 }
 
-// counter is the newest value of a counter, nil when it has to be read.
+// counter returns the newest value of a counter, nil when it has to be read.
 func (b *batch) counter(key []byte) counter {
 	if c := b.counters[string(key)]; c != nil {
 		return c
@@ -385,7 +385,7 @@ func (b *batch) flush() {
 }
 
 // commit is the only place where anything becomes durable. A crash before or
-// in it leaves the state before the batch, a crash after it the one behind;
+// in it leaves the state before the batch, a crash after it the one after;
 // Badger drops a transaction whose end is not in its log.
 func (b *batch) commit() error {
 	for k, c := range b.counters {

@@ -76,7 +76,7 @@ func (s *Store) packDeliveries(deliveries []store.Delivery) ([]parcelDelivery, e
 	return packed, nil
 }
 
-// deliveredSize is the size that the delivery says, or else what the edit
+// deliveredSize returns the size that the delivery says, or else what the edit
 // makes of the header section.
 func (s *Store) deliveredSize(d *store.Delivery) (int64, error) {
 	if d.Size > 0 {

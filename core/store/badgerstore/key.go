@@ -42,7 +42,7 @@ const (
 	edgeItem  = 'm'
 )
 
-// prefixOf is what all keys of a kind begin with.
+// prefixOf returns what all keys of a kind begin with.
 func prefixOf(kind byte) []byte { return []byte{kind, '/'} }
 
 const idLen = len(envelope.ID{})
@@ -121,7 +121,7 @@ func kvKey(space, key string) []byte {
 	return append(append(k, space...), key...)
 }
 
-// millis are the 48 bits in which keys hold a time. Times before 1970 and
+// millis returns the 48 bits in which keys hold a time. Times before 1970 and
 // beyond the year 10889 count as the ends of that range.
 func millis(t time.Time) uint64 {
 	return uint64(min(max(t.UnixMilli(), 0), 1<<48-1))
@@ -161,7 +161,7 @@ func parseDueKey(k []byte) (e store.DueEntry, err error) {
 	return e, nil
 }
 
-// idAt reads the ID behind the two octets of a prefix.
+// idAt reads the ID after the two octets of a prefix.
 func idAt(k []byte) (envelope.ID, error) {
 	if len(k) < 2+idLen {
 		return envelope.ID{}, fmt.Errorf("key %x: %w", k, store.ErrCorrupt)

@@ -291,7 +291,7 @@ func decodeAccount(v []byte) (*account, error) {
 // maxFolder is the longest name of a folder in octets.
 const maxFolder = 1000
 
-// folderName is the name under which a folder is kept.
+// folderName returns the name under which a folder is kept.
 func folderName(folder string) (string, error) {
 	switch {
 	case folder == "" || strings.EqualFold(folder, store.Inbox):

@@ -246,7 +246,7 @@ func decodeGroup(b []byte, block uint32) (*group, error) {
 	return g, err
 }
 
-// dueKey is the group's place in the due index, nil when it has none.
+// dueKey returns the group's place in the due index, nil when it has none.
 func (g *group) dueKey(id envelope.ID) []byte {
 	if g.Held || g.left == 0 {
 		return nil
@@ -254,8 +254,8 @@ func (g *group) dueKey(id envelope.ID) []byte {
 	return dueKey(g.Priority.Class(), g.Due, id, g.Block)
 }
 
-// dueValue is what the scheduler learns without a Load: the number of the
-// kind, the key, and behind a NUL the domain where it is another.
+// dueValue returns what the scheduler learns without a Load: the number of the
+// kind, the key, and after a NUL the domain where it is another.
 func (g *group) dueValue() []byte {
 	kind := max(slices.Index(envelope.GroupKinds(), g.Kind), 0)
 	v := append([]byte{byte(kind)}, g.Key...)
@@ -271,7 +271,7 @@ func (g *group) dueValue() []byte {
 func joinCRC(a, b uint32, lenB int64) uint32 { return shiftCRC(a, lenB) ^ b }
 
 // shiftCRC multiplies a CRC by x^(8n) modulo the polynomial: what n zero
-// octets behind the text make of it.
+// octets after the text make of it.
 func shiftCRC(crc uint32, n int64) uint32 {
 	const x8 = 1 << (31 - 8) // x^8 where bit 31 is x^0
 	for power := uint32(x8); n > 0; n >>= 1 {

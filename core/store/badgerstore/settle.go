@@ -119,7 +119,7 @@ func (o *outcome) apply(st *stage) error {
 	return nil
 }
 
-// visibleGroup is a group that the message's state counts: what a commit that
+// visibleGroup returns a group that the message's state counts: what a commit that
 // never came wrote early is not there.
 func (st *stage) visibleGroup(id envelope.ID, block uint32, q *state) (*group, error) {
 	if block >= q.nextBlock {

@@ -16,7 +16,7 @@ import (
 	"carteiro/core/store"
 )
 
-// readState is the state of a message that is in the spool: ErrNotFound.
+// readState returns the state of a message that is in the spool: ErrNotFound.
 func readState(txn *badger.Txn, id envelope.ID) (*state, error) {
 	b, err := get(txn, stateKey(id))
 	if err != nil {

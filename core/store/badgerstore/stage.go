@@ -102,7 +102,7 @@ func (st *stage) has(key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// hasPrefix tells whether a key with prefix exists, this stage's included.
+// hasPrefix reports whether a key with prefix exists, this stage's included.
 func (st *stage) hasPrefix(prefix []byte) bool {
 	for i := range st.entries {
 		if st.entries[i].value != nil && bytes.HasPrefix(st.entries[i].key, prefix) {

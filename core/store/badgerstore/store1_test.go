@@ -32,7 +32,7 @@ const store1 = "../testdata/store-1"
 // that what expires is there for as long as this test is.
 var store1Time = time.Date(2094, 12, 20, 18, 15, 0, 0, time.UTC)
 
-// copyStore1 is a copy of store-1 and the options that open it.
+// copyStore1 returns a copy of store-1 and the options that open it.
 func copyStore1(t *testing.T) badgerstore.Options {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(store1, "key"))

@@ -84,7 +84,7 @@ func distinct(txn *badger.Txn, prefix, from []byte, size int) (found [][]byte) {
 	return found
 }
 
-// after is the first key behind all that begin with k.
+// after returns the first key after all that begin with k.
 func after(k []byte) []byte {
 	k = bytes.Clone(k)
 	for i := len(k) - 1; i >= 0; i-- {

@@ -11,7 +11,7 @@ import (
 	"carteiro/core/store"
 )
 
-// delivery is one of a whole message.
+// delivery returns one of a whole message.
 func delivery(m *store.Message, rcpt uint32, owner envelope.Address, folder string) store.Delivery {
 	return store.Delivery{
 		Owner: owner, Folder: folder, Message: m.Envelope.ID, Rcpt: rcpt,
