@@ -1,7 +1,7 @@
-// Package generations keeps the generations of policies: which one is in force,
-// which ones were, how one replaces another, and what brings an old one back.
-// It reads no files and knows no Lua: its owner says what is on disk, and an
-// engine loads it.
+// Package generations keeps the generations of policies: the one in force and
+// the ones before, how one replaces another, and when an old one comes back. It
+// reads no files and knows no Lua: its owner reads the files, and an engine
+// loads them.
 //
 // A generation replaces another as a whole or not at all. The last ten are
 // kept with their sources in the store, so that a restart, a rollback and a
@@ -109,10 +109,10 @@ func (k *Keeper) Pinned() string {
 	return ""
 }
 
-// Start puts policies in force at the start of a server: those on disk, or
-// the last generation where a rollback pinned it, or where the files are
-// broken or fail the tests of a reload, which is said loudly. A probation goes
-// on. ErrBroken: nothing loads.
+// Start puts policies in force at the start of a server: those on disk; or the
+// last generation if a rollback pinned it, or if the files are broken or fail
+// the tests of a reload, which is logged as an error. A probation continues.
+// ErrBroken: nothing loads.
 func (k *Keeper) Start(ctx context.Context) error {
 	k.changing.Lock()
 	defer k.changing.Unlock()
@@ -153,8 +153,8 @@ func (k *Keeper) Start(ctx context.Context) error {
 	return k.putInForce(ctx, gen, Entry{By: "start"}, "", nil)
 }
 
-// startFallback puts the newest generation in force that still loads and was not
-// given up, for what is on disk is broken.
+// startFallback puts the newest generation in force that still loads and was
+// not rolled back, because the files on disk are broken.
 func (k *Keeper) startFallback(ctx context.Context, list []Entry, broken error) error {
 	none := len(list) == 0
 	if none {
@@ -184,7 +184,7 @@ func (k *Keeper) startFallback(ctx context.Context, list []Entry, broken error) 
 	return fmt.Errorf("%w: %w (and the last good ones fail too: %w)", ErrBroken, broken, errors.Join(errs...))
 }
 
-// runSmokeTests runs the tests that what is on disk has to pass.
+// runSmokeTests runs the tests that the files on disk have to pass.
 func (k *Keeper) runSmokeTests(ctx context.Context, sources []hooks.Source) error {
 	if k.o.Smoke == nil {
 		return nil
@@ -192,7 +192,7 @@ func (k *Keeper) runSmokeTests(ctx context.Context, sources []hooks.Source) erro
 	return k.o.Smoke(ctx, sources)
 }
 
-// readDisk reads what is on disk and remembers as of when, for Watch.
+// readDisk reads what is on disk and remembers its stamp, for Watch.
 func (k *Keeper) readDisk(ctx context.Context) ([]hooks.Source, error) {
 	k.noteStamp() // before the files: what changes meanwhile is read again
 	return k.o.Read(ctx)
@@ -205,8 +205,8 @@ func (k *Keeper) noteStamp() {
 	}
 }
 
-// load makes a generation of sources. One with the sources of the one in force
-// is counted together with it.
+// load makes a generation of sources. If they are the sources of the one in
+// force, both are counted together.
 func (k *Keeper) load(ctx context.Context, sources []hooks.Source) (loaded, error) {
 	gen, err := k.o.Engine.Load(ctx, sources)
 	if err != nil {
@@ -235,8 +235,8 @@ func (k *Keeper) restore(ctx context.Context, id string) error {
 	return nil
 }
 
-// swapIn exchanges the generation in force. Whoever was on probation is no
-// more, unless the same sources came again.
+// swapIn exchanges the generation in force. A probation ends, unless the same
+// sources came again.
 func (k *Keeper) swapIn(gen loaded) {
 	if gen.ID != k.Get().ID {
 		k.probation.Store(nil)
@@ -256,12 +256,12 @@ type step struct {
 	do   func() error
 }
 
-// Reload takes over what is on disk, or changes nothing. by says who asked.
+// Reload puts what is on disk in force, or changes nothing. by says who asked.
 // The steps are read, verify, compile, scratch, warm, smoke, prepare, store,
 // and one exchange; the error names files and lines.
 //
-// Crash: before the store's commit the generation of before is in force after
-// the restart, unless the files changed; after it the new one.
+// Crash before the store's commit: the old generation is in force after the
+// restart, unless the files changed. After it: the new one.
 func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
@@ -297,9 +297,9 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	return k.newestEntry(ctx)
 }
 
-// putInForce puts a generation in force, on disk first, and does what else is to
-// change with it. The one before gets the reason, if there is one, why it was
-// given up. A generation that a reload brought is on probation.
+// putInForce puts a generation in force, first on disk, and commits what else
+// changes with it. If the generation before was given up, reason says why. A
+// generation that a reload brought is on probation.
 func (k *Keeper) putInForce(ctx context.Context, gen loaded, e Entry, reason string, commit func()) error {
 	ctx = context.WithoutCancel(ctx) // who asked may be gone; the store and memory must agree
 	list, err := k.entries(ctx)

@@ -23,8 +23,8 @@ const (
 	lastGoodRecord  = "last-good" // sources alone, as the first versions kept them
 )
 
-// prependEntry returns the list once e is the newest. What was in force gets
-// the reason why it was given up, if there is one.
+// prependEntry returns the list with e as the newest entry. The entry that was
+// in force gets the reason why it was rolled back, if there is one.
 func prependEntry(list []Entry, e Entry, reason string) []Entry {
 	fresh := []Entry{e}
 	for _, old := range list {
@@ -41,8 +41,8 @@ func prependEntry(list []Entry, e Entry, reason string) []Entry {
 	return fresh
 }
 
-// save writes the list, the sources of the newest and its probation, and
-// forgets those that are in the list no more, all in one commit.
+// save writes the list, the sources of the newest entry and its probation, and
+// removes those that are no longer in the list, all in one commit.
 func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.Source, probe *probation) error {
 	listed, err := json.Marshal(fresh)
 	if err != nil {
@@ -75,8 +75,8 @@ func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.S
 	return nil
 }
 
-// saveFallback writes that an older generation is in force, for the one that
-// was does not load any more.
+// saveFallback writes that an older generation is in force, because the newest
+// no longer loads.
 func (k *Keeper) saveFallback(ctx context.Context, list []Entry, id string) error {
 	e, err := find(list, id)
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	"carteiro/hooks"
 )
 
-// A generation that a reload brought is on probation for a while. It is given
-// up when one of its hooks fails, or refuses mail, far more often than that of
-// the generation before, or when a breaker opens. Small numbers say nothing.
+// A generation that a reload brought is on probation for a while. It is rolled
+// back if one of its hooks fails, or refuses mail, far more often than in the
+// generation before, or if a breaker opens. Small numbers are ignored.
 const (
 	probationLasts = 10 * time.Minute
 	minFailures    = 20
@@ -140,7 +140,7 @@ func (k *Keeper) resume(ctx context.Context) error {
 	return nil
 }
 
-// countRun counts a walk through the handlers of a generation. It does not block.
+// countRun counts one run of a hook's handlers. It does not block.
 func (k *Keeper) countRun(c counts, r hooks.Ran) {
 	t := c[r.Point]
 	if t == nil || !t.add(r) {

@@ -52,8 +52,8 @@ type Conn struct {
 
 	// WriteTimeout is how long one flush may take; default 5 minutes.
 	WriteTimeout time.Duration
-	// Busy keeps Stop from interrupting a ReadLine: the client is in the
-	// middle of something that may be finished.
+	// Busy keeps Stop from interrupting a ReadLine: the client is in the middle of
+	// something that it may finish.
 	Busy bool
 
 	mu       sync.Mutex // guards what follows, and read deadlines against Stop
@@ -75,8 +75,9 @@ func newConn(nc net.Conn, bufs *buffers) *Conn {
 	return &Conn{nc: nc, bufs: bufs, WriteTimeout: 5 * time.Minute, remote: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr())}
 }
 
-// Remote and Local are the addresses of the connection, 4-in-6 unwrapped; of
-// one that a trusted proxy made, those that its header names.
+// Remote and Local are the addresses of the connection, with IPv4 in IPv6
+// unwrapped; if a trusted proxy made the connection, those that its header
+// names.
 func (c *Conn) Remote() netip.AddrPort { return c.remote }
 
 // Local returns the address that the client reached.
@@ -213,8 +214,8 @@ func (c *Conn) idleStop() bool {
 	return c.stopping && !c.Busy
 }
 
-// Close sends what is kept and closes. Where the client may still be sending,
-// linger reads on for a moment, for a reset would take the last reply away.
+// Close sends what is buffered and closes. If the client may still be sending,
+// linger reads for a moment more, because a reset would destroy the last reply.
 func (c *Conn) Close(linger bool) {
 	defer c.nc.Close()
 	if c.Flush() != nil || !linger {

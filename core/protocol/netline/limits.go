@@ -114,7 +114,8 @@ func (l *Limits) Recipient(addr netip.Addr) bool {
 	return l.take(addr, func(c *client, cfg *LimitsConfig) (*bucket, Rate) { return &c.recipients, cfg.Recipients }, true)
 }
 
-// MayAuth reports whether the client has failures left; AuthFailed counts one.
+// MayAuth reports whether the client may try another login; AuthFailed counts a
+// failure.
 func (l *Limits) MayAuth(addr netip.Addr) bool {
 	return l.take(addr, func(c *client, cfg *LimitsConfig) (*bucket, Rate) { return &c.auth, cfg.AuthFailures }, false)
 }

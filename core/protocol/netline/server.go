@@ -31,8 +31,9 @@ type Server struct {
 	TooManyReply, TooManyFromIPReply string
 	Refused                          func()
 
-	// Handle runs a session to its end and recovers its panics. ctx ends when
-	// the server's grace is over; that it stops is told by c.ReadLine.
+	// Handle runs a session to its end and recovers its panics. ctx ends when the
+	// server's grace is over; c.ReadLine returns ErrStopping when the server
+	// stops.
 	Handle func(ctx context.Context, c *Conn)
 
 	mu   sync.Mutex
@@ -40,9 +41,9 @@ type Server struct {
 	bufs buffers
 }
 
-// Serve accepts until ctx ends, then tells idle sessions to stop, gives the
-// busy ones Grace, closes those that are left, and returns when all sessions
-// are gone. It closes ln. The error is that of a listener that failed.
+// Serve accepts until ctx ends. Then it stops idle sessions, gives busy ones
+// Grace, closes those that are left, and returns when all sessions have ended.
+// It closes ln. The error is that of a listener that failed.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	sessions, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -73,7 +74,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return err
 }
 
-// finish waits for the sessions, with force when the grace is over.
+// finish waits for the sessions and aborts them when the grace is over.
 func (s *Server) finish(wg *sync.WaitGroup, cancel func(), mine *connSet) {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
@@ -115,9 +116,9 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, start func(net.Con
 	}
 }
 
-// admit applies the limits; a client that is refused is told so unless it
-// expects TLS first. What a proxy brings is counted for the client that the
-// proxy will name.
+// admit applies the limits. A refused client gets a reply, unless it expects
+// TLS first. A proxy's connection is counted for the client that the proxy will
+// name.
 func (s *Server) admit(nc net.Conn) (release func(), ok bool) {
 	addr := addrPort(nc.RemoteAddr()).Addr()
 	if !s.countConn() {

@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spinFor is how long Soon looks out. To be woken takes 20 to 100
-// microseconds, on virtual machines most of all.
+// spinFor is how long SpinForInput looks. Being woken takes 20 to 100
+// microseconds, most on virtual machines.
 const spinFor = 150 * time.Microsecond
 
-// spinning is how many connections of this process are in Soon.
+// spinning is how many connections of this process are in SpinForInput.
 var spinning atomic.Int32
 
-// SpinForInput sends what is kept and tells whether the client's next octets
-// are here within some 150 microseconds. It looks for them without going to
-// sleep, so that a client that asks one thing after the other does not pay for
-// a wake-up each time. That keeps a processor busy: it is for sessions whose
-// client has shown that it is quick, and answers false at once where half of
-// the processors look out already, or there is only one.
+// SpinForInput sends what is buffered and reports whether the client's next
+// octets arrive within some 150 microseconds. It polls for them without
+// sleeping, so that a client that sends one command after the other does not
+// wait for a wake-up each time. That keeps a processor busy: it is for sessions
+// whose client was quick before, and it returns false at once if half of the
+// processors are spinning already or there is only one.
 func (c *Conn) SpinForInput() bool {
 	if c.Buffered() > 0 {
 		return true

@@ -6,21 +6,21 @@ import (
 	"sync"
 )
 
-// Sizes of a copier. Most messages leave in one write: with less, the client
+// Sizes of the buffers. Most messages leave in one write: with less, the client
 // is woken for each piece, which takes longer than reading the message.
 const (
 	copyRead  = 16 << 10
 	copyWrite = 32 << 10
 )
 
-// ioBuffers is the buffers that one message goes through on its way to a client.
+// ioBuffers are the buffers for sending one message to a client.
 type ioBuffers struct {
 	r *bufio.Reader
 	w *bufio.Writer
 }
 
-// bufferPool keeps those that no session uses at the moment. They are too large
-// for each message, and for each session that waits, to have its own.
+// bufferPool keeps the buffers that no session uses at the moment. They are too
+// large for each waiting session to keep its own.
 type bufferPool struct{ pool sync.Pool }
 
 func (cs *bufferPool) get(w io.Writer, r io.Reader) *ioBuffers {
@@ -32,7 +32,7 @@ func (cs *bufferPool) get(w io.Writer, r io.Reader) *ioBuffers {
 	return &ioBuffers{r: bufio.NewReaderSize(r, copyRead), w: bufio.NewWriterSize(w, copyWrite)}
 }
 
-// put gives a copier back; what is kept in it is lost.
+// put returns buffers; what is in them is lost.
 func (cs *bufferPool) put(c *ioBuffers) {
 	c.r.Reset(nil)
 	c.w.Reset(nil)

@@ -85,10 +85,10 @@ func (s *session) DELE(ctx context.Context, cmd command) bool {
 	return s.ok("message " + strconv.Itoa(n) + " deleted")
 }
 
-// QUIT is the UPDATE state: what is marked goes, MaxExpunge messages to a
-// commit. A crash leaves the marked messages whose commit it came before, and
-// the client without its +OK (RFC 1939 section 6 allows some to be removed;
-// never one that is not marked).
+// QUIT enters the UPDATE state: it removes the marked messages, MaxExpunge in a
+// commit. After a crash those whose commit had not happened are still there,
+// and the client got no +OK. (RFC 1939 section 6 allows that some are removed,
+// but never one that is not marked.)
 func (s *session) QUIT(ctx context.Context) bool {
 	s.ended = true
 	if s.drop.marked == 0 {
@@ -106,7 +106,7 @@ func (s *session) QUIT(ctx context.Context) bool {
 	return s.ok(s.farewell())
 }
 
-// farewell returns what RFC 1939 prints as the answer to QUIT.
+// farewell returns the reply to QUIT as RFC 1939 shows it.
 func (s *session) farewell() string {
 	left := "maildrop empty"
 	switch n := s.drop.count; n {
@@ -141,7 +141,7 @@ func (s *session) sizeText(n int) string {
 	return strconv.FormatInt(s.drop.table[n-1].size, 10) + " octets"
 }
 
-// TOP is "TOP n lines": the header section, the blank line, and so many lines.
+// TOP sends the header section, the blank line, and so many lines of the body.
 func (s *session) TOP(ctx context.Context, cmd command) bool {
 	if !s.loadTable(ctx) {
 		return false
@@ -172,9 +172,9 @@ func (s *session) send(ctx context.Context, n int, text string, body int64) bool
 	return s.finishAnswer(n, octets, err)
 }
 
-// answer copies "+OK text", message n and the end of the answer into a copier,
-// which sends what it cannot hold. It returns none when nothing was copied.
-// The caller flushes it and gives it back.
+// answer copies "+OK text", message n and the end of the answer into buffers,
+// which send what does not fit. It returns nil if nothing was copied. The
+// caller flushes the buffers and returns them.
 func (s *session) answer(ctx context.Context, n int, text string, body int64) (c *ioBuffers, octets int64, err error) {
 	rc, err := s.boxes.Open(ctx, s.drop.info.ID, s.drop.table[n-1].uid)
 	if err != nil {
@@ -187,7 +187,7 @@ func (s *session) answer(ctx context.Context, n int, text string, body int64) (c
 	return c, octets, err
 }
 
-// finishAnswer ends an answer, of which octets are those of the message.
+// finishAnswer ends an answer; octets is the size of the message in it.
 func (s *session) finishAnswer(n int, octets int64, err error) bool {
 	if f := s.cfg.Observe.Retrieved; f != nil {
 		f(s.s.Listener, octets)

@@ -6,16 +6,16 @@ import (
 	"carteiro/core/protocol/netline"
 )
 
-// Limits of reading ahead.
+// Limits of prefetching.
 const (
-	prefetchMax  = 20 << 10 // octets of a message: a copier holds it, its dots stuffed too
+	prefetchMax  = 20 << 10 // octets of a message: it fits into the buffers with its dots stuffed
 	prefetchSkip = 1024     // most RETRs without reading ahead, for a client that is slow
 )
 
-// prefetch is the answer to the RETR that most likely comes next, for clients
-// read their mail in order. It is made while the answer before is on its way,
-// and only for clients that are so quick that the time for it would be
-// theirs; whoever takes longer costs no memory meanwhile.
+// prefetch is the answer to the RETR that most likely comes next, because
+// clients read their mail in order. It is prepared while the previous answer is
+// on its way, but only for clients that are so quick that they would otherwise
+// wait for it; slower clients cost no memory meanwhile.
 type prefetch struct {
 	number int        // of the message, 0: none
 	answer *ioBuffers // "+OK", the message and its end, not flushed
@@ -25,14 +25,14 @@ type prefetch struct {
 	skip   int // RETRs to come for which nothing is read ahead
 }
 
-// connWriter is the client's end of a copier. It asks for the writer each time: a
-// connection gives it back while it waits.
+// connWriter is where buffers write to. It gets the connection's writer each
+// time, because the connection returns it while it waits.
 type connWriter struct{ c *netline.Conn }
 
 func (o connWriter) Write(p []byte) (int, error) { return o.c.Writer().Write(p) }
 
 // prefetchNext is called before each command is read. An error of the store is
-// left to the RETR that may come.
+// reported by the RETR that may come.
 func (s *session) prefetchNext(ctx context.Context) {
 	a := &s.prefetch
 	if a.next > 0 && s.c.Buffered() == 0 && s.c.Flush() == nil {
@@ -66,7 +66,7 @@ func (s *session) prefetchMessage(ctx context.Context, n int) {
 	s.prefetch.number, s.prefetch.answer, s.prefetch.octets = n, c, octets
 }
 
-// dropPrefetch gives up what was read ahead.
+// dropPrefetch drops what was prefetched.
 func (s *session) dropPrefetch() {
 	if s.prefetch.answer != nil {
 		s.buffers.put(s.prefetch.answer)

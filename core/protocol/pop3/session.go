@@ -115,8 +115,8 @@ func (s *session) run(ctx context.Context) {
 	}
 }
 
-// connectionEnded ends the session without UPDATE. The autologout timer closes
-// without a word (RFC 1939 section 3).
+// connectionEnded ends the session without UPDATE. After the autologout timer
+// it closes without a reply (RFC 1939 section 3).
 func (s *session) connectionEnded(err error) {
 	s.ended = true
 	var ne net.Error

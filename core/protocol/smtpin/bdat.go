@@ -25,8 +25,8 @@ func parseBdat(arg string) (size int64, last bool, err error) {
 	return size, more, err
 }
 
-// BDAT is the first BDAT of a message, or one that is out of order. Its octets
-// are read in every case: they are content, and must never run as commands.
+// BDAT handles the first BDAT of a message, or one that is out of order. It
+// always reads the octets: they are content and must never run as commands.
 func (s *session) BDAT(ctx context.Context, arg string) *envelope.Status {
 	size, last, err := parseBdat(arg)
 	if err != nil {
@@ -64,9 +64,9 @@ func (s *session) BDAT(ctx context.Context, arg string) *envelope.Status {
 	return st
 }
 
-// chunkReader is the content of a sequence of BDATs. Where one is used up it
-// answers 250 and reads the next command itself, so that a backend reads the
-// whole message in one call, on the session's one goroutine.
+// chunkReader is the content of a sequence of BDATs. At the end of one it
+// replies 250 and reads the next command itself, so that the backend reads the
+// whole message in one call, on the session's goroutine.
 type chunkReader struct {
 	s    *session
 	left int64 // of this chunk
@@ -106,8 +106,8 @@ func (c *chunkReader) discardRest() error {
 	return nil
 }
 
-// nextChunk answers the chunk that is done and obeys commands up to the next
-// BDAT. Those that would end the transaction are left pending.
+// nextChunk replies to the chunk that was read and runs commands up to the next
+// BDAT. A command that would end the transaction stays pending.
 func (c *chunkReader) nextChunk() error {
 	s := c.s
 	err := s.reply(ok(250, "2.0.0", "Ok"))

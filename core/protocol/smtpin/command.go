@@ -42,7 +42,7 @@ func (c command) String() string {
 	return c.verb + " " + c.arg
 }
 
-// redacted returns the command as others may see it: what follows a mechanism
+// redacted returns the command as logs may show it: what follows a mechanism
 // may be a password.
 func (c command) redacted() string {
 	if mechanism, _, secret := strings.Cut(c.arg, " "); c.verb == "AUTH" && secret {
@@ -139,8 +139,8 @@ func (s *session) dispatch(ctx context.Context, cmd command) *envelope.Status {
 	return s.answerTrivial(cmd)
 }
 
-// countNonMail counts a command that leads to no message, and ends the session when
-// there were too many of them: each is allowed, a flood of them is not.
+// countNonMail counts a command that leads to no message. It ends the session
+// if there were too many: each is allowed, a flood of them is not.
 func (s *session) countNonMail(verb string) *envelope.Status {
 	switch verb {
 	case "NOOP", "RSET", "HELP", "VRFY", "EXPN", "HELO", "EHLO", "LHLO":
@@ -171,7 +171,7 @@ func (s *session) QUIT(arg string) *envelope.Status {
 	return ok(221, "2.0.0", s.cfg.Hostname+" closing connection")
 }
 
-// answerTrivial answers the verbs that change nothing.
+// answerTrivial replies to the verbs that change nothing.
 func (s *session) answerTrivial(cmd command) *envelope.Status {
 	switch cmd.verb {
 	case "NOOP":

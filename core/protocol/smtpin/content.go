@@ -14,7 +14,7 @@ var (
 	errFlood   = errors.New("far more content than a message may have")
 )
 
-// contentSource is where content comes from: DATA or a sequence of BDATs.
+// contentSource is the source of content: DATA or a sequence of BDATs.
 type contentSource interface {
 	// next gives some octets of the message, good until the next call, and
 	// a clean io.EOF after the last one. Every other error means that the
@@ -22,8 +22,8 @@ type contentSource interface {
 	next() ([]byte, error)
 }
 
-// content is the io.Reader that the backend gets: it counts, checks, and
-// never says io.EOF unless the message is whole.
+// content is the io.Reader that the backend gets. It counts and checks, and
+// returns io.EOF only if the message is complete.
 type content struct {
 	src        contentSource
 	max        int64
@@ -101,7 +101,7 @@ func (c *content) refill() error {
 	return nil
 }
 
-// incomplete keeps io.EOF for the one source that says it on purpose; the end of
+// incomplete makes every error but io.EOF an io.ErrUnexpectedEOF: the end of
 // the connection is never the end of a message.
 func incomplete(err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -118,8 +118,8 @@ func connectionError(err error) error {
 	return incomplete(err)
 }
 
-// drain drops what is left of the message, at most limit octets of it; more
-// is errFlood.
+// drain drops the rest of the message, at most limit octets of it; more is
+// errFlood.
 func (c *content) drain(limit int64) error {
 	for c.end == nil {
 		piece, err := c.src.next()

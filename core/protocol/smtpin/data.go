@@ -12,7 +12,8 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// DATA is DATA: 354, the content, one reply (in LMTP one per recipient).
+// DATA replies 354, receives the content and replies to it (in LMTP for each
+// recipient).
 func (s *session) DATA(ctx context.Context, arg string) *envelope.Status {
 	switch {
 	case arg != "":
@@ -41,9 +42,9 @@ func (s *session) resumeContent() {
 	s.c.Content(s.cfg.Timeouts.DataBlock, s.cfg.RateAfter, s.cfg.MinRate)
 }
 
-// receiveContent hands content to the backend and gives the reply; nil when it is
-// written already, or when nobody is left to read it. all tells that what the
-// backend leaves is read to the end even if the message is refused.
+// receiveContent passes content to the backend and returns the reply; nil if it
+// is already written, or if nobody is left to read it. all: what the backend
+// does not read is read to the end even if the message is refused.
 func (s *session) receiveContent(ctx context.Context, src contentSource, all bool) *envelope.Status {
 	defer func() { s.c.Busy = false }()
 	c := &content{src: src, max: s.cfg.MaxSize, mode: s.cfg.BareNewlines, binary: s.tx.Params.Body == "BINARYMIME"}
@@ -88,9 +89,9 @@ func isLastChunk(src contentSource) bool {
 	return !isBdat || ch.last
 }
 
-// contentBroken ends or goes on after content that did not come whole. A
-// sequence of BDATs that another command broke off leaves that command pending,
-// and the session goes on; otherwise the connection is of no more use.
+// contentBroken ends the session, or continues it, after incomplete content. If
+// another command broke off a sequence of BDATs, that command is pending and
+// the session continues; otherwise the connection is useless.
 func (s *session) contentBroken(err error) *envelope.Status {
 	if s.pending != nil {
 		return nil
@@ -106,8 +107,8 @@ func (s *session) contentBroken(err error) *envelope.Status {
 }
 
 // drainLimit returns how many octets of content are still read only to be
-// dropped. Who sends more than four times what a message may have, and some, is
-// not worth the reply that it would get in the end.
+// dropped. A client that sends more than four times the size limit, and some,
+// gets no reply in the end.
 func (s *session) drainLimit() int64 {
 	if s.cfg.MaxSize <= 0 {
 		return math.MaxInt64
@@ -184,9 +185,9 @@ func (s *session) replyPRDR(tx *envelope.Transaction, out Outcome, usual *envelo
 	return s.replyEach(tx, out, usual)
 }
 
-// dotReader reads the content of DATA line by line: it takes the dots away that
-// the client put in front of dots, and ends at CRLF.CRLF and nothing else
-// (RFC 5321 4.5.2, 4.1.1.4). It works on the connection's buffer.
+// dotReader reads the content of DATA line by line. It removes the dots that
+// the client put in front of dots, and ends at CRLF.CRLF only (RFC 5321 4.5.2,
+// 4.1.1.4). It works on the connection's buffer.
 type dotReader struct {
 	r   *bufio.Reader
 	bol bool // a CRLF, or nothing, came before

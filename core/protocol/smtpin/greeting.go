@@ -10,7 +10,7 @@ import (
 	"carteiro/core/protocol/sasl"
 )
 
-// HELO is HELO, EHLO and LHLO. LMTP knows LHLO alone (RFC 2033 4.1).
+// HELO handles HELO, EHLO and LHLO. LMTP has only LHLO (RFC 2033 4.1).
 func (s *session) HELO(ctx context.Context, verb, name string) *envelope.Status {
 	if (verb == "LHLO") != (s.cfg.Protocol == LMTP) {
 		return s.protocolError(500, "5.5.1", "Not the protocol of this port")
@@ -83,9 +83,9 @@ func (s *session) holdLimit() time.Duration {
 	return 0
 }
 
-// STARTTLS follows RFC 3207. Octets that came after the command in the clear
-// were written by somebody who cannot know what TLS will say: the session
-// ends, and they are never looked at.
+// STARTTLS follows RFC 3207. Whoever sent octets in the clear after the command
+// cannot know what will be said in TLS: the session ends, and they are never
+// read.
 func (s *session) STARTTLS(ctx context.Context, arg string) *envelope.Status {
 	switch {
 	case s.s.TLS != nil:

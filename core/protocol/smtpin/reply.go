@@ -39,7 +39,7 @@ func (s *session) write(st *envelope.Status, text string, sep byte) {
 	w.WriteString("\r\n")
 }
 
-// recordReply notes what is written, for who watches.
+// recordReply keeps what is written, for the watcher of the dialogue.
 func (s *session) recordReply(code int, text string) {
 	if s.recorded != "" {
 		s.recorded += " | " + text
@@ -48,7 +48,7 @@ func (s *session) recordReply(code int, text string) {
 	s.recorded = strconv.Itoa(code) + " " + text
 }
 
-// watcher returns who watches the dialogue, or nil.
+// watcher returns the function that watches the dialogue, or nil.
 func (s *session) watcher() func(*envelope.Session, string, *envelope.Status) {
 	if f := s.cfg.Observe.Dialogue; f != nil {
 		return f()

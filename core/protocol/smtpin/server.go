@@ -40,16 +40,16 @@ func New(cfg Config, b Backend) *Server {
 	return srv
 }
 
-// Serve accepts on ln until ctx ends. Then idle sessions are told 421, content
-// that is coming in has Config.Grace to finish, what is left is closed, and
-// Serve returns when all sessions are gone. It closes ln; the error is that of
-// a listener that failed. Several may run at once.
+// Serve accepts on ln until ctx ends. Then idle sessions get 421, content that
+// is being received has Config.Grace to finish, all other connections are
+// closed, and Serve returns when all sessions have ended. It closes ln; the
+// error is that of a listener that failed. Several may run at once.
 func (srv *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return srv.line.Serve(ctx, ln)
 }
 
 // Kick closes the connections of the sessions that match, at once and without
-// a reply, and returns how many. Content that was still coming is dropped; a
-// commit that runs is finished. match gets copies that are as old as the
-// session's greeting, login or XCLIENT, without Meta, and must not block.
+// a reply, and returns how many. Content that is being received is dropped; a
+// running commit finishes. match gets copies that are as old as the session's
+// greeting, login or XCLIENT, without Meta, and must not block.
 func (srv *Server) Kick(match func(*envelope.Session) bool) int { return srv.open.Kick(match) }

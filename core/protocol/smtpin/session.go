@@ -74,7 +74,7 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 	s.run(ctx)
 }
 
-// setClient notes who the client is, and what follows from that.
+// setClient records who the client is, and what follows from that.
 func (s *session) setClient(remote, local netip.AddrPort) {
 	s.s.Remote, s.s.Local = remote, local
 	s.s.Trusted = containsAddr(s.cfg.RelayFrom, remote.Addr())
@@ -87,7 +87,7 @@ func containsAddr(networks []netip.Prefix, a netip.Addr) bool {
 }
 
 // recoverPanic turns a panic, ours or the backend's, into a 421 for this client
-// alone. Close and End are still called.
+// only. Close and End are still called.
 func (s *session) recoverPanic() {
 	if r := recover(); r != nil {
 		s.log.Error("panic in session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
@@ -112,8 +112,8 @@ func (s *session) safely(f func()) {
 	f()
 }
 
-// endTransaction tells the backend; the transaction is forgotten first, so
-// that a panic in End does not bring a second call.
+// endTransaction calls the backend's End; it forgets the transaction first, so
+// that a panic in End does not cause a second call.
 func (s *session) endTransaction() {
 	tx := s.tx
 	s.tx = nil
@@ -166,7 +166,8 @@ func (s *session) banner(ctx context.Context) *envelope.Status {
 	return st
 }
 
-// nextCommand gives the command to run. Lines that are none are answered here.
+// nextCommand returns the command to run. It replies to lines that are not
+// commands.
 func (s *session) nextCommand() (command, error) {
 	if s.pending != nil {
 		cmd := *s.pending
@@ -199,7 +200,8 @@ func (s *session) nextCommand() (command, error) {
 	}
 }
 
-// sayGoodbye says goodbye where the connection still hears it.
+// sayGoodbye sends the last reply for an error that ended the session, if the
+// connection still works.
 func (s *session) sayGoodbye(err error) {
 	var ne net.Error
 	switch {

@@ -9,7 +9,7 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// MAIL opens a transaction.
+// MAIL begins a transaction.
 func (s *session) MAIL(ctx context.Context, arg string) *envelope.Status {
 	st := s.openTransaction(ctx, arg)
 	s.forgivable = 0

@@ -64,9 +64,9 @@ func (a *attempt) settle(o envelope.Outcome, rcpts ...int) {
 	}
 }
 
-// noteFailure notes why a host did not settle the open recipients. Of several
-// reasons the one kept is that of a host that spoke before that of one that
-// did not, and one that may pass before one that will not.
+// noteFailure records why a host did not settle the open recipients. Of several
+// reasons it keeps that of a host that replied rather than that of one that did
+// not, and a temporary one rather than a permanent one.
 func (a *attempt) noteFailure(host string, st *envelope.Status) {
 	for _, i := range a.openRcpts() {
 		old := &a.out[i]
@@ -161,8 +161,8 @@ func (a *attempt) takePooled(ctx context.Context, h envelope.Host, addrs []netip
 	return nil
 }
 
-// connect makes a connection to one of the addresses and brings it to MAIL;
-// rest are the addresses that are left. It is nil when that failed.
+// connect makes a connection to one of the addresses and prepares it for MAIL;
+// rest are the addresses that are left. c is nil if that failed.
 func (a *attempt) connect(ctx context.Context, h envelope.Host, addrs []netip.AddrPort) (c *conn, rest []netip.AddrPort) {
 	a.tries++
 	nc, addr, rest, err := a.client.dialFirst(ctx, addrs, a.hop.Source)
@@ -223,7 +223,7 @@ func (a *attempt) send(c *conn) useResult {
 	}
 }
 
-// release keeps a connection that is as good as new, and ends every other.
+// release keeps a connection that can be used again, and ends every other.
 func (a *attempt) release(c *conn, v useResult) {
 	switch {
 	case !c.stopGuard() || c.dead:

@@ -21,8 +21,8 @@ const (
 	writeSize = 32 << 10
 )
 
-// conn is one connection, of one goroutine at a time. It never outlives a
-// doubt: whatever goes wrong on it, it is dropped.
+// conn is one connection, used by one goroutine at a time. It is dropped as
+// soon as anything goes wrong on it.
 type conn struct {
 	cfg  *Config
 	key  poolKey
@@ -50,14 +50,14 @@ func newConn(cfg *Config, nc net.Conn) *conn {
 	return c
 }
 
-// useConn speaks through nc from now on; nothing that was buffered is kept.
+// useConn reads and writes nc from now on; nothing that was buffered is kept.
 func (c *conn) useConn(nc net.Conn) {
 	c.nc = nc
 	c.r = bufio.NewReaderSize(nc, readSize)
 	c.w = bufio.NewWriterSize(deadlineWriter{c}, writeSize)
 }
 
-// deadlineWriter gives each write its own time.
+// deadlineWriter gives each write its own deadline.
 type deadlineWriter struct{ c *conn }
 
 func (b deadlineWriter) Write(p []byte) (int, error) {
@@ -65,7 +65,8 @@ func (b deadlineWriter) Write(p []byte) (int, error) {
 	return b.c.nc.Write(p)
 }
 
-// dropWhenDone drops the connection when ctx ends; the result takes that back.
+// dropWhenDone drops the connection when ctx ends; the function that it returns
+// cancels that.
 func (c *conn) dropWhenDone(ctx context.Context) (release func() bool) {
 	return context.AfterFunc(ctx, c.drop)
 }
@@ -114,7 +115,7 @@ func (c *conn) ask(line string, timeout time.Duration) (reply, error) {
 	return c.read(timeout)
 }
 
-// quit ends the connection as RFC 5321 4.1.1.10 wants it, within a moment.
+// quit ends the connection with QUIT (RFC 5321 4.1.1.10), in a short time.
 func (c *conn) quit() {
 	defer c.nc.Close()
 	c.trace("> ", "QUIT")

@@ -8,13 +8,14 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// lastReplyWait is how long a host that stopped reading has to say why.
+// lastReplyWait is how long to wait for the reply of a host that stopped
+// reading.
 const lastReplyWait = time.Second
 
-// sendContent sends the message and takes the reply, in LMTP one for each
-// recipient that was accepted. Until the end of the content is sent the host
-// has nothing, and the recipients stay open if the connection is lost; from
-// then on it may have the message, whatever is heard of it.
+// sendContent sends the message and reads the reply, in LMTP one for each
+// accepted recipient. Until the end of the content is sent the host has no
+// message, and the recipients stay open if the connection is lost; after that
+// it may have the message, whatever it replies.
 func (x *transaction) sendContent() useResult {
 	body, err := x.a.t.Open()
 	if err != nil {
@@ -47,8 +48,8 @@ func (x *transaction) sendContent() useResult {
 	return done
 }
 
-// giveUpUnreadable gives up a message that cannot be read to its end: no host will
-// get it whole. Without the final dot this one has nothing.
+// giveUpUnreadable defers a message that cannot be read to its end: no host can
+// get it. Without the final dot this host has no message.
 func (x *transaction) giveUpUnreadable(err error) useResult {
 	x.c.dead = true
 	x.a.settle(envelope.Outcome{Status: *unreadableStatus(err)}, x.a.openRcpts()...)
@@ -67,7 +68,7 @@ func (x *transaction) contentBroken(err error) useResult {
 	return failed
 }
 
-// readFinalReplies takes what the host says to the whole message.
+// readFinalReplies reads the host's replies to the whole message.
 func (x *transaction) readFinalReplies(size int64) {
 	each := [][]int{x.accepted}
 	if x.a.hop.LMTP {

@@ -86,7 +86,7 @@ func FuzzDotter(f *testing.F) {
 	})
 }
 
-// What the dotter writes reaches the backend of a real server as it was.
+// What dotWriter writes reaches the backend of a real server as it was.
 func TestDotsThroughAServer(t *testing.T) {
 	h, k := serve(t, smtpin.Config{})
 	c := client(t, Config{})

@@ -11,7 +11,7 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// envelopeParams is how the envelope is said to one host.
+// envelopeParams says how the envelope is written for one host.
 type envelopeParams struct {
 	ext  extensions
 	utf8 bool // SMTPUTF8 is used
@@ -55,8 +55,8 @@ func (w envelopeParams) by(t *envelope.Transfer, now time.Time) (string, bool) {
 	return fmt.Sprintf("BY=%d;%s", min(max(left, -maxBy), maxBy), mode), true
 }
 
-// isLate reports whether a message is to be returned because its time is over, or
-// will be before the host promises to have it delivered (RFC 2852 4.1).
+// isLate reports whether a message must be returned because its time is over,
+// or will be over before the host promises delivery (RFC 2852 4.1).
 func (w envelopeParams) isLate(t *envelope.Transfer, now time.Time) bool {
 	if t.By.IsZero() || t.ByNotify {
 		return false

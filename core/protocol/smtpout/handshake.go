@@ -9,7 +9,7 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// connParams is how a connection is to be set up.
+// connParams says how to set up a connection.
 type connParams struct {
 	lmtp, implicit bool
 	policy         envelope.TLSPolicy // TLSMay, TLSVerify or TLSNone
@@ -21,9 +21,9 @@ type connParams struct {
 // errHandshake marks a handshake that failed where none was demanded.
 var errHandshake = errors.New("tls handshake failed")
 
-// setUp takes the connection from its first octet to the point where MAIL may
-// be said. A status that wraps errHandshake tells that the clear may be tried
-// on a new connection.
+// setUp brings the connection from its first octet to the point where MAIL is
+// allowed. A status that wraps errHandshake means that a new connection may be
+// tried without TLS.
 func (c *conn) setUp(ctx context.Context, m connParams, cache tls.ClientSessionCache) *envelope.Status {
 	if m.implicit {
 		if st := c.encrypt(ctx, m, cache); st != nil {
@@ -54,9 +54,9 @@ func (c *conn) setUp(ctx context.Context, m connParams, cache tls.ClientSessionC
 	return nil
 }
 
-// refusedStatus returns what a host means that refuses to speak at all. 521
-// (RFC 7504) and 554 say never; every other 5xx may be a mistake that is mended
-// tomorrow, and bouncing all mail for it would be the worse mistake.
+// refusedStatus returns the status for a host that refuses the whole session.
+// 521 (RFC 7504) and 554 are permanent; every other 5xx may be a mistake that
+// is corrected tomorrow, and bouncing all mail because of it would be worse.
 func refusedStatus(rep reply) *envelope.Status {
 	st := rep.status()
 	switch {
@@ -94,8 +94,8 @@ func (c *conn) ehlo(lmtp bool) *envelope.Status {
 	return nil
 }
 
-// startTLS encrypts if the host offers it. A host that takes the offer back
-// is spoken to in the clear unless enough objects.
+// startTLS encrypts if the host offers it. If the host withdraws the offer, the
+// connection stays in the clear, unless checkTLS objects.
 func (c *conn) startTLS(ctx context.Context, m connParams, cache tls.ClientSessionCache) *envelope.Status {
 	if !c.ext.has("STARTTLS") {
 		return nil
@@ -138,7 +138,7 @@ func (c *conn) encrypt(ctx context.Context, m connParams, cache tls.ClientSessio
 	return envelope.Defer(451, "4.7.5", text, err)
 }
 
-// checkTLS returns what is missing of the encryption that is demanded.
+// checkTLS returns a status if the connection is less encrypted than required.
 func (c *conn) checkTLS(m connParams) *envelope.Status {
 	switch {
 	case c.tls != "":

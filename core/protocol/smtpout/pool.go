@@ -44,7 +44,7 @@ func (p *pool) take(key poolKey) *conn {
 	return ic.conn
 }
 
-// put keeps c for d, or ends it when there are enough.
+// put keeps c for d, or ends it if there are enough.
 func (p *pool) put(c *conn, most int, d time.Duration) {
 	p.mu.Lock()
 	if p.closed || len(p.idle[c.key]) >= most || p.total >= maxIdleTotal {
@@ -72,7 +72,7 @@ func (p *pool) expire(ic *idleConn) {
 	}
 }
 
-// remove takes ic out and tells whether it was there; p.mu is held.
+// remove takes ic out and reports whether it was there; p.mu is held.
 func (p *pool) remove(ic *idleConn) bool {
 	list := p.idle[ic.key]
 	i := slices.Index(list, ic)

@@ -45,8 +45,8 @@ type transaction struct {
 	began    time.Time
 }
 
-// run makes the transaction. After done, recipients that are still open were
-// more than the host takes in one transaction.
+// run makes the transaction. If recipients are still open after it returned
+// done, they were more than the host takes in one transaction.
 func (x *transaction) run() useResult {
 	used := x.c.transactions > 0
 	x.c.transactions++
@@ -74,8 +74,8 @@ func (x *transaction) run() useResult {
 	return done
 }
 
-// sendEnvelope says MAIL, RCPT and DATA. The status is that of a connection that
-// is of no more use.
+// sendEnvelope sends MAIL, RCPT and DATA. It returns a status if the connection
+// has become useless.
 func (x *transaction) sendEnvelope() *envelope.Status {
 	for _, batch := range x.batches() {
 		if batch[0].verb == verbData && len(x.accepted) == 0 {
@@ -174,8 +174,8 @@ func isTooManyRcpts(rep reply) bool {
 	return st.Enhanced[1:] == ".5.3"
 }
 
-// learnRcptMax keeps the number of recipients that the host took, if there was one
-// too many, for the transactions to come.
+// learnRcptMax remembers how many recipients the host accepted, if there was
+// one too many, for later transactions.
 func (x *transaction) learnRcptMax() {
 	left := 0
 	for _, i := range x.rcpts {
@@ -195,8 +195,8 @@ func (x *transaction) settle(st *envelope.Status, rcpts ...int) {
 	x.a.settle(o, rcpts...)
 }
 
-// endWithoutContent brings a transaction without content to its end. A peer
-// that asked for content though it took no recipient gets none (RFC 2920 3.1).
+// endWithoutContent ends a transaction that has no content. A peer that asked
+// for content although it accepted no recipient gets none (RFC 2920 3.1).
 func (x *transaction) endWithoutContent() {
 	if x.c.dead {
 		return

@@ -12,8 +12,8 @@ import (
 // maxHeader is how much of a message is looked at for its header section.
 const maxHeader = 1 << 20
 
-// refuseUnsupported settles the recipients that a host cannot be asked for, by
-// what it offers, and tells how the others are to be said.
+// refuseUnsupported settles the recipients that a host cannot handle, given its
+// extensions, and returns how to name the others.
 func (a *attempt) refuseUnsupported(c *conn) envelopeParams {
 	w := envelopeParams{ext: c.ext}
 	refuse := func(code int, enhanced, text string, rcpts ...int) {
@@ -49,9 +49,9 @@ func (a *attempt) refuseUnsupported(c *conn) envelopeParams {
 	return w
 }
 
-// refuseWithoutUTF8 settles the recipients that a host without SMTPUTF8 cannot be
-// asked for (RFC 6531 3.2). Domains can be said in ASCII, local parts not; and
-// a message that came with SMTPUTF8 need not have made use of it.
+// refuseWithoutUTF8 settles the recipients that a host without SMTPUTF8 cannot
+// handle (RFC 6531 3.2). A domain has an ASCII form, a local part does not; and
+// a message that came with SMTPUTF8 may not have used it.
 func (a *attempt) refuseWithoutUTF8(refuse func(code int, enhanced, text string, rcpts ...int), host string) {
 	text := "SMTPUTF8 is needed, which host " + host + " does not offer"
 	if _, ok := downgrade(a.t.Sender); !ok {

@@ -127,7 +127,7 @@ func (s *Store) collect(ctx context.Context) error {
 }
 
 // shouldFlatten reports whether there are more tombstones than live keys, or a
-// night has passed.
+// day has passed.
 func (s *Store) shouldFlatten(since time.Duration) bool {
 	tombs := s.tombs.Load()
 	if since >= flattenEvery {

@@ -12,8 +12,8 @@ import (
 	"carteiro/core/store"
 )
 
-// preparedMessage is a message made ready by its caller's goroutine, so that the
-// committer only has to copy pointers.
+// preparedMessage is a message that the caller's goroutine has encoded, so that
+// the committer only has to copy pointers.
 type preparedMessage struct {
 	id      envelope.ID
 	draft   *draft
@@ -28,14 +28,14 @@ type preparedMessage struct {
 // Commit implements store.Spool. A crash before the transaction leaves chunks
 // and records that nothing names; after it, everything.
 func (s *Store) Commit(ctx context.Context, effects []envelope.Effect, messages ...*store.Message) error {
-	parcels, size, err := s.prepare(messages)
+	prepared, size, err := s.prepare(messages)
 	if err != nil {
 		return err
 	}
 	effects = cloneEffects(effects)
 	err = s.commit(ctx, intake, size, func(st *stage) error {
-		fresh, err := st.messages(parcels)
-		if err != nil || len(parcels) > 0 && fresh == 0 {
+		fresh, err := st.messages(prepared)
+		if err != nil || len(prepared) > 0 && fresh == 0 {
 			return err // all were there: this commit is a repetition
 		}
 		_, err = st.effects(effects, false)
@@ -44,29 +44,29 @@ func (s *Store) Commit(ctx context.Context, effects []envelope.Effect, messages 
 	if err != nil {
 		return err
 	}
-	releaseDrafts(parcels)
+	releaseDrafts(prepared)
 	return nil
 }
 
-func releaseDrafts(parcels []*preparedMessage) {
-	for _, p := range parcels {
+func releaseDrafts(prepared []*preparedMessage) {
+	for _, p := range prepared {
 		if p.draft != nil {
 			p.draft.release()
 		}
 	}
 }
 
-func (s *Store) prepare(messages []*store.Message) (parcels []*preparedMessage, size int64, err error) {
+func (s *Store) prepare(messages []*store.Message) (prepared []*preparedMessage, size int64, err error) {
 	known := make(map[envelope.ID]*header)
 	for _, m := range messages {
 		p, err := s.prepareOne(m, known)
 		if err != nil {
 			return nil, 0, fmt.Errorf("message %s: %w", m.Envelope.ID, err)
 		}
-		parcels = append(parcels, p)
+		prepared = append(prepared, p)
 		size += p.size
 	}
-	return parcels, size, nil
+	return prepared, size, nil
 }
 
 func (s *Store) prepareOne(m *store.Message, known map[envelope.ID]*header) (*preparedMessage, error) {
@@ -221,8 +221,8 @@ func (p *preparedGroup) place(id envelope.ID, q *state) (early, due []entry, err
 
 // messages stages new messages and tells how many there were not yet: a
 // message whose ID is in the spool already is the repetition of a commit.
-func (st *stage) messages(parcels []*preparedMessage) (fresh int, err error) {
-	for _, p := range parcels {
+func (st *stage) messages(prepared []*preparedMessage) (fresh int, err error) {
+	for _, p := range prepared {
 		if _, err := st.state(p.id); err == nil {
 			continue
 		} else if !errors.Is(err, store.ErrNotFound) {

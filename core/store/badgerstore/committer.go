@@ -36,9 +36,9 @@ type write struct {
 	done  chan error
 }
 
-// commit has apply's changes written and returns when they are on disk. When
-// ctx ends before the committer began with them nothing is written; when it
-// ends later the outcome is unknown to the caller, but still all or nothing.
+// commit writes the changes of apply and returns when they are on disk. If ctx
+// ends before the committer began with them, nothing is written; if it ends
+// later, the caller does not know the outcome, but it is still all or nothing.
 func (s *Store) commit(ctx context.Context, u urgency, size int64, apply func(*stage) error) error {
 	return s.submit(ctx, u, &write{size: size, apply: apply})
 }
@@ -106,9 +106,10 @@ func (c *committer) run(w *write) {
 	c.last = b.total
 }
 
-// next returns a write that waits, or nil when the batch should go. It lingers
-// once, and only where there is a crowd that is not yet complete: natural
-// batching alone settles at half of the writers, the others queue meanwhile.
+// next returns a waiting write, or nil when the batch should be committed. It
+// waits once for more, and only if there were many writers and not all of them
+// have come: without that, each batch has half of the writers while the others
+// queue.
 func (c *committer) next(n int, waited *bool) *write {
 	select {
 	case w := <-c.store.queue:

@@ -104,11 +104,11 @@ const (
 	maxRecords = 10_000
 )
 
-// recordCache are records as they were read: each message asks for the same
-// accounts and aliases several times. What is not there is remembered too.
-// They are of one revision; each commit that has any record in it begins
-// another one before it is answered, so that whoever wrote a record never
-// reads the one before.
+// recordCache keeps records as they were read, because each message asks for
+// the same accounts and aliases several times. Missing records are kept too.
+// All are of one revision; each commit with a record in it begins a new
+// revision before it is answered, so that nobody who wrote a record reads the
+// old one.
 type recordCache struct {
 	revision atomic.Uint64
 

@@ -9,10 +9,10 @@ import (
 	"carteiro/core/store"
 )
 
-// failure remembers the first failure of the disk. It is Badger's logger as
-// well, because a value log that could not be flushed is only logged there:
-// the line comes before the commit returns, so the committer that looks at
-// the latch afterwards acknowledges nothing that is not on disk.
+// failure keeps the first failure of the disk. It is also Badger's logger,
+// because Badger only logs that a value log could not be flushed. It logs this
+// before the commit returns, so the committer, which checks for a failure
+// afterwards, acknowledges nothing that is not on disk.
 type failure struct {
 	log    *slog.Logger
 	mu     sync.Mutex
@@ -24,7 +24,7 @@ func newFailure(log *slog.Logger) *failure {
 	return &failure{log: log, failed: make(chan struct{})}
 }
 
-// fail closes the store to writes and returns the failure that did so first.
+// fail stops all writes to the store and returns the first failure.
 func (l *failure) fail(cause error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,13 +54,13 @@ func (l *failure) Errorf(format string, args ...any) {
 	}
 }
 
-// Warningf, Infof and Debugf are Badger's lesser news.
+// Warningf logs a warning of Badger.
 func (l *failure) Warningf(format string, args ...any) {
 	l.log.Warn("badger", "text", strings.TrimSpace(fmt.Sprintf(format, args...)))
 }
 
-// Infof says what only developers of Badger understand.
+// Infof drops messages that are only for developers of Badger.
 func (l *failure) Infof(string, ...any) {}
 
-// Debugf says more of it.
+// Debugf drops those too.
 func (l *failure) Debugf(string, ...any) {}

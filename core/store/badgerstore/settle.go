@@ -17,7 +17,7 @@ type outcome struct {
 	group      *envelope.Group // without recipients, nil when it stays as it is
 	recipients map[uint32][]byte
 	add        []*preparedGroup
-	deliveries []parcelDelivery
+	deliveries []preparedDelivery
 	messages   []*preparedMessage
 	effects    []envelope.Effect
 	trail      []entry
@@ -67,7 +67,7 @@ func (s *Store) outcome(x *store.Settlement) (*outcome, error) {
 		o.add = append(o.add, p)
 	}
 	var err error
-	if o.deliveries, err = s.packDeliveries(x.Deliveries); err != nil {
+	if o.deliveries, err = s.prepareDeliveries(x.Deliveries); err != nil {
 		return nil, err
 	}
 	if o.messages, o.size, err = s.prepare(x.Messages); err != nil {

@@ -24,9 +24,9 @@ type counter interface {
 	clone() counter
 }
 
-// stage holds what one write wants until all of it is known to be possible,
-// so that a write that is refused leaves no trace among its neighbours. It
-// reads its own changes, then those of the batch, then the database.
+// stage holds the changes of one write until all of them are known to be
+// possible, so that a refused write leaves nothing in the batch. It reads its
+// own changes first, then those of the batch, then the database.
 type stage struct {
 	batch    *batch
 	now      time.Time
@@ -43,8 +43,9 @@ func (st *stage) put(key, payload []byte) {
 	st.add(entry{key: key, value: seal(key, payload)})
 }
 
-// putExpiring leaves the time of expiry in the value, which the store's clock
-// is compared with; Badger's own measures real time and comes an hour later.
+// putExpiring stores the time of expiry in the value, where it is compared with
+// the store's clock. Badger's own expiry measures real time and is an hour
+// later.
 func (st *stage) putExpiring(key, payload []byte, expires time.Time) {
 	e := entry{key: key, value: sealExpiring(key, payload, expires)}
 	if !expires.IsZero() {

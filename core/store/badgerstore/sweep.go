@@ -227,10 +227,10 @@ func (s *Store) sweepDelivered(ctx context.Context) error {
 	})
 }
 
-// sweepOrphans finds bodies that neither an edge names nor a draft of this
-// process: their intake ended before its commit. Then header sections that no
-// edge names. What the walk sees may be outdated by then; the transaction
-// that removes looks again.
+// sweepOrphans removes bodies that neither an edge nor a draft of this process
+// names: their message was never committed. Then it removes header sections
+// that no edge names. What the walk sees may be outdated; the transaction that
+// removes checks again.
 func (s *Store) sweepOrphans(ctx context.Context) error {
 	err := s.eachID(ctx, keyBody, idLen, func(suffix []byte) error {
 		body := envelope.ID(suffix)
@@ -255,8 +255,8 @@ func (s *Store) sweepOrphans(ctx context.Context) error {
 	})
 }
 
-// skipDamaged lets a sweep go on where a record cannot be read or has gone:
-// whoever needs the record will say so.
+// skipDamaged lets a sweep continue if a record cannot be read or is gone:
+// those who need the record will report it.
 func skipDamaged(err error) error {
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -272,8 +272,8 @@ func (s *Store) used(prefix []byte) (used bool, err error) {
 	return used, err
 }
 
-// sweepStateless removes records of messages without a state: what was written
-// early for a commit that never came, or keys that came back.
+// sweepStateless removes records of messages without a state: records written
+// early for a commit that never came, or deleted keys that came back.
 func (s *Store) sweepStateless(ctx context.Context) error {
 	for _, kind := range []byte{keyEnvelope, keyGroup, keyRcpt} {
 		err := s.eachID(ctx, kind, idLen, func(suffix []byte) error {
