@@ -109,7 +109,7 @@ func pgpExpiry(e *openpgp.Entity, now time.Time) (time.Time, error) {
 	case e.Revoked(now):
 		return time.Time{}, ErrRevoked
 	case self == nil:
-		return time.Time{}, fmt.Errorf("%w: nothing of it is signed by itself", ErrUnusable)
+		return time.Time{}, fmt.Errorf("%w: it has no self-signature", ErrUnusable)
 	case e.PrimaryKey.KeyExpired(self, now) || self.SigExpired(now):
 		return ends(e.PrimaryKey, self), ErrExpired
 	}

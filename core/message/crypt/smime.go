@@ -83,7 +83,7 @@ func usable(c *x509.Certificate, now time.Time) error {
 	case now.After(c.NotAfter):
 		return ErrExpired
 	case now.Before(c.NotBefore):
-		return fmt.Errorf("%w: it is good from %s on", ErrUnusable, c.NotBefore.UTC().Format(time.DateOnly))
+		return fmt.Errorf("%w: it is valid only from %s", ErrUnusable, c.NotBefore.UTC().Format(time.DateOnly))
 	case !isRSA:
 		return fmt.Errorf("%w: its key is of type %s, only RSA can be encrypted to", ErrUnusable, c.PublicKeyAlgorithm)
 	case c.KeyUsage != 0 && c.KeyUsage&(x509.KeyUsageKeyEncipherment|x509.KeyUsageDataEncipherment) == 0:

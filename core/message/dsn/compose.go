@@ -44,7 +44,7 @@ var subjects = map[string]string{
 	"delayed":   "Delayed mail (still being retried)",
 	"delivered": "Successful mail delivery report",
 	"relayed":   "Mail was relayed (no further reports)",
-	"expanded":  "Mail was sent on to a list of recipients",
+	"expanded":  "Mail was forwarded to a list of recipients",
 }
 
 // ReportText returns the default text of the part for people.
@@ -55,10 +55,10 @@ func ReportText(r *Report) string {
 	case "failed":
 		b.WriteString("Your message could not be delivered to the recipients below.\n")
 	case "delayed":
-		b.WriteString("Your message could not be delivered yet. It is tried again until\n" +
-			r.RetryTill.Format(time.RFC1123Z) + "; you need not send it again.\n")
+		b.WriteString("Your message could not be delivered yet. The server keeps trying until\n" +
+			r.RetryTill.Format(time.RFC1123Z) + ". You do not need to send it again.\n")
 	case "expanded":
-		b.WriteString("Your message was sent on to the members of the address below.\n")
+		b.WriteString("Your message was forwarded to the members of the address below.\n")
 	default:
 		b.WriteString("Your message reached the recipients below.\n")
 	}

@@ -198,7 +198,7 @@ func (s *session) STLS(ctx context.Context, cmd command) bool {
 	case s.s.TLS != nil:
 		return s.protocolError("TLS is already in use")
 	case s.cfg.TLS == nil:
-		return s.protocolError("no TLS here")
+		return s.protocolError("TLS is not available")
 	case s.c.Buffered() > 0:
 		s.log.Info("plaintext behind stls", "octets", s.c.Buffered())
 		s.ended = true

@@ -8,7 +8,7 @@ func (s *session) UTF8(cmd command) bool {
 	if cmd.hasArg {
 		return s.protocolError("UTF8 takes no argument")
 	}
-	return s.ok("UTF-8 it is")
+	return s.ok("UTF-8 is enabled")
 }
 
 // LANG is LANG (RFC 6856 3): the texts of replies are English.
@@ -23,9 +23,9 @@ func (s *session) LANG(cmd command) bool {
 	case strings.Contains(cmd.arg, " "):
 		return s.protocolError("syntax: LANG [language]")
 	case cmd.arg == "*" || strings.EqualFold(cmd.arg, "i-default"):
-		return s.ok("i-default English it is")
+		return s.ok("i-default language is English")
 	case tag == "en":
-		return s.ok("en English it is")
+		return s.ok("en language is English")
 	}
-	return s.protocolError("no such language here")
+	return s.protocolError("this language is not available")
 }

@@ -97,7 +97,7 @@ func (s *session) QUIT(ctx context.Context) bool {
 	for uids := range slices.Chunk(s.drop.markedUIDs(), store.MaxExpunge) {
 		if err := s.boxes.Expunge(ctx, s.drop.info.ID, uids); err != nil {
 			s.log.Error("deleted messages cannot be removed", "err", err)
-			return s.err("[SYS/TEMP] deleted messages not removed")
+			return s.err("[SYS/TEMP] the deleted messages could not be removed")
 		}
 	}
 	if f := s.cfg.Observe.Deleted; f != nil {
@@ -205,7 +205,7 @@ func (s *session) finishAnswer(n int, octets int64, err error) bool {
 func (s *session) readErrorReply(n int, err error) bool {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return s.err("message is gone")
+		return s.err("message has been removed")
 	case errors.Is(err, store.ErrCorrupt):
 		s.log.Error("message is corrupt", "message", n, "err", err)
 		return s.err("[SYS/PERM] message cannot be read")

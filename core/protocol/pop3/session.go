@@ -122,7 +122,7 @@ func (s *session) connectionEnded(err error) {
 	var ne net.Error
 	switch {
 	case errors.Is(err, netline.ErrStopping):
-		s.err("[SYS/TEMP] server is going down")
+		s.err("[SYS/TEMP] server is shutting down")
 	case errors.As(err, &ne) && ne.Timeout():
 		s.log.Info("client timed out")
 		s.gone = true

@@ -300,7 +300,7 @@ func TestStoreFails(t *testing.T) {
 	d.m.err = errors.New("disk on fire in /var/lib")
 	d.m.mu.Unlock()
 	c.send("RETR 2\r\nQUIT\r\n")
-	for _, want := range []string{"-ERR [SYS/TEMP] message", "-ERR [SYS/TEMP] deleted messages not removed"} {
+	for _, want := range []string{"-ERR [SYS/TEMP] message", "-ERR [SYS/TEMP] the deleted messages could not be removed"} {
 		if got := c.line(want); strings.Contains(got, "/var") {
 			t.Errorf("the peer is told %q", got)
 		}

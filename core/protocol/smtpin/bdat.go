@@ -43,7 +43,7 @@ func (s *session) BDAT(ctx context.Context, arg string) *envelope.Status {
 	// Not counted as errors: a client that pipelines all its chunks after a
 	// refused RCPT is not at fault.
 	case s.refused:
-		st = envelope.Reject(503, "5.5.1", "No service here, only QUIT")
+		st = envelope.Reject(503, "5.5.1", "Service is refused, only QUIT is allowed")
 	case s.tx == nil:
 		st = envelope.Reject(503, "5.5.1", "Send MAIL first")
 	case len(s.tx.Recipients) == 0:

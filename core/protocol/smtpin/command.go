@@ -109,7 +109,7 @@ func (s *session) dispatch(ctx context.Context, cmd command) *envelope.Status {
 		if cmd.verb == "BDAT" {
 			return s.BDAT(ctx, cmd.arg)
 		}
-		return s.protocolError(503, "5.5.1", "No service here, only QUIT")
+		return s.protocolError(503, "5.5.1", "Service is refused, only QUIT is allowed")
 	}
 	if st := s.countNonMail(cmd.verb); st != nil {
 		return st
@@ -191,7 +191,7 @@ func (s *session) answerTrivial(cmd command) *envelope.Status {
 		return envelope.Reject(421, "4.7.0", "This is not a web server")
 	case "PROXY":
 		s.log.Info("connection refused", "reason", "PROXY header from an address that is no proxy of ours")
-		return envelope.Reject(421, "4.7.0", "You are no proxy of ours")
+		return envelope.Reject(421, "4.7.0", "You are not one of our proxies")
 	}
 	return s.protocolError(500, "5.5.2", "Command not recognized")
 }

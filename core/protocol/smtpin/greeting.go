@@ -13,7 +13,7 @@ import (
 // HELO handles HELO, EHLO and LHLO. LMTP has only LHLO (RFC 2033 4.1).
 func (s *session) HELO(ctx context.Context, verb, name string) *envelope.Status {
 	if (verb == "LHLO") != (s.cfg.Protocol == LMTP) {
-		return s.protocolError(500, "5.5.1", "Not the protocol of this port")
+		return s.protocolError(500, "5.5.1", "This port uses another protocol")
 	}
 	if name == "" || envelope.CheckDomain(name) != nil || !envelope.Address(name).ASCII() {
 		return s.protocolError(501, "5.5.4", verb+" needs a domain or an address literal")

@@ -207,7 +207,7 @@ func (s *session) sayGoodbye(err error) {
 	switch {
 	case errors.Is(err, errQuit):
 	case errors.Is(err, netline.ErrStopping):
-		s.reply(envelope.Reject(421, "4.3.2", s.cfg.Hostname+" is going down, try later"))
+		s.reply(envelope.Reject(421, "4.3.2", s.cfg.Hostname+" is shutting down, try later"))
 	case errors.Is(err, netline.ErrTooSlow):
 		s.log.Info("client too slow", "err", err)
 		s.reply(envelope.Reject(421, "4.4.2", "Content comes too slowly"))

@@ -29,7 +29,7 @@ func (s *session) XCLIENT(ctx context.Context, arg string) *envelope.Status {
 	switch {
 	case !s.xclient:
 		s.log.Info("command refused", "reason", "XCLIENT from an address that is no proxy of ours")
-		return s.protocolError(550, "5.7.0", "XCLIENT is not for you")
+		return s.protocolError(550, "5.7.0", "XCLIENT is not allowed for you")
 	case s.tx != nil:
 		return s.protocolError(503, "5.5.1", "Not during a mail transaction")
 	}

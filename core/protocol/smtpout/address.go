@@ -28,11 +28,11 @@ func (c *Client) addresses(ctx context.Context, hop envelope.NextHop, h envelope
 	if hop.Source != "" {
 		source, err := netip.ParseAddr(hop.Source)
 		if err != nil {
-			return nil, envelope.Defer(451, "4.3.5", "own address to send from is not valid", err)
+			return nil, envelope.Defer(451, "4.3.5", "the configured source address is not valid", err)
 		}
 		ips = slices.DeleteFunc(ips, func(ip netip.Addr) bool { return ip.Is4() != source.Unmap().Is4() })
 		if len(ips) == 0 {
-			return nil, envelope.Defer(451, "4.4.4", "host "+h.Name+" cannot be reached from the address to send from", nil)
+			return nil, envelope.Defer(451, "4.4.4", "host "+h.Name+" cannot be reached from the configured source address", nil)
 		}
 	}
 	out := make([]netip.AddrPort, 0, maxAddresses)

@@ -88,7 +88,7 @@ func (a *attempt) finish(ctx context.Context) []envelope.Outcome {
 		case o.Status.Code == 0 && len(a.hop.Hosts) == 0:
 			o.Status = *envelope.Defer(451, "4.4.4", "no host to deliver to", nil)
 		case o.Status.Code == 0:
-			o.Status = *envelope.Defer(451, "4.4.1", "tried as many connections as one attempt may", nil)
+			o.Status = *envelope.Defer(451, "4.4.1", "the limit of connections for one attempt is reached", nil)
 		}
 		o.Down = !a.connected
 	}

@@ -129,7 +129,7 @@ func (c *conn) encrypt(ctx context.Context, m connParams, cache tls.ClientSessio
 	if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {
 		text = "certificate of " + c.host.Name + " is not valid"
 		if m.requireTLS {
-			return &envelope.Status{Code: 550, Enhanced: "5.7.30", Text: text + ", which REQUIRETLS demands", Err: err}
+			return &envelope.Status{Code: 550, Enhanced: "5.7.30", Text: text + ", but REQUIRETLS needs a valid one", Err: err}
 		}
 	}
 	if m.policy != envelope.TLSVerify && !m.implicit {
@@ -146,9 +146,9 @@ func (c *conn) checkTLS(m connParams) *envelope.Status {
 	case m.requireTLS:
 		return noRequireTLS(c.host.Name)
 	case m.policy == envelope.TLSVerify:
-		return envelope.Defer(451, "4.7.10", "host "+c.host.Name+" offers no TLS, which is demanded", nil)
+		return envelope.Defer(451, "4.7.10", "host "+c.host.Name+" offers no TLS, but TLS is required", nil)
 	case m.user != "" && !c.addr.Addr().IsLoopback():
-		return envelope.Defer(451, "4.7.10", "host "+c.host.Name+" offers no TLS, which a login needs", nil)
+		return envelope.Defer(451, "4.7.10", "host "+c.host.Name+" offers no TLS, but a login needs it", nil)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func (c *conn) login(m connParams) *envelope.Status {
 	case sasl.Login:
 		client = &loginClient{m.user, m.password}
 	default:
-		return envelope.Defer(451, "4.7.0", "host "+c.host.Name+" offers no login that is known here", nil)
+		return envelope.Defer(451, "4.7.0", "host "+c.host.Name+" offers no supported login mechanism", nil)
 	}
 	mech, first, err := client.Start()
 	if err != nil {

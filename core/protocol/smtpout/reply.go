@@ -133,5 +133,5 @@ func makeTransient(st *envelope.Status) *envelope.Status {
 	if st.Enhanced != "" {
 		enhanced = "4" + st.Enhanced[1:]
 	}
-	return envelope.Defer(451, enhanced, "host refuses: "+st.Reply(), st)
+	return envelope.Defer(451, enhanced, "host refuses the session: "+st.Reply(), st)
 }

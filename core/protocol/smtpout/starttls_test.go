@@ -27,14 +27,14 @@ func TestSTARTTLS(t *testing.T) {
 			if start(p) {
 				p.say("220 go")
 				p.r.ReadByte()
-				p.say("no TLS here")
+				p.say("TLS is not available")
 			}
 		}, "250", 2},
 		{"handshake fails, verify", envelope.TLSVerify, func(p *talk) {
 			if start(p) {
 				p.say("220 go")
 				p.r.ReadByte()
-				p.say("no TLS here")
+				p.say("TLS is not available")
 			}
 		}, "451 4.7.5", 1},
 		{"injected reply", envelope.TLSMay, func(p *talk) {

@@ -26,7 +26,7 @@ func (a *attempt) refuseUnsupported(c *conn) envelopeParams {
 		refuse(554, "5.6.3", "message needs 8BITMIME, which host "+c.host.Name+" does not offer", a.openRcpts()...)
 	}
 	if w.isLate(&a.t, a.client.cfg.Now()) {
-		refuse(554, "5.4.7", "the time to deliver within is over", a.openRcpts()...)
+		refuse(554, "5.4.7", "the time limit for delivery is over", a.openRcpts()...)
 	}
 	if hasControl(a.t.Sender) {
 		refuse(553, "5.1.7", "sender's address is not valid", a.openRcpts()...)

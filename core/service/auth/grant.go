@@ -42,7 +42,7 @@ func (d *Directory) Grant(ctx context.Context, owner, delegate envelope.Address,
 	isAccount := d.Exists(ctx, owner)
 	switch {
 	case owner == delegate:
-		return fmt.Errorf("%w: %s has all rights of its own", ErrGrant, owner)
+		return fmt.Errorf("%w: %s already has all rights to its own mailbox", ErrGrant, owner)
 	case !until.IsZero() && !d.o.Clock.Now().Before(until):
 		return fmt.Errorf("%w: the last day is over", ErrGrant)
 	case !isAccount && (right == Read || right == Full):

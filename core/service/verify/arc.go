@@ -105,7 +105,7 @@ func arcSets(h *mime.Header) ([]arcSet, error) {
 	}
 	for i, s := range sets {
 		if s.results == "" || s.signature == "" || s.seal == "" {
-			return nil, fmt.Errorf("set %d is not whole", i+1)
+			return nil, fmt.Errorf("set %d is incomplete", i+1)
 		}
 	}
 	return sets, nil

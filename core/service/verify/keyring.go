@@ -74,7 +74,7 @@ func NewKeyring(hostname, dir string, named map[string][]string) *Keyring {
 
 func checkLabel(s string) error {
 	if s == "" || len(s) > 63 || strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || strings.HasPrefix(s, "-") {
-		return fmt.Errorf("%q is no selector: letters, digits and hyphens", s)
+		return fmt.Errorf("%q is not a selector: letters, digits and hyphens", s)
 	}
 	return nil
 }
