@@ -62,6 +62,6 @@ func isAtom(s string) bool {
 }
 
 // atext reports whether c is a character of atoms (RFC 5322 3.2.3, RFC 6532
-// 3.2). Control characters are not excluded here: core.ParseAddress refuses
+// 3.2). Control characters are not excluded here: envelope.ParseAddress refuses
 // them.
 func atext(c byte) bool { return c > ' ' && strings.IndexByte(`()<>[]:;@\,."`, c) < 0 }

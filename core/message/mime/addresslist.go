@@ -9,10 +9,10 @@ import (
 
 // ParseAddressList reads the value of From, To, Cc and their like (RFC 5322
 // 3.4) with what was once allowed and is still read: routes, white space and
-// comments around dots, empty members (4.4). A group gives its members, an
-// empty one no mailbox. What is no mailbox, or whose address is not valid by
-// RFC 5321, is left out up to the next comma, and complete is false. Time is
-// linear in the length of value.
+// comments around dots, empty members (4.4). A group is replaced by its
+// members, an empty one by nothing. Anything that is not a mailbox, or whose
+// address is invalid by RFC 5321, is left out up to the next comma, and
+// complete is false. Time is linear in the length of value.
 func ParseAddressList(value string) (list []Mailbox, complete bool) {
 	p := addressList{lexer: lexer{s: value}, complete: true}
 	return p.read()
@@ -36,9 +36,9 @@ func (p *addressList) read() (list []Mailbox, complete bool) {
 	}
 }
 
-// ParseAuthors reads the value of From, Sender and their like as a message of
-// ours may have it: mailboxes alone, neither groups nor routes, which others
-// read differently. ok is false for anything else, and for none.
+// ParseAuthors reads the value of From, Sender and the like as our own messages
+// may have it: only mailboxes, no groups or routes, which others read
+// differently. ok is false for anything else, and if there is no mailbox.
 func ParseAuthors(value string) (list []Mailbox, ok bool) {
 	p := addressList{lexer: lexer{s: value}, complete: true}
 	list, complete := p.read()

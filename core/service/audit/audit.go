@@ -1,7 +1,7 @@
-// Package audit keeps what was done in an account's name by others: who, as
-// whom, when and from where, for the account's owner and the admins to read.
-// Entries are only added, in the commit of what they are about, and go when
-// their time is over. It decides nothing about who may do what.
+// Package audit records what others did in an account's name: who, as whom,
+// when and from where. The account's owner and the admins can read it. Entries
+// are only added, in the commit of the action that they record, and expire. It
+// does not decide who may do what.
 package audit
 
 import (
@@ -18,8 +18,8 @@ import (
 // Kept is how long an entry is kept.
 const Kept = 365 * 24 * time.Hour
 
-// space is that of the KV; keys are the owner and the entry's age, so that
-// the newest come first.
+// space is the space in the KV. Keys begin with the owner and the entry's age,
+// so that the newest come first.
 const space = "audit"
 
 // Entry is one thing that was done.

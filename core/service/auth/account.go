@@ -16,8 +16,8 @@ import (
 	"carteiro/core/store"
 )
 
-// Account is one mailbox owner. Hash, Scram and APOP never leave this package
-// but in an export.
+// Account is one mailbox owner. Hash, Scram and APOP leave this package only in
+// an export.
 type Account struct {
 	Address  envelope.Address           `json:"address"`
 	Created  time.Time                  `json:"created"`
@@ -38,8 +38,8 @@ func (d *Directory) account(ctx context.Context, a envelope.Address) (*Account, 
 	return &k.Account, err
 }
 
-// accountCache remembers what records of accounts say, so that they are decoded
-// once. A record that is another one now is not taken from here.
+// accountCache keeps decoded accounts, so that each record is decoded once. An
+// account whose record has changed is not taken from it.
 type accountCache struct {
 	mu   sync.Mutex
 	seen map[envelope.Address]*decoded
@@ -141,9 +141,9 @@ func (d *Directory) AddAccount(ctx context.Context, a envelope.Address, password
 	return err
 }
 
-// RemoveAccount removes an account and the rights that it had from others, and
-// writes further records in the same commit, for what goes with it; its mail
-// stays until expunged. ErrUnknown.
+// RemoveAccount removes an account and the rights that others gave it, and
+// writes further records in the same commit; its mail stays until it is
+// expunged. ErrUnknown.
 func (d *Directory) RemoveAccount(ctx context.Context, a envelope.Address, with ...store.Record) error {
 	if _, err := d.account(ctx, a); err != nil {
 		return err
@@ -227,8 +227,8 @@ func (d *Directory) SetAPOP(ctx context.Context, a envelope.Address, secret stri
 	})
 }
 
-// Set stores a setting as JSON, null removes it. confirmed says that whoever
-// it names has agreed, for policies that would ask them. ErrUnknown.
+// Set stores a setting as JSON; null removes it. confirmed says that those whom
+// the setting names have agreed, for policies that would ask them. ErrUnknown.
 func (d *Directory) Set(ctx context.Context, a envelope.Address, key string, value json.RawMessage, confirmed bool) error {
 	return d.change(ctx, a, func(acc *Account) error {
 		if acc.Settings == nil {
@@ -255,8 +255,8 @@ func (d *Directory) SetQuota(ctx context.Context, a envelope.Address, limit int6
 	return d.change(ctx, a, func(acc *Account) error { acc.Quota = limit; return nil })
 }
 
-// Setting returns a decoded setting, which the caller must not change, nil when
-// there is no such account or it has none of that name.
+// Setting returns a decoded setting, which the caller must not change; nil if
+// there is no such account or it has no setting of that name.
 func (d *Directory) Setting(ctx context.Context, a envelope.Address, key string) (any, error) {
 	k, err := d.accountCache.read(ctx, d, a.Base())
 	if errors.Is(err, ErrUnknown) {

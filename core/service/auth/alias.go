@@ -36,8 +36,8 @@ func (d *Directory) AddAlias(ctx context.Context, a envelope.Address, targets []
 	return err
 }
 
-// AddAliases makes all of these aliases, or none. With an error comes the
-// number of the one that it is about, -1 for none of them; errors are those of
+// AddAliases adds all of these aliases, or none. With an error it returns the
+// number of the alias that the error is about, or -1; errors are those of
 // AddAlias.
 func (d *Directory) AddAliases(ctx context.Context, all []Alias) (int, error) {
 	// Those to come count when circles are looked for.
@@ -177,8 +177,8 @@ func (d *Directory) aliases(ctx context.Context, prefix string) ([]Alias, error)
 	return out, nil
 }
 
-// aliasOf returns what a name stands for: the alias of just that name, then the one
-// without its tag. A catch-all is no name.
+// aliasOf returns the targets of a name: of the alias of exactly that name,
+// else of the one without its tag. It does not look at catch-alls.
 func (d *Directory) aliasOf(ctx context.Context, a envelope.Address) []envelope.Address {
 	exact := envelope.Address(strings.ToLower(a.Local()) + "@" + a.Domain())
 	if targets, err := d.aliasTargets(ctx, exact); err == nil {
@@ -191,9 +191,9 @@ func (d *Directory) aliasOf(ctx context.Context, a envelope.Address) []envelope.
 	return nil
 }
 
-// Owns reports whether an address is the user's own: the account's, with any
-// tag, or an alias that leads to it, be it over others or among several. What
-// cannot be read is not owned.
+// Owns reports whether an address belongs to the user: the account's, with any
+// tag, or an alias that leads to it, directly or over others. An alias that
+// cannot be read counts as not owned.
 func (d *Directory) Owns(ctx context.Context, user, a envelope.Address) bool {
 	return a.Base() == user.Base() || d.leadsTo(ctx, a, user.Base(), 0)
 }
@@ -208,8 +208,8 @@ func (d *Directory) leadsTo(ctx context.Context, a, to envelope.Address, depth i
 	})
 }
 
-// AccountOf returns the one account that an address stands for: its own name, with
-// any tag, or an alias that leads there and nowhere else; "" when there is
+// AccountOf returns the one account that an address leads to: its own name,
+// with any tag, or an alias that leads there and nowhere else; "" if there is
 // none.
 func (d *Directory) AccountOf(ctx context.Context, a envelope.Address) envelope.Address {
 	for range MaxAliasDepth {

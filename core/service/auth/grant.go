@@ -151,8 +151,8 @@ func (d *Directory) revokeAll(ctx context.Context, delegate envelope.Address) er
 	return nil
 }
 
-// Granted returns the rights that an owner gave, those that are over among them.
-// The caller must not change them.
+// Granted returns the rights that an owner gave, including expired ones. The
+// caller must not change them.
 func (d *Directory) Granted(ctx context.Context, owner envelope.Address) []Grant {
 	return d.grants(ctx, owner.Base())
 }
@@ -182,10 +182,10 @@ func (d *Directory) isHeldBy(ctx context.Context, g Grant, user envelope.Address
 	return in && err == nil
 }
 
-// MaySendAs returns how a user may use an address as sender: "as" for what Owns
-// tells and by a grant of its owner; "behalf" by such a grant; "" not at all.
-// Who holds both may send as. Tags of the owner's address, and aliases of the
-// owner alone, count as the owner.
+// MaySendAs returns how a user may use an address as sender: "as" if the user
+// owns it or its owner granted that; "behalf" if its owner granted that; "" not
+// at all. A user with both grants may send as. Tags of the owner's address, and
+// aliases of the owner alone, count as the owner.
 func (d *Directory) MaySendAs(ctx context.Context, user, a envelope.Address) string {
 	user = user.Base()
 	if d.Owns(ctx, user, a) {
@@ -229,9 +229,10 @@ func (d *Directory) Access(ctx context.Context, user, owner envelope.Address) st
 	return best
 }
 
-// Delegated reads credentials that ask for somebody else's mailbox, by a name
-// like "owner*delegate" or by an authorization identity (RFC 4422 3.4.1): the
-// owner, and the credentials of the delegate. owner is "" for all others.
+// Delegated splits credentials that ask for somebody else's mailbox, by a name
+// like "owner*delegate" or by an authorization identity (RFC 4422 3.4.1), into
+// the owner and the credentials of the delegate. owner is "" for all other
+// credentials.
 func (d *Directory) Delegated(ctx context.Context, cred *envelope.Credentials) (owner envelope.Address, own *envelope.Credentials) {
 	name, asked := cred.User, cred.Authzid
 	if o, user, ok := d.splitLogin(ctx, name); ok {

@@ -13,10 +13,10 @@ import (
 
 // Login verifies credentials and returns the account. A user name without a
 // domain stands for that name in the first domain of the configuration, or in
-// the only local one. It blocks for the time of a hash, and longer after wrong
-// guesses for the same name: half a second doubled with each, up to 8 seconds,
-// until ctx ends. ErrCredentials says nothing about what was wrong. It knows no
-// tokens: those are ErrCredentials at once, for policies to judge.
+// the only local one. It blocks while it computes a hash, and longer after
+// wrong guesses for the same name: half a second, doubled with each, up to 8
+// seconds, or until ctx ends. ErrCredentials does not say what was wrong.
+// Tokens are ErrCredentials at once: policies verify them.
 func (d *Directory) Login(ctx context.Context, cred *envelope.Credentials) (envelope.Address, error) {
 	if cred.Token != "" {
 		return "", fmt.Errorf("login %q by token: %w", shorten(cred.User), ErrCredentials)
@@ -91,7 +91,7 @@ func (d *Directory) verify(acc *Account, cred *envelope.Credentials) bool {
 	return true
 }
 
-// throttle delays logins with a name that was guessed at.
+// throttle delays logins with a name that had wrong guesses.
 type throttle struct {
 	mu    sync.Mutex
 	wrong map[string]guesses

@@ -72,9 +72,9 @@ func parseHash(s string) (memory, passes uint32, salt, key []byte, ok bool) {
 	return memory, passes, salt, key, ok
 }
 
-// passwordCache remembers passwords that matched, as keyed digests, so that a
-// client that polls does not cost a hash each time. A changed password
-// changes the stored hash, which is part of the digest.
+// passwordCache keeps keyed digests of passwords that matched, so that a client
+// that polls does not need a hash each time. A changed password changes the
+// stored hash, which is part of the digest.
 type passwordCache struct {
 	mu   sync.Mutex
 	key  [32]byte

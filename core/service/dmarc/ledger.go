@@ -1,10 +1,10 @@
-// Package dmarc keeps what aggregate reports (RFC 9990) tell the owners of
-// domains: how much mail in their name arrived from which hosts, how it was
-// authenticated and what became of it. A Ledger counts, a day (UTC) and
-// a domain at a time, in the store's KV; a Report is what it says of one
-// domain's day.
+// Package dmarc collects the data of aggregate reports (RFC 9990) for the
+// owners of domains: how much mail in their name arrived from which hosts, how
+// it was authenticated and what happened to it. A Ledger counts in the store's
+// KV, for each day (UTC) and domain; a Report is the result for one domain and
+// day.
 //
-// It looks nothing up and sends nothing; that is core's.
+// It looks nothing up and sends nothing; the pipeline does.
 package dmarc
 
 import (
@@ -25,18 +25,17 @@ import (
 	"carteiro/core/store"
 )
 
-// space is the KV namespace of the counts; no policy's has this name.
+// space is the KV space of the counts; no space of a policy has this name.
 const space = "#dmarc"
 
-// Limits of what is kept. Whoever forges mail chooses domains, addresses and
-// selectors, so that there may be as many rows as he sends messages.
+// Limits of what is kept. Those who forge mail choose domains, addresses and
+// selectors, so there may be as many rows as forged messages.
 const (
 	MaxRows = 2000   // of one domain and day; what comes on top is not reported
 	maxAll  = 50_000 // of one day
 	maxKeys = 20     // DKIM signatures of a row
 	maxName = 253    // octets of a name that a message chose
-	// Counts that never became a report, for none could be sent, end with
-	// their time to live.
+	// Counts for which no report could be sent expire.
 	life      = 7 * 24 * time.Hour
 	maxStored = 8 * maxAll
 )

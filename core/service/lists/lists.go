@@ -1,11 +1,12 @@
-// Package lists keeps named sets of addresses with settings, and attributes
-// for each member: what Lua calls list. It knows nothing of mailing lists.
+// Package lists keeps named lists of addresses with settings, and attributes
+// for each member: the list module of Lua. It knows nothing about mailing
+// lists.
 //
-// Groups live in the KV, not among the admin's data, because policies change
-// them too and their changes have to travel in a message's commit, which
-// carries effects on the KV. So each change is an Effect that can be applied
-// at once (Apply) or be handed to a commit. All of them say what is, not what
-// is added, so one that is applied twice changes nothing.
+// Lists are in the KV, not among the admin's data, because policies change them
+// too, and such changes must be in a message's commit, which has effects on the
+// KV. So each change is an Effect that can be applied at once (Apply) or be
+// part of a commit. Each sets a value and does not add to one, so applying it
+// twice changes nothing.
 package lists
 
 import (

@@ -37,19 +37,19 @@ func accountOf(space string) (account envelope.Address, ok bool) {
 	return envelope.Address(name), ok
 }
 
-// Teach returns the effect that teaches account, or with "" the site, a message;
-// now is when. A message that was taught before is as the last one says.
+// Teach returns the effect that teaches account, or with "" the site, a message
+// at the time now. A message that was taught before gets the new class.
 func Teach(account envelope.Address, f *Features, class Class, now time.Time) envelope.Effect {
 	return envelope.Effect{Space: space(account), Op: envelope.Set, Key: f.key, Value: newSample(f, class, now).encode(), TTL: Lifetime}
 }
 
-// Forget returns the effect that makes Teach undone: the store is as if it had
-// never been.
+// Forget returns the effect that undoes Teach.
 func Forget(account envelope.Address, f *Features) envelope.Effect {
 	return envelope.Effect{Space: space(account), Op: envelope.Delete, Key: f.key}
 }
 
-// Taught returns what an effect of Teach does; ok is false for all others.
+// Taught returns account and class of an effect of Teach; ok is false for all
+// other effects.
 func Taught(e envelope.Effect) (account envelope.Address, class Class, ok bool) {
 	if account, ok = accountOf(e.Space); !ok || e.Op != envelope.Set {
 		return "", 0, false

@@ -87,11 +87,10 @@ func Is(a envelope.Address) bool {
 		strings.ContainsRune("=+-", rune(local[4]))
 }
 
-// Rewrite makes the sender of a forwarded message: a return address at one of
-// our domains. Senders that cannot be rewritten come back as they are: the
+// Rewrite returns the sender of a forwarded message: a return address at one of
+// our domains. Senders that cannot be rewritten are returned as they are: the
 // null sender, quoted ones, those too long for 64 octets, and those at address
-// literals. The ring must be
-// Ready.
+// literals. The ring must be Ready.
 func (r *Ring) Rewrite(sender envelope.Address, domain string, now time.Time) envelope.Address {
 	if sender == "" || strings.HasPrefix(sender.Local(), `"`) {
 		return sender
@@ -123,8 +122,8 @@ func (r *Ring) rewriteSRS1(first, rest string, now time.Time) string {
 	return "SRS1=" + r.Sign("srs1", strconv.Itoa(dayOf(now)), first, rest) + "=" + first + "=" + rest
 }
 
-// Reverse returns the sender behind a return address, or "" when nobody here made
-// it or it is too old.
+// Reverse returns the sender of a return address, or "" if it was not made here
+// or is too old.
 func (r *Ring) Reverse(a envelope.Address, now time.Time) envelope.Address {
 	local := a.Local()
 	if !r.Ready() || !Is(a) || local[4] != '=' {

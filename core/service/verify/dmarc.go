@@ -187,9 +187,9 @@ func isDMARC(text string) bool {
 	return strings.Join(strings.Fields(version), "") == "v=DMARC1"
 }
 
-// requestedPolicy returns what the record asks for from: p at its own name,
-// else sp, or np for a name that does not exist. ok is false where it asks for
-// what is not known and nobody is to be told of it (RFC 9989 4.10.1).
+// requestedPolicy returns the policy of a record for the domain from: p at the
+// record's own name, else sp, or np for a name that does not exist. ok is false
+// if the policy is unknown and nobody wants reports (RFC 9989 4.10.1).
 func (w *walk) requestedPolicy(record map[string]string, from, at string) (policy string, ok bool) {
 	valid := map[string]bool{"none": true, "quarantine": true, "reject": true}
 	for _, tag := range []string{"p", "sp", "np"} {

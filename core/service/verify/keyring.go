@@ -47,9 +47,8 @@ type Key struct {
 	signer crypto.Signer
 }
 
-// Keyring is a folder of signing keys, DIR/DOMAIN/SELECTOR.pem (PKCS #8). It
-// is safe for concurrent use; keys that were made or switched meanwhile are
-// noticed within a second.
+// Keyring is a folder of signing keys, DIR/DOMAIN/SELECTOR.pem (PKCS #8). It is
+// safe for concurrent use; it notices new or switched keys within a second.
 type Keyring struct {
 	// hostname names this server in what ARC sets say.
 	hostname string
@@ -80,9 +79,9 @@ func checkLabel(s string) error {
 }
 
 // Generate makes a key, "rsa" (2048 bits) or "ed25519", and makes it the one
-// that signs; with keep those that sign now go on beside it. ErrKeyExists.
+// that signs; with keep those that sign now continue to sign. ErrKeyExists.
 //
-// Crash: before the last step the key is there and does not sign.
+// Crash before the last step: the key exists and does not sign.
 func (k *Keyring) Generate(domain, selector, kind string, keep bool) (Key, error) {
 	domain = strings.ToLower(domain)
 	if err := errors.Join(envelope.CheckDomain(domain), checkLabel(selector)); err != nil {

@@ -11,12 +11,11 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// Seal is Sign for an ARC set of a domain (RFC 8617 5.1): what was found when
-// the message arrived, a signature over the message as it leaves, and a seal
-// over all sets that there are. The fields go on top of all others, DKIM
-// signatures too. They are "" where a set would tell nobody anything: the
-// chain could not be looked up or read, has its longest length, or says itself
-// that it is broken.
+// Seal is Sign for an ARC set of a domain (RFC 8617 5.1): the results when the
+// message arrived, a signature over the message as it leaves, and a seal over
+// all sets. The fields go before all others, DKIM signatures included. They are
+// "" if a set would be useless: the chain could not be looked up or read, has
+// the maximum length, or is marked as broken.
 func (k *Keyring) Seal(domain string, arrived *envelope.AuthResults, open func() (io.ReadCloser, error)) (Signer, error) {
 	seal := func(keys []Key, h *mime.Header, sum []byte) (string, error) { return k.seal(keys, arrived, h, sum) }
 	return k.prepareSigner(envelope.Signature{Domain: domain}, open, seal)

@@ -14,8 +14,9 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// signedNames are the fields that a signature covers, RFC 6376 5.4.1. Those
-// in front are named once more than they are there, so that none can be added.
+// sealedNames and signedNames are the fields that a signature covers (RFC 6376
+// 5.4.1). The former are named once more than they occur, so that none can be
+// added.
 var (
 	sealedNames = []string{"From", "Sender", "Reply-To", "Subject", "Date", "To", "Cc", "Message-ID"}
 	signedNames = []string{
@@ -28,13 +29,11 @@ var (
 // end in CRLF. A Signer is for one goroutine at a time.
 type Signer = func(h *mime.Header) (fields string, err error)
 
-// Sign prepares a signature over one body and any number of header sections:
-// what a mailing list sends differs from member to member in a field or two.
-// The body is read once, here. The function that comes back makes the fields
-// for a header section, to be put on top of it: a DKIM-Signature for each of
-// the domain's keys, "" for a domain without keys. They end in CRLF. It is for
-// one goroutine at a time. ErrNoKey: a selector has none. Other errors are
-// those of open and of a key.
+// Sign prepares a signature over one body and any number of header sections,
+// because the copies of a mailing list differ in a field or two. It reads the
+// body once. The Signer makes a DKIM-Signature for each of the domain's keys,
+// "" for a domain without keys. ErrNoKey: a selector has no key. Other errors
+// are those of open and of a key.
 func (k *Keyring) Sign(s envelope.Signature, open func() (io.ReadCloser, error)) (Signer, error) {
 	return k.prepareSigner(s, open, func(keys []Key, h *mime.Header, sum []byte) (fields string, err error) {
 		for _, key := range keys {
