@@ -136,7 +136,8 @@ func loadAndKill(ctx context.Context, o options, h *house, stdout io.Writer) (*L
 			return nil, 0, 0, errors.New("the server ended by itself")
 		}
 		kills++
-		fmt.Fprintf(stdout, "life %3d: up after %4d ms, killed after %4d ms, %5d messages accepted\n", kills, life.took.Milliseconds(), span.Milliseconds(), led.Count(kept)-before)
+		fmt.Fprintf(stdout, "life %3d: up after %4d ms, killed after %4d ms, %5d messages accepted\n", kills, life.took.Milliseconds(),
+			span.Milliseconds(), led.Count(kept)-before)
 	}
 	return led, kills, slowest, nil
 }

@@ -42,7 +42,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, usage)
 		return 2
 	}
-	commands := map[string]func(context.Context, *flag.FlagSet, []string, io.Writer) error{"smtp": sendCommand, "pop3": readCommand, "sink": sinkCommand}
+	commands := map[string]func(context.Context, *flag.FlagSet, []string, io.Writer) error{
+		"smtp": sendCommand,
+		"pop3": readCommand,
+		"sink": sinkCommand,
+	}
 	command, ok := commands[args[0]]
 	if !ok {
 		fmt.Fprintln(stderr, usage)
@@ -146,7 +150,7 @@ func (m *meter) report(connections int) Report {
 	return r
 }
 
-// percentile is the smallest value that p percent do not exceed, in
+// percentile returns the smallest value that p percent do not exceed, in
 // milliseconds.
 func percentile(sorted []time.Duration, p int) float64 {
 	if len(sorted) == 0 {

@@ -65,7 +65,7 @@ func sendCommand(ctx context.Context, f *flag.FlagSet, args []string, stdout io.
 	return m.report(o.connections).print(stdout)
 }
 
-// message is a text of the wanted size, ready for the wire after DATA.
+// message returns a text of the wanted size, ready for the wire after DATA.
 func (o *sending) message() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: <%s>\r\nTo: undisclosed-recipients:;\r\nSubject: load\r\n\r\n", o.from)

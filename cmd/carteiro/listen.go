@@ -24,11 +24,6 @@ type intake struct {
 	resolver *dns.Resolver
 }
 
-var (
-	_ netline.Logins = intake{}
-	_ netline.Logins = maildrops{}
-)
-
 // nameWithin bounds how long a client waits for the look-up of its name.
 const nameWithin = 2 * time.Second
 

@@ -14,21 +14,20 @@ import (
 // name is compared without regard to case, as IMAP does.
 const Inbox = "INBOX"
 
-// MaxExpunge is how many entries one commit is sure to hold.
+// MaxExpunge is the number of entries that always fit into one commit.
 const MaxExpunge = 1000
 
-// Mailboxes keeps delivered mail. An owner's folders are made by the first
-// delivery into them.
+// Mailboxes keeps delivered mail. The first delivery into a folder creates it.
 type Mailboxes interface {
-	// Deliver puts mail into mailboxes; each Delivery happens exactly once
-	// for its key however often it is repeated. It blocks until that is on
-	// disk. All happen or none: where some would exceed their quota, the
-	// error is a *QuotaError that lists them. ErrNotFound (a body that has
-	// gone), ErrFull, ErrFailed.
+	// Deliver puts mail into mailboxes; each Delivery happens exactly once for its
+	// key, however often it is repeated. It blocks until they are on disk. Either
+	// all happen or none: if some would exceed their quota, the error is a
+	// *QuotaError that lists them. ErrNotFound (a body that has gone), ErrFull,
+	// ErrFailed.
 	Deliver(ctx context.Context, deliveries ...Delivery) error
 
-	// Mailbox describes a folder in one read, without walking it. A folder
-	// that nobody delivered to is empty, not ErrNotFound.
+	// Mailbox describes a folder in one read, without walking it. A folder without
+	// any delivery is empty; it is not ErrNotFound.
 	Mailbox(ctx context.Context, owner envelope.Address, folder string) (MailboxInfo, error)
 
 	// Folders yields the folders of an owner.
@@ -45,8 +44,8 @@ type Mailboxes interface {
 	// those that are gone already do not matter.
 	Expunge(ctx context.Context, box MailboxID, uids []uint32) error
 
-	// SetQuota limits what all folders of an owner hold together, in octets;
-	// 0 lifts the limit. Usage tells both.
+	// SetQuota limits the size of all folders of an owner together, in octets; 0
+	// removes the limit. Usage returns the size and the limit.
 	SetQuota(ctx context.Context, owner envelope.Address, limit int64) error
 	Usage(ctx context.Context, owner envelope.Address) (used, limit int64, err error)
 
@@ -93,10 +92,10 @@ type Delivery struct {
 	Date    time.Time
 }
 
-// QuotaError says which deliveries of a call, a Deliver or a Settle, would
-// exceed their owners' quotas. Nothing of that call was written. Without the
-// ones listed the call succeeds, unless others filled the mailboxes
-// meanwhile. It is ErrQuota.
+// QuotaError lists the deliveries of a Deliver or Settle that would exceed
+// their owners' quotas. Nothing of that call was written. Without these
+// deliveries the call succeeds, unless the mailboxes became fuller meanwhile.
+// It wraps ErrQuota.
 type QuotaError struct {
 	Deliveries []int              // their places in the call
 	Owners     []envelope.Address // whose they are, one for each

@@ -1,13 +1,13 @@
-// Package store says what the pipeline needs of its storage: a Spool for
-// messages on their way, Mailboxes for those that arrived, a KV for policies
-// and Data for what admins set. It holds interfaces, sentinel errors and the
-// page of states (STATES.md); badgerstore implements it, storetest proves it
-// for any backend.
+// Package store defines the storage that the pipeline needs: a Spool for
+// messages that are to be delivered, Mailboxes for delivered ones, a KV for
+// policies and Data for what admins set. It has the interfaces, the sentinel
+// errors and two pages, STATES.md and KEYS.md; badgerstore implements it, and
+// storetest tests any backend.
 //
-// Atomicity is promised within one partition only: one spooled message, one
-// mailbox, one KV namespace. What crosses, a local delivery or the effects of
-// a policy, is made exactly-once by a key, so that a settlement that is
-// repeated after a crash changes nothing twice.
+// Writes are atomic within one partition only: one spooled message, one
+// mailbox, one KV space. What crosses partitions, a local delivery or the
+// effects of a policy, happens exactly once because of a key: a settlement that
+// is repeated after a crash changes nothing twice.
 package store
 
 import (
@@ -20,14 +20,14 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// What callers test for. Everything else is an internal error.
+// Errors that callers test for. All others are internal errors.
 var (
 	// ErrNotFound: no such message, recipient, mailbox, item or key.
 	ErrNotFound = errors.New("not found")
 	// ErrFull: not enough free space is left; nothing was written. 452 4.3.1.
 	ErrFull = errors.New("storage is full")
-	// ErrFailed: the storage failed once, so nothing is certain any more:
-	// no write is accepted until the store is opened anew. 451, then stop.
+	// ErrFailed: the storage failed, so nothing is certain any more. No write is
+	// accepted until the store is opened again. 451, then stop.
 	ErrFailed = errors.New("storage failed")
 	// ErrLocked: another process holds the store, or another session the
 	// mailbox.
@@ -45,11 +45,11 @@ var (
 	ErrClosed = errors.New("store is closed")
 )
 
-// Store is all of it, opened once per process.
+// Store is the whole storage, opened once per process.
 //
-// Writes block until they are on disk. When their context ends first, the
-// error is the context's: nothing was written if the write had not begun,
-// otherwise the outcome is unknown to the caller, but still all or nothing.
+// Writes block until they are on disk. If their context ends first, they return
+// its error: nothing was written if the write had not begun; otherwise the
+// caller does not know the outcome, but it is still all or nothing.
 type Store interface {
 	Spool
 	Mailboxes
@@ -80,47 +80,46 @@ type Stats struct {
 
 // Spool keeps messages from the commit before "250" to their last recipient.
 type Spool interface {
-	// Reserve promises room for a message of size octets (0: unknown, the
-	// listener's limit is for the caller to give). It does not block and
-	// returns ErrFull or ErrFailed. Call release once, when the message is
-	// committed or gone.
+	// Reserve reserves room for a message of size octets (0: unknown; then the
+	// caller passes the listener's limit). It does not block and returns ErrFull
+	// or ErrFailed. Call release once, when the message is committed or discarded.
 	Reserve(size int64) (release func(), err error)
 
-	// Draft starts a body. Its octets go to disk in chunks as they come, so
-	// that a large one is never held whole; they are garbage, swept later,
-	// until a Commit names them.
+	// Draft starts a body. Its octets go to disk in chunks as they come, so that a
+	// large body is never in memory as a whole. Until a Commit names them they are
+	// garbage that is swept later.
 	Draft(ctx context.Context) Draft
 
 	// Commit makes messages durable and due, all or none, each with its
 	// groups, recipients and trail, and applies the effects. It blocks until
 	// they are on disk. A crash before it returns leaves either nothing or
-	// everything; the sender that saw no 250 sends again. A message whose ID
-	// is in the spool already is not written again, and a commit of nothing
-	// but such changes nothing. ErrFull, ErrFailed; ErrNotFound when the
-	// message that shares its body has gone.
+	// everything; the sender that saw no 250 sends again. A message whose ID is
+	// already in the spool is not written again; a commit that has only such
+	// messages changes nothing. ErrFull, ErrFailed; ErrNotFound when the message
+	// that shares its body has gone.
 	Commit(ctx context.Context, effects []envelope.Effect, messages ...*Message) error
 
 	// Due yields due-index entries of one class in the order of their due
-	// time, up to before, as they were when the call began. It is cheap: it
-	// reads keys and small values from a remembered watermark on.
+	// time, up to before, as they were when the call began. It is cheap: it reads
+	// keys and small values, beginning at a remembered watermark.
 	Due(ctx context.Context, class envelope.Class, before time.Time) iter.Seq2[DueEntry, error]
 
 	// Load reads a message's envelope and one group with those of its
 	// recipients that are not Done. ErrNotFound when it has gone meanwhile.
 	Load(ctx context.Context, id envelope.ID, block uint32) (*envelope.Envelope, *envelope.Group, error)
 
-	// Settle records what an attempt changed, in one commit together with
-	// the messages it gave rise to (a DSN, a policy's mail), so that neither
-	// is lost nor made twice. When the last recipient of the last group is
-	// Done the message goes. Recipients that are Done already stay as they
-	// are; a settlement that names only such was made before and changes
-	// nothing. ErrFailed, ErrFull, ErrNotFound; where deliveries would exceed
-	// a quota, a *QuotaError that lists them, and nothing is written.
+	// Settle records what an attempt changed, in one commit together with the
+	// messages that it caused (a DSN, a policy's mail), so that neither is lost or
+	// made twice. The message is removed when the last recipient of its last group
+	// is Done. Recipients that are already Done stay as they are; a settlement
+	// that names only such recipients was made before and changes nothing.
+	// ErrFailed, ErrFull, ErrNotFound; if deliveries would exceed a quota, a
+	// *QuotaError that lists them, and nothing is written.
 	Settle(ctx context.Context, s *Settlement) error
 
 	// Header and Body read a spooled message's octets: the header section
 	// with its blank line, and what follows. Body verifies the checksum and
-	// returns ErrCorrupt instead of io.EOF where it does not match.
+	// returns ErrCorrupt instead of io.EOF if it does not match.
 	Header(ctx context.Context, e *envelope.Envelope) ([]byte, error)
 	Body(ctx context.Context, e *envelope.Envelope) (io.ReadCloser, error)
 
@@ -133,7 +132,7 @@ type Spool interface {
 	// holds a snapshot: stop within seconds.
 	Messages(ctx context.Context) iter.Seq2[*envelope.Envelope, error]
 
-	// Remove drops a message whole, without a DSN (`queue drop`).
+	// Remove removes a whole message without a DSN (`queue drop`).
 	Remove(ctx context.Context, id envelope.ID) error
 
 	// Trail reads the decision trail of a message, which outlives it by
@@ -154,7 +153,7 @@ type Draft interface {
 	Size() int64
 	// Open reads back what was written so far, for content policies.
 	Open() (io.ReadCloser, error)
-	// Discard gives the draft up; it is harmless after a Commit.
+	// Discard abandons the draft; after a Commit it does nothing.
 	Discard()
 }
 
@@ -175,7 +174,7 @@ type DueEntry struct {
 	Block uint32
 	Due   time.Time
 	Class envelope.Class
-	// Kind, Key and Domain are the group's, so that limits need no Load.
+	// Kind, Key and Domain are those of the group, so that limits need no Load.
 	Kind   envelope.GroupKind
 	Key    string
 	Domain string
@@ -190,8 +189,8 @@ func EntryOf(id envelope.ID, g *envelope.Group) DueEntry {
 type Settlement struct {
 	ID    envelope.ID
 	Block uint32
-	// Group is its new state: Due, Held, Priority and Attempts count, its
-	// Recipients are those that changed. Nobody else is written.
+	// Group is its new state: Due, Held, Priority and Attempts are used, and
+	// Recipients has those that changed. No other recipient is written.
 	Group *envelope.Group
 	// Add are groups that replace or join this one (expansion, reroute).
 	// Their recipients get new numbers.
@@ -210,11 +209,11 @@ type KV interface {
 	// the value.
 	Get(ctx context.Context, space, key string) ([]byte, error)
 	// Apply performs effects in order and atomically, and blocks until they
-	// are on disk. It returns the number that Incr gave or 1 and 0 for a CAS
-	// that did and did not happen, one result per effect. An Incr without a
-	// TTL keeps that of the key. One that finds no number fails the call;
-	// in a Commit or Settle it is left out, so that no policy's mistake holds
-	// mail up.
+	// are on disk. It returns one result per effect: the new number of an Incr,
+	// and 1 or 0 for a CAS that did or did not happen. An Incr without a TTL keeps
+	// the key's. An Incr of something that is not a number fails the call; in a
+	// Commit or Settle it is left out, so that a policy's mistake never delays
+	// mail.
 	Apply(ctx context.Context, effects []envelope.Effect) ([]int64, error)
 	// Scan yields at most limit keys with a prefix, in order.
 	Scan(ctx context.Context, space, prefix string, limit int) iter.Seq2[Pair, error]

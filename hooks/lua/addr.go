@@ -169,7 +169,7 @@ func (e *Engine) verpReverse(a envelope.Address) envelope.Address {
 		}
 		rest, sign, ok := cutLast(local[i+1:], "=")
 		user, domain, ok2 := cutLast(rest, "=")
-		if ok && ok2 && e.Ring.Signed(sign, "verp", local[:i]+"@"+a.Domain(), user+"@"+domain) {
+		if ok && ok2 && e.Ring.Verify(sign, "verp", local[:i]+"@"+a.Domain(), user+"@"+domain) {
 			return checked(user + "@" + domain)
 		}
 	}

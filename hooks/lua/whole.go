@@ -7,6 +7,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
+	"carteiro/core/message/dsn"
 	"carteiro/core/message/mime"
 	"carteiro/hooks"
 )
@@ -85,8 +86,8 @@ func msgReport(L *glua.LState) int {
 		L.RaiseError("the body is still coming at %s", o.call.event.Point)
 	}
 	st.budget.charge(L, min(m.Size, 1<<20))
-	n, err := mime.ParseReport(m.Header, m.Body)
-	if errors.Is(err, mime.ErrNoReport) {
+	n, err := dsn.Parse(m.Header, m.Body)
+	if errors.Is(err, dsn.ErrNotDSN) {
 		L.Push(glua.LNil)
 		return 1
 	}

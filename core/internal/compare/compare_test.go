@@ -187,7 +187,7 @@ func (m *module) write(name, text string) {
 	}
 }
 
-// bench is a test file of package p with benchmark X.
+// bench returns a test file of package p with benchmark X.
 func bench(body string) string {
 	return "package p\nimport \"testing\"\nfunc BenchmarkX(b *testing.B) {\n" + body + "\n}\n"
 }
@@ -226,7 +226,7 @@ func TestCompare(t *testing.T) {
 		t.Errorf("worse: %v, %v", ok, err)
 	}
 	for _, want := range []string{"m/a -> m/b\n", "0.900 to 0.900",
-		"WORSE:\n  BenchmarkX commits/msg: 1.500 (1.500 to 1.500), 2 before, 3 now\n",
+		"WORSE:\n", "  BenchmarkX commits/msg: 1.500 (1.500 to 1.500), 2 before, 3 now\n",
 		"only in the new one:\n  m/b BenchmarkNew\n", "with changes that are not committed"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// median is the middle of the values, which are not changed. It is 0 for none.
+// median returns the middle of the values, which are not changed. It is 0 for none.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -27,7 +27,7 @@ func divide(a, b float64) float64 {
 
 const resamples = 10_000
 
-// ratio is the quotient of the medians, new to old, with the bounds between
+// ratio returns the quotient of the medians, new to old, with the bounds between
 // which it lies in 95 of 100 cases. They come from a bootstrap: rounds are drawn
 // with replacement, and always old and new of a round together, because what else
 // the machine did in a round concerns both.
@@ -48,7 +48,7 @@ func (p *pairOf) ratio() (r, low, high float64) {
 	return r, ratios[resamples*25/1000], ratios[resamples*975/1000-1]
 }
 
-// limit is how far the ratio of a unit of measure may rise. Where nothing is
+// limit returns how far the ratio of a unit of measure may rise. Where nothing is
 // said about it, as for messages in a second, which ns/op says already, it is
 // infinite.
 func limit(unit string) float64 {

@@ -98,7 +98,7 @@ func (r *report) write(out io.Writer) (bool, error) {
 	return ok, err
 }
 
-// line is a row of the table. It adds what is beyond its limit to worse, and
+// line returns a row of the table. It adds what is beyond its limit to worse, and
 // what may be to unclear.
 func (m *measured) line(worse, unclear *[]string) string {
 	cell := map[string]string{}
@@ -130,7 +130,7 @@ func (m *measured) line(worse, unclear *[]string) string {
 	return strings.Join([]string{name, cell["ns/op"], cell["allocs/op"], cell["B/op"], strings.Join(others, ", ")}, "\t")
 }
 
-// short is a figure with four digits at least.
+// short returns a figure with four digits at least.
 func short(v float64) string {
 	if v >= 1000 || v == float64(int64(v)) {
 		return strconv.FormatFloat(v, 'f', 0, 64)

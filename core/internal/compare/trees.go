@@ -203,7 +203,8 @@ func (t *trees) pair(r *report) {
 	}
 }
 
-// counterpart is the package of the new tree that has benchmark b of p, or nil.
+// counterpart returns the package of the new tree that has benchmark b of p, or
+// nil.
 func (t *trees) counterpart(p *testPackage, b string) *testPackage {
 	if q := t.new.packages[p.path]; q != nil && q.has(b) {
 		return q

@@ -43,7 +43,12 @@ func TestPlay(t *testing.T) {
 		name, text string
 		line       string // where it fails, "" where it does not
 	}{
-		{"all", "# x\n\nS: hello {n=*}\nC: a {n}\nS: a 42\n!quiet\nC> b\\x20\\r\\n\nS: b \n!connect two\nS: hello /4./\n!use main\n!repeat 3 x\nC:\nS: xxx\nC: bye\n!eof", ""},
+		{
+			"all",
+			"# x\n\nS: hello {n=*}\nC: a {n}\nS: a 42\n!quiet\nC> b\\x20\\r\\n\nS: b \n!connect two\nS: hello /4./\n!use main\n!repeat 3 x\n" +
+				"C:\nS: xxx\nC: bye\n!eof",
+			"",
+		},
 		{"reply", "S: *\nC> 250-a\\r\\n250-b\\r\\n250 c\\r\\nd\\r\\n\n!reply 250 c\nS: d", ""},
 		{"other last line", "S: *\nC> 250-a\\r\\n250 c\\r\\n\n!reply 250 d", "3:"},
 		{"other code", "S: *\nC> 250-a\\r\\n250 c\\r\\n\n!reply 251 c", "3:"},

@@ -2,6 +2,7 @@ package dialogtest
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/sha256"
@@ -10,6 +11,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"carteiro/core/protocol/sasl"
 )
 
 // Scram is the client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), by the
@@ -23,7 +26,7 @@ type Scram struct {
 // errScram: the server gave no proof of its own.
 var errScram = errors.New("the server does not know the password either")
 
-// First is the first response.
+// First returns the first response.
 func (s Scram) First(nonce string) string { return s.gs2() + s.bare(nonce) }
 
 func (s Scram) gs2() string {
@@ -90,3 +93,13 @@ func mac(key []byte, text string) []byte {
 	m.Write([]byte(text))
 	return m.Sum(nil)
 }
+
+// PasswordsOnly makes a backend offer PLAIN and LOGIN alone; a backend of a test
+// embeds it.
+type PasswordsOnly struct{}
+
+// Scram returns nil: it is not offered.
+func (PasswordsOnly) Scram(context.Context, bool, func(kind string) []byte) sasl.Exchange { return nil }
+
+// Tokens reports that bearer tokens are not taken.
+func (PasswordsOnly) Tokens() bool { return false }

@@ -9,12 +9,15 @@ type level struct {
 
 // What nearly every package uses.
 const (
-	envelope = "core/message/envelope"
-	mime     = "core/message/mime"
-	clock    = "core/ops/clock"
-	log      = "core/ops/telemetry"
-	panics   = "core/internal/panics"
-	store    = "core/store"
+	clock     = "core/ops/clock"
+	dsn       = "core/message/dsn"
+	envelope  = "core/message/envelope"
+	log       = "core/ops/telemetry"
+	mime      = "core/message/mime"
+	panics    = "core/internal/panics"
+	printable = "core/message/printable"
+	sasl      = "core/protocol/sasl"
+	store     = "core/store"
 )
 
 // levels lists every package of the module but cmd, which may import all of
@@ -24,99 +27,120 @@ const (
 var levels = []level{
 	{"words", map[string][]string{
 		envelope:              {},
-		clock:                 {},
+		printable:             {},
 		"core/message/qrcode": {},
-		"core/service/dns":    {},
-		log:                   {},
+		clock:                 {},
 		panics:                {},
+		"core/service/dns":    {},
 	}},
 	{"formats", map[string][]string{
-		mime:                    {envelope},
+		mime:                    {envelope, printable},
 		store:                   {envelope},
 		"core/ops/config":       {envelope},
-		"core/protocol/netline": {envelope},
+		log:                     {printable},
+		"core/protocol/netline": {envelope, printable},
 		"core/protocol/milter":  {envelope},
+		sasl:                    {envelope, printable},
 	}},
 	{"services", map[string][]string{
-		"core/message/crypt":  {envelope, clock, mime, store},
+		dsn:                   {envelope, mime, printable},
+		"core/message/crypt":  {envelope, mime, clock, store},
 		"core/service/audit":  {envelope, store},
-		"core/service/auth":   {envelope, clock, store},
+		"core/service/auth":   {envelope, clock, sasl, store},
 		"core/service/lists":  {envelope, store},
-		"core/service/spam":   {envelope, clock, mime, store},
+		"core/service/spam":   {envelope, mime, clock, store},
 		"core/service/srs":    {envelope, store},
 		"core/service/verify": {envelope, mime, "core/service/dns"},
 	}},
 	{"services on services", map[string][]string{
-		"core/service/dmarc": {envelope, clock, mime, store, log, panics, "core/service/verify"},
+		"core/service/dmarc": {panics, envelope, mime, clock, log, store, "core/service/verify"},
 	}},
 	{"contract of policies", map[string][]string{
 		"hooks":   {envelope, mime},
 		"scripts": {},
 	}},
 	{"protocols, backends, engines; never each other", map[string][]string{
-		"core/protocol/smtpin":   {envelope, "core/protocol/netline"},
-		"core/protocol/smtpout":  {envelope, "core/protocol/netline", "core/service/dns"},
-		"core/protocol/pop3":     {envelope, "core/protocol/netline", store},
-		"core/store/badgerstore": {envelope, clock, store},
+		"core/protocol/smtpin":   {envelope, printable, sasl, "core/protocol/netline"},
+		"core/protocol/smtpout":  {envelope, printable, "core/service/dns"},
+		"core/protocol/pop3":     {envelope, printable, sasl, store, "core/protocol/netline"},
+		"core/store/badgerstore": {envelope, mime, clock, store},
 		"core/ops/generations":   {clock, log, store, "hooks"},
 		"plugins":                {"core/ops/config", "hooks"},
-		"hooks/lua": {envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
-			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks"},
+		"hooks/lua": {
+			dsn, envelope, mime, clock, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
+			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks",
+		},
 	}},
-	// The pipeline: no protocol, no Lua, no Badger.
+	// The pipeline: no protocol but the logins of SASL, no Lua, no Badger.
 	{"stages that call no other", map[string][]string{
 		"core/pipeline/queue": {envelope, clock, log, store},
-		"core/pipeline/trail": {envelope, log},
+		"core/pipeline/trail": {envelope, printable, log},
 	}},
 	{"events and policies beside the mail", map[string][]string{
-		"core/pipeline/events":    {envelope, clock, log, panics, store, "core/pipeline/trail", "core/service/spam", "hooks"},
-		"core/pipeline/policyrun": {envelope, clock, log, panics, store, "core/pipeline/trail", "core/service/auth", "hooks"},
+		"core/pipeline/events":    {panics, envelope, clock, log, store, "core/pipeline/trail", "core/service/spam", "hooks"},
+		"core/pipeline/policyrun": {panics, envelope, clock, log, store, "core/pipeline/trail", "core/service/auth", "hooks"},
 	}},
 	{"the unit of work", map[string][]string{
 		"core/pipeline/commit": {envelope, store, "core/pipeline/events", "core/service/lists", "hooks"},
 	}},
 	{"into the queue", map[string][]string{
-		"core/pipeline/intake": {envelope, clock, log, mime, panics, store, "core/message/crypt", "core/pipeline/commit", "core/pipeline/events",
-			"core/pipeline/trail", "core/service/auth", "core/service/srs", "core/service/verify", "hooks"},
+		"core/pipeline/intake": {
+			panics, dsn, envelope, mime, clock, log, store, "core/message/crypt", "core/pipeline/commit", "core/pipeline/events",
+			"core/pipeline/trail", "core/service/auth", "core/service/srs", "core/service/verify", "hooks",
+		},
 	}},
 	{"from clients, and to mailboxes and next hops", map[string][]string{
-		"core/pipeline/receive": {envelope, clock, log, mime, panics, store, "core/pipeline/commit", "core/pipeline/events", "core/pipeline/intake",
-			"core/pipeline/trail", "core/service/auth", "core/service/dmarc", "core/service/verify", "hooks"},
-		"core/pipeline/deliver": {envelope, clock, log, mime, panics, store, "core/pipeline/commit", "core/pipeline/events", "core/pipeline/intake",
-			"core/pipeline/trail", "core/service/auth", "core/service/dns", "hooks"},
+		"core/pipeline/receive": {
+			panics, envelope, mime, clock, log, sasl, store, "core/pipeline/commit", "core/pipeline/events", "core/pipeline/intake",
+			"core/pipeline/trail", "core/service/auth", "core/service/dmarc", "core/service/verify", "hooks",
+		},
+		"core/pipeline/deliver": {
+			panics, envelope, mime, printable, clock, log, store, "core/pipeline/commit", "core/pipeline/events", "core/pipeline/intake",
+			"core/pipeline/trail", "core/service/auth", "core/service/dns", "hooks",
+		},
 	}},
 	{"operators", map[string][]string{
-		"core/pipeline/operate": {envelope, clock, log, panics, store, "core/pipeline/commit", "core/pipeline/deliver", "core/pipeline/intake",
-			"core/pipeline/queue", "core/service/lists"},
+		"core/pipeline/operate": {
+			panics, envelope, clock, log, store, "core/pipeline/commit", "core/pipeline/deliver", "core/pipeline/intake",
+			"core/pipeline/queue", "core/service/lists",
+		},
 	}},
 	{"the wiring of the pipeline", map[string][]string{
-		"core": {envelope, clock, log, store, "core/pipeline/commit", "core/pipeline/deliver", "core/pipeline/events", "core/pipeline/intake",
+		"core": {
+			envelope, clock, log, store, "core/pipeline/commit", "core/pipeline/deliver", "core/pipeline/events", "core/pipeline/intake",
 			"core/pipeline/operate", "core/pipeline/policyrun", "core/pipeline/queue", "core/pipeline/receive", "core/service/auth",
-			"core/service/dmarc", "core/service/srs", "core/service/verify", "hooks"},
+			"core/service/dmarc", "core/service/srs", "core/service/verify", "hooks",
+		},
 		"core/pipeline": {},
 	}},
 	{"what operators use", map[string][]string{
-		"core/ops/admin": {envelope, clock, log, store, "core", "core/message/crypt", "core/ops/config", "core/ops/generations",
-			"core/pipeline/events", "core/pipeline/operate", "core/pipeline/policyrun",
-			"core/service/audit", "core/service/auth", "core/service/spam", "core/service/srs", "hooks"},
-		"core/ops/policytest": {envelope, clock, mime, store, "core", "core/message/crypt", "core/ops/policytest/keys", "core/ops/config",
-			log, "core/protocol/milter", "core/service/auth", "core/service/dns", "core/service/spam", "core/service/srs",
-			"core/store/badgerstore", "hooks", "hooks/lua"},
+		"core/ops/admin": {
+			envelope, clock, log, store, "core", "core/message/crypt", "core/ops/config", "core/ops/generations", "core/pipeline/events",
+			"core/pipeline/operate", "core/pipeline/policyrun", "core/service/audit", "core/service/auth", "core/service/spam",
+			"core/service/srs", "hooks",
+		},
+		"core/ops/policytest": {
+			envelope, mime, clock, log, store, "core", "core/message/crypt", "core/ops/config", "core/ops/policytest/keys",
+			"core/protocol/milter", "core/service/auth", "core/service/dns", "core/service/spam", "core/service/srs",
+			"core/store/badgerstore", "hooks", "hooks/lua",
+		},
 	}},
 }
 
 // aside are packages that serve tests, the demo and .ci, beside the levels.
 var aside = map[string][]string{
-	"core/service/dns/dnsserver": {},
+	"core/internal/changelog":    {},
+	"core/internal/compare":      {},
+	"core/internal/dialogtest":   {sasl},
+	"core/internal/rules":        {},
+	"core/internal/shape":        {},
 	"core/ops/policytest/keys":   {envelope, "core/message/crypt"},
+	"core/service/dns/dnsserver": {},
 	"core/store/storetest":       {envelope, clock, store},
-	"hooks/hookstest": {envelope, clock, mime, store, "core/protocol/milter", "core/service/dns", "core/service/spam", "core/service/srs", "hooks",
-		"hooks/lua"},
-	"core/internal/rules":      {},
-	"core/internal/dialogtest": {},
-	"core/internal/changelog":  {},
-	"core/internal/compare":    {},
-	"core/internal/shape":      {},
+	"hooks/hookstest": {
+		envelope, mime, clock, store, "core/protocol/milter", "core/service/dns", "core/service/spam", "core/service/srs", "hooks",
+		"hooks/lua",
+	},
 }
 
 // permissions are what one package may import; known is false for a package
@@ -158,7 +182,7 @@ var homes = []home{
 	{module: "github.com/prometheus/client_golang", packages: []string{"core/ops/telemetry", "core/ops/admin"}},
 	{module: "github.com/spf13/cobra", packages: []string{"cmd/carteiro"}},
 	{module: "github.com/smallstep/pkcs7", packages: []string{"core/message/crypt", "core/ops/policytest/keys"}},
-	{module: "github.com/xdg-go/scram", packages: []string{"core/service/auth", "core/protocol/smtpin tests", "core/protocol/pop3 tests"}},
+	{module: "github.com/xdg-go/scram", packages: []string{sasl, "core/protocol/smtpin tests", "core/protocol/pop3 tests"}},
 	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua"}},
 	{module: "github.com/ulikunitz/xz", packages: []string{"cmd/carteiro"}},
 	{module: "golang.org/x/crypto", packages: []string{"core/service/auth"}},

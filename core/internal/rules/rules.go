@@ -11,17 +11,20 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
-// Sizes in lines.
+// Sizes in lines and columns.
 const (
 	MaxFile     = 500 // not for tests
 	MaxFunction = 80  // in tests without the lines of tables
+	MaxColumn   = 140 // a tab counts as one
 )
 
 // File is one parsed source file.
@@ -32,6 +35,7 @@ type File struct {
 	syntax  *ast.File
 	set     *token.FileSet
 	lines   int
+	text    string
 }
 
 // Read parses every Go file below root, without testdata and what begins with
@@ -55,22 +59,33 @@ func Read(root string) ([]*File, error) {
 		if err != nil {
 			return err
 		}
-		f, err := parse(filepath.ToSlash(rel), p, nil)
+		text, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		f, err := parse(filepath.ToSlash(rel), p, string(text))
 		out = append(out, f)
 		return err
 	})
 	return out, err
 }
 
-// parse reads one file; text replaces what is on disk, where it is given.
-func parse(rel, name string, text any) (*File, error) {
+// parse reads the text of one file.
+func parse(rel, name, text string) (*File, error) {
 	set := token.NewFileSet()
 	syntax, err := parser.ParseFile(set, name, text, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
 		return nil, err
 	}
-	return &File{Package: path.Dir(rel), Path: rel, Test: strings.HasSuffix(rel, "_test.go"), syntax: syntax, set: set,
-		lines: set.File(syntax.FileStart).LineCount()}, nil
+	return &File{
+		Package: path.Dir(rel),
+		Path:    rel,
+		Test:    strings.HasSuffix(rel, "_test.go"),
+		syntax:  syntax,
+		set:     set,
+		lines:   set.File(syntax.FileStart).LineCount(),
+		text:    text,
+	}, nil
 }
 
 func (f *File) at(n ast.Node) string {
@@ -117,7 +132,8 @@ func forbidden(f *File, name string) string {
 		if name != h.module && !strings.HasPrefix(name, h.module+"/") {
 			continue
 		}
-		if slices.Contains(h.packages, f.Package) || slices.Contains(h.packages, "all") || f.Test && (h.tests || slices.Contains(h.packages, f.Package+" tests")) {
+		if slices.Contains(h.packages, f.Package) || slices.Contains(h.packages, "all") ||
+			f.Test && (h.tests || slices.Contains(h.packages, f.Package+" tests")) {
 			return ""
 		}
 		return "its home is " + strings.Join(h.packages, ", ")
@@ -196,12 +212,36 @@ func Sizes(files []*File) []string {
 	return out
 }
 
-// span is how many lines a node has.
+// narrow are the folders whose lines are checked so far.
+var narrow = []string{
+	"core/internal/", "core/message/", "core/ops/clock/", "core/ops/generations/", "core/ops/telemetry/", "core/protocol/", "core/service/",
+	"core/store/", "cmd/carteiro-crash/", "cmd/carteiro-load/",
+}
+
+// Columns reports lines that are too long.
+func Columns(files []*File) []string {
+	var out []string
+	for _, f := range files {
+		if !slices.ContainsFunc(narrow, func(dir string) bool { return strings.HasPrefix(f.Path, dir) }) {
+			continue
+		}
+		n := 0
+		for line := range strings.Lines(f.text) {
+			n++
+			if have := utf8.RuneCountInString(strings.TrimRight(line, "\r\n")); have > MaxColumn {
+				out = append(out, fmt.Sprintf("%s:%d: %d columns, at most %d", f.Path, n, have, MaxColumn))
+			}
+		}
+	}
+	return out
+}
+
+// span returns how many lines a node has.
 func (f *File) span(n ast.Node) int {
 	return f.set.Position(n.End()).Line - f.set.Position(n.Pos()).Line + 1
 }
 
-// tables is how many lines of a function are within composite literals: the
+// tables returns how many lines of a function are within composite literals: the
 // cases of a test are data.
 func (f *File) tables(fn *ast.FuncDecl) int {
 	lines := 0

@@ -33,6 +33,7 @@ func report(t *testing.T, offences []string) {
 
 func TestImports(t *testing.T)  { report(t, Imports(all(t))) }
 func TestSizes(t *testing.T)    { report(t, Sizes(all(t))) }
+func TestColumns(t *testing.T)  { report(t, Columns(all(t))) }
 func TestComments(t *testing.T) { report(t, Comments(all(t))) }
 func TestInits(t *testing.T)    { report(t, Inits(all(t))) }
 func TestNames(t *testing.T)    { report(t, Names(all(t))) }
@@ -50,7 +51,8 @@ func TestTopLevel(t *testing.T) {
 	}
 	// What .gitignore names is not part of the tree.
 	names = slices.DeleteFunc(names, func(n string) bool {
-		return n == "carteiro" || strings.HasPrefix(n, "carteiro-") || n == "tmp" || strings.HasSuffix(n, ".test") || strings.HasSuffix(n, ".prof")
+		return n == "carteiro" || strings.HasPrefix(n, "carteiro-") || n == "tmp" || strings.HasSuffix(n, ".test") ||
+			strings.HasSuffix(n, ".prof")
 	})
 	report(t, TopLevel(names))
 }
@@ -105,17 +107,42 @@ func TestRulesBite(t *testing.T) {
 		path, text string
 		want       string // empty: no offence
 	}{
-		{Imports, "core/protocol/smtpin/a.go", "package smtpin\nimport \"carteiro/core/store\"\n", "core/protocol/smtpin/a.go:2: core/protocol/smtpin imports carteiro/core/store: its layer"},
+		{
+			Imports,
+			"core/protocol/smtpin/a.go",
+			"package smtpin\nimport \"carteiro/core/store\"\n",
+			"core/protocol/smtpin/a.go:2: core/protocol/smtpin imports carteiro/core/store: its layer",
+		},
 		{Imports, "core/protocol/smtpin/a_test.go", "package smtpin\nimport \"carteiro/core/store\"\n", ""},
 		{Imports, "core/a.go", "package core\nimport \"carteiro/hooks/lua\"\n", "core/a.go:2: core imports carteiro/hooks/lua: its layer"},
 		{Imports, "core/a.go", "package core\nimport \"carteiro/hooks\"\n", ""},
-		{Imports, "core/message/envelope/a.go", "package envelope\nimport \"carteiro/core/ops/clock\"\n", "core/message/envelope/a.go:2: core/message/envelope imports"},
-		{Imports, "core/new/a.go", "package new\nimport \"carteiro/core/message/envelope\"\n", "core/new/a.go:2: core/new imports carteiro/core/message/envelope: the package is in no layer"},
+		{
+			Imports,
+			"core/message/envelope/a.go",
+			"package envelope\nimport \"carteiro/core/ops/clock\"\n",
+			"core/message/envelope/a.go:2: core/message/envelope imports",
+		},
+		{
+			Imports,
+			"core/new/a.go",
+			"package new\nimport \"carteiro/core/message/envelope\"\n",
+			"core/new/a.go:2: core/new imports carteiro/core/message/envelope: the package is in no layer",
+		},
 		{Imports, "cmd/x/a.go", "package main\nimport \"carteiro/hooks/lua\"\n", ""},
 		{Imports, "cmd/x/a.go", "package main\nimport \"carteiro/cmd/y\"\n", "cmd/x/a.go:2: cmd/x imports carteiro/cmd/y"},
-		{Imports, "core/a.go", "package core\nimport \"github.com/yuin/gopher-lua/parse\"\n", "core/a.go:2: core imports github.com/yuin/gopher-lua/parse: its home is hooks/lua"},
+		{
+			Imports,
+			"core/a.go",
+			"package core\nimport \"github.com/yuin/gopher-lua/parse\"\n",
+			"core/a.go:2: core imports github.com/yuin/gopher-lua/parse: its home is hooks/lua",
+		},
 		{Imports, "hooks/lua/a.go", "package lua\nimport \"github.com/yuin/gopher-lua/parse\"\n", ""},
-		{Imports, "core/a.go", "package core\nimport \"example.com/new\"\n", "core/a.go:2: core imports example.com/new: the dependency has no home"},
+		{
+			Imports,
+			"core/a.go",
+			"package core\nimport \"example.com/new\"\n",
+			"core/a.go:2: core imports example.com/new: the dependency has no home",
+		},
 		{Imports, "core/a.go", "package core\nimport \"go.uber.org/goleak\"\n", "core/a.go:2: core imports go.uber.org/goleak"},
 		{Imports, "core/a_test.go", "package core\nimport \"go.uber.org/goleak\"\n", ""},
 		{Imports, "core/protocol/smtpin/a_test.go", "package smtpin\nimport \"github.com/emersion/go-smtp\"\n", ""},
@@ -126,6 +153,8 @@ func TestRulesBite(t *testing.T) {
 		{Sizes, "core/a_test.go", function, "core/a_test.go:2: function f"},
 		{Sizes, "core/a_test.go", table, ""},
 		{Sizes, "core/a.go", table, "core/a.go:2: function f"},
+		{Columns, "core/store/a.go", "package x\n\t//" + strings.Repeat("é", MaxColumn-3) + "\n", ""},
+		{Columns, "core/store/a.go", "package x\n\t//" + strings.Repeat("é", MaxColumn-2) + "\n", "core/store/a.go:2: 141 columns"},
 		{Comments, "core/a.go", "// Words.\npackage core\n", "core: no file"},
 		{Comments, "core/a.go", "// Package core is here.\npackage core\n", ""},
 		{Comments, "cmd/x/a.go", "// Command x does.\npackage main\n", ""},

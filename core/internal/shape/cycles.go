@@ -80,7 +80,7 @@ func findCycles(m *module) ([]cycle, error) {
 	return cycles, nil
 }
 
-// firstError is the first line that does not only name a package.
+// firstError returns the first line that does not only name a package.
 func firstError(text string) string {
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
@@ -144,7 +144,7 @@ func packageCycles(p listed, exports map[string]string, root string) ([]cycle, e
 	return out, nil
 }
 
-// callees are the functions that a body calls by name.
+// callees returns the functions that a body calls by name.
 func callees(body ast.Node, info *types.Info) []types.Object {
 	var out []types.Object
 	ast.Inspect(body, func(n ast.Node) bool {
@@ -172,7 +172,7 @@ func callees(body ast.Node, info *types.Info) []types.Object {
 	return out
 }
 
-// components are the strongly connected components with more than one
+// components returns the strongly connected components with more than one
 // function, as Tarjan finds them.
 func components(order []types.Object, calls map[types.Object][]types.Object) [][]types.Object {
 	var out [][]types.Object

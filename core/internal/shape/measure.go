@@ -126,7 +126,7 @@ func measure(m *module) *shape {
 	return s
 }
 
-// longestChain is how many packages the longest path of imports has.
+// longestChain returns how many packages the longest path of imports has.
 func longestChain(imports map[string]map[string]bool) int {
 	known := map[string]int{}
 	var depth func(folder string) int
@@ -241,7 +241,7 @@ func (s *shape) declaration(m *module, f *source, d ast.Decl, types map[string]*
 	}
 }
 
-// receiver is the name of a method's type.
+// receiver returns the name of a method's type.
 func receiver(e ast.Expr) string {
 	for {
 		switch t := e.(type) {
@@ -261,7 +261,7 @@ func receiver(e ast.Expr) string {
 	}
 }
 
-// nesting is how deep statements with blocks stand within each other. An "else
+// nesting returns how deep statements with blocks stand within each other. An "else
 // if" is as deep as its if, and a function literal adds nothing.
 func nesting(body ast.Node) int {
 	deepest := 0

@@ -99,7 +99,7 @@ func (m *module) add(p string) error {
 	return nil
 }
 
-// own is the folder of an import of the module itself.
+// own returns the folder of an import of the module itself.
 func (m *module) own(spec *ast.ImportSpec) (folder string, ok bool) {
 	name, err := strconv.Unquote(spec.Path.Value)
 	if err != nil {
@@ -111,8 +111,8 @@ func (m *module) own(spec *ast.ImportSpec) (folder string, ok bool) {
 	return strings.CutPrefix(name, m.path+"/")
 }
 
-// lineOf is the number of the line where something begins.
+// lineOf returns the number of the line where something begins.
 func (m *module) lineOf(p token.Pos) int { return m.set.Position(p).Line }
 
-// span is how many lines a node has.
+// span returns how many lines a node has.
 func (m *module) span(n ast.Node) int { return m.lineOf(n.End()) - m.lineOf(n.Pos()) + 1 }

@@ -61,7 +61,7 @@ var rows = []row{
 	{"TODO, FIXME, XXX", func(s *shape) string { return strconv.Itoa(s.todo) }},
 }
 
-// shown are the types that are printed with their methods.
+// shown returns the types that are printed with their methods.
 func (s *shape) shown() []*largeType { return s.types[:min(shownTypes, len(s.types))] }
 
 // write prints the table, and below it what has no room in it.
@@ -124,7 +124,7 @@ func spread(all []named) string {
 	return fmt.Sprintf("%d / %d / %d (%s)", sorted[len(sorted)/2].n, sorted[len(sorted)*9/10].n, last.n, path.Clean(last.name))
 }
 
-// above is how many are larger than a limit.
+// above returns how many are larger than a limit.
 func above(all []named, limit int) string {
 	var s share
 	for _, a := range all {

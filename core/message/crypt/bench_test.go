@@ -25,7 +25,8 @@ func BenchmarkEncrypt(b *testing.B) {
 				b.SetBytes(kib << 10)
 				b.ReportAllocs()
 				for b.Loop() {
-					if _, err := crypt.Encrypt(b.Context(), e, mime.ParseHeader([]byte(letter+"\r\n")), io.LimitReader(zeros{}, kib<<10), io.Discard, now); err != nil {
+					if _, err := crypt.Encrypt(b.Context(), e, mime.ParseHeader([]byte(letter+"\r\n")), io.LimitReader(zeros{}, kib<<10), io.Discard,
+						now); err != nil {
 						b.Fatal(err)
 					}
 				}

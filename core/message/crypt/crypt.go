@@ -45,7 +45,7 @@ var (
 // reasons are the errors above.
 var reasons = []error{ErrEncrypted, ErrReport, ErrNoKey, ErrExpired, ErrRevoked, ErrUnusable, ErrUnreadable, ErrTooLarge}
 
-// Reason is the text of the reason that err wraps, "" for any other error.
+// Reason returns the text of the reason that err wraps, "" for any other error.
 func Reason(err error) string {
 	for _, r := range reasons {
 		if errors.Is(err, r) {

@@ -27,7 +27,8 @@ const letterBody = "--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nOl\xc3
 	"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\nAAEC\r\n--b--\r\n"
 
 // entity is what has to come out.
-const entity = "X-Mailer: Pen\r\n 1.0\r\nContent-Type: multipart/mixed;\r\n boundary=\"b\"\r\nDKIM-Signature: v=1; d=a.example\r\n\r\n" + letterBody
+const entity = "X-Mailer: Pen\r\n 1.0\r\nContent-Type: multipart/mixed;\r\n boundary=\"b\"\r\n" +
+	"DKIM-Signature: v=1; d=a.example\r\n\r\n" + letterBody
 
 func parse(t testing.TB, file []byte) envelope.Encryption {
 	t.Helper()
@@ -53,7 +54,7 @@ func encrypt(t testing.TB, e envelope.Encryption, header, body string) (*mime.He
 	return h, out.String()
 }
 
-// names are those of a header section's fields.
+// names returns those of a header section's fields.
 func names(h *mime.Header) string {
 	var out []string
 	for _, f := range h.Fields() {
@@ -112,7 +113,8 @@ func TestOpenPGP(t *testing.T) {
 			}
 			x := index(t, h, body)
 			if len(x.Parts) != 3 || x.Parts[0].Type != "multipart/encrypted" || x.Parts[0].Param("protocol") != "application/pgp-encrypted" ||
-				x.Parts[1].Type != "application/pgp-encrypted" || body[x.Parts[1].Start:x.Parts[1].End] != "Version: 1\r\n" || x.Parts[2].Type != "application/octet-stream" {
+				x.Parts[1].Type != "application/pgp-encrypted" || body[x.Parts[1].Start:x.Parts[1].End] != "Version: 1\r\n" ||
+				x.Parts[2].Type != "application/octet-stream" {
 				t.Fatalf("not RFC 3156: %+v", x.Parts)
 			}
 			if got := g.run([]byte(body[x.Parts[2].Start:x.Parts[2].End]), "--decrypt"); string(got) != entity {
@@ -147,7 +149,8 @@ func TestHiddenSubject(t *testing.T) {
 	e.HideSubject = true
 	for _, tt := range []struct{ header, inside string }{
 		{"From: a@a.example\r\nSubject: the\r\n plan\r\n", "Subject: the\r\n plan\r\nContent-Type: text/plain; protected-headers=\"v1\"\r\n\r\n"},
-		{"Content-Type: text/html;\r\n charset=utf-8;\r\nSubject: the plan\r\n", "Content-Type: text/html;\r\n charset=utf-8;\r\n protected-headers=\"v1\"\r\nSubject: the plan\r\n\r\n"},
+		{"Content-Type: text/html;\r\n charset=utf-8;\r\nSubject: the plan\r\n", "Content-Type: text/html;\r\n charset=utf-8;\r\n" +
+			" protected-headers=\"v1\"\r\nSubject: the plan\r\n\r\n"},
 	} {
 		h, body := encrypt(t, e, tt.header, "hello\r\n")
 		if v, _ := h.Get("Subject"); v != "..." || h.Count("Subject") != 1 {
@@ -187,8 +190,14 @@ func TestFailures(t *testing.T) {
 	}{
 		{"certificate expired", c, strings.NewReader("x"), io.Discard, late, crypt.ErrExpired},
 		{"key expired", p, strings.NewReader("x"), io.Discard, late, crypt.ErrExpired},
-		{"certificate broken", envelope.Encryption{Kind: crypt.SMIME, Key: c.Key[1:]}, strings.NewReader("x"), io.Discard, time.Now(), crypt.ErrUnreadable},
-		{"key broken", envelope.Encryption{Kind: crypt.OpenPGP, Key: p.Key[1:]}, strings.NewReader("x"), io.Discard, time.Now(), crypt.ErrUnreadable},
+		{
+			"certificate broken", envelope.Encryption{Kind: crypt.SMIME, Key: c.Key[1:]}, strings.NewReader("x"), io.Discard, time.Now(),
+			crypt.ErrUnreadable,
+		},
+		{
+			"key broken", envelope.Encryption{Kind: crypt.OpenPGP, Key: p.Key[1:]}, strings.NewReader("x"), io.Discard, time.Now(),
+			crypt.ErrUnreadable,
+		},
 		{"kind unknown", envelope.Encryption{Kind: "rot13", Key: p.Key}, strings.NewReader("x"), io.Discard, time.Now(), crypt.ErrUnusable},
 		{"S/MIME too large", c, big(), io.Discard, time.Now(), crypt.ErrTooLarge},
 		{"OpenPGP is a stream", p, big(), io.Discard, time.Now(), nil},
@@ -245,22 +254,29 @@ func TestExamine(t *testing.T) {
 	}{
 		{"plain", "Subject: x\r\n", "hello\r\n", nil},
 		{"empty", "", "", nil},
-		{"PGP/MIME", "Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\r\n", two("Version: 1", armor), crypt.ErrEncrypted},
+		{"PGP/MIME", "Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\r\n", two("Version: 1", armor),
+			crypt.ErrEncrypted},
 		{"in capitals", "Content-Type: Multipart/Encrypted; boundary=b\r\n", "", crypt.ErrEncrypted},
 		{"inline", "", "\r\n " + armor, crypt.ErrEncrypted},
-		{"inline, quoted-printable", "Content-Transfer-Encoding: quoted-printable\r\n", "=2D----BEGIN PGP MESS=\r\nAGE-----\r\n", crypt.ErrEncrypted},
+		{
+			"inline, quoted-printable", "Content-Transfer-Encoding: quoted-printable\r\n", "=2D----BEGIN PGP MESS=\r\nAGE-----\r\n",
+			crypt.ErrEncrypted,
+		},
 		{"inline, base64", "Content-Transfer-Encoding: base64\r\n", "LS0tLS1CRUdJTiBQR1AgTUVTU0FHRS0tLS0tDQo=\r\n", crypt.ErrEncrypted},
 		{"inline, each part", "Content-Type: multipart/mixed; boundary=b\r\n", two(armor, armor), crypt.ErrEncrypted},
 		{"a plain part beside it", "Content-Type: multipart/mixed; boundary=b\r\n", two(armor, "hello"), nil},
 		{"quoted", "", "Why do you send me this?\r\n> " + armor, nil},
 		{"signed inline", "", "-----BEGIN PGP SIGNED MESSAGE-----\r\n", nil},
 		{"a public key", "", "-----BEGIN PGP PUBLIC KEY BLOCK-----\r\n", nil},
-		{"more parts than are looked at", "Content-Type: multipart/mixed; boundary=b\r\n", strings.Repeat("--b\r\n\r\n"+armor, 30) + "--b--\r\n", nil},
+		{"more parts than are looked at", "Content-Type: multipart/mixed; boundary=b\r\n",
+			strings.Repeat("--b\r\n\r\n"+armor, 30) + "--b--\r\n", nil},
 		{"S/MIME", "Content-Type: application/pkcs7-mime; smime-type=Enveloped-Data\r\n", "", crypt.ErrEncrypted},
 		{"S/MIME with AEAD", "Content-Type: application/pkcs7-mime; smime-type=authEnveloped-data\r\n", "", crypt.ErrEncrypted},
-		{"S/MIME, old", "Content-Type: application/x-pkcs7-mime; name=smime.p7m\r\nContent-Transfer-Encoding: base64\r\n", enveloped, crypt.ErrEncrypted},
+		{"S/MIME, old", "Content-Type: application/x-pkcs7-mime; name=smime.p7m\r\nContent-Transfer-Encoding: base64\r\n", enveloped,
+			crypt.ErrEncrypted},
 		{"S/MIME, old, signed", "Content-Type: application/x-pkcs7-mime; name=smime.p7m\r\nContent-Transfer-Encoding: base64\r\n", signed, nil},
-		{"S/MIME signed", "Content-Type: application/pkcs7-mime; smime-type=signed-data\r\nContent-Transfer-Encoding: base64\r\n", enveloped, nil},
+		{"S/MIME signed", "Content-Type: application/pkcs7-mime; smime-type=signed-data\r\nContent-Transfer-Encoding: base64\r\n", enveloped,
+			nil},
 		{"S/MIME broken", "Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: base64\r\n", "!", nil},
 		{"PGP/MIME signed", "Content-Type: multipart/signed; boundary=b\r\n", two("x", "y"), nil},
 		{"DSN", "Content-Type: multipart/report; report-type=Delivery-Status; boundary=b\r\n", two("x", "y"), crypt.ErrReport},

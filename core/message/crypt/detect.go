@@ -8,7 +8,7 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// Examine tells why a message must not be encrypted: ErrEncrypted, ErrReport,
+// Examine returns why a message must not be encrypted: ErrEncrypted, ErrReport,
 // or nil. index is of that message's body, which open reads. It looks at the
 // beginning of parts alone. Errors of open are returned as they are.
 //
@@ -65,7 +65,7 @@ var encryptedTypes = [][]byte{
 	{0x06, 0x0b, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x01, 0x17},
 }
 
-// examineSMIME tells what is signed, which has the same type, from what is
+// examineSMIME distinguishes what is signed, which has the same type, from what is
 // encrypted: by the parameter, or where there is none by the content.
 func examineSMIME(p mime.Part, open func() (io.ReadCloser, error)) error {
 	switch strings.ToLower(p.Param("smime-type")) {
@@ -94,7 +94,7 @@ const maxLeaves = 20
 // looked is how much of a part is looked at, in octets.
 const looked = 512
 
-// beginning is the first of a part's content, its transfer encoding undone.
+// beginning returns the first of a part's content, its transfer encoding undone.
 func beginning(p mime.Part, open func() (io.ReadCloser, error)) ([]byte, error) {
 	body, err := open()
 	if err != nil {

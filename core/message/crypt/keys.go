@@ -34,7 +34,7 @@ type stored struct {
 	Raw         []byte    `json:"raw"`
 }
 
-// Gone is the record that removes all keys of an address, for a commit with
+// Gone returns the record that removes all keys of an address, for a commit with
 // what else goes.
 func Gone(a envelope.Address) store.Record {
 	return store.Record{Kind: kindKeys, Name: string(a.Base())}
@@ -121,7 +121,7 @@ func (s *Keys) describe(a envelope.Address, list []stored) []Key {
 	return out
 }
 
-// List are the keys of an address, or with "" all, in the order of addresses.
+// List returns the keys of an address, or with "" all, in the order of addresses.
 func (s *Keys) List(ctx context.Context, a envelope.Address) ([]Key, error) {
 	if a != "" {
 		list, _, err := s.read(ctx, a)
@@ -141,7 +141,7 @@ func (s *Keys) List(ctx context.Context, a envelope.Address) ([]Key, error) {
 	return out, nil
 }
 
-// Of is the key of an address to encrypt to, of one kind or, with "", the
+// Of returns the key of an address to encrypt to, of one kind or, with "", the
 // OpenPGP one before the certificate, but one that can be used before one that
 // cannot. That one can be used tells Key.Encryption alone. ErrNoKey.
 func (s *Keys) Of(ctx context.Context, a envelope.Address, kind string) (Key, error) {

@@ -54,11 +54,20 @@ func TestRefusedKeys(t *testing.T) {
 		{"signs only", signing, crypt.ErrUnusable},
 		{"expired", g.public("old@our.example"), crypt.ErrExpired},
 		{"revoked", revoked.public(), crypt.ErrRevoked},
-		{"certificate expired", newCertificate(t, certOptions{from: now.Add(-48 * time.Hour), to: now.Add(-24 * time.Hour)}).pem, crypt.ErrExpired},
-		{"certificate of tomorrow", newCertificate(t, certOptions{from: now.Add(24 * time.Hour), to: now.Add(48 * time.Hour)}).pem, crypt.ErrUnusable},
+		{
+			"certificate expired", newCertificate(t, certOptions{from: now.Add(-48 * time.Hour), to: now.Add(-24 * time.Hour)}).pem,
+			crypt.ErrExpired,
+		},
+		{
+			"certificate of tomorrow", newCertificate(t, certOptions{from: now.Add(24 * time.Hour), to: now.Add(48 * time.Hour)}).pem,
+			crypt.ErrUnusable,
+		},
 		{"elliptic certificate", newCertificate(t, certOptions{elliptic: true}).pem, crypt.ErrUnusable},
 		{"certificate that signs", newCertificate(t, certOptions{usage: x509.KeyUsageDigitalSignature}).pem, crypt.ErrUnusable},
-		{"certificate of a web server", newCertificate(t, certOptions{extended: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}).pem, crypt.ErrUnusable},
+		{
+			"certificate of a web server", newCertificate(t, certOptions{extended: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}).pem,
+			crypt.ErrUnusable,
+		},
 	} {
 		if _, err := crypt.Parse(tt.file, now); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
@@ -84,7 +93,9 @@ func TestKeys(t *testing.T) {
 	}
 	until := time.Now().Add(3 * 365 * 24 * time.Hour)
 	added, err := keys.Add(ctx, "Bob+tag@our.example", newCertificate(t, certOptions{to: until}).pem)
-	if err != nil || added.Address != "bob@our.example" || added.State != "ok" || strings.Join(added.Identities, " ") != "Ann ann@our.example" || !added.Expires.Equal(until.UTC().Truncate(time.Second)) {
+	if err != nil || added.Address != "bob@our.example" || added.State != "ok" ||
+		strings.Join(added.Identities, " ") != "Ann ann@our.example" ||
+		!added.Expires.Equal(until.UTC().Truncate(time.Second)) {
 		t.Fatalf("%+v %v", added, err)
 	}
 	if _, err := keys.Add(ctx, "ann@far.example", newCertificate(t, certOptions{}).pem); err != nil {

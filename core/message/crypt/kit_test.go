@@ -20,7 +20,8 @@ import (
 	"time"
 )
 
-// program is a program of Debian's, or the end of the test where it is missing.
+// program returns a program of Debian's, or the end of the test where it is
+// missing.
 func program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -55,7 +56,14 @@ func (g *gpg) run(in []byte, args ...string) []byte {
 	g.t.Helper()
 	// In the time of this process, which tests may have moved.
 	now := strconv.FormatInt(time.Now().Unix(), 10)
-	cmd := exec.Command("gpg", append([]string{"--homedir", g.home, "--faked-system-time", now, "--batch", "--quiet", "--yes", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
+	cmd := exec.Command(
+		"gpg",
+		append(
+			[]string{
+				"--homedir", g.home, "--faked-system-time", now, "--batch", "--quiet", "--yes", "--no-tty", "--pinentry-mode", "loopback",
+				"--passphrase", "",
+			},
+			args...)...)
 	cmd.Stdin = bytes.NewReader(in)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -134,7 +142,10 @@ func newCertificate(t testing.TB, o certOptions) certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return certificate{pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})}
+	return certificate{
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}),
+	}
 }
 
 // openssl decrypts a message with one of its commands, cms or smime.

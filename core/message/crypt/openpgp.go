@@ -30,9 +30,15 @@ func encryptPGP(key []byte, entity io.Reader, w io.Writer, now time.Time) (strin
 	}
 	boundary := "=_" + rand.Text()
 	out := bufio.NewWriterSize(w, 32<<10)
-	fmt.Fprintf(out, "--%s\r\nContent-Type: application/pgp-encrypted\r\nContent-Description: PGP/MIME version identification\r\n\r\nVersion: 1\r\n\r\n", boundary)
-	fmt.Fprintf(out, "--%s\r\nContent-Type: application/octet-stream; name=\"encrypted.asc\"\r\nContent-Description: OpenPGP encrypted message\r\n"+
-		"Content-Disposition: inline; filename=\"encrypted.asc\"\r\n\r\n", boundary)
+	fmt.Fprintf(out,
+		"--%s\r\nContent-Type: application/pgp-encrypted\r\nContent-Description: PGP/MIME version identification\r\n\r\nVersion: 1\r\n\r\n",
+		boundary)
+	fmt.Fprintf(
+		out,
+		"--%s\r\nContent-Type: application/octet-stream; name=\"encrypted.asc\"\r\nContent-Description: OpenPGP encrypted message\r\n"+
+			"Content-Disposition: inline; filename=\"encrypted.asc\"\r\n\r\n",
+		boundary,
+	)
 	if err := armored(to, entity, crlf{out}, now); err != nil {
 		return "", err
 	}
@@ -95,7 +101,7 @@ func readPGP(raw []byte) (*openpgp.Entity, error) {
 	return list[0], nil
 }
 
-// pgpExpiry is when a key will no longer encrypt, zero for never. ErrExpired,
+// pgpExpiry returns when a key will no longer encrypt, zero for never. ErrExpired,
 // ErrRevoked, ErrUnusable.
 func pgpExpiry(e *openpgp.Entity, now time.Time) (time.Time, error) {
 	self, _ := e.PrimarySelfSignature()
@@ -103,7 +109,7 @@ func pgpExpiry(e *openpgp.Entity, now time.Time) (time.Time, error) {
 	case e.Revoked(now):
 		return time.Time{}, ErrRevoked
 	case self == nil:
-		return time.Time{}, fmt.Errorf("%w: nothing of it is signed by itself", ErrUnusable)
+		return time.Time{}, fmt.Errorf("%w: it has no self-signature", ErrUnusable)
 	case e.PrimaryKey.KeyExpired(self, now) || self.SigExpired(now):
 		return ends(e.PrimaryKey, self), ErrExpired
 	}
@@ -126,7 +132,7 @@ func pgpExpiry(e *openpgp.Entity, now time.Time) (time.Time, error) {
 	return at, why
 }
 
-// ends is when a key expires, zero for never.
+// ends returns when a key expires, zero for never.
 func ends(k *packet.PublicKey, s *packet.Signature) time.Time {
 	if s.KeyLifetimeSecs == nil || *s.KeyLifetimeSecs == 0 {
 		return time.Time{}

@@ -33,7 +33,8 @@ var smimeAtOnce = make(chan struct{}, 2)
 var chooseCipher sync.Once
 
 const smimeFields = "Content-Type: application/pkcs7-mime; smime-type=enveloped-data;\r\n name=\"smime.p7m\"\r\n" +
-	"Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=\"smime.p7m\"\r\nContent-Description: S/MIME encrypted message\r\n"
+	"Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=\"smime.p7m\"\r\n" +
+	"Content-Description: S/MIME encrypted message\r\n"
 
 // encryptSMIME writes enveloped-data (RFC 8551 3.3) and returns its fields.
 func encryptSMIME(ctx context.Context, key []byte, entity io.Reader, w io.Writer, now time.Time) (string, error) {
@@ -73,21 +74,21 @@ func enveloped(plain []byte, cert *x509.Certificate) ([]byte, error) {
 	return sealed, nil
 }
 
-// usable tells why a certificate cannot encrypt mail now: ErrExpired,
-// ErrUnusable.
+// usable returns why a certificate cannot encrypt mail now: ErrExpired or
+// ErrUnusable; nil if it can.
 func usable(c *x509.Certificate, now time.Time) error {
 	_, isRSA := c.PublicKey.(*rsa.PublicKey)
-	mail := []x509.ExtKeyUsage{x509.ExtKeyUsageAny, x509.ExtKeyUsageEmailProtection}
+	forMail := func(u x509.ExtKeyUsage) bool { return u == x509.ExtKeyUsageAny || u == x509.ExtKeyUsageEmailProtection }
 	switch {
 	case now.After(c.NotAfter):
 		return ErrExpired
 	case now.Before(c.NotBefore):
-		return fmt.Errorf("%w: it is good from %s on", ErrUnusable, c.NotBefore.UTC().Format(time.DateOnly))
+		return fmt.Errorf("%w: it is valid only from %s", ErrUnusable, c.NotBefore.UTC().Format(time.DateOnly))
 	case !isRSA:
 		return fmt.Errorf("%w: its key is of type %s, only RSA can be encrypted to", ErrUnusable, c.PublicKeyAlgorithm)
 	case c.KeyUsage != 0 && c.KeyUsage&(x509.KeyUsageKeyEncipherment|x509.KeyUsageDataEncipherment) == 0:
 		return fmt.Errorf("%w: its key usage does not allow encryption", ErrUnusable)
-	case len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) > 0 && !slices.ContainsFunc(c.ExtKeyUsage, func(u x509.ExtKeyUsage) bool { return slices.Contains(mail, u) }):
+	case len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) > 0 && !slices.ContainsFunc(c.ExtKeyUsage, forMail):
 		return fmt.Errorf("%w: its extended key usage does not allow mail", ErrUnusable)
 	}
 	return nil

@@ -3,6 +3,7 @@ package envelope
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"unicode/utf8"
 )
@@ -103,8 +104,8 @@ func atext(c byte) bool {
 		strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
 
-// CheckDomain tells whether s is a domain or an address literal by RFC 5321
-// 4.1.2 and 2.3.5, U-labels allowed. It returns ErrAddress.
+// CheckDomain returns an error unless s is a domain or an address literal by
+// RFC 5321 4.1.2 and 2.3.5, U-labels allowed. It returns ErrAddress.
 func CheckDomain(s string) error {
 	switch {
 	case s == "":
@@ -128,7 +129,7 @@ func CheckDomain(s string) error {
 	return nil
 }
 
-// Local is the part before the "@", quotes included.
+// Local returns the part before the "@", quotes included.
 func (a Address) Local() string {
 	if i := strings.LastIndexByte(string(a), '@'); i >= 0 {
 		return string(a[:i])
@@ -136,7 +137,7 @@ func (a Address) Local() string {
 	return string(a)
 }
 
-// Domain is the part after the "@".
+// Domain returns the part after the "@".
 func (a Address) Domain() string {
 	if i := strings.LastIndexByte(string(a), '@'); i >= 0 {
 		return string(a[i+1:])
@@ -144,13 +145,13 @@ func (a Address) Domain() string {
 	return ""
 }
 
-// Tag is the sub-address: what follows the first "+" of the local part.
+// Tag returns the sub-address: what follows the first "+" of the local part.
 func (a Address) Tag() string {
 	_, tag, _ := strings.Cut(a.Local(), "+")
 	return tag
 }
 
-// Base is the address without its tag, the local part in lower case: the form
+// Base returns the address without its tag, the local part in lower case: the form
 // under which mailboxes of ours are looked up.
 func (a Address) Base() Address {
 	local, _, _ := strings.Cut(a.Local(), "+")
@@ -170,5 +171,27 @@ func (a Address) ASCII() bool {
 	return true
 }
 
-// Path is the address in angle brackets, as MAIL, RCPT and Return-Path say it.
+// Path returns the address in angle brackets, as MAIL, RCPT and Return-Path say it.
 func (a Address) Path() string { return "<" + string(a) + ">" }
+
+// checkLiteral checks "[192.0.2.1]" and "[IPv6:2001:db8::1]" (RFC 5321 4.1.3).
+func checkLiteral(s string) error {
+	if _, ok := LiteralIP(s); !ok {
+		return fmt.Errorf("%w: bad address literal", ErrAddress)
+	}
+	return nil
+}
+
+// LiteralIP returns the address inside a domain that is an address literal.
+func LiteralIP(domain string) (netip.Addr, bool) {
+	if len(domain) < 3 || domain[0] != '[' || domain[len(domain)-1] != ']' {
+		return netip.Addr{}, false
+	}
+	inner := domain[1 : len(domain)-1]
+	v6 := len(inner) > 5 && strings.EqualFold(inner[:5], "IPv6:")
+	if v6 {
+		inner = inner[5:]
+	}
+	ip, err := netip.ParseAddr(inner)
+	return ip, err == nil && ip.Is6() == v6 && ip.Zone() == ""
+}

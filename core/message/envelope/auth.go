@@ -1,22 +1,22 @@
 package envelope
 
-// AuthResults say what could be verified about who sent a message. Results
-// are the words of RFC 8601: pass, fail, softfail, neutral, none, temperror,
-// permerror, policy.
+// AuthResults are what was verified about who sent a message. Results are the
+// words of RFC 8601: pass, fail, softfail, neutral, none, temperror, permerror,
+// policy.
 type AuthResults struct {
 	SPF   AuthResult   `json:"spf"`
 	DKIM  []AuthResult `json:"dkim"`  // one for each signature looked at
 	DMARC AuthResult   `json:"dmarc"` // Policy is what the author's domain asks for
 	ARC   AuthResult   `json:"arc"`   // Domain is who sealed last
 
-	// Published is the record that DMARC went by, nil without one. It is for
-	// reports at once and not kept with a message.
+	// Published is the record that DMARC used, nil without one. It is for reports
+	// and not stored with the message.
 	Published *DMARCRecord `json:"-"`
 }
 
-// DMARCRecord is what a domain publishes about mail in its name (RFC 9989
-// 4.7), with the defaults of what it leaves out, and what was found aligned
-// for one message.
+// DMARCRecord is what a domain publishes about mail in its name (RFC 9989 4.7),
+// with the defaults for what it leaves out, and which results were aligned for
+// one message.
 type DMARCRecord struct {
 	Domain      string   `json:"domain"` // where it was found
 	P           string   `json:"p"`      // none, quarantine or reject, as SP and NP
@@ -41,7 +41,7 @@ type AuthResult struct {
 	Helo     bool   `json:"helo,omitempty"` // SPF: of the name in HELO, for the null sender
 }
 
-// BestDKIM is the signature that counts: a passing one of the author's
+// BestDKIM returns the signature that counts: a passing one of the author's
 // domain, else any that passes, else the first.
 func (a *AuthResults) BestDKIM() AuthResult {
 	best := AuthResult{Result: "none"}

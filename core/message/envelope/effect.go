@@ -3,7 +3,7 @@ package envelope
 import "time"
 
 // Effect is one change to the KV that a policy made. Effects are applied in
-// order, exactly once if and only if the commit they came with is durable.
+// order, exactly once, if and only if the commit that contains them is durable.
 type Effect struct {
 	Space string        `json:"space"` // namespace: bundle and domain
 	Op    Op            `json:"op"`

@@ -3,17 +3,17 @@
 // statuses that SMTP can say, and ids. It imports nothing but the standard
 // library, does no input or output, and keeps no state.
 //
-// Terms are those of RFC 5598: an Envelope travels with a message's octets, a
-// Transaction is an envelope in the making, a Recipient has a state of its
-// own from the moment it is accepted until it is delivered, relayed, failed
-// or given up.
+// The terms are those of RFC 5598: an Envelope travels with a message's octets,
+// a Transaction is an envelope that the client still builds, and a Recipient
+// has its own state from the moment it is accepted until it is delivered,
+// relayed, failed or discarded.
 package envelope
 
 import (
 	"time"
 )
 
-// Envelope is what a spooled message has once, however many recipients.
+// Envelope is what a spooled message has once, for all of its recipients.
 type Envelope struct {
 	ID         ID        `json:"id"`
 	Sender     Address   `json:"sender"`
@@ -44,17 +44,17 @@ type Envelope struct {
 	Hops     int     `json:"hops,omitempty"`
 	Depth    int     `json:"depth,omitempty"` // policies that submitted policies' mail
 	Auto     string  `json:"auto,omitempty"`  // "dsn" for our own DSNs, "policy" for mail.submit
-	// Outgoing is the domain of ours whose policy sent it. Of what a user
-	// submitted, it is the domain of Identity.
+	// Outgoing is our domain whose policy sent the message; if a user submitted
+	// it, the domain of Identity.
 	Outgoing string         `json:"outgoing,omitempty"`
 	Ours     bool           `json:"ours,omitempty"` // it came from a user of ours, a client that may relay, or a policy
 	Meta     map[string]any `json:"meta,omitempty"`
 	Auth     *AuthResults   `json:"auth_results,omitempty"` // when a policy asked
 	Score    float64        `json:"score,omitempty"`        // what policies added up before the message was queued
-	// Sign are the DKIM signatures that each copy gets on its way out or into
-	// a mailbox, because copies have fields of their own.
+	// Sign are the DKIM signatures that each copy gets when it leaves or is filed;
+	// they are made for each copy because copies differ in their fields.
 	Sign []Signature `json:"sign,omitempty"`
-	// Marks are the places of the body that recipients' Fill is put into.
+	// Marks are the places of the body that each recipient's Fill replaces.
 	Marks []Mark `json:"marks,omitempty"`
 }
 
@@ -88,7 +88,7 @@ type Recipient struct {
 	ARC      string         `json:"arc,omitempty"`      // the domain that seals this copy (RFC 8617)
 	Meta     map[string]any `json:"meta,omitempty"`
 	From     []Change       `json:"from,omitempty"` // how Orig became Address
-	// Released: a policy held the message for this recipient, and it was let go.
+	// Released: a policy held the message for this recipient, and it was released.
 	Released bool `json:"released,omitempty"`
 
 	State    State     `json:"state"`
@@ -101,33 +101,32 @@ type Recipient struct {
 	Warned   bool      `json:"warned,omitempty"`
 	Discard  bool      `json:"discard,omitempty"` // accepted at RCPT, to be dropped
 	IsLocal  bool      `json:"is_local,omitempty"`
-	// Filed says that this is a copy which a policy put into a folder: it goes
-	// there and no policy is asked about it again.
+	// Filed says that a policy put this copy into a folder: it goes there, and no
+	// policy is asked about it again.
 	Filed *Filing `json:"filed,omitempty"`
 }
 
-// Mark is a place in a body that copies fill in each for itself: Len octets,
-// quoted-printable between two soft line breaks, that stand for whom nothing
-// is filled in.
+// Mark is a place in a body that is replaced in each copy. The Len octets at
+// At, quoted-printable between two soft line breaks, are the default text.
 type Mark struct {
 	Name string `json:"name"`
 	At   int64  `json:"at"`
 	Len  int64  `json:"len"`
 }
 
-// Fill are the texts of one copy for marks, by name, UTF-8.
+// Fill holds the texts of one copy for the marks, by name, in UTF-8.
 type Fill map[string]string
 
 // Filing is where a copy of a message is put.
 type Filing struct {
 	Folder string   `json:"folder"`
 	Flags  []string `json:"flags,omitempty"`
-	// Anybody: Address is the mailbox, with an account or without: the archive
-	// of a group, for one.
+	// Anybody: deliver to Address even if it has no account (such as a list's
+	// archive).
 	Anybody bool `json:"anybody,omitempty"`
 }
 
-// State of a recipient. The page in core/store tells what moves it.
+// State is the state of a recipient; core/store/STATES.md says what changes it.
 type State string
 
 // The states of a recipient. Only Queued ones are tried.
@@ -145,7 +144,7 @@ const (
 // Done reports whether nothing is left to do for a recipient in this state.
 func (s State) Done() bool { return s != Queued && s != Held && s != Quarantine }
 
-// Change is one step in a recipient's story, for `explain`.
+// Change is one change of a recipient's address, for `explain`.
 type Change struct {
 	Address    Address `json:"address"` // before the change
 	Hook       string  `json:"hook,omitempty"`
@@ -193,7 +192,7 @@ type Group struct {
 }
 
 // GroupKind says what an attempt does with a group. A policy may choose any
-// Key, so the kind and not the key tells the server's own groups apart.
+// Key, so only the kind identifies the server's own groups.
 type GroupKind string
 
 // The kinds of groups.
@@ -205,13 +204,13 @@ const (
 	Unexpanded   GroupKind = "expand"  // its recipients pass queue.expand, at which a policy failed for a while
 )
 
-// GroupKinds are all kinds in the order in which the store numbers them.
+// GroupKinds returns all kinds in the order in which the store numbers them.
 func GroupKinds() []GroupKind {
 	return []GroupKind{Remote, Mailbox, HeldForGroup, Asynchronous, Unexpanded}
 }
 
-// Arrival is what handlers that run behind the 250 are told of the session and
-// the transaction, beside what the Envelope has.
+// Arrival is what handlers that run after the 250 see of the session and the
+// transaction, besides the Envelope.
 type Arrival struct {
 	Session    string         `json:"session"`
 	Protocol   string         `json:"protocol"`
@@ -226,9 +225,9 @@ type Arrival struct {
 // MaxGroup is the most recipients in one group.
 const MaxGroup = 1000
 
-// HeaderEdit changes the header section of one recipient's copy over a shared
-// body: fields named in Remove go (case does not matter), Prepend comes first.
-// Prepend is whole lines with CRLF.
+// HeaderEdit changes the header section of one recipient's copy; the body stays
+// shared. Fields named in Remove are removed (case does not matter), and
+// Prepend, whole lines with CRLF, is put first.
 type HeaderEdit struct {
 	Prepend string   `json:"prepend,omitempty"`
 	Remove  []string `json:"remove,omitempty"`
@@ -236,3 +235,20 @@ type HeaderEdit struct {
 
 // IsZero reports whether the edit changes nothing.
 func (e HeaderEdit) IsZero() bool { return e.Prepend == "" && len(e.Remove) == 0 }
+
+// TrailEntry is one entry of a message's decision trail, for `explain`.
+type TrailEntry struct {
+	Time         time.Time     `json:"time"`
+	Step         string        `json:"step"` // receive, queue, route, deliver, bounce, operator
+	Hook         string        `json:"hook,omitempty"`
+	Handler      string        `json:"handler,omitempty"` // file:line
+	Bundle       string        `json:"bundle,omitempty"`  // name@version
+	Generation   string        `json:"generation,omitempty"`
+	Rcpt         Address       `json:"rcpt,omitempty"`
+	Verdict      string        `json:"verdict,omitempty"`
+	Changes      []string      `json:"changes,omitempty"`
+	Text         string        `json:"text,omitempty"`
+	Cost         time.Duration `json:"cost,omitempty"`         // wall time
+	Instructions int64         `json:"instructions,omitempty"` // of the script
+	Err          string        `json:"err,omitempty"`
+}

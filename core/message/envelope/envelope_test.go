@@ -24,8 +24,10 @@ func TestParseAddress(t *testing.T) {
 			t.Errorf("ParseAddress(%q) = %q, %v; want %q", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", "a", "@b", "a@", ".a@b", "a.@b", "a..b@c", "a b@c", "a@b c", "a@-b", "a@b-", "a@b..c", "a@[1.2.3]", "a@[IPv6:1.2.3.4]",
-		"a@[::1]", `"a@b`, `""@b`, "a@b\r\nRCPT TO:<c@d>", "a\x00@b", "<a@b>", strings.Repeat("a", 65) + "@b", "a@" + strings.Repeat("b", 64), "a\xff@b"} {
+	for _, in := range []string{"", "a", "@b", "a@", ".a@b", "a.@b", "a..b@c", "a b@c", "a@b c", "a@-b", "a@b-", "a@b..c", "a@[1.2.3]",
+		"a@[IPv6:1.2.3.4]", "a@[::1]", `"a@b`, `""@b`, "a@b\r\nRCPT TO:<c@d>", "a\x00@b", "<a@b>",
+		strings.Repeat("a", 65) + "@b", "a@" + strings.Repeat("b", 64),
+		"a\xff@b"} {
 		if got, err := ParseAddress(in); !errors.Is(err, ErrAddress) {
 			t.Errorf("ParseAddress(%q) = %q, %v; want ErrAddress", in, got, err)
 		}
@@ -53,7 +55,8 @@ func FuzzParseAddress(f *testing.F) {
 
 func TestAddressParts(t *testing.T) {
 	a := Address("User+Tag+x@example.com")
-	if a.Local() != "User+Tag+x" || a.Domain() != "example.com" || a.Tag() != "Tag+x" || a.Base() != "user@example.com" || a.Path() != "<User+Tag+x@example.com>" {
+	if a.Local() != "User+Tag+x" || a.Domain() != "example.com" || a.Tag() != "Tag+x" || a.Base() != "user@example.com" ||
+		a.Path() != "<User+Tag+x@example.com>" {
 		t.Errorf("parts of %s: %q %q %q %q", a, a.Local(), a.Domain(), a.Tag(), a.Base())
 	}
 	if Address("").Path() != "<>" || Address("").Domain() != "" || !Address("").ASCII() || Address("é@b").ASCII() {
@@ -79,7 +82,9 @@ func TestIDsSortByTimeAndReadBack(t *testing.T) {
 }
 
 func TestPriority(t *testing.T) {
-	for s, want := range map[string]Class{"9": Urgent, "5": Urgent, "4": High, "1": High, "0": Normal, "-0": Normal, "-1": Low, "-4": Low, "-5": Bulk, "-9": Bulk} {
+	for s, want := range map[string]Class{
+		"9": Urgent, "5": Urgent, "4": High, "1": High, "0": Normal, "-0": Normal, "-1": Low, "-4": Low, "-5": Bulk, "-9": Bulk,
+	} {
 		p, err := ParsePriority(s)
 		if err != nil || p.Class() != want {
 			t.Errorf("%q: %v %v, want %v", s, p.Class(), err, want)
@@ -125,7 +130,9 @@ func TestStatus(t *testing.T) {
 	if st.Code != 451 || strings.Contains(st.Reply(), "disk") || !errors.Is(st, cause) {
 		t.Errorf("%v", st)
 	}
-	for s, want := range map[string]bool{"2.0.0": true, "5.123.999": true, "3.0.0": false, "5.0": false, "5.0.0.0": false, "5.1234.0": false, "5..1": false} {
+	for s, want := range map[string]bool{
+		"2.0.0": true, "5.123.999": true, "3.0.0": false, "5.0": false, "5.0.0.0": false, "5.1234.0": false, "5..1": false,
+	} {
 		if ValidEnhanced(s) != want {
 			t.Errorf("ValidEnhanced(%q) = %v", s, !want)
 		}

@@ -43,7 +43,7 @@ func ParseID(s string) (ID, error) {
 // String is 26 characters of lower-case base 32 that sort as the IDs do.
 func (id ID) String() string { return idText.EncodeToString(id[:]) }
 
-// Time is when the ID was made, to the millisecond.
+// Time returns when the ID was made, to the millisecond.
 func (id ID) Time() time.Time {
 	var ms [8]byte
 	copy(ms[2:], id[:6])

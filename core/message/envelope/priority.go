@@ -37,7 +37,7 @@ const (
 	Classes = int(iota)
 )
 
-// Class tells in which class mail of this priority waits.
+// Class returns the class in which mail of this priority waits.
 func (p Priority) Class() Class {
 	switch {
 	case p >= 5:
@@ -52,7 +52,7 @@ func (p Priority) Class() Class {
 	return Bulk
 }
 
-// String is the class's name as metrics and `queue summary` print it.
+// String returns the class's name as metrics and `queue summary` print it.
 func (c Class) String() string {
 	return [...]string{"urgent", "high", "normal", "low", "bulk"}[min(int(c), Classes-1)]
 }

@@ -27,7 +27,7 @@ var (
 		netip.MustParsePrefix("::ffff:0:0:0/96")}
 )
 
-// PublicIP tells whether an address may belong to a host of the public
+// PublicIP reports whether an address may belong to a host of the public
 // Internet: it is none of this machine, of a private, shared, local or reserved
 // network, and none that leads to such a one by a translation.
 func PublicIP(ip netip.Addr) bool {

@@ -1,16 +1,14 @@
 package envelope
 
 import (
-	"errors"
 	"net/netip"
 	"sync/atomic"
 	"time"
 )
 
-// Session is what is known about one client connection. It is a value of the
-// pipeline, not the socket: it outlives the connection, and Closed says so.
-// The adapter that made it owns it; between two backend calls nobody else
-// writes it.
+// Session is what is known about one client connection. It is not the socket:
+// it outlives the connection, which Closed reports. The protocol that made it
+// owns it; between two backend calls nobody else writes it.
 type Session struct {
 	ID       string
 	Listener string // the listener's name in the configuration
@@ -26,8 +24,8 @@ type Session struct {
 	Started  time.Time
 	Meta     map[string]any // session.meta of the policies, by bundle
 	Closed   atomic.Bool
-	// Policy is the generation that the policies of this session's open
-	// transaction belong to; only the pipeline looks inside.
+	// Policy belongs to the pipeline: its state of this session. Nobody else looks
+	// inside.
 	Policy any
 }
 
@@ -39,18 +37,19 @@ type TLSInfo struct {
 	Subject string // of a verified client certificate, or ""
 }
 
-// Identity is who logged in, and what a policy added to that.
+// Identity is who logged in, with what a policy added.
 type Identity struct {
 	User Address
-	// Delegate is who really is there where User granted the mailbox; else "".
+	// Delegate is who really logged in, if User granted access to the mailbox;
+	// else "".
 	Delegate Address
 	Extra    map[string]any
 }
 
 // Credentials are one login attempt. Password is set for PLAIN, LOGIN and
 // USER/PASS; Digest and Challenge for APOP (RFC 1939 section 7); Token for
-// OAUTHBEARER and XOAUTH2. Proven tells that a SCRAM exchange proved
-// knowledge of the password; only the exchange sets it.
+// OAUTHBEARER and XOAUTH2. Proven: a SCRAM exchange proved that the client
+// knows the password; only the exchange sets it.
 type Credentials struct {
 	Mechanism string // "PLAIN", "LOGIN", "USER", "APOP", ...
 	User      string
@@ -62,18 +61,8 @@ type Credentials struct {
 	Digest    string // 32 hexadecimal digits
 }
 
-// ErrExchange: what the client sent does not fit its SASL mechanism.
-var ErrExchange = errors.New("malformed SASL response")
-
-// Exchange is the server's side of one SASL login (RFC 4422).
-type Exchange interface {
-	// Next takes the client's response, nil when it sent none yet, and
-	// returns either the next challenge or, at the end, the credentials.
-	// An error that is ErrExchange ends the exchange.
-	Next(response []byte) (challenge []byte, cred *Credentials, err error)
-}
-
-// With says how a message came, for the Received field (RFC 3848, RFC 6531).
+// With returns the keyword for "with" in the Received field (RFC 3848, RFC
+// 6531).
 func (s *Session) With(utf8 bool) string {
 	if s.Protocol == "lmtp" {
 		return s.withSuffix("LMTP", utf8)
@@ -121,4 +110,11 @@ type Params struct {
 	HoldUntil  time.Time // HOLDFOR and HOLDUNTIL (RFC 4865)
 	Auth       string    // AUTH= of MAIL, decoded (RFC 4954 5)
 	PRDR       bool      // a reply per recipient is wanted (draft-hall-prdr)
+}
+
+// Grant is a right that an owner gave to a delegate.
+type Grant struct {
+	Delegate Address   `json:"delegate"`
+	Right    string    `json:"right"`
+	Until    time.Time `json:"until,omitzero"` // that moment is the first without it
 }

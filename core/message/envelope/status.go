@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// Status is an outcome that SMTP can say: it crosses every border between
-// stages, and is the error a protocol adapter turns into its reply. Text is
-// for the peer and never holds paths, script names or settings; Err is for
-// the log.
+// Status is an outcome as SMTP expresses it. All stages return it, and
+// protocols turn it into their reply. Text is for the peer and never contains
+// paths, script names or settings; Err is for the log.
 type Status struct {
 	Code     int    `json:"code"`               // RFC 5321 4.2
 	Enhanced string `json:"enhanced,omitempty"` // RFC 3463, "5.1.1"
@@ -19,7 +18,7 @@ type Status struct {
 	Close bool `json:"close,omitempty"`
 }
 
-// Error is the reply as a line, and the cause behind it when there is one.
+// Error returns the reply as a line, followed by the cause if there is one.
 func (s *Status) Error() string {
 	if s.Err != nil {
 		return s.Reply() + ": " + s.Err.Error()
@@ -38,12 +37,12 @@ func (s *Status) Reply() string {
 // Unwrap returns the cause.
 func (s *Status) Unwrap() error { return s.Err }
 
-// Reject is a permanent Status.
+// Reject returns a permanent Status.
 func Reject(code int, enhanced, text string) *Status {
 	return &Status{Code: code, Enhanced: enhanced, Text: text}
 }
 
-// Defer is a transient Status with a cause for the log.
+// Defer returns a transient Status with a cause for the log.
 func Defer(code int, enhanced, text string, err error) *Status {
 	return &Status{Code: code, Enhanced: enhanced, Text: text, Err: err}
 }
@@ -54,8 +53,9 @@ func Permanent(err error) bool {
 	return ok && s.Code >= 500
 }
 
-// StatusOf makes any error sayable: a Status stays as it is, everything else
-// becomes 451 4.3.0 with err as the cause. A nil error gives nil.
+// StatusOf turns any error into a Status: a Status is returned as it is,
+// everything else becomes 451 4.3.0 with err as the cause. It returns nil for
+// nil.
 func StatusOf(err error) *Status {
 	if err == nil {
 		return nil
@@ -67,8 +67,8 @@ func StatusOf(err error) *Status {
 }
 
 // ParseStatus reads a reply of another server, the lines joined by "\n" and
-// stripped of the code. It takes an enhanced code from the text where it
-// agrees with the class of code.
+// stripped of the code. It takes an enhanced code from the text if it agrees
+// with the class of code.
 func ParseStatus(code int, text string) *Status {
 	s := &Status{Code: code, Text: strings.Join(strings.Fields(text), " ")}
 	if enh, rest, _ := strings.Cut(s.Text, " "); ValidEnhanced(enh) && enh[0] == byte('0'+code/100) {

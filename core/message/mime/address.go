@@ -12,7 +12,7 @@ type Mailbox struct {
 	Display string // decoded, one line
 }
 
-// Addresses are the mailboxes of all fields of the given names.
+// Addresses returns the mailboxes of all fields of the given names.
 func (h *Header) Addresses(names ...string) []Mailbox {
 	var out []Mailbox
 	for _, name := range names {
@@ -61,6 +61,7 @@ func isAtom(s string) bool {
 	return true
 }
 
-// atext are the characters of atoms (RFC 5322 3.2.3, RFC 6532 3.2). Control
-// characters are not excluded here: core.ParseAddress refuses them.
+// atext reports whether c is a character of atoms (RFC 5322 3.2.3, RFC 6532
+// 3.2). Control characters are not excluded here: envelope.ParseAddress refuses
+// them.
 func atext(c byte) bool { return c > ' ' && strings.IndexByte(`()<>[]:;@\,."`, c) < 0 }

@@ -4,14 +4,15 @@ import (
 	"strings"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 // ParseAddressList reads the value of From, To, Cc and their like (RFC 5322
 // 3.4) with what was once allowed and is still read: routes, white space and
-// comments around dots, empty members (4.4). A group gives its members, an
-// empty one no mailbox. What is no mailbox, or whose address is not valid by
-// RFC 5321, is left out up to the next comma, and complete is false. Time is
-// linear in the length of value.
+// comments around dots, empty members (4.4). A group is replaced by its
+// members, an empty one by nothing. Anything that is not a mailbox, or whose
+// address is invalid by RFC 5321, is left out up to the next comma, and
+// complete is false. Time is linear in the length of value.
 func ParseAddressList(value string) (list []Mailbox, complete bool) {
 	p := addressList{lexer: lexer{s: value}, complete: true}
 	return p.read()
@@ -22,7 +23,7 @@ func (p *addressList) read() (list []Mailbox, complete bool) {
 		t := p.next()
 		switch t.kind {
 		case 0:
-			p.member()
+			p.endMember()
 			if p.group || p.bad {
 				p.complete = false
 			}
@@ -35,9 +36,9 @@ func (p *addressList) read() (list []Mailbox, complete bool) {
 	}
 }
 
-// ParseAuthors reads the value of From, Sender and their like as a message of
-// ours may have it: mailboxes alone, neither groups nor routes, which others
-// read differently. ok is false for anything else, and for none.
+// ParseAuthors reads the value of From, Sender and the like as our own messages
+// may have it: only mailboxes, no groups or routes, which others read
+// differently. ok is false for anything else, and if there is no mailbox.
 func ParseAuthors(value string) (list []Mailbox, ok bool) {
 	p := addressList{lexer: lexer{s: value}, complete: true}
 	list, complete := p.read()
@@ -71,20 +72,20 @@ func (p *addressList) special(c byte) {
 	switch {
 	case inAngle && c == '>':
 		p.closed = true
-	case inAngle && c == ':' && p.route():
+	case inAngle && c == ':' && p.startsRoute():
 		p.tokens, p.odd = p.tokens[:p.angle-1], true
-	case inAngle && c == ',' && p.route():
+	case inAngle && c == ',' && p.startsRoute():
 	case c == '<' && p.angle == 0:
 		p.angle = len(p.tokens) + 1
 	case c == ':' && !p.group && p.angle == 0 && len(p.tokens) > 0 && !hasKind(p.tokens, '@'):
 		p.group, p.odd, p.tokens, p.comment = true, true, p.tokens[:0], ""
 	case c == ',':
-		p.member()
+		p.endMember()
 	case c == ';' && p.group:
-		p.member()
+		p.endMember()
 		p.group = false
 	case c == ';': // many write it between addresses
-		p.member()
+		p.endMember()
 		p.complete = false
 	default:
 		p.complete = false
@@ -92,14 +93,14 @@ func (p *addressList) special(c byte) {
 	}
 }
 
-// route reports whether what stands behind "<" begins as an obsolete route,
+// startsRoute reports whether what stands after "<" begins as an obsolete route,
 // "@a,@b:" (RFC 5322 4.4), which is dropped.
-func (p *addressList) route() bool {
+func (p *addressList) startsRoute() bool {
 	return len(p.tokens) >= p.angle && p.tokens[p.angle-1].kind == '@'
 }
 
-// member ends the member at hand.
-func (p *addressList) member() {
+// endMember ends the member at hand.
+func (p *addressList) endMember() {
 	tokens, angle, closed, comment := p.tokens, p.angle, p.closed, p.comment
 	p.tokens, p.angle, p.closed, p.comment = p.tokens[:0], 0, false, ""
 	if len(tokens) == 0 && angle == 0 {
@@ -157,7 +158,7 @@ func address(tokens []token) (envelope.Address, bool) {
 	return a, err == nil
 }
 
-// phrase is a display name as people read it: encoded words are decoded where
+// phrase returns a display name as people read it: encoded words are decoded where
 // they are atoms (RFC 2047 5).
 func phrase(tokens []token) string {
 	var out, atoms strings.Builder
@@ -174,7 +175,7 @@ func phrase(tokens []token) string {
 			atoms.WriteString(t.text)
 		case 'q':
 			flush()
-			out.WriteString(oneLine(t.text))
+			out.WriteString(printable.FieldText(t.text))
 		case '[':
 			atoms.WriteString(t.text)
 		default:

@@ -69,7 +69,8 @@ func TestParseAddressList(t *testing.T) {
 
 func TestFormatMailboxReadsBack(t *testing.T) {
 	long := strings.Repeat("x", 3000)
-	for _, display := range []string{"", "Ann", "Ann B. Clark", "Clark, Ann", `"q" \b`, "two  spaces", " edge ", "José, o «chefe» (x) <y@z>", "=?utf-8?q?x?=",
+	for _, display := range []string{"", "Ann", "Ann B. Clark", "Clark, Ann", `"q" \b`, "two  spaces", " edge ", "José, o «chefe» (x) <y@z>",
+		"=?utf-8?q?x?=",
 		"日本語の長い名前がここにありますので折り返しが必要です", long, "(c)", "a@b", "[1] \\"} {
 		m := Mailbox{Address: "a@x.example", Display: display}
 		field, err := FormatField("To", FormatMailbox(m))

@@ -106,7 +106,12 @@ func wrapText(h *Header, text []Text, body io.Reader, w io.Writer) (*Header, []e
 	if err != nil {
 		return h, nil, err
 	}
-	between, err := fmt.Fprintf(w, "\r\n--%s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Disposition: inline\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n", boundary)
+	between, err := fmt.Fprintf(
+		w,
+		"\r\n--%s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Disposition: inline\r\n"+
+			"Content-Transfer-Encoding: quoted-printable\r\n\r\n",
+		boundary,
+	)
 	if err != nil {
 		return h, nil, err
 	}

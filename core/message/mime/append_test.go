@@ -42,13 +42,15 @@ func TestAppendText(t *testing.T) {
 	if got := text(index, body, 0); got != "hello\n-- \nthe foot: ü\n" {
 		t.Errorf("plain: %q", got)
 	}
-	h, body, index := appended(t, "Subject: x\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\ncaf=E9")
+	h, body, index := appended(t,
+		"Subject: x\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\ncaf=E9")
 	if got := text(index, body, 0); got != "café\n-- \nthe foot: ü\n" || h.Count("Content-Type") != 1 {
 		t.Errorf("latin-1: %q", got)
 	}
 	const html = "<p>hi</p>"
 	h, body, index = appended(t, "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n\r\n"+html)
-	if h.Count("MIME-Version") != 1 || len(index.Parts) != 3 || index.Parts[0].Type != "multipart/mixed" || text(index, body, 1) != html || text(index, body, 2) != "-- \nthe foot: ü\n" {
+	if h.Count("MIME-Version") != 1 || len(index.Parts) != 3 || index.Parts[0].Type != "multipart/mixed" || text(index, body, 1) != html ||
+		text(index, body, 2) != "-- \nthe foot: ü\n" {
 		t.Errorf("html: %q", body)
 	}
 	const nested = "--b\r\nContent-Type: text/plain\r\n\r\none\r\n--b--\r\n"
@@ -72,7 +74,13 @@ func TestAppendText(t *testing.T) {
 // Marks in appended text can be filled in for each copy, and nothing else of a
 // body changes.
 func TestMarks(t *testing.T) {
-	text := []Text{{Text: "-- \nto "}, {Name: "who", Text: "everybody"}, {Text: " with a line that is long enough to be broken before it ends in "}, {Name: "url", Text: ""}, {Text: "\n"}}
+	text := []Text{
+		{Text: "-- \nto "},
+		{Name: "who", Text: "everybody"},
+		{Text: " with a line that is long enough to be broken before it ends in "},
+		{Name: "url", Text: ""},
+		{Text: "\n"},
+	}
 	for _, raw := range []string{
 		"Subject: x\r\n\r\nhello\r\n",
 		"Subject: x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>every \xC3\xBC</p>\r\n",

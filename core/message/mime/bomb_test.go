@@ -42,7 +42,7 @@ func unlessRacing(t *testing.T) {
 	}
 }
 
-// used is the processor time of the process.
+// used returns the processor time of the process.
 func used(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage
@@ -130,8 +130,9 @@ func TestLargeFieldsAreRefused(t *testing.T) {
 // TestFormatBombs: a policy may write what a stranger gave it.
 func TestFormatBombs(t *testing.T) {
 	unlessRacing(t)
-	for name, value := range map[string]string{"spaces": strings.Repeat(" ", 1<<20) + "x", "words": strings.Repeat("a ", 1<<19), "accents": strings.Repeat("é", 1<<19),
-		"latin1": strings.Repeat("\xe9", 1<<20), "quotes": strings.Repeat("\"", 1<<20), "addresses": strings.Repeat("é@x.example, ", 70_000)} {
+	for name, value := range map[string]string{"spaces": strings.Repeat(" ", 1<<20) + "x", "words": strings.Repeat("a ", 1<<19),
+		"accents": strings.Repeat("é", 1<<19),
+		"latin1":  strings.Repeat("\xe9", 1<<20), "quotes": strings.Repeat("\"", 1<<20), "addresses": strings.Repeat("é@x.example, ", 70_000)} {
 		within(t, name, 2*time.Second, 300<<20, func() {
 			FormatField("To", value)
 			FormatField("Subject", value)

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 // FuzzHeader: what is read and not edited is printed as it came; an edit
@@ -107,11 +107,13 @@ func FuzzWords(f *testing.F) {
 				continue
 			}
 			for w := range strings.SplitSeq(e, " ") {
-				if len(w) > 75 || wordLength(w) != len(w) || strings.ContainsRune(DecodeWords(w), utf8.RuneError) != strings.ContainsRune(w, utf8.RuneError) && !strings.ContainsRune(s, utf8.RuneError) {
+				if len(w) > 75 || wordLength(w) != len(w) ||
+					strings.ContainsRune(DecodeWords(w), utf8.RuneError) != strings.ContainsRune(w, utf8.RuneError) &&
+						!strings.ContainsRune(s, utf8.RuneError) {
 					t.Errorf("word %q of %q", w, s)
 				}
 			}
-			if got, want := DecodeWords(e), oneLine(fromLatin1(s)); got != want {
+			if got, want := DecodeWords(e), printable.FieldText(fromLatin1(s)); got != want {
 				t.Errorf("%q encodes to %q and decodes to %q", want, e, got)
 			}
 		}
@@ -120,7 +122,8 @@ func FuzzWords(f *testing.F) {
 
 // FuzzAddressList: what is read and written reads the same again.
 func FuzzAddressList(f *testing.F) {
-	for _, s := range []string{"a@x.example", "Ann <a@x.example>, \"B, C\" <b@y.example>", "G: a@b.c;", "<@r,@s:a@b.c>", "(c (d)) a@b.c (e)", "=?utf-8?q?=C3=A9?= <\"a b\"@[192.0.2.1]>"} {
+	for _, s := range []string{"a@x.example", "Ann <a@x.example>, \"B, C\" <b@y.example>", "G: a@b.c;", "<@r,@s:a@b.c>",
+		"(c (d)) a@b.c (e)", "=?utf-8?q?=C3=A9?= <\"a b\"@[192.0.2.1]>"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -217,76 +220,12 @@ func FuzzEdit(f *testing.F) {
 	})
 }
 
-// canonical is the text of an edit with its line ends as CRLF.
+// canonical returns the text of an edit with its line ends as CRLF.
 func canonical(e PartEdit) string {
 	if e.Remove {
 		return ""
 	}
 	return strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(e.Text, "\r\n", "\n"), "\r", "\n"), "\n", "\r\n")
-}
-
-// FuzzReport: a report that is composed tells the same when it is read, and
-// holds nothing but its own fields.
-func FuzzReport(f *testing.F) {
-	f.Add("s@our.example", "a@x.example", "no such user", "mx.x.example", "id", uint8(0), uint16(550))
-	f.Add("s@our.example", "josé@x.example", "não", "mx\r\nX: 1", "id\x00", uint8(1), uint16(451))
-	f.Fuzz(func(t *testing.T, to, final, text, host, envid string, action uint8, code uint16) {
-		sender, err := envelope.ParseAddress(to)
-		if err != nil {
-			return
-		}
-		rcpt, err := envelope.ParseAddress(final)
-		if err != nil {
-			return
-		}
-		actions := []string{"failed", "delayed", "delivered", "relayed", "expanded"}
-		r := sampleReport(sender, rcpt, actions[int(action)%len(actions)], envelope.Status{Code: 200 + int(code)%400, Text: text})
-		r.EnvID, r.Rcpts[0].RemoteMTA, r.Rcpts[0].Original = envid, host, "rfc822;"+final
-		h, body := r.Compose()
-		n, err := ParseReport(ParseHeader(h.Bytes()), opener(string(body)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		utf8 := !sender.ASCII() || !rcpt.ASCII()
-		rc := n.Rcpts[0]
-		if len(n.Rcpts) != 1 || rc.Final != rcpt || rc.Action != r.Action || rc.Status != status(r.Rcpts[0]) || rc.Class != wantClass(r) ||
-			n.EnvID != statusText(envid, utf8) || !rc.Last.Equal(r.Rcpts[0].Last.Truncate(time.Second)) {
-			t.Errorf("%+v\nread as %+v of %q", r, n, body)
-		}
-		if v, _ := n.Header.Get("Subject"); v != "orig" {
-			t.Errorf("returned header %q", n.Header.Bytes())
-		}
-	})
-}
-
-func wantClass(r *Report) Class {
-	switch {
-	case r.Action == "delayed" || r.Action == "failed" && r.Rcpts[0].Status.Code/100 == 4:
-		return Soft
-	case r.Action == "failed":
-		return Hard
-	}
-	return ""
-}
-
-// FuzzNotice: whatever comes in as a report is read within bounds, and what is
-// read is what others may rely on.
-func FuzzNotice(f *testing.F) {
-	f.Add("Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n")
-	f.Add("Original-Recipient: utf-8; \\x{E9}@x.example\nDiagnostic-Code: smtp; 450 #4.2.1")
-	f.Fuzz(func(t *testing.T, text string) {
-		n, err := statusOf(text)
-		if err != nil {
-			return
-		}
-		for _, r := range n.Rcpts {
-			if !envelope.ValidEnhanced(r.Status) || !slices.Contains([]string{"failed", "delayed", "delivered", "relayed", "expanded"}, r.Action) ||
-				r.Final == "" && r.Original == "" || (r.Action == "failed" || r.Action == "delayed") != (r.Class != "") ||
-				strings.ContainsAny(r.Diagnostic+r.RemoteMTA+n.EnvID+n.ReportingMTA, "\r\n\x00") {
-				t.Errorf("%+v of %q", r, text)
-			}
-		}
-	})
 }
 
 // FuzzDecoders: no encoding gives an error, and all of the input is read.

@@ -34,10 +34,10 @@ type Field struct {
 	name int    // octets of the name; 0: no field at all
 }
 
-// Name is the field name as written.
+// Name returns the field name as written.
 func (f Field) Name() string { return f.Raw[:f.name] }
 
-// Value is the unfolded value without surrounding white space (RFC 5322
+// Value returns the unfolded value without surrounding white space (RFC 5322
 // 2.2.3). Encoded words stay as they are.
 func (f Field) Value() string {
 	if f.name == 0 {
@@ -141,7 +141,7 @@ func blank(b []byte) bool {
 
 // SkipFromLine drops the line with which an mbox file separates messages,
 // "From user date", in front of a header section: it is no part of a message,
-// and left there it would turn every field behind it into text.
+// and left there it would turn every field after it into text.
 func SkipFromLine(b []byte) []byte {
 	i := bytes.IndexByte(b, '\n')
 	if i < 0 || !bytes.HasPrefix(bytes.TrimLeft(b[:i], ">"), []byte("From ")) {
@@ -153,7 +153,7 @@ func SkipFromLine(b []byte) []byte {
 	return b
 }
 
-// fieldLength is the length of the first field with its folded lines.
+// fieldLength returns the length of the first field with its folded lines.
 func fieldLength(b []byte) int {
 	n := 0
 	for {
@@ -168,7 +168,7 @@ func fieldLength(b []byte) int {
 	}
 }
 
-// nameLength is the length of the field name, 0 where there is none. Spaces
+// nameLength returns the length of the field name, 0 where there is none. Spaces
 // before the colon are obsolete syntax that is read (RFC 5322 4.5).
 func nameLength(raw []byte) int {
 	i := bytes.IndexByte(raw, ':')
@@ -199,10 +199,10 @@ func (h *Header) Clone() *Header {
 	return &Header{fields: append(make([]Field, 0, len(h.fields)+4), h.fields...)}
 }
 
-// Fields are all fields in their order. The caller must not change them.
+// Fields returns all fields in their order. The caller must not change them.
 func (h *Header) Fields() []Field { return h.fields }
 
-// Bytes is the section with its blank line. Lines end in CRLF where they were
+// Bytes returns the section with its blank line. Lines end in CRLF where they were
 // edited and as they came elsewhere.
 func (h *Header) Bytes() []byte {
 	n := 2
@@ -233,7 +233,7 @@ func (h *Header) Get(name string) (string, bool) {
 // Has reports whether there is a field of that name.
 func (h *Header) Has(name string) bool { return h.Count(name) > 0 }
 
-// Count is the number of fields of that name.
+// Count returns the number of fields of that name.
 func (h *Header) Count(name string) int {
 	n := 0
 	for i := range h.fields {
@@ -270,7 +270,7 @@ func (h *Header) PrependRaw(lines string) {
 	h.fields = append(more.fields, h.fields...)
 }
 
-// Append puts a field behind all others. It returns ErrField.
+// Append puts a field after all others. It returns ErrField.
 func (h *Header) Append(name, value string) error {
 	f, err := newField(name, value)
 	if err == nil {
@@ -319,4 +319,21 @@ func (h *Header) Remove(name string) int {
 func newField(name, value string) (Field, error) {
 	line, err := FormatField(name, value)
 	return Field{Raw: line, name: len(name)}, err
+}
+
+// RemoveIf drops the fields of that name whose value the function accepts,
+// and returns how many there were.
+func (h *Header) RemoveIf(name string, drop func(value string) bool) int {
+	kept, n := h.fields[:0:0], 0
+	for _, f := range h.fields {
+		if f.is(name) && drop(f.Value()) {
+			n++
+		} else {
+			kept = append(kept, f)
+		}
+	}
+	if n > 0 {
+		h.fields = kept
+	}
+	return n
 }

@@ -215,7 +215,7 @@ func (s *scanner) boundary(line []byte) bool {
 	return true
 }
 
-// waiting is the innermost open multipart with that boundary, -1 for none.
+// waiting returns the innermost open multipart with that boundary, -1 for none.
 func (s *scanner) waiting(boundary []byte) int {
 	places := s.delimiters[string(boundary)]
 	if len(places) == 0 {

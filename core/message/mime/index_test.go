@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// shape is an index as a list of "type: content".
+// shape returns an index as a list of "type: content".
 func shape(x *Index, body string) []string {
 	var out []string
 	for _, p := range x.Parts[1:] {
@@ -43,8 +43,12 @@ func TestBoundaries(t *testing.T) {
 		{"delimiter only", "b", "--b", []string{"text/plain: "}},
 		{"blank at the boundary's end", "b ", "--b\r\n\r\none\r\n--b--", []string{"text/plain: one"}},
 		{"blanks inside", "a b'()+_,-./:=?", "--a b'()+_,-./:=?\r\n\r\none\r\n--a b'()+_,-./:=?--", []string{"text/plain: one"}},
-		{"message stays a leaf", "b", "--b\r\nContent-Type: message/rfc822\r\n\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--\r\n--b--",
-			[]string{"message/rfc822: Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--"}},
+		{
+			"message stays a leaf",
+			"b",
+			"--b\r\nContent-Type: message/rfc822\r\n\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--\r\n--b--",
+			[]string{"message/rfc822: Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--"},
+		},
 		{"nested, prefix", "b", "--b\r\nContent-Type: multipart/mixed; boundary=bb\r\n\r\n--bb\r\n\r\none\r\n--bb--\r\n--b\r\n\r\ntwo\r\n--b--",
 			[]string{"multipart/mixed", "text/plain: one", "text/plain: two"}},
 		{"nested, ends with dashes", "b--", "--b--\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b--\r\nx\r\n--b----",
@@ -53,7 +57,12 @@ func TestBoundaries(t *testing.T) {
 			[]string{"multipart/mixed", "text/plain: one", "text/plain: two\r\n--c"}},
 		{"same boundary twice", "b", "--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b--\r\n--b\r\n\r\ntwo\r\n--b--",
 			[]string{"multipart/mixed", "text/plain: one", "text/plain: two"}},
-		{"longer than RFC 2046 allows", strings.Repeat("x", 100), "--" + strings.Repeat("x", 100) + "\r\n\r\none\r\n--" + strings.Repeat("x", 100) + "--", []string{"text/plain: one"}},
+		{
+			"longer than RFC 2046 allows",
+			strings.Repeat("x", 100),
+			"--" + strings.Repeat("x", 100) + "\r\n\r\none\r\n--" + strings.Repeat("x", 100) + "--",
+			[]string{"text/plain: one"},
+		},
 	}
 	for _, tt := range tests {
 		x := index(t, "Content-Type: multipart/mixed; boundary=\""+tt.boundary+"\"\r\n\r\n", tt.body)
@@ -189,7 +198,8 @@ func checkEdit(t *testing.T, name string, head *Header, x *Index, body string, e
 		t.Errorf("%s, %+v: reads back %q, %v in %q", name, e, got, err, out.String())
 	}
 	p, q := x.Parts[e.Part], y.Parts[e.Part]
-	if body[:p.HeaderStart] != out.String()[:q.HeaderStart] || strings.TrimPrefix(out.String()[q.End:], "\r\n") != strings.TrimPrefix(body[p.End:], "\r\n") {
+	if body[:p.HeaderStart] != out.String()[:q.HeaderStart] ||
+		strings.TrimPrefix(out.String()[q.End:], "\r\n") != strings.TrimPrefix(body[p.End:], "\r\n") {
 		t.Errorf("%s, %+v: octets outside changed: %q", name, e, out.String())
 	}
 }

@@ -73,7 +73,7 @@ func (l *lexer) value() string {
 	return strings.TrimSpace(text)
 }
 
-// get is a parameter, its pieces joined and decoded (RFC 2231 3, 4).
+// get returns a parameter, its pieces joined and decoded (RFC 2231 3, 4).
 func (p params) get(name string) string {
 	if v, ok := p[name+"*"]; ok {
 		return decodeExtended(v)

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-const sample = "Received: from a\r\n\tby b; today\r\nSubject: =?iso-8859-1?Q?caf=E9?=\r\nTo:\r\n a@x.example,\r\n b@x.example\r\nX-Odd :  spaced \r\n\r\n"
+const sample = "Received: from a\r\n\tby b; today\r\nSubject: =?iso-8859-1?Q?caf=E9?=\r\nTo:\r\n a@x.example,\r\n b@x.example\r\n" +
+	"X-Odd :  spaced \r\n\r\n"
 
 func TestHeaderKeepsOctets(t *testing.T) {
 	h := ParseHeader([]byte(sample))
@@ -95,8 +96,11 @@ func TestReadHeader(t *testing.T) {
 	}
 }
 
-const multi = "preamble\r\n--b1\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\ncaf=E9\r\n" +
-	"--b1\r\nContent-Type: multipart/mixed; boundary=b2\r\n\r\n--b2\r\nContent-Type: image/png; name=\"../p.png\"\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename*=utf-8''a%C3%A7.png\r\n\r\naGVs\r\nbG8\r\n--b2--\r\nepi\r\n" +
+const multi = "preamble\r\n--b1\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n" +
+	"\r\ncaf=E9\r\n" +
+	"--b1\r\nContent-Type: multipart/mixed; boundary=b2\r\n\r\n--b2\r\nContent-Type: image/png; name=\"../p.png\"\r\n" +
+	"Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename*=utf-8''a%C3%A7.png\r\n\r\naGVs\r\nbG8\r\n" +
+	"--b2--\r\nepi\r\n" +
 	"--b1--\r\nepilogue\r\n"
 
 func index(t *testing.T, head, body string) *Index {

@@ -14,7 +14,7 @@ import (
 // Leaf reports whether the part holds content of its own.
 func (p Part) Leaf() bool { return !p.Multipart }
 
-// Param is a parameter of its Content-Type, decoded; "" when there is none.
+// Param returns a parameter of its Content-Type, decoded; "" when there is none.
 func (p Part) Param(name string) string {
 	v, _ := p.Header.Get("Content-Type")
 	_, params := parseMediaType(v)

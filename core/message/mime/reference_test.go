@@ -93,13 +93,13 @@ func (r *reference) finish(me, i int) int {
 	return i
 }
 
-// delimiter tells whether line i belongs to one of the boundaries.
+// delimiter reports whether line i belongs to one of the boundaries.
 func (r *reference) delimiter(i int, boundaries []string) bool {
 	text, ok := strings.CutPrefix(strings.TrimRight(r.lines[i], " \t\r\n"), "--")
 	return ok && (contains(boundaries, text) || strings.HasSuffix(text, "--") && contains(boundaries, strings.TrimSuffix(text, "--")))
 }
 
-// mine tells whether line i is for the innermost of the boundaries.
+// mine reports whether line i is for the innermost of the boundaries.
 func (r *reference) mine(i int, own string) bool {
 	text := strings.TrimPrefix(strings.TrimRight(r.lines[i], " \t\r\n"), "--")
 	return text == own || text == own+"--"

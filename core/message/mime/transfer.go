@@ -138,7 +138,7 @@ func (q *quotedPrintable) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// softBreak is the length of the line end behind "=", with white space that
+// softBreak returns the length of the line end after "=", with white space that
 // was added on the way before it.
 func (q *quotedPrintable) softBreak() (n int, ok bool) {
 	const maxBlank = 100

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/emersion/go-message/charset"
+
+	"carteiro/core/message/printable"
 )
 
 func charsetReader(name string, r io.Reader) (io.Reader, error) { return charset.Reader(name, r) }
@@ -17,7 +19,7 @@ func charsetReader(name string, r io.Reader) (io.Reader, error) { return charset
 // become spaces, so that the result is one line. Time is linear.
 func DecodeWords(s string) string {
 	if !strings.Contains(s, "=?") {
-		return oneLine(s)
+		return printable.FieldText(s)
 	}
 	d := mime.WordDecoder{CharsetReader: charsetReader}
 	var b strings.Builder
@@ -44,10 +46,10 @@ func DecodeWords(s string) string {
 		s, after = s[i+n:], true
 	}
 	b.WriteString(s)
-	return oneLine(b.String())
+	return printable.FieldText(b.String())
 }
 
-// wordLength is the length of the encoded word that s begins with, 0 when it
+// wordLength returns the length of the encoded word that s begins with, 0 when it
 // is none: "=?", charset, "?", encoding, "?", text without "?", "?=". So no
 // octet is looked at more often than its word is.
 func wordLength(s string) int {
@@ -62,16 +64,6 @@ func wordLength(s string) int {
 		return 0
 	}
 	return text + n + 2
-}
-
-// oneLine makes a text valid UTF-8 without control characters.
-func oneLine(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c >= 0x7f && c < 0xa0 {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
 // EncodeWords encodes unstructured text that is not printable ASCII as encoded
@@ -154,11 +146,11 @@ func writeQ(b *strings.Builder, part string, safe func(byte) bool) {
 	b.WriteString(wordEnd)
 }
 
-// inText are the characters that may stand for themselves in unstructured
+// inText reports whether a character may stand for itself in unstructured
 // text (RFC 2047 4.2, 5 rule 1).
 func inText(c byte) bool { return c > ' ' && c < 0x7f && strings.IndexByte("=?_", c) < 0 }
 
-// inPhrase are those that may in a phrase (RFC 2047 5, rule 3).
+// inPhrase reports whether it may in a phrase (RFC 2047 5, rule 3).
 func inPhrase(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!*+-/", c) >= 0
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"carteiro/core/message/printable"
 )
 
 func TestDecodeWords(t *testing.T) {
@@ -51,7 +53,7 @@ func TestEncodedWordsAreWhole(t *testing.T) {
 				t.Errorf("word %s does not stand alone: %q", word, d)
 			}
 		}
-		want := oneLine(fromLatin1(text))
+		want := printable.FieldText(fromLatin1(text))
 		if d := DecodeWords(got); d != want {
 			t.Errorf("decodes to %q, want %q", d, want)
 		}

@@ -44,7 +44,7 @@ var formats = []struct {
 	{"GIF8", gif.DecodeConfig, gif.Decode},
 }
 
-// Pixels tells how many pixels a picture has without decoding it, or ErrNone.
+// Pixels returns how many pixels a picture has without decoding it, or ErrNone.
 func Pixels(picture []byte) (int64, error) {
 	for _, f := range formats {
 		if bytes.HasPrefix(picture, []byte(f.start)) {

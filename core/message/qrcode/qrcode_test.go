@@ -21,7 +21,7 @@ import (
 
 const link = "https://login.evil.example/session?id=12345"
 
-// code is a picture of that size with a code of link in it.
+// code returns a picture of that size with a code of link in it.
 func code(t testing.TB, width, height, side int) image.Image {
 	t.Helper()
 	m, err := reader.NewQRCodeWriter().Encode(link, gozxing.BarcodeFormat_QR_CODE, side, side, nil)
@@ -67,14 +67,17 @@ func TestRead(t *testing.T) {
 		}
 	}
 	plain := image.NewGray(image.Rect(0, 0, 100, 100))
-	for name, raw := range map[string][]byte{"no code": encoded(t, "png", plain), "no picture": []byte("hello"), "nothing": nil, "half": encoded(t, "png", code(t, 300, 300, 300))[:200]} {
+	for name, raw := range map[string][]byte{
+		"no code": encoded(t, "png", plain), "no picture": []byte("hello"), "nothing": nil,
+		"half": encoded(t, "png", code(t, 300, 300, 300))[:200],
+	} {
 		if got, err := Read(raw); got != "" || !errors.Is(err, ErrNone) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
 }
 
-// processor is the processor time of the process.
+// processor returns the processor time of the process.
 func processor(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

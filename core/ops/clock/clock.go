@@ -1,6 +1,6 @@
-// Package clock is the time that the pipeline lives by: the system's, or for
-// tests one that can be moved forward (`carteiro clock advance`), or that
-// stands until it is moved. It imports nothing but the standard library.
+// Package clock is the clock of the pipeline: the system's, or for tests one
+// that can be moved forward (`carteiro clock advance`) or that stands still
+// until it is moved. It imports only the standard library.
 package clock
 
 import (
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Clock tells the time. The zero value and a nil *Clock are the system's
-// clock. It is safe for concurrent use.
+// Clock is a clock. The zero value and a nil *Clock are the system's clock. It
+// is safe for concurrent use.
 type Clock struct {
 	mu     sync.Mutex
 	still  time.Time // where it stands but for offset; zero: it runs
@@ -20,7 +20,7 @@ type Clock struct {
 // Still returns a clock that shows at until Advance moves it.
 func Still(at time.Time) *Clock { return &Clock{still: at} }
 
-// Now is the system's time, or that of Still, plus what Advance added.
+// Now returns the system's time, or that of Still, plus what Advance added.
 func (c *Clock) Now() time.Time {
 	if c == nil {
 		return time.Now()
@@ -34,7 +34,7 @@ func (c *Clock) Now() time.Time {
 }
 
 // Advance moves the clock forward by d, which must not be negative, and wakes
-// whoever waits for Moved.
+// those that wait for Moved.
 func (c *Clock) Advance(d time.Duration) {
 	if d < 0 {
 		panic("clock: a clock does not go back")
@@ -48,9 +48,9 @@ func (c *Clock) Advance(d time.Duration) {
 	}
 }
 
-// Restart has a clock of Still show at, which may be earlier than what it
-// showed, and wakes whoever waits for Moved. It is for what has not begun:
-// whoever remembers a time keeps it.
+// Restart sets a clock of Still to at, which may be earlier than before, and
+// wakes those that wait for Moved. Use it before anything has started: a time
+// that somebody read before is not changed.
 func (c *Clock) Restart(at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -34,7 +34,7 @@ func (k *Keeper) Diff(ctx context.Context, a, b string, disk bool) (string, erro
 		}
 		a = list[1].ID
 	}
-	before, err := k.contents(ctx, list, a)
+	before, err := k.readFiles(ctx, list, a)
 	if err != nil {
 		return "", err
 	}
@@ -43,27 +43,27 @@ func (k *Keeper) Diff(ctx context.Context, a, b string, disk bool) (string, erro
 		if err != nil {
 			return "", err
 		}
-		return compare(before, contents(sources)), nil
+		return compare(before, listFiles(sources)), nil
 	}
-	after, err := k.contents(ctx, list, b)
+	after, err := k.readFiles(ctx, list, b)
 	if err != nil {
 		return "", err
 	}
 	return compare(before, after), nil
 }
 
-func (k *Keeper) contents(ctx context.Context, list []Entry, id string) (map[string][]byte, error) {
+func (k *Keeper) readFiles(ctx context.Context, list []Entry, id string) (map[string][]byte, error) {
 	e, err := find(list, id)
 	if err != nil {
 		return nil, err
 	}
 	sources, err := k.sources(ctx, e.ID)
-	return contents(sources), err
+	return listFiles(sources), err
 }
 
-// contents are all files of a generation by name; a bundle's settings, rights
+// listFiles returns all files of a generation by name; a bundle's settings, rights
 // and domains are a file too.
-func contents(sources []hooks.Source) map[string][]byte {
+func listFiles(sources []hooks.Source) map[string][]byte {
 	out := map[string][]byte{}
 	for _, s := range sources {
 		name := s.Name
@@ -81,7 +81,8 @@ func contents(sources []hooks.Source) map[string][]byte {
 			fmt.Fprintf(&b, "except = %q\n", s.Except)
 		}
 		if g := s.Grants; g != nil {
-			fmt.Fprintf(&b, "modules = %q\nhooks = %q\nmessage = %q\nsubmit = %q\nsecrets = %q\n", g.Modules, g.Hooks, g.Message, g.Submit, slices.Sorted(maps.Keys(g.Secrets)))
+			fmt.Fprintf(&b, "modules = %q\nhooks = %q\nmessage = %q\nsubmit = %q\nsecrets = %q\n", g.Modules, g.Hooks, g.Message, g.Submit,
+				slices.Sorted(maps.Keys(g.Secrets)))
 		}
 		if s.HTTP != nil {
 			fmt.Fprintf(&b, "http = %q\n", s.HTTP)

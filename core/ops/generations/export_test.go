@@ -1,8 +1,8 @@
 package generations
 
-// Suspect is why the generation in force is about to be given up.
+// Suspect returns why the generation in force is about to be given up.
 func (k *Keeper) Suspect() string {
-	if p := k.probe.Load(); p != nil && p.reason.Load() != nil {
+	if p := k.probation.Load(); p != nil && p.reason.Load() != nil {
 		return *p.reason.Load()
 	}
 	return ""

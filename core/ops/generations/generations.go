@@ -1,7 +1,7 @@
-// Package generations keeps the generations of policies: which one is in force,
-// which ones were, how one replaces another, and what brings an old one back.
-// It reads no files and knows no Lua: its owner says what is on disk, and an
-// engine loads it.
+// Package generations keeps the generations of policies: the one in force and
+// the ones before, how one replaces another, and when an old one comes back. It
+// reads no files and knows no Lua: its owner reads the files, and an engine
+// loads them.
 //
 // A generation replaces another as a whole or not at all. The last ten are
 // kept with their sources in the store, so that a restart, a rollback and a
@@ -75,14 +75,14 @@ type Options struct {
 // Keeper holds the generation in force. It is safe for concurrent use.
 type Keeper struct {
 	hooks.Current
-	o        Options
-	changing sync.Mutex // one change at a time
-	fallback atomic.Bool
-	probe    atomic.Pointer[probation] // of the generation in force; nil: none
-	counts   counts                    // of the generation in force; changing guards it
-	alarm    chan struct{}             // the probe has a reason
-	read     atomic.Pointer[string]    // stamp of what was last read
-	pinned   atomic.Pointer[string]    // why a rollback is in force; nil: none is
+	o         Options
+	changing  sync.Mutex // one change at a time
+	fallback  atomic.Bool
+	probation atomic.Pointer[probation] // of the generation in force; nil: none
+	counts    counts                    // of the generation in force; changing guards it
+	alarm     chan struct{}             // the probe has a reason
+	read      atomic.Pointer[string]    // stamp of what was last read
+	pinned    atomic.Pointer[string]    // why a rollback is in force; nil: none is
 }
 
 // loaded is a generation and what counts its walks.
@@ -100,7 +100,7 @@ func New(o Options) *Keeper {
 // that the last good generation is in force instead.
 func (k *Keeper) Fallback() bool { return k.fallback.Load() }
 
-// Pinned is why a rollback is in force and not what is on disk, "" where none
+// Pinned returns why a rollback is in force and not what is on disk, "" where none
 // is.
 func (k *Keeper) Pinned() string {
 	if why := k.pinned.Load(); why != nil {
@@ -109,9 +109,10 @@ func (k *Keeper) Pinned() string {
 	return ""
 }
 
-// Start puts policies in force at the start of a server: those on disk, or
-// the last generation where a rollback pinned it, or where the files are
-// broken or fail the tests of a reload, which is said loudly. A probation goes on. ErrBroken: nothing loads.
+// Start puts policies in force at the start of a server: those on disk; or the
+// last generation if a rollback pinned it, or if the files are broken or fail
+// the tests of a reload, which is logged as an error. A probation continues.
+// ErrBroken: nothing loads.
 func (k *Keeper) Start(ctx context.Context) error {
 	k.changing.Lock()
 	defer k.changing.Unlock()
@@ -120,8 +121,8 @@ func (k *Keeper) Start(ctx context.Context) error {
 		return err
 	}
 	if len(list) > 0 && list[0].Pinned {
-		k.stamped() // only what changes from now on is news to Watch
-		err := k.revive(ctx, list[0].ID)
+		k.noteStamp() // only what changes from now on is news to Watch
+		err := k.restore(ctx, list[0].ID)
 		if err == nil {
 			why := "rolled back"
 			if len(list) > 1 && list[1].Reason != "" {
@@ -131,7 +132,8 @@ func (k *Keeper) Start(ctx context.Context) error {
 			k.o.Journal.WarnContext(ctx, "a rollback is in force, not the policies on disk; `carteiro reload` takes those", "generation", list[0].ID)
 			return nil
 		}
-		k.o.Journal.ErrorContext(ctx, "THE GENERATION THAT A ROLLBACK PINNED DOES NOT LOAD, the policies on disk are taken", "generation", list[0].ID, "err", err)
+		k.o.Journal.ErrorContext(ctx, "THE GENERATION THAT A ROLLBACK PINNED DOES NOT LOAD, the policies on disk are taken", "generation",
+			list[0].ID, "err", err)
 	}
 	sources, broken := k.readDisk(ctx)
 	var gen loaded
@@ -139,21 +141,21 @@ func (k *Keeper) Start(ctx context.Context) error {
 		gen, broken = k.load(hooks.Lenient(ctx), sources)
 	}
 	if broken == nil && len(list) > 0 && list[0].ID != gen.ID { // a reload may have refused it
-		broken = k.smoke(ctx, sources)
+		broken = k.runSmokeTests(ctx, sources)
 	}
 	switch {
 	case broken != nil:
-		return k.fallBack(ctx, list, broken)
+		return k.startFallback(ctx, list, broken)
 	case len(list) > 0 && list[0].ID == gen.ID && !list[0].Pinned:
-		k.take(gen) // as before the restart
+		k.swapIn(gen) // as before the restart
 		return k.resume(ctx)
 	}
-	return k.enforce(ctx, gen, Entry{By: "start"}, "", nil)
+	return k.putInForce(ctx, gen, Entry{By: "start"}, "", nil)
 }
 
-// fallBack puts the newest generation in force that still loads and was not
-// given up, for what is on disk is broken.
-func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error {
+// startFallback puts the newest generation in force that still loads and was
+// not rolled back, because the files on disk are broken.
+func (k *Keeper) startFallback(ctx context.Context, list []Entry, broken error) error {
 	none := len(list) == 0
 	if none {
 		list = []Entry{{}} // what an old version kept
@@ -163,7 +165,7 @@ func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error
 		if e.State == RolledBack {
 			continue
 		}
-		err := k.revive(ctx, e.ID)
+		err := k.restore(ctx, e.ID)
 		if none && errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("%w: %w", ErrBroken, broken)
 		}
@@ -172,38 +174,39 @@ func (k *Keeper) fallBack(ctx context.Context, list []Entry, broken error) error
 			continue
 		}
 		k.fallback.Store(true)
-		k.o.Journal.ErrorContext(ctx, "POLICIES ON DISK ARE BROKEN, the last good generation is in force", "generation", k.Get().ID, "err", broken)
+		k.o.Journal.ErrorContext(ctx, "POLICIES ON DISK ARE BROKEN, the last good generation is in force", "generation", k.Get().ID, "err",
+			broken)
 		if i > 0 {
-			return k.note(ctx, list, e.ID)
+			return k.saveFallback(ctx, list, e.ID)
 		}
 		return k.resume(ctx)
 	}
 	return fmt.Errorf("%w: %w (and the last good ones fail too: %w)", ErrBroken, broken, errors.Join(errs...))
 }
 
-// smoke runs the tests that what is on disk has to pass.
-func (k *Keeper) smoke(ctx context.Context, sources []hooks.Source) error {
+// runSmokeTests runs the tests that the files on disk have to pass.
+func (k *Keeper) runSmokeTests(ctx context.Context, sources []hooks.Source) error {
 	if k.o.Smoke == nil {
 		return nil
 	}
 	return k.o.Smoke(ctx, sources)
 }
 
-// readDisk reads what is on disk and remembers as of when, for Watch.
+// readDisk reads what is on disk and remembers its stamp, for Watch.
 func (k *Keeper) readDisk(ctx context.Context) ([]hooks.Source, error) {
-	k.stamped() // before the files: what changes meanwhile is read again
+	k.noteStamp() // before the files: what changes meanwhile is read again
 	return k.o.Read(ctx)
 }
 
-func (k *Keeper) stamped() {
+func (k *Keeper) noteStamp() {
 	if k.o.Stamp != nil {
 		s := k.o.Stamp()
 		k.read.Store(&s)
 	}
 }
 
-// load makes a generation of sources. One with the sources of the one in force
-// is counted together with it.
+// load makes a generation of sources. If they are the sources of the one in
+// force, both are counted together.
 func (k *Keeper) load(ctx context.Context, sources []hooks.Source) (loaded, error) {
 	gen, err := k.o.Engine.Load(ctx, sources)
 	if err != nil {
@@ -213,13 +216,13 @@ func (k *Keeper) load(ctx context.Context, sources []hooks.Source) (loaded, erro
 	if gen.ID == k.Get().ID {
 		c = k.counts
 	}
-	gen.Chain.Ran = func(r hooks.Ran) { k.ran(c, r) }
+	gen.Chain.Ran = func(r hooks.Ran) { k.countRun(c, r) }
 	return loaded{gen, c}, nil
 }
 
-// revive loads a generation from the store and puts it in force without a
+// restore loads a generation from the store and puts it in force without a
 // new entry. ErrNotFound: there is none.
-func (k *Keeper) revive(ctx context.Context, id string) error {
+func (k *Keeper) restore(ctx context.Context, id string) error {
 	sources, err := k.sources(ctx, id)
 	if err != nil {
 		return err
@@ -228,15 +231,15 @@ func (k *Keeper) revive(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("generation %s: %w", id, err)
 	}
-	k.take(gen)
+	k.swapIn(gen)
 	return nil
 }
 
-// take exchanges the generation in force. Whoever was on probation is no
-// more, unless the same sources came again.
-func (k *Keeper) take(gen loaded) {
+// swapIn exchanges the generation in force. A probation ends, unless the same
+// sources came again.
+func (k *Keeper) swapIn(gen loaded) {
 	if gen.ID != k.Get().ID {
-		k.probe.Store(nil)
+		k.probation.Store(nil)
 	}
 	k.pinned.Store(nil)
 	k.counts = gen.counts
@@ -253,12 +256,12 @@ type step struct {
 	do   func() error
 }
 
-// Reload takes over what is on disk, or changes nothing. by says who asked.
+// Reload puts what is on disk in force, or changes nothing. by says who asked.
 // The steps are read, verify, compile, scratch, warm, smoke, prepare, store,
 // and one exchange; the error names files and lines.
 //
-// Crash: before the store's commit the generation of before is in force after
-// the restart, unless the files changed; behind it the new one.
+// Crash before the store's commit: the old generation is in force after the
+// restart, unless the files changed. After it: the new one.
 func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
@@ -268,14 +271,14 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	steps := []step{
 		{"read", func() (err error) { sources, err = k.readDisk(ctx); return err }},
 		{"load", func() (err error) { gen, err = k.load(ctx, sources); return err }},
-		{"smoke", func() error { return k.smoke(ctx, sources) }},
+		{"smoke", func() error { return k.runSmokeTests(ctx, sources) }},
 		{"prepare", func() (err error) {
 			if k.o.Prepare != nil {
 				commit, err = k.o.Prepare(ctx)
 			}
 			return err
 		}},
-		{"store", func() error { return k.enforce(ctx, gen, Entry{By: by}, "", commit) }},
+		{"store", func() error { return k.putInForce(ctx, gen, Entry{By: by}, "", commit) }},
 	}
 	for _, s := range steps {
 		err := s.do()
@@ -291,34 +294,41 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 	}
 	k.o.Journal.Metrics.Reloads.WithLabelValues("ok", "").Inc()
 	k.o.Journal.InfoContext(ctx, "reloaded", "generation", gen.ID, "by", by)
-	return k.newest(ctx)
+	return k.newestEntry(ctx)
 }
 
-// enforce puts a generation in force, on disk first, and does what else is to
-// change with it. The one before gets the reason, if there is one, why it was
-// given up. A generation that a reload brought is on probation.
-func (k *Keeper) enforce(ctx context.Context, gen loaded, e Entry, reason string, commit func()) error {
+// putInForce puts a generation in force, first on disk, and commits what else
+// changes with it. If the generation before was given up, reason says why. A
+// generation that a reload brought is on probation.
+func (k *Keeper) putInForce(ctx context.Context, gen loaded, e Entry, reason string, commit func()) error {
 	ctx = context.WithoutCancel(ctx) // who asked may be gone; the store and memory must agree
 	list, err := k.entries(ctx)
 	if err != nil {
 		return err
 	}
-	probe := k.probe.Load()
+	probe := k.probation.Load()
 	if before := k.Get(); before.ID != gen.ID {
 		probe = nil
 		if e.By != "start" && reason == "" && before.ID != "none" {
-			probe = &probation{Of: gen.ID, Until: k.o.Clock.Now().Add(probationLasts), Before: before.ID, Was: k.counts.rates(), gen: loaded{before, k.counts}, counts: gen.counts}
+			probe = &probation{
+				Of:     gen.ID,
+				Until:  k.o.Clock.Now().Add(probationLasts),
+				Before: before.ID,
+				Was:    k.counts.shares(),
+				gen:    loaded{before, k.counts},
+				counts: gen.counts,
+			}
 		}
 	}
 	e.ID, e.Since, e.State = gen.ID, k.o.Clock.Now(), InForce
-	if err := k.save(ctx, list, succeed(list, e, reason), gen.Sources, probe); err != nil {
+	if err := k.save(ctx, list, prependEntry(list, e, reason), gen.Sources, probe); err != nil {
 		return err
 	}
 	if commit != nil {
 		commit()
 	}
-	k.take(gen)
-	k.probe.Store(probe)
+	k.swapIn(gen)
+	k.probation.Store(probe)
 	if e.Pinned {
 		k.pinned.Store(&reason)
 	}
@@ -363,16 +373,16 @@ func (k *Keeper) Rollback(ctx context.Context, id string) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("generation %s: %w", e.ID, err)
 	}
-	if err := k.enforce(ctx, gen, Entry{By: "rollback", Pinned: true}, "by an operator", nil); err != nil {
+	if err := k.putInForce(ctx, gen, Entry{By: "rollback", Pinned: true}, "by an operator", nil); err != nil {
 		return Entry{}, err
 	}
 	k.o.Journal.Metrics.Reloads.WithLabelValues("rollback", "").Inc()
 	k.o.Journal.WarnContext(ctx, "rolled back by an operator", "generation", gen.ID, "from", list[0].ID)
-	return k.newest(ctx)
+	return k.newestEntry(ctx)
 }
 
-// newest is the entry of the generation in force.
-func (k *Keeper) newest(ctx context.Context) (Entry, error) {
+// newestEntry returns the entry of the generation in force.
+func (k *Keeper) newestEntry(ctx context.Context) (Entry, error) {
 	list, err := k.entries(ctx)
 	if err != nil {
 		return Entry{}, err

@@ -49,7 +49,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// restart is a new process over the same store.
+// restart returns a new process over the same store.
 func (s *site) restart() {
 	engine := lua.New(lua.Options{KV: s.store, Clock: s.clock, Hostname: "mx.our.example"})
 	s.keep = generations.New(generations.Options{Store: faulty{s.store, s}, Engine: engine, Clock: s.clock, Journal: s.log,
@@ -69,7 +69,7 @@ func (s *site) restart() {
 		}})
 }
 
-// failed is how many reloads failed at which step, by the metric.
+// failed returns how many reloads failed at which step, by the metric.
 func (s *site) failed() string {
 	s.t.Helper()
 	families, err := s.log.Registry.Gather()
@@ -114,12 +114,12 @@ func (s *site) write(text string) {
 	s.text, s.stamp = text, text
 }
 
-// says is a policy that answers so at MAIL.
+// says returns a policy that answers so at MAIL.
 func says(word string) string {
 	return fmt.Sprintf(`on("receive.mail", function(session, tx) if tx.sender == "who@a.example" then return reject(%q) end end)`, word)
 }
 
-// ask is what the policies in force say.
+// ask returns what the policies in force say.
 func (s *site) ask() string { return s.mail("who@a.example").Status.Text }
 
 func (s *site) mail(sender string) hooks.Verdict { return s.at(hooks.ReceiveMail, sender) }
@@ -154,7 +154,7 @@ func (s *site) reload(text string) generations.Entry {
 	return e
 }
 
-// states are the entries as "state by".
+// states returns the entries as "state by".
 func (s *site) states() string {
 	s.t.Helper()
 	list, err := s.keep.List(s.t.Context())
@@ -348,7 +348,10 @@ func TestDiff(t *testing.T) {
 	first := s.keep.Get().ID
 	s.reload("-- same\n" + says("two") + "\n")
 	got, err := s.keep.Diff(t.Context(), "", "", false)
-	if err != nil || !strings.Contains(got, "--- a/scripts/policy.lua\n+++ b/scripts/policy.lua\n") || !strings.Contains(got, "\n-"+says("one")) || !strings.Contains(got, "\n+"+says("two")) || !strings.Contains(got, "\n -- same") {
+	if err != nil || !strings.Contains(got, "--- a/scripts/policy.lua\n+++ b/scripts/policy.lua\n") ||
+		!strings.Contains(got, "\n-"+says("one")) ||
+		!strings.Contains(got, "\n+"+says("two")) ||
+		!strings.Contains(got, "\n -- same") {
 		t.Errorf("diff:\n%s%v", got, err)
 	}
 	if got, err := s.keep.Diff(t.Context(), "", "", true); got != "" || err != nil {

@@ -17,15 +17,15 @@ const kept = 10
 
 // Where they are in the store.
 const (
-	kind     = "generation"
-	history  = "history"
-	probing  = "probation" // of the newest; absent when it is on none
-	lastGood = "last-good" // sources alone, as the first versions kept them
+	kind            = "generation"
+	historyRecord   = "history"
+	probationRecord = "probation" // of the newest; absent when it is on none
+	lastGoodRecord  = "last-good" // sources alone, as the first versions kept them
 )
 
-// succeed is the list once e is the newest. What was in force gets the reason
-// why it was given up, if there is one.
-func succeed(list []Entry, e Entry, reason string) []Entry {
+// prependEntry returns the list with e as the newest entry. The entry that was
+// in force gets the reason why it was rolled back, if there is one.
+func prependEntry(list []Entry, e Entry, reason string) []Entry {
 	fresh := []Entry{e}
 	for _, old := range list {
 		if old.State == InForce {
@@ -41,8 +41,8 @@ func succeed(list []Entry, e Entry, reason string) []Entry {
 	return fresh
 }
 
-// save writes the list, the sources of the newest and its probation, and
-// forgets those that are in the list no more, all in one commit.
+// save writes the list, the sources of the newest entry and its probation, and
+// removes those that are no longer in the list, all in one commit.
 func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.Source, probe *probation) error {
 	listed, err := json.Marshal(fresh)
 	if err != nil {
@@ -52,13 +52,18 @@ func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.S
 	if err != nil {
 		return err
 	}
-	probed := store.Record{Kind: kind, Name: probing}
+	probed := store.Record{Kind: kind, Name: probationRecord}
 	if probe != nil {
 		if probed.Value, err = json.Marshal(probe); err != nil {
 			return err
 		}
 	}
-	records := []store.Record{{Kind: kind, Name: history, Value: listed}, {Kind: kind, Name: "g/" + fresh[0].ID, Value: raw}, probed, {Kind: kind, Name: lastGood}}
+	records := []store.Record{
+		{Kind: kind, Name: historyRecord, Value: listed},
+		{Kind: kind, Name: "g/" + fresh[0].ID, Value: raw},
+		probed,
+		{Kind: kind, Name: lastGoodRecord},
+	}
 	for _, e := range old {
 		if !slices.ContainsFunc(fresh, func(f Entry) bool { return f.ID == e.ID }) {
 			records = append(records, store.Record{Kind: kind, Name: "g/" + e.ID})
@@ -70,18 +75,18 @@ func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.S
 	return nil
 }
 
-// note writes that an older generation is in force, for the one that was does
-// not load any more.
-func (k *Keeper) note(ctx context.Context, list []Entry, id string) error {
+// saveFallback writes that an older generation is in force, because the newest
+// no longer loads.
+func (k *Keeper) saveFallback(ctx context.Context, list []Entry, id string) error {
 	e, err := find(list, id)
 	if err != nil {
 		return err
 	}
 	e.Since, e.By, e.State, e.Reason = k.o.Clock.Now(), "start", InForce, ""
-	return k.save(ctx, list, succeed(list, e, "it does not load any more"), k.Get().Sources, nil)
+	return k.save(ctx, list, prependEntry(list, e, "it does not load any more"), k.Get().Sources, nil)
 }
 
-// List are the generations that were in force, the newest first.
+// List returns the generations that were in force, the newest first.
 func (k *Keeper) List(ctx context.Context) ([]Entry, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
@@ -89,7 +94,7 @@ func (k *Keeper) List(ctx context.Context) ([]Entry, error) {
 }
 
 func (k *Keeper) entries(ctx context.Context) ([]Entry, error) {
-	raw, err := k.o.Store.Record(ctx, kind, history)
+	raw, err := k.o.Store.Record(ctx, kind, historyRecord)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
@@ -103,11 +108,12 @@ func (k *Keeper) entries(ctx context.Context) ([]Entry, error) {
 	return list, nil
 }
 
-// sources are those of a generation; "" is the one that an old version kept.
+// sources returns the sources of a generation; "": the one that an old version
+// kept.
 func (k *Keeper) sources(ctx context.Context, id string) ([]hooks.Source, error) {
 	name := "g/" + id
 	if id == "" {
-		name = lastGood
+		name = lastGoodRecord
 	}
 	raw, err := k.o.Store.Record(ctx, kind, name)
 	var out []hooks.Source

@@ -15,9 +15,9 @@ import (
 	"carteiro/hooks"
 )
 
-// A generation that a reload brought is on probation for a while. It is given
-// up when one of its hooks fails, or refuses mail, far more often than that of
-// the generation before, or when a breaker opens. Small numbers say nothing.
+// A generation that a reload brought is on probation for a while. It is rolled
+// back if one of its hooks fails, or refuses mail, far more often than in the
+// generation before, or if a breaker opens. Small numbers are ignored.
 const (
 	probationLasts = 10 * time.Minute
 	minFailures    = 20
@@ -41,7 +41,10 @@ type counts map[hooks.Point]*tally
 
 // refusing are the hooks whose refusals count. Logins are not among them: who
 // guesses passwords must not be able to bring old policies back.
-var refusing = []hooks.Point{hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData, hooks.QueueExpand}
+var refusing = []hooks.Point{
+	hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData,
+	hooks.QueueExpand,
+}
 
 func newCounts() counts {
 	c := counts{}
@@ -86,8 +89,8 @@ type shares struct {
 	Opened  bool    `json:"open,omitempty"` // a breaker
 }
 
-// rates are what was usual at each hook that was met.
-func (c counts) rates() map[hooks.Point]shares {
+// shares returns what was usual at each hook that was met.
+func (c counts) shares() map[hooks.Point]shares {
 	out := map[hooks.Point]shares{}
 	for p, t := range c {
 		s := shares{Worst: math.Float64frombits(t.worst.Load()), Refused: -1, Opened: t.opened.Load()}
@@ -120,7 +123,7 @@ type probation struct {
 
 // resume takes up the probation that the store has of the generation in force.
 func (k *Keeper) resume(ctx context.Context) error {
-	raw, err := k.o.Store.Record(ctx, kind, probing)
+	raw, err := k.o.Store.Record(ctx, kind, probationRecord)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -132,22 +135,22 @@ func (k *Keeper) resume(ctx context.Context) error {
 		return fmt.Errorf("generations: %w", err)
 	}
 	if p.Of == k.Get().ID && k.o.Clock.Now().Before(p.Until) {
-		k.probe.Store(p)
+		k.probation.Store(p)
 	}
 	return nil
 }
 
-// ran counts a walk through the handlers of a generation. It does not block.
-func (k *Keeper) ran(c counts, r hooks.Ran) {
+// countRun counts one run of a hook's handlers. It does not block.
+func (k *Keeper) countRun(c counts, r hooks.Ran) {
 	t := c[r.Point]
 	if t == nil || !t.add(r) {
 		return
 	}
-	p := k.probe.Load()
+	p := k.probation.Load()
 	if p == nil || t != p.counts[r.Point] || p.reason.Load() != nil {
 		return
 	}
-	reason := p.judge(r, t)
+	reason := p.reasonToGiveUp(r, t)
 	if reason == "" || !k.o.Clock.Now().Before(p.Until) {
 		return
 	}
@@ -158,36 +161,38 @@ func (k *Keeper) ran(c counts, r hooks.Ran) {
 	}
 }
 
-// maxBecause bounds the error that is kept with a generation.
-const maxBecause = 300
+// maxReason bounds the error that is kept with a generation.
+const maxReason = 300
 
-// because names the handler that failed most, and its last error.
-func because(w hooks.Often) string {
+// worstHandler names the handler that failed most, and its last error.
+func worstHandler(w hooks.Often) string {
 	if w.Handler == "" {
 		return ""
 	}
 	err := w.Err
-	if len(err) > maxBecause {
-		err = strings.ToValidUTF8(err[:maxBecause], "")
+	if len(err) > maxReason {
+		err = strings.ToValidUTF8(err[:maxReason], "")
 	}
 	return "; most of all " + w.Handler + ": " + err
 }
 
-// judge says why a generation has to go, or "".
-func (p *probation) judge(r hooks.Ran, t *tally) string {
+// reasonToGiveUp says why a generation has to go, or "".
+func (p *probation) reasonToGiveUp(r hooks.Ran, t *tally) string {
 	was, known := p.Was[r.Point]
 	if !known {
 		was.Refused = -1
 	}
 	if r.Open && !was.Opened {
-		return fmt.Sprintf("%s failed so often at %s that it is not asked any more%s", r.Worst.Handler, r.Point, because(r.Worst))
+		return fmt.Sprintf("%s failed so often at %s that it is not asked any more%s", r.Worst.Handler, r.Point, worstHandler(r.Worst))
 	}
 	calls, failures := t.calls.Load(), t.failures.Load()
 	if share := float64(failures) / float64(max(calls, 1)); failures >= minFailures && share > 2*was.Failed+moreFailures {
-		return fmt.Sprintf("%d of %d calls of handlers failed at %s, %.0f %%; before it was %.0f %%%s", failures, calls, r.Point, 100*share, 100*was.Failed, because(r.Worst))
+		return fmt.Sprintf("%d of %d calls of handlers failed at %s, %.0f %%; before it was %.0f %%%s", failures, calls, r.Point, 100*share,
+			100*was.Failed, worstHandler(r.Worst))
 	}
 	if w := r.Worst; w.Failures >= minFailures && w.Share() > 2*was.Worst+moreFailures {
-		return fmt.Sprintf("%d of %d calls of %s failed at %s, %.0f %%; before no handler had more than %.0f %%%s", w.Failures, w.Calls, w.Handler, r.Point, 100*w.Share(), 100*was.Worst, because(w))
+		return fmt.Sprintf("%d of %d calls of %s failed at %s, %.0f %%; before no handler had more than %.0f %%%s", w.Failures, w.Calls,
+			w.Handler, r.Point, 100*w.Share(), 100*was.Worst, worstHandler(w))
 	}
 	runs, refused := t.runs.Load(), t.refused.Load()
 	if share := float64(refused) / float64(runs); was.Refused >= 0 && refused >= minRefusals && share > 2*was.Refused+moreRefusals {
@@ -196,10 +201,10 @@ func (p *probation) judge(r hooks.Ran, t *tally) string {
 	return ""
 }
 
-// OnProbation is when the probation of the generation in force ends; zero
+// OnProbation returns when the probation of the generation in force ends; zero
 // when it is on none.
 func (k *Keeper) OnProbation() time.Time {
-	if p := k.probe.Load(); p != nil && k.o.Clock.Now().Before(p.Until) {
+	if p := k.probation.Load(); p != nil && k.o.Clock.Now().Before(p.Until) {
 		return p.Until
 	}
 	return time.Time{}
@@ -219,21 +224,21 @@ func (k *Keeper) Run(ctx context.Context, watch bool) error {
 		case <-k.alarm:
 			k.giveUp(ctx)
 		case <-look.C:
-			k.release()
+			k.endProbation()
 			if watch {
-				w.look(ctx)
+				w.check(ctx)
 			}
 		}
 	}
 }
 
-// release ends a probation that was passed, so that the generation before is
+// endProbation ends a probation that was passed, so that the generation before is
 // kept in memory no longer.
-func (k *Keeper) release() {
+func (k *Keeper) endProbation() {
 	k.changing.Lock()
 	defer k.changing.Unlock()
-	if k.probe.Load() != nil && k.OnProbation().IsZero() {
-		k.probe.Store(nil)
+	if k.probation.Load() != nil && k.OnProbation().IsZero() {
+		k.probation.Store(nil)
 	}
 }
 
@@ -242,22 +247,24 @@ func (k *Keeper) release() {
 func (k *Keeper) giveUp(ctx context.Context) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
-	p := k.probe.Load()
+	p := k.probation.Load()
 	if p == nil || p.reason.Load() == nil {
 		return // another one came meanwhile
 	}
 	from, reason := k.Get().ID, *p.reason.Load()
-	err := k.goBack(ctx, p, reason)
+	err := k.restoreBefore(ctx, p, reason)
 	if err != nil {
-		k.probe.Store(nil) // it would be said with each call
-		k.o.Journal.ErrorContext(ctx, "POLICIES DID NOT PASS THEIR PROBATION, and cannot be rolled back", "generation", from, "reason", reason, "err", err)
+		k.probation.Store(nil) // it would be said with each call
+		k.o.Journal.ErrorContext(ctx, "POLICIES DID NOT PASS THEIR PROBATION, and cannot be rolled back", "generation", from, "reason", reason,
+			"err", err)
 		return
 	}
 	k.o.Journal.Metrics.Reloads.WithLabelValues("probation", "").Inc()
-	k.o.Journal.ErrorContext(ctx, "POLICIES DID NOT PASS THEIR PROBATION and were rolled back; the files on disk are not in force", "generation", p.Before, "from", from, "reason", reason)
+	k.o.Journal.ErrorContext(ctx, "POLICIES DID NOT PASS THEIR PROBATION and were rolled back; the files on disk are not in force",
+		"generation", p.Before, "from", from, "reason", reason)
 }
 
-func (k *Keeper) goBack(ctx context.Context, p *probation, reason string) error {
+func (k *Keeper) restoreBefore(ctx context.Context, p *probation, reason string) error {
 	gen := p.gen
 	if gen.Generation == nil {
 		sources, err := k.sources(ctx, p.Before)
@@ -268,5 +275,5 @@ func (k *Keeper) goBack(ctx context.Context, p *probation, reason string) error 
 			return err
 		}
 	}
-	return k.enforce(ctx, gen, Entry{By: "probation", Pinned: true}, reason, nil)
+	return k.putInForce(ctx, gen, Entry{By: "probation", Pinned: true}, reason, nil)
 }

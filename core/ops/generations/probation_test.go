@@ -129,7 +129,9 @@ func TestProbationCountsMailNotHandlers(t *testing.T) {
 
 // Refusals count at each hook that can turn mail away.
 func TestProbationOfRefusals(t *testing.T) {
-	for _, point := range []hooks.Point{hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData, hooks.QueueExpand} {
+	for _, point := range []hooks.Point{
+		hooks.ReceiveConnect, hooks.ReceiveHelo, hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData, hooks.QueueExpand,
+	} {
 		t.Run(string(point), func(t *testing.T) {
 			s := newSite(t)
 			s.write(says("good"))
@@ -305,7 +307,8 @@ func TestOlderOneLoads(t *testing.T) {
 	}
 	s.damage(s.keep.Get().ID)
 	s.restart()
-	if err := s.keep.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "policy.lua:1") || !strings.Contains(err.Error(), "fail too") {
+	if err := s.keep.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "policy.lua:1") ||
+		!strings.Contains(err.Error(), "fail too") {
 		t.Errorf("nothing loads: %v", err)
 	}
 }

@@ -9,10 +9,10 @@ type watcher struct {
 	quiet  int    // looks since it changed
 }
 
-// look reloads when the files are not those that were last read, and have
+// check reloads when the files are not those that were last read, and have
 // been as they are for two looks. A tree that does not load was read, too, and
 // is not tried again until it changes.
-func (w *watcher) look(ctx context.Context) {
+func (w *watcher) check(ctx context.Context) {
 	s := w.keeper.o.Stamp()
 	if s != w.seen {
 		w.seen, w.quiet = s, 0

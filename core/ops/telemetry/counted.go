@@ -59,7 +59,7 @@ func (c *Counted) Metric(kind, owner, name string, labels map[string]string) (re
 	return f.hist.WithLabelValues(values...).Observe, nil
 }
 
-// fullName is the name that the world sees.
+// fullName returns the name that the world sees.
 func fullName(owner, name string) string {
 	if owner == "" {
 		return "carteiro_script_policy_" + name
@@ -84,7 +84,8 @@ func (c *Counted) use(kind, owner, name string, labels map[string]string) (*fami
 		c.owned[owner]++
 	}
 	if f.kind != kind || !slices.Equal(f.labels, names) {
-		return nil, nil, fmt.Errorf("%w: %s is a %s with labels (%s), not a %s with (%s)", ErrMetric, name, f.kind, strings.Join(f.labels, ", "), kind, strings.Join(names, ", "))
+		return nil, nil, fmt.Errorf("%w: %s is a %s with labels (%s), not a %s with (%s)", ErrMetric, name, f.kind,
+			strings.Join(f.labels, ", "), kind, strings.Join(names, ", "))
 	}
 	values := make([]string, len(names))
 	for i, n := range names {
@@ -112,7 +113,10 @@ func newFamily(kind, full string, labels []string) *family {
 	case "gauge":
 		f.gauge = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: full, Help: help}, labels)
 	default:
-		f.hist = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: full, Help: help, Buckets: prometheus.ExponentialBuckets(1e-6, 10, 16)}, labels)
+		f.hist = prometheus.NewHistogramVec(
+			prometheus.HistogramOpts{Name: full, Help: help, Buckets: prometheus.ExponentialBuckets(1e-6, 10, 16)},
+			labels,
+		)
 	}
 	return f
 }

@@ -1,8 +1,8 @@
-// Package telemetry is what a server tells about itself: one log event for each
-// step of a message (slog), metrics (Prometheus), and the words for both. The
-// decision trail that `explain` reads is stored with the message; its entries
-// are envelope.TrailEntry. Nothing here blocks on the network or keeps state that
-// a restart would miss.
+// Package telemetry is how a server reports about itself: one log event for
+// each step of a message (slog), metrics (Prometheus), and the names in both.
+// The decision trail that `explain` reads is stored with the message; its
+// entries are envelope.TrailEntry. Nothing here blocks on the network or keeps
+// state that is missing after a restart.
 package telemetry
 
 import (
@@ -34,17 +34,17 @@ func New(w io.Writer, format, level string) *Journal {
 	return With(slog.New(h))
 }
 
-// With makes a journal around a logger. What it logs is printable, whoever
-// wrote it.
+// With makes a journal around a logger. Everything that it logs is made
+// printable.
 func With(log *slog.Logger) *Journal {
 	reg := prometheus.NewRegistry()
-	log = slog.New(printing{log.Handler()})
+	log = slog.New(printableHandler{log.Handler()})
 	counted := &Counted{families: map[string]*family{}, owned: map[string]int{}}
 	reg.MustRegister(counted)
 	return &Journal{Logger: log, Metrics: newMetrics(reg), Counted: counted, Registry: reg, Tracer: &Tracer{}}
 }
 
-// Discard is a journal that nobody reads.
+// Discard returns a journal that nobody reads.
 func Discard() *Journal { return With(slog.New(slog.DiscardHandler)) }
 
 func parseLevel(s string) slog.Level {

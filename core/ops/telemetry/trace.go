@@ -50,7 +50,7 @@ type Tracer struct {
 // On reports whether anybody looks, so that nobody makes lines for nothing.
 func (t *Tracer) On() bool { return t.watched.Load() > 0 }
 
-// Watchers is how many look.
+// Watchers returns how many look.
 func (t *Tracer) Watchers() int { return int(t.watched.Load()) }
 
 // Publish passes a line on. It does not block.

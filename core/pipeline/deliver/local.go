@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/pipeline/intake"
 	"carteiro/core/service/auth"
 	"carteiro/core/store"
@@ -184,7 +185,7 @@ func (l *localDelivery) deliver(
 		return
 	}
 	sender := l.returnPath(r)
-	signature, st := l.copies.sign(ctx, r, store.EditHeader(l.section, r.Edit), false)
+	signature, st := l.copies.sign(ctx, r, mime.EditHeader(l.section, r.Edit), false)
 	if st != nil {
 		l.deferRcpt(ctx, r, before, *st)
 		return
@@ -192,7 +193,7 @@ func (l *localDelivery) deliver(
 	edit := r.Edit
 	edit.Remove = append(slices.Clone(edit.Remove), "Return-Path")
 	edit.Prepend = fmt.Sprintf("Return-Path: %s\r\nDelivered-To: %s\r\n", sender.Path(), owner) + signature + edit.Prepend
-	size := l.env.Size - int64(len(l.section)) + int64(len(store.EditHeader(l.section, edit)))
+	size := l.env.Size - int64(len(l.section)) + int64(len(mime.EditHeader(l.section, edit)))
 	if l.wouldExceed(ctx, owner, size) {
 		l.deferRcpt(ctx, r, before, mailboxFull)
 		return

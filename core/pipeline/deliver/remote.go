@@ -8,9 +8,9 @@ import (
 
 	"carteiro/core/internal/panics"
 	"carteiro/core/message/envelope"
-	"carteiro/core/ops/telemetry"
+	"carteiro/core/message/mime"
+	"carteiro/core/message/printable"
 	"carteiro/core/pipeline/trail"
-	"carteiro/core/store"
 )
 
 // copyKey is what recipients must share to be in one mail transaction: the
@@ -65,7 +65,7 @@ func (d remoteDelivery) sendCopy(ctx context.Context, rcpts []*envelope.Recipien
 		return
 	}
 	edit := rcpts[0].Edit
-	section := store.EditHeader(d.outgoing, edit)
+	section := mime.EditHeader(d.outgoing, edit)
 	signature, st := d.copies.sign(ctx, rcpts[0], section, true)
 	if st != nil {
 		for _, r := range rcpts {
@@ -140,7 +140,7 @@ func (d remoteDelivery) transfer(ctx context.Context, hop envelope.NextHop, t en
 	}
 	for i := range outcomes { // what the peer said, for logs, trails and reports
 		o := &outcomes[i]
-		o.Status.Text, o.Host = telemetry.Printable(o.Status.Text, trail.MaxText), telemetry.Printable(o.Host, envelope.MaxDomain)
+		o.Status.Text, o.Host = printable.Line(o.Status.Text, trail.MaxText), printable.Line(o.Host, envelope.MaxDomain)
 	}
 	return outcomes
 }

@@ -8,6 +8,7 @@ import (
 
 	"carteiro/core/message/envelope"
 	"carteiro/core/pipeline/trail"
+	"carteiro/core/protocol/sasl"
 	"carteiro/core/service/auth"
 	"carteiro/hooks"
 )
@@ -64,7 +65,7 @@ func identity(known envelope.Identity, verified bool, cred *envelope.Credentials
 }
 
 // Scram begins a SCRAM-SHA-256 login; Auth judges what comes out of it.
-func (r *Receiver) Scram(ctx context.Context, plus bool, bind func(kind string) []byte) envelope.Exchange {
+func (r *Receiver) Scram(ctx context.Context, plus bool, bind func(kind string) []byte) sasl.Exchange {
 	return r.dir.Scram(ctx, plus, bind)
 }
 

@@ -4,10 +4,9 @@ package trail
 
 import (
 	"context"
-	"strings"
-	"unicode"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 	"carteiro/core/ops/telemetry"
 )
 
@@ -40,15 +39,7 @@ func LogFailures(ctx context.Context, log *telemetry.Journal, id string, entries
 }
 
 // Clean makes a name that a peer sent fit for a log line.
-func Clean(s string) string {
-	s = s[:min(len(s), maxPeerText)]
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsGraphic(r) {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-}
+func Clean(s string) string { return printable.Mask(s, maxPeerText) }
 
 // Printable makes the texts of a trail fit for the terminal that `explain`
 // writes to: policies and other servers put there what strangers sent. It changes
@@ -56,27 +47,15 @@ func Clean(s string) string {
 func Printable(entries []envelope.TrailEntry) []envelope.TrailEntry {
 	for i := range entries {
 		t := &entries[i]
-		t.Text, t.Verdict = telemetry.Printable(t.Text, MaxText), telemetry.Printable(t.Verdict, MaxText)
-		t.Err = printableLines(t.Err)
+		t.Text, t.Verdict = printable.Line(t.Text, MaxText), printable.Line(t.Verdict, MaxText)
+		t.Err = printable.Traceback(t.Err, MaxText)
 		if len(t.Changes) > 0 {
 			changes := make([]string, len(t.Changes))
 			for k, c := range t.Changes {
-				changes[k] = telemetry.Printable(c, MaxText)
+				changes[k] = printable.Line(c, MaxText)
 			}
 			t.Changes = changes
 		}
 	}
 	return entries
-}
-
-// printableLines keeps the lines of a traceback.
-func printableLines(s string) string {
-	if s == "" {
-		return ""
-	}
-	lines := strings.Split(s[:min(len(s), 2*MaxText)], "\n")
-	for i := range lines {
-		lines[i] = telemetry.Printable(strings.ReplaceAll(lines[i], "\t", "    "), MaxText)
-	}
-	return strings.Join(lines, "\n")
 }

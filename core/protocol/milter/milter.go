@@ -36,7 +36,7 @@ type Filter struct {
 }
 
 // Message is what a filter is asked about. Fields are the header section's,
-// in order; Body opens the octets behind it.
+// in order; Body opens the octets after it.
 type Message struct {
 	ID         string
 	Hostname   string            // ours
@@ -72,7 +72,9 @@ type Answer struct {
 
 // Change is one change that a filter wants made.
 type Change struct {
-	Op    string // "add_header", "insert_header", "change_header" (no value: remove), "replace_body", "add_rcpt", "remove_rcpt", "change_sender"
+	// Op is "add_header", "insert_header", "change_header" (no value: remove),
+	// "replace_body", "add_rcpt", "remove_rcpt" or "change_sender".
+	Op    string
 	Name  string // of a header field
 	Value string // of a header field, an address, or a body
 	Index int    // of the field: for insert_header among all from 0, for change_header among those of its name from 1
@@ -84,7 +86,7 @@ type Client struct{ filters map[string]Filter }
 // New makes a client; it connects to nothing.
 func New(filters map[string]Filter) *Client { return &Client{filters} }
 
-// Names are the filters', in order.
+// Names returns the names of the filters in order.
 func (c *Client) Names() []string {
 	return slices.Sorted(maps.Keys(c.filters))
 }

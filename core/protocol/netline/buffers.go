@@ -45,26 +45,26 @@ func (c *Conn) Flush() error {
 	return c.w.Flush()
 }
 
-// Buffered tells how many octets of the client were read and not yet used.
+// Buffered returns how many octets of the client were read and not yet used.
 func (c *Conn) Buffered() int {
-	n := len(c.ahead)
+	n := len(c.pending)
 	if c.r != nil {
 		n += c.r.Buffered()
 	}
 	return n
 }
 
-// dropReader gives the reader back with all that is in it.
-func (c *Conn) dropReader() {
+// returnReader gives the reader back with all that is in it.
+func (c *Conn) returnReader() {
 	if c.r != nil {
 		c.r.Reset(nil)
 		c.bufs.readers.Put(c.r)
 	}
-	c.r, c.ahead = nil, nil
+	c.r, c.pending = nil, nil
 }
 
-// dropWriter gives the writer back; what is kept in it is lost.
-func (c *Conn) dropWriter() {
+// returnWriter gives the writer back; what is kept in it is lost.
+func (c *Conn) returnWriter() {
 	if c.w != nil {
 		c.w.Reset(nil)
 		c.bufs.writers.Put(c.w)

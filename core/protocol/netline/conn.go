@@ -34,26 +34,26 @@ var (
 
 // Conn is one client's connection.
 type Conn struct {
-	nc      net.Conn
-	bufs    *buffers
-	r       *bufio.Reader // nil while the client is waited for
-	w       *bufio.Writer // nil while nothing is kept in it
-	first   *[aheadSize]byte
-	ahead   []byte // of first: read while r was nil, goes into r before all else
-	remote  netip.AddrPort
-	local   netip.AddrPort
-	more    bool // first was filled: the rest is to be had at once
-	info    *envelope.TLSInfo
-	config  *tls.Config // of the handshake that was made
-	lf      bool        // the last line ended in a bare LF, its rest is to come
-	reads   int         // from the network
-	lineBy  time.Time   // deadline of the line being read; zero in content
-	content pace
+	nc         net.Conn
+	bufs       *buffers
+	r          *bufio.Reader // nil while the client is waited for
+	w          *bufio.Writer // nil while nothing is kept in it
+	first      *[firstSize]byte
+	pending    []byte // of first: read while r was nil, goes into r before all else
+	remote     netip.AddrPort
+	local      netip.AddrPort
+	more       bool // first was filled: the rest is to be had at once
+	info       *envelope.TLSInfo
+	config     *tls.Config // of the handshake that was made
+	lastBareLF bool        // the last line ended in a bare LF, its rest is to come
+	reads      int         // from the network
+	lineBy     time.Time   // deadline of the line being read; zero in content
+	content    pace
 
 	// WriteTimeout is how long one flush may take; default 5 minutes.
 	WriteTimeout time.Duration
-	// Busy keeps Stop from interrupting a ReadLine: the client is in the
-	// middle of something that may be finished.
+	// Busy keeps Stop from interrupting a ReadLine: the client is in the middle of
+	// something that it may finish.
 	Busy bool
 
 	mu       sync.Mutex // guards what follows, and read deadlines against Stop
@@ -75,11 +75,12 @@ func newConn(nc net.Conn, bufs *buffers) *Conn {
 	return &Conn{nc: nc, bufs: bufs, WriteTimeout: 5 * time.Minute, remote: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr())}
 }
 
-// Remote and Local are the addresses of the connection, 4-in-6 unwrapped; of
-// one that a trusted proxy made, those that its header names.
+// Remote and Local are the addresses of the connection, with IPv4 in IPv6
+// unwrapped; if a trusted proxy made the connection, those that its header
+// names.
 func (c *Conn) Remote() netip.AddrPort { return c.remote }
 
-// Local is the address that the client reached.
+// Local returns the address that the client reached.
 func (c *Conn) Local() netip.AddrPort { return c.local }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -93,6 +94,17 @@ func addrPort(a net.Addr) netip.AddrPort {
 // TLS describes the encryption, nil when there is none.
 func (c *Conn) TLS() *envelope.TLSInfo { return c.info }
 
+// Encryption returns the state of the TLS connection and the server's
+// configuration of its handshake; nil when there is no encryption.
+func (c *Conn) Encryption() (*tls.ConnectionState, *tls.Config) {
+	tc, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return nil, nil
+	}
+	state := tc.ConnectionState()
+	return &state, c.config
+}
+
 // Content switches to reading content from Reader: each read may take block,
 // and once the client was waited for longer than after, rate octets per
 // second must have come on average (0: any rate will do).
@@ -105,11 +117,11 @@ func (c *Conn) Content(block, after time.Duration, rate int64) {
 func (c *Conn) NewContent() { c.content = pace{} }
 
 // proxyHeader reads the header of a proxy within timeout. Stop ends it.
-func (c *Conn) proxyHeader(timeout time.Duration) (proxied, error) {
+func (c *Conn) proxyHeader(timeout time.Duration) (proxyAddrs, error) {
 	c.mu.Lock()
 	if c.stopping {
 		c.mu.Unlock()
-		return proxied{}, ErrStopping
+		return proxyAddrs{}, ErrStopping
 	}
 	c.waiting = true
 	c.nc.SetReadDeadline(time.Now().Add(timeout))
@@ -148,9 +160,9 @@ func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config, timeout time.Durat
 	if err != nil {
 		return fmt.Errorf("tls handshake: %w", err)
 	}
-	c.dropReader()
-	c.dropWriter()
-	c.lf, c.config = false, cfg
+	c.returnReader()
+	c.returnWriter()
+	c.lastBareLF, c.config = false, cfg
 	c.info = describe(tc.ConnectionState())
 	return nil
 }
@@ -202,8 +214,8 @@ func (c *Conn) idleStop() bool {
 	return c.stopping && !c.Busy
 }
 
-// Close sends what is kept and closes. Where the client may still be sending,
-// linger reads on for a moment, for a reset would take the last reply away.
+// Close sends what is buffered and closes. If the client may still be sending,
+// linger reads for a moment more, because a reset would destroy the last reply.
 func (c *Conn) Close(linger bool) {
 	defer c.nc.Close()
 	if c.Flush() != nil || !linger {

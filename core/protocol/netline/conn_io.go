@@ -11,11 +11,11 @@ type connReader Conn
 
 func (r *connReader) Read(p []byte) (int, error) {
 	c := (*Conn)(r)
-	if len(c.ahead) > 0 {
-		n := copy(p, c.ahead)
-		c.ahead = c.ahead[n:]
-		if c.more && len(c.ahead) == 0 {
-			n += c.rest(p[n:])
+	if len(c.pending) > 0 {
+		n := copy(p, c.pending)
+		c.pending = c.pending[n:]
+		if c.more && len(c.pending) == 0 {
+			n += c.readMore(p[n:])
 		}
 		return n, nil
 	}
@@ -28,12 +28,12 @@ func (r *connReader) Read(p []byte) (int, error) {
 	return c.readLine(p)
 }
 
-// rest reads what came together with first, so that a pipelining client gets
+// readMore reads what came together with first, so that a pipelining client gets
 // its replies together. An error, the deadline's too, comes again with the
 // next read.
-func (c *Conn) rest(p []byte) int {
+func (c *Conn) readMore(p []byte) int {
 	c.more = false
-	c.nc.SetReadDeadline(time.Now().Add(moment))
+	c.nc.SetReadDeadline(time.Now().Add(moreWait))
 	n, _ := c.nc.Read(p)
 	if n > 0 {
 		c.reads++

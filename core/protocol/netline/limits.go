@@ -25,7 +25,7 @@ type LimitsConfig struct {
 	Exempt []netip.Prefix
 }
 
-func (c *LimitsConfig) exempt(a netip.Addr) bool {
+func (c *LimitsConfig) isExempt(a netip.Addr) bool {
 	for _, p := range c.Exempt {
 		if p.Contains(a.Unmap().WithZone("")) {
 			return true
@@ -72,7 +72,7 @@ func NewLimits(cfg LimitsConfig, now func() time.Time) *Limits {
 // release must be called once when it ends; else reason says which limit it
 // would exceed.
 func (l *Limits) Acquire(addr netip.Addr) (release func(), reason string) {
-	if l == nil || l.cfg.exempt(addr) || l.cfg.Connections <= 0 && l.cfg.Network <= 0 && l.cfg.Total <= 0 {
+	if l == nil || l.cfg.isExempt(addr) || l.cfg.Connections <= 0 && l.cfg.Network <= 0 && l.cfg.Total <= 0 {
 		return func() {}, ""
 	}
 	key, network := clientKey(addr), networkKey(addr)
@@ -98,7 +98,7 @@ func (l *Limits) Acquire(addr netip.Addr) (release func(), reason string) {
 		if l.nets[network]--; l.nets[network] == 0 {
 			delete(l.nets, network)
 		}
-		if l.idle(c, l.now()) && l.clients[key] == c {
+		if l.isIdle(c, l.now()) && l.clients[key] == c {
 			delete(l.clients, key)
 		}
 	}, ""
@@ -114,7 +114,8 @@ func (l *Limits) Recipient(addr netip.Addr) bool {
 	return l.take(addr, func(c *client, cfg *LimitsConfig) (*bucket, Rate) { return &c.recipients, cfg.Recipients }, true)
 }
 
-// MayAuth tells whether the client has failures left; AuthFailed counts one.
+// MayAuth reports whether the client may try another login; AuthFailed counts a
+// failure.
 func (l *Limits) MayAuth(addr netip.Addr) bool {
 	return l.take(addr, func(c *client, cfg *LimitsConfig) (*bucket, Rate) { return &c.auth, cfg.AuthFailures }, false)
 }
@@ -125,7 +126,7 @@ func (l *Limits) AuthFailed(addr netip.Addr) {
 }
 
 func (l *Limits) take(addr netip.Addr, which func(*client, *LimitsConfig) (*bucket, Rate), count bool) bool {
-	if l == nil || l.cfg.exempt(addr) {
+	if l == nil || l.cfg.isExempt(addr) {
 		return true
 	}
 	l.mu.Lock()
@@ -170,14 +171,14 @@ func (l *Limits) client(key netip.Addr) *client {
 func (l *Limits) sweep() {
 	now := l.now()
 	for key, c := range l.clients {
-		if l.idle(c, now) {
+		if l.isIdle(c, now) {
 			delete(l.clients, key)
 		}
 	}
 	l.sweepAt = max(minSweep, 2*len(l.clients))
 }
 
-func (l *Limits) idle(c *client, now time.Time) bool {
+func (l *Limits) isIdle(c *client, now time.Time) bool {
 	c.messages.leak(l.cfg.Messages, now)
 	c.recipients.leak(l.cfg.Recipients, now)
 	c.auth.leak(l.cfg.AuthFailures, now)

@@ -13,15 +13,15 @@ const (
 	writeSize = 4 << 10
 	// maxSkip is how much of one overlong line is read before giving up.
 	maxSkip = 64 << 10
-	// aheadSize is what a waiting connection keeps for the first octets of
+	// firstSize is what a waiting connection keeps for the first octets of
 	// what the client says next: most commands whole.
-	aheadSize = 512
-	// moment is how long more is waited for where that many came: they are
+	firstSize = 512
+	// moreWait is how long more is waited for where that many came: they are
 	// there already, or exactly so many were sent.
-	moment = time.Millisecond
-	// maxAlone is the longest line with a bare LF that counts as all that its
+	moreWait = time.Millisecond
+	// maxLoneLine is the longest line with a bare LF that counts as all that its
 	// client had to say: TCP cuts no single write into smaller segments.
-	maxAlone = 512
+	maxLoneLine = 512
 )
 
 // ReadLine returns the next line without its CRLF; it is good until the next
@@ -32,9 +32,9 @@ const (
 // once, and so is what follows it up to the next CRLF: nothing that was
 // written together with a bare LF is ever obeyed. There is one exception, for
 // clients and testers that know no CR and wait for the reply: where a line
-// shorter than 512 octets began behind our last reply, came in one piece and
+// shorter than 512 octets began after our last reply, came in one piece and
 // its LF was the last octet of that piece, nothing is left of it and reading
-// goes on behind the LF.
+// goes on after the LF.
 func (c *Conn) ReadLine(timeout time.Duration) ([]byte, error) {
 	if c.idleStop() {
 		return nil, ErrStopping
@@ -42,7 +42,7 @@ func (c *Conn) ReadLine(timeout time.Duration) ([]byte, error) {
 	c.lineBy = time.Now().Add(timeout)
 	fresh, reads := c.Buffered() == 0, c.reads
 	if fresh {
-		if err := c.wait(); err != nil {
+		if err := c.waitForClient(); err != nil {
 			return nil, err
 		}
 	}
@@ -57,14 +57,14 @@ func (c *Conn) ReadLine(timeout time.Duration) ([]byte, error) {
 	if err != nil && !errors.Is(err, ErrTooLong) {
 		return nil, err
 	}
-	rest := c.lf
-	c.lf = len(line) < 2 || line[len(line)-2] != '\r'
-	if c.lf && !rest && fresh && err == nil && c.reads == reads+1 && c.Buffered() == 0 && len(line) < maxAlone {
-		c.lf = false
+	rest := c.lastBareLF
+	c.lastBareLF = len(line) < 2 || line[len(line)-2] != '\r'
+	if c.lastBareLF && !rest && fresh && err == nil && c.reads == reads+1 && c.Buffered() == 0 && len(line) < maxLoneLine {
+		c.lastBareLF = false
 		return nil, ErrBadLine
 	}
 	switch {
-	case rest || c.lf:
+	case rest || c.lastBareLF:
 		return nil, ErrBadLine
 	case err != nil || len(line) > MaxLine:
 		return nil, ErrTooLong
@@ -98,31 +98,32 @@ func (c *Conn) skipLine(piece []byte) ([]byte, error) {
 	return nil, fmt.Errorf("%w: more than %d octets", io.ErrUnexpectedEOF, maxSkip)
 }
 
-// wait sends what is kept, gives the buffers back and waits for the client.
-func (c *Conn) wait() error {
+// waitForClient sends what is kept, gives the buffers back and waits for the
+// client.
+func (c *Conn) waitForClient() error {
 	if err := c.Flush(); err != nil {
 		return err
 	}
-	c.dropReader()
-	c.dropWriter()
-	return c.readAhead()
+	c.returnReader()
+	c.returnWriter()
+	return c.readFirst()
 }
 
-func (c *Conn) readAhead() error {
+func (c *Conn) readFirst() error {
 	if c.first == nil {
-		c.first = new([aheadSize]byte)
+		c.first = new([firstSize]byte)
 	}
 	n, err := c.readLine(c.first[:])
-	c.ahead, c.more = c.first[:n], n == aheadSize
+	c.pending, c.more = c.first[:n], n == firstSize
 	if n > 0 {
 		return nil
 	}
 	return err
 }
 
-// Early waits for so long and tells whether the client said something
+// SpokeEarly waits for so long and tells whether the client said something
 // meanwhile; what it said is kept.
-func (c *Conn) Early(wait time.Duration) bool {
+func (c *Conn) SpokeEarly(wait time.Duration) bool {
 	c.lineBy = time.Now().Add(wait)
-	return c.Buffered() > 0 || c.readAhead() == nil
+	return c.Buffered() > 0 || c.readFirst() == nil
 }

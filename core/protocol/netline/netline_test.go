@@ -18,44 +18,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestQuote(t *testing.T) {
-	tests := []struct{ in, want string }{
-		{"plain", `"plain"`},
-		{"a\r\nb\x00\x1b", `"a\r\nb\x00\x1b"`},
-		{"ü", `"\u00fc"`},
-		{strings.Repeat("x", 201), `"` + strings.Repeat("x", 200) + `"...`},
-	}
-	for _, tt := range tests {
-		if got := Quote(tt.in); got != tt.want {
-			t.Errorf("Quote(%q) = %s, want %s", tt.in, got, tt.want)
-		}
-	}
-	if got := Quote(strings.Repeat("\x00", 200)); len(got) > 206 {
-		t.Errorf("Quote of 200 NULs has %d octets", len(got))
-	}
-}
-
-func TestClean(t *testing.T) {
-	tests := []struct {
-		in     string
-		utf8ok bool
-		want   string
-	}{
-		{"plain", false, "plain"},
-		{"a\r\n250 b", false, "a  250 b"},
-		{"a\x00\x7fb", true, "a??b"},
-		{"ü\u0085", false, "??"},
-		{"ü\u0085", true, "ü?"},
-		{"\xff", true, "?"},
-		{strings.Repeat("ü", 300), true, strings.Repeat("ü", 240)},
-	}
-	for _, tt := range tests {
-		if got := Clean(tt.in, tt.utf8ok); got != tt.want {
-			t.Errorf("Clean(%q, %v) = %q, want %q", tt.in, tt.utf8ok, got, tt.want)
-		}
-	}
-}
-
 func TestLimits(t *testing.T) {
 	now := time.Unix(0, 0)
 	l := NewLimits(LimitsConfig{Connections: 1, Messages: Rate{N: 2, Per: time.Minute}, AuthFailures: Rate{N: 1, Per: time.Minute}},
@@ -183,7 +145,7 @@ func TestReadLine(t *testing.T) {
 	}
 }
 
-// An LF alone, or behind a short line, that was all the client said is refused
+// An LF alone, or after a short line, that was all the client said is refused
 // and forgotten; so is none that came with more.
 func TestReadLineBareLF(t *testing.T) {
 	tests := []struct {
@@ -244,7 +206,7 @@ func slowly(in string, n int) (obeyed []string) {
 }
 
 // FuzzReadLine: the lines that are obeyed are those of a slow reading, and
-// behind a bare LF that came with more none is.
+// after a bare LF that came with more none is.
 func FuzzReadLine(f *testing.F) {
 	f.Add("a\r\nb\nc\r\nd\r\n", uint8(1))
 	f.Add("a\rb\r\n\r\n\n\r\n", uint8(2))
@@ -313,7 +275,10 @@ func TestServeEnds(t *testing.T) {
 }
 
 func TestExemptClientsAreNotCounted(t *testing.T) {
-	l := NewLimits(LimitsConfig{Connections: 1, Messages: Rate{N: 1, Per: time.Hour}, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, nil)
+	l := NewLimits(
+		LimitsConfig{Connections: 1, Messages: Rate{N: 1, Per: time.Hour}, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		nil,
+	)
 	for _, tt := range []struct {
 		ip   string
 		want bool

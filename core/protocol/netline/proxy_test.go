@@ -19,7 +19,8 @@ import (
 const (
 	v2Head = proxySignature + "\x21"
 	v2IPv4 = v2Head + "\x11\x00\x0c\xc0\x00\x02\x01\xc6\x33\x64\x01\x01\x02\x00\x19"
-	v2IPv6 = v2Head + "\x21\x00\x24\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x01\x02\x00\x19"
+	v2IPv6 = v2Head + "\x21\x00\x24\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01" +
+		"\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x01\x02\x00\x19"
 )
 
 func TestProxyHeader(t *testing.T) {
@@ -66,16 +67,20 @@ func TestProxyHeader(t *testing.T) {
 			continue
 		}
 		left, _ := io.ReadAll(r)
-		if err != nil || ends.known != (tt.remote != "") || ends.known && (ends.remote.String() != tt.remote || ends.local.String() != tt.local) || string(left) != tt.left {
+		if err != nil || ends.known != (tt.remote != "") ||
+			ends.known && (ends.remote.String() != tt.remote || ends.local.String() != tt.local) ||
+			string(left) != tt.left {
 			t.Errorf("%q: %+v, %v, left %q", tt.in, ends, err, left)
 		}
 	}
 }
 
-// FuzzProxyHeader: nothing behind a header is read, a header printed from what
+// FuzzProxyHeader: nothing after a header is read, a header printed from what
 // was understood is understood the same, and half a header never is one.
 func FuzzProxyHeader(f *testing.F) {
-	for _, s := range []string{"PROXY TCP4 192.0.2.1 198.51.100.1 258 25\r\n", "PROXY UNKNOWN x\r\n", v2IPv4, v2IPv6, proxySignature + "\x20\x00\x00\x00", "EHLO x\r\n"} {
+	for _, s := range []string{
+		"PROXY TCP4 192.0.2.1 198.51.100.1 258 25\r\n", "PROXY UNKNOWN x\r\n", v2IPv4, v2IPv6, proxySignature + "\x20\x00\x00\x00", "EHLO x\r\n",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
@@ -181,7 +186,7 @@ func (l *syncLog) String() string {
 // none is refused; both are in the log.
 func TestProxiedClients(t *testing.T) {
 	log := &syncLog{}
-	s := &Server{Name: "mx", Log: slog.New(slog.NewTextHandler(log, nil)), Greedy: "421 greedy\r\n",
+	s := &Server{Name: "mx", Log: slog.New(slog.NewTextHandler(log, nil)), TooManyFromIPReply: "421 greedy\r\n",
 		Limits: NewLimits(LimitsConfig{Connections: 1, Network: 2}, nil), ProxyFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	addr := echo(t, s, &Sessions{})
 	for _, tt := range []struct{ send, want string }{

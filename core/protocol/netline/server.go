@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"carteiro/core/message/printable"
 )
 
 // Server accepts connections and runs one goroutine for each.
@@ -24,13 +26,14 @@ type Server struct {
 	Handshake      time.Duration // limit of a TLS handshake
 	Log            *slog.Logger
 
-	// Crowded and Greedy are the lines, with CRLF, for a client above
+	// TooManyReply and Greedy are the lines, with CRLF, for a client above
 	// MaxConnections and one above its own limit; Refused counts both.
-	Crowded, Greedy string
-	Refused         func()
+	TooManyReply, TooManyFromIPReply string
+	Refused                          func()
 
-	// Handle runs a session to its end and recovers its panics. ctx ends when
-	// the server's grace is over; that it stops is told by c.ReadLine.
+	// Handle runs a session to its end and recovers its panics. ctx ends when the
+	// server's grace is over; c.ReadLine returns ErrStopping when the server
+	// stops.
 	Handle func(ctx context.Context, c *Conn)
 
 	mu   sync.Mutex
@@ -38,16 +41,16 @@ type Server struct {
 	bufs buffers
 }
 
-// Serve accepts until ctx ends, then tells idle sessions to stop, gives the
-// busy ones Grace, closes those that are left, and returns when all sessions
-// are gone. It closes ln. The error is that of a listener that failed.
+// Serve accepts until ctx ends. Then it stops idle sessions, gives busy ones
+// Grace, closes those that are left, and returns when all sessions have ended.
+// It closes ln. The error is that of a listener that failed.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	sessions, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop, halt := context.WithCancel(ctx)
 	defer halt()
 	var wg sync.WaitGroup
-	mine := &tracked{conns: make(map[*Conn]struct{})}
+	mine := &connSet{conns: make(map[*Conn]struct{})}
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -71,8 +74,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return err
 }
 
-// finish waits for the sessions, with force when the grace is over.
-func (s *Server) finish(wg *sync.WaitGroup, cancel func(), mine *tracked) {
+// finish waits for the sessions and aborts them when the grace is over.
+func (s *Server) finish(wg *sync.WaitGroup, cancel func(), mine *connSet) {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
 	timer := time.NewTimer(s.Grace)
@@ -113,28 +116,28 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, start func(net.Con
 	}
 }
 
-// admit applies the limits; a client that is refused is told so unless it
-// expects TLS first. What a proxy brings is counted for the client that the
-// proxy will name.
+// admit applies the limits. A refused client gets a reply, unless it expects
+// TLS first. A proxy's connection is counted for the client that the proxy will
+// name.
 func (s *Server) admit(nc net.Conn) (release func(), ok bool) {
 	addr := addrPort(nc.RemoteAddr()).Addr()
-	if !s.enter() {
-		s.turnAway(nc, addr, s.Crowded, "connections of the listener")
+	if !s.countConn() {
+		s.refuse(nc, addr, s.TooManyReply, "connections of the listener")
 		return nil, false
 	}
-	if s.proxied(addr) {
-		return s.leave, true
+	if s.isProxy(addr) {
+		return s.uncountConn, true
 	}
 	free, why := s.Limits.Acquire(addr)
 	if why != "" {
-		s.leave()
-		s.turnAway(nc, addr, s.Greedy, why)
+		s.uncountConn()
+		s.refuse(nc, addr, s.TooManyFromIPReply, why)
 		return nil, false
 	}
-	return func() { free(); s.leave() }, true
+	return func() { free(); s.uncountConn() }, true
 }
 
-func (s *Server) turnAway(nc net.Conn, client netip.Addr, line, reason string) {
+func (s *Server) refuse(nc net.Conn, client netip.Addr, line, reason string) {
 	s.Log.Info("connection refused", "listener", s.Name, "client", client.String(), "reason", reason)
 	if s.Refused != nil {
 		s.Refused()
@@ -146,7 +149,7 @@ func (s *Server) turnAway(nc net.Conn, client netip.Addr, line, reason string) {
 	nc.Close()
 }
 
-func (s *Server) proxied(a netip.Addr) bool {
+func (s *Server) isProxy(a netip.Addr) bool {
 	for _, p := range s.ProxyFrom {
 		if p.Contains(a) {
 			return true
@@ -156,8 +159,8 @@ func (s *Server) proxied(a netip.Addr) bool {
 }
 
 func (s *Server) serve(ctx context.Context, c *Conn) {
-	if s.proxied(c.Remote().Addr()) {
-		free, ok := s.unwrap(c)
+	if s.isProxy(c.Remote().Addr()) {
+		free, ok := s.readProxyHeader(c)
 		if !ok {
 			return
 		}
@@ -165,22 +168,24 @@ func (s *Server) serve(ctx context.Context, c *Conn) {
 	}
 	if s.Implicit {
 		if err := c.StartTLS(ctx, s.TLS, s.Handshake); err != nil {
-			s.Log.Info("tls failed", "listener", s.Name, "client", c.Remote().Addr().String(), "err", Quote(err.Error()))
+			s.Log.Info("tls failed", "listener", s.Name, "client", c.Remote().Addr().String(), "err", printable.Quote(err.Error()))
 			return
 		}
 	}
-	defer c.dropReader()
-	defer c.dropWriter()
+	defer c.returnReader()
+	defer c.returnWriter()
 	s.Handle(ctx, c)
 }
 
-// unwrap takes the addresses of the client from the PROXY header. A proxy that
-// sends none is refused: its address must not be taken for the client's.
-func (s *Server) unwrap(c *Conn) (free func(), ok bool) {
+// readProxyHeader takes the addresses of the client from the PROXY header. A
+// proxy that sends none is refused: its address must not be taken for the
+// client's.
+func (s *Server) readProxyHeader(c *Conn) (free func(), ok bool) {
 	proxy := c.Remote().Addr()
 	ends, err := c.proxyHeader(s.Handshake)
 	if err != nil {
-		s.Log.Info("connection refused", "listener", s.Name, "client", proxy.String(), "reason", "PROXY header", "err", Quote(err.Error()))
+		s.Log.Info("connection refused", "listener", s.Name, "client", proxy.String(), "reason", "PROXY header", "err",
+			printable.Quote(err.Error()))
 		return nil, false
 	}
 	if !ends.known {
@@ -189,8 +194,26 @@ func (s *Server) unwrap(c *Conn) (free func(), ok bool) {
 	c.remote, c.local = ends.remote, ends.local
 	free, why := s.Limits.Acquire(c.remote.Addr())
 	if why != "" {
-		s.turnAway(c.nc, c.remote.Addr(), s.Greedy, why)
+		s.refuse(c.nc, c.remote.Addr(), s.TooManyFromIPReply, why)
 		return nil, false
 	}
 	return free, true
+}
+
+// countConn counts a connection of the whole server and tells whether it is
+// within MaxConnections.
+func (s *Server) countConn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.MaxConnections > 0 && s.open >= s.MaxConnections {
+		return false
+	}
+	s.open++
+	return true
+}
+
+func (s *Server) uncountConn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
 }

@@ -6,15 +6,15 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// Sessions is who is connected now. The zero value is empty; it is safe for
-// concurrent use.
+// Sessions are the sessions that are connected now. The zero value is empty; it
+// is safe for concurrent use.
 type Sessions struct {
 	mu   sync.Mutex
 	open map[*Conn]*envelope.Session
 }
 
-// Put remembers what s says now. It is called again when that changed in what
-// Kick may be asked for: who logged in, and from where.
+// Put records the session of a connection. It is called again when something
+// changed that Kick may match: who logged in, and from where.
 func (t *Sessions) Put(c *Conn, s *envelope.Session) {
 	now := &envelope.Session{ID: s.ID, Listener: s.Listener, Protocol: s.Protocol, Remote: s.Remote, Local: s.Local,
 		RDNS: s.RDNS, TLS: s.TLS, Identity: s.Identity, Trusted: s.Trusted, Started: s.Started}

@@ -95,12 +95,12 @@ func TestLoginDelayForgets(t *testing.T) {
 	var d loginDelay
 	now := time.Unix(1000, 0)
 	for i := range 5000 {
-		if left := d.left(envelope.Address(fmt.Sprint(i)), time.Minute, now); left != 0 {
+		if left := d.wait(envelope.Address(fmt.Sprint(i)), time.Minute, now); left != 0 {
 			t.Fatal(left)
 		}
 		now = now.Add(time.Second)
 	}
-	if left := d.left("4999", time.Minute, now); left != 59*time.Second {
+	if left := d.wait("4999", time.Minute, now); left != 59*time.Second {
 		t.Errorf("%v left, want 59 s", left)
 	}
 	if len(d.last) > minSweep+1 {
@@ -108,7 +108,7 @@ func TestLoginDelayForgets(t *testing.T) {
 	}
 }
 
-// A connection that is reset behind any octet deletes nothing and gives the
+// A connection that is reset after any octet deletes nothing and gives the
 // maildrop back; serve looks for sessions and locks in the end.
 func TestResetAnywhere(t *testing.T) {
 	d := serve(t, Config{InsecureAuth: true})

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"carteiro/core/protocol/netline"
+	"carteiro/core/message/printable"
+	"carteiro/core/protocol/sasl"
 )
 
 // maxCommand is the longest line but for AUTH, CRLF included (RFC 2449 4).
@@ -43,23 +44,23 @@ func (c command) String() string {
 	return c.verb + " " + c.arg
 }
 
-func (s *session) obey(ctx context.Context, line string) {
+func (s *session) runCommand(ctx context.Context, line string) {
 	start := time.Now()
 	cmd, good := parseCommand(line)
 	ok := false
 	switch {
-	case foreign(line):
-		s.log.Info("connection refused", "reason", "another protocol", "line", netline.Quote(line))
-		s.over = true
+	case isOtherProtocol(line):
+		s.log.Info("connection refused", "reason", "another protocol", "line", printable.Quote(line))
+		s.ended = true
 		ok = s.err("[SYS/PERM] this is a POP3 server")
 	case !good:
-		ok = s.bad("unknown command")
-	case s.tooMuch(cmd.verb):
+		ok = s.protocolError("unknown command")
+	case s.countIdle(cmd.verb):
 		s.log.Info("session ended by a limit", "reason", "commands that do nothing")
-		s.over = true
+		s.ended = true
 		ok = s.err("[SYS/TEMP] too many commands that do nothing, closing")
 	case len(line)+2 > maxCommand && cmd.verb != "AUTH":
-		ok = s.bad("line too long")
+		ok = s.protocolError("line too long")
 	case s.drop == nil:
 		ok = s.authorization(ctx, cmd)
 	default:
@@ -70,8 +71,9 @@ func (s *session) obey(ctx context.Context, line string) {
 	}
 }
 
-// foreign tells what browsers, scanners and proxies of others say.
-func foreign(line string) bool {
+// isOtherProtocol reports whether a line is what browsers, scanners and proxies
+// of others say.
+func isOtherProtocol(line string) bool {
 	verb, _, more := strings.Cut(line, " ")
 	switch strings.ToUpper(verb) {
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PRI", "PROXY", "EHLO", "HELO":
@@ -80,16 +82,16 @@ func foreign(line string) bool {
 	return false
 }
 
-// tooMuch counts commands that do nothing. Each is allowed, NOOP keeps an idle
+// countIdle counts commands that do nothing. Each is allowed, NOOP keeps an idle
 // session open; a flood of them is not.
-func (s *session) tooMuch(verb string) bool {
+func (s *session) countIdle(verb string) bool {
 	switch verb {
 	case "NOOP", "RSET", "CAPA", "UTF8", "LANG", "USER":
-		s.junk++
+		s.idleCommands++
 	default:
-		s.junk = 0
+		s.idleCommands = 0
 	}
-	return s.junk > s.cfg.MaxJunk
+	return s.idleCommands > s.cfg.MaxIdleCommands
 }
 
 // knownVerb keeps labels of metrics to a fixed set.
@@ -104,72 +106,72 @@ func knownVerb(v string) string {
 func (s *session) authorization(ctx context.Context, cmd command) bool {
 	switch cmd.verb {
 	case "CAPA":
-		return s.capa(cmd)
+		return s.CAPA(cmd)
 	case "STLS":
-		return s.stls(ctx, cmd)
+		return s.STLS(ctx, cmd)
 	case "USER":
-		return s.userCommand(cmd)
+		return s.USER(cmd)
 	case "PASS":
-		return s.pass(ctx, cmd)
+		return s.PASS(ctx, cmd)
 	case "APOP":
-		return s.apop(ctx, cmd)
+		return s.APOP(ctx, cmd)
 	case "UTF8":
-		return s.utf8(cmd)
+		return s.UTF8(cmd)
 	case "LANG":
-		return s.lang(cmd)
+		return s.LANG(cmd)
 	case "AUTH":
-		return s.auth(ctx, cmd)
+		return s.AUTH(ctx, cmd)
 	case "QUIT":
-		s.over = true
+		s.ended = true
 		return s.ok(s.cfg.Hostname + " POP3 server signing off")
 	}
 	if knownVerb(cmd.verb) == cmd.verb {
-		return s.bad("log in first")
+		return s.protocolError("log in first")
 	}
-	return s.bad("unknown command")
+	return s.protocolError("unknown command")
 }
 
 func (s *session) transaction(ctx context.Context, cmd command) bool {
 	switch cmd.verb {
 	case "LIST":
-		return s.list(ctx, cmd)
+		return s.LIST(ctx, cmd)
 	case "UIDL":
-		return s.uidl(ctx, cmd)
+		return s.UIDL(ctx, cmd)
 	case "RETR":
-		return s.retr(ctx, cmd)
+		return s.RETR(ctx, cmd)
 	case "TOP":
-		return s.top(ctx, cmd)
+		return s.TOP(ctx, cmd)
 	case "DELE":
-		return s.dele(ctx, cmd)
+		return s.DELE(ctx, cmd)
 	case "LANG":
-		return s.lang(cmd)
+		return s.LANG(cmd)
 	case "USER", "PASS", "APOP", "AUTH", "STLS", "UTF8":
-		return s.bad("logged in already")
+		return s.protocolError("logged in already")
 	}
 	if knownVerb(cmd.verb) != cmd.verb {
-		return s.bad("unknown command")
+		return s.protocolError("unknown command")
 	}
 	if cmd.hasArg {
-		return s.bad(cmd.verb + " takes no argument")
+		return s.protocolError(cmd.verb + " takes no argument")
 	}
 	switch cmd.verb {
 	case "STAT":
-		return s.stat()
+		return s.STAT()
 	case "RSET":
-		return s.rset()
+		return s.RSET()
 	case "QUIT":
-		return s.update(ctx)
+		return s.QUIT(ctx)
 	case "CAPA":
-		return s.capa(cmd)
+		return s.CAPA(cmd)
 	}
 	return s.ok("") // NOOP
 }
 
-// capa lists what RFC 2449 asks for. The list is the same in both states but
+// CAPA lists what RFC 2449 asks for. The list is the same in both states but
 // for what TLS changes.
-func (s *session) capa(cmd command) bool {
+func (s *session) CAPA(cmd command) bool {
 	if cmd.hasArg {
-		return s.bad("CAPA takes no argument")
+		return s.protocolError("CAPA takes no argument")
 	}
 	s.ok("capabilities follow")
 	w := s.c.Writer()
@@ -177,8 +179,8 @@ func (s *session) capa(cmd command) bool {
 	if d := s.cfg.LoginDelay; d > 0 {
 		w.WriteString("LOGIN-DELAY " + strconv.Itoa(int(math.Ceil(d.Seconds()))) + "\r\n")
 	}
-	if s.plaintext() {
-		w.WriteString("USER\r\nSASL " + strings.Join(netline.Mechanisms(s.backend, s.c), " ") + "\r\n")
+	if s.mayLogin() {
+		w.WriteString("USER\r\nSASL " + strings.Join(sasl.Mechanisms(s.backend, s.c), " ") + "\r\n")
 	}
 	if s.cfg.TLS != nil && s.s.TLS == nil {
 		w.WriteString("STLS\r\n")
@@ -187,25 +189,25 @@ func (s *session) capa(cmd command) bool {
 	return true
 }
 
-// stls follows RFC 2595 section 4. What came behind it in the clear is never
+// STLS follows RFC 2595 section 4. What came after it in the clear is never
 // obeyed: the session ends.
-func (s *session) stls(ctx context.Context, cmd command) bool {
+func (s *session) STLS(ctx context.Context, cmd command) bool {
 	switch {
 	case cmd.hasArg:
-		return s.bad("STLS takes no argument")
+		return s.protocolError("STLS takes no argument")
 	case s.s.TLS != nil:
-		return s.bad("TLS is already in use")
+		return s.protocolError("TLS is already in use")
 	case s.cfg.TLS == nil:
-		return s.bad("no TLS here")
+		return s.protocolError("TLS is not available")
 	case s.c.Buffered() > 0:
 		s.log.Info("plaintext behind stls", "octets", s.c.Buffered())
-		s.over = true
-		return s.err("nothing may be pipelined behind STLS")
+		s.ended = true
+		return s.err("nothing may be pipelined after STLS")
 	}
 	s.ok("begin TLS")
 	if err := s.c.StartTLS(ctx, s.cfg.TLS, s.cfg.Handshake); err != nil {
 		s.log.Info("tls failed", "err", quoteError(err))
-		s.over, s.gone = true, true
+		s.ended, s.gone = true, true
 		return false
 	}
 	s.s.TLS, s.user = s.c.TLS(), ""

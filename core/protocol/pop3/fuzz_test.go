@@ -34,14 +34,16 @@ func FuzzCommand(f *testing.F) {
 // its end, and what follows the end is not part of it. A lenient client, to
 // which LF alone ends a line, sees no earlier end.
 func FuzzStuff(f *testing.F) {
-	for _, s := range []string{"", ".", "\r\n", ".\r\n", "a\r\n.\r\nb", "a\n.\nb\r\n", "a\r\n\n", "\r", strings.Repeat("x", 16<<10-1) + "\r\n.\r\n"} {
+	for _, s := range []string{
+		"", ".", "\r\n", ".\r\n", "a\r\n.\r\nb", "a\n.\nb\r\n", "a\r\n\n", "\r", strings.Repeat("x", 16<<10-1) + "\r\n.\r\n",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, r := range []io.Reader{strings.NewReader(text), iotest.OneByteReader(strings.NewReader(text))} {
 			var out bytes.Buffer
 			w := bufio.NewWriter(&out)
-			n, err := stuff(w, bufio.NewReaderSize(r, copyRead), -1)
+			n, err := dotStuff(w, bufio.NewReaderSize(r, copyRead), -1)
 			w.Flush()
 			if err != nil || n != int64(len(text)) {
 				t.Fatalf("%q: %d octets, %v", text, n, err)
@@ -64,7 +66,10 @@ func FuzzStuff(f *testing.F) {
 // FuzzSession: commands in any order never remove a message without QUIT,
 // never touch one that was not marked, and each gets an answer.
 func FuzzSession(f *testing.F) {
-	for _, s := range []string{"STAT\nLIST\nDELE 1", "DELE 1\nRSET\nQUIT", "DELE 2\nQUIT\nDELE 1", "RETR 1\nTOP 2 1\nUIDL", "USER x\nAUTH PLAIN\n*", "DELE 1\nDELE 2\nquit"} {
+	for _, s := range []string{
+		"STAT\nLIST\nDELE 1", "DELE 1\nRSET\nQUIT", "DELE 2\nQUIT\nDELE 1", "RETR 1\nTOP 2 1\nUIDL", "USER x\nAUTH PLAIN\n*",
+		"DELE 1\nDELE 2\nquit",
+	} {
 		f.Add(s)
 	}
 	d := serve(f, Config{InsecureAuth: true, MaxErrors: 1000})

@@ -2,17 +2,17 @@ package pop3
 
 import "strings"
 
-// utf8 is UTF8 (RFC 6856 2.1): the client takes messages with UTF-8 in their
+// UTF8 is UTF8 (RFC 6856 2.1): the client takes messages with UTF-8 in their
 // header sections. They are sent as they are in any case, so that this is all.
-func (s *session) utf8(cmd command) bool {
+func (s *session) UTF8(cmd command) bool {
 	if cmd.hasArg {
-		return s.bad("UTF8 takes no argument")
+		return s.protocolError("UTF8 takes no argument")
 	}
-	return s.ok("UTF-8 it is")
+	return s.ok("UTF-8 is enabled")
 }
 
-// lang is LANG (RFC 6856 3): the texts of replies are English.
-func (s *session) lang(cmd command) bool {
+// LANG is LANG (RFC 6856 3): the texts of replies are English.
+func (s *session) LANG(cmd command) bool {
 	if !cmd.hasArg {
 		s.ok("languages follow")
 		s.c.Writer().WriteString("en English\r\ni-default i-default\r\n.\r\n")
@@ -21,11 +21,11 @@ func (s *session) lang(cmd command) bool {
 	tag, _, _ := strings.Cut(strings.ToLower(cmd.arg), "-")
 	switch {
 	case strings.Contains(cmd.arg, " "):
-		return s.bad("syntax: LANG [language]")
+		return s.protocolError("syntax: LANG [language]")
 	case cmd.arg == "*" || strings.EqualFold(cmd.arg, "i-default"):
-		return s.ok("i-default English it is")
+		return s.ok("i-default language is English")
 	case tag == "en":
-		return s.ok("en English it is")
+		return s.ok("en language is English")
 	}
-	return s.bad("no such language here")
+	return s.protocolError("this language is not available")
 }

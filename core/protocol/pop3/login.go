@@ -10,73 +10,75 @@ import (
 	"unicode/utf8"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/sasl"
 	"carteiro/core/store"
 )
 
-func quoteError(err error) string { return netline.Quote(err.Error()) }
+func quoteError(err error) string { return printable.Quote(err.Error()) }
 
-// plaintext tells whether a password may be sent as it is.
-func (s *session) plaintext() bool { return s.s.TLS != nil || s.cfg.InsecureAuth }
+// mayLogin reports whether a password may be sent as it is.
+func (s *session) mayLogin() bool { return s.s.TLS != nil || s.cfg.InsecureAuth }
 
-// userCommand remembers a name; that it is unknown is not told.
-func (s *session) userCommand(cmd command) bool {
+// USER remembers a name; that it is unknown is not told.
+func (s *session) USER(cmd command) bool {
 	switch {
-	case !s.plaintext():
-		return s.bad("use STLS first")
+	case !s.mayLogin():
+		return s.protocolError("use STLS first")
 	case !cmd.hasArg || !utf8.ValidString(cmd.arg):
-		return s.bad("USER needs a name")
+		return s.protocolError("USER needs a name")
 	}
 	s.user = cmd.arg
 	return s.ok("send PASS")
 }
 
-func (s *session) pass(ctx context.Context, cmd command) bool {
+func (s *session) PASS(ctx context.Context, cmd command) bool {
 	user := s.user
 	s.user = ""
 	switch {
-	case !s.plaintext():
-		return s.bad("use STLS first")
+	case !s.mayLogin():
+		return s.protocolError("use STLS first")
 	case user == "":
-		return s.bad("send USER first")
+		return s.protocolError("send USER first")
 	}
 	return s.login(ctx, &envelope.Credentials{Mechanism: "USER", User: user, Password: cmd.arg})
 }
 
-// apop is "APOP name digest" (RFC 1939 section 7).
-func (s *session) apop(ctx context.Context, cmd command) bool {
+// APOP is "APOP name digest" (RFC 1939 section 7).
+func (s *session) APOP(ctx context.Context, cmd command) bool {
 	if s.stamp == "" {
-		return s.bad("APOP is not offered")
+		return s.protocolError("APOP is not offered")
 	}
 	i := strings.LastIndexByte(cmd.arg, ' ')
-	if i < 1 || !hexDigest(cmd.arg[i+1:]) || !utf8.ValidString(cmd.arg) {
-		return s.bad("syntax: APOP name digest")
+	if i < 1 || !isHexDigest(cmd.arg[i+1:]) || !utf8.ValidString(cmd.arg) {
+		return s.protocolError("syntax: APOP name digest")
 	}
 	return s.login(ctx, &envelope.Credentials{Mechanism: "APOP", User: cmd.arg[:i],
 		Challenge: s.stamp, Digest: strings.ToLower(cmd.arg[i+1:])})
 }
 
-func hexDigest(s string) bool {
+func isHexDigest(s string) bool {
 	return len(s) == 32 && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
-// auth is SASL (RFC 5034).
-func (s *session) auth(ctx context.Context, cmd command) bool {
+// AUTH is SASL (RFC 5034).
+func (s *session) AUTH(ctx context.Context, cmd command) bool {
 	name, initial, hasInitial := strings.Cut(cmd.arg, " ")
-	exchange := netline.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
+	exchange := sasl.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
 	switch {
 	case name == "":
-		return s.bad("AUTH needs a mechanism")
-	case !s.plaintext():
-		return s.bad("use STLS first")
+		return s.protocolError("AUTH needs a mechanism")
+	case !s.mayLogin():
+		return s.protocolError("use STLS first")
 	case exchange == nil:
-		return s.bad("mechanism not supported")
+		return s.protocolError("mechanism not supported")
 	}
 	var response []byte
 	if hasInitial && initial != "=" {
 		var err error
 		if response, err = base64.StdEncoding.Strict().DecodeString(initial); err != nil || initial == "" {
-			return s.bad("bad base64")
+			return s.protocolError("bad base64")
 		}
 	} else if hasInitial {
 		response = []byte{}
@@ -90,12 +92,12 @@ func (s *session) auth(ctx context.Context, cmd command) bool {
 
 // exchange runs a mechanism to its credentials; it returns none when the
 // refusal is written or the connection lost.
-func (s *session) exchange(x envelope.Exchange, response []byte) (*envelope.Credentials, bool) {
+func (s *session) exchange(x sasl.Exchange, response []byte) (*envelope.Credentials, bool) {
 	for {
 		challenge, cred, err := x.Next(response)
 		switch {
-		case errors.Is(err, envelope.ErrExchange):
-			return nil, s.bad("malformed response")
+		case errors.Is(err, sasl.ErrExchange):
+			return nil, s.protocolError("malformed response")
 		case err != nil:
 			s.log.Error("login impossible", "err", quoteError(err))
 			return nil, s.err("[SYS/TEMP] login is not possible now")
@@ -116,18 +118,18 @@ func (s *session) challenge(challenge []byte) []byte {
 	line, err := s.c.ReadLine(s.cfg.Idle)
 	switch {
 	case errors.Is(err, netline.ErrTooLong), errors.Is(err, netline.ErrBadLine):
-		s.bad("bad base64")
+		s.protocolError("bad base64")
 		return nil
 	case err != nil:
-		s.lost(err)
+		s.connectionEnded(err)
 		return nil
 	case string(line) == "*":
-		s.bad("cancelled")
+		s.protocolError("cancelled")
 		return nil
 	}
 	response, err := base64.StdEncoding.Strict().DecodeString(string(line))
 	if err != nil {
-		s.bad("bad base64")
+		s.protocolError("bad base64")
 		return nil
 	}
 	if response == nil {
@@ -140,7 +142,7 @@ func (s *session) challenge(challenge []byte) []byte {
 func (s *session) login(ctx context.Context, cred *envelope.Credentials) bool {
 	if !s.cfg.Limits.MayAuth(s.s.Remote.Addr()) {
 		s.log.Info("too many failed logins")
-		s.over = true
+		s.ended = true
 		return s.err("[SYS/TEMP] too many failed logins, try later")
 	}
 	id, st := s.backend.Auth(ctx, s.s, cred)
@@ -152,31 +154,31 @@ func (s *session) login(ctx context.Context, cred *envelope.Credentials) bool {
 		f(s.s.Listener, cred.Mechanism, good)
 	}
 	if !good {
-		if cred.Token != "" && st.Code != 421 && !st.Close && s.challenge(netline.TokenRefused(cred.Mechanism)) == nil {
+		if cred.Token != "" && st.Code != 421 && !st.Close && s.challenge(sasl.TokenRefused(cred.Mechanism)) == nil {
 			return false // RFC 7628 3.2.2 wants that; the refusal is written
 		}
 		return s.denied(st)
 	}
-	return s.enter(ctx, id)
+	return s.openMaildrop(ctx, id)
 }
 
 func (s *session) denied(st *envelope.Status) bool {
 	text := respCode(st) + st.Text
 	if st.Close || st.Code == 421 {
-		s.over = true
+		s.ended = true
 	}
 	if st.Code < 500 {
 		return s.err(text)
 	}
 	s.cfg.Limits.AuthFailed(s.s.Remote.Addr())
-	return s.bad(text)
+	return s.protocolError(text)
 }
 
-// enter enters the TRANSACTION state. Until the lock is given back no other
+// openMaildrop enters the TRANSACTION state. Until the lock is given back no other
 // session has the maildrop; a crash gives it back. Who may only read takes no
 // lock, and finds that messages are gone that others removed.
-func (s *session) enter(ctx context.Context, id *envelope.Identity) bool {
-	if wait := s.delay.left(id.User, s.cfg.LoginDelay, s.cfg.Now()); wait > 0 {
+func (s *session) openMaildrop(ctx context.Context, id *envelope.Identity) bool {
+	if wait := s.delay.wait(id.User, s.cfg.LoginDelay, s.cfg.Now()); wait > 0 {
 		return s.err(fmt.Sprintf("[LOGIN-DELAY] %d seconds to wait until the next login", int(math.Ceil(wait.Seconds()))))
 	}
 	readonly, _ := id.Extra["readonly"].(bool)

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"carteiro/core/internal/dialogtest"
 	"carteiro/core/message/envelope"
 	"carteiro/core/store"
 )
@@ -182,6 +183,8 @@ func (m *memory) Usage(context.Context, envelope.Address) (int64, int64, error) 
 // porter is a Backend with one account: mrose, whose password and APOP secret
 // are "tan staaf" and, as in RFC 1939, "tanstaaf".
 type porter struct {
+	dialogtest.PasswordsOnly
+
 	mu     sync.Mutex
 	open   int
 	closed int

@@ -13,17 +13,17 @@ import (
 	"carteiro/core/store"
 )
 
-func (s *session) stat() bool {
+func (s *session) STAT() bool {
 	return s.ok(fmt.Sprintf("%d %d", s.drop.count, s.drop.octets))
 }
 
-func (s *session) rset() bool {
+func (s *session) RSET() bool {
 	s.drop.reset()
 	return s.ok(s.drop.describe("maildrop has "))
 }
 
-// table loads the messages; a refusal is written.
-func (s *session) table(ctx context.Context) bool {
+// loadTable loads the messages; a refusal is written.
+func (s *session) loadTable(ctx context.Context) bool {
 	if err := s.drop.load(ctx, s.boxes); err != nil {
 		s.log.Error("maildrop cannot be read", "err", err)
 		return s.err("[SYS/TEMP] the maildrop cannot be read, try later")
@@ -31,27 +31,27 @@ func (s *session) table(ctx context.Context) bool {
 	return true
 }
 
-func (s *session) list(ctx context.Context, cmd command) bool {
-	return s.scan(ctx, cmd, func(b []byte, e entry) []byte { return strconv.AppendInt(b, e.size, 10) })
+func (s *session) LIST(ctx context.Context, cmd command) bool {
+	return s.listing(ctx, cmd, func(b []byte, e entry) []byte { return strconv.AppendInt(b, e.size, 10) })
 }
 
-// uidl gives "<uidvalidity>.<uid>": never reused, and new when the folder is.
-func (s *session) uidl(ctx context.Context, cmd command) bool {
-	return s.scan(ctx, cmd, func(b []byte, e entry) []byte {
+// UIDL gives "<uidvalidity>.<uid>": never reused, and new when the folder is.
+func (s *session) UIDL(ctx context.Context, cmd command) bool {
+	return s.listing(ctx, cmd, func(b []byte, e entry) []byte {
 		b = strconv.AppendUint(b, uint64(s.drop.info.UIDValidity), 10)
 		return strconv.AppendUint(append(b, '.'), uint64(e.uid), 10)
 	})
 }
 
-// scan answers LIST and UIDL, for one message or for all.
-func (s *session) scan(ctx context.Context, cmd command, column func([]byte, entry) []byte) bool {
-	if !s.table(ctx) {
+// listing answers LIST and UIDL, for one message or for all.
+func (s *session) listing(ctx context.Context, cmd command, column func([]byte, entry) []byte) bool {
+	if !s.loadTable(ctx) {
 		return false
 	}
 	if cmd.hasArg {
 		n, found := s.drop.number(cmd.arg)
 		if !found {
-			return s.bad("no such message")
+			return s.protocolError("no such message")
 		}
 		b := strconv.AppendInt(nil, int64(n), 10)
 		return s.ok(string(column(append(b, ' '), s.drop.table[n-1])))
@@ -70,34 +70,34 @@ func (s *session) scan(ctx context.Context, cmd command, column func([]byte, ent
 	return true
 }
 
-func (s *session) dele(ctx context.Context, cmd command) bool {
-	if !s.table(ctx) {
+func (s *session) DELE(ctx context.Context, cmd command) bool {
+	if !s.loadTable(ctx) {
 		return false
 	}
 	n, found := s.drop.number(cmd.arg)
 	switch {
 	case !found:
-		return s.bad("no such message")
+		return s.protocolError("no such message")
 	case s.drop.readonly:
-		return s.bad("[SYS/PERM] you may only read this maildrop")
+		return s.protocolError("[SYS/PERM] you may only read this maildrop")
 	}
 	s.drop.mark(n)
 	return s.ok("message " + strconv.Itoa(n) + " deleted")
 }
 
-// update is the UPDATE state: what is marked goes, MaxExpunge messages to a
-// commit. A crash leaves the marked messages whose commit it came before, and
-// the client without its +OK (RFC 1939 section 6 allows some to be removed;
-// never one that is not marked).
-func (s *session) update(ctx context.Context) bool {
-	s.over = true
+// QUIT enters the UPDATE state: it removes the marked messages, MaxExpunge in a
+// commit. After a crash those whose commit had not happened are still there,
+// and the client got no +OK. (RFC 1939 section 6 allows that some are removed,
+// but never one that is not marked.)
+func (s *session) QUIT(ctx context.Context) bool {
+	s.ended = true
 	if s.drop.marked == 0 {
 		return s.ok(s.farewell())
 	}
 	for uids := range slices.Chunk(s.drop.markedUIDs(), store.MaxExpunge) {
 		if err := s.boxes.Expunge(ctx, s.drop.info.ID, uids); err != nil {
 			s.log.Error("deleted messages cannot be removed", "err", err)
-			return s.err("[SYS/TEMP] deleted messages not removed")
+			return s.err("[SYS/TEMP] the deleted messages could not be removed")
 		}
 	}
 	if f := s.cfg.Observe.Deleted; f != nil {
@@ -106,7 +106,7 @@ func (s *session) update(ctx context.Context) bool {
 	return s.ok(s.farewell())
 }
 
-// farewell is what RFC 1939 prints as the answer to QUIT.
+// farewell returns the reply to QUIT as RFC 1939 shows it.
 func (s *session) farewell() string {
 	left := "maildrop empty"
 	switch n := s.drop.count; n {
@@ -119,31 +119,31 @@ func (s *session) farewell() string {
 	return s.cfg.Hostname + " POP3 server signing off (" + left + ")"
 }
 
-func (s *session) retr(ctx context.Context, cmd command) bool {
-	if !s.table(ctx) {
+func (s *session) RETR(ctx context.Context, cmd command) bool {
+	if !s.loadTable(ctx) {
 		return false
 	}
 	n, found := s.drop.number(cmd.arg)
 	if !found {
-		return s.bad("no such message")
+		return s.protocolError("no such message")
 	}
-	s.ahead.next = n + 1
-	if s.ahead.number != n {
-		return s.send(ctx, n, s.retrieved(n), -1)
+	s.prefetch.next = n + 1
+	if s.prefetch.number != n {
+		return s.send(ctx, n, s.sizeText(n), -1)
 	}
-	c, octets := s.ahead.answer, s.ahead.octets
-	s.ahead.number, s.ahead.answer, s.ahead.misses = 0, nil, 0
-	defer s.copiers.put(c)
-	return s.sent(n, octets, c.w.Flush())
+	c, octets := s.prefetch.answer, s.prefetch.octets
+	s.prefetch.number, s.prefetch.answer, s.prefetch.misses = 0, nil, 0
+	defer s.buffers.put(c)
+	return s.finishAnswer(n, octets, c.w.Flush())
 }
 
-func (s *session) retrieved(n int) string {
+func (s *session) sizeText(n int) string {
 	return strconv.FormatInt(s.drop.table[n-1].size, 10) + " octets"
 }
 
-// top is "TOP n lines": the header section, the blank line, and so many lines.
-func (s *session) top(ctx context.Context, cmd command) bool {
-	if !s.table(ctx) {
+// TOP sends the header section, the blank line, and so many lines of the body.
+func (s *session) TOP(ctx context.Context, cmd command) bool {
+	if !s.loadTable(ctx) {
 		return false
 	}
 	number, lines, _ := strings.Cut(cmd.arg, " ")
@@ -151,9 +151,9 @@ func (s *session) top(ctx context.Context, cmd command) bool {
 	k, err := strconv.ParseUint(lines, 10, 31)
 	switch {
 	case err != nil:
-		return s.bad("syntax: TOP message lines")
+		return s.protocolError("syntax: TOP message lines")
 	case !found:
-		return s.bad("no such message")
+		return s.protocolError("no such message")
 	}
 	return s.send(ctx, n, "top of message follows", int64(k))
 }
@@ -163,32 +163,32 @@ func (s *session) top(ctx context.Context, cmd command) bool {
 func (s *session) send(ctx context.Context, n int, text string, body int64) bool {
 	c, octets, err := s.answer(ctx, n, text, body)
 	if c == nil {
-		return s.cannotRead(n, err)
+		return s.readErrorReply(n, err)
 	}
-	defer s.copiers.put(c)
+	defer s.buffers.put(c)
 	if err == nil {
 		err = c.w.Flush()
 	}
-	return s.sent(n, octets, err)
+	return s.finishAnswer(n, octets, err)
 }
 
-// answer copies "+OK text", message n and the end of the answer into a copier,
-// which sends what it cannot hold. It returns none when nothing was copied.
-// The caller flushes it and gives it back.
-func (s *session) answer(ctx context.Context, n int, text string, body int64) (c *copier, octets int64, err error) {
+// answer copies "+OK text", message n and the end of the answer into buffers,
+// which send what does not fit. It returns nil if nothing was copied. The
+// caller flushes the buffers and returns them.
+func (s *session) answer(ctx context.Context, n int, text string, body int64) (c *ioBuffers, octets int64, err error) {
 	rc, err := s.boxes.Open(ctx, s.drop.info.ID, s.drop.table[n-1].uid)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer rc.Close()
-	c = s.copiers.get(outlet{s.c}, rc)
+	c = s.buffers.get(connWriter{s.c}, rc)
 	c.w.WriteString("+OK " + text + "\r\n") // its errors stay and meet the flush
-	octets, err = stuff(c.w, c.r, body)
+	octets, err = dotStuff(c.w, c.r, body)
 	return c, octets, err
 }
 
-// sent ends an answer, of which octets are those of the message.
-func (s *session) sent(n int, octets int64, err error) bool {
+// finishAnswer ends an answer; octets is the size of the message in it.
+func (s *session) finishAnswer(n int, octets int64, err error) bool {
 	if f := s.cfg.Observe.Retrieved; f != nil {
 		f(s.s.Listener, octets)
 	}
@@ -196,16 +196,16 @@ func (s *session) sent(n int, octets int64, err error) bool {
 		// "+OK" is said, and a cut message must not look whole: the only
 		// honest end is that of the connection.
 		s.log.Error("message cannot be sent whole", "message", n, "err", err)
-		s.over, s.gone = true, true
+		s.ended, s.gone = true, true
 		return false
 	}
 	return true
 }
 
-func (s *session) cannotRead(n int, err error) bool {
+func (s *session) readErrorReply(n int, err error) bool {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return s.err("message is gone")
+		return s.err("message has been removed")
 	case errors.Is(err, store.ErrCorrupt):
 		s.log.Error("message is corrupt", "message", n, "err", err)
 		return s.err("[SYS/PERM] message cannot be read")
@@ -214,10 +214,10 @@ func (s *session) cannotRead(n int, err error) bool {
 	return s.err("[SYS/TEMP] message cannot be read, try later")
 }
 
-// stuff copies a message with a dot in front of each line that begins with
-// one, and ends it. A line counts as such behind any LF: a client that takes
+// dotStuff copies a message with a dot in front of each line that begins with
+// one, and ends it. A line counts as such after any LF: a client that takes
 // bare LFs for line ends must not see an end where there is none.
-func stuff(w *bufio.Writer, r *bufio.Reader, body int64) (octets int64, err error) {
+func dotStuff(w *bufio.Writer, r *bufio.Reader, body int64) (octets int64, err error) {
 	bol, crlf, header := true, true, true
 	var prev byte // the last octet of the piece before
 	for body != 0 || header {

@@ -27,12 +27,14 @@ import (
 
 	"carteiro/core/message/envelope"
 	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/sasl"
 	"carteiro/core/store"
 )
 
 // Backend judges clients. A nil *envelope.Status is success. For one session,
 // calls come one at a time; ctx ends with the session.
 type Backend interface {
+	sasl.Logins
 	Connect(ctx context.Context, s *envelope.Session) *envelope.Status
 	// Auth judges a login and slows guesses down. Identity.User is the owner
 	// of the mailbox to open; Extra["readonly"] true forbids DELE. A Status of
@@ -54,10 +56,10 @@ type Config struct {
 	APOP         bool           // offered in the greeting, with and without TLS
 	ProxyFrom    []netip.Prefix // clients that begin with a PROXY header, always
 
-	MaxConnections int // 0: any number
-	MaxErrors      int // of a session, failed logins included; default 10
-	MaxJunk        int // of NOOP, RSET, CAPA, UTF8, LANG and USER in a row; default 1000
-	Limits         *netline.Limits
+	MaxConnections  int // 0: any number
+	MaxErrors       int // of a session, failed logins included; default 10
+	MaxIdleCommands int // of NOOP, RSET, CAPA, UTF8, LANG and USER in a row; default 1000
+	Limits          *netline.Limits
 
 	// LoginDelay is the least time between two logins to one mailbox (RFC 2449
 	// 6.5); default none.
@@ -93,7 +95,7 @@ type Server struct {
 	line    *netline.Server
 	open    netline.Sessions
 	delay   loginDelay
-	copiers copiers
+	buffers bufferPool
 }
 
 // New makes a Server; nothing runs until Serve.
@@ -101,18 +103,18 @@ func New(cfg Config, b Backend, boxes store.Mailboxes) *Server {
 	cfg = cfg.withDefaults()
 	srv := &Server{cfg: cfg, backend: b, boxes: boxes}
 	srv.line = &netline.Server{
-		Name:           cfg.Name,
-		ProxyFrom:      cfg.ProxyFrom,
-		MaxConnections: cfg.MaxConnections,
-		Limits:         cfg.Limits,
-		Grace:          cfg.Grace,
-		TLS:            cfg.TLS,
-		Implicit:       cfg.Implicit,
-		Handshake:      cfg.Handshake,
-		Log:            cfg.Log,
-		Crowded:        "-ERR [SYS/TEMP] too many connections, try later\r\n",
-		Greedy:         "-ERR [SYS/TEMP] too many connections from your address\r\n",
-		Handle:         srv.session,
+		Name:               cfg.Name,
+		ProxyFrom:          cfg.ProxyFrom,
+		MaxConnections:     cfg.MaxConnections,
+		Limits:             cfg.Limits,
+		Grace:              cfg.Grace,
+		TLS:                cfg.TLS,
+		Implicit:           cfg.Implicit,
+		Handshake:          cfg.Handshake,
+		Log:                cfg.Log,
+		TooManyReply:       "-ERR [SYS/TEMP] too many connections, try later\r\n",
+		TooManyFromIPReply: "-ERR [SYS/TEMP] too many connections from your address\r\n",
+		Handle:             srv.session,
 	}
 	if f := cfg.Observe.Refused; f != nil {
 		srv.line.Refused = func() { f(cfg.Name) }
@@ -130,8 +132,8 @@ func (c Config) withDefaults() Config {
 	def(&c.Write, 5*time.Minute)
 	def(&c.Handshake, time.Minute)
 	def(&c.Grace, 30*time.Second)
-	if c.MaxJunk == 0 {
-		c.MaxJunk = 1000
+	if c.MaxIdleCommands == 0 {
+		c.MaxIdleCommands = 1000
 	}
 	if c.MaxErrors == 0 {
 		c.MaxErrors = 10

@@ -64,7 +64,6 @@ func TestScramAndTokens(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	connect := func() (*client, []byte) {
 		c := dial(t, ln.Addr().String())
 		c.line("+OK")
@@ -72,45 +71,52 @@ func TestScramAndTokens(t *testing.T) {
 		c.line("+OK")
 		return c, c.starttls()
 	}
-	login := func(c *client, mechanism string, s dialogtest.Scram) (last string, err error) {
-		verb := "AUTH " + mechanism + " "
-		err = s.Run("nonce", func(resp string) (string, error) {
-			c.send(verb + b64(resp) + "\r\n")
-			verb = ""
-			last = c.line("")
-			challenge, ok := strings.CutPrefix(last, "+ ")
-			if !ok {
-				return "", errors.New("refused")
-			}
-			text, err := base64.StdEncoding.DecodeString(challenge)
-			return string(text), err
-		})
-		if err == nil {
-			c.send("\r\n")
-			last = c.line("")
-		}
-		return last, err
-	}
 	c, _ := connect()
-	if last, err := login(c, "SCRAM-SHA-256", dialogtest.Scram{User: "mrose", Password: "wrong"}); err == nil || !strings.HasPrefix(last, "-ERR [AUTH]") {
+	if last, err := c.scram("SCRAM-SHA-256", dialogtest.Scram{User: "mrose", Password: "wrong"}); err == nil ||
+		!strings.HasPrefix(last, "-ERR [AUTH]") {
 		t.Errorf("wrong: %q, %v", last, err)
 	}
-	if last, err := login(c, "SCRAM-SHA-256", dialogtest.Scram{User: "mrose", Password: "tan staaf"}); err != nil || !strings.HasPrefix(last, "+OK maildrop has 1") {
+	if last, err := c.scram("SCRAM-SHA-256", dialogtest.Scram{User: "mrose", Password: "tan staaf"}); err != nil ||
+		!strings.HasPrefix(last, "+OK maildrop has 1") {
 		t.Errorf("right: %q, %v", last, err)
 	}
 	c.send("QUIT\r\n")
 	c.line("+OK")
 	c, binding := connect()
-	if last, err := login(c, "SCRAM-SHA-256-PLUS", dialogtest.Scram{User: "mrose", Password: "tan staaf", GS2: "p=tls-exporter,,", Binding: binding}); err != nil || !strings.HasPrefix(last, "+OK maildrop has 1") {
+	bound := dialogtest.Scram{User: "mrose", Password: "tan staaf", GS2: "p=tls-exporter,,", Binding: binding}
+	if last, err := c.scram("SCRAM-SHA-256-PLUS", bound); err != nil || !strings.HasPrefix(last, "+OK maildrop has 1") {
 		t.Errorf("bound: %q, %v", last, err)
 	}
 	c.send("QUIT\r\n")
 	c.line("+OK")
 	c, _ = connect()
-	c.send("AUTH XOAUTH2 " + b64("user=mrose@example.com\x01auth=Bearer bad\x01\x01") + "\r\n")
+	c.send("AUTH XOAUTH2 " + encode("user=mrose@example.com\x01auth=Bearer bad\x01\x01") + "\r\n")
 	c.line("+ ")
 	c.send("\r\n")
 	c.line("-ERR [AUTH]")
-	c.send("AUTH OAUTHBEARER " + b64("n,a=mrose@example.com,\x01auth=Bearer good\x01\x01") + "\r\n")
+	c.send("AUTH OAUTHBEARER " + encode("n,a=mrose@example.com,\x01auth=Bearer good\x01\x01") + "\r\n")
 	c.line("+OK maildrop has 1")
+}
+
+func encode(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+// scram logs in and returns the last line of the server.
+func (c *client) scram(mechanism string, s dialogtest.Scram) (last string, err error) {
+	verb := "AUTH " + mechanism + " "
+	err = s.Run("nonce", func(resp string) (string, error) {
+		c.send(verb + encode(resp) + "\r\n")
+		verb = ""
+		last = c.line("")
+		challenge, ok := strings.CutPrefix(last, "+ ")
+		if !ok {
+			return "", errors.New("refused")
+		}
+		text, err := base64.StdEncoding.DecodeString(challenge)
+		return string(text), err
+	})
+	if err == nil {
+		c.send("\r\n")
+		last = c.line("")
+	}
+	return last, err
 }

@@ -12,23 +12,24 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
 )
 
 // session is one connection. All of it belongs to the session's goroutine.
 type session struct {
 	*Server
-	c      *netline.Conn
-	log    *slog.Logger
-	s      *envelope.Session
-	stamp  string // of the greeting, for APOP
-	user   string // of USER, until PASS
-	drop   *maildrop
-	ahead  ahead
-	errors int
-	junk   int  // commands in a row that do nothing
-	over   bool // nothing more is read
-	gone   bool // nor written
+	c            *netline.Conn
+	log          *slog.Logger
+	s            *envelope.Session
+	stamp        string // of the greeting, for APOP
+	user         string // of USER, until PASS
+	drop         *maildrop
+	prefetch     prefetch
+	errors       int
+	idleCommands int  // commands in a row that do nothing
+	ended        bool // nothing more is read
+	gone         bool // nor written
 }
 
 func (srv *Server) session(ctx context.Context, c *netline.Conn) {
@@ -59,22 +60,22 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 			f(srv.cfg.Name, time.Since(start))
 		}
 	}()
-	defer s.caught()
+	defer s.recoverPanic()
 	s.run(ctx)
 }
 
-// caught turns a panic into the end of this session alone. The maildrop is
+// recoverPanic turns a panic into the end of this session alone. The maildrop is
 // unlocked and nothing is deleted.
-func (s *session) caught() {
+func (s *session) recoverPanic() {
 	if r := recover(); r != nil {
-		s.log.Error("panic in session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+		s.log.Error("panic in session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		s.err("[SYS/TEMP] internal error, closing")
 	}
 }
 
 func (s *session) close() {
 	s.s.Closed.Store(true)
-	s.forget()
+	s.dropPrefetch()
 	if s.drop != nil {
 		s.safely(s.drop.unlock)
 	}
@@ -86,7 +87,7 @@ func (s *session) close() {
 func (s *session) safely(f func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.Error("panic at the end of a session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+			s.log.Error("panic at the end of a session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		}
 	}()
 	f()
@@ -98,37 +99,37 @@ func (s *session) run(ctx context.Context) {
 		return
 	}
 	s.ok(strings.TrimRight(s.cfg.Hostname+" POP3 ready "+s.stamp, " "))
-	for !s.over {
-		s.lookAhead(ctx)
+	for !s.ended {
+		s.prefetchNext(ctx)
 		line, err := s.c.ReadLine(s.cfg.Idle)
 		switch {
 		case errors.Is(err, netline.ErrTooLong):
-			s.bad("line too long")
+			s.protocolError("line too long")
 		case errors.Is(err, netline.ErrBadLine):
-			s.bad("lines end in CRLF and hold no other control characters")
+			s.protocolError("lines end in CRLF and hold no other control characters")
 		case err != nil:
-			s.lost(err)
+			s.connectionEnded(err)
 		default:
-			s.obey(ctx, string(line))
+			s.runCommand(ctx, string(line))
 		}
 	}
 }
 
-// lost ends the session without UPDATE. The autologout timer closes without a
-// word (RFC 1939 section 3).
-func (s *session) lost(err error) {
-	s.over = true
+// connectionEnded ends the session without UPDATE. After the autologout timer
+// it closes without a reply (RFC 1939 section 3).
+func (s *session) connectionEnded(err error) {
+	s.ended = true
 	var ne net.Error
 	switch {
 	case errors.Is(err, netline.ErrStopping):
-		s.err("[SYS/TEMP] server is going down")
+		s.err("[SYS/TEMP] server is shutting down")
 	case errors.As(err, &ne) && ne.Timeout():
 		s.log.Info("client timed out")
 		s.gone = true
 	default:
 		s.gone = true
 		if !errors.Is(err, io.EOF) {
-			s.log.Debug("connection lost", "err", netline.Quote(err.Error()))
+			s.log.Debug("connection lost", "err", printable.Quote(err.Error()))
 		}
 	}
 }
@@ -143,12 +144,12 @@ func (s *session) err(text string) bool {
 	return false
 }
 
-// bad is a refusal that counts; too many end the session.
-func (s *session) bad(text string) bool {
+// protocolError returns a refusal that counts; too many end the session.
+func (s *session) protocolError(text string) bool {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
-		s.log.Info("session ended by a limit", "reason", "errors", "last", netline.Quote(text))
-		s.over = true
+		s.log.Info("session ended by a limit", "reason", "errors", "last", printable.Quote(text))
+		s.ended = true
 		text = "[SYS/TEMP] too many errors, closing"
 	}
 	return s.err(text)
@@ -159,12 +160,12 @@ func (s *session) line(word, text string) {
 	w.WriteString(word) // an error of the writer stays and meets the next flush
 	if text != "" {
 		w.WriteByte(' ')
-		w.WriteString(netline.Clean(text, false))
+		w.WriteString(printable.Reply(text, false))
 	}
 	w.WriteString("\r\n")
 }
 
-// respCode is the response code of RFC 2449 and RFC 3206 for a refusal.
+// respCode returns the response code of RFC 2449 and RFC 3206 for a refusal.
 func respCode(st *envelope.Status) string {
 	switch {
 	case st.Code == 535:

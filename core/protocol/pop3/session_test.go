@@ -73,7 +73,7 @@ func TestDialogues(t *testing.T) {
 	listeners := map[string]Config{
 		"insecure": {InsecureAuth: true, MaxErrors: 30},
 		"strict":   {TLS: serverTLS(), APOP: true, MaxErrors: 30},
-		"delay":    {InsecureAuth: true, LoginDelay: time.Hour, MaxJunk: 3},
+		"delay":    {InsecureAuth: true, LoginDelay: time.Hour, MaxIdleCommands: 3},
 		"pop3s":    {TLS: serverTLS(), Implicit: true, MaxErrors: 3},
 	}
 	dialogtest.PlayDir(t, "testdata", func(t *testing.T, file string) dialogtest.Server {
@@ -226,7 +226,9 @@ func TestSnapshot(t *testing.T) {
 		t.Error("STAT walked the messages")
 	}
 	c.send("LIST 3\r\nUIDL 2\r\nDELE 2\r\nSTAT\r\nLIST\r\nRSET\r\nSTAT\r\nDELE 1\r\nQUIT\r\n")
-	for _, want := range []string{"-ERR", "+OK 2 7.2\r\n", "+OK", "+OK 1 23\r\n", "+OK 1 messages", "1 23", ".", "+OK", "+OK 2 57\r\n", "+OK", "+OK"} {
+	for _, want := range []string{
+		"-ERR", "+OK 2 7.2\r\n", "+OK", "+OK 1 23\r\n", "+OK 1 messages", "1 23", ".", "+OK", "+OK 2 57\r\n", "+OK", "+OK",
+	} {
 		c.line(want)
 	}
 	if d.m.walks != 1 {
@@ -258,7 +260,7 @@ func TestRetrIsExact(t *testing.T) {
 		if !strings.HasSuffix(text, "\r\n") && text != "" {
 			text += "\r\n"
 		}
-		if strings.HasPrefix(text, "bare") { // for a strict client the dot behind a bare LF is one too many
+		if strings.HasPrefix(text, "bare") { // for a strict client the dot after a bare LF is one too many
 			text = strings.ReplaceAll(text, "\n.", "\n..")
 		}
 		if got := c.multiline(); got != text {
@@ -267,7 +269,7 @@ func TestRetrIsExact(t *testing.T) {
 	}
 }
 
-// multiline reads to CRLF.CRLF, and undoes the stuffing behind CRLF only.
+// multiline reads to CRLF.CRLF, and undoes the stuffing after CRLF only.
 func (c *client) multiline() string {
 	c.t.Helper()
 	var b strings.Builder
@@ -298,7 +300,7 @@ func TestStoreFails(t *testing.T) {
 	d.m.err = errors.New("disk on fire in /var/lib")
 	d.m.mu.Unlock()
 	c.send("RETR 2\r\nQUIT\r\n")
-	for _, want := range []string{"-ERR [SYS/TEMP] message", "-ERR [SYS/TEMP] deleted messages not removed"} {
+	for _, want := range []string{"-ERR [SYS/TEMP] message", "-ERR [SYS/TEMP] the deleted messages could not be removed"} {
 		if got := c.line(want); strings.Contains(got, "/var") {
 			t.Errorf("the peer is told %q", got)
 		}
@@ -317,7 +319,8 @@ func TestStoreFails(t *testing.T) {
 }
 
 func TestAuthFailuresAreLimited(t *testing.T) {
-	d := serve(t, Config{InsecureAuth: true, Limits: netline.NewLimits(netline.LimitsConfig{AuthFailures: netline.Rate{N: 2, Per: time.Hour}}, nil)})
+	d := serve(t,
+		Config{InsecureAuth: true, Limits: netline.NewLimits(netline.LimitsConfig{AuthFailures: netline.Rate{N: 2, Per: time.Hour}}, nil)})
 	c := dial(t, d.addr)
 	c.line("+OK")
 	for range 2 {

@@ -68,7 +68,8 @@ func (f *faulty) Close(s *envelope.Session) {
 	f.fault("Close")
 }
 
-const scene = "EHLO c.example\r\nAUTH PLAIN AGFsaWNlAHNlY3JldCB3b3Jk\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n"
+const scene = "EHLO c.example\r\nAUTH PLAIN AGFsaWNlAHNlY3JldCB3b3Jk\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n" +
+	"DATA\r\nx\r\n.\r\nQUIT\r\n"
 
 // A panic in any method of the backend ends that session alone, with 421, and
 // no session, transaction or goroutine (TestMain looks) is left.
@@ -85,7 +86,8 @@ func TestPanics(t *testing.T) {
 			c := dial(t, addr)
 			c.send(scene)
 			got := c.everything()
-			if last := got[strings.LastIndex(strings.TrimSpace(got), "\n")+1:]; at != "Close" && !strings.HasPrefix(last, "421 4.3.0") || at == "Close" && !strings.HasPrefix(last, "221 ") {
+			if last := got[strings.LastIndex(strings.TrimSpace(got), "\n")+1:]; at != "Close" && !strings.HasPrefix(last, "421 4.3.0") ||
+				at == "Close" && !strings.HasPrefix(last, "221 ") {
 				t.Errorf("the client heard %q", got)
 			}
 			if at != "Connect" {
@@ -137,7 +139,10 @@ func (l *lockedLog) waitFor(t *testing.T, text string) {
 func TestSlowClientsHoldNobodyUp(t *testing.T) {
 	l := serve(t, Config{TLS: serverTLS(), Grace: time.Millisecond})
 	for range 20 {
-		for _, say := range []string{"", "EH", "EHLO c.example\r\nSTARTTLS\r\n\x16\x03\x01\x02", "HELO c.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nhalf"} {
+		for _, say := range []string{
+			"", "EH", "EHLO c.example\r\nSTARTTLS\r\n\x16\x03\x01\x02",
+			"HELO c.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nhalf",
+		} {
 			dial(t, l.addr).send(say)
 		}
 	}
@@ -160,7 +165,7 @@ func TestSlowClientsHoldNobodyUp(t *testing.T) {
 // with the reason.
 func TestRefusalsAreLogged(t *testing.T) {
 	log := &lockedLog{}
-	cfg := Config{MaxErrors: 1, MaxJunk: 2, MaxSize: 10, TLS: serverTLS(), Log: slog.New(slog.NewTextHandler(log, nil)),
+	cfg := Config{MaxErrors: 1, MaxNonMail: 2, MaxSize: 10, TLS: serverTLS(), Log: slog.New(slog.NewTextHandler(log, nil)),
 		Limits: NewLimits(LimitsConfig{Messages: Rate{N: 1, Per: time.Hour}}, nil)}
 	l := serve(t, cfg)
 	for _, tt := range []struct{ send, reason string }{
@@ -218,7 +223,8 @@ type watcher struct {
 
 func (w *watcher) Connect(ctx context.Context, s *envelope.Session) *envelope.Status {
 	w.mu.Lock()
-	w.seen = append(w.seen, envelope.Session{Remote: s.Remote, Local: s.Local, RDNS: s.RDNS, Trusted: s.Trusted, Identity: s.Identity, Helo: s.Helo})
+	w.seen = append(w.seen,
+		envelope.Session{Remote: s.Remote, Local: s.Local, RDNS: s.RDNS, Trusted: s.Trusted, Identity: s.Identity, Helo: s.Helo})
 	w.mu.Unlock()
 	if s.Remote.Addr() == netip.MustParseAddr("203.0.113.1") {
 		return envelope.Reject(554, "5.7.1", "Not you")
@@ -245,8 +251,10 @@ func TestXclientIsBelieved(t *testing.T) {
 		t.Fatalf("Connect was called %d times", len(w.seen))
 	}
 	s := &w.seen[1]
-	if !w.seen[0].Trusted || s.Trusted || s.Remote.String() != "192.0.2.1:1025" || s.Local.String() != "192.0.2.9:25" || s.RDNS != "client.example" ||
-		s.Identity == nil || s.Identity.User != "alice@example.com" || s.Helo != "h.example" {
+	if !w.seen[0].Trusted || s.Trusted || s.Remote.String() != "192.0.2.1:1025" || s.Local.String() != "192.0.2.9:25" ||
+		s.RDNS != "client.example" ||
+		s.Identity == nil || s.Identity.User != "alice@example.com" ||
+		s.Helo != "h.example" {
 		t.Errorf("the second Connect saw %v %v %q %v %q", s.Remote, s.Local, s.RDNS, s.Identity, s.Helo)
 	}
 	if s = &w.seen[2]; s.Identity != nil || s.RDNS != "" || s.Helo != "" {
@@ -258,7 +266,8 @@ func TestXclientIsBelieved(t *testing.T) {
 func TestProxied(t *testing.T) {
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	w := &watcher{keeper: newKeeper()}
-	addr, stop := start(t, New(Config{Hostname: "mx.example.com", RelayFrom: loopback, ProxyFrom: loopback, TLS: serverTLS(), Implicit: true}, w))
+	addr, stop := start(t,
+		New(Config{Hostname: "mx.example.com", RelayFrom: loopback, ProxyFrom: loopback, TLS: serverTLS(), Implicit: true}, w))
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -307,7 +316,10 @@ func TestKick(t *testing.T) {
 // FuzzXclient: what was understood is understood again when it is printed,
 // and no value brings anything that a log line or a reply must not hold.
 func FuzzXclient(f *testing.F) {
-	for _, s := range []string{"NAME=a.example ADDR=192.0.2.1", "ADDR=IPV6:2001:db8::1 PORT=25", "LOGIN=a+40b PROTO=SMTP", "HELO=[192.0.2.1] NAME=[UNAVAILABLE]", "DESTADDR=::1 DESTPORT=0", "X=1", ""} {
+	for _, s := range []string{
+		"NAME=a.example ADDR=192.0.2.1", "ADDR=IPV6:2001:db8::1 PORT=25", "LOGIN=a+40b PROTO=SMTP", "HELO=[192.0.2.1] NAME=[UNAVAILABLE]",
+		"DESTADDR=::1 DESTPORT=0", "X=1", "",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, arg string) {
@@ -345,13 +357,14 @@ func FuzzXclient(f *testing.F) {
 		}
 		again, err := parseXclient(strings.Join(out, " "))
 		same := func(a, b *string) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
-		if err != nil || again.addr != x.addr || again.destAddr != x.destAddr || !same(again.name, x.name) || !same(again.helo, x.helo) || !same(again.login, x.login) {
+		if err != nil || again.addr != x.addr || again.destAddr != x.destAddr || !same(again.name, x.name) || !same(again.helo, x.helo) ||
+			!same(again.login, x.login) {
 			t.Errorf("%q: %+v, printed %q, again %+v, %v", arg, x, out, again, err)
 		}
 	})
 }
 
-// A connection that is reset, behind any octet, with replies unread, leaves
+// A connection that is reset, after any octet, with replies unread, leaves
 // nothing: serve looks for open transactions and sessions in the end.
 func TestResetAnywhere(t *testing.T) {
 	l := serve(t, Config{InsecureAuth: true})

@@ -7,36 +7,38 @@ import (
 	"strings"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/sasl"
 )
 
-func quoteError(err error) string { return netline.Quote(err.Error()) }
+func quoteError(err error) string { return printable.Quote(err.Error()) }
 
-// mayAuth tells whether AUTH is offered: not in LMTP, and by default not in
+// mayAuth reports whether AUTH is offered: not in LMTP, and by default not in
 // the clear.
 func (s *session) mayAuth() bool {
 	return s.cfg.Protocol != LMTP && (s.s.TLS != nil || s.cfg.InsecureAuth)
 }
 
-// auth follows RFC 4954.
-func (s *session) auth(ctx context.Context, arg string) *envelope.Status {
+// AUTH follows RFC 4954.
+func (s *session) AUTH(ctx context.Context, arg string) *envelope.Status {
 	name, initial, hasInitial := strings.Cut(arg, " ")
-	exchange := netline.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
+	exchange := sasl.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
 	switch {
 	case s.cfg.Protocol == LMTP || !s.mayAuth() && s.cfg.TLS == nil:
-		return s.bad(502, "5.5.1", "Command not implemented")
+		return s.protocolError(502, "5.5.1", "Command not implemented")
 	case !s.greeted || !s.s.ESMTP:
-		return s.bad(503, "5.5.1", "Send EHLO first")
+		return s.protocolError(503, "5.5.1", "Send EHLO first")
 	case s.s.Identity != nil:
-		return s.bad(503, "5.5.1", "Already authenticated")
+		return s.protocolError(503, "5.5.1", "Already authenticated")
 	case s.tx != nil:
-		return s.bad(503, "5.5.1", "Not during a mail transaction")
+		return s.protocolError(503, "5.5.1", "Not during a mail transaction")
 	case name == "":
-		return s.bad(501, "5.5.4", "AUTH needs a mechanism")
+		return s.protocolError(501, "5.5.4", "AUTH needs a mechanism")
 	case !s.mayAuth():
-		return s.bad(538, "5.7.11", "Encryption required, use STARTTLS")
+		return s.protocolError(538, "5.7.11", "Encryption required, use STARTTLS")
 	case exchange == nil:
-		return s.bad(504, "5.5.4", "Mechanism not supported")
+		return s.protocolError(504, "5.5.4", "Mechanism not supported")
 	case !s.cfg.Limits.MayAuth(s.s.Remote.Addr()):
 		s.log.Info("too many failed logins")
 		return closing(envelope.Defer(421, "4.7.0", "Too many failed logins, try later", nil))
@@ -45,7 +47,7 @@ func (s *session) auth(ctx context.Context, arg string) *envelope.Status {
 	if hasInitial {
 		var err error
 		if response, err = decodeInitial(initial); err != nil {
-			return s.bad(501, "5.5.2", "Bad base64")
+			return s.protocolError(501, "5.5.2", "Bad base64")
 		}
 	}
 	cred, st := s.exchange(exchange, response)
@@ -67,12 +69,12 @@ func decodeInitial(s string) ([]byte, error) {
 
 // exchange runs the mechanism to its credentials, or returns the refusal; it
 // returns neither when the connection is lost.
-func (s *session) exchange(x envelope.Exchange, response []byte) (*envelope.Credentials, *envelope.Status) {
+func (s *session) exchange(x sasl.Exchange, response []byte) (*envelope.Credentials, *envelope.Status) {
 	for {
 		challenge, cred, err := x.Next(response)
 		switch {
-		case errors.Is(err, envelope.ErrExchange):
-			return nil, s.bad(501, "5.5.2", "Malformed response")
+		case errors.Is(err, sasl.ErrExchange):
+			return nil, s.protocolError(501, "5.5.2", "Malformed response")
 		case err != nil:
 			s.log.Error("login impossible", "err", quoteError(err))
 			return nil, envelope.Defer(454, "4.7.0", "Temporary authentication failure", nil)
@@ -93,18 +95,18 @@ func (s *session) challenge(challenge []byte) (response []byte, st *envelope.Sta
 	line, err := s.c.ReadLine(s.cfg.Timeouts.Command)
 	switch {
 	case errors.Is(err, netline.ErrTooLong):
-		return nil, s.bad(500, "5.5.6", "Line too long")
+		return nil, s.protocolError(500, "5.5.6", "Line too long")
 	case errors.Is(err, netline.ErrBadLine):
-		return nil, s.bad(501, "5.5.2", "Bad base64")
+		return nil, s.protocolError(501, "5.5.2", "Bad base64")
 	case err != nil:
-		s.over(err)
+		s.sayGoodbye(err)
 		s.gone = true
 		return nil, nil
 	case string(line) == "*":
-		return nil, s.bad(501, "5.7.0", "Authentication cancelled")
+		return nil, s.protocolError(501, "5.7.0", "Authentication cancelled")
 	}
 	if response, err = base64.StdEncoding.Strict().DecodeString(string(line)); err != nil {
-		return nil, s.bad(501, "5.5.2", "Bad base64")
+		return nil, s.protocolError(501, "5.5.2", "Bad base64")
 	}
 	if response == nil {
 		response = []byte{}
@@ -114,7 +116,7 @@ func (s *session) challenge(challenge []byte) (response []byte, st *envelope.Sta
 
 func (s *session) login(ctx context.Context, cred *envelope.Credentials) *envelope.Status {
 	id, st := s.backend.Auth(ctx, s.s, cred)
-	reply, accepted := answer(st, ok(235, "2.7.0", "Authentication successful"))
+	reply, accepted := backendReply(st, ok(235, "2.7.0", "Authentication successful"))
 	if accepted && id == nil {
 		reply, accepted = envelope.Reject(535, "5.7.8", "Authentication credentials invalid"), false
 	}
@@ -129,13 +131,13 @@ func (s *session) login(ctx context.Context, cred *envelope.Credentials) *envelo
 	if cred.Token != "" && reply.Code != 421 && !reply.Close {
 		// RFC 7628 3.2.2: the client hears why, says something, and then
 		// hears that it failed.
-		if resp, _ := s.challenge(netline.TokenRefused(cred.Mechanism)); resp == nil && s.gone {
+		if resp, _ := s.challenge(sasl.TokenRefused(cred.Mechanism)); resp == nil && s.gone {
 			return nil
 		}
 	}
 	if reply.Code >= 500 {
 		s.cfg.Limits.AuthFailed(s.s.Remote.Addr())
-		if st := s.bad(reply.Code, "", ""); st.Code == 421 {
+		if st := s.protocolError(reply.Code, "", ""); st.Code == 421 {
 			return st
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"carteiro/core/internal/dialogtest"
 	"carteiro/core/message/envelope"
 )
 
@@ -35,6 +36,8 @@ type message struct {
 // refused@, later@, panic@ as recipients; the sender early@ makes Data refuse
 // without reading, discard@ makes it accept without reading, panicdata@ panic.
 type keeper struct {
+	dialogtest.PasswordsOnly
+
 	mu       sync.Mutex
 	kept     []message
 	open     map[*envelope.Transaction]bool

@@ -18,62 +18,62 @@ var errBroken = fmt.Errorf("%w: BDAT sequence broken off", io.ErrUnexpectedEOF)
 // parseBdat reads "size [LAST]" (RFC 3030 2).
 func parseBdat(arg string) (size int64, last bool, err error) {
 	number, rest, more := strings.Cut(arg, " ")
-	if len(number) > 18 || !digits(number) || more && !strings.EqualFold(rest, "LAST") {
+	if len(number) > 18 || !isDigits(number) || more && !strings.EqualFold(rest, "LAST") {
 		return 0, false, syntax("BDAT size [LAST]")
 	}
 	size, err = strconv.ParseInt(number, 10, 64)
 	return size, more, err
 }
 
-// bdat is the first BDAT of a message, or one that is out of order. Its octets
-// are read in every case: they are content, and must never run as commands.
-func (s *session) bdat(ctx context.Context, arg string) *envelope.Status {
+// BDAT handles the first BDAT of a message, or one that is out of order. It
+// always reads the octets: they are content and must never run as commands.
+func (s *session) BDAT(ctx context.Context, arg string) *envelope.Status {
 	size, last, err := parseBdat(arg)
 	if err != nil {
-		// How much content follows is not known, so nothing behind it can
+		// How much content follows is not known, so nothing after it can
 		// be told from commands.
-		return closing(s.bad(501, "5.5.4", "Syntax: BDAT size [LAST]"))
+		return closing(s.protocolError(501, "5.5.4", "Syntax: BDAT size [LAST]"))
 	}
-	if size > s.spare() {
-		return closing(s.tooBig())
+	if size > s.drainLimit() {
+		return closing(s.floodReply())
 	}
-	s.receiving()
+	s.startContent()
 	var st *envelope.Status
 	switch {
-	// Not counted as errors: a client that pipelines all its chunks behind a
+	// Not counted as errors: a client that pipelines all its chunks after a
 	// refused RCPT is not at fault.
 	case s.refused:
-		st = envelope.Reject(503, "5.5.1", "No service here, only QUIT")
+		st = envelope.Reject(503, "5.5.1", "Service is refused, only QUIT is allowed")
 	case s.tx == nil:
 		st = envelope.Reject(503, "5.5.1", "Send MAIL first")
 	case len(s.tx.Recipients) == 0:
 		st = envelope.Reject(503, "5.5.1", "No valid recipients")
 	}
-	ch := &chunks{s: s, left: size, last: last}
+	ch := &chunkReader{s: s, left: size, last: last}
 	if st == nil {
-		st = s.take(ctx, ch, false)
+		st = s.receiveContent(ctx, ch, false)
 	}
 	if s.gone || s.pending != nil {
 		return nil
 	}
 	s.c.Busy = false
-	s.wasted += ch.left
-	if err := ch.swallow(); err != nil {
-		return s.lost(err)
+	s.dropped += ch.left
+	if err := ch.discardRest(); err != nil {
+		return s.contentBroken(err)
 	}
 	return st
 }
 
-// chunks is the content of a sequence of BDATs. Where one is used up it
-// answers 250 and reads the next command itself, so that a backend reads the
-// whole message in one call, on the session's one goroutine.
-type chunks struct {
+// chunkReader is the content of a sequence of BDATs. At the end of one it
+// replies 250 and reads the next command itself, so that the backend reads the
+// whole message in one call, on the session's goroutine.
+type chunkReader struct {
 	s    *session
 	left int64 // of this chunk
 	last bool
 }
 
-func (c *chunks) next() ([]byte, error) {
+func (c *chunkReader) next() ([]byte, error) {
 	for c.left == 0 {
 		if c.last {
 			return nil, io.EOF
@@ -82,13 +82,13 @@ func (c *chunks) next() ([]byte, error) {
 			return nil, err
 		}
 	}
-	return c.some()
+	return c.readSome()
 }
 
-func (c *chunks) some() ([]byte, error) {
+func (c *chunkReader) readSome() ([]byte, error) {
 	r := c.s.c.Reader() // another one after each wait for a command
 	if _, err := r.Peek(1); err != nil {
-		return nil, cut(err)
+		return nil, connectionError(err)
 	}
 	piece, _ := r.Peek(int(min(c.left, int64(r.Buffered())))) // buffered, so no error
 	r.Discard(len(piece))
@@ -96,47 +96,47 @@ func (c *chunks) some() ([]byte, error) {
 	return piece, nil
 }
 
-// swallow reads the rest of the chunk.
-func (c *chunks) swallow() error {
+// discardRest reads the rest of the chunk.
+func (c *chunkReader) discardRest() error {
 	for c.left > 0 {
-		if _, err := c.some(); err != nil {
+		if _, err := c.readSome(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// nextChunk answers the chunk that is done and obeys commands up to the next
-// BDAT. Those that would end the transaction are left pending.
-func (c *chunks) nextChunk() error {
+// nextChunk replies to the chunk that was read and runs commands up to the next
+// BDAT. A command that would end the transaction stays pending.
+func (c *chunkReader) nextChunk() error {
 	s := c.s
 	err := s.reply(ok(250, "2.0.0", "Ok"))
 	for err == nil {
 		var cmd command
-		if cmd, err = s.next(); err != nil {
-			s.over(err)
+		if cmd, err = s.nextCommand(); err != nil {
+			s.sayGoodbye(err)
 			break
 		}
 		switch cmd.verb {
 		case "BDAT":
 			if c.left, c.last, err = parseBdat(cmd.arg); err != nil {
-				s.reply(closing(s.bad(501, "5.5.4", "Syntax: BDAT size [LAST]")))
-			} else if c.left > s.spare() {
+				s.reply(closing(s.protocolError(501, "5.5.4", "Syntax: BDAT size [LAST]")))
+			} else if c.left > s.drainLimit() {
 				err = errTooBig
-				s.reply(closing(s.tooBig()))
+				s.reply(closing(s.floodReply()))
 			} else {
-				s.resume()
+				s.resumeContent()
 				return nil
 			}
 		case "RSET", "QUIT", "HELO", "EHLO", "LHLO":
 			s.pending = &cmd
 			return errBroken
 		case "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS":
-			err = s.reply(s.bad(503, "5.5.1", "Content is not complete, send BDAT or RSET"))
+			err = s.reply(s.protocolError(503, "5.5.1", "Content is not complete, send BDAT or RSET"))
 		default:
-			st := s.spend(cmd.verb)
+			st := s.countNonMail(cmd.verb)
 			if st == nil {
-				st = s.aside(cmd)
+				st = s.answerTrivial(cmd)
 			}
 			err = s.reply(st)
 		}

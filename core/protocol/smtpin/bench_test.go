@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"carteiro/core/internal/dialogtest"
 	"carteiro/core/message/envelope"
 )
 
@@ -26,7 +27,7 @@ func BenchmarkData(b *testing.B) {
 			for b.Loop() {
 				src.Reset(text)
 				r.Reset(src)
-				c := &content{src: &dotted{r: r, bol: true}, lined: true, max: 1 << 30}
+				c := &content{src: &dotReader{r: r, bol: true}, wholeLines: true, max: 1 << 30}
 				for {
 					if _, err := c.Read(buf); err == io.EOF {
 						break
@@ -40,7 +41,7 @@ func BenchmarkData(b *testing.B) {
 }
 
 // sink accepts everything and keeps nothing.
-type sink struct{}
+type sink struct{ dialogtest.PasswordsOnly }
 
 func (sink) Connect(context.Context, *envelope.Session) *envelope.Status      { return nil }
 func (sink) Helo(context.Context, *envelope.Session, string) *envelope.Status { return nil }

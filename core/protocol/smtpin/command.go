@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/message/printable"
 )
 
 var errCommand = errors.New("not a command")
@@ -42,16 +42,16 @@ func (c command) String() string {
 	return c.verb + " " + c.arg
 }
 
-// shown is the command as others may see it: what follows a mechanism may be a
-// password.
-func (c command) shown() string {
+// redacted returns the command as logs may show it: what follows a mechanism
+// may be a password.
+func (c command) redacted() string {
 	if mechanism, _, secret := strings.Cut(c.arg, " "); c.verb == "AUTH" && secret {
-		return "AUTH " + netline.Clean(mechanism, false) + " (not shown)"
+		return "AUTH " + printable.Reply(mechanism, false) + " (not shown)"
 	}
-	return netline.Clean(c.String(), true)
+	return printable.Reply(c.String(), true)
 }
 
-// maxLength is the longest line of a verb without its CRLF: 512 octets, with
+// maxLength returns the longest line of a verb without its CRLF: 512 octets, with
 // room for the parameters of our extensions (RFC 5321 4.5.3.1.4 and theirs).
 func (c command) maxLength() int {
 	switch c.verb {
@@ -63,13 +63,13 @@ func (c command) maxLength() int {
 	return 512 - 2
 }
 
-// obey runs one command and writes its reply; errQuit ends the session.
-func (s *session) obey(ctx context.Context, cmd command) error {
+// runCommand runs one command and writes its reply; errQuit ends the session.
+func (s *session) runCommand(ctx context.Context, cmd command) error {
 	start := time.Now()
 	tell := s.watcher()
-	s.said, s.watched = "", tell != nil
+	s.recorded, s.recording = "", tell != nil
 	st := s.dispatch(ctx, cmd)
-	s.watched = false
+	s.recording = false
 	code := 0
 	var err error
 	if st != nil {
@@ -85,11 +85,11 @@ func (s *session) obey(ctx context.Context, cmd command) error {
 	}
 	if tell != nil {
 		shown := st
-		if st == nil && len(s.said) > 4 { // written by the command itself
-			shown = &envelope.Status{Text: s.said[4:]}
-			shown.Code, _ = strconv.Atoi(s.said[:3])
+		if st == nil && len(s.recorded) > 4 { // written by the command itself
+			shown = &envelope.Status{Text: s.recorded[4:]}
+			shown.Code, _ = strconv.Atoi(s.recorded[:3])
 		}
-		tell(s.s, cmd.shown(), shown)
+		tell(s.s, cmd.redacted(), shown)
 	}
 	if f := s.cfg.Observe.Command; f != nil {
 		f(s.s.Listener, knownVerb(cmd.verb), code, time.Since(start))
@@ -101,97 +101,105 @@ func (s *session) obey(ctx context.Context, cmd command) error {
 func (s *session) dispatch(ctx context.Context, cmd command) *envelope.Status {
 	if len(cmd.String()) > cmd.maxLength() {
 		if cmd.verb == "BDAT" {
-			return closing(s.bad(500, "5.5.2", "Line too long"))
+			return closing(s.protocolError(500, "5.5.2", "Line too long"))
 		}
-		return s.bad(500, "5.5.2", "Line too long")
+		return s.protocolError(500, "5.5.2", "Line too long")
 	}
 	if s.refused && cmd.verb != "QUIT" {
 		if cmd.verb == "BDAT" {
-			return s.bdat(ctx, cmd.arg)
+			return s.BDAT(ctx, cmd.arg)
 		}
-		return s.bad(503, "5.5.1", "No service here, only QUIT")
+		return s.protocolError(503, "5.5.1", "Service is refused, only QUIT is allowed")
 	}
-	if st := s.spend(cmd.verb); st != nil {
+	if st := s.countNonMail(cmd.verb); st != nil {
 		return st
 	}
 	switch cmd.verb {
 	case "HELO", "EHLO", "LHLO":
-		return s.helo(ctx, cmd.verb, cmd.arg)
+		return s.HELO(ctx, cmd.verb, cmd.arg)
 	case "MAIL":
-		return s.mail(ctx, cmd.arg)
+		return s.MAIL(ctx, cmd.arg)
 	case "RCPT":
-		return s.rcpt(ctx, cmd.arg)
+		return s.RCPT(ctx, cmd.arg)
 	case "DATA":
-		return s.data(ctx, cmd.arg)
+		return s.DATA(ctx, cmd.arg)
 	case "BDAT":
-		return s.bdat(ctx, cmd.arg)
+		return s.BDAT(ctx, cmd.arg)
 	case "AUTH":
-		return s.auth(ctx, cmd.arg)
+		return s.AUTH(ctx, cmd.arg)
 	case "STARTTLS":
-		return s.starttls(ctx, cmd.arg)
+		return s.STARTTLS(ctx, cmd.arg)
 	case "XCLIENT":
-		return s.xclientCommand(ctx, cmd.arg)
-	case "RSET", "QUIT":
-		return s.leave(cmd)
+		return s.XCLIENT(ctx, cmd.arg)
+	case "RSET":
+		return s.RSET(cmd.arg)
+	case "QUIT":
+		return s.QUIT(cmd.arg)
 	}
-	return s.aside(cmd)
+	return s.answerTrivial(cmd)
 }
 
-// spend counts a command that leads to no message, and ends the session when
-// there were too many of them: each is allowed, a flood of them is not.
-func (s *session) spend(verb string) *envelope.Status {
+// countNonMail counts a command that leads to no message. It ends the session
+// if there were too many: each is allowed, a flood of them is not.
+func (s *session) countNonMail(verb string) *envelope.Status {
 	switch verb {
 	case "NOOP", "RSET", "HELP", "VRFY", "EXPN", "HELO", "EHLO", "LHLO":
-		s.junk++
+		s.nonMail++
 	}
-	if s.junk <= s.cfg.MaxJunk {
+	if s.nonMail <= s.cfg.MaxNonMail {
 		return nil
 	}
 	s.log.Info("session ended by a limit", "reason", "commands without mail")
 	return envelope.Reject(421, "4.7.0", "Too many commands without mail, closing")
 }
 
-// leave is RSET and QUIT, which end a transaction.
-func (s *session) leave(cmd command) *envelope.Status {
-	if cmd.arg != "" {
-		return s.bad(501, "5.5.4", cmd.verb+" takes no argument")
+// RSET ends the transaction.
+func (s *session) RSET(arg string) *envelope.Status {
+	if arg != "" {
+		return s.protocolError(501, "5.5.4", "RSET takes no argument")
 	}
 	s.endTransaction()
-	if cmd.verb == "QUIT" {
-		return ok(221, "2.0.0", s.cfg.Hostname+" closing connection")
-	}
 	return ok(250, "2.0.0", "Ok")
 }
 
-// aside answers the verbs that change nothing.
-func (s *session) aside(cmd command) *envelope.Status {
+// QUIT ends the transaction and the session.
+func (s *session) QUIT(arg string) *envelope.Status {
+	if arg != "" {
+		return s.protocolError(501, "5.5.4", "QUIT takes no argument")
+	}
+	s.endTransaction()
+	return ok(221, "2.0.0", s.cfg.Hostname+" closing connection")
+}
+
+// answerTrivial replies to the verbs that change nothing.
+func (s *session) answerTrivial(cmd command) *envelope.Status {
 	switch cmd.verb {
 	case "NOOP":
 		return ok(250, "2.0.0", "Ok")
 	case "VRFY":
 		if cmd.arg == "" {
-			return s.bad(501, "5.5.4", "VRFY needs an address")
+			return s.protocolError(501, "5.5.4", "VRFY needs an address")
 		}
 		return ok(252, "2.5.2", "Cannot verify, send some mail and see")
 	case "HELP":
-		return ok(214, "2.0.0", "Commands: "+s.verbs())
+		return ok(214, "2.0.0", "Commands: "+s.helpVerbs())
 	case "EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML":
-		return s.bad(502, "5.5.1", "Command not implemented")
+		return s.protocolError(502, "5.5.1", "Command not implemented")
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH", "PRI":
 		// A browser made to talk to us (cross-protocol attack), or a scanner.
 		s.log.Info("http on a mail port", "verb", cmd.verb)
 		return envelope.Reject(421, "4.7.0", "This is not a web server")
 	case "PROXY":
 		s.log.Info("connection refused", "reason", "PROXY header from an address that is no proxy of ours")
-		return envelope.Reject(421, "4.7.0", "You are no proxy of ours")
+		return envelope.Reject(421, "4.7.0", "You are not one of our proxies")
 	}
-	return s.bad(500, "5.5.2", "Command not recognized")
+	return s.protocolError(500, "5.5.2", "Command not recognized")
 }
 
 const helpText = "HELO EHLO LHLO MAIL RCPT DATA BDAT AUTH STARTTLS RSET NOOP VRFY HELP QUIT"
 
-// verbs are those of this listener.
-func (s *session) verbs() string {
+// helpVerbs returns the verbs of this listener.
+func (s *session) helpVerbs() string {
 	out := strings.Fields(helpText)
 	return strings.Join(slices.DeleteFunc(out, func(v string) bool {
 		switch v {

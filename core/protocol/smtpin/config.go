@@ -17,7 +17,7 @@ const (
 	LMTP       = "lmtp"       // a status per recipient after the content
 )
 
-// Newlines says what is done with content that holds a bare CR or LF.
+// Newlines says what happens to content with a bare CR or LF.
 type Newlines int
 
 // Reject refuses the message with 550 5.6.11 after all of it was read.
@@ -28,14 +28,14 @@ const (
 	Normalise
 )
 
-// Limits and its settings are shared between listeners.
+// Limits and their settings, which listeners share.
 type (
 	Limits       = netline.Limits
 	LimitsConfig = netline.LimitsConfig
 	Rate         = netline.Rate
 )
 
-// NewLimits makes Limits that tell the time by now (nil: the system's).
+// NewLimits makes Limits that take the time from now (nil: the system's clock).
 func NewLimits(cfg LimitsConfig, now func() time.Time) *Limits { return netline.NewLimits(cfg, now) }
 
 // Config is one listener's settings. What New calls a default replaces a zero.
@@ -56,14 +56,14 @@ type Config struct {
 	MaxConnections int   // 0: any number
 	MaxRecipients  int   // of a transaction; default 1000
 	MaxErrors      int   // of a session, of syntax, order and login; default 10
-	MaxJunk        int   // commands that lead to no message (NOOP, RSET, EHLO, VRFY, HELP) from one message to the next; default 100
+	MaxNonMail     int   // commands that lead to no message (NOOP, RSET, EHLO, VRFY, HELP) from one message to the next; default 100
 	MaxHold        time.Duration
 	Limits         *Limits
 	BareNewlines   Newlines
-	// GreetDelay is how long a client outside RelayFrom waits for the
-	// greeting; one that speaks before it (RFC 5321 3.1 forbids that, and
-	// programs that only pour out spam do it) gets 554. Default: no delay,
-	// and then nobody can speak too early.
+	// GreetDelay is how long a client outside RelayFrom waits for the greeting;
+	// one that sends something before it gets 554. RFC 5321 3.1 forbids that, and
+	// programs that only send spam do it. Default: no delay, and then nobody can
+	// speak too early.
 	GreetDelay time.Duration
 
 	Timeouts  Timeouts
@@ -94,8 +94,8 @@ type Observe struct {
 	Content func(listener string, octets int64, code int, took time.Duration)
 	Auth    func(listener, mechanism string, ok bool)
 	TLS     func(listener string, ok bool)
-	// Dialogue returns what is told of a command without passwords, and of the
-	// reply, nil where several lines answered; or nil while nobody looks.
+	// Dialogue returns the function that gets each command, without passwords, and
+	// its reply (nil if it has several lines); nil while nobody watches.
 	Dialogue func() func(s *envelope.Session, command string, reply *envelope.Status)
 }
 
@@ -120,8 +120,8 @@ func (c Config) withDefaults() Config {
 	if c.MaxErrors == 0 {
 		c.MaxErrors = 10
 	}
-	if c.MaxJunk == 0 {
-		c.MaxJunk = 100
+	if c.MaxNonMail == 0 {
+		c.MaxNonMail = 100
 	}
 	if c.MinRate == 0 {
 		c.MinRate = 100

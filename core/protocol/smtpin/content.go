@@ -14,23 +14,23 @@ var (
 	errFlood   = errors.New("far more content than a message may have")
 )
 
-// pieces is where content comes from: DATA or a sequence of BDATs.
-type pieces interface {
+// contentSource is the source of content: DATA or a sequence of BDATs.
+type contentSource interface {
 	// next gives some octets of the message, good until the next call, and
-	// a clean io.EOF behind the last one. Every other error means that the
+	// a clean io.EOF after the last one. Every other error means that the
 	// rest cannot be read.
 	next() ([]byte, error)
 }
 
-// content is the io.Reader that the backend gets: it counts, checks, and
-// never says io.EOF unless the message is whole.
+// content is the io.Reader that the backend gets. It counts and checks, and
+// returns io.EOF only if the message is complete.
 type content struct {
-	src      pieces
-	max      int64
-	mode     Newlines
-	binary   bool // BODY=BINARYMIME: CR and LF are octets like others
-	lined    bool // no piece has more than one LF, at its end
-	newlines newlines
+	src        contentSource
+	max        int64
+	mode       Newlines
+	binary     bool // BODY=BINARYMIME: CR and LF are octets like others
+	wholeLines bool // no piece has more than one LF, at its end
+	newlines   newlines
 
 	rest    []byte // of the last piece
 	last    byte   // octet that was read
@@ -68,22 +68,22 @@ func (c *content) refill() error {
 	}
 	piece, err := c.src.next()
 	if err != nil {
-		c.end = whole(err)
-		if c.end == io.EOF && !c.binary && c.size > 0 && c.last != '\n' && !c.newlines.open() {
+		c.end = incomplete(err)
+		if c.end == io.EOF && !c.binary && c.size > 0 && c.last != '\n' && !c.newlines.endsInCR() {
 			// A text is lines, and the last BDAT cut one: DATA, POP3 and
 			// the next hop would end it so.
 			c.last = '\n'
 			c.rest = []byte("\r\n")
 			return nil
 		}
-		if c.end == io.EOF && !c.binary && c.newlines.open() && c.mode == Reject {
+		if c.end == io.EOF && !c.binary && c.newlines.endsInCR() && c.mode == Reject {
 			c.fault = errNewline
 			return c.fault
 		}
 		return c.end
 	}
-	if !c.binary && !(c.lined && c.newlines.line(piece)) {
-		piece = c.newlines.pass(piece)
+	if !c.binary && !(c.wholeLines && c.newlines.isWholeLine(piece)) {
+		piece = c.newlines.normalise(piece)
 		if c.newlines.bare && c.mode == Reject {
 			c.fault = errNewline
 			return c.fault
@@ -101,30 +101,30 @@ func (c *content) refill() error {
 	return nil
 }
 
-// whole keeps io.EOF for the one source that says it on purpose; the end of
+// incomplete makes every error but io.EOF an io.ErrUnexpectedEOF: the end of
 // the connection is never the end of a message.
-func whole(err error) error {
+func incomplete(err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
 }
 
-// cut is what pieces return for an error of the connection.
-func cut(err error) error {
+// connectionError returns what pieces return for an error of the connection.
+func connectionError(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
-	return whole(err)
+	return incomplete(err)
 }
 
-// drain drops what is left of the message, at most limit octets of it; more
-// is errFlood.
+// drain drops the rest of the message, at most limit octets of it; more is
+// errFlood.
 func (c *content) drain(limit int64) error {
 	for c.end == nil {
 		piece, err := c.src.next()
 		if err != nil {
-			c.end = whole(err)
+			c.end = incomplete(err)
 		}
 		c.dropped += int64(len(piece))
 		if c.dropped > limit && c.end == nil {
@@ -144,18 +144,18 @@ type newlines struct {
 	changed []byte
 }
 
-// open reports whether the message ended in a bare CR.
-func (n *newlines) open() bool { return n.cr }
+// endsInCR reports whether the message ended in a bare CR.
+func (n *newlines) endsInCR() bool { return n.cr }
 
-// line is pass for the usual piece of DATA, one whole line: it reports whether
-// that is so.
-func (n *newlines) line(p []byte) bool {
+// isWholeLine is pass for the usual piece of DATA, one whole line: it reports
+// whether that is so.
+func (n *newlines) isWholeLine(p []byte) bool {
 	end := len(p) - 2
 	return !n.cr && end >= 0 && p[end+1] == '\n' && bytes.IndexByte(p, '\r') == end
 }
 
-func (n *newlines) pass(p []byte) []byte {
-	if !n.cr && clean(p) {
+func (n *newlines) normalise(p []byte) []byte {
+	if !n.cr && hasOnlyCRLF(p) {
 		return p
 	}
 	out := n.changed[:0]
@@ -180,8 +180,8 @@ func (n *newlines) pass(p []byte) []byte {
 	return out
 }
 
-// clean reports whether every CR and LF of p is part of a CRLF within p.
-func clean(p []byte) bool {
+// hasOnlyCRLF reports whether every CR and LF of p is part of a CRLF within p.
+func hasOnlyCRLF(p []byte) bool {
 	lines := 0
 	for rest := p; ; lines++ {
 		i := bytes.IndexByte(rest, '\n')

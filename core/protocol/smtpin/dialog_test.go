@@ -10,7 +10,7 @@ import (
 	"carteiro/core/internal/dialogtest"
 )
 
-// listeners are the settings that dialogues run against: the first word of a
+// listeners returns the settings that dialogues run against: the first word of a
 // file's name picks one.
 func listeners() map[string]Config {
 	return map[string]Config{
@@ -21,7 +21,7 @@ func listeners() map[string]Config {
 		"insecure":   {Protocol: Submission, InsecureAuth: true, MaxErrors: 40},
 		"lmtp":       {Protocol: LMTP},
 		"hostile":    {Protocol: SMTP, TLS: serverTLS(), MaxErrors: 500},
-		"junk":       {Protocol: SMTP, MaxJunk: 3},
+		"junk":       {Protocol: SMTP, MaxNonMail: 3},
 		"xclient": {Protocol: SMTP, MaxErrors: 40, InsecureAuth: true,
 			XclientFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, RelayFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 		"normalise": {Protocol: SMTP, BareNewlines: Normalise},

@@ -136,7 +136,7 @@ func front(b *testing.B, pieces []string, octets int, serve func(net.Listener, <
 	b.ReportMetric(float64(b.N)/used.Seconds(), "msg/cpu-s")
 }
 
-// processor is the time that this process used so far.
+// processor returns the time that this process used so far.
 func processor(b *testing.B) time.Duration {
 	var ru syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
@@ -188,7 +188,7 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// memory is what heap and stacks take, after two collections: the first gives
+// memory returns what heap and stacks take, after two collections: the first gives
 // pooled buffers up, the second frees them and shrinks stacks.
 func memory() int64 {
 	runtime.GC()

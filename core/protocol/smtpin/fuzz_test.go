@@ -38,7 +38,9 @@ func FuzzCommand(f *testing.F) {
 // FuzzPath: an accepted path holds an address that reads the same in brackets,
 // and the brackets are where a slow reading puts them.
 func FuzzPath(f *testing.F) {
-	for _, s := range []string{"FROM:<a@b>", "FROM:<@x,@y:a@b> SIZE=1", `FROM:<"a>b"@c> X`, `FROM:<"\">"@c>`, "FROM:<a@[IPv6:::1]>", "FROM:<> ", "from:<ü@ü>"} {
+	for _, s := range []string{
+		"FROM:<a@b>", "FROM:<@x,@y:a@b> SIZE=1", `FROM:<"a>b"@c> X`, `FROM:<"\">"@c>`, "FROM:<a@[IPv6:::1]>", "FROM:<> ", "from:<ü@ü>",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, arg string) {
@@ -119,7 +121,8 @@ func printMailParams(p envelope.Params) string {
 
 // FuzzRcptParams: the same for RCPT, and nothing decoded can break a line.
 func FuzzRcptParams(f *testing.F) {
-	for _, s := range []string{"NOTIFY=NEVER", "NOTIFY=success,DELAY", "ORCPT=rfc822;a+2Bb@c", "ORCPT=utf-8;ü@ü", "ORCPT=utf-8;a\\x{FC}@c", "ORCPT=x;+0D+0A"} {
+	for _, s := range []string{"NOTIFY=NEVER", "NOTIFY=success,DELAY", "ORCPT=rfc822;a+2Bb@c", "ORCPT=utf-8;ü@ü", "ORCPT=utf-8;a\\x{FC}@c",
+		"ORCPT=x;+0D+0A"} {
 		f.Add(s, true)
 	}
 	f.Fuzz(func(t *testing.T, s string, utf8ok bool) {
@@ -190,7 +193,7 @@ func reference(in string) (body, rest string, whole bool) {
 	return b.String(), rest, true
 }
 
-// normalised is every bare CR and bare LF as CRLF, by the book.
+// normalised returns every bare CR and bare LF as CRLF, by the book.
 func normalised(s string) string {
 	s = strings.ReplaceAll(s, "\r\n", "\n")
 	s = strings.ReplaceAll(s, "\r", "\n")
@@ -201,7 +204,8 @@ func normalised(s string) string {
 // are cut into reads.
 func FuzzData(f *testing.F) {
 	for _, s := range []string{
-		".\r\n", "a\r\n.\r\nNOOP\r\n", "..\r\n.\r\n", "a\n.\nb\r\n.\r\n", "\r\r\n.\r\n", ".\r\r\n.\r\n", "a\r.\r\r\n.\r\n", "..\r\n..a\r\n.b\r\n.\r\n", "x", "\r\n.", ".\n.\r\n.\r\n",
+		".\r\n", "a\r\n.\r\nNOOP\r\n", "..\r\n.\r\n", "a\n.\nb\r\n.\r\n", "\r\r\n.\r\n", ".\r\r\n.\r\n", "a\r.\r\r\n.\r\n",
+		"..\r\n..a\r\n.b\r\n.\r\n", "x", "\r\n.", ".\n.\r\n.\r\n",
 		strings.Repeat("x", 30) + "\r\n.\r\n", strings.Repeat("x", 15) + "\r\n.\r\n", strings.Repeat("x", 31) + "\r\n..\r\n.\r\n",
 	} {
 		for _, mode := range []uint8{0, 1, 2} {
@@ -209,9 +213,11 @@ func FuzzData(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in string, mode uint8) {
-		for _, src := range []io.Reader{strings.NewReader(in), iotest.OneByteReader(strings.NewReader(in)), iotest.DataErrReader(strings.NewReader(in))} {
+		for _, src := range []io.Reader{
+			strings.NewReader(in), iotest.OneByteReader(strings.NewReader(in)), iotest.DataErrReader(strings.NewReader(in)),
+		} {
 			r := bufio.NewReaderSize(src, 16) // so that lines meet the buffer's edge
-			c := &content{src: &dotted{r: r, bol: true}, lined: true, mode: Newlines(mode % 2)}
+			c := &content{src: &dotReader{r: r, bol: true}, wholeLines: true, mode: Newlines(mode % 2)}
 			if mode%3 == 2 {
 				c.max = 10
 			}
@@ -246,7 +252,7 @@ func FuzzData(f *testing.F) {
 }
 
 // FuzzBdat: however a text is cut into chunks, it arrives as it was, its last
-// line ended, and the command behind it is the next that runs.
+// line ended, and the command after it is the next that runs.
 func FuzzBdat(f *testing.F) {
 	f.Add("a\r\nb", uint8(1), uint8(0))
 	f.Add("QUIT\r\nMAIL FROM:<>\r\n", uint8(7), uint8(1))
@@ -338,7 +344,8 @@ func FuzzAuth(f *testing.F) {
 		if code := line[:3]; !strings.Contains("235 334 500 501 504 535", code) {
 			t.Errorf("AUTH %q, %q, %q: %q", arg, one, two, line)
 		}
-		if strings.HasPrefix(line, "235") && !strings.Contains(arg+one+two, "c2VjcmV0IHdvcmQ") && !strings.Contains(arg+one+two, "AHNlY3JldCB3b3Jk") {
+		if strings.HasPrefix(line, "235") && !strings.Contains(arg+one+two, "c2VjcmV0IHdvcmQ") &&
+			!strings.Contains(arg+one+two, "AHNlY3JldCB3b3Jk") {
 			t.Errorf("AUTH %q, %q, %q: logged in", arg, one, two)
 		}
 	})

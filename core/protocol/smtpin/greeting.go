@@ -7,22 +7,22 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/protocol/sasl"
 )
 
-// helo is HELO, EHLO and LHLO. LMTP knows LHLO alone (RFC 2033 4.1).
-func (s *session) helo(ctx context.Context, verb, name string) *envelope.Status {
+// HELO handles HELO, EHLO and LHLO. LMTP has only LHLO (RFC 2033 4.1).
+func (s *session) HELO(ctx context.Context, verb, name string) *envelope.Status {
 	if (verb == "LHLO") != (s.cfg.Protocol == LMTP) {
-		return s.bad(500, "5.5.1", "Not the protocol of this port")
+		return s.protocolError(500, "5.5.1", "This port uses another protocol")
 	}
 	if name == "" || envelope.CheckDomain(name) != nil || !envelope.Address(name).ASCII() {
-		return s.bad(501, "5.5.4", verb+" needs a domain or an address literal")
+		return s.protocolError(501, "5.5.4", verb+" needs a domain or an address literal")
 	}
 	s.endTransaction()
 	s.s.ESMTP = verb != "HELO"
 	s.s.Helo = name
 	st := s.backend.Helo(ctx, s.s, name)
-	reply, accepted := answer(st, &envelope.Status{Code: 250, Text: s.cfg.Hostname})
+	reply, accepted := backendReply(st, &envelope.Status{Code: 250, Text: s.cfg.Hostname})
 	if !accepted {
 		s.greeted = false
 		return reply
@@ -33,9 +33,9 @@ func (s *session) helo(ctx context.Context, verb, name string) *envelope.Status 
 		text += " " + st.Text
 	}
 	if verb == "HELO" {
-		s.lines(250, text)
+		s.multilineReply(250, text)
 	} else {
-		s.lines(250, append([]string{text}, s.extensions()...)...)
+		s.multilineReply(250, append([]string{text}, s.extensions()...)...)
 	}
 	if reply.Close {
 		s.gone = true
@@ -43,7 +43,7 @@ func (s *session) helo(ctx context.Context, verb, name string) *envelope.Status 
 	return nil
 }
 
-// extensions are the EHLO keywords as they hold now.
+// extensions returns the EHLO keywords as they hold now.
 func (s *session) extensions() []string {
 	size := "SIZE"
 	if s.cfg.MaxSize > 0 {
@@ -54,7 +54,7 @@ func (s *session) extensions() []string {
 	if s.cfg.Protocol != LMTP {
 		ext = append(ext, "PRDR")
 	}
-	if s.holds() {
+	if s.offersHold() {
 		until := s.cfg.Now().Add(s.cfg.MaxHold).UTC().Format("2006-01-02T15:04:05Z")
 		ext = append(ext, "FUTURERELEASE "+strconv.FormatInt(int64(s.cfg.MaxHold.Seconds()), 10)+" "+until)
 	}
@@ -67,35 +67,36 @@ func (s *session) extensions() []string {
 		ext = append(ext, "XCLIENT "+xclientAttributes)
 	}
 	if s.mayAuth() && s.s.Identity == nil {
-		ext = append(ext, "AUTH "+strings.Join(netline.Mechanisms(s.backend, s.c), " "))
+		ext = append(ext, "AUTH "+strings.Join(sasl.Mechanisms(s.backend, s.c), " "))
 	}
 	return ext
 }
 
-// holds tells whether FUTURERELEASE is offered: to submission alone (RFC 4865 5).
-func (s *session) holds() bool { return s.cfg.Protocol == Submission && s.cfg.MaxHold > 0 }
+// offersHold reports whether FUTURERELEASE is offered: to submission alone (RFC
+// 4865 5).
+func (s *session) offersHold() bool { return s.cfg.Protocol == Submission && s.cfg.MaxHold > 0 }
 
 func (s *session) holdLimit() time.Duration {
-	if s.holds() {
+	if s.offersHold() {
 		return s.cfg.MaxHold
 	}
 	return 0
 }
 
-// starttls follows RFC 3207. Octets that came behind the command in the clear
-// were written by somebody who cannot know what TLS will say: the session
-// ends, and they are never looked at.
-func (s *session) starttls(ctx context.Context, arg string) *envelope.Status {
+// STARTTLS follows RFC 3207. Whoever sent octets in the clear after the command
+// cannot know what will be said in TLS: the session ends, and they are never
+// read.
+func (s *session) STARTTLS(ctx context.Context, arg string) *envelope.Status {
 	switch {
 	case s.s.TLS != nil:
-		return s.bad(503, "5.5.1", "TLS is already in use")
+		return s.protocolError(503, "5.5.1", "TLS is already in use")
 	case s.cfg.TLS == nil:
-		return s.bad(502, "5.5.1", "Command not implemented")
+		return s.protocolError(502, "5.5.1", "Command not implemented")
 	case arg != "":
-		return s.bad(501, "5.5.4", "STARTTLS takes no argument")
+		return s.protocolError(501, "5.5.4", "STARTTLS takes no argument")
 	case s.c.Buffered() > 0:
 		s.log.Info("plaintext behind starttls", "octets", s.c.Buffered())
-		return closing(s.bad(554, "5.5.1", "Nothing may be pipelined behind STARTTLS"))
+		return closing(s.protocolError(554, "5.5.1", "Nothing may be pipelined after STARTTLS"))
 	}
 	s.endTransaction()
 	s.reply(ok(220, "", "Ready to start TLS"))

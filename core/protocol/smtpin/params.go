@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 // errParam is a parameter that is not known or not offered: 555 5.5.4.
@@ -36,7 +37,7 @@ func eachParam(s string, f func(key, value string, hasValue bool) error) error {
 	for p := range strings.SplitSeq(s, " ") {
 		key, value, hasValue := strings.Cut(p, "=")
 		key = strings.ToUpper(key)
-		if !keyword(key) || hasValue && !valueText(value) {
+		if !isKeyword(key) || hasValue && !isValue(value) {
 			return syntax("malformed parameter")
 		}
 		for _, k := range seen {
@@ -52,7 +53,7 @@ func eachParam(s string, f func(key, value string, hasValue bool) error) error {
 	return nil
 }
 
-func keyword(s string) bool {
+func isKeyword(s string) bool {
 	for i := range len(s) {
 		c := s[i]
 		if !(c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' && i > 0) {
@@ -62,8 +63,8 @@ func keyword(s string) bool {
 	return s != ""
 }
 
-// valueText is esmtp-value, with the UTF-8 that RFC 6531 adds.
-func valueText(s string) bool {
+// isValue is esmtp-value, with the UTF-8 that RFC 6531 adds.
+func isValue(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] == '=' || s[i] == 0x7f {
 			return false
@@ -82,7 +83,7 @@ func parseMailParams(s string, o offers) (envelope.Params, error) {
 			return flagParam(&p, key, hasValue, o)
 		}
 		if !hasValue {
-			if knownMailParam(key) {
+			if isMailParam(key) {
 				return syntax("%s needs a value", key)
 			}
 			return errParam
@@ -92,7 +93,7 @@ func parseMailParams(s string, o offers) (envelope.Params, error) {
 	return p, err
 }
 
-func knownMailParam(key string) bool {
+func isMailParam(key string) bool {
 	switch key {
 	case "SIZE", "BODY", "RET", "ENVID", "MT-PRIORITY", "BY", "AUTH", "HOLDFOR", "HOLDUNTIL":
 		return true
@@ -128,7 +129,7 @@ func valueParam(p *envelope.Params, key, value string, o offers) error {
 	case "RET":
 		p.Ret, err = oneOf(key, value, "FULL", "HDRS")
 	case "ENVID":
-		if p.EnvID, err = decodeXtext(value); err != nil || len(value) > 100 || !printable(p.EnvID) {
+		if p.EnvID, err = decodeXtext(value); err != nil || len(value) > 100 || p.EnvID == "" || !printable.IsASCII(p.EnvID) {
 			return syntax("bad ENVID")
 		}
 	case "MT-PRIORITY":
@@ -164,7 +165,7 @@ func oneOf(key, value string, allowed ...string) (string, error) {
 // parseSize reads 1 to 20 digits (RFC 1870 3); what exceeds an int64 is
 // larger than any message we take.
 func parseSize(s string) (int64, error) {
-	if len(s) > 20 || !digits(s) {
+	if len(s) > 20 || !isDigits(s) {
 		return 0, syntax("bad SIZE")
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
@@ -174,7 +175,7 @@ func parseSize(s string) (int64, error) {
 	return n, nil
 }
 
-func digits(s string) bool {
+func isDigits(s string) bool {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return false
@@ -189,7 +190,7 @@ func parseBy(p *envelope.Params, value string) error {
 	when, mode, _ := strings.Cut(value, ";")
 	mode = strings.ToUpper(mode)
 	number := strings.TrimLeft(when, "+-")
-	if len(when)-len(number) > 1 || len(number) > 9 || !digits(number) {
+	if len(when)-len(number) > 1 || len(number) > 9 || !isDigits(number) {
 		return syntax("bad BY")
 	}
 	n, err := strconv.ParseInt(when, 10, 64)
@@ -228,7 +229,7 @@ func parseHold(p *envelope.Params, key, value string, o offers) error {
 		return syntax("HOLDFOR and HOLDUNTIL exclude each other")
 	}
 	if key == "HOLDFOR" {
-		if len(value) > 9 || !digits(value) {
+		if len(value) > 9 || !isDigits(value) {
 			return syntax("bad HOLDFOR")
 		}
 		n, _ := strconv.ParseInt(value, 10, 64) // nine digits
@@ -244,4 +245,108 @@ func parseHold(p *envelope.Params, key, value string, o offers) error {
 		return syntax("%s is too far away", key)
 	}
 	return nil
+}
+
+// parseRcptParams reads NOTIFY and ORCPT (RFC 3461 4.1, 4.2; RFC 6533 3).
+func parseRcptParams(s string, utf8ok bool) (notify envelope.Notify, orcpt string, err error) {
+	err = eachParam(s, func(key, value string, hasValue bool) error {
+		var err error
+		switch {
+		case key != "NOTIFY" && key != "ORCPT":
+			return errParam
+		case !hasValue:
+			return syntax("%s needs a value", key)
+		case key == "NOTIFY":
+			notify, err = parseNotify(value)
+		default:
+			orcpt, err = parseORcpt(value, utf8ok)
+		}
+		return err
+	})
+	return notify, orcpt, err
+}
+
+var notifyWords = [...]struct {
+	word string
+	bit  envelope.Notify
+}{
+	{"NEVER", envelope.NotifyNever}, {"SUCCESS", envelope.NotifySuccess}, {"FAILURE", envelope.NotifyFailure}, {"DELAY", envelope.NotifyDelay},
+}
+
+func parseNotify(value string) (envelope.Notify, error) {
+	var n envelope.Notify
+	for w := range strings.SplitSeq(value, ",") {
+		var bit envelope.Notify
+		for _, k := range notifyWords {
+			if strings.EqualFold(w, k.word) {
+				bit = k.bit
+			}
+		}
+		if bit == 0 || n&bit != 0 {
+			return 0, syntax("bad NOTIFY")
+		}
+		n |= bit
+	}
+	if n&envelope.NotifyNever != 0 && n != envelope.NotifyNever {
+		return 0, syntax("NOTIFY=NEVER stands alone")
+	}
+	return n, nil
+}
+
+// parseORcpt decodes "type;xtext". What it returns goes into DSNs, so it must
+// not hold control characters.
+func parseORcpt(value string, utf8ok bool) (string, error) {
+	kind, rest, found := strings.Cut(value, ";")
+	if !found || len(value) > 500 || !isAtom(kind) || rest == "" {
+		return "", syntax("bad ORCPT")
+	}
+	if strings.EqualFold(kind, "utf-8") && !envelope.Address(rest).ASCII() {
+		if !utf8ok {
+			return "", syntax("ORCPT needs SMTPUTF8")
+		}
+		return "utf-8;" + rest, nil // utf-8-addr-unitext, nothing is encoded
+	}
+	text, err := decodeXtext(rest)
+	if err != nil || text == "" || !printable.IsASCII(text) {
+		return "", syntax("bad ORCPT")
+	}
+	return strings.ToLower(kind) + ";" + text, nil
+}
+
+func isAtom(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+const hexDigits = "0123456789ABCDEF"
+
+// decodeXtext reads the encoding of RFC 3461 4: "+XX" with upper case digits,
+// no "+" and "=" otherwise. The result may hold any octet.
+func decodeXtext(s string) (string, error) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '+':
+			if i+2 >= len(s) {
+				return "", syntax("bad xtext")
+			}
+			hi, lo := strings.IndexByte(hexDigits, s[i+1]), strings.IndexByte(hexDigits, s[i+2])
+			if hi < 0 || lo < 0 {
+				return "", syntax("bad xtext")
+			}
+			b.WriteByte(byte(hi<<4 | lo))
+			i += 2
+		case c < '!' || c > '~' || c == '=':
+			return "", syntax("bad xtext")
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String(), nil
 }

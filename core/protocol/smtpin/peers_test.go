@@ -66,7 +66,9 @@ func TestGoSMTPClient(t *testing.T) {
 	if err := c.Auth(sasl.NewPlainClient("", "alice", "secret word")); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Mail("alice@example.com", &gosmtp.MailOptions{Return: gosmtp.DSNReturnHeaders, EnvelopeID: "a+b=c", UTF8: true, RequireTLS: true}); err != nil {
+	if err := c.Mail("alice@example.com", &gosmtp.MailOptions{
+		Return: gosmtp.DSNReturnHeaders, EnvelopeID: "a+b=c", UTF8: true, RequireTLS: true,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	for _, to := range []string{"b@example.com", "jürgen@example.com"} {

@@ -4,7 +4,7 @@ import (
 	"strconv"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/message/printable"
 )
 
 // reply writes a status as one line. It returns errQuit when the session ends
@@ -22,8 +22,8 @@ func (s *session) write(st *envelope.Status, text string, sep byte) {
 	if code < 200 || code > 599 {
 		code, enhanced = 451, "4.3.0"
 	}
-	if s.watched {
-		s.keep(code, text)
+	if s.recording {
+		s.recordReply(code, text)
 	}
 	w := s.c.Writer()
 	w.WriteString(strconv.Itoa(code)) // an error of the writer stays and meets the next flush
@@ -35,20 +35,20 @@ func (s *session) write(st *envelope.Status, text string, sep byte) {
 		w.WriteString(enhanced)
 		w.WriteByte(' ')
 	}
-	w.WriteString(netline.Clean(text, s.tx != nil && s.tx.Params.SMTPUTF8))
+	w.WriteString(printable.Reply(text, s.tx != nil && s.tx.Params.SMTPUTF8))
 	w.WriteString("\r\n")
 }
 
-// keep notes what is written, for who watches.
-func (s *session) keep(code int, text string) {
-	if s.said != "" {
-		s.said += " | " + text
+// recordReply keeps what is written, for the watcher of the dialogue.
+func (s *session) recordReply(code int, text string) {
+	if s.recorded != "" {
+		s.recorded += " | " + text
 		return
 	}
-	s.said = strconv.Itoa(code) + " " + text
+	s.recorded = strconv.Itoa(code) + " " + text
 }
 
-// watcher is who watches the dialogue, or nil.
+// watcher returns the function that watches the dialogue, or nil.
 func (s *session) watcher() func(*envelope.Session, string, *envelope.Status) {
 	if f := s.cfg.Observe.Dialogue; f != nil {
 		return f()
@@ -56,8 +56,9 @@ func (s *session) watcher() func(*envelope.Session, string, *envelope.Status) {
 	return nil
 }
 
-// lines writes a reply of several lines without enhanced codes, as EHLO's is.
-func (s *session) lines(code int, texts ...string) {
+// multilineReply writes a reply of several lines without enhanced codes, as
+// EHLO's is.
+func (s *session) multilineReply(code int, texts ...string) {
 	for i, t := range texts {
 		sep := byte('-')
 		if i == len(texts)-1 {
@@ -67,12 +68,12 @@ func (s *session) lines(code int, texts ...string) {
 	}
 }
 
-// bad is a refusal that counts as an error of the client. Refusals by the
-// backend do not: a list with dead addresses is no attack.
-func (s *session) bad(code int, enhanced, text string) *envelope.Status {
+// protocolError returns a refusal that counts as an error of the client.
+// Refusals by the backend do not: a list with dead addresses is no attack.
+func (s *session) protocolError(code int, enhanced, text string) *envelope.Status {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
-		s.log.Info("session ended by a limit", "reason", "errors", "last", netline.Quote(text))
+		s.log.Info("session ended by a limit", "reason", "errors", "last", printable.Quote(text))
 		return envelope.Reject(421, "4.7.0", "Too many errors, closing")
 	}
 	return envelope.Reject(code, enhanced, text)
@@ -82,9 +83,9 @@ func ok(code int, enhanced, text string) *envelope.Status {
 	return &envelope.Status{Code: code, Enhanced: enhanced, Text: text}
 }
 
-// answer is the reply to a verb the backend judged: its status, or success
-// with the usual code whatever code below 400 it chose.
-func answer(st, usual *envelope.Status) (reply *envelope.Status, accepted bool) {
+// backendReply returns the reply to a verb the backend judged: its status, or
+// success with the usual code whatever code below 400 it chose.
+func backendReply(st, usual *envelope.Status) (reply *envelope.Status, accepted bool) {
 	if st == nil {
 		return usual, true
 	}

@@ -13,6 +13,7 @@ import (
 	"carteiro/core/internal/dialogtest"
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/telemetry"
+	"carteiro/core/protocol/sasl"
 	"carteiro/core/service/auth"
 	"carteiro/core/store/badgerstore"
 )
@@ -50,7 +51,7 @@ func (d *doorman) Auth(ctx context.Context, _ *envelope.Session, c *envelope.Cre
 	return &envelope.Identity{User: a}, nil
 }
 
-func (d *doorman) Scram(ctx context.Context, plus bool, bind func(string) []byte) envelope.Exchange {
+func (d *doorman) Scram(ctx context.Context, plus bool, bind func(string) []byte) sasl.Exchange {
 	return d.dir.Scram(ctx, plus, bind)
 }
 

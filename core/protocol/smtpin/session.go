@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 	"carteiro/core/protocol/netline"
 )
 
@@ -23,18 +24,18 @@ type session struct {
 	log *slog.Logger
 	s   *envelope.Session
 
-	greeted bool // HELO, EHLO or LHLO was accepted
-	refused bool // Connect refused: only QUIT is left (RFC 5321 3.1)
-	tx      *envelope.Transaction
-	errors  int
-	forgive int      // commands without MAIL that a pipelining client did not know to be pointless
-	junk    int      // commands since the last message that led to none
-	wasted  int64    // octets of content since then that were read to be dropped
-	xclient bool     // XCLIENT is believed
-	pending *command // what ended a sequence of BDATs, to be run next
-	gone    bool     // the client has gone, or is not worth another reply
-	said    string   // what a command wrote itself instead of returning it, while somebody watches
-	watched bool     // so
+	greeted    bool // HELO, EHLO or LHLO was accepted
+	refused    bool // Connect refused: only QUIT is left (RFC 5321 3.1)
+	tx         *envelope.Transaction
+	errors     int
+	forgivable int      // commands without MAIL that a pipelining client did not know to be pointless
+	nonMail    int      // commands since the last message that led to none
+	dropped    int64    // octets of content since then that were read to be dropped
+	xclient    bool     // XCLIENT is believed
+	pending    *command // what ended a sequence of BDATs, to be run next
+	gone       bool     // the client has gone, or is not worth another reply
+	recorded   string   // what a command wrote itself instead of returning it, while somebody watches
+	recording  bool     // so
 }
 
 // errQuit ends a session whose last reply is written.
@@ -55,8 +56,8 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 		Started:  now,
 		Meta:     make(map[string]any),
 	}
-	s := &session{Server: srv, c: c, s: ms, xclient: within(srv.cfg.XclientFrom, ms.Remote.Addr())}
-	s.from(ms.Remote, ms.Local)
+	s := &session{Server: srv, c: c, s: ms, xclient: containsAddr(srv.cfg.XclientFrom, ms.Remote.Addr())}
+	s.setClient(ms.Remote, ms.Local)
 	start := time.Now()
 	if f := srv.cfg.Observe.Open; f != nil {
 		f(ms.Listener)
@@ -69,27 +70,27 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 			f(ms.Listener, time.Since(start))
 		}
 	}()
-	defer s.caught()
+	defer s.recoverPanic()
 	s.run(ctx)
 }
 
-// from notes who the client is, and what follows from that.
-func (s *session) from(remote, local netip.AddrPort) {
+// setClient records who the client is, and what follows from that.
+func (s *session) setClient(remote, local netip.AddrPort) {
 	s.s.Remote, s.s.Local = remote, local
-	s.s.Trusted = within(s.cfg.RelayFrom, remote.Addr())
+	s.s.Trusted = containsAddr(s.cfg.RelayFrom, remote.Addr())
 	s.log = s.cfg.Log.With("session", s.s.ID, "listener", s.s.Listener, "client", remote.Addr().String())
 	s.open.Put(s.c, s.s)
 }
 
-func within(networks []netip.Prefix, a netip.Addr) bool {
+func containsAddr(networks []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// caught turns a panic, ours or the backend's, into a 421 for this client
-// alone. Close and End are still called.
-func (s *session) caught() {
+// recoverPanic turns a panic, ours or the backend's, into a 421 for this client
+// only. Close and End are still called.
+func (s *session) recoverPanic() {
 	if r := recover(); r != nil {
-		s.log.Error("panic in session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+		s.log.Error("panic in session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		s.reply(envelope.Reject(421, "4.3.0", "internal error, closing"))
 	}
 }
@@ -105,14 +106,14 @@ func (s *session) close() {
 func (s *session) safely(f func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.Error("panic at the end of a session", "panic", netline.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
+			s.log.Error("panic at the end of a session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		}
 	}()
 	f()
 }
 
-// endTransaction tells the backend; the transaction is forgotten first, so
-// that a panic in End does not bring a second call.
+// endTransaction calls the backend's End; it forgets the transaction first, so
+// that a panic in End does not cause a second call.
 func (s *session) endTransaction() {
 	tx := s.tx
 	s.tx = nil
@@ -132,12 +133,12 @@ func (s *session) run(ctx context.Context) {
 		return
 	}
 	for {
-		cmd, err := s.next()
+		cmd, err := s.nextCommand()
 		if err != nil {
-			s.over(err)
+			s.sayGoodbye(err)
 			return
 		}
-		if s.obey(ctx, cmd) != nil {
+		if s.runCommand(ctx, cmd) != nil {
 			return
 		}
 	}
@@ -157,7 +158,7 @@ func (s *session) banner(ctx context.Context) *envelope.Status {
 	} else {
 		s.refused = true
 	}
-	if d := s.cfg.GreetDelay; d > 0 && !s.refused && !s.s.Trusted && s.c.Early(d) {
+	if d := s.cfg.GreetDelay; d > 0 && !s.refused && !s.s.Trusted && s.c.SpokeEarly(d) {
 		s.log.Info("spoke before the greeting")
 		s.refused = true
 		return envelope.Reject(554, "5.5.1", "You spoke before the greeting")
@@ -165,8 +166,9 @@ func (s *session) banner(ctx context.Context) *envelope.Status {
 	return st
 }
 
-// next gives the command to run. Lines that are none are answered here.
-func (s *session) next() (command, error) {
+// nextCommand returns the command to run. It replies to lines that are not
+// commands.
+func (s *session) nextCommand() (command, error) {
 	if s.pending != nil {
 		cmd := *s.pending
 		s.pending = nil
@@ -184,11 +186,11 @@ func (s *session) next() (command, error) {
 		var st *envelope.Status
 		switch {
 		case errors.Is(err, netline.ErrTooLong):
-			st = s.bad(500, "5.5.2", "Line too long")
+			st = s.protocolError(500, "5.5.2", "Line too long")
 		case errors.Is(err, netline.ErrBadLine):
-			st = s.bad(500, "5.5.2", "Lines end in CRLF and hold no other control characters")
+			st = s.protocolError(500, "5.5.2", "Lines end in CRLF and hold no other control characters")
 		case errors.Is(err, errCommand):
-			st = s.bad(500, "5.5.2", "Command not recognized")
+			st = s.protocolError(500, "5.5.2", "Command not recognized")
 		default:
 			return command{}, err
 		}
@@ -198,13 +200,14 @@ func (s *session) next() (command, error) {
 	}
 }
 
-// over says goodbye where the connection still hears it.
-func (s *session) over(err error) {
+// sayGoodbye sends the last reply for an error that ended the session, if the
+// connection still works.
+func (s *session) sayGoodbye(err error) {
 	var ne net.Error
 	switch {
 	case errors.Is(err, errQuit):
 	case errors.Is(err, netline.ErrStopping):
-		s.reply(envelope.Reject(421, "4.3.2", s.cfg.Hostname+" is going down, try later"))
+		s.reply(envelope.Reject(421, "4.3.2", s.cfg.Hostname+" is shutting down, try later"))
 	case errors.Is(err, netline.ErrTooSlow):
 		s.log.Info("client too slow", "err", err)
 		s.reply(envelope.Reject(421, "4.4.2", "Content comes too slowly"))
@@ -214,7 +217,7 @@ func (s *session) over(err error) {
 	default:
 		s.gone = true
 		if !errors.Is(err, io.EOF) {
-			s.log.Debug("connection lost", "err", netline.Quote(err.Error()))
+			s.log.Debug("connection lost", "err", printable.Quote(err.Error()))
 		}
 	}
 }

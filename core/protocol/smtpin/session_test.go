@@ -81,7 +81,10 @@ func (c *client) eof() {
 // Every ending but CRLF.CRLF is content; with Reject the message around it is
 // refused, with Normalise it stays one message.
 func TestSmuggling(t *testing.T) {
-	endings := []string{"\n.\n", "\r.\r", "\r\n.\n", "\n.\r\n", "\r.\r\n", "\r\n.\r", "\r\n\x00.\r\n", "\r\n.\r\r\n", "\r\n.\x00\r\n", "\n\n.\r\n", "\r\n.\n\r\n"}
+	endings := []string{
+		"\n.\n", "\r.\r", "\r\n.\n", "\n.\r\n", "\r.\r\n", "\r\n.\r", "\r\n\x00.\r\n", "\r\n.\r\r\n", "\r\n.\x00\r\n", "\n\n.\r\n",
+		"\r\n.\n\r\n",
+	}
 	inner := "MAIL FROM:<evil@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nsmuggled\r\n"
 	for _, mode := range []Newlines{Reject, Normalise} {
 		l := serve(t, Config{BareNewlines: mode})
@@ -155,7 +158,8 @@ func TestWhatTheBackendSees(t *testing.T) {
 	c := dial(t, l.addr)
 	c.reply("220 ")
 	c.send("EHLO c.example\r\nMAIL FROM:<\"a\"@EXAMPLE.org> BODY=8BITMIME SIZE=5 RET=FULL ENVID=QQ+2B MT-PRIORITY=3 BY=-5;NT SMTPUTF8\r\n" +
-		"RCPT TO:<postmaster> NOTIFY=NEVER\r\nRCPT TO:<@hop.example:B+tag@example.com> NOTIFY=DELAY,FAILURE ORCPT=rfc822;b+2Btag@e.com\r\nDATA\r\n" +
+		"RCPT TO:<postmaster> NOTIFY=NEVER\r\n" +
+		"RCPT TO:<@hop.example:B+tag@example.com> NOTIFY=DELAY,FAILURE ORCPT=rfc822;b+2Btag@e.com\r\nDATA\r\n" +
 		"..a\r\n.b\r\nc\r\n.\r\nQUIT\r\n")
 	for _, want := range []string{"250 ", "250 ", "250 ", "250 ", "354 ", "250 ", "221 "} {
 		c.reply(want)
@@ -171,7 +175,13 @@ func TestWhatTheBackendSees(t *testing.T) {
 	}
 	rcpts := []envelope.Recipient{
 		{N: 0, Address: "postmaster@example.com", Orig: "postmaster@example.com", Notify: envelope.NotifyNever},
-		{N: 1, Address: "B+tag@example.com", Orig: "B+tag@example.com", Notify: envelope.NotifyDelay | envelope.NotifyFailure, ORcpt: "rfc822;b+tag@e.com"},
+		{
+			N:       1,
+			Address: "B+tag@example.com",
+			Orig:    "B+tag@example.com",
+			Notify:  envelope.NotifyDelay | envelope.NotifyFailure,
+			ORcpt:   "rfc822;b+tag@e.com",
+		},
 	}
 	if !reflect.DeepEqual(m.rcpts, rcpts) {
 		t.Errorf("recipients %+v, want %+v", m.rcpts, rcpts)

@@ -14,7 +14,7 @@ func TestShown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.shown(); got != want {
+		if got := c.redacted(); got != want {
 			t.Errorf("%q is shown as %q, want %q", line, got, want)
 		}
 	}

@@ -9,46 +9,47 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// mail opens a transaction.
-func (s *session) mail(ctx context.Context, arg string) *envelope.Status {
+// MAIL begins a transaction.
+func (s *session) MAIL(ctx context.Context, arg string) *envelope.Status {
 	st := s.openTransaction(ctx, arg)
-	s.forgive = 0
+	s.forgivable = 0
 	if st.Code >= 400 && s.s.ESMTP {
-		s.forgive = s.cfg.MaxRecipients + 1
+		s.forgivable = s.cfg.MaxRecipients + 1
 	}
 	return st
 }
 
-// noMail refuses a command that needs a transaction. Behind a refused MAIL it
-// is no error of the client, which may have sent all in one go (RFC 2920).
-func (s *session) noMail() *envelope.Status {
-	if s.forgive > 0 {
-		s.forgive--
+// noTransaction refuses a command that needs a transaction. Behind a refused
+// MAIL it is no error of the client, which may have sent all in one go (RFC
+// 2920).
+func (s *session) noTransaction() *envelope.Status {
+	if s.forgivable > 0 {
+		s.forgivable--
 		return envelope.Reject(503, "5.5.1", "Send MAIL first")
 	}
-	return s.bad(503, "5.5.1", "Send MAIL first")
+	return s.protocolError(503, "5.5.1", "Send MAIL first")
 }
 
 func (s *session) openTransaction(ctx context.Context, arg string) *envelope.Status {
-	if st := s.mayMail(); st != nil {
+	if st := s.checkMAIL(); st != nil {
 		return st
 	}
 	inner, params, found := cutPath(arg, "FROM")
 	if !found {
-		return s.bad(501, "5.5.2", "Syntax: MAIL FROM:<address> [parameters]")
+		return s.protocolError(501, "5.5.2", "Syntax: MAIL FROM:<address> [parameters]")
 	}
 	if params != "" && !s.s.ESMTP {
-		return s.bad(555, "5.5.4", "Parameters need EHLO")
+		return s.protocolError(555, "5.5.4", "Parameters need EHLO")
 	}
 	p, err := parseMailParams(params, offers{requireTLS: s.s.TLS != nil, auth: s.mayAuth(), prdr: s.cfg.Protocol != LMTP,
 		hold: s.holdLimit(), now: s.cfg.Now()})
 	if err != nil {
-		return s.badParam(err)
+		return s.paramError(err)
 	}
 	var sender envelope.Address
 	if inner != "" {
 		var st *envelope.Status
-		if sender, st = s.address(inner, p.SMTPUTF8, "5.1.7"); st != nil {
+		if sender, st = s.parsePath(inner, p.SMTPUTF8, "5.1.7"); st != nil {
 			return st
 		}
 	}
@@ -61,49 +62,49 @@ func (s *session) openTransaction(ctx context.Context, arg string) *envelope.Sta
 	}
 	tx := &envelope.Transaction{ID: envelope.NewID(s.cfg.Now()), Sender: sender, Params: p, Meta: make(map[string]any)}
 	s.tx = tx // so that a panic in Mail does not leave it behind
-	reply, accepted := answer(s.backend.Mail(ctx, s.s, tx), ok(250, "2.1.0", "Ok"))
+	reply, accepted := backendReply(s.backend.Mail(ctx, s.s, tx), ok(250, "2.1.0", "Ok"))
 	if !accepted {
 		s.tx = nil
 	}
 	return reply
 }
 
-func (s *session) mayMail() *envelope.Status {
+func (s *session) checkMAIL() *envelope.Status {
 	switch {
 	case !s.greeted:
-		return s.bad(503, "5.5.1", "Send HELO or EHLO first")
+		return s.protocolError(503, "5.5.1", "Send HELO or EHLO first")
 	case s.tx != nil:
-		return s.bad(503, "5.5.1", "Nested MAIL")
+		return s.protocolError(503, "5.5.1", "Nested MAIL")
 	case s.cfg.Protocol == Submission && s.s.Identity == nil:
 		if s.mayAuth() {
-			return s.bad(530, "5.7.0", "Authentication required")
+			return s.protocolError(530, "5.7.0", "Authentication required")
 		}
-		return s.bad(530, "5.7.0", "Use STARTTLS and authenticate first")
+		return s.protocolError(530, "5.7.0", "Use STARTTLS and authenticate first")
 	}
 	return nil
 }
 
-// rcpt adds a recipient.
-func (s *session) rcpt(ctx context.Context, arg string) *envelope.Status {
+// RCPT adds a recipient.
+func (s *session) RCPT(ctx context.Context, arg string) *envelope.Status {
 	if s.tx == nil {
-		return s.noMail()
+		return s.noTransaction()
 	}
 	inner, params, found := cutPath(arg, "TO")
 	if !found {
-		return s.bad(501, "5.5.2", "Syntax: RCPT TO:<address> [parameters]")
+		return s.protocolError(501, "5.5.2", "Syntax: RCPT TO:<address> [parameters]")
 	}
 	if params != "" && !s.s.ESMTP {
-		return s.bad(555, "5.5.4", "Parameters need EHLO")
+		return s.protocolError(555, "5.5.4", "Parameters need EHLO")
 	}
 	notify, orcpt, err := parseRcptParams(params, s.tx.Params.SMTPUTF8)
 	if err != nil {
-		return s.badParam(err)
+		return s.paramError(err)
 	}
 	// RFC 5321 4.5.1: postmaster without a domain, in any case, is ours.
 	to := s.cfg.Postmaster
 	if !strings.EqualFold(inner, "postmaster") {
 		var st *envelope.Status
-		if to, st = s.address(inner, s.tx.Params.SMTPUTF8, "5.1.3"); st != nil {
+		if to, st = s.parsePath(inner, s.tx.Params.SMTPUTF8, "5.1.3"); st != nil {
 			return st
 		}
 	}
@@ -115,28 +116,28 @@ func (s *session) rcpt(ctx context.Context, arg string) *envelope.Status {
 		return envelope.Reject(450, "4.7.1", "Too many recipients, slow down")
 	}
 	r := &envelope.Recipient{N: uint32(len(s.tx.Recipients)), Address: to, Orig: to, ORcpt: orcpt, Notify: notify}
-	reply, accepted := answer(s.backend.Rcpt(ctx, s.s, s.tx, r), ok(250, "2.1.5", "Ok"))
+	reply, accepted := backendReply(s.backend.Rcpt(ctx, s.s, s.tx, r), ok(250, "2.1.5", "Ok"))
 	if accepted {
 		s.tx.Recipients = append(s.tx.Recipients, r)
 	}
 	return reply
 }
 
-// address reads a path's inside; what is wrong with it is the reply.
-func (s *session) address(inner string, utf8ok bool, enhanced string) (envelope.Address, *envelope.Status) {
+// parsePath reads a path's inside; what is wrong with it is the reply.
+func (s *session) parsePath(inner string, utf8ok bool, enhanced string) (envelope.Address, *envelope.Status) {
 	if !utf8ok && !envelope.Address(inner).ASCII() && utf8.ValidString(inner) {
-		return "", s.bad(553, "5.6.7", "Address needs SMTPUTF8")
+		return "", s.protocolError(553, "5.6.7", "Address needs SMTPUTF8")
 	}
 	a, err := parseMailbox(inner)
 	if err != nil {
-		return "", s.bad(501, enhanced, "Bad address syntax")
+		return "", s.protocolError(501, enhanced, "Bad address syntax")
 	}
 	return a, nil
 }
 
-func (s *session) badParam(err error) *envelope.Status {
+func (s *session) paramError(err error) *envelope.Status {
 	if errors.Is(err, errParam) {
-		return s.bad(555, "5.5.4", "Parameter not recognized")
+		return s.protocolError(555, "5.5.4", "Parameter not recognized")
 	}
-	return s.bad(501, "5.5.4", strings.TrimPrefix(err.Error(), errSyntax.Error()+": "))
+	return s.protocolError(501, "5.5.4", strings.TrimPrefix(err.Error(), errSyntax.Error()+": "))
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/printable"
 )
 
 const xclientAttributes = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
@@ -22,19 +23,19 @@ type xclient struct {
 	hasPort, hasDestPort bool
 }
 
-// xclientCommand replaces what is known about the client. The session is then
+// XCLIENT replaces what is known about the client. The session is then
 // as new: greeted again, without HELO, login or transaction.
-func (s *session) xclientCommand(ctx context.Context, arg string) *envelope.Status {
+func (s *session) XCLIENT(ctx context.Context, arg string) *envelope.Status {
 	switch {
 	case !s.xclient:
 		s.log.Info("command refused", "reason", "XCLIENT from an address that is no proxy of ours")
-		return s.bad(550, "5.7.0", "XCLIENT is not for you")
+		return s.protocolError(550, "5.7.0", "XCLIENT is not allowed for you")
 	case s.tx != nil:
-		return s.bad(503, "5.5.1", "Not during a mail transaction")
+		return s.protocolError(503, "5.5.1", "Not during a mail transaction")
 	}
 	x, err := parseXclient(arg)
 	if err != nil {
-		return s.bad(501, "5.5.4", strings.TrimPrefix(err.Error(), errSyntax.Error()+": "))
+		return s.protocolError(501, "5.5.4", strings.TrimPrefix(err.Error(), errSyntax.Error()+": "))
 	}
 	s.greeted, s.s.ESMTP, s.s.Helo, s.s.Identity = false, false, "", nil
 	x.apply(s)
@@ -68,7 +69,7 @@ func (x xclient) apply(s *session) {
 	if x.login != nil && *x.login != "" {
 		s.s.Identity = &envelope.Identity{User: envelope.Address(*x.login)}
 	}
-	s.from(remote, local)
+	s.setClient(remote, local)
 }
 
 // parseXclient reads "NAME=value ...", the values in xtext. It returns
@@ -83,7 +84,7 @@ func parseXclient(arg string) (xclient, error) {
 			return syntax("malformed attribute")
 		}
 		text, err := decodeXtext(value)
-		if err != nil || !printable(text) {
+		if err != nil || text == "" || !printable.IsASCII(text) {
 			return syntax("bad value")
 		}
 		if strings.EqualFold(text, "[UNAVAILABLE]") || strings.EqualFold(text, "[TEMPUNAVAIL]") {

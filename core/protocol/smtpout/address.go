@@ -12,15 +12,15 @@ import (
 	"carteiro/core/service/dns"
 )
 
-// addresses are those of a host that may be tried, IPv6 first, or why there
-// are none.
+// addresses returns the addresses of a host that may be tried, IPv6 first, or
+// why there are none.
 func (c *Client) addresses(ctx context.Context, hop envelope.NextHop, h envelope.Host) ([]netip.AddrPort, *envelope.Status) {
 	ips, st := c.lookup(ctx, hop, h.Name)
 	if st != nil {
 		return nil, st
 	}
 	if !c.cfg.AllowPrivate && !hop.Configured {
-		ips = slices.DeleteFunc(ips, private)
+		ips = slices.DeleteFunc(ips, isPrivate)
 		if len(ips) == 0 {
 			return nil, envelope.Reject(550, "5.4.4", "host "+h.Name+" has no public address")
 		}
@@ -28,11 +28,11 @@ func (c *Client) addresses(ctx context.Context, hop envelope.NextHop, h envelope
 	if hop.Source != "" {
 		source, err := netip.ParseAddr(hop.Source)
 		if err != nil {
-			return nil, envelope.Defer(451, "4.3.5", "own address to send from is not valid", err)
+			return nil, envelope.Defer(451, "4.3.5", "the configured source address is not valid", err)
 		}
 		ips = slices.DeleteFunc(ips, func(ip netip.Addr) bool { return ip.Is4() != source.Unmap().Is4() })
 		if len(ips) == 0 {
-			return nil, envelope.Defer(451, "4.4.4", "host "+h.Name+" cannot be reached from the address to send from", nil)
+			return nil, envelope.Defer(451, "4.4.4", "host "+h.Name+" cannot be reached from the configured source address", nil)
 		}
 	}
 	out := make([]netip.AddrPort, 0, maxAddresses)
@@ -57,7 +57,7 @@ func (c *Client) lookup(ctx context.Context, hop envelope.NextHop, name string) 
 	both.Go(func() { v6, err6 = c.cfg.Resolver.AAAA(ctx, name) })
 	v4, err4 := c.cfg.Resolver.A(ctx, name)
 	both.Wait()
-	ips := mix(v6, v4)
+	ips := interleave(v6, v4)
 	switch {
 	case len(ips) > 0:
 		return ips, nil
@@ -71,9 +71,9 @@ func (c *Client) lookup(ctx context.Context, hop envelope.NextHop, name string) 
 	return nil, &envelope.Status{Code: 550, Enhanced: "5.4.4", Text: "host " + name + " has no address", Err: err4}
 }
 
-// mix is v6 and v4 in turn, so that a host with many addresses of a family
+// interleave is v6 and v4 in turn, so that a host with many addresses of a family
 // that does not work here is still reached within maxAddresses.
-func mix(v6, v4 []netip.Addr) []netip.Addr {
+func interleave(v6, v4 []netip.Addr) []netip.Addr {
 	var out []netip.Addr
 	for i := range max(len(v6), len(v4)) {
 		if i < len(v6) {
@@ -94,9 +94,9 @@ var privateNets = func() []netip.Prefix {
 	return out
 }()
 
-// private tells whether ip belongs to no host of the public Internet, be it
+// isPrivate reports whether ip belongs to no host of the public Internet, be it
 // behind the translations of RFC 6052 and RFC 3056.
-func private(ip netip.Addr) bool {
+func isPrivate(ip netip.Addr) bool {
 	if ip.IsLoopback() || ip.IsPrivate() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
 		return true
 	}
@@ -109,9 +109,9 @@ func private(ip netip.Addr) bool {
 	b := ip.As16()
 	switch {
 	case netip.MustParsePrefix("64:ff9b::/96").Contains(ip), netip.MustParsePrefix("::/96").Contains(ip):
-		return private(netip.AddrFrom4([4]byte(b[12:16])))
+		return isPrivate(netip.AddrFrom4([4]byte(b[12:16])))
 	case b[0] == 0x20 && b[1] == 0x02:
-		return private(netip.AddrFrom4([4]byte(b[2:6])))
+		return isPrivate(netip.AddrFrom4([4]byte(b[2:6])))
 	}
 	return false
 }

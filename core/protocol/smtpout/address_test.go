@@ -22,7 +22,7 @@ func TestPrivate(t *testing.T) {
 		"::1": true, "::": true, "fe80::1": true, "fd00::1": true, "fec0::1": true, "ff02::1": true, "::7f00:1": true,
 		"64:ff9b::a00:1": true, "64:ff9b::808:808": false, "2002:7f00:1::": true, "2002:808:808::1": false,
 	} {
-		if got := private(netip.MustParseAddr(text)); got != want {
+		if got := isPrivate(netip.MustParseAddr(text)); got != want {
 			t.Errorf("private(%s) = %v", text, got)
 		}
 	}
@@ -75,7 +75,7 @@ func inOrder(hosts ...envelope.Host) envelope.NextHop {
 	return hop(hosts...)
 }
 
-// free is a port on which nobody listens.
+// free returns a port on which nobody listens.
 func free(t *testing.T) int {
 	ln, err := net.Listen("tcp", any4)
 	if err != nil {
@@ -152,7 +152,7 @@ func TestHeadStart(t *testing.T) {
 	c := client(t, Config{Timeouts: Timeouts{Connect: 20 * time.Second, Fallback: 50 * time.Millisecond, Final: 3 * time.Second}})
 	silent := silentAddr(t)
 	began := time.Now()
-	nc, addr, rest, err := c.race(t.Context(), []netip.AddrPort{silent, works}, "")
+	nc, addr, rest, err := c.dialFirst(t.Context(), []netip.AddrPort{silent, works}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestHeadStart(t *testing.T) {
 	}
 }
 
-// silentAddr is an address that drops SYNs: the queue of its listener, which
+// silentAddr returns an address that drops SYNs: the queue of its listener, which
 // accepts nothing, is full.
 func silentAddr(t *testing.T) netip.AddrPort {
 	t.Helper()
@@ -194,11 +194,16 @@ func silentAddr(t *testing.T) netip.AddrPort {
 }
 
 func TestOrder(t *testing.T) {
-	hosts := []envelope.Host{{Name: "c", Preference: 20}, {Name: "a", Preference: 10}, {Name: "b", Preference: 10}, {Name: "d", Preference: 30}}
+	hosts := []envelope.Host{
+		{Name: "c", Preference: 20},
+		{Name: "a", Preference: 10},
+		{Name: "b", Preference: 10},
+		{Name: "d", Preference: 30},
+	}
 	seen := map[string]bool{}
 	for range 200 {
 		var names []string
-		for _, h := range order(envelope.NextHop{Hosts: hosts, LMTP: true}) {
+		for _, h := range sortHosts(envelope.NextHop{Hosts: hosts, LMTP: true}) {
 			names = append(names, h.Name)
 			if h.Port != 24 {
 				t.Fatalf("port %d", h.Port)
@@ -233,10 +238,13 @@ func TestRaceLeavesNothingOpen(t *testing.T) {
 	wait := func(p *talk) { p.eof(); closed.Add(1) }
 	h, n := play(t, any4, wait)
 	_, m := play(t, fmt.Sprintf("127.0.0.2:%d", h.Port), wait)
-	addrs := []netip.AddrPort{netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", h.Port)), netip.MustParseAddrPort(fmt.Sprintf("127.0.0.2:%d", h.Port))}
+	addrs := []netip.AddrPort{
+		netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", h.Port)),
+		netip.MustParseAddrPort(fmt.Sprintf("127.0.0.2:%d", h.Port)),
+	}
 	c := client(t, Config{Timeouts: Timeouts{Connect: time.Second, Fallback: 1, Final: time.Second}})
 	for range 50 {
-		nc, _, _, err := c.race(t.Context(), addrs, "")
+		nc, _, _, err := c.dialFirst(t.Context(), addrs, "")
 		if err != nil {
 			t.Fatal(err)
 		}

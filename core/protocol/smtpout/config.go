@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// Config is what an admin sets about sending, and what tests need to. What
-// New calls a default replaces a zero.
+// Config is what admins and tests set about sending. New replaces zeros with
+// the defaults.
 type Config struct {
 	Hostname string // in EHLO
 	Resolver Resolver
-	// AllowPrivate lets hosts that were found by MX be loopback, private,
-	// link-local and shared (RFC 6598) addresses; configured next hops may
-	// be such always.
+	// AllowPrivate allows loopback, private, link-local and shared (RFC 6598)
+	// addresses for hosts that were found by MX; configured next hops may always
+	// have them.
 	AllowPrivate bool
-	// Source are own addresses to send from. Of those of a family one is
-	// taken at random; for a family that is missing the system chooses.
+	// Source are our addresses to send from. One of the right family is taken at
+	// random; if there is none, the system chooses.
 	Source  []netip.Addr
 	RootCAs *x509.CertPool // for TLSVerify; nil: the system's
 
@@ -29,9 +29,9 @@ type Config struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 	Observe Observe
-	// Trace gets each line of a dialogue, "> " or "< " in front, "! " where it
-	// tells of TLS; content is one line with its size, secrets are left out,
-	// long lines cut. It must not block.
+	// Trace gets each line of a dialogue, with "> " or "< " in front, or "! " if
+	// it is about TLS. Content is one line with its size, secrets are left out,
+	// and long lines are cut. It must not block.
 	Trace func(hop, line string)
 }
 
@@ -66,8 +66,8 @@ const (
 	maxHosts     = 20 // of a next hop
 	maxAddresses = 8  // of a host
 	maxTries     = 20 // connections in one Send
-	maxPlain     = 10_000
-	plainFor     = 10 * time.Minute
+	maxTLSFailed = 10_000
+	tlsFailedFor = 10 * time.Minute
 	maxIdleTotal = 500
 	sessionCache = 256
 )

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/message/printable"
 )
 
 const (
@@ -21,8 +21,8 @@ const (
 	writeSize = 32 << 10
 )
 
-// conn is one connection, of one goroutine at a time. It never outlives a
-// doubt: whatever goes wrong on it, it is dropped.
+// conn is one connection, used by one goroutine at a time. It is dropped as
+// soon as anything goes wrong on it.
 type conn struct {
 	cfg  *Config
 	key  poolKey
@@ -35,52 +35,53 @@ type conn struct {
 	r   *bufio.Reader
 	w   *bufio.Writer
 
-	ext      extensions
-	tls      string      // version
-	verified bool        // the certificate is good for host.Name
-	spent    int         // transactions
-	dead     bool        // of no use any more, not even for QUIT
-	release  func() bool // see guard
-	rcptMax  int         // recipients of a transaction, as far as known
+	ext          extensions
+	tls          string      // version
+	verified     bool        // the certificate is good for host.Name
+	transactions int         // transactions
+	dead         bool        // of no use any more, not even for QUIT
+	stopGuard    func() bool // see guard
+	rcptMax      int         // recipients of a transaction, as far as known
 }
 
 func newConn(cfg *Config, nc net.Conn) *conn {
 	c := &conn{cfg: cfg, raw: nc}
-	c.over(nc)
+	c.useConn(nc)
 	return c
 }
 
-// over speaks through nc from now on; nothing that was buffered is kept.
-func (c *conn) over(nc net.Conn) {
+// useConn reads and writes nc from now on; nothing that was buffered is kept.
+func (c *conn) useConn(nc net.Conn) {
 	c.nc = nc
 	c.r = bufio.NewReaderSize(nc, readSize)
-	c.w = bufio.NewWriterSize(blocks{c}, writeSize)
+	c.w = bufio.NewWriterSize(deadlineWriter{c}, writeSize)
 }
 
-// blocks gives each write its own time.
-type blocks struct{ c *conn }
+// deadlineWriter gives each write its own deadline.
+type deadlineWriter struct{ c *conn }
 
-func (b blocks) Write(p []byte) (int, error) {
+func (b deadlineWriter) Write(p []byte) (int, error) {
 	b.c.nc.SetWriteDeadline(time.Now().Add(b.c.cfg.Timeouts.Block))
 	return b.c.nc.Write(p)
 }
 
-// guard drops the connection when ctx ends; the result takes that back.
-func (c *conn) guard(ctx context.Context) (release func() bool) {
+// dropWhenDone drops the connection when ctx ends; the function that it returns
+// cancels that.
+func (c *conn) dropWhenDone(ctx context.Context) (release func() bool) {
 	return context.AfterFunc(ctx, c.drop)
 }
 
-// worn tells that the host takes no more transactions (RFC 9422 4.1).
-func (c *conn) worn() bool {
+// isUsedUp reports whether the host takes no more transactions (RFC 9422 4.1).
+func (c *conn) isUsedUp() bool {
 	n := c.ext.limit("MAILMAX")
-	return n > 0 && c.spent >= n
+	return n > 0 && c.transactions >= n
 }
 
 // drop closes without a word. It may be called from any goroutine.
 func (c *conn) drop() { c.raw.Close() }
 
-// put adds a command to what the next flush sends.
-func (c *conn) put(line string) {
+// bufferLine adds a command to what the next flush sends.
+func (c *conn) bufferLine(line string) {
 	c.trace("> ", line)
 	c.w.WriteString(line) // an error of the writer stays and meets the flush
 	c.w.WriteString("\r\n")
@@ -88,7 +89,7 @@ func (c *conn) put(line string) {
 
 func (c *conn) trace(dir, line string) {
 	if c.cfg.Trace != nil {
-		c.cfg.Trace(c.hop, netline.Clean(dir+line, true))
+		c.cfg.Trace(c.hop, printable.Reply(dir+line, true))
 	}
 }
 
@@ -107,14 +108,14 @@ func (c *conn) read(timeout time.Duration) (reply, error) {
 
 // ask sends one command and waits for its reply.
 func (c *conn) ask(line string, timeout time.Duration) (reply, error) {
-	c.put(line)
+	c.bufferLine(line)
 	if err := c.w.Flush(); err != nil {
 		return reply{}, err
 	}
 	return c.read(timeout)
 }
 
-// quit ends the connection as RFC 5321 4.1.1.10 wants it, within a moment.
+// quit ends the connection with QUIT (RFC 5321 4.1.1.10), in a short time.
 func (c *conn) quit() {
 	defer c.nc.Close()
 	c.trace("> ", "QUIT")
@@ -124,8 +125,8 @@ func (c *conn) quit() {
 	}
 }
 
-// trouble is the status for an error of the connection during step.
-func (c *conn) trouble(step string, err error) *envelope.Status {
+// lost returns the status for an error of the connection during step.
+func (c *conn) lost(step string, err error) *envelope.Status {
 	c.dead = true
 	where := c.host.Name + " " + step
 	err = fmt.Errorf("%s during %s: %w", c.addr, step, err)
@@ -161,7 +162,7 @@ func (c *conn) handshake(ctx context.Context, verify bool, cache tls.ClientSessi
 	}
 	c.trace("! ", version)
 	c.tls, c.verified = version, verify
-	c.over(tc)
+	c.useConn(tc)
 	return nil
 }
 

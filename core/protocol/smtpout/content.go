@@ -8,67 +8,68 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// lastWords is how long a host that stopped reading has to say why.
-const lastWords = time.Second
+// lastReplyWait is how long to wait for the reply of a host that stopped
+// reading.
+const lastReplyWait = time.Second
 
-// content sends the message and takes the reply, in LMTP one for each
-// recipient that was accepted. Until the end of the content is sent the host
-// has nothing, and the recipients stay open if the connection is lost; from
-// then on it may have the message, whatever is heard of it.
-func (x *transaction) content() verdict {
+// sendContent sends the message and reads the reply, in LMTP one for each
+// accepted recipient. Until the end of the content is sent the host has no
+// message, and the recipients stay open if the connection is lost; after that
+// it may have the message, whatever it replies.
+func (x *transaction) sendContent() useResult {
 	body, err := x.a.t.Open()
 	if err != nil {
-		return x.unreadable(err)
+		return x.giveUpUnreadable(err)
 	}
-	d := dotter{w: x.c.w, bol: true}
+	d := dotWriter{w: x.c.w, bol: true}
 	err = d.copy(body)
 	if cerr := body.Close(); err == nil && cerr != nil {
 		err = readError{cerr}
 	}
 	if re, ours := err.(readError); ours {
-		return x.unreadable(re.error)
+		return x.giveUpUnreadable(re.error)
 	}
 	x.c.trace("> ", fmt.Sprintf("[%d octets]", d.size))
 	if err == nil {
 		err = d.finish()
 	}
 	if err != nil {
-		return x.cut(err)
+		return x.contentBroken(err)
 	}
 	x.c.trace("> ", ".")
 	if _, err := x.c.w.WriteString(".\r\n"); err != nil {
-		return x.cut(err) // what failed is older than the dot
+		return x.contentBroken(err) // what failed is older than the dot
 	}
 	if err := x.c.w.Flush(); err != nil {
-		x.doubt(err)
+		x.deferInDoubt(err)
 		return done
 	}
-	x.final(d.size)
+	x.readFinalReplies(d.size)
 	return done
 }
 
-// unreadable gives up a message that cannot be read to its end: no host will
-// get it whole. Without the final dot this one has nothing.
-func (x *transaction) unreadable(err error) verdict {
+// giveUpUnreadable defers a message that cannot be read to its end: no host can
+// get it. Without the final dot this host has no message.
+func (x *transaction) giveUpUnreadable(err error) useResult {
 	x.c.dead = true
-	x.a.settle(envelope.Outcome{Status: *unreadable(err)}, x.a.opens()...)
+	x.a.settle(envelope.Outcome{Status: *unreadableStatus(err)}, x.a.openRcpts()...)
 	return done
 }
 
-// cut is a connection lost in the middle. A host that breaks off often says
-// why, and that is then its reply.
-func (x *transaction) cut(err error) verdict {
-	if rep, rerr := x.c.read(lastWords); rerr == nil && rep.refusal() && rep.code != 421 {
+// contentBroken handles a connection that was lost within the content. A host
+// that breaks off often says why, and that is then its reply.
+func (x *transaction) contentBroken(err error) useResult {
+	if rep, rerr := x.c.read(lastReplyWait); rerr == nil && rep.isRefusal() && rep.code != 421 {
 		x.c.dead = true
 		x.settle(rep.status(), x.accepted...)
 		return done
 	}
-	x.a.fail(x.c.host.Name, x.c.trouble("content", err))
+	x.a.noteFailure(x.c.host.Name, x.c.lost("content", err))
 	return failed
 }
 
-// final takes what the host says to the whole message.
-func (x *transaction) final(size int64) {
+// readFinalReplies reads the host's replies to the whole message.
+func (x *transaction) readFinalReplies(size int64) {
 	each := [][]int{x.accepted}
 	if x.a.hop.LMTP {
 		each = nil
@@ -88,7 +89,7 @@ func (x *transaction) final(size int64) {
 			err = errGarbage
 		}
 		if err != nil {
-			x.doubt(err)
+			x.deferInDoubt(err)
 			return
 		}
 		if n == 0 {
@@ -99,10 +100,10 @@ func (x *transaction) final(size int64) {
 	}
 }
 
-// doubt defers the recipients whose reply did not come. Another host must not
-// be tried: this one may have the message.
-func (x *transaction) doubt(err error) {
-	st := x.c.trouble("end of content", err)
+// deferInDoubt defers the recipients whose reply did not come. Another host
+// must not be tried: this one may have the message.
+func (x *transaction) deferInDoubt(err error) {
+	st := x.c.lost("end of content", err)
 	x.settle(st, x.accepted...)
 }
 

@@ -8,21 +8,25 @@ import (
 	"time"
 )
 
-// dialed is how one attempt to connect ended.
-type dialed struct {
+// dialResult is how one attempt to connect ended.
+type dialResult struct {
 	i   int
 	nc  net.Conn
 	err error
 }
 
-// race connects to the first address that answers. An address gets a head
-// start over the one behind it, which is tried too when the first fails or
+// dialFirst connects to the first address that answers. An address gets a head
+// start over the one after it, which is tried too when the first fails or
 // takes long (RFC 8305 5). rest are the addresses that may still be tried:
 // those that did not fail. race returns when nothing of it runs any more.
-func (c *Client) race(ctx context.Context, addrs []netip.AddrPort, source string) (nc net.Conn, addr netip.AddrPort, rest []netip.AddrPort, err error) {
+func (c *Client) dialFirst(
+	ctx context.Context,
+	addrs []netip.AddrPort,
+	source string,
+) (nc net.Conn, addr netip.AddrPort, rest []netip.AddrPort, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan dialed, len(addrs))
+	results := make(chan dialResult, len(addrs))
 	failed := make([]bool, len(addrs))
 	started, running := 0, 0
 	timer := time.NewTimer(c.cfg.Timeouts.Fallback)
@@ -37,7 +41,7 @@ func (c *Client) race(ctx context.Context, addrs []netip.AddrPort, source string
 		timer.Reset(c.cfg.Timeouts.Fallback)
 		go func() {
 			nc, err := c.dial(ctx, addrs[i], source)
-			results <- dialed{i, nc, err}
+			results <- dialResult{i, nc, err}
 		}()
 	}
 	start()
@@ -86,7 +90,7 @@ func (c *Client) dial(ctx context.Context, addr netip.AddrPort, source string) (
 	return nc, err
 }
 
-// source is the own address for a connection to ip; invalid: the system's
+// source returns the own address for a connection to ip; invalid: the system's
 // choice.
 func (c *Client) source(ip netip.Addr, chosen string) netip.Addr {
 	if chosen != "" {

@@ -8,7 +8,7 @@ import (
 // extensions is what a host offers, by keyword in upper case.
 type extensions map[string]string
 
-// parseExtensions reads the lines of a reply to EHLO behind the first (RFC
+// parseExtensions reads the lines of a reply to EHLO after the first (RFC
 // 5321 4.1.1.1). Lines that are no keyword are passed over.
 func parseExtensions(lines []string) extensions {
 	e := extensions{}
@@ -31,7 +31,7 @@ func parseExtensions(lines []string) extensions {
 
 func (e extensions) has(key string) bool { _, ok := e[key]; return ok }
 
-// maxSize is the limit of SIZE, 0 when there is none (RFC 1870 4).
+// maxSize returns the limit of SIZE, 0 when there is none (RFC 1870 4).
 func (e extensions) maxSize() int64 {
 	n, err := strconv.ParseInt(e["SIZE"], 10, 64)
 	if err != nil {
@@ -40,7 +40,7 @@ func (e extensions) maxSize() int64 {
 	return max(n, 0)
 }
 
-// limit is a value of LIMITS (RFC 9422), 0 when there is none.
+// limit returns a value of LIMITS (RFC 9422), 0 when there is none.
 func (e extensions) limit(name string) int {
 	for l := range strings.FieldsSeq(e["LIMITS"]) {
 		key, value, _ := strings.Cut(l, "=")
@@ -51,7 +51,7 @@ func (e extensions) limit(name string) int {
 	return 0
 }
 
-// auth tells whether a SASL mechanism is offered.
+// auth reports whether a SASL mechanism is offered.
 func (e extensions) auth(mechanism string) bool {
 	for m := range strings.FieldsSeq(e["AUTH"]) {
 		if strings.EqualFold(m, mechanism) {

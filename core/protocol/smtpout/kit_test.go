@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"carteiro/core/internal/dialogtest"
 	"carteiro/core/message/envelope"
 	"carteiro/core/protocol/smtpin"
 	"carteiro/core/service/dns"
@@ -51,6 +52,8 @@ func (m message) to() string {
 // keeper is a backend of smtpin that keeps messages. Recipients named
 // refused@, later@, full@ and the sender refused@ steer it.
 type keeper struct {
+	dialogtest.PasswordsOnly
+
 	mu       sync.Mutex
 	kept     []message
 	sessions int
@@ -149,7 +152,7 @@ func serve(t testing.TB, cfg smtpin.Config) (envelope.Host, *keeper) {
 	return hostOf(ln), k
 }
 
-// hostOf is the listener by the name in the zone below.
+// hostOf returns the listener by the name in the zone below.
 func hostOf(ln net.Listener) envelope.Host {
 	return envelope.Host{Name: "mx.example.com", Port: ln.Addr().(*net.TCPAddr).Port}
 }
@@ -227,7 +230,7 @@ func hop(hosts ...envelope.Host) envelope.NextHop {
 	return envelope.NextHop{Name: "example.com", Hosts: hosts}
 }
 
-// transfer is the letter to the given recipients.
+// transfer returns the letter to the given recipients.
 func transfer(to ...string) envelope.Transfer {
 	t := envelope.Transfer{ID: envelope.NewID(time.Now()), Sender: "a@example.org", Size: int64(len(letter)), Open: opens(letter)}
 	for i, a := range to {
@@ -331,7 +334,7 @@ func (p *talk) eof() string {
 }
 
 // play runs a peer on addr; connection n is led by the nth script, those
-// behind the last by the last. The number of connections is counted.
+// after the last by the last. The number of connections is counted.
 func play(t testing.TB, addr string, scripts ...func(p *talk)) (envelope.Host, *atomic.Int32) {
 	t.Helper()
 	ln, err := net.Listen("tcp", addr)

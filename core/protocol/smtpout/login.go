@@ -16,15 +16,15 @@ const maxChallenges = 5
 
 // login is AUTH (RFC 4954). A refusal is our own configuration's fault, so it
 // is always worth another try after someone has mended that.
-func (c *conn) login(m manner) *envelope.Status {
+func (c *conn) login(m connParams) *envelope.Status {
 	var client sasl.Client
-	switch c.mechanism() {
+	switch c.chooseMechanism() {
 	case sasl.Plain:
 		client = sasl.NewPlainClient("", m.user, m.password)
 	case sasl.Login:
 		client = &loginClient{m.user, m.password}
 	default:
-		return envelope.Defer(451, "4.7.0", "host "+c.host.Name+" offers no login that is known here", nil)
+		return envelope.Defer(451, "4.7.0", "host "+c.host.Name+" offers no supported login mechanism", nil)
 	}
 	mech, first, err := client.Start()
 	if err != nil {
@@ -34,7 +34,7 @@ func (c *conn) login(m manner) *envelope.Status {
 	if first != nil {
 		line += " " + base64.StdEncoding.EncodeToString(first)
 	}
-	rep, err := c.secret(line, "AUTH "+mech+" (hidden)")
+	rep, err := c.askSecret(line, "AUTH "+mech+" (hidden)")
 	for range maxChallenges {
 		if err != nil || rep.code != 334 {
 			break
@@ -43,13 +43,13 @@ func (c *conn) login(m manner) *envelope.Status {
 	}
 	switch {
 	case err != nil:
-		return c.trouble("AUTH", err)
+		return c.lost("AUTH", err)
 	case rep.code == 235:
 		return nil
-	case !rep.refusal():
+	case !rep.isRefusal():
 		return envelope.Defer(451, "4.5.0", "unexpected reply to AUTH", nil)
 	}
-	return transient(rep.status())
+	return makeTransient(rep.status())
 }
 
 // loginClient answers the first question with the name and the second with
@@ -77,11 +77,11 @@ func (c *conn) respond(client sasl.Client, rep reply) (reply, error) {
 	if err != nil {
 		return c.ask("*", c.cfg.Timeouts.Greeting) // cancels (RFC 4954 4)
 	}
-	return c.secret(base64.StdEncoding.EncodeToString(response), "(hidden)")
+	return c.askSecret(base64.StdEncoding.EncodeToString(response), "(hidden)")
 }
 
-// secret is ask for a line that traces must not show.
-func (c *conn) secret(line, shown string) (reply, error) {
+// askSecret is ask for a line that traces must not show.
+func (c *conn) askSecret(line, shown string) (reply, error) {
 	c.trace("> ", shown)
 	c.w.WriteString(line) // an error of the writer stays and meets the flush
 	c.w.WriteString("\r\n")

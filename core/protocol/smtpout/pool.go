@@ -11,7 +11,7 @@ import (
 type poolKey struct {
 	addr netip.AddrPort
 	name string // of the host, for which the certificate was checked
-	manner
+	connParams
 	source string
 }
 
@@ -44,8 +44,8 @@ func (p *pool) take(key poolKey) *conn {
 	return ic.conn
 }
 
-// give keeps c for d, or ends it when there are enough.
-func (p *pool) give(c *conn, most int, d time.Duration) {
+// put keeps c for d, or ends it if there are enough.
+func (p *pool) put(c *conn, most int, d time.Duration) {
 	p.mu.Lock()
 	if p.closed || len(p.idle[c.key]) >= most || p.total >= maxIdleTotal {
 		p.mu.Unlock()
@@ -72,7 +72,7 @@ func (p *pool) expire(ic *idleConn) {
 	}
 }
 
-// remove takes ic out and tells whether it was there; p.mu is held.
+// remove takes ic out and reports whether it was there; p.mu is held.
 func (p *pool) remove(ic *idleConn) bool {
 	list := p.idle[ic.key]
 	i := slices.Index(list, ic)

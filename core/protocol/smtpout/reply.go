@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"carteiro/core/message/envelope"
-	"carteiro/core/protocol/netline"
+	"carteiro/core/message/printable"
 )
 
 // Limits of one reply. Text beyond maxReplyText of a line is read and dropped.
@@ -39,7 +39,7 @@ func readReply(r *bufio.Reader) (reply, error) {
 		}
 		code, more, text, ok := parseReplyLine(line)
 		if !ok || rep.code != 0 && code != rep.code {
-			return reply{}, fmt.Errorf("%w: %s", errGarbage, netline.Quote(line))
+			return reply{}, fmt.Errorf("%w: %s", errGarbage, printable.Quote(line))
 		}
 		rep.code = code
 		rep.lines = append(rep.lines, text)
@@ -70,7 +70,7 @@ func readReplyLine(r *bufio.Reader) (string, error) {
 }
 
 func parseReplyLine(line string) (code int, more bool, text string, ok bool) {
-	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !digit(line[1]) || !digit(line[2]) {
+	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
 		return 0, false, "", false
 	}
 	code, _ = strconv.Atoi(line[:3]) // three digits
@@ -80,9 +80,9 @@ func parseReplyLine(line string) (code int, more bool, text string, ok bool) {
 	return code, line[3] == '-', line[4:], line[3] == '-' || line[3] == ' '
 }
 
-func digit(b byte) bool { return b >= '0' && b <= '9' }
+func isDigit(b byte) bool { return b >= '0' && b <= '9' }
 
-// String is the reply as it is sent.
+// String returns the reply as it is sent.
 func (r reply) String() string {
 	var b strings.Builder
 	for i, l := range r.lines {
@@ -98,12 +98,12 @@ func (r reply) String() string {
 	return b.String()
 }
 
-func (r reply) good() bool { return r.code/100 == 2 }
+func (r reply) isSuccess() bool { return r.code/100 == 2 }
 
-// refusal is a reply that says no, now or for ever.
-func (r reply) refusal() bool { return r.code >= 400 }
+// isRefusal reports whether the reply says no, now or for ever.
+func (r reply) isRefusal() bool { return r.code >= 400 }
 
-// status is the reply with the first enhanced code that one of its lines
+// status returns the reply with the first enhanced code that one of its lines
 // starts with. RFC 2034 4 puts it on every line; some servers have it on the
 // first or the last alone.
 func (r reply) status() *envelope.Status {
@@ -119,13 +119,13 @@ func (r reply) status() *envelope.Status {
 		}
 		texts = append(texts, st.Text)
 	}
-	out.Text = netline.Clean(strings.TrimSpace(strings.Join(texts, " ")), true)
+	out.Text = printable.Reply(strings.TrimSpace(strings.Join(texts, " ")), true)
 	return out
 }
 
-// transient makes a refusal one that is worth another try: it judges us or
+// makeTransient makes a refusal one that is worth another try: it judges us or
 // the host, not the message.
-func transient(st *envelope.Status) *envelope.Status {
+func makeTransient(st *envelope.Status) *envelope.Status {
 	if st.Code < 500 {
 		return st
 	}
@@ -133,5 +133,5 @@ func transient(st *envelope.Status) *envelope.Status {
 	if st.Enhanced != "" {
 		enhanced = "4" + st.Enhanced[1:]
 	}
-	return envelope.Defer(451, enhanced, "host refuses: "+st.Reply(), st)
+	return envelope.Defer(451, enhanced, "host refuses the session: "+st.Reply(), st)
 }

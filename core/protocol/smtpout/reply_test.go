@@ -68,7 +68,8 @@ func TestReplyStatus(t *testing.T) {
 			t.Errorf("%q: %q, want %q", tt.rep.lines, got, tt.want)
 		}
 	}
-	if got := transient(reply{550, []string{"5.7.1 no"}}.status()); got.Code != 451 || got.Enhanced != "4.7.1" || !strings.Contains(got.Text, "550 5.7.1 no") {
+	if got := makeTransient(reply{550, []string{"5.7.1 no"}}.status()); got.Code != 451 || got.Enhanced != "4.7.1" ||
+		!strings.Contains(got.Text, "550 5.7.1 no") {
 		t.Errorf("transient: %+v", got)
 	}
 }
@@ -77,7 +78,9 @@ func TestReplyStatus(t *testing.T) {
 // way, however its octets are cut, and takes no octet of what follows. Its
 // status is one line of at most 512 octets.
 func FuzzReply(f *testing.F) {
-	for _, s := range []string{"250 ok\r\n", "250-a\r\n250 b\r\n", "550-5.1.1 a\r\n550 5.1.1 b\r\n", "250\r\n", "250-\r\n250\n", "421 \xff\r\r\n", "354", "250 a\rb\r\n"} {
+	for _, s := range []string{
+		"250 ok\r\n", "250-a\r\n250 b\r\n", "550-5.1.1 a\r\n550 5.1.1 b\r\n", "250\r\n", "250-\r\n250\n", "421 \xff\r\r\n", "354", "250 a\rb\r\n",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -115,12 +115,14 @@ func TestOldHosts(t *testing.T) {
 			if !p.hello() {
 				return
 			}
-			for _, verb := range []string{"MAIL FROM:<a@example.org>\r\n", "RCPT TO:<b@example.com>\r\n", "RCPT TO:<c@example.com>\r\n", "DATA\r\n"} {
+			for _, verb := range []string{
+				"MAIL FROM:<a@example.org>\r\n", "RCPT TO:<b@example.com>\r\n", "RCPT TO:<c@example.com>\r\n", "DATA\r\n",
+			} {
 				if !p.want(verb) {
 					return
 				}
 				if p.r.Buffered() > 0 {
-					t.Errorf("something came behind %q", verb)
+					t.Errorf("something came after %q", verb)
 				}
 				p.say(map[bool]string{true: "354 go", false: "250 ok"}[verb == "DATA\r\n"])
 			}

@@ -55,13 +55,15 @@ func TestLOGIN(t *testing.T) {
 		want   string
 	}{
 		{"LOGIN", func(p *talk) {
-			if p.hello("AUTH=LOGIN") && p.step("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6") && p.step("YWxpY2U=\r\n", "334 UGFzc3dvcmQ6") && p.step("c2VjcmV0\r\n", "235 ok") {
+			if p.hello("AUTH=LOGIN") && p.step("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6") &&
+				p.step("YWxpY2U=\r\n", "334 UGFzc3dvcmQ6") && p.step("c2VjcmV0\r\n", "235 ok") {
 				p.step("MAIL", "550 5.7.1 no")
 				p.step("RSET", "250 ok")
 			}
 		}, "550 5.7.1"},
 		{"a question too many", func(p *talk) {
-			if p.hello("AUTH LOGIN") && p.step("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6") && p.step("YWxpY2U=\r\n", "334 UGFzc3dvcmQ6") && p.step("c2VjcmV0\r\n", "334 YWdhaW4/") {
+			if p.hello("AUTH LOGIN") && p.step("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6") &&
+				p.step("YWxpY2U=\r\n", "334 UGFzc3dvcmQ6") && p.step("c2VjcmV0\r\n", "334 YWdhaW4/") {
 				p.step("*\r\n", "501 5.7.0 cancelled")
 			}
 		}, "451 4.7.0"},
@@ -107,24 +109,24 @@ func TestEnough(t *testing.T) {
 	at := func(ip, version string) *conn {
 		return &conn{addr: netip.AddrPortFrom(netip.MustParseAddr(ip), 25), tls: version, host: envelope.Host{Name: "h"}}
 	}
-	login := manner{policy: envelope.TLSMay, user: "alice"}
+	login := connParams{policy: envelope.TLSMay, user: "alice"}
 	tests := []struct {
 		c    *conn
-		m    manner
+		m    connParams
 		want int
 	}{
 		{at("192.0.2.1", ""), login, 451},
-		{at("192.0.2.1", ""), manner{policy: envelope.TLSNone, user: "alice"}, 451},
+		{at("192.0.2.1", ""), connParams{policy: envelope.TLSNone, user: "alice"}, 451},
 		{at("192.0.2.1", "TLS1.3"), login, 0},
 		{at("127.0.0.1", ""), login, 0},
 		{at("::1", ""), login, 0},
-		{at("127.0.0.1", ""), manner{policy: envelope.TLSVerify}, 451},
-		{at("127.0.0.1", ""), manner{policy: envelope.TLSVerify, strict: true}, 550},
-		{at("192.0.2.1", ""), manner{policy: envelope.TLSMay}, 0},
+		{at("127.0.0.1", ""), connParams{policy: envelope.TLSVerify}, 451},
+		{at("127.0.0.1", ""), connParams{policy: envelope.TLSVerify, requireTLS: true}, 550},
+		{at("192.0.2.1", ""), connParams{policy: envelope.TLSMay}, 0},
 	}
 	for _, tt := range tests {
 		got := 0
-		if st := tt.c.enough(tt.m); st != nil {
+		if st := tt.c.checkTLS(tt.m); st != nil {
 			got = st.Code
 		}
 		if got != tt.want {
@@ -228,12 +230,12 @@ func TestTLSFailureIsForgottenInTime(t *testing.T) {
 	now := time.Now()
 	c := New(Config{Now: func() time.Time { return now }})
 	addr := netip.MustParseAddrPort("192.0.2.1:25")
-	c.rememberPlain(addr)
-	if !c.plainKnown(addr) {
+	c.noteTLSFailure(addr)
+	if !c.tlsFailedLately(addr) {
 		t.Error("forgotten at once")
 	}
-	now = now.Add(plainFor)
-	if c.plainKnown(addr) {
+	now = now.Add(tlsFailedFor)
+	if c.tlsFailedLately(addr) {
 		t.Error("remembered for ever")
 	}
 }

@@ -144,7 +144,7 @@ func TestIdleConnectionsEnd(t *testing.T) {
 		t.Fatalf("outcomes %+v", out)
 	}
 	if rest := <-gone; rest != "" {
-		t.Errorf("behind QUIT: %q", rest)
+		t.Errorf("after QUIT: %q", rest)
 	}
 }
 

@@ -1,10 +1,10 @@
 // Package smtpout hands messages to other servers: SMTP to MX hosts,
 // submission to a smarthost, LMTP to a delivery agent (RFC 5321, RFC 2033).
 //
-// A recipient of a Transfer is one of: open, settled (a host gave a reply
-// that counts, or nothing that any host may say would change the outcome), or
-// in doubt (the end of the content was sent and no reply came). Hosts are
-// tried while recipients are open:
+// A recipient of a Transfer is open, settled (a host gave a reply that counts,
+// or no reply of any host could change the outcome), or in doubt (the end of
+// the content was sent and no reply came). Hosts are tried while recipients are
+// open:
 //
 //	connect fails, a bad greeting, EHLO or STARTTLS     open, next address
 //	4xx to MAIL, the connection lost before the end     open, next address
@@ -12,18 +12,18 @@
 //	connection lost after the end of the content        in doubt: deferred
 //	452 4.5.3 to RCPT, others accepted                  open, same connection
 //
-// A recipient that is still open when no host is left is deferred, or refused
-// if every host said that it never will: 521 or 554 as a greeting or to EHLO,
-// no REQUIRETLS (RFC 8689), no such host, no public address. Nothing is
-// stored here; who calls Send records the outcomes, and a crash before that
-// makes the peer see the message again.
+// A recipient that is still open when no host is left is deferred; it is
+// refused if every host refused for ever: 521 or 554 as a greeting or to EHLO,
+// no REQUIRETLS (RFC 8689), no such host, no public address. This package
+// stores nothing. The caller of Send records the outcomes; after a crash before
+// that, the peer gets the message again.
 //
-// Replies are matched one to one to commands, whatever was pipelined. A host
-// that breaks the protocol counts as one that failed. What a peer says comes
-// out as text without control characters.
+// Each reply belongs to one command, whatever was pipelined. A host that
+// violates the protocol counts as failed. The text of a peer's reply is
+// returned without control characters.
 //
-// The package does not look up MX records, keeps no queue, limits no rates
-// and does not convert bodies.
+// The package looks up no MX records, keeps no queue, limits no rates and
+// converts no bodies.
 package smtpout
 
 import (
@@ -51,40 +51,41 @@ type Client struct {
 	sessions tls.ClientSessionCache
 	pool     pool
 
-	mu    sync.Mutex
-	plain map[netip.AddrPort]time.Time // where TLS failed lately, until when
+	mu        sync.Mutex
+	tlsFailed map[netip.AddrPort]time.Time // where TLS failed lately, until when
 }
 
-// New makes a Client; it opens no connection. Close it when it is done with.
+// New makes a Client; it opens no connection. Close it when it is no longer
+// needed.
 func New(cfg Config) *Client {
-	c := &Client{cfg: cfg.withDefaults(), sessions: tls.NewLRUClientSessionCache(sessionCache), plain: map[netip.AddrPort]time.Time{}}
+	c := &Client{cfg: cfg.withDefaults(), sessions: tls.NewLRUClientSessionCache(sessionCache), tlsFailed: map[netip.AddrPort]time.Time{}}
 	c.pool.idle = map[poolKey][]*idleConn{}
 	return c
 }
 
-// Close ends the connections that wait for more mail, and waits until they
-// are ended. Calls of Send that run go on, but leave no connections behind.
+// Close ends the connections that wait for more mail, and waits until they have
+// ended. Running calls of Send continue, but leave no connections behind.
 func (c *Client) Close() { c.pool.close() }
 
 // Send makes mail transactions with the hosts of hop until every recipient
 // has an outcome, and returns one for each in their order. It blocks until
 // then or until ctx ends; recipients without an outcome are then deferred.
-// t.Open is called once for each transaction, and once more where the header
-// section must be looked at.
+// t.Open is called once for each transaction, and once more if the header
+// section must be read.
 func (c *Client) Send(ctx context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome {
 	a := &attempt{client: c, hop: hop, t: t, out: make([]envelope.Outcome, len(t.Recipients)), state: make([]state, len(t.Recipients))}
-	for _, h := range order(hop) {
-		if !a.more(ctx) {
+	for _, h := range sortHosts(hop) {
+		if !a.mayContinue(ctx) {
 			break
 		}
-		a.host(ctx, h)
+		a.tryHost(ctx, h)
 	}
 	return a.finish(ctx)
 }
 
-// order is the hosts by preference, those of one preference in random order
-// (RFC 5321 5.1).
-func order(hop envelope.NextHop) []envelope.Host {
+// sortHosts returns the hosts by preference, those of one preference in random
+// order (RFC 5321 5.1).
+func sortHosts(hop envelope.NextHop) []envelope.Host {
 	hosts := slices.Clone(hop.Hosts)
 	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
 	slices.SortStableFunc(hosts, func(a, b envelope.Host) int { return a.Preference - b.Preference })
@@ -106,19 +107,19 @@ func defaultPort(hop envelope.NextHop) int {
 	return 25
 }
 
-// plainKnown tells whether TLS failed at addr not long ago.
-func (c *Client) plainKnown(addr netip.AddrPort) bool {
+// tlsFailedLately reports whether TLS failed at addr not long ago.
+func (c *Client) tlsFailedLately(addr netip.AddrPort) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	until, ok := c.plain[addr]
+	until, ok := c.tlsFailed[addr]
 	return ok && c.cfg.Now().Before(until)
 }
 
-func (c *Client) rememberPlain(addr netip.AddrPort) {
+func (c *Client) noteTLSFailure(addr netip.AddrPort) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.plain) >= maxPlain {
-		clear(c.plain)
+	if len(c.tlsFailed) >= maxTLSFailed {
+		clear(c.tlsFailed)
 	}
-	c.plain[addr] = c.cfg.Now().Add(plainFor)
+	c.tlsFailed[addr] = c.cfg.Now().Add(tlsFailedFor)
 }

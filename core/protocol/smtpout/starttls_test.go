@@ -27,14 +27,14 @@ func TestSTARTTLS(t *testing.T) {
 			if start(p) {
 				p.say("220 go")
 				p.r.ReadByte()
-				p.say("no TLS here")
+				p.say("TLS is not available")
 			}
 		}, "250", 2},
 		{"handshake fails, verify", envelope.TLSVerify, func(p *talk) {
 			if start(p) {
 				p.say("220 go")
 				p.r.ReadByte()
-				p.say("no TLS here")
+				p.say("TLS is not available")
 			}
 		}, "451 4.7.5", 1},
 		{"injected reply", envelope.TLSMay, func(p *talk) {
@@ -80,7 +80,7 @@ func TestSTARTTLS(t *testing.T) {
 	}
 }
 
-// What was offered before the handshake does not count behind it.
+// What was offered before the handshake does not count after it.
 func TestOffersInTheClearAreVoid(t *testing.T) {
 	h, _ := play(t, any4, func(p *talk) {
 		if !p.hello("STARTTLS", "DSN", "SIZE 10") || !p.step("STARTTLS", "220 go") {
@@ -89,7 +89,8 @@ func TestOffersInTheClearAreVoid(t *testing.T) {
 		tc := tls.Server(p.nc, serverTLS())
 		p.nc = tc
 		p.r.Reset(tc)
-		if p.want("EHLO") && p.offer("8BITMIME") && p.step("MAIL FROM:<a@example.org>\r\n", "250 ok") && p.step("RCPT", "250 ok") && p.step("DATA", "354 go") {
+		if p.want("EHLO") && p.offer("8BITMIME") && p.step("MAIL FROM:<a@example.org>\r\n", "250 ok") && p.step("RCPT", "250 ok") &&
+			p.step("DATA", "354 go") {
 			p.message()
 			p.say("250 taken")
 		}

@@ -33,10 +33,10 @@ type command struct {
 
 // transaction is one MAIL with what follows it.
 type transaction struct {
-	a     *attempt
-	c     *conn
-	w     wording
-	rcpts []int // recipients to name
+	a      *attempt
+	c      *conn
+	params envelopeParams
+	rcpts  []int // recipients to name
 
 	answered bool             // some reply came
 	refusal  *envelope.Status // to MAIL
@@ -45,50 +45,50 @@ type transaction struct {
 	began    time.Time
 }
 
-// run makes the transaction. After done, recipients that are still open were
-// more than the host takes in one transaction.
-func (x *transaction) run() verdict {
-	used := x.c.spent > 0
-	x.c.spent++
+// run makes the transaction. If recipients are still open after it returned
+// done, they were more than the host takes in one transaction.
+func (x *transaction) run() useResult {
+	used := x.c.transactions > 0
+	x.c.transactions++
 	x.began = time.Now()
-	if st := x.envelope(); st != nil && x.refusal == nil {
+	if st := x.sendEnvelope(); st != nil && x.refusal == nil {
 		if used && !x.answered {
 			return stale
 		}
-		x.a.fail(x.c.host.Name, st)
+		x.a.noteFailure(x.c.host.Name, st)
 		return failed
 	}
-	x.learn()
+	x.learnRcptMax()
 	switch {
 	case x.refusal != nil && x.refusal.Code >= 500:
-		x.settle(x.refusal, x.a.opens()...)
+		x.settle(x.refusal, x.a.openRcpts()...)
 	case x.refusal != nil:
-		x.a.fail(x.c.host.Name, x.refusal)
+		x.a.noteFailure(x.c.host.Name, x.refusal)
 		return failed
 	case len(x.accepted) > 0 && x.data.code == 354:
-		return x.content()
+		return x.sendContent()
 	case len(x.accepted) > 0:
 		x.settle(x.data.status(), x.accepted...)
 	}
-	x.abandon()
+	x.endWithoutContent()
 	return done
 }
 
-// envelope says MAIL, RCPT and DATA. The status is that of a connection that
-// is of no more use.
-func (x *transaction) envelope() *envelope.Status {
+// sendEnvelope sends MAIL, RCPT and DATA. It returns a status if the connection
+// has become useless.
+func (x *transaction) sendEnvelope() *envelope.Status {
 	for _, batch := range x.batches() {
 		if batch[0].verb == verbData && len(x.accepted) == 0 {
 			return nil
 		}
 		for _, cmd := range batch {
-			x.c.put(cmd.line)
+			x.c.bufferLine(cmd.line)
 		}
 		if err := x.c.w.Flush(); err != nil {
-			return x.c.trouble("MAIL", err)
+			return x.c.lost("MAIL", err)
 		}
 		for _, cmd := range batch {
-			if st := x.reply(cmd); st != nil {
+			if st := x.readReply(cmd); st != nil {
 				return st
 			}
 		}
@@ -99,12 +99,12 @@ func (x *transaction) envelope() *envelope.Status {
 	return nil
 }
 
-// batches are the commands in the groups that are sent at once: all of them
+// batches returns the commands in the groups that are sent at once: all of them
 // where PIPELINING is offered and they are not too many, else each alone.
 func (x *transaction) batches() [][]command {
-	cmds := []command{{verb: verbMail, line: x.w.mail(&x.a.t, x.a.client.cfg.Now())}}
+	cmds := []command{{verb: verbMail, line: x.params.mail(&x.a.t, x.a.client.cfg.Now())}}
 	for _, i := range x.rcpts {
-		cmds = append(cmds, command{verbRcpt, x.w.rcpt(x.a.t.Recipients[i]), i})
+		cmds = append(cmds, command{verbRcpt, x.params.rcpt(x.a.t.Recipients[i]), i})
 	}
 	cmds = append(cmds, command{verb: verbData, line: "DATA"})
 	var out [][]command
@@ -120,8 +120,8 @@ func (x *transaction) batches() [][]command {
 	return out
 }
 
-// reply reads and takes the reply to one command.
-func (x *transaction) reply(cmd command) *envelope.Status {
+// readReply reads and takes the reply to one command.
+func (x *transaction) readReply(cmd command) *envelope.Status {
 	t := &x.c.cfg.Timeouts
 	name, timeout := "MAIL", t.Mail
 	switch cmd.verb {
@@ -132,37 +132,38 @@ func (x *transaction) reply(cmd command) *envelope.Status {
 	}
 	rep, err := x.c.read(timeout)
 	if err != nil {
-		return x.c.trouble(name, err)
+		return x.c.lost(name, err)
 	}
 	if rep.code == 421 {
 		x.c.dead = true
 		return rep.status()
 	}
 	x.answered = true
-	if !rep.refusal() && rep.good() == (cmd.verb == verbData) || rep.code/100 == 3 && rep.code != 354 {
-		return x.c.trouble(name, errGarbage) // 354 to RCPT, 250 to DATA and the like
+	if !rep.isRefusal() && rep.isSuccess() == (cmd.verb == verbData) || rep.code/100 == 3 && rep.code != 354 {
+		return x.c.lost(name, errGarbage) // 354 to RCPT, 250 to DATA and the like
 	}
-	x.take(cmd, rep)
+	x.applyReply(cmd, rep)
 	return nil
 }
 
-func (x *transaction) take(cmd command, rep reply) {
+func (x *transaction) applyReply(cmd command, rep reply) {
 	switch {
-	case cmd.verb == verbMail && rep.refusal():
+	case cmd.verb == verbMail && rep.isRefusal():
 		x.refusal = rep.status()
 	case cmd.verb == verbData:
 		x.data = rep
 	case cmd.verb == verbMail || x.refusal != nil:
-	case rep.good():
+	case rep.isSuccess():
 		x.accepted = append(x.accepted, cmd.rcpt)
-	case tooMany(rep) && len(x.accepted) > 0: // stays open
+	case isTooManyRcpts(rep) && len(x.accepted) > 0: // stays open
 	default:
 		x.settle(rep.status(), cmd.rcpt)
 	}
 }
 
-// tooMany is the reply of RFC 5321 4.5.3.1.10, in the forms it comes in.
-func tooMany(rep reply) bool {
+// isTooManyRcpts reports whether rep is the reply of RFC 5321 4.5.3.1.10, in
+// the forms it comes in.
+func isTooManyRcpts(rep reply) bool {
 	if rep.code != 452 && rep.code != 552 {
 		return false
 	}
@@ -173,9 +174,9 @@ func tooMany(rep reply) bool {
 	return st.Enhanced[1:] == ".5.3"
 }
 
-// learn keeps the number of recipients that the host took, if there was one
-// too many, for the transactions to come.
-func (x *transaction) learn() {
+// learnRcptMax remembers how many recipients the host accepted, if there was
+// one too many, for later transactions.
+func (x *transaction) learnRcptMax() {
 	left := 0
 	for _, i := range x.rcpts {
 		if x.a.state[i] == open {
@@ -187,16 +188,16 @@ func (x *transaction) learn() {
 	}
 }
 
-// settle is the host's word on recipients.
+// settle gives recipients the host's reply as their outcome.
 func (x *transaction) settle(st *envelope.Status, rcpts ...int) {
 	o := envelope.Outcome{Status: *st, Host: x.c.host.Name, TLS: x.c.tls}
 	o.NoDSN = st.Code/100 == 2 && !x.c.ext.has("DSN")
 	x.a.settle(o, rcpts...)
 }
 
-// abandon brings a transaction without content to its end. A peer that asked
-// for content though it took no recipient gets none (RFC 2920 3.1).
-func (x *transaction) abandon() {
+// endWithoutContent ends a transaction that has no content. A peer that asked
+// for content although it accepted no recipient gets none (RFC 2920 3.1).
+func (x *transaction) endWithoutContent() {
 	if x.c.dead {
 		return
 	}
@@ -206,7 +207,7 @@ func (x *transaction) abandon() {
 			return
 		}
 		if _, err := x.c.ask(".", x.c.cfg.Timeouts.Final); err != nil {
-			x.c.trouble("DATA", err)
+			x.c.lost("DATA", err)
 			return
 		}
 	}

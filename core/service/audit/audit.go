@@ -1,7 +1,7 @@
-// Package audit keeps what was done in an account's name by others: who, as
-// whom, when and from where, for the account's owner and the admins to read.
-// Entries are only added, in the commit of what they are about, and go when
-// their time is over. It decides nothing about who may do what.
+// Package audit records what others did in an account's name: who, as whom,
+// when and from where. The account's owner and the admins can read it. Entries
+// are only added, in the commit of the action that they record, and expire. It
+// does not decide who may do what.
 package audit
 
 import (
@@ -18,8 +18,8 @@ import (
 // Kept is how long an entry is kept.
 const Kept = 365 * 24 * time.Hour
 
-// space is that of the KV; keys are the owner and the entry's age, so that
-// the newest come first.
+// space is the space in the KV. Keys begin with the owner and the entry's age,
+// so that the newest come first.
 const space = "audit"
 
 // Entry is one thing that was done.
@@ -36,7 +36,7 @@ type Entry struct {
 	By        string           `json:"by,omitempty"` // the bundle that wrote it
 }
 
-// Add is the effect that adds an entry.
+// Add returns the effect that adds an entry.
 func Add(e Entry) (envelope.Effect, error) {
 	b, err := json.Marshal(e)
 	if err != nil {
@@ -48,7 +48,7 @@ func Add(e Entry) (envelope.Effect, error) {
 
 func prefix(owner envelope.Address) string { return string(owner.Base()) + " " }
 
-// List are the newest entries of an owner, at most limit, the newest first.
+// List returns the newest entries of an owner, at most limit, the newest first.
 func List(ctx context.Context, kv store.KV, owner envelope.Address, limit int) ([]Entry, error) {
 	out := []Entry{}
 	for p, err := range kv.Scan(ctx, space, prefix(owner), limit) {

@@ -12,16 +12,17 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/sasl"
 	"carteiro/core/store"
 )
 
-// Account is one mailbox owner. Hash, Scram and APOP never leave this package but in
+// Account is one mailbox owner. Hash, Scram and APOP leave this package only in
 // an export.
 type Account struct {
 	Address  envelope.Address           `json:"address"`
 	Created  time.Time                  `json:"created"`
 	Hash     string                     `json:"hash,omitempty"`
-	Scram    *Scram                     `json:"scram,omitempty"`
+	Scram    *sasl.Verifier             `json:"scram,omitempty"`
 	APOP     []byte                     `json:"apop,omitempty"` // sealed
 	Quota    int64                      `json:"quota,omitempty"`
 	Settings map[string]json.RawMessage `json:"settings,omitempty"`
@@ -33,13 +34,13 @@ type Account struct {
 // account reads one account. ErrUnknown.
 // The caller must not change it.
 func (d *Directory) account(ctx context.Context, a envelope.Address) (*Account, error) {
-	k, err := d.decoded.read(ctx, d, a)
+	k, err := d.accountCache.read(ctx, d, a)
 	return &k.Account, err
 }
 
-// accounts remembers what records of accounts say, so that they are decoded
-// once. A record that is another one now is not taken from here.
-type accounts struct {
+// accountCache keeps decoded accounts, so that each record is decoded once. An
+// account whose record has changed is not taken from it.
+type accountCache struct {
 	mu   sync.Mutex
 	seen map[envelope.Address]*decoded
 }
@@ -53,7 +54,7 @@ type decoded struct {
 // maxDecoded is how many accounts are remembered.
 const maxDecoded = 10_000
 
-func (c *accounts) read(ctx context.Context, d *Directory, a envelope.Address) (*decoded, error) {
+func (c *accountCache) read(ctx context.Context, d *Directory, a envelope.Address) (*decoded, error) {
 	raw, err := d.o.Data.Record(ctx, kindAccount, string(a))
 	if errors.Is(err, store.ErrNotFound) {
 		return &decoded{}, fmt.Errorf("%s: %w", a, ErrUnknown)
@@ -127,7 +128,7 @@ func (d *Directory) AddAccount(ctx context.Context, a envelope.Address, password
 	}
 	acc := Account{Address: a, Created: d.o.Clock.Now().UTC().Truncate(time.Second)}
 	if password != "" {
-		acc.Hash, acc.Scram = d.hash(password), d.scramOf(password)
+		acc.Hash, acc.Scram = d.hashPassword(password), sasl.NewVerifier(password, d.scramRounds())
 	}
 	raw, err := json.Marshal(acc)
 	if err != nil {
@@ -140,14 +141,14 @@ func (d *Directory) AddAccount(ctx context.Context, a envelope.Address, password
 	return err
 }
 
-// RemoveAccount removes an account and the rights that it had from others, and
-// writes further records in the same commit, for what goes with it; its mail
-// stays until expunged. ErrUnknown.
+// RemoveAccount removes an account and the rights that others gave it, and
+// writes further records in the same commit; its mail stays until it is
+// expunged. ErrUnknown.
 func (d *Directory) RemoveAccount(ctx context.Context, a envelope.Address, with ...store.Record) error {
 	if _, err := d.account(ctx, a); err != nil {
 		return err
 	}
-	if err := d.forget(ctx, a); err != nil {
+	if err := d.revokeAll(ctx, a); err != nil {
 		return err
 	}
 	return d.o.Data.PutRecords(ctx, append(with, store.Record{Kind: kindAccount, Name: string(a)})...)
@@ -176,7 +177,7 @@ func (acc *Account) summary() Summary {
 func (d *Directory) Account(ctx context.Context, a envelope.Address) (Summary, error) {
 	acc, err := d.account(ctx, a.Base())
 	if errors.Is(err, ErrUnknown) {
-		if grants, other := d.principal(ctx, a.Base()); other == nil {
+		if grants, other := d.principalGrants(ctx, a.Base()); other == nil {
 			return Summary{Address: a.Base(), Grants: grants}, nil
 		}
 	}
@@ -207,7 +208,7 @@ func (d *Directory) Exists(ctx context.Context, a envelope.Address) bool {
 
 // SetPassword gives an account a new password. ErrUnknown.
 func (d *Directory) SetPassword(ctx context.Context, a envelope.Address, password string) error {
-	hash, verifier := d.hash(password), d.scramOf(password)
+	hash, verifier := d.hashPassword(password), sasl.NewVerifier(password, d.scramRounds())
 	return d.change(ctx, a, func(acc *Account) error { acc.Hash, acc.Scram = hash, verifier; return nil })
 }
 
@@ -226,8 +227,8 @@ func (d *Directory) SetAPOP(ctx context.Context, a envelope.Address, secret stri
 	})
 }
 
-// Set stores a setting as JSON, null removes it. confirmed says that whoever
-// it names has agreed, for policies that would ask them. ErrUnknown.
+// Set stores a setting as JSON; null removes it. confirmed says that those whom
+// the setting names have agreed, for policies that would ask them. ErrUnknown.
 func (d *Directory) Set(ctx context.Context, a envelope.Address, key string, value json.RawMessage, confirmed bool) error {
 	return d.change(ctx, a, func(acc *Account) error {
 		if acc.Settings == nil {
@@ -254,17 +255,17 @@ func (d *Directory) SetQuota(ctx context.Context, a envelope.Address, limit int6
 	return d.change(ctx, a, func(acc *Account) error { acc.Quota = limit; return nil })
 }
 
-// Setting returns a decoded setting, which the caller must not change, nil when there is no such account or it
-// has none of that name.
+// Setting returns a decoded setting, which the caller must not change; nil if
+// there is no such account or it has no setting of that name.
 func (d *Directory) Setting(ctx context.Context, a envelope.Address, key string) (any, error) {
-	k, err := d.decoded.read(ctx, d, a.Base())
+	k, err := d.accountCache.read(ctx, d, a.Base())
 	if errors.Is(err, ErrUnknown) {
 		return nil, nil
 	}
 	return k.settings[key], err
 }
 
-// Confirmed tells whether a setting was set as confirmed.
+// Confirmed reports whether a setting was set as confirmed.
 func (d *Directory) Confirmed(ctx context.Context, a envelope.Address, key string) (bool, error) {
 	acc, err := d.account(ctx, a.Base())
 	if errors.Is(err, ErrUnknown) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"carteiro/core/message/envelope"
@@ -35,12 +36,12 @@ func (d *Directory) AddAlias(ctx context.Context, a envelope.Address, targets []
 	return err
 }
 
-// AddAliases makes all of these aliases, or none. With an error comes the
-// number of the one that it is about, -1 for none of them; errors are those of
+// AddAliases adds all of these aliases, or none. With an error it returns the
+// number of the alias that the error is about, or -1; errors are those of
 // AddAlias.
 func (d *Directory) AddAliases(ctx context.Context, all []Alias) (int, error) {
 	// Those to come count when circles are looked for.
-	x := &cycles{d: d, coming: map[envelope.Address][]envelope.Address{}}
+	x := &cycleCheck{d: d, coming: map[envelope.Address][]envelope.Address{}}
 	records := make([]store.Record, len(all))
 	for i := range all {
 		if err := d.checkAlias(ctx, &all[i]); err != nil {
@@ -83,8 +84,8 @@ func (d *Directory) checkAlias(ctx context.Context, a *Alias) error {
 	return nil
 }
 
-// cycles looks for aliases that lead back to themselves.
-type cycles struct {
+// cycleCheck looks for aliases that lead back to themselves.
+type cycleCheck struct {
 	d      *Directory
 	coming map[envelope.Address][]envelope.Address
 }
@@ -92,7 +93,7 @@ type cycles struct {
 // check walks what the targets lead to; path is how we came here. What a
 // pattern leads to depends on the address, so of patterns only targets without
 // $ are followed; the rest ends when mail is expanded.
-func (x *cycles) check(ctx context.Context, a envelope.Address, targets, path []envelope.Address) error {
+func (x *cycleCheck) check(ctx context.Context, a envelope.Address, targets, path []envelope.Address) error {
 	if len(path) > MaxAliasDepth {
 		return fmt.Errorf("%w: more than %d aliases in a row: %s", ErrCycle, MaxAliasDepth, join(path))
 	}
@@ -116,7 +117,7 @@ func (x *cycles) check(ctx context.Context, a envelope.Address, targets, path []
 }
 
 // targets is Resolve with the aliases to come.
-func (x *cycles) targets(ctx context.Context, t envelope.Address) ([]envelope.Address, error) {
+func (x *cycleCheck) targets(ctx context.Context, t envelope.Address) ([]envelope.Address, error) {
 	for _, name := range []envelope.Address{envelope.Address(strings.ToLower(string(t))), t.Base()} {
 		if more, ok := x.coming[name]; ok {
 			return more, nil
@@ -148,16 +149,17 @@ func (d *Directory) RemoveAlias(ctx context.Context, a envelope.Address) error {
 	if _, err := d.aliasTargets(ctx, a); err != nil {
 		return err
 	}
-	if err := d.forget(ctx, a); err != nil {
+	if err := d.revokeAll(ctx, a); err != nil {
 		return err
 	}
-	if err := d.o.Data.PutRecords(ctx, store.Record{Kind: kindAlias, Name: string(a)}, store.Record{Kind: kindPrincipal, Name: string(a)}); err != nil {
+	gone := []store.Record{{Kind: kindAlias, Name: string(a)}, {Kind: kindPrincipal, Name: string(a)}}
+	if err := d.o.Data.PutRecords(ctx, gone...); err != nil {
 		return err
 	}
 	return d.loadPatterns(ctx)
 }
 
-// Aliases are all aliases in the order of their names.
+// Aliases returns all aliases in the order of their names.
 func (d *Directory) Aliases(ctx context.Context) ([]Alias, error) { return d.aliases(ctx, "") }
 
 func (d *Directory) aliases(ctx context.Context, prefix string) ([]Alias, error) {
@@ -173,4 +175,55 @@ func (d *Directory) aliases(ctx context.Context, prefix string) ([]Alias, error)
 		out = append(out, a)
 	}
 	return out, nil
+}
+
+// aliasOf returns the targets of a name: of the alias of exactly that name,
+// else of the one without its tag. It does not look at catch-alls.
+func (d *Directory) aliasOf(ctx context.Context, a envelope.Address) []envelope.Address {
+	exact := envelope.Address(strings.ToLower(a.Local()) + "@" + a.Domain())
+	if targets, err := d.aliasTargets(ctx, exact); err == nil {
+		return targets
+	}
+	if base := a.Base(); base != exact {
+		targets, _ := d.aliasTargets(ctx, base)
+		return targets
+	}
+	return nil
+}
+
+// Owns reports whether an address belongs to the user: the account's, with any
+// tag, or an alias that leads to it, directly or over others. An alias that
+// cannot be read counts as not owned.
+func (d *Directory) Owns(ctx context.Context, user, a envelope.Address) bool {
+	return a.Base() == user.Base() || d.leadsTo(ctx, a, user.Base(), 0)
+}
+
+// leadsTo reports whether an alias leads to a mailbox.
+func (d *Directory) leadsTo(ctx context.Context, a, to envelope.Address, depth int) bool {
+	if depth > MaxAliasDepth || !d.Local(a.Domain()) {
+		return false
+	}
+	return slices.ContainsFunc(d.aliasOf(ctx, a), func(t envelope.Address) bool {
+		return t.Base() == to || d.leadsTo(ctx, t, to, depth+1)
+	})
+}
+
+// AccountOf returns the one account that an address leads to: its own name,
+// with any tag, or an alias that leads there and nowhere else; "" if there is
+// none.
+func (d *Directory) AccountOf(ctx context.Context, a envelope.Address) envelope.Address {
+	for range MaxAliasDepth {
+		if !d.Local(a.Domain()) {
+			return ""
+		}
+		targets := d.aliasOf(ctx, a)
+		if len(targets) == 0 && d.Exists(ctx, a) {
+			return a.Base()
+		}
+		if len(targets) != 1 {
+			return ""
+		}
+		a = targets[0]
+	}
+	return ""
 }

@@ -1,12 +1,11 @@
-// Package auth knows who there is: accounts with their passwords and
-// settings, aliases, local domains and grants, all kept as data records in
-// the store. It verifies logins and slows down guesses. It knows no protocol
-// and sends nothing.
+// Package auth keeps accounts with their passwords and settings, aliases, local
+// domains and grants, all as data records in the store. It verifies logins and
+// slows down guesses. It knows no protocol and sends nothing.
 //
-// Passwords are stored as argon2id hashes (RFC 9106), and beside them as what
-// SCRAM-SHA-256 needs (RFC 7677). APOP needs a secret that
-// can be read (RFC 1939 section 7): it is separate from the password, optional
-// and sealed with a key derived from the store's key file.
+// Passwords are stored as argon2id hashes (RFC 9106) and as SCRAM-SHA-256
+// verifiers (RFC 7677). APOP needs a secret in readable form (RFC 1939 section
+// 7): it is separate from the password, optional, and encrypted with a key
+// derived from the store's key file.
 package auth
 
 import (
@@ -28,11 +27,12 @@ var (
 	ErrUnknown = errors.New("no such address")
 	// ErrExists: the address is in use.
 	ErrExists = errors.New("exists already")
-	// ErrCredentials: wrong name, password or digest; which one is not told.
+	// ErrCredentials: wrong name, password or digest; the error does not say
+	// which.
 	ErrCredentials = errors.New("authentication failed")
 	// ErrCycle: an alias would lead back to itself.
 	ErrCycle = errors.New("alias cycle")
-	// ErrNotLocal: the domain is none of ours.
+	// ErrNotLocal: the domain is not one of ours.
 	ErrNotLocal = errors.New("not a local domain")
 	// ErrNoKey: APOP secrets need a key file.
 	ErrNoKey = errors.New("no key file is configured")
@@ -54,25 +54,25 @@ type Options struct {
 	Postmaster envelope.Address // who gets postmaster@ of every local domain
 	Key        []byte           // of the key file; nil: no APOP
 	Clock      *clock.Clock
-	// Group tells of groups other than aliases: whether there is one of that
-	// name, and whether an address is in it. nil: there are none.
+	// Group reports whether a group other than an alias has a name, and whether an
+	// address is in it. nil: there are no such groups.
 	Group func(ctx context.Context, name, member envelope.Address) (exists, in bool, err error)
 	// Cheap makes password hashes fast and weak, for tests alone.
 	Cheap bool
 }
 
-// Directory answers who there is. It is safe for concurrent use; the changes
-// that it makes are on disk when its methods return, and seen at once.
+// Directory looks up and changes accounts, aliases and domains. It is safe for
+// concurrent use; when a method returns, its changes are on disk and visible.
 type Directory struct {
-	o        Options
-	domains  atomic.Pointer[map[string]bool]
-	patterns atomic.Pointer[map[string][]*pattern] // by domain
-	sealer   *sealer
-	throttle throttle
-	verified verified
-	decoded  accounts
-	decoy    []byte        // key of the SCRAM salts of names without account
-	hashing  chan struct{} // bounds argon2id runs, and so their memory
+	o             Options
+	domains       atomic.Pointer[map[string]bool]
+	patterns      atomic.Pointer[map[string][]*pattern] // by domain
+	sealer        *sealer
+	throttle      throttle
+	passwordCache passwordCache
+	accountCache  accountCache
+	decoy         []byte        // key of the SCRAM salts of names without account
+	hashing       chan struct{} // bounds argon2id runs, and so their memory
 }
 
 // New reads the domains and is ready.
@@ -90,7 +90,7 @@ func New(ctx context.Context, o Options) (*Directory, error) {
 	return d, d.loadDomains(ctx, o.Domains)
 }
 
-// PrepareDomains readies the exchange of the configuration's domains at a
+// PrepareDomains prepares the exchange of the configuration's domains at a
 // reload. It changes nothing; commit does, and cannot fail.
 func (d *Directory) PrepareDomains(ctx context.Context, domains []string) (commit func(), err error) {
 	all, err := d.readDomains(ctx, domains)
@@ -137,7 +137,7 @@ type Domain struct {
 	Fixed bool   `json:"fixed"`
 }
 
-// Domains are all local domains, sorted.
+// Domains returns all local domains, sorted.
 func (d *Directory) Domains() []Domain {
 	all := *d.domains.Load()
 	out := make([]Domain, 0, len(all))
@@ -164,7 +164,7 @@ func (d *Directory) AddDomain(ctx context.Context, name string) error {
 	return nil
 }
 
-// RemoveDomain makes a domain foreign again; its accounts stay and get no
+// RemoveDomain makes a domain no longer local; its accounts stay but get no
 // mail. Domains of the configuration cannot be removed. ErrUnknown.
 func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 	name = strings.ToLower(name)
@@ -196,7 +196,7 @@ func (d *Directory) changeDomains(change func(map[string]bool)) {
 	}
 }
 
-// Resolution is what a local address stands for.
+// Resolution is what a local address resolves to.
 type Resolution struct {
 	Mailbox envelope.Address   // the account, or ""
 	Targets []envelope.Address // of an alias
@@ -221,7 +221,7 @@ func (d *Directory) Resolve(ctx context.Context, a envelope.Address) (Resolution
 	if base := a.Base(); base.Local() == "postmaster" {
 		return d.postmaster(ctx, base)
 	}
-	if targets := d.match(a); len(targets) > 0 {
+	if targets := d.matchPatterns(a); len(targets) > 0 {
 		return Resolution{Targets: targets}, nil
 	}
 	if targets, err := d.aliasTargets(ctx, envelope.Address("@"+a.Domain())); !errors.Is(err, ErrUnknown) {
@@ -230,8 +230,8 @@ func (d *Directory) Resolve(ctx context.Context, a envelope.Address) (Resolution
 	return Resolution{}, fmt.Errorf("%s: %w", a, ErrUnknown)
 }
 
-// Stands is Resolve for policies: neither a mailbox nor targets when nobody
-// has the address.
+// Stands is Resolve for policies: it returns neither a mailbox nor targets if
+// nobody has the address.
 func (d *Directory) Stands(ctx context.Context, a envelope.Address) (mailbox envelope.Address, targets []envelope.Address, err error) {
 	r, err := d.Resolve(ctx, a)
 	if errors.Is(err, ErrUnknown) {

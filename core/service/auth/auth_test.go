@@ -24,7 +24,8 @@ func open(t testing.TB, c *clock.Clock) *Directory {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	d, err := New(t.Context(), Options{Data: st, Domains: []string{"Our.example"}, Postmaster: "root@our.example", Key: make([]byte, 32), Clock: c, Cheap: true})
+	d, err := New(t.Context(),
+		Options{Data: st, Domains: []string{"Our.example"}, Postmaster: "root@our.example", Key: make([]byte, 32), Clock: c, Cheap: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,18 +111,23 @@ func TestAliasCyclesAreRefused(t *testing.T) {
 func TestPatterns(t *testing.T) {
 	d := open(t, nil)
 	ctx := t.Context()
-	for name, to := range map[envelope.Address][]envelope.Address{"/team-([a-z]+)/@our.example": {"$1@our.example", "all@out.example"}, "@our.example": {"bob@our.example"}, "team-x@our.example": {"ann@our.example"}} {
+	for name, to := range map[envelope.Address][]envelope.Address{
+		"/team-([a-z]+)/@our.example": {"$1@our.example", "all@out.example"}, "@our.example": {"bob@our.example"},
+		"team-x@our.example": {"ann@our.example"},
+	} {
 		if err := d.AddAlias(ctx, name, to); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for a, want := range map[envelope.Address]string{"Team-Ann@our.example": "[ann@our.example all@out.example]", "team-ann+tag@our.example": "[ann@our.example all@out.example]",
-		"team-x@our.example": "[ann@our.example]", "xteam-ann@our.example": "[bob@our.example]", "ann@our.example": "[]"} {
+	for a, want := range map[envelope.Address]string{"Team-Ann@our.example": "[ann@our.example all@out.example]",
+		"team-ann+tag@our.example": "[ann@our.example all@out.example]",
+		"team-x@our.example":       "[ann@our.example]", "xteam-ann@our.example": "[bob@our.example]", "ann@our.example": "[]"} {
 		if r, err := d.Resolve(ctx, a); err != nil || fmt.Sprint(r.Targets) != want {
 			t.Errorf("%s: %v %v, want %s", a, r, err, want)
 		}
 	}
-	for _, bad := range []Alias{{"/(/@our.example", []envelope.Address{"ann@our.example"}}, {"/a/@our.example", []envelope.Address{"$1@our.example"}},
+	for _, bad := range []Alias{{"/(/@our.example", []envelope.Address{"ann@our.example"}},
+		{"/a/@our.example", []envelope.Address{"$1@our.example"}},
 		{"/(a)/@our.example", []envelope.Address{"$1"}}, {"/a/@out.example", []envelope.Address{"ann@our.example"}}} {
 		if err := d.AddAlias(ctx, bad.Address, bad.Targets); err == nil {
 			t.Errorf("%v is taken", bad)
@@ -143,7 +149,14 @@ func TestAliasesAllOrNone(t *testing.T) {
 	if err := d.AddAlias(ctx, "c@our.example", []envelope.Address{"a@our.example"}); err != nil {
 		t.Fatal(err)
 	}
-	n, err := d.AddAliases(ctx, []Alias{{"fine@our.example", []envelope.Address{"ann@our.example"}}, {"a@our.example", []envelope.Address{"b@our.example"}}, {"b@our.example", []envelope.Address{"c@our.example"}}})
+	n, err := d.AddAliases(
+		ctx,
+		[]Alias{
+			{"fine@our.example", []envelope.Address{"ann@our.example"}},
+			{"a@our.example", []envelope.Address{"b@our.example"}},
+			{"b@our.example", []envelope.Address{"c@our.example"}},
+		},
+	)
 	if !errors.Is(err, ErrCycle) || n != 1 {
 		t.Errorf("%d %v", n, err)
 	}
@@ -151,7 +164,9 @@ func TestAliasesAllOrNone(t *testing.T) {
 		t.Errorf("something was written: %v %v", all, err)
 	}
 	// The new targets count, not those that they replace.
-	if n, err := d.AddAliases(ctx, []Alias{{"a@our.example", []envelope.Address{"c@our.example"}}, {"c@our.example", []envelope.Address{"ann@our.example"}}}); err != nil {
+	if n, err := d.AddAliases(ctx, []Alias{
+		{"a@our.example", []envelope.Address{"c@our.example"}}, {"c@our.example", []envelope.Address{"ann@our.example"}},
+	}); err != nil {
 		t.Errorf("%d %v", n, err)
 	}
 }
@@ -273,7 +288,8 @@ func TestSecretsAreSealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(raw), "tanstaaf") || strings.Contains(string(raw), "pass word") || !strings.Contains(string(raw), "$argon2id$") {
+	if strings.Contains(string(raw), "tanstaaf") || strings.Contains(string(raw), "pass word") ||
+		!strings.Contains(string(raw), "$argon2id$") {
 		t.Errorf("record %s", raw)
 	}
 	acc, _ := d.account(ctx, "ann@our.example")
@@ -395,12 +411,12 @@ func TestAccountsAndSettings(t *testing.T) {
 func TestHashesOfOtherStrengthsMatch(t *testing.T) {
 	d := open(t, nil)
 	strong := &Directory{hashing: make(chan struct{}, 1)}
-	hash := strong.hash("secret")
-	if !d.matches(hash, "secret") || d.matches(hash, "Secret") {
+	hash := strong.hashPassword("secret")
+	if !d.checkPassword(hash, "secret") || d.checkPassword(hash, "Secret") {
 		t.Error("a hash of the real strength is not verified")
 	}
 	for _, bad := range []string{"", "x", "$argon2id$v=19$m=64,t=1,p=1$$", "$argon2id$v=19$m=99999999,t=1,p=1$AAAA$AAAA"} {
-		if d.matches(bad, "") {
+		if d.checkPassword(bad, "") {
 			t.Errorf("%q matches", bad)
 		}
 	}

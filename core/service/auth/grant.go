@@ -42,14 +42,14 @@ func (d *Directory) Grant(ctx context.Context, owner, delegate envelope.Address,
 	isAccount := d.Exists(ctx, owner)
 	switch {
 	case owner == delegate:
-		return fmt.Errorf("%w: %s has all rights of its own", ErrGrant, owner)
+		return fmt.Errorf("%w: %s already has all rights to its own mailbox", ErrGrant, owner)
 	case !until.IsZero() && !d.o.Clock.Now().Before(until):
 		return fmt.Errorf("%w: the last day is over", ErrGrant)
 	case !isAccount && (right == Read || right == Full):
 		return fmt.Errorf("%w: %s has no mailbox: %w", ErrGrant, owner, ErrUnknown)
 	}
 	for _, a := range []envelope.Address{owner, delegate} {
-		if err := d.known(ctx, a); err != nil {
+		if err := d.checkKnown(ctx, a); err != nil {
 			return err
 		}
 	}
@@ -59,8 +59,8 @@ func (d *Directory) Grant(ctx context.Context, owner, delegate envelope.Address,
 	})
 }
 
-// known tells whether an address is an account, an alias or a group.
-func (d *Directory) known(ctx context.Context, a envelope.Address) error {
+// checkKnown checks that an address is an account, an alias or a group.
+func (d *Directory) checkKnown(ctx context.Context, a envelope.Address) error {
 	if _, err := d.lookup(ctx, a); err == nil || !errors.Is(err, ErrUnknown) {
 		return err
 	}
@@ -90,8 +90,8 @@ func (d *Directory) Revoke(ctx context.Context, owner, delegate envelope.Address
 	})
 }
 
-// principal are the grants of an owner that is no account. ErrUnknown.
-func (d *Directory) principal(ctx context.Context, a envelope.Address) ([]Grant, error) {
+// principalGrants returns the grants of an owner that is no account. ErrUnknown.
+func (d *Directory) principalGrants(ctx context.Context, a envelope.Address) ([]Grant, error) {
 	var list []Grant
 	_, err := d.record(ctx, kindPrincipal, string(a), &list)
 	return list, err
@@ -128,9 +128,9 @@ func (d *Directory) changeGrants(ctx context.Context, owner envelope.Address, ed
 	return fmt.Errorf("grants of %s: %w", owner, store.ErrConflict)
 }
 
-// forget takes back what a delegate that goes away was granted: another one
+// revokeAll takes back what a delegate that goes away was granted: another one
 // of that name must not find it.
-func (d *Directory) forget(ctx context.Context, delegate envelope.Address) error {
+func (d *Directory) revokeAll(ctx context.Context, delegate envelope.Address) error {
 	var owners []envelope.Address
 	for _, kind := range []string{kindAccount, kindPrincipal} {
 		for r, err := range d.o.Data.Records(ctx, kind, "") {
@@ -151,28 +151,28 @@ func (d *Directory) forget(ctx context.Context, delegate envelope.Address) error
 	return nil
 }
 
-// Granted are the rights that an owner gave, those that are over among them.
-// The caller must not change them.
+// Granted returns the rights that an owner gave, including expired ones. The
+// caller must not change them.
 func (d *Directory) Granted(ctx context.Context, owner envelope.Address) []Grant {
 	return d.grants(ctx, owner.Base())
 }
 
-// grants are those of an account, an alias or a group; none where they cannot
-// be read.
+// grants returns the grants of an account, an alias or a group; none where they
+// cannot be read.
 func (d *Directory) grants(ctx context.Context, owner envelope.Address) []Grant {
 	if acc, err := d.account(ctx, owner); err == nil {
 		return acc.Grants
 	}
-	list, _ := d.principal(ctx, owner)
+	list, _ := d.principalGrants(ctx, owner)
 	return list
 }
 
-// holds reports whether a grant is the user's and not over.
-func (d *Directory) holds(ctx context.Context, g Grant, user envelope.Address) bool {
+// isHeldBy reports whether a grant is the user's and not over.
+func (d *Directory) isHeldBy(ctx context.Context, g Grant, user envelope.Address) bool {
 	if !g.Until.IsZero() && !d.o.Clock.Now().Before(g.Until) {
 		return false
 	}
-	if g.Delegate == user || d.leads(ctx, g.Delegate, user, 0) {
+	if g.Delegate == user || d.leadsTo(ctx, g.Delegate, user, 0) {
 		return true
 	}
 	if d.o.Group == nil {
@@ -182,10 +182,10 @@ func (d *Directory) holds(ctx context.Context, g Grant, user envelope.Address) b
 	return in && err == nil
 }
 
-// MaySendAs tells how a user may use an address as sender: "as" for what Owns
-// tells and by a grant of its owner; "behalf" by such a grant; "" not at all.
-// Who holds both may send as. Tags of the owner's address, and aliases of the
-// owner alone, count as the owner.
+// MaySendAs returns how a user may use an address as sender: "as" if the user
+// owns it or its owner granted that; "behalf" if its owner granted that; "" not
+// at all. A user with both grants may send as. Tags of the owner's address, and
+// aliases of the owner alone, count as the owner.
 func (d *Directory) MaySendAs(ctx context.Context, user, a envelope.Address) string {
 	user = user.Base()
 	if d.Owns(ctx, user, a) {
@@ -198,7 +198,7 @@ func (d *Directory) MaySendAs(ctx context.Context, user, a envelope.Address) str
 	how := ""
 	for _, owner := range owners {
 		for _, g := range d.grants(ctx, owner) {
-			if g.Right != SendAs && g.Right != OnBehalf || !d.holds(ctx, g, user) {
+			if g.Right != SendAs && g.Right != OnBehalf || !d.isHeldBy(ctx, g, user) {
 				continue
 			}
 			if g.Right == SendAs {
@@ -210,7 +210,7 @@ func (d *Directory) MaySendAs(ctx context.Context, user, a envelope.Address) str
 	return how
 }
 
-// Access tells what a user may do with an owner's mailbox: Full, Read, or ""
+// Access returns what a user may do with an owner's mailbox: Full, Read, or ""
 // for nothing. To one's own one has Full.
 func (d *Directory) Access(ctx context.Context, user, owner envelope.Address) string {
 	user, owner = user.Base(), owner.Base()
@@ -219,7 +219,7 @@ func (d *Directory) Access(ctx context.Context, user, owner envelope.Address) st
 	}
 	best := ""
 	for _, g := range d.grants(ctx, owner) {
-		if g.Right != Read && g.Right != Full || !d.holds(ctx, g, user) {
+		if g.Right != Read && g.Right != Full || !d.isHeldBy(ctx, g, user) {
 			continue
 		}
 		if best = g.Right; best == Full {
@@ -229,9 +229,10 @@ func (d *Directory) Access(ctx context.Context, user, owner envelope.Address) st
 	return best
 }
 
-// Delegated reads credentials that ask for somebody else's mailbox, by a name
-// like "owner*delegate" or by an authorization identity (RFC 4422 3.4.1): the
-// owner, and the credentials of the delegate. owner is "" for all others.
+// Delegated splits credentials that ask for somebody else's mailbox, by a name
+// like "owner*delegate" or by an authorization identity (RFC 4422 3.4.1), into
+// the owner and the credentials of the delegate. owner is "" for all other
+// credentials.
 func (d *Directory) Delegated(ctx context.Context, cred *envelope.Credentials) (owner envelope.Address, own *envelope.Credentials) {
 	name, asked := cred.User, cred.Authzid
 	if o, user, ok := d.splitLogin(ctx, name); ok {

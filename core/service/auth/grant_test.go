@@ -68,7 +68,8 @@ func TestGrantsToGroups(t *testing.T) {
 		right           string
 		want            error
 	}{
-		{staff, "bob@our.example", Read, ErrUnknown}, {"desk@our.example", "bob@our.example", Full, ErrGrant}, {"ann@our.example", "ann+x@our.example", Read, ErrGrant},
+		{staff, "bob@our.example", Read, ErrUnknown}, {"desk@our.example", "bob@our.example", Full, ErrGrant},
+		{"ann@our.example", "ann+x@our.example", Read, ErrGrant},
 		{"nobody@our.example", "bob@our.example", SendAs, ErrUnknown}, {"ann@our.example", "x@out.example", SendAs, ErrUnknown},
 	} {
 		if err := d.Grant(ctx, g.owner, g.delegate, g.right, time.Time{}); !errors.Is(err, g.want) {

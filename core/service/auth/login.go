@@ -13,13 +13,13 @@ import (
 
 // Login verifies credentials and returns the account. A user name without a
 // domain stands for that name in the first domain of the configuration, or in
-// the only local one. It blocks for the time of a hash, and longer after wrong guesses for
-// the same name: half a second doubled with each, up to 8 seconds, until ctx
-// ends. ErrCredentials says nothing about what was wrong. It knows no tokens:
-// those are ErrCredentials at once, for policies to judge.
+// the only local one. It blocks while it computes a hash, and longer after
+// wrong guesses for the same name: half a second, doubled with each, up to 8
+// seconds, or until ctx ends. ErrCredentials does not say what was wrong.
+// Tokens are ErrCredentials at once: policies verify them.
 func (d *Directory) Login(ctx context.Context, cred *envelope.Credentials) (envelope.Address, error) {
 	if cred.Token != "" {
-		return "", fmt.Errorf("login %q by token: %w", cut(cred.User), ErrCredentials)
+		return "", fmt.Errorf("login %q by token: %w", shorten(cred.User), ErrCredentials)
 	}
 	a, err := d.loginName(cred.User)
 	if err != nil {
@@ -34,21 +34,21 @@ func (d *Directory) Login(ctx context.Context, cred *envelope.Credentials) (enve
 		return "", err
 	}
 	ok := err == nil && d.verify(acc, cred)
-	if err != nil && cred.Digest == "" && !byScram(cred) {
-		d.matches("", cred.Password)
+	if err != nil && cred.Digest == "" && !isScram(cred) {
+		d.checkPassword("", cred.Password)
 	}
 	if !ok {
 		d.throttle.failed(key, d.o.Clock.Now())
-		return "", fmt.Errorf("login %q: %w", cut(cred.User), ErrCredentials)
+		return "", fmt.Errorf("login %q: %w", shorten(cred.User), ErrCredentials)
 	}
 	if cred.Authzid != "" && cred.Authzid != cred.User && envelope.Address(strings.ToLower(cred.Authzid)) != acc.Address {
-		return "", fmt.Errorf("login %q as %q: %w", cut(cred.User), cut(cred.Authzid), ErrCredentials)
+		return "", fmt.Errorf("login %q as %q: %w", shorten(cred.User), shorten(cred.Authzid), ErrCredentials)
 	}
 	d.throttle.succeeded(key)
 	return acc.Address, nil
 }
 
-func cut(s string) string { return s[:min(len(s), 100)] }
+func shorten(s string) string { return s[:min(len(s), 100)] }
 
 func (d *Directory) loginName(user string) (envelope.Address, error) {
 	if !strings.Contains(user, "@") {
@@ -62,11 +62,11 @@ func (d *Directory) loginName(user string) (envelope.Address, error) {
 	return a.Base(), err
 }
 
-// byScram tells of a login whose exchange did all the work already.
-func byScram(cred *envelope.Credentials) bool { return strings.HasPrefix(cred.Mechanism, "SCRAM-") }
+// isScram tells of a login whose exchange did all the work already.
+func isScram(cred *envelope.Credentials) bool { return strings.HasPrefix(cred.Mechanism, "SCRAM-") }
 
 func (d *Directory) verify(acc *Account, cred *envelope.Credentials) bool {
-	if byScram(cred) {
+	if isScram(cred) {
 		return cred.Proven
 	}
 	if cred.Digest != "" {
@@ -77,21 +77,21 @@ func (d *Directory) verify(acc *Account, cred *envelope.Credentials) bool {
 		return err == nil && digestMatches(cred.Challenge, secret, cred.Digest)
 	}
 	if acc.Hash == "" || cred.Password == "" {
-		d.matches("", cred.Password)
+		d.checkPassword("", cred.Password)
 		return false
 	}
 	now := d.o.Clock.Now()
-	if d.verified.knows(acc.Address, acc.Hash, cred.Password, now) {
+	if d.passwordCache.knows(acc.Address, acc.Hash, cred.Password, now) {
 		return true
 	}
-	if !d.matches(acc.Hash, cred.Password) {
+	if !d.checkPassword(acc.Hash, cred.Password) {
 		return false
 	}
-	d.verified.remember(acc.Address, acc.Hash, cred.Password, now)
+	d.passwordCache.remember(acc.Address, acc.Hash, cred.Password, now)
 	return true
 }
 
-// throttle delays logins with a name that was guessed at.
+// throttle delays logins with a name that had wrong guesses.
 type throttle struct {
 	mu    sync.Mutex
 	wrong map[string]guesses
@@ -110,7 +110,7 @@ const (
 	maxNames    = 100_000
 )
 
-// delay is how long the next try with this name has to wait.
+// delay returns how long the next try with this name has to wait.
 func (t *throttle) delay(key string, now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -27,8 +27,8 @@ const (
 
 var b64 = base64.RawStdEncoding
 
-// hash makes a PHC string of a password.
-func (d *Directory) hash(password string) string {
+// hashPassword makes a PHC string of a password.
+func (d *Directory) hashPassword(password string) string {
 	memory, passes := uint32(argonMemory), uint32(argonTime)
 	if d.o.Cheap {
 		memory, passes = 64, 1
@@ -41,9 +41,9 @@ func (d *Directory) hash(password string) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argon2.Version, memory, passes, b64.EncodeToString(salt), b64.EncodeToString(key))
 }
 
-// matches verifies a password against a PHC string in constant time. An empty
+// checkPassword verifies a password against a PHC string in constant time. An empty
 // or unreadable one costs as much and never matches.
-func (d *Directory) matches(hash, password string) bool {
+func (d *Directory) checkPassword(hash, password string) bool {
 	memory, passes, salt, want, ok := parseHash(hash)
 	if !ok {
 		memory, passes, salt = argonMemory, argonTime, make([]byte, 16)
@@ -72,10 +72,10 @@ func parseHash(s string) (memory, passes uint32, salt, key []byte, ok bool) {
 	return memory, passes, salt, key, ok
 }
 
-// verified remembers passwords that matched, as keyed digests, so that a
-// client that polls does not cost a hash each time. A changed password
-// changes the stored hash, which is part of the digest.
-type verified struct {
+// passwordCache keeps keyed digests of passwords that matched, so that a client
+// that polls does not need a hash each time. A changed password changes the
+// stored hash, which is part of the digest.
+type passwordCache struct {
 	mu   sync.Mutex
 	key  [32]byte
 	seen map[envelope.Address]proof
@@ -88,7 +88,7 @@ type proof struct {
 
 const verifiedFor = 5 * time.Minute
 
-func (v *verified) sum(hash, password string) (out [32]byte) {
+func (v *passwordCache) sum(hash, password string) (out [32]byte) {
 	if v.seen == nil {
 		rand.Read(v.key[:])
 		v.seen = map[envelope.Address]proof{}
@@ -101,7 +101,7 @@ func (v *verified) sum(hash, password string) (out [32]byte) {
 	return out
 }
 
-func (v *verified) knows(a envelope.Address, hash, password string, now time.Time) bool {
+func (v *passwordCache) knows(a envelope.Address, hash, password string, now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	sum := v.sum(hash, password)
@@ -109,7 +109,7 @@ func (v *verified) knows(a envelope.Address, hash, password string, now time.Tim
 	return ok && now.Before(p.until) && hmac.Equal(p.sum[:], sum[:])
 }
 
-func (v *verified) remember(a envelope.Address, hash, password string, now time.Time) {
+func (v *passwordCache) remember(a envelope.Address, hash, password string, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	sum := v.sum(hash, password)

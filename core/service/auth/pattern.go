@@ -83,10 +83,11 @@ func (d *Directory) loadPatterns(ctx context.Context) error {
 	return nil
 }
 
-// match finds the first pattern, in the order of their names, that matches the
-// local part with its tag or else without. What a group matched has to make an
-// address of the target; a target of which it makes none is left out.
-func (d *Directory) match(a envelope.Address) []envelope.Address {
+// matchPatterns finds the first pattern, in the order of their names, that
+// matches the local part with its tag or else without. What a group matched has
+// to make an address of the target; a target of which it makes none is left
+// out.
+func (d *Directory) matchPatterns(a envelope.Address) []envelope.Address {
 	for _, p := range (*d.patterns.Load())[a.Domain()] {
 		for _, local := range []string{strings.ToLower(a.Local()), a.Base().Local()} {
 			m := p.re.FindStringSubmatch(local)

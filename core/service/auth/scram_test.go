@@ -7,6 +7,7 @@ import (
 
 	"carteiro/core/internal/dialogtest"
 	"carteiro/core/message/envelope"
+	"carteiro/core/protocol/sasl"
 )
 
 var errRefused = errors.New("refused")
@@ -84,7 +85,7 @@ func TestScram(t *testing.T) {
 }
 
 // PLUS without a binding, and a binding without PLUS, are no exchange; nor is
-// garbage, or a word behind the end.
+// garbage, or a word after the end.
 func TestScramMalformed(t *testing.T) {
 	d := open(t, nil)
 	for _, tt := range []struct {
@@ -92,14 +93,15 @@ func TestScramMalformed(t *testing.T) {
 		in   []string
 	}{
 		{true, []string{"n,,n=ann,r=x"}}, {false, []string{"p=tls-exporter,,n=ann,r=x"}},
-		{false, []string{""}}, {false, []string{"n,,"}}, {false, []string{"n,,n=ann"}}, {false, []string{"\x00\xff"}}, {false, []string{"n,,n=a=zz,r=x"}},
+		{false, []string{""}}, {false, []string{"n,,"}}, {false, []string{"n,,n=ann"}}, {false, []string{"\x00\xff"}},
+		{false, []string{"n,,n=a=zz,r=x"}},
 	} {
 		x := d.Scram(t.Context(), tt.plus, func(string) []byte { return []byte("b") })
 		var err error
 		for _, in := range tt.in {
 			_, _, err = x.Next([]byte(in))
 		}
-		if !errors.Is(err, envelope.ErrExchange) {
+		if !errors.Is(err, sasl.ErrExchange) {
 			t.Errorf("%q: %v", tt.in, err)
 		}
 	}
@@ -108,7 +110,7 @@ func TestScramMalformed(t *testing.T) {
 		challenge, _, err := x.Next([]byte(resp))
 		return string(challenge), err
 	})
-	if _, _, after := x.Next([]byte("more")); err != nil || !errors.Is(after, envelope.ErrExchange) {
+	if _, _, after := x.Next([]byte("more")); err != nil || !errors.Is(after, sasl.ErrExchange) {
 		t.Errorf("%v, %v", err, after)
 	}
 }
@@ -155,7 +157,10 @@ func TestScramFollowsThePassword(t *testing.T) {
 	if _, _, err := attempt(t, d, dialogtest.Scram{User: "bob", Password: "pass word"}, false, nil); !errors.Is(err, ErrCredentials) {
 		t.Errorf("without verifier: %v", err)
 	}
-	if _, err := d.Login(t.Context(), &envelope.Credentials{Mechanism: "OAUTHBEARER", User: "ann", Token: "t", Password: "new"}); !errors.Is(err, ErrCredentials) {
+	if _, err := d.Login(t.Context(), &envelope.Credentials{Mechanism: "OAUTHBEARER", User: "ann", Token: "t", Password: "new"}); !errors.Is(
+		err,
+		ErrCredentials,
+	) {
 		t.Errorf("a token: %v", err)
 	}
 }
@@ -171,7 +176,7 @@ func FuzzScram(f *testing.F) {
 		x := d.Scram(t.Context(), plus, func(string) []byte { return []byte("b") })
 		for _, in := range []string{one, two, ""} {
 			_, cred, err := x.Next([]byte(in))
-			if err != nil && !errors.Is(err, envelope.ErrExchange) {
+			if err != nil && !errors.Is(err, sasl.ErrExchange) {
 				t.Fatalf("%q, %q: %v", one, two, err)
 			}
 			if cred != nil && (cred.Proven || cred.Password != "" || cred.Mechanism == "") {

@@ -59,7 +59,16 @@ func (m *memory) Scan(_ context.Context, space, prefix string, limit int) iter.S
 
 var (
 	morning   = time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
-	published = envelope.DMARCRecord{Domain: "a.example", P: "reject", SP: "reject", NP: "reject", ADKIM: "r", ASPF: "r", FO: "0", RUA: []string{"mailto:x@a.example"}}
+	published = envelope.DMARCRecord{
+		Domain: "a.example",
+		P:      "reject",
+		SP:     "reject",
+		NP:     "reject",
+		ADKIM:  "r",
+		ASPF:   "r",
+		FO:     "0",
+		RUA:    []string{"mailto:x@a.example"},
+	}
 )
 
 func TestLedger(t *testing.T) {
@@ -82,7 +91,9 @@ func TestLedger(t *testing.T) {
 	changed.P = "none"
 	later.Add(morning.Add(time.Hour), changed, row)
 	later.Add(morning.Add(20*time.Hour), published, row) // the day after
-	for _, skipped := range []envelope.DMARCRecord{{Domain: "a.example"}, {Domain: "a!b.example", RUA: published.RUA}, {Domain: "ä.example", RUA: published.RUA}} {
+	for _, skipped := range []envelope.DMARCRecord{
+		{Domain: "a.example"}, {Domain: "a!b.example", RUA: published.RUA}, {Domain: "ä.example", RUA: published.RUA},
+	} {
 		later.Add(morning, skipped, row)
 	}
 	if err := later.Flush(t.Context()); err != nil {
@@ -164,13 +175,16 @@ func TestReportIsBounded(t *testing.T) {
 // TestReportIsXML: whatever a message held, the report can be read.
 func TestReportIsXML(t *testing.T) {
 	r := &Report{Hostname: "mx.example", From: "r@mx.example", Begin: morning.Truncate(24 * time.Hour), Published: published,
-		Rows: []Counted{{Row{IP: "2001:db8::1", Disposition: "none", HeaderFrom: "<&]]>\x00\xff\u2028", Keys: []Key{{"d", "<s>", "fail"}}}, 3}}}
+		Rows: []CountedRow{
+			{Row{IP: "2001:db8::1", Disposition: "none", HeaderFrom: "<&]]>\x00\xff\u2028", Keys: []Key{{"d", "<s>", "fail"}}}, 3},
+		}}
 	text, err := r.XML()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var back feedback
-	if err := xml.Unmarshal(text, &back); err != nil || len(back.Records) != 1 || back.Records[0].Row.Count != 3 || back.Records[0].Results.DKIM[0].Selector != "<s>" {
+	if err := xml.Unmarshal(text, &back); err != nil || len(back.Records) != 1 || back.Records[0].Row.Count != 3 ||
+		back.Records[0].Results.DKIM[0].Selector != "<s>" {
 		t.Errorf("%v: %+v from\n%s", err, back, text)
 	}
 	if back.Metadata.Range.End-back.Metadata.Range.Begin != 86399 || back.Metadata.ID != "1793577600.a.example@mx.example" {

@@ -1,8 +1,8 @@
-// Package dmarc keeps what aggregate reports (RFC 9990) tell the owners of
-// domains: how much mail in their name arrived from which hosts, how it was
-// authenticated and what became of it. A Ledger counts, a day (UTC) and
-// a domain at a time, in the store's KV; a Report is what it says of one
-// domain's day.
+// Package dmarc collects the data of aggregate reports (RFC 9990) for the
+// owners of domains: how much mail in their name arrived from which hosts, how
+// it was authenticated and what happened to it. A Ledger counts in the store's
+// KV, for each day (UTC) and domain; a Report is the result for one domain and
+// day.
 // A Reporter sends the reports once a day.
 package dmarc
 
@@ -24,18 +24,17 @@ import (
 	"carteiro/core/store"
 )
 
-// space is the KV namespace of the counts; no policy's has this name.
+// space is the KV space of the counts; no space of a policy has this name.
 const space = "#dmarc"
 
-// Limits of what is kept. Whoever forges mail chooses domains, addresses and
-// selectors, so that there may be as many rows as he sends messages.
+// Limits of what is kept. Those who forge mail choose domains, addresses and
+// selectors, so there may be as many rows as forged messages.
 const (
 	MaxRows = 2000   // of one domain and day; what comes on top is not reported
 	maxAll  = 50_000 // of one day
 	maxKeys = 20     // DKIM signatures of a row
 	maxName = 253    // octets of a name that a message chose
-	// Counts that never became a report, for none could be sent, end with
-	// their time to live.
+	// Counts for which no report could be sent expire.
 	life      = 7 * 24 * time.Hour
 	maxStored = 8 * maxAll
 )
@@ -61,8 +60,8 @@ type Key struct {
 	Result   string `json:"result"`
 }
 
-// counted is a Row as it is stored.
-type counted struct {
+// storedRow is a Row as it is stored.
+type storedRow struct {
 	Row
 	Count     int64                `json:"count"`
 	Published envelope.DMARCRecord `json:"published"`
@@ -82,21 +81,21 @@ type Ledger struct {
 	kv Store
 
 	mu    sync.Mutex
-	fresh map[string]*counted // by key, since the last Flush
-	rows  map[string]int      // how many a day, and a day and domain, have
-	known map[string]bool     // keys that rows counts
+	fresh map[string]*storedRow // by key, since the last Flush
+	rows  map[string]int        // how many a day, and a day and domain, have
+	known map[string]bool       // keys that rows counts
 	today string
 }
 
 // NewLedger keeps its counts in a store.
 func NewLedger(kv Store) *Ledger {
-	return &Ledger{kv: kv, fresh: map[string]*counted{}}
+	return &Ledger{kv: kv, fresh: map[string]*storedRow{}}
 }
 
 // Add counts a message. It does not block. Mail of domains that want no
 // reports is not counted, nor is what goes beyond the limits.
 func (l *Ledger) Add(now time.Time, published envelope.DMARCRecord, row Row) {
-	if len(published.RUA) == 0 || !plain(published.Domain) {
+	if len(published.RUA) == 0 || !isPlainName(published.Domain) {
 		return
 	}
 	row.shorten()
@@ -117,7 +116,7 @@ func (l *Ledger) Add(now time.Time, published envelope.DMARCRecord, row Row) {
 	}
 	c := l.fresh[key]
 	if c == nil {
-		c = &counted{Row: row}
+		c = &storedRow{Row: row}
 		l.fresh[key] = c
 	}
 	c.Count++
@@ -127,19 +126,19 @@ func (l *Ledger) Add(now time.Time, published envelope.DMARCRecord, row Row) {
 // shorten bounds what a message chose.
 func (r *Row) shorten() {
 	for _, s := range []*string{&r.HeaderFrom, &r.EnvelopeFrom, &r.SPFDomain} {
-		*s = clip(*s)
+		*s = truncate(*s)
 	}
 	r.Keys = slices.Clone(r.Keys[:min(len(r.Keys), maxKeys)])
 	for i := range r.Keys {
-		r.Keys[i].Domain, r.Keys[i].Selector = clip(r.Keys[i].Domain), clip(r.Keys[i].Selector)
+		r.Keys[i].Domain, r.Keys[i].Selector = truncate(r.Keys[i].Domain), truncate(r.Keys[i].Selector)
 	}
 }
 
-func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxName)], "?") }
+func truncate(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxName)], "?") }
 
-// plain reports whether a domain can be named in a subject and a file's name
+// isPlainName reports whether a domain can be named in a subject and a file's name
 // as it is; what else the DNS can hold gets no reports.
-func plain(domain string) bool {
+func isPlainName(domain string) bool {
 	return domain != "" && len(domain) <= maxName && !strings.ContainsFunc(domain, func(r rune) bool {
 		return r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z')
 	})
@@ -162,14 +161,14 @@ const flushBatch = 500
 func (l *Ledger) Flush(ctx context.Context) error {
 	l.mu.Lock()
 	fresh := l.fresh
-	l.fresh = map[string]*counted{}
+	l.fresh = map[string]*storedRow{}
 	l.mu.Unlock()
 	var effects []envelope.Effect
 	var done []string
 	for key, c := range fresh {
-		e, err := l.merged(ctx, key, *c)
+		e, err := l.mergeStored(ctx, key, *c)
 		if err != nil {
-			l.keep(fresh)
+			l.restore(fresh)
 			return err
 		}
 		effects, done = append(effects, e), append(done, key)
@@ -177,7 +176,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 			continue
 		}
 		if _, err := l.kv.Apply(ctx, effects); err != nil {
-			l.keep(fresh)
+			l.restore(fresh)
 			return err
 		}
 		for _, k := range done {
@@ -188,13 +187,13 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	return nil
 }
 
-// merged adds what was counted before.
-func (l *Ledger) merged(ctx context.Context, key string, c counted) (envelope.Effect, error) {
+// mergeStored adds what was counted before.
+func (l *Ledger) mergeStored(ctx context.Context, key string, c storedRow) (envelope.Effect, error) {
 	raw, err := l.kv.Get(ctx, space, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return envelope.Effect{}, err
 	}
-	var before counted
+	var before storedRow
 	if err == nil && json.Unmarshal(raw, &before) == nil {
 		c.Count += before.Count
 	}
@@ -205,8 +204,8 @@ func (l *Ledger) merged(ctx context.Context, key string, c counted) (envelope.Ef
 	return envelope.Effect{Space: space, Op: envelope.Set, Key: key, Value: value, TTL: life}, nil
 }
 
-// keep takes back what could not be stored.
-func (l *Ledger) keep(fresh map[string]*counted) {
+// restore takes back what could not be stored.
+func (l *Ledger) restore(fresh map[string]*storedRow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for key, c := range fresh {
@@ -226,7 +225,7 @@ type Period struct {
 
 func (p Period) prefix() string { return day(p.Day) + " " + p.Domain + " " }
 
-// Ended are the periods with counts that were over at a time, oldest first.
+// Ended returns the periods with counts that were over at a time, oldest first.
 func (l *Ledger) Ended(ctx context.Context, now time.Time) ([]Period, error) {
 	var out []Period
 	for pair, err := range l.kv.Scan(ctx, space, "", maxStored) {
@@ -249,7 +248,7 @@ func (l *Ledger) Ended(ctx context.Context, now time.Time) ([]Period, error) {
 	return out, nil
 }
 
-// Report is what was counted in a period, and what takes it out of the
+// Report returns what was counted in a period, and what takes it out of the
 // ledger, to be committed with the report's message.
 func (l *Ledger) Report(ctx context.Context, p Period) (*Report, []envelope.Effect, error) {
 	r := &Report{Begin: p.Day, Published: envelope.DMARCRecord{Domain: p.Domain}}
@@ -260,22 +259,22 @@ func (l *Ledger) Report(ctx context.Context, p Period) (*Report, []envelope.Effe
 			return nil, nil, err
 		}
 		gone = append(gone, envelope.Effect{Space: space, Op: envelope.Delete, Key: pair.Key})
-		var c counted
+		var c storedRow
 		if json.Unmarshal(pair.Value, &c) != nil {
 			continue // of a version to come: it cannot be told
 		}
 		if len(r.Rows) == MaxRows {
 			continue // a server that started anew did not know how many there were
 		}
-		r.Rows = append(r.Rows, Counted{c.Row, c.Count})
+		r.Rows = append(r.Rows, CountedRow{c.Row, c.Count})
 		if c.Last.After(last) { // the final record of the day counts (RFC 9990 3.1.1)
 			last, r.Published = c.Last, c.Published
 		}
 	}
-	slices.SortFunc(r.Rows, func(a, b Counted) int { return strings.Compare(a.sortKey(), b.sortKey()) })
+	slices.SortFunc(r.Rows, func(a, b CountedRow) int { return strings.Compare(a.sortKey(), b.sortKey()) })
 	return r, gone, nil
 }
 
-func (c Counted) sortKey() string {
+func (c CountedRow) sortKey() string {
 	return c.IP + " " + c.HeaderFrom + " " + strconv.FormatInt(c.Count, 10)
 }

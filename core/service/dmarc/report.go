@@ -18,11 +18,11 @@ type Report struct {
 	From         envelope.Address // contact, and author of the report's mail
 	Begin        time.Time
 	Published    envelope.DMARCRecord
-	Rows         []Counted
+	Rows         []CountedRow
 }
 
-// Counted is a Row and how many messages it stands for.
-type Counted struct {
+// CountedRow is a Row and how many messages it stands for.
+type CountedRow struct {
 	Row
 	Count int64
 }
@@ -35,7 +35,7 @@ func (r *Report) ID() string {
 	return fmt.Sprintf("%d.%s@%s", r.Begin.Unix(), r.Published.Domain, r.Hostname)
 }
 
-// Filename is the attachment's (RFC 9990 3.5.2).
+// Filename returns the attachment's (RFC 9990 3.5.2).
 func (r *Report) Filename() string {
 	return fmt.Sprintf("%s!%s!%d!%d.xml.gz", r.Hostname, r.Published.Domain, r.Begin.Unix(), r.end().Unix())
 }
@@ -126,7 +126,7 @@ func (r *Report) XML() ([]byte, error) {
 	return append([]byte(xml.Header), append(text, '\n')...), nil
 }
 
-func (c Counted) record() record {
+func (c CountedRow) record() record {
 	var out record
 	out.Row.IP, out.Row.Count = c.IP, c.Count
 	e := &out.Row.Evaluated
@@ -166,7 +166,7 @@ func (r *Report) Messages() (n int64) {
 	return n
 }
 
-// Compose is the report's mail (RFC 9990 3.5.2): the fields of its header
+// Compose returns the report's mail (RFC 9990 3.5.2): the fields of its header
 // section but for To, Date and Message-ID, and its body, CRLF throughout.
 func (r *Report) Compose() (fields [][2]string, body []byte, err error) {
 	text, err := r.XML()
@@ -195,8 +195,13 @@ func (r *Report) Compose() (fields [][2]string, body []byte, err error) {
 	fmt.Fprintf(&b, "--%s\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n", boundary)
 	fmt.Fprintf(&b, "DMARC aggregate report (RFC 9990) by %s:\r\n%d messages in the name of %s on %s (UTC).\r\n",
 		r.Hostname, r.Messages(), r.Published.Domain, day(r.Begin))
-	fmt.Fprintf(&b, "\r\n--%s\r\nContent-Type: application/gzip\r\nContent-Disposition: attachment;\r\n filename=\"%s\"\r\nContent-Transfer-Encoding: base64\r\n\r\n",
-		boundary, r.Filename())
+	fmt.Fprintf(
+		&b,
+		"\r\n--%s\r\nContent-Type: application/gzip\r\nContent-Disposition: attachment;\r\n filename=\"%s\"\r\n"+
+			"Content-Transfer-Encoding: base64\r\n\r\n",
+		boundary,
+		r.Filename(),
+	)
 	if err := mime.WriteBase64(&b, packed.Bytes()); err != nil {
 		return nil, nil, fmt.Errorf("dmarc: %w", err)
 	}

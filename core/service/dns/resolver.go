@@ -235,8 +235,8 @@ func ASCII(name string) string {
 	return strings.ToLower(name)
 }
 
-// Unicode is a name as people write it: A-labels in their own script (RFC 5890).
-// What stands for no such name stays as it is.
+// Unicode returns a name as people write it: A-labels in their own script (RFC
+// 5890). What stands for no such name stays as it is.
 func Unicode(name string) string {
 	if u, err := idna.Lookup.ToUnicode(ASCII(name)); err == nil {
 		return u
@@ -328,7 +328,7 @@ func (r *Resolver) read(q question, answer *dns.Msg) cached {
 	return c
 }
 
-// negative is how long the absence of records may be believed (RFC 2308 5).
+// negative returns how long the absence of records may be believed (RFC 2308 5).
 func negative(answer *dns.Msg) time.Duration {
 	for _, rr := range answer.Ns {
 		if soa, ok := rr.(*dns.SOA); ok {

@@ -1,11 +1,12 @@
-// Package lists keeps named sets of addresses with settings, and attributes
-// for each member: what Lua calls list. It knows nothing of mailing lists.
+// Package lists keeps named lists of addresses with settings, and attributes
+// for each member: the list module of Lua. It knows nothing about mailing
+// lists.
 //
-// Groups live in the KV, not among the admin's data, because policies change
-// them too and their changes have to travel in a message's commit, which
-// carries effects on the KV. So each change is an Effect that can be applied
-// at once (Apply) or be handed to a commit. All of them say what is, not what
-// is added, so one that is applied twice changes nothing.
+// Lists are in the KV, not among the admin's data, because policies change them
+// too, and such changes must be in a message's commit, which has effects on the
+// KV. So each change is an Effect that can be applied at once (Apply) or be
+// part of a commit. Each sets a value and does not add to one, so applying it
+// twice changes nothing.
 package lists
 
 import (
@@ -23,11 +24,12 @@ import (
 // ErrName is returned for a name that no group can have.
 var ErrName = errors.New("bad name of a group")
 
-// Spaces of the KV: settings by the group's name, and a space of its own for
-// the members of each group.
+// Spaces of the KV: settings by the group's name, and for each group a space for
+// its members and one for the messages that are held for it.
 const (
 	settingsSpace = "groups"
 	memberSpace   = "group:"
+	heldSpace     = "held:"
 )
 
 // maxMembers is the most that Members yields.
@@ -39,11 +41,11 @@ type Member struct {
 	Attributes map[string]any // decoded JSON, never nil
 }
 
-// Groups reads and changes groups. It is safe for concurrent use.
-type Groups struct{ kv store.KV }
+// Lists reads and changes groups. It is safe for concurrent use.
+type Lists struct{ kv store.KV }
 
 // New returns the groups kept in kv.
-func New(kv store.KV) *Groups { return &Groups{kv: kv} }
+func New(kv store.KV) *Lists { return &Lists{kv: kv} }
 
 // CheckName returns ErrName unless name is 1 to 254 octets without control
 // characters. Names are compared in lower case.
@@ -54,24 +56,24 @@ func CheckName(name string) error {
 	return nil
 }
 
-// MemberSpace is the KV space of a group's members; its keys are addresses.
+// MemberSpace returns the KV space of a group's members; its keys are addresses.
 func MemberSpace(name string) string { return memberSpace + strings.ToLower(name) }
 
-// SettingsKey is where a group's settings are in the KV.
+// SettingsKey returns where a group's settings are in the KV.
 func SettingsKey(name string) (space, key string) { return settingsSpace, strings.ToLower(name) }
 
-// MemberKey is the key of a member.
+// MemberKey returns the key of a member.
 func MemberKey(a envelope.Address) string {
 	return strings.ToLower(a.Local()) + "@" + a.Domain()
 }
 
-// Settings are those of a group; store.ErrNotFound when there is none.
-func (g *Groups) Settings(ctx context.Context, name string) (map[string]any, error) {
+// Settings returns those of a group; store.ErrNotFound when there is none.
+func (g *Lists) Settings(ctx context.Context, name string) (map[string]any, error) {
 	space, key := SettingsKey(name)
 	return g.read(ctx, space, key)
 }
 
-func (g *Groups) read(ctx context.Context, space, key string) (map[string]any, error) {
+func (g *Lists) read(ctx context.Context, space, key string) (map[string]any, error) {
 	b, err := g.kv.Get(ctx, space, key)
 	if err != nil {
 		return nil, fmt.Errorf("group %s: %w", key, err)
@@ -89,7 +91,7 @@ func Decode(b []byte) (map[string]any, error) {
 }
 
 // All yields the names of all groups in order.
-func (g *Groups) All(ctx context.Context) iter.Seq2[string, error] {
+func (g *Lists) All(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for p, err := range g.kv.Scan(ctx, settingsSpace, "", maxMembers) {
 			if !yield(p.Key, err) || err != nil {
@@ -100,13 +102,13 @@ func (g *Groups) All(ctx context.Context) iter.Seq2[string, error] {
 }
 
 // Member returns store.ErrNotFound for an address that is not in the group.
-func (g *Groups) Member(ctx context.Context, name string, a envelope.Address) (Member, error) {
+func (g *Lists) Member(ctx context.Context, name string, a envelope.Address) (Member, error) {
 	attributes, err := g.read(ctx, MemberSpace(name), MemberKey(a))
 	return Member{Address: a, Attributes: attributes}, err
 }
 
 // Members yields the members in the order of their addresses.
-func (g *Groups) Members(ctx context.Context, name string) iter.Seq2[Member, error] {
+func (g *Lists) Members(ctx context.Context, name string) iter.Seq2[Member, error] {
 	return func(yield func(Member, error) bool) {
 		for p, err := range g.kv.Scan(ctx, MemberSpace(name), "", maxMembers) {
 			m := Member{Address: envelope.Address(p.Key)}
@@ -120,18 +122,18 @@ func (g *Groups) Members(ctx context.Context, name string) iter.Seq2[Member, err
 	}
 }
 
-// Put is the effect that makes a a member with these attributes.
+// Put returns the effect that makes a a member with these attributes.
 func Put(name string, m Member) (envelope.Effect, error) {
 	b, err := encode(name, m.Attributes)
 	return envelope.Effect{Space: MemberSpace(name), Op: envelope.Set, Key: MemberKey(m.Address), Value: b}, err
 }
 
-// Remove is the effect that takes a out of the group.
+// Remove returns the effect that takes a out of the group.
 func Remove(name string, a envelope.Address) envelope.Effect {
 	return envelope.Effect{Space: MemberSpace(name), Op: envelope.Delete, Key: MemberKey(a)}
 }
 
-// Configure is the effect that gives a group its settings, and makes it.
+// Configure returns the effect that gives a group its settings, and makes it.
 func Configure(name string, settings map[string]any) (envelope.Effect, error) {
 	b, err := encode(name, settings)
 	space, key := SettingsKey(name)
@@ -153,7 +155,7 @@ func encode(name string, m map[string]any) ([]byte, error) {
 }
 
 // Apply makes changes; it blocks until they are on disk.
-func (g *Groups) Apply(ctx context.Context, effects ...envelope.Effect) error {
+func (g *Lists) Apply(ctx context.Context, effects ...envelope.Effect) error {
 	if _, err := g.kv.Apply(ctx, effects); err != nil {
 		return fmt.Errorf("groups: %w", err)
 	}
@@ -162,7 +164,7 @@ func (g *Groups) Apply(ctx context.Context, effects ...envelope.Effect) error {
 
 // Delete removes a group and its members, the settings first: a crash leaves
 // members of a group that is gone, which the next Delete takes.
-func (g *Groups) Delete(ctx context.Context, name string) error {
+func (g *Lists) Delete(ctx context.Context, name string) error {
 	space, key := SettingsKey(name)
 	if err := g.Apply(ctx, envelope.Effect{Space: space, Op: envelope.Delete, Key: key}); err != nil {
 		return err
@@ -184,22 +186,22 @@ func (g *Groups) Delete(ctx context.Context, name string) error {
 // out: "ID NAME", with "release" or "drop".
 const DecisionSpace = "groups.decisions"
 
-// HeldSpace is the KV space of what is held for a group, by the message's id.
-func HeldSpace(name string) string { return "held:" + strings.ToLower(name) }
+// HeldSpace returns the KV space of what is held for a group, by the message's id.
+func HeldSpace(name string) string { return heldSpace + strings.ToLower(name) }
 
-// Hold is the effect that notes a message in the list of what is held for a
+// Hold returns the effect that notes a message in the list of what is held for a
 // group. The message itself is in the spool.
 func Hold(name, id string, about map[string]any) (envelope.Effect, error) {
 	b, err := encode(name, about)
 	return envelope.Effect{Space: HeldSpace(name), Op: envelope.Set, Key: id, Value: b}, err
 }
 
-// Forget is the effect that takes a message out of that list.
+// Forget returns the effect that takes a message out of that list.
 func Forget(name, id string) envelope.Effect {
 	return envelope.Effect{Space: HeldSpace(name), Op: envelope.Delete, Key: id}
 }
 
-// Decide are the effects that have a held message released or dropped.
+// Decide returns the effects that have a held message released or dropped.
 func Decide(name, id, decision string) []envelope.Effect {
 	return []envelope.Effect{Forget(name, id),
 		{Space: DecisionSpace, Op: envelope.Set, Key: id + " " + strings.ToLower(name), Value: []byte(decision)}}

@@ -94,7 +94,7 @@ func (x *extractor) part(p mime.Part, body *counter) error {
 	if err != nil {
 		return err
 	}
-	s = visible(s)
+	s = dropInvisible(s)
 	if p.Type == "text/html" {
 		x.html = true
 		x.text = x.hypertext(x.text, s)

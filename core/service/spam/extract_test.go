@@ -27,7 +27,8 @@ func TestLineEnds(t *testing.T) {
 			t.Errorf("message %d differs", i)
 		}
 	}
-	multi := "Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nplain text\n--b\nContent-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n<p>one=\ntwo<br>three</p>\n--b--\n"
+	multi := "Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nplain text\n--b\nContent-Type: text/html\n" +
+		"Content-Transfer-Encoding: quoted-printable\n\n<p>one=\ntwo<br>three</p>\n--b--\n"
 	if a, b := mustExtract(t, []byte(multi)), mustExtract(t, []byte(strings.ReplaceAll(multi, "\n", "\r\n"))); !reflect.DeepEqual(a, b) {
 		t.Error("a multipart differs")
 	}
@@ -74,7 +75,12 @@ func TestText(t *testing.T) {
 		{"html tiny", page(`<div style="font-size:0px"><p>meeting</p></div> lottery`), "lottery", "meeting"},
 		{"html script", page(`<script>meeting</script>lottery`), "lottery", "meeting"},
 		{"encoded subject", "Subject: =?utf-8?B?" + b64([]byte("lottery winner")) + "?=\n\nx", "lottery", ""},
-		{"part", "Content-Type: multipart/alternative; boundary=q\n\n--q\n\nnothing\n--q\nContent-Type: text/html\n\n<i>lottery</i>\n--q--\n", "lottery", ""},
+		{
+			"part",
+			"Content-Type: multipart/alternative; boundary=q\n\n--q\n\nnothing\n--q\nContent-Type: text/html\n\n<i>lottery</i>\n--q--\n",
+			"lottery",
+			"",
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -102,8 +108,13 @@ func TestOwnVerdictIsNotLearnt(t *testing.T) {
 // nothing.
 func TestOwnWayIsNotLearnt(t *testing.T) {
 	raw := letter(Ham, 1)
-	routed := append([]byte("Return-Path: <list-bounces@lists.example>\nDelivered-To: ann@our.example\nX-Original-To: ann@our.example\nList-Id: <friends.lists.example>\n"+
-		"List-Unsubscribe: <https://lists.example/x>\nSender: list@lists.example\nPrecedence: list\nCc: eve@our.example\n"), raw...)
+	routed := append(
+		[]byte(
+			"Return-Path: <list-bounces@lists.example>\nDelivered-To: ann@our.example\nX-Original-To: ann@our.example\n"+
+				"List-Id: <friends.lists.example>\n"+
+				"List-Unsubscribe: <https://lists.example/x>\nSender: list@lists.example\nPrecedence: list\nCc: eve@our.example\n",
+		),
+		raw...)
 	if a, b := mustExtract(t, raw), mustExtract(t, routed); !reflect.DeepEqual(a, b) {
 		t.Error("the way of a message is a feature")
 	}
@@ -133,7 +144,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// bomb is a message whose body is made as it is read.
+// bomb returns a message whose body is made as it is read.
 func bomb(header string, size int64, body func() io.Reader) Message {
 	return Message{Header: mime.ParseHeader([]byte(header + "\r\n")), Body: func() (io.ReadCloser, error) {
 		return io.NopCloser(io.LimitReader(body(), size)), nil
@@ -152,7 +163,7 @@ func (r *repeat) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// processor is the processor time of the process.
+// processor returns the processor time of the process.
 func processor(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

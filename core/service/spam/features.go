@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"carteiro/core/message/mime"
 )
@@ -31,7 +33,8 @@ type Features struct {
 	ids    [kinds + 1][]uint32 // by kind, each sorted by nothing, without doubles
 }
 
-// Key is the same for every copy of a message, whatever hosts on its way added.
+// Key returns the same for every copy of a message, whatever hosts on its way
+// added.
 func (f *Features) Key() string { return f.key }
 
 // hash is FNV-1a's with a better end.
@@ -218,3 +221,28 @@ func (x *extractor) gram5(s []byte) {
 }
 
 func mix(v uint64) uint32 { return uint32(v * 0x9E3779B97F4A7C15 >> (64 - idBits)) }
+
+// wire is how features travel between a command and the server.
+type wire struct {
+	Key string `json:"key"`
+	IDs []byte `json:"ids"` // as a sample is kept
+}
+
+// MarshalJSON writes the features so that UnmarshalJSON reads them.
+func (f *Features) MarshalJSON() ([]byte, error) {
+	return json.Marshal(wire{f.key, newSample(f, Ham, time.Unix(0, 0)).encode()})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (f *Features) UnmarshalJSON(b []byte) error {
+	var w wire
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	s, err := decode(w.Key, w.IDs)
+	if err != nil {
+		return err
+	}
+	f.key, f.sketch, f.ids = s.key, s.sketch, s.ids
+	return nil
+}

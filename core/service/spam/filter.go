@@ -37,19 +37,19 @@ func accountOf(space string) (account envelope.Address, ok bool) {
 	return envelope.Address(name), ok
 }
 
-// Teach is the effect that teaches account, or with "" the site, a message;
-// now is when. A message that was taught before is as the last one says.
+// Teach returns the effect that teaches account, or with "" the site, a message
+// at the time now. A message that was taught before gets the new class.
 func Teach(account envelope.Address, f *Features, class Class, now time.Time) envelope.Effect {
 	return envelope.Effect{Space: space(account), Op: envelope.Set, Key: f.key, Value: newSample(f, class, now).encode(), TTL: Lifetime}
 }
 
-// Forget is the effect that makes Teach undone: the store is as if it had
-// never been.
+// Forget returns the effect that undoes Teach.
 func Forget(account envelope.Address, f *Features) envelope.Effect {
 	return envelope.Effect{Space: space(account), Op: envelope.Delete, Key: f.key}
 }
 
-// Taught tells what an effect of Teach does; ok is false for all others.
+// Taught returns account and class of an effect of Teach; ok is false for all
+// other effects.
 func Taught(e envelope.Effect) (account envelope.Address, class Class, ok bool) {
 	if account, ok = accountOf(e.Space); !ok || e.Op != envelope.Set {
 		return "", 0, false
@@ -153,7 +153,7 @@ func (f *Filter) Changed(effects []envelope.Effect) {
 	}
 }
 
-// Classify is the probability, above 0 and below 1, that a message is spam
+// Classify returns the probability, above 0 and below 1, that a message is spam
 // for account, or for anybody with "": one half where nothing was taught.
 // What an account was taught is added to what the site was. It may block on
 // the store and, after something was taught, for the time that a model takes
@@ -207,7 +207,7 @@ func (f *Filter) hold(account envelope.Address) *held {
 	return h
 }
 
-// model is the model in force. One caller makes it anew when it is time; the
+// model returns the model in force. One caller makes it anew when it is time; the
 // others go on with the one before.
 func (f *Filter) model(ctx context.Context, account envelope.Address, fresh bool) (*model, error) {
 	h := f.hold(account)
@@ -252,7 +252,7 @@ func (f *Filter) make(ctx context.Context, account envelope.Address, h *held) er
 	return nil
 }
 
-// limit is how many taught messages count.
+// limit returns how many taught messages count.
 func limit(account envelope.Address) int {
 	if account != "" {
 		return AccountLimit
@@ -263,7 +263,11 @@ func limit(account envelope.Address) int {
 // load reads samples with read; of more than the limit the oldest go for good.
 // What cannot be read is left out: a model without one message is better than
 // none.
-func (f *Filter) load(ctx context.Context, account envelope.Address, read func(key string, value []byte) (*sample, error)) ([]*sample, error) {
+func (f *Filter) load(
+	ctx context.Context,
+	account envelope.Address,
+	read func(key string, value []byte) (*sample, error),
+) ([]*sample, error) {
 	limit := limit(account)
 	var out []*sample
 	for p, err := range f.kv.Scan(ctx, space(account), "", 2*limit) {

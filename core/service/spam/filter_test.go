@@ -15,7 +15,7 @@ import (
 
 func mailAddress(s string) envelope.Address { return envelope.Address(s) }
 
-// dump is all that is kept of what was taught.
+// dump returns all that is kept of what was taught.
 func dump(t *testing.T, kv store.KV, account envelope.Address) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -241,7 +241,9 @@ func TestCorruptSample(t *testing.T) {
 	f := New(st, nil)
 	teach(t, f, 10)
 	p := ask(t, f, "", letter(Spam, 1))
-	if _, err := st.Apply(t.Context(), []envelope.Effect{{Space: space(""), Op: envelope.Set, Key: "broken", Value: []byte("?")}}); err != nil {
+	if _, err := st.Apply(t.Context(), []envelope.Effect{
+		{Space: space(""), Op: envelope.Set, Key: "broken", Value: []byte("?")},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if q := ask(t, New(st, nil), "", letter(Spam, 1)); q != p {

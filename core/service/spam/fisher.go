@@ -43,7 +43,7 @@ func newFisher(samples []*sample, spam, ham int) fisher {
 	return f
 }
 
-// score is the evidence for spam less that for ham, as standard deviations.
+// score returns the evidence for spam less that for ham, as standard deviations.
 func (f *fisher) score(ids []uint32) float64 {
 	var spam, ham float64
 	n := 0
@@ -60,7 +60,7 @@ func (f *fisher) score(ids []uint32) float64 {
 	return deviations(-2*ham, 2*n) - deviations(-2*spam, 2*n)
 }
 
-// deviations is how far x is out for a chi-squared variable with that many
+// deviations returns how far x is out for a chi-squared variable with that many
 // degrees of freedom (Wilson and Hilferty 1931): it has no end, as a
 // probability has that rounds to 1.
 func deviations(x float64, degrees int) float64 {

@@ -7,7 +7,7 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// kept are the fields that say something about the message rather than about
+// kept returns the fields that say something about the message rather than about
 // the way that it took. Their words count among those of the text, and a
 // message stripped of all others is judged as before.
 func kept(name string) bool {
@@ -26,7 +26,8 @@ func ignored(name string) bool {
 		"arc-seal", "arc-message-signature", "arc-authentication-results":
 		return true
 	}
-	return strings.HasPrefix(name, "x-spam") || strings.HasPrefix(name, "x-rspamd") || strings.HasPrefix(name, "x-virus") || strings.HasPrefix(name, "x-carteiro")
+	return strings.HasPrefix(name, "x-spam") || strings.HasPrefix(name, "x-rspamd") || strings.HasPrefix(name, "x-virus") ||
+		strings.HasPrefix(name, "x-carteiro")
 }
 
 // ours are fields that tell to whom a message went and through which list: they
@@ -34,8 +35,9 @@ func ignored(name string) bool {
 // as soon as mail comes another way. A sender can write them as it likes.
 func ours(name string) bool {
 	switch name {
-	case "to", "cc", "bcc", "apparently-to", "delivered-to", "envelope-to", "x-envelope-to", "x-original-to", "x-rcpt-to", "resent-to", "resent-cc", "return-path",
-		"sender", "errors-to", "precedence", "mailing-list", "x-mailing-list", "x-beenthere", "x-loop":
+	case "to", "cc", "bcc", "apparently-to", "delivered-to", "envelope-to", "x-envelope-to", "x-original-to", "x-rcpt-to",
+		"resent-to", "resent-cc", "return-path", "sender", "errors-to", "precedence", "mailing-list", "x-mailing-list",
+		"x-beenthere", "x-loop":
 		return true
 	}
 	return strings.HasPrefix(name, "list-") || strings.HasPrefix(name, "x-mailman-")
@@ -98,17 +100,17 @@ func (x *extractor) keptField(name, value string) {
 
 func (x *extractor) fieldWords(name, value string) {
 	eachWord([]byte(value), func(w []byte, _ bool) bool {
-		x.word = normal(x.word[:0], w)
+		x.word = appendNormal(x.word[:0], w)
 		x.sets[words].add(hashStart.text(name).text(string(x.word)).id())
 		return true
 	})
 }
 
 func (x *extractor) subject(value string) {
-	value = visible(value[:min(len(value), 2000)])
+	value = dropInvisible(value[:min(len(value), 2000)])
 	before, any := hashStart, false
 	eachWord([]byte(value), func(w []byte, loud bool) bool {
-		x.word = normal(x.word[:0], w)
+		x.word = appendNormal(x.word[:0], w)
 		word := string(x.word)
 		x.tag("subject", word)
 		x.sets[words].add(hashStart.text(word).id())
@@ -143,7 +145,7 @@ func (x *extractor) mailbox(name, value string) {
 	} else if strings.Contains(value, "@") {
 		address, display, _ = strings.Cut(value, "(")
 	}
-	x.fieldWords(name, visible(display))
+	x.fieldWords(name, dropInvisible(display))
 	switch {
 	case strings.TrimSpace(display) == "":
 		x.tag(name, "no name")
@@ -167,7 +169,7 @@ func (x *extractor) fieldLetters(value string, salt uint32) {
 	x.gram4(b, salt)
 }
 
-// shape is the form of a made-up text: runs of letters and of digits as one,
+// shape returns the form of a made-up text: runs of letters and of digits as one,
 // the other characters as they are, 12 at most.
 func shape(s string) string {
 	var b []byte
@@ -196,7 +198,7 @@ func zeros(s string) string {
 	}, s)
 }
 
-// magnitude is the number of binary digits of n.
+// magnitude returns the number of binary digits of n.
 func magnitude(n int) string {
 	b := 0
 	for ; n > 0; n /= 2 {

@@ -18,7 +18,7 @@ func (x *extractor) hypertext(out []byte, s string) []byte {
 		case html.TextToken:
 			if hidden.depth == 0 {
 				at := len(out)
-				out = append(out, visible(string(z.Text()))...)
+				out = append(out, dropInvisible(string(z.Text()))...)
 				x.plainLinks(string(out[at:]))
 			}
 		case html.CommentToken:
@@ -26,7 +26,7 @@ func (x *extractor) hypertext(out []byte, s string) []byte {
 		case html.StartTagToken:
 			name, more := z.TagName()
 			tag := string(name)
-			if x.element(z, tag, more) && !empty(tag) {
+			if x.element(z, tag, more) && !isVoidElement(tag) {
 				x.mark("hidden text")
 				hidden.enter(tag)
 			} else {
@@ -74,8 +74,8 @@ func (h *hiding) close(tag string) {
 	}
 }
 
-// empty elements have no end and so hide nothing.
-func empty(tag string) bool {
+// isVoidElement elements have no end and so hide nothing.
+func isVoidElement(tag string) bool {
 	switch tag {
 	case "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr":
 		return true
@@ -106,7 +106,7 @@ func (x *extractor) element(z *html.Tokenizer, tag string, more bool) (hides boo
 		case "hidden":
 			hides = true
 		case "style":
-			hides = hides || unshown(value)
+			hides = hides || isHiddenStyle(value)
 			fallthrough
 		case "color", "bgcolor", "size", "face", "width", "height", "align", "border", "method", "type", "http-equiv", "content", "name":
 			if len(value) < 60 {
@@ -117,8 +117,8 @@ func (x *extractor) element(z *html.Tokenizer, tag string, more bool) (hides boo
 	return hides
 }
 
-// unshown reports a style that shows nothing.
-func unshown(style string) bool {
+// isHiddenStyle reports a style that shows nothing.
+func isHiddenStyle(style string) bool {
 	style = strings.ReplaceAll(style, " ", "")
 	for _, s := range []string{"display:none", "visibility:hidden", "font-size:0", "opacity:0;", "max-height:0", "mso-hide:all"} {
 		if strings.Contains(style, s) {

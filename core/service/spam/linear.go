@@ -10,10 +10,10 @@ func (r *row) sign() float64 {
 	return -1
 }
 
-// machine trains a linear support vector machine with squared hinge loss by
+// trainSVM trains a linear support vector machine with squared hinge loss by
 // dual coordinate descent (Hsieh et al. 2008) and adds share of its weights to
 // those of all; it returns that share of its bias.
-func machine(rows []row, all []float32, share float64, biased bool) float64 {
+func trainSVM(rows []row, all []float32, share float64, biased bool) float64 {
 	const (
 		rounds = 15
 		cost   = 10.0
@@ -54,11 +54,11 @@ func machine(rows []row, all []float32, share float64, biased bool) float64 {
 	return share * bias
 }
 
-// regression trains logistic regression over features that weigh as much as
+// trainRegression trains logistic regression over features that weigh as much as
 // the logarithm of their ratio of counts, by steps that shrink for each weight
 // (Duchi et al. 2011), and adds share of its weights to those of all; it
 // returns that share of its bias.
-func regression(rows []row, all []float32, share float64, biased bool) float64 {
+func trainRegression(rows []row, all []float32, share float64, biased bool) float64 {
 	const (
 		rounds = 10
 		rate   = 0.3

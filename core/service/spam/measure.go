@@ -203,7 +203,7 @@ func copies(mail []Labelled, features []*Features) Copies {
 				class = 1
 			}
 			all[class]++
-			if f := features[i]; f != nil && !f.sketch.none() {
+			if f := features[i]; f != nil && !f.sketch.isZero() {
 				if share, c := x.nearest(&f.sketch, time.Time{}); share >= CopyShare && c == Spam {
 					found[class]++
 				}
@@ -228,18 +228,18 @@ func quality(mail []Labelled, scores []float64) Quality {
 	for _, r := range Rates {
 		flagged := int(math.Floor(r.Rate*float64(len(ham)) + 1e-9))
 		line := ham[len(ham)-1-flagged]
-		q.Missed[r.Name] = float64(above(spam, line)) / float64(len(spam))
+		q.Missed[r.Name] = float64(firstAbove(spam, line)) / float64(len(spam))
 	}
 	pairs := 0.0
 	for _, s := range spam {
 		below := sort.SearchFloat64s(ham, s)
-		pairs += float64(below) + float64(above(ham, s)-below)/2
+		pairs += float64(below) + float64(firstAbove(ham, s)-below)/2
 	}
 	q.AUC = pairs / float64(len(ham)) / float64(len(spam))
 	return q
 }
 
-// above is the place of the first number above x.
-func above(sorted []float64, x float64) int {
+// firstAbove returns the place of the first number above x.
+func firstAbove(sorted []float64, x float64) int {
 	return sort.Search(len(sorted), func(i int) bool { return sorted[i] > x })
 }

@@ -60,12 +60,12 @@ func train(samples []*sample) *model {
 	for _, kinds := range blocks {
 		rows := d.rows(samples, kinds)
 		if kinds[0] == head { // no bias: a header section that is not there must not count
-			machine(rows, weights, machineHead, false)
-			regression(rows, weights, shareHead, false)
+			trainSVM(rows, weights, machineHead, false)
+			trainRegression(rows, weights, shareHead, false)
 			continue
 		}
-		m.bias += machine(rows, weights, machineText, true)
-		m.bias += regression(rows, weights, shareText, true)
+		m.bias += trainSVM(rows, weights, machineText, true)
+		m.bias += trainRegression(rows, weights, shareText, true)
 	}
 	m.linear = d.table(weights)
 	return m
@@ -81,7 +81,7 @@ func compare(a, b string) int {
 	return 0
 }
 
-// logit is the logarithm of the odds that the message is spam.
+// logit returns the logarithm of the odds that the message is spam.
 func (m *model) logit(ids *[kinds + 1][]uint32) float64 {
 	if m.spam == 0 || m.ham == 0 {
 		return 0
@@ -90,7 +90,7 @@ func (m *model) logit(ids *[kinds + 1][]uint32) float64 {
 	return (slope*m.sum(ids) + offset) * n / (n + doubt)
 }
 
-// sum is what the learners say together.
+// sum returns what the learners say together.
 func (m *model) sum(ids *[kinds + 1][]uint32) float64 {
 	total := shareFisher*m.fisher.score(ids[words]) + m.bias
 	for _, kinds := range blocks {
@@ -112,7 +112,7 @@ func (m *model) sum(ids *[kinds + 1][]uint32) float64 {
 // scale makes long messages count as much as short ones.
 func scale(features float64) float64 { return 1 / math.Sqrt(features+1) }
 
-// feature is a kind and an id in one number, never 0.
+// feature returns a kind and an id in one number, never 0.
 func feature(kind int, id uint32) uint32 { return uint32(kind)<<idBits | id }
 
 func sigmoid(z float64) float64 { return 1 / (1 + math.Exp(-z)) }

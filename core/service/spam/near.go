@@ -65,7 +65,7 @@ func (x *index) put(key string, s *sample) {
 	defer x.mu.Unlock()
 	at, known := x.places[key]
 	switch {
-	case s != nil && !s.sketch.none():
+	case s != nil && !s.sketch.isZero():
 		e := entryOf{s.sketch, key, s.class, s.at}
 		if known {
 			x.entries[at] = e
@@ -93,13 +93,13 @@ func (x *index) take() (keys []string, loaded bool) {
 	return keys, x.loaded
 }
 
-func (x *index) drop() {
+func (x *index) reset() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.loaded, x.changed, x.places, x.entries = false, nil, nil, nil
 }
 
-// nearest is the largest share of text in common with what was taught since,
+// nearest returns the largest share of text in common with what was taught since,
 // and the class of that; equally near, ham.
 func (x *index) nearest(s *sketch, since time.Time) (share float64, class Class) {
 	x.mu.RLock()
@@ -114,14 +114,14 @@ func (x *index) nearest(s *sketch, since time.Time) (share float64, class Class)
 	return share, class
 }
 
-// Similar is how large a share of its text, from Near to 1, a message has in
+// Similar returns how large a share of its text, from Near to 1, a message has in
 // common with the nearest of the messages that the account, or with "" the
 // site alone, was taught, and what that one was taught as. It is 0 where none
 // is near, and for a text of few words. Of an account's word and the site's on
 // equally near messages the account's counts, and of the same one's on both
 // classes ham. It blocks on the store.
 func (f *Filter) Similar(ctx context.Context, account envelope.Address, m *Features) (share float64, class Class, err error) {
-	if m.sketch.none() {
+	if m.sketch.isZero() {
 		return 0, 0, nil
 	}
 	since := f.clock.Now().Add(-Lifetime)
@@ -147,8 +147,8 @@ func (f *Filter) refresh(ctx context.Context, account envelope.Address, x *index
 	keys, loaded := x.take()
 	if loaded && len(x.entries)+len(keys) <= limit(account)+maxChanged {
 		for _, k := range keys {
-			if err := f.again(ctx, account, x, k); err != nil {
-				x.drop()
+			if err := f.reread(ctx, account, x, k); err != nil {
+				x.reset()
 				return err
 			}
 		}
@@ -157,7 +157,7 @@ func (f *Filter) refresh(ctx context.Context, account envelope.Address, x *index
 	x.start()
 	samples, err := f.load(ctx, account, decodeFront)
 	if err != nil {
-		x.drop()
+		x.reset()
 		return err
 	}
 	for _, s := range samples {
@@ -166,8 +166,8 @@ func (f *Filter) refresh(ctx context.Context, account envelope.Address, x *index
 	return nil
 }
 
-// again reads one message of the index anew.
-func (f *Filter) again(ctx context.Context, account envelope.Address, x *index, key string) error {
+// reread reads one message of the index anew.
+func (f *Filter) reread(ctx context.Context, account envelope.Address, x *index, key string) error {
 	value, err := f.kv.Get(ctx, space(account), key)
 	if errors.Is(err, store.ErrNotFound) {
 		x.put(key, nil)

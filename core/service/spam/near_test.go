@@ -32,7 +32,7 @@ func learn(t testing.TB, f *Filter, account envelope.Address, class Class, raws 
 	}
 }
 
-// changed is a message of which each word of the text is another one with that
+// changed returns a message of which each word of the text is another one with that
 // probability, from another sender, and with another id.
 func changed(raw []byte, p float64, seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 7))
@@ -43,7 +43,8 @@ func changed(raw []byte, p float64, seed uint64) []byte {
 			list[i] = fmt.Sprintf("word%c%c", 'a'+r.IntN(26), 'a'+r.IntN(26))
 		}
 	}
-	return fmt.Appendf(nil, "From: x%d@elsewhere.example\nSubject: new\nMessage-ID: <%d@elsewhere.example>\n\n%s\n", seed, seed, strings.Join(list, " "))
+	return fmt.Appendf(nil, "From: x%d@elsewhere.example\nSubject: new\nMessage-ID: <%d@elsewhere.example>\n\n%s\n", seed, seed,
+		strings.Join(list, " "))
 }
 
 // TestSimilar: copies are known although words were changed, as soon as one

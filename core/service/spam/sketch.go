@@ -83,7 +83,7 @@ func zeroOctets(w uint64) int {
 	return bits.OnesCount64(^((w&low + low) | w | low))
 }
 
-// share is how much two texts have in common, 0 to 1: an estimate of the runs
+// share returns how much two texts have in common, 0 to 1: an estimate of the runs
 // that both have among those that either has, with a standard deviation of
 // 0.06 where it is one half.
 func (s *sketch) share(t *sketch) float64 {
@@ -98,8 +98,8 @@ func (s *sketch) share(t *sketch) float64 {
 	return float64(same-empty) / float64(sketchSize-empty)
 }
 
-// none reports the sketch of a text that is too short.
-func (s *sketch) none() bool { return *s == sketch{} }
+// isZero reports the sketch of a text that is too short.
+func (s *sketch) isZero() bool { return *s == sketch{} }
 
 func (s *sketch) append(out []byte) []byte {
 	for _, w := range s {

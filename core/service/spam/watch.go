@@ -7,7 +7,7 @@ import (
 	"carteiro/core/store"
 )
 
-// Watch is a store that tells the filter of each effect that it committed, so
+// Watch returns a store that tells the filter of each effect that it committed, so
 // that what policies teach near a message counts once the message is on disk.
 func Watch(s store.Store, f *Filter) store.Store { return watched{s, f} }
 

@@ -8,21 +8,22 @@ import (
 	"unicode/utf8"
 )
 
-// unseen are characters that take no room: they only part words.
-func unseen(r rune) bool {
+// isInvisible are characters that take no room: they only part words.
+func isInvisible(r rune) bool {
 	switch r {
 	case 0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0xFEFF, 0x3164:
 		return true
 	}
-	return r >= 0x200B && r <= 0x200F || r >= 0x202A && r <= 0x202E || r >= 0x2060 && r <= 0x206F || r >= 0xFE00 && r <= 0xFE0F || r >= 0xE0000 && r <= 0xE0FFF
+	return r >= 0x200B && r <= 0x200F || r >= 0x202A && r <= 0x202E || r >= 0x2060 && r <= 0x206F || r >= 0xFE00 && r <= 0xFE0F ||
+		r >= 0xE0000 && r <= 0xE0FFF
 }
 
-// visible drops characters that cannot be seen, makes full width letters
+// dropInvisible drops characters that cannot be seen, makes full width letters
 // plain ones, and every line end one LF.
-func visible(s string) string {
+func dropInvisible(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == '\r' || unseen(r):
+		case r == '\r' || isInvisible(r):
 			return -1
 		case r >= 0xFF01 && r <= 0xFF5E:
 			return r - 0xFEE0
@@ -33,9 +34,10 @@ func visible(s string) string {
 	}, s)
 }
 
-// dense are scripts that put no space between words.
-func dense(r rune) bool {
-	return r >= 0x2E80 && r <= 0x9FFF || r >= 0xAC00 && r <= 0xD7A3 || r >= 0xF900 && r <= 0xFAFF || r >= 0x0E00 && r <= 0x0EFF || r >= 0x20000 && r <= 0x3FFFF
+// isUnspaced are scripts that put no space between words.
+func isUnspaced(r rune) bool {
+	return r >= 0x2E80 && r <= 0x9FFF || r >= 0xAC00 && r <= 0xD7A3 || r >= 0xF900 && r <= 0xFAFF || r >= 0x0E00 && r <= 0x0EFF ||
+		r >= 0x20000 && r <= 0x3FFFF
 }
 
 // inWord reports whether a character belongs to a word; begun whether one has
@@ -43,8 +45,8 @@ func dense(r rune) bool {
 func inWord(r rune, begun bool) bool {
 	switch {
 	case r < utf8.RuneSelf:
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '$' || r == '\'' || r == '-' || r == '_' || r == '%' ||
-			begun && (r == '!' || r == '.')
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '$' || r == '\'' || r == '-' || r == '_' ||
+			r == '%' || begun && (r == '!' || r == '.')
 	case r == utf8.RuneError:
 		return true
 	}
@@ -58,14 +60,14 @@ func eachWord(b []byte, f func(w []byte, loud bool) bool) {
 	start := -1
 	dotted := func(end int) bool {
 		w := b[start:end]
-		for len(w) > 0 && joint(w[0]) {
+		for len(w) > 0 && isJoiner(w[0]) {
 			w = w[1:]
 		}
-		for len(w) > 0 && joint(w[len(w)-1]) {
+		for len(w) > 0 && isJoiner(w[len(w)-1]) {
 			w = w[:len(w)-1]
 		}
 		start = -1
-		return len(w) == 0 || f(w, loud(w))
+		return len(w) == 0 || f(w, isShouted(w))
 	}
 	last := -1 // where the dense character before begins
 	for i := 0; i < len(b); {
@@ -74,7 +76,7 @@ func eachWord(b []byte, f func(w []byte, loud bool) bool) {
 			r, n = utf8.DecodeRune(b[i:])
 		}
 		switch {
-		case dense(r):
+		case isUnspaced(r):
 			if start >= 0 && !dotted(i) || last >= 0 && !f(b[last:i+n], false) {
 				return
 			}
@@ -97,11 +99,11 @@ func eachWord(b []byte, f func(w []byte, loud bool) bool) {
 	}
 }
 
-// joint are characters that are part of a word inside of it alone.
-func joint(c byte) bool { return c == '-' || c == '\'' || c == '.' || c == '_' }
+// isJoiner are characters that are part of a word inside of it alone.
+func isJoiner(c byte) bool { return c == '-' || c == '\'' || c == '.' || c == '_' }
 
-// loud reports at least three capitals and no small letter.
-func loud(w []byte) bool {
+// isShouted reports at least three capitals and no small letter.
+func isShouted(w []byte) bool {
 	n := 0
 	for i := 0; i < len(w); {
 		r, size := utf8.DecodeRune(w[i:])
@@ -116,9 +118,9 @@ func loud(w []byte) bool {
 	return n >= 3
 }
 
-// normal appends a word as it counts: in lower case, numbers by their length,
+// appendNormal appends a word as it counts: in lower case, numbers by their length,
 // endless words by theirs.
-func normal(out, w []byte) []byte {
+func appendNormal(out, w []byte) []byte {
 	if len(w) > 24 && utf8.RuneCount(w) > 24 {
 		return strconv.AppendInt(append(out, "long:"...), int64(len(w)/10), 10)
 	}
@@ -149,7 +151,7 @@ func (x *extractor) textWords() {
 	n := 0
 	x.runs.reset()
 	eachWord(x.text, func(w []byte, loud bool) bool {
-		x.word = normal(x.word[:0], w)
+		x.word = appendNormal(x.word[:0], w)
 		word := string(x.word)
 		h := hashStart.text(word)
 		x.sets[words].add(h.id())

@@ -61,7 +61,7 @@ func OpenKeys(ctx context.Context, data store.Data, seed []byte, now func() time
 	if err == nil && len(list) == 0 {
 		list = []key{{Made: now().UTC().Truncate(time.Second)}}
 		if k.seed == nil {
-			list[0].Secret = fresh()
+			list[0].Secret = newSecret()
 		}
 		err = k.write(ctx, list, raw)
 	}
@@ -74,7 +74,7 @@ func OpenKeys(ctx context.Context, data store.Data, seed []byte, now func() time
 	return k, nil
 }
 
-func fresh() []byte {
+func newSecret() []byte {
 	b := make([]byte, 32)
 	rand.Read(b)
 	return b
@@ -89,7 +89,7 @@ func (k *Keys) Rotate(ctx context.Context) error {
 			return err
 		}
 		now := k.now().UTC().Truncate(time.Second)
-		next := []key{{Made: now, Secret: fresh()}}
+		next := []key{{Made: now, Secret: newSecret()}}
 		for _, old := range list {
 			if old.Retired.IsZero() {
 				old.Retired = now
@@ -125,7 +125,7 @@ func (k *Keys) List(ctx context.Context) ([]KeyInfo, error) {
 	return out, err
 }
 
-// secret is what a key signs with; nil: it came from a key file that is gone.
+// secret returns what a key signs with; nil: it came from a key file that is gone.
 func (k *Keys) secret(one key) []byte {
 	if one.Secret != nil {
 		return one.Secret

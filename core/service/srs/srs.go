@@ -53,14 +53,14 @@ func NewRing(keys ...[]byte) *Ring {
 // Ready reports whether there is a key to sign with.
 func (r *Ring) Ready() bool { return r != nil && len(*r.keys.Load()) > 0 }
 
-// Sign is the current key's signature of parts; kind keeps uses apart. The
+// Sign returns the current key's signature of parts; kind keeps uses apart. The
 // ring must be Ready.
 func (r *Ring) Sign(kind string, parts ...string) string {
 	return sign((*r.keys.Load())[0], kind, parts)
 }
 
-// Signed reports whether one of the keys made that signature.
-func (r *Ring) Signed(signature, kind string, parts ...string) bool {
+// Verify reports whether one of the keys made that signature.
+func (r *Ring) Verify(signature, kind string, parts ...string) bool {
 	signature = strings.ToLower(signature)
 	ok := false
 	for _, key := range *r.keys.Load() {
@@ -83,14 +83,14 @@ func sign(key []byte, kind string, parts []string) string {
 // made it.
 func Is(a envelope.Address) bool {
 	local := strings.ToUpper(a.Local())
-	return len(local) >= 5 && (strings.HasPrefix(local, "SRS0") || strings.HasPrefix(local, "SRS1")) && strings.ContainsRune("=+-", rune(local[4]))
+	return len(local) >= 5 && (strings.HasPrefix(local, "SRS0") || strings.HasPrefix(local, "SRS1")) &&
+		strings.ContainsRune("=+-", rune(local[4]))
 }
 
-// Rewrite makes the sender of a forwarded message: a return address at one of
-// our domains. Senders that cannot be rewritten come back as they are: the
+// Rewrite returns the sender of a forwarded message: a return address at one of
+// our domains. Senders that cannot be rewritten are returned as they are: the
 // null sender, quoted ones, those too long for 64 octets, and those at address
-// literals. The ring must be
-// Ready.
+// literals. The ring must be Ready.
 func (r *Ring) Rewrite(sender envelope.Address, domain string, now time.Time) envelope.Address {
 	if sender == "" || strings.HasPrefix(sender.Local(), `"`) {
 		return sender
@@ -98,14 +98,14 @@ func (r *Ring) Rewrite(sender envelope.Address, domain string, now time.Time) en
 	local, from, out := sender.Local(), sender.Domain(), ""
 	switch {
 	case Is(sender) && local[3] == '0':
-		out = r.second(from, local[4:], now)
+		out = r.rewriteSRS1(from, local[4:], now)
 	case Is(sender) && local[4] == '=':
 		_, rest, ok := strings.Cut(local[5:], "=")
 		first, rest, ok2 := strings.Cut(rest, "=")
 		if !ok || !ok2 || checked("SRS0"+rest+"@"+first) == "" {
 			return sender
 		}
-		out = r.second(first, rest, now)
+		out = r.rewriteSRS1(first, rest, now)
 	default:
 		day := dayText(dayOf(now))
 		out = "SRS0=" + r.Sign("srs0", day, from, local) + "=" + day + "=" + from + "=" + local
@@ -116,24 +116,24 @@ func (r *Ring) Rewrite(sender envelope.Address, domain string, now time.Time) en
 	return sender
 }
 
-// second is the SRS1 form. It has no place for a day of ours, so the day is in
-// the signature alone.
-func (r *Ring) second(first, rest string, now time.Time) string {
+// rewriteSRS1 returns the SRS1 form. It has no place for a day of ours, so the
+// day is in the signature alone.
+func (r *Ring) rewriteSRS1(first, rest string, now time.Time) string {
 	return "SRS1=" + r.Sign("srs1", strconv.Itoa(dayOf(now)), first, rest) + "=" + first + "=" + rest
 }
 
-// Reverse is the sender behind a return address, or "" when nobody here made
-// it or it is too old.
+// Reverse returns the sender of a return address, or "" if it was not made here
+// or is too old.
 func (r *Ring) Reverse(a envelope.Address, now time.Time) envelope.Address {
 	local := a.Local()
 	if !r.Ready() || !Is(a) || local[4] != '=' {
 		return ""
 	}
 	if local[3] == '1' {
-		return r.reverseSecond(local[5:], now)
+		return r.reverseSRS1(local[5:], now)
 	}
 	f := strings.SplitN(local[5:], "=", 4)
-	if len(f) != 4 || !r.Signed(f[0], "srs0", f[1], f[2], f[3]) {
+	if len(f) != 4 || !r.Verify(f[0], "srs0", f[1], f[2], f[3]) {
 		return ""
 	}
 	day := dayNumber(f[1])
@@ -143,14 +143,14 @@ func (r *Ring) Reverse(a envelope.Address, now time.Time) envelope.Address {
 	return checked(f[3] + "@" + f[2])
 }
 
-func (r *Ring) reverseSecond(s string, now time.Time) envelope.Address {
+func (r *Ring) reverseSRS1(s string, now time.Time) envelope.Address {
 	signature, rest, _ := strings.Cut(s, "=")
 	first, rest, ok := strings.Cut(rest, "=")
 	if !ok {
 		return ""
 	}
 	for age := range Days + 1 {
-		if r.Signed(signature, "srs1", strconv.Itoa((dayOf(now)-age+modulo)%modulo), first, rest) {
+		if r.Verify(signature, "srs1", strconv.Itoa((dayOf(now)-age+modulo)%modulo), first, rest) {
 			return checked("SRS0" + rest + "@" + first)
 		}
 	}

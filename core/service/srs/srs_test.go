@@ -24,7 +24,8 @@ func TestRewriteAndReverse(t *testing.T) {
 		{"SRS0=abcd=ef=a.test=u@one.test", "SRS1=", "SRS0=abcd=ef=a.test=u@one.test"},
 		{"srs0+abcd=ef=a.test=u@one.test", "SRS1=", "SRS0+abcd=ef=a.test=u@one.test"},
 		{"SRS1=wxyz=one.test==abcd=ef=a.test=u@two.test", "SRS1=", "SRS0=abcd=ef=a.test=u@one.test"}, // the middle is left out
-		{"", "", ""}, {`"a b"@s.test`, `"a b"`, ""}, {long, "x", ""}, {"s@[192.0.2.1]", "s@", ""}, {"SRS1=a==b@c.test", "SRS1=a==b@", ""}, {"SRS1=broken@two.test", "SRS1=broken@two.test", ""},
+		{"", "", ""}, {`"a b"@s.test`, `"a b"`, ""}, {long, "x", ""}, {"s@[192.0.2.1]", "s@", ""}, {"SRS1=a==b@c.test", "SRS1=a==b@", ""},
+		{"SRS1=broken@two.test", "SRS1=broken@two.test", ""},
 	} {
 		got := r.Rewrite(tt.sender, "fwd.test", start)
 		if !strings.HasPrefix(string(got), string(tt.prefix)) || r.Reverse(got, start) != tt.back {
@@ -53,7 +54,10 @@ func TestForged(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []envelope.Address{"", "a@b.test", "SRS0=@x.test", "SRS0=a=b=c=d@x.test", "SRS1=a@x.test", "SRS1=a=b=c@x.test", "SRS0+aaaaaa=aa=s.test=s@x.test", "SRS2=a=b=c=d@x.test"} {
+	for _, bad := range []envelope.Address{
+		"", "a@b.test", "SRS0=@x.test", "SRS0=a=b=c=d@x.test", "SRS1=a@x.test", "SRS1=a=b=c@x.test", "SRS0+aaaaaa=aa=s.test=s@x.test",
+		"SRS2=a=b=c=d@x.test",
+	} {
 		if got := r.Reverse(bad, start); got != "" {
 			t.Errorf("%s is %s", bad, got)
 		}
@@ -100,11 +104,14 @@ func TestRotation(t *testing.T) {
 		if err := k.Rotate(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if second := k.Rewrite("s@s.test", "fwd.test", c.Now()); second == first || k.Reverse(second, c.Now()) == "" || k.Reverse(first, c.Now()) == "" || open().Reverse(first, c.Now()) == "" {
+		if second := k.Rewrite("s@s.test", "fwd.test", c.Now()); second == first || k.Reverse(second, c.Now()) == "" ||
+			k.Reverse(first, c.Now()) == "" ||
+			open().Reverse(first, c.Now()) == "" {
 			t.Errorf("%s and %s after a rotation", first, second)
 		}
 		list, err := k.List(ctx)
-		if err != nil || len(list) != 2 || !list[0].Retired.IsZero() || list[1].Ends.Sub(list[1].Retired) != retiredLife || list[0].Name == list[1].Name {
+		if err != nil || len(list) != 2 || !list[0].Retired.IsZero() || list[1].Ends.Sub(list[1].Retired) != retiredLife ||
+			list[0].Name == list[1].Name {
 			t.Errorf("list %+v %v", list, err)
 		}
 		c.Advance(retiredLife)

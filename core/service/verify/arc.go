@@ -46,7 +46,7 @@ func checkARC(ctx context.Context, r Resolver, m Message) (envelope.AuthResult, 
 			want = "none"
 		}
 		if cv := strings.ToLower(tagsOf(s.seal)["cv"]); cv != want {
-			out.Result, out.Reason = "fail", fmt.Sprintf("seal %d says cv=%s", i+1, safe(cv))
+			out.Result, out.Reason = "fail", fmt.Sprintf("seal %d says cv=%s", i+1, onlyNameOctets(cv))
 			return out, nil
 		}
 	}
@@ -105,7 +105,7 @@ func arcSets(h *mime.Header) ([]arcSet, error) {
 	}
 	for i, s := range sets {
 		if s.results == "" || s.signature == "" || s.seal == "" {
-			return nil, fmt.Errorf("set %d is not whole", i+1)
+			return nil, fmt.Errorf("set %d is incomplete", i+1)
 		}
 	}
 	return sets, nil

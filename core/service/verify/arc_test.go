@@ -20,21 +20,30 @@ import (
 // split makes a Message of a text.
 func split(text string) Message {
 	head, body, _ := strings.Cut(text, "\r\n\r\n")
-	return Message{Header: mime.ParseHeader([]byte(head + "\r\n\r\n")), Body: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }}
+	return Message{
+		Header: mime.ParseHeader([]byte(head + "\r\n\r\n")),
+		Body:   func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil },
+	}
 }
 
 // Our reading of the canonical forms is that of another implementation, which
 // signs here, with whatever bodies and fields there are.
 func TestCanonicalForms(t *testing.T) {
 	w := newWorld(t)
-	bodies := []string{"", "\r\n", "\r\n\r\n", "one line\r\n", "no end", "two\r\n\r\n\r\n", " lead \t and  trail \t \r\n\r\n  \r\n \r\n", "a\r\n\r\nb\r\n", "\r\n\r\nx", "tab\tand space \r\n.\r\n", "x \r\n \t\r\n"}
+	bodies := []string{
+		"", "\r\n", "\r\n\r\n", "one line\r\n", "no end", "two\r\n\r\n\r\n", " lead \t and  trail \t \r\n\r\n  \r\n \r\n", "a\r\n\r\nb\r\n",
+		"\r\n\r\nx", "tab\tand space \r\n.\r\n", "x \r\n \t\r\n",
+	}
 	for i, body := range bodies {
-		for _, c := range []struct{ head, body dkim.Canonicalization }{{"relaxed", "relaxed"}, {"simple", "simple"}, {"relaxed", "simple"}, {"simple", "relaxed"}} {
+		for _, c := range []struct{ head, body dkim.Canonicalization }{
+			{"relaxed", "relaxed"}, {"simple", "simple"}, {"relaxed", "simple"}, {"simple", "relaxed"},
+		} {
 			text := "From: Ann  <ann@a.example>\r\nSubject:\tfolded \r\n  and\twide  \r\nX-Two: a\r\nX-Two: b\r\nTO : bob@our.example\r\n\r\n" + body
 			for _, selector := range []string{"rsa", "ed"} {
 				var out bytes.Buffer
 				if err := dkim.Sign(&out, strings.NewReader(text), &dkim.SignOptions{Domain: "a.example", Selector: selector, Signer: w.keys[selector],
-					HeaderCanonicalization: c.head, BodyCanonicalization: c.body, HeaderKeys: []string{"From", "Subject", "X-Two", "X-Two", "X-None"}}); err != nil {
+					HeaderCanonicalization: c.head, BodyCanonicalization: c.body,
+					HeaderKeys: []string{"From", "Subject", "X-Two", "X-Two", "X-None"}}); err != nil {
 					t.Fatal(err)
 				}
 				m := split(out.String())
@@ -92,7 +101,8 @@ func (w *world) seal(text string, i int, cv, selector string) string {
 		w.t.Fatal(err)
 	}
 	results := fmt.Sprintf("ARC-Authentication-Results: i=%d; mx.a.example; spf=pass\r\n", i)
-	signature := fmt.Sprintf("ARC-Message-Signature: i=%d; a=%s; c=relaxed/relaxed; d=a.example; s=%s;\r\n\th=from:to:subject; bh=%s;\r\n\tb=", i, algorithm, selector, base64.StdEncoding.EncodeToString(sum))
+	signature := fmt.Sprintf("ARC-Message-Signature: i=%d; a=%s; c=relaxed/relaxed; d=a.example; s=%s;\r\n\th=from:to:subject; bh=%s;\r\n\tb=",
+		i, algorithm, selector, base64.StdEncoding.EncodeToString(sum))
 	var signed []byte
 	for _, raw := range signedFields(m.Header, []string{"from", "to", "subject"}) {
 		signed = append(signed, canonicalField(raw, true)...)
@@ -122,16 +132,17 @@ func TestARC(t *testing.T) {
 	two := w.seal("Received: by list.example\r\n"+one, 2, "pass", "ed")
 	three := w.seal(two, 3, "pass", "weak")
 	for name, c := range map[string]struct{ text, want, reason string }{
-		"none":                     {letter, "none", ""},
-		"one":                      {one, "pass", ""},
-		"two":                      {two, "pass", ""},
-		"three":                    {three, "pass", ""},
-		"a trace field more":       {"Received: by us\r\n" + three, "pass", ""},
-		"body changed":             {strings.Replace(two, "How are", "Who are", 1), "fail", "the body was changed"},
-		"subject changed":          {strings.Replace(two, "Subject: Hello", "Subject: Hallo", 1), "fail", "the signature does not fit"},
-		"results of before":        {strings.Replace(two, "i=1; mx.a.example; spf=pass", "i=1; mx.a.example; spf=fail", 1), "fail", "seal 2: the signature does not fit"},
-		"a seal is gone":           {strings.Replace(two, "ARC-Seal: i=1", "X-Seal: i=1", 1), "fail", "set 1 is not whole"},
-		"a set is gone":            {strings.ReplaceAll(w.seal(one, 3, "pass", "rsa"), "\x00", ""), "fail", "set 2 is not whole"},
+		"none":               {letter, "none", ""},
+		"one":                {one, "pass", ""},
+		"two":                {two, "pass", ""},
+		"three":              {three, "pass", ""},
+		"a trace field more": {"Received: by us\r\n" + three, "pass", ""},
+		"body changed":       {strings.Replace(two, "How are", "Who are", 1), "fail", "the body was changed"},
+		"subject changed":    {strings.Replace(two, "Subject: Hello", "Subject: Hallo", 1), "fail", "the signature does not fit"},
+		"results of before": {strings.Replace(two, "i=1; mx.a.example; spf=pass", "i=1; mx.a.example; spf=fail", 1), "fail",
+			"seal 2: the signature does not fit"},
+		"a seal is gone":           {strings.Replace(two, "ARC-Seal: i=1", "X-Seal: i=1", 1), "fail", "set 1 is incomplete"},
+		"a set is gone":            {strings.ReplaceAll(w.seal(one, 3, "pass", "rsa"), "\x00", ""), "fail", "set 2 is incomplete"},
 		"twice":                    {"ARC-Seal: i=1; cv=none\r\n" + one, "fail", "two fields of one kind"},
 		"cv of the first":          {w.seal(letter, 1, "pass", "rsa"), "fail", "seal 1 says cv=pass"},
 		"cv of the second":         {w.seal(one, 2, "none", "rsa"), "fail", "seal 2 says cv=none"},
@@ -159,7 +170,9 @@ func TestARC(t *testing.T) {
 
 // FuzzARC: whatever the fields say, the answer is one of the known words.
 func FuzzARC(f *testing.F) {
-	for _, s := range []string{"ARC-Seal: i=1; cv=none\r\n", "ARC-Authentication-Results: i=1; x\r\nARC-Message-Signature: i=1; h=from; bh=; b=\r\nARC-Seal: i=1; cv=none; b=;\r\n", "arc-seal:i=2\r\n", "ARC-Seal: i = 1 ;cv = none ; d=a;s=b;b=AA\r\n"} {
+	for _, s := range []string{"ARC-Seal: i=1; cv=none\r\n", "ARC-Authentication-Results: i=1; x\r\n" +
+		"ARC-Message-Signature: i=1; h=from; bh=; b=\r\nARC-Seal: i=1; cv=none; b=;\r\n", "arc-seal:i=2\r\n",
+		"ARC-Seal: i = 1 ;cv = none ; d=a;s=b;b=AA\r\n"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, fields string) {

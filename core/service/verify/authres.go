@@ -12,9 +12,9 @@ func Field(hostname string, a *envelope.AuthResults) string {
 	parts := []string{hostname}
 	spf := "spf=" + a.SPF.Result
 	if a.SPF.Helo {
-		spf += " smtp.helo=" + safe(a.SPF.Domain)
+		spf += " smtp.helo=" + onlyNameOctets(a.SPF.Domain)
 	} else {
-		spf += " smtp.mailfrom=" + safe(a.SPF.Domain)
+		spf += " smtp.mailfrom=" + onlyNameOctets(a.SPF.Domain)
 	}
 	parts = append(parts, spf)
 	if len(a.DKIM) == 0 {
@@ -23,16 +23,16 @@ func Field(hostname string, a *envelope.AuthResults) string {
 	for _, s := range a.DKIM {
 		p := "dkim=" + s.Result
 		if s.Domain != "" {
-			p += " header.d=" + safe(s.Domain)
+			p += " header.d=" + onlyNameOctets(s.Domain)
 		}
 		if s.Selector != "" {
-			p += " header.s=" + safe(s.Selector)
+			p += " header.s=" + onlyNameOctets(s.Selector)
 		}
 		parts = append(parts, p)
 	}
 	dmarc := "dmarc=" + a.DMARC.Result
 	if a.DMARC.Domain != "" {
-		dmarc += " header.from=" + safe(a.DMARC.Domain)
+		dmarc += " header.from=" + onlyNameOctets(a.DMARC.Domain)
 	}
 	if a.DMARC.Policy != "" {
 		dmarc += " policy.dmarc=" + a.DMARC.Policy
@@ -44,8 +44,8 @@ func Field(hostname string, a *envelope.AuthResults) string {
 	return strings.Join(parts, "; ")
 }
 
-// safe keeps what a domain or a selector may hold.
-func safe(s string) string {
+// onlyNameOctets keeps what a domain or a selector may hold.
+func onlyNameOctets(s string) string {
 	return strings.Map(func(c rune) rune {
 		if c > ' ' && c != ';' && c != '"' && c != '(' && c != ')' && c != 0x7f {
 			return c

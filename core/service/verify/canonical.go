@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// canonicalField is a header field in the form that is signed (RFC 6376 3.4.1
+// canonicalField returns a header field in the form that is signed (RFC 6376 3.4.1
 // and 3.4.2), with its CRLF.
 func canonicalField(raw string, relaxed bool) string {
 	if !relaxed {

@@ -18,9 +18,9 @@ import (
 // leaves the limit to who reports.
 const maxDestinations = 5
 
-// published is a record with the defaults of what it leaves out (RFC 9989
-// 4.7).
-func published(record map[string]string, at string) *envelope.DMARCRecord {
+// publishedRecord returns a record with the defaults of what it leaves out (RFC
+// 9989 4.7).
+func publishedRecord(record map[string]string, at string) *envelope.DMARCRecord {
 	word := func(tag, fallback string, known ...string) string {
 		if v := strings.ToLower(record[tag]); slices.Contains(known, v) {
 			return v
@@ -41,7 +41,7 @@ func published(record map[string]string, at string) *envelope.DMARCRecord {
 	return r
 }
 
-// Destinations are the addresses that a report of size octets about a domain
+// Destinations returns the addresses that a report of size octets about a domain
 // may go to: those of its record's rua that lie within the same organization,
 // and others whose domain says that it takes reports about this one (RFC 9990
 // 4). What is no mailto URI, is too small for the report or has not agreed is
@@ -54,7 +54,7 @@ func Destinations(ctx context.Context, r Resolver, domain string, rua []string, 
 		if !ok {
 			continue
 		}
-		to, limit, err := w.agreed(domain, to, limit)
+		to, limit, err := w.findAgreement(domain, to, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -65,15 +65,15 @@ func Destinations(ctx context.Context, r Resolver, domain string, rua []string, 
 	return out, nil
 }
 
-// agreed is where a report about domain that is wanted at an address really
-// goes; "" where the address's domain has not agreed.
-func (w *walk) agreed(domain string, to envelope.Address, limit int64) (envelope.Address, int64, error) {
+// findAgreement returns where a report about domain that is wanted at an
+// address really goes; "" where the address's domain has not agreed.
+func (w *walk) findAgreement(domain string, to envelope.Address, limit int64) (envelope.Address, int64, error) {
 	host := to.Domain()
 	name := domain + "._report._dmarc." + host
 	if len(name) > 253 { // RFC 9990 4: then nobody can have agreed
 		return "", 0, nil
 	}
-	a, b := w.of(domain), w.of(host)
+	a, b := w.findOrg(domain), w.findOrg(host)
 	if a.err != nil || b.err != nil {
 		return "", 0, fmt.Errorf("organizations of %s and %s: %w", domain, host, errors.Join(a.err, b.err))
 	}

@@ -71,17 +71,28 @@ func TestPublished(t *testing.T) {
 		want   envelope.DMARCRecord
 	}{
 		{"v=DMARC1", envelope.DMARCRecord{P: "none", SP: "none", NP: "none", ADKIM: "r", ASPF: "r", FO: "0"}},
-		{"v=DMARC1; p=Reject; adkim=s; t=y; fo=1", envelope.DMARCRecord{P: "reject", SP: "reject", NP: "reject", ADKIM: "s", ASPF: "r", FO: "1", Testing: true}},
+		{
+			"v=DMARC1; p=Reject; adkim=s; t=y; fo=1",
+			envelope.DMARCRecord{P: "reject", SP: "reject", NP: "reject", ADKIM: "s", ASPF: "r", FO: "1", Testing: true},
+		},
 		{"v=DMARC1; p=none; sp=quarantine; aspf=x; rua= mailto:a@b.test , ,mailto:c@d.test",
-			envelope.DMARCRecord{P: "none", SP: "quarantine", NP: "quarantine", ADKIM: "r", ASPF: "r", FO: "0", RUA: []string{"mailto:a@b.test", "mailto:c@d.test"}}},
+			envelope.DMARCRecord{
+				P:     "none",
+				SP:    "quarantine",
+				NP:    "quarantine",
+				ADKIM: "r",
+				ASPF:  "r",
+				FO:    "0",
+				RUA:   []string{"mailto:a@b.test", "mailto:c@d.test"},
+			}},
 	}
 	for _, test := range tests {
 		test.want.Domain = "x.test"
-		if got := published(dmarcTags(test.record), "x.test"); fmt.Sprint(*got) != fmt.Sprint(test.want) {
+		if got := publishedRecord(dmarcTags(test.record), "x.test"); fmt.Sprint(*got) != fmt.Sprint(test.want) {
 			t.Errorf("%s: %+v, want %+v", test.record, *got, test.want)
 		}
 	}
-	many := published(map[string]string{"rua": strings.Repeat("mailto:a@b.test,", 100)}, "x.test")
+	many := publishedRecord(map[string]string{"rua": strings.Repeat("mailto:a@b.test,", 100)}, "x.test")
 	if len(many.RUA) != maxDestinations || !slices.Contains(many.RUA, "mailto:a@b.test") {
 		t.Errorf("%d destinations", len(many.RUA))
 	}
@@ -90,7 +101,10 @@ func TestPublished(t *testing.T) {
 // FuzzDestination: whatever a domain publishes, what is read is an address that
 // can be written to, and a limit that is none or above 0.
 func FuzzDestination(f *testing.F) {
-	for _, uri := range []string{"mailto:a@b.test", "MAILTO:a%2Bx@b.test!10m", "mailto:a@b.test!8t?subject=x", "mailto:%0d%0aa@b.test", "mailto:a@b.test!9223372036854775807t", "https://b.test/"} {
+	for _, uri := range []string{
+		"mailto:a@b.test", "MAILTO:a%2Bx@b.test!10m", "mailto:a@b.test!8t?subject=x", "mailto:%0d%0aa@b.test",
+		"mailto:a@b.test!9223372036854775807t", "https://b.test/",
+	} {
 		f.Add(uri)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {

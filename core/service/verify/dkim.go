@@ -121,12 +121,12 @@ func hashBodies(m Message, signatures []*signature) error {
 	return nil
 }
 
-// result is the word of RFC 8601 2.7.1, and why.
+// result returns the word of RFC 8601 2.7.1, and why.
 func (s *signature) result() (result, reason string) {
 	var p permanent
 	switch {
 	case s.err == nil && s.limit >= 0:
-		// Anything may have been added behind what was signed.
+		// Anything may have been added after what was signed.
 		return "policy", "signature covers a part of the body"
 	case s.err == nil:
 		return "pass", ""

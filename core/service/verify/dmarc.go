@@ -22,7 +22,7 @@ func checkDMARC(ctx context.Context, r Resolver, h *mime.Header, res *envelope.A
 	}
 	out := envelope.AuthResult{Result: "none", Domain: from}
 	w := &walk{ctx: ctx, r: r, seen: map[string]org{}}
-	own := w.of(from)
+	own := w.findOrg(from)
 	if own.err != nil {
 		out.Result, out.Reason = "temperror", "look-up failed"
 		return out
@@ -31,16 +31,16 @@ func checkDMARC(ctx context.Context, r Resolver, h *mime.Header, res *envelope.A
 	if record == nil {
 		return out
 	}
-	if out.Policy, ok = w.asked(record, from, at); !ok {
+	if out.Policy, ok = w.requestedPolicy(record, from, at); !ok {
 		out.Policy, out.Reason = "", "the record asks for nothing that is known"
 		return out
 	}
 	strictSPF, strictDKIM := record["aspf"] == "s", record["adkim"] == "s"
 	temporary := res.SPF.Result == "temperror"
-	pub := published(record, at)
-	pub.SPFAligned = res.SPF.Result == "pass" && w.aligned(res.SPF.Domain, from, strictSPF, &temporary)
+	pub := publishedRecord(record, at)
+	pub.SPFAligned = res.SPF.Result == "pass" && w.isAligned(res.SPF.Domain, from, strictSPF, &temporary)
 	for _, s := range res.DKIM {
-		pub.DKIMAligned = pub.DKIMAligned || s.Result == "pass" && w.aligned(s.Domain, from, strictDKIM, &temporary)
+		pub.DKIMAligned = pub.DKIMAligned || s.Result == "pass" && w.isAligned(s.Domain, from, strictDKIM, &temporary)
 		temporary = temporary || s.Result == "temperror"
 	}
 	res.Published = pub
@@ -55,7 +55,7 @@ func checkDMARC(ctx context.Context, r Resolver, h *mime.Header, res *envelope.A
 	return out
 }
 
-// author is the domain of the one From field, where all its addresses share
+// author returns the domain of the one From field, where all its addresses share
 // one.
 func author(h *mime.Header) (string, bool) {
 	if h.Count("From") != 1 {
@@ -90,7 +90,7 @@ type org struct {
 	err     error
 }
 
-// policy is the record that applies to from, and where it is: its own, that of
+// policy returns the record that applies to from, and where it is: its own, that of
 // its organizational domain, or that of the public suffix (RFC 9989 4.10.1).
 func (o *org) policy(from string) (record map[string]string, at string) {
 	for _, at := range []string{from, o.name, o.suffix} {
@@ -101,10 +101,10 @@ func (o *org) policy(from string) (record map[string]string, at string) {
 	return nil, ""
 }
 
-// of walks from a domain upwards (RFC 9989 4.10.2): a record with psd=n marks
+// findOrg walks from a domain upwards (RFC 9989 4.10.2): a record with psd=n marks
 // the organizational domain, one with psd=y that the domain below it is, and
 // else it is the highest one with a record.
-func (w *walk) of(domain string) org {
+func (w *walk) findOrg(domain string) org {
 	if o, ok := w.seen[domain]; ok {
 		return o
 	}
@@ -132,13 +132,13 @@ func (w *walk) of(domain string) org {
 	return o
 }
 
-// oneBelow is the name one label below suffix on the way to domain.
+// oneBelow returns the name one label below suffix on the way to domain.
 func oneBelow(domain, suffix string) string {
 	head := strings.TrimSuffix(domain, "."+suffix)
 	return head[strings.LastIndexByte(head, '.')+1:] + "." + suffix
 }
 
-// parent is the next name to ask: of a long name the last seven labels, then
+// parent returns the next name to ask: of a long name the last seven labels, then
 // one label less each time.
 func parent(name string, n int) string {
 	labels := strings.Split(name, ".")
@@ -187,10 +187,10 @@ func isDMARC(text string) bool {
 	return strings.Join(strings.Fields(version), "") == "v=DMARC1"
 }
 
-// asked is what the record asks for from: p at its own name, else sp, or np
-// for a name that does not exist. ok is false where it asks for what is not
-// known and nobody is to be told of it (RFC 9989 4.10.1).
-func (w *walk) asked(record map[string]string, from, at string) (policy string, ok bool) {
+// requestedPolicy returns the policy of a record for the domain from: p at the
+// record's own name, else sp, or np for a name that does not exist. ok is false
+// if the policy is unknown and nobody wants reports (RFC 9989 4.10.1).
+func (w *walk) requestedPolicy(record map[string]string, from, at string) (policy string, ok bool) {
 	valid := map[string]bool{"none": true, "quarantine": true, "reject": true}
 	for _, tag := range []string{"p", "sp", "np"} {
 		if v, given := record[tag]; given && !valid[v] {
@@ -217,14 +217,14 @@ func (w *walk) asked(record map[string]string, from, at string) (policy string, 
 	return policy, true
 }
 
-// aligned tells whether a domain may speak for from; temporary becomes true
+// isAligned reports whether a domain may speak for from; temporary becomes true
 // where that could not be looked up.
-func (w *walk) aligned(domain, from string, strict bool, temporary *bool) bool {
+func (w *walk) isAligned(domain, from string, strict bool, temporary *bool) bool {
 	domain = dns.ASCII(domain)
 	if domain == from || strict {
 		return domain == from
 	}
-	a, b := w.of(domain), w.of(from)
+	a, b := w.findOrg(domain), w.findOrg(from)
 	*temporary = *temporary || a.err != nil || b.err != nil
 	return a.err == nil && b.err == nil && a.name == b.name
 }

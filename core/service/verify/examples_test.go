@@ -12,9 +12,13 @@ import (
 
 // exampleKeys are the public keys of RFC 6376 appendix C and RFC 8463 A.2.
 const exampleKeys = `
-brisbane._domainkey.example.com. TXT "v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od" "+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB"
+brisbane._domainkey.example.com. TXT (
+	"v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od"
+	"+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB" )
 brisbane._domainkey.football.example.com. TXT "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
-test._domainkey.football.example.com. TXT "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutAC" "DfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB"
+test._domainkey.football.example.com. TXT (
+	"v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutAC"
+	"DfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB" )
 `
 
 const exampleLetter = `From: Joe SixPack <joe@football.example.com>
@@ -109,9 +113,12 @@ func TestExamplesCanonical(t *testing.T) {
 // TestExamplesMacros: RFC 7208 7.4.
 func TestExamplesMacros(t *testing.T) {
 	for _, c := range []struct{ ip, spec, want string }{
-		{"192.0.2.3", "%{s}", "strong-bad@email.example.com"}, {"192.0.2.3", "%{o}", "email.example.com"}, {"192.0.2.3", "%{d}", "email.example.com"},
-		{"192.0.2.3", "%{d4}", "email.example.com"}, {"192.0.2.3", "%{d3}", "email.example.com"}, {"192.0.2.3", "%{d2}", "example.com"}, {"192.0.2.3", "%{d1}", "com"},
-		{"192.0.2.3", "%{dr}", "com.example.email"}, {"192.0.2.3", "%{d2r}", "example.email"}, {"192.0.2.3", "%{l}", "strong-bad"}, {"192.0.2.3", "%{l-}", "strong.bad"},
+		{"192.0.2.3", "%{s}", "strong-bad@email.example.com"}, {"192.0.2.3", "%{o}", "email.example.com"},
+		{"192.0.2.3", "%{d}", "email.example.com"},
+		{"192.0.2.3", "%{d4}", "email.example.com"}, {"192.0.2.3", "%{d3}", "email.example.com"}, {"192.0.2.3", "%{d2}", "example.com"},
+		{"192.0.2.3", "%{d1}", "com"},
+		{"192.0.2.3", "%{dr}", "com.example.email"}, {"192.0.2.3", "%{d2r}", "example.email"}, {"192.0.2.3", "%{l}", "strong-bad"},
+		{"192.0.2.3", "%{l-}", "strong.bad"},
 		{"192.0.2.3", "%{lr}", "strong-bad"}, {"192.0.2.3", "%{lr-}", "bad.strong"}, {"192.0.2.3", "%{l1r-}", "strong"},
 		{"192.0.2.3", "%{ir}.%{v}._spf.%{d2}", "3.2.0.192.in-addr._spf.example.com"},
 		{"192.0.2.3", "%{lr-}.lp._spf.%{d2}", "bad.strong.lp._spf.example.com"},
@@ -131,7 +138,8 @@ func TestExamplesMacros(t *testing.T) {
 // whom it lets send.
 func TestExamplesSPF(t *testing.T) {
 	for _, c := range []struct{ record, pass, fail string }{
-		{"+all", "192.0.2.65 203.0.113.1", ""}, {"a -all", "192.0.2.10 192.0.2.11", "192.0.2.65"}, {"a:example.org -all", "", "192.0.2.10 192.0.2.140"},
+		{"+all", "192.0.2.65 203.0.113.1", ""}, {"a -all", "192.0.2.10 192.0.2.11", "192.0.2.65"},
+		{"a:example.org -all", "", "192.0.2.10 192.0.2.140"},
 		{"mx -all", "192.0.2.129 192.0.2.130", "192.0.2.10"}, {"mx:example.org -all", "192.0.2.140", "192.0.2.129"},
 		{"mx mx:example.org -all", "192.0.2.129 192.0.2.130 192.0.2.140", "192.0.2.10"},
 		{"mx/30 mx:example.org/30 -all", "192.0.2.131 192.0.2.143", "192.0.2.132 192.0.2.139"},

@@ -47,9 +47,8 @@ type Key struct {
 	signer crypto.Signer
 }
 
-// Keyring is a folder of signing keys, DIR/DOMAIN/SELECTOR.pem (PKCS #8). It
-// is safe for concurrent use; keys that were made or switched meanwhile are
-// noticed within a second.
+// Keyring is a folder of signing keys, DIR/DOMAIN/SELECTOR.pem (PKCS #8). It is
+// safe for concurrent use; it notices new or switched keys within a second.
 type Keyring struct {
 	// hostname names this server in what ARC sets say.
 	hostname string
@@ -74,15 +73,15 @@ func NewKeyring(hostname, dir string, named map[string][]string) *Keyring {
 
 func checkLabel(s string) error {
 	if s == "" || len(s) > 63 || strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || strings.HasPrefix(s, "-") {
-		return fmt.Errorf("%q is no selector: letters, digits and hyphens", s)
+		return fmt.Errorf("%q is not a selector: letters, digits and hyphens", s)
 	}
 	return nil
 }
 
 // Generate makes a key, "rsa" (2048 bits) or "ed25519", and makes it the one
-// that signs; with keep those that sign now go on beside it. ErrKeyExists.
+// that signs; with keep those that sign now continue to sign. ErrKeyExists.
 //
-// Crash: before the last step the key is there and does not sign.
+// Crash before the last step: the key exists and does not sign.
 func (k *Keyring) Generate(domain, selector, kind string, keep bool) (Key, error) {
 	domain = strings.ToLower(domain)
 	if err := errors.Join(envelope.CheckDomain(domain), checkLabel(selector)); err != nil {
@@ -148,7 +147,7 @@ func (k *Keyring) activate(domain string, selectors []string) error {
 	return os.Rename(path+".new", path)
 }
 
-// active are the selectors that sign for a domain.
+// active returns the selectors that sign for a domain.
 func (k *Keyring) active(domain string) ([]string, error) {
 	if named := k.named[domain]; named != nil {
 		return slices.Clone(named), nil
@@ -195,7 +194,7 @@ func (k *Keyring) read(domain, selector string, active bool) (Key, error) {
 	return key, nil
 }
 
-// List are all keys, by domain and selector.
+// List returns all keys, by domain and selector.
 func (k *Keyring) List() ([]Key, error) {
 	found, err := filepath.Glob(filepath.Join(k.dir, "*", "*.pem"))
 	if err != nil {
@@ -217,7 +216,7 @@ func (k *Keyring) List() ([]Key, error) {
 	return out, errors.Join(errs...)
 }
 
-// signing are the keys that sign for a domain; of selectors, if there are any,
+// signing returns the keys that sign for a domain; of selectors, if there are any,
 // those. ErrNoKey: one of them is missing.
 func (k *Keyring) signing(domain string, selectors []string) ([]Key, error) {
 	cacheKey := domain + " " + strings.Join(selectors, " ")

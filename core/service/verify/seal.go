@@ -11,14 +11,14 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// Seal is Sign for an ARC set of a domain (RFC 8617 5.1): what was found when
-// the message arrived, a signature over the message as it leaves, and a seal
-// over all sets that there are. The fields go on top of all others, DKIM
-// signatures too. They are "" where a set would tell nobody anything: the
-// chain could not be looked up or read, has its longest length, or says itself
-// that it is broken.
-func (k *Keyring) Seal(domain string, arrived *envelope.AuthResults, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
-	return k.over(envelope.Signature{Domain: domain}, open, func(keys []Key, h *mime.Header, sum []byte) (string, error) { return k.seal(keys, arrived, h, sum) })
+// Seal is Sign for an ARC set of a domain (RFC 8617 5.1): the results when the
+// message arrived, a signature over the message as it leaves, and a seal over
+// all sets. The fields go before all others, DKIM signatures included. They are
+// "" if a set would be useless: the chain could not be looked up or read, has
+// the maximum length, or is marked as broken.
+func (k *Keyring) Seal(domain string, arrived *envelope.AuthResults, open func() (io.ReadCloser, error)) (Signer, error) {
+	seal := func(keys []Key, h *mime.Header, sum []byte) (string, error) { return k.seal(keys, arrived, h, sum) }
+	return k.prepareSigner(envelope.Signature{Domain: domain}, open, seal)
 }
 
 func (k *Keyring) seal(keys []Key, arrived *envelope.AuthResults, h *mime.Header, sum []byte) (string, error) {
@@ -41,7 +41,8 @@ func (k *Keyring) seal(keys []Key, arrived *envelope.AuthResults, h *mime.Header
 		}
 		sets = nil // RFC 8617 5.1.2: a seal that says "fail" covers its own set alone
 	}
-	results := fmt.Sprintf("ARC-Authentication-Results: i=%d; %s\r\n", instance, strings.ReplaceAll(Field(k.hostname, arrived), "; ", ";\r\n\t"))
+	results := fmt.Sprintf("ARC-Authentication-Results: i=%d; %s\r\n", instance,
+		strings.ReplaceAll(Field(k.hostname, arrived), "; ", ";\r\n\t"))
 	names := names(h)
 	for range h.Count("DKIM-Signature") {
 		names = append(names, "DKIM-Signature")
@@ -57,6 +58,10 @@ func (k *Keyring) seal(keys []Key, arrived *envelope.AuthResults, h *mime.Header
 			covered = append(covered, s.seal)
 		}
 	}
-	seal, err := key.complete(fmt.Sprintf("ARC-Seal: i=%d; a=%s; cv=%s; d=%s; s=%s; t=%d;\r\n\tb=", instance, key.algorithm(), verdict, key.Domain, key.Selector, time.Now().Unix()), covered)
+	seal, err := key.signFields(
+		fmt.Sprintf("ARC-Seal: i=%d; a=%s; cv=%s; d=%s; s=%s; t=%d;\r\n\tb=", instance, key.algorithm(), verdict, key.Domain, key.Selector,
+			time.Now().Unix()),
+		covered,
+	)
 	return seal + signature + results, err
 }

@@ -10,7 +10,7 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// sealed is a text with one more ARC set of ours, after it arrived here.
+// sealed returns a text with one more ARC set of ours, after it arrived here.
 func (w *world) sealed(ring *Keyring, domain, text string) string {
 	w.t.Helper()
 	m := split(text)
@@ -21,7 +21,7 @@ func (w *world) sealed(ring *Keyring, domain, text string) string {
 	return fields + text
 }
 
-// set is what Seal makes for one message.
+// set returns what Seal makes for one message.
 func (k *Keyring) set(domain string, arrived *envelope.AuthResults, m Message) (string, error) {
 	seal, err := k.Seal(domain, arrived, m.Body)
 	if err != nil {
@@ -50,7 +50,9 @@ func TestSeal(t *testing.T) {
 	if got := chain(one); got != "pass arc-rsa" {
 		t.Fatalf("one set: %s\n%s", got, one)
 	}
-	if head, _, _ := strings.Cut(one, "\r\nFrom:"); strings.Count(head, "ARC-") != 3 || !strings.HasPrefix(head, "ARC-Seal: i=1; a=rsa-sha256; cv=none; d=a.example;") || !strings.Contains(head, "i=1; mx.a.example;\r\n\tspf=") {
+	if head, _, _ := strings.Cut(one, "\r\nFrom:"); strings.Count(head, "ARC-") != 3 ||
+		!strings.HasPrefix(head, "ARC-Seal: i=1; a=rsa-sha256; cv=none; d=a.example;") ||
+		!strings.Contains(head, "i=1; mx.a.example;\r\n\tspf=") {
 		t.Errorf("the set is\n%s", head)
 	}
 	two := w.sealed(ring, "a.example", "Received: by list.example\r\n"+one)
@@ -94,7 +96,10 @@ func TestSeal(t *testing.T) {
 const arcverify = `
 import sys, dkim
 records = dict(line.split(" ", 1) for line in open(sys.argv[1]).read().splitlines())
-cv, results, reason = dkim.arc_verify(sys.stdin.buffer.read(), dnsfunc=lambda name, timeout=5: records.get((name.decode() if isinstance(name, bytes) else name).rstrip("."), "").encode() or None)
+def lookup(name, timeout=5):
+    text = name.decode() if isinstance(name, bytes) else name
+    return records.get(text.rstrip("."), "").encode() or None
+cv, results, reason = dkim.arc_verify(sys.stdin.buffer.read(), dnsfunc=lookup)
 print(cv.decode() if isinstance(cv, bytes) else cv, len(results), reason)
 `
 

@@ -14,23 +14,28 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// signedNames are the fields that a signature covers, RFC 6376 5.4.1. Those
-// in front are named once more than they are there, so that none can be added.
+// sealedNames and signedNames are the fields that a signature covers (RFC 6376
+// 5.4.1). The former are named once more than they occur, so that none can be
+// added.
 var (
 	sealedNames = []string{"From", "Sender", "Reply-To", "Subject", "Date", "To", "Cc", "Message-ID"}
-	signedNames = []string{"In-Reply-To", "References", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Unsubscribe",
-		"List-Unsubscribe-Post", "List-Post", "List-Help", "List-Subscribe", "List-Owner", "List-Archive", "Auto-Submitted"}
+	signedNames = []string{
+		"In-Reply-To", "References", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Unsubscribe",
+		"List-Unsubscribe-Post", "List-Post", "List-Help", "List-Subscribe", "List-Owner", "List-Archive", "Auto-Submitted",
+	}
 )
 
-// Sign prepares a signature over one body and any number of header sections:
-// what a mailing list sends differs from member to member in a field or two.
-// The body is read once, here. The function that comes back makes the fields
-// for a header section, to be put on top of it: a DKIM-Signature for each of
-// the domain's keys, "" for a domain without keys. They end in CRLF. It is for
-// one goroutine at a time. ErrNoKey: a selector has none. Other errors are
-// those of open and of a key.
-func (k *Keyring) Sign(s envelope.Signature, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
-	return k.over(s, open, func(keys []Key, h *mime.Header, sum []byte) (fields string, err error) {
+// Signer makes the fields that sign a header section; they go on top of it. They
+// end in CRLF. A Signer is for one goroutine at a time.
+type Signer = func(h *mime.Header) (fields string, err error)
+
+// Sign prepares a signature over one body and any number of header sections,
+// because the copies of a mailing list differ in a field or two. It reads the
+// body once. The Signer makes a DKIM-Signature for each of the domain's keys,
+// "" for a domain without keys. ErrNoKey: a selector has no key. Other errors
+// are those of open and of a key.
+func (k *Keyring) Sign(s envelope.Signature, open func() (io.ReadCloser, error)) (Signer, error) {
+	return k.prepareSigner(s, open, func(keys []Key, h *mime.Header, sum []byte) (fields string, err error) {
 		for _, key := range keys {
 			one, err := key.sign("DKIM-Signature: v=1;", names(h), h, sum)
 			if err != nil {
@@ -42,8 +47,12 @@ func (k *Keyring) Sign(s envelope.Signature, open func() (io.ReadCloser, error))
 	})
 }
 
-// over hashes a body once for signatures of it.
-func (k *Keyring) over(s envelope.Signature, open func() (io.ReadCloser, error), sign func(keys []Key, h *mime.Header, sum []byte) (string, error)) (func(*mime.Header) (string, error), error) {
+// prepareSigner hashes a body once for signatures of it.
+func (k *Keyring) prepareSigner(
+	s envelope.Signature,
+	open func() (io.ReadCloser, error),
+	sign func(keys []Key, h *mime.Header, sum []byte) (string, error),
+) (Signer, error) {
 	keys, err := k.signing(s.Domain, s.Selectors)
 	if err != nil {
 		return nil, err
@@ -69,7 +78,7 @@ func (k *Keyring) over(s envelope.Signature, open func() (io.ReadCloser, error),
 	}, nil
 }
 
-// names are those of the fields that a signature covers.
+// names returns those of the fields that a signature covers.
 func names(h *mime.Header) []string {
 	var names []string
 	for _, name := range sealedNames {
@@ -85,7 +94,7 @@ func names(h *mime.Header) []string {
 	return names
 }
 
-// algorithm is what a= says of the key.
+// algorithm returns what a= says of the key.
 func (key *Key) algorithm() string {
 	if key.Kind == "ed25519" {
 		return "ed25519-sha256"
@@ -96,14 +105,14 @@ func (key *Key) algorithm() string {
 // sign makes a DKIM-Signature (RFC 6376 3.5, RFC 8463) or what is like one:
 // start is its name and first tags, sum the hash of the body.
 func (key *Key) sign(start string, names []string, h *mime.Header, sum []byte) (string, error) {
-	field := fmt.Sprintf("%s a=%s; c=relaxed/relaxed; d=%s; s=%s;\r\n\th=%s;\r\n\tbh=%s;\r\n\tb=", start, key.algorithm(), key.Domain, key.Selector,
-		strings.Join(names, ":\r\n\t "), base64.StdEncoding.EncodeToString(sum))
-	return key.complete(field, signedFields(h, strings.Split(strings.ToLower(strings.Join(names, ":")), ":")))
+	field := fmt.Sprintf("%s a=%s; c=relaxed/relaxed; d=%s; s=%s;\r\n\th=%s;\r\n\tbh=%s;\r\n\tb=", start, key.algorithm(), key.Domain,
+		key.Selector, strings.Join(names, ":\r\n\t "), base64.StdEncoding.EncodeToString(sum))
+	return key.signFields(field, signedFields(h, strings.Split(strings.ToLower(strings.Join(names, ":")), ":")))
 }
 
-// complete appends the signature over some fields and over the one at hand,
+// signFields appends the signature over some fields and over the one at hand,
 // which ends in "b=", in their relaxed form.
-func (key *Key) complete(field string, covered []string) (string, error) {
+func (key *Key) signFields(field string, covered []string) (string, error) {
 	digest := sha256.New()
 	for _, raw := range covered {
 		io.WriteString(digest, canonicalField(raw, true))

@@ -28,7 +28,7 @@ func (w *world) publishKey(k Key) {
 	}
 }
 
-// fields are the signatures of one message.
+// fields returns the signatures of one message.
 func (k *Keyring) fields(s envelope.Signature, m Message) (string, error) {
 	sign, err := k.Sign(s, m.Body)
 	if err != nil {
@@ -62,7 +62,9 @@ func TestSign(t *testing.T) {
 	if got := results(fields + letter); !slices.Equal(got, []string{"new-ed25519 pass", "new-rsa pass"}) {
 		t.Errorf("signed: %q", got)
 	}
-	for _, added := range []string{"From: Eve <eve@a.example>\r\n", "Subject: other\r\n", "Reply-To: eve@x.example\r\n", "Cc: x@x.example\r\n"} {
+	for _, added := range []string{
+		"From: Eve <eve@a.example>\r\n", "Subject: other\r\n", "Reply-To: eve@x.example\r\n", "Cc: x@x.example\r\n",
+	} {
 		if got := results(fields + added + letter); slices.Contains(got, "new-rsa pass") {
 			t.Errorf("%q was added, and %q", added, got)
 		}
@@ -143,7 +145,9 @@ func TestKeyring(t *testing.T) {
 	if _, err := ring.Generate("a.example", "one", "rsa", true); !errors.Is(err, ErrKeyExists) {
 		t.Errorf("twice: %v", err)
 	}
-	for _, bad := range [][3]string{{"a.example", "../x", "rsa"}, {"a.example", "", "rsa"}, {"../x", "s", "rsa"}, {"a.example", "s", "dsa"}, {"a.example", "a.b", "rsa"}} {
+	for _, bad := range [][3]string{
+		{"a.example", "../x", "rsa"}, {"a.example", "", "rsa"}, {"../x", "s", "rsa"}, {"a.example", "s", "dsa"}, {"a.example", "a.b", "rsa"},
+	} {
 		if _, err := ring.Generate(bad[0], bad[1], bad[2], true); err == nil {
 			t.Errorf("%q was made", bad)
 		}
@@ -168,7 +172,8 @@ func TestKeyring(t *testing.T) {
 	if got := signing(ring); !slices.Equal(got, []string{"two"}) {
 		t.Errorf("signing %q", got)
 	}
-	if got := signing(NewKeyring("mx.a.example", dir, map[string][]string{"a.example": {"one", "two"}})); !slices.Equal(got, []string{"one", "two"}) {
+	if got := signing(NewKeyring("mx.a.example", dir, map[string][]string{"a.example": {"one", "two"}})); !slices.Equal(got,
+		[]string{"one", "two"}) {
 		t.Errorf("as configured %q", got)
 	}
 	list, err := ring.List()

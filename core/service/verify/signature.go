@@ -92,7 +92,7 @@ func readSignature(raw string) (*signature, error) {
 	return s, nil
 }
 
-// body is where the body is to be written.
+// body returns where the body is to be written.
 func (s *signature) body() *bodyHash {
 	s.sum = sha256.New()
 	s.hashed = newBodyHash(s.sum, s.relaxedBody, s.limit)
@@ -113,7 +113,7 @@ func (s *signature) verify(h *mime.Header) error {
 	return s.record.verify(s.tags, digest.Sum(nil))
 }
 
-// signedFields are the fields that h= names, in lower case; of several with
+// signedFields returns the fields that h= names, in lower case; of several with
 // one name the lowest first (RFC 6376 5.4.2).
 func signedFields(h *mime.Header, names []string) (out []string) {
 	rest := map[string][]string{} // by name, from the top
@@ -149,7 +149,7 @@ func (k keys) get(tags map[string]string) (*keyRecord, error) {
 	texts, err := k.r.TXT(k.ctx, name)
 	switch {
 	case err != nil && !errors.Is(err, dns.ErrNXDomain):
-		return nil, fmt.Errorf("%w: %s", errTemporary, safe(name))
+		return nil, fmt.Errorf("%w: %s", errTemporary, onlyNameOctets(name))
 	case len(texts) == 0:
 		return nil, permanent("there is no key")
 	case len(texts) > 1: // RFC 6376 3.6.2.2 leaves open which one would count

@@ -37,7 +37,7 @@ func checkSPF(ctx context.Context, r Resolver, m Message) envelope.AuthResult {
 		return out
 	}
 	c := &spfCheck{ctx: ctx, r: r, ip: m.IP.Unmap(), helo: m.Helo, local: local, origin: domain}
-	result, err := c.host(domain)
+	result, err := c.checkHost(domain)
 	switch {
 	case errors.Is(err, errTransient):
 		out.Result, out.Reason = "temperror", err.Error()
@@ -63,9 +63,9 @@ type spfCheck struct {
 	asked  bool
 }
 
-// host is check_host of RFC 7208 4. It returns errPermanent or errTransient
+// checkHost is check_host of RFC 7208 4. It returns errPermanent or errTransient
 // for the results of those names.
-func (c *spfCheck) host(domain string) (string, error) {
+func (c *spfCheck) checkHost(domain string) (string, error) {
 	if strings.HasPrefix(domain, "[") || envelope.CheckDomain(domain) != nil || !strings.Contains(domain, ".") {
 		return "none", nil
 	}
@@ -101,34 +101,34 @@ func (c *spfCheck) host(domain string) (string, error) {
 	if record.redirect == "" {
 		return "neutral", nil
 	}
-	return c.follow(record.redirect, domain)
+	return c.checkOther(record.redirect, domain)
 }
 
-// follow goes on at another domain's record, for include and redirect; that
+// checkOther goes on at another domain's record, for include and redirect; that
 // there is none is an error of the record that names it (RFC 7208 5.2, 6.1).
-func (c *spfCheck) follow(spec, domain string) (string, error) {
-	target, err := c.target(spec, domain)
+func (c *spfCheck) checkOther(spec, domain string) (string, error) {
+	target, err := c.expandTarget(spec, domain)
 	if err != nil {
 		return "", err
 	}
-	result, err := c.host(target)
+	result, err := c.checkHost(target)
 	if result == "none" {
 		return "", errPermanent
 	}
 	return result, err
 }
 
-// count notes one more term that asks the DNS.
-func (c *spfCheck) count() error {
+// countTerm notes one more term that asks the DNS.
+func (c *spfCheck) countTerm() error {
 	if c.terms++; c.terms > maxTerms {
 		return errPermanent
 	}
 	return nil
 }
 
-// target counts a term and expands its domain-spec; without one it is domain.
-func (c *spfCheck) target(spec, domain string) (string, error) {
-	if err := c.count(); err != nil {
+// expandTarget counts a term and expands its domain-spec; without one it is domain.
+func (c *spfCheck) expandTarget(spec, domain string) (string, error) {
+	if err := c.countTerm(); err != nil {
 		return "", err
 	}
 	if spec == "" {
@@ -137,9 +137,9 @@ func (c *spfCheck) target(spec, domain string) (string, error) {
 	return c.expand(spec, domain)
 }
 
-// found counts a term whose question had no answer, and tells apart what is
+// countVoid counts a term whose question had no answer, and tells apart what is
 // not there from what could not be asked.
-func (c *spfCheck) found(n int, err error) error {
+func (c *spfCheck) countVoid(n int, err error) error {
 	if err != nil && lookupResult(err) == "temperror" {
 		return errTransient
 	}
@@ -158,23 +158,23 @@ func (c *spfCheck) matches(t spfTerm, domain string) (bool, error) {
 	case "ip4", "ip6":
 		return t.network.Contains(c.ip), nil
 	case "include":
-		result, err := c.follow(t.spec, domain)
+		result, err := c.checkOther(t.spec, domain)
 		return result == "pass", err
 	}
-	target, err := c.target(t.spec, domain)
+	target, err := c.expandTarget(t.spec, domain)
 	if err != nil {
 		return false, err
 	}
 	switch t.name {
 	case "a":
 		ips, err := c.addresses(target)
-		return c.within(ips, t), c.found(len(ips), err)
+		return c.matchesNetwork(ips, t), c.countVoid(len(ips), err)
 	case "mx":
-		return c.exchangers(target, t)
+		return c.matchesMX(target, t)
 	case "ptr":
-		err := c.reverse()
+		err := c.lookupNames()
 		for _, name := range c.names {
-			if below(name, target) {
+			if isBelow(name, target) {
 				return err == nil, err
 			}
 		}
@@ -182,7 +182,7 @@ func (c *spfCheck) matches(t spfTerm, domain string) (bool, error) {
 	}
 	// exists: of type A, whatever the client's address is (RFC 7208 5.7).
 	ips, err := c.r.A(c.ctx, target)
-	return len(ips) > 0, c.found(len(ips), err)
+	return len(ips) > 0, c.countVoid(len(ips), err)
 }
 
 // addresses of a name, of the kind that the client has (RFC 7208 5).
@@ -193,8 +193,9 @@ func (c *spfCheck) addresses(name string) ([]netip.Addr, error) {
 	return c.r.AAAA(c.ctx, name)
 }
 
-// within tells whether the client is in the network of one of the addresses.
-func (c *spfCheck) within(ips []netip.Addr, t spfTerm) bool {
+// matchesNetwork reports whether the client is in the network of one of the
+// addresses.
+func (c *spfCheck) matchesNetwork(ips []netip.Addr, t spfTerm) bool {
 	bits := t.bits4
 	if c.ip.Is6() {
 		bits = t.bits6
@@ -207,9 +208,9 @@ func (c *spfCheck) within(ips []netip.Addr, t spfTerm) bool {
 	return false
 }
 
-func (c *spfCheck) exchangers(domain string, t spfTerm) (bool, error) {
+func (c *spfCheck) matchesMX(domain string, t spfTerm) (bool, error) {
 	hosts, err := c.r.MX(c.ctx, domain)
-	if err := c.found(len(hosts), err); err != nil {
+	if err := c.countVoid(len(hosts), err); err != nil {
 		return false, err
 	}
 	if len(hosts) > maxHosts {
@@ -220,16 +221,16 @@ func (c *spfCheck) exchangers(domain string, t spfTerm) (bool, error) {
 		if err != nil && lookupResult(err) == "temperror" {
 			return false, errTransient
 		}
-		if c.within(ips, t) {
+		if c.matchesNetwork(ips, t) {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// reverse finds the client's names that lead back to it, once. Errors of the
+// lookupNames finds the client's names that lead back to it, once. Errors of the
 // DNS make no match and no more (RFC 7208 5.5): it is not the sender's zone.
-func (c *spfCheck) reverse() error {
+func (c *spfCheck) lookupNames() error {
 	if c.asked {
 		return nil
 	}
@@ -238,7 +239,7 @@ func (c *spfCheck) reverse() error {
 	if err != nil && lookupResult(err) == "temperror" {
 		return nil
 	}
-	if err := c.found(len(names), nil); err != nil {
+	if err := c.countVoid(len(names), nil); err != nil {
 		return err
 	}
 	for _, name := range names[:min(len(names), maxHosts)] {
@@ -253,8 +254,8 @@ func (c *spfCheck) reverse() error {
 	return nil
 }
 
-// below tells whether a name is the domain or one below it.
-func below(name, domain string) bool {
+// isBelow reports whether a name is the domain or one below it.
+func isBelow(name, domain string) bool {
 	name, domain = strings.ToLower(strings.TrimSuffix(name, ".")), strings.ToLower(strings.TrimSuffix(domain, "."))
 	return name == domain || strings.HasSuffix(name, "."+domain)
 }

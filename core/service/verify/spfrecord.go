@@ -224,7 +224,7 @@ func macroString(s string) bool {
 	return ok
 }
 
-// domainSpec tells whether a string ends in a macro or in a top label.
+// domainSpec reports whether a string ends in a macro or in a top label.
 func domainSpec(s string) bool {
 	list, ok := macros(s)
 	if !ok || len(list) == 0 {
@@ -243,7 +243,8 @@ func domainSpec(s string) bool {
 		return false
 	}
 	top := strings.ToLower(name[i+1:])
-	return top != "" && top[0] != '-' && top[len(top)-1] != '-' && strings.Trim(top, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && !digits(top)
+	return top != "" && top[0] != '-' && top[len(top)-1] != '-' && strings.Trim(top, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
+		!digits(top)
 }
 
 // expand makes a name of a domain-spec; of one that is too long the left
@@ -292,7 +293,7 @@ func (c *spfCheck) expand(spec, domain string) (string, error) {
 	return name, nil
 }
 
-// value is what a letter stands for.
+// value returns what a letter stands for.
 func (c *spfCheck) value(letter byte, domain string) (string, error) {
 	switch letter {
 	case 's':
@@ -315,10 +316,10 @@ func (c *spfCheck) value(letter byte, domain string) (string, error) {
 	}
 	// p: a name that leads back to the client, rather the domain's own
 	// (RFC 7208 7.3); it is counted as "ptr" is (RFC 7208 4.6.4).
-	if err := c.count(); err != nil {
+	if err := c.countTerm(); err != nil {
 		return "", err
 	}
-	if err := c.reverse(); err != nil {
+	if err := c.lookupNames(); err != nil {
 		return "", err
 	}
 	best := "unknown"
@@ -326,14 +327,14 @@ func (c *spfCheck) value(letter byte, domain string) (string, error) {
 		if strings.EqualFold(name, domain) {
 			return name, nil
 		}
-		if below(name, domain) && !below(best, domain) || best == "unknown" {
+		if isBelow(name, domain) && !isBelow(best, domain) || best == "unknown" {
 			best = name
 		}
 	}
 	return best, nil
 }
 
-// dotted is an address in the form of the macro i: IPv6 as its nibbles.
+// dotted returns an address in the form of the macro i: IPv6 as its nibbles.
 func dotted(ip netip.Addr) string {
 	if ip.Is4() {
 		return ip.String()

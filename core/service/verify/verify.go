@@ -55,7 +55,7 @@ func Check(ctx context.Context, r Resolver, m Message) (*envelope.AuthResults, e
 	return res, err
 }
 
-// lookupResult is the word for a look-up that gave no answer.
+// lookupResult returns the word for a look-up that gave no answer.
 func lookupResult(err error) string {
 	if errors.Is(err, dns.ErrNXDomain) {
 		return "none"

@@ -100,13 +100,16 @@ func (w *world) publish(selector, kind string, public []byte, key crypto.Signer)
 	}
 }
 
-const letter = "From: Ann <ann@a.example>\r\nTo: bob@our.example\r\nSubject: Hello\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n\r\nHow are you?\r\n"
+const letter = "From: Ann <ann@a.example>\r\nTo: bob@our.example\r\nSubject: Hello\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n\r\n" +
+	"How are you?\r\n"
 
 func (w *world) sign(text, domain, selector string) string {
 	w.t.Helper()
 	var out bytes.Buffer
 	err := dkim.Sign(&out, strings.NewReader(text), &dkim.SignOptions{Domain: domain, Selector: selector, Signer: w.keys[selector],
-		HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed, HeaderKeys: []string{"From", "To", "Subject", "Date"}})
+		HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed, HeaderKeys: []string{
+			"From", "To", "Subject", "Date",
+		}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -117,7 +120,9 @@ func (w *world) check(ip, sender, text string) *envelope.AuthResults {
 	w.t.Helper()
 	head, body, _ := strings.Cut(text, "\r\n\r\n")
 	a, err := Check(w.t.Context(), w.r, Message{IP: netip.MustParseAddr(ip), Helo: "mail.mxs.example", Sender: envelope.Address(sender),
-		Header: mime.ParseHeader([]byte(head + "\r\n\r\n")), Body: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }})
+		Header: mime.ParseHeader(
+			[]byte(head + "\r\n\r\n"),
+		), Body: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -215,11 +220,14 @@ func TestDMARC(t *testing.T) {
 func TestFieldAndStrip(t *testing.T) {
 	w := newWorld(t)
 	a := w.check("192.0.2.7", "ann@a.example", w.sign(letter, "a.example", "rsa"))
-	want := "mx.our.example; spf=pass smtp.mailfrom=a.example; dkim=pass header.d=a.example header.s=rsa; dmarc=pass header.from=a.example policy.dmarc=reject"
+	want := "mx.our.example; spf=pass smtp.mailfrom=a.example; dkim=pass header.d=a.example header.s=rsa; dmarc=pass " +
+		"header.from=a.example policy.dmarc=reject"
 	if got := Field("mx.our.example", a); got != want {
 		t.Errorf("field %q\nwant %q", got, want)
 	}
-	h := mime.ParseHeader([]byte("Authentication-Results: MX.our.example; dmarc=pass\r\nAuthentication-Results: other.example; spf=pass\r\nSubject: x\r\n\r\n"))
+	h := mime.ParseHeader(
+		[]byte("Authentication-Results: MX.our.example; dmarc=pass\r\nAuthentication-Results: other.example; spf=pass\r\nSubject: x\r\n\r\n"),
+	)
 	if n := Strip(h, "mx.our.example"); n != 1 || h.Count("Authentication-Results") != 1 {
 		t.Errorf("stripped %d: %q", n, h.Bytes())
 	}

@@ -110,7 +110,7 @@ func BenchmarkChurn(b *testing.B) {
 	reportCPU(b, before)
 }
 
-// cpu is the processor time of this process.
+// cpu returns the processor time of this process.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -152,7 +152,8 @@ func BenchmarkMailbox(b *testing.B) {
 	for n := 0; n < items; {
 		var ds []store.Delivery
 		for range 1000 {
-			ds = append(ds, store.Delivery{Owner: "b@example.com", Message: m.Envelope.ID, Rcpt: uint32(n), Source: &m.Envelope, Size: m.Envelope.Size})
+			ds = append(ds,
+				store.Delivery{Owner: "b@example.com", Message: m.Envelope.ID, Rcpt: uint32(n), Source: &m.Envelope, Size: m.Envelope.Size})
 			n++
 		}
 		if err := s.Deliver(b.Context(), ds...); err != nil {

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func (r *bodyReader) fill() {
 	}
 	r.err = r.s.view(func(txn *badger.Txn) (err error) {
 		r.buf, err = get(txn, chunkKey(r.id, r.next))
-		if errors.Is(err, store.ErrNotFound) && hasPrefix(txn, idKey('x', r.id)) {
+		if errors.Is(err, store.ErrNotFound) && hasPrefix(txn, idKey(keyEdge, r.id)) {
 			err = store.ErrCorrupt // a body that is in use lacks a part
 		}
 		return err
@@ -101,11 +102,152 @@ func (r *bodyReader) Close() error {
 	return nil
 }
 
-// hasPrefix tells whether a key begins with prefix.
+// hasPrefix reports whether a key begins with prefix.
 func hasPrefix(txn *badger.Txn, prefix []byte) (found bool) {
 	eachKey(txn, prefix, prefix, func([]byte) bool {
 		found = true
 		return false
 	})
 	return found
+}
+
+// chunkSize is how many octets of a body are stored under one key. A body up
+// to that size travels in the transaction of its envelope.
+const chunkSize = 512 << 10
+
+// draft is a body being written.
+type draft struct {
+	s     *Store
+	ctx   context.Context // of the transaction that the draft belongs to
+	id    envelope.ID
+	buf   []byte // the chunk that is being filled, sealed when it is full
+	n     uint32 // chunks on disk
+	size  int64
+	tail  [2]byte // the last octets
+	crc   uint32
+	ended bool
+	err   error // that a write ended with; the draft is of no use then
+}
+
+var errDraftEnded = errors.New("draft was committed or discarded")
+
+// Draft implements store.Spool.
+func (s *Store) Draft(ctx context.Context) store.Draft {
+	d := &draft{s: s, ctx: ctx, id: envelope.NewID(s.opt.Clock.Now()), buf: []byte{formatPlain}}
+	s.draftMu.Lock()
+	defer s.draftMu.Unlock()
+	s.drafts[d.id] = struct{}{}
+	return d
+}
+
+// drafting reports whether this process is still writing a body.
+func (s *Store) drafting(id envelope.ID) bool {
+	s.draftMu.Lock()
+	defer s.draftMu.Unlock()
+	_, ok := s.drafts[id]
+	return ok
+}
+
+// Write implements store.Draft.
+func (d *draft) Write(p []byte) (int, error) {
+	if d.ended {
+		return 0, errDraftEnded
+	}
+	for n := 0; n < len(p); {
+		if d.err != nil {
+			return n, d.err
+		}
+		part := p[n:min(len(p), n+chunkSize+1-len(d.buf))]
+		d.buf = append(d.buf, part...)
+		d.crc = crc32.Update(d.crc, castagnoli, part)
+		d.size += int64(len(part))
+		d.end(part)
+		n += len(part)
+		// A full chunk stays until more comes, so that a body of just that
+		// size needs no transaction of its own.
+		if len(d.buf) > chunkSize && n < len(p) {
+			d.err = d.flush()
+		}
+	}
+	if d.err != nil {
+		return len(p), d.err
+	}
+	if err := d.s.space.check(intake, int64(len(d.buf))); err != nil {
+		return len(p), err
+	}
+	return len(p), nil
+}
+
+// end keeps the last octets, of which part are the newest.
+func (d *draft) end(part []byte) {
+	for _, b := range part[max(len(part)-2, 0):] {
+		d.tail = [2]byte{d.tail[1], b}
+	}
+}
+
+// flush writes the chunk in hand. A crash after it leaves an orphan, swept at
+// the next start.
+func (d *draft) flush() error {
+	e := d.chunk()
+	err := d.s.commit(d.ctx, intake, int64(len(e.value)), func(st *stage) error {
+		st.add(e)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("body %s: %w", d.id, err)
+	}
+	d.n++
+	d.buf = make([]byte, 1, chunkSize+1+sealTail)
+	d.buf[0] = formatPlain
+	return nil
+}
+
+// chunk seals the octets in hand without copying them.
+func (d *draft) chunk() entry {
+	key := chunkKey(d.id, d.n)
+	return entry{key: key, value: sealTo(key, d.buf)}
+}
+
+// Size implements store.Draft.
+func (d *draft) Size() int64 { return d.size }
+
+// Open implements store.Draft.
+func (d *draft) Open() (io.ReadCloser, error) {
+	if d.ended {
+		return nil, errDraftEnded
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	stored := &bodyReader{s: d.s, ctx: d.ctx, id: d.id, chunks: d.n}
+	tail := bytes.NewReader(bytes.Clone(d.buf[1:]))
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(stored, tail), stored}, nil
+}
+
+// Discard implements store.Draft. Chunks on disk are left to the sweeper.
+func (d *draft) Discard() {
+	if !d.ended {
+		d.release()
+		if d.n > 0 {
+			d.s.abandon(d.id)
+		}
+	}
+}
+
+// abandon leaves the chunks of a draft to the sweeper.
+func (s *Store) abandon(id envelope.ID) {
+	s.draftMu.Lock()
+	defer s.draftMu.Unlock()
+	s.abandoned = append(s.abandoned, id)
+}
+
+// release ends the draft's protection from the sweeper.
+func (d *draft) release() {
+	d.ended, d.buf = true, nil
+	d.s.draftMu.Lock()
+	defer d.s.draftMu.Unlock()
+	delete(d.s.drafts, d.id)
 }

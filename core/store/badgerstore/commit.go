@@ -12,9 +12,9 @@ import (
 	"carteiro/core/store"
 )
 
-// parcel is a message made ready by its caller's goroutine, so that the
-// committer only has to copy pointers.
-type parcel struct {
+// preparedMessage is a message that the caller's goroutine has encoded, so that
+// the committer only has to copy pointers.
+type preparedMessage struct {
 	id      envelope.ID
 	draft   *draft
 	share   *envelope.Envelope
@@ -28,14 +28,14 @@ type parcel struct {
 // Commit implements store.Spool. A crash before the transaction leaves chunks
 // and records that nothing names; after it, everything.
 func (s *Store) Commit(ctx context.Context, effects []envelope.Effect, messages ...*store.Message) error {
-	parcels, size, err := s.pack(messages)
+	prepared, size, err := s.prepare(messages)
 	if err != nil {
 		return err
 	}
 	effects = cloneEffects(effects)
 	err = s.commit(ctx, intake, size, func(st *stage) error {
-		fresh, err := st.messages(parcels)
-		if err != nil || len(parcels) > 0 && fresh == 0 {
+		fresh, err := st.messages(prepared)
+		if err != nil || len(prepared) > 0 && fresh == 0 {
 			return err // all were there: this commit is a repetition
 		}
 		_, err = st.effects(effects, false)
@@ -44,38 +44,38 @@ func (s *Store) Commit(ctx context.Context, effects []envelope.Effect, messages 
 	if err != nil {
 		return err
 	}
-	release(parcels)
+	releaseDrafts(prepared)
 	return nil
 }
 
-func release(parcels []*parcel) {
-	for _, p := range parcels {
+func releaseDrafts(prepared []*preparedMessage) {
+	for _, p := range prepared {
 		if p.draft != nil {
 			p.draft.release()
 		}
 	}
 }
 
-func (s *Store) pack(messages []*store.Message) (parcels []*parcel, size int64, err error) {
+func (s *Store) prepare(messages []*store.Message) (prepared []*preparedMessage, size int64, err error) {
 	known := make(map[envelope.ID]*header)
 	for _, m := range messages {
-		p, err := s.packOne(m, known)
+		p, err := s.prepareOne(m, known)
 		if err != nil {
 			return nil, 0, fmt.Errorf("message %s: %w", m.Envelope.ID, err)
 		}
-		parcels = append(parcels, p)
+		prepared = append(prepared, p)
 		size += p.size
 	}
-	return parcels, size, nil
+	return prepared, size, nil
 }
 
-func (s *Store) packOne(m *store.Message, known map[envelope.ID]*header) (*parcel, error) {
+func (s *Store) prepareOne(m *store.Message, known map[envelope.ID]*header) (*preparedMessage, error) {
 	env := &m.Envelope
 	if env.ID.IsZero() {
 		return nil, errors.New("no id")
 	}
-	p := &parcel{id: env.ID, share: m.Share}
-	h, err := s.packBody(p, m, known)
+	p := &preparedMessage{id: env.ID, share: m.Share}
+	h, err := s.prepareBody(p, m, known)
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +99,12 @@ func (s *Store) packOne(m *store.Message, known map[envelope.ID]*header) (*parce
 	return p, err
 }
 
-func (p *parcel) add(to *[]entry, key, payload []byte) {
+func (p *preparedMessage) add(to *[]entry, key, payload []byte) {
 	*to = append(*to, entry{key: key, value: seal(key, payload)})
 }
 
-// packBody decides where the octets are and computes their checksum.
-func (s *Store) packBody(p *parcel, m *store.Message, known map[envelope.ID]*header) (*header, error) {
+// prepareBody decides where the octets are and computes their checksum.
+func (s *Store) prepareBody(p *preparedMessage, m *store.Message, known map[envelope.ID]*header) (*header, error) {
 	h := &header{section: m.Header}
 	switch {
 	case (m.Draft == nil) == (m.Share == nil):
@@ -146,12 +146,12 @@ func (s *Store) packBody(p *parcel, m *store.Message, known map[envelope.ID]*hea
 }
 
 // addGroups numbers blocks and recipients and encodes them.
-func (p *parcel) addGroups(groups []*envelope.Group) error {
+func (p *preparedMessage) addGroups(groups []*envelope.Group) error {
 	if len(groups) == 0 {
 		return errors.New("no groups")
 	}
 	for _, g := range groups {
-		packed, err := packGroup(g)
+		packed, err := prepareGroup(g)
 		if err != nil {
 			return err
 		}
@@ -169,17 +169,17 @@ func (p *parcel) addGroups(groups []*envelope.Group) error {
 	return nil
 }
 
-// packedGroup is a new group before it has numbers.
-type packedGroup struct {
+// preparedGroup is a new group before it has numbers.
+type preparedGroup struct {
 	group
 	recipients [][]byte
 }
 
-func packGroup(g *envelope.Group) (*packedGroup, error) {
+func prepareGroup(g *envelope.Group) (*preparedGroup, error) {
 	if n := len(g.Recipients); n == 0 || n > envelope.MaxGroup {
 		return nil, fmt.Errorf("group of %d recipients", n)
 	}
-	p := &packedGroup{group: group{Group: *g, count: uint32(len(g.Recipients))}}
+	p := &preparedGroup{group: group{Group: *g, count: uint32(len(g.Recipients))}}
 	p.Recipients = nil
 	for i := range g.Recipients {
 		b, err := encodeRecipient(g.Recipients[i])
@@ -196,7 +196,7 @@ func packGroup(g *envelope.Group) (*packedGroup, error) {
 
 // place gives a new group the next numbers of its message. Its records may be
 // written early; with the due entry and the state it becomes visible.
-func (p *packedGroup) place(id envelope.ID, q *state) (early, due []entry, err error) {
+func (p *preparedGroup) place(id envelope.ID, q *state) (early, due []entry, err error) {
 	p.Block, p.first = q.nextBlock, q.nextRcpt
 	for i, r := range p.recipients {
 		key := rcptKey(id, p.first+uint32(i))
@@ -221,8 +221,8 @@ func (p *packedGroup) place(id envelope.ID, q *state) (early, due []entry, err e
 
 // messages stages new messages and tells how many there were not yet: a
 // message whose ID is in the spool already is the repetition of a commit.
-func (st *stage) messages(parcels []*parcel) (fresh int, err error) {
-	for _, p := range parcels {
+func (st *stage) messages(prepared []*preparedMessage) (fresh int, err error) {
+	for _, p := range prepared {
 		if _, err := st.state(p.id); err == nil {
 			continue
 		} else if !errors.Is(err, store.ErrNotFound) {
@@ -236,7 +236,7 @@ func (st *stage) messages(parcels []*parcel) (fresh int, err error) {
 	return fresh, nil
 }
 
-func (st *stage) message(p *parcel) error {
+func (st *stage) message(p *preparedMessage) error {
 	if p.share != nil {
 		q, err := st.state(p.share.ID)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
 	"carteiro/core/store"
 )
 
@@ -28,8 +29,8 @@ func decodeItem(v []byte, uid uint32) (*item, error) {
 	return i, nil
 }
 
-// parcelDelivery is a delivery made ready by its caller's goroutine.
-type parcelDelivery struct {
+// preparedDelivery is a delivery that the caller's goroutine has encoded.
+type preparedDelivery struct {
 	owner   envelope.Address
 	key     []byte // of the folder
 	message envelope.ID
@@ -38,8 +39,8 @@ type parcelDelivery struct {
 	edit    []byte // nil when there is none
 }
 
-func (s *Store) packDeliveries(deliveries []store.Delivery) ([]parcelDelivery, error) {
-	packed := make([]parcelDelivery, 0, len(deliveries))
+func (s *Store) prepareDeliveries(deliveries []store.Delivery) ([]preparedDelivery, error) {
+	packed := make([]preparedDelivery, 0, len(deliveries))
 	for i := range deliveries {
 		d := &deliveries[i]
 		if d.Source == nil {
@@ -52,7 +53,7 @@ func (s *Store) packDeliveries(deliveries []store.Delivery) ([]parcelDelivery, e
 		if slices.ContainsFunc(d.Flags, func(f string) bool { return f == "" || strings.ContainsRune(f, 0) }) {
 			return nil, fmt.Errorf("flags %q are empty or hold NUL", d.Flags)
 		}
-		p := parcelDelivery{owner: d.Owner, key: boxKey(d.Owner, folder), message: d.Message, rcpt: d.Rcpt}
+		p := preparedDelivery{owner: d.Owner, key: boxKey(d.Owner, folder), message: d.Message, rcpt: d.Rcpt}
 		p.item = item{body: d.Source.Body, header: d.Source.ID}
 		p.item.Flags, p.item.Date = slices.Clone(d.Flags), d.Date
 		if d.Date.IsZero() {
@@ -75,7 +76,7 @@ func (s *Store) packDeliveries(deliveries []store.Delivery) ([]parcelDelivery, e
 	return packed, nil
 }
 
-// deliveredSize is the size that the delivery says, or else what the edit
+// deliveredSize returns the size that the delivery says, or else what the edit
 // makes of the header section.
 func (s *Store) deliveredSize(d *store.Delivery) (int64, error) {
 	if d.Size > 0 {
@@ -88,13 +89,13 @@ func (s *Store) deliveredSize(d *store.Delivery) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("header of %s: %w", d.Source.ID, err)
 	}
-	return int64(len(store.EditHeader(h.section, d.Edit))) + h.size, nil
+	return int64(len(mime.EditHeader(h.section, d.Edit))) + h.size, nil
 }
 
 // Deliver implements store.Mailboxes. A crash before the transaction leaves
 // no delivery of the call, a crash after it all of them, and their keys.
 func (s *Store) Deliver(ctx context.Context, deliveries ...store.Delivery) error {
-	packed, err := s.packDeliveries(deliveries)
+	packed, err := s.prepareDeliveries(deliveries)
 	if err != nil {
 		return fmt.Errorf("deliver: %w", err)
 	}
@@ -108,7 +109,7 @@ func (s *Store) Deliver(ctx context.Context, deliveries ...store.Delivery) error
 // deliver stages items for those deliveries that did not happen yet. All are
 // looked at before it returns a QuotaError, so that the caller can leave out
 // the ones that do not fit and repeat the rest.
-func (st *stage) deliver(deliveries []parcelDelivery) error {
+func (st *stage) deliver(deliveries []preparedDelivery) error {
 	var over store.QuotaError
 	for i := range deliveries {
 		fits, err := st.deliverOne(&deliveries[i])
@@ -126,7 +127,7 @@ func (st *stage) deliver(deliveries []parcelDelivery) error {
 	return nil
 }
 
-func (st *stage) deliverOne(d *parcelDelivery) (fits bool, err error) {
+func (st *stage) deliverOne(d *preparedDelivery) (fits bool, err error) {
 	b, err := st.box(d.key)
 	if err != nil {
 		return false, err
@@ -154,7 +155,7 @@ func (st *stage) deliverOne(d *parcelDelivery) (fits bool, err error) {
 	return true, st.addItem(b, a, d)
 }
 
-func (st *stage) addItem(b *box, a *account, d *parcelDelivery) error {
+func (st *stage) addItem(b *box, a *account, d *preparedDelivery) error {
 	uid := b.next
 	b.next++
 	b.count++
@@ -181,7 +182,7 @@ func (st *stage) addItem(b *box, a *account, d *parcelDelivery) error {
 
 // shareBody makes sure that the body is there and that the end of the message
 // leaves it to the sweeper.
-func (st *stage) shareBody(d *parcelDelivery) error {
+func (st *stage) shareBody(d *preparedDelivery) error {
 	q, err := st.state(d.item.header)
 	if err == nil && q.body == d.item.body {
 		q.shared = true

@@ -26,7 +26,7 @@ func (s *Store) FailNext(persisted bool) {
 // log was not flushed, which is all that Badger does about it.
 func (s *Store) FailSync() {
 	f := faultFunc(func() faultMode {
-		s.latch.Errorf("Error while curlf sync: %v\n", errors.New("input/output error"))
+		s.failure.Errorf("Error while curlf sync: %v\n", errors.New("input/output error"))
 		return faultNone
 	})
 	s.fault.Store(&f)
@@ -46,7 +46,7 @@ func (s *Store) PutRaw(key, payload []byte) error {
 	return s.db.Update(func(txn *badger.Txn) error { return txn.Set(key, seal(key, payload)) })
 }
 
-// RawKeys are the keys under a prefix.
+// RawKeys returns the keys under a prefix.
 func (s *Store) RawKeys(prefix string) (keys [][]byte) {
 	_ = s.db.View(func(txn *badger.Txn) error {
 		eachKey(txn, []byte(prefix), []byte(prefix), func(k []byte) bool {
@@ -58,7 +58,7 @@ func (s *Store) RawKeys(prefix string) (keys [][]byte) {
 	return keys
 }
 
-// RawValue is the stored payload of a key.
+// RawValue returns the stored payload of a key.
 func (s *Store) RawValue(key []byte) (p []byte, err error) {
 	err = s.db.View(func(txn *badger.Txn) error {
 		p, err = get(txn, key)
@@ -67,13 +67,13 @@ func (s *Store) RawValue(key []byte) (p []byte, err error) {
 	return p, err
 }
 
-// Mark is the watermark of a class in memory.
+// Mark returns the watermark of a class in memory.
 func (s *Store) Mark(c envelope.Class) []byte { return s.marks.get()[c] }
 
 // SaveMarks writes the watermarks.
 func (s *Store) SaveMarks(ctx context.Context) error { return s.saveMarks(ctx) }
 
-// Flatten is what Run does at night.
+// Flatten does what Run does at night.
 func (s *Store) Flatten() error { return s.flatten() }
 
 // Audit checks what must hold between the keys after a full sweep: bodies,
@@ -217,7 +217,7 @@ func (s *Store) DeleteRaw(key []byte) error {
 	return s.db.Update(func(txn *badger.Txn) error { return txn.Delete(key) })
 }
 
-// Collect is what Run does every two seconds; it tells what the store takes
+// Collect does what Run does every two seconds; it tells what the store takes
 // afterwards.
 func (s *Store) Collect(ctx context.Context) (disk int64, err error) {
 	err = s.collect(ctx)

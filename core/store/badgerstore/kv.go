@@ -35,7 +35,7 @@ func (s *Store) Get(_ context.Context, space, key string) (value []byte, err err
 	}
 	err = s.view(func(txn *badger.Txn) error {
 		v, expires, err := getExpiring(txn, kvKey(space, key))
-		if err == nil && expired(expires, s.opt.Clock.Now()) {
+		if err == nil && isExpired(expires, s.opt.Clock.Now()) {
 			err = store.ErrNotFound
 		}
 		value = v
@@ -118,7 +118,7 @@ func (st *stage) incr(key []byte, by int64, expires time.Time) (int64, error) {
 	old, until, err := st.getExpiring(key)
 	var n int64
 	switch {
-	case errors.Is(err, store.ErrNotFound) || err == nil && expired(until, st.now):
+	case errors.Is(err, store.ErrNotFound) || err == nil && isExpired(until, st.now):
 	case err != nil:
 		return 0, err
 	default:

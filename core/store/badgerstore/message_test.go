@@ -12,7 +12,7 @@ import (
 
 const testHeader = "From: a@example.org\r\nSubject: test\r\n\r\n"
 
-// message is one for a group of recipients that is due now, without a body.
+// message returns one for a group of recipients that is due now, without a body.
 func message(rcpts ...envelope.Address) *store.Message {
 	now := time.Now()
 	g := &envelope.Group{Key: "example.com", Domain: "example.com", Due: now, Expires: now.Add(time.Hour)}
@@ -39,7 +39,7 @@ func commit(t testing.TB, s *badgerstore.Store, body string, rcpts ...envelope.A
 	return m
 }
 
-// settled is a settlement that delivers all of a message's only group.
+// settled returns a settlement that delivers all of a message's only group.
 func settled(m *store.Message) *store.Settlement {
 	g := *m.Groups[0]
 	g.Recipients = append([]envelope.Recipient(nil), g.Recipients...)

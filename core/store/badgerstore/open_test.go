@@ -13,7 +13,7 @@ import (
 	"carteiro/core/store/badgerstore"
 )
 
-// contents are the octets of all files of a directory.
+// contents returns the octets of all files of a directory.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

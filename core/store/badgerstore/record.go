@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -185,4 +186,116 @@ func decodeHeader(b []byte) (*header, error) {
 		size: int64(binary.BigEndian.Uint64(b[8:])), chunks: binary.BigEndian.Uint32(b[16:]),
 		section: b[20:],
 	}, nil
+}
+
+// encodeRecipient puts in front of the record whether the recipient is Done,
+// so that the committer need not decode it. Its number is in the key.
+func encodeRecipient(r envelope.Recipient) ([]byte, error) {
+	done := byte(0)
+	if r.State.Done() {
+		done = 1
+	}
+	r.N = 0
+	b, err := encodeJSON(&r)
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{done}, b...), nil
+}
+
+func recipientDone(b []byte) bool { return len(b) > 0 && b[0] == 1 }
+
+func decodeRecipient(b []byte, n uint32) (envelope.Recipient, error) {
+	var r envelope.Recipient
+	if len(b) == 0 || b[0] > 1 {
+		return r, fmt.Errorf("recipient %d: %w", n, store.ErrCorrupt)
+	}
+	err := decodeJSON(b[1:], &r)
+	r.N = n
+	return r, err
+}
+
+// group is a stored group: its recipients have the numbers from first on.
+type group struct {
+	first, count uint32
+	left         uint32 // recipients that are not Done
+	envelope.Group
+}
+
+func (g *group) encode() ([]byte, error) {
+	b := binary.BigEndian.AppendUint32(nil, g.first)
+	b = binary.BigEndian.AppendUint32(b, g.count)
+	b = binary.BigEndian.AppendUint32(b, g.left)
+	j, err := encodeJSON(&g.Group)
+	return append(b, j...), err
+}
+
+func decodeGroup(b []byte, block uint32) (*group, error) {
+	if len(b) < 12 {
+		return nil, fmt.Errorf("group %d: %w", block, store.ErrCorrupt)
+	}
+	g := &group{
+		first: binary.BigEndian.Uint32(b), count: binary.BigEndian.Uint32(b[4:]),
+		left: binary.BigEndian.Uint32(b[8:]),
+	}
+	if g.left > g.count {
+		return nil, fmt.Errorf("group %d: %w", block, store.ErrCorrupt)
+	}
+	err := decodeJSON(b[12:], &g.Group)
+	g.Block = block
+	return g, err
+}
+
+// dueKey returns the group's place in the due index, nil when it has none.
+func (g *group) dueKey(id envelope.ID) []byte {
+	if g.Held || g.left == 0 {
+		return nil
+	}
+	return dueKey(g.Priority.Class(), g.Due, id, g.Block)
+}
+
+// dueValue returns what the scheduler learns without a Load: the number of the
+// kind, the key, and after a NUL the domain where it is another.
+func (g *group) dueValue() []byte {
+	kind := max(slices.Index(envelope.GroupKinds(), g.Kind), 0)
+	v := append([]byte{byte(kind)}, g.Key...)
+	if g.Domain != g.Key {
+		v = append(append(v, 0), g.Domain...)
+	}
+	return v
+}
+
+// joinCRC gives the CRC-32C of two texts one after the other from those of
+// the texts and the length of the second: a body is streamed before its
+// header section is known.
+func joinCRC(a, b uint32, lenB int64) uint32 { return shiftCRC(a, lenB) ^ b }
+
+// shiftCRC multiplies a CRC by x^(8n) modulo the polynomial: what n zero
+// octets after the text make of it.
+func shiftCRC(crc uint32, n int64) uint32 {
+	const x8 = 1 << (31 - 8) // x^8 where bit 31 is x^0
+	for power := uint32(x8); n > 0; n >>= 1 {
+		if n&1 != 0 {
+			crc = mulCRC(crc, power)
+		}
+		power = mulCRC(power, power)
+	}
+	return crc
+}
+
+// mulCRC multiplies two polynomials over GF(2), bits reversed as in a CRC.
+func mulCRC(a, b uint32) uint32 {
+	const poly = 0x82f63b78 // Castagnoli
+	var p uint32
+	for bit := uint32(1) << 31; bit != 0; bit >>= 1 {
+		if a&bit != 0 {
+			p ^= b
+		}
+		if b&1 != 0 {
+			b = b>>1 ^ poly
+		} else {
+			b >>= 1
+		}
+	}
+	return p
 }

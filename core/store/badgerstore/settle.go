@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"carteiro/core/message/envelope"
 	"carteiro/core/store"
@@ -15,9 +16,9 @@ type outcome struct {
 	block      uint32
 	group      *envelope.Group // without recipients, nil when it stays as it is
 	recipients map[uint32][]byte
-	add        []*packedGroup
-	deliveries []parcelDelivery
-	messages   []*parcel
+	add        []*preparedGroup
+	deliveries []preparedDelivery
+	messages   []*preparedMessage
 	effects    []envelope.Effect
 	trail      []entry
 	size       int64
@@ -40,7 +41,7 @@ func (s *Store) Settle(ctx context.Context, x *store.Settlement) error {
 			x.Add[i].Recipients[j].N = g.first + uint32(j)
 		}
 	}
-	release(o.messages)
+	releaseDrafts(o.messages)
 	return nil
 }
 
@@ -59,17 +60,17 @@ func (s *Store) outcome(x *store.Settlement) (*outcome, error) {
 		}
 	}
 	for _, g := range x.Add {
-		p, err := packGroup(g)
+		p, err := prepareGroup(g)
 		if err != nil {
 			return nil, err
 		}
 		o.add = append(o.add, p)
 	}
 	var err error
-	if o.deliveries, err = s.packDeliveries(x.Deliveries); err != nil {
+	if o.deliveries, err = s.prepareDeliveries(x.Deliveries); err != nil {
 		return nil, err
 	}
-	if o.messages, o.size, err = s.pack(x.Messages); err != nil {
+	if o.messages, o.size, err = s.prepare(x.Messages); err != nil {
 		return nil, err
 	}
 	o.trail, err = s.trailEntry(x.ID, x.Trail)
@@ -118,7 +119,7 @@ func (o *outcome) apply(st *stage) error {
 	return nil
 }
 
-// visibleGroup is a group that the message's state counts: what a commit that
+// visibleGroup returns a group that the message's state counts: what a commit that
 // never came wrote early is not there.
 func (st *stage) visibleGroup(id envelope.ID, block uint32, q *state) (*group, error) {
 	if block >= q.nextBlock {
@@ -184,5 +185,73 @@ func (o *outcome) changeGroup(st *stage, g *group, q *state, done uint32) error 
 	if k := g.dueKey(o.id); k != nil {
 		st.addDue(k, g.dueValue())
 	}
+	return nil
+}
+
+const (
+	// maxInline is the most records of a message that are deleted in the
+	// transaction that ends it; more are left to the sweeper.
+	maxInline = 2000
+	// keepDelivered is how long the keys of deliveries outlive the message.
+	keepDelivered = 7 * 24 * time.Hour
+)
+
+// Remove implements store.Spool.
+func (s *Store) Remove(ctx context.Context, id envelope.ID) error {
+	err := s.commit(ctx, work, 0, func(st *stage) error {
+		q, err := st.state(id)
+		if err != nil {
+			return err
+		}
+		if q.nextBlock > maxInline {
+			return st.dropMessage(id, q) // the sweeper clears the due index too
+		}
+		for block := range q.nextBlock {
+			g, err := st.group(id, block)
+			if err != nil {
+				return err
+			}
+			if k := g.dueKey(id); k != nil {
+				st.remove(k)
+			}
+		}
+		return st.dropMessage(id, q)
+	})
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", id, err)
+	}
+	return nil
+}
+
+// dropMessage stages the end of a message whose groups are out of the due
+// index. Without its state nothing of it is visible; records too many for one
+// transaction follow in the sweeper, as does a body that others may share.
+func (st *stage) dropMessage(id envelope.ID, q *state) error {
+	st.remove(envelopeKey(id))
+	st.remove(spoolEdge(q.body, id))
+	if q.nextBlock+q.nextRcpt <= maxInline {
+		for b := range q.nextBlock {
+			st.remove(groupKey(id, b))
+		}
+		for r := range q.nextRcpt {
+			st.remove(rcptKey(id, r))
+		}
+	} else {
+		st.put(clearKey(id), nil)
+		st.batch.s.garbage.Store(true)
+	}
+	if q.shared || q.chunks > maxInline {
+		st.put(garbageKey(q.body, id), nil)
+		st.batch.s.garbage.Store(true)
+	} else {
+		st.remove(headerKey(id))
+		for c := range q.chunks {
+			st.remove(chunkKey(q.body, c))
+		}
+	}
+	if q.delivered {
+		st.put(forgetKey(st.now.Add(keepDelivered), id), nil)
+	}
+	q.gone = true
 	return nil
 }

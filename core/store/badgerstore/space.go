@@ -216,7 +216,7 @@ func (s *space) measure() {
 
 // Reserve implements store.Spool.
 func (s *Store) Reserve(size int64) (release func(), err error) {
-	if err := s.latch.err(); err != nil {
+	if err := s.failure.err(); err != nil {
 		return nil, err
 	}
 	if err := s.enter(); err != nil {

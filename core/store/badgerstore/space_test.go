@@ -71,7 +71,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// ended is a context that is over after a moment.
+// ended returns a context that is over after a moment.
 func ended(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	t.Cleanup(cancel)

@@ -1,10 +1,14 @@
 package badgerstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
+	"sync"
+	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 
@@ -12,7 +16,7 @@ import (
 	"carteiro/core/store"
 )
 
-// readState is the state of a message that is in the spool: ErrNotFound.
+// readState returns the state of a message that is in the spool: ErrNotFound.
 func readState(txn *badger.Txn, id envelope.ID) (*state, error) {
 	b, err := get(txn, stateKey(id))
 	if err != nil {
@@ -119,7 +123,7 @@ func (s *Store) Groups(_ context.Context, id envelope.ID) (groups []*envelope.Gr
 // message that has gone and is not there.
 func (s *Store) Messages(ctx context.Context) iter.Seq2[*envelope.Envelope, error] {
 	return func(yield func(*envelope.Envelope, error) bool) {
-		err := s.each(ctx, []byte("m/"), false, func(txn *badger.Txn, key, payload []byte) error {
+		err := s.each(ctx, prefixOf(keyEnvelope), false, func(txn *badger.Txn, key, payload []byte) error {
 			id, err := idAt(key)
 			if err != nil {
 				return err
@@ -168,7 +172,7 @@ func (s *Store) each(ctx context.Context, prefix []byte, reverse bool, f func(tx
 				return err
 			}
 			payload, expires, err := unseal(key, v)
-			if err == nil && !expired(expires, now) {
+			if err == nil && !isExpired(expires, now) {
 				err = f(txn, key, payload)
 			}
 			if err != nil {
@@ -181,4 +185,155 @@ func (s *Store) each(ctx context.Context, prefix []byte, reverse bool, f func(tx
 		return nil
 	}
 	return err
+}
+
+// watermarks remember per class a key below which the due index is empty, so
+// that a look at its head does not wade through the tombstones of everything
+// delivered since the last compaction.
+type watermarks struct {
+	mu    sync.Mutex
+	marks [envelope.Classes][]byte // nil: from the start of the class
+	scans map[*scan]struct{}
+}
+
+// scan is a look at the head of the index. What is inserted while it goes on
+// may be missing from its snapshot and bounds the mark it may set.
+type scan struct {
+	class envelope.Class
+	low   []byte
+}
+
+func (w *watermarks) set(marks [envelope.Classes][]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.marks, w.scans = marks, make(map[*scan]struct{})
+}
+
+func (w *watermarks) get() [envelope.Classes][]byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.marks
+}
+
+// note lowers marks to keys that have become durable. It is called before
+// their writers are answered.
+func (w *watermarks) note(keys [][]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range keys {
+		if class := k[2]; w.marks[class] != nil && bytes.Compare(k, w.marks[class]) < 0 {
+			w.marks[class] = k
+		}
+		for s := range w.scans {
+			if k[2] == byte(s.class) && (s.low == nil || bytes.Compare(k, s.low) < 0) {
+				s.low = k
+			}
+		}
+	}
+}
+
+// begin registers a scan, before it takes its snapshot, and says where it
+// starts.
+func (w *watermarks) begin(class envelope.Class) (*scan, []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := &scan{class: class}
+	w.scans[s] = struct{}{}
+	if m := w.marks[class]; m != nil {
+		return s, m
+	}
+	return s, duePrefix(class)
+}
+
+// end raises the mark to the first key that the scan saw; nil is none at all.
+func (w *watermarks) end(s *scan, first []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.scans, s)
+	if first == nil {
+		first = duePrefix(s.class + 1)
+	}
+	if s.low != nil && bytes.Compare(s.low, first) < 0 {
+		first = s.low
+	}
+	if bytes.Compare(first, w.marks[s.class]) > 0 {
+		w.marks[s.class] = first
+	}
+}
+
+// Due implements store.Spool.
+func (s *Store) Due(ctx context.Context, class envelope.Class, before time.Time) iter.Seq2[store.DueEntry, error] {
+	return func(yield func(store.DueEntry, error) bool) {
+		if err := s.enter(); err != nil {
+			yield(store.DueEntry{}, err)
+			return
+		}
+		defer s.leave()
+		if int(class) >= envelope.Classes {
+			return
+		}
+		seen, from := s.marks.begin(class)
+		txn := s.db.NewTransaction(false)
+		defer txn.Discard()
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: duePrefix(class), PrefetchValues: true, PrefetchSize: 100})
+		defer it.Close()
+		it.Seek(from)
+		var first []byte
+		if it.Valid() {
+			first = it.Item().KeyCopy(nil)
+		}
+		s.marks.end(seen, first)
+		for ; it.Valid(); it.Next() {
+			if err := ctx.Err(); err != nil {
+				yield(store.DueEntry{}, err)
+				return
+			}
+			e, err := dueEntry(it.Item())
+			if err == nil && millis(e.Due) > millis(before) {
+				return
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func dueEntry(item *badger.Item) (store.DueEntry, error) {
+	e, err := parseDueKey(item.Key())
+	if err != nil {
+		return e, err
+	}
+	err = item.Value(func(v []byte) error {
+		p, _, err := unseal(item.Key(), v)
+		if err != nil {
+			return err
+		}
+		kinds := envelope.GroupKinds()
+		if len(p) == 0 || int(p[0]) >= len(kinds) {
+			return fmt.Errorf("due entry of %s: %w", e.ID, store.ErrCorrupt)
+		}
+		key, domain, other := strings.Cut(string(p[1:]), "\x00")
+		if !other {
+			domain = key
+		}
+		e.Kind, e.Key, e.Domain = kinds[p[0]], key, domain
+		return nil
+	})
+	return e, err
+}
+
+// saveMarks brings the marks on disk up to those in memory. It shares no
+// transaction, so that every key of the index is noted when it runs and none
+// is below the marks that it writes.
+func (s *Store) saveMarks(ctx context.Context) error {
+	return s.submit(ctx, work, &write{alone: true, apply: func(st *stage) error {
+		for class, mark := range s.marks.get() {
+			if mark != nil && !bytes.Equal(mark, st.batch.c.persisted[class]) {
+				st.put(markKey(envelope.Class(class)), mark)
+				st.batch.c.persisted[class] = mark
+			}
+		}
+		return nil
+	}})
 }

@@ -24,9 +24,9 @@ type counter interface {
 	clone() counter
 }
 
-// stage holds what one write wants until all of it is known to be possible,
-// so that a write that is refused leaves no trace among its neighbours. It
-// reads its own changes, then those of the batch, then the database.
+// stage holds the changes of one write until all of them are known to be
+// possible, so that a refused write leaves nothing in the batch. It reads its
+// own changes first, then those of the batch, then the database.
 type stage struct {
 	batch    *batch
 	now      time.Time
@@ -43,8 +43,9 @@ func (st *stage) put(key, payload []byte) {
 	st.add(entry{key: key, value: seal(key, payload)})
 }
 
-// putExpiring leaves the time of expiry in the value, which the store's clock
-// is compared with; Badger's own measures real time and comes an hour later.
+// putExpiring stores the time of expiry in the value, where it is compared with
+// the store's clock. Badger's own expiry measures real time and is an hour
+// later.
 func (st *stage) putExpiring(key, payload []byte, expires time.Time) {
 	e := entry{key: key, value: sealExpiring(key, payload, expires)}
 	if !expires.IsZero() {
@@ -86,13 +87,13 @@ func (st *stage) get(key []byte) ([]byte, error) {
 // live is get for records that the clock ends.
 func (st *stage) live(key []byte) ([]byte, error) {
 	p, expires, err := st.getExpiring(key)
-	if err == nil && expired(expires, st.now) {
+	if err == nil && isExpired(expires, st.now) {
 		return nil, store.ErrNotFound
 	}
 	return p, err
 }
 
-func expired(expires, now time.Time) bool { return !expires.IsZero() && !now.Before(expires) }
+func isExpired(expires, now time.Time) bool { return !expires.IsZero() && !now.Before(expires) }
 
 func (st *stage) has(key []byte) (bool, error) {
 	_, err := st.live(key)
@@ -102,7 +103,7 @@ func (st *stage) has(key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// hasPrefix tells whether a key with prefix exists, this stage's included.
+// hasPrefix reports whether a key with prefix exists, this stage's included.
 func (st *stage) hasPrefix(prefix []byte) bool {
 	for i := range st.entries {
 		if st.entries[i].value != nil && bytes.HasPrefix(st.entries[i].key, prefix) {
@@ -174,12 +175,12 @@ func (st *stage) addDue(key, value []byte) {
 	st.due = append(st.due, key)
 }
 
-// manyDue is how many new due entries travel in their commit. More may be
+// maxDueTogether is how many new due entries travel in their commit. More may be
 // written early: what is due without a state cannot be loaded.
-const manyDue = 4000
+const maxDueTogether = 4000
 
 func (st *stage) addDues(entries []entry) {
-	early := len(st.due)+len(entries) > manyDue
+	early := len(st.due)+len(entries) > maxDueTogether
 	for _, e := range entries {
 		if early {
 			st.early = append(st.early, e)

@@ -32,7 +32,7 @@ const store1 = "../testdata/store-1"
 // that what expires is there for as long as this test is.
 var store1Time = time.Date(2094, 12, 20, 18, 15, 0, 0, time.UTC)
 
-// copyStore1 is a copy of store-1 and the options that open it.
+// copyStore1 returns a copy of store-1 and the options that open it.
 func copyStore1(t *testing.T) badgerstore.Options {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(store1, "key"))
@@ -137,12 +137,14 @@ func (d *dump) messages() {
 		section, err := d.s.Header(ctx, env)
 		d.must(err)
 		body, err := d.s.Body(ctx, env)
-		d.line("message %s: envelope %s header %s body %s", env.ID, d.json(env), d.digest(io.NopCloser(bytes.NewReader(section)), nil), d.digest(body, err))
+		d.line("message %s: envelope %s header %s body %s", env.ID, d.json(env), d.digest(io.NopCloser(bytes.NewReader(section)), nil),
+			d.digest(body, err))
 		groups, err := d.s.Groups(ctx, env.ID)
 		d.must(err)
 		for _, g := range groups {
-			d.line("message %s group %d: %s key %q domain %q priority %d due %v expires %v held %v %q attempts %d tried %v meta %s async %s", env.ID, g.Block,
-				g.Kind, g.Key, g.Domain, g.Priority, g.Due.UTC(), g.Expires.UTC(), g.Held, g.Reason, g.Attempts, g.Tried.UTC(), d.json(g.Meta), d.json(g.Async))
+			d.line("message %s group %d: %s key %q domain %q priority %d due %v expires %v held %v %q attempts %d tried %v meta %s async %s",
+				env.ID, g.Block, g.Kind, g.Key, g.Domain, g.Priority, g.Due.UTC(), g.Expires.UTC(), g.Held, g.Reason, g.Attempts, g.Tried.UTC(),
+				d.json(g.Meta), d.json(g.Async))
 			for _, r := range g.Recipients {
 				d.line("message %s group %d recipient %d: %s", env.ID, g.Block, r.N, d.json(r))
 			}

@@ -10,6 +10,7 @@ import (
 	badger "github.com/dgraph-io/badger/v4"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/store"
 )
 
 // sweepSlice is how many keys one transaction of the sweeper looks at or
@@ -26,7 +27,7 @@ func (s *Store) Sweep(ctx context.Context, all bool) error {
 		steps = append(steps, s.sweepMessages, s.sweepBodies)
 	}
 	if all {
-		steps = append(steps, s.sweepDelivered, s.sweepRemnants, s.sweepOrphans, s.sweepDue)
+		steps = append(steps, s.sweepDelivered, s.sweepStateless, s.sweepOrphans, s.sweepDue)
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -36,14 +37,14 @@ func (s *Store) Sweep(ctx context.Context, all bool) error {
 	return nil
 }
 
-// eachID walks the keys under prefix in slices and calls f with the suffixes
-// behind it, cut to size octets, each once.
-func (s *Store) eachID(ctx context.Context, prefix string, size int, f func(suffix []byte) error) error {
-	from := []byte(prefix)
+// eachID walks the keys of a kind in slices and calls f with what follows the
+// prefix, cut to size octets, each once.
+func (s *Store) eachID(ctx context.Context, kind byte, size int, f func(suffix []byte) error) error {
+	from := prefixOf(kind)
 	for from != nil {
 		var found [][]byte
 		err := s.view(func(txn *badger.Txn) error {
-			found = distinct(txn, []byte(prefix), from, size)
+			found = distinct(txn, prefixOf(kind), from, size)
 			return nil
 		})
 		if err != nil {
@@ -51,7 +52,7 @@ func (s *Store) eachID(ctx context.Context, prefix string, size int, f func(suff
 		}
 		from = nil
 		if len(found) == sweepSlice {
-			from = after(append([]byte(prefix), found[len(found)-1]...))
+			from = after(append(prefixOf(kind), found[len(found)-1]...))
 		}
 		for _, suffix := range found {
 			if err := ctx.Err(); err != nil {
@@ -83,7 +84,7 @@ func distinct(txn *badger.Txn, prefix, from []byte, size int) (found [][]byte) {
 	return found
 }
 
-// after is the first key behind all that begin with k.
+// after returns the first key after all that begin with k.
 func after(k []byte) []byte {
 	k = bytes.Clone(k)
 	for i := len(k) - 1; i >= 0; i-- {
@@ -116,7 +117,7 @@ func (s *Store) clear(ctx context.Context, prefix []byte) error {
 
 // sweepMessages clears the records of large messages that have gone.
 func (s *Store) sweepMessages(ctx context.Context) error {
-	return s.eachID(ctx, "y/", idLen, func(suffix []byte) error {
+	return s.eachID(ctx, keyClear, idLen, func(suffix []byte) error {
 		id := envelope.ID(suffix)
 		if err := s.clearMessage(ctx, id); err != nil {
 			return err
@@ -126,7 +127,7 @@ func (s *Store) sweepMessages(ctx context.Context) error {
 }
 
 func (s *Store) clearMessage(ctx context.Context, id envelope.ID) error {
-	if err := s.clear(ctx, idKey('r', id)); err != nil {
+	if err := s.clear(ctx, idKey(keyRcpt, id)); err != nil {
 		return err
 	}
 	for more := true; more; {
@@ -144,7 +145,7 @@ func (s *Store) clearMessage(ctx context.Context, id envelope.ID) error {
 // clearGroups removes a slice of a message's groups with their due entries.
 func (st *stage) clearGroups(id envelope.ID) (more bool, err error) {
 	var keys [][]byte
-	st.keys(idKey('g', id), func(key []byte) bool {
+	st.keys(idKey(keyGroup, id), func(key []byte) bool {
 		keys = append(keys, key)
 		return len(keys) < sweepSlice
 	})
@@ -186,7 +187,7 @@ func (s *Store) sweepAbandoned(ctx context.Context) error {
 
 // sweepBodies looks at bodies that lost a reference.
 func (s *Store) sweepBodies(ctx context.Context) error {
-	return s.eachID(ctx, "z/", 2*idLen, func(suffix []byte) error {
+	return s.eachID(ctx, keyGarbage, 2*idLen, func(suffix []byte) error {
 		return s.sweepBody(ctx, envelope.ID(suffix), envelope.ID(suffix[idLen:]))
 	})
 }
@@ -201,8 +202,8 @@ func (s *Store) sweepBody(ctx context.Context, body, header envelope.ID) error {
 				st.remove(headerKey(header))
 			}
 		}
-		if !s.drafting(body) && !st.hasPrefix(idKey('x', body)) {
-			st.keys(idKey('b', body), func(key []byte) bool {
+		if !s.drafting(body) && !st.hasPrefix(idKey(keyEdge, body)) {
+			st.keys(idKey(keyBody, body), func(key []byte) bool {
 				st.remove(key)
 				return true
 			})
@@ -214,7 +215,7 @@ func (s *Store) sweepBody(ctx context.Context, body, header envelope.ID) error {
 // sweepDelivered forgets the delivery keys of messages gone a week ago.
 func (s *Store) sweepDelivered(ctx context.Context) error {
 	now := s.opt.Clock.Now()
-	return s.eachID(ctx, "w/", 6+idLen, func(suffix []byte) error {
+	return s.eachID(ctx, keyForget, 6+idLen, func(suffix []byte) error {
 		when, id := millisAt(suffix), envelope.ID(suffix[6:])
 		if now.Before(when) {
 			return errStop
@@ -224,4 +225,133 @@ func (s *Store) sweepDelivered(ctx context.Context) error {
 		}
 		return s.drop(ctx, forgetKey(when, id))
 	})
+}
+
+// sweepOrphans removes bodies that neither an edge nor a draft of this process
+// names: their message was never committed. Then it removes header sections
+// that no edge names. What the walk sees may be outdated; the transaction that
+// removes checks again.
+func (s *Store) sweepOrphans(ctx context.Context) error {
+	err := s.eachID(ctx, keyBody, idLen, func(suffix []byte) error {
+		body := envelope.ID(suffix)
+		if used, err := s.used(idKey(keyEdge, body)); used || err != nil || s.drafting(body) {
+			return err
+		}
+		return s.sweepBody(ctx, body, envelope.ID{})
+	})
+	if err != nil {
+		return err
+	}
+	return s.eachID(ctx, keyHeader, idLen, func(suffix []byte) error {
+		id := envelope.ID(suffix)
+		h, err := s.readHeader(id)
+		if err != nil {
+			return skipDamaged(err)
+		}
+		if used, err := s.used(edgePrefix(h.body, id)); used || err != nil {
+			return err
+		}
+		return s.sweepBody(ctx, h.body, id)
+	})
+}
+
+// skipDamaged lets a sweep continue if a record cannot be read or is gone:
+// those who need the record will report it.
+func skipDamaged(err error) error {
+	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (s *Store) used(prefix []byte) (used bool, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		used = hasPrefix(txn, prefix)
+		return nil
+	})
+	return used, err
+}
+
+// sweepStateless removes records of messages without a state: records written
+// early for a commit that never came, or deleted keys that came back.
+func (s *Store) sweepStateless(ctx context.Context) error {
+	for _, kind := range []byte{keyEnvelope, keyGroup, keyRcpt} {
+		err := s.eachID(ctx, kind, idLen, func(suffix []byte) error {
+			return s.sweepStatelessMessage(ctx, kind, envelope.ID(suffix))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) sweepStatelessMessage(ctx context.Context, kind byte, id envelope.ID) error {
+	err := s.view(func(txn *badger.Txn) error {
+		_, err := readState(txn, id)
+		return err
+	})
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	for more := true; more; {
+		err := s.commit(ctx, work, 0, func(st *stage) error {
+			n := 0
+			more = false
+			if _, err := st.state(id); !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			st.keys(idKey(kind, id), func(key []byte) bool {
+				st.remove(key)
+				n++
+				return n < sweepSlice
+			})
+			more = n == sweepSlice
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepDue removes entries of the due index that their group does not know.
+func (s *Store) sweepDue(ctx context.Context) error {
+	return s.eachID(ctx, keyDue, 1+6+idLen+4, func(suffix []byte) error {
+		key := append(prefixOf(keyDue), suffix...)
+		e, err := parseDueKey(key)
+		if err != nil {
+			return err
+		}
+		var known bool
+		err = s.view(func(txn *badger.Txn) error {
+			known, err = dueKnown(txn, key, e)
+			return err
+		})
+		if err != nil || known {
+			return err
+		}
+		return s.commit(ctx, work, 0, func(st *stage) error {
+			if known, err := dueKnown(st.batch.tx(), key, e); err != nil || known {
+				return err
+			}
+			st.remove(key)
+			return nil
+		})
+	})
+}
+
+func dueKnown(txn *badger.Txn, key []byte, e store.DueEntry) (bool, error) {
+	if _, err := readState(txn, e.ID); errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	b, err := getExisting(txn, groupKey(e.ID, e.Block))
+	if err != nil || b == nil {
+		return false, err
+	}
+	g, err := decodeGroup(b, e.Block)
+	return err == nil && bytes.Equal(g.dueKey(e.ID), key), err
 }

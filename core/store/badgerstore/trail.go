@@ -69,7 +69,7 @@ func (s *Store) Trail(ctx context.Context, id envelope.ID) (all []envelope.Trail
 func (s *Store) Trails(ctx context.Context, limit int) iter.Seq2[envelope.ID, error] {
 	return func(yield func(envelope.ID, error) bool) {
 		var last envelope.ID
-		err := s.each(ctx, []byte("t/"), true, func(_ *badger.Txn, key, _ []byte) error {
+		err := s.each(ctx, prefixOf(keyTrail), true, func(_ *badger.Txn, key, _ []byte) error {
 			id, err := idAt(key)
 			if err != nil || id == last {
 				return err

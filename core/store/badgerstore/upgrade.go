@@ -99,9 +99,9 @@ func (u *upgrade) flush() error {
 
 // each calls f with the records under a prefix, as they were when the step
 // began, and tells the log now and then how many those were.
-func (u *upgrade) each(prefix string, f func(key, payload []byte) error) error {
+func (u *upgrade) each(kind byte, f func(key, payload []byte) error) error {
 	return u.s.db.View(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix), PrefetchValues: true, PrefetchSize: 100})
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefixOf(kind), PrefetchValues: true, PrefetchSize: 100})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
 			key := it.Item().KeyCopy(nil)
@@ -138,7 +138,8 @@ func readFormat(v []byte) (uint32, error) {
 	have := binary.BigEndian.Uint32(v)
 	switch {
 	case have > format:
-		return have, fmt.Errorf("%w: it has format %d, this program knows formats up to %d; start the newer program again", store.ErrVersion, have, format)
+		return have, fmt.Errorf("%w: it has format %d, this program knows formats up to %d; start the newer program again", store.ErrVersion,
+			have, format)
 	case have == 0:
 		return have, fmt.Errorf("format 0: %w", store.ErrCorrupt)
 	}
@@ -149,7 +150,7 @@ func readFormat(v []byte) (uint32, error) {
 // and async, and the key of those for mailboxes, held ones and asynchronous
 // ones was a word that a policy may choose too.
 func setGroupKinds(u *upgrade) error {
-	err := u.each("g/", func(key, payload []byte) error {
+	err := u.each(keyGroup, func(key, payload []byte) error {
 		if len(payload) < 12 {
 			return fmt.Errorf("group %x: %w", key, store.ErrCorrupt)
 		}
@@ -178,7 +179,7 @@ func setGroupKinds(u *upgrade) error {
 	if err := u.flush(); err != nil {
 		return err
 	}
-	return u.each("d/", func(key, _ []byte) error {
+	return u.each(keyDue, func(key, _ []byte) error {
 		e, err := parseDueKey(key)
 		if err != nil {
 			return err

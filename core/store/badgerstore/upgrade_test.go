@@ -64,7 +64,8 @@ func TestUpgradeOnce(t *testing.T) {
 func TestUpgradeDamaged(t *testing.T) {
 	o := copyStore1(t)
 	damaged := badgerstore.DamageDuringUpgrade(o)
-	if _, err := badgerstore.Open(damaged); err == nil || !strings.Contains(err.Error(), "upgrade from format 1 to 2 (groups say what kind they are)") {
+	if _, err := badgerstore.Open(damaged); err == nil ||
+		!strings.Contains(err.Error(), "upgrade from format 1 to 2 (groups say what kind they are)") {
 		t.Errorf("%v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"carteiro/core/store"
 )
 
-// delivery is one of a whole message.
+// delivery returns one of a whole message.
 func delivery(m *store.Message, rcpt uint32, owner envelope.Address, folder string) store.Delivery {
 	return store.Delivery{
 		Owner: owner, Folder: folder, Message: m.Envelope.ID, Rcpt: rcpt,
@@ -111,7 +111,9 @@ func testHeaderEdit(w *world) {
 // testFinalCRLF: a message whose body does not end in CRLF, nor those that
 // share it, does end so in a mailbox, and its size counts that.
 func testFinalCRLF(w *world) {
-	for i, body := range []string{"\x00\x01binary", "half\r", "other half\n", "\n", strings.Repeat("x", 700<<10), strings.Repeat("y", 512<<10-1) + "\r\n"} {
+	for i, body := range []string{
+		"\x00\x01binary", "half\r", "other half\n", "\n", strings.Repeat("x", 700<<10), strings.Repeat("y", 512<<10-1) + "\r\n",
+	} {
 		m := w.commit(body, "b@example.com")
 		if got := m.Envelope.NoCRLF; got == strings.HasSuffix(body, "\r\n") {
 			w.Errorf("body %d: no CRLF: %v", i, got)

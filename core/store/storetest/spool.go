@@ -254,7 +254,8 @@ func testDue(w *world) {
 	if !slices.Equal(keys, []string{"1", "2", "3", "4"}) {
 		w.Errorf("due in the order %v", keys)
 	}
-	if u := w.due(envelope.Urgent, far); len(u) != 1 || u[0].ID != urgent.Envelope.ID || u[0].Kind != envelope.Mailbox || u[0].Key != "example.com" {
+	if u := w.due(envelope.Urgent, far); len(u) != 1 || u[0].ID != urgent.Envelope.ID || u[0].Kind != envelope.Mailbox ||
+		u[0].Key != "example.com" {
 		w.Errorf("urgent: %+v", u)
 	}
 	// Something due before all that was seen must still be found.

@@ -128,7 +128,7 @@ func (w *world) now() time.Time { return w.h.Clock.Now() }
 
 const sampleHeader = "From: a@example.org\r\nTo: b@example.com\r\nSubject: post\r\nX-Folded: one\r\n two\r\n\r\n"
 
-// sample is a message for recipients in one group that is due now.
+// sample returns a message for recipients in one group that is due now.
 func (w *world) sample(body string, rcpts ...envelope.Address) *store.Message {
 	w.Helper()
 	d := w.s.Draft(w.ctx)
@@ -160,7 +160,7 @@ func (w *world) commit(body string, rcpts ...envelope.Address) *store.Message {
 	return m
 }
 
-// done is a settlement that delivers all recipients of a loaded group.
+// done returns a settlement that delivers all recipients of a loaded group.
 func (w *world) done(id envelope.ID, block uint32) *store.Settlement {
 	w.Helper()
 	_, g, err := w.s.Load(w.ctx, id, block)

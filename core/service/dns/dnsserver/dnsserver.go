@@ -105,7 +105,7 @@ func (s *Server) Fail(name, rcode string) {
 	s.fail[dns.Fqdn(strings.ToLower(name))] = code
 }
 
-// Asked is how many questions about a name came.
+// Asked returns how many questions about a name came.
 func (s *Server) Asked(name string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
