@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"carteiro/hooks/lua/pattern"
+
 	glua "github.com/yuin/gopher-lua"
 )
 
@@ -145,7 +147,7 @@ func formatNumber(f float64) string {
 		}
 		return strconv.FormatInt(int64(f), 10)
 	}
-	return string(appendGeneral(nil, f, 14, false, 'g'))
+	return string(pattern.AppendGeneral(nil, f, 14, false, 'g'))
 }
 
 func baseToNumber(L *glua.LState) int {

@@ -10,6 +10,7 @@ import (
 
 	"carteiro/core/message/envelope"
 	"carteiro/hooks"
+	"carteiro/hooks/lua/pattern"
 )
 
 // unlike says what is wrong with a constant that has a form: a pattern, a
@@ -295,8 +296,8 @@ func (c *checker) luaPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) 
 	if len(args) < 2 || name == "string.find" && len(args) >= 4 { // perhaps a plain text
 		return false
 	}
-	if p, ok := args[1].(*ast.StringExpr); ok && (name != "string.find" || special(p.Value)) {
-		if text := patternFault(p.Value); text != "" {
+	if p, ok := args[1].(*ast.StringExpr); ok && (name != "string.find" || pattern.HasSpecials(p.Value)) {
+		if text := pattern.Fault(p.Value); text != "" {
 			c.tell(e.Line(), lastWord(name), fmt.Sprintf("%s: %s in %q", name, text, p.Value), "")
 			return true
 		}
@@ -314,89 +315,4 @@ func (c *checker) luaPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) 
 		}
 	}
 	return false
-}
-
-// patternFault is what is wrong with a pattern of Lua, or "".
-func patternFault(p string) string {
-	var open []bool // captures, by number: whether it is still open
-	for i := 0; i < len(p); {
-		switch p[i] {
-		case '(':
-			if i+1 < len(p) && p[i+1] == ')' {
-				open, i = append(open, false), i+2
-				continue
-			}
-			open, i = append(open, true), i+1
-		case ')':
-			n := len(open) - 1
-			for n >= 0 && !open[n] {
-				n--
-			}
-			if n < 0 {
-				return "invalid pattern capture"
-			}
-			open[n] = false
-			i++
-		case '%':
-			if i+1 >= len(p) {
-				return "malformed pattern (ends with '%')"
-			}
-			switch c := p[i+1]; {
-			case c == 'b':
-				if i+3 >= len(p) {
-					return "missing arguments to '%b'"
-				}
-				i += 4
-			case c == 'f':
-				if i+2 >= len(p) || p[i+2] != '[' {
-					return "missing '[' after '%f'"
-				}
-				i += 2
-			case c >= '0' && c <= '9':
-				if n := int(c - '1'); c == '0' || n >= len(open) || open[n] {
-					return "invalid capture index %" + string(c)
-				}
-				i += 2
-			default:
-				i += 2
-			}
-		case '[':
-			end := setEnd(p, i)
-			if end < 0 {
-				return "malformed pattern (missing ']')"
-			}
-			i = end
-		default:
-			i++
-		}
-	}
-	for _, o := range open {
-		if o {
-			return "unfinished capture"
-		}
-	}
-	if len(open) > 32 {
-		return "too many captures"
-	}
-	return ""
-}
-
-// setEnd is the index behind a set that begins at i, or -1.
-func setEnd(p string, i int) int {
-	i++
-	if i < len(p) && p[i] == '^' {
-		i++
-	}
-	for first := true; ; first = false {
-		if i >= len(p) {
-			return -1
-		}
-		if p[i] == ']' && !first {
-			return i + 1
-		}
-		if p[i] == '%' {
-			i++
-		}
-		i++
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"carteiro/hooks"
+	"carteiro/hooks/lua/pattern"
 )
 
 // SourceError is a fault in a source, with its place.
@@ -74,7 +75,7 @@ func findWord(line, word string) int {
 		if i < 0 || i >= len(line) {
 			return false
 		}
-		return line[i] == '_' || classes[line[i]]&(isAlpha|isDigit) != 0
+		return line[i] == '_' || pattern.IsAlphanumeric(line[i])
 	}
 	for at := 0; ; {
 		i := strings.Index(line[at:], word)

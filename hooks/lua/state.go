@@ -7,6 +7,7 @@ import (
 
 	"carteiro/core/service/spam"
 	"carteiro/hooks"
+	"carteiro/hooks/lua/pattern"
 )
 
 // Sizes of a state: small at rest, bounded under attack.
@@ -24,7 +25,7 @@ type state struct {
 	L       *glua.LState
 	set     *set
 	budget  *budget
-	matcher matcher
+	matcher pattern.Matcher
 	parts   []string // scratch of concat
 	longest struct { // the list beyond the array whose length was asked for last
 		table  *glua.LTable
@@ -105,8 +106,8 @@ func newState(s *set) *state {
 	return st
 }
 
-func (st *state) newMatcher() *matcher {
-	return &matcher{tick: func(n int64) { st.budget.steps(st.L, n) }, raise: func(s string) { st.L.RaiseError("%s", s) }}
+func (st *state) newMatcher() *pattern.Matcher {
+	return pattern.NewMatcher(func(n int64) { st.budget.steps(st.L, n) }, func(s string) { st.L.RaiseError("%s", s) })
 }
 
 // number is a number as a value, without an allocation for small ones.

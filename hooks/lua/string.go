@@ -3,6 +3,8 @@ package lua
 import (
 	"strings"
 
+	"carteiro/hooks/lua/pattern"
+
 	glua "github.com/yuin/gopher-lua"
 )
 
@@ -211,7 +213,7 @@ func search(L *glua.LState, find bool) int {
 	s, pat := text(L, 1), text(L, 2)
 	init := startOf(L, len(s))
 	st := stateOf(L)
-	if find && (glua.LVAsBool(L.Get(4)) || !special(pat)) {
+	if find && (glua.LVAsBool(L.Get(4)) || !pattern.HasSpecials(pat)) {
 		i := strings.Index(s[init:], pat)
 		if i < 0 {
 			st.budget.steps(L, int64(len(s)-init)/64)
@@ -224,8 +226,8 @@ func search(L *glua.LState, find bool) int {
 		return 2
 	}
 	m := &st.matcher
-	m.reset(s, pat)
-	start, end := m.find(init)
+	m.Reset(s, pat)
+	start, end := m.Find(init)
 	if start < 0 {
 		L.Push(glua.LNil)
 		return 1
@@ -233,9 +235,9 @@ func search(L *glua.LState, find bool) int {
 	if find {
 		L.Push(st.number(float64(start + 1)))
 		L.Push(st.number(float64(end)))
-		return 2 + pushCaptures(L, st, m, start, end, m.level)
+		return 2 + pushCaptures(L, st, m, start, end, m.Captures())
 	}
-	return pushCaptures(L, st, m, start, end, max(m.level, 1))
+	return pushCaptures(L, st, m, start, end, max(m.Captures(), 1))
 }
 
 // startOf reads the third argument, init, as an offset.
@@ -247,15 +249,15 @@ func startOf(L *glua.LState, length int) int {
 	return min(max(init-1, 0), length)
 }
 
-func pushCaptures(L *glua.LState, st *state, m *matcher, start, end, n int) int {
+func pushCaptures(L *glua.LState, st *state, m *pattern.Matcher, start, end, n int) int {
 	for i := range n {
 		L.Push(captureValue(st, m, i, start, end))
 	}
 	return n
 }
 
-func captureValue(st *state, m *matcher, i, start, end int) glua.LValue {
-	s, pos, isPos := m.capture(i, start, end)
+func captureValue(st *state, m *pattern.Matcher, i, start, end int) glua.LValue {
+	s, pos, isPos := m.Capture(i, start, end)
 	if isPos {
 		return st.number(float64(pos))
 	}
@@ -270,8 +272,8 @@ func stringGmatch(L *glua.LState) int {
 	at := 0
 	L.Push(L.NewFunction(func(L *glua.LState) int {
 		for at <= len(s) {
-			m.reset(s, pat)
-			e := m.match(at, 0)
+			m.Reset(s, pat)
+			e := m.MatchAt(at, 0)
 			if e < 0 {
 				at++
 				continue
@@ -280,7 +282,7 @@ func stringGmatch(L *glua.LState) int {
 			if at = e; e == start {
 				at++
 			}
-			return pushCaptures(L, st, m, start, e, max(m.level, 1))
+			return pushCaptures(L, st, m, start, e, max(m.Captures(), 1))
 		}
 		L.Push(glua.LNil)
 		return 1
@@ -291,7 +293,8 @@ func stringGmatch(L *glua.LState) int {
 // substitution is one gsub at work.
 type substitution struct {
 	st   *state
-	m    *matcher
+	src  string
+	m    *pattern.Matcher
 	out  strings.Builder
 	repl glua.LValue
 }
@@ -308,17 +311,16 @@ func stringGsub(L *glua.LState) int {
 	}
 	limit := optInteger(L, 4, len(s)+1)
 	st := stateOf(L)
-	g := substitution{st: st, m: st.newMatcher(), repl: repl}
-	g.m.reset(s, pat)
+	g := substitution{st: st, src: s, m: st.newMatcher(), repl: repl}
+	g.m.Reset(s, pat)
 	p := 0
-	anchored := len(pat) > 0 && pat[0] == '^'
+	anchored := pattern.Anchored(pat)
 	if anchored {
 		p = 1
 	}
 	at, n := 0, 0
 	for n < limit {
-		g.m.level = 0
-		e := g.m.match(at, p)
+		e := g.m.MatchAt(at, p)
 		if e >= 0 {
 			n++
 			g.replace(L, at, e)
@@ -361,7 +363,7 @@ func (g *substitution) replace(L *glua.LState, start, end int) {
 	case *glua.LTable:
 		v = L.GetTable(r, captureValue(g.st, g.m, 0, start, end))
 	default:
-		level := g.m.level
+		level := g.m.Captures()
 		L.Push(r)
 		n := pushCaptures(L, g.st, g.m, start, end, max(level, 1))
 		L.Call(n, 1)
@@ -370,7 +372,7 @@ func (g *substitution) replace(L *glua.LState, start, end int) {
 	}
 	switch {
 	case !glua.LVAsBool(v):
-		g.write(L, g.m.src[start:end])
+		g.write(L, g.src[start:end])
 	case stringable(v):
 		g.write(L, tostring(L, v))
 	default:
@@ -392,7 +394,7 @@ func (g *substitution) template(L *glua.LState, r string, start, end int) {
 		}
 		switch c := r[i+1]; {
 		case c == '0':
-			g.write(L, g.m.src[start:end])
+			g.write(L, g.src[start:end])
 		case c >= '1' && c <= '9':
 			g.write(L, tostring(L, captureValue(g.st, g.m, int(c-'1'), start, end)))
 		default:

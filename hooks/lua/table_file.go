@@ -34,10 +34,10 @@ type table struct {
 	values   map[string]any
 	nets     map[netip.Prefix]any
 	domains  bool
-	patterns []pattern
+	patterns []mapPattern
 }
 
-type pattern struct {
+type mapPattern struct {
 	re    *regexp.Regexp
 	value any
 }
@@ -124,7 +124,7 @@ func (t *table) add(line string) error {
 		if err != nil {
 			return err
 		}
-		t.patterns = append(t.patterns, pattern{re, value})
+		t.patterns = append(t.patterns, mapPattern{re, value})
 	}
 	return nil
 }

@@ -48,6 +48,9 @@ var levels = []level{
 		"hooks":   {envelope, mime},
 		"scripts": {},
 	}},
+	{"Lua without an interpreter", map[string][]string{
+		"hooks/lua/pattern": {},
+	}},
 	{"protocols, backends, engines; never each other", map[string][]string{
 		"core/protocol/smtpin":   {envelope, "core/protocol/netline"},
 		"core/protocol/smtpout":  {envelope, "core/protocol/netline", "core/service/dns"},
@@ -56,7 +59,7 @@ var levels = []level{
 		"core/ops/generations":   {clock, store, "core/ops/telemetry", "hooks"},
 		"plugins":                {"core/ops/config", "hooks"},
 		"hooks/lua": {envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
-			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks"},
+			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks", "hooks/lua/pattern"},
 	}},
 	{"the pipeline: no protocol, no Lua, no Badger", map[string][]string{
 		"core": {envelope, clock, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",

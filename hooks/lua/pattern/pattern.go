@@ -1,4 +1,7 @@
-package lua
+// Package pattern has the parts of Lua 5.1's string library that need no
+// interpreter: patterns, the character classes that they are made of, and the
+// conversions of string.format. All of it works on octets, in the C locale.
+package pattern
 
 // Limits of the pattern matcher.
 const (
@@ -14,10 +17,9 @@ const (
 	capturePosition = -2
 )
 
-// matcher matches Lua 5.1 patterns over octets. It allocates nothing, counts
-// its steps and lets tick end it. A NUL in a pattern is an octet like any
-// other. It calls raise, which must not return, for malformed patterns.
-type matcher struct {
+// Matcher matches Lua 5.1 patterns. It allocates nothing. A NUL in a pattern is
+// an octet like any other. It is not safe for concurrent use.
+type Matcher struct {
 	src, pat string
 	level    int // captures so far
 	captures [maxCaptures]struct{ start, length int }
@@ -27,12 +29,26 @@ type matcher struct {
 	raise    func(message string)
 }
 
-func (m *matcher) reset(src, pat string) {
+// NewMatcher makes a matcher. It calls tick from time to time with the number
+// of instructions to charge; a panic there ends the match. It calls raise, which
+// must not return, for a malformed pattern.
+func NewMatcher(tick func(instructions int64), raise func(message string)) *Matcher {
+	return &Matcher{tick: tick, raise: raise}
+}
+
+// Reset sets the text and the pattern of the matches that follow.
+func (m *Matcher) Reset(src, pat string) {
 	m.src, m.pat, m.level, m.depth = src, pat, 0, 0
 }
 
+// Captures returns how many captures the last match has.
+func (m *Matcher) Captures() int { return m.level }
+
+// Anchored reports whether a pattern matches only where the search begins.
+func Anchored(pat string) bool { return len(pat) > 0 && pat[0] == '^' }
+
 // count is called for each step.
-func (m *matcher) count(n int) {
+func (m *Matcher) count(n int) {
 	m.steps += n
 	if m.steps >= stepsPerTick {
 		m.tick(int64(m.steps / stepsPerUnit))
@@ -40,16 +56,15 @@ func (m *matcher) count(n int) {
 	}
 }
 
-// find looks for the first match at or after init. It returns -1 for none.
-func (m *matcher) find(init int) (start, end int) {
+// Find looks for the first match at or after init. It returns -1 for none.
+func (m *Matcher) Find(init int) (start, end int) {
 	p := 0
-	anchored := len(m.pat) > 0 && m.pat[0] == '^'
+	anchored := Anchored(m.pat)
 	if anchored {
 		p = 1
 	}
 	for s := init; ; s++ {
-		m.level = 0
-		if e := m.match(s, p); e >= 0 {
+		if e := m.MatchAt(s, p); e >= 0 {
 			return s, e
 		}
 		if anchored || s >= len(m.src) {
@@ -58,8 +73,15 @@ func (m *matcher) find(init int) (start, end int) {
 	}
 }
 
+// MatchAt matches the pattern from its octet p on at src[s:] and returns the end
+// of the match or -1.
+func (m *Matcher) MatchAt(s, p int) int {
+	m.level = 0
+	return m.match(s, p)
+}
+
 // match matches pat[p:] at src[s:] and returns the end of the match or -1.
-func (m *matcher) match(s, p int) int {
+func (m *Matcher) match(s, p int) int {
 	m.depth++
 	if m.depth > maxDepth {
 		m.raise("pattern too complex")
@@ -69,7 +91,7 @@ func (m *matcher) match(s, p int) int {
 	return e
 }
 
-func (m *matcher) loop(s, p int) int {
+func (m *Matcher) loop(s, p int) int {
 	for p < len(m.pat) {
 		m.count(1)
 		switch m.pat[p] {
@@ -131,7 +153,7 @@ func (m *matcher) loop(s, p int) int {
 }
 
 // escape handles %b, %f and %1 to %9; everything else is a single character.
-func (m *matcher) escape(s *int, p int) (next int, handled bool) {
+func (m *Matcher) escape(s *int, p int) (next int, handled bool) {
 	switch c := m.pat[p+1]; {
 	case c == 'b':
 		e := m.balance(*s, p+2)
@@ -174,8 +196,8 @@ func (m *matcher) escape(s *int, p int) (next int, handled bool) {
 	return 0, false
 }
 
-// classEnd is the index behind the single-character item at p.
-func (m *matcher) classEnd(p int) int {
+// classEnd returns the index after the single-character item at p.
+func (m *Matcher) classEnd(p int) int {
 	c := m.pat[p]
 	p++
 	if c == '%' {
@@ -204,8 +226,8 @@ func (m *matcher) classEnd(p int) int {
 	return p + 1
 }
 
-// single tells whether c matches the item pat[p:ep].
-func (m *matcher) single(c byte, p, ep int) bool {
+// single reports whether c matches the item pat[p:ep].
+func (m *Matcher) single(c byte, p, ep int) bool {
 	switch m.pat[p] {
 	case '.':
 		return true
@@ -218,7 +240,7 @@ func (m *matcher) single(c byte, p, ep int) bool {
 	return m.pat[p] == c
 }
 
-func (m *matcher) maxExpand(s, p, ep int) int {
+func (m *Matcher) maxExpand(s, p, ep int) int {
 	i := m.run(s, p, ep)
 	if ep+1 == len(m.pat) {
 		return s + i
@@ -231,8 +253,8 @@ func (m *matcher) maxExpand(s, p, ep int) int {
 	return -1
 }
 
-// run is how many octets from src[s] on match the item pat[p:ep].
-func (m *matcher) run(s, p, ep int) int {
+// run returns how many octets from src[s] on match the item pat[p:ep].
+func (m *Matcher) run(s, p, ep int) int {
 	in := m.members(p, ep)
 	n := 0
 	for s+n < len(m.src) {
@@ -250,8 +272,8 @@ func (m *matcher) run(s, p, ep int) int {
 	return n
 }
 
-// members are the octets that match the item pat[p:ep].
-func (m *matcher) members(p, ep int) (in octets) {
+// members returns the octets that match the item pat[p:ep].
+func (m *Matcher) members(p, ep int) (in octetSet) {
 	switch m.pat[p] {
 	case '.':
 		in.invert()
@@ -289,7 +311,7 @@ func (m *matcher) members(p, ep int) (in octets) {
 	return in
 }
 
-func (m *matcher) minExpand(s, p, ep int) int {
+func (m *Matcher) minExpand(s, p, ep int) int {
 	for {
 		if e := m.match(s, ep+1); e >= 0 {
 			return e
@@ -302,7 +324,7 @@ func (m *matcher) minExpand(s, p, ep int) int {
 	}
 }
 
-func (m *matcher) open(s, p, what int) int {
+func (m *Matcher) open(s, p, what int) int {
 	if m.level >= maxCaptures {
 		m.raise("too many captures")
 	}
@@ -315,7 +337,7 @@ func (m *matcher) open(s, p, what int) int {
 	return e
 }
 
-func (m *matcher) close(s, p int) int {
+func (m *Matcher) close(s, p int) int {
 	i := m.level - 1
 	for ; i >= 0 && m.captures[i].length != captureOpen; i-- {
 	}
@@ -330,7 +352,7 @@ func (m *matcher) close(s, p int) int {
 	return e
 }
 
-func (m *matcher) balance(s, p int) int {
+func (m *Matcher) balance(s, p int) int {
 	if p+1 >= len(m.pat) {
 		m.raise("unbalanced pattern")
 	}
@@ -354,9 +376,10 @@ func (m *matcher) balance(s, p int) int {
 	return -1
 }
 
-// capture is the i-th capture: a position (1-based) or a piece of src. With
-// no captures at all, the first one is the whole match.
-func (m *matcher) capture(i, start, end int) (text string, position int, isPosition bool) {
+// Capture returns the i-th capture of the match from start to end: a position
+// (1-based) or a piece of the text. With no captures at all, the first one is
+// the whole match.
+func (m *Matcher) Capture(i, start, end int) (text string, position int, isPosition bool) {
 	if i >= m.level {
 		if i > 0 {
 			m.raise("invalid capture index")
@@ -373,8 +396,8 @@ func (m *matcher) capture(i, start, end int) (text string, position int, isPosit
 	return m.src[c.start : c.start+c.length], 0, false
 }
 
-// special reports whether pat is more than plain text.
-func special(pat string) bool {
+// HasSpecials reports whether pat is more than plain text.
+func HasSpecials(pat string) bool {
 	for i := range len(pat) {
 		switch pat[i] {
 		case '^', '$', '*', '+', '?', '.', '(', '[', '%', '-':

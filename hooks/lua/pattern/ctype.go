@@ -1,4 +1,4 @@
-package lua
+package pattern
 
 // Character classes in the C locale, as bits.
 const (
@@ -13,6 +13,9 @@ const (
 )
 
 var classes = makeClasses()
+
+// IsAlphanumeric reports whether c is a letter or a digit of ASCII.
+func IsAlphanumeric(c byte) bool { return classes[c]&(isAlpha|isDigit) != 0 }
 
 func makeClasses() (t [256]uint8) {
 	for c := range 128 {
@@ -41,7 +44,7 @@ func makeClasses() (t [256]uint8) {
 	return t
 }
 
-// inClass tells whether c is in the class named by letter; a letter that
+// inClass reports whether c is in the class named by letter; a letter that
 // names no class stands for itself.
 func inClass(c, letter byte) bool {
 	var mask uint8
@@ -80,15 +83,15 @@ func inClass(c, letter byte) bool {
 	return (classes[c]&mask != 0) == (classes[letter]&isLower != 0)
 }
 
-// octets is a set of octets, a bit for each.
-type octets [4]uint64
+// octetSet is a set of octets, a bit for each.
+type octetSet [4]uint64
 
-func (o *octets) has(c byte) bool { return o[c>>6]>>(c&63)&1 != 0 }
+func (o *octetSet) has(c byte) bool { return o[c>>6]>>(c&63)&1 != 0 }
 
-func (o *octets) add(c byte) { o[c>>6] |= 1 << (c & 63) }
+func (o *octetSet) add(c byte) { o[c>>6] |= 1 << (c & 63) }
 
 // addRange adds the octets from lo to hi, none where hi is below lo.
-func (o *octets) addRange(lo, hi byte) {
+func (o *octetSet) addRange(lo, hi byte) {
 	for i := range o {
 		from, to := max(int(lo)-64*i, 0), min(int(hi)-64*i, 63)
 		if from <= to {
@@ -97,12 +100,12 @@ func (o *octets) addRange(lo, hi byte) {
 	}
 }
 
-func (o *octets) invert() { o[0], o[1], o[2], o[3] = ^o[0], ^o[1], ^o[2], ^o[3] }
+func (o *octetSet) invert() { o[0], o[1], o[2], o[3] = ^o[0], ^o[1], ^o[2], ^o[3] }
 
-// classOctets are the octets that %x stands for, for each octet x.
+// classOctets has for each octet x the octets that %x matches.
 var classOctets = makeClassOctets()
 
-func makeClassOctets() (t [256]octets) {
+func makeClassOctets() (t [256]octetSet) {
 	for letter := range t {
 		for c := range 256 {
 			if inClass(byte(c), byte(letter)) {
