@@ -37,15 +37,6 @@ var baseFunctions = []function{
 	{name: "xpcall", call: baseXPCall, sig: "xpcall(f, handler)", doc: "as pcall; handler makes the error"},
 }
 
-// Names that the rewritten source calls; no script can spell them.
-const (
-	concatName = "(concat)"
-	tableName  = "(table)"
-	joinName   = "(join)"
-	lengthName = "(length)"
-	assignName = "(value)" // and a number
-)
-
 func baseAssert(L *glua.LState) int {
 	if !glua.LVAsBool(L.CheckAny(1)) {
 		if L.GetTop() < 2 {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"carteiro/hooks/lua/source"
+
 	"github.com/yuin/gopher-lua/ast"
 
 	"carteiro/hooks"
@@ -18,12 +20,13 @@ import (
 // It tells nothing about values that it does not know: variables that are
 // assigned again or asked for their type, and code that pcall watches.
 type checker struct {
-	file  *file
-	names *names
+	unit  *unit
+	file  *source.File
+	names *source.Names
 	facts *facts
 
-	kinds   map[*variable]kind
-	origins map[*variable]origin
+	kinds   map[*source.Variable]kind
+	origins map[*source.Variable]origin
 	handler *hooks.Spec // in whose handler the walk is, or nil
 	quiet   int         // code whose errors are caught, in so many ways
 	errs    []error
@@ -37,9 +40,9 @@ type origin struct {
 }
 
 // check returns the faults of a chunk. It changes nothing in it.
-func (f *file) check(chunk []ast.Stmt) []error {
-	c := &checker{file: f, names: resolve(f, chunk), kinds: map[*variable]kind{}, origins: map[*variable]origin{}}
-	c.facts = gather(chunk, c.names, f.unit.wraps(f.path))
+func (u *unit) check(f *source.File, chunk []ast.Stmt) []error {
+	c := &checker{unit: u, file: f, names: source.Resolve(f, chunk), kinds: map[*source.Variable]kind{}, origins: map[*source.Variable]origin{}}
+	c.facts = gather(chunk, c.names, u.wraps(f.Path))
 	c.stmts(chunk)
 	return c.errs
 }
@@ -60,7 +63,7 @@ func (u *unit) wraps(path string) bool {
 
 func (c *checker) tell(line int, near, text, hint string) {
 	if c.quiet == 0 {
-		c.errs = append(c.errs, c.file.fault(line, 0, near, text, hint))
+		c.errs = append(c.errs, c.file.Fault(line, 0, near, text, hint))
 	}
 }
 
@@ -109,7 +112,7 @@ func (c *checker) stmt(s ast.Stmt) {
 		if s.Step != nil {
 			c.expr(s.Step)
 		}
-		for _, v := range c.names.declared[s] {
+		for _, v := range c.names.Declared[s] {
 			c.know(v, kind{{name: "number"}})
 		}
 		c.stmts(s.Stmts)
@@ -126,14 +129,14 @@ func (c *checker) stmt(s ast.Stmt) {
 }
 
 // know notes what a variable is, where it stays so.
-func (c *checker) know(v *variable, k kind) {
-	if v != nil && !v.assigned && !c.facts.asked[v] && k != nil {
+func (c *checker) know(v *source.Variable, k kind) {
+	if v != nil && !v.Assigned && !c.facts.asked[v] && k != nil {
 		c.kinds[v] = k
 	}
 }
 
 func (c *checker) local(s *ast.LocalAssignStmt) {
-	declared := c.names.declared[s]
+	declared := c.names.Declared[s]
 	for i, e := range s.Exprs {
 		kinds := c.values(e)
 		switch {
@@ -151,7 +154,7 @@ func (c *checker) local(s *ast.LocalAssignStmt) {
 
 // loop knows what ipairs of a list and an iterator of ours give.
 func (c *checker) loop(s *ast.GenericForStmt) {
-	declared := c.names.declared[s]
+	declared := c.names.Declared[s]
 	var given kind
 	at := 0
 	if call, ok := s.Exprs[0].(*ast.FuncCallExpr); ok && len(s.Exprs) == 1 {
@@ -230,8 +233,8 @@ func argumentKind(name string) kind {
 }
 
 func (c *checker) parameters(f *ast.FunctionExpr, spec hooks.Spec) {
-	for i, v := range c.names.declared[f] {
-		if v.assigned || c.facts.asked[v] {
+	for i, v := range c.names.Declared[f] {
+		if v.Assigned || c.facts.asked[v] {
 			continue
 		}
 		c.origins[v] = origin{spec: spec, index: i, absent: i >= len(spec.Args)}
@@ -297,11 +300,11 @@ func (c *checker) values(e ast.Expr) []kind {
 	case *ast.NilExpr:
 		return one("nil")
 	case *ast.IdentExpr:
-		if v := c.names.uses[e]; v != nil {
+		if v := c.names.Uses[e]; v != nil {
 			return []kind{c.kinds[v]}
 		}
 	case *ast.TableExpr:
-		children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
+		source.Children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
 		return one("table")
 	case *ast.FunctionExpr:
 		c.function(e)
@@ -335,7 +338,7 @@ func (c *checker) values(e ast.Expr) []kind {
 		return one("number")
 	case nil:
 	default:
-		children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
+		source.Children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
 	}
 	return nil
 }
@@ -391,7 +394,7 @@ func (c *class) field(name string) *field {
 // ours reports whether a name is one of the API, and no local variable or
 // global of the policy hides it.
 func (c *checker) ours(id *ast.IdentExpr) bool {
-	return c.names.uses[id] == nil && builtins()[id.Value]
+	return c.names.Uses[id] == nil && builtins()[id.Value]
 }
 
 // get is a member that is read.
@@ -405,7 +408,7 @@ func (c *checker) get(e *ast.AttrGetExpr) kind {
 			}
 			return kind{{name: "function"}}
 		}
-		if o, ok := c.origins[c.names.uses[id]]; ok && o.absent && !c.facts.valued[c.names.uses[id]] {
+		if o, ok := c.origins[c.names.Uses[id]]; ok && o.absent && !c.facts.valued[c.names.Uses[id]] {
 			c.tell(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
 			return nil
 		}
@@ -466,7 +469,7 @@ func (c *checker) hint(e ast.Expr, member string) string {
 	if !ok {
 		return ""
 	}
-	o, ok := c.origins[c.names.uses[id]]
+	o, ok := c.origins[c.names.Uses[id]]
 	if !ok || o.absent {
 		return ""
 	}
@@ -477,15 +480,6 @@ func (c *checker) hint(e ast.Expr, member string) string {
 		}
 	}
 	return ""
-}
-
-func ordinal(i int) string {
-	return [...]string{"first", "second", "third", "fourth", "fifth"}[min(i, 4)]
-}
-
-func argumentList(s hooks.Spec) string {
-	return map[bool]string{true: "one argument, ", false: fmt.Sprintf("%d arguments, ",
-		len(s.Args))}[len(s.Args) == 1] + strings.Join(s.Args, ", ")
 }
 
 // missing tells of a member that a class has not.

@@ -12,6 +12,7 @@ import (
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 )
 
 // TestCheck: what the text tells is found by a check, at its line, all of it
@@ -269,7 +270,7 @@ func TestCheckShipped(t *testing.T) {
 func TestCheckedFirst(t *testing.T) {
 	_, err := lua.New(lua.Options{Strict: true}).Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{
 		"a.lua": `on("receive.mail", function(session) return session.foo end)` + "\n" + `on("receive.mail", function() count = 1 end)`})})
-	var fault *lua.SourceError
+	var fault *source.Error
 	if told := flat(err); len(told) != 2 || !errors.As(told[0], &fault) || fault.Line != 1 || fault.Column == 0 {
 		t.Errorf("%v", told)
 	}

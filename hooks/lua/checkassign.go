@@ -75,7 +75,7 @@ func assignable(cl *class) string {
 // hidden tells of a local variable that has the name of a module and is used
 // as if it were that.
 func (c *checker) hidden(e *ast.AttrGetExpr, id *ast.IdentExpr, key *ast.StringExpr) {
-	v := c.names.uses[id]
+	v := c.names.Uses[id]
 	if v == nil || key == nil {
 		return
 	}

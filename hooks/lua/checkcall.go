@@ -114,7 +114,7 @@ func (c *checker) callsField(e *ast.FuncCallExpr, cl *class, name string) {
 
 func (c *checker) methodCall(e *ast.FuncCallExpr) []kind {
 	if id, ok := e.Receiver.(*ast.IdentExpr); ok {
-		if o, ok := c.origins[c.names.uses[id]]; ok && o.absent && !c.facts.valued[c.names.uses[id]] {
+		if o, ok := c.origins[c.names.Uses[id]]; ok && o.absent && !c.facts.valued[c.names.Uses[id]] {
 			c.tell(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
 		}
 		if c.ours(id) && moduleNamed(id.Value) != nil {
@@ -129,7 +129,8 @@ func (c *checker) methodCall(e *ast.FuncCallExpr) []kind {
 		return nil
 	}
 	at := &ast.AttrGetExpr{Object: e.Receiver, Key: &ast.StringExpr{Value: e.Method}}
-	place(at, e)
+	at.SetLine(e.Line())
+	at.SetLastLine(e.LastLine())
 	switch a.name {
 	case "string":
 		s := signatureOf("string." + e.Method)
@@ -414,15 +415,15 @@ func (c *checker) foreignField(e *ast.FuncCallExpr) bool {
 		return false
 	}
 	name, ok := e.Args[0].(*ast.StringExpr)
-	own := hooks.OwnPrefix(c.file.unit.source.Bundle)
+	own := hooks.OwnPrefix(c.unit.source.Bundle)
 	return ok && (len(name.Value) <= len(own) || !strings.EqualFold(name.Value[:len(own)], own))
 }
 
 func (c *checker) right(line int, near, name string, r hooks.Right) {
-	if !c.file.unit.source.Grants.Has(r) {
+	if !c.unit.source.Grants.Has(r) {
 		hint := "declare it under [capabilities] message"
 		if r == hooks.HeadersWrite {
-			hint += ", or begin the name with " + hooks.OwnPrefix(c.file.unit.source.Bundle)
+			hint += ", or begin the name with " + hooks.OwnPrefix(c.unit.source.Bundle)
 		}
 		c.tell(line, near, fmt.Sprintf("%s needs the right %q", name, string(r)), hint)
 	}

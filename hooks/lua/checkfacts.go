@@ -3,6 +3,8 @@ package lua
 import (
 	"slices"
 
+	"carteiro/hooks/lua/source"
+
 	"github.com/yuin/gopher-lua/ast"
 
 	"carteiro/hooks"
@@ -11,54 +13,54 @@ import (
 // facts are what a checker has to know of a whole chunk before it looks at a
 // part.
 type facts struct {
-	handlers map[*ast.FunctionExpr]hooks.Spec // functions that one hook alone is given
-	watched  map[*ast.FunctionExpr]bool       // pcall may call them, directly or through others
-	asked    map[*variable]bool               // type(x) is asked
-	valued   map[*variable]bool               // named otherwise than as the object of x.y and x:y()
-	plain    map[*variable]bool               // declared as {}, and what is put into it can be seen
-	filled   map[*variable]map[string]bool    // x.y is assigned; "" is any y
+	handlers map[*ast.FunctionExpr]hooks.Spec     // functions that one hook alone is given
+	watched  map[*ast.FunctionExpr]bool           // pcall may call them, directly or through others
+	asked    map[*source.Variable]bool            // type(x) is asked
+	valued   map[*source.Variable]bool            // named otherwise than as the object of x.y and x:y()
+	plain    map[*source.Variable]bool            // declared as {}, and what is put into it can be seen
+	filled   map[*source.Variable]map[string]bool // x.y is assigned; "" is any y
 }
 
 // fills reports whether a table in a variable may have a key.
-func (f *facts) fills(v *variable, key string) bool {
+func (f *facts) fills(v *source.Variable, key string) bool {
 	return !f.plain[v] || f.filled[v][key] || f.filled[v][""]
 }
 
 // gatherer walks over a chunk once.
 type gatherer struct {
 	*facts
-	names     *names
-	functions map[*variable]*ast.FunctionExpr // by the local variable that holds them
-	named     map[string][]*ast.FunctionExpr  // by the key under which they are put into tables
-	hooks     map[*variable][]hooks.Spec      // that a function in a variable is given to
-	other     map[*variable]int               // uses of a variable that do not give it to a hook
-	within    []*ast.FunctionExpr             // functions around
-	calls     map[*ast.FunctionExpr][]any     // what a function names: variables and keys
+	names     *source.Names
+	functions map[*source.Variable]*ast.FunctionExpr // by the local variable that holds them
+	named     map[string][]*ast.FunctionExpr         // by the key under which they are put into tables
+	hooks     map[*source.Variable][]hooks.Spec      // that a function in a variable is given to
+	other     map[*source.Variable]int               // uses of a variable that do not give it to a hook
+	within    []*ast.FunctionExpr                    // functions around
+	calls     map[*ast.FunctionExpr][]any            // what a function names: variables and keys
 	inside    map[*ast.FunctionExpr][]*ast.FunctionExpr
-	escaped   map[*variable]bool // others may put something into the table
-	wrappers  bool               // pcall is given a function that the text does not show
+	escaped   map[*source.Variable]bool // others may put something into the table
+	wrappers  bool                      // pcall is given a function that the text does not show
 	handed    []*ast.FunctionExpr
 	marked    []any // what pcall is given: variables, keys
 }
 
 // gather finds the facts; wrappers says that a function elsewhere may call
 // under pcall what it is given.
-func gather(chunk []ast.Stmt, n *names, wrappers bool) *facts {
+func gather(chunk []ast.Stmt, n *source.Names, wrappers bool) *facts {
 	g := &gatherer{names: n, facts: &facts{handlers: map[*ast.FunctionExpr]hooks.Spec{}, watched: map[*ast.FunctionExpr]bool{},
-		asked: map[*variable]bool{}, valued: map[*variable]bool{}, plain: map[*variable]bool{}, filled: map[*variable]map[string]bool{}},
-		escaped: map[*variable]bool{}, wrappers: wrappers,
-		functions: map[*variable]*ast.FunctionExpr{}, named: map[string][]*ast.FunctionExpr{}, hooks: map[*variable][]hooks.Spec{},
-		other: map[*variable]int{}, calls: map[*ast.FunctionExpr][]any{}, inside: map[*ast.FunctionExpr][]*ast.FunctionExpr{}}
+		asked: map[*source.Variable]bool{}, valued: map[*source.Variable]bool{}, plain: map[*source.Variable]bool{}, filled: map[*source.Variable]map[string]bool{}},
+		escaped: map[*source.Variable]bool{}, wrappers: wrappers,
+		functions: map[*source.Variable]*ast.FunctionExpr{}, named: map[string][]*ast.FunctionExpr{}, hooks: map[*source.Variable][]hooks.Spec{},
+		other: map[*source.Variable]int{}, calls: map[*ast.FunctionExpr][]any{}, inside: map[*ast.FunctionExpr][]*ast.FunctionExpr{}}
 	g.stmts(chunk)
 	for v := range g.plain {
-		if g.escaped[v] || v.assigned {
+		if g.escaped[v] || v.Assigned {
 			delete(g.plain, v)
 		}
 	}
 	for v, specs := range g.hooks {
 		f := g.functions[v]
 		same := !slices.ContainsFunc(specs, func(s hooks.Spec) bool { return s.Point != specs[0].Point })
-		if f != nil && same && !v.assigned && g.other[v] == 0 {
+		if f != nil && same && !v.Assigned && g.other[v] == 0 {
 			g.handlers[f] = specs[0]
 		}
 	}
@@ -85,7 +87,7 @@ func (g *gatherer) spread() {
 		switch what := what.(type) {
 		case *ast.FunctionExpr:
 			found = []*ast.FunctionExpr{what}
-		case *variable:
+		case *source.Variable:
 			if f := g.functions[what]; f != nil {
 				found = []*ast.FunctionExpr{f}
 			}
@@ -120,13 +122,13 @@ func (g *gatherer) stmt(s ast.Stmt) {
 					g.put(target.Key, s.Rhs[i])
 				}
 			} else if id, ok := e.(*ast.IdentExpr); ok && i < len(s.Rhs) {
-				g.hold(g.names.uses[id], s.Rhs[i])
+				g.hold(g.names.Uses[id], s.Rhs[i])
 			}
 			g.expr(e)
 		}
 		g.exprs(s.Rhs)
 	case *ast.LocalAssignStmt:
-		for i, v := range g.names.declared[s] {
+		for i, v := range g.names.Declared[s] {
 			if i < len(s.Exprs) {
 				g.hold(v, s.Exprs[i])
 				if t, ok := s.Exprs[i].(*ast.TableExpr); ok && len(t.Fields) == 0 {
@@ -177,7 +179,7 @@ func (g *gatherer) define(s *ast.FuncDefStmt) {
 			g.put(target.Key, s.Func)
 			g.fill(target)
 		} else if id, ok := s.Name.Func.(*ast.IdentExpr); ok {
-			if v := g.names.uses[id]; v != nil {
+			if v := g.names.Uses[id]; v != nil {
 				g.hold(v, s.Func)
 			} else {
 				g.named[id.Value] = append(g.named[id.Value], s.Func)
@@ -188,7 +190,7 @@ func (g *gatherer) define(s *ast.FuncDefStmt) {
 	g.function(s.Func)
 }
 
-func (g *gatherer) hold(v *variable, e ast.Expr) {
+func (g *gatherer) hold(v *source.Variable, e ast.Expr) {
 	if f, ok := e.(*ast.FunctionExpr); ok && v != nil {
 		g.functions[v] = f
 	}
@@ -213,8 +215,8 @@ func (g *gatherer) fill(target *ast.AttrGetExpr) {
 }
 
 func (g *gatherer) fillObject(e ast.Expr, key string) {
-	if id, ok := e.(*ast.IdentExpr); ok && g.names.uses[id] != nil {
-		v := g.names.uses[id]
+	if id, ok := e.(*ast.IdentExpr); ok && g.names.Uses[id] != nil {
+		v := g.names.Uses[id]
 		if g.filled[v] == nil {
 			g.filled[v] = map[string]bool{}
 		}
@@ -248,7 +250,7 @@ func (g *gatherer) mention(what any) {
 func (g *gatherer) expr(e ast.Expr) {
 	switch e := e.(type) {
 	case *ast.IdentExpr:
-		if v := g.names.uses[e]; v != nil {
+		if v := g.names.Uses[e]; v != nil {
 			g.valued[v], g.escaped[v] = true, true
 			g.other[v]++
 			g.mention(v)
@@ -272,12 +274,12 @@ func (g *gatherer) expr(e ast.Expr) {
 				g.put(f.Key, f.Value)
 			}
 		}
-		children(e, func(x ast.Expr) ast.Expr { g.expr(x); return x })
+		source.Children(e, func(x ast.Expr) ast.Expr { g.expr(x); return x })
 	case *ast.FuncCallExpr:
 		g.call(e)
 	case nil:
 	default:
-		children(e, func(x ast.Expr) ast.Expr { g.expr(x); return x })
+		source.Children(e, func(x ast.Expr) ast.Expr { g.expr(x); return x })
 	}
 }
 
@@ -288,7 +290,7 @@ func (g *gatherer) object(e ast.Expr) {
 		g.expr(e)
 		return
 	}
-	if v := g.names.uses[id]; v != nil {
+	if v := g.names.Uses[id]; v != nil {
 		g.other[v]++
 		g.mention(v)
 	} else {
@@ -306,15 +308,15 @@ func (g *gatherer) call(e *ast.FuncCallExpr) {
 	}
 	id, plain := e.Func.(*ast.IdentExpr)
 	name := ""
-	if plain && g.names.uses[id] == nil {
+	if plain && g.names.Uses[id] == nil {
 		name = id.Value
 	}
 	args := e.Args
 	switch name {
 	case "type":
 		if len(args) == 1 {
-			if arg, ok := args[0].(*ast.IdentExpr); ok && g.names.uses[arg] != nil {
-				g.asked[g.names.uses[arg]] = true
+			if arg, ok := args[0].(*ast.IdentExpr); ok && g.names.Uses[arg] != nil {
+				g.asked[g.names.Uses[arg]] = true
 			}
 		}
 	case "pcall", "xpcall":
@@ -342,11 +344,11 @@ func (g *gatherer) call(e *ast.FuncCallExpr) {
 // looked is expr for what is looked at, and given no keys but numbers.
 func (g *gatherer) looked(e ast.Expr) {
 	id, ok := e.(*ast.IdentExpr)
-	if !ok || g.names.uses[id] == nil {
+	if !ok || g.names.Uses[id] == nil {
 		g.expr(e)
 		return
 	}
-	v := g.names.uses[id]
+	v := g.names.Uses[id]
 	had := g.escaped[v]
 	g.expr(e)
 	g.escaped[v] = had
@@ -356,7 +358,7 @@ func (g *gatherer) looked(e ast.Expr) {
 // given.
 func (g *gatherer) onlyLooks(f ast.Expr) bool {
 	if id, ok := f.(*ast.IdentExpr); ok {
-		return g.names.uses[id] == nil && slices.Contains([]string{"ipairs", "pairs", "next", "unpack", "print", "tostring"}, id.Value)
+		return g.names.Uses[id] == nil && slices.Contains([]string{"ipairs", "pairs", "next", "unpack", "print", "tostring"}, id.Value)
 	}
 	member, ok := f.(*ast.AttrGetExpr)
 	return ok && g.module(member.Object)
@@ -364,7 +366,7 @@ func (g *gatherer) onlyLooks(f ast.Expr) bool {
 
 func (g *gatherer) module(e ast.Expr) bool {
 	id, ok := e.(*ast.IdentExpr)
-	return ok && g.names.uses[id] == nil && moduleNamed(id.Value) != nil
+	return ok && g.names.Uses[id] == nil && moduleNamed(id.Value) != nil
 }
 
 // hand notes functions that are handed to a function of the policy's own,
@@ -383,8 +385,8 @@ func (g *gatherer) watch(e ast.Expr) {
 	case *ast.FunctionExpr:
 		g.marked = append(g.marked, e)
 	case *ast.IdentExpr:
-		v := g.names.uses[e]
-		if v != nil && (g.functions[v] == nil || v.assigned) {
+		v := g.names.Uses[e]
+		if v != nil && (g.functions[v] == nil || v.Assigned) {
 			g.wrappers = true // a parameter, or what was computed
 		}
 		if v != nil {
@@ -424,7 +426,7 @@ func (g *gatherer) on(args []ast.Expr) []ast.Expr {
 	case *ast.FunctionExpr:
 		g.handlers[f] = spec
 	case *ast.IdentExpr:
-		if v := g.names.uses[f]; v != nil {
+		if v := g.names.Uses[f]; v != nil {
 			g.hooks[v] = append(g.hooks[v], spec)
 			g.valued[v] = true
 			return args[:len(args)-1]

@@ -1,7 +1,9 @@
 package lua
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	glua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
@@ -23,7 +25,7 @@ func (c *checker) on(e *ast.FuncCallExpr) {
 	if !ok {
 		return // told by the pass over verdicts
 	}
-	src := c.file.unit.source
+	src := c.unit.source
 	if !src.Grants.HasHook(spec.Point) {
 		c.tell(e.Line(), name.Value, name.Value+" is not among the hooks that this bundle declares", "add it to hooks in bundle.toml")
 	}
@@ -48,8 +50,8 @@ func (c *checker) on(e *ast.FuncCallExpr) {
 // options tells what is wrong with each option, and returns their names; all
 // is false where there are others.
 func (c *checker) options(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr) (given []string, all bool) {
-	st := c.file.unit.scratch()
-	src := c.file.unit.source
+	st := c.unit.scratch()
+	src := c.unit.source
 	all = true
 	for _, f := range t.Fields {
 		key, ok := f.Key.(*ast.StringExpr)
@@ -70,7 +72,7 @@ func (c *checker) options(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr
 		}
 		one := st.L.NewTable()
 		one.RawSetString(key.Value, value)
-		h := &handler{unit: c.file.unit, spec: spec, info: hooks.Info{Point: spec.Point, Bundle: src.Bundle, Tier: src.Tier}}
+		h := &handler{unit: c.unit, spec: spec, info: hooks.Info{Point: spec.Point, Bundle: src.Bundle, Tier: src.Tier}}
 		if text, hint := h.options(one, false); text != "" {
 			c.tell(f.Value.Line(), key.Value, "on: "+text, hint)
 		}
@@ -99,4 +101,13 @@ func neededExample(p hooks.Point) string {
 		return `write on("web.request", { path = "/x" }, function(req) ... end)`
 	}
 	return `write on("admin.command", { command = "list" }, function(cmd) ... end)`
+}
+
+func ordinal(i int) string {
+	return [...]string{"first", "second", "third", "fourth", "fifth"}[min(i, 4)]
+}
+
+func argumentList(s hooks.Spec) string {
+	return map[bool]string{true: "one argument, ", false: fmt.Sprintf("%d arguments, ",
+		len(s.Args))}[len(s.Args) == 1] + strings.Join(s.Args, ", ")
 }

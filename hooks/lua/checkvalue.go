@@ -51,7 +51,7 @@ func (c *checker) unlike(p parameter, e ast.Expr) string {
 	case "rate":
 		_, _, err = parseRate(tostringPlain(value))
 	case "re2":
-		_, err = c.file.unit.patterns.compile(tostringPlain(value))
+		_, err = c.unit.patterns.compile(tostringPlain(value))
 	default:
 		if a.name[0] == '"' && !p.kind.has(strconv.Quote(tostringPlain(value))) {
 			err = fmt.Errorf("it must be %s, got %q", wording(p.kind), tostringPlain(value))
@@ -107,7 +107,7 @@ func (c *checker) constants(e *ast.FuncCallExpr, name string, s *signature, args
 // for arguments that are no constants, only if it raises none with values for
 // all of them.
 func (c *checker) try(name string, f form, args []ast.Expr) (text string, tried bool) {
-	st := c.file.unit.scratch()
+	st := c.unit.scratch()
 	fn := st.function(name)
 	if fn == nil {
 		return "", false

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	glua "github.com/yuin/gopher-lua"
-	"github.com/yuin/gopher-lua/ast"
 
 	"carteiro/core/message/crypt"
 	"carteiro/core/message/envelope"
@@ -140,35 +139,6 @@ func cryptHasKey(L *glua.LState) int {
 	L.Push(glua.LString(k.Kind))
 	L.Push(optional(crypt.Reason(err)))
 	return 2
-}
-
-// encrypts finds calls of crypt.openpgp and crypt.smime in a handler of a hook
-// where no message can be changed, or where only one of its own can.
-func (r *rewriter) encrypts(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
-	if spec.May&hooks.MayMessage != 0 {
-		return nil
-	}
-	span := r.within[handler].calls
-	for _, c := range r.calls[span[0]:span[1]] {
-		fn, ok := c.Func.(*ast.AttrGetExpr)
-		if !ok || len(c.Args) == 0 {
-			continue
-		}
-		object, ok1 := fn.Object.(*ast.IdentExpr)
-		member, ok2 := fn.Key.(*ast.StringExpr)
-		if !ok1 || !ok2 || object.Value != "crypt" || r.locals["crypt"] || member.Value != crypt.OpenPGP && member.Value != crypt.SMIME {
-			continue
-		}
-		what := "crypt." + member.Value
-		msg, plain := c.Args[0].(*ast.IdentExpr)
-		switch {
-		case spec.Point != hooks.QueueExpand:
-			errs = append(errs, r.file.fault(c.Line(), 0, what, what+": the message cannot be changed at "+string(spec.Point), "it can at receive.data, and a fork at queue.expand"))
-		case plain && len(handler.ParList.Names) > 0 && msg.Value == handler.ParList.Names[0]:
-			errs = append(errs, r.file.fault(c.Line(), 0, what, what+": the message at hand cannot be changed at queue.expand", "change rcpt:fork() or rcpt:variant()"))
-		}
-	}
-	return errs
 }
 
 func cryptSignDKIM(L *glua.LState) int {

@@ -14,7 +14,7 @@ import (
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
-	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 )
 
 // keyring has an OpenPGP key of bob, a certificate of ann@far.example, and one
@@ -140,7 +140,7 @@ func TestCryptIsChecked(t *testing.T) {
 		{`local crypt = {} on("deliver.local", function(msg) crypt.openpgp(msg, "a@x.example") end)`, ""},
 	} {
 		_, err := hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"policy.lua": tt.script})})
-		var source *lua.SourceError
+		var source *source.Error
 		if tt.want == "" && err != nil || tt.want != "" && (!errors.As(err, &source) || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s\n%v", tt.script, err)
 		}

@@ -40,10 +40,10 @@ func (s *set) dependency(u *unit, name string) (c *compiled, ok bool, err error)
 // grants of the bundle that asked. What it returns is frozen.
 func (st *state) runDependency(L *glua.LState, c *compiled) glua.LValue {
 	ld := st.loading
-	key := c.unit.source.Bundle + ":" + c.path
+	key := c.unit.source.Bundle + ":" + c.Path
 	v, seen := ld.required[key]
 	if seen && v == nil {
-		L.RaiseError("require: %s of %s is still loading; files must not require each other in a circle", c.path, c.unit.source.Bundle)
+		L.RaiseError("require: %s of %s is still loading; files must not require each other in a circle", c.Path, c.unit.source.Bundle)
 	}
 	if seen {
 		return v
@@ -55,8 +55,8 @@ func (st *state) runDependency(L *glua.LState, c *compiled) glua.LValue {
 		env2 = ld.environment(c.unit)
 		ld.envs[c.unit] = env2
 	}
-	ld.unit, ld.env, ld.file = c.unit, env2, []string{c.path}
-	fn := L.NewFunctionFromProto(c.proto)
+	ld.unit, ld.env, ld.file = c.unit, env2, []string{c.Path}
+	fn := L.NewFunctionFromProto(c.Proto)
 	fn.Env = env2
 	L.Push(fn)
 	L.Call(0, 1)

@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"carteiro/hooks/lua/source"
+
 	glua "github.com/yuin/gopher-lua"
-	"github.com/yuin/gopher-lua/ast"
 
 	"carteiro/hooks"
 )
@@ -18,99 +19,18 @@ import (
 // through one of the functions here, which make an error of it: a fault of one
 // file must not end the process, nor replace policies that work.
 
-// stackOverflow is the text of the error where calls are nested too deep.
-const stackOverflow = "stack overflow"
-
-// errEngine is what a panic becomes.
-var errEngine = errors.New("fault in the engine")
-
 // trip is nil but in tests, which have it panic at a step with a file, or spoil
 // what was compiled.
 var trip func(step, file string, proto *glua.FunctionProto)
 
-func tripped(step, file string, proto *glua.FunctionProto) {
+func tripped(step, file string) {
 	if trip != nil {
-		trip(step, file, proto)
+		trip(step, file, nil)
 	}
 }
 
-// engineFault is the error of a file at which something panicked.
-func (f *file) engineFault(line int, doing string, p any) *SourceError {
-	return f.fault(max(line, 1), 0, "", fmt.Sprintf("%s while the file is %s: %v", errEngine, doing, p),
-		"please report it; write the statement in another way meanwhile")
-}
-
-// guard runs a step of compiling; c.at is the line that it has come to.
-func (c *compiled) guard(doing string, step func() error) (err error) {
-	c.at = 0
-	defer func() {
-		if p := recover(); p != nil {
-			err = c.engineFault(c.at, doing, p)
-		}
-	}()
-	tripped(doing, c.name, nil)
-	return step()
-}
-
-// generate compiles a syntax tree. Where the compiler panics, each statement
-// is compiled by itself to find the one at which it does.
-func (c *compiled) generate(chunk []ast.Stmt) error {
-	proto, err := compileChunk(chunk, c.name)
-	if p, ok := err.(*panicError); ok {
-		for _, s := range chunk {
-			if _, err := compileChunk([]ast.Stmt{s}, c.name); isPanic(err) {
-				return c.engineFault(s.Line(), "compiled", p.p)
-			}
-		}
-		return c.engineFault(0, "compiled", p.p)
-	}
-	if err == nil {
-		err = c.fits(proto)
-	}
-	c.proto = proto
-	return err
-}
-
-// fits refuses functions that are larger than the code can tell.
-func (c *compiled) fits(p *glua.FunctionProto) error {
-	if len(p.Code) > maxCode {
-		return c.fault(p.LineDefined, 0, "", "the function is too long", "split it")
-	}
-	if len(p.DbgUpvalues) > maxOuter {
-		text := fmt.Sprintf("the function uses more than %d variables of the functions around it", maxOuter)
-		return c.fault(p.LineDefined, 0, "", text, "put them into a table")
-	}
-	for _, inner := range p.FunctionPrototypes {
-		if err := c.fits(inner); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// panicError is a panic of the compiler.
-type panicError struct{ p any }
-
-func (e *panicError) Error() string { return fmt.Sprint(e.p) }
-
-func isPanic(err error) bool {
-	_, ok := err.(*panicError)
-	return ok
-}
-
-func compileChunk(chunk []ast.Stmt, name string) (proto *glua.FunctionProto, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			proto, err = nil, &panicError{p}
-		}
-	}()
-	tripped("compiled", name, nil)
-	proto, err = glua.Compile(chunk, name)
-	if err == nil {
-		tripped("after", name, proto)
-	}
-	return proto, err
-}
+// stackOverflow is the text of the error where calls are nested too deep.
+const stackOverflow = "stack overflow"
 
 // protect calls what was pushed, as PCall does; in addition to PCall it takes
 // panics that come while the interpreter looks for the place of an error. The
@@ -122,7 +42,7 @@ func (st *state) protect(nargs, nret int) (err error) {
 			if file, line := st.deepest(); file != "" {
 				place = fmt.Sprintf("%s:%d: ", file, line)
 			}
-			err = fmt.Errorf("%s%w: %v", place, errEngine, p)
+			err = fmt.Errorf("%s%w: %v", place, source.ErrEngine, p)
 		}
 	}()
 	err = st.L.PCall(nargs, nret, nil)
@@ -148,7 +68,7 @@ func (st *state) panicked(apiErr *glua.ApiError) error {
 	if strings.Contains(text, overflow) {
 		return fmt.Errorf("%s%s\n%s", place, stackOverflow, apiErr.StackTrace)
 	}
-	return fmt.Errorf("%s%w: %s", place, errEngine, text)
+	return fmt.Errorf("%s%w: %s", place, source.ErrEngine, text)
 }
 
 // deepest is the place of the innermost running function that has one.
@@ -197,7 +117,7 @@ func (st *state) lineAt(dbg *glua.Debug) (line int) {
 // guardLoad turns a panic of what Load does between the files into an error.
 func guardLoad(step *string, err *error) {
 	if p := recover(); p != nil {
-		*err = hooks.AtStep(*step, fmt.Errorf("%w: %v", errEngine, p))
+		*err = hooks.AtStep(*step, fmt.Errorf("%w: %v", source.ErrEngine, p))
 	}
 }
 
@@ -220,5 +140,6 @@ func (st *state) tryConstant(fn glua.LGFunction, args []glua.LValue) (text strin
 		return ""
 	}
 	text, _, _ = strings.Cut(raised.Object.String(), "\n")
-	return strings.TrimSpace(strings.TrimPrefix(placed.ReplaceAllString(text, ""), "?:"))
+	_, _, text = source.CutPlace(text)
+	return strings.TrimSpace(strings.TrimPrefix(text, "?:"))
 }

@@ -30,6 +30,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"carteiro/hooks/lua/source"
+
 	glua "github.com/yuin/gopher-lua"
 
 	"carteiro/core/message/envelope"
@@ -215,13 +217,13 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (_ *hooks.Gen
 		}
 	}
 	if len(errs) > 0 {
-		return nil, hooks.AtStep("compile", errors.Join(sorted(append(errs, faults...))...))
+		return nil, hooks.AtStep("compile", errors.Join(source.Sort(append(errs, faults...))...))
 	}
 	e.programs.Store(&used)
 	step = "scratch"
 	scratch, err := s.first(ctx)
 	if err != nil || len(faults) > 0 {
-		return nil, hooks.AtStep("scratch", errors.Join(sorted(append(faults, err))...))
+		return nil, hooks.AtStep("scratch", errors.Join(source.Sort(append(faults, err))...))
 	}
 	step = "warm"
 	if err := s.warm(ctx, scratch); err != nil {

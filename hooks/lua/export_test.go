@@ -1,5 +1,7 @@
 package lua
 
+import "carteiro/hooks/lua/source"
+
 // SignatureKeys are the names that signatures.txt has, and what is wrong with
 // it.
 func SignatureKeys() (map[string]bool, error) {
@@ -56,13 +58,14 @@ func Rights(name string) (out []string) {
 
 // Check is what a check finds in a text beside what loading does.
 func Check(text string, bundle bool) ([]error, error) {
-	f := &file{unit: &unit{strict: true}, path: "a.lua", name: "a.lua", text: text}
+	u := &unit{strict: true}
+	f := &source.File{Path: "a.lua", Name: "a.lua", Text: text}
 	if bundle {
-		f.unit.source.Bundle = "acme/x"
+		u.source.Bundle = "acme/x"
 	}
-	chunk, err := f.parse()
+	chunk, err := f.Parse()
 	if err != nil {
 		return nil, err
 	}
-	return f.check(chunk), nil
+	return u.check(f, chunk), nil
 }

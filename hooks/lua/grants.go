@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	glua "github.com/yuin/gopher-lua"
-	"github.com/yuin/gopher-lua/ast"
 
 	"carteiro/hooks"
 )
@@ -51,48 +50,6 @@ func (st *state) guarded(m *module, f glua.LGFunction) glua.LGFunction {
 		}
 		return f(L)
 	}
-}
-
-// literal finds calls that need a grant which the source has not, as far as
-// the text alone tells.
-func (r *rewriter) literal(c *ast.FuncCallExpr) error {
-	g := r.file.unit.source.Grants
-	if g == nil {
-		return nil
-	}
-	switch fn := c.Func.(type) {
-	case *ast.IdentExpr:
-		if fn.Value == "redirect" && !r.locals["redirect"] && !g.Has(hooks.RecipientsAdd) {
-			return r.file.fault(c.Line(), 0, "redirect", `redirect needs the right "recipients:add"`, "declare it under [capabilities] message")
-		}
-	case *ast.AttrGetExpr:
-		object, ok1 := fn.Object.(*ast.IdentExpr)
-		member, ok2 := fn.Key.(*ast.StringExpr)
-		if !ok1 || !ok2 || r.locals[object.Value] {
-			return nil
-		}
-		switch object.Value + "." + member.Value {
-		case "mail.submit", "mail.forward":
-			if !g.MaySubmit() {
-				return r.file.fault(c.Line(), 0, "."+member.Value, object.Value+"."+member.Value+" is not granted to this bundle", `declare a rate such as submit = "10/min" under [capabilities]`)
-			}
-		case "account.grant", "account.revoke":
-			if !g.HasRight(hooks.RightGrants) {
-				return r.file.fault(c.Line(), 0, "."+member.Value, object.Value+"."+member.Value+" is not granted to this bundle",
-					declareRight(hooks.RightGrants))
-			}
-		case "secrets.get":
-			if len(c.Args) != 1 {
-				return nil
-			}
-			if name, ok := c.Args[0].(*ast.StringExpr); ok {
-				if _, ok := g.Secrets[name.Value]; !ok {
-					return r.file.fault(c.Line(), 0, name.Value, "the secret "+name.Value+" is not granted to this bundle", "declare it under [capabilities] secrets")
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // ours tells the domains for which the source may have settings and kv of

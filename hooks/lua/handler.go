@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"carteiro/hooks/lua/source"
+
 	glua "github.com/yuin/gopher-lua"
 
 	"carteiro/hooks"
@@ -34,10 +36,10 @@ func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (_ 
 	defer func() {
 		if p := recover(); p != nil {
 			h.set.engine.Log.Error("the engine panicked", "handler", h.info.Name(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			err = fmt.Errorf("%w: %s: %w: %v", hooks.ErrHook, h.info.Name(), errEngine, p)
+			err = fmt.Errorf("%w: %s: %w: %v", hooks.ErrHook, h.info.Name(), source.ErrEngine, p)
 		}
 	}()
-	tripped("called", h.file.name, nil)
+	tripped("called", h.file.Name)
 	pool := h.set.pool(h.info.MayBlock)
 	st, err := h.set.take(ctx, pool, spec.Wall)
 	if err != nil {
@@ -96,7 +98,7 @@ func (st *state) run(ctx context.Context, h *handler, spec *hooks.Spec, e *hooks
 		return nil, fmt.Errorf("%s%s is not a verdict of %s; it allows %s", c.misplaced, v.Action, spec.Point, verdictList(*spec))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", h.file.name, h.info.Line, err)
+		return nil, fmt.Errorf("%s:%d: %w", h.file.Name, h.info.Line, err)
 	}
 	for _, f := range c.after {
 		f()
@@ -115,7 +117,8 @@ func (st *state) failure(err error) error {
 		}
 	}
 	if over := st.budget.err; over != nil {
-		if at := placed.FindString(text); text == at+over.Error() {
+		if _, _, said := source.CutPlace(text); said == over.Error() {
+			at := text[:len(text)-len(said)]
 			return fmt.Errorf("%w: %s\n%s", over, strings.TrimSuffix(at, ": "), trace)
 		}
 		return fmt.Errorf("%w: %s\n%s", over, text, trace)

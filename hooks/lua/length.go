@@ -2,6 +2,8 @@ package lua
 
 import (
 	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/hooks/lua/source"
 )
 
 // maxArrayIndex keeps t[67108862] = 1 from filling a gigabyte with nils: keys
@@ -64,5 +66,46 @@ func baseLength(L *glua.LState) int {
 	default:
 		L.RaiseError("attempt to get length of a %s value", typeOf(v))
 	}
+	return 1
+}
+
+// newTable pays for a table constructor: table, number of fields and, where
+// fields with many values were cut off, how many are before them, and those.
+func newTable(L *glua.LState) int {
+	t := L.CheckTable(1)
+	n := L.CheckInt(2)
+	if n < 0 {
+		n = length(stateOf(L), t) - n
+	}
+	more := max(L.GetTop()-3, 0)
+	budgetOf(L).charge(L, listCost(n+more))
+	if more > 0 {
+		from := L.CheckInt(3)
+		for i := range more {
+			t.RawSetInt(from+i+1, L.Get(4+i))
+		}
+	}
+	L.SetTop(1)
+	return 1
+}
+
+// joinTables makes a list of the parts that a long constructor was cut into:
+// the number of fields in the parts, the number of parts, the parts, and
+// values that follow.
+func joinTables(L *glua.LState) int {
+	n, parts := L.CheckInt(1), L.CheckInt(2)
+	more := L.GetTop() - 2 - parts
+	budgetOf(L).charge(L, listCost(n+more)+32*int64(n))
+	t := L.CreateTable(n+more, 0)
+	for i := range parts {
+		part := L.CheckTable(3 + i)
+		for k := 1; k <= min(source.ChunkFields, n-i*source.ChunkFields); k++ {
+			t.RawSetInt(i*source.ChunkFields+k, part.RawGetInt(k))
+		}
+	}
+	for i := range more {
+		t.RawSetInt(n+i+1, L.Get(3+parts+i))
+	}
+	L.Push(t)
 	return 1
 }

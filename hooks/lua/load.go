@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
+
+	"carteiro/hooks/lua/source"
 
 	glua "github.com/yuin/gopher-lua"
 
@@ -135,10 +135,10 @@ func (st *state) environment(u *unit) *glua.LTable {
 	if u.uses["_VERSION"] {
 		env.RawSetString("_VERSION", glua.LString("Lua 5.1"))
 	}
-	env.RawSetString(concatName, st.L.NewFunction(concat))
-	env.RawSetString(tableName, st.L.NewFunction(newTable))
-	env.RawSetString(joinName, st.L.NewFunction(joinTables))
-	env.RawSetString(lengthName, st.L.NewFunction(baseLength))
+	env.RawSetString(source.ConcatName, st.L.NewFunction(concat))
+	env.RawSetString(source.TableName, st.L.NewFunction(newTable))
+	env.RawSetString(source.JoinName, st.L.NewFunction(joinTables))
+	env.RawSetString(source.LengthName, st.L.NewFunction(baseLength))
 	return env
 }
 
@@ -146,7 +146,7 @@ func (st *state) environment(u *unit) *glua.LTable {
 func (st *state) runFile(c *compiled) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = c.engineFault(0, "run", p)
+			err = c.EngineFault(0, "run", p)
 		}
 	}()
 	ld := st.loading
@@ -155,12 +155,12 @@ func (st *state) runFile(c *compiled) (err error) {
 		return nil
 	}
 	ld.required[key] = nil
-	ld.file = append(ld.file, c.path)
+	ld.file = append(ld.file, c.Path)
 	defer func() { ld.file = ld.file[:len(ld.file)-1] }()
-	fn := st.L.NewFunctionFromProto(c.proto)
+	fn := st.L.NewFunctionFromProto(c.Proto)
 	fn.Env = ld.env
 	st.L.Push(fn)
-	tripped("run", c.name, nil)
+	tripped("run", c.Name)
 	if err := st.protect(0, 1); err != nil {
 		return st.sourceFault(c, err)
 	}
@@ -170,25 +170,33 @@ func (st *state) runFile(c *compiled) (err error) {
 }
 
 // key is a file's name among what a loader ran.
-func (u *unit) key(c *compiled) string { return u.source.Bundle + ":" + c.path }
-
-var placed = regexp.MustCompile(`^(.*?):(\d+):\s*`)
+func (u *unit) key(c *compiled) string { return u.source.Bundle + ":" + c.Path }
 
 // sourceFault turns an error of the interpreter into one with its place.
 func (st *state) sourceFault(c *compiled, err error) error {
 	text := errorText(st, err)
-	if m := placed.FindStringSubmatch(text); m != nil {
-		for _, u := range st.set.units {
-			for _, f := range u.files {
-				if f.name == m[1] {
-					line, _ := strconv.Atoi(m[2])
-					return f.fault(line, 0, "", text[len(m[0]):], "")
-				}
+	if name, line, rest := source.CutPlace(text); name != "" {
+		if f := st.set.fileNamed(name); f != nil {
+			return f.Fault(line, 0, "", rest, "")
+		}
+	}
+	return c.Fault(0, 0, "", text, "")
+}
+
+// fileNamed returns the file that people see under a name, or nil.
+func (s *set) fileNamed(name string) *source.File {
+	for _, u := range s.units {
+		for _, c := range u.files {
+			if c.Name == name {
+				return &c.File
 			}
 		}
 	}
-	return c.fault(0, 0, "", text, "")
+	return nil
 }
+
+// explain rewrites an error's text that begins with a place.
+func (s *set) explain(text string) string { return source.Explain(text, s.fileNamed) }
 
 // hookRequire runs a file of the same source once per state.
 func hookRequire(L *glua.LState) int {
@@ -209,12 +217,12 @@ func hookRequire(L *glua.LState) int {
 	key := ld.unit.key(c)
 	v, seen := ld.required[key]
 	if seen && v == nil {
-		L.RaiseError("require: %s is still loading; files must not require each other in a circle", c.path)
+		L.RaiseError("require: %s is still loading; files must not require each other in a circle", c.Path)
 	}
 	if !seen {
 		ld.required[key] = nil
-		ld.file = append(ld.file, c.path)
-		fn := L.NewFunctionFromProto(c.proto)
+		ld.file = append(ld.file, c.Path)
+		fn := L.NewFunctionFromProto(c.Proto)
 		fn.Env = ld.env
 		L.Push(fn)
 		L.Call(0, 1)
@@ -239,7 +247,7 @@ func hookOn(L *glua.LState) int {
 	}
 	c, line := st.where(L)
 	complain := func(near, text, hint string) int {
-		ld.errs = append(ld.errs, c.fault(line, 0, near, text, hint))
+		ld.errs = append(ld.errs, c.Fault(line, 0, near, text, hint))
 		return 0
 	}
 	name, ok := L.Get(1).(glua.LString)
@@ -248,7 +256,7 @@ func hookOn(L *glua.LState) int {
 	}
 	spec, ok := hooks.Named(string(name))
 	if !ok {
-		ld.errs = append(ld.errs, c.unknownHook(line, string(name)))
+		ld.errs = append(ld.errs, unknownHook(&c.File, line, string(name)))
 		return 0
 	}
 	src := ld.unit.source
@@ -262,7 +270,7 @@ func hookOn(L *glua.LState) int {
 	if !ok || L.GetTop() < 2 || L.GetTop() > 3 {
 		return complain("on", "on: expected on(hook, [options,] function)", "")
 	}
-	h := &handler{unit: ld.unit, file: c, spec: spec, unread: ld.unit.unread(fn), info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
+	h := &handler{unit: ld.unit, file: c, spec: spec, unread: ld.unit.unread(fn), info: hooks.Info{Point: spec.Point, File: c.Path, Line: line, Bundle: src.Bundle,
 		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, NoOutgoing: src.NoOutgoing,
 		Generation: st.set.id, PlainWeb: src.PlainWeb || src.Tier == hooks.Admin, Code: c.digest}}
 	if L.GetTop() == 3 {
@@ -282,8 +290,8 @@ func hookOn(L *glua.LState) int {
 	return 0
 }
 
-func (f *file) unknownHook(line int, name string) *SourceError {
-	return f.fault(line, 0, name, fmt.Sprintf("there is no hook %q", name), strings.TrimPrefix(hooks.Suggestion(name, hooks.PointNames()), "; "))
+func unknownHook(f *source.File, line int, name string) *source.Error {
+	return f.Fault(line, 0, name, fmt.Sprintf("there is no hook %q", name), strings.TrimPrefix(hooks.Suggestion(name, hooks.PointNames()), "; "))
 }
 
 // where is the file and line that calls the running Go function.
@@ -292,7 +300,7 @@ func (st *state) where(L *glua.LState) (*compiled, int) {
 	if ok {
 		if _, err := L.GetInfo("Sl", dbg, glua.LNil); err == nil {
 			for _, c := range st.loading.unit.files {
-				if c.name == dbg.Source {
+				if c.Name == dbg.Source {
 					return c, dbg.CurrentLine
 				}
 			}

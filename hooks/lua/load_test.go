@@ -9,6 +9,7 @@ import (
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 )
 
 // TestLoadErrors: each fault is found at load, with file, line and a hint.
@@ -51,7 +52,7 @@ func TestLoadErrors(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("got %v, want %q", err, c.want)
 			}
-			if _, ok := errors.AsType[*lua.SourceError](err); !ok {
+			if _, ok := errors.AsType[*source.Error](err); !ok {
 				t.Errorf("%T is no *SourceError", err)
 			}
 		})
@@ -60,7 +61,7 @@ func TestLoadErrors(t *testing.T) {
 
 func TestSnippet(t *testing.T) {
 	_, err := hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{hookstest.Bundle("acme/x", map[string]string{"init.lua": "\n\tlocal x = rejct(1)\n"})})
-	e, ok := errors.AsType[*lua.SourceError](err)
+	e, ok := errors.AsType[*source.Error](err)
 	if !ok || e.File != "acme/x/init.lua" || e.Line != 2 || e.Column != 12 || e.Snippet != "\tlocal x = rejct(1)\n\t          ^" {
 		t.Errorf("%+v", e)
 	}

@@ -13,12 +13,11 @@ import (
 // misplaced finds changes to what a hook gives its handler to look at only.
 // They raise an error when they run, so that a policy which never comes there
 // works: it loads, and only a check tells.
-func (r *rewriter) misplaced(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
+func (r *loadCheck) misplaced(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
 	tell := func(line int, near, what string, c *class, may hooks.May) {
-		errs = append(errs, r.file.fault(line, 0, near, fmt.Sprintf("%s changes what %s only shows", what, spec.Point), changeable(c, may)))
+		errs = append(errs, r.file.Fault(line, 0, near, fmt.Sprintf("%s changes what %s only shows", what, spec.Point), changeable(c, may)))
 	}
-	span := r.within[handler]
-	for _, call := range r.calls[span.calls[0]:span.calls[1]] {
+	for _, call := range r.CallsIn(handler) {
 		c := r.given(spec, handler, call.Receiver)
 		if c == nil {
 			continue
@@ -28,7 +27,7 @@ func (r *rewriter) misplaced(spec hooks.Spec, handler *ast.FunctionExpr) (errs [
 			tell(call.Line(), call.Method, c.name+":"+call.Method, c, c.methods[i].edits)
 		}
 	}
-	for _, target := range r.targets[span.targets[0]:span.targets[1]] {
+	for _, target := range r.TargetsIn(handler) {
 		c := r.given(spec, handler, target.Object)
 		key, ok := target.Key.(*ast.StringExpr)
 		if c == nil || !ok {
@@ -43,14 +42,14 @@ func (r *rewriter) misplaced(spec hooks.Spec, handler *ast.FunctionExpr) (errs [
 }
 
 // given is what an expression is, where it is one of the handler's parameters.
-func (r *rewriter) given(spec hooks.Spec, handler *ast.FunctionExpr, e ast.Expr) *class {
+func (r *loadCheck) given(spec hooks.Spec, handler *ast.FunctionExpr, e ast.Expr) *class {
 	id, ok := e.(*ast.IdentExpr)
 	if !ok {
 		return nil
 	}
-	v := r.names.uses[id]
-	i := slices.Index(r.names.declared[handler], v)
-	if v == nil || v.assigned || i < 0 || i >= len(spec.Args) {
+	v := r.names.Uses[id]
+	i := slices.Index(r.names.Declared[handler], v)
+	if v == nil || v.Assigned || i < 0 || i >= len(spec.Args) {
 		return nil
 	}
 	for _, c := range allClasses() {

@@ -8,6 +8,7 @@ import (
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 )
 
 // TestMisplaced: a change at a hook that does not allow it is told by a check,
@@ -44,7 +45,7 @@ func TestMisplaced(t *testing.T) {
 		src := hookstest.Scripts(map[string]string{"a.lua": "on(\"" + string(c.hook) + "\", function(" + c.args + ")\n" + c.body + "\nend)"})
 		_, err := lua.New(lua.Options{Strict: true}).Load(t.Context(), []hooks.Source{src})
 		want := c.what + " changes what " + string(c.hook) + " only shows"
-		var fault *lua.SourceError
+		var fault *source.Error
 		switch {
 		case c.what == "":
 			if err != nil {

@@ -6,6 +6,10 @@ import (
 	glua "github.com/yuin/gopher-lua"
 )
 
+// These faults come back with a build tag of the same name, so that the tests
+// can be seen to find them. Those of the compiler are in package source.
+var faultL4, faultL5 bool
+
 func basePCall(L *glua.LState) int {
 	L.CheckAny(1)
 	if err := stateOf(L).attempt(L, L.GetTop()-1); err != nil {

@@ -3,6 +3,8 @@ package lua
 import (
 	"slices"
 
+	"carteiro/hooks/lua/source"
+
 	glua "github.com/yuin/gopher-lua"
 )
 
@@ -10,10 +12,10 @@ import (
 func (h *handler) reach(st *state) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = h.file.engineFault(h.info.Line, "searched for what may block", p)
+			err = h.file.EngineFault(h.info.Line, "searched for what may block", p)
 		}
 	}()
-	tripped("searched", h.file.name, nil)
+	tripped("searched", h.file.Name)
 	h.info.MayBlock = st.mayBlock(st.handlers[h.number])
 	return nil
 }
@@ -26,11 +28,11 @@ func (st *state) mayBlock(fn *glua.LFunction) bool {
 	var code func(p *glua.FunctionProto, env *glua.LTable, depth int) bool
 	code = func(p *glua.FunctionProto, env *glua.LTable, depth int) bool {
 		for _, inst := range p.Code {
-			if int(inst>>26) == glua.OP_GETGLOBAL && visit(env.RawGetString(constant(p, int(inst&0x3ffff))), depth+1) {
+			if int(inst>>26) == glua.OP_GETGLOBAL && visit(env.RawGetString(source.Constant(p, int(inst&0x3ffff))), depth+1) {
 				return true
 			}
 			// msg:auth() asks the DNS; which object it is called on is not known here.
-			if k := int(inst>>9) & 0x1ff; int(inst>>26) == glua.OP_SELF && k >= 256 && constant(p, k-256) == "auth" {
+			if k := int(inst>>9) & 0x1ff; int(inst>>26) == glua.OP_SELF && k >= 256 && source.Constant(p, k-256) == "auth" {
 				return true
 			}
 		}

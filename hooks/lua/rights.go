@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"carteiro/hooks/lua/source"
+
 	glua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
 
@@ -51,10 +53,10 @@ func reqHeaders(st *state, L *glua.LState, o *object) glua.LValue {
 // alone tells: cred.password in a handler of receive.auth, and
 // req.headers.cookie of a parameter. Such a read gives nil and fails nothing,
 // so that a bundle which can do without loads; only `bundle lint` tells.
-func (c *compiled) unshown(chunk []ast.Stmt, n *names) (errs []error) {
+func (c *compiled) unshown(chunk []ast.Stmt, n *source.Names) (errs []error) {
 	g := c.unit.source.Grants
-	creds, parameters := map[*variable]bool{}, map[*variable]bool{}
-	headers := map[*variable]bool{}
+	creds, parameters := map[*source.Variable]bool{}, map[*source.Variable]bool{}
+	headers := map[*source.Variable]bool{}
 	var reads []*ast.AttrGetExpr
 	var locals []*ast.LocalAssignStmt
 	walk(reflect.ValueOf(chunk), func(node any) {
@@ -64,7 +66,7 @@ func (c *compiled) unshown(chunk []ast.Stmt, n *names) (errs []error) {
 		case *ast.LocalAssignStmt:
 			locals = append(locals, e)
 		case *ast.FunctionExpr:
-			for _, v := range n.declared[e] {
+			for _, v := range n.Declared[e] {
 				parameters[v] = true
 			}
 		case *ast.FuncCallExpr:
@@ -76,16 +78,16 @@ func (c *compiled) unshown(chunk []ast.Stmt, n *names) (errs []error) {
 	ofHeaders := func(e *ast.AttrGetExpr) bool {
 		id, ok1 := e.Object.(*ast.IdentExpr)
 		name, ok2 := e.Key.(*ast.StringExpr)
-		return ok1 && ok2 && name.Value == "headers" && parameters[n.uses[id]] && g.HasHook(hooks.WebRequest)
+		return ok1 && ok2 && name.Value == "headers" && parameters[n.Uses[id]] && g.HasHook(hooks.WebRequest)
 	}
 	for _, s := range locals { // other names for the same
-		for i, v := range n.declared[s] {
-			if i >= len(s.Exprs) || v == nil || v.assigned {
+		for i, v := range n.Declared[s] {
+			if i >= len(s.Exprs) || v == nil || v.Assigned {
 				continue
 			}
 			switch e := s.Exprs[i].(type) {
 			case *ast.IdentExpr:
-				creds[v], headers[v] = creds[n.uses[e]], headers[n.uses[e]]
+				creds[v], headers[v] = creds[n.Uses[e]], headers[n.Uses[e]]
 			case *ast.AttrGetExpr:
 				headers[v] = ofHeaders(e)
 			}
@@ -99,7 +101,7 @@ func (c *compiled) unshown(chunk []ast.Stmt, n *names) (errs []error) {
 		right, what := hooks.BundleRight(""), ""
 		switch object := e.Object.(type) {
 		case *ast.IdentExpr:
-			switch v := n.uses[object]; {
+			switch v := n.Uses[object]; {
 			case v == nil:
 			case creds[v] && (key.Value == "password" || key.Value == "token"):
 				right, what = hooks.RightPasswords, "cred."+key.Value
@@ -112,7 +114,7 @@ func (c *compiled) unshown(chunk []ast.Stmt, n *names) (errs []error) {
 			}
 		}
 		if right != "" && !g.HasRight(right) {
-			errs = append(errs, c.fault(e.Line(), 0, key.Value, what+" is nil: this bundle has not the right "+string(right), declareRight(right)))
+			errs = append(errs, c.Fault(e.Line(), 0, key.Value, what+" is nil: this bundle has not the right "+string(right), declareRight(right)))
 		}
 	}
 	return errs
@@ -123,17 +125,17 @@ func declareRight(r hooks.BundleRight) string {
 }
 
 // authenticated is the parameter cred of on("receive.auth", ..., function), or nil.
-func authenticated(c *ast.FuncCallExpr, n *names) *variable {
+func authenticated(c *ast.FuncCallExpr, n *source.Names) *source.Variable {
 	id, ok := c.Func.(*ast.IdentExpr)
-	if !ok || id.Value != "on" || n.uses[id] != nil || len(c.Args) < 2 {
+	if !ok || id.Value != "on" || n.Uses[id] != nil || len(c.Args) < 2 {
 		return nil
 	}
 	name, ok1 := c.Args[0].(*ast.StringExpr)
 	handler, ok2 := c.Args[len(c.Args)-1].(*ast.FunctionExpr)
-	if !ok1 || !ok2 || name.Value != string(hooks.ReceiveAuth) || len(n.declared[handler]) < 2 {
+	if !ok1 || !ok2 || name.Value != string(hooks.ReceiveAuth) || len(n.Declared[handler]) < 2 {
 		return nil
 	}
-	return n.declared[handler][1]
+	return n.Declared[handler][1]
 }
 
 // walk calls f with each node of a syntax tree.

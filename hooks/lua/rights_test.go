@@ -12,6 +12,7 @@ import (
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 )
 
 // rightsArguments are arguments of functions that TestSignaturesAreTrue does
@@ -69,7 +70,7 @@ func TestRightsDeclared(t *testing.T) {
 		_, err := lua.New(lua.Options{Strict: true}).Load(t.Context(), []hooks.Source{src})
 		static := map[string]bool{}
 		for _, e := range flat(err) {
-			var at *lua.SourceError
+			var at *source.Error
 			if !errors.As(e, &at) || !strings.Contains(at.Text, strconv.Quote(string(r))) || at.Line == 0 {
 				t.Errorf("%s: %v", r, e)
 				continue

@@ -15,6 +15,7 @@ import (
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
 	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 )
 
 // TestSignaturesComplete: signatures.txt has the whole API and nothing else.
@@ -278,7 +279,7 @@ func static(t *testing.T, all []trial) []string {
 		text := `local table_ = map.open "t.toml" ` + b.String()
 		_, err := lua.New(lua.Options{Strict: true}).Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"p.lua": text, "t.toml": "a = 1\n"})})
 		for _, e := range flat(err) {
-			var at *lua.SourceError
+			var at *source.Error
 			if !errors.As(e, &at) || at.Line == 0 {
 				t.Fatalf("%v", e)
 			}
@@ -289,7 +290,7 @@ func static(t *testing.T, all []trial) []string {
 }
 
 func flat(err error) (out []error) {
-	if _, ok := err.(*lua.SourceError); ok {
+	if _, ok := err.(*source.Error); ok {
 		return []error{err}
 	}
 	switch u := err.(type) {

@@ -107,7 +107,7 @@ func (f *TestFile) Run(ctx context.Context, n int, w World) (err error) {
 	c := f.unit.files[f.main]
 	defer func() {
 		if p := recover(); p != nil {
-			err = c.engineFault(0, "tested", p)
+			err = c.EngineFault(0, "tested", p)
 		}
 	}()
 	st, err := f.start(ctx, w)
@@ -120,7 +120,7 @@ func (f *TestFile) Run(ctx context.Context, n int, w World) (err error) {
 	}
 	st.budget.reset(ctx, testWall, testInstructions, &hooks.Limits{Alloc: testAlloc, Granted: true})
 	st.L.Push(st.tester.fns[n])
-	tripped("tested", f.main, nil)
+	tripped("tested", f.main)
 	if err := st.protect(0, 0); err != nil {
 		return st.sourceFault(c, err)
 	}
@@ -270,10 +270,10 @@ func (c *Coverage) add(u *unit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range u.files {
-		if c.lines[f.name] == nil {
-			c.lines[f.name] = map[int]int{}
+		if c.lines[f.Name] == nil {
+			c.lines[f.Name] = map[int]int{}
 		}
-		walk(f.proto, c.lines[f.name])
+		walk(f.Proto, c.lines[f.Name])
 	}
 }
 

@@ -48,8 +48,11 @@ var levels = []level{
 		"hooks":   {envelope, mime},
 		"scripts": {},
 	}},
-	{"Lua without an interpreter", map[string][]string{
+	{"patterns of Lua", map[string][]string{
 		"hooks/lua/pattern": {},
+	}},
+	{"the text of policies: what is read and compiled, never run", map[string][]string{
+		"hooks/lua/source": {"hooks/lua/pattern"},
 	}},
 	{"protocols, backends, engines; never each other", map[string][]string{
 		"core/protocol/smtpin":   {envelope, "core/protocol/netline"},
@@ -59,7 +62,7 @@ var levels = []level{
 		"core/ops/generations":   {clock, store, "core/ops/telemetry", "hooks"},
 		"plugins":                {"core/ops/config", "hooks"},
 		"hooks/lua": {envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
-			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks", "hooks/lua/pattern"},
+			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks", "hooks/lua/pattern", "hooks/lua/source"},
 	}},
 	{"the pipeline: no protocol, no Lua, no Badger", map[string][]string{
 		"core": {envelope, clock, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
@@ -128,7 +131,7 @@ var homes = []home{
 	{module: "github.com/spf13/cobra", packages: []string{"cmd/carteiro"}},
 	{module: "github.com/smallstep/pkcs7", packages: []string{"core/message/crypt", "core/ops/policytest/keys"}},
 	{module: "github.com/xdg-go/scram", packages: []string{"core/service/auth", "core/protocol/smtpin tests", "core/protocol/pop3 tests"}},
-	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua"}},
+	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua", "hooks/lua/source"}},
 	{module: "github.com/ulikunitz/xz", packages: []string{"cmd/carteiro"}},
 	{module: "golang.org/x/crypto", packages: []string{"core/service/auth"}},
 	{module: "golang.org/x/net/html", packages: []string{"core/service/spam", "hooks/lua"}},

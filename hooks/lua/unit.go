@@ -10,7 +10,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
+
+	"carteiro/hooks/lua/source"
 
 	glua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
@@ -36,23 +37,14 @@ type unit struct {
 
 // compiled is one Lua file.
 type compiled struct {
-	file
-	program
+	source.File
+	unit *unit
+	source.Program
 	digest string // of its text
-
-	once  sync.Once
-	lines map[int][]ast.Expr // see explain
-}
-
-// program is what a file has become. It is immutable and shared by all states,
-// and by generations in which the file is the same.
-type program struct {
-	proto  *glua.FunctionProto
-	unread map[int]uint64 // of functions, by the line where they begin; see names
 }
 
 // programs are those of the files of a load, by all that they depend on.
-type programs map[programKey]program
+type programs map[programKey]source.Program
 
 type programKey struct {
 	name string   // as people see it
@@ -63,8 +55,8 @@ type programKey struct {
 func (u *unit) unread(fn *glua.LFunction) uint64 {
 	if !fn.IsG {
 		for _, c := range u.files {
-			if c.name == fn.Proto.SourceName {
-				return c.unread[fn.Proto.LineDefined]
+			if c.Name == fn.Proto.SourceName {
+				return c.Unread[fn.Proto.LineDefined]
 			}
 		}
 	}
@@ -93,125 +85,63 @@ func compileUnit(u *unit, old, used programs) (*unit, error) {
 			continue
 		}
 		runtime.Gosched()
-		c := &compiled{file: file{unit: u, path: name, name: displayName(src, name), text: string(src.Files[name])}}
-		sum := sha256.Sum256([]byte(c.text))
+		c := &compiled{unit: u, File: source.File{Path: name, Name: displayName(src, name), Text: string(src.Files[name]), OnStep: trip}}
+		sum := sha256.Sum256([]byte(c.Text))
 		c.digest = hex.EncodeToString(sum[:8])
-		key := programKey{c.name, sha256.Sum256(append(granted, c.text...))}
+		key := programKey{c.Name, sha256.Sum256(append(granted, c.Text...))}
 		if p, ok := old[key]; ok {
-			c.program, used[key] = p, p
+			c.Program, used[key] = p, p
 		} else if err := c.compile(); err != nil {
 			errs = append(errs, err)
 		} else {
-			used[key] = c.program
+			used[key] = c.Program
 		}
-		if c.proto != nil { // then its names can be checked too, whatever else is wrong
+		if c.Proto != nil { // then its names can be checked too, whatever else is wrong
 			u.files[name] = c
 		}
 	}
 	for _, name := range src.Main {
 		if _, ok := src.Files[name]; !ok {
-			errs = append(errs, &SourceError{File: displayName(src, name), Text: "no such file"})
+			errs = append(errs, &source.Error{File: displayName(src, name), Text: "no such file"})
 		}
 	}
 	return u, errors.Join(append(errs, u.checkGlobals()...)...)
 }
 
-// compile goes from step to step so that mail which comes in meanwhile waits
-// for one of them at most, where processors are few.
 func (c *compiled) compile() error {
-	if err := c.guard("scanned", c.scan); err != nil {
-		return err
-	}
-	runtime.Gosched()
-	var chunk []ast.Stmt
-	if err := c.guard("parsed", func() (err error) { chunk, err = c.parse(); return err }); err != nil {
-		return err
-	}
-	runtime.Gosched()
+	checks := source.Checks{Rewritten: c.checkCalls}
 	if c.unit.strict {
-		if err := c.guard("checked", func() error {
-			c.unit.faults = append(c.unit.faults, c.check(chunk)...)
-			return nil
-		}); err != nil {
-			return err
-		}
+		checks.Parsed = func(chunk []ast.Stmt) { c.unit.faults = append(c.unit.faults, c.unit.check(&c.File, chunk)...) }
+		checks.Resolved = c.unshown
 	}
-	err := c.guard("rewritten", func() error {
-		names := resolve(&c.file, chunk)
-		c.unread = names.unread
-		var unshown []error
-		if c.unit.strict {
-			unshown = c.unshown(chunk, names)
-		}
-		chunk = names.box(chunk)
-		errs := append(unshown, c.rewrite(chunk, names)...)
-		chunk = repair(chunk)
-		return errors.Join(errs...)
-	})
-	runtime.Gosched()
-	fault := c.generate(chunk)
-	if ce, ok := fault.(*glua.CompileError); ok {
-		fault = c.fault(ce.Line, 0, "", ce.Message, "")
-	}
-	return errors.Join(err, fault)
+	var err error
+	c.Program, err = c.File.Compile(checks)
+	return err
 }
 
-// global is one access to a global in the code.
-type global struct {
-	file   *compiled
-	name   string
-	line   int
-	write  bool
-	top    bool   // in the file's own body, not in a function
-	member string // of "name.member", where it can be told
-}
-
-// globals lists the accesses of a prototype and those inside it.
-func (c *compiled) globals(p *glua.FunctionProto, top bool, out []global) []global {
-	for pc, inst := range p.Code {
-		op := int(inst >> 26)
-		if op != glua.OP_GETGLOBAL && op != glua.OP_SETGLOBAL {
-			continue
-		}
-		g := global{file: c, name: constant(p, int(inst&0x3ffff)), line: p.DbgSourcePositions[pc], write: op == glua.OP_SETGLOBAL, top: top}
-		if !g.write && pc+1 < len(p.Code) {
-			next := p.Code[pc+1]
-			k := int(next>>9) & 0x1ff
-			if int(next>>26) == glua.OP_GETTABLEKS && int(next&0x1ff) == int(inst>>18)&0xff && k >= 256 {
-				g.member = constant(p, k-256)
-			}
-		}
-		out = append(out, g)
-	}
-	for _, inner := range p.FunctionPrototypes {
-		out = c.globals(inner, false, out)
-	}
-	return out
-}
-
-func constant(p *glua.FunctionProto, i int) string {
-	if i < len(p.Constants) {
-		if s, ok := p.Constants[i].(glua.LString); ok {
-			return string(s)
-		}
-	}
-	return ""
+// globalUse is one access to a global in a file.
+type globalUse struct {
+	source.Global
+	file *compiled
 }
 
 // checkGlobals refuses globals that do not exist, that are written inside of
 // functions, and that hide ours.
 func (u *unit) checkGlobals() []error {
-	var all []global
+	var all []globalUse
+	own := map[string]bool{}
 	for _, name := range sortedKeys(u.files) {
 		c := u.files[name]
-		if err := c.guard("searched for globals", func() error { all = c.globals(c.proto, true, all); return nil }); err != nil {
+		if err := c.Guard("searched for globals", func() error {
+			for _, g := range source.Globals(c.Proto) {
+				all = append(all, globalUse{g, c})
+				if g.Write && g.Top {
+					own[g.Name] = true
+				}
+			}
+			return nil
+		}); err != nil {
 			return []error{err}
-		}
-	}
-	own := map[string]bool{}
-	for _, g := range all {
-		if g.write && g.top {
-			own[g.name] = true
 		}
 	}
 	ours := builtins()
@@ -223,35 +153,35 @@ func (u *unit) checkGlobals() []error {
 		if err := u.checkGlobal(g, own, ours); err != nil {
 			errs = append(errs, err)
 		}
-		if !g.write {
-			u.uses[g.name] = true
+		if !g.Write {
+			u.uses[g.Name] = true
 		}
 	}
 	return errs
 }
 
-func (u *unit) checkGlobal(g global, own map[string]bool, ours map[string]bool) error {
-	f := &g.file.file
+func (u *unit) checkGlobal(g globalUse, own map[string]bool, ours map[string]bool) error {
+	f := &g.file.File
 	switch {
-	case g.write && ours[g.name]:
-		return f.fault(g.line, 0, g.name, g.name+" is read only", "give yours another name or make it local")
-	case g.write && !g.top:
-		return f.fault(g.line, 0, g.name, g.name+" is written as a global inside a function", "make it local; what must last belongs in meta or kv")
-	case g.write || own[g.name]:
+	case g.Write && ours[g.Name]:
+		return f.Fault(g.Line, 0, g.Name, g.Name+" is read only", "give yours another name or make it local")
+	case g.Write && !g.Top:
+		return f.Fault(g.Line, 0, g.Name, g.Name+" is written as a global inside a function", "make it local; what must last belongs in meta or kv")
+	case g.Write || own[g.Name]:
 		return nil
-	case !ours[g.name]:
-		return f.fault(g.line, 0, g.name, "unknown name "+g.name, unknownHint(g.name, own, ours))
+	case !ours[g.Name]:
+		return f.Fault(g.Line, 0, g.Name, "unknown name "+g.Name, unknownHint(g.Name, own, ours))
 	}
-	m := moduleNamed(g.name)
+	m := moduleNamed(g.Name)
 	if m == nil {
 		return nil
 	}
-	if !u.source.Grants.HasModule(g.name) {
-		return f.fault(g.line, 0, g.name, "module "+g.name+" is not granted to this bundle", "declare it under [capabilities] modules")
+	if !u.source.Grants.HasModule(g.Name) {
+		return f.Fault(g.Line, 0, g.Name, "module "+g.Name+" is not granted to this bundle", "declare it under [capabilities] modules")
 	}
-	if g.member != "" && !m.has(g.member) {
-		hint := strings.TrimPrefix(hooks.Suggestion(g.member, m.names()), "; ")
-		return f.fault(g.line, 0, "."+g.member, g.name+"."+g.member+" does not exist", hint)
+	if g.Member != "" && !m.has(g.Member) {
+		hint := strings.TrimPrefix(hooks.Suggestion(g.Member, m.names()), "; ")
+		return f.Fault(g.Line, 0, "."+g.Member, g.Name+"."+g.Member+" does not exist", hint)
 	}
 	return nil
 }
@@ -273,7 +203,7 @@ func unknownHint(name string, own, ours map[string]bool) string {
 
 // builtins are all names that a script finds.
 func builtins() map[string]bool {
-	names := map[string]bool{"config": true, concatName: true, tableName: true, joinName: true, lengthName: true, "_VERSION": true}
+	names := map[string]bool{"config": true, source.ConcatName: true, source.TableName: true, source.JoinName: true, source.LengthName: true, "_VERSION": true}
 	for _, list := range [][]function{verdictFunctions, baseFunctions, hookFunctions} {
 		for _, f := range list {
 			names[f.name] = true
@@ -307,4 +237,18 @@ func (u *unit) resolveRequire(from, name string) (*compiled, error) {
 		}
 	}
 	return nil, fmt.Errorf("require: there is no %s beside %s", rel, from)
+}
+
+// displayName is a file as people see it.
+func displayName(src hooks.Source, path string) string {
+	prefix := src.Bundle
+	if prefix == "" {
+		if _, rest, ok := strings.Cut(src.Name, "/"); ok {
+			prefix = rest
+		}
+	}
+	if prefix == "" {
+		return path
+	}
+	return prefix + "/" + path
 }

@@ -1,4 +1,4 @@
-package lua
+package source
 
 import (
 	"cmp"
@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// sorted orders faults by file, line and text, and has each once.
-func sorted(errs []error) []error {
+// Sort orders faults by file, line and text, and has each once.
+func Sort(errs []error) []error {
 	var out []error
 	seen := map[string]bool{}
 	for _, e := range errs {
@@ -22,8 +22,8 @@ func sorted(errs []error) []error {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b error) int {
-		x, ok1 := errors.AsType[*SourceError](a)
-		y, ok2 := errors.AsType[*SourceError](b)
+		x, ok1 := errors.AsType[*Error](a)
+		y, ok2 := errors.AsType[*Error](b)
 		if !ok1 || !ok2 || x.File != y.File {
 			return 0
 		}
@@ -34,7 +34,7 @@ func sorted(errs []error) []error {
 
 // split takes joined errors apart.
 func split(err error) []error {
-	if _, ok := err.(*SourceError); ok {
+	if _, ok := err.(*Error); ok {
 		return []error{err}
 	}
 	switch u := err.(type) {

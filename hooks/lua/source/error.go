@@ -1,15 +1,18 @@
-package lua
+package source
 
 import (
 	"fmt"
 	"strings"
+	"sync"
 
-	"carteiro/hooks"
+	glua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
+
 	"carteiro/hooks/lua/pattern"
 )
 
-// SourceError is a fault in a source, with its place.
-type SourceError struct {
+// Error is a fault in a source, with its place.
+type Error struct {
 	File    string // as people see it, "policy.lua" or "carteiro/vacation/init.lua"
 	Line    int    // from 1; 0: the file as a whole
 	Column  int    // from 1; 0: unknown
@@ -19,7 +22,7 @@ type SourceError struct {
 }
 
 // Error is "file:line: what; hint".
-func (e *SourceError) Error() string {
+func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.File)
 	if e.Line > 0 {
@@ -32,20 +35,26 @@ func (e *SourceError) Error() string {
 	return b.String()
 }
 
-// file is one Lua file of a source.
-type file struct {
-	unit *unit
-	path string // relative to the source
-	name string // as people see it
-	text string
-	at   int // line that compiling has come to
+// File is one Lua file of a source.
+type File struct {
+	Path string // relative to the source
+	Name string // as people see it
+	Text string
+
+	// OnStep, if set, is called at each step: tests have it panic, or spoil what
+	// was compiled.
+	OnStep func(step, file string, proto *glua.FunctionProto)
+	at     int // line that compiling has come to
+
+	once  sync.Once
+	lines map[int][]ast.Expr // see readAgain
 }
 
-// fault makes an error at a line; near is a word of that line to
+// Fault makes an error at a line; near is a word of that line to
 // point at, see column.
-func (f *file) fault(line, column int, near, text, hint string) *SourceError {
-	e := &SourceError{File: f.name, Line: line, Column: column, Text: text, Hint: hint}
-	lines := strings.Split(f.text, "\n")
+func (f *File) Fault(line, column int, near, text, hint string) *Error {
+	e := &Error{File: f.Name, Line: line, Column: column, Text: text, Hint: hint}
+	lines := strings.Split(f.Text, "\n")
 	if line < 1 || line > len(lines) {
 		return e
 	}
@@ -88,18 +97,4 @@ func findWord(line, word string) int {
 		}
 		at = i + 1
 	}
-}
-
-// displayName is a file as people see it.
-func displayName(src hooks.Source, path string) string {
-	prefix := src.Bundle
-	if prefix == "" {
-		if _, rest, ok := strings.Cut(src.Name, "/"); ok {
-			prefix = rest
-		}
-	}
-	if prefix == "" {
-		return path
-	}
-	return prefix + "/" + path
 }

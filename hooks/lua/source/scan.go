@@ -1,4 +1,4 @@
-package lua
+package source
 
 import (
 	"fmt"
@@ -17,11 +17,11 @@ const (
 )
 
 // scan checks the limits on tokens.
-func (f *file) scan() error {
-	if len(f.text) > maxFile {
-		return f.fault(0, 0, "", fmt.Sprintf("%d KiB, more than the %d KiB a file may have", len(f.text)>>10, maxFile>>10), "split it")
+func (f *File) scan() error {
+	if len(f.Text) > maxFile {
+		return f.Fault(0, 0, "", fmt.Sprintf("%d KiB, more than the %d KiB a file may have", len(f.Text)>>10, maxFile>>10), "split it")
 	}
-	sc := parse.NewScanner(strings.NewReader(f.text), f.name)
+	sc := parse.NewScanner(strings.NewReader(f.Text), f.Name)
 	lexer := &parse.Lexer{}
 	depth, operators := 0, 0
 	var kept []int // operators of the enclosing expressions
@@ -58,10 +58,10 @@ func (f *file) scan() error {
 			}
 		}
 		if depth > maxNesting {
-			return f.fault(tok.Pos.Line, tok.Pos.Column, "", fmt.Sprintf("nested deeper than %d", maxNesting), "")
+			return f.Fault(tok.Pos.Line, tok.Pos.Column, "", fmt.Sprintf("nested deeper than %d", maxNesting), "")
 		}
 		if operators > maxOperators {
-			return f.fault(tok.Pos.Line, tok.Pos.Column, "", fmt.Sprintf("more than %d operators in one expression", maxOperators), "use table.concat or several statements")
+			return f.Fault(tok.Pos.Line, tok.Pos.Column, "", fmt.Sprintf("more than %d operators in one expression", maxOperators), "use table.concat or several statements")
 		}
 	}
 }
@@ -75,19 +75,19 @@ func endsExpression(t int) bool {
 	return false
 }
 
-// parse parses the file and reports syntax errors in our form.
-func (f *file) parse() ([]ast.Stmt, error) {
-	chunk, err := parse.Parse(strings.NewReader(f.text), f.name)
+// Parse parses the file and reports syntax errors in our form.
+func (f *File) Parse() ([]ast.Stmt, error) {
+	chunk, err := parse.Parse(strings.NewReader(f.Text), f.Name)
 	if err != nil {
 		return nil, f.parseFault(err)
 	}
 	return chunk, nil
 }
 
-func (f *file) parseFault(err error) error {
+func (f *File) parseFault(err error) error {
 	e, ok := err.(*parse.Error)
 	if !ok {
-		return f.fault(0, 0, "", err.Error(), "")
+		return f.Fault(0, 0, "", err.Error(), "")
 	}
 	if e.Pos.Line == parse.EOF {
 		return f.syntaxFault(0, 0, "", e.Message)

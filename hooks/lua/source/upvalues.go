@@ -1,4 +1,4 @@
-package lua
+package source
 
 import (
 	"github.com/yuin/gopher-lua/ast"
@@ -11,35 +11,35 @@ import (
 // an inner function and assigned again is kept in a table of one element,
 // which both sides hold. Others keep their value, and are left as they are.
 
-// variable is one local variable.
-type variable struct {
+// Variable is one local variable.
+type Variable struct {
 	depth    int  // of functions around it
 	captured bool // used by an inner function
-	assigned bool // not only where it is declared
+	Assigned bool // not only where it is declared
 	named    bool // anywhere
 }
 
-func (v *variable) boxed() bool { return v.captured && v.assigned }
+func (v *Variable) boxed() bool { return v.captured && v.Assigned }
 
-// names knows which variable each name of a chunk means.
-type names struct {
-	file     *file
-	scopes   []map[string]*variable
+// Names knows which variable each name of a chunk means.
+type Names struct {
+	file     *File
+	scopes   []map[string]*Variable
 	depth    int
-	uses     map[*ast.IdentExpr]*variable
-	declared map[any][]*variable // by the statement or function that declares them
+	Uses     map[*ast.IdentExpr]*Variable
+	Declared map[any][]*Variable // by the statement or function that declares them
 	unread   map[int]uint64      // parameters that a function never names, by bit, and by the line where it begins
 }
 
-func resolve(f *file, chunk []ast.Stmt) *names {
-	r := &names{file: f, uses: map[*ast.IdentExpr]*variable{}, declared: map[any][]*variable{}, unread: map[int]uint64{}}
+func Resolve(f *File, chunk []ast.Stmt) *Names {
+	r := &Names{file: f, Uses: map[*ast.IdentExpr]*Variable{}, Declared: map[any][]*Variable{}, unread: map[int]uint64{}}
 	r.block(chunk)
 	return r
 }
 
 // box rewrites the chunk so that shared variables that change are boxed.
-func (r *names) box(chunk []ast.Stmt) []ast.Stmt {
-	for _, v := range r.uses {
+func (r *Names) box(chunk []ast.Stmt) []ast.Stmt {
+	for _, v := range r.Uses {
 		if v.boxed() {
 			return (&boxer{r}).block(chunk)
 		}
@@ -47,30 +47,30 @@ func (r *names) box(chunk []ast.Stmt) []ast.Stmt {
 	return chunk
 }
 
-func (r *names) open()  { r.scopes = append(r.scopes, map[string]*variable{}) }
-func (r *names) close() { r.scopes = r.scopes[:len(r.scopes)-1] }
+func (r *Names) open()  { r.scopes = append(r.scopes, map[string]*Variable{}) }
+func (r *Names) close() { r.scopes = r.scopes[:len(r.scopes)-1] }
 
-func (r *names) declare(by any, names ...string) {
+func (r *Names) declare(by any, names ...string) {
 	for _, n := range names {
-		v := &variable{depth: r.depth}
+		v := &Variable{depth: r.depth}
 		r.scopes[len(r.scopes)-1][n] = v
-		r.declared[by] = append(r.declared[by], v)
+		r.Declared[by] = append(r.Declared[by], v)
 	}
 }
 
-func (r *names) block(list []ast.Stmt) {
+func (r *Names) block(list []ast.Stmt) {
 	r.open()
 	r.stmts(list)
 	r.close()
 }
 
-func (r *names) stmts(list []ast.Stmt) {
+func (r *Names) stmts(list []ast.Stmt) {
 	for _, s := range list {
 		r.stmt(s)
 	}
 }
 
-func (r *names) stmt(s ast.Stmt) {
+func (r *Names) stmt(s ast.Stmt) {
 	r.file.at = s.Line()
 	switch s := s.(type) {
 	case *ast.AssignStmt:
@@ -139,14 +139,14 @@ func isLocalFunction(s *ast.LocalAssignStmt) bool {
 }
 
 // target is an expression that is assigned to.
-func (r *names) target(e ast.Expr) {
+func (r *Names) target(e ast.Expr) {
 	r.expr(e)
-	if id, ok := e.(*ast.IdentExpr); ok && r.uses[id] != nil {
-		r.uses[id].assigned = true
+	if id, ok := e.(*ast.IdentExpr); ok && r.Uses[id] != nil {
+		r.Uses[id].Assigned = true
 	}
 }
 
-func (r *names) function(f *ast.FunctionExpr, method bool) {
+func (r *Names) function(f *ast.FunctionExpr, method bool) {
 	r.depth++
 	r.open()
 	if method {
@@ -159,7 +159,7 @@ func (r *names) function(f *ast.FunctionExpr, method bool) {
 	r.close()
 	r.depth--
 	var unread uint64
-	for i, v := range r.declared[f] {
+	for i, v := range r.Declared[f] {
 		if !v.named && !method {
 			unread |= 1 << i
 		}
@@ -170,18 +170,18 @@ func (r *names) function(f *ast.FunctionExpr, method bool) {
 	r.unread[f.Line()] = unread
 }
 
-func (r *names) exprs(list []ast.Expr) {
+func (r *Names) exprs(list []ast.Expr) {
 	for _, e := range list {
 		r.expr(e)
 	}
 }
 
-func (r *names) expr(e ast.Expr) {
+func (r *Names) expr(e ast.Expr) {
 	switch e := e.(type) {
 	case *ast.IdentExpr:
 		for i := len(r.scopes) - 1; i >= 0; i-- {
 			if v := r.scopes[i][e.Value]; v != nil {
-				r.uses[e], v.named = v, true
+				r.Uses[e], v.named = v, true
 				v.captured = v.captured || v.depth < r.depth
 				return
 			}
@@ -189,12 +189,12 @@ func (r *names) expr(e ast.Expr) {
 	case *ast.FunctionExpr:
 		r.function(e, false)
 	default:
-		children(e, func(c ast.Expr) ast.Expr { r.expr(c); return c })
+		Children(e, func(c ast.Expr) ast.Expr { r.expr(c); return c })
 	}
 }
 
-// children replaces the expressions inside of one that is no function.
-func children(e ast.Expr, f func(ast.Expr) ast.Expr) {
+// Children replaces the expressions inside of one that is no function.
+func Children(e ast.Expr, f func(ast.Expr) ast.Expr) {
 	switch e := e.(type) {
 	case *ast.AttrGetExpr:
 		e.Object, e.Key = f(e.Object), f(e.Key)
@@ -232,7 +232,7 @@ func children(e ast.Expr, f func(ast.Expr) ast.Expr) {
 }
 
 // boxer puts the boxes in.
-type boxer struct{ *names }
+type boxer struct{ *Names }
 
 func (b *boxer) block(list []ast.Stmt) []ast.Stmt {
 	out := make([]ast.Stmt, 0, len(list))
@@ -256,7 +256,7 @@ func box(name string, at ast.PositionHolder) ast.Stmt {
 
 // boxes are those for the variables that by declares.
 func (b *boxer) boxes(by any, names []string, at ast.PositionHolder) (out []ast.Stmt) {
-	for i, v := range b.declared[by] {
+	for i, v := range b.Declared[by] {
 		if v.boxed() {
 			out = append(out, box(names[i], at))
 		}
@@ -270,7 +270,7 @@ func (b *boxer) boxed(s ast.Stmt) []ast.Stmt {
 		b.list(s.Lhs)
 		b.list(s.Rhs)
 	case *ast.LocalAssignStmt:
-		if vars := b.declared[s]; isLocalFunction(s) && vars[0].boxed() {
+		if vars := b.Declared[s]; isLocalFunction(s) && vars[0].boxed() {
 			// local f; then f = function ... end, which sees the box
 			nothing := &ast.LocalAssignStmt{Names: s.Names, Exprs: []ast.Expr{&ast.NilExpr{}}}
 			place(nothing, s)
@@ -314,7 +314,7 @@ func (b *boxer) definition(s *ast.FuncDefStmt) []ast.Stmt {
 		s.Name.Receiver = b.one(s.Name.Receiver)
 		return []ast.Stmt{s}
 	}
-	if id, ok := s.Name.Func.(*ast.IdentExpr); ok && b.uses[id] != nil && b.uses[id].boxed() {
+	if id, ok := s.Name.Func.(*ast.IdentExpr); ok && b.Uses[id] != nil && b.Uses[id].boxed() {
 		set := &ast.AssignStmt{Lhs: []ast.Expr{b.one(id)}, Rhs: []ast.Expr{s.Func}}
 		place(set, s)
 		return []ast.Stmt{set}
@@ -340,7 +340,7 @@ func (b *boxer) list(list []ast.Expr) {
 func (b *boxer) one(e ast.Expr) ast.Expr {
 	switch e := e.(type) {
 	case *ast.IdentExpr:
-		if v := b.uses[e]; v != nil && v.boxed() {
+		if v := b.Uses[e]; v != nil && v.boxed() {
 			return element(e.Value, e)
 		}
 		return e
@@ -348,7 +348,7 @@ func (b *boxer) one(e ast.Expr) ast.Expr {
 		b.function(e)
 		return e
 	}
-	children(e, b.one)
+	Children(e, b.one)
 	return e
 }
 

@@ -1,4 +1,4 @@
-package lua
+package source
 
 import (
 	"strconv"
@@ -28,7 +28,7 @@ import (
 
 // These faults come back with a build tag of the same name, so that the tests
 // can be seen to find them.
-var faultL1, faultL2, faultL3, faultL4, faultL5 bool
+var faultL1, faultL2, faultL3 bool
 
 // maxCode is how many instructions a function may have: a jump reaches no
 // farther, and the compiler does not always tell.
@@ -103,7 +103,7 @@ func (r *repairer) expr(e ast.Expr) ast.Expr {
 		f.Stmts = r.block(f.Stmts)
 		return f
 	}
-	children(e, r.expr)
+	Children(e, r.expr)
 	return e
 }
 

@@ -1,4 +1,4 @@
-package lua
+package source
 
 import (
 	"errors"
@@ -9,13 +9,13 @@ import (
 
 // Faults are all SourceErrors in err, however it wraps them, in the order of
 // files and lines; rest is what else it holds, or nil.
-func Faults(err error) (faults []*SourceError, rest error) {
+func Faults(err error) (faults []*Error, rest error) {
 	var others []error
 	var walk func(error)
 	walk = func(err error) {
 		switch e := err.(type) {
 		case nil:
-		case *SourceError:
+		case *Error:
 			faults = append(faults, e)
 		case interface{ Unwrap() []error }:
 			for _, one := range e.Unwrap() {
@@ -30,7 +30,7 @@ func Faults(err error) (faults []*SourceError, rest error) {
 		}
 	}
 	walk(err)
-	slices.SortStableFunc(faults, func(a, b *SourceError) int {
+	slices.SortStableFunc(faults, func(a, b *Error) int {
 		if a.File != b.File {
 			return strings.Compare(a.File, b.File)
 		}
@@ -40,13 +40,13 @@ func Faults(err error) (faults []*SourceError, rest error) {
 }
 
 func hasFault(err error) bool {
-	_, ok := errors.AsType[*SourceError](err)
+	_, ok := errors.AsType[*Error](err)
 	return ok
 }
 
-// Picture is the fault as a compiler shows it: place and text, the line, a
+// Diagnostic is the fault as a compiler shows it: place and text, the line, a
 // caret, a hint.
-func (e *SourceError) Picture() string {
+func (e *Error) Diagnostic() string {
 	var b strings.Builder
 	b.WriteString(e.File)
 	if e.Line > 0 {
@@ -65,16 +65,16 @@ func (e *SourceError) Picture() string {
 	return b.String()
 }
 
-// Picture is an error with the pictures of its faults; other errors are as
+// Diagnostic is an error with the pictures of its faults; other errors are as
 // they print.
-func Picture(err error) string {
+func Diagnostic(err error) string {
 	faults, rest := Faults(err)
 	if len(faults) == 0 {
 		return err.Error()
 	}
 	var b strings.Builder
 	for _, f := range faults {
-		b.WriteString(f.Picture())
+		b.WriteString(f.Diagnostic())
 	}
 	if rest != nil {
 		b.WriteString(rest.Error())

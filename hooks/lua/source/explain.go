@@ -1,4 +1,4 @@
-package lua
+package source
 
 import (
 	"fmt"
@@ -84,52 +84,58 @@ func called(names []string) string {
 	return what + "what is no function: one of " + strings.Join(names, ", ")
 }
 
-// explain rewrites an error's text that begins with a place.
-func (s *set) explain(text string) string {
+// placed is how an error begins that has a place.
+var placed = regexp.MustCompile(`^(.*?):(\d+):\s*`)
+
+// CutPlace splits the text of an error that begins with its place; without one,
+// file is "".
+func CutPlace(text string) (file string, line int, rest string) {
 	m := placed.FindStringSubmatch(text)
 	if m == nil {
+		return "", 0, text
+	}
+	line, _ = strconv.Atoi(m[2])
+	return m[1], line, text[len(m[0]):]
+}
+
+// Explain rewrites the text of an error of the interpreter that begins with its
+// place. find returns the file of a name, or nil; it is called only where the
+// text needs it.
+func Explain(text string, find func(name string) *File) string {
+	name, line, said := CutPlace(text)
+	if name == "" {
 		return text
 	}
-	said := text[len(m[0]):]
 	for _, saying := range sayings {
 		found := saying.pattern.FindStringSubmatch(said)
 		if found == nil {
 			continue
 		}
-		line, _ := strconv.Atoi(m[2])
-		return m[0] + saying.explain(spot{s.expressionsOf(m[1]), line}, found)
+		var lines map[int][]ast.Expr
+		if f := find(name); f != nil {
+			f.once.Do(f.readAgain)
+			lines = f.lines
+		}
+		return text[:len(text)-len(said)] + saying.explain(spot{lines, line}, found)
 	}
 	return text
 }
 
-// expressionsOf are the expressions of a file by their lines. They are found
-// when a file has its first error.
-func (s *set) expressionsOf(name string) map[int][]ast.Expr {
-	for _, u := range s.units {
-		for _, c := range u.files {
-			if c.name == name {
-				c.once.Do(c.readAgain)
-				return c.lines
-			}
-		}
-	}
-	return nil
-}
-
-func (c *compiled) readAgain() {
-	chunk, err := c.parse()
+// readAgain notes the expressions of the file by their lines, at its first error.
+func (f *File) readAgain() {
+	chunk, err := f.Parse()
 	if err != nil {
 		return
 	}
-	c.lines = map[int][]ast.Expr{}
+	f.lines = map[int][]ast.Expr{}
 	var look func(e ast.Expr) ast.Expr
 	var walk func(list []ast.Stmt)
 	look = func(e ast.Expr) ast.Expr {
-		c.lines[e.Line()] = append(c.lines[e.Line()], e)
-		if f, ok := e.(*ast.FunctionExpr); ok {
-			walk(f.Stmts)
+		f.lines[e.Line()] = append(f.lines[e.Line()], e)
+		if fn, ok := e.(*ast.FunctionExpr); ok {
+			walk(fn.Stmts)
 		} else {
-			children(e, look)
+			Children(e, look)
 		}
 		return e
 	}

@@ -1,180 +1,60 @@
-package lua
+package source
 
 import (
-	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/yuin/gopher-lua/ast"
+)
 
-	"carteiro/hooks"
+// Names that the rewritten source calls; no script can spell them.
+const (
+	ConcatName = "(concat)"
+	TableName  = "(table)"
+	JoinName   = "(join)"
+	LengthName = "(length)"
+	assignName = "(value)" // and a number
 )
 
 // concatChunk bounds the arguments of one call that ".." becomes.
 const concatChunk = 40
 
-// rewriter walks over a syntax tree once: it turns ".." and table
-// constructors into calls that pay for what they make, and notes what can be
-// told about verdicts without running anything.
+// Nodes are what a rewriting came by on its way.
+type Nodes struct {
+	Locals     map[string]bool     // every name that is local somewhere in the file
+	Calls      []*ast.FuncCallExpr // each after those inside of it
+	Statements []*ast.FuncCallExpr // calls whose result nobody takes
+
+	targets []*ast.AttrGetExpr             // that are assigned to
+	within  map[*ast.FunctionExpr]nodeSpan // what is in a function
+}
+
+// nodeSpan has ranges of calls and targets.
+type nodeSpan struct{ calls, targets [2]int }
+
+// CallsIn returns the calls in a function.
+func (n *Nodes) CallsIn(f *ast.FunctionExpr) []*ast.FuncCallExpr {
+	r := n.within[f].calls
+	return n.Calls[r[0]:r[1]]
+}
+
+// TargetsIn returns the fields that a function assigns to.
+func (n *Nodes) TargetsIn(f *ast.FunctionExpr) []*ast.AttrGetExpr {
+	r := n.within[f].targets
+	return n.targets[r[0]:r[1]]
+}
+
+// rewriter walks over a syntax tree once: it turns "..", "#" and table
+// constructors into calls that pay for what they make.
 type rewriter struct {
-	file    *file
-	locals  map[string]bool // every name that is local somewhere in the file
-	names   *names
-	calls   []*ast.FuncCallExpr
-	targets []*ast.AttrGetExpr           // that are assigned to
-	lone    []*ast.FuncCallExpr          // calls whose result nobody takes
-	within  map[*ast.FunctionExpr]inside // what is in a function
+	Nodes
+	file *File
 }
 
-// inside are ranges of calls and targets.
-type inside struct{ calls, targets [2]int }
-
-// rewrite changes chunk in place and returns faults about verdicts.
-func (f *file) rewrite(chunk []ast.Stmt, n *names) []error {
-	r := &rewriter{file: f, names: n, locals: map[string]bool{}, within: map[*ast.FunctionExpr]inside{}}
+// rewrite changes chunk in place.
+func (f *File) rewrite(chunk []ast.Stmt) *Nodes {
+	r := &rewriter{file: f, Nodes: Nodes{Locals: map[string]bool{}, within: map[*ast.FunctionExpr]nodeSpan{}}}
 	r.stmts(chunk)
-	var errs []error
-	for _, c := range r.lone {
-		if name := r.verdict(c); name != "" {
-			errs = append(errs, f.fault(c.Line(), 0, name, name+"(...) makes a verdict that nobody returns", "write return "+name+"(...)"))
-		}
-	}
-	for _, c := range r.calls {
-		errs = append(errs, r.check(c)...)
-		if err := r.literal(c); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errs
-}
-
-// verdict is the name of the verdict function that c calls, or "".
-func (r *rewriter) verdict(c *ast.FuncCallExpr) string {
-	id, ok := c.Func.(*ast.IdentExpr)
-	if !ok || r.locals[id.Value] {
-		return ""
-	}
-	if _, ok := verdictActions[id.Value]; !ok {
-		return ""
-	}
-	return id.Value
-}
-
-// check looks at on("hook", ..., function) for verdicts the hook has not.
-func (r *rewriter) check(c *ast.FuncCallExpr) []error {
-	id, ok := c.Func.(*ast.IdentExpr)
-	if !ok || id.Value != "on" || r.locals["on"] || len(c.Args) < 2 {
-		return nil
-	}
-	name, ok1 := c.Args[0].(*ast.StringExpr)
-	body, ok2 := c.Args[len(c.Args)-1].(*ast.FunctionExpr)
-	if !ok1 || !ok2 {
-		return nil
-	}
-	spec, ok := hooks.Named(name.Value)
-	if !ok {
-		return []error{r.file.unknownHook(c.Line(), name.Value)}
-	}
-	if name.Value == string(hooks.ReceiveData) && r.option(c, "async") {
-		spec, _ = hooks.Lookup(hooks.ReceiveAsync)
-	}
-	errs := append(r.unknownOptions(c), r.encrypts(spec, body)...)
-	if r.file.unit.strict {
-		errs = append(errs, r.misplaced(spec, body)...)
-	}
-	for _, ret := range returns(body.Stmts, nil) {
-		if len(ret.Exprs) == 0 {
-			continue
-		}
-		call, ok := ret.Exprs[0].(*ast.FuncCallExpr)
-		if !ok {
-			continue
-		}
-		verdict := r.verdict(call)
-		if verdict == "" || spec.Allows(verdictActions[verdict]) {
-			continue
-		}
-		errs = append(errs, r.file.fault(ret.Line(), 0, verdict,
-			fmt.Sprintf("%s is not a verdict of %s", verdict, spec.Point), "it allows "+verdictList(spec)))
-	}
-	return errs
-}
-
-// options are the fields of on("hook", { key = value }, function).
-func options(c *ast.FuncCallExpr) []*ast.Field {
-	if len(c.Args) != 3 {
-		return nil
-	}
-	call, ok := c.Args[1].(*ast.FuncCallExpr) // what a table constructor has become
-	if !ok || len(call.Args) == 0 {
-		return nil
-	}
-	table, ok := call.Args[0].(*ast.TableExpr)
-	if !ok {
-		return nil
-	}
-	return table.Fields
-}
-
-// option reports whether an option is written as true.
-func (r *rewriter) option(c *ast.FuncCallExpr, name string) bool {
-	for _, field := range options(c) {
-		key, ok := field.Key.(*ast.StringExpr)
-		if _, yes := field.Value.(*ast.TrueExpr); ok && yes && key.Value == name {
-			return true
-		}
-	}
-	return false
-}
-
-// unknownOptions looks at the keys of on("hook", { key = ... }, function);
-// their values are judged when the file runs.
-func (r *rewriter) unknownOptions(c *ast.FuncCallExpr) []error {
-	var errs []error
-	for _, field := range options(c) {
-		if key, ok := field.Key.(*ast.StringExpr); ok && !slices.Contains(hooks.Options(), key.Value) {
-			text, hint := unknownOption(key.Value)
-			errs = append(errs, r.file.fault(key.Line(), 0, key.Value, "on: "+text, hint))
-		}
-	}
-	return errs
-}
-
-func verdictList(s hooks.Spec) string {
-	if len(s.Verdicts) == 0 {
-		return "none"
-	}
-	out := ""
-	for i, v := range s.Verdicts {
-		if i > 0 {
-			out += ", "
-		}
-		out += v.String()
-	}
-	return out
-}
-
-// returns collects the return statements of a function, not of those in it.
-func returns(list []ast.Stmt, out []*ast.ReturnStmt) []*ast.ReturnStmt {
-	for _, s := range list {
-		switch s := s.(type) {
-		case *ast.ReturnStmt:
-			out = append(out, s)
-		case *ast.DoBlockStmt:
-			out = returns(s.Stmts, out)
-		case *ast.WhileStmt:
-			out = returns(s.Stmts, out)
-		case *ast.RepeatStmt:
-			out = returns(s.Stmts, out)
-		case *ast.IfStmt:
-			out = returns(s.Else, returns(s.Then, out))
-		case *ast.NumberForStmt:
-			out = returns(s.Stmts, out)
-		case *ast.GenericForStmt:
-			out = returns(s.Stmts, out)
-		}
-	}
-	return out
+	return &r.Nodes
 }
 
 func (r *rewriter) stmts(list []ast.Stmt) {
@@ -260,7 +140,7 @@ func place(s, at ast.PositionHolder) {
 
 func (r *rewriter) local(names ...string) {
 	for _, n := range names {
-		r.locals[n] = true
+		r.Locals[n] = true
 	}
 }
 
@@ -280,7 +160,7 @@ func (r *rewriter) stmt(s ast.Stmt) {
 		r.exprs(s.Exprs)
 	case *ast.FuncCallStmt:
 		if c, ok := s.Expr.(*ast.FuncCallExpr); ok && c.Func != nil {
-			r.lone = append(r.lone, c)
+			r.Statements = append(r.Statements, c)
 		}
 		s.Expr = r.expr(s.Expr)
 	case *ast.DoBlockStmt:
@@ -338,7 +218,7 @@ func (r *rewriter) expr(e ast.Expr) ast.Expr {
 		} else {
 			e.Receiver = r.expr(e.Receiver)
 		}
-		r.calls = append(r.calls, e)
+		r.Calls = append(r.Calls, e)
 		r.exprs(e.Args)
 	case *ast.LogicalOpExpr:
 		e.Lhs, e.Rhs = r.expr(e.Lhs), r.expr(e.Rhs)
@@ -353,11 +233,11 @@ func (r *rewriter) expr(e ast.Expr) ast.Expr {
 	case *ast.UnaryNotOpExpr:
 		e.Expr = r.expr(e.Expr)
 	case *ast.UnaryLenOpExpr:
-		return invoke(lengthName, e, single(r.expr(e.Expr)))
+		return invoke(LengthName, e, single(r.expr(e.Expr)))
 	case *ast.FunctionExpr:
-		calls, targets := len(r.calls), len(r.targets)
+		calls, targets := len(r.Calls), len(r.targets)
 		r.function(e)
-		r.within[e] = inside{[2]int{calls, len(r.calls)}, [2]int{targets, len(r.targets)}}
+		r.within[e] = nodeSpan{[2]int{calls, len(r.Calls)}, [2]int{targets, len(r.targets)}}
 	}
 	return e
 }
@@ -377,10 +257,10 @@ func (r *rewriter) concat(e *ast.StringConcatOpExpr) ast.Expr {
 	}
 	for len(operands) > concatChunk {
 		cut := len(operands) - concatChunk + 1
-		tail := invoke(concatName, e, operands[cut:]...)
+		tail := invoke(ConcatName, e, operands[cut:]...)
 		operands = append(operands[:cut:cut], tail)
 	}
-	return invoke(concatName, e, operands...)
+	return invoke(ConcatName, e, operands...)
 }
 
 // single makes sure that an operand gives exactly one value.

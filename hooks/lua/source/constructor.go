@@ -1,19 +1,18 @@
-package lua
+package source
 
 import (
 	"strconv"
 
-	glua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
 )
 
 // flush is after how many fields without a key the compiler writes them.
 const flush = 50
 
-// chunkFields is how many fields of a long constructor are compiled together.
+// ChunkFields is how many fields of a long constructor are compiled together.
 // The compiler's time grows with the square of the number of constants in a
 // function, and it loses fields behind 511 times flush.
-const chunkFields = 2000
+const ChunkFields = 2000
 
 // table turns {...} into a call that pays for its size. A last field with
 // many values is given as a negative count, to be measured.
@@ -36,7 +35,7 @@ func (r *rewriter) table(e *ast.TableExpr) ast.Expr {
 	}
 	var more []ast.Expr
 	switch {
-	case keyed == 0 && positional > chunkFields:
+	case keyed == 0 && positional > ChunkFields:
 		return joined(e)
 	case mixed || last && positional > 0 && positional%flush == 0:
 		more = withKeys(e, positional, last)
@@ -47,7 +46,7 @@ func (r *rewriter) table(e *ast.TableExpr) ast.Expr {
 	if len(more) == 0 {
 		args = args[:2]
 	}
-	return invoke(tableName, e, args...)
+	return invoke(TableName, e, args...)
 }
 
 func count(n int, at ast.PositionHolder) ast.Expr {
@@ -86,13 +85,13 @@ func joined(e *ast.TableExpr) ast.Expr {
 		more = []ast.Expr{last}
 	}
 	var parts []ast.Expr
-	for from := 0; from < n; from += chunkFields {
-		part := &ast.TableExpr{Fields: e.Fields[from:min(from+chunkFields, n)]}
+	for from := 0; from < n; from += ChunkFields {
+		part := &ast.TableExpr{Fields: e.Fields[from:min(from+ChunkFields, n)]}
 		place(part, part.Fields[0].Value)
 		parts = append(parts, alone(part))
 	}
 	args := append([]ast.Expr{count(n, e), count(len(parts), e)}, parts...)
-	return invoke(joinName, e, append(args, more...)...)
+	return invoke(JoinName, e, append(args, more...)...)
 }
 
 // alone is a table of constants as (function() return {...} end)().
@@ -109,45 +108,4 @@ func alone(part *ast.TableExpr) ast.Expr {
 		place(n, part)
 	}
 	return call
-}
-
-// newTable pays for a table constructor: table, number of fields and, where
-// fields with many values were cut off, how many are before them, and those.
-func newTable(L *glua.LState) int {
-	t := L.CheckTable(1)
-	n := L.CheckInt(2)
-	if n < 0 {
-		n = length(stateOf(L), t) - n
-	}
-	more := max(L.GetTop()-3, 0)
-	budgetOf(L).charge(L, listCost(n+more))
-	if more > 0 {
-		from := L.CheckInt(3)
-		for i := range more {
-			t.RawSetInt(from+i+1, L.Get(4+i))
-		}
-	}
-	L.SetTop(1)
-	return 1
-}
-
-// joinTables makes a list of the parts that a long constructor was cut into:
-// the number of fields in the parts, the number of parts, the parts, and
-// values that follow.
-func joinTables(L *glua.LState) int {
-	n, parts := L.CheckInt(1), L.CheckInt(2)
-	more := L.GetTop() - 2 - parts
-	budgetOf(L).charge(L, listCost(n+more)+32*int64(n))
-	t := L.CreateTable(n+more, 0)
-	for i := range parts {
-		part := L.CheckTable(3 + i)
-		for k := 1; k <= min(chunkFields, n-i*chunkFields); k++ {
-			t.RawSetInt(i*chunkFields+k, part.RawGetInt(k))
-		}
-	}
-	for i := range more {
-		t.RawSetInt(n+i+1, L.Get(3+parts+i))
-	}
-	L.Push(t)
-	return 1
 }

@@ -1,4 +1,4 @@
-package lua
+package source
 
 import (
 	"strings"
@@ -10,9 +10,9 @@ import (
 // tree has lines alone, so the tokens are looked at: a name that is no
 // member, a member if the word begins with a dot, or else a text. Only where
 // none of them is the word are comments and parts of texts searched.
-func (f *file) column(shown string, line int, word string) int {
+func (f *File) column(shown string, line int, word string) int {
 	name, member := strings.CutPrefix(word, ".")
-	sc := parse.NewScanner(strings.NewReader(f.text), f.name)
+	sc := parse.NewScanner(strings.NewReader(f.Text), f.Name)
 	lexer := &parse.Lexer{}
 	inText := 0
 	for {

@@ -1,4 +1,4 @@
-package lua
+package source
 
 import (
 	"fmt"
@@ -47,8 +47,8 @@ var splitElse = regexp.MustCompile(`\belse[ \t]+if\b`)
 var wrongElse = regexp.MustCompile(`\b(elif|elsif)\b`)
 
 // spelled is the hint for a place at which the syntax is wrong, or "".
-func (f *file) spelled(line, column int, token string) string {
-	lines := strings.Split(f.text, "\n")
+func (f *File) spelled(line, column int, token string) string {
+	lines := strings.Split(f.Text, "\n")
 	if line < 1 || line > len(lines) || column < 1 || column > len(lines[line-1]) {
 		return ""
 	}
@@ -159,9 +159,9 @@ func (b *blocks) token(tok int, line int) {
 }
 
 // unclosed follows the blocks up to a place, all of the file for line 0.
-func (f *file) unclosed(line, column int) *blocks {
-	b := &blocks{lines: strings.Split(f.text, "\n")}
-	sc := parse.NewScanner(strings.NewReader(f.text), f.name)
+func (f *File) unclosed(line, column int) *blocks {
+	b := &blocks{lines: strings.Split(f.Text, "\n")}
+	sc := parse.NewScanner(strings.NewReader(f.Text), f.Name)
 	lexer := &parse.Lexer{}
 	for {
 		tok, err := sc.Scan(lexer)
@@ -179,8 +179,8 @@ var closes = map[string]bool{")": true, "}": true, "]": true, ",": true, "else":
 // syntaxFault makes an error of what the parser found, and says which block
 // or bracket is open, or what may have been meant. line 0 is the end of the
 // file.
-func (f *file) syntaxFault(line, column int, token, message string) *SourceError {
-	last := strings.Count(strings.TrimRight(f.text, "\n"), "\n") + 1
+func (f *File) syntaxFault(line, column int, token, message string) *Error {
+	last := strings.Count(strings.TrimRight(f.Text, "\n"), "\n") + 1
 	text := message
 	switch {
 	case line == 0:
@@ -202,7 +202,7 @@ func (f *file) syntaxFault(line, column int, token, message string) *SourceError
 		text += fmt.Sprintf(": %q is missing, %s is open", word, o)
 		if b.early != nil && b.early.line != o.line {
 			hint = fmt.Sprintf("perhaps it is %s that has no end", *b.early)
-		} else if splitElse.MatchString(f.text) {
+		} else if splitElse.MatchString(f.Text) {
 			hint = "elseif is one word; an if behind else needs an end of its own"
 		}
 	} else if hint == "" && n > 0 && b.open[n-1].bracket() && (line == 0 || b.open[n-1].line < line) {
@@ -213,5 +213,5 @@ func (f *file) syntaxFault(line, column int, token, message string) *SourceError
 	if line == 0 {
 		line, column = last, 0
 	}
-	return f.fault(line, max(column, 0), "", text, hint)
+	return f.Fault(line, max(column, 0), "", text, hint)
 }

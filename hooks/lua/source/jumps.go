@@ -1,4 +1,4 @@
-package lua
+package source
 
 import (
 	"strconv"
@@ -199,7 +199,7 @@ func makesFunctions(list []ast.Stmt) bool {
 		if _, ok := e.(*ast.FunctionExpr); ok {
 			found = true
 		} else if !found {
-			children(e, look)
+			Children(e, look)
 		}
 		return e
 	}
