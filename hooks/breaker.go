@@ -142,7 +142,15 @@ func (b *breaker) often() (calls, failures int64) {
 func (b *breaker) copy() *breaker {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &breaker{failures: b.failures, next: b.next, well: b.well, wellAt: b.well, open: b.open, minute: b.minute, exhausted: maps.Clone(b.exhausted)}
+	return &breaker{
+		failures:  b.failures,
+		next:      b.next,
+		well:      b.well,
+		wellAt:    b.well,
+		open:      b.open,
+		minute:    b.minute,
+		exhausted: maps.Clone(b.exhausted),
+	}
 }
 
 // Inherit has each handler whose file did not change begin as it was in the

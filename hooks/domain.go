@@ -122,7 +122,9 @@ func (i *Info) isFor(a envelope.Address) bool { return i.serves(a.Domain()) }
 // who sends; else those whose address, as it is or as it was given, is of its
 // domains.
 func (e *Event) Concerned(i *Info, r *envelope.Recipient) bool {
-	return len(i.Domains)+len(i.Except) == 0 || e.Session != nil && e.Session.Identity != nil && i.isFor(e.Session.Identity.User) || i.isFor(r.Address) || i.isFor(r.Orig)
+	return len(i.Domains)+len(i.Except) == 0 || e.Session != nil && e.Session.Identity != nil && i.isFor(e.Session.Identity.User) ||
+		i.isFor(r.Address) ||
+		i.isFor(r.Orig)
 }
 
 // narrow has a verdict about a message count for the recipients that the handler

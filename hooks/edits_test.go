@@ -48,9 +48,11 @@ var edits = []struct {
 
 func event(p hooks.Point) *hooks.Event {
 	return &hooks.Event{Point: p, Now: time.Unix(1, 0), Session: &envelope.Session{},
-		Tx:      &envelope.Transaction{Sender: "old@x.example"},
-		Rcpt:    &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "old@our.example", Meta: map[string]any{"old": "x"}, Edit: envelope.HeaderEdit{Prepend: "Old: x\r\n"}}},
-		Msg:     &hooks.Message{Sender: "old@x.example", Header: mime.ParseHeader([]byte("Subject: old\r\n")), Scores: []hooks.Score{{Name: "OLD", Points: 1}}},
+		Tx: &envelope.Transaction{Sender: "old@x.example"},
+		Rcpt: &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "old@our.example", Meta: map[string]any{"old": "x"},
+			Edit: envelope.HeaderEdit{Prepend: "Old: x\r\n"}}},
+		Msg: &hooks.Message{Sender: "old@x.example", Header: mime.ParseHeader([]byte("Subject: old\r\n")),
+			Scores: []hooks.Score{{Name: "OLD", Points: 1}}},
 		Group:   &envelope.Group{Kind: envelope.Remote, Key: "old", Domain: "old.example"},
 		DSN:     &hooks.DSN{Text: "old"},
 		Pending: &hooks.Pending{Effects: []envelope.Effect{{Key: "old"}}, Submits: []hooks.Submit{{Sender: "old@x.example"}}},
@@ -60,7 +62,8 @@ func event(p hooks.Point) *hooks.Event {
 // picture is everything an edit could have changed.
 func picture(t *testing.T, e *hooks.Event) string {
 	t.Helper()
-	b, err := json.Marshal(map[string]any{"tx": e.Tx, "rcpt": e.Rcpt, "group": e.Group, "dsn": e.DSN, "pending": e.Pending, "sender": e.Msg.Sender,
+	b, err := json.Marshal(map[string]any{"tx": e.Tx, "rcpt": e.Rcpt, "group": e.Group, "dsn": e.DSN, "pending": e.Pending,
+		"sender": e.Msg.Sender,
 		"header": string(e.Msg.Header.Bytes()), "scores": e.Msg.Scores, "priority": e.Msg.Priority, "edits": len(e.Msg.Edits)})
 	if err != nil {
 		t.Fatal(err)
@@ -122,10 +125,12 @@ func TestRollback(t *testing.T) {
 // edits of one handler go in the right order.
 func TestRollbackIsPerHandler(t *testing.T) {
 	good := policy{info: hooks.Info{Point: hooks.ReceiveData, Order: 1}, call: func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{}, errors.Join(e.SetSender("good@x.example"), e.AddScore(hooks.Score{Name: "GOOD"}), e.AddEffect(envelope.Effect{Key: "good"}),
+		return hooks.Verdict{}, errors.Join(e.SetSender("good@x.example"), e.AddScore(hooks.Score{Name: "GOOD"}),
+			e.AddEffect(envelope.Effect{Key: "good"}),
 			e.SetMeta(&e.Tx.Meta, "k", "good"))
 	}}
-	bad := policy{info: hooks.Info{Point: hooks.ReceiveData, Order: 2, OnError: hooks.FailContinue}, call: func(e *hooks.Event) (hooks.Verdict, error) {
+	bad := policy{info: hooks.Info{Point: hooks.ReceiveData, Order: 2, OnError: hooks.FailContinue}, call: func(e *hooks.Event) (hooks.Verdict,
+		error) {
 		e.SetSender("bad1@x.example")
 		e.SetSender("bad2@x.example")
 		e.AddScore(hooks.Score{Name: "BAD1"})

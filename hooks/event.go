@@ -65,7 +65,19 @@ type Event struct {
 }
 
 // EventNames are the names that an Observed can have.
-var EventNames = []string{"accepted", "rejected", "delivered", "deferred", "bounced", "expired", "login", "login_failed", "setting", "reload", "learned"}
+var EventNames = []string{
+	"accepted",
+	"rejected",
+	"delivered",
+	"deferred",
+	"bounced",
+	"expired",
+	"login",
+	"login_failed",
+	"setting",
+	"reload",
+	"learned",
+}
 
 // Observed is something that happened.
 type Observed struct {

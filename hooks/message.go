@@ -69,8 +69,25 @@ type Message struct {
 // fork is a copy of m that can be changed without changing m.
 func (m *Message) fork() *Message {
 	h := m.Header.Clone()
-	return &Message{of: m, from: h, ID: m.ID, Sender: m.Sender, Size: m.Size, ReceivedAt: m.ReceivedAt, Header: h, Body: m.Body,
-		Priority: m.Priority, Identity: m.Identity, Listener: m.Listener, Client: m.Client, Ours: m.Ours, Meta: maps.Clone(m.Meta), Scores: slices.Clone(m.Scores), Auth: m.Auth, index: m.index}
+	return &Message{
+		of:         m,
+		from:       h,
+		ID:         m.ID,
+		Sender:     m.Sender,
+		Size:       m.Size,
+		ReceivedAt: m.ReceivedAt,
+		Header:     h,
+		Body:       m.Body,
+		Priority:   m.Priority,
+		Identity:   m.Identity,
+		Listener:   m.Listener,
+		Client:     m.Client,
+		Ours:       m.Ours,
+		Meta:       maps.Clone(m.Meta),
+		Scores:     slices.Clone(m.Scores),
+		Auth:       m.Auth,
+		index:      m.index,
+	}
 }
 
 // Making says that a handler made a fork for a recipient.
@@ -268,7 +285,8 @@ func (e *Event) AddScore(s Score) error {
 	}
 	m, n := e.Msg, len(e.Msg.Scores)
 	m.Scores = append(m.Scores, s)
-	what := fmt.Sprintf("score %s %s, total %s", s.Name, strconv.FormatFloat(s.Points, 'f', -1, 64), strconv.FormatFloat(m.Total(), 'f', -1, 64))
+	what := fmt.Sprintf("score %s %s, total %s", s.Name, strconv.FormatFloat(s.Points, 'f', -1, 64),
+		strconv.FormatFloat(m.Total(), 'f', -1, 64))
 	e.record(what, func() { m.Scores = m.Scores[:n] })
 	return nil
 }

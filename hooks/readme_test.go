@@ -34,9 +34,12 @@ var changes = []struct {
 	may  hooks.May
 	name string
 }{
-	{hooks.MayIdentity, "identity"}, {hooks.MaySender, "tx.sender"}, {hooks.MayAddress, "rcpt.address"}, {hooks.MayMessage, "header fields and parts"},
-	{hooks.MayAttempt, "header fields of this try, of mail that leaves"}, {hooks.MayScore, "score, priority"}, {hooks.MayExpand, "replace, fork, variant"}, {hooks.MayCopy, "copy_to"}, {hooks.MayOwnField, "the recipient's own fields"},
-	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"}, {hooks.MayEffects, "kv, rate, mail"}, {hooks.MayDelay, "tarpit"},
+	{hooks.MayIdentity, "identity"}, {hooks.MaySender, "tx.sender"}, {hooks.MayAddress, "rcpt.address"},
+	{hooks.MayMessage, "header fields and parts"},
+	{hooks.MayAttempt, "header fields of this try, of mail that leaves"}, {hooks.MayScore, "score, priority"},
+	{hooks.MayExpand, "replace, fork, variant"}, {hooks.MayCopy, "copy_to"}, {hooks.MayOwnField, "the recipient's own fields"},
+	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"},
+	{hooks.MayEffects, "kv, rate, mail"}, {hooks.MayDelay, "tarpit"},
 }
 
 // forwarding is what the hooks that have the whole message can do beside.
@@ -49,16 +52,22 @@ const readmeHead = `# Hooks and the Lua API
 This page is written by the declarations in Go (` + "`go test ./hooks -update`" + `); change them, not it.
 
 A script registers handlers with ` + "`on(hook, [options,] handler)`" + `. A handler returns a verdict or nothing, which means
-"go on". Options: ` + "`order`" + ` (-100 to 100), ` + "`tier = \"after\"`" + ` (the admin's scripts: after the bundles instead of before them),
+"go on". Options: ` + "`order`" + ` (-100 to 100), ` + "`tier = \"after\"`" +
+	` (the admin's scripts: after the bundles instead of before them),
 ` + "`on_error`" + ` ("continue", "defer", "reject", "quarantine", "keep"; a bundle can only be stricter than the table) and
-` + "`listener`" + `, the name of the one by which the client or the message came; with ` + "`login = true`" + ` the handler is asked only about sessions and mail of
-users who logged in; receive.data takes ` + "`async = true`" + `, which has the handler run after the 250, where it can refuse nothing; timer.tick needs ` + "`every`" + `, the time between two calls, and
-with ` + "`each = \"domain\"`" + ` a bundle's timer runs for each domain in turn, with its settings and kv; web.request needs ` + "`path`" + `, where it answers: /b/BUNDLE/PATH of the http listener, without the publisher; scripts are at /b/scripts/;
+` + "`listener`" + `, the name of the one by which the client or the message came; with ` + "`login = true`" +
+	` the handler is asked only about sessions and mail of
+users who logged in; receive.data takes ` + "`async = true`" +
+	`, which has the handler run after the 250, where it can refuse nothing; timer.tick needs ` + "`every`" +
+	`, the time between two calls, and
+with ` + "`each = \"domain\"`" + ` a bundle's timer runs for each domain in turn, with its settings and kv; web.request needs ` + "`path`" +
+	`, where it answers: /b/BUNDLE/PATH of the http listener, without the publisher; scripts are at /b/scripts/;
 admin.command needs ` + "`command`" + `, the word behind ` + "`carteiro`" + `; observe.event has ` + "`events`" + `, a list
 of the events that the handler is told of, all by default: name them, for each event that somebody wants is stored first.
 
 Handlers are asked in this order: the admin's scripts, the bundles as configured, the domain's own scripts, the admin's
-scripts with ` + "`tier = \"after\"`" + `; inside a tier by ` + "`order`" + `, file name and line. reject, defer, discard, quarantine and the
+scripts with ` + "`tier = \"after\"`" + `; inside a tier by ` + "`order`" +
+	`, file name and line. reject, defer, discard, quarantine and the
 other verdicts end the chain. accept ends its own tier and those below, never the admin's last word.
 
 A handler that raises an error, runs out of its budget or returns a verdict that its hook has not is a failed one: all
@@ -71,7 +80,8 @@ day is accepted into quarantine instead of deferred again; the postmaster is tol
 An option that means nothing at a hook is an error when the file loads.
 
 At hooks marked † mail has two sides. A bundle, or a domain's own script, that serves the recipient's domain is asked with that
-domain at hand (` + "`msg.direction`" + ` "in"); one that serves the domain that the mail is outgoing mail of is asked with that domain ("out"): mail of
+domain at hand (` + "`msg.direction`" +
+	` "in"); one that serves the domain that the mail is outgoing mail of is asked with that domain ("out"): mail of
 a user who logged in, of a policy, or with the sender that a list or a forward gave it, never what a client claims. One that
 serves both is asked for each, and once ("within") where both are one domain. The recipient's side is asked last; the stricter
 verdict and the last assignment count. The admin's scripts are asked once. ` + "`outgoing = false`" + ` in a bundle's manifest leaves the
@@ -93,7 +103,8 @@ The clock of a test starts at 2026-01-01T12:00:00Z, whenever the test runs. Befo
 func readme() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, readmeHead, 20, "60 s", "30 s")
-	b.WriteString("\n| hook | arguments | when | verdicts | may change | on failure | wall | instructions |\n|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("\n| hook | arguments | when | verdicts | may change | on failure | wall | instructions |\n" +
+		"|---|---|---|---|---|---|---|---|\n")
 	for _, s := range hooks.Specs() {
 		var verdicts, may []string
 		for _, v := range s.Verdicts {
@@ -121,8 +132,10 @@ func readme() []byte {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %d |\n", name, strings.Join(s.Args, ", "), s.When,
 			strings.Join(verdicts, " "), strings.Join(may, ", "), fail, s.Wall, s.Budget)
 	}
-	b.WriteString("\n## Functions\n\nLua 5.1 without coroutines. Whatever is not on this page does not exist: no files, no processes, no code from text.\n" +
-		"Addresses are `user@domain` with the domain in lower case, the null sender is `\"\"`; times are Unix seconds,\ndurations seconds or texts like `\"5m\"`, sizes octets.\n\n")
+	b.WriteString("\n## Functions\n\nLua 5.1 without coroutines. Whatever is not on this page does not exist: no files, no processes, " +
+		"no code from text.\n" +
+		"Addresses are `user@domain` with the domain in lower case, the null sender is `\"\"`; times are Unix seconds,\n" +
+		"durations seconds or texts like `\"5m\"`, sizes octets.\n\n")
 	section := false
 	for _, e := range lua.API() {
 		switch {
@@ -175,7 +188,10 @@ func TestAnnotations(t *testing.T) {
 	if err != nil || !bytes.Equal(got, lua.Annotations()) {
 		t.Errorf("scripts/carteiro.lua is stale (%v); write it with: go test ./hooks -update", err)
 	}
-	for _, want := range []string{"---@overload fun(hook: \"receive.rcpt\", handler: fun(session: session, tx: tx, rcpt: rcpt))", "function rcpt:copy_to(addresses, how) end", "---@return rcpt[]\nfunction tx:recipients() end", "session.tls = nil ---@type tls|nil", "function account.grant(owner, delegate, right, until_) end", "---@return fun(): part\nfunction msg:parts() end", "function kv.get(key) end"} {
+	for _, want := range []string{"---@overload fun(hook: \"receive.rcpt\", handler: fun(session: session, tx: tx, rcpt: rcpt))",
+		"function rcpt:copy_to(addresses, how) end", "---@return rcpt[]\nfunction tx:recipients() end", "session.tls = nil ---@type tls|nil",
+		"function account.grant(owner, delegate, right, until_) end", "---@return fun(): part\nfunction msg:parts() end",
+		"function kv.get(key) end"} {
 		if !bytes.Contains(got, []byte(want)) {
 			t.Errorf("no %q", want)
 		}

@@ -43,7 +43,21 @@ type Field struct {
 // characters, "date" a day like 2026-12-31, "zone" a time zone like
 // Europe/Lisbon, "match" an address, or "@" and a domain, "mailbox" an address
 // with or without a name, "addresses" the text of a .forward file.
-var FieldTypes = []string{"string", "line", "integer", "number", "boolean", "list", "table", "date", "zone", "address", "match", "mailbox", "addresses"}
+var FieldTypes = []string{
+	"string",
+	"line",
+	"integer",
+	"number",
+	"boolean",
+	"list",
+	"table",
+	"date",
+	"zone",
+	"address",
+	"match",
+	"mailbox",
+	"addresses",
+}
 
 // Sound tells what is wrong with the description itself, nil for nothing.
 func (f Field) Sound() error {

@@ -17,8 +17,10 @@ func TestFieldCheck(t *testing.T) {
 		"days": {Type: "integer", Min: number(1), Max: number(9)}, "share": {Type: "number"},
 		"from": {Type: "date"}, "until": {Type: "date", After: "from"}, "zone": {Type: "zone"},
 		"who": {Type: "list", Max: number(2), Of: &Field{Type: "match"}}, "boss": {Type: "address"},
-		"name": {Type: "mailbox"}, "to": {Type: "list", Other: true, Of: &Field{Type: "mailbox"}, Or: []Field{{Type: "mailbox", Other: true}}}, "file": {Type: "addresses", Other: true},
-		"how": {Type: "line", Choices: []string{"a", "b"}}, "sub": {Type: "table", Fields: map[string]Field{"x": {Type: "line", Required: true}}},
+		"name": {Type: "mailbox"}, "to": {Type: "list", Other: true, Of: &Field{Type: "mailbox"}, Or: []Field{{Type: "mailbox", Other: true}}},
+		"file": {Type: "addresses", Other: true},
+		"how":  {Type: "line", Choices: []string{"a", "b"}},
+		"sub":  {Type: "table", Fields: map[string]Field{"x": {Type: "line", Required: true}}},
 	}}
 	if err := table.Sound(); err != nil {
 		t.Fatal(err)
@@ -27,7 +29,9 @@ func TestFieldCheck(t *testing.T) {
 		{`{}`, ""},
 		{`{"on": true, "text": "éé", "days": 9, "share": 0.5, "from": "2026-12-01", "until": "2026-12-01", "zone": "Asia/Tokyo"}`, ""},
 		{`{"who": ["a@b.example", "@c.example"], "boss": "x@y.example", "how": "b", "sub": {"x": ""}, "on": false}`, ""},
-		{`{"name": "Bob <b@x.example>", "to": ["ann+x@our.example", "Bob <b@x.example>"], "file": "# me\n\\ann, \"|/bin/x\"\nbob, c@x.example\n"}`, ""},
+		{`{"name": "Bob <b@x.example>", "to": ["ann+x@our.example", "Bob <b@x.example>"],` +
+			`"file": "# me\n\\ann, \"|/bin/x\"\nbob, c@x.example\n"}`,
+			""},
 		{`{"to": "b@x.example", "file": "bob"}`, ""},
 		{`{"name": "b@x.example, c@x.example"}`, "no address"},
 		{`{"to": []}`, "v.to names nobody but ann@our.example itself"},

@@ -123,5 +123,6 @@ func (r *run) bothSides(ctx context.Context) {
 
 // strictness orders verdicts: of two that end a chain the higher one counts.
 func strictness(a Action) int {
-	return slices.Index([]Action{Continue, NoDSN, Accept, Keep, Redirect, Reroute, Schedule, Retry, Hold, Quarantine, Discard, Fail, Defer, Reject}, a)
+	return slices.Index([]Action{Continue, NoDSN, Accept, Keep, Redirect, Reroute, Schedule, Retry, Hold, Quarantine, Discard, Fail, Defer,
+		Reject}, a)
 }

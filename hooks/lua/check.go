@@ -41,7 +41,13 @@ type origin struct {
 
 // check returns the faults of a chunk. It changes nothing in it.
 func (u *unit) check(f *source.File, chunk []ast.Stmt) []error {
-	c := &checker{unit: u, file: f, names: source.Resolve(f, chunk), kinds: map[*source.Variable]kind{}, origins: map[*source.Variable]origin{}}
+	c := &checker{
+		unit:    u,
+		file:    f,
+		names:   source.Resolve(f, chunk),
+		kinds:   map[*source.Variable]kind{},
+		origins: map[*source.Variable]origin{},
+	}
 	c.facts = gather(chunk, c.names, u.wraps(f.Path))
 	c.stmts(chunk)
 	return c.errs

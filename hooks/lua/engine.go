@@ -140,7 +140,13 @@ func New(o Options) *Engine {
 		glua.MaxArrayIndex = maxArrayIndex
 		glua.CompatVarArg = false // there is no arg in a function with "..."
 	})
-	e := &Engine{Options: o, heapLimit: o.HeapLimit, small: makeSmall(), programs: &atomic.Pointer[programs]{}, tests: &atomic.Pointer[programs]{}}
+	e := &Engine{
+		Options:   o,
+		heapLimit: o.HeapLimit,
+		small:     makeSmall(),
+		programs:  &atomic.Pointer[programs]{},
+		tests:     &atomic.Pointer[programs]{},
+	}
 	if o.Like != nil {
 		e.programs, e.tests, e.Like = o.Like.programs, o.Like.tests, nil
 	}

@@ -55,11 +55,18 @@ func TestErrorsNameTheValue(t *testing.T) {
 // TestFailuresOfHandlers: a failure is told once, with its place, and the
 // traceback names the handler.
 func TestFailuresOfHandlers(t *testing.T) {
-	for script, want := range map[string][]string{
-		"on(\"receive.mail\", function()\n while true do end\nend)":                                              {"policy failed: budget exhausted: more than 200000 instructions: policy.lua:2\n", "in the handler of receive.mail"},
-		"local function h()\n return accept()\nend\non(\"receive.mail\", function() local v = h() return v end)": {"policy.lua:2: accept is not a verdict of receive.mail; it allows reject, defer, disconnect"},
-		"local function h() error(\"no\") end\non(\"receive.mail\", function()\n h()\nend)":                      {"policy.lua:1: no", "policy.lua:3: in the handler of receive.mail"},
+	for _, c := range []struct {
+		script string
+		want   []string
+	}{
+		{"on(\"receive.mail\", function()\n while true do end\nend)",
+			[]string{"policy failed: budget exhausted: more than 200000 instructions: policy.lua:2\n", "in the handler of receive.mail"}},
+		{"local function h()\n return accept()\nend\non(\"receive.mail\", function() local v = h() return v end)",
+			[]string{"policy.lua:2: accept is not a verdict of receive.mail; it allows reject, defer, disconnect"}},
+		{"local function h() error(\"no\") end\non(\"receive.mail\", function()\n h()\nend)",
+			[]string{"policy.lua:1: no", "policy.lua:3: in the handler of receive.mail"}},
 	} {
+		script, want := c.script, c.want
 		a := hookstest.New(t).Script(script).Ask(mailEvent("a@a.example"))
 		for _, w := range want {
 			if !strings.Contains(a.Err(), w) {

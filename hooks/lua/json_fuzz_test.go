@@ -4,7 +4,8 @@ import "testing"
 
 // FuzzJSON: what is read and written is the same when read again.
 func FuzzJSON(f *testing.F) {
-	for _, s := range []string{`{"a":[1,2.5,-3e2,true,false,null,"x\u00e9\ud83d\ude00\n"]}`, `[]`, `{}`, `"\u0000"`, ` 1 `, `[[[[]]]]`, `{"a":{"a":{}}}`, `1e400`, `"\ud800"`} {
+	for _, s := range []string{`{"a":[1,2.5,-3e2,true,false,null,"x\u00e9\ud83d\ude00\n"]}`, `[]`, `{}`, `"\u0000"`, ` 1 `, `[[[[]]]]`,
+		`{"a":{"a":{}}}`, `1e400`, `"\ud800"`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -196,7 +196,8 @@ func TestWholeMail(t *testing.T) {
 			t.Errorf("%s: %s, not %s", raw, got, want)
 		}
 	}
-	w := hookstest.New(t).Script(data(`mail.submit { to = "x@far.example", raw = "From: a@our.example\n\nx", headers = { From = "b@our.example" } }`))
+	w := hookstest.New(t).Script(data(`mail.submit { to = "x@far.example", raw = "From: a@our.example\n\nx", headers = { From =
+"b@our.example" } }`))
 	if got := w.Ask(dataEvent(plainMail)).Err(); !strings.Contains(got, "From is there twice") {
 		t.Errorf("a field beside raw: %s", got)
 	}

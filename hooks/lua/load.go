@@ -23,10 +23,26 @@ const (
 
 // hookFunctions register handlers and find files.
 var hookFunctions = []function{
-	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener, login = true; receive.data: async; timer.tick: every, each = \"domain\"; web.request: path; admin.command: command"},
-	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
-	{name: "for_domain", call: forDomain, sig: "for_domain(domain, fn)", doc: "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole",
-		bounds: bounds{"domain": whereRead}},
+	{
+		name: "on",
+		call: hookOn,
+		sig:  "on(hook, [options,] handler)",
+		doc: "registers a handler; options: order, tier = \"after\", on_error, listener, login = true; receive.data: async; timer.tick: " +
+			"every, each = \"domain\"; web.request: path; admin.command: command",
+	},
+	{
+		name: "tarpit",
+		call: hookTarpit,
+		sig:  "tarpit(seconds)",
+		doc:  "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does",
+	},
+	{
+		name:   "for_domain",
+		call:   forDomain,
+		sig:    "for_domain(domain, fn)",
+		doc:    "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole",
+		bounds: bounds{"domain": whereRead},
+	},
 	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
 }
 
@@ -261,7 +277,8 @@ func hookOn(L *glua.LState) int {
 	}
 	src := ld.unit.source
 	if ld.unit != ld.owner {
-		return complain("on", "on: "+src.Bundle+" is required here, and such a file cannot register handlers", "require another file of it, as \""+src.Bundle+".lib\"")
+		return complain("on", "on: "+src.Bundle+" is required here, and such a file cannot register handlers",
+			"require another file of it, as \""+src.Bundle+".lib\"")
 	}
 	if !src.Grants.HasHook(spec.Point) {
 		return complain(string(name), fmt.Sprintf("%s is not among the hooks that this bundle declares", name), "add it to hooks in bundle.toml")
@@ -270,9 +287,15 @@ func hookOn(L *glua.LState) int {
 	if !ok || L.GetTop() < 2 || L.GetTop() > 3 {
 		return complain("on", "on: expected on(hook, [options,] function)", "")
 	}
-	h := &handler{unit: ld.unit, file: c, spec: spec, unread: ld.unit.unread(fn), info: hooks.Info{Point: spec.Point, File: c.Path, Line: line, Bundle: src.Bundle,
-		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, NoOutgoing: src.NoOutgoing,
-		Generation: st.set.id, PlainWeb: src.PlainWeb || src.Tier == hooks.Admin, Code: c.digest}}
+	h := &handler{
+		unit:   ld.unit,
+		file:   c,
+		spec:   spec,
+		unread: ld.unit.unread(fn),
+		info: hooks.Info{Point: spec.Point, File: c.Path, Line: line, Bundle: src.Bundle,
+			Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, NoOutgoing: src.NoOutgoing,
+			Generation: st.set.id, PlainWeb: src.PlainWeb || src.Tier == hooks.Admin, Code: c.digest},
+	}
 	if L.GetTop() == 3 {
 		t, ok := L.Get(2).(*glua.LTable)
 		if !ok {
@@ -291,7 +314,8 @@ func hookOn(L *glua.LState) int {
 }
 
 func unknownHook(f *source.File, line int, name string) *source.Error {
-	return f.Fault(line, 0, name, fmt.Sprintf("there is no hook %q", name), strings.TrimPrefix(hooks.Suggestion(name, hooks.PointNames()), "; "))
+	return f.Fault(line, 0, name, fmt.Sprintf("there is no hook %q", name),
+		strings.TrimPrefix(hooks.Suggestion(name, hooks.PointNames()), "; "))
 }
 
 // where is the file and line that calls the running Go function.

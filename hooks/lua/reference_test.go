@@ -92,7 +92,8 @@ func runHere(chunk string) (string, error) {
 		return "", err
 	}
 	st.source = u
-	st.budget.reset(context.Background(), time.Minute, int64(1+strings.Count(chunk, "if not pcall("))*3_000_000, &hooks.Limits{Alloc: 1 << 30, Granted: true})
+	st.budget.reset(context.Background(), time.Minute, int64(1+strings.Count(chunk, "if not pcall("))*3_000_000,
+		&hooks.Limits{Alloc: 1 << 30, Granted: true})
 	st.L.Push(st.handlers[0])
 	if err := st.protect(0, 1); err != nil {
 		return "", err

@@ -61,7 +61,8 @@ func (f *File) scan() error {
 			return f.Fault(tok.Pos.Line, tok.Pos.Column, "", fmt.Sprintf("nested deeper than %d", maxNesting), "")
 		}
 		if operators > maxOperators {
-			return f.Fault(tok.Pos.Line, tok.Pos.Column, "", fmt.Sprintf("more than %d operators in one expression", maxOperators), "use table.concat or several statements")
+			return f.Fault(tok.Pos.Line, tok.Pos.Column, "", fmt.Sprintf("more than %d operators in one expression", maxOperators),
+				"use table.concat or several statements")
 		}
 	}
 }

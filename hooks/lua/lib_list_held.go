@@ -1,0 +1,105 @@
+package lua
+
+import (
+	glua "github.com/yuin/gopher-lua"
+
+	"carteiro/core/message/envelope"
+	"carteiro/core/message/mime"
+	"carteiro/core/service/lists"
+	"carteiro/hooks"
+)
+
+// listMail are the functions of list that keep messages for a group.
+var listMail = []function{
+	{
+		name: "hold",
+		call: listHold,
+		sig:  "hold(name, msg, [about])",
+		doc: "keeps the message at hand for that list until it is released or dropped; about is a table that held returns too. The " +
+			"recipient itself is to be discarded",
+		bounds: bounds{"name": inForceList},
+	},
+	{
+		name:   "held",
+		call:   listHeld,
+		sig:    "held(name, [id])",
+		doc:    "list of what is held: { id, from, sender, subject, size, at, ... }, or the one of that id, or nil",
+		bounds: bounds{"name": inForceList},
+	},
+	{
+		name:   "release",
+		call:   listRelease,
+		sig:    "release(name, id)",
+		doc:    "has a held message pass queue.expand again, with rcpt.released; false when it is not held",
+		bounds: bounds{"name": inForceList},
+	},
+	{name: "drop", call: listDrop, sig: "drop(name, id)", doc: "drops a held message without a report; false when it is not held",
+		bounds: bounds{"name": inForceList}},
+}
+
+func listHold(L *glua.LState) int {
+	const what = "list.hold"
+	st := stateOf(L)
+	c, name := st.listAccess(L, what)
+	m := msgOf(st.msgArgument(L, L.Get(2), what+":"))
+	st.demand(L, hooks.RecipientsAdd, what)
+	to := address(L, L.Get(1), what+": name")
+	about := attributes(L, 3, what+": about")
+	if about == nil {
+		about = map[string]any{}
+	}
+	from, _ := m.Header.Get("From")
+	if list := m.Header.Addresses("From"); len(list) > 0 {
+		from = string(list[0].Address)
+	}
+	subject, _ := m.Header.Get("Subject")
+	about["from"], about["sender"], about["subject"] = from, string(m.Sender), mime.DecodeWords(subject)
+	about["size"], about["at"] = float64(m.Size), float64(c.event.Now.Unix())
+	f, err := lists.Hold(name, m.ID.String(), about)
+	st.must(L, err)
+	st.budget.charge(L, int64(len(f.Value)))
+	st.must(L, c.event.AddEffect(f))
+	st.must(L, c.event.AddSubmit(hooks.Submit{Forward: true, Hold: true, Sender: m.Sender, Rcpts: []envelope.Address{to}, Space: c.space()}))
+	return 0
+}
+
+func listHeld(L *glua.LState) int {
+	st := stateOf(L)
+	c, name := st.listAccess(L, "list.held")
+	space := lists.HeldSpace(name)
+	if L.Get(2) != glua.LNil {
+		id := stringArgument(L, 2, "list.held", "id")
+		m := st.stored(L, c, space, id)
+		if m != nil {
+			m["id"] = id
+		}
+		return pushMap(L, st, m)
+	}
+	out := []any{}
+	found := st.scanned(L, c, space)
+	for _, id := range sortedKeys(found) {
+		m, err := lists.Decode(found[id])
+		st.must(L, err)
+		m["id"] = id
+		out = append(out, m)
+	}
+	L.Push(st.lift(L, out))
+	return 1
+}
+
+func listRelease(L *glua.LState) int { return decide(L, "release") }
+func listDrop(L *glua.LState) int    { return decide(L, "drop") }
+
+func decide(L *glua.LState, what string) int {
+	st := stateOf(L)
+	c, name := st.listAccess(L, "list."+what)
+	id := stringArgument(L, 2, "list."+what, "id")
+	held := st.stored(L, c, lists.HeldSpace(name), id) != nil
+	if held {
+		for _, f := range lists.Decide(name, id, what) {
+			st.must(L, c.event.AddEffect(f))
+		}
+	}
+	L.Push(glua.LBool(held))
+	return 1
+}

@@ -1,0 +1,104 @@
+package lua
+
+import (
+	"math"
+	"regexp"
+	"strings"
+
+	glua "github.com/yuin/gopher-lua"
+)
+
+// Metrics takes what scripts count.
+type Metrics interface {
+	// Metric finds or makes a "counter", "gauge" or "histogram" of a bundle,
+	// "" for scripts, and returns what adds to it or sets it. It returns an
+	// error where the name is used with another kind or other labels, or there
+	// are too many. Neither blocks.
+	Metric(kind, owner, name string, labels map[string]string) (record func(v float64), err error)
+}
+
+// Limits of names and labels.
+const (
+	maxMetricLabels = 4
+	maxLabelValue   = 64
+)
+
+var metricName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+
+var metricsModule = module{
+	name: "metrics",
+	doc: "numbers at /metrics, as carteiro_script_policy_NAME or carteiro_bundle_policy_PUBLISHER_BUNDLE_NAME; they count when the " +
+		"handler returns. " +
+		"Names and labels are lower case letters, digits and _, 4 labels at most; a name has 100 different sets of values, all others " +
+		"count as \"other\"",
+	functions: []function{
+		{name: "counter", call: metric("counter"), sig: "counter(name, [n], [labels])", doc: "adds n, 1 by default; _total is added to the name"},
+		{name: "gauge", call: metric("gauge"), sig: "gauge(name, value, [labels])", doc: "sets a value"},
+		{
+			name: "histogram",
+			call: metric("histogram"),
+			sig:  "histogram(name, value, [labels])",
+			doc:  "adds one observation; seconds and octets fit its buckets",
+		},
+	},
+}
+
+func metric(kind string) glua.LGFunction {
+	what := "metrics." + kind
+	return func(L *glua.LState) int {
+		st := stateOf(L)
+		c := st.running(L, what)
+		st.budget.steps(L, 20)
+		name := stringArgument(L, 1, what, "name")
+		if !metricName.MatchString(name) {
+			L.RaiseError("%s: %q is no name of a metric", what, name)
+		}
+		value, labels := L.Get(2), L.Get(3)
+		if kind == "counter" {
+			if _, isTable := value.(*glua.LTable); isTable && labels == glua.LNil {
+				value, labels = glua.LNil, value
+			}
+			if value == glua.LNil {
+				value = glua.LNumber(1)
+			}
+		}
+		n, ok := value.(glua.LNumber)
+		v := float64(n)
+		if !ok || math.IsNaN(v) || math.IsInf(v, 0) || kind == "counter" && v < 0 {
+			L.RaiseError("%s: a finite number expected, got %s", what, tostringPlain(value))
+		}
+		m := metricLabels(L, what, labels)
+		if sink := st.set.engine.Metrics; sink != nil {
+			record, err := sink.Metric(kind, c.unit.source.Bundle, name, m)
+			st.must(L, err)
+			c.after = append(c.after, func() { record(v) })
+		}
+		return 0
+	}
+}
+
+func metricLabels(L *glua.LState, what string, v glua.LValue) map[string]string {
+	if v == glua.LNil {
+		return nil
+	}
+	t, ok := v.(*glua.LTable)
+	if !ok {
+		L.RaiseError("%s: labels must be a table, got %s", what, typeOf(v))
+	}
+	labels := map[string]string{}
+	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
+		name := tostringPlain(k)
+		if !metricName.MatchString(name) || strings.HasPrefix(name, "__") || len(labels) >= maxMetricLabels {
+			L.RaiseError("%s: %q is no name of a label, or there are more than %d", what, name, maxMetricLabels)
+		}
+		if !stringable(v) {
+			L.RaiseError("%s: label %s must be a text, got %s", what, name, typeOf(v))
+		}
+		s := strings.ToValidUTF8(tostringPlain(v), "\uFFFD")
+		if len(s) > maxLabelValue {
+			L.RaiseError("%s: label %s has more than %d octets", what, name, maxLabelValue)
+		}
+		labels[name] = s
+	}
+	return labels
+}
