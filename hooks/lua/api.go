@@ -110,8 +110,11 @@ func timeField(name, doc string, value func(o *object) time.Time) field {
 }
 
 // metaField is the field meta.
-func metaField(doc string, value func(o *object) *notes) field {
-	return field{name: "meta", doc: doc, get: func(st *state, _ *glua.LState, o *object) glua.LValue { return st.wrap(&metaClass, value(o)) }}
+func metaField(doc string, value func(o *object) *metaTable) field {
+	return field{name: "meta", doc: doc, get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+		return st.newObject(&metaClass,
+			value(o))
+	}}
 }
 
 // Entry documents one name of the Lua API.

@@ -97,27 +97,27 @@ func annotate(b *bytes.Buffer, name string, e Entry) {
 			params = append(params, "self: "+owner)
 		}
 		for _, p := range f.params {
-			params = append(params, p.written()+": "+p.kind.String())
+			params = append(params, p.annotated()+": "+p.kind.String())
 		}
-		fmt.Fprintf(b, "---@overload fun(%s)%s\n", strings.Join(params, ", "), returned(s, ": "))
+		fmt.Fprintf(b, "---@overload fun(%s)%s\n", strings.Join(params, ", "), annotatedResults(s, ": "))
 	}
 	var names []string
 	for _, p := range main.params {
-		fmt.Fprintf(b, "---@param %s %s\n", p.written(), p.kind)
-		names = append(names, strings.TrimSuffix(p.written(), "?"))
+		fmt.Fprintf(b, "---@param %s %s\n", p.annotated(), p.kind)
+		names = append(names, strings.TrimSuffix(p.annotated(), "?"))
 	}
 	if main.variadic != nil {
 		fmt.Fprintf(b, "---@param ... %s\n", main.variadic)
 		names = append(names, "...")
 	}
 	if len(s.results) > 0 {
-		fmt.Fprintf(b, "---@return%s\n", returned(s, " "))
+		fmt.Fprintf(b, "---@return%s\n", annotatedResults(s, " "))
 	}
 	fmt.Fprintf(b, "function %s(%s) end\n", name, strings.Join(names, ", "))
 }
 
-// written is a parameter's name as Lua can have it.
-func (p parameter) written() string {
+// annotated is a parameter's name as Lua can have it.
+func (p parameter) annotated() string {
 	name := p.name
 	if reserved[name] {
 		name += "_"
@@ -128,8 +128,8 @@ func (p parameter) written() string {
 	return name
 }
 
-// returned are the results behind a separator, or nothing.
-func returned(s *signature, separator string) string {
+// annotatedResults are the results behind a separator, or nothing.
+func annotatedResults(s *signature, separator string) string {
 	var kinds []string
 	for _, k := range s.results {
 		kinds = append(kinds, k.String())

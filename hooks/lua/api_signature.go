@@ -222,8 +222,8 @@ var luaTypes = map[string]string{"pattern": "string", "re2": "string", "address"
 	"rate": "string", "enhanced4": "string", "enhanced5": "string",
 	"code4": "number", "status": "number", "code5": "number", "duration": "string|number", "[]": "table", "{}": "table", "fun": "function"}
 
-// plain are the names of the Lua types and objects that a kind allows.
-func (k kind) plain() (out []string) {
+// luaTypes are the names of the Lua types and objects that a kind allows.
+func (k kind) luaTypes() (out []string) {
 	for _, a := range k {
 		name := a.name
 		if t, ok := luaTypes[name]; ok {
@@ -241,8 +241,8 @@ func (k kind) plain() (out []string) {
 	return out
 }
 
-// sole is the only alternative but nil, if there is no other.
-func (k kind) sole() (alternative, bool) {
+// single is the only alternative but nil, if there is no other.
+func (k kind) single() (alternative, bool) {
 	var found alternative
 	n := 0
 	for _, a := range k {

@@ -15,16 +15,16 @@ var fixed = []string{identityClass.name, configClass.name, dataClass.name, froze
 func (c *checker) assign(e *ast.AttrGetExpr, value ast.Expr) {
 	key, named := e.Key.(*ast.StringExpr)
 	k := c.expr(e.Object)
-	a, ok := k.sole()
+	a, ok := k.single()
 	if !named {
 		c.expr(e.Key)
 	}
 	cl := classNamed(a.name)
-	if id, isName := e.Object.(*ast.IdentExpr); isName && c.ours(id) {
+	if id, isName := e.Object.(*ast.IdentExpr); isName && c.isBuiltin(id) {
 		if id.Value == "config" {
 			cl, ok = &configClass, true
 		} else if m := moduleNamed(id.Value); m != nil && named {
-			c.tell(e.Line(), key.Value, id.Value+" is read only", "")
+			c.report(e.Line(), key.Value, id.Value+" is read only", "")
 			return
 		}
 	}
@@ -33,23 +33,23 @@ func (c *checker) assign(e *ast.AttrGetExpr, value ast.Expr) {
 	}
 	switch f := cl.field(key.Value); {
 	case slices.Contains(fixed, cl.name):
-		c.tell(e.Line(), key.Value, cl.name+" is read only", "")
+		c.report(e.Line(), key.Value, cl.name+" is read only", "")
 	case cl.assign != nil:
 	case f == nil && cl.method(key.Value) == nil:
-		c.missing(e, cl, key.Value)
+		c.reportMissing(e, cl, key.Value)
 	case f == nil || f.set == nil:
-		c.tell(e.Line(), key.Value, cl.name+"."+key.Value+" cannot be assigned", assignable(cl))
+		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" cannot be assigned", assignable(cl))
 	default:
 		s := signatureOf(cl.name + "." + key.Value)
 		if s == nil {
 			return
 		}
 		for _, r := range s.rights {
-			c.right(e.Line(), key.Value, cl.name+"."+key.Value, r)
+			c.checkRight(e.Line(), key.Value, cl.name+"."+key.Value, r)
 		}
 		if value != nil {
-			if text := c.unfit(parameter{name: cl.name + "." + key.Value, kind: s.field}, value); text != "" {
-				c.tell(e.Line(), key.Value, text, "")
+			if text := c.mismatch(parameter{name: cl.name + "." + key.Value, kind: s.field}, value); text != "" {
+				c.report(e.Line(), key.Value, text, "")
 			}
 		}
 	}
@@ -72,9 +72,9 @@ func assignable(cl *class) string {
 	return "what can be assigned: " + strings.Join(can, ", ")
 }
 
-// hidden tells of a local variable that has the name of a module and is used
+// reportHidden tells of a local variable that has the name of a module and is used
 // as if it were that.
-func (c *checker) hidden(e *ast.AttrGetExpr, id *ast.IdentExpr, key *ast.StringExpr) {
+func (c *checker) reportHidden(e *ast.AttrGetExpr, id *ast.IdentExpr, key *ast.StringExpr) {
 	v := c.names.Uses[id]
 	if v == nil || key == nil {
 		return
@@ -83,7 +83,7 @@ func (c *checker) hidden(e *ast.AttrGetExpr, id *ast.IdentExpr, key *ast.StringE
 	if m == nil || !m.has(key.Value) {
 		return
 	}
-	a, ok := c.kinds[v].sole()
+	a, ok := c.kinds[v].single()
 	if !ok {
 		return
 	}
@@ -95,7 +95,7 @@ func (c *checker) hidden(e *ast.AttrGetExpr, id *ast.IdentExpr, key *ast.StringE
 			return
 		}
 	}
-	c.tell(e.Line(), key.Value, fmt.Sprintf("%s.%s does not exist here: the local %s hides the module %s", id.Value, key.Value,
+	c.report(e.Line(), key.Value, fmt.Sprintf("%s.%s does not exist here: the local %s hides the module %s", id.Value, key.Value,
 		id.Value, id.Value),
 		"give the local another name")
 	delete(c.kinds, v) // told once

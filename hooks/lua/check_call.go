@@ -19,10 +19,11 @@ func (c *checker) call(e *ast.FuncCallExpr) []kind {
 	name := ""
 	switch f := e.Func.(type) {
 	case *ast.IdentExpr:
-		if c.ours(f) {
+		if c.isBuiltin(f) {
 			name = f.Value
 			if m := moduleNamed(name); m != nil {
-				c.tell(e.Line(), name, name+" is a module, and no function", "write "+name+"."+m.functions[0].name+"(...) or another of its functions")
+				c.report(e.Line(), name, name+" is a module, and no function",
+					"write "+name+"."+m.functions[0].name+"(...) or another of its functions")
 			}
 		} else {
 			c.expr(f)
@@ -33,7 +34,7 @@ func (c *checker) call(e *ast.FuncCallExpr) []kind {
 		}
 		key, ok1 := f.Key.(*ast.StringExpr)
 		id, ok2 := f.Object.(*ast.IdentExpr)
-		if ok1 && ok2 && c.ours(id) {
+		if ok1 && ok2 && c.isBuiltin(id) {
 			name = id.Value + "." + key.Value
 		}
 		c.expr(f)
@@ -42,16 +43,16 @@ func (c *checker) call(e *ast.FuncCallExpr) []kind {
 	}
 	c.exprs(e.Args)
 	if name == "on" {
-		c.on(e)
+		c.checkOn(e)
 		return nil
 	}
 	s := signatureOf(name)
 	if s == nil {
 		return nil
 	}
-	c.place(e, name)
-	c.arguments(e, name, s, e.Args, 0)
-	c.rights(e, name, s)
+	c.checkPlace(e, name)
+	c.checkArguments(e, name, s, e.Args, 0)
+	c.checkRights(e, name, s)
 	if name == "unpack" || name == "select" || strings.HasPrefix(name, "string.") && s.results[len(s.results)-1].String() == "any" {
 		return nil // as many as there are
 	}
@@ -68,7 +69,7 @@ func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []ki
 	}
 	if cl.index == nil && cl.field(key.Value) != nil {
 		c.expr(f)
-		c.callsField(e, cl, key.Value)
+		c.reportCalledField(e, cl, key.Value)
 		c.exprs(e.Args)
 		return nil, true
 	}
@@ -76,13 +77,13 @@ func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []ki
 		return nil, false
 	}
 	if len(e.Args) == 0 {
-		c.tell(e.Line(), key.Value, cl.name+"."+key.Value+" is a method, which is called with a colon",
+		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method, which is called with a colon",
 			"write "+cl.name+":"+key.Value+"(...)")
 		return nil, true
 	}
 	first := c.expr(e.Args[0])
-	if a, known := first.sole(); known && a.name != cl.name {
-		c.tell(e.Line(), key.Value, cl.name+"."+key.Value+" is a method, which is called with a colon",
+	if a, known := first.single(); known && a.name != cl.name {
+		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method, which is called with a colon",
 			"write "+cl.name+":"+key.Value+"(...)")
 		return nil, true
 	}
@@ -90,7 +91,7 @@ func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []ki
 	if s := signatureOf(cl.name + ":" + key.Value); s != nil {
 		for _, r := range s.rights {
 			if r != hooks.HeadersWrite {
-				c.right(e.Line(), key.Value, cl.name+":"+key.Value, r)
+				c.checkRight(e.Line(), key.Value, cl.name+":"+key.Value, r)
 			}
 		}
 		return s.results, true
@@ -98,8 +99,8 @@ func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []ki
 	return nil, true
 }
 
-// callsField tells of a field of plain data that is called.
-func (c *checker) callsField(e *ast.FuncCallExpr, cl *class, name string) {
+// reportCalledField tells of a field of plain data that is called.
+func (c *checker) reportCalledField(e *ast.FuncCallExpr, cl *class, name string) {
 	s := signatureOf(cl.name + "." + name)
 	if s == nil {
 		return
@@ -108,23 +109,23 @@ func (c *checker) callsField(e *ast.FuncCallExpr, cl *class, name string) {
 		return a.name != "any" && a.name != "value" && a.name != "function" && a.name != "fun"
 	}
 	if len(s.field) > 0 && !slices.ContainsFunc(s.field, func(a alternative) bool { return !data(a) }) {
-		c.tell(e.Line(), name, cl.name+"."+name+" is a field, and no method", "write "+cl.name+"."+name)
+		c.report(e.Line(), name, cl.name+"."+name+" is a field, and no method", "write "+cl.name+"."+name)
 	}
 }
 
 func (c *checker) methodCall(e *ast.FuncCallExpr) []kind {
 	if id, ok := e.Receiver.(*ast.IdentExpr); ok {
 		if o, ok := c.origins[c.names.Uses[id]]; ok && o.absent && !c.facts.valued[c.names.Uses[id]] {
-			c.tell(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
+			c.report(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
 		}
-		if c.ours(id) && moduleNamed(id.Value) != nil {
-			c.tell(e.Line(), e.Method, id.Value+"."+e.Method+" is called with a dot", "write "+id.Value+"."+e.Method+"(...)")
+		if c.isBuiltin(id) && moduleNamed(id.Value) != nil {
+			c.report(e.Line(), e.Method, id.Value+"."+e.Method+" is called with a dot", "write "+id.Value+"."+e.Method+"(...)")
 			return nil
 		}
 	}
 	k := c.expr(e.Receiver)
 	c.exprs(e.Args)
-	a, ok := k.sole()
+	a, ok := k.single()
 	if !ok {
 		return nil
 	}
@@ -135,16 +136,16 @@ func (c *checker) methodCall(e *ast.FuncCallExpr) []kind {
 	case "string":
 		s := signatureOf("string." + e.Method)
 		if s == nil {
-			c.get(at)
+			c.member(at)
 			return nil
 		}
-		c.arguments(e, "string."+e.Method, s, append([]ast.Expr{e.Receiver}, e.Args...), 1)
+		c.checkArguments(e, "string."+e.Method, s, append([]ast.Expr{e.Receiver}, e.Args...), 1)
 		if s.results[len(s.results)-1].String() == "any" {
 			return nil
 		}
 		return s.results
 	case "number", "boolean":
-		c.get(at)
+		c.member(at)
 		return nil
 	}
 	cl := classNamed(a.name)
@@ -152,26 +153,26 @@ func (c *checker) methodCall(e *ast.FuncCallExpr) []kind {
 		return nil
 	}
 	if cl.field(e.Method) != nil {
-		c.callsField(e, cl, e.Method)
+		c.reportCalledField(e, cl, e.Method)
 		return nil
 	}
 	if cl.method(e.Method) == nil {
-		c.missing(at, cl, e.Method)
+		c.reportMissing(at, cl, e.Method)
 		return nil
 	}
 	s := signatureOf(cl.name + ":" + e.Method)
 	if s == nil {
 		return nil
 	}
-	c.arguments(e, cl.name+":"+e.Method, s, e.Args, 0)
-	c.rights(e, cl.name+":"+e.Method, s)
+	c.checkArguments(e, cl.name+":"+e.Method, s, e.Args, 0)
+	c.checkRights(e, cl.name+":"+e.Method, s)
 	return s.results
 }
 
-// place tells of what works only while files load.
-func (c *checker) place(e *ast.FuncCallExpr, name string) {
+// checkPlace tells of what works only while files load.
+func (c *checker) checkPlace(e *ast.FuncCallExpr, name string) {
 	if c.handler != nil && slices.Contains([]string{"map.open", "require", "cache.memoize"}, name) {
-		c.tell(e.Line(), lastWord(name), name+" belongs at the top of the file, not inside a handler",
+		c.report(e.Line(), lastWord(name), name+" belongs at the top of the file, not inside a handler",
 			"write local x = "+name+"(...) above on(...)")
 	}
 }
@@ -180,14 +181,14 @@ func lastWord(name string) string {
 	return name[strings.LastIndexAny(name, ".:")+1:]
 }
 
-// arguments compares what a call is given with each form of the function.
-func (c *checker) arguments(e *ast.FuncCallExpr, name string, s *signature, args []ast.Expr, self int) {
+// checkArguments compares what a call is given with each form of the function.
+func (c *checker) checkArguments(e *ast.FuncCallExpr, name string, s *signature, args []ast.Expr, self int) {
 	best, text := -1, ""
 	for _, f := range s.forms {
-		if f.short(args) && !s.forms[len(s.forms)-1].short(args) {
+		if f.tooShort(args) && !s.forms[len(s.forms)-1].tooShort(args) {
 			continue // another form was meant
 		}
-		at, why := c.form(f, name, args)
+		at, why := c.checkForm(f, name, args)
 		if why == "" {
 			text = ""
 			break
@@ -201,26 +202,26 @@ func (c *checker) arguments(e *ast.FuncCallExpr, name string, s *signature, args
 		}
 	}
 	if text != "" {
-		c.tell(e.Line(), lastWord(name), text, "it is called as "+usageOf(name))
+		c.report(e.Line(), lastWord(name), text, "it is called as "+usageOf(name))
 		return
 	}
-	c.constants(e, name, s, args)
+	c.checkConstants(e, name, s, args)
 }
 
-// short reports whether a form has fewer parameters than there are arguments.
-func (f form) short(args []ast.Expr) bool { return f.variadic == nil && len(f.params) < len(args) }
+// tooShort reports whether a form has fewer parameters than there are arguments.
+func (f form) tooShort(args []ast.Expr) bool { return f.variadic == nil && len(f.params) < len(args) }
 
-// form is what is wrong with the arguments for one form, and which of them.
-func (c *checker) form(f form, name string, args []ast.Expr) (at int, why string) {
+// checkForm is what is wrong with the arguments for one form, and which of them.
+func (c *checker) checkForm(f form, name string, args []ast.Expr) (at int, why string) {
 	known := len(args)
-	if n := len(args); n > 0 && several(args[n-1]) {
+	if n := len(args); n > 0 && hasSeveralValues(args[n-1]) {
 		known-- // how many values there are is not known
 	}
 	for i, p := range f.params {
 		switch {
 		case i < known:
 			p.name = name + ": " + p.name
-			if why := c.unfit(p, args[i]); why != "" {
+			if why := c.mismatch(p, args[i]); why != "" {
 				return i, why
 			}
 		case known < len(args): // what several values give
@@ -231,7 +232,7 @@ func (c *checker) form(f form, name string, args []ast.Expr) (at int, why string
 	}
 	for i := len(f.params); i < known; i++ {
 		if f.variadic != nil {
-			if why := c.unfit(parameter{name: name + ": argument " + fmt.Sprint(i+1), kind: f.variadic}, args[i]); why != "" {
+			if why := c.mismatch(parameter{name: name + ": argument " + fmt.Sprint(i+1), kind: f.variadic}, args[i]); why != "" {
 				return i, why
 			}
 		}
@@ -239,7 +240,7 @@ func (c *checker) form(f form, name string, args []ast.Expr) (at int, why string
 	return 0, ""
 }
 
-func several(e ast.Expr) bool {
+func hasSeveralValues(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.FuncCallExpr:
 		return !e.AdjustRet
@@ -253,13 +254,13 @@ func (k kind) has(name string) bool {
 	return slices.ContainsFunc(k, func(a alternative) bool { return a.name == name })
 }
 
-// unfit says why a value is nothing for a parameter, or "".
-func (c *checker) unfit(p parameter, e ast.Expr) string {
+// mismatch says why a value is nothing for a parameter, or "".
+func (c *checker) mismatch(p parameter, e ast.Expr) string {
 	if p.kind.has("any") || p.kind.has("value") {
 		return ""
 	}
 	if t, ok := e.(*ast.TableExpr); ok {
-		return c.unfitTable(p, t)
+		return c.mismatchTable(p, t)
 	}
 	c.quiet++
 	k := c.expr(e)
@@ -274,27 +275,27 @@ func (c *checker) unfit(p parameter, e ast.Expr) string {
 		if a.name == "nil" && len(k) > 1 {
 			continue // it may be another value
 		}
-		if p.kind.takes(a.name) {
-			return c.unlike(p, e)
+		if p.kind.accepts(a.name) {
+			return c.mismatchConstant(p, e)
 		}
 	}
 	if n, ok := e.(*ast.NumberExpr); ok && p.kind.has("text") {
 		return fmt.Sprintf("%s must be a string, got %s", p.name, n.Value)
 	}
-	a, _ := k.sole()
+	a, _ := k.single()
 	if a.name == "" {
 		a.name = "nil"
 	}
-	return fmt.Sprintf("%s must be %s, got %s", p.name, wording(p.kind), wording(kind{a}))
+	return fmt.Sprintf("%s must be %s, got %s", p.name, inWords(p.kind), inWords(kind{a}))
 }
 
-// takes reports whether Lua's type or an object may stand for a parameter:
+// accepts reports whether Lua's type or an object may stand for a parameter:
 // numbers do for texts, as in Lua, and texts may for numbers.
-func (k kind) takes(name string) bool {
+func (k kind) accepts(name string) bool {
 	if t, ok := luaTypes[name]; ok {
 		name = t
 	}
-	for _, want := range k.plain() {
+	for _, want := range k.luaTypes() {
 		if want == name || want == "string" && name == "number" && !k.has("text") || want == "number" && name == "string" ||
 			want == "table" && classNamed(name) != nil || want == "function" && name == "table" {
 			return true
@@ -303,8 +304,8 @@ func (k kind) takes(name string) bool {
 	return false
 }
 
-// wording is a kind in words.
-func wording(k kind) string {
+// inWords is a kind in words.
+func inWords(k kind) string {
 	var out []string
 	for _, a := range k {
 		word := a.name
@@ -339,8 +340,8 @@ func wording(k kind) string {
 	return strings.Join(out, " or ")
 }
 
-// unfitTable compares a table that is written out with what a function takes.
-func (c *checker) unfitTable(p parameter, t *ast.TableExpr) string {
+// mismatchTable compares a table that is written out with what a function takes.
+func (c *checker) mismatchTable(p parameter, t *ast.TableExpr) string {
 	for _, a := range p.kind {
 		switch a.name {
 		case "table", "function":
@@ -348,20 +349,20 @@ func (c *checker) unfitTable(p parameter, t *ast.TableExpr) string {
 		case "[]":
 			for _, f := range t.Fields {
 				if f.Key == nil {
-					if why := c.unfit(parameter{name: p.name, kind: a.of}, f.Value); why != "" {
+					if why := c.mismatch(parameter{name: p.name, kind: a.of}, f.Value); why != "" {
 						return why
 					}
 				}
 			}
 			return ""
 		case "{}":
-			return c.unfitKeys(p, a, t)
+			return c.mismatchKeys(p, a, t)
 		}
 	}
-	return fmt.Sprintf("%s must be %s, got a table", p.name, wording(p.kind))
+	return fmt.Sprintf("%s must be %s, got a table", p.name, inWords(p.kind))
 }
 
-func (c *checker) unfitKeys(p parameter, a alternative, t *ast.TableExpr) string {
+func (c *checker) mismatchKeys(p parameter, a alternative, t *ast.TableExpr) string {
 	var known []string
 	for _, k := range a.keys {
 		known = append(known, k.name)
@@ -377,7 +378,7 @@ func (c *checker) unfitKeys(p parameter, a alternative, t *ast.TableExpr) string
 		}
 		one := a.keys[i]
 		one.name = p.name + "." + one.name
-		if why := c.unfit(one, f.Value); why != "" {
+		if why := c.mismatch(one, f.Value); why != "" {
 			return why
 		}
 	}
@@ -395,36 +396,36 @@ func usageOf(name string) string {
 	return name + "(...)"
 }
 
-// rights tells of what a bundle has to declare for a call.
-func (c *checker) rights(e *ast.FuncCallExpr, name string, s *signature) {
+// checkRights tells of what a bundle has to declare for a call.
+func (c *checker) checkRights(e *ast.FuncCallExpr, name string, s *signature) {
 	if name == "redirect" { // told where verdicts are
 		return
 	}
 	for _, r := range s.rights {
-		if r == hooks.HeadersWrite && !c.foreignField(e) {
+		if r == hooks.HeadersWrite && !c.isForeignField(e) {
 			continue
 		}
-		c.right(e.Line(), lastWord(name), name, r)
+		c.checkRight(e.Line(), lastWord(name), name, r)
 	}
 }
 
-// foreignField reports whether the first argument is certain to be the name of
+// isForeignField reports whether the first argument is certain to be the name of
 // a header field that is not the bundle's own.
-func (c *checker) foreignField(e *ast.FuncCallExpr) bool {
+func (c *checker) isForeignField(e *ast.FuncCallExpr) bool {
 	if len(e.Args) == 0 {
 		return false
 	}
 	name, ok := e.Args[0].(*ast.StringExpr)
-	own := hooks.OwnPrefix(c.unit.source.Bundle)
+	own := hooks.OwnPrefix(c.source.src.Bundle)
 	return ok && (len(name.Value) <= len(own) || !strings.EqualFold(name.Value[:len(own)], own))
 }
 
-func (c *checker) right(line int, near, name string, r hooks.Right) {
-	if !c.unit.source.Grants.Has(r) {
+func (c *checker) checkRight(line int, near, name string, r hooks.Right) {
+	if !c.source.src.Grants.Has(r) {
 		hint := "declare it under [capabilities] message"
 		if r == hooks.HeadersWrite {
-			hint += ", or begin the name with " + hooks.OwnPrefix(c.unit.source.Bundle)
+			hint += ", or begin the name with " + hooks.OwnPrefix(c.source.src.Bundle)
 		}
-		c.tell(line, near, fmt.Sprintf("%s needs the right %q", name, string(r)), hint)
+		c.report(line, near, fmt.Sprintf("%s needs the right %q", name, string(r)), hint)
 	}
 }

@@ -43,9 +43,9 @@ type gatherer struct {
 	marked    []any // what pcall is given: variables, keys
 }
 
-// gather finds the facts; wrappers says that a function elsewhere may call
+// gatherFacts finds the facts; wrappers says that a function elsewhere may call
 // under pcall what it is given.
-func gather(chunk []ast.Stmt, n *source.Names, wrappers bool) *facts {
+func gatherFacts(chunk []ast.Stmt, n *source.Names, wrappers bool) *facts {
 	g := &gatherer{names: n, facts: &facts{
 		handlers: map[*ast.FunctionExpr]hooks.Spec{},
 		watched:  map[*ast.FunctionExpr]bool{},
@@ -71,13 +71,13 @@ func gather(chunk []ast.Stmt, n *source.Names, wrappers bool) *facts {
 		}
 	}
 	if g.wrappers {
-		g.marked = append(g.marked, g.functionsHanded()...)
+		g.marked = append(g.marked, g.handedFunctions()...)
 	}
 	g.spread()
 	return g.facts
 }
 
-func (g *gatherer) functionsHanded() (out []any) {
+func (g *gatherer) handedFunctions() (out []any) {
 	for _, f := range g.handed {
 		out = append(out, f)
 	}
@@ -264,7 +264,7 @@ func (g *gatherer) expr(e ast.Expr) {
 			g.mention(e.Value)
 		}
 	case *ast.UnaryLenOpExpr:
-		g.looked(e.Expr)
+		g.readOnly(e.Expr)
 	case *ast.FunctionExpr:
 		g.function(e)
 	case *ast.AttrGetExpr:
@@ -333,22 +333,22 @@ func (g *gatherer) call(e *ast.FuncCallExpr) {
 		args = g.on(args)
 	case "for_domain":
 	default:
-		if module, ok := e.Func.(*ast.AttrGetExpr); !ok || !g.module(module.Object) {
+		if module, ok := e.Func.(*ast.AttrGetExpr); !ok || !g.isModule(module.Object) {
 			g.hand(args)
 		}
 	}
 	g.expr(e.Func)
 	for i, a := range args {
-		if i == 0 && g.onlyLooks(e.Func) {
-			g.looked(a)
+		if i == 0 && g.isReader(e.Func) {
+			g.readOnly(a)
 		} else {
 			g.expr(a)
 		}
 	}
 }
 
-// looked is expr for what is looked at, and given no keys but numbers.
-func (g *gatherer) looked(e ast.Expr) {
+// readOnly is expr for what is looked at, and given no keys but numbers.
+func (g *gatherer) readOnly(e ast.Expr) {
 	id, ok := e.(*ast.IdentExpr)
 	if !ok || g.names.Uses[id] == nil {
 		g.expr(e)
@@ -360,17 +360,17 @@ func (g *gatherer) looked(e ast.Expr) {
 	g.escaped[v] = had
 }
 
-// onlyLooks reports whether a function puts no names into the table that it is
+// isReader reports whether a function puts no names into the table that it is
 // given.
-func (g *gatherer) onlyLooks(f ast.Expr) bool {
+func (g *gatherer) isReader(f ast.Expr) bool {
 	if id, ok := f.(*ast.IdentExpr); ok {
 		return g.names.Uses[id] == nil && slices.Contains([]string{"ipairs", "pairs", "next", "unpack", "print", "tostring"}, id.Value)
 	}
 	member, ok := f.(*ast.AttrGetExpr)
-	return ok && g.module(member.Object)
+	return ok && g.isModule(member.Object)
 }
 
-func (g *gatherer) module(e ast.Expr) bool {
+func (g *gatherer) isModule(e ast.Expr) bool {
 	id, ok := e.(*ast.IdentExpr)
 	return ok && g.names.Uses[id] == nil && moduleNamed(id.Value) != nil
 }

@@ -16,14 +16,14 @@ import (
 // loaded: verdicts that a hook has not, and what a bundle has no right to.
 type loadCheck struct {
 	*source.Nodes
-	unit  *unit
-	file  *source.File
-	names *source.Names
+	source *loadedSource
+	file   *source.File
+	names  *source.Names
 }
 
 // checkCalls looks at the calls of a file, which was rewritten.
 func (c *compiled) checkCalls(nodes *source.Nodes, n *source.Names) []error {
-	r := &loadCheck{Nodes: nodes, unit: c.unit, file: &c.File, names: n}
+	r := &loadCheck{Nodes: nodes, source: c.source, file: &c.File, names: n}
 	var errs []error
 	for _, c := range r.Statements {
 		if name := r.verdict(c); name != "" {
@@ -31,8 +31,8 @@ func (c *compiled) checkCalls(nodes *source.Nodes, n *source.Names) []error {
 		}
 	}
 	for _, c := range r.Calls {
-		errs = append(errs, r.check(c)...)
-		if err := r.literal(c); err != nil {
+		errs = append(errs, r.checkOn(c)...)
+		if err := r.checkGrant(c); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -51,8 +51,8 @@ func (r *loadCheck) verdict(c *ast.FuncCallExpr) string {
 	return id.Value
 }
 
-// check looks at on("hook", ..., function) for verdicts the hook has not.
-func (r *loadCheck) check(c *ast.FuncCallExpr) []error {
+// checkOn looks at on("hook", ..., function) for verdicts the hook has not.
+func (r *loadCheck) checkOn(c *ast.FuncCallExpr) []error {
 	id, ok := c.Func.(*ast.IdentExpr)
 	if !ok || id.Value != "on" || r.Locals["on"] || len(c.Args) < 2 {
 		return nil
@@ -66,14 +66,14 @@ func (r *loadCheck) check(c *ast.FuncCallExpr) []error {
 	if !ok {
 		return []error{unknownHook(r.file, c.Line(), name.Value)}
 	}
-	if name.Value == string(hooks.ReceiveData) && r.option(c, "async") {
+	if name.Value == string(hooks.ReceiveData) && r.hasOption(c, "async") {
 		spec, _ = hooks.Lookup(hooks.ReceiveAsync)
 	}
-	errs := append(r.unknownOptions(c), r.encrypts(spec, body)...)
-	if r.unit.strict {
-		errs = append(errs, r.misplaced(spec, body)...)
+	errs := append(r.unknownOptions(c), r.checkEncryption(spec, body)...)
+	if r.source.strict {
+		errs = append(errs, r.checkReadOnly(spec, body)...)
 	}
-	for _, ret := range returns(body.Stmts, nil) {
+	for _, ret := range returnStatements(body.Stmts, nil) {
 		if len(ret.Exprs) == 0 {
 			continue
 		}
@@ -91,8 +91,8 @@ func (r *loadCheck) check(c *ast.FuncCallExpr) []error {
 	return errs
 }
 
-// options are the fields of on("hook", { key = value }, function).
-func options(c *ast.FuncCallExpr) []*ast.Field {
+// optionFields are the fields of on("hook", { key = value }, function).
+func optionFields(c *ast.FuncCallExpr) []*ast.Field {
 	if len(c.Args) != 3 {
 		return nil
 	}
@@ -107,9 +107,9 @@ func options(c *ast.FuncCallExpr) []*ast.Field {
 	return table.Fields
 }
 
-// option reports whether an option is written as true.
-func (r *loadCheck) option(c *ast.FuncCallExpr, name string) bool {
-	for _, field := range options(c) {
+// hasOption reports whether an option is written as true.
+func (r *loadCheck) hasOption(c *ast.FuncCallExpr, name string) bool {
+	for _, field := range optionFields(c) {
 		key, ok := field.Key.(*ast.StringExpr)
 		if _, yes := field.Value.(*ast.TrueExpr); ok && yes && key.Value == name {
 			return true
@@ -122,7 +122,7 @@ func (r *loadCheck) option(c *ast.FuncCallExpr, name string) bool {
 // their values are judged when the file runs.
 func (r *loadCheck) unknownOptions(c *ast.FuncCallExpr) []error {
 	var errs []error
-	for _, field := range options(c) {
+	for _, field := range optionFields(c) {
 		if key, ok := field.Key.(*ast.StringExpr); ok && !slices.Contains(hooks.Options(), key.Value) {
 			text, hint := unknownOption(key.Value)
 			errs = append(errs, r.file.Fault(key.Line(), 0, key.Value, "on: "+text, hint))
@@ -145,32 +145,32 @@ func verdictList(s hooks.Spec) string {
 	return out
 }
 
-// returns collects the return statements of a function, not of those in it.
-func returns(list []ast.Stmt, out []*ast.ReturnStmt) []*ast.ReturnStmt {
+// returnStatements collects the return statements of a function, not of those in it.
+func returnStatements(list []ast.Stmt, out []*ast.ReturnStmt) []*ast.ReturnStmt {
 	for _, s := range list {
 		switch s := s.(type) {
 		case *ast.ReturnStmt:
 			out = append(out, s)
 		case *ast.DoBlockStmt:
-			out = returns(s.Stmts, out)
+			out = returnStatements(s.Stmts, out)
 		case *ast.WhileStmt:
-			out = returns(s.Stmts, out)
+			out = returnStatements(s.Stmts, out)
 		case *ast.RepeatStmt:
-			out = returns(s.Stmts, out)
+			out = returnStatements(s.Stmts, out)
 		case *ast.IfStmt:
-			out = returns(s.Else, returns(s.Then, out))
+			out = returnStatements(s.Else, returnStatements(s.Then, out))
 		case *ast.NumberForStmt:
-			out = returns(s.Stmts, out)
+			out = returnStatements(s.Stmts, out)
 		case *ast.GenericForStmt:
-			out = returns(s.Stmts, out)
+			out = returnStatements(s.Stmts, out)
 		}
 	}
 	return out
 }
 
-// encrypts finds calls of crypt.openpgp and crypt.smime in a handler of a hook
+// checkEncryption finds calls of crypt.openpgp and crypt.smime in a handler of a hook
 // where no message can be changed, or where only one of its own can.
-func (r *loadCheck) encrypts(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
+func (r *loadCheck) checkEncryption(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
 	if spec.May&hooks.MayMessage != 0 {
 		return nil
 	}
@@ -198,10 +198,10 @@ func (r *loadCheck) encrypts(spec hooks.Spec, handler *ast.FunctionExpr) (errs [
 	return errs
 }
 
-// literal finds calls that need a grant which the source has not, as far as
+// checkGrant finds calls that need a grant which the source has not, as far as
 // the text alone tells.
-func (r *loadCheck) literal(c *ast.FuncCallExpr) error {
-	g := r.unit.source.Grants
+func (r *loadCheck) checkGrant(c *ast.FuncCallExpr) error {
+	g := r.source.src.Grants
 	if g == nil {
 		return nil
 	}

@@ -11,9 +11,9 @@ import (
 	"carteiro/hooks"
 )
 
-// on looks at the options of on("hook", { key = value }, handler) as loading
+// checkOn looks at the options of on("hook", { key = value }, handler) as loading
 // does, but at each of them, so that one check tells all that is wrong.
-func (c *checker) on(e *ast.FuncCallExpr) {
+func (c *checker) checkOn(e *ast.FuncCallExpr) {
 	if len(e.Args) < 2 || c.handler != nil {
 		return
 	}
@@ -25,9 +25,9 @@ func (c *checker) on(e *ast.FuncCallExpr) {
 	if !ok {
 		return // told by the pass over verdicts
 	}
-	src := c.unit.source
+	src := c.source.src
 	if !src.Grants.HasHook(spec.Point) {
-		c.tell(e.Line(), name.Value, name.Value+" is not among the hooks that this bundle declares", "add it to hooks in bundle.toml")
+		c.report(e.Line(), name.Value, name.Value+" is not among the hooks that this bundle declares", "add it to hooks in bundle.toml")
 	}
 	known := true // whether all options are
 	var given []string
@@ -35,30 +35,30 @@ func (c *checker) on(e *ast.FuncCallExpr) {
 		t, ok := e.Args[1].(*ast.TableExpr)
 		if !ok {
 			known = false
-			if k, sure := c.expr(e.Args[1]).sole(); sure && k.name != "table" {
-				c.tell(e.Line(), "on", "on: options must be a table, got "+k.name, "")
+			if k, sure := c.expr(e.Args[1]).single(); sure && k.name != "table" {
+				c.report(e.Line(), "on", "on: options must be a table, got "+k.name, "")
 			}
 		} else {
-			given, known = c.options(e, spec, t)
+			given, known = c.checkOptions(e, spec, t)
 		}
 	}
 	if missing := neededOption(spec.Point); known && missing != "" && !slices.Contains(given, missing) {
-		c.tell(e.Line(), "on", "on: "+string(spec.Point)+" needs the option "+missing, neededExample(spec.Point))
+		c.report(e.Line(), "on", "on: "+string(spec.Point)+" needs the option "+missing, neededExample(spec.Point))
 	}
 }
 
-// options tells what is wrong with each option, and returns their names; all
+// checkOptions tells what is wrong with each option, and returns their names; all
 // is false where there are others.
-func (c *checker) options(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr) (given []string, all bool) {
-	st := c.unit.scratch()
-	src := c.unit.source
+func (c *checker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr) (given []string, all bool) {
+	st := c.source.trialState()
+	src := c.source.src
 	all = true
 	for _, f := range t.Fields {
 		key, ok := f.Key.(*ast.StringExpr)
 		if !ok {
 			all = all && f.Key == nil
 			if f.Key == nil {
-				c.tell(e.Line(), "on", "on: unknown option 1", "options are written as names: { order = 5 }")
+				c.report(e.Line(), "on", "on: unknown option 1", "options are written as names: { order = 5 }")
 			}
 			continue
 		}
@@ -66,15 +66,15 @@ func (c *checker) options(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr
 		if !slices.Contains(hooks.Options(), key.Value) {
 			continue // told by the pass over verdicts
 		}
-		value := st.constant(f.Value)
+		value := st.constantValue(f.Value)
 		if value == nil || value == glua.LNil {
 			continue
 		}
 		one := st.L.NewTable()
 		one.RawSetString(key.Value, value)
-		h := &handler{unit: c.unit, spec: spec, info: hooks.Info{Point: spec.Point, Bundle: src.Bundle, Tier: src.Tier}}
+		h := &handler{source: c.source, spec: spec, info: hooks.Info{Point: spec.Point, Bundle: src.Bundle, Tier: src.Tier}}
 		if text, hint := h.options(one, false); text != "" {
-			c.tell(f.Value.Line(), key.Value, "on: "+text, hint)
+			c.report(f.Value.Line(), key.Value, "on: "+text, hint)
 		}
 	}
 	return given, all

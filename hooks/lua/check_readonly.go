@@ -10,15 +10,15 @@ import (
 	"carteiro/hooks"
 )
 
-// misplaced finds changes to what a hook gives its handler to look at only.
+// checkReadOnly finds changes to what a hook gives its handler to look at only.
 // They raise an error when they run, so that a policy which never comes there
 // works: it loads, and only a check tells.
-func (r *loadCheck) misplaced(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
+func (r *loadCheck) checkReadOnly(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
 	tell := func(line int, near, what string, c *class, may hooks.May) {
-		errs = append(errs, r.file.Fault(line, 0, near, fmt.Sprintf("%s changes what %s only shows", what, spec.Point), changeable(c, may)))
+		errs = append(errs, r.file.Fault(line, 0, near, fmt.Sprintf("%s changes what %s only shows", what, spec.Point), hooksThatAllow(c, may)))
 	}
 	for _, call := range r.CallsIn(handler) {
-		c := r.given(spec, handler, call.Receiver)
+		c := r.parameterClass(spec, handler, call.Receiver)
 		if c == nil {
 			continue
 		}
@@ -28,7 +28,7 @@ func (r *loadCheck) misplaced(spec hooks.Spec, handler *ast.FunctionExpr) (errs 
 		}
 	}
 	for _, target := range r.TargetsIn(handler) {
-		c := r.given(spec, handler, target.Object)
+		c := r.parameterClass(spec, handler, target.Object)
 		key, ok := target.Key.(*ast.StringExpr)
 		if c == nil || !ok {
 			continue
@@ -41,8 +41,8 @@ func (r *loadCheck) misplaced(spec hooks.Spec, handler *ast.FunctionExpr) (errs 
 	return errs
 }
 
-// given is what an expression is, where it is one of the handler's parameters.
-func (r *loadCheck) given(spec hooks.Spec, handler *ast.FunctionExpr, e ast.Expr) *class {
+// parameterClass is what an expression is, where it is one of the handler's parameters.
+func (r *loadCheck) parameterClass(spec hooks.Spec, handler *ast.FunctionExpr, e ast.Expr) *class {
 	id, ok := e.(*ast.IdentExpr)
 	if !ok {
 		return nil
@@ -60,8 +60,8 @@ func (r *loadCheck) given(spec hooks.Spec, handler *ast.FunctionExpr, e ast.Expr
 	return nil
 }
 
-// changeable says at which hooks that is allowed.
-func changeable(c *class, may hooks.May) string {
+// hooksThatAllow says at which hooks that is allowed.
+func hooksThatAllow(c *class, may hooks.May) string {
 	var points []string
 	for _, s := range hooks.Specs() {
 		if s.May&may != 0 && slices.Contains(s.Args, c.name) {

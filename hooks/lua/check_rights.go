@@ -13,17 +13,17 @@ import (
 	"carteiro/hooks"
 )
 
-// demandRight raises unless the bundle that runs has a right of its manifest.
-func (st *state) demandRight(L *glua.LState, r hooks.BundleRight, what string) {
-	if u := st.source; !u.source.Grants.HasRight(r) {
-		L.RaiseError("%s: %s has not the right %q (capabilities.rights)", what, u.who(), string(r))
+// requireBundleRight raises unless the bundle that runs has a right of its manifest.
+func (st *state) requireBundleRight(L *glua.LState, r hooks.BundleRight, what string) {
+	if u := st.source; !u.src.Grants.HasRight(r) {
+		L.RaiseError("%s: %s has not the right %q (capabilities.rights)", what, u.bundleName(), string(r))
 	}
 }
 
 // secretOf is a field of cred that bundles see with a right alone.
 func secretOf(get func(*hooks.Cred) string) func(*state, *glua.LState, *object) glua.LValue {
 	return func(st *state, _ *glua.LState, o *object) glua.LValue {
-		if !st.source.source.Grants.HasRight(hooks.RightPasswords) {
+		if !st.source.src.Grants.HasRight(hooks.RightPasswords) {
 			return glua.LNil
 		}
 		return optional(get(o.v.(*hooks.Cred)))
@@ -34,7 +34,7 @@ func secretOf(get func(*hooks.Cred) string) func(*state, *glua.LState, *object) 
 var credentials = []string{"authorization", "cookie", "proxy-authorization"}
 
 func reqHeaders(st *state, L *glua.LState, o *object) glua.LValue {
-	all := st.source.source.Grants.HasRight(hooks.RightCredentials)
+	all := st.source.src.Grants.HasRight(hooks.RightCredentials)
 	return reqTable(func(r *hooks.Request) map[string]string {
 		if all {
 			return r.Headers
@@ -49,12 +49,12 @@ func reqHeaders(st *state, L *glua.LState, o *object) glua.LValue {
 	})(st, L, o)
 }
 
-// unshown finds reads of what the bundle is not shown, as far as the text
+// checkHiddenFields finds reads of what the bundle is not shown, as far as the text
 // alone tells: cred.password in a handler of receive.auth, and
 // req.headers.cookie of a parameter. Such a read gives nil and fails nothing,
 // so that a bundle which can do without loads; only `bundle lint` tells.
-func (c *compiled) unshown(chunk []ast.Stmt, n *source.Names) (errs []error) {
-	g := c.unit.source.Grants
+func (c *compiled) checkHiddenFields(chunk []ast.Stmt, n *source.Names) (errs []error) {
+	g := c.source.src.Grants
 	creds, parameters := map[*source.Variable]bool{}, map[*source.Variable]bool{}
 	headers := map[*source.Variable]bool{}
 	var reads []*ast.AttrGetExpr
@@ -70,7 +70,7 @@ func (c *compiled) unshown(chunk []ast.Stmt, n *source.Names) (errs []error) {
 				parameters[v] = true
 			}
 		case *ast.FuncCallExpr:
-			if v := authenticated(e, n); v != nil {
+			if v := credParameter(e, n); v != nil {
 				creds[v] = true
 			}
 		}
@@ -124,8 +124,8 @@ func declareRight(r hooks.BundleRight) string {
 	return `declare rights = ["` + string(r) + `"] under [capabilities]`
 }
 
-// authenticated is the parameter cred of on("receive.auth", ..., function), or nil.
-func authenticated(c *ast.FuncCallExpr, n *source.Names) *source.Variable {
+// credParameter is the parameter cred of on("receive.auth", ..., function), or nil.
+func credParameter(c *ast.FuncCallExpr, n *source.Names) *source.Variable {
 	id, ok := c.Func.(*ast.IdentExpr)
 	if !ok || id.Value != "on" || n.Uses[id] != nil || len(c.Args) < 2 {
 		return nil

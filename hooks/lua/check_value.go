@@ -13,9 +13,9 @@ import (
 	"carteiro/hooks/lua/pattern"
 )
 
-// unlike says what is wrong with a constant that has a form: a pattern, a
+// mismatchConstant says what is wrong with a constant that has a form: a pattern, a
 // rate, a duration.
-func (c *checker) unlike(p parameter, e ast.Expr) string {
+func (c *checker) mismatchConstant(p parameter, e ast.Expr) string {
 	var value glua.LValue
 	switch e := e.(type) {
 	case *ast.StringExpr:
@@ -31,7 +31,7 @@ func (c *checker) unlike(p parameter, e ast.Expr) string {
 	}
 	var err error
 	text, isText := value.(glua.LString)
-	a, _ := p.kind.sole()
+	a, _ := p.kind.single()
 	for _, one := range p.kind {
 		if one.name == "address" || one.name[0] == '"' {
 			a = one
@@ -51,10 +51,10 @@ func (c *checker) unlike(p parameter, e ast.Expr) string {
 	case "rate":
 		_, _, err = parseRate(tostringPlain(value))
 	case "re2":
-		_, err = c.unit.patterns.compile(tostringPlain(value))
+		_, err = c.source.patterns.compile(tostringPlain(value))
 	default:
 		if a.name[0] == '"' && !p.kind.has(strconv.Quote(tostringPlain(value))) {
-			err = fmt.Errorf("it must be %s, got %q", wording(p.kind), tostringPlain(value))
+			err = fmt.Errorf("it must be %s, got %q", inWords(p.kind), tostringPlain(value))
 		}
 	}
 	if err != nil {
@@ -63,9 +63,9 @@ func (c *checker) unlike(p parameter, e ast.Expr) string {
 	return ""
 }
 
-// pure are the functions of the API whose result depends on their arguments
+// isPure are the functions of the API whose result depends on their arguments
 // alone: what constants they refuse can be tried.
-func pure(name string) bool {
+func isPure(name string) bool {
 	if _, ok := verdictActions[name]; ok {
 		return true
 	}
@@ -77,14 +77,14 @@ func pure(name string) bool {
 	return name == "time.format" || name == "time.parse"
 }
 
-// constants tries a call whose arguments are constants, or in part: a value
+// checkConstants tries a call whose arguments are constants, or in part: a value
 // that fits stands for each of the others. It tells only what fails because of
 // the constants.
-func (c *checker) constants(e *ast.FuncCallExpr, name string, s *signature, args []ast.Expr) {
-	if n := len(args); !pure(name) || n == 0 || several(args[n-1]) {
+func (c *checker) checkConstants(e *ast.FuncCallExpr, name string, s *signature, args []ast.Expr) {
+	if n := len(args); !isPure(name) || n == 0 || hasSeveralValues(args[n-1]) {
 		return
 	}
-	if c.luaPattern(e, name, args) {
+	if c.checkPattern(e, name, args) {
 		return
 	}
 	var first string
@@ -92,23 +92,23 @@ func (c *checker) constants(e *ast.FuncCallExpr, name string, s *signature, args
 		if len(f.params) < len(args) && f.variadic == nil || len(s.forms) > 1 && len(f.params) != len(args) {
 			continue
 		}
-		text, tried := c.try(name, f, args)
+		text, tried := c.tryCall(name, f, args)
 		if !tried || text == "" {
 			return
 		}
 		first = text
 	}
 	if first != "" {
-		c.tell(e.Line(), lastWord(name), first, "")
+		c.report(e.Line(), lastWord(name), first, "")
 	}
 }
 
-// try calls the function. text is the error that it raises; where values stand
+// tryCall calls the function. text is the error that it raises; where values stand
 // for arguments that are no constants, only if it raises none with values for
 // all of them.
-func (c *checker) try(name string, f form, args []ast.Expr) (text string, tried bool) {
-	st := c.unit.scratch()
-	fn := st.function(name)
+func (c *checker) tryCall(name string, f form, args []ast.Expr) (text string, tried bool) {
+	st := c.source.trialState()
+	fn := st.functionNamed(name)
 	if fn == nil {
 		return "", false
 	}
@@ -132,19 +132,19 @@ func (c *checker) try(name string, f form, args []ast.Expr) (text string, tried 
 	return strings.Replace(text, "to 'main chunk'", "to '"+name[strings.LastIndexAny(name, ".:")+1:]+"'", 1), true
 }
 
-// scratch is a state in which constants are tried, made when it is needed.
-func (u *unit) scratch() *state {
+// trialState is a state in which constants are tried, made when it is needed.
+func (u *loadedSource) trialState() *state {
 	if u.trial == nil {
-		own := &unit{source: hooks.Source{Name: "scratch"}, files: map[string]*compiled{}}
-		s := &set{engine: New(Options{}), units: []*unit{own}, maps: map[tableKey]*table{}, secrets: map[hooks.Secret]string{}}
+		own := &loadedSource{src: hooks.Source{Name: "scratch"}, files: map[string]*compiled{}}
+		s := &generation{engine: New(Options{}), sources: []*loadedSource{own}, maps: map[tableKey]*table{}, secrets: map[hooks.Secret]string{}}
 		u.trial = newState(s)
 		u.trial.source = own
 	}
 	return u.trial
 }
 
-// function finds one of the API.
-func (st *state) function(name string) glua.LGFunction {
+// functionNamed finds one of the API.
+func (st *state) functionNamed(name string) glua.LGFunction {
 	module, member, isMember := strings.Cut(name, ".")
 	lists := [][]function{verdictFunctions, baseFunctions}
 	if isMember {
@@ -162,8 +162,8 @@ func (st *state) function(name string) glua.LGFunction {
 	return nil
 }
 
-// constant is the value of an expression that is one, or nil.
-func (st *state) constant(e ast.Expr) glua.LValue {
+// constantValue is the value of an expression that is one, or nil.
+func (st *state) constantValue(e ast.Expr) glua.LValue {
 	switch e := e.(type) {
 	case *ast.StringExpr:
 		return glua.LString(e.Value)
@@ -178,7 +178,7 @@ func (st *state) constant(e ast.Expr) glua.LValue {
 	case *ast.NilExpr:
 		return glua.LNil
 	case *ast.UnaryMinusOpExpr:
-		if n, ok := st.constant(e.Expr).(glua.LNumber); ok {
+		if n, ok := st.constantValue(e.Expr).(glua.LNumber); ok {
 			return -n
 		}
 	case *ast.TableExpr:
@@ -203,8 +203,8 @@ func (t *trialValues) value(e ast.Expr, k kind, fit bool) glua.LValue {
 	if table, ok := e.(*ast.TableExpr); ok {
 		return t.table(table, k, fit)
 	}
-	v := t.state.constant(e)
-	sample := t.state.sample(k)
+	v := t.state.constantValue(e)
+	sample := t.state.sampleValue(k)
 	switch {
 	case v == nil:
 		t.whole = false
@@ -248,8 +248,8 @@ func (t *trialValues) table(e *ast.TableExpr, k kind, fit bool) glua.LValue {
 	return out
 }
 
-// sample is a value that fits, or nil.
-func (st *state) sample(k kind) glua.LValue {
+// sampleValue is a value that fits, or nil.
+func (st *state) sampleValue(k kind) glua.LValue {
 	if len(k) == 0 {
 		return nil
 	}
@@ -285,9 +285,9 @@ func (st *state) sample(k kind) glua.LValue {
 	return nil // what is in it may matter
 }
 
-// luaPattern tells what is wrong with a pattern of Lua that is a constant. The
+// checkPattern tells what is wrong with a pattern of Lua that is a constant. The
 // matcher itself finds that only where it comes to that place.
-func (c *checker) luaPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) (told bool) {
+func (c *checker) checkPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) (told bool) {
 	switch name {
 	case "string.find", "string.match", "string.gmatch", "string.gsub":
 	default:
@@ -298,7 +298,7 @@ func (c *checker) luaPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) 
 	}
 	if p, ok := args[1].(*ast.StringExpr); ok && (name != "string.find" || pattern.HasSpecials(p.Value)) {
 		if text := pattern.Fault(p.Value); text != "" {
-			c.tell(e.Line(), lastWord(name), fmt.Sprintf("%s: %s in %q", name, text, p.Value), "")
+			c.report(e.Line(), lastWord(name), fmt.Sprintf("%s: %s in %q", name, text, p.Value), "")
 			return true
 		}
 	}
@@ -309,7 +309,7 @@ func (c *checker) luaPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) 
 			}
 			i++
 			if i == len(repl.Value) || repl.Value[i] != '%' && (repl.Value[i] < '0' || repl.Value[i] > '9') {
-				c.tell(e.Line(), "gsub", fmt.Sprintf("string.gsub: invalid use of '%%' in %q", repl.Value), "a percent sign is written %%")
+				c.report(e.Line(), "gsub", fmt.Sprintf("string.gsub: invalid use of '%%' in %q", repl.Value), "a percent sign is written %%")
 				return true
 			}
 		}

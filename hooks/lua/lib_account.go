@@ -34,8 +34,8 @@ func accountLogin(L *glua.LState) int {
 	ctx, cancel := context.WithTimeout(c.ctx, loginWithin)
 	defer cancel()
 	a, err := accounts.Login(ctx, &envelope.Credentials{Mechanism: "PLAIN", User: text(L, 1), Password: text(L, 2)})
-	st.budget.look()
-	if r := st.confining(L, "account.login"); err != nil || r != nil && r.foreign(a.Domain()) { // a name without a domain may be of any
+	st.budget.checkLimits()
+	if r := st.boundCheckFor(L, "account.login"); err != nil || r != nil && r.isForeign(a.Domain()) { // a name without a domain may be of any
 		a = ""
 	}
 	L.Push(optional(string(a)))
@@ -49,7 +49,7 @@ func accountAudit(L *glua.LState) int {
 	const what = "account.audit"
 	st := stateOf(L)
 	c, _ := st.accounts(L)
-	e := audit.Entry{Time: st.now(), Owner: address(L, L.Get(1), what), By: c.unit.source.Bundle}
+	e := audit.Entry{Time: st.now(), Owner: addressArgument(L, L.Get(1), what), By: c.source.src.Bundle}
 	t, ok := L.Get(2).(*glua.LTable)
 	if !ok {
 		L.RaiseError("%s: a table expected, got %s", what, typeOf(L.Get(2)))
@@ -59,7 +59,7 @@ func accountAudit(L *glua.LState) int {
 		if !ok || len(s) > maxAuditText {
 			L.RaiseError("%s: %s must be a text of up to %d octets, got %s", what, tostringPlain(k), maxAuditText, typeOf(v))
 		}
-		value := clean(strings.ToValidUTF8(string(s), "\uFFFD"))
+		value := cleanField(strings.ToValidUTF8(string(s), "\uFFFD"))
 		switch key := tostringPlain(k); key {
 		case "who":
 			e.Who = envelope.Address(value)
@@ -81,9 +81,9 @@ func accountAudit(L *glua.LState) int {
 		}
 	}
 	f, err := audit.Add(e)
-	st.must(L, err)
-	st.budget.charge(L, int64(len(f.Value)))
-	st.must(L, c.event.AddEffect(f))
+	st.raiseIf(L, err)
+	st.budget.chargeMemory(L, int64(len(f.Value)))
+	st.raiseIf(L, c.event.AddEffect(f))
 	return 0
 }
 
@@ -95,11 +95,11 @@ func accountAudited(L *glua.LState) int {
 	if limit < 1 || limit > maxScanned {
 		L.RaiseError("%s: limit must be 1..%d, got %d", what, maxScanned, limit)
 	}
-	if st.set.engine.KV == nil {
+	if st.generation.engine.KV == nil {
 		L.RaiseError("%s: the server has no kv", what)
 	}
-	entries, err := audit.List(c.ctx, st.set.engine.KV, address(L, L.Get(1), what), limit)
-	st.must(L, err)
+	entries, err := audit.List(c.ctx, st.generation.engine.KV, addressArgument(L, L.Get(1), what), limit)
+	st.raiseIf(L, err)
 	list := make([]any, len(entries))
 	for i, e := range entries {
 		m := map[string]any{"time": float64(e.Time.Unix())}
@@ -112,23 +112,23 @@ func accountAudited(L *glua.LState) int {
 		}
 		list[i] = m
 	}
-	L.Push(st.lift(L, list))
+	L.Push(st.toLua(L, list))
 	return 1
 }
 
 // maxAliasesAsked is how many of a message's addresses addressed_to looks up.
 const maxAliasesAsked = 50
 
-// named reports whether one of the addresses is want, or an alias that leads
+// namesAccount reports whether one of the addresses is want, or an alias that leads
 // to it. Only names of domains of ours are looked up, each once.
-func (st *state) named(L *glua.LState, list []envelope.Address, want envelope.Address) bool {
+func (st *state) namesAccount(L *glua.LState, list []envelope.Address, want envelope.Address) bool {
 	for _, a := range list {
 		if a.Base() == want {
 			return true
 		}
 	}
-	e := st.set.engine
-	if r := st.confining(L, "msg:addressed_to"); e.Accounts == nil || r != nil && r.foreign(want.Domain()) {
+	e := st.generation.engine
+	if r := st.boundCheckFor(L, "msg:addressed_to"); e.Accounts == nil || r != nil && r.isForeign(want.Domain()) {
 		return false // what the message says is all that may be told of others' addresses
 	}
 	asked := map[envelope.Address]bool{}

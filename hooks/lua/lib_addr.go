@@ -51,7 +51,7 @@ var addrModule = module{name: "addr", doc: "addresses", functions: []function{
 func addrParse(L *glua.LState) int {
 	st := stateOf(L)
 	s := text(L, 1)
-	st.budget.charge(L, int64(len(s)))
+	st.budget.chargeMemory(L, int64(len(s)))
 	list, _ := mime.ParseAddressList(s)
 	if len(list) == 0 {
 		L.Push(glua.LNil)
@@ -65,13 +65,13 @@ func addrParse(L *glua.LState) int {
 func addrList(L *glua.LState) int {
 	st := stateOf(L)
 	s := text(L, 1)
-	st.budget.charge(L, 4*int64(len(s)))
+	st.budget.chargeMemory(L, 4*int64(len(s)))
 	list, _ := mime.ParseAddressList(s)
 	out := []any{}
 	for _, m := range list {
 		out = append(out, map[string]any{"address": string(m.Address), "display": m.Display})
 	}
-	L.Push(st.lift(L, out))
+	L.Push(st.toLua(L, out))
 	return 1
 }
 
@@ -114,19 +114,19 @@ func addrOrgDomain(L *glua.LState) int {
 	return 1
 }
 
-// needsKey raises where the server has no key to sign with.
-func (st *state) needsKey(L *glua.LState, what string) *Engine {
-	if !st.set.engine.Ring.Ready() || st.set.engine.Hostname == "" {
+// requireKey raises where the server has no key to sign with.
+func (st *state) requireKey(L *glua.LState, what string) *Engine {
+	if !st.generation.engine.Ring.Ready() || st.generation.engine.Hostname == "" {
 		L.RaiseError("%s: the server has no key to sign addresses with", what)
 	}
-	return st.set.engine
+	return st.generation.engine
 }
 
 func addrSRS(L *glua.LState) int {
 	const what = "addr.srs"
 	st := stateOf(L)
-	e := st.needsKey(L, what)
-	from, domain := sender(L, L.Get(1), what), e.Hostname
+	e := st.requireKey(L, what)
+	from, domain := senderArgument(L, L.Get(1), what), e.Hostname
 	if L.Get(2) != glua.LNil {
 		if domain = strings.ToLower(text(L, 2)); !e.Local(domain) {
 			L.RaiseError("%s: %s is none of our domains", what, domain)
@@ -146,13 +146,13 @@ func (e *Engine) srs(a envelope.Address, domain string, now time.Time) envelope.
 
 func addrSRSReverse(L *glua.LState) int {
 	st := stateOf(L)
-	e := st.needsKey(L, "addr.srs_reverse")
+	e := st.requireKey(L, "addr.srs_reverse")
 	L.Push(optional(string(e.Ring.Reverse(envelope.Address(text(L, 1)), st.now()))))
 	return 1
 }
 
-// checked is s as an address, or "".
-func checked(s string) envelope.Address {
+// addressOrEmpty is s as an address, or "".
+func addressOrEmpty(s string) envelope.Address {
 	a, err := envelope.ParseAddress(s)
 	if err != nil {
 		return ""
@@ -162,9 +162,9 @@ func checked(s string) envelope.Address {
 
 func addrVERP(L *glua.LState) int {
 	st := stateOf(L)
-	e := st.needsKey(L, "addr.verp")
-	bounces := address(L, L.Get(1), "addr.verp")
-	rcpt := address(L, L.Get(2), "addr.verp")
+	e := st.requireKey(L, "addr.verp")
+	bounces := addressArgument(L, L.Get(1), "addr.verp")
+	rcpt := addressArgument(L, L.Get(2), "addr.verp")
 	local := bounces.Local() + "+" + rcpt.Local() + "=" + rcpt.Domain() + "=" + e.Ring.Sign("verp", string(bounces), string(rcpt))
 	if len(local) > envelope.MaxLocal || strings.HasPrefix(rcpt.Local(), `"`) {
 		L.Push(glua.LString(bounces)) // too long to name its recipient
@@ -176,7 +176,7 @@ func addrVERP(L *glua.LState) int {
 
 func addrVERPReverse(L *glua.LState) int {
 	st := stateOf(L)
-	e := st.needsKey(L, "addr.verp_reverse")
+	e := st.requireKey(L, "addr.verp_reverse")
 	L.Push(optional(string(e.verpReverse(envelope.Address(text(L, 1))))))
 	return 1
 }
@@ -191,7 +191,7 @@ func (e *Engine) verpReverse(a envelope.Address) envelope.Address {
 		rest, sign, ok := cutLast(local[i+1:], "=")
 		user, domain, ok2 := cutLast(rest, "=")
 		if ok && ok2 && e.Ring.Signed(sign, "verp", local[:i]+"@"+a.Domain(), user+"@"+domain) {
-			return checked(user + "@" + domain)
+			return addressOrEmpty(user + "@" + domain)
 		}
 	}
 	return ""
@@ -277,12 +277,12 @@ var accountModule = module{name: "account", doc: "accounts of this server", func
 }}
 
 func (st *state) accounts(L *glua.LState) (*call, Accounts) {
-	c := st.running(L, "account")
-	if st.set.engine.Accounts == nil {
+	c := st.currentCall(L, "account")
+	if st.generation.engine.Accounts == nil {
 		L.RaiseError("account: the server has no accounts")
 	}
-	st.budget.take(L, &st.budget.kv, "kv and account operations")
-	return c, st.set.engine.Accounts
+	st.budget.spendOne(L, &st.budget.kv, "kv and account operations")
+	return c, st.generation.engine.Accounts
 }
 
 func accountExists(L *glua.LState) int {
@@ -295,8 +295,8 @@ func accountSetting(L *glua.LState) int {
 	st := stateOf(L)
 	c, accounts := st.accounts(L)
 	v, err := accounts.Setting(c.ctx, envelope.Address(text(L, 1)), text(L, 2))
-	st.must(L, err)
-	L.Push(st.lift(L, v))
+	st.raiseIf(L, err)
+	L.Push(st.toLua(L, v))
 	return 1
 }
 
@@ -304,7 +304,7 @@ func accountConfirmed(L *glua.LState) int {
 	st := stateOf(L)
 	c, accounts := st.accounts(L)
 	ok, err := accounts.Confirmed(c.ctx, envelope.Address(text(L, 1)), text(L, 2))
-	st.must(L, err)
+	st.raiseIf(L, err)
 	L.Push(glua.LBool(ok))
 	return 1
 }
@@ -312,13 +312,13 @@ func accountConfirmed(L *glua.LState) int {
 func accountResolve(L *glua.LState) int {
 	st := stateOf(L)
 	c, accounts := st.accounts(L)
-	a := address(L, L.Get(1), "account.resolve")
-	if !st.set.engine.Local(a.Domain()) {
+	a := addressArgument(L, L.Get(1), "account.resolve")
+	if !st.generation.engine.Local(a.Domain()) {
 		L.Push(glua.LString("foreign"))
 		return 1
 	}
 	mailbox, targets, err := accounts.Stands(c.ctx, a)
-	st.must(L, err)
+	st.raiseIf(L, err)
 	switch {
 	case mailbox != "":
 		L.Push(glua.LString("mailbox"))

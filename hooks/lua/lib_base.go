@@ -99,7 +99,7 @@ func baseToString(L *glua.LState) int {
 		return 1
 	}
 	b := budgetOf(L)
-	L.Push(b.str(L, tostring(L, v)))
+	L.Push(b.newString(L, tostring(L, v)))
 	return 1
 }
 
@@ -278,7 +278,7 @@ func baseUnpack(L *glua.LState) int {
 	if n <= 0 || n >= 8000 {
 		L.RaiseError("too many results to unpack")
 	}
-	budgetOf(L).steps(L, int64(n))
+	budgetOf(L).chargeSteps(L, int64(n))
 	for k := range n {
 		L.Push(t.RawGet(glua.LNumber(i + k)))
 	}
@@ -303,7 +303,7 @@ func basePairs(L *glua.LState) int {
 		if !ok || o.class.pairs == nil {
 			L.ArgError(1, "table expected, got userdata")
 		}
-		st.alive(o)
+		st.requireAlive(o)
 		L.Replace(1, o.class.pairs(st, o))
 	}
 	t := L.CheckTable(1)
@@ -346,7 +346,7 @@ func basePrint(L *glua.LState) int {
 			out.WriteByte('\t')
 		}
 		s := tostring(L, L.Get(i))
-		budgetOf(L).charge(L, int64(len(s)))
+		budgetOf(L).chargeMemory(L, int64(len(s)))
 		out.WriteString(s)
 	}
 	stateOf(L).log(L, logInfo, out.String(), nil)
@@ -370,7 +370,7 @@ func concat(L *glua.LState) int {
 		}
 		n += len(parts[i-1])
 	}
-	st.budget.charge(L, int64(n))
+	st.budget.chargeMemory(L, int64(n))
 	s := strings.Join(parts, "")
 	clear(parts)
 	st.parts = parts[:0]
@@ -385,7 +385,7 @@ func concatMeta(L *glua.LState, top int) int {
 		left := L.Get(i)
 		if stringable(left) && stringable(right) {
 			l, r := tostring(L, left), tostring(L, right)
-			budgetOf(L).charge(L, int64(len(l)+len(r)))
+			budgetOf(L).chargeMemory(L, int64(len(l)+len(r)))
 			right = glua.LString(l + r)
 			continue
 		}

@@ -48,9 +48,9 @@ func cacheMemoize(L *glua.LState) int {
 		for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
 			switch tostringPlain(k) {
 			case "ttl":
-				life = duration(L, v, "cache.memoize: ttl")
+				life = durationArgument(L, v, "cache.memoize: ttl")
 			case "size":
-				n, ok := whole(v)
+				n, ok := wholeNumber(v)
 				if !ok || n < 1 || n > 100_000 {
 					L.RaiseError("cache.memoize: size must be 1..100000, got %s", tostringPlain(v))
 				}
@@ -60,7 +60,7 @@ func cacheMemoize(L *glua.LState) int {
 			}
 		}
 	}
-	m := st.set.memo(st.loading.memos, life, size)
+	m := st.generation.memo(st.loading.memos, life, size)
 	st.loading.memos++
 	wrapper := L.NewFunction(func(L *glua.LState) int { return m.call(L, fn) })
 	st.memoized[wrapper] = fn
@@ -69,7 +69,7 @@ func cacheMemoize(L *glua.LState) int {
 }
 
 // memo is the n-th memoized function; all states meet at the same one.
-func (s *set) memo(n int, ttl time.Duration, size int) *memo {
+func (s *generation) memo(n int, ttl time.Duration, size int) *memo {
 	s.memoMu.Lock()
 	defer s.memoMu.Unlock()
 	for len(s.memos) <= n {
@@ -83,11 +83,11 @@ func (s *set) memo(n int, ttl time.Duration, size int) *memo {
 
 func (m *memo) call(L *glua.LState, fn *glua.LFunction) int {
 	st := stateOf(L)
-	c := st.running(L, "a memoized function")
+	c := st.currentCall(L, "a memoized function")
 	args := make([]any, L.GetTop())
 	for i := range args {
-		v, err := plain(L.Get(i + 1))
-		st.must(L, err)
+		v, err := toPlain(L.Get(i + 1))
+		st.raiseIf(L, err)
 		args[i] = v
 	}
 	b, err := appendJSON(nil, args)
@@ -107,9 +107,9 @@ func (m *memo) call(L *glua.LState, fn *glua.LFunction) int {
 		case <-c.ctx.Done():
 		}
 		timer.Stop()
-		st.budget.steps(L, 256)
+		st.budget.chargeSteps(L, 256)
 		if e.ok {
-			L.Push(st.lift(L, e.value))
+			L.Push(st.toLua(L, e.value))
 			return 1
 		}
 	}
@@ -148,8 +148,8 @@ func (m *memo) fill(L *glua.LState, st *state, fn *glua.LFunction, key string, e
 		L.Push(L.Get(i))
 	}
 	L.Call(n, 1)
-	v, err := plain(L.Get(-1))
-	if err == nil && weigh(v) > maxKVValue {
+	v, err := toPlain(L.Get(-1))
+	if err == nil && plainSize(v) > maxKVValue {
 		err = fmt.Errorf("more than %d KiB", maxKVValue>>10)
 	}
 	if err != nil {

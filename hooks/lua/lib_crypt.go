@@ -60,26 +60,26 @@ const (
 
 // keys are the server's; looking one up counts as an operation of kv.
 func (st *state) keys(L *glua.LState, what string) (*call, Keys) {
-	c := st.running(L, what)
-	if st.set.engine.Keys == nil {
+	c := st.currentCall(L, what)
+	if st.generation.engine.Keys == nil {
 		L.RaiseError("%s: the server has no keys", what)
 	}
-	st.budget.take(L, &st.budget.kv, "kv and account operations")
-	st.budget.steps(L, cryptSteps)
-	return c, st.set.engine.Keys
+	st.budget.spendOne(L, &st.budget.kv, "kv and account operations")
+	st.budget.chargeSteps(L, cryptSteps)
+	return c, st.generation.engine.Keys
 }
 
 func cryptTo(L *glua.LState, kind string) int {
 	what := "crypt." + kind
 	st := stateOf(L)
-	st.running(L, what)
+	st.currentCall(L, what)
 	m := msgOf(st.msgArgument(L, L.Get(1), what+":"))
-	a := address(L, L.Get(2), what)
+	a := addressArgument(L, L.Get(2), what)
 	hide := hideArgument(L, what)
-	st.demand(L, hooks.BodyWrite, what)
+	st.requireRight(L, hooks.BodyWrite, what)
 	c, keys := st.keys(L, what)
-	st.must(L, c.event.Editable(m))
-	st.budget.steps(L, m.Size/cryptOctets)
+	st.raiseIf(L, c.event.Editable(m))
+	st.budget.chargeSteps(L, m.Size/cryptOctets)
 	err := st.encryptable(L, m, kind)
 	var e envelope.Encryption
 	if err == nil {
@@ -90,10 +90,10 @@ func cryptTo(L *glua.LState, kind string) int {
 		L.Push(glua.LString(reason))
 		return 2
 	}
-	st.must(L, err)
+	st.raiseIf(L, err)
 	e.HideSubject = hide
-	st.budget.charge(L, int64(len(e.Key)))
-	st.must(L, c.event.SetEncryption(m, e))
+	st.budget.chargeMemory(L, int64(len(e.Key)))
+	st.raiseIf(L, c.event.SetEncryption(m, e))
 	L.Push(glua.LTrue)
 	return 1
 }
@@ -111,7 +111,7 @@ func (st *state) encryptable(L *glua.LState, m *hooks.Message, kind string) erro
 	if m.Encrypt != nil {
 		return crypt.ErrEncrypted
 	}
-	if err := crypt.Examine(st.index(L, m), m.Body); err != nil {
+	if err := crypt.Examine(st.bodyIndex(L, m), m.Body); err != nil {
 		return err
 	}
 	size := m.Size
@@ -146,12 +146,12 @@ func cryptHasKey(L *glua.LState) int {
 	const what = "crypt.has_key"
 	st := stateOf(L)
 	c, keys := st.keys(L, what)
-	k, err := keys.Of(c.ctx, address(L, L.Get(1), what), "")
+	k, err := keys.Of(c.ctx, addressArgument(L, L.Get(1), what), "")
 	if errors.Is(err, crypt.ErrNoKey) {
 		L.Push(glua.LNil)
 		return 1
 	}
-	st.must(L, err)
+	st.raiseIf(L, err)
 	_, err = k.Encryption()
 	L.Push(glua.LString(k.Kind))
 	L.Push(optional(crypt.Reason(err)))
@@ -161,7 +161,7 @@ func cryptHasKey(L *glua.LState) int {
 func cryptSignDKIM(L *glua.LState) int {
 	const what = "crypt.sign_dkim"
 	st := stateOf(L)
-	c := st.running(L, what)
+	c := st.currentCall(L, what)
 	m := msgOf(st.msgArgument(L, L.Get(1), what+":"))
 	t, ok := L.Get(2).(*glua.LTable)
 	if !ok {
@@ -178,10 +178,10 @@ func cryptSignDKIM(L *glua.LState) int {
 			L.RaiseError("%s: unknown option %s%s", what, key, hooks.Suggestion(key, []string{"domain", "selector"}))
 		}
 	}
-	bad := func(x string) bool { return x == "" || strings.ContainsAny(x, "/\\. \t") || control(x) >= 0 }
+	bad := func(x string) bool { return x == "" || strings.ContainsAny(x, "/\\. \t") || controlIndex(x) >= 0 }
 	if err := envelope.CheckDomain(s.Domain); err != nil || slices.ContainsFunc(s.Selectors, bad) {
 		L.RaiseError("%s: domain and selector must be names", what)
 	}
-	st.must(L, c.event.AddSignature(m, s))
+	st.raiseIf(L, c.event.AddSignature(m, s))
 	return 0
 }

@@ -9,8 +9,8 @@ import (
 	"carteiro/hooks"
 )
 
-// told pushes true, or nil and what is wrong.
-func told(L *glua.LState, err error) int {
+// pushResult pushes true, or nil and what is wrong.
+func pushResult(L *glua.LState, err error) int {
 	if err == nil {
 		L.Push(glua.LTrue)
 		return 1
@@ -23,30 +23,30 @@ func told(L *glua.LState, err error) int {
 func accountGrant(L *glua.LState) int {
 	const what = "account.grant"
 	st := stateOf(L)
-	st.demandRight(L, hooks.RightGrants, what)
+	st.requireBundleRight(L, hooks.RightGrants, what)
 	c, accounts := st.accounts(L)
-	owner, delegate := address(L, L.Get(1), what), address(L, L.Get(2), what)
+	owner, delegate := addressArgument(L, L.Get(1), what), addressArgument(L, L.Get(2), what)
 	var until time.Time
 	if L.Get(4) != glua.LNil {
-		n, ok := whole(L.Get(4))
+		n, ok := wholeNumber(L.Get(4))
 		if !ok || n < 1 || n > 1e11 {
 			L.RaiseError("%s: until must be a time in Unix seconds, got %s", what, tostringPlain(L.Get(4)))
 		}
 		until = time.Unix(n, 0).UTC()
 	}
-	return told(L, accounts.Grant(c.ctx, owner, delegate, stringArgument(L, 3, what, "right"), until))
+	return pushResult(L, accounts.Grant(c.ctx, owner, delegate, stringArgument(L, 3, what, "right"), until))
 }
 
 func accountRevoke(L *glua.LState) int {
 	const what = "account.revoke"
 	st := stateOf(L)
-	st.demandRight(L, hooks.RightGrants, what)
+	st.requireBundleRight(L, hooks.RightGrants, what)
 	c, accounts := st.accounts(L)
 	right := ""
 	if L.Get(3) != glua.LNil {
 		right = stringArgument(L, 3, what, "right")
 	}
-	return told(L, accounts.Revoke(c.ctx, address(L, L.Get(1), what), address(L, L.Get(2), what), right))
+	return pushResult(L, accounts.Revoke(c.ctx, addressArgument(L, L.Get(1), what), addressArgument(L, L.Get(2), what), right))
 }
 
 func accountGranted(L *glua.LState) int {
@@ -60,6 +60,6 @@ func accountGranted(L *glua.LState) int {
 		}
 		list = append(list, m)
 	}
-	L.Push(st.lift(L, list))
+	L.Push(st.toLua(L, list))
 	return 1
 }

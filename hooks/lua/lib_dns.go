@@ -85,8 +85,8 @@ func anyList(list []string) []any {
 	return out
 }
 
-// outcome is the word for an error.
-func outcome(err error) string {
+// errorWord is the word for an error.
+func errorWord(err error) string {
 	switch {
 	case errors.Is(err, dns.ErrNXDomain):
 		return "nxdomain"
@@ -99,26 +99,26 @@ func outcome(err error) string {
 // resolver opens the DNS for one question. A question is cut off at the
 // call's own deadline.
 func (st *state) resolver(L *glua.LState) (context.Context, context.CancelFunc, Resolver) {
-	c := st.running(L, "dns")
-	if st.set.engine.Resolver == nil {
+	c := st.currentCall(L, "dns")
+	if st.generation.engine.Resolver == nil {
 		L.RaiseError("dns: the server has no resolver")
 	}
-	st.budget.take(L, &st.budget.dns, "dns questions")
+	st.budget.spendOne(L, &st.budget.dns, "dns questions")
 	ctx, cancel := context.WithDeadline(c.ctx, st.budget.deadline())
-	return ctx, cancel, st.set.engine.Resolver
+	return ctx, cancel, st.generation.engine.Resolver
 }
 
 func (st *state) pushAnswer(L *glua.LState, answer any, err error) int {
-	st.budget.look() // the question may have taken all the time there was
+	st.budget.checkLimits() // the question may have taken all the time there was
 	if list, ok := answer.([]any); err == nil && ok && len(list) == 0 {
 		err = dns.ErrNXDomain
 	}
 	if err != nil {
 		L.Push(glua.LNil)
-		L.Push(glua.LString(outcome(err)))
+		L.Push(glua.LString(errorWord(err)))
 		return 2
 	}
-	L.Push(st.lift(L, answer))
+	L.Push(st.toLua(L, answer))
 	return 1
 }
 
@@ -142,12 +142,12 @@ func dnsRBL(L *glua.LState) int {
 	}
 	ctx, cancel, r := st.resolver(L)
 	defer cancel()
-	answer, err := ask(ctx, r, "a", reversed(ip.Unmap())+"."+zone)
+	answer, err := ask(ctx, r, "a", reverseName(ip.Unmap())+"."+zone)
 	return st.pushAnswer(L, answer, err)
 }
 
-// reversed is an address as block lists name it (RFC 5782 2.1, 2.4).
-func reversed(ip netip.Addr) string {
+// reverseName is an address as block lists name it (RFC 5782 2.1, 2.4).
+func reverseName(ip netip.Addr) string {
 	b := ip.AsSlice()
 	parts := make([]string, 0, 2*len(b))
 	for i := len(b) - 1; i >= 0; i-- {
@@ -190,7 +190,7 @@ func dnsBatch(L *glua.LState) int {
 				err = dns.ErrNXDomain
 			}
 			if answers[i] = answer; err != nil {
-				answers[i] = outcome(err)
+				answers[i] = errorWord(err)
 			}
 		})
 	}

@@ -43,8 +43,8 @@ func coder(f func(string) (string, error)) glua.LGFunction {
 	return func(L *glua.LState) int {
 		s := text(L, 1)
 		b := budgetOf(L)
-		b.charge(L, 2*int64(len(s))+8)
-		b.steps(L, int64(len(s))/64)
+		b.chargeMemory(L, 2*int64(len(s))+8)
+		b.chargeSteps(L, int64(len(s))/64)
 		out, err := f(s)
 		if err != nil {
 			L.Push(glua.LNil)
@@ -73,7 +73,7 @@ var hashModule = module{name: "hash", doc: "digests", functions: []function{
 
 func hashHMAC(L *glua.LState) int {
 	key, s := text(L, 1), text(L, 2)
-	budgetOf(L).steps(L, int64(len(s))/64)
+	budgetOf(L).chargeSteps(L, int64(len(s))/64)
 	mac := hmac.New(sha256.New, []byte(key))
 	mac.Write([]byte(s))
 	L.Push(glua.LString(hex.EncodeToString(mac.Sum(nil))))
@@ -82,7 +82,7 @@ func hashHMAC(L *glua.LState) int {
 
 func hashCRC32(L *glua.LState) int {
 	s := text(L, 1)
-	budgetOf(L).steps(L, int64(len(s))/64)
+	budgetOf(L).chargeSteps(L, int64(len(s))/64)
 	L.Push(glua.LNumber(crc32.ChecksumIEEE([]byte(s))))
 	return 1
 }
@@ -92,7 +92,7 @@ var uuidModule = module{name: "uuid", doc: "random ids", functions: []function{
 }}
 
 func uuidNew(L *glua.LState) int {
-	stateOf(L).settled(L, "uuid.new")
+	stateOf(L).refuseWhileLoading(L, "uuid.new")
 	var b [16]byte
 	rand.Read(b[:])
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80

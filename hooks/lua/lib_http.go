@@ -77,19 +77,19 @@ var httpOptions = []string{"headers", "type", "timeout"}
 
 // newExchange checks a request. raw is its body: nil for a GET.
 func (st *state) newExchange(L *glua.LState, what, target string, raw glua.LValue, options glua.LValue) exchange {
-	c := st.running(L, what)
-	if st.set.engine.HTTP == nil {
+	c := st.currentCall(L, what)
+	if st.generation.engine.HTTP == nil {
 		L.RaiseError("%s: the server makes no HTTP requests", what)
 	}
-	st.budget.take(L, &st.budget.http, "http requests")
+	st.budget.spendOne(L, &st.budget.http, "http requests")
 	u, err := url.Parse(target)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		L.RaiseError("%s: %q is not a URL with http:// or https://", what, target)
 	}
 	host := HostPort(u)
-	granted, private := hooks.HTTPGranted(c.unit.source.HTTP, host)
+	granted, private := hooks.HTTPGranted(c.source.src.HTTP, host)
 	if !granted {
-		L.RaiseError("%s: %s is not among the hosts that were granted%s", what, host, grantHint(c.unit))
+		L.RaiseError("%s: %s is not among the hosts that were granted%s", what, host, grantHint(c.source))
 	}
 	method, body, kind := http.MethodGet, "", ""
 	if raw != glua.LNil {
@@ -110,8 +110,8 @@ func (st *state) newExchange(L *glua.LState, what, target string, raw glua.LValu
 	return x
 }
 
-func grantHint(u *unit) string {
-	if u.source.Bundle == "" {
+func grantHint(u *loadedSource) string {
+	if u.src.Bundle == "" {
 		return "; see http in [scripts] of the configuration"
 	}
 	return "; see http in [capabilities] of bundle.toml"
@@ -129,7 +129,7 @@ func HostPort(u *url.URL) string {
 
 func (st *state) httpBody(L *glua.LState, what string, raw glua.LValue) (body, kind string) {
 	if _, ok := raw.(*glua.LTable); ok {
-		v, err := plain(raw)
+		v, err := toPlain(raw)
 		var b []byte
 		if err == nil {
 			b, err = appendJSON(nil, v)
@@ -147,7 +147,7 @@ func (st *state) httpBody(L *glua.LState, what string, raw glua.LValue) (body, k
 	if len(body) > maxHTTPBody {
 		L.RaiseError("%s: body has %d octets, %d are allowed", what, len(body), maxHTTPBody)
 	}
-	st.budget.charge(L, int64(len(body)))
+	st.budget.chargeMemory(L, int64(len(body)))
 	return body, kind
 }
 
@@ -163,7 +163,7 @@ func (x *exchange) options(L *glua.LState, what string, v glua.LValue) {
 		switch key := tostringPlain(k); key {
 		case "url", "body": // of batch
 		case "timeout":
-			x.timeout = duration(L, v, what+": timeout")
+			x.timeout = durationArgument(L, v, what+": timeout")
 		case "type":
 			x.req.Header.Set("Content-Type", httpField(L, what, v))
 		case "headers":
@@ -189,7 +189,7 @@ func (x *exchange) options(L *glua.LState, what string, v glua.LValue) {
 
 func httpField(L *glua.LState, what string, v glua.LValue) string {
 	s := tostringPlain(v)
-	if !stringable(v) || len(s) > maxHTTPField || control(s) >= 0 {
+	if !stringable(v) || len(s) > maxHTTPField || controlIndex(s) >= 0 {
 		L.RaiseError("%s: headers must be texts of one line, up to %d octets", what, maxHTTPField)
 	}
 	return s
@@ -236,7 +236,7 @@ func (st *state) do(x exchange) (map[string]any, error) {
 	if x.private {
 		ctx = context.WithValue(ctx, privateKey{}, true)
 	}
-	res, err := st.set.engine.HTTP.Do(x.req.WithContext(ctx))
+	res, err := st.generation.engine.HTTP.Do(x.req.WithContext(ctx))
 	if errors.Is(err, ErrPrivate) {
 		return nil, st.refusedHost(x)
 	}
@@ -277,13 +277,13 @@ func httpOutcome(err error) string {
 }
 
 func (st *state) pushHTTP(L *glua.LState, answer map[string]any, err error) int {
-	st.budget.look() // it may have taken all the time there was
+	st.budget.checkLimits() // it may have taken all the time there was
 	if err != nil {
 		L.Push(glua.LNil)
 		L.Push(glua.LString(httpOutcome(err)))
 		return 2
 	}
-	L.Push(st.lift(L, answer))
+	L.Push(st.toLua(L, answer))
 	return 1
 }
 
@@ -328,7 +328,7 @@ func httpBatch(L *glua.LState) int {
 		})
 	}
 	wg.Wait()
-	st.budget.look()
-	L.Push(st.lift(L, answers))
+	st.budget.checkLimits()
+	L.Push(st.toLua(L, answers))
 	return 1
 }

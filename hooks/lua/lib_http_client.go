@@ -61,14 +61,14 @@ func public(_, address string, _ syscall.RawConn) error {
 
 // refusedHost logs that a request was refused, and says what to write.
 func (st *state) refusedHost(x exchange) error {
-	u := st.call.unit
+	u := st.call.source
 	where := "http in [scripts]"
-	if u.source.Bundle != "" {
-		where = "http in the [[bundle]] of " + u.source.Bundle
+	if u.src.Bundle != "" {
+		where = "http in the [[bundle]] of " + u.src.Bundle
 	}
 	err := fmt.Errorf("%w: %s leads to a private network; where that is meant, write %q under %s of the configuration", ErrPrivate, x.host,
 		x.host+" private", where)
-	e := st.set.engine
+	e := st.generation.engine
 	e.Log.WarnContext(st.call.ctx, "http request of a policy refused", "host", x.host, "handler", st.call.handler.info.Name(), "err", err)
 	if e.Refused != nil {
 		e.Refused(x.host)

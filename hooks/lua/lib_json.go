@@ -17,34 +17,34 @@ var jsonModule = module{name: "json", doc: "JSON (RFC 8259). Strings pass octets
 }}
 
 func jsonEncode(L *glua.LState) int {
-	v, err := plain(L.CheckAny(1))
+	v, err := toPlain(L.CheckAny(1))
 	if err != nil {
 		L.RaiseError("json.encode: %s", err.Error())
 	}
 	b := budgetOf(L)
-	if n := weigh(v); n > 1<<20 {
-		b.charge(L, 6*int64(n)) // an escaped octet takes six
+	if n := plainSize(v); n > 1<<20 {
+		b.chargeMemory(L, 6*int64(n)) // an escaped octet takes six
 	}
 	out, err := appendJSON(nil, v)
 	if err != nil {
 		L.RaiseError("json.encode: %s", err.Error())
 	}
-	L.Push(b.str(L, string(out)))
+	L.Push(b.newString(L, string(out)))
 	return 1
 }
 
 func jsonDecode(L *glua.LState) int {
 	s := text(L, 1)
 	st := stateOf(L)
-	st.budget.steps(L, int64(len(s))/16)
-	st.budget.charge(L, int64(len(s)))
+	st.budget.chargeSteps(L, int64(len(s))/16)
+	st.budget.chargeMemory(L, int64(len(s)))
 	v, err := parseJSON(s)
 	if err != nil {
 		L.Push(glua.LNil)
-		L.Push(st.budget.str(L, err.Error()))
+		L.Push(st.budget.newString(L, err.Error()))
 		return 2
 	}
-	L.Push(st.lift(L, v))
+	L.Push(st.toLua(L, v))
 	return 1
 }
 

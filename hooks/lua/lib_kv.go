@@ -99,13 +99,13 @@ func decode(b []byte) (any, error) {
 	return parseJSON(string(b))
 }
 
-// access opens the KV for one operation.
-func (st *state) access(L *glua.LState, what string) (*call, string) {
-	c := st.running(L, what)
-	if st.set.engine.KV == nil {
+// beginKV opens the KV for one operation.
+func (st *state) beginKV(L *glua.LState, what string) (*call, string) {
+	c := st.currentCall(L, what)
+	if st.generation.engine.KV == nil {
 		L.RaiseError("%s: the server has no kv", what)
 	}
-	st.budget.take(L, &st.budget.kv, "kv and account operations")
+	st.budget.spendOne(L, &st.budget.kv, "kv and account operations")
 	key := stringArgument(L, 1, what, "key")
 	if len(key) > maxKey || key == "" && what != "kv.scan" || strings.IndexByte(key, 0) >= 0 {
 		L.RaiseError("%s: key must have 1 to %d octets and no NUL", what, maxKey)
@@ -116,7 +116,7 @@ func (st *state) access(L *glua.LState, what string) (*call, string) {
 // read is the value of a key as the handler sees it: stored, then changed by
 // the effects that wait for their commit.
 func (st *state) read(c *call, space, key string) ([]byte, error) {
-	value, err := st.set.engine.KV.Get(c.ctx, space, key)
+	value, err := st.generation.engine.KV.Get(c.ctx, space, key)
 	if errors.Is(err, store.ErrNotFound) {
 		value, err = nil, nil
 	}
@@ -126,15 +126,15 @@ func (st *state) read(c *call, space, key string) ([]byte, error) {
 	if c.event.Pending != nil {
 		for _, f := range c.event.Pending.Effects {
 			if f.Space == space && f.Key == key {
-				value = overlay(value, f)
+				value = applyEffect(value, f)
 			}
 		}
 	}
 	return value, nil
 }
 
-// overlay is what an effect makes of a value; nil is an absent key.
-func overlay(value []byte, f envelope.Effect) []byte {
+// applyEffect is what an effect makes of a value; nil is an absent key.
+func applyEffect(value []byte, f envelope.Effect) []byte {
 	switch f.Op {
 	case envelope.Set:
 		return notNil(f.Value)
@@ -161,16 +161,16 @@ func notNil(b []byte) []byte {
 func (st *state) write(L *glua.LState, c *call, f envelope.Effect) {
 	f.Space = c.space()
 	if f.Op == envelope.Delete {
-		st.set.engine.claims.drop(f.Space + "\x00" + f.Key)
+		st.generation.engine.claims.drop(f.Space + "\x00" + f.Key)
 	}
-	st.budget.charge(L, int64(len(f.Key)+len(f.Value)+len(f.Old)+64))
-	st.must(L, c.event.AddEffect(f))
+	st.budget.chargeMemory(L, int64(len(f.Key)+len(f.Value)+len(f.Old)+64))
+	st.raiseIf(L, c.event.AddEffect(f))
 }
 
 // encoded is argument n as stored.
 func (st *state) encoded(L *glua.LState, n int, what string) []byte {
-	v, err := plain(L.Get(n))
-	if err == nil && weigh(v) > maxKVValue {
+	v, err := toPlain(L.Get(n))
+	if err == nil && plainSize(v) > maxKVValue {
 		err = fmt.Errorf("value has more than %d KiB", maxKVValue>>10)
 	}
 	var b []byte
@@ -204,14 +204,14 @@ func ttl(L *glua.LState, n int, what string) time.Duration {
 	if t.RawGetString("ttl") == glua.LNil {
 		return 0
 	}
-	return duration(L, t.RawGetString("ttl"), what+": ttl")
+	return durationArgument(L, t.RawGetString("ttl"), what+": ttl")
 }
 
 func kvGet(L *glua.LState) int {
 	st := stateOf(L)
-	c, key := st.access(L, "kv.get")
+	c, key := st.beginKV(L, "kv.get")
 	b, err := st.read(c, c.space(), key)
-	st.must(L, err)
+	st.raiseIf(L, err)
 	L.Push(st.decoded(L, b, "kv.get"))
 	return 1
 }
@@ -224,12 +224,12 @@ func (st *state) decoded(L *glua.LState, b []byte, what string) glua.LValue {
 	if err != nil {
 		L.RaiseError("%s: the stored value cannot be read: %s", what, err.Error())
 	}
-	return st.lift(L, v)
+	return st.toLua(L, v)
 }
 
 func kvSet(L *glua.LState) int {
 	st := stateOf(L)
-	c, key := st.access(L, "kv.set")
+	c, key := st.beginKV(L, "kv.set")
 	if L.Get(2) == glua.LNil {
 		st.write(L, c, envelope.Effect{Op: envelope.Delete, Key: key})
 		return 0
@@ -240,17 +240,17 @@ func kvSet(L *glua.LState) int {
 
 func kvDelete(L *glua.LState) int {
 	st := stateOf(L)
-	c, key := st.access(L, "kv.delete")
+	c, key := st.beginKV(L, "kv.delete")
 	st.write(L, c, envelope.Effect{Op: envelope.Delete, Key: key})
 	return 0
 }
 
 func kvIncr(L *glua.LState) int {
 	st := stateOf(L)
-	c, key := st.access(L, "kv.incr")
+	c, key := st.beginKV(L, "kv.incr")
 	n, options := int64(1), 2
 	if v := L.Get(2); v.Type() == glua.LTNumber {
-		w, ok := whole(v)
+		w, ok := wholeNumber(v)
 		if !ok {
 			L.RaiseError("kv.incr: n must be a whole number, got %s", tostringPlain(v))
 		}
@@ -259,7 +259,7 @@ func kvIncr(L *glua.LState) int {
 		options = 3
 	}
 	b, err := st.read(c, c.space(), key)
-	st.must(L, err)
+	st.raiseIf(L, err)
 	var before int64
 	if b != nil {
 		if before, err = strconv.ParseInt(string(b), 10, 64); err != nil {
@@ -273,7 +273,7 @@ func kvIncr(L *glua.LState) int {
 
 func kvCAS(L *glua.LState) int {
 	st := stateOf(L)
-	c, key := st.access(L, "kv.cas")
+	c, key := st.beginKV(L, "kv.cas")
 	var old []byte
 	if L.Get(2) != glua.LNil {
 		old = st.encoded(L, 2, "kv.cas")
@@ -281,7 +281,7 @@ func kvCAS(L *glua.LState) int {
 	value := st.encoded(L, 3, "kv.cas")
 	life := ttl(L, 4, "kv.cas")
 	b, err := st.read(c, c.space(), key)
-	st.must(L, err)
+	st.raiseIf(L, err)
 	same := (b == nil) == (old == nil) && string(b) == string(old)
 	if same {
 		st.write(L, c, envelope.Effect{Op: envelope.CAS, Key: key, Old: old, Value: value, TTL: life})
@@ -292,15 +292,15 @@ func kvCAS(L *glua.LState) int {
 
 func kvOnce(L *glua.LState) int {
 	st := stateOf(L)
-	c, key := st.access(L, "kv.once")
+	c, key := st.beginKV(L, "kv.once")
 	life := ttl(L, 2, "kv.once")
 	b, err := st.read(c, c.space(), key)
-	st.must(L, err)
+	st.raiseIf(L, err)
 	if b != nil {
 		L.Push(glua.LFalse)
 		return 1
 	}
-	ok, release := st.set.engine.claims.take(c.space()+"\x00"+key, c.message(), st.set.engine.Clock.Now(), life)
+	ok, release := st.generation.engine.claims.take(c.space()+"\x00"+key, c.message(), st.generation.engine.Clock.Now(), life)
 	if ok {
 		// A CAS, for a claim is this process's own and another may be first.
 		st.write(L, c, envelope.Effect{Op: envelope.CAS, Key: key, Value: []byte("true"), TTL: life})
@@ -320,7 +320,7 @@ func (c *call) message() string {
 
 func kvScan(L *glua.LState) int {
 	st := stateOf(L)
-	c, prefix := st.access(L, "kv.scan")
+	c, prefix := st.beginKV(L, "kv.scan")
 	limit := optInteger(L, 2, 100)
 	if limit < 1 || limit > maxScanned {
 		L.RaiseError("kv.scan: limit must be 1..%d, got %d", maxScanned, limit)
@@ -328,14 +328,14 @@ func kvScan(L *glua.LState) int {
 	found := map[string][]byte{}
 	// Pending deletions may hide some, so as many more are read.
 	more := len(c.pending())
-	for p, err := range st.set.engine.KV.Scan(c.ctx, c.space(), prefix, limit+more) {
-		st.must(L, err)
-		st.budget.charge(L, int64(len(p.Key)+len(p.Value)))
+	for p, err := range st.generation.engine.KV.Scan(c.ctx, c.space(), prefix, limit+more) {
+		st.raiseIf(L, err)
+		st.budget.chargeMemory(L, int64(len(p.Key)+len(p.Value)))
 		found[p.Key] = notNil(p.Value)
 	}
 	for _, f := range c.pending() {
 		if f.Space == c.space() && strings.HasPrefix(f.Key, prefix) {
-			if v := overlay(found[f.Key], f); v != nil {
+			if v := applyEffect(found[f.Key], f); v != nil {
 				found[f.Key] = v
 			} else {
 				delete(found, f.Key)

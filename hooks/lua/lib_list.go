@@ -46,23 +46,23 @@ var listModule = module{
 
 // listAccess counts one operation and reads the name.
 func (st *state) listAccess(L *glua.LState, what string) (*call, string) {
-	c, name := st.access(L, what)
+	c, name := st.beginKV(L, what)
 	if err := lists.CheckName(name); err != nil {
 		L.RaiseError("%s: %s", what, err.Error())
 	}
 	return c, name
 }
 
-// stored reads settings or attributes with what waits for its commit.
-func (st *state) stored(L *glua.LState, c *call, space, key string) map[string]any {
+// readStored reads settings or attributes with what waits for its commit.
+func (st *state) readStored(L *glua.LState, c *call, space, key string) map[string]any {
 	b, err := st.read(c, space, key)
-	st.must(L, err)
+	st.raiseIf(L, err)
 	if b == nil {
 		return nil
 	}
-	st.budget.charge(L, int64(len(b)))
+	st.budget.chargeMemory(L, int64(len(b)))
 	m, err := lists.Decode(b)
-	st.must(L, err)
+	st.raiseIf(L, err)
 	return m
 }
 
@@ -70,7 +70,7 @@ func pushMap(L *glua.LState, st *state, m map[string]any) int {
 	if m == nil {
 		L.Push(glua.LNil)
 	} else {
-		L.Push(st.lift(L, m))
+		L.Push(st.toLua(L, m))
 	}
 	return 1
 }
@@ -79,11 +79,13 @@ func listSettings(L *glua.LState) int {
 	st := stateOf(L)
 	c, name := st.listAccess(L, "list.settings")
 	space, key := lists.SettingsKey(name)
-	return pushMap(L, st, st.stored(L, c, space, key))
+	return pushMap(L, st, st.readStored(L, c, space, key))
 }
 
 // memberArgument is argument 2 as an address.
-func memberArgument(L *glua.LState, what string) envelope.Address { return address(L, L.Get(2), what) }
+func memberArgument(L *glua.LState, what string) envelope.Address {
+	return addressArgument(L, L.Get(2), what)
+}
 
 func listMember(L *glua.LState) int {
 	st := stateOf(L)
@@ -93,36 +95,36 @@ func listMember(L *glua.LState) int {
 		return 1
 	}
 	a := memberArgument(L, "list.member")
-	return pushMap(L, st, st.stored(L, c, lists.MemberSpace(name), lists.MemberKey(a)))
+	return pushMap(L, st, st.readStored(L, c, lists.MemberSpace(name), lists.MemberKey(a)))
 }
 
 func listMembers(L *glua.LState) int {
 	var list []string
-	st := selected(L, "list.members", func(address string, _ map[string]any) { list = append(list, address) })
+	st := eachMember(L, "list.members", func(address string, _ map[string]any) { list = append(list, address) })
 	L.Push(st.strings(L, list))
 	return 1
 }
 
 func listRoster(L *glua.LState) int {
 	list := []any{}
-	st := selected(L, "list.roster", func(address string, m map[string]any) {
+	st := eachMember(L, "list.roster", func(address string, m map[string]any) {
 		m["address"] = address
 		list = append(list, m)
 	})
-	L.Push(st.lift(L, list))
+	L.Push(st.toLua(L, list))
 	return 1
 }
 
-// selected calls each with the members that (name, [filter]) means, in order.
-func selected(L *glua.LState, what string, each func(address string, m map[string]any)) *state {
+// eachMember calls each with the members that (name, [filter]) means, in order.
+func eachMember(L *glua.LState, what string, each func(address string, m map[string]any)) *state {
 	st := stateOf(L)
 	c, name := st.listAccess(L, what)
 	filter := attributes(L, 2, what+": filter")
-	found := st.scanned(L, c, lists.MemberSpace(name))
+	found := st.scanSpace(L, c, lists.MemberSpace(name))
 	for _, key := range sortedKeys(found) {
-		st.budget.steps(L, 4)
+		st.budget.chargeSteps(L, 4)
 		m, err := lists.Decode(found[key])
-		st.must(L, err)
+		st.raiseIf(L, err)
 		if has(m, filter) {
 			each(key, m)
 		}
@@ -150,9 +152,9 @@ func attributes(L *glua.LState, n int, what string) map[string]any {
 	if L.Get(n) == glua.LNil {
 		return nil
 	}
-	v, err := plain(L.Get(n))
+	v, err := toPlain(L.Get(n))
 	m, ok := v.(map[string]any)
-	if err != nil || !ok || weigh(m) > maxMetaValue {
+	if err != nil || !ok || plainSize(m) > maxMetaValue {
 		L.RaiseError("%s must be a table with names, of plain data up to %d KiB, got %s", what, maxMetaValue>>10,
 			strings.TrimPrefix(typeOf(L.Get(n)), "module "))
 	}
@@ -161,9 +163,9 @@ func attributes(L *glua.LState, n int, what string) map[string]any {
 
 func (st *state) putMember(L *glua.LState, c *call, name string, a envelope.Address, m map[string]any) {
 	f, err := lists.Put(name, lists.Member{Address: a, Attributes: m})
-	st.must(L, err)
-	st.budget.charge(L, int64(len(f.Value)))
-	st.must(L, c.event.AddEffect(f))
+	st.raiseIf(L, err)
+	st.budget.chargeMemory(L, int64(len(f.Value)))
+	st.raiseIf(L, c.event.AddEffect(f))
 }
 
 func listAdd(L *glua.LState) int {
@@ -176,7 +178,7 @@ func listAdd(L *glua.LState) int {
 func listRemove(L *glua.LState) int {
 	st := stateOf(L)
 	c, name := st.listAccess(L, "list.remove")
-	st.must(L, c.event.AddEffect(lists.Remove(name, memberArgument(L, "list.remove"))))
+	st.raiseIf(L, c.event.AddEffect(lists.Remove(name, memberArgument(L, "list.remove"))))
 	return 0
 }
 
@@ -185,7 +187,7 @@ func listSet(L *glua.LState) int {
 	c, name := st.listAccess(L, "list.set")
 	a := memberArgument(L, "list.set")
 	change := attributes(L, 3, "list.set: attributes")
-	m := st.stored(L, c, lists.MemberSpace(name), lists.MemberKey(a))
+	m := st.readStored(L, c, lists.MemberSpace(name), lists.MemberKey(a))
 	if m != nil {
 		for k, v := range change {
 			m[k] = v
@@ -196,17 +198,17 @@ func listSet(L *glua.LState) int {
 	return 1
 }
 
-// scanned is all of a space, with what waits for its commit.
-func (st *state) scanned(L *glua.LState, c *call, space string) map[string][]byte {
+// scanSpace is all of a space, with what waits for its commit.
+func (st *state) scanSpace(L *glua.LState, c *call, space string) map[string][]byte {
 	found := map[string][]byte{}
-	for p, err := range st.set.engine.KV.Scan(c.ctx, space, "", 1<<20) {
-		st.must(L, err)
-		st.budget.charge(L, int64(len(p.Key)+len(p.Value)))
+	for p, err := range st.generation.engine.KV.Scan(c.ctx, space, "", 1<<20) {
+		st.raiseIf(L, err)
+		st.budget.chargeMemory(L, int64(len(p.Key)+len(p.Value)))
 		found[p.Key] = p.Value
 	}
 	for _, f := range c.pending() {
 		if f.Space == space {
-			if found[f.Key] = overlay(found[f.Key], f); found[f.Key] == nil {
+			if found[f.Key] = applyEffect(found[f.Key], f); found[f.Key] == nil {
 				delete(found, f.Key)
 			}
 		}
@@ -216,17 +218,17 @@ func (st *state) scanned(L *glua.LState, c *call, space string) map[string][]byt
 
 func listNames(L *glua.LState) int {
 	st := stateOf(L)
-	c := st.running(L, "list.names")
-	st.budget.take(L, &st.budget.kv, "kv and account operations")
+	c := st.currentCall(L, "list.names")
+	st.budget.spendOne(L, &st.budget.kv, "kv and account operations")
 	at := ""
 	if L.Get(1) != glua.LNil {
 		at = "@" + strings.ToLower(text(L, 1))
 	}
-	r := st.confining(L, "list.names")
+	r := st.boundCheckFor(L, "list.names")
 	space, _ := lists.SettingsKey("")
 	var names []string
-	for _, name := range sortedKeys(st.scanned(L, c, space)) {
-		if strings.HasSuffix(name, at) && (r == nil || strings.Contains(name, "@") && st.source.serves(st.set.engine, domainOf(name))) {
+	for _, name := range sortedKeys(st.scanSpace(L, c, space)) {
+		if strings.HasSuffix(name, at) && (r == nil || strings.Contains(name, "@") && st.source.serves(st.generation.engine, domainOf(name))) {
 			names = append(names, name)
 		}
 	}
@@ -241,18 +243,18 @@ func listConfigure(L *glua.LState) int {
 	settings := attributes(L, 2, what+": settings")
 	if settings != nil {
 		f, err := lists.Configure(name, settings)
-		st.must(L, err)
-		st.must(L, c.event.AddEffect(f))
+		st.raiseIf(L, err)
+		st.raiseIf(L, c.event.AddEffect(f))
 		return 0
 	}
 	space, key := lists.SettingsKey(name)
 	gone := []envelope.Effect{{Space: space, Op: envelope.Delete, Key: key}}
-	for _, member := range sortedKeys(st.scanned(L, c, lists.MemberSpace(name))) {
+	for _, member := range sortedKeys(st.scanSpace(L, c, lists.MemberSpace(name))) {
 		gone = append(gone, lists.Remove(name, envelope.Address(member)))
 	}
 	for _, f := range gone {
-		st.budget.charge(L, 128)
-		st.must(L, c.event.AddEffect(f))
+		st.budget.chargeMemory(L, 128)
+		st.raiseIf(L, c.event.AddEffect(f))
 	}
 	return 0
 }

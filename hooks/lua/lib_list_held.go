@@ -42,8 +42,8 @@ func listHold(L *glua.LState) int {
 	st := stateOf(L)
 	c, name := st.listAccess(L, what)
 	m := msgOf(st.msgArgument(L, L.Get(2), what+":"))
-	st.demand(L, hooks.RecipientsAdd, what)
-	to := address(L, L.Get(1), what+": name")
+	st.requireRight(L, hooks.RecipientsAdd, what)
+	to := addressArgument(L, L.Get(1), what+": name")
 	about := attributes(L, 3, what+": about")
 	if about == nil {
 		about = map[string]any{}
@@ -56,10 +56,11 @@ func listHold(L *glua.LState) int {
 	about["from"], about["sender"], about["subject"] = from, string(m.Sender), mime.DecodeWords(subject)
 	about["size"], about["at"] = float64(m.Size), float64(c.event.Now.Unix())
 	f, err := lists.Hold(name, m.ID.String(), about)
-	st.must(L, err)
-	st.budget.charge(L, int64(len(f.Value)))
-	st.must(L, c.event.AddEffect(f))
-	st.must(L, c.event.AddSubmit(hooks.Submit{Forward: true, Hold: true, Sender: m.Sender, Rcpts: []envelope.Address{to}, Space: c.space()}))
+	st.raiseIf(L, err)
+	st.budget.chargeMemory(L, int64(len(f.Value)))
+	st.raiseIf(L, c.event.AddEffect(f))
+	st.raiseIf(L, c.event.AddSubmit(hooks.Submit{Forward: true, Hold: true, Sender: m.Sender, Rcpts: []envelope.Address{to},
+		Space: c.space()}))
 	return 0
 }
 
@@ -69,35 +70,35 @@ func listHeld(L *glua.LState) int {
 	space := lists.HeldSpace(name)
 	if L.Get(2) != glua.LNil {
 		id := stringArgument(L, 2, "list.held", "id")
-		m := st.stored(L, c, space, id)
+		m := st.readStored(L, c, space, id)
 		if m != nil {
 			m["id"] = id
 		}
 		return pushMap(L, st, m)
 	}
 	out := []any{}
-	found := st.scanned(L, c, space)
+	found := st.scanSpace(L, c, space)
 	for _, id := range sortedKeys(found) {
 		m, err := lists.Decode(found[id])
-		st.must(L, err)
+		st.raiseIf(L, err)
 		m["id"] = id
 		out = append(out, m)
 	}
-	L.Push(st.lift(L, out))
+	L.Push(st.toLua(L, out))
 	return 1
 }
 
-func listRelease(L *glua.LState) int { return decide(L, "release") }
-func listDrop(L *glua.LState) int    { return decide(L, "drop") }
+func listRelease(L *glua.LState) int { return decideHeld(L, "release") }
+func listDrop(L *glua.LState) int    { return decideHeld(L, "drop") }
 
-func decide(L *glua.LState, what string) int {
+func decideHeld(L *glua.LState, what string) int {
 	st := stateOf(L)
 	c, name := st.listAccess(L, "list."+what)
 	id := stringArgument(L, 2, "list."+what, "id")
-	held := st.stored(L, c, lists.HeldSpace(name), id) != nil
+	held := st.readStored(L, c, lists.HeldSpace(name), id) != nil
 	if held {
 		for _, f := range lists.Decide(name, id, what) {
-			st.must(L, c.event.AddEffect(f))
+			st.raiseIf(L, c.event.AddEffect(f))
 		}
 	}
 	L.Push(glua.LBool(held))

@@ -26,8 +26,8 @@ func logAt(level slog.Level) glua.LGFunction {
 		s := tostring(L, L.CheckAny(1))
 		var fields map[string]any
 		if L.Get(2) != glua.LNil {
-			v, err := plain(L.Get(2))
-			st.must(L, err)
+			v, err := toPlain(L.Get(2))
+			st.raiseIf(L, err)
 			m, ok := v.(map[string]any)
 			if !ok {
 				L.RaiseError("log: fields must be a table with names, got %s", typeOf(L.Get(2)))
@@ -40,7 +40,7 @@ func logAt(level slog.Level) glua.LGFunction {
 }
 
 func (st *state) log(L *glua.LState, level slog.Level, s string, fields map[string]any) {
-	st.budget.steps(L, logSteps+int64(len(s))/16)
+	st.budget.chargeSteps(L, logSteps+int64(len(s))/16)
 	if len(s) > maxLine {
 		s = s[:maxLine]
 	}
@@ -53,12 +53,12 @@ func (st *state) log(L *glua.LState, level slog.Level, s string, fields map[stri
 			attrs = append(attrs, slog.String("session", c.event.Session.ID))
 		}
 	}
-	if len(fields) > 0 && weigh(fields) <= maxLine {
+	if len(fields) > 0 && plainSize(fields) <= maxLine {
 		var group []any
 		for _, k := range sortedKeys(fields) {
 			group = append(group, slog.Any(k, fields[k]))
 		}
 		attrs = append(attrs, slog.Group("fields", group...))
 	}
-	st.set.engine.Log.LogAttrs(st.budget.ctx, level, "script", attrs...)
+	st.generation.engine.Log.LogAttrs(st.budget.ctx, level, "script", attrs...)
 }

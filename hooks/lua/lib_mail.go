@@ -52,8 +52,8 @@ var mailModule = module{
 	},
 }
 
-// letter is a message in the making.
-type letter struct {
+// newMail is a message in the making.
+type newMail struct {
 	sender        envelope.Address
 	from          string
 	fromAddress   envelope.Address
@@ -67,12 +67,12 @@ type letter struct {
 	replyTo       *hooks.Message
 }
 
-func (st *state) submitting(L *glua.LState, what string) *call {
-	c := st.running(L, what)
+func (st *state) beginSubmit(L *glua.LState, what string) *call {
+	c := st.currentCall(L, what)
 	if !c.event.Allowed(hooks.MayEffects) {
 		L.RaiseError("%s: not at %s", what, c.event.Point)
 	}
-	st.budget.take(L, &st.budget.submits, "messages")
+	st.budget.spendOne(L, &st.budget.submits, "messages")
 	st.submitRate(L, c, what)
 	c.submits++
 	return c
@@ -82,14 +82,14 @@ func (st *state) submitting(L *glua.LState, what string) *call {
 // It lasts over restarts as rate.take does, and is given back when the handler
 // fails.
 func (st *state) submitRate(L *glua.LState, c *call, what string) {
-	g := c.unit.source.Grants
+	g := c.source.src.Grants
 	if g == nil {
 		return
 	}
 	if !g.MaySubmit() {
-		L.RaiseError("%s: %s may not send mail (capabilities.submit)", what, c.unit.who())
+		L.RaiseError("%s: %s may not send mail (capabilities.submit)", what, c.source.bundleName())
 	}
-	if st.set.engine.KV == nil {
+	if st.generation.engine.KV == nil {
 		L.RaiseError("%s: the server has no kv to count in", what)
 	}
 	ok, wait, _, err := st.takeRate(c, "#submit", "all", gcra{
@@ -97,21 +97,21 @@ func (st *state) submitRate(L *glua.LState, c *call, what string) {
 		burst:    float64(g.Submit.N),
 		cost:     1,
 	})
-	st.must(L, err)
+	st.raiseIf(L, err)
 	if !ok {
-		L.RaiseError("%s: %s sent %s (capabilities.submit), more in %d s", what, c.unit.who(), g.Submit, int(wait))
+		L.RaiseError("%s: %s sent %s (capabilities.submit), more in %d s", what, c.source.bundleName(), g.Submit, int(wait))
 	}
 }
 
 func mailSubmit(L *glua.LState) int {
 	const what = "mail.submit"
 	st := stateOf(L)
-	c := st.submitting(L, what)
+	c := st.beginSubmit(L, what)
 	t, ok := L.Get(1).(*glua.LTable)
 	if !ok {
 		L.RaiseError("%s: a table expected, got %s", what, typeOf(L.Get(1)))
 	}
-	l := letter{auto: "auto-generated", headers: glua.LNil}
+	l := newMail{auto: "auto-generated", headers: glua.LNil}
 	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
 		l.field(L, st, tostringPlain(k), v)
 	}
@@ -124,13 +124,13 @@ func mailSubmit(L *glua.LState) int {
 	if l.folder != "" {
 		s.Copies = []hooks.Copy{{Owner: l.fromAddress, Filing: envelope.Filing{Folder: l.folder, Flags: []string{seen}}}}
 	}
-	st.budget.charge(L, int64(len(s.Header)+len(s.Body)))
-	st.must(L, c.event.AddSubmit(s))
+	st.budget.chargeMemory(L, int64(len(s.Header)+len(s.Body)))
+	st.raiseIf(L, c.event.AddSubmit(s))
 	return 0
 }
 
 // field reads one field of the table.
-func (l *letter) field(L *glua.LState, st *state, key string, v glua.LValue) {
+func (l *newMail) field(L *glua.LState, st *state, key string, v glua.LValue) {
 	what := "mail.submit: " + key
 	one := func(limit int) string {
 		s, ok := v.(glua.LString)
@@ -144,7 +144,7 @@ func (l *letter) field(L *glua.LState, st *state, key string, v glua.LValue) {
 	}
 	switch key {
 	case "sender":
-		l.sender = sender(L, v, what)
+		l.sender = senderArgument(L, v, what)
 	case "from":
 		l.from = one(500)
 		list, complete := mime.ParseAddressList(l.from)
@@ -191,11 +191,11 @@ func (l *letter) field(L *glua.LState, st *state, key string, v glua.LValue) {
 }
 
 // recipients are those of to and cc, each once.
-func (l *letter) recipients(L *glua.LState) []envelope.Address {
+func (l *newMail) recipients(L *glua.LState) []envelope.Address {
 	var out []envelope.Address
 	seen := map[envelope.Address]bool{}
 	for _, s := range append(append([]string(nil), l.to...), l.cc...) {
-		a := address(L, glua.LString(s), "mail.submit: to")
+		a := addressArgument(L, glua.LString(s), "mail.submit: to")
 		if !seen[a] {
 			seen[a] = true
 			out = append(out, a)
@@ -207,13 +207,13 @@ func (l *letter) recipients(L *glua.LState) []envelope.Address {
 	return out
 }
 
-// lines builds a header section, refusing what is no field.
-type lines struct {
+// fieldWriter builds a header section, refusing what is no field.
+type fieldWriter struct {
 	L   *glua.LState
 	out strings.Builder
 }
 
-func (b *lines) add(name, value string) {
+func (b *fieldWriter) add(name, value string) {
 	line, err := mime.FormatField(name, value)
 	if err != nil {
 		b.L.RaiseError("mail.submit: %s", err.Error())
@@ -221,13 +221,13 @@ func (b *lines) add(name, value string) {
 	b.out.WriteString(line)
 }
 
-// common writes the fields that every message of a policy has. Replies name
+// writeCommonFields writes the fields that every message of a policy has. Replies name
 // what they reply to (RFC 5322 3.6.4); Auto-Submitted keeps machines from
 // answering each other (RFC 3834 section 5).
-func (l *letter) common(b *lines, st *state) {
+func (l *newMail) writeCommonFields(b *fieldWriter, st *state) {
 	now := st.now()
 	b.add("Date", now.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700"))
-	host := st.set.engine.Hostname
+	host := st.generation.engine.Hostname
 	if host == "" {
 		host = l.fromAddress.Domain()
 	}
@@ -240,12 +240,12 @@ func (l *letter) common(b *lines, st *state) {
 	if id = strings.TrimSpace(id); id == "" {
 		return
 	}
-	b.add("In-Reply-To", clean(id))
+	b.add("In-Reply-To", cleanField(id))
 	refs, ok := l.replyTo.Header.Get("References")
 	if !ok {
 		refs, _ = l.replyTo.Header.Get("In-Reply-To")
 	}
-	refs = strings.Join(strings.Fields(clean(refs)), " ")
+	refs = strings.Join(strings.Fields(cleanField(refs)), " ")
 	for len(refs) > maxReferences {
 		_, rest, more := strings.Cut(refs, " ")
 		if !more {
@@ -253,11 +253,11 @@ func (l *letter) common(b *lines, st *state) {
 		}
 		refs = rest
 	}
-	b.add("References", strings.TrimSpace(refs+" "+clean(id)))
+	b.add("References", strings.TrimSpace(refs+" "+cleanField(id)))
 }
 
-// clean drops what must not stand in a field of ours.
-func clean(s string) string {
+// cleanField drops what must not stand in a field of ours.
+func cleanField(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
@@ -266,11 +266,11 @@ func clean(s string) string {
 	}, s)
 }
 
-func (l *letter) compose(L *glua.LState, st *state, s *hooks.Submit) {
+func (l *newMail) compose(L *glua.LState, st *state, s *hooks.Submit) {
 	if l.fromAddress == "" {
 		L.RaiseError("mail.submit: from is missing")
 	}
-	b := &lines{L: L}
+	b := &fieldWriter{L: L}
 	b.add("From", l.from)
 	if len(l.to) > 0 {
 		b.add("To", strings.Join(l.to, ", "))
@@ -279,7 +279,7 @@ func (l *letter) compose(L *glua.LState, st *state, s *hooks.Submit) {
 		b.add("Cc", strings.Join(l.cc, ", "))
 	}
 	b.add("Subject", l.subject)
-	l.common(b, st)
+	l.writeCommonFields(b, st)
 	b.add("MIME-Version", "1.0")
 	boundary := "=_" + envelope.NewID(st.now()).String() // "=_" stands in no quoted-printable text (RFC 2045 6.7)
 	if l.html == "" {
@@ -288,19 +288,21 @@ func (l *letter) compose(L *glua.LState, st *state, s *hooks.Submit) {
 	} else {
 		b.add("Content-Type", `multipart/alternative; boundary="`+boundary+`"`)
 	}
-	l.extra(L, st, b, "from", "to", "cc", "bcc", "sender", "subject", "date", "message-id", "auto-submitted", "in-reply-to", "references",
+	l.writeExtraFields(L, st, b, "from", "to", "cc", "bcc", "sender", "subject", "date", "message-id", "auto-submitted", "in-reply-to",
+		"references",
 		"mime-version", "content-type", "content-transfer-encoding", "received", "return-path")
 	s.Header = append([]byte(b.out.String()), "\r\n"...)
 	if l.html == "" {
-		s.Body = quoted(l.text)
+		s.Body = quotedPrintable(l.text)
 		return
 	}
 	const part = "--%s\r\nContent-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n%s"
-	s.Body = fmt.Appendf(nil, part+part+"--%s--\r\n", boundary, "plain", quoted(l.text), boundary, "html", quoted(l.html), boundary)
+	s.Body = fmt.Appendf(nil, part+part+"--%s--\r\n", boundary, "plain", quotedPrintable(l.text), boundary, "html", quotedPrintable(l.html),
+		boundary)
 }
 
-// quoted is a text in quoted-printable, with a line end.
-func quoted(s string) []byte {
+// quotedPrintable is a text in quoted-printable, with a line end.
+func quotedPrintable(s string) []byte {
 	b := mime.QuotedPrintable(strings.ToValidUTF8(s, "\uFFFD"))
 	if !bytes.HasSuffix(b, []byte("\r\n")) {
 		b = append(b, "\r\n"...)
@@ -308,9 +310,9 @@ func quoted(s string) []byte {
 	return b
 }
 
-// extra adds the script's own fields; those that the message has already are
+// writeExtraFields adds the script's own fields; those that the message has already are
 // refused.
-func (l *letter) extra(L *glua.LState, st *state, b *lines, taken ...string) {
+func (l *newMail) writeExtraFields(L *glua.LState, st *state, b *fieldWriter, taken ...string) {
 	if l.headers == glua.LNil {
 		return
 	}
@@ -324,25 +326,25 @@ func (l *letter) extra(L *glua.LState, st *state, b *lines, taken ...string) {
 }
 
 // fromRaw takes a whole message and adds what it lacks.
-func (l *letter) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
+func (l *newMail) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
 	if l.text != "" || l.html != "" || l.folder != "" || l.subject != "" || l.from != "" {
 		L.RaiseError("mail.submit: raw is a whole message; from, subject, text, html and copy do not go with it")
 	}
-	h, body, err := wholeMail(l.raw)
+	h, body, err := parseRawMail(l.raw)
 	if err != nil {
 		L.RaiseError("mail.submit: raw: %s", err.Error())
 	}
-	b := &lines{L: L}
-	l.common(b, st)
+	b := &fieldWriter{L: L}
+	l.writeCommonFields(b, st)
 	for _, f := range mime.ParseHeader([]byte(b.out.String())).Fields() {
 		if !h.Has(f.Name()) {
 			h.Append(f.Name(), f.Value())
 		}
 	}
-	more := &lines{L: L}
-	l.extra(L, st, more, "received", "return-path")
+	more := &fieldWriter{L: L}
+	l.writeExtraFields(L, st, more, "received", "return-path")
 	h.PrependRaw(more.out.String())
-	if err := onceOnly(h); err != nil {
+	if err := checkSingleFields(h); err != nil {
 		L.RaiseError("mail.submit: raw: %s", err.Error())
 	}
 	s.Header, s.Body = h.Bytes(), []byte(body)
@@ -354,13 +356,13 @@ const seen = `\Seen`
 func mailFile(L *glua.LState) int {
 	const what = "mail.file"
 	st := stateOf(L)
-	c := st.running(L, what)
+	c := st.currentCall(L, what)
 	o := st.msgArgument(L, L.Get(1), what+":")
-	st.demand(L, hooks.RecipientsAdd, what)
+	st.requireRight(L, hooks.RecipientsAdd, what)
 	if st.budget.added--; st.budget.added < 0 {
 		L.RaiseError("%s: too many recipients added in one call", what)
 	}
-	filing := envelope.Filing{Folder: oneLine(L, 3, what), Flags: flags(L, 4, what)}
+	filing := envelope.Filing{Folder: oneLine(L, 3, what), Flags: flagsArgument(L, 4, what)}
 	if !validFolder(filing.Folder) {
 		L.RaiseError("%s: %q is no name of a folder", what, filing.Folder)
 	}
@@ -368,18 +370,18 @@ func mailFile(L *glua.LState) int {
 		Forward: true,
 		Sender:  msgSender(o),
 		Space:   c.space(),
-		Copies:  []hooks.Copy{{Owner: address(L, L.Get(2), what), Filing: filing}},
+		Copies:  []hooks.Copy{{Owner: addressArgument(L, L.Get(2), what), Filing: filing}},
 	}
-	st.must(L, c.event.AddSubmit(s))
+	st.raiseIf(L, c.event.AddSubmit(s))
 	return 0
 }
 
 func mailForward(L *glua.LState) int {
 	const what = "mail.forward"
 	st := stateOf(L)
-	c := st.submitting(L, what)
+	c := st.beginSubmit(L, what)
 	o := st.msgArgument(L, L.Get(1), what+":")
-	st.demand(L, hooks.RecipientsAdd, what)
+	st.requireRight(L, hooks.RecipientsAdd, what)
 	s := hooks.Submit{Forward: true, Sender: msgSender(o), Space: c.space()}
 	if r := c.event.Rcpt; r != nil {
 		by := c.handler.info.Change()
@@ -387,7 +389,7 @@ func mailForward(L *glua.LState) int {
 		s.From = append(slices.Clone(r.From), by)
 	}
 	for _, a := range stringList(L, L.Get(2), what) {
-		s.Rcpts = append(s.Rcpts, address(L, glua.LString(a), what))
+		s.Rcpts = append(s.Rcpts, addressArgument(L, glua.LString(a), what))
 	}
 	if len(s.Rcpts) == 0 || len(s.Rcpts) > maxSubmitRcpts {
 		L.RaiseError("%s: 1 to %d recipients expected, got %d", what, maxSubmitRcpts, len(s.Rcpts))
@@ -397,13 +399,13 @@ func mailForward(L *glua.LState) int {
 			switch tostringPlain(k) {
 			case "srs":
 				if glua.LVAsBool(v) {
-					e := st.needsKey(L, what)
+					e := st.requireKey(L, what)
 					s.Sender = e.srs(s.Sender, e.Hostname, st.now())
 				}
 			case "sender":
-				s.Sender = sender(L, v, what+": sender")
+				s.Sender = senderArgument(L, v, what+": sender")
 			case "headers":
-				s.Edit.Prepend = st.ownFields(L, v, what)
+				s.Edit.Prepend = st.writableFields(L, v, what)
 			default:
 				L.RaiseError("%s: unknown option %s%s", what, tostringPlain(k),
 					hooks.Suggestion(tostringPlain(k), []string{"srs", "sender", "headers"}))
@@ -412,6 +414,6 @@ func mailForward(L *glua.LState) int {
 	} else if L.Get(3) != glua.LNil {
 		L.RaiseError("%s: options must be a table, got %s", what, typeOf(L.Get(3)))
 	}
-	st.must(L, c.event.AddSubmit(s))
+	st.raiseIf(L, c.event.AddSubmit(s))
 	return 0
 }

@@ -19,12 +19,12 @@ var onceFields = []string{"Date", "From", "Sender", "Reply-To", "To", "Cc", "Bcc
 // maxHeaderLine are the octets of a line without its CRLF (RFC 5322 2.1.1).
 const maxHeaderLine = 998
 
-// wholeMail takes a whole message apart that a policy made. What other servers
+// parseRawMail takes a whole message apart that a policy made. What other servers
 // could read in another way than we do is refused: a CR that ends no line would
 // be a line end on the wire, and what stands behind it a field of its own.
-func wholeMail(raw string) (*mime.Header, string, error) {
+func parseRawMail(raw string) (*mime.Header, string, error) {
 	raw = crlf(raw)
-	if i := bareOctet(raw); i >= 0 {
+	if i := bareOctetIndex(raw); i >= 0 {
 		return nil, "", fmt.Errorf("line %d holds %s", strings.Count(raw[:i], "\n")+1, octetName(raw[i]))
 	}
 	head, body, _ := strings.Cut(raw, "\r\n\r\n")
@@ -48,20 +48,20 @@ func wholeMail(raw string) (*mime.Header, string, error) {
 	if !h.Has("From") {
 		return nil, "", errors.New("it has no From")
 	}
-	if v, _ := h.Get("From"); !addressesAlone(v) {
+	if v, _ := h.Get("From"); !isAddressList(v) {
 		return nil, "", fmt.Errorf("its From %.60q is no list of addresses", v)
 	}
 	return h, body, nil
 }
 
-// addressesAlone reports whether a text is one address or more, and nothing else.
-func addressesAlone(s string) bool {
+// isAddressList reports whether a text is one address or more, and nothing else.
+func isAddressList(s string) bool {
 	list, complete := mime.ParseAddressList(s)
 	return complete && len(list) > 0 && !slices.ContainsFunc(list, func(m mime.Mailbox) bool { return m.Address == "" })
 }
 
-// onceOnly tells which field is there twice that must not.
-func onceOnly(h *mime.Header) error {
+// checkSingleFields tells which field is there twice that must not.
+func checkSingleFields(h *mime.Header) error {
 	for _, name := range onceFields {
 		if h.Count(name) > 1 {
 			return fmt.Errorf("%s is there twice", name)
@@ -70,9 +70,9 @@ func onceOnly(h *mime.Header) error {
 	return nil
 }
 
-// bareOctet is the index of a NUL or of a CR or LF that is no half of a CRLF, or
+// bareOctetIndex is the index of a NUL or of a CR or LF that is no half of a CRLF, or
 // -1.
-func bareOctet(s string) int {
+func bareOctetIndex(s string) int {
 	for i := range len(s) {
 		switch s[i] {
 		case 0:
@@ -100,15 +100,15 @@ func octetName(c byte) string {
 	return "a LF that is no part of a line end"
 }
 
-// control is the index of a control character, or -1. What policies give for a
+// controlIndex is the index of a control character, or -1. What policies give for a
 // line of the network must have none; a tab is white space.
-func control(s string) int {
+func controlIndex(s string) int {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 // lineArgument raises unless a text fits into one line.
 func lineArgument(L *glua.LState, what, s string) string {
-	if control(s) >= 0 {
+	if controlIndex(s) >= 0 {
 		L.RaiseError("%s must be one line without control characters", what)
 	}
 	return s

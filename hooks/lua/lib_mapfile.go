@@ -33,8 +33,8 @@ var mapClass = class{
 
 // tableKey names a look-up file; two sources may have files of one name.
 type tableKey struct {
-	unit *unit
-	file string
+	source *loadedSource
+	file   string
 }
 
 // table is a look-up file, read once for a generation.
@@ -57,21 +57,21 @@ func mapOpen(L *glua.LState) int {
 		L.RaiseError("map.open belongs at the top of the file, not inside a handler")
 	}
 	name := path.Clean(text(L, 1))
-	u := ld.unit
-	content, ok := u.source.Files[name]
+	u := ld.source
+	content, ok := u.src.Files[name]
 	if !ok {
 		L.RaiseError("map.open: there is no %s in this source", name)
 	}
 	key := tableKey{u, name}
-	st.set.mapMu.Lock()
-	defer st.set.mapMu.Unlock()
-	t, ok := st.set.maps[key]
+	st.generation.mapMu.Lock()
+	defer st.generation.mapMu.Unlock()
+	t, ok := st.generation.maps[key]
 	if !ok {
 		var err error
 		if t, err = readTable(name, content); err != nil {
 			L.RaiseError("map.open: %s: %s", name, err.Error())
 		}
-		st.set.maps[key] = t
+		st.generation.maps[key] = t
 	}
 	L.Push(&glua.LUserData{Value: &object{class: &mapClass, v: t}, Metatable: st.metatable, Env: L.Env})
 	return 1
@@ -155,20 +155,20 @@ func mapGet(L *glua.LState) int {
 	key := stringArgument(L, 2, "map:get", "key")
 	if t.nets != nil {
 		p, _ := parseNet(key)
-		L.Push(st.lift(L, t.nets[p]))
+		L.Push(st.toLua(L, t.nets[p]))
 		return 1
 	}
 	if t.domains {
 		key = strings.ToLower(key)
 	}
-	L.Push(st.lift(L, t.values[key]))
+	L.Push(st.toLua(L, t.values[key]))
 	return 1
 }
 
 func mapMatch(L *glua.LState) int {
 	st, o := self(L, "map")
 	t := o.v.(*table)
-	L.Push(st.lift(L, t.match(L, st, stringArgument(L, 2, "map:match", "key"))))
+	L.Push(st.toLua(L, t.match(L, st, stringArgument(L, 2, "map:match", "key"))))
 	return 1
 }
 
@@ -198,7 +198,7 @@ func (t *table) match(L *glua.LState, st *state, key string) any {
 		return nil
 	}
 	for _, p := range t.patterns {
-		st.budget.steps(L, int64(len(key))/4+1)
+		st.budget.chargeSteps(L, int64(len(key))/4+1)
 		if p.re.MatchString(key) {
 			return p.value
 		}

@@ -47,8 +47,8 @@ func metric(kind string) glua.LGFunction {
 	what := "metrics." + kind
 	return func(L *glua.LState) int {
 		st := stateOf(L)
-		c := st.running(L, what)
-		st.budget.steps(L, 20)
+		c := st.currentCall(L, what)
+		st.budget.chargeSteps(L, 20)
 		name := stringArgument(L, 1, what, "name")
 		if !metricName.MatchString(name) {
 			L.RaiseError("%s: %q is no name of a metric", what, name)
@@ -68,9 +68,9 @@ func metric(kind string) glua.LGFunction {
 			L.RaiseError("%s: a finite number expected, got %s", what, tostringPlain(value))
 		}
 		m := metricLabels(L, what, labels)
-		if sink := st.set.engine.Metrics; sink != nil {
-			record, err := sink.Metric(kind, c.unit.source.Bundle, name, m)
-			st.must(L, err)
+		if sink := st.generation.engine.Metrics; sink != nil {
+			record, err := sink.Metric(kind, c.source.src.Bundle, name, m)
+			st.raiseIf(L, err)
 			c.after = append(c.after, func() { record(v) })
 		}
 		return 0

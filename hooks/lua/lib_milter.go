@@ -31,30 +31,30 @@ var milterModule = module{name: "milter", doc: "mail filters of the configuratio
 
 func milterScan(L *glua.LState) int {
 	st := stateOf(L)
-	c := st.running(L, "milter.scan")
+	c := st.currentCall(L, "milter.scan")
 	name := stringArgument(L, 1, "milter.scan", "name")
 	o := st.msgArgument(L, L.Get(2), "milter.scan:")
-	if st.set.engine.Milters == nil {
+	if st.generation.engine.Milters == nil {
 		L.RaiseError("milter.scan: the server has no milters")
 	}
-	if names := st.set.engine.Milters.Names(); !slices.Contains(names, name) {
+	if names := st.generation.engine.Milters.Names(); !slices.Contains(names, name) {
 		L.RaiseError("milter.scan: no milter %q is configured%s", name, hooks.Suggestion(name, names))
 	}
-	st.budget.take(L, &st.budget.milter, "milter questions")
+	st.budget.spendOne(L, &st.budget.milter, "milter questions")
 	m := msgOf(o)
 	if m.Body == nil {
 		L.RaiseError("milter.scan: the body is still coming; ask at receive.data")
 	}
-	q := &milter.Message{ID: m.ID.String(), Hostname: st.set.engine.Hostname, Session: c.event.Session, Sender: m.Sender, Body: m.Body}
+	q := &milter.Message{ID: m.ID.String(), Hostname: st.generation.engine.Hostname, Session: c.event.Session, Sender: m.Sender, Body: m.Body}
 	for _, f := range m.Header.Fields() {
 		q.Fields = append(q.Fields, milter.Field{Name: f.Name(), Value: strings.TrimPrefix(strings.TrimSuffix(fieldValue(f.Raw), "\r\n"), " ")})
 	}
 	q.Recipients = c.recipients()
 	ctx, cancel := context.WithDeadline(c.ctx, st.budget.deadline())
 	defer cancel()
-	a, err := st.set.engine.Milters.Scan(ctx, name, q)
-	st.budget.look()
-	st.must(L, err)
+	a, err := st.generation.engine.Milters.Scan(ctx, name, q)
+	st.budget.checkLimits()
+	st.raiseIf(L, err)
 	L.Push(glua.LString(a.Action))
 	L.Push(st.milterChanges(L, a))
 	return 2
@@ -91,17 +91,17 @@ func (st *state) milterChanges(L *glua.LState, a *milter.Answer) glua.LValue {
 		if ch.Name != "" {
 			m["name"], m["index"] = ch.Name, float64(ch.Index)
 		}
-		list.RawSetInt(i+1, st.lift(L, m))
+		list.RawSetInt(i+1, st.toLua(L, m))
 	}
 	if a.Status.Code != 0 {
 		list.RawSetString("code", glua.LNumber(a.Status.Code))
-		list.RawSetString("text", st.budget.str(L, a.Status.Text))
+		list.RawSetString("text", st.budget.newString(L, a.Status.Text))
 		if a.Status.Enhanced != "" {
 			list.RawSetString("enhanced", glua.LString(a.Status.Enhanced))
 		}
 	}
 	if a.Reason != "" {
-		list.RawSetString("reason", st.budget.str(L, a.Reason))
+		list.RawSetString("reason", st.budget.newString(L, a.Reason))
 	}
 	return list
 }

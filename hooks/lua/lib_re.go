@@ -72,7 +72,7 @@ func (re *regex) pay(L *glua.LState, st *state, n int) {
 	if work > maxRegexRun {
 		L.RaiseError("re: %d octets are too many for a pattern of this size", n)
 	}
-	st.budget.steps(L, work/256+int64(n)/64+1)
+	st.budget.chargeSteps(L, work/256+int64(n)/64+1)
 }
 
 var regexClass = class{name: "regex", doc: "a compiled pattern", methods: []function{
@@ -94,8 +94,8 @@ var regexSetClass = class{name: "regex_set", doc: "several compiled patterns", m
 }}
 
 func (st *state) compileRegex(L *glua.LState, p, what string) *regex {
-	st.budget.steps(L, int64(len(p)))
-	re, err := st.set.regexes.compile(p)
+	st.budget.chargeSteps(L, int64(len(p)))
+	re, err := st.generation.regexes.compile(p)
 	if err != nil {
 		L.RaiseError("%s: %s", what, err.Error())
 	}
@@ -208,7 +208,7 @@ func regexGsub(L *glua.LState) int {
 	}
 	var out strings.Builder
 	write := func(s string) {
-		st.budget.charge(L, int64(len(s)))
+		st.budget.chargeMemory(L, int64(len(s)))
 		out.WriteString(s)
 	}
 	m, at, count := matches{re: re, s: s, end: -1}, 0, 0

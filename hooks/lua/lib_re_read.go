@@ -51,14 +51,14 @@ const payEvery = 256
 // pays for what it reads of s for that. What stands before counts for "^" and
 // "\\b": so the pattern is looked for behind the character there.
 func (re *regex) from(L *glua.LState, st *state, s string, at int) []int {
-	st.budget.charge(L, int64(24+16*(re.NumSubexp()+1)))
+	st.budget.chargeMemory(L, int64(24+16*(re.NumSubexp()+1)))
 	if prefix, _ := re.LiteralPrefix(); prefix != "" && len(s)-at > shortText {
 		i := strings.Index(s[at:], prefix)
 		if i < 0 {
-			st.budget.steps(L, int64(len(s)-at)/64+1)
+			st.budget.chargeSteps(L, int64(len(s)-at)/64+1)
 			return nil
 		}
-		st.budget.steps(L, int64(i)/64)
+		st.budget.chargeSteps(L, int64(i)/64)
 		at += i
 	}
 	if at == 0 {
@@ -87,10 +87,10 @@ func (re *regex) from(L *glua.LState, st *state, s string, at int) []int {
 // find is the first match of r, which is re or re.after, in s.
 func (re *regex) find(L *glua.LState, st *state, r *regexp.Regexp, s string) []int {
 	if len(s) <= shortText {
-		st.budget.steps(L, re.price(len(s)))
+		st.budget.chargeSteps(L, re.price(len(s)))
 		return r.FindStringSubmatchIndex(s)
 	}
-	in := &reading{s: s, pay: func(n int) { st.budget.steps(L, re.price(n)) }}
+	in := &reading{s: s, pay: func(n int) { st.budget.chargeSteps(L, re.price(n)) }}
 	loc := r.FindReaderSubmatchIndex(in)
 	in.pay(in.at - in.paid)
 	return loc

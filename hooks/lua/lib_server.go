@@ -34,40 +34,40 @@ var serverModule = module{name: "server", doc: "this server, as others see it", 
 }}
 
 func serverHostname(L *glua.LState) int {
-	L.Push(glua.LString(stateOf(L).set.engine.Hostname))
+	L.Push(glua.LString(stateOf(L).generation.engine.Hostname))
 	return 1
 }
 
 func serverURL(L *glua.LState) int {
 	st := stateOf(L)
 	bundle := "scripts"
-	if name := st.source.source.Bundle; name != "" {
+	if name := st.source.src.Bundle; name != "" {
 		bundle = name[strings.LastIndexByte(name, '/')+1:]
 	}
 	path := ""
 	if L.Get(1) != glua.LNil {
 		path = stringArgument(L, 1, "server.url", "path")
 	}
-	L.Push(st.budget.str(L, strings.TrimSuffix(st.set.engine.WebURL, "/")+"/b/"+bundle+path))
+	L.Push(st.budget.newString(L, strings.TrimSuffix(st.generation.engine.WebURL, "/")+"/b/"+bundle+path))
 	return 1
 }
 
 func serverIsLocal(L *glua.LState) int {
 	st := stateOf(L)
 	domain := strings.ToLower(text(L, 1))
-	L.Push(glua.LBool(st.source.serves(st.set.engine, domain)))
-	L.Push(glua.LBool(st.set.engine.Local(domain)))
+	L.Push(glua.LBool(st.source.serves(st.generation.engine, domain)))
+	L.Push(glua.LBool(st.generation.engine.Local(domain)))
 	return 2
 }
 
 func serverSign(L *glua.LState) int {
 	st := stateOf(L)
-	secret := st.set.engine.Secret
+	secret := st.generation.engine.Secret
 	if len(secret) == 0 {
 		L.RaiseError("server.sign: the server has no key to sign with")
 	}
 	s := text(L, 1)
-	st.budget.steps(L, int64(len(s))/64)
+	st.budget.chargeSteps(L, int64(len(s))/64)
 	mac := hmac.New(sha256.New, secret)
 	for _, part := range []string{"bundle", "\x00", st.source.space, "\x00", s} {
 		mac.Write([]byte(part))
@@ -79,17 +79,17 @@ func serverSign(L *glua.LState) int {
 // forDomain runs a function with another domain at hand.
 func forDomain(L *glua.LState) int {
 	st := stateOf(L)
-	c := st.running(L, "for_domain")
+	c := st.currentCall(L, "for_domain")
 	domain := strings.ToLower(text(L, 1))
 	fn, ok := L.Get(2).(*glua.LFunction)
 	if !ok {
 		L.RaiseError("for_domain: expected for_domain(domain, function)")
 	}
-	if domain != "" && !st.source.serves(st.set.engine, domain) {
-		L.RaiseError("for_domain: %s is no domain of this server for which %s is in force", domain, st.source.author())
+	if domain != "" && !st.source.serves(st.generation.engine, domain) {
+		L.RaiseError("for_domain: %s is no domain of this server for which %s is in force", domain, st.source.ownerName())
 	}
 	before, top := c.domain, L.GetTop()
-	if c.unit.ours != nil {
+	if c.source.ownDomain != nil {
 		c.domain = domain
 	}
 	defer func() { c.domain = before }()

@@ -63,20 +63,20 @@ const maxSpamPart = 8 << 20
 // spamMessage reads the features of argument 1, a message or a part that is
 // one, or returns nil where it is too complex.
 func (st *state) spamMessage(L *glua.LState, account envelope.Address, what string) (*call, *spam.Features) {
-	c := st.running(L, what)
-	if st.set.engine.Spam == nil {
+	c := st.currentCall(L, what)
+	if st.generation.engine.Spam == nil {
 		L.RaiseError("%s: the server has no text model", what)
 	}
 	if account != "" && c.domain != "" && account.Domain() != c.domain {
 		L.RaiseError("%s: %s is no account of %s", what, account, c.domain)
 	}
-	st.demand(L, hooks.HeadersRead, what)
-	st.demand(L, hooks.BodyRead, what)
-	st.budget.take(L, &st.budget.kv, "kv and account operations")
-	st.budget.steps(L, spamSteps)
+	st.requireRight(L, hooks.HeadersRead, what)
+	st.requireRight(L, hooks.BodyRead, what)
+	st.budget.spendOne(L, &st.budget.kv, "kv and account operations")
+	st.budget.chargeSteps(L, spamSteps)
 	if ud, ok := L.Get(1).(*glua.LUserData); ok {
 		if o, ok := ud.Value.(*object); ok && o.class == &partClass {
-			st.alive(o)
+			st.requireAlive(o)
 			return c, spamPart(L, partOf(o), what)
 		}
 	}
@@ -123,7 +123,7 @@ func spamAccount(L *glua.LState, n int, what string) envelope.Address {
 	if L.Get(n) == glua.LNil {
 		return ""
 	}
-	return address(L, L.Get(n), what).Base()
+	return addressArgument(L, L.Get(n), what).Base()
 }
 
 func tooComplex(L *glua.LState, first glua.LValue) int {
@@ -145,8 +145,8 @@ func spamLearn(L *glua.LState) int {
 		return tooComplex(L, glua.LFalse)
 	}
 	effect := spam.Teach(account, f, class, c.event.Now)
-	st.budget.charge(L, int64(len(effect.Value)))
-	st.must(L, c.event.AddEffect(effect))
+	st.budget.chargeMemory(L, int64(len(effect.Value)))
+	st.raiseIf(L, c.event.AddEffect(effect))
 	L.Push(glua.LTrue)
 	return 1
 }
@@ -159,7 +159,7 @@ func spamUnlearn(L *glua.LState) int {
 	if f == nil {
 		return tooComplex(L, glua.LFalse)
 	}
-	st.must(L, c.event.AddEffect(spam.Forget(account, f)))
+	st.raiseIf(L, c.event.AddEffect(spam.Forget(account, f)))
 	L.Push(glua.LTrue)
 	return 1
 }
@@ -172,8 +172,8 @@ func spamClassify(L *glua.LState) int {
 	if f == nil {
 		return tooComplex(L, glua.LNil)
 	}
-	p, err := st.set.engine.Spam.Classify(c.ctx, account, f, false)
-	st.must(L, err)
+	p, err := st.generation.engine.Spam.Classify(c.ctx, account, f, false)
+	st.raiseIf(L, err)
 	L.Push(st.number(p))
 	return 1
 }
@@ -186,8 +186,8 @@ func spamSimilar(L *glua.LState) int {
 	if f == nil {
 		return tooComplex(L, glua.LNil)
 	}
-	share, class, err := st.set.engine.Spam.Similar(c.ctx, account, f)
-	st.must(L, err)
+	share, class, err := st.generation.engine.Spam.Similar(c.ctx, account, f)
+	st.raiseIf(L, err)
 	if share == 0 {
 		L.Push(glua.LNil)
 		return 1

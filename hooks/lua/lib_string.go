@@ -34,7 +34,7 @@ func text(L *glua.LState, n int) string {
 	case glua.LNumber:
 		return formatNumber(float64(v))
 	default:
-		argument(L, n, "string", v)
+		raiseArgument(L, n, "string", v)
 		return ""
 	}
 }
@@ -49,7 +49,7 @@ func number(L *glua.LState, n int) float64 {
 			return f
 		}
 	}
-	argument(L, n, "number", L.Get(n))
+	raiseArgument(L, n, "number", L.Get(n))
 	return 0
 }
 
@@ -74,16 +74,16 @@ func optInteger(L *glua.LState, n, otherwise int) int {
 	return integer(L, n)
 }
 
-func argument(L *glua.LState, n int, want string, got glua.LValue) {
+func raiseArgument(L *glua.LState, n int, want string, got glua.LValue) {
 	name := "no value"
 	if n <= L.GetTop() {
 		name = typeOf(got)
 	}
-	L.RaiseError("bad argument #%d to '%s' (%s expected, got %s)", n, running(L), want, name)
+	L.RaiseError("bad argument #%d to '%s' (%s expected, got %s)", n, functionName(L), want, name)
 }
 
-// running is the name by which the function that runs was called.
-func running(L *glua.LState) string {
+// functionName is the name by which the function that runs was called.
+func functionName(L *glua.LState) string {
 	if dbg, ok := L.GetStack(0); ok {
 		if _, err := L.GetInfo("n", dbg, glua.LNil); err == nil && !strings.HasPrefix(dbg.Name, "(") {
 			return dbg.Name
@@ -92,8 +92,8 @@ func running(L *glua.LState) string {
 	return "?"
 }
 
-// span turns Lua's i and j into offsets, i inclusive, j exclusive.
-func span(length, i, j int) (int, int) {
+// sliceRange turns Lua's i and j into offsets, i inclusive, j exclusive.
+func sliceRange(length, i, j int) (int, int) {
 	if i < 0 {
 		i = max(length+i+1, 1)
 	} else if i == 0 {
@@ -117,7 +117,7 @@ func stringLen(L *glua.LState) int {
 
 func stringSub(L *glua.LState) int {
 	s := text(L, 1)
-	i, j := span(len(s), integer(L, 2), optInteger(L, 3, -1))
+	i, j := sliceRange(len(s), integer(L, 2), optInteger(L, 3, -1))
 	L.Push(glua.LString(s[i:j]))
 	return 1
 }
@@ -125,12 +125,12 @@ func stringSub(L *glua.LState) int {
 func stringByte(L *glua.LState) int {
 	s := text(L, 1)
 	first := optInteger(L, 2, 1)
-	i, j := span(len(s), first, optInteger(L, 3, first))
+	i, j := sliceRange(len(s), first, optInteger(L, 3, first))
 	if j-i > 8000 {
 		L.RaiseError("string slice too long")
 	}
 	st := stateOf(L)
-	st.budget.steps(L, int64(j-i))
+	st.budget.chargeSteps(L, int64(j-i))
 	for k := i; k < j; k++ {
 		L.Push(st.number(float64(s[k])))
 	}
@@ -140,11 +140,11 @@ func stringByte(L *glua.LState) int {
 func stringChar(L *glua.LState) int {
 	n := L.GetTop()
 	b := make([]byte, n)
-	budgetOf(L).charge(L, int64(n))
+	budgetOf(L).chargeMemory(L, int64(n))
 	for i := range n {
 		c := integer(L, i+1)
 		if c < 0 || c > 255 {
-			L.RaiseError("bad argument #%d to '%s' (0..255 expected, got %d)", i+1, running(L), c)
+			L.RaiseError("bad argument #%d to '%s' (0..255 expected, got %d)", i+1, functionName(L), c)
 		}
 		b[i] = byte(c)
 	}
@@ -156,9 +156,9 @@ func stringRep(L *glua.LState) int {
 	s, n := text(L, 1), max(integer(L, 2), 0)
 	b := budgetOf(L)
 	if n > 0 && len(s) > (1<<40)/n {
-		b.charge(L, 1<<40)
+		b.chargeMemory(L, 1<<40)
 	}
-	b.charge(L, int64(len(s)*n))
+	b.chargeMemory(L, int64(len(s)*n))
 	L.Push(glua.LString(strings.Repeat(s, n)))
 	return 1
 }
@@ -198,8 +198,8 @@ func stringUpper(L *glua.LState) int {
 func mapOctets(L *glua.LState, f func(in string, out []byte)) int {
 	s := text(L, 1)
 	b := budgetOf(L)
-	b.charge(L, int64(len(s)))
-	b.steps(L, int64(len(s)/64))
+	b.chargeMemory(L, int64(len(s)))
+	b.chargeSteps(L, int64(len(s)/64))
 	out := make([]byte, len(s))
 	f(s, out)
 	L.Push(glua.LString(out))
@@ -216,11 +216,11 @@ func search(L *glua.LState, find bool) int {
 	if find && (glua.LVAsBool(L.Get(4)) || !pattern.HasSpecials(pat)) {
 		i := strings.Index(s[init:], pat)
 		if i < 0 {
-			st.budget.steps(L, int64(len(s)-init)/64)
+			st.budget.chargeSteps(L, int64(len(s)-init)/64)
 			L.Push(glua.LNil)
 			return 1
 		}
-		st.budget.steps(L, int64(i)/64)
+		st.budget.chargeSteps(L, int64(i)/64)
 		L.Push(st.number(float64(init + i + 1)))
 		L.Push(st.number(float64(init + i + len(pat))))
 		return 2
@@ -267,7 +267,7 @@ func captureValue(st *state, m *pattern.Matcher, i, start, end int) glua.LValue 
 func stringGmatch(L *glua.LState) int {
 	st := stateOf(L)
 	s, pat := text(L, 1), text(L, 2)
-	st.budget.charge(L, 1024)
+	st.budget.chargeMemory(L, 1024)
 	m := st.newMatcher()
 	at := 0
 	L.Push(L.NewFunction(func(L *glua.LState) int {
@@ -307,7 +307,7 @@ func stringGsub(L *glua.LState) int {
 	case glua.LTNumber:
 		repl = glua.LString(text(L, 3))
 	default:
-		argument(L, 3, "string, function or table", repl)
+		raiseArgument(L, 3, "string, function or table", repl)
 	}
 	limit := optInteger(L, 4, len(s)+1)
 	st := stateOf(L)
@@ -347,14 +347,14 @@ func stringGsub(L *glua.LState) int {
 
 func (g *substitution) write(L *glua.LState, s string) {
 	if len(s) > 0 {
-		g.st.budget.charge(L, int64(len(s)))
+		g.st.budget.chargeMemory(L, int64(len(s)))
 		g.out.WriteString(s)
 	}
 }
 
 // replace writes what stands for the match from start to end.
 func (g *substitution) replace(L *glua.LState, start, end int) {
-	g.st.budget.steps(L, 1)
+	g.st.budget.chargeSteps(L, 1)
 	var v glua.LValue
 	switch r := g.repl.(type) {
 	case glua.LString:

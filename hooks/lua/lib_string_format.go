@@ -9,7 +9,7 @@ import (
 func stringFormat(L *glua.LState) int {
 	f := text(L, 1)
 	b := budgetOf(L)
-	b.charge(L, int64(len(f)))
+	b.chargeMemory(L, int64(len(f)))
 	out := make([]byte, 0, len(f)+32)
 	arg := 1
 	for i := 0; i < len(f); i++ {
@@ -30,7 +30,7 @@ func stringFormat(L *glua.LState) int {
 		arg++
 		before := len(out)
 		out = appendVerb(L, out, v, arg)
-		b.charge(L, int64(len(out)-before))
+		b.chargeMemory(L, int64(len(out)-before))
 	}
 	L.Push(glua.LString(out))
 	return 1
@@ -39,7 +39,7 @@ func stringFormat(L *glua.LState) int {
 // appendVerb appends an argument as a conversion writes it.
 func appendVerb(L *glua.LState, out []byte, v pattern.Verb, arg int) []byte {
 	if arg > L.GetTop() {
-		argument(L, arg, "value", glua.LNil)
+		raiseArgument(L, arg, "value", glua.LNil)
 	}
 	switch v.Letter {
 	case 'c':
@@ -48,7 +48,7 @@ func appendVerb(L *glua.LState, out []byte, v pattern.Verb, arg int) []byte {
 		return v.AppendText(out, text(L, arg))
 	case 'q':
 		s := text(L, arg)
-		budgetOf(L).charge(L, int64(len(s))*2)
+		budgetOf(L).chargeMemory(L, int64(len(s))*2)
 		return pattern.AppendQuoted(out, s)
 	}
 	return v.AppendNumber(out, number(L, arg))

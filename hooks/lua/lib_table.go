@@ -26,7 +26,7 @@ func tableConcat(L *glua.LState) int {
 	// First measured and paid, then made.
 	size := 0
 	for k := i; k <= j; k++ {
-		b.steps(L, 1)
+		b.chargeSteps(L, 1)
 		v := t.RawGet(glua.LNumber(k))
 		switch v := v.(type) {
 		case glua.LString:
@@ -40,7 +40,7 @@ func tableConcat(L *glua.LState) int {
 			break
 		}
 	}
-	b.charge(L, int64(size))
+	b.chargeMemory(L, int64(size))
 	var out strings.Builder
 	out.Grow(size)
 	for k := i; k <= j; k++ {
@@ -62,7 +62,7 @@ func tableInsert(L *glua.LState) int {
 		t.RawSet(glua.LNumber(n+1), L.Get(2))
 	case 3:
 		pos := integer(L, 2) // anywhere, as in Lua 5.1
-		b.steps(L, int64(max(n-pos+1, 0))/4)
+		b.chargeSteps(L, int64(max(n-pos+1, 0))/4)
 		for k := n; k >= pos; k-- {
 			t.RawSet(glua.LNumber(k+1), t.RawGet(glua.LNumber(k)))
 		}
@@ -70,7 +70,7 @@ func tableInsert(L *glua.LState) int {
 	default:
 		L.RaiseError("wrong number of arguments to 'insert'")
 	}
-	b.charge(L, 16)
+	b.chargeMemory(L, 16)
 	return 0
 }
 
@@ -82,7 +82,7 @@ func tableRemove(L *glua.LState) int {
 		return 0
 	}
 	v := t.RawGet(glua.LNumber(pos))
-	budgetOf(L).steps(L, int64(n-pos)/4)
+	budgetOf(L).chargeSteps(L, int64(n-pos)/4)
 	for k := pos; k < n; k++ {
 		t.RawSet(glua.LNumber(k), t.RawGet(glua.LNumber(k+1)))
 	}
@@ -100,7 +100,7 @@ func tableMaxn(L *glua.LState) int {
 			most = max(most, float64(f))
 		}
 		if n++; n&255 == 0 {
-			budgetOf(L).steps(L, 256)
+			budgetOf(L).chargeSteps(L, 256)
 		}
 	}
 	L.Push(glua.LNumber(most))
@@ -114,7 +114,7 @@ func tableSort(L *glua.LState) int {
 	t := L.CheckTable(1)
 	n := length(stateOf(L), t)
 	b := budgetOf(L)
-	b.charge(L, int64(n)*16)
+	b.chargeMemory(L, int64(n)*16)
 	v := make([]glua.LValue, n)
 	for i := range v {
 		v[i] = t.RawGet(glua.LNumber(i + 1))
@@ -134,7 +134,7 @@ func tableSort(L *glua.LState) int {
 	}
 	down := func(root, end int) {
 		for child := 2*root + 1; child < end; child = 2*root + 1 {
-			b.steps(L, 1)
+			b.chargeSteps(L, 1)
 			if child+1 < end && less(v[child], v[child+1]) {
 				child++
 			}

@@ -21,8 +21,8 @@ var timeModule = module{name: "time", doc: "times are Unix seconds", functions: 
 
 func timeNow(L *glua.LState) int {
 	st := stateOf(L)
-	st.settled(L, "time.now")
-	now := st.set.engine.Clock.Now() // of a test
+	st.refuseWhileLoading(L, "time.now")
+	now := st.generation.engine.Clock.Now() // of a test
 	if st.call != nil {
 		now = st.now()
 	}
@@ -72,7 +72,7 @@ func timeFormat(L *glua.LState) int {
 	default:
 		out = strftime(L, t, layout)
 	}
-	L.Push(budgetOf(L).str(L, out))
+	L.Push(budgetOf(L).newString(L, out))
 	return 1
 }
 
@@ -115,4 +115,20 @@ func timeParse(L *glua.LState) int {
 	}
 	L.Push(glua.LNil)
 	return 1
+}
+
+// now is the event's time, so that one call sees one time; while files load,
+// the engine's.
+func (st *state) now() time.Time {
+	if st.call != nil && !st.call.event.Now.IsZero() {
+		return st.call.event.Now
+	}
+	return st.generation.engine.Clock.Now()
+}
+
+func seconds(st *state, t time.Time) glua.LValue {
+	if t.IsZero() {
+		return glua.LNil
+	}
+	return st.number(float64(t.Unix()))
 }

@@ -11,7 +11,7 @@ var tomlModule = module{name: "toml", doc: "TOML 1.0", functions: []function{
 }}
 
 func tomlEncode(L *glua.LState) int {
-	v, err := plain(L.CheckAny(1))
+	v, err := toPlain(L.CheckAny(1))
 	if err != nil {
 		L.RaiseError("toml.encode: %s", err.Error())
 	}
@@ -20,8 +20,8 @@ func tomlEncode(L *glua.LState) int {
 		L.RaiseError("toml.encode: a table with names expected, got %s", typeOf(L.Get(1)))
 	}
 	b := budgetOf(L)
-	b.charge(L, 6*int64(weigh(m))) // an escaped octet takes six
-	out, err := toml.Marshal(wholes(m))
+	b.chargeMemory(L, 6*int64(plainSize(m))) // an escaped octet takes six
+	out, err := toml.Marshal(wholesToIntegers(m))
 	if err != nil {
 		L.RaiseError("toml.encode: %s", err.Error())
 	}
@@ -29,9 +29,9 @@ func tomlEncode(L *glua.LState) int {
 	return 1
 }
 
-// wholes turns whole numbers into integers: Lua has one kind of number, TOML
+// wholesToIntegers turns whole numbers into integers: Lua has one kind of number, TOML
 // two.
-func wholes(v any) any {
+func wholesToIntegers(v any) any {
 	switch v := v.(type) {
 	case float64:
 		if n := int64(v); float64(n) == v && v < 1<<53 && v > -1<<53 {
@@ -39,11 +39,11 @@ func wholes(v any) any {
 		}
 	case []any:
 		for i := range v {
-			v[i] = wholes(v[i])
+			v[i] = wholesToIntegers(v[i])
 		}
 	case map[string]any:
 		for k := range v {
-			v[k] = wholes(v[k])
+			v[k] = wholesToIntegers(v[k])
 		}
 	}
 	return v
@@ -52,18 +52,18 @@ func wholes(v any) any {
 func tomlDecode(L *glua.LState) int {
 	s := text(L, 1)
 	st := stateOf(L)
-	st.budget.steps(L, int64(len(s))/4)
-	st.budget.charge(L, 8*int64(len(s)))
+	st.budget.chargeSteps(L, int64(len(s))/4)
+	st.budget.chargeMemory(L, 8*int64(len(s)))
 	if len(s) > maxTOML {
 		L.RaiseError("toml.decode: %d octets, at most %d", len(s), maxTOML)
 	}
 	var m map[string]any
 	if err := toml.Unmarshal([]byte(s), &m); err != nil {
 		L.Push(glua.LNil)
-		L.Push(st.budget.str(L, err.Error()))
+		L.Push(st.budget.newString(L, err.Error()))
 		return 2
 	}
-	L.Push(st.lift(L, m))
+	L.Push(st.toLua(L, m))
 	return 1
 }
 

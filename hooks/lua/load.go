@@ -48,22 +48,22 @@ var hookFunctions = []function{
 
 // loader is what loading a state needs and forgets.
 type loader struct {
-	owner    *unit // whose files are run
-	unit     *unit // whose file runs: the owner's, or one that it requires
+	owner    *loadedSource // whose files are run
+	source   *loadedSource // whose file runs: the owner's, or one that it requires
 	env      *glua.LTable
-	envs     map[*unit]*glua.LTable // of bundles that the owner requires
-	file     []string               // running files, innermost last
-	required map[string]glua.LValue // by path; nil while it runs
+	envs     map[*loadedSource]*glua.LTable // of bundles that the owner requires
+	file     []string                       // running files, innermost last
+	required map[string]glua.LValue         // by path; nil while it runs
 	handlers []*handler
 	lenient  bool // see hooks.Lenient
 	memos    int
 	// environment makes the globals of a bundle that is required.
-	environment func(*unit) *glua.LTable
+	environment func(*loadedSource) *glua.LTable
 	errs        []error
 }
 
-// first loads the scratch state; its handlers become the set's.
-func (s *set) first(ctx context.Context) (*state, error) {
+// loadFirst loads the scratch state; its handlers become the set's.
+func (s *generation) loadFirst(ctx context.Context) (*state, error) {
 	st := newState(s)
 	handlers, err := st.load(ctx)
 	if err != nil {
@@ -75,8 +75,8 @@ func (s *set) first(ctx context.Context) (*state, error) {
 	}
 	hooks.Number(infos)
 	for i, h := range handlers {
-		h.set, h.number = s, i
-		if err := h.reach(st); err != nil {
+		h.generation, h.number = s, i
+		if err := h.findBlocking(st); err != nil {
 			return nil, err
 		}
 	}
@@ -84,8 +84,8 @@ func (s *set) first(ctx context.Context) (*state, error) {
 	return st, nil
 }
 
-// fresh loads one more state and checks that it came out the same.
-func (s *set) fresh(ctx context.Context) (*state, error) {
+// loadAnother loads one more state and checks that it came out the same.
+func (s *generation) loadAnother(ctx context.Context) (*state, error) {
 	st := newState(s)
 	handlers, err := st.load(ctx)
 	if err != nil {
@@ -106,14 +106,14 @@ func (s *set) fresh(ctx context.Context) (*state, error) {
 func (st *state) load(ctx context.Context) ([]*handler, error) {
 	ld := &loader{environment: st.environment, lenient: hooks.IsLenient(ctx)}
 	st.loading = ld
-	for _, u := range st.set.units {
-		runtime.Gosched() // see compiled.compile
+	for _, u := range st.generation.sources {
+		runtime.Gosched() // see source.File.Compile
 		st.source = u
-		ld.owner, ld.unit, ld.env, ld.required, ld.envs = u, u, st.environment(u), map[string]glua.LValue{}, map[*unit]*glua.LTable{}
-		limits := u.source.Limits
+		ld.owner, ld.source, ld.env, ld.required, ld.envs = u, u, st.environment(u), map[string]glua.LValue{}, map[*loadedSource]*glua.LTable{}
+		limits := u.src.Limits
 		limits.Wall, limits.Instructions = 0, 0
 		st.budget.reset(ctx, loadWall, loadInstructions, &limits)
-		for _, name := range u.source.Main {
+		for _, name := range u.src.Main {
 			if err := st.runFile(u.files[name]); err != nil {
 				ld.errs = append(ld.errs, err)
 			}
@@ -125,12 +125,12 @@ func (st *state) load(ctx context.Context) ([]*handler, error) {
 
 // environment is the table of a source's globals: of ours, only what its
 // code names.
-func (st *state) environment(u *unit) *glua.LTable {
+func (st *state) environment(u *loadedSource) *glua.LTable {
 	env := st.L.CreateTable(0, len(u.uses)+2)
 	put := func(list []function) {
 		for _, f := range list {
 			if u.uses[f.name] {
-				env.RawSetString(f.name, st.L.NewFunction(f.guard("")))
+				env.RawSetString(f.name, st.L.NewFunction(f.guarded("")))
 			}
 		}
 	}
@@ -166,7 +166,7 @@ func (st *state) runFile(c *compiled) (err error) {
 		}
 	}()
 	ld := st.loading
-	key := ld.unit.key(c)
+	key := ld.source.requireKey(c)
 	if _, done := ld.required[key]; done {
 		return nil
 	}
@@ -185,14 +185,14 @@ func (st *state) runFile(c *compiled) (err error) {
 	return nil
 }
 
-// key is a file's name among what a loader ran.
-func (u *unit) key(c *compiled) string { return u.source.Bundle + ":" + c.Path }
+// requireKey is a file's name among what a loader ran.
+func (u *loadedSource) requireKey(c *compiled) string { return u.src.Bundle + ":" + c.Path }
 
 // sourceFault turns an error of the interpreter into one with its place.
 func (st *state) sourceFault(c *compiled, err error) error {
 	text := errorText(st, err)
 	if name, line, rest := source.CutPlace(text); name != "" {
-		if f := st.set.fileNamed(name); f != nil {
+		if f := st.generation.fileNamed(name); f != nil {
 			return f.Fault(line, 0, "", rest, "")
 		}
 	}
@@ -200,8 +200,8 @@ func (st *state) sourceFault(c *compiled, err error) error {
 }
 
 // fileNamed returns the file that people see under a name, or nil.
-func (s *set) fileNamed(name string) *source.File {
-	for _, u := range s.units {
+func (s *generation) fileNamed(name string) *source.File {
+	for _, u := range s.sources {
 		for _, c := range u.files {
 			if c.Name == name {
 				return &c.File
@@ -212,7 +212,7 @@ func (s *set) fileNamed(name string) *source.File {
 }
 
 // explain rewrites an error's text that begins with a place.
-func (s *set) explain(text string) string { return source.Explain(text, s.fileNamed) }
+func (s *generation) explain(text string) string { return source.Explain(text, s.fileNamed) }
 
 // hookRequire runs a file of the same source once per state.
 func hookRequire(L *glua.LState) int {
@@ -222,15 +222,15 @@ func hookRequire(L *glua.LState) int {
 		L.RaiseError("require belongs at the top of the file, not inside a handler")
 	}
 	name := text(L, 1)
-	c, found, err := st.set.dependency(ld.unit, name)
-	st.must(L, err)
+	c, found, err := st.generation.dependency(ld.source, name)
+	st.raiseIf(L, err)
 	if found {
 		L.Push(st.runDependency(L, c))
 		return 1
 	}
-	c, err = ld.unit.resolveRequire(ld.file[len(ld.file)-1], name)
-	st.must(L, err)
-	key := ld.unit.key(c)
+	c, err = ld.source.resolveRequire(ld.file[len(ld.file)-1], name)
+	st.raiseIf(L, err)
+	key := ld.source.requireKey(c)
 	v, seen := ld.required[key]
 	if seen && v == nil {
 		L.RaiseError("require: %s is still loading; files must not require each other in a circle", c.Path)
@@ -261,7 +261,7 @@ func hookOn(L *glua.LState) int {
 	if ld == nil {
 		L.RaiseError("on belongs at the top of the file, not inside a handler")
 	}
-	c, line := st.where(L)
+	c, line := st.callerPlace(L)
 	complain := func(near, text, hint string) int {
 		ld.errs = append(ld.errs, c.Fault(line, 0, near, text, hint))
 		return 0
@@ -275,8 +275,8 @@ func hookOn(L *glua.LState) int {
 		ld.errs = append(ld.errs, unknownHook(&c.File, line, string(name)))
 		return 0
 	}
-	src := ld.unit.source
-	if ld.unit != ld.owner {
+	src := ld.source.src
+	if ld.source != ld.owner {
 		return complain("on", "on: "+src.Bundle+" is required here, and such a file cannot register handlers",
 			"require another file of it, as \""+src.Bundle+".lib\"")
 	}
@@ -288,13 +288,13 @@ func hookOn(L *glua.LState) int {
 		return complain("on", "on: expected on(hook, [options,] function)", "")
 	}
 	h := &handler{
-		unit:   ld.unit,
+		source: ld.source,
 		file:   c,
 		spec:   spec,
-		unread: ld.unit.unread(fn),
+		unread: ld.source.unreadParameters(fn),
 		info: hooks.Info{Point: spec.Point, File: c.Path, Line: line, Bundle: src.Bundle,
 			Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, NoOutgoing: src.NoOutgoing,
-			Generation: st.set.id, PlainWeb: src.PlainWeb || src.Tier == hooks.Admin, Code: c.digest},
+			Generation: st.generation.id, PlainWeb: src.PlainWeb || src.Tier == hooks.Admin, Code: c.digest},
 	}
 	if L.GetTop() == 3 {
 		t, ok := L.Get(2).(*glua.LTable)
@@ -318,12 +318,12 @@ func unknownHook(f *source.File, line int, name string) *source.Error {
 		strings.TrimPrefix(hooks.Suggestion(name, hooks.PointNames()), "; "))
 }
 
-// where is the file and line that calls the running Go function.
-func (st *state) where(L *glua.LState) (*compiled, int) {
+// callerPlace is the file and line that calls the running Go function.
+func (st *state) callerPlace(L *glua.LState) (*compiled, int) {
 	dbg, ok := L.GetStack(1)
 	if ok {
 		if _, err := L.GetInfo("Sl", dbg, glua.LNil); err == nil {
-			for _, c := range st.loading.unit.files {
+			for _, c := range st.loading.source.files {
 				if c.Name == dbg.Source {
 					return c, dbg.CurrentLine
 				}
@@ -331,5 +331,5 @@ func (st *state) where(L *glua.LState) (*compiled, int) {
 		}
 	}
 	ld := st.loading
-	return ld.unit.files[ld.file[len(ld.file)-1]], 0
+	return ld.source.files[ld.file[len(ld.file)-1]], 0
 }

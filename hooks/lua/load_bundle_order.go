@@ -12,10 +12,10 @@ import (
 // errOrder: bundles that want to be asked after each other.
 var errOrder = errors.New("bundles are after each other in a circle")
 
-// arrange gives bundles their positions: as they come, but each behind those
+// orderBundles gives bundles their positions: as they come, but each behind those
 // that it names in After. A name without a publisher means every publisher's;
 // names of bundles that are not there mean nothing.
-func arrange(sources []hooks.Source) error {
+func orderBundles(sources []hooks.Source) error {
 	var bundles []int // indices, in the order of the configuration
 	for i := range sources {
 		if sources[i].Tier == hooks.Bundle {
@@ -36,7 +36,7 @@ func arrange(sources []hooks.Source) error {
 		}
 		state[i] = 1
 		for _, j := range bundles {
-			if j != i && slices.ContainsFunc(sources[i].After, func(name string) bool { return named(sources[j].Bundle, name) }) {
+			if j != i && slices.ContainsFunc(sources[i].After, func(name string) bool { return matchesBundleName(sources[j].Bundle, name) }) {
 				if err := place(j, path); err != nil {
 					return err
 				}
@@ -55,6 +55,6 @@ func arrange(sources []hooks.Source) error {
 	return nil
 }
 
-func named(bundle, name string) bool {
+func matchesBundleName(bundle, name string) bool {
 	return bundle == name || !strings.Contains(name, "/") && strings.HasSuffix(bundle, "/"+name)
 }

@@ -14,13 +14,13 @@ const mainFile = "init.lua"
 // dependency finds the file that require(name) means in a bundle that u
 // declares: "acme/util" is its init.lua, "acme/util.text" its text.lua. ok is
 // false where the name is none of a bundle's.
-func (s *set) dependency(u *unit, name string) (c *compiled, ok bool, err error) {
+func (s *generation) dependency(u *loadedSource, name string) (c *compiled, ok bool, err error) {
 	bundle, file, _ := strings.Cut(name, ".")
-	if !slices.Contains(u.source.Requires, bundle) {
+	if !slices.Contains(u.src.Requires, bundle) {
 		return nil, false, nil
 	}
-	for _, other := range s.units {
-		if other.source.Bundle != bundle {
+	for _, other := range s.sources {
+		if other.src.Bundle != bundle {
 			continue
 		}
 		path := mainFile
@@ -40,22 +40,22 @@ func (s *set) dependency(u *unit, name string) (c *compiled, ok bool, err error)
 // grants of the bundle that asked. What it returns is frozen.
 func (st *state) runDependency(L *glua.LState, c *compiled) glua.LValue {
 	ld := st.loading
-	key := c.unit.source.Bundle + ":" + c.Path
+	key := c.source.src.Bundle + ":" + c.Path
 	v, seen := ld.required[key]
 	if seen && v == nil {
-		L.RaiseError("require: %s of %s is still loading; files must not require each other in a circle", c.Path, c.unit.source.Bundle)
+		L.RaiseError("require: %s of %s is still loading; files must not require each other in a circle", c.Path, c.source.src.Bundle)
 	}
 	if seen {
 		return v
 	}
 	ld.required[key] = nil
-	unit, env, files := ld.unit, ld.env, ld.file
-	env2, ok := ld.envs[c.unit]
+	unit, env, files := ld.source, ld.env, ld.file
+	env2, ok := ld.envs[c.source]
 	if !ok {
-		env2 = ld.environment(c.unit)
-		ld.envs[c.unit] = env2
+		env2 = ld.environment(c.source)
+		ld.envs[c.source] = env2
 	}
-	ld.unit, ld.env, ld.file = c.unit, env2, []string{c.Path}
+	ld.source, ld.env, ld.file = c.source, env2, []string{c.Path}
 	fn := L.NewFunctionFromProto(c.Proto)
 	fn.Env = env2
 	L.Push(fn)
@@ -65,7 +65,7 @@ func (st *state) runDependency(L *glua.LState, c *compiled) glua.LValue {
 	if v == glua.LNil {
 		v = glua.LTrue
 	}
-	ld.unit, ld.env, ld.file = unit, env, files
+	ld.source, ld.env, ld.file = unit, env, files
 	ld.required[key] = v
 	return v
 }
@@ -92,7 +92,7 @@ var frozenClass = class{name: "library", doc: "a table that came from a bundle w
 		t := o.v.(*glua.LTable)
 		out := st.L.CreateTable(length(st, t), 0)
 		for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
-			st.budget.charge(st.L, 64)
+			st.budget.chargeMemory(st.L, 64)
 			out.RawSet(k, st.freeze(o.class, v))
 		}
 		return out

@@ -8,8 +8,8 @@ import (
 	glua "github.com/yuin/gopher-lua"
 )
 
-// reach finds out whether a handler may wait for the network.
-func (h *handler) reach(st *state) (err error) {
+// findBlocking finds out whether a handler may wait for the network.
+func (h *handler) findBlocking(st *state) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = h.file.EngineFault(h.info.Line, "searched for what may block", p)

@@ -20,8 +20,8 @@ func unknownOption(key string) (text, hint string) {
 	return "unknown option " + key, strings.TrimPrefix(hooks.Suggestion(key, hooks.Options()), "; ")
 }
 
-// noEffect is the fault of an option that means nothing at a hook, or "".
-func noEffect(spec hooks.Spec, key string) (text, hint string) {
+// ineffectiveOption is the fault of an option that means nothing at a hook, or "".
+func ineffectiveOption(spec hooks.Spec, key string) (text, hint string) {
 	if !slices.Contains(hooks.Options(), key) || spec.Takes(key) {
 		return "", ""
 	}
@@ -39,7 +39,7 @@ func noEffect(spec hooks.Spec, key string) (text, hint string) {
 func (h *handler) options(t *glua.LTable, lenient bool) (text, hint string) {
 	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
 		key, _ := k.(glua.LString)
-		if text, hint := noEffect(h.spec, string(key)); text != "" {
+		if text, hint := ineffectiveOption(h.spec, string(key)); text != "" {
 			switch {
 			case !lenient || key != "listener" && key != "login":
 				return text, hint
@@ -49,7 +49,7 @@ func (h *handler) options(t *glua.LTable, lenient bool) (text, hint string) {
 		}
 		switch string(key) {
 		case "order":
-			n, ok := whole(v)
+			n, ok := wholeNumber(v)
 			if !ok || n < -100 || n > 100 {
 				return "order must be a whole number from -100 to 100", ""
 			}

@@ -19,15 +19,15 @@ import (
 	"carteiro/hooks"
 )
 
-// unit is a compiled source. It is immutable and shared by all states.
-type unit struct {
-	source hooks.Source
-	space  string            // of its kv, see call.space
-	ours   func(string) bool // domains with settings and kv of their own; nil for scripts
-	files  map[string]*compiled
-	uses   map[string]bool // globals that the code reads
-	test   bool            // it has what tests have
-	strict bool            // see Options.Strict
+// loadedSource is a compiled source. It is immutable and shared by all states.
+type loadedSource struct {
+	src       hooks.Source
+	space     string            // of its kv, see call.space
+	ownDomain func(string) bool // domains with settings and kv of their own; nil for scripts
+	files     map[string]*compiled
+	uses      map[string]bool // globals that the code reads
+	test      bool            // it has what tests have
+	strict    bool            // see Options.Strict
 
 	// Of checks alone.
 	faults   []error // what is certain to fail when it runs
@@ -38,7 +38,7 @@ type unit struct {
 // compiled is one Lua file.
 type compiled struct {
 	source.File
-	unit *unit
+	source *loadedSource
 	source.Program
 	digest string // of its text
 }
@@ -51,8 +51,8 @@ type programKey struct {
 	sum  [32]byte // of the text, and of what the bundle is granted
 }
 
-// unread tells by bit which parameters a function never names.
-func (u *unit) unread(fn *glua.LFunction) uint64 {
+// unreadParameters tells by bit which parameters a function never names.
+func (u *loadedSource) unreadParameters(fn *glua.LFunction) uint64 {
 	if !fn.IsG {
 		for _, c := range u.files {
 			if c.Name == fn.Proto.SourceName {
@@ -65,12 +65,12 @@ func (u *unit) unread(fn *glua.LFunction) uint64 {
 
 // compileSource checks and compiles all Lua files of a source; what old has
 // already is taken from there. What it has without fault it puts into used.
-func compileSource(src hooks.Source, strict bool, old, used programs) (*unit, error) {
-	return compileUnit(&unit{source: src, strict: strict}, old, used)
+func compileSource(src hooks.Source, strict bool, old, used programs) (*loadedSource, error) {
+	return compileUnit(&loadedSource{src: src, strict: strict}, old, used)
 }
 
-func compileUnit(u *unit, old, used programs) (*unit, error) {
-	src := u.source
+func compileUnit(u *loadedSource, old, used programs) (*loadedSource, error) {
+	src := u.src
 	granted, err := json.Marshal(src.Grants)
 	if err != nil {
 		return nil, fmt.Errorf("%s: grants: %w", src.Name, err)
@@ -85,7 +85,7 @@ func compileUnit(u *unit, old, used programs) (*unit, error) {
 			continue
 		}
 		runtime.Gosched()
-		c := &compiled{unit: u, File: source.File{Path: name, Name: displayName(src, name), Text: string(src.Files[name]), OnStep: trip}}
+		c := &compiled{source: u, File: source.File{Path: name, Name: displayName(src, name), Text: string(src.Files[name]), OnStep: trip}}
 		sum := sha256.Sum256([]byte(c.Text))
 		c.digest = hex.EncodeToString(sum[:8])
 		key := programKey{c.Name, sha256.Sum256(append(granted, c.Text...))}
@@ -110,9 +110,9 @@ func compileUnit(u *unit, old, used programs) (*unit, error) {
 
 func (c *compiled) compile() error {
 	checks := source.Checks{Rewritten: c.checkCalls}
-	if c.unit.strict {
-		checks.Parsed = func(chunk []ast.Stmt) { c.unit.faults = append(c.unit.faults, c.unit.check(&c.File, chunk)...) }
-		checks.Resolved = c.unshown
+	if c.source.strict {
+		checks.Parsed = func(chunk []ast.Stmt) { c.source.faults = append(c.source.faults, c.source.check(&c.File, chunk)...) }
+		checks.Resolved = c.checkHiddenFields
 	}
 	var err error
 	c.Program, err = c.File.Compile(checks)
@@ -127,7 +127,7 @@ type globalUse struct {
 
 // checkGlobals refuses globals that do not exist, that are written inside of
 // functions, and that hide ours.
-func (u *unit) checkGlobals() []error {
+func (u *loadedSource) checkGlobals() []error {
 	var all []globalUse
 	own := map[string]bool{}
 	for _, name := range sortedKeys(u.files) {
@@ -160,7 +160,7 @@ func (u *unit) checkGlobals() []error {
 	return errs
 }
 
-func (u *unit) checkGlobal(g globalUse, own map[string]bool, ours map[string]bool) error {
+func (u *loadedSource) checkGlobal(g globalUse, own map[string]bool, ours map[string]bool) error {
 	f := &g.file.File
 	switch {
 	case g.Write && ours[g.Name]:
@@ -177,7 +177,7 @@ func (u *unit) checkGlobal(g globalUse, own map[string]bool, ours map[string]boo
 	if m == nil {
 		return nil
 	}
-	if !u.source.Grants.HasModule(g.Name) {
+	if !u.src.Grants.HasModule(g.Name) {
 		return f.Fault(g.Line, 0, g.Name, "module "+g.Name+" is not granted to this bundle", "declare it under [capabilities] modules")
 	}
 	if g.Member != "" && !m.has(g.Member) {
@@ -234,7 +234,7 @@ func moduleNamed(name string) *module {
 
 // resolveRequire finds the file that require(name) means: beside the one
 // that asks, or from the root of the source.
-func (u *unit) resolveRequire(from, name string) (*compiled, error) {
+func (u *loadedSource) resolveRequire(from, name string) (*compiled, error) {
 	if name == "" || strings.ContainsAny(name, "\\\x00") || strings.HasPrefix(name, "/") {
 		return nil, fmt.Errorf("require: %q is no name of a file", name)
 	}

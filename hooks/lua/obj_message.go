@@ -30,7 +30,7 @@ var msgClass = class{
 		optionalField("direction", "as this handler is asked about it: \"in\", mail to a domain of ours; \"out\", outgoing mail of a "+
 			"domain of ours (of a user who logged in, a policy or a list, whatever the client claims) and other mail that leaves; "+
 			"\"within\", both", func(o *object) string { return o.call.event.Direction() }),
-		metaField("notes of policies, kept with the message", func(o *object) *notes { return &notes{meta: &msgOf(o).Meta} }),
+		metaField("notes of policies, kept with the message", func(o *object) *metaTable { return &metaTable{meta: &msgOf(o).Meta} }),
 	},
 	methods: []function{
 		{name: "header", call: msgHeader, sig: "header(name)", doc: "unfolded value of the first field of that name, or nil"},
@@ -169,7 +169,7 @@ func headerName(L *glua.LState, what string) string {
 func (st *state) msgArgument(L *glua.LState, v glua.LValue, what string) *object {
 	if ud, ok := v.(*glua.LUserData); ok {
 		if o, ok := ud.Value.(*object); ok && o.class == &msgClass {
-			st.alive(o)
+			st.requireAlive(o)
 			return o
 		}
 	}
@@ -177,16 +177,16 @@ func (st *state) msgArgument(L *glua.LState, v glua.LValue, what string) *object
 	return nil
 }
 
-// readable is the msg that a method is called on, whose header section the
+// readableSelf is the msg that a method is called on, whose header section the
 // bundle may read.
-func readable(L *glua.LState, what string) (*state, *object) {
+func readableSelf(L *glua.LState, what string) (*state, *object) {
 	st, o := self(L, "msg")
-	st.demandOf(L, hooks.HeadersRead, what)
+	st.requireMessageRight(L, hooks.HeadersRead, what)
 	return st, o
 }
 
 func msgHeader(L *glua.LState) int {
-	_, o := readable(L, "header")
+	_, o := readableSelf(L, "header")
 	if v, ok := msgOf(o).Header.Get(headerName(L, "msg:header")); ok {
 		L.Push(glua.LString(v))
 	} else {
@@ -196,7 +196,7 @@ func msgHeader(L *glua.LState) int {
 }
 
 func msgHeaders(L *glua.LState) int {
-	st, o := readable(L, "headers")
+	st, o := readableSelf(L, "headers")
 	L.Push(st.strings(L, msgOf(o).Header.All(headerName(L, "msg:headers"))))
 	return 1
 }
@@ -214,11 +214,11 @@ func headerValue(L *glua.LState, what string) string {
 func editHeader(L *glua.LState, what string, change func(h *mime.Header, name string) error) {
 	st, o := self(L, "msg")
 	name := headerName(L, "msg:"+what)
-	st.demandField(L, name, "msg:"+what)
+	st.requireFieldRight(L, name, "msg:"+what)
 	if what != "remove_header" {
 		st.confineField(L, "msg:"+what, name, headerValue(L, "msg:"+what), msgOf(o).Header)
 	}
-	st.budget.charge(L, 64*int64(len(msgOf(o).Header.Fields()))+1024)
+	st.budget.chargeMemory(L, 64*int64(len(msgOf(o).Header.Fields()))+1024)
 	err := o.call.event.EditHeader(msgOf(o), what+" "+name, func(h *mime.Header) error { return change(h, name) })
 	if err != nil {
 		L.RaiseError("msg:%s: %s", what, err.Error())
@@ -253,13 +253,13 @@ func msgRemove(L *glua.LState) int {
 }
 
 func msgSubject(L *glua.LState) int {
-	st, o := readable(L, "subject")
+	st, o := readableSelf(L, "subject")
 	v, ok := msgOf(o).Header.Get("Subject")
 	if !ok {
 		L.Push(glua.LNil)
 		return 1
 	}
-	L.Push(st.budget.str(L, mime.DecodeWords(v)))
+	L.Push(st.budget.newString(L, mime.DecodeWords(v)))
 	return 1
 }
 
@@ -272,21 +272,21 @@ func fromMailbox(o *object) (mime.Mailbox, bool) {
 }
 
 func msgFrom(L *glua.LState) int {
-	_, o := readable(L, "from")
+	_, o := readableSelf(L, "from")
 	m, _ := fromMailbox(o)
 	L.Push(optional(string(m.Address)))
 	return 1
 }
 
 func msgFromDisplay(L *glua.LState) int {
-	_, o := readable(L, "from_display")
+	_, o := readableSelf(L, "from_display")
 	m, _ := fromMailbox(o)
 	L.Push(optional(m.Display))
 	return 1
 }
 
 func msgDate(L *glua.LState) int {
-	_, o := readable(L, "date")
+	_, o := readableSelf(L, "date")
 	v, _ := msgOf(o).Header.Get("Date")
 	if t, err := mail.ParseDate(v); err == nil {
 		L.Push(glua.LNumber(t.Unix()))
@@ -297,7 +297,7 @@ func msgDate(L *glua.LState) int {
 }
 
 func msgMessageID(L *glua.LState) int {
-	_, o := readable(L, "message_id")
+	_, o := readableSelf(L, "message_id")
 	v, _ := msgOf(o).Header.Get("Message-ID")
 	L.Push(optional(strings.TrimSpace(v)))
 	return 1
@@ -319,7 +319,7 @@ func msgScore(L *glua.LState) int {
 		if len(name) > 60 || len(s.Note) > 400 || len(msgOf(o).Scores) >= 500 {
 			L.RaiseError("msg:score: at most 500 scores, names of 60 and notes of 400 octets")
 		}
-		st.must(L, o.call.event.AddScore(s))
+		st.raiseIf(L, o.call.event.AddScore(s))
 	}
 	L.Push(st.number(msgOf(o).Total()))
 	return 1
@@ -331,13 +331,13 @@ func msgScores(L *glua.LState) int {
 	for _, s := range msgOf(o).Scores {
 		list = append(list, map[string]any{"name": s.Name, "points": s.Points, "note": s.Note})
 	}
-	L.Push(st.lift(L, list))
+	L.Push(st.toLua(L, list))
 	return 1
 }
 
 // priorityArgument reads -9..9.
 func priorityArgument(L *glua.LState, v glua.LValue, what string) envelope.Priority {
-	n, ok := whole(v)
+	n, ok := wholeNumber(v)
 	if !ok || n < -9 || n > 9 {
 		L.RaiseError("%s: priority must be a whole number from -9 to 9, got %s", what, tostringPlain(v))
 	}
@@ -347,14 +347,14 @@ func priorityArgument(L *glua.LState, v glua.LValue, what string) envelope.Prior
 func msgPriority(L *glua.LState) int {
 	st, o := self(L, "msg")
 	if L.Get(2) != glua.LNil {
-		st.must(L, o.call.event.SetPriority(priorityArgument(L, L.Get(2), "msg:priority")))
+		st.raiseIf(L, o.call.event.SetPriority(priorityArgument(L, L.Get(2), "msg:priority")))
 	}
 	L.Push(glua.LNumber(msgOf(o).Priority))
 	return 1
 }
 
 func msgIsAuto(L *glua.LState) int {
-	_, o := readable(L, "is_auto")
+	_, o := readableSelf(L, "is_auto")
 	auto := isAuto(msgOf(o).Header, msgSender(o))
 	if r := o.call.event.Rcpt; r != nil && !auto {
 		sender := msgSender(o)
@@ -390,11 +390,11 @@ func isAuto(h *mime.Header, sender envelope.Address) bool {
 			return true
 		}
 	}
-	return robot(sender)
+	return isRobot(sender)
 }
 
-// robot tells senders that are no people by their name.
-func robot(a envelope.Address) bool {
+// isRobot tells senders that are no people by their name.
+func isRobot(a envelope.Address) bool {
 	local, _, _ := strings.Cut(strings.ToLower(a.Local()), "+") // bounces name their recipient in the tag
 	return local == "mailer-daemon" || local == "listserv" || local == "majordomo" || local == "noreply" || local == "no-reply" ||
 		strings.HasPrefix(local, "owner-") || strings.HasSuffix(local, "-owner") || strings.HasSuffix(local, "-request") ||
@@ -402,13 +402,13 @@ func robot(a envelope.Address) bool {
 }
 
 func msgAddressedTo(L *glua.LState) int {
-	st, o := readable(L, "addressed_to")
-	want := address(L, L.Get(2), "msg:addressed_to").Base()
+	st, o := readableSelf(L, "addressed_to")
+	want := addressArgument(L, L.Get(2), "msg:addressed_to").Base()
 	var list []envelope.Address
 	for _, m := range msgOf(o).Header.Addresses("To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc") {
 		list = append(list, m.Address)
 	}
-	L.Push(glua.LBool(st.named(L, list, want)))
+	L.Push(glua.LBool(st.namesAccount(L, list, want)))
 	return 1
 }
 
@@ -416,7 +416,7 @@ func msgAddressedTo(L *glua.LState) int {
 const maxAddresses = 1000
 
 func msgAddresses(L *glua.LState) int {
-	st, o := readable(L, "addresses")
+	st, o := readableSelf(L, "addresses")
 	var names []string
 	for i := 2; i <= max(2, L.GetTop()); i++ {
 		names = append(names, stringArgument(L, i, "msg:addresses", "name"))

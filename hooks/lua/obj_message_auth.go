@@ -11,16 +11,16 @@ import (
 // msgAuth gives the results as tables. It counts as one DNS question of the
 // call, however many it takes, and is cut off at the call's deadline.
 func msgAuth(L *glua.LState) int {
-	st, o := readable(L, "auth")
+	st, o := readableSelf(L, "auth")
 	none := envelope.AuthResult{Result: "none"}
 	res := &envelope.AuthResults{SPF: none, DMARC: none, ARC: none}
 	if verify := msgOf(o).Auth; verify != nil {
-		st.budget.take(L, &st.budget.dns, "dns questions")
+		st.budget.spendOne(L, &st.budget.dns, "dns questions")
 		ctx, cancel := context.WithDeadline(o.call.ctx, st.budget.deadline())
 		defer cancel()
 		found, err := verify(ctx)
-		st.must(L, err)
-		st.budget.look()
+		st.raiseIf(L, err)
+		st.budget.checkLimits()
 		res = found
 	}
 	best := authTable(res.BestDKIM())
@@ -29,7 +29,7 @@ func msgAuth(L *glua.LState) int {
 		signatures[i] = authTable(s)
 	}
 	best["signatures"] = signatures
-	L.Push(st.lift(L, map[string]any{"spf": authTable(res.SPF), "dkim": best, "dmarc": authTable(res.DMARC), "arc": authTable(res.ARC)}))
+	L.Push(st.toLua(L, map[string]any{"spf": authTable(res.SPF), "dkim": best, "dmarc": authTable(res.DMARC), "arc": authTable(res.ARC)}))
 	return 1
 }
 

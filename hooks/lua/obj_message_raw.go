@@ -13,7 +13,7 @@ import (
 
 func msgRaw(L *glua.LState) int {
 	st, o := bodyOf(L, "raw")
-	st.demand(L, hooks.HeadersRead, "msg:raw")
+	st.requireRight(L, hooks.HeadersRead, "msg:raw")
 	m := msgOf(o)
 	limit := maxArgument(L, st, 2, m.Size)
 	if m.Body == nil {
@@ -34,10 +34,10 @@ func msgRaw(L *glua.LState) int {
 
 func msgAppendText(L *glua.LState) int {
 	st, o := self(L, "msg")
-	st.demand(L, hooks.BodyWrite, "msg:append_text")
+	st.requireRight(L, hooks.BodyWrite, "msg:append_text")
 	s := stringArgument(L, 2, "msg:append_text", "text")
-	st.budget.charge(L, 2*int64(len(s)))
-	st.must(L, o.call.event.AppendText(msgOf(o), st.pieces(L, strings.ToValidUTF8(s, "\uFFFD"), L.Get(3))...))
+	st.budget.chargeMemory(L, 2*int64(len(s)))
+	st.raiseIf(L, o.call.event.AppendText(msgOf(o), st.pieces(L, strings.ToValidUTF8(s, "\uFFFD"), L.Get(3))...))
 	return 0
 }
 
@@ -64,7 +64,7 @@ func (st *state) pieces(L *glua.LState, text string, marks glua.LValue) []mime.T
 		case !found:
 			return append(out, mime.Text{Text: text})
 		case closed && known && name != "":
-			if st.budget.charge(L, int64(len(value))+64); len(out) > 2*maxMarks {
+			if st.budget.chargeMemory(L, int64(len(value))+64); len(out) > 2*maxMarks {
 				L.RaiseError("msg:append_text: more than %d marks", maxMarks)
 			}
 			out, text = append(out, mime.Text{Text: literal}, mime.Text{Name: name, Text: strings.ToValidUTF8(string(value), "\uFFFD")}), after
@@ -84,13 +84,13 @@ func msgReport(L *glua.LState) int {
 	if m.Body == nil {
 		L.RaiseError("the body is still coming at %s", o.call.event.Point)
 	}
-	st.budget.charge(L, min(m.Size, 1<<20))
+	st.budget.chargeMemory(L, min(m.Size, 1<<20))
 	n, err := mime.ParseReport(m.Header, m.Body)
 	if errors.Is(err, mime.ErrNoReport) {
 		L.Push(glua.LNil)
 		return 1
 	}
-	st.must(L, err)
+	st.raiseIf(L, err)
 	out := []any{}
 	for _, r := range n.Rcpts[:min(len(n.Rcpts), maxTold)] {
 		one := map[string]any{"action": r.Action, "status": r.Status, "diagnostic": r.Diagnostic}
@@ -101,6 +101,6 @@ func msgReport(L *glua.LState) int {
 		}
 		out = append(out, one)
 	}
-	L.Push(st.lift(L, out))
+	L.Push(st.toLua(L, out))
 	return 1
 }

@@ -13,16 +13,16 @@ const (
 	maxMetaKey   = 100 // octets
 )
 
-// notes is a meta table of session, tx, msg, rcpt or group.
-type notes struct {
+// metaTable is a meta table of session, tx, msg, rcpt or group.
+type metaTable struct {
 	meta *map[string]any
 	rcpt bool // "folder" is the core's own and stored plain
 }
 
 // key is where a policy's key is stored: bundles do not see each other's,
 // nor one domain another's.
-func (n *notes) key(st *state, key string) string {
-	b := st.source.source.Bundle
+func (n *metaTable) key(st *state, key string) string {
+	b := st.source.src.Bundle
 	if b == "" || n.rcpt && key == "folder" {
 		return key
 	}
@@ -34,9 +34,9 @@ func (n *notes) key(st *state, key string) string {
 
 // read is a value: the domain's, else what was noted when no domain was at
 // hand yet, as at receive.connect.
-func (n *notes) read(st *state, key string) any {
+func (n *metaTable) read(st *state, key string) any {
 	v, ok := (*n.meta)[n.key(st, key)]
-	if b := st.source.source.Bundle; !ok && b != "" && !(n.rcpt && key == "folder") {
+	if b := st.source.src.Bundle; !ok && b != "" && !(n.rcpt && key == "folder") {
 		v = (*n.meta)[b+":"+key]
 	}
 	return v
@@ -47,20 +47,20 @@ var metaClass = class{name: "meta",
 		"domain; what it noted while no domain was at hand can be read at all; rcpt.meta.folder names the folder the server files " +
 		"into",
 	index: func(st *state, L *glua.LState, o *object, key string) glua.LValue {
-		n := o.v.(*notes)
-		return st.lift(L, n.read(st, key))
+		n := o.v.(*metaTable)
+		return st.toLua(L, n.read(st, key))
 	},
 	assign: func(st *state, L *glua.LState, o *object, k, v glua.LValue) {
-		n := o.v.(*notes)
+		n := o.v.(*metaTable)
 		key, ok := k.(glua.LString)
 		if !ok || key == "" || len(key) > maxMetaKey || strings.ContainsAny(string(key), "\x00\r\n") {
 			L.RaiseError("meta: keys are texts of up to %d octets, got %s", maxMetaKey, tostringPlain(k))
 		}
-		x, err := plain(v)
+		x, err := toPlain(v)
 		if err != nil {
 			L.RaiseError("meta.%s: %s", string(key), err.Error())
 		}
-		if weigh(x) > maxMetaValue {
+		if plainSize(x) > maxMetaValue {
 			L.RaiseError("meta.%s: more than %d KiB", string(key), maxMetaValue>>10)
 		}
 		if folder, isText := x.(string); n.rcpt && key == "folder" && x != nil && (!isText || !validFolder(folder)) {
@@ -70,13 +70,13 @@ var metaClass = class{name: "meta",
 		if _, had := (*n.meta)[full]; !had && len(*n.meta) >= maxMetaKeys {
 			L.RaiseError("meta: more than %d keys", maxMetaKeys)
 		}
-		st.must(L, o.call.event.SetMeta(n.meta, full, x))
+		st.raiseIf(L, o.call.event.SetMeta(n.meta, full, x))
 	},
 	pairs: func(st *state, o *object) glua.LValue {
-		n := o.v.(*notes)
+		n := o.v.(*metaTable)
 		own := map[string]any{}
 		prefixes := []string{n.key(st, "")}
-		if b := st.source.source.Bundle; b != "" && prefixes[0] != b+":" {
+		if b := st.source.src.Bundle; b != "" && prefixes[0] != b+":" {
 			prefixes = []string{b + ":", prefixes[0]} // the domain's own count
 		}
 		for _, prefix := range prefixes {
@@ -86,7 +86,7 @@ var metaClass = class{name: "meta",
 				}
 			}
 		}
-		return st.lift(st.L, own)
+		return st.toLua(st.L, own)
 	},
 }
 
@@ -94,8 +94,8 @@ var metaClass = class{name: "meta",
 var dataClass = class{name: "data", doc: "plain data, read only",
 	index: func(st *state, L *glua.LState, o *object, key string) glua.LValue {
 		m, _ := o.v.(map[string]any)
-		return st.lift(L, m[key])
+		return st.toLua(L, m[key])
 	},
 	assign: readOnly,
-	pairs:  func(st *state, o *object) glua.LValue { return st.lift(st.L, o.v) },
+	pairs:  func(st *state, o *object) glua.LValue { return st.toLua(st.L, o.v) },
 }

@@ -61,8 +61,8 @@ var partClass = class{name: "part", doc: "one part of a message that holds conte
 		{name: "remove", call: partRemove, sig: "remove()", doc: "leaves an empty text in its place"},
 	}}
 
-// index reads the structure of the body.
-func (st *state) index(L *glua.LState, m *hooks.Message) *mime.Index {
+// bodyIndex reads the structure of the body.
+func (st *state) bodyIndex(L *glua.LState, m *hooks.Message) *mime.Index {
 	if m.Body == nil {
 		L.RaiseError("the body is still coming at %s", st.call.event.Point)
 	}
@@ -77,21 +77,21 @@ func (st *state) index(L *glua.LState, m *hooks.Message) *mime.Index {
 // read.
 func bodyOf(L *glua.LState, what string) (*state, *object) {
 	st, o := self(L, "msg")
-	st.demandOf(L, hooks.BodyRead, what)
+	st.requireMessageRight(L, hooks.BodyRead, what)
 	return st, o
 }
 
 func msgParts(L *glua.LState) int {
 	st, o := bodyOf(L, "parts")
 	m := msgOf(o)
-	index := st.index(L, m)
+	index := st.bodyIndex(L, m)
 	i := 0
 	L.Push(L.NewFunction(func(L *glua.LState) int {
-		st.alive(o)
+		st.requireAlive(o)
 		for i < len(index.Parts) {
 			i++
 			if p := index.Parts[i-1]; p.Leaf() {
-				L.Push(st.wrap(&partClass, &part{msg: m, n: i - 1, Part: p}))
+				L.Push(st.newObject(&partClass, &part{msg: m, n: i - 1, Part: p}))
 				return 1
 			}
 		}
@@ -107,8 +107,8 @@ func maxArgument(L *glua.LState, st *state, n int, available int64) int64 {
 	if limit < 0 || limit > maxText {
 		L.RaiseError("max must be from 0 to %d octets", maxText)
 	}
-	st.budget.charge(L, min(limit, 4*available+64))
-	st.budget.steps(L, min(limit, available)/64)
+	st.budget.chargeMemory(L, min(limit, 4*available+64))
+	st.budget.chargeSteps(L, min(limit, available)/64)
 	return limit
 }
 
@@ -156,7 +156,7 @@ func partBytes(L *glua.LState) int {
 func partSHA256(L *glua.LState) int {
 	st, o := self(L, "part")
 	p := partOf(o)
-	st.budget.steps(L, (p.End-p.Start)/64)
+	st.budget.chargeSteps(L, (p.End-p.Start)/64)
 	h := sha256.New()
 	p.read(L, func(body io.Reader) error {
 		r, err := p.Open(body)
@@ -175,7 +175,7 @@ func partQRCode(L *glua.LState) int {
 	if text := partOf(o).qrCode(L, st); text == "" {
 		L.Push(glua.LNil)
 	} else {
-		L.Push(st.budget.str(L, strings.ToValidUTF8(text, "\uFFFD")))
+		L.Push(st.budget.newString(L, strings.ToValidUTF8(text, "\uFFFD")))
 	}
 	return 1
 }
@@ -183,7 +183,7 @@ func partQRCode(L *glua.LState) int {
 // qrCode is the text of the code in a picture; "" where there is none, or
 // where it would cost more than one call may.
 func (p *part) qrCode(L *glua.LState, st *state) string {
-	st.budget.charge(L, min(maxPicture, p.End-p.Start))
+	st.budget.chargeMemory(L, min(maxPicture, p.End-p.Start))
 	var raw []byte
 	p.read(L, func(body io.Reader) error {
 		r, err := p.Open(body)
@@ -200,7 +200,7 @@ func (p *part) qrCode(L *glua.LState, st *state) string {
 		return ""
 	}
 	st.call.pixels += n
-	st.budget.steps(L, n/64)
+	st.budget.chargeSteps(L, n/64)
 	text, err := qrcode.Read(raw)
 	if err != nil {
 		return ""
@@ -210,29 +210,30 @@ func (p *part) qrCode(L *glua.LState, st *state) string {
 
 func partReplace(L *glua.LState) int {
 	st, o := self(L, "part")
-	st.demand(L, hooks.BodyWrite, "part:replace")
+	st.requireRight(L, hooks.BodyWrite, "part:replace")
 	s := stringArgument(L, 2, "part:replace", "text")
-	st.must(L, o.call.event.EditPart(partOf(o).msg, "part replaced", mime.PartEdit{Part: partOf(o).n, Text: strings.ToValidUTF8(s, "\uFFFD")}))
+	st.raiseIf(L, o.call.event.EditPart(partOf(o).msg, "part replaced",
+		mime.PartEdit{Part: partOf(o).n, Text: strings.ToValidUTF8(s, "\uFFFD")}))
 	return 0
 }
 
 func partRemove(L *glua.LState) int {
 	st, o := self(L, "part")
-	st.demand(L, hooks.BodyWrite, "part:remove")
-	st.must(L, o.call.event.EditPart(partOf(o).msg, "part removed", mime.PartEdit{Part: partOf(o).n, Remove: true}))
+	st.requireRight(L, hooks.BodyWrite, "part:remove")
+	st.raiseIf(L, o.call.event.EditPart(partOf(o).msg, "part removed", mime.PartEdit{Part: partOf(o).n, Remove: true}))
 	return 0
 }
 
-// visible calls f with the decoded text of each text part until it returns
+// eachTextPart calls f with the decoded text of each text part until it returns
 // false.
-func (st *state) visible(L *glua.LState, m *hooks.Message, limit int64, f func(isHTML bool, text string) bool) {
-	index := st.index(L, m)
+func (st *state) eachTextPart(L *glua.LState, m *hooks.Message, limit int64, f func(isHTML bool, text string) bool) {
+	index := st.bodyIndex(L, m)
 	for i, leaf := range index.Parts {
 		if !leaf.Leaf() || !strings.HasPrefix(leaf.Type, "text/") || leaf.Disposition == "attachment" {
 			continue
 		}
-		st.budget.charge(L, min(limit, 4*(leaf.End-leaf.Start)))
-		st.budget.steps(L, min(limit, leaf.End-leaf.Start)/32)
+		st.budget.chargeMemory(L, min(limit, 4*(leaf.End-leaf.Start)))
+		st.budget.chargeSteps(L, min(limit, leaf.End-leaf.Start)/32)
 		p := part{msg: m, n: i, Part: leaf}
 		var s string
 		p.read(L, func(body io.Reader) error { s, _ = p.Text(body, limit); return nil })
@@ -249,7 +250,7 @@ func (st *state) textOf(L *glua.LState, m *hooks.Message, limit int64) string {
 		return c.text
 	}
 	var out strings.Builder
-	st.visible(L, m, limit, func(isHTML bool, s string) bool {
+	st.eachTextPart(L, m, limit, func(isHTML bool, s string) bool {
 		if isHTML {
 			s = stripHTML(s)
 		}
@@ -308,7 +309,7 @@ func msgText(L *glua.LState) int {
 
 func msgFind(L *glua.LState) int {
 	st, o := bodyOf(L, "find")
-	st.demand(L, hooks.HeadersRead, "msg:find") // it looks into the subject too
+	st.requireRight(L, hooks.HeadersRead, "msg:find") // it looks into the subject too
 	re := st.regexArgument(L, 2, "msg:find")
 	subject, _ := msgOf(o).Header.Get("Subject")
 	s := mime.DecodeWords(subject) + "\n"
@@ -317,7 +318,7 @@ func msgFind(L *glua.LState) int {
 	}
 	re.pay(L, st, len(s))
 	if m := re.FindString(s); m != "" || re.MatchString(s) {
-		L.Push(st.budget.str(L, m))
+		L.Push(st.budget.newString(L, m))
 	} else {
 		L.Push(glua.LNil)
 	}
@@ -340,7 +341,7 @@ func msgURLs(L *glua.LState) int {
 			list = append(list, u)
 		}
 	}
-	st.visible(L, msgOf(o), defaultText, func(isHTML bool, s string) bool {
+	st.eachTextPart(L, msgOf(o), defaultText, func(isHTML bool, s string) bool {
 		if isHTML {
 			for _, m := range linkAttr.FindAllStringSubmatch(s, maxURLs) {
 				add(html.UnescapeString(m[1]))

@@ -43,8 +43,8 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 				return str(string(recipientOf(o).Address))
 			},
 			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
-				st.demand(L, hooks.RecipientsAdd, "rcpt.address")
-				st.must(L, o.call.event.SetAddress(recipientOf(o), address(L, v, "rcpt.address"), o.call.handler.info.Change()))
+				st.requireRight(L, hooks.RecipientsAdd, "rcpt.address")
+				st.raiseIf(L, o.call.event.SetAddress(recipientOf(o), addressArgument(L, v, "rcpt.address"), o.call.handler.info.Change()))
 			},
 		},
 		textField("orig", "as RCPT gave it", func(o *object) string { return string(recipientOf(o).Orig) }),
@@ -60,8 +60,8 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		boolField("released", "whether list.release let the message go to it", func(o *object) bool { return recipientOf(o).Released }),
 		{name: "notify", doc: "list of NOTIFY keywords, or nil", get: rcptNotify},
 		optionalField("orcpt", "decoded ORCPT, or nil", func(o *object) string { return recipientOf(o).ORcpt }),
-		metaField("notes of policies, kept with the recipient; folder names the folder to file into", func(o *object) *notes {
-			return &notes{
+		metaField("notes of policies, kept with the recipient; folder names the folder to file into", func(o *object) *metaTable {
+			return &metaTable{
 				meta: &recipientOf(o).Meta,
 				rcpt: true,
 			}
@@ -158,8 +158,8 @@ func rcptNotify(st *state, L *glua.LState, o *object) glua.LValue {
 	return st.strings(L, list)
 }
 
-// expandable is the receiver of replace, copy_to and the header methods.
-func expandable(L *glua.LState, what string) (*state, *object, *hooks.Rcpt) {
+// expandableSelf is the receiver of replace, copy_to and the header methods.
+func expandableSelf(L *glua.LState, what string) (*state, *object, *hooks.Rcpt) {
 	st, o := self(L, "rcpt")
 	r, ok := o.v.(*hooks.Rcpt)
 	if !ok {
@@ -169,7 +169,7 @@ func expandable(L *glua.LState, what string) (*state, *object, *hooks.Rcpt) {
 }
 
 func rcptReplace(L *glua.LState) int {
-	st, o, r := expandable(L, "rcpt:replace")
+	st, o, r := expandableSelf(L, "rcpt:replace")
 	if e := o.call.event; !e.Allowed(hooks.MayExpand) {
 		here := ""
 		if spec, _ := hooks.Lookup(e.Point); spec.Allows(hooks.Redirect) {
@@ -177,46 +177,46 @@ func rcptReplace(L *glua.LState) int {
 		}
 		L.RaiseError("rcpt:replace: only at queue.expand%s", here)
 	}
-	targets := targets(L, st, o, "rcpt:replace")
-	st.must(L, o.call.event.Replace(r, targets))
+	targets := targetArguments(L, st, o, "rcpt:replace")
+	st.raiseIf(L, o.call.event.Replace(r, targets))
 	return 0
 }
 
 func rcptCopyTo(L *glua.LState) int {
-	st, o, r := expandable(L, "rcpt:copy_to")
+	st, o, r := expandableSelf(L, "rcpt:copy_to")
 	if !o.call.event.Allowed(hooks.MayCopy) {
 		L.RaiseError("rcpt:copy_to: recipients cannot be changed at %s", o.call.event.Point)
 	}
-	targets := targets(L, st, o, "rcpt:copy_to")
-	st.must(L, o.call.event.CopyTo(r, targets))
+	targets := targetArguments(L, st, o, "rcpt:copy_to")
+	st.raiseIf(L, o.call.event.CopyTo(r, targets))
 	return 0
 }
 
 func rcptFork(L *glua.LState) int {
-	st, o, r := expandable(L, "rcpt:fork")
-	st.demand(L, hooks.RecipientsAdd, "rcpt:fork")
-	st.budget.charge(L, 4096)
+	st, o, r := expandableSelf(L, "rcpt:fork")
+	st.requireRight(L, hooks.RecipientsAdd, "rcpt:fork")
+	st.budget.chargeMemory(L, 4096)
 	m, err := o.call.event.Fork(r)
-	st.must(L, err)
+	st.raiseIf(L, err)
 	st.confineFork(L, m)
-	L.Push(st.wrap(&msgClass, m))
+	L.Push(st.newObject(&msgClass, m))
 	return 1
 }
 
 func rcptVariant(L *glua.LState) int {
-	st, o, r := expandable(L, "rcpt:variant")
-	st.demand(L, hooks.RecipientsAdd, "rcpt:variant")
-	st.budget.charge(L, 4096+int64(len(o.call.event.Msg.Header.Bytes())))
+	st, o, r := expandableSelf(L, "rcpt:variant")
+	st.requireRight(L, hooks.RecipientsAdd, "rcpt:variant")
+	st.budget.chargeMemory(L, 4096+int64(len(o.call.event.Msg.Header.Bytes())))
 	m, err := o.call.event.Variant(r)
-	st.must(L, err)
+	st.raiseIf(L, err)
 	st.confineFork(L, m)
-	L.Push(st.wrap(&msgClass, m))
+	L.Push(st.newObject(&msgClass, m))
 	return 1
 }
 
-// targets reads (address or list, [how]).
-func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
-	st.demand(L, hooks.RecipientsAdd, what)
+// targetArguments reads (address or list, [how]).
+func targetArguments(L *glua.LState, st *state, o *object, what string) []hooks.Target {
+	st.requireRight(L, hooks.RecipientsAdd, what)
 	if L.Get(2) == glua.LNil {
 		L.RaiseError("%s: an address or a list of addresses expected, got nil", what)
 	}
@@ -224,12 +224,12 @@ func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
 	if st.budget.added -= len(names); st.budget.added < 0 {
 		L.RaiseError("%s: too many recipients added in one call", what)
 	}
-	st.budget.charge(L, 200*int64(len(names)))
+	st.budget.chargeMemory(L, 200*int64(len(names)))
 	by := o.call.handler.info.Change()
 	by.Address = recipientOf(o).Address
 	list := make([]hooks.Target, 0, len(names))
 	for _, name := range names {
-		t := hooks.Target{Address: address(L, glua.LString(name), what), From: by}
+		t := hooks.Target{Address: addressArgument(L, glua.LString(name), what), From: by}
 		how := L.Get(3)
 		if f, ok := how.(*glua.LFunction); ok {
 			L.Push(f)
@@ -238,14 +238,14 @@ func targets(L *glua.LState, st *state, o *object, what string) []hooks.Target {
 			how = L.Get(-1)
 			L.Pop(1)
 		}
-		readHow(L, st, how, what, &t)
+		howArgument(L, st, how, what, &t)
 		list = append(list, t)
 	}
 	return list
 }
 
-// readHow reads { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = }.
-func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.Target) {
+// howArgument reads { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = }.
+func howArgument(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.Target) {
 	if how == glua.LNil {
 		return
 	}
@@ -256,10 +256,10 @@ func readHow(L *glua.LState, st *state, how glua.LValue, what string, t *hooks.T
 	for k, v := table.Next(glua.LNil); k != glua.LNil; k, v = table.Next(k) {
 		switch key := tostringPlain(k); key {
 		case "sender":
-			a := sender(L, v, what+": sender")
+			a := senderArgument(L, v, what+": sender")
 			t.Sender = &a
 		case "headers":
-			t.Fields = st.ownFields(L, v, what)
+			t.Fields = st.writableFields(L, v, what)
 		case "priority":
 			p := priorityArgument(L, v, what)
 			t.Priority = &p
@@ -303,7 +303,7 @@ func fillArgument(L *glua.LState, st *state, v glua.LValue, what string) envelop
 		if !ok || len(text) > maxFilled || len(fill) >= maxMarks {
 			L.RaiseError("%s: fill has at most %d strings of at most %d octets", what, maxMarks, maxFilled)
 		}
-		st.budget.charge(L, int64(len(text))+64)
+		st.budget.chargeMemory(L, int64(len(text))+64)
 		fill[tostringPlain(k)] = strings.ToValidUTF8(string(text), "\uFFFD")
 	}
 	return fill
@@ -336,12 +336,12 @@ func fieldLines(L *glua.LState, st *state, v glua.LValue, what string) string {
 	return out.String()
 }
 
-// ownFields is fieldLines for a message that others wrote.
-func (st *state) ownFields(L *glua.LState, v glua.LValue, what string) string {
+// writableFields is fieldLines for a message that others wrote.
+func (st *state) writableFields(L *glua.LState, v glua.LValue, what string) string {
 	lines := fieldLines(L, st, v, what)
-	if !st.source.source.Grants.Has(hooks.HeadersWrite) {
+	if !st.source.src.Grants.Has(hooks.HeadersWrite) {
 		for _, f := range mime.ParseHeader([]byte(lines)).Fields() {
-			st.demandField(L, f.Name(), what)
+			st.requireFieldRight(L, f.Name(), what)
 		}
 	}
 	return lines
@@ -351,7 +351,7 @@ func fieldLine(L *glua.LState, st *state, name, value, what string) string {
 	if len(value) > maxValue {
 		L.RaiseError("%s: value of %s has more than %d KiB", what, name, maxValue>>10)
 	}
-	st.budget.charge(L, 3*int64(len(value))+64)
+	st.budget.chargeMemory(L, 3*int64(len(value))+64)
 	line, err := mime.FormatField(name, value)
 	if err != nil {
 		L.RaiseError("%s: %s", what, err.Error())
@@ -371,9 +371,9 @@ func rcptAddHeader(L *glua.LState) int {
 
 func editOwn(L *glua.LState, name string, replace bool) {
 	what := "rcpt:" + name
-	st, o, r := expandable(L, what)
+	st, o, r := expandableSelf(L, what)
 	field := headerName(L, what)
-	st.demandField(L, field, what)
+	st.requireFieldRight(L, field, what)
 	value := headerValue(L, what)
 	st.confineField(L, what, field, value, o.call.event.Msg.Header)
 	line := fieldLine(L, st, field, value, what)
@@ -387,9 +387,9 @@ func editOwn(L *glua.LState, name string, replace bool) {
 }
 
 func rcptRemoveHeader(L *glua.LState) int {
-	st, o, r := expandable(L, "rcpt:remove_header")
+	st, o, r := expandableSelf(L, "rcpt:remove_header")
 	field := headerName(L, "rcpt:remove_header")
-	st.demandField(L, field, "rcpt:remove_header")
+	st.requireFieldRight(L, field, "rcpt:remove_header")
 	edit := envelope.HeaderEdit{Prepend: withoutField(r.Edit.Prepend, field), Remove: append(append([]string(nil), r.Edit.Remove...), field)}
 	st.setEdit(L, o, r, "remove_header "+field, edit)
 	return 0
@@ -399,8 +399,8 @@ func (st *state) setEdit(L *glua.LState, o *object, r *hooks.Rcpt, what string, 
 	if len(edit.Prepend) > 256<<10 || len(edit.Remove) > 500 {
 		L.RaiseError("rcpt: too many header fields for one recipient")
 	}
-	st.budget.charge(L, int64(len(edit.Prepend))+16*int64(len(edit.Remove)))
-	st.must(L, o.call.event.SetEdit(r, what, edit))
+	st.budget.chargeMemory(L, int64(len(edit.Prepend))+16*int64(len(edit.Remove)))
+	st.raiseIf(L, o.call.event.SetEdit(r, what, edit))
 }
 
 // withoutField drops a field from lines that will be prepended.

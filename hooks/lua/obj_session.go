@@ -34,7 +34,7 @@ var sessionClass = class{name: "session", doc: "one client connection; it outliv
 		textField("protocol", "\"smtp\", \"submission\", \"lmtp\" or \"pop3\"", func(o *object) string { return sessionOf(o).Protocol }),
 		boolField("trusted", "true for clients that may relay without AUTH", func(o *object) bool { return sessionOf(o).Trusted }),
 		boolField("closed", "true when the client has gone", func(o *object) bool { return sessionOf(o).Closed.Load() }),
-		metaField("notes of policies, for this session", func(o *object) *notes { return &notes{meta: &sessionOf(o).Meta} }),
+		metaField("notes of policies, for this session", func(o *object) *metaTable { return &metaTable{meta: &sessionOf(o).Meta} }),
 	}}
 
 // sessionValue is the session or nil where the message came without one.
@@ -42,7 +42,7 @@ func (st *state) sessionValue(e *hooks.Event) glua.LValue {
 	if e.Session == nil {
 		return glua.LNil
 	}
-	return st.wrap(&sessionClass, e.Session)
+	return st.newObject(&sessionClass, e.Session)
 }
 
 func clientIP(s *envelope.Session) string {
@@ -66,14 +66,14 @@ var tlsClass = class{name: "tls", doc: "the encrypted connection", fields: []fie
 
 func sessionTLS(st *state, _ *glua.LState, o *object) glua.LValue {
 	if t := sessionOf(o).TLS; t != nil {
-		return st.wrap(&tlsClass, t)
+		return st.newObject(&tlsClass, t)
 	}
 	return glua.LNil
 }
 
 func sessionIdentity(st *state, _ *glua.LState, o *object) glua.LValue {
 	if id := sessionOf(o).Identity; id != nil {
-		return st.wrap(&identityClass, id)
+		return st.newObject(&identityClass, id)
 	}
 	return glua.LNil
 }
@@ -84,7 +84,7 @@ var identityClass = class{name: "identity", doc: "who logged in: user, and every
 		if key == "user" {
 			return str(string(id.User))
 		}
-		return st.lift(L, id.Extra[key])
+		return st.toLua(L, id.Extra[key])
 	},
 	assign: readOnly}
 
@@ -108,3 +108,12 @@ var credClass = class{name: "cred", doc: "a login attempt, after the server look
 	{name: "password", doc: "nil where the mechanism does not show it, and for bundles without the right passwords",
 		get: secretOf(func(c *hooks.Cred) string { return c.Password })},
 }}
+
+// hookTarpit only notes the delay: the session waits when the handlers have
+// run, so that no state of the pool waits with it.
+func hookTarpit(L *glua.LState) int {
+	st := stateOf(L)
+	c := st.currentCall(L, "tarpit")
+	st.raiseIf(L, c.event.Tarpit(durationArgument(L, L.Get(1), "tarpit")))
+	return 0
+}

@@ -19,15 +19,17 @@ var txClass = class{name: "tx", doc: "the mail transaction while the client buil
 			doc:   "envelope sender; \"\" is the null sender",
 			get:   func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(txOf(o).Sender)) },
 			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
-				st.must(L, o.call.event.SetSender(sender(L, v, "tx.sender")))
+				st.raiseIf(L, o.call.event.SetSender(senderArgument(L, v, "tx.sender")))
 			},
 		},
 		{
 			name: "params",
 			doc:  "parameters of MAIL",
-			get:  func(st *state, _ *glua.LState, o *object) glua.LValue { return st.wrap(&paramsClass, &txOf(o).Params) },
+			get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+				return st.newObject(&paramsClass, &txOf(o).Params)
+			},
 		},
-		metaField("notes of policies, for this transaction", func(o *object) *notes { return &notes{meta: &txOf(o).Meta} }),
+		metaField("notes of policies, for this transaction", func(o *object) *metaTable { return &metaTable{meta: &txOf(o).Meta} }),
 	},
 	methods: []function{{
 		name: "recipients",
@@ -40,13 +42,13 @@ var txClass = class{name: "tx", doc: "the mail transaction while the client buil
 func txRecipients(L *glua.LState) int {
 	st, o := self(L, "tx")
 	list := txOf(o).Recipients
-	st.budget.charge(L, 120+16*int64(len(list)))
+	st.budget.chargeMemory(L, 120+16*int64(len(list)))
 	t := L.CreateTable(len(list), 0)
 	n := 0
 	for _, r := range list {
 		if o.call.event.Concerned(&o.call.handler.info, r) {
 			n++
-			t.RawSetInt(n, st.wrap(&rcptClass, r))
+			t.RawSetInt(n, st.newObject(&rcptClass, r))
 		}
 	}
 	L.Push(t)

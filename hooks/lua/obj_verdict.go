@@ -79,19 +79,19 @@ func verdictOf(v glua.LValue) (*hooks.Verdict, error) {
 
 func pushVerdict(L *glua.LState, v hooks.Verdict) int {
 	if c := stateOf(L).call; c != nil && !c.handler.spec.Allows(v.Action) {
-		c.misplaced = caller(L, 1)
+		c.wrongVerdictAt = caller(L, 1)
 	}
 	L.Push(&glua.LUserData{Value: &v, Metatable: stateOf(L).metatable, Env: L.Env})
 	return 1
 }
 
-// status reads ([code, enhanced,] text) and checks the code's class.
-func status(L *glua.LState, name string, code int, enhanced, text string) envelope.Status {
+// statusArguments reads ([code, enhanced,] text) and checks the code's class.
+func statusArguments(L *glua.LState, name string, code int, enhanced, text string) envelope.Status {
 	s := envelope.Status{Code: code, Enhanced: enhanced, Text: text}
 	class := code / 100
 	n := L.GetTop()
 	if _, ok := L.Get(1).(glua.LNumber); ok {
-		c, ok := whole(L.Get(1))
+		c, ok := wholeNumber(L.Get(1))
 		if !ok || int(c)/100 != class || c < 0 {
 			L.RaiseError("%s: code must be %d00..%d99, got %s", name, class, class, tostringPlain(L.Get(1)))
 		}
@@ -132,11 +132,11 @@ func stringArgument(L *glua.LState, n int, name, what string) string {
 }
 
 func verdictReject(L *glua.LState) int {
-	return pushVerdict(L, hooks.Verdict{Action: hooks.Reject, Status: status(L, "reject", 550, "5.7.1", "refused by local policy")})
+	return pushVerdict(L, hooks.Verdict{Action: hooks.Reject, Status: statusArguments(L, "reject", 550, "5.7.1", "refused by local policy")})
 }
 
 func verdictDefer(L *glua.LState) int {
-	return pushVerdict(L, hooks.Verdict{Action: hooks.Defer, Status: status(L, "defer", 451, "4.7.1", "deferred by local policy")})
+	return pushVerdict(L, hooks.Verdict{Action: hooks.Defer, Status: statusArguments(L, "defer", 451, "4.7.1", "deferred by local policy")})
 }
 
 func verdictDisconnect(L *glua.LState) int {
@@ -159,9 +159,9 @@ func verdictAccept(L *glua.LState) int {
 	case glua.LString:
 		v.Identity = map[string]any{"user": string(a)}
 	case *glua.LTable:
-		x, err := plain(a)
+		x, err := toPlain(a)
 		m, ok := x.(map[string]any)
-		if err != nil || !ok || weigh(m) > 16<<10 {
+		if err != nil || !ok || plainSize(m) > 16<<10 {
 			L.RaiseError("accept: identity must be a table of plain data")
 		}
 		v.Identity = m
@@ -178,11 +178,11 @@ func verdictAccept(L *glua.LState) int {
 	return pushVerdict(L, v)
 }
 
-func verdictDiscard(L *glua.LState) int    { return reasoned(L, "discard", hooks.Discard) }
-func verdictQuarantine(L *glua.LState) int { return reasoned(L, "quarantine", hooks.Quarantine) }
-func verdictHold(L *glua.LState) int       { return reasoned(L, "hold", hooks.Hold) }
+func verdictDiscard(L *glua.LState) int    { return pushWithReason(L, "discard", hooks.Discard) }
+func verdictQuarantine(L *glua.LState) int { return pushWithReason(L, "quarantine", hooks.Quarantine) }
+func verdictHold(L *glua.LState) int       { return pushWithReason(L, "hold", hooks.Hold) }
 
-func reasoned(L *glua.LState, name string, a hooks.Action) int {
+func pushWithReason(L *glua.LState, name string, a hooks.Action) int {
 	return pushVerdict(L, hooks.Verdict{Action: a, Reason: oneLine(L, 1, name)})
 }
 
@@ -200,15 +200,15 @@ func unixTime(f float64) time.Time {
 }
 
 func verdictRetry(L *glua.LState) int {
-	d := duration(L, L.Get(1), "retry")
+	d := durationArgument(L, L.Get(1), "retry")
 	if d < time.Second {
 		L.RaiseError("retry: at least a second, got %s", tostringPlain(L.Get(1)))
 	}
 	return pushVerdict(L, hooks.Verdict{Action: hooks.Retry, Delay: d})
 }
 
-// duration reads "5m" or seconds; at most ten years.
-func duration(L *glua.LState, v glua.LValue, name string) time.Duration {
+// durationArgument reads "5m" or seconds; at most ten years.
+func durationArgument(L *glua.LState, v glua.LValue, name string) time.Duration {
 	d, err := parseDuration(v)
 	if err != nil {
 		L.RaiseError("%s: %s", name, err.Error())
@@ -248,7 +248,7 @@ func parseDuration(v glua.LValue) (time.Duration, error) {
 }
 
 func verdictKeep(L *glua.LState) int {
-	return pushVerdict(L, hooks.Verdict{Action: hooks.Keep, Flags: flags(L, 1, "keep")})
+	return pushVerdict(L, hooks.Verdict{Action: hooks.Keep, Flags: flagsArgument(L, 1, "keep")})
 }
 
 func verdictFileInto(L *glua.LState) int {
@@ -256,7 +256,7 @@ func verdictFileInto(L *glua.LState) int {
 	if !validFolder(folder) {
 		L.RaiseError("fileinto: %q is no name of a folder", folder)
 	}
-	return pushVerdict(L, hooks.Verdict{Action: hooks.FileInto, Folder: folder, Flags: flags(L, 2, "fileinto")})
+	return pushVerdict(L, hooks.Verdict{Action: hooks.FileInto, Folder: folder, Flags: flagsArgument(L, 2, "fileinto")})
 }
 
 // validFolder: one or more names separated by "/", without control characters.
@@ -272,14 +272,14 @@ func validFolder(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' })
 }
 
-// flags reads a flag or a list of flags such as "\\Seen".
-func flags(L *glua.LState, n int, name string) []string {
+// flagsArgument reads a flag or a list of flags such as "\\Seen".
+func flagsArgument(L *glua.LState, n int, name string) []string {
 	if L.Get(n) == glua.LNil {
 		return nil
 	}
 	list := stringList(L, L.Get(n), name+": flags")
 	for _, f := range list {
-		if f == "" || len(f) > 60 || strings.ContainsAny(f, " \t(){%*\"]") || control(f) >= 0 {
+		if f == "" || len(f) > 60 || strings.ContainsAny(f, " \t(){%*\"]") || controlIndex(f) >= 0 {
 			L.RaiseError("%s: %q is no flag", name, f)
 		}
 	}
@@ -316,12 +316,12 @@ func longList(L *glua.LState, v glua.LValue, name string, most int) []string {
 }
 
 func verdictRedirect(L *glua.LState) int {
-	stateOf(L).demand(L, hooks.RecipientsAdd, "redirect")
-	return pushVerdict(L, hooks.Verdict{Action: hooks.Redirect, Address: address(L, L.Get(1), "redirect")})
+	stateOf(L).requireRight(L, hooks.RecipientsAdd, "redirect")
+	return pushVerdict(L, hooks.Verdict{Action: hooks.Redirect, Address: addressArgument(L, L.Get(1), "redirect")})
 }
 
-// address reads an address in canonical form.
-func address(L *glua.LState, v glua.LValue, name string) envelope.Address {
+// addressArgument reads an address in canonical form.
+func addressArgument(L *glua.LState, v glua.LValue, name string) envelope.Address {
 	s, ok := v.(glua.LString)
 	if !ok {
 		L.RaiseError("%s: address must be a string, got %s", name, typeOf(v))
@@ -333,24 +333,24 @@ func address(L *glua.LState, v glua.LValue, name string) envelope.Address {
 	return a
 }
 
-// sender reads an address or "", the null sender.
-func sender(L *glua.LState, v glua.LValue, name string) envelope.Address {
+// senderArgument reads an address or "", the null sender.
+func senderArgument(L *glua.LState, v glua.LValue, name string) envelope.Address {
 	if v == glua.LString("") {
 		return ""
 	}
-	return address(L, v, name)
+	return addressArgument(L, v, name)
 }
 
 func verdictRoute(L *glua.LState) int {
-	return pushVerdict(L, hooks.Verdict{Action: hooks.RouteTo, Route: route(L, "route")})
+	return pushVerdict(L, hooks.Verdict{Action: hooks.RouteTo, Route: routeArgument(L, "route")})
 }
 
 func verdictReroute(L *glua.LState) int {
-	return pushVerdict(L, hooks.Verdict{Action: hooks.Reroute, Route: route(L, "reroute")})
+	return pushVerdict(L, hooks.Verdict{Action: hooks.Reroute, Route: routeArgument(L, "reroute")})
 }
 
-// route reads the table of route and reroute.
-func route(L *glua.LState, name string) *hooks.Route {
+// routeArgument reads the table of route and reroute.
+func routeArgument(L *glua.LState, name string) *hooks.Route {
 	t, ok := L.Get(1).(*glua.LTable)
 	if !ok {
 		L.RaiseError("%s: expected %s{ hosts = {...} }, got %s", name, name, typeOf(L.Get(1)))
@@ -362,7 +362,7 @@ func route(L *glua.LState, name string) *hooks.Route {
 		case "hosts", "host":
 			r.Hosts = stringList(L, v, name+": hosts")
 		case "port":
-			n, ok := whole(v)
+			n, ok := wholeNumber(v)
 			if !ok || n < 1 || n > 65535 {
 				L.RaiseError("%s: port must be 1..65535, got %s", name, tostringPlain(v))
 			}
@@ -387,7 +387,7 @@ func route(L *glua.LState, name string) *hooks.Route {
 			}
 			r.Password = lineArgument(L, name+": password", tostringPlain(v))
 		case "ttl":
-			r.TTL = duration(L, v, name+": ttl")
+			r.TTL = durationArgument(L, v, name+": ttl")
 		default:
 			L.RaiseError("%s: unknown field %s%s", name, key, hooks.Suggestion(key, []string{"hosts", "port", "tls", "lmtp", "source", "user",
 				"password", "ttl"}))
@@ -400,7 +400,7 @@ func route(L *glua.LState, name string) *hooks.Route {
 		L.RaiseError("%s: without hosts, which stay those of the server then, it has source, tls, user or port", name)
 	}
 	for _, h := range r.Hosts {
-		if h == "" || strings.ContainsAny(h, " \t") || control(h) >= 0 || len(h) > 260 {
+		if h == "" || strings.ContainsAny(h, " \t") || controlIndex(h) >= 0 || len(h) > 260 {
 			L.RaiseError("%s: %q is no host", name, h)
 		}
 		if host, port, err := net.SplitHostPort(h); err == nil {

@@ -19,7 +19,7 @@ func reqTable(get func(*hooks.Request) map[string]string) func(*state, *glua.LSt
 		for k, v := range values {
 			m[k] = v
 		}
-		return st.lift(L, m)
+		return st.toLua(L, m)
 	}
 }
 
@@ -52,7 +52,7 @@ var commandClass = class{name: "cmd", doc: "what an operator typed: carteiro NAM
 		for k, v := range commandOf(o).Options {
 			m[k] = v
 		}
-		return st.lift(L, m)
+		return st.toLua(L, m)
 	}},
 	boolField("json", "whether the answer is wanted as JSON", func(o *object) bool { return commandOf(o).JSON }),
 }}
@@ -71,11 +71,11 @@ var eventClass = class{name: "event", doc: "something that happened", fields: []
 			"name, value, confirmed; of reloads generation, by",
 		get: func(st *state, L *glua.LState, o *object) glua.LValue {
 			data := eventOf(o).Data
-			if !st.source.source.Grants.Has(hooks.HeadersRead) {
+			if !st.source.src.Grants.Has(hooks.HeadersRead) {
 				data = maps.Clone(data)
 				delete(data, "subject")
 			}
-			return st.lift(L, data)
+			return st.toLua(L, data)
 		},
 	},
 }}
@@ -96,7 +96,7 @@ func verdictResponse(L *glua.LState) int {
 		key := tostringPlain(k)
 		switch key {
 		case "status":
-			n, ok := whole(v)
+			n, ok := wholeNumber(v)
 			if !ok || n < 200 || n > 599 {
 				L.RaiseError("response: status must be 200..599, got %s", tostringPlain(v))
 			}
@@ -137,7 +137,7 @@ func token(s string) bool {
 // oneHeader is text that cannot end its line.
 func oneHeader(L *glua.LState, v glua.LValue, what string) string {
 	s := tostringPlain(v)
-	if !stringable(v) || control(s) >= 0 {
+	if !stringable(v) || controlIndex(s) >= 0 {
 		L.RaiseError("response: %s must be text of one line", what)
 	}
 	return s

@@ -85,7 +85,7 @@ func runHere(chunk string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s := &set{engine: e, id: "test", units: []*unit{u}, maps: map[tableKey]*table{}}
+	s := &generation{engine: e, id: "test", sources: []*loadedSource{u}, maps: map[tableKey]*table{}}
 	st := newState(s)
 	defer st.L.Close()
 	if _, err := st.load(context.Background()); err != nil {

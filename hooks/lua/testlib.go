@@ -52,7 +52,7 @@ type TestCase struct {
 // and t.file, and runs apart from the policies, which it reaches only through
 // a World.
 type TestFile struct {
-	unit *unit
+	unit *loadedSource
 	main string
 	uses *Engine
 }
@@ -82,7 +82,7 @@ func (e *Engine) TestFile(name string, files map[string][]byte) (*TestFile, erro
 		old = *p
 	}
 	used := programs{}
-	u, err := compileUnit(&unit{source: hooks.Source{Name: "tests", Files: own, Main: []string{name}}, test: true}, old, used)
+	u, err := compileUnit(&loadedSource{src: hooks.Source{Name: "tests", Files: own, Main: []string{name}}, test: true}, old, used)
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +128,9 @@ func (f *TestFile) Run(ctx context.Context, n int, w World) (err error) {
 }
 
 func (f *TestFile) start(ctx context.Context, w World) (*state, error) {
-	s := &set{engine: f.uses, id: "test", units: []*unit{f.unit}, maps: map[tableKey]*table{}}
+	s := &generation{engine: f.uses, id: "test", sources: []*loadedSource{f.unit}, maps: map[tableKey]*table{}}
 	st := newState(s)
-	st.tester = &tester{ctx: ctx, world: w, files: f.unit.source.Files}
+	st.tester = &tester{ctx: ctx, world: w, files: f.unit.src.Files}
 	if _, err := st.load(ctx); err != nil {
 		st.L.Close()
 		return nil, err
@@ -154,18 +154,18 @@ func testDo(L *glua.LState) int {
 	}
 	var args []any
 	for i := 2; i <= L.GetTop(); i++ {
-		v, err := plain(L.Get(i))
-		st.must(L, err)
+		v, err := toPlain(L.Get(i))
+		st.raiseIf(L, err)
 		args = append(args, v)
 	}
 	answer, err := st.tester.world.Do(st.tester.ctx, what, args)
-	st.budget.look()
+	st.budget.checkLimits()
 	if err != nil {
 		L.Push(glua.LNil)
-		L.Push(st.budget.str(L, err.Error()))
+		L.Push(st.budget.newString(L, err.Error()))
 		return 2
 	}
-	L.Push(st.lift(L, answer))
+	L.Push(st.toLua(L, answer))
 	return 1
 }
 
@@ -174,20 +174,20 @@ func (st *state) testFile(L *glua.LState) int {
 	name := text(L, 2)
 	for _, p := range []string{"tests/" + name, name} {
 		if b, ok := st.tester.files[p]; ok {
-			L.Push(st.budget.str(L, string(b)))
+			L.Push(st.budget.newString(L, string(b)))
 			return 1
 		}
 	}
 	L.Push(glua.LNil)
-	L.Push(st.budget.str(L, "there is no file "+name+" beside the test"))
+	L.Push(st.budget.newString(L, "there is no file "+name+" beside the test"))
 	return 2
 }
 
-// settled raises while a file loads, for what differs from call to call. A
+// refuseWhileLoading raises while a file loads, for what differs from call to call. A
 // handler and a case of a test may ask.
-func (st *state) settled(L *glua.LState, what string) {
+func (st *state) refuseWhileLoading(L *glua.LState, what string) {
 	if st.tester == nil || st.loading != nil {
-		st.running(L, what)
+		st.currentCall(L, what)
 	}
 }
 
@@ -253,7 +253,7 @@ func (c *Coverage) Files() map[string]map[int]int {
 }
 
 // add makes the lines of a unit known.
-func (c *Coverage) add(u *unit) {
+func (c *Coverage) add(u *loadedSource) {
 	var walk func(p *glua.FunctionProto, lines map[int]int)
 	walk = func(p *glua.FunctionProto, lines map[int]int) {
 		// The last instruction is the return that every function ends with,

@@ -68,7 +68,7 @@ func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int
 	b.ctx, b.err, b.part = ctx, nil, nil
 	b.left, b.total, b.every = instructions, instructions, clockEvery
 	b.heapAt = instructions - heapEvery
-	b.next()
+	b.setNextCheck()
 	b.until = time.Since(epoch) + wall
 	if d, ok := ctx.Deadline(); ok {
 		b.until = min(b.until, d.Sub(epoch))
@@ -77,11 +77,12 @@ func (b *budget) reset(ctx context.Context, wall time.Duration, instructions int
 	if l.Alloc > 0 && (l.Granted || l.Alloc < hooks.FreeAlloc) {
 		b.alloc, b.maxAlloc = l.Alloc, l.Alloc
 	}
-	b.kv, b.dns, b.http, b.milter = orElse(l.KV, hooks.FreeKV), orElse(l.DNS, hooks.FreeDNS), orElse(l.HTTP, hooks.FreeHTTP), maxMilter
-	b.submits, b.added = orElse(l.Submits, hooks.FreeSubmits), orElse(l.Recipients, hooks.FreeRecipients)
+	b.kv, b.dns, b.http, b.milter = defaultTo(l.KV, hooks.FreeKV), defaultTo(l.DNS, hooks.FreeDNS), defaultTo(l.HTTP, hooks.FreeHTTP),
+		maxMilter
+	b.submits, b.added = defaultTo(l.Submits, hooks.FreeSubmits), defaultTo(l.Recipients, hooks.FreeRecipients)
 }
 
-func orElse(n, otherwise int) int {
+func defaultTo(n, otherwise int) int {
 	if n > 0 {
 		return n
 	}
@@ -95,17 +96,17 @@ func (b *budget) Done() <-chan struct{} {
 	if b.left > b.due {
 		return nil
 	}
-	return b.more()
+	return b.doneSlow()
 }
 
-// more is what Done does now and then; after the end, and in tests that want
+// doneSlow is what Done does now and then; after the end, and in tests that want
 // to know what ran, each time.
-func (b *budget) more() <-chan struct{} {
+func (b *budget) doneSlow() <-chan struct{} {
 	if b.cover != nil {
 		b.cover.ran(b.state.L)
 	}
 	if b.left <= b.clock {
-		b.look()
+		b.checkLimits()
 	}
 	if b.err != nil {
 		return b.closed
@@ -113,9 +114,9 @@ func (b *budget) more() <-chan struct{} {
 	return nil
 }
 
-// next sets when the clock is read again, and when Done has to do more than
+// setNextCheck sets when the clock is read again, and when Done has to do more than
 // count.
-func (b *budget) next() {
+func (b *budget) setNextCheck() {
 	b.clock = max(b.left-b.every, 0)
 	b.due = b.clock
 	if b.cover != nil || b.err != nil {
@@ -135,15 +136,15 @@ func (b *budget) deadline() time.Time { return epoch.Add(b.until) }
 // Value passes through to the caller's context.
 func (b *budget) Value(key any) any { return b.ctx.Value(key) }
 
-// look checks what is too dear to check for each instruction.
-func (b *budget) look() {
+// checkLimits checks what is too dear to check for each instruction.
+func (b *budget) checkLimits() {
 	if b.err != nil {
 		return
 	}
-	b.next()
+	b.setNextCheck()
 	if b.left <= 0 && b.part != nil {
 		b.err = &partError{b.part}
-		b.next()
+		b.setNextCheck()
 		return
 	}
 	if b.left <= 0 {
@@ -170,23 +171,23 @@ func (b *budget) look() {
 func (b *budget) fail(format string, args ...any) {
 	if b.err == nil {
 		b.err = fmt.Errorf(format, args...)
-		b.next()
+		b.setNextCheck()
 	}
 }
 
-// steps charges n instructions for work done by the library.
-func (b *budget) steps(L *glua.LState, n int64) {
+// chargeSteps charges n instructions for work done by the library.
+func (b *budget) chargeSteps(L *glua.LState, n int64) {
 	b.left -= n
 	if b.left <= b.clock {
-		b.look()
+		b.checkLimits()
 	}
 	if b.err != nil {
 		L.RaiseError("%s", b.err.Error())
 	}
 }
 
-// charge pays for n octets about to be made.
-func (b *budget) charge(L *glua.LState, n int64) {
+// chargeMemory pays for n octets about to be made.
+func (b *budget) chargeMemory(L *glua.LState, n int64) {
 	if n < 0 || n > b.alloc {
 		b.alloc = 0
 		b.fail("%w: more than %d KiB of strings and tables made", hooks.ErrExhausted, b.maxAlloc>>10)
@@ -196,10 +197,10 @@ func (b *budget) charge(L *glua.LState, n int64) {
 		// more often once a call has made many octets.
 		if made := b.maxAlloc - b.alloc; made > 8<<20 && b.every > 1 {
 			b.every = 1
-			b.next()
+			b.setNextCheck()
 		} else if made > 1<<20 && b.every > 16 {
 			b.every = 16
-			b.next()
+			b.setNextCheck()
 		}
 	}
 	if b.err != nil {
@@ -207,16 +208,16 @@ func (b *budget) charge(L *glua.LState, n int64) {
 	}
 }
 
-// take counts down one of the budget's small allowances.
-func (b *budget) take(L *glua.LState, n *int, what string) {
+// spendOne counts down one of the budget's small allowances.
+func (b *budget) spendOne(L *glua.LState, n *int, what string) {
 	*n--
 	if *n < 0 {
 		L.RaiseError("too many %s in one call", what)
 	}
 }
 
-// str pays for a string and returns it as a value.
-func (b *budget) str(L *glua.LState, s string) glua.LValue {
-	b.charge(L, int64(len(s)))
+// newString pays for a string and returns it as a value.
+func (b *budget) newString(L *glua.LState, s string) glua.LValue {
+	b.chargeMemory(L, int64(len(s)))
 	return glua.LString(s)
 }

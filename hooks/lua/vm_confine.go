@@ -24,7 +24,7 @@ import (
 type bound struct {
 	// check raises for a value that the unit may not name. nil: the function
 	// checks the argument where it reads it, for the value may come later.
-	check func(r *reach, v glua.LValue)
+	check func(r *boundCheck, v glua.LValue)
 }
 
 // bounds are those of a function, by the name of the argument.
@@ -33,60 +33,60 @@ type bounds map[string]bound
 var (
 	// inForce is an address, an account, a mailbox or a domain, or a list of
 	// them: one of this server has to be of a domain in force.
-	inForce = bound{(*reach).named}
+	inForce = bound{(*boundCheck).checkAddress}
 	// inForceList is the name of a list: it has to be of a domain in force.
-	inForceList = bound{(*reach).list}
+	inForceList = bound{(*boundCheck).checkList}
 	// inForceKeys is a domain whose keys sign: it has to be in force.
-	inForceKeys = bound{(*reach).keys}
+	inForceKeys = bound{(*boundCheck).checkKeyDomain}
 	// asUser is an address, or a table with one as user.
-	asUser = bound{(*reach).user}
+	asUser = bound{(*boundCheck).checkUser}
 	// asSender is an envelope sender of the message at hand: who sent it may stay.
-	asSender = bound{(*reach).sender}
+	asSender = bound{(*boundCheck).checkSender}
 	// asAuthor is the value of a From field.
-	asAuthor = bound{func(r *reach, v glua.LValue) { r.author("From", v, nil) }}
+	asAuthor = bound{func(r *boundCheck, v glua.LValue) { r.checkAuthor("From", v, nil) }}
 	// asFields is a table of header fields of a new message, keepFields one of
 	// the message at hand, whose authors may stay.
-	asFields   = bound{func(r *reach, v glua.LValue) { r.fields(v, nil) }}
-	keepFields = bound{func(r *reach, v glua.LValue) { r.fields(v, r.atHand()) }}
+	asFields   = bound{func(r *boundCheck, v glua.LValue) { r.checkFields(v, nil) }}
+	keepFields = bound{func(r *boundCheck, v glua.LValue) { r.checkFields(v, r.currentMessage()) }}
 	// asMessage is a whole message.
-	asMessage = bound{(*reach).message}
+	asMessage = bound{(*boundCheck).checkMessage}
 	// whereRead is checked by the function itself.
 	whereRead = bound{}
 )
 
-// reach is one check of one argument.
-type reach struct {
+// boundCheck is one check of one argument.
+type boundCheck struct {
 	st   *state
 	L    *glua.LState
 	what string
 }
 
-// confined reports whether the unit is in force for single domains alone.
-func (u *unit) confined() bool { return len(u.source.Domains)+len(u.source.Except) > 0 }
+// isConfined reports whether the unit is in force for single domains alone.
+func (u *loadedSource) isConfined() bool { return len(u.src.Domains)+len(u.src.Except) > 0 }
 
 // serves reports whether the unit is in force for a domain of this server.
-func (u *unit) serves(e *Engine, domain string) bool {
-	if u.ours != nil {
-		return u.ours(domain)
+func (u *loadedSource) serves(e *Engine, domain string) bool {
+	if u.ownDomain != nil {
+		return u.ownDomain(domain)
 	}
-	return e.Local(domain) && (len(u.source.Domains) == 0 || slices.Contains(u.source.Domains, domain))
+	return e.Local(domain) && (len(u.src.Domains) == 0 || slices.Contains(u.src.Domains, domain))
 }
 
-// author is who runs, as errors name it.
-func (u *unit) author() string {
-	if u.source.Bundle == "" {
-		return u.source.Name
+// ownerName is who runs, as errors name it.
+func (u *loadedSource) ownerName() string {
+	if u.src.Bundle == "" {
+		return u.src.Name
 	}
-	return u.who()
+	return u.bundleName()
 }
 
-// confining is what checks values for the code that runs, or nil where it may
+// boundCheckFor is what checks values for the code that runs, or nil where it may
 // name everything.
-func (st *state) confining(L *glua.LState, what string) *reach {
-	if st.source == nil || !st.source.confined() {
+func (st *state) boundCheckFor(L *glua.LState, what string) *boundCheck {
+	if st.source == nil || !st.source.isConfined() {
 		return nil
 	}
-	return &reach{st, L, what}
+	return &boundCheck{st, L, what}
 }
 
 // guards are the functions that guard made, by owner and name: each interpreter
@@ -96,9 +96,9 @@ var guards struct {
 	made map[[2]string]glua.LGFunction
 }
 
-// guard is the function as scripts call it: its bounds are kept to before it
+// guarded is the function as scripts call it: its bounds are kept to before it
 // runs. owner is what errors put before its name, as "list." or "rcpt:".
-func (f *function) guard(owner string) glua.LGFunction {
+func (f *function) guarded(owner string) glua.LGFunction {
 	if len(f.bounds) == 0 {
 		return f.call
 	}
@@ -107,7 +107,7 @@ func (f *function) guard(owner string) glua.LGFunction {
 	key := [2]string{owner, f.name}
 	g, ok := guards.made[key]
 	if !ok {
-		g = f.confined(owner)
+		g = f.withBounds(owner)
 		if guards.made == nil {
 			guards.made = map[[2]string]glua.LGFunction{}
 		}
@@ -116,8 +116,8 @@ func (f *function) guard(owner string) glua.LGFunction {
 	return g
 }
 
-// confined makes what guard returns.
-func (f *function) confined(owner string) glua.LGFunction {
+// withBounds makes what guard returns.
+func (f *function) withBounds(owner string) glua.LGFunction {
 	var checks []guardedArgument
 	for _, p := range argumentsOf(f.sig) {
 		if b, ok := f.bounds[p.name]; ok && b.check != nil {
@@ -132,7 +132,7 @@ func (f *function) confined(owner string) glua.LGFunction {
 		receiver = 1
 	}
 	return func(L *glua.LState) int {
-		if r := stateOf(L).confining(L, what); r != nil {
+		if r := stateOf(L).boundCheckFor(L, what); r != nil {
 			for _, c := range checks {
 				if v := c.in(L, receiver); v != glua.LNil {
 					c.check(r, v)
@@ -228,8 +228,8 @@ func domainOf(s string) string {
 }
 
 // refuse raises for a value that names a domain out of reach.
-func (r *reach) refuse(domain, value string) {
-	r.L.RaiseError("%s: %s: %s is not in force for %s", r.what, cut(value), r.st.source.author(), cut(domain))
+func (r *boundCheck) refuse(domain, value string) {
+	r.L.RaiseError("%s: %s: %s is not in force for %s", r.what, cut(value), r.st.source.ownerName(), cut(domain))
 }
 
 // cut shortens what a script gave for an error.
@@ -240,14 +240,16 @@ func cut(s string) string {
 	return s
 }
 
-// foreign reports whether a domain is one of this server for which the code
+// isForeign reports whether a domain is one of this server for which the code
 // that runs is not in force.
-func (r *reach) foreign(domain string) bool { return r.st.source.foreign(r.st.set.engine, domain) }
+func (r *boundCheck) isForeign(domain string) bool {
+	return r.st.source.isForeign(r.st.generation.engine, domain)
+}
 
-// foreign compares the other ways to write the domain too: what leaves for a
+// isForeign compares the other ways to write the domain too: what leaves for a
 // server without SMTPUTF8 is written with A-labels, and "a\uff0eexample" is then
 // "a.example" (RFC 5890).
-func (u *unit) foreign(e *Engine, domain string) bool {
+func (u *loadedSource) isForeign(e *Engine, domain string) bool {
 	for _, d := range []string{domain, dns.ASCII(domain), dns.Unicode(domain)} {
 		if e.Local(d) && !u.serves(e, d) {
 			return true
@@ -256,8 +258,8 @@ func (u *unit) foreign(e *Engine, domain string) bool {
 	return false
 }
 
-// each calls f with a text, or with those of a list.
-func each(v glua.LValue, f func(s string)) {
+// eachText calls f with a text, or with those of a list.
+func eachText(v glua.LValue, f func(s string)) {
 	if t, ok := v.(*glua.LTable); ok {
 		t.ForEach(func(_, one glua.LValue) {
 			if stringable(one) {
@@ -269,55 +271,55 @@ func each(v glua.LValue, f func(s string)) {
 	}
 }
 
-func (r *reach) named(v glua.LValue) {
-	each(v, func(s string) {
-		if d := domainOf(s); r.foreign(d) {
+func (r *boundCheck) checkAddress(v glua.LValue) {
+	eachText(v, func(s string) {
+		if d := domainOf(s); r.isForeign(d) {
 			r.refuse(d, s)
 		}
 	})
 }
 
-func (r *reach) list(v glua.LValue) {
-	each(v, func(s string) {
+func (r *boundCheck) checkList(v glua.LValue) {
+	eachText(v, func(s string) {
 		if !strings.Contains(s, "@") {
-			r.L.RaiseError("%s: the list %s is of no domain, and %s is in force for single domains alone", r.what, cut(s), r.st.source.author())
+			r.L.RaiseError("%s: the list %s is of no domain, and %s is in force for single domains alone", r.what, cut(s), r.st.source.ownerName())
 		}
-		if d := domainOf(s); !r.st.source.serves(r.st.set.engine, d) {
+		if d := domainOf(s); !r.st.source.serves(r.st.generation.engine, d) {
 			r.refuse(d, s)
 		}
 	})
 }
 
-func (r *reach) keys(v glua.LValue) {
-	each(v, func(s string) {
-		if d := domainOf(s); !r.st.source.serves(r.st.set.engine, d) {
+func (r *boundCheck) checkKeyDomain(v glua.LValue) {
+	eachText(v, func(s string) {
+		if d := domainOf(s); !r.st.source.serves(r.st.generation.engine, d) {
 			r.refuse(d, s)
 		}
 	})
 }
 
-func (r *reach) user(v glua.LValue) {
+func (r *boundCheck) checkUser(v glua.LValue) {
 	if t, ok := v.(*glua.LTable); ok {
 		v = t.RawGetString("user")
 	}
-	r.named(v)
+	r.checkAddress(v)
 }
 
-func (r *reach) sender(v glua.LValue) {
-	each(v, func(s string) {
-		if d := domainOf(s); r.foreign(d) && !r.stays(s) {
+func (r *boundCheck) checkSender(v glua.LValue) {
+	eachText(v, func(s string) {
+		if d := domainOf(s); r.isForeign(d) && !r.isCurrentSender(s) {
 			r.refuse(d, s)
 		}
 	})
 }
 
-// stays reports whether an address is the sender of the message at hand, or the
+// isCurrentSender reports whether an address is the sender of the message at hand, or the
 // user who logged in to send it.
-func (r *reach) stays(s string) bool {
+func (r *boundCheck) isCurrentSender(s string) bool {
 	if r.st.call == nil {
 		return false
 	}
-	a, e := checked(s), r.st.call.event
+	a, e := addressOrEmpty(s), r.st.call.event
 	if a == "" {
 		return false
 	}
@@ -325,40 +327,40 @@ func (r *reach) stays(s string) bool {
 		e.Tx != nil && e.Tx.Sender == a || e.Rcpt != nil && e.Rcpt.Sender != nil && *e.Rcpt.Sender == a
 }
 
-// atHand is the header section of the message at hand, or nil.
-func (r *reach) atHand() *mime.Header {
+// currentMessage is the header section of the message at hand, or nil.
+func (r *boundCheck) currentMessage() *mime.Header {
 	if r.st.call == nil || r.st.call.event.Msg == nil {
 		return nil
 	}
 	return r.st.call.event.Msg.Header
 }
 
-// speaks reports whether a header field says who a message is from (RFC 5322
+// namesAuthor reports whether a header field says who a message is from (RFC 5322
 // 3.6.2, 3.6.6).
-func speaks(name string) bool {
+func namesAuthor(name string) bool {
 	name = strings.TrimPrefix(strings.ToLower(name), "resent-")
 	return name == "from" || name == "sender"
 }
 
-// author checks the value of a field that speaks. Who stands in the same field
+// checkAuthor checks the value of a field that speaks. Who stands in the same field
 // of before may stay.
-func (r *reach) author(name string, v glua.LValue, before *mime.Header) {
-	each(v, func(s string) {
+func (r *boundCheck) checkAuthor(name string, v glua.LValue, before *mime.Header) {
+	eachText(v, func(s string) {
 		list, complete := mime.ParseAddressList(s)
 		if !complete { // what cannot be read has no author that could be signed for, but may look so
-			r.unread(name, s)
+			r.refuseHiddenAddresses(name, s)
 		}
 		for _, m := range list {
-			if d := domainOf(string(m.Address)); r.foreign(d) && !kept(before, name, m.Address) {
+			if d := domainOf(string(m.Address)); r.isForeign(d) && !kept(before, name, m.Address) {
 				r.refuse(d, name+": "+s)
 			}
 		}
 	})
 }
 
-// unread refuses a text in which a domain out of reach stands behind an "@",
+// refuseHiddenAddresses refuses a text in which a domain out of reach stands behind an "@",
 // where its addresses cannot be told.
-func (r *reach) unread(name, s string) {
+func (r *boundCheck) refuseHiddenAddresses(name, s string) {
 	for rest := s; ; {
 		_, after, ok := strings.Cut(rest, "@")
 		if !ok {
@@ -368,7 +370,7 @@ func (r *reach) unread(name, s string) {
 		if end < 0 {
 			end = len(after)
 		}
-		if d := domainOf(after[:end]); r.foreign(d) {
+		if d := domainOf(after[:end]); r.isForeign(d) {
 			r.refuse(d, name+": "+s)
 		}
 		rest = after
@@ -379,29 +381,29 @@ func kept(before *mime.Header, name string, a envelope.Address) bool {
 	return before != nil && slices.ContainsFunc(before.Addresses(name), func(m mime.Mailbox) bool { return m.Address == a })
 }
 
-// fields checks a table of header fields.
-func (r *reach) fields(v glua.LValue, before *mime.Header) {
+// checkFields checks a table of header fields.
+func (r *boundCheck) checkFields(v glua.LValue, before *mime.Header) {
 	t, ok := v.(*glua.LTable)
 	if !ok {
 		return
 	}
 	t.ForEach(func(name, value glua.LValue) {
-		if s, ok := name.(glua.LString); ok && speaks(string(s)) {
-			r.author(string(s), value, before)
+		if s, ok := name.(glua.LString); ok && namesAuthor(string(s)) {
+			r.checkAuthor(string(s), value, before)
 		}
 	})
 }
 
-// message checks the header section of a whole message.
-func (r *reach) message(v glua.LValue) {
+// checkMessage checks the header section of a whole message.
+func (r *boundCheck) checkMessage(v glua.LValue) {
 	raw, ok := v.(glua.LString)
 	if !ok {
 		return
 	}
 	head, _, _ := strings.Cut(crlf(string(raw)), "\r\n\r\n")
 	for _, f := range mime.ParseHeader([]byte(head + "\r\n")).Fields() {
-		if speaks(f.Name()) {
-			r.author(f.Name(), glua.LString(f.Value()), nil)
+		if namesAuthor(f.Name()) {
+			r.checkAuthor(f.Name(), glua.LString(f.Value()), nil)
 		}
 	}
 }
@@ -409,33 +411,33 @@ func (r *reach) message(v glua.LValue) {
 // confineField raises where a changed field says that somebody of another
 // domain wrote the message.
 func (st *state) confineField(L *glua.LState, what, name, value string, before *mime.Header) {
-	if r := st.confining(L, what); r != nil && speaks(name) {
-		r.author(name, glua.LString(value), before)
+	if r := st.boundCheckFor(L, what); r != nil && namesAuthor(name) {
+		r.checkAuthor(name, glua.LString(value), before)
 	}
 }
 
 // confineFork keeps a message that a policy for single domains can change from
 // being signed as mail of a user of another domain.
 func (st *state) confineFork(L *glua.LState, m *hooks.Message) {
-	if r := st.confining(L, "rcpt:fork"); r != nil {
-		u, e := st.source, st.set.engine
-		st.call.event.Confine(m, func(domain string) bool { return !u.foreign(e, domain) })
+	if r := st.boundCheckFor(L, "rcpt:fork"); r != nil {
+		u, e := st.source, st.generation.engine
+		st.call.event.Confine(m, func(domain string) bool { return !u.isForeign(e, domain) })
 	}
 }
 
 // confineHow is the bound of what a policy says of a copy: its sender, fields
 // and seal, and, with mailbox, whose mailbox it is filed in.
 func (st *state) confineHow(L *glua.LState, what string, how *glua.LTable, t *hooks.Target) {
-	r := st.confining(L, what)
+	r := st.boundCheckFor(L, what)
 	if r == nil {
 		return
 	}
-	r.sender(how.RawGetString("sender"))
-	r.fields(how.RawGetString("headers"), r.atHand())
+	r.checkSender(how.RawGetString("sender"))
+	r.checkFields(how.RawGetString("headers"), r.currentMessage())
 	if v := how.RawGetString("arc"); v != glua.LNil {
-		r.keys(v)
+		r.checkKeyDomain(v)
 	}
 	if t.Mailbox {
-		r.named(glua.LString(t.Address))
+		r.checkAddress(glua.LString(t.Address))
 	}
 }

@@ -19,7 +19,7 @@ type reaching struct {
 	strict   bool // a domain of nobody here is refused, too
 }
 
-const letter = `mail.submit { to = "v@far.example", from = "Dan <dan@our.example>", text = "x", `
+const newMail = `mail.submit { to = "v@far.example", from = "Dan <dan@our.example>", text = "x", `
 
 var reachings = []reaching{
 	{argument: "account.exists.a", text: `account.exists("a@DOMAIN")`},
@@ -65,10 +65,10 @@ var reachings = []reaching{
 	{argument: "spam.unlearn.account", text: `for_domain("", function() spam.unlearn(msg, "a@DOMAIN") end)`},
 	{argument: "spam.classify.account", text: `for_domain("", function() spam.classify(msg, "a@DOMAIN") end)`},
 	{argument: "spam.similar.account", text: `for_domain("", function() spam.similar(msg, "a@DOMAIN") end)`},
-	{argument: "mail.submit.sender", text: letter + `sender = "a@DOMAIN" }`},
+	{argument: "mail.submit.sender", text: newMail + `sender = "a@DOMAIN" }`},
 	{argument: "mail.submit.from", text: `mail.submit { to = "v@far.example", text = "x", from = "Alice <alice@DOMAIN>" }`},
-	{argument: "mail.submit.headers", text: letter + `headers = { ["Resent-From"] = "a@DOMAIN" } }`},
-	{argument: "mail.submit.headers", text: letter + `headers = { ["resent-sender"] = { "x@y.example", "A <a@DOMAIN>" } } }`},
+	{argument: "mail.submit.headers", text: newMail + `headers = { ["Resent-From"] = "a@DOMAIN" } }`},
+	{argument: "mail.submit.headers", text: newMail + `headers = { ["resent-sender"] = { "x@y.example", "A <a@DOMAIN>" } } }`},
 	{argument: "mail.submit.raw", text: `mail.submit { to = "v@far.example", raw = "From: a@DOMAIN\nSubject: s\n\nx\n" }`},
 	{argument: "mail.submit.raw",
 		text: `mail.submit { to = "v@far.example", raw = "Subject: s\r\nfrom:\r\n =?utf-8?q?x?=\r\n <a@DOMAIN>\r\n\r\nx\r\n" }`},
@@ -261,7 +261,7 @@ func TestConfinedWritings(t *testing.T) {
 		return slices.Contains([]string{"our.example", "other.example", "bücher.example"}, d)
 	}
 	texts := []string{`account.exists("a@DOMAIN")`, `mail.submit { to = "v@far.example", text = "x", from = "alice@DOMAIN" }`,
-		letter + `sender = "a@DOMAIN" }`, `tx.sender = "a@DOMAIN"`, `rcpt:set_header("From", "a@DOMAIN")`,
+		newMail + `sender = "a@DOMAIN" }`, `tx.sender = "a@DOMAIN"`, `rcpt:set_header("From", "a@DOMAIN")`,
 		`mail.submit { to = "v@far.example", raw = "From: a@DOMAIN\nSubject: s\n\nx\n" }`}
 	for _, text := range texts {
 		for _, c := range []struct {

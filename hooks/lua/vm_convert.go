@@ -17,15 +17,15 @@ const (
 
 var errPlain = errors.New("not plain data")
 
-// plain copies a Lua value into Go: nil, bool, float64, string, []any for
+// toPlain copies a Lua value into Go: nil, bool, float64, string, []any for
 // tables with keys 1 to n, map[string]any for all others. Functions, objects
 // and tables inside themselves are errors.
-func plain(v glua.LValue) (any, error) {
+func toPlain(v glua.LValue) (any, error) {
 	items := 0
-	return plainValue(v, 0, &items)
+	return valueToPlain(v, 0, &items)
 }
 
-func plainValue(v glua.LValue, depth int, items *int) (any, error) {
+func valueToPlain(v glua.LValue, depth int, items *int) (any, error) {
 	if *items++; *items > maxPlainItems {
 		return nil, fmt.Errorf("%w: more than %d values", errPlain, maxPlainItems)
 	}
@@ -39,19 +39,19 @@ func plainValue(v glua.LValue, depth int, items *int) (any, error) {
 	case glua.LString:
 		return string(v), nil
 	case *glua.LTable:
-		return plainTable(v, depth, items)
+		return tableToPlain(v, depth, items)
 	}
 	return nil, fmt.Errorf("%w: a %s", errPlain, typeOf(v))
 }
 
-func plainTable(t *glua.LTable, depth int, items *int) (any, error) {
+func tableToPlain(t *glua.LTable, depth int, items *int) (any, error) {
 	if depth >= maxPlainDepth {
 		return nil, fmt.Errorf("%w: tables nested deeper than %d", errPlain, maxPlainDepth)
 	}
 	n := t.Len()
 	list, dict := make([]any, 0, min(n, maxPlainItems)), map[string]any{}
 	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
-		x, err := plainValue(v, depth+1, items)
+		x, err := valueToPlain(v, depth+1, items)
 		if err != nil {
 			return nil, err
 		}
@@ -80,9 +80,9 @@ func plainTable(t *glua.LTable, depth int, items *int) (any, error) {
 	return dict, nil
 }
 
-// lift copies plain data of Go into Lua and pays for it. It takes what
+// toLua copies plain data of Go into Lua and pays for it. It takes what
 // encoding/json and go-toml decode to.
-func (st *state) lift(L *glua.LState, v any) glua.LValue {
+func (st *state) toLua(L *glua.LState, v any) glua.LValue {
 	switch v := v.(type) {
 	case nil:
 		return glua.LNil
@@ -95,35 +95,35 @@ func (st *state) lift(L *glua.LState, v any) glua.LValue {
 	case int:
 		return st.number(float64(v))
 	case string:
-		return st.budget.str(L, v)
+		return st.budget.newString(L, v)
 	case []string:
 		return st.strings(L, v)
 	case []any:
-		st.budget.charge(L, listCost(len(v)))
+		st.budget.chargeMemory(L, listCost(len(v)))
 		t := L.CreateTable(len(v), 0)
 		for i, x := range v {
-			t.RawSetInt(i+1, st.lift(L, x))
+			t.RawSetInt(i+1, st.toLua(L, x))
 		}
 		return t
 	case map[string]any:
-		st.budget.charge(L, 120+64*int64(len(v)))
+		st.budget.chargeMemory(L, 120+64*int64(len(v)))
 		t := L.CreateTable(0, len(v))
 		for _, k := range sortedKeys(v) {
-			t.RawSetString(k, st.lift(L, v[k]))
+			t.RawSetString(k, st.toLua(L, v[k]))
 		}
 		return t
 	case fmt.Stringer: // dates of TOML
-		return st.budget.str(L, v.String())
+		return st.budget.newString(L, v.String())
 	}
-	return st.budget.str(L, fmt.Sprint(v))
+	return st.budget.newString(L, fmt.Sprint(v))
 }
 
 // strings is a list of strings.
 func (st *state) strings(L *glua.LState, list []string) glua.LValue {
-	st.budget.charge(L, listCost(len(list)))
+	st.budget.chargeMemory(L, listCost(len(list)))
 	t := L.CreateTable(len(list), 0)
 	for i, s := range list {
-		t.RawSetInt(i+1, st.budget.str(L, s))
+		t.RawSetInt(i+1, st.budget.newString(L, s))
 	}
 	return t
 }
@@ -137,29 +137,29 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-// weigh is roughly the octets that plain data takes.
-func weigh(v any) int {
+// plainSize is roughly the octets that plain data takes.
+func plainSize(v any) int {
 	switch v := v.(type) {
 	case string:
 		return len(v)
 	case []any:
 		n := 16
 		for _, x := range v {
-			n += weigh(x)
+			n += plainSize(x)
 		}
 		return n
 	case map[string]any:
 		n := 16
 		for k, x := range v {
-			n += len(k) + weigh(x)
+			n += len(k) + plainSize(x)
 		}
 		return n
 	}
 	return 8
 }
 
-// whole reads a number that has to be an integer.
-func whole(v glua.LValue) (int64, bool) {
+// wholeNumber reads a number that has to be an integer.
+func wholeNumber(v glua.LValue) (int64, bool) {
 	f, ok := v.(glua.LNumber)
 	if !ok || float64(f) != math.Trunc(float64(f)) || math.Abs(float64(f)) > 1<<53 {
 		return 0, false

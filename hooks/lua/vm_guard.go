@@ -39,7 +39,7 @@ func (st *state) protect(nargs, nret int) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			place := ""
-			if file, line := st.deepest(); file != "" {
+			if file, line := st.innermostPlace(); file != "" {
 				place = fmt.Sprintf("%s:%d: ", file, line)
 			}
 			err = fmt.Errorf("%s%w: %v", place, source.ErrEngine, p)
@@ -47,7 +47,7 @@ func (st *state) protect(nargs, nret int) (err error) {
 	}()
 	err = st.L.PCall(nargs, nret, nil)
 	if apiErr, ok := err.(*glua.ApiError); ok && apiErr.Type == glua.ApiErrorPanic {
-		return st.panicked(apiErr)
+		return st.panicError(apiErr)
 	}
 	return err
 }
@@ -58,8 +58,8 @@ const overflow = "callstack overflow"
 
 var tracedPlace = regexp.MustCompile(`(?m)^\s+(\S[^\n]*?):(\d+): in `)
 
-// panicked makes an error of a panic that the interpreter has caught itself.
-func (st *state) panicked(apiErr *glua.ApiError) error {
+// panicError makes an error of a panic that the interpreter has caught itself.
+func (st *state) panicError(apiErr *glua.ApiError) error {
 	text := tostringPlain(apiErr.Object)
 	place := ""
 	if m := tracedPlace.FindStringSubmatch(apiErr.StackTrace); m != nil {
@@ -71,8 +71,8 @@ func (st *state) panicked(apiErr *glua.ApiError) error {
 	return fmt.Errorf("%s%w: %s", place, source.ErrEngine, text)
 }
 
-// deepest is the place of the innermost running function that has one.
-func (st *state) deepest() (file string, line int) {
+// innermostPlace is the place of the innermost running function that has one.
+func (st *state) innermostPlace() (file string, line int) {
 	for level := range callDepth {
 		file, line, more := st.placeAt(level)
 		if file != "" || !more {

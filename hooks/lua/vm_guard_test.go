@@ -130,7 +130,7 @@ func TestPanicsOfHandlers(t *testing.T) {
 	for _, step := range []string{"called", "run"} {
 		tripAt(t, step)
 		h := g.Chain.Handlers(hooks.ReceiveHelo)[0].(*handler)
-		for st := h.set.fast.last(); st != nil; st = h.set.fast.last() { // so that a new one is needed
+		for st := h.generation.fast.takeIdle(); st != nil; st = h.generation.fast.takeIdle() { // so that a new one is needed
 			st.L.Close()
 		}
 		if _, _, err := h.Call(context.Background(), spec, event()); err == nil || !errors.Is(err, hooks.ErrHook) ||

@@ -16,13 +16,13 @@ import (
 
 // handler is one registered function, in whatever state it runs.
 type handler struct {
-	info   hooks.Info
-	spec   hooks.Spec
-	unit   *unit
-	file   *compiled
-	set    *set
-	number int
-	unread uint64 // its parameters that the function does not name, by bit
+	info       hooks.Info
+	spec       hooks.Spec
+	source     *loadedSource
+	file       *compiled
+	generation *generation
+	number     int
+	unread     uint64 // its parameters that the function does not name, by bit
 }
 
 var _ hooks.Handler = (*handler)(nil)
@@ -35,32 +35,32 @@ func (h *handler) Info() hooks.Info { return h.info }
 func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (_ hooks.Verdict, _ int64, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.set.engine.Log.Error("the engine panicked", "handler", h.info.Name(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			h.generation.engine.Log.Error("the engine panicked", "handler", h.info.Name(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = fmt.Errorf("%w: %s: %w: %v", hooks.ErrHook, h.info.Name(), source.ErrEngine, p)
 		}
 	}()
 	tripped("called", h.file.Name)
-	pool := h.set.pool(h.info.MayBlock)
-	st, err := h.set.take(ctx, pool, spec.Wall)
+	pool := h.generation.poolFor(h.info.MayBlock)
+	st, err := h.generation.acquire(ctx, pool, spec.Wall)
 	if err != nil {
 		return hooks.Verdict{}, 0, fmt.Errorf("%w: %s: %w", hooks.ErrHook, h.info.Name(), err)
 	}
 	well := false
 	defer func() {
 		if well {
-			pool.give(st)
+			pool.release(st)
 		} else {
 			pool.drop(st) // after a panic of ours, too
 		}
 	}()
 	v, err := st.run(ctx, h, &spec, e)
 	used := st.budget.total - max(st.budget.left, 0)
-	if h.info.Bundle != "" && h.set.engine.Usage != nil {
+	if h.info.Bundle != "" && h.generation.engine.Usage != nil {
 		usage := Usage{Bundle: h.info.Bundle, Domain: st.calls.domain, Instructions: used, Failed: err != nil}
 		if err == nil {
 			usage.Submits = st.calls.submits // else undone
 		}
-		h.set.engine.Usage(usage)
+		h.generation.engine.Usage(usage)
 	}
 	if err != nil {
 		return hooks.Verdict{}, used, fmt.Errorf("%w: %w", hooks.ErrHook, err)
@@ -75,14 +75,14 @@ func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (_ 
 // run makes one call and returns its verdict, nil if there was none. Objects
 // made for it die when it returns.
 func (st *state) run(ctx context.Context, h *handler, spec *hooks.Spec, e *hooks.Event) (*hooks.Verdict, error) {
-	c := st.begin()
-	c.ctx, c.event, c.handler, c.unit = ctx, e, h, h.unit
-	if h.unit.ours != nil {
-		c.domain = e.DomainAtHand(h.unit.ours)
+	c := st.beginCall()
+	c.ctx, c.event, c.handler, c.source = ctx, e, h, h.source
+	if h.source.ownDomain != nil {
+		c.domain = e.DomainAtHand(h.source.ownDomain)
 	}
-	st.call, st.source = c, h.unit
-	defer st.end()
-	st.budget.reset(ctx, spec.Wall, spec.Budget, &h.unit.source.Limits)
+	st.call, st.source = c, h.source
+	defer st.endCall()
+	st.budget.reset(ctx, spec.Wall, spec.Budget, &h.source.src.Limits)
 	L := st.L
 	L.Push(st.handlers[h.number])
 	n := st.pushArguments(spec, e, h.unread)
@@ -94,8 +94,8 @@ func (st *state) run(ctx context.Context, h *handler, spec *hooks.Spec, e *hooks
 	}
 	v, err := verdictOf(L.Get(-1))
 	L.SetTop(0)
-	if err == nil && v != nil && !spec.Allows(v.Action) && c.misplaced != "" {
-		return nil, fmt.Errorf("%s%s is not a verdict of %s; it allows %s", c.misplaced, v.Action, spec.Point, verdictList(*spec))
+	if err == nil && v != nil && !spec.Allows(v.Action) && c.wrongVerdictAt != "" {
+		return nil, fmt.Errorf("%s%s is not a verdict of %s; it allows %s", c.wrongVerdictAt, v.Action, spec.Point, verdictList(*spec))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s:%d: %w", h.file.Name, h.info.Line, err)
@@ -136,7 +136,7 @@ func errorText(st *state, err error) string {
 	if len(text) > 2000 {
 		text = text[:2000] + "..."
 	}
-	return st.set.explain(text)
+	return st.generation.explain(text)
 }
 
 // tostringPlain is the text of a value without its __tostring.
@@ -165,39 +165,39 @@ func (st *state) pushArguments(spec *hooks.Spec, e *hooks.Event, unread uint64) 
 		case "session":
 			L.Push(st.sessionValue(e))
 		case "req":
-			L.Push(st.wrap(&reqClass, e.Req))
+			L.Push(st.newObject(&reqClass, e.Req))
 		case "cmd":
-			L.Push(st.wrap(&commandClass, e.Command))
+			L.Push(st.newObject(&commandClass, e.Command))
 		case "event":
-			L.Push(st.wrap(&eventClass, e.Observed))
+			L.Push(st.newObject(&eventClass, e.Observed))
 		case "now":
 			L.Push(glua.LNumber(e.Now.Unix()))
 		case "name":
 			L.Push(glua.LString(e.Name))
 		case "cred":
-			L.Push(st.wrap(&credClass, e.Cred))
+			L.Push(st.newObject(&credClass, e.Cred))
 		case "tx":
-			L.Push(st.wrap(&txClass, e.Tx))
+			L.Push(st.newObject(&txClass, e.Tx))
 		case "msg":
-			L.Push(st.wrap(&msgClass, e.Msg))
+			L.Push(st.newObject(&msgClass, e.Msg))
 		case "rcpt":
-			L.Push(st.wrap(&rcptClass, e.Rcpt))
+			L.Push(st.newObject(&rcptClass, e.Rcpt))
 		case "rcpts":
 			t := L.CreateTable(len(e.Rcpts), 0)
 			for i, r := range e.Rcpts {
-				t.RawSetInt(i+1, st.wrap(&rcptClass, r))
+				t.RawSetInt(i+1, st.newObject(&rcptClass, r))
 			}
 			L.Push(t)
 		case "group":
-			L.Push(st.wrap(&groupClass, e.Group))
+			L.Push(st.newObject(&groupClass, e.Group))
 		case "attempt":
-			L.Push(st.wrap(&attemptClass, e.Attempt))
+			L.Push(st.newObject(&attemptClass, e.Attempt))
 		case "result":
-			L.Push(st.wrap(&resultClass, e.Result))
+			L.Push(st.newObject(&resultClass, e.Result))
 		case "box":
-			L.Push(st.wrap(&boxClass, e.Box))
+			L.Push(st.newObject(&boxClass, e.Box))
 		case "dsn":
-			L.Push(st.wrap(&dsnClass, e.DSN))
+			L.Push(st.newObject(&dsnClass, e.DSN))
 		case "domain":
 			L.Push(glua.LString(e.Domain))
 		case "key":

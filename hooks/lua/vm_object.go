@@ -18,11 +18,11 @@ type object struct {
 	v      any
 }
 
-// slot is an object with its userdata, in one piece of memory.
-type slot struct {
+// objectSlot is an object with its userdata, in one piece of memory.
+type objectSlot struct {
 	object object
 	data   glua.LUserData
-	shape  *shape // that it has in its call, or nil
+	cache  *classCache // that it has in its call, or nil
 }
 
 // A call has room for some objects at hand, which are made for many calls at
@@ -32,24 +32,24 @@ const (
 	freshSlots = 32
 )
 
-// shape is how the first object of a class in each call looks to the
+// classCache is how the first object of a class in each call looks to the
 // interpreter: it finds methods in a table without a call of ours.
-type shape struct {
+type classCache struct {
 	class     *class
 	methods   *glua.LTable // functions of this state, by name
 	metatable *glua.LTable
 	object    *object // of the call at hand, or nil
 }
 
-// shapeOf makes a class's shape when it is first asked for.
-func (st *state) shapeOf(c *class) *shape {
-	sh, ok := st.shapes[c]
+// classCacheOf makes a class's shape when it is first asked for.
+func (st *state) classCacheOf(c *class) *classCache {
+	sh, ok := st.classCaches[c]
 	if ok {
 		return sh
 	}
-	sh = &shape{class: c, methods: st.L.CreateTable(0, len(c.methods)), metatable: st.L.CreateTable(0, 3)}
+	sh = &classCache{class: c, methods: st.L.CreateTable(0, len(c.methods)), metatable: st.L.CreateTable(0, 3)}
 	for _, f := range c.methods {
-		sh.methods.RawSetString(f.name, st.L.NewFunction(f.guard(c.name+":")))
+		sh.methods.RawSetString(f.name, st.L.NewFunction(f.guarded(c.name+":")))
 	}
 	// What is no method is asked for here; the interpreter hands over the
 	// table in which it found none, and not the object.
@@ -59,28 +59,28 @@ func (st *state) shapeOf(c *class) *shape {
 	sh.metatable.RawSetString("__index", sh.methods)
 	sh.metatable.RawSetString("__newindex", st.metatable.RawGetString("__newindex"))
 	sh.metatable.RawSetString("__metatable", glua.LFalse)
-	st.shapes[c] = sh
+	st.classCaches[c] = sh
 	return sh
 }
 
-// begin makes room for a call's first objects.
-func (st *state) begin() *call {
+// beginCall makes room for a call's first objects.
+func (st *state) beginCall() *call {
 	if len(st.fresh) < callSlots {
-		st.fresh = make([]slot, freshSlots)
+		st.fresh = make([]objectSlot, freshSlots)
 	}
 	st.calls = call{number: st.calls.number + 1, slots: st.fresh[:0:callSlots]}
 	return &st.calls
 }
 
-// end lets the call's objects die and go of what they were. How much the call
+// endCall lets the call's objects die and go of what they were. How much the call
 // did can still be read from calls.
-func (st *state) end() {
+func (st *state) endCall() {
 	c := &st.calls
 	for i := range c.slots {
 		s := &c.slots[i]
 		s.object.v, s.data.Metatable = nil, st.metatable
-		if s.shape != nil {
-			s.shape.object, s.shape = nil, nil
+		if s.cache != nil {
+			s.cache.object, s.cache = nil, nil
 		}
 	}
 	st.fresh = st.fresh[len(c.slots):]
@@ -89,11 +89,11 @@ func (st *state) end() {
 	st.budget.ctx = context.Background()
 }
 
-// wrap makes an object of the call at hand.
-func (st *state) wrap(c *class, v any) *glua.LUserData {
+// newObject makes an object of the call at hand.
+func (st *state) newObject(c *class, v any) *glua.LUserData {
 	cl := st.call
 	if cl == nil || len(cl.slots) == cap(cl.slots) {
-		st.budget.charge(st.L, 128)
+		st.budget.chargeMemory(st.L, 128)
 		o := &object{class: c, call: cl, v: v}
 		if cl != nil {
 			o.number = cl.number
@@ -105,15 +105,15 @@ func (st *state) wrap(c *class, v any) *glua.LUserData {
 	s.object = object{class: c, call: cl, number: cl.number, v: v}
 	s.data = glua.LUserData{Value: &s.object, Metatable: st.metatable, Env: st.L.Env}
 	if c.index == nil {
-		if sh := st.shapeOf(c); sh.object == nil {
-			s.shape, sh.object, s.data.Metatable = sh, &s.object, sh.metatable
+		if sh := st.classCacheOf(c); sh.object == nil {
+			s.cache, sh.object, s.data.Metatable = sh, &s.object, sh.metatable
 		}
 	}
 	return &s.data
 }
 
-// alive raises for an object of an earlier call.
-func (st *state) alive(o *object) {
+// requireAlive raises for an object of an earlier call.
+func (st *state) requireAlive(o *object) {
 	if o.call != nil && (st.call == nil || o.number != st.call.number) {
 		st.L.RaiseError("this %s belongs to an earlier call; keep values in meta or kv instead", o.class.name)
 	}
@@ -124,7 +124,7 @@ func self(L *glua.LState, class string) (*state, *object) {
 	st := stateOf(L)
 	if ud, ok := L.Get(1).(*glua.LUserData); ok {
 		if o, ok := ud.Value.(*object); ok && o.class.name == class {
-			st.alive(o)
+			st.requireAlive(o)
 			return st, o
 		}
 	}
@@ -139,12 +139,12 @@ func objectIndex(L *glua.LState) int {
 		L.RaiseError("object expected")
 	}
 	st, o := stateOf(L), ud.Value.(*object)
-	st.alive(o)
+	st.requireAlive(o)
 	name, ok := L.Get(2).(glua.LString)
 	if !ok || o.class.index != nil {
 		return st.push(L, o, L.Get(2))
 	}
-	if f := st.shapeOf(o.class).methods.RawGetString(string(name)); f != glua.LNil {
+	if f := st.classCacheOf(o.class).methods.RawGetString(string(name)); f != glua.LNil {
 		L.Push(f)
 		return 1
 	}
@@ -195,7 +195,7 @@ func objectAssign(L *glua.LState) int {
 	}
 	o := ud.Value.(*object)
 	st := stateOf(L)
-	st.alive(o)
+	st.requireAlive(o)
 	if o.class.assign != nil {
 		o.class.assign(st, L, o, L.Get(2), L.Get(3))
 		return 0
@@ -207,7 +207,7 @@ func objectAssign(L *glua.LState) int {
 				L.RaiseError("%s.%s is read only", o.class.name, name)
 			}
 			if f.bound.check != nil {
-				if r := st.confining(L, o.class.name+"."+name); r != nil {
+				if r := st.boundCheckFor(L, o.class.name+"."+name); r != nil {
 					f.bound.check(r, L.Get(3))
 				}
 			}

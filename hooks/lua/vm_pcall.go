@@ -12,8 +12,8 @@ var faultL4, faultL5 bool
 
 func basePCall(L *glua.LState) int {
 	L.CheckAny(1)
-	if err := stateOf(L).attempt(L, L.GetTop()-1); err != nil {
-		object := caught(L, err)
+	if err := stateOf(L).pcall(L, L.GetTop()-1); err != nil {
+		object := catchError(L, err)
 		L.Push(glua.LFalse)
 		L.Push(object)
 		return 2
@@ -26,14 +26,14 @@ func baseXPCall(L *glua.LState) int {
 	f, handler := L.CheckAny(1), L.CheckAny(2)
 	L.SetTop(2)
 	L.Push(f)
-	if err := stateOf(L).attempt(L, 0); err != nil {
-		object := caught(L, err)
+	if err := stateOf(L).pcall(L, 0); err != nil {
+		object := catchError(L, err)
 		L.SetTop(2)
 		L.Push(handler)
 		L.Push(object)
 		ok := glua.LFalse
-		if err := stateOf(L).attempt(L, 1); err != nil {
-			caught(L, err)
+		if err := stateOf(L).pcall(L, 1); err != nil {
+			catchError(L, err)
 			L.Push(glua.LString("error in error handling"))
 		}
 		object = L.Get(-1)
@@ -46,22 +46,22 @@ func baseXPCall(L *glua.LState) int {
 	return n + 1
 }
 
-// attempt calls the function that was pushed before n arguments; all its
+// pcall calls the function that was pushed before n arguments; all its
 // results are left. Where there is no room for one more call the interpreter
 // panics: only in between, before it cuts the calls off, can an error be made
 // of that which leaves variables of functions as they are.
-func (st *state) attempt(L *glua.LState, n int) error {
+func (st *state) pcall(L *glua.LState, n int) error {
 	if faultL5 {
 		return L.PCall(n, glua.MultRet, nil)
 	}
-	st.room(L)
+	st.requireCallRoom(L)
 	L.Insert(st.within, L.GetTop()-n)
 	return L.PCall(n+1, glua.MultRet, nil)
 }
 
-// room raises an error where there is no room for one more call: PCall would
+// requireCallRoom raises an error where there is no room for one more call: PCall would
 // lose calls then.
-func (st *state) room(L *glua.LState) {
+func (st *state) requireCallRoom(L *glua.LState) {
 	defer tooDeep(L)
 	L.Push(st.nothing)
 	L.Call(0, 0)
@@ -85,9 +85,9 @@ func callWithin(L *glua.LState) int {
 	return L.GetTop()
 }
 
-// caught is the error object of a failed protected call. What must not be
+// catchError is the error object of a failed protected call. What must not be
 // caught, an exhausted budget or a fault of the engine, is raised again.
-func caught(L *glua.LState, err error) glua.LValue {
+func catchError(L *glua.LState, err error) glua.LValue {
 	b := budgetOf(L)
 	apiErr, ok := err.(*glua.ApiError)
 	if !ok || apiErr.Type == glua.ApiErrorPanic {
@@ -102,7 +102,7 @@ func caught(L *glua.LState, err error) glua.LValue {
 	}
 	v := errorObject(apiErr)
 	if s, ok := v.(glua.LString); ok {
-		return glua.LString(b.state.set.explain(string(s)))
+		return glua.LString(b.state.generation.explain(string(s)))
 	}
 	return v
 }

@@ -38,17 +38,17 @@ func newPool(size int, idle time.Duration) *pool {
 	return &pool{slots: make(chan struct{}, size), idle: idle}
 }
 
-// pool is where the state for a handler comes from.
-func (s *set) pool(blocks bool) *pool {
+// poolFor is where the state for a handler comes from.
+func (s *generation) poolFor(blocks bool) *pool {
 	if blocks {
 		return s.slow
 	}
 	return s.fast
 }
 
-// take gets a state for a call, a new one where none is free; it waits for at
+// acquire gets a state for a call, a new one where none is free; it waits for at
 // most wall.
-func (s *set) take(ctx context.Context, p *pool, wall time.Duration) (*state, error) {
+func (s *generation) acquire(ctx context.Context, p *pool, wall time.Duration) (*state, error) {
 	select {
 	case p.slots <- struct{}{}:
 	default:
@@ -56,10 +56,10 @@ func (s *set) take(ctx context.Context, p *pool, wall time.Duration) (*state, er
 			return nil, err
 		}
 	}
-	if st := p.last(); st != nil {
+	if st := p.takeIdle(); st != nil {
 		return st, nil
 	}
-	st, err := s.fresh(ctx)
+	st, err := s.loadAnother(ctx)
 	if err != nil {
 		<-p.slots
 	}
@@ -80,8 +80,8 @@ func (p *pool) wait(ctx context.Context, wall time.Duration) error {
 	}
 }
 
-// last is the state that was used last, or nil.
-func (p *pool) last() *state {
+// takeIdle is the state that was used last, or nil.
+func (p *pool) takeIdle() *state {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.free) - 1
@@ -94,8 +94,8 @@ func (p *pool) last() *state {
 	return st
 }
 
-// put adds a state to those that are free.
-func (p *pool) put(st *state) {
+// addIdle adds a state to those that are free.
+func (p *pool) addIdle(st *state) {
 	var now time.Time
 	if p.idle > 0 {
 		now = time.Now()
@@ -109,9 +109,9 @@ func (p *pool) put(st *state) {
 	p.free = append(p.free, idleState{st, now})
 }
 
-// give puts a state back.
-func (p *pool) give(st *state) {
-	p.put(st)
+// release puts a state back.
+func (p *pool) release(st *state) {
+	p.addIdle(st)
 	<-p.slots
 }
 

@@ -22,34 +22,34 @@ const (
 // goroutine uses it at a time; a state in which anything failed is thrown
 // away.
 type state struct {
-	L       *glua.LState
-	set     *set
-	budget  *budget
-	matcher pattern.Matcher
-	parts   []string // scratch of concat
-	longest struct { // the list beyond the array whose length was asked for last
+	L          *glua.LState
+	generation *generation
+	budget     *budget
+	matcher    pattern.Matcher
+	parts      []string // scratch of concat
+	longest    struct { // the list beyond the array whose length was asked for last
 		table  *glua.LTable
 		length int
 	}
 	small []glua.LValue
 
-	shapes    map[*class]*shape
-	metatable *glua.LTable               // of objects without a shape of their own
-	fresh     []slot                     // for objects of the calls to come
-	modules   map[string]*glua.LUserData // those that the sources name
-	members   map[*glua.LTable]*module   // whose members a table has
-	missing   *glua.LTable               // metatable of those tables
-	readOnly  *glua.LFunction            // __newindex of modules
+	classCaches map[*class]*classCache
+	metatable   *glua.LTable               // of objects without a shape of their own
+	fresh       []objectSlot               // for objects of the calls to come
+	modules     map[string]*glua.LUserData // those that the sources name
+	members     map[*glua.LTable]*module   // whose members a table has
+	missing     *glua.LTable               // metatable of those tables
+	readOnly    *glua.LFunction            // __newindex of modules
 
 	nextFunction, ipairsFunction *glua.LFunction
-	within, nothing              *glua.LFunction // see attempt
+	within, nothing              *glua.LFunction // see pcall
 
 	handlers []*glua.LFunction                   // by number of the handler in the set
 	blocking map[*glua.LFunction]bool            // functions that wait for the network
 	memoized map[*glua.LFunction]*glua.LFunction // what cache.memoize wraps
 	loading  *loader                             // nil once loaded
 	tester   *tester                             // nil but in tests
-	source   *unit                               // whose code runs
+	source   *loadedSource                       // whose code runs
 	call     *call                               // nil between calls, else calls
 	calls    call                                // one after the other
 }
@@ -57,37 +57,37 @@ type state struct {
 // call is what objects of one hook call share. Its memory serves the next
 // call of the state: number tells which one an object belongs to.
 type call struct {
-	number    uint64
-	ctx       context.Context
-	event     *hooks.Event
-	handler   *handler
-	unit      *unit
-	domain    string // at hand, of a bundle
-	submits   int    // messages sent
-	slots     []slot // of its first objects
-	text      string // cache of msg:text(textMax)
-	textMax   int64
-	hasText   bool
-	spamOf    *hooks.Message // whose features spam has; nil features: too complex
-	spam      *spam.Features
-	pixels    int64    // of pictures searched for codes
-	requests  int      // of http
-	misplaced string   // where a verdict was made that the hook has not
-	after     []func() // done when the handler has returned normally
+	number         uint64
+	ctx            context.Context
+	event          *hooks.Event
+	handler        *handler
+	source         *loadedSource
+	domain         string       // at hand, of a bundle
+	submits        int          // messages sent
+	slots          []objectSlot // of its first objects
+	text           string       // cache of msg:text(textMax)
+	textMax        int64
+	hasText        bool
+	spamOf         *hooks.Message // whose features spam has; nil features: too complex
+	spam           *spam.Features
+	pixels         int64    // of pictures searched for codes
+	requests       int      // of http
+	wrongVerdictAt string   // where a verdict was made that the hook has not
+	after          []func() // done when the handler has returned normally
 }
 
 func budgetOf(L *glua.LState) *budget { return L.Context().(*budget) }
 func stateOf(L *glua.LState) *state   { return L.Context().(*budget).state }
 
-func newState(s *set) *state {
+func newState(s *generation) *state {
 	st := &state{
-		set:      s,
-		shapes:   map[*class]*shape{},
-		modules:  map[string]*glua.LUserData{},
-		members:  map[*glua.LTable]*module{},
-		small:    s.engine.small,
-		blocking: map[*glua.LFunction]bool{},
-		memoized: map[*glua.LFunction]*glua.LFunction{},
+		generation:  s,
+		classCaches: map[*class]*classCache{},
+		modules:     map[string]*glua.LUserData{},
+		members:     map[*glua.LTable]*module{},
+		small:       s.engine.small,
+		blocking:    map[*glua.LFunction]bool{},
+		memoized:    map[*glua.LFunction]*glua.LFunction{},
 	}
 	st.L = glua.NewState(glua.Options{SkipOpenLibs: true, CallStackSize: callDepth, RegistrySize: registrySize,
 		RegistryMaxSize: registryMax, RegistryGrowStep: 1024, MinimizeStackMemory: true})
@@ -105,7 +105,7 @@ func newState(s *set) *state {
 	st.missing.RawSetString("__index", st.L.NewFunction(st.noMember))
 	st.readOnly = st.L.NewFunction(moduleAssign)
 	for _, m := range allModules() {
-		if m == &stringModule || s.uses(m.name) {
+		if m == &stringModule || s.usesGlobal(m.name) {
 			st.addModule(m)
 		}
 	}
@@ -114,7 +114,7 @@ func newState(s *set) *state {
 }
 
 func (st *state) newMatcher() *pattern.Matcher {
-	return pattern.NewMatcher(func(n int64) { st.budget.steps(st.L, n) }, func(s string) { st.L.RaiseError("%s", s) })
+	return pattern.NewMatcher(func(n int64) { st.budget.chargeSteps(st.L, n) }, func(s string) { st.L.RaiseError("%s", s) })
 }
 
 // number is a number as a value, without an allocation for small ones.
@@ -137,7 +137,7 @@ func makeSmall() []glua.LValue {
 func (st *state) addModule(m *module) {
 	members := st.L.CreateTable(0, len(m.functions)+len(m.values))
 	for _, f := range m.functions {
-		fn := st.L.NewFunction(st.guarded(m, f.guard(m.name+".")))
+		fn := st.L.NewFunction(st.withModuleGrant(m, f.guarded(m.name+".")))
 		members.RawSetString(f.name, fn)
 		if f.blocks {
 			st.blocking[fn] = true
@@ -177,17 +177,17 @@ func (st *state) stringMetatable() {
 	st.L.SetMetatable(glua.LString(""), mt)
 }
 
-// running raises while files load: what it guards would make two states of
+// currentCall raises while files load: what it guards would make two states of
 // one generation differ, or needs a message.
-func (st *state) running(L *glua.LState, what string) *call {
+func (st *state) currentCall(L *glua.LState, what string) *call {
 	if st.call == nil {
 		L.RaiseError("%s: only inside a handler, not while the file loads", what)
 	}
 	return st.call
 }
 
-// must raises an error of the contract's methods in the script's words.
-func (st *state) must(L *glua.LState, err error) {
+// raiseIf raises an error of the contract's methods in the script's words.
+func (st *state) raiseIf(L *glua.LState, err error) {
 	if err != nil {
 		L.RaiseError("%s", err.Error())
 	}

@@ -78,7 +78,7 @@ func newTable(L *glua.LState) int {
 		n = length(stateOf(L), t) - n
 	}
 	more := max(L.GetTop()-3, 0)
-	budgetOf(L).charge(L, listCost(n+more))
+	budgetOf(L).chargeMemory(L, listCost(n+more))
 	if more > 0 {
 		from := L.CheckInt(3)
 		for i := range more {
@@ -95,7 +95,7 @@ func newTable(L *glua.LState) int {
 func joinTables(L *glua.LState) int {
 	n, parts := L.CheckInt(1), L.CheckInt(2)
 	more := L.GetTop() - 2 - parts
-	budgetOf(L).charge(L, listCost(n+more)+32*int64(n))
+	budgetOf(L).chargeMemory(L, listCost(n+more)+32*int64(n))
 	t := L.CreateTable(n+more, 0)
 	for i := range parts {
 		part := L.CheckTable(3 + i)

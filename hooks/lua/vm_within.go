@@ -25,8 +25,8 @@ func (e *partError) Error() string {
 
 func (e *partError) Unwrap() error { return hooks.ErrBudget }
 
-// enter sets n instructions apart, or what is left.
-func (b *budget) enter(n int64) *share {
+// beginShare sets n instructions apart, or what is left.
+func (b *budget) beginShare(n int64) *share {
 	n = max(min(n, b.left), 0)
 	p := &share{shift: b.left - n, outer: b.part}
 	p.total = n
@@ -35,8 +35,8 @@ func (b *budget) enter(n int64) *share {
 	return p
 }
 
-// leave adds what was set apart to what is left of it.
-func (b *budget) leave(p *share) {
+// endShare adds what was set apart to what is left of it.
+func (b *budget) endShare(p *share) {
 	b.part = p.outer
 	b.move(p.shift)
 }
@@ -44,16 +44,16 @@ func (b *budget) leave(p *share) {
 func (b *budget) move(n int64) {
 	b.left += n
 	b.heapAt += n
-	b.next()
+	b.setNextCheck()
 }
 
-// ended tells whether a part is over, and lets what is around it go on.
-func (b *budget) ended(p *share) bool {
+// endIfOver tells whether a part is over, and lets what is around it go on.
+func (b *budget) endIfOver(p *share) bool {
 	if e, ok := b.err.(*partError); !ok || e.part != p {
 		return false
 	}
 	b.err = nil
-	b.next()
+	b.setNextCheck()
 	return true
 }
 
@@ -71,19 +71,19 @@ func baseWithin(L *glua.LState) int {
 	}
 	L.Remove(1)
 	b := budgetOf(L)
-	p := b.enter(int64(n))
+	p := b.beginShare(int64(n))
 	err := func() error {
-		defer b.leave(p) // also where there is no room for a call
-		return stateOf(L).attempt(L, L.GetTop()-1)
+		defer b.endShare(p) // also where there is no room for a call
+		return stateOf(L).pcall(L, L.GetTop()-1)
 	}()
 	switch {
-	case b.ended(p):
+	case b.endIfOver(p):
 		L.SetTop(0)
 		L.Push(glua.LNil)
 		L.Push(glua.LString("budget"))
 		return 2
 	case err != nil:
-		L.Error(caught(L, err), 0) // raises what is over for the whole call, too
+		L.Error(catchError(L, err), 0) // raises what is over for the whole call, too
 	}
 	return L.GetTop()
 }

@@ -20,7 +20,7 @@ var ErrEngine = errors.New("fault in the engine")
 // Program is what a file has become. It is immutable.
 type Program struct {
 	Proto  *glua.FunctionProto
-	Unread map[int]uint64 // of functions, by the line where they begin; see names
+	Unread map[int]uint64 // of functions, by the line where they begin; see Names
 }
 
 // Checks look at a file while it is compiled. Each may be nil.

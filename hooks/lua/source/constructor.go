@@ -29,29 +29,29 @@ func (r *rewriter) table(e *ast.TableExpr) ast.Expr {
 		f.Value = r.expr(f.Value)
 	}
 	n := len(e.Fields)
-	last := n > 0 && e.Fields[n-1].Key == nil && multiple(e.Fields[n-1].Value)
+	last := n > 0 && e.Fields[n-1].Key == nil && hasManyValues(e.Fields[n-1].Value)
 	if last {
 		positional--
 	}
 	var more []ast.Expr
 	switch {
 	case keyed == 0 && positional > ChunkFields:
-		return joined(e)
+		return joinParts(e)
 	case mixed || last && positional > 0 && positional%flush == 0:
 		more = withKeys(e, positional, last)
 	case last:
 		n = -n
 	}
-	args := append([]ast.Expr{e, count(n, e), count(positional, e)}, more...)
+	args := append([]ast.Expr{e, numberExpr(n, e), numberExpr(positional, e)}, more...)
 	if len(more) == 0 {
 		args = args[:2]
 	}
-	return invoke(TableName, e, args...)
+	return newCall(TableName, e, args...)
 }
 
-func count(n int, at ast.PositionHolder) ast.Expr {
+func numberExpr(n int, at ast.PositionHolder) ast.Expr {
 	number := &ast.NumberExpr{Value: strconv.Itoa(n)}
-	place(number, at)
+	copyPosition(number, at)
 	return number
 }
 
@@ -68,34 +68,34 @@ func withKeys(e *ast.TableExpr, positional int, last bool) (more []ast.Expr) {
 	for _, f := range e.Fields {
 		if f.Key == nil {
 			i++
-			f.Key = count(i, e)
-			f.Value = single(f.Value)
+			f.Key = numberExpr(i, e)
+			f.Value = oneValue(f.Value)
 		}
 	}
 	return more
 }
 
-// joined makes a long list of parts; one that is all constants is compiled as
+// joinParts makes a long list of parts; one that is all constants is compiled as
 // a function of its own. A last field with many values follows the parts.
-func joined(e *ast.TableExpr) ast.Expr {
+func joinParts(e *ast.TableExpr) ast.Expr {
 	n := len(e.Fields)
 	var more []ast.Expr
-	if last := e.Fields[n-1].Value; multiple(last) {
+	if last := e.Fields[n-1].Value; hasManyValues(last) {
 		n--
 		more = []ast.Expr{last}
 	}
 	var parts []ast.Expr
 	for from := 0; from < n; from += ChunkFields {
 		part := &ast.TableExpr{Fields: e.Fields[from:min(from+ChunkFields, n)]}
-		place(part, part.Fields[0].Value)
-		parts = append(parts, alone(part))
+		copyPosition(part, part.Fields[0].Value)
+		parts = append(parts, asFunctionCall(part))
 	}
-	args := append([]ast.Expr{count(n, e), count(len(parts), e)}, parts...)
-	return invoke(JoinName, e, append(args, more...)...)
+	args := append([]ast.Expr{numberExpr(n, e), numberExpr(len(parts), e)}, parts...)
+	return newCall(JoinName, e, append(args, more...)...)
 }
 
-// alone is a table of constants as (function() return {...} end)().
-func alone(part *ast.TableExpr) ast.Expr {
+// asFunctionCall is a table of constants as (function() return {...} end)().
+func asFunctionCall(part *ast.TableExpr) ast.Expr {
 	for _, f := range part.Fields {
 		if !isConstant(f.Value) {
 			return part
@@ -105,7 +105,7 @@ func alone(part *ast.TableExpr) ast.Expr {
 	fn := &ast.FunctionExpr{ParList: &ast.ParList{}, Stmts: []ast.Stmt{back}}
 	call := &ast.FuncCallExpr{Func: fn, AdjustRet: true}
 	for _, n := range []ast.PositionHolder{back, fn, call} {
-		place(n, part)
+		copyPosition(n, part)
 	}
 	return call
 }

@@ -47,7 +47,7 @@ type File struct {
 	at     int // line that compiling has come to
 
 	once  sync.Once
-	lines map[int][]ast.Expr // see readAgain
+	lines map[int][]ast.Expr // see indexExpressions
 }
 
 // Fault makes an error at a line; near is a word of that line to

@@ -17,42 +17,42 @@ import (
 // sayings are what the interpreter says, with what stands for it.
 var sayings = []struct {
 	pattern *regexp.Regexp
-	explain func(at spot, m []string) string
+	explain func(at exprLine, m []string) string
 }{
-	{regexp.MustCompile(`^attempt to index a non-table object\((\w+)\) with key '(.*)'$`), func(at spot, m []string) string {
-		return about("attempt to index", at.indexed(m[2]), m[1])
+	{regexp.MustCompile(`^attempt to index a non-table object\((\w+)\) with key '(.*)'$`), func(at exprLine, m []string) string {
+		return describe("attempt to index", at.indexed(m[2]), m[1])
 	}},
-	{regexp.MustCompile(`^attempt to call a non-function object$`), func(at spot, _ []string) string {
-		return called(at.called())
+	{regexp.MustCompile(`^attempt to call a non-function object$`), func(at exprLine, _ []string) string {
+		return describeCall(at.called())
 	}},
-	{regexp.MustCompile(`^cannot perform (\w+) operation between (\w+) and (\w+)$`), func(at spot, m []string) string {
+	{regexp.MustCompile(`^cannot perform (\w+) operation between (\w+) and (\w+)$`), func(at exprLine, m []string) string {
 		left := m[2] != "number" && m[2] != "string"
 		kind := m[3]
 		if left {
 			kind = m[2]
 		}
-		return about("attempt to perform arithmetic on", at.operands(left), kind)
+		return describe("attempt to perform arithmetic on", at.operands(left), kind)
 	}},
-	{regexp.MustCompile(`^attempt to perform arithmetic on a (\w+) value$`), func(at spot, m []string) string {
-		return about("attempt to perform arithmetic on", append(at.operands(true), at.operands(false)...), m[1])
+	{regexp.MustCompile(`^attempt to perform arithmetic on a (\w+) value$`), func(at exprLine, m []string) string {
+		return describe("attempt to perform arithmetic on", append(at.operands(true), at.operands(false)...), m[1])
 	}},
-	{regexp.MustCompile(`^__unm undefined$`), func(at spot, _ []string) string {
-		return about("attempt to perform arithmetic on", at.negated(), "")
+	{regexp.MustCompile(`^__unm undefined$`), func(at exprLine, _ []string) string {
+		return describe("attempt to perform arithmetic on", at.negated(), "")
 	}},
-	{regexp.MustCompile(`^attempt to get length of a (\w+) value$`), func(at spot, m []string) string {
-		return about("attempt to get length of", at.measured(), m[1])
+	{regexp.MustCompile(`^attempt to get length of a (\w+) value$`), func(at exprLine, m []string) string {
+		return describe("attempt to get length of", at.measured(), m[1])
 	}},
-	{regexp.MustCompile(`^attempt to concatenate a (\w+) value \(operand (\d+)\)$`), func(at spot, m []string) string {
+	{regexp.MustCompile(`^attempt to concatenate a (\w+) value \(operand (\d+)\)$`), func(at exprLine, m []string) string {
 		n, _ := strconv.Atoi(m[2])
-		return about("attempt to concatenate", at.joined(n), m[1])
+		return describe("attempt to concatenate", at.joined(n), m[1])
 	}},
-	{regexp.MustCompile(`^for statement (init|limit|step) must be a number$`), func(_ spot, m []string) string {
+	{regexp.MustCompile(`^for statement (init|limit|step) must be a number$`), func(_ exprLine, m []string) string {
 		return "'for' " + strings.Replace(m[1], "init", "initial value", 1) + " must be a number"
 	}},
 }
 
-// about names a value where there is one name that it can have.
-func about(what string, names []string, kind string) string {
+// describe names a value where there is one name that it can have.
+func describe(what string, names []string, kind string) string {
 	one := ""
 	for _, n := range names {
 		if one != "" && n != one {
@@ -72,8 +72,8 @@ func about(what string, names []string, kind string) string {
 	return fmt.Sprintf("%s %s (a %s value)", what, one, kind)
 }
 
-// called is about for calls: the interpreter does not tell what the value was.
-func called(names []string) string {
+// describeCall is about for calls: the interpreter does not tell what the value was.
+func describeCall(names []string) string {
 	const what = "attempt to call "
 	switch len(names) {
 	case 0:
@@ -113,16 +113,16 @@ func Explain(text string, find func(name string) *File) string {
 		}
 		var lines map[int][]ast.Expr
 		if f := find(name); f != nil {
-			f.once.Do(f.readAgain)
+			f.once.Do(f.indexExpressions)
 			lines = f.lines
 		}
-		return text[:len(text)-len(said)] + saying.explain(spot{lines, line}, found)
+		return text[:len(text)-len(said)] + saying.explain(exprLine{lines, line}, found)
 	}
 	return text
 }
 
-// readAgain notes the expressions of the file by their lines, at its first error.
-func (f *File) readAgain() {
+// indexExpressions notes the expressions of the file by their lines, at its first error.
+func (f *File) indexExpressions() {
 	chunk, err := f.Parse()
 	if err != nil {
 		return
@@ -159,15 +159,15 @@ func (f *File) readAgain() {
 	walk(chunk)
 }
 
-// spot is a line with the expressions of its file.
-type spot struct {
+// exprLine is a line with the expressions of its file.
+type exprLine struct {
 	lines map[int][]ast.Expr
 	line  int
 }
 
 // names are those of the values that pick takes from the expressions of the
 // line.
-func (p spot) names(pick func(e ast.Expr) []ast.Expr) []string {
+func (p exprLine) names(pick func(e ast.Expr) []ast.Expr) []string {
 	var out []string
 	seen := map[string]bool{}
 	for _, e := range p.lines[p.line] {
@@ -202,7 +202,7 @@ func nameOf(e ast.Expr) string {
 	return ""
 }
 
-func (p spot) indexed(key string) []string {
+func (p exprLine) indexed(key string) []string {
 	computed := p.names(func(e ast.Expr) []ast.Expr {
 		if get, ok := e.(*ast.AttrGetExpr); ok {
 			if _, ok := get.Key.(*ast.StringExpr); !ok {
@@ -230,7 +230,7 @@ func (p spot) indexed(key string) []string {
 	return named
 }
 
-func (p spot) called() []string {
+func (p exprLine) called() []string {
 	var out []string
 	for _, name := range p.names(func(e ast.Expr) []ast.Expr {
 		if call, ok := e.(*ast.FuncCallExpr); ok {
@@ -246,7 +246,7 @@ func (p spot) called() []string {
 	return out
 }
 
-func (p spot) operands(left bool) []string {
+func (p exprLine) operands(left bool) []string {
 	return p.names(func(e ast.Expr) []ast.Expr {
 		if a, ok := e.(*ast.ArithmeticOpExpr); ok && left {
 			return []ast.Expr{a.Lhs}
@@ -257,7 +257,7 @@ func (p spot) operands(left bool) []string {
 	})
 }
 
-func (p spot) negated() []string {
+func (p exprLine) negated() []string {
 	return p.names(func(e ast.Expr) []ast.Expr {
 		if minus, ok := e.(*ast.UnaryMinusOpExpr); ok {
 			return []ast.Expr{minus.Expr}
@@ -266,7 +266,7 @@ func (p spot) negated() []string {
 	})
 }
 
-func (p spot) measured() []string {
+func (p exprLine) measured() []string {
 	return p.names(func(e ast.Expr) []ast.Expr {
 		if length, ok := e.(*ast.UnaryLenOpExpr); ok {
 			return []ast.Expr{length.Expr}
@@ -276,7 +276,7 @@ func (p spot) measured() []string {
 }
 
 // joined are the values that stand at a place in chains of "..".
-func (p spot) joined(n int) []string {
+func (p exprLine) joined(n int) []string {
 	return p.names(func(e ast.Expr) []ast.Expr {
 		chain, ok := e.(*ast.StringConcatOpExpr)
 		for i := 1; ok && i < n; i++ {

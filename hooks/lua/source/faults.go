@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// Sort orders faults by file, line and text, and has each once.
-func Sort(errs []error) []error {
+// SortFaults orders faults by file, line and text, and has each once.
+func SortFaults(errs []error) []error {
 	var out []error
 	seen := map[string]bool{}
 	for _, e := range errs {
 		if e == nil {
 			continue
 		}
-		for _, one := range split(e) {
+		for _, one := range splitJoined(e) {
 			if !seen[one.Error()] {
 				seen[one.Error()] = true
 				out = append(out, one)
@@ -32,8 +32,8 @@ func Sort(errs []error) []error {
 	return out
 }
 
-// split takes joined errors apart.
-func split(err error) []error {
+// splitJoined takes joined errors apart.
+func splitJoined(err error) []error {
 	if _, ok := err.(*Error); ok {
 		return []error{err}
 	}
@@ -41,7 +41,7 @@ func split(err error) []error {
 	case interface{ Unwrap() []error }:
 		var out []error
 		for _, e := range u.Unwrap() {
-			out = append(out, split(e)...)
+			out = append(out, splitJoined(e)...)
 		}
 		return out
 	}

@@ -6,93 +6,93 @@ import (
 	"github.com/yuin/gopher-lua/ast"
 )
 
-// nothing is a statement of one instruction that changes nothing.
-func nothing(at ast.PositionHolder) ast.Stmt {
+// noop is a statement of one instruction that changes nothing.
+func noop(at ast.PositionHolder) ast.Stmt {
 	none := &ast.NilExpr{}
 	local := &ast.LocalAssignStmt{Names: []string{"(nothing)"}, Exprs: []ast.Expr{none}}
 	block := &ast.DoBlockStmt{Stmts: []ast.Stmt{local}}
 	for _, n := range []ast.PositionHolder{none, local, block} {
-		place(n, at)
+		copyPosition(n, at)
 	}
 	return block
 }
 
-// begin is the body of a loop, with an instruction before a first jump.
-func begin(loop ast.PositionHolder, body []ast.Stmt) []ast.Stmt {
-	if faultL2 || !jumpsFirst(body) {
+// loopBody is the body of a loop, with an instruction before a first jump.
+func loopBody(loop ast.PositionHolder, body []ast.Stmt) []ast.Stmt {
+	if faultL2 || !startsWithJump(body) {
 		return body
 	}
-	return append([]ast.Stmt{nothing(loop)}, body...)
+	return append([]ast.Stmt{noop(loop)}, body...)
 }
 
-// jumpsFirst reports whether the first instruction of statements may be a
+// startsWithJump reports whether the first instruction of statements may be a
 // jump, or may be missing.
-func jumpsFirst(list []ast.Stmt) bool {
+func startsWithJump(list []ast.Stmt) bool {
 	for _, s := range list {
 		switch s := s.(type) {
 		case *ast.LabelStmt:
 			continue
 		case *ast.DoBlockStmt:
-			return jumpsFirst(s.Stmts)
+			return startsWithJump(s.Stmts)
 		case *ast.RepeatStmt:
-			return jumpsFirst(s.Stmts)
+			return startsWithJump(s.Stmts)
 		case *ast.WhileStmt:
-			return constantFirst(s.Condition)
+			return startsWithConstant(s.Condition)
 		case *ast.IfStmt:
-			return constantFirst(s.Condition)
+			return startsWithConstant(s.Condition)
 		case *ast.BreakStmt:
 			return true
 		case *ast.LocalAssignStmt:
-			return len(s.Exprs) > 0 && foldedFirst(s.Exprs[0])
+			return len(s.Exprs) > 0 && startsWithFolded(s.Exprs[0])
 		case *ast.AssignStmt:
-			return foldedFirst(s.Lhs[0]) || foldedFirst(s.Rhs[0])
+			return startsWithFolded(s.Lhs[0]) || startsWithFolded(s.Rhs[0])
 		case *ast.ReturnStmt:
-			return len(s.Exprs) > 0 && foldedFirst(s.Exprs[0])
+			return len(s.Exprs) > 0 && startsWithFolded(s.Exprs[0])
 		case *ast.FuncCallStmt:
-			return foldedFirst(s.Expr)
+			return startsWithFolded(s.Expr)
 		case *ast.NumberForStmt:
-			return foldedFirst(s.Init)
+			return startsWithFolded(s.Init)
 		case *ast.GenericForStmt:
-			return foldedFirst(s.Exprs[0])
+			return startsWithFolded(s.Exprs[0])
 		}
 		return false
 	}
 	return true
 }
 
-// constantFirst reports whether a condition begins with a constant, for which
+// startsWithConstant reports whether a condition begins with a constant, for which
 // there is a jump or no code at all.
-func constantFirst(e ast.Expr) bool {
+func startsWithConstant(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.LogicalOpExpr:
-		return constantFirst(e.Lhs)
+		return startsWithConstant(e.Lhs)
 	case *ast.UnaryNotOpExpr:
-		return constantFirst(e.Expr)
+		return startsWithConstant(e.Expr)
 	}
-	return isConstant(e) || foldedFirst(e)
+	return isConstant(e) || startsWithFolded(e)
 }
 
-// foldedFirst reports whether the code of a value begins with that of a
+// startsWithFolded reports whether the code of a value begins with that of a
 // logical expression which begins with a constant.
-func foldedFirst(e ast.Expr) bool {
+func startsWithFolded(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.LogicalOpExpr:
-		return constantFirst(e.Lhs)
+		return startsWithConstant(e.Lhs)
 	case *ast.RelationalOpExpr:
-		return foldedFirst(e.Lhs) || isConstant(e.Lhs) && foldedFirst(e.Rhs)
+		return startsWithFolded(e.Lhs) || isConstant(e.Lhs) && startsWithFolded(e.Rhs)
 	case *ast.ArithmeticOpExpr:
-		return foldedFirst(e.Lhs) || isConstant(e.Lhs) && foldedFirst(e.Rhs)
+		return startsWithFolded(e.Lhs) || isConstant(e.Lhs) && startsWithFolded(e.Rhs)
 	case *ast.AttrGetExpr:
-		return foldedFirst(e.Object) || foldedFirst(e.Key)
+		return startsWithFolded(e.Object) || startsWithFolded(e.Key)
 	case *ast.FuncCallExpr:
 		if e.Func != nil {
-			return foldedFirst(e.Func)
+			return startsWithFolded(e.Func)
 		}
-		return foldedFirst(e.Receiver)
+		return startsWithFolded(e.Receiver)
 	case *ast.UnaryMinusOpExpr:
-		return foldedFirst(e.Expr)
+		return startsWithFolded(e.Expr)
 	case *ast.UnaryNotOpExpr:
-		return foldedFirst(e.Expr)
+		return startsWithFolded(e.Expr)
 	}
 	return false
 }
@@ -105,7 +105,7 @@ func isConstant(e ast.Expr) bool {
 	return false
 }
 
-func truth(e ast.Expr) bool {
+func isTrue(e ast.Expr) bool {
 	switch e.(type) {
 	case *ast.FalseExpr, *ast.NilExpr:
 		return false
@@ -121,8 +121,8 @@ func fold(e ast.Expr) ast.Expr {
 		if !isConstant(e.Lhs) {
 			return e
 		}
-		if truth(e.Lhs) == (e.Operator == "and") {
-			return single(fold(e.Rhs))
+		if isTrue(e.Lhs) == (e.Operator == "and") {
+			return oneValue(fold(e.Rhs))
 		}
 		return e.Lhs
 	case *ast.RelationalOpExpr:
@@ -145,47 +145,47 @@ func fold(e ast.Expr) ast.Expr {
 			return e
 		}
 		var out ast.Expr = &ast.TrueExpr{}
-		if truth(e.Expr) {
+		if isTrue(e.Expr) {
 			out = &ast.FalseExpr{}
 		}
-		place(out, e)
+		copyPosition(out, e)
 		return out
 	}
 	return e
 }
 
-// breaks has a loop left by goto where functions are made in it: that closes
+// leaveByGoto has a loop left by goto where functions are made in it: that closes
 // what they hold, which break does for the loop's own block alone:
 //
 //	do while c do ... goto out ... end ::out:: end
-func (r *repairer) breaks(loop ast.Stmt, body []ast.Stmt, finish func() ast.Stmt) ast.Stmt {
+func (r *repairer) leaveByGoto(loop ast.Stmt, body []ast.Stmt, finish func() ast.Stmt) ast.Stmt {
 	label := "(break)" + strconv.Itoa(r.labels)
-	if !makesFunctions(body) || !leave(body, label) {
+	if !makesFunctions(body) || !replaceBreaks(body, label) {
 		return finish()
 	}
 	r.labels++
 	end := &ast.LabelStmt{Name: label}
 	block := &ast.DoBlockStmt{}
-	place(end, loop)
-	place(block, loop)
+	copyPosition(end, loop)
+	copyPosition(block, loop)
 	block.Stmts = []ast.Stmt{finish(), end}
 	return block
 }
 
-// leave turns each break of a loop's body into a goto, and tells whether there
+// replaceBreaks turns each break of a loop's body into a goto, and tells whether there
 // was one.
-func leave(list []ast.Stmt, label string) (found bool) {
+func replaceBreaks(list []ast.Stmt, label string) (found bool) {
 	for i, s := range list {
 		switch s := s.(type) {
 		case *ast.BreakStmt:
 			out := &ast.GotoStmt{Label: label}
-			place(out, s)
+			copyPosition(out, s)
 			list[i], found = out, true
 		case *ast.DoBlockStmt:
-			found = leave(s.Stmts, label) || found
+			found = replaceBreaks(s.Stmts, label) || found
 		case *ast.IfStmt:
-			found = leave(s.Then, label) || found
-			found = leave(s.Else, label) || found
+			found = replaceBreaks(s.Then, label) || found
+			found = replaceBreaks(s.Else, label) || found
 		}
 	}
 	return found

@@ -54,13 +54,13 @@ func (r *repairer) block(list []ast.Stmt) []ast.Stmt {
 // afterLabels puts an instruction behind labels that a jump would follow.
 func (r *repairer) afterLabels(list []ast.Stmt) []ast.Stmt {
 	for i := len(list) - 2; i >= 0 && !faultL2; i-- {
-		if _, ok := list[i].(*ast.LabelStmt); !ok || !jumpsFirst(list[i+1:]) {
+		if _, ok := list[i].(*ast.LabelStmt); !ok || !startsWithJump(list[i+1:]) {
 			continue
 		}
 		if _, ok := list[i+1].(*ast.LabelStmt); ok {
 			continue
 		}
-		list = append(list[:i+1:i+1], append([]ast.Stmt{nothing(list[i])}, list[i+1:]...)...)
+		list = append(list[:i+1:i+1], append([]ast.Stmt{noop(list[i])}, list[i+1:]...)...)
 	}
 	return list
 }
@@ -78,21 +78,21 @@ func (r *repairer) stmt(s ast.Stmt) ast.Stmt {
 		s.Func.Stmts = r.block(s.Func.Stmts)
 	case *ast.WhileStmt:
 		s.Stmts = r.block(s.Stmts)
-		return r.breaks(s, s.Stmts, func() ast.Stmt { return r.while(s) })
+		return r.leaveByGoto(s, s.Stmts, func() ast.Stmt { return r.while(s) })
 	case *ast.RepeatStmt:
 		s.Stmts = r.block(s.Stmts)
-		return r.breaks(s, s.Stmts, func() ast.Stmt { s.Stmts = begin(s, s.Stmts); return s })
+		return r.leaveByGoto(s, s.Stmts, func() ast.Stmt { s.Stmts = loopBody(s, s.Stmts); return s })
 	case *ast.NumberForStmt:
 		s.Init, s.Limit = asNumber(s.Init), asNumber(s.Limit)
 		if s.Step != nil {
 			s.Step = asNumber(s.Step)
 		}
 		s.Stmts = r.block(s.Stmts)
-		return r.breaks(s, s.Stmts, func() ast.Stmt { return s })
+		return r.leaveByGoto(s, s.Stmts, func() ast.Stmt { return s })
 	case *ast.GenericForStmt:
 		s.Stmts = r.block(s.Stmts)
 		genericFor(s)
-		return r.breaks(s, s.Stmts, func() ast.Stmt { s.Stmts = begin(s, s.Stmts); return s })
+		return r.leaveByGoto(s, s.Stmts, func() ast.Stmt { s.Stmts = loopBody(s, s.Stmts); return s })
 	}
 	return s
 }
@@ -120,18 +120,18 @@ func (r *repairer) assignment(s *ast.AssignStmt) ast.Stmt {
 		if faultL1 || !computedElsewhere(s.Rhs[0]) {
 			return s
 		}
-		s.Rhs[0] = t.keep(s.Rhs[0])
+		s.Rhs[0] = t.add(s.Rhs[0])
 	case *ast.AttrGetExpr:
 		switch target.Object.(type) {
 		case *ast.IdentExpr, *ast.AttrGetExpr, *ast.FuncCallExpr:
 			return s
 		}
-		target.Object = t.keep(target.Object)
+		target.Object = t.add(target.Object)
 	}
 	first := &ast.LocalAssignStmt{Names: t.names, Exprs: t.exprs}
 	block := &ast.DoBlockStmt{Stmts: []ast.Stmt{first, s}}
-	place(first, s)
-	place(block, s)
+	copyPosition(first, s)
+	copyPosition(block, s)
 	return block
 }
 
@@ -153,9 +153,9 @@ func asNumber(e ast.Expr) ast.Expr {
 		return e
 	}
 	zero := &ast.NumberExpr{Value: "0"}
-	minus := &ast.ArithmeticOpExpr{Operator: "-", Lhs: single(e), Rhs: zero}
-	place(zero, e)
-	place(minus, e)
+	minus := &ast.ArithmeticOpExpr{Operator: "-", Lhs: oneValue(e), Rhs: zero}
+	copyPosition(zero, e)
+	copyPosition(minus, e)
 	return minus
 }
 
@@ -166,7 +166,7 @@ func genericFor(s *ast.GenericForStmt) {
 		return
 	}
 	last := s.Exprs[len(s.Exprs)-1]
-	if multiple(last) {
+	if hasManyValues(last) {
 		for i := len(s.Names); i < len(s.Exprs); i++ {
 			s.Names = append(s.Names, "(unused)"+strconv.Itoa(i))
 		}
@@ -174,13 +174,13 @@ func genericFor(s *ast.GenericForStmt) {
 	}
 	for len(s.Exprs) < 3 {
 		none := &ast.NilExpr{}
-		place(none, s)
+		copyPosition(none, s)
 		s.Exprs = append(s.Exprs, none)
 	}
 }
 
-// multiple reports whether an expression gives as many values as it has.
-func multiple(e ast.Expr) bool {
+// hasManyValues reports whether an expression gives as many values as it has.
+func hasManyValues(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.FuncCallExpr:
 		return !e.AdjustRet
@@ -192,7 +192,7 @@ func multiple(e ast.Expr) bool {
 
 // while is a loop whose first instruction is none that jumps.
 func (r *repairer) while(s *ast.WhileStmt) ast.Stmt {
-	if faultL2 || !constantFirst(s.Condition) {
+	if faultL2 || !startsWithConstant(s.Condition) {
 		return s
 	}
 	s.Condition = fold(s.Condition)
@@ -200,14 +200,14 @@ func (r *repairer) while(s *ast.WhileStmt) ast.Stmt {
 	case *ast.FalseExpr, *ast.NilExpr: // if false then while true do ... end end
 		never := &ast.IfStmt{Condition: s.Condition, Then: []ast.Stmt{s}}
 		yes := &ast.TrueExpr{}
-		place(never, s)
-		place(yes, s)
+		copyPosition(never, s)
+		copyPosition(yes, s)
 		s.Condition = yes
-		s.Stmts = begin(s, s.Stmts)
+		s.Stmts = loopBody(s, s.Stmts)
 		return never
 	}
 	if isConstant(s.Condition) {
-		s.Stmts = begin(s, s.Stmts)
+		s.Stmts = loopBody(s, s.Stmts)
 	}
 	return s
 }

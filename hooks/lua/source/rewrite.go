@@ -61,27 +61,27 @@ func (r *rewriter) stmts(list []ast.Stmt) {
 	for i, s := range list {
 		r.stmt(s)
 		if a, ok := s.(*ast.AssignStmt); ok && len(a.Lhs) > 1 {
-			list[i] = atOnce(a)
+			list[i] = expandAssignment(a)
 		}
 	}
 }
 
-// atOnce has a, t[i] = t[i], a compute everything before it assigns, and the
+// expandAssignment has a, t[i] = t[i], a compute everything before it assigns, and the
 // last variable first, as the reference implementation does: for local
 // variables the compiler does neither. It becomes
 //
 //	do local o, k = t, i; local x, y = t[i], a; o[k] = y; a = x end
-func atOnce(a *ast.AssignStmt) ast.Stmt {
+func expandAssignment(a *ast.AssignStmt) ast.Stmt {
 	t := &temporaries{at: a}
 	targets := make([]ast.Expr, len(a.Lhs))
 	for i, e := range a.Lhs {
 		targets[i] = e
 		if field, ok := e.(*ast.AttrGetExpr); ok {
-			kept := &ast.AttrGetExpr{Object: t.keep(field.Object), Key: field.Key}
+			kept := &ast.AttrGetExpr{Object: t.add(field.Object), Key: field.Key}
 			if !constantKey(field.Key) {
-				kept.Key = t.keep(field.Key)
+				kept.Key = t.add(field.Key)
 			}
-			place(kept, field)
+			copyPosition(kept, field)
 			targets[i] = kept
 		}
 	}
@@ -100,7 +100,7 @@ func atOnce(a *ast.AssignStmt) ast.Stmt {
 	}
 	block := &ast.DoBlockStmt{Stmts: body}
 	for _, s := range append(body, block) {
-		place(s, a)
+		copyPosition(s, a)
 	}
 	return block
 }
@@ -123,17 +123,17 @@ type temporaries struct {
 
 func (t *temporaries) name() ast.Expr {
 	id := &ast.IdentExpr{Value: assignName + strconv.Itoa(t.from+len(t.names))}
-	place(id, t.at)
+	copyPosition(id, t.at)
 	t.names = append(t.names, id.Value)
 	return id
 }
 
-func (t *temporaries) keep(e ast.Expr) ast.Expr {
-	t.exprs = append(t.exprs, single(e))
+func (t *temporaries) add(e ast.Expr) ast.Expr {
+	t.exprs = append(t.exprs, oneValue(e))
 	return t.name()
 }
 
-func place(s, at ast.PositionHolder) {
+func copyPosition(s, at ast.PositionHolder) {
 	s.SetLine(at.Line())
 	s.SetLastLine(at.LastLine())
 }
@@ -233,7 +233,7 @@ func (r *rewriter) expr(e ast.Expr) ast.Expr {
 	case *ast.UnaryNotOpExpr:
 		e.Expr = r.expr(e.Expr)
 	case *ast.UnaryLenOpExpr:
-		return invoke(LengthName, e, single(r.expr(e.Expr)))
+		return newCall(LengthName, e, oneValue(r.expr(e.Expr)))
 	case *ast.FunctionExpr:
 		calls, targets := len(r.Calls), len(r.targets)
 		r.function(e)
@@ -249,22 +249,22 @@ func (r *rewriter) concat(e *ast.StringConcatOpExpr) ast.Expr {
 	for {
 		c, ok := at.(*ast.StringConcatOpExpr)
 		if !ok {
-			operands = append(operands, single(r.expr(at)))
+			operands = append(operands, oneValue(r.expr(at)))
 			break
 		}
-		operands = append(operands, single(r.expr(c.Lhs)))
+		operands = append(operands, oneValue(r.expr(c.Lhs)))
 		at = c.Rhs
 	}
 	for len(operands) > concatChunk {
 		cut := len(operands) - concatChunk + 1
-		tail := invoke(ConcatName, e, operands[cut:]...)
+		tail := newCall(ConcatName, e, operands[cut:]...)
 		operands = append(operands[:cut:cut], tail)
 	}
-	return invoke(ConcatName, e, operands...)
+	return newCall(ConcatName, e, operands...)
 }
 
-// single makes sure that an operand gives exactly one value.
-func single(e ast.Expr) ast.Expr {
+// oneValue makes sure that an operand gives exactly one value.
+func oneValue(e ast.Expr) ast.Expr {
 	switch e := e.(type) {
 	case *ast.FuncCallExpr:
 		e.AdjustRet = true
@@ -274,10 +274,10 @@ func single(e ast.Expr) ast.Expr {
 	return e
 }
 
-func invoke(name string, at ast.PositionHolder, args ...ast.Expr) ast.Expr {
+func newCall(name string, at ast.PositionHolder, args ...ast.Expr) ast.Expr {
 	id := &ast.IdentExpr{Value: name}
 	call := &ast.FuncCallExpr{Func: id, Args: args, AdjustRet: true}
-	place(id, at)
-	place(call, at)
+	copyPosition(id, at)
+	copyPosition(call, at)
 	return call
 }

@@ -46,8 +46,8 @@ var splitElse = regexp.MustCompile(`\belse[ \t]+if\b`)
 
 var wrongElse = regexp.MustCompile(`\b(elif|elsif)\b`)
 
-// spelled is the hint for a place at which the syntax is wrong, or "".
-func (f *File) spelled(line, column int, token string) string {
+// spellingHint is the hint for a place at which the syntax is wrong, or "".
+func (f *File) spellingHint(line, column int, token string) string {
 	lines := strings.Split(f.Text, "\n")
 	if line < 1 || line > len(lines) || column < 1 || column > len(lines[line-1]) {
 		return ""
@@ -74,16 +74,16 @@ func (f *File) spelled(line, column int, token string) string {
 	return ""
 }
 
-// opened is a block or bracket that waits for its end.
-type opened struct {
+// openBlock is a block or bracket that waits for its end.
+type openBlock struct {
 	word   string // "if", "function", "(", ...
 	line   int
 	indent int
 }
 
-func (o opened) bracket() bool { return strings.Contains("({[", o.word) }
+func (o openBlock) bracket() bool { return strings.Contains("({[", o.word) }
 
-func (o opened) String() string {
+func (o openBlock) String() string {
 	if o.bracket() {
 		return fmt.Sprintf("the %s of line %d", o.word, o.line)
 	}
@@ -93,9 +93,9 @@ func (o opened) String() string {
 // blocks follows what is opened and closed.
 type blocks struct {
 	lines []string
-	open  []opened
-	loop  opened // a while or for that waits for its do
-	early *opened
+	open  []openBlock
+	loop  openBlock // a while or for that waits for its do
+	early *openBlock
 	stray bool // an end that closes nothing
 }
 
@@ -107,7 +107,7 @@ func (b *blocks) indent(line int) int {
 }
 
 func (b *blocks) push(word string, line int) {
-	b.open = append(b.open, opened{word, line, b.indent(line)})
+	b.open = append(b.open, openBlock{word, line, b.indent(line)})
 }
 
 // end closes the innermost block. One that stands further to the left than
@@ -135,13 +135,13 @@ func (b *blocks) token(tok int, line int) {
 	case parse.TRepeat:
 		b.push("repeat", line)
 	case parse.TWhile:
-		b.loop = opened{word: "while", line: line}
+		b.loop = openBlock{word: "while", line: line}
 	case parse.TFor:
-		b.loop = opened{word: "for", line: line}
+		b.loop = openBlock{word: "for", line: line}
 	case parse.TDo:
 		if b.loop.line > 0 {
 			b.push(b.loop.word, b.loop.line)
-			b.loop = opened{}
+			b.loop = openBlock{}
 		} else {
 			b.push("do", line)
 		}
@@ -158,8 +158,8 @@ func (b *blocks) token(tok int, line int) {
 	}
 }
 
-// unclosed follows the blocks up to a place, all of the file for line 0.
-func (f *File) unclosed(line, column int) *blocks {
+// openBlocks follows the blocks up to a place, all of the file for line 0.
+func (f *File) openBlocks(line, column int) *blocks {
 	b := &blocks{lines: strings.Split(f.Text, "\n")}
 	sc := parse.NewScanner(strings.NewReader(f.Text), f.Name)
 	lexer := &parse.Lexer{}
@@ -190,9 +190,9 @@ func (f *File) syntaxFault(line, column int, token, message string) *Error {
 	}
 	hint := ""
 	if line > 0 {
-		hint = f.spelled(line, column, token)
+		hint = f.spellingHint(line, column, token)
 	}
-	b := f.unclosed(line, column)
+	b := f.openBlocks(line, column)
 	if n := len(b.open); hint == "" && n > 0 && (line == 0 || closes[token]) && !b.open[n-1].bracket() {
 		o := b.open[n-1]
 		word := "end"

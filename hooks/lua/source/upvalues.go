@@ -19,7 +19,7 @@ type Variable struct {
 	named    bool // anywhere
 }
 
-func (v *Variable) boxed() bool { return v.captured && v.Assigned }
+func (v *Variable) needsBox() bool { return v.captured && v.Assigned }
 
 // Names knows which variable each name of a chunk means.
 type Names struct {
@@ -40,7 +40,7 @@ func Resolve(f *File, chunk []ast.Stmt) *Names {
 // box rewrites the chunk so that shared variables that change are boxed.
 func (r *Names) box(chunk []ast.Stmt) []ast.Stmt {
 	for _, v := range r.Uses {
-		if v.boxed() {
+		if v.needsBox() {
 			return (&boxer{r}).block(chunk)
 		}
 	}
@@ -237,7 +237,7 @@ type boxer struct{ *Names }
 func (b *boxer) block(list []ast.Stmt) []ast.Stmt {
 	out := make([]ast.Stmt, 0, len(list))
 	for _, s := range list {
-		out = append(out, b.boxed(s)...)
+		out = append(out, b.stmt(s)...)
 	}
 	return out
 }
@@ -249,57 +249,57 @@ func box(name string, at ast.PositionHolder) ast.Stmt {
 	t := &ast.TableExpr{Fields: []*ast.Field{{Value: id}}}
 	s := &ast.LocalAssignStmt{Names: []string{name}, Exprs: []ast.Expr{t}}
 	for _, n := range []ast.PositionHolder{id, t, s} {
-		place(n, at)
+		copyPosition(n, at)
 	}
 	return s
 }
 
-// boxes are those for the variables that by declares.
-func (b *boxer) boxes(by any, names []string, at ast.PositionHolder) (out []ast.Stmt) {
+// newBoxes are those for the variables that by declares.
+func (b *boxer) newBoxes(by any, names []string, at ast.PositionHolder) (out []ast.Stmt) {
 	for i, v := range b.Declared[by] {
-		if v.boxed() {
+		if v.needsBox() {
 			out = append(out, box(names[i], at))
 		}
 	}
 	return out
 }
 
-func (b *boxer) boxed(s ast.Stmt) []ast.Stmt {
+func (b *boxer) stmt(s ast.Stmt) []ast.Stmt {
 	switch s := s.(type) {
 	case *ast.AssignStmt:
 		b.list(s.Lhs)
 		b.list(s.Rhs)
 	case *ast.LocalAssignStmt:
-		if vars := b.Declared[s]; isLocalFunction(s) && vars[0].boxed() {
+		if vars := b.Declared[s]; isLocalFunction(s) && vars[0].needsBox() {
 			// local f; then f = function ... end, which sees the box
 			nothing := &ast.LocalAssignStmt{Names: s.Names, Exprs: []ast.Expr{&ast.NilExpr{}}}
-			place(nothing, s)
-			set := &ast.AssignStmt{Lhs: []ast.Expr{element(s.Names[0], s)}, Rhs: s.Exprs}
-			place(set, s)
+			copyPosition(nothing, s)
+			set := &ast.AssignStmt{Lhs: []ast.Expr{boxElement(s.Names[0], s)}, Rhs: s.Exprs}
+			copyPosition(set, s)
 			b.list(s.Exprs)
 			return []ast.Stmt{nothing, box(s.Names[0], s), set}
 		}
 		b.list(s.Exprs)
-		return append([]ast.Stmt{s}, b.boxes(s, s.Names, s)...)
+		return append([]ast.Stmt{s}, b.newBoxes(s, s.Names, s)...)
 	case *ast.FuncCallStmt:
-		s.Expr = b.one(s.Expr)
+		s.Expr = b.expr(s.Expr)
 	case *ast.DoBlockStmt:
 		s.Stmts = b.block(s.Stmts)
 	case *ast.WhileStmt:
-		s.Condition, s.Stmts = b.one(s.Condition), b.block(s.Stmts)
+		s.Condition, s.Stmts = b.expr(s.Condition), b.block(s.Stmts)
 	case *ast.RepeatStmt:
-		s.Stmts, s.Condition = b.block(s.Stmts), b.one(s.Condition)
+		s.Stmts, s.Condition = b.block(s.Stmts), b.expr(s.Condition)
 	case *ast.IfStmt:
-		s.Condition, s.Then, s.Else = b.one(s.Condition), b.block(s.Then), b.block(s.Else)
+		s.Condition, s.Then, s.Else = b.expr(s.Condition), b.block(s.Then), b.block(s.Else)
 	case *ast.NumberForStmt:
-		s.Init, s.Limit = b.one(s.Init), b.one(s.Limit)
+		s.Init, s.Limit = b.expr(s.Init), b.expr(s.Limit)
 		if s.Step != nil {
-			s.Step = b.one(s.Step)
+			s.Step = b.expr(s.Step)
 		}
-		s.Stmts = append(b.boxes(s, []string{s.Name}, s), b.block(s.Stmts)...)
+		s.Stmts = append(b.newBoxes(s, []string{s.Name}, s), b.block(s.Stmts)...)
 	case *ast.GenericForStmt:
 		b.list(s.Exprs)
-		s.Stmts = append(b.boxes(s, s.Names, s), b.block(s.Stmts)...)
+		s.Stmts = append(b.newBoxes(s, s.Names, s), b.block(s.Stmts)...)
 	case *ast.FuncDefStmt:
 		return b.definition(s)
 	case *ast.ReturnStmt:
@@ -311,53 +311,53 @@ func (b *boxer) boxed(s ast.Stmt) []ast.Stmt {
 func (b *boxer) definition(s *ast.FuncDefStmt) []ast.Stmt {
 	b.function(s.Func)
 	if s.Name.Func == nil {
-		s.Name.Receiver = b.one(s.Name.Receiver)
+		s.Name.Receiver = b.expr(s.Name.Receiver)
 		return []ast.Stmt{s}
 	}
-	if id, ok := s.Name.Func.(*ast.IdentExpr); ok && b.Uses[id] != nil && b.Uses[id].boxed() {
-		set := &ast.AssignStmt{Lhs: []ast.Expr{b.one(id)}, Rhs: []ast.Expr{s.Func}}
-		place(set, s)
+	if id, ok := s.Name.Func.(*ast.IdentExpr); ok && b.Uses[id] != nil && b.Uses[id].needsBox() {
+		set := &ast.AssignStmt{Lhs: []ast.Expr{b.expr(id)}, Rhs: []ast.Expr{s.Func}}
+		copyPosition(set, s)
 		return []ast.Stmt{set}
 	}
-	s.Name.Func = b.one(s.Name.Func)
+	s.Name.Func = b.expr(s.Name.Func)
 	return []ast.Stmt{s}
 }
 
 func (b *boxer) function(f *ast.FunctionExpr) {
 	body := b.block(f.Stmts)
 	if f.ParList != nil {
-		body = append(b.boxes(f, f.ParList.Names, f), body...)
+		body = append(b.newBoxes(f, f.ParList.Names, f), body...)
 	}
 	f.Stmts = body
 }
 
 func (b *boxer) list(list []ast.Expr) {
 	for i, e := range list {
-		list[i] = b.one(e)
+		list[i] = b.expr(e)
 	}
 }
 
-func (b *boxer) one(e ast.Expr) ast.Expr {
+func (b *boxer) expr(e ast.Expr) ast.Expr {
 	switch e := e.(type) {
 	case *ast.IdentExpr:
-		if v := b.Uses[e]; v != nil && v.boxed() {
-			return element(e.Value, e)
+		if v := b.Uses[e]; v != nil && v.needsBox() {
+			return boxElement(e.Value, e)
 		}
 		return e
 	case *ast.FunctionExpr:
 		b.function(e)
 		return e
 	}
-	Children(e, b.one)
+	Children(e, b.expr)
 	return e
 }
 
-// element is what a box holds.
-func element(name string, at ast.PositionHolder) ast.Expr {
+// boxElement is what a box holds.
+func boxElement(name string, at ast.PositionHolder) ast.Expr {
 	id, key := &ast.IdentExpr{Value: name}, &ast.NumberExpr{Value: "1"}
 	get := &ast.AttrGetExpr{Object: id, Key: key}
 	for _, n := range []ast.PositionHolder{id, key, get} {
-		place(n, at)
+		copyPosition(n, at)
 	}
 	return get
 }
