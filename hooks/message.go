@@ -173,7 +173,7 @@ func (e *Event) Editable(m *Message) error {
 	if e.Rcpt != nil && (m == e.Rcpt.Fork || slices.Contains(e.Rcpt.variants, m)) {
 		return nil
 	}
-	return e.mayChange(MayMessage, "the message")
+	return e.checkAllowed(ChangeMessage, "the message")
 }
 
 // AppendText puts text at the end of the body when all handlers have run; see
@@ -250,7 +250,7 @@ func (m *Message) Parts() (*mime.Index, error) {
 // deliver.attempt in what goes out with this try alone. Mail for mailboxes
 // here has no such try: ErrNotHere.
 func (e *Event) EditHeader(m *Message, what string, change func(*mime.Header) error) error {
-	if leaves := e.may&MayAttempt != 0 && e.Group != nil && e.Group.Kind == envelope.Remote; !leaves {
+	if leaves := e.allowed&ChangeAttempt != 0 && e.Group != nil && e.Group.Kind == envelope.Remote; !leaves {
 		if err := e.Editable(m); err != nil {
 			return err
 		}
@@ -280,7 +280,7 @@ func (e *Event) EditPart(m *Message, what string, edit mime.PartEdit) error {
 
 // AddScore adds points to the spam score.
 func (e *Event) AddScore(s Score) error {
-	if err := e.mayChange(MayScore, "the score"); err != nil {
+	if err := e.checkAllowed(ChangeScore, "the score"); err != nil {
 		return err
 	}
 	m, n := e.Msg, len(e.Msg.Scores)
@@ -293,7 +293,7 @@ func (e *Event) AddScore(s Score) error {
 
 // SetPriority changes the priority of the message.
 func (e *Event) SetPriority(p envelope.Priority) error {
-	if err := e.mayChange(MayScore, "the priority"); err != nil {
+	if err := e.checkAllowed(ChangeScore, "the priority"); err != nil {
 		return err
 	}
 	m, old := e.Msg, e.Msg.Priority

@@ -31,15 +31,15 @@ func TestReadme(t *testing.T) {
 
 // changes names what a May allows.
 var changes = []struct {
-	may  hooks.May
+	may  hooks.Changes
 	name string
 }{
-	{hooks.MayIdentity, "identity"}, {hooks.MaySender, "tx.sender"}, {hooks.MayAddress, "rcpt.address"},
-	{hooks.MayMessage, "header fields and parts"},
-	{hooks.MayAttempt, "header fields of this try, of mail that leaves"}, {hooks.MayScore, "score, priority"},
-	{hooks.MayExpand, "replace, fork, variant"}, {hooks.MayCopy, "copy_to"}, {hooks.MayOwnField, "the recipient's own fields"},
-	{hooks.MayGroup, "group.key, priority, expiry"}, {hooks.MayText, "dsn.text"}, {hooks.MayMeta, "meta"},
-	{hooks.MayEffects, "kv, rate, mail"}, {hooks.MayDelay, "tarpit"},
+	{hooks.ChangeIdentity, "identity"}, {hooks.ChangeSender, "tx.sender"}, {hooks.ChangeAddress, "rcpt.address"},
+	{hooks.ChangeMessage, "header fields and parts"},
+	{hooks.ChangeAttempt, "header fields of this try, of mail that leaves"}, {hooks.ChangeScore, "score, priority"},
+	{hooks.ChangeRecipients, "replace, fork, variant"}, {hooks.ChangeCopies, "copy_to"}, {hooks.ChangeOwnFields, "the recipient's own fields"},
+	{hooks.ChangeGroup, "group.key, priority, expiry"}, {hooks.ChangeText, "dsn.text"}, {hooks.ChangeMeta, "meta"},
+	{hooks.ChangeEffects, "kv, rate, mail"}, {hooks.ChangeDelay, "tarpit"},
 }
 
 // forwarding is what the hooks that have the whole message can do beside.
@@ -111,7 +111,7 @@ func readme() []byte {
 			verdicts = append(verdicts, v.String())
 		}
 		for _, c := range changes {
-			if s.May&c.may != 0 {
+			if s.Changes&c.may != 0 {
 				may = append(may, c.name)
 			}
 		}

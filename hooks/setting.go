@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/service/forward"
 )
 
 // ErrSetting wraps what is wrong with the value of an account's setting.
@@ -129,23 +130,23 @@ func (f Field) Check(owner envelope.Address, name string, v any) error {
 	var err error
 	switch v := v.(type) {
 	case string:
-		if err = f.bound(name, float64(utf8.RuneCountInString(v)), "characters"); err == nil {
-			err = f.text(owner, name, v)
+		if err = f.checkBound(name, float64(utf8.RuneCountInString(v)), "characters"); err == nil {
+			err = f.checkText(owner, name, v)
 		}
 	case float64:
-		err = f.bound(name, v, "")
+		err = f.checkBound(name, v, "")
 	case []any:
-		err = f.list(owner, name, v)
+		err = f.checkList(owner, name, v)
 	case map[string]any:
-		err = f.table(owner, name, v)
+		err = f.checkTable(owner, name, v)
 	}
 	if err == nil && f.Other {
-		err = f.others(owner, name, v)
+		err = f.checkOthers(owner, name, v)
 	}
 	return err
 }
 
-func (f Field) bound(name string, n float64, of string) error {
+func (f Field) checkBound(name string, n float64, of string) error {
 	verb := "is"
 	if of != "" {
 		verb = "has"
@@ -159,7 +160,7 @@ func (f Field) bound(name string, n float64, of string) error {
 	return nil
 }
 
-func (f Field) text(owner envelope.Address, name, v string) error {
+func (f Field) checkText(owner envelope.Address, name, v string) error {
 	wrong := ""
 	switch f.Type {
 	case "line":
@@ -184,11 +185,11 @@ func (f Field) text(owner envelope.Address, name, v string) error {
 		}
 		wrong = fmt.Sprintf("is %q, no address", v)
 	case "mailbox":
-		if _, ok := mailbox(v); !ok {
+		if _, ok := forward.ParseAddress(v); !ok {
 			wrong = fmt.Sprintf("is %q, no address", v)
 		}
 	case "addresses":
-		if list, bad := forwardFile(owner, v); bad != "" {
+		if list, bad := forward.ParseFile(owner, v); bad != "" {
 			wrong = fmt.Sprintf("has %q, which is no address", bad)
 		} else if len(list) == 0 {
 			wrong = "names no address"
@@ -203,8 +204,8 @@ func (f Field) text(owner envelope.Address, name, v string) error {
 	return nil
 }
 
-func (f Field) list(owner envelope.Address, name string, v []any) error {
-	if err := f.bound(name, float64(len(v)), "elements"); err != nil || f.Of == nil {
+func (f Field) checkList(owner envelope.Address, name string, v []any) error {
+	if err := f.checkBound(name, float64(len(v)), "elements"); err != nil || f.Of == nil {
 		return err
 	}
 	for i, e := range v {
@@ -215,7 +216,7 @@ func (f Field) list(owner envelope.Address, name string, v []any) error {
 	return nil
 }
 
-func (f Field) table(owner envelope.Address, name string, v map[string]any) error {
+func (f Field) checkTable(owner envelope.Address, name string, v map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(v)) {
 		g, ok := f.Fields[key]
 		if !ok {
@@ -254,4 +255,31 @@ func CheckSetting(sources []Source, account envelope.Address, name string, v any
 		}
 	}
 	return nil
+}
+
+// checkOthers returns an error if a value names nobody but the account itself.
+func (f Field) checkOthers(owner envelope.Address, name string, v any) error {
+	var list []envelope.Address
+	switch v := v.(type) {
+	case string:
+		if f.Type == "addresses" {
+			list, _ = forward.ParseFile(owner, v)
+		} else if a, ok := forward.ParseAddress(v); ok {
+			list = []envelope.Address{a}
+		}
+	case []any:
+		for _, e := range v {
+			if s, ok := e.(string); ok {
+				if a, ok := forward.ParseAddress(s); ok {
+					list = append(list, a)
+				}
+			}
+		}
+	}
+	for _, a := range list {
+		if a.Base() != owner.Base() {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s names nobody but %s itself", ErrSetting, name, owner.Base())
 }

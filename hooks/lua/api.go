@@ -21,7 +21,7 @@ type function struct {
 
 	// What it changes, of which the hook has to allow any, when it has so
 	// many arguments or more.
-	edits hooks.May
+	edits hooks.Changes
 	from  int
 
 	// How its arguments that name something of this server are confined to the
@@ -79,8 +79,8 @@ type field struct {
 	set  func(*state, *glua.LState, *object, glua.LValue) // nil: read only
 	doc  string
 
-	edits hooks.May // what set changes; the hook has to allow it
-	bound bound     // how its value is confined, as the arguments of functions are
+	edits hooks.Changes // what set changes; the hook has to allow it
+	bound bound         // how its value is confined, as the arguments of functions are
 }
 
 // textField is a field that is a text.

@@ -171,7 +171,7 @@ func returnStatements(list []ast.Stmt, out []*ast.ReturnStmt) []*ast.ReturnStmt 
 // checkEncryption finds calls of crypt.openpgp and crypt.smime in a handler of a hook
 // where no message can be changed, or where only one of its own can.
 func (r *loadCheck) checkEncryption(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
-	if spec.May&hooks.MayMessage != 0 {
+	if spec.Changes&hooks.ChangeMessage != 0 {
 		return nil
 	}
 	for _, c := range r.CallsIn(handler) {

@@ -14,7 +14,7 @@ import (
 // They raise an error when they run, so that a policy which never comes there
 // works: it loads, and only a check tells.
 func (r *loadCheck) checkReadOnly(spec hooks.Spec, handler *ast.FunctionExpr) (errs []error) {
-	tell := func(line int, near, what string, c *class, may hooks.May) {
+	tell := func(line int, near, what string, c *class, may hooks.Changes) {
 		errs = append(errs, r.file.Fault(line, 0, near, fmt.Sprintf("%s changes what %s only shows", what, spec.Point), hooksThatAllow(c, may)))
 	}
 	for _, call := range r.CallsIn(handler) {
@@ -23,7 +23,7 @@ func (r *loadCheck) checkReadOnly(spec hooks.Spec, handler *ast.FunctionExpr) (e
 			continue
 		}
 		i := slices.IndexFunc(c.methods, func(f function) bool { return f.name == call.Method })
-		if i >= 0 && c.methods[i].edits != 0 && spec.May&c.methods[i].edits == 0 && len(call.Args) >= c.methods[i].from {
+		if i >= 0 && c.methods[i].edits != 0 && spec.Changes&c.methods[i].edits == 0 && len(call.Args) >= c.methods[i].from {
 			tell(call.Line(), call.Method, c.name+":"+call.Method, c, c.methods[i].edits)
 		}
 	}
@@ -34,7 +34,7 @@ func (r *loadCheck) checkReadOnly(spec hooks.Spec, handler *ast.FunctionExpr) (e
 			continue
 		}
 		i := slices.IndexFunc(c.fields, func(f field) bool { return f.name == key.Value })
-		if i >= 0 && c.fields[i].edits != 0 && spec.May&c.fields[i].edits == 0 {
+		if i >= 0 && c.fields[i].edits != 0 && spec.Changes&c.fields[i].edits == 0 {
 			tell(target.Line(), "."+key.Value, c.name+"."+key.Value, c, c.fields[i].edits)
 		}
 	}
@@ -61,10 +61,10 @@ func (r *loadCheck) parameterClass(spec hooks.Spec, handler *ast.FunctionExpr, e
 }
 
 // hooksThatAllow says at which hooks that is allowed.
-func hooksThatAllow(c *class, may hooks.May) string {
+func hooksThatAllow(c *class, may hooks.Changes) string {
 	var points []string
 	for _, s := range hooks.Specs() {
-		if s.May&may != 0 && slices.Contains(s.Args, c.name) {
+		if s.Changes&may != 0 && slices.Contains(s.Args, c.name) {
 			points = append(points, string(s.Point))
 		}
 	}

@@ -69,7 +69,7 @@ type newMail struct {
 
 func (st *state) beginSubmit(L *glua.LState, what string) *call {
 	c := st.currentCall(L, what)
-	if !c.event.Allowed(hooks.MayEffects) {
+	if !c.event.Allowed(hooks.ChangeEffects) {
 		L.RaiseError("%s: not at %s", what, c.event.Point)
 	}
 	st.budget.spendOne(L, &st.budget.submits, "messages")

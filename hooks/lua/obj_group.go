@@ -13,7 +13,7 @@ var groupClass = class{name: "group", doc: "recipients of one message that share
 	fields: []field{
 		{
 			name:  "key",
-			edits: hooks.MayGroup,
+			edits: hooks.ChangeGroup,
 			doc:   "destination domain, or what a policy chose; can be changed at queue.commit",
 			get:   func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(groupOf(o).Key) },
 			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
@@ -33,12 +33,12 @@ var groupClass = class{name: "group", doc: "recipients of one message that share
 		{
 			name:  "priority",
 			call:  groupPriority,
-			edits: hooks.MayGroup,
+			edits: hooks.ChangeGroup,
 			from:  1,
 			sig:   "priority([n])",
 			doc:   "sets and returns the priority, -9 to 9",
 		},
-		{name: "expire", call: groupExpire, edits: hooks.MayGroup, sig: "expire(duration)", doc: "gives up that long after now"},
+		{name: "expire", call: groupExpire, edits: hooks.ChangeGroup, sig: "expire(duration)", doc: "gives up that long after now"},
 	}}
 
 func groupRecipients(L *glua.LState) int {

@@ -38,7 +38,7 @@ var msgClass = class{
 		{
 			name:   "add_header",
 			call:   msgAdd,
-			edits:  hooks.MayMessage | hooks.MayAttempt,
+			edits:  hooks.ChangeMessage | hooks.ChangeAttempt,
 			sig:    "add_header(name, value)",
 			doc:    "adds a field behind all others",
 			bounds: bounds{"value": whereRead},
@@ -46,7 +46,7 @@ var msgClass = class{
 		{
 			name:   "prepend_header",
 			call:   msgPrepend,
-			edits:  hooks.MayMessage | hooks.MayAttempt,
+			edits:  hooks.ChangeMessage | hooks.ChangeAttempt,
 			sig:    "prepend_header(name, value)",
 			doc:    "adds a field in front of all others",
 			bounds: bounds{"value": whereRead},
@@ -54,7 +54,7 @@ var msgClass = class{
 		{
 			name:   "set_header",
 			call:   msgSet,
-			edits:  hooks.MayMessage | hooks.MayAttempt,
+			edits:  hooks.ChangeMessage | hooks.ChangeAttempt,
 			sig:    "set_header(name, value)",
 			doc:    "replaces all fields of that name by one",
 			bounds: bounds{"value": whereRead},
@@ -62,7 +62,7 @@ var msgClass = class{
 		{
 			name:  "remove_header",
 			call:  msgRemove,
-			edits: hooks.MayMessage | hooks.MayAttempt,
+			edits: hooks.ChangeMessage | hooks.ChangeAttempt,
 			sig:   "remove_header(name)",
 			doc:   "removes all fields of that name, returns how many",
 		},
@@ -93,7 +93,7 @@ var msgClass = class{
 		{
 			name:  "append_text",
 			call:  msgAppendText,
-			edits: hooks.MayMessage,
+			edits: hooks.ChangeMessage,
 			sig:   "append_text(text, [marks])",
 			doc: "puts a text at the end: below a plain text, else as a part of its own; what is signed or encrypted stays as it is; marks " +
 				"is a table: \"%(NAME)\" in the text becomes the value of NAME, or what a copy has in its fill",
@@ -117,7 +117,7 @@ var msgClass = class{
 		{
 			name:  "score",
 			call:  msgScore,
-			edits: hooks.MayScore,
+			edits: hooks.ChangeScore,
 			from:  1,
 			sig:   "score([name, points, note])",
 			doc:   "adds to the spam score; returns the total, which is kept with the message",
@@ -126,7 +126,7 @@ var msgClass = class{
 		{
 			name:  "priority",
 			call:  msgPriority,
-			edits: hooks.MayScore,
+			edits: hooks.ChangeScore,
 			from:  1,
 			sig:   "priority([n])",
 			doc:   "sets and returns the priority, -9 to 9",

@@ -37,7 +37,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 	fields: []field{
 		{
 			name:  "address",
-			edits: hooks.MayAddress,
+			edits: hooks.ChangeAddress,
 			doc:   "where the mail goes; can be changed at receive.rcpt",
 			get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
 				return str(string(recipientOf(o).Address))
@@ -71,7 +71,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		{
 			name:  "replace",
 			call:  rcptReplace,
-			edits: hooks.MayExpand,
+			edits: hooks.ChangeRecipients,
 			sig:   "replace(list, [how])",
 			doc: "at queue.expand: other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, " +
 				"mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under " +
@@ -83,7 +83,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		{
 			name:  "fork",
 			call:  rcptFork,
-			edits: hooks.MayExpand,
+			edits: hooks.ChangeRecipients,
 			sig:   "fork()",
 			doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg " +
 				"of receive.data",
@@ -91,19 +91,21 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		{
 			name:  "variant",
 			call:  rcptVariant,
-			edits: hooks.MayExpand,
+			edits: hooks.ChangeRecipients,
 			sig:   "variant()",
 			doc: "at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of " +
 				"receive.data",
 		},
-		{name: "copy_to", call: rcptCopyTo, edits: hooks.MayCopy, sig: "copy_to(address or list, [how])", doc: "other recipients beside this one",
+		{name: "copy_to", call: rcptCopyTo, edits: hooks.ChangeCopies, sig: "copy_to(address or list, [how])",
+			doc:    "other recipients beside this one",
 			bounds: bounds{"how": whereRead}},
-		{name: "set_header", call: rcptSetHeader, edits: hooks.MayOwnField, sig: "set_header(name, value)", doc: "in this recipient's copy only",
+		{name: "set_header", call: rcptSetHeader, edits: hooks.ChangeOwnFields, sig: "set_header(name, value)",
+			doc:    "in this recipient's copy only",
 			bounds: bounds{"value": whereRead}},
 		{
 			name:   "add_header",
 			call:   rcptAddHeader,
-			edits:  hooks.MayOwnField,
+			edits:  hooks.ChangeOwnFields,
 			sig:    "add_header(name, value)",
 			doc:    "in this recipient's copy only, in front",
 			bounds: bounds{"value": whereRead},
@@ -111,7 +113,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		{
 			name:  "remove_header",
 			call:  rcptRemoveHeader,
-			edits: hooks.MayOwnField,
+			edits: hooks.ChangeOwnFields,
 			sig:   "remove_header(name)",
 			doc:   "in this recipient's copy only",
 		},
@@ -170,7 +172,7 @@ func expandableSelf(L *glua.LState, what string) (*state, *object, *hooks.Rcpt) 
 
 func rcptReplace(L *glua.LState) int {
 	st, o, r := expandableSelf(L, "rcpt:replace")
-	if e := o.call.event; !e.Allowed(hooks.MayExpand) {
+	if e := o.call.event; !e.Allowed(hooks.ChangeRecipients) {
 		here := ""
 		if spec, _ := hooks.Lookup(e.Point); spec.Allows(hooks.Redirect) {
 			here = "; here return redirect(address)"
@@ -184,7 +186,7 @@ func rcptReplace(L *glua.LState) int {
 
 func rcptCopyTo(L *glua.LState) int {
 	st, o, r := expandableSelf(L, "rcpt:copy_to")
-	if !o.call.event.Allowed(hooks.MayCopy) {
+	if !o.call.event.Allowed(hooks.ChangeCopies) {
 		L.RaiseError("rcpt:copy_to: recipients cannot be changed at %s", o.call.event.Point)
 	}
 	targets := targetArguments(L, st, o, "rcpt:copy_to")

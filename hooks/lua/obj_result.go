@@ -79,7 +79,7 @@ var dsnClass = class{name: "dsn", doc: "a report about to be made", fields: []fi
 	textField("status", "status code of the first recipient", func(o *object) string { return dsnOf(o).Status }),
 	{
 		name:  "text",
-		edits: hooks.MayText,
+		edits: hooks.ChangeText,
 		doc:   "the part for people; can be changed",
 		get:   func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(dsnOf(o).Text) },
 		set: func(st *state, L *glua.LState, o *object, v glua.LValue) {

@@ -14,7 +14,7 @@ var txClass = class{name: "tx", doc: "the mail transaction while the client buil
 		textField("id", "id of the message to be", func(o *object) string { return txOf(o).ID.String() }),
 		{
 			name:  "sender",
-			edits: hooks.MaySender,
+			edits: hooks.ChangeSender,
 			bound: asSender,
 			doc:   "envelope sender; \"\" is the null sender",
 			get:   func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(txOf(o).Sender)) },
@@ -46,7 +46,7 @@ func txRecipients(L *glua.LState) int {
 	t := L.CreateTable(len(list), 0)
 	n := 0
 	for _, r := range list {
-		if o.call.event.Concerned(&o.call.handler.info, r) {
+		if o.call.event.IsForRecipient(&o.call.handler.info, r) {
 			n++
 			t.RawSetInt(n, st.newObject(&rcptClass, r))
 		}
