@@ -12,39 +12,40 @@ import (
 )
 
 var addrModule = module{name: "addr", doc: "addresses", functions: []function{
-	{name: "parse", call: addrParse, sig: "parse(text)", doc: "address and display name of the first mailbox in a header value, or nil"},
+	{name: "parse", call: addrParse, sig: "parse(text)", doc: "the address and display name of the first mailbox in a header value, or " +
+		"nil"},
 	{name: "list", call: addrList, sig: "list(text)", doc: "all mailboxes of a header value: a list of { address, display }"},
 	{name: "user", call: addrUser, sig: "user(a)", doc: "local part without its tag"},
 	{name: "domain", call: addrDomain, sig: "domain(a)", doc: "domain in lower case"},
 	{name: "tag", call: addrTag, sig: "tag(a)", doc: "what follows the \"+\", or nil"},
-	{name: "normalize", call: addrNormalize, sig: "normalize(a)", doc: "canonical form without tag, in lower case, or nil"},
-	{name: "org_domain", call: addrOrgDomain, sig: "org_domain(domain)", doc: "organizational domain by the public suffix list"},
+	{name: "normalize", call: addrNormalize, sig: "normalize(a)", doc: "the address without its tag and in lower case, or nil"},
+	{name: "org_domain", call: addrOrgDomain, sig: "org_domain(domain)", doc: "the organizational domain, by the public suffix list"},
 	{
 		name: "srs",
 		call: addrSRS,
 		sig:  "srs(sender, [domain])",
-		doc: "signed sender of ours for a forwarded message, at one of our domains or the server's name; mail with the null sender to " +
-			"it goes to the sender, for 21 days. Own and null senders, and those too long for it, stay",
+		doc: "a signed sender (SRS) for a forwarded message, at one of our domains or at the server's name. For 21 days, bounces sent to " +
+			"it reach the original sender. A sender of ours, the null sender, and one that is too long are returned unchanged",
 		bounds: bounds{"sender": asSender, "domain": inForce},
 	},
 	{
 		name: "srs_reverse",
 		call: addrSRSReverse,
 		sig:  "srs_reverse(a)",
-		doc:  "the sender behind a signed one, or nil when forged or older than 21 days",
+		doc:  "the original sender of a signed one, or nil if it is forged or older than 21 days",
 	},
 	{
 		name:   "verp",
 		call:   addrVERP,
 		sig:    "verp(bounces, address)",
-		doc:    "signed bounce address that names its recipient: BOUNCES+user=domain=SIGN",
+		doc:    "a signed bounce address that names its recipient: BOUNCES+user=domain=SIGN",
 		bounds: bounds{"bounces": inForce},
 	},
 	{
 		name: "verp_reverse",
 		call: addrVERPReverse,
 		sig:  "verp_reverse(a)",
-		doc:  "the recipient that a bounce address names, or nil when forged",
+		doc:  "the recipient that a bounce address names, or nil if it is forged",
 	},
 }}
 
@@ -206,7 +207,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 var accountModule = module{name: "account", doc: "accounts of this server", functions: []function{
-	{name: "exists", call: accountExists, sig: "exists(a)", doc: "whether there is an account",
+	{name: "exists", call: accountExists, sig: "exists(a)", doc: "whether there is such an account",
 		bounds: bounds{"a": inForce}},
 	{name: "setting", call: accountSetting, sig: "setting(a, name)", doc: "what `carteiro account set` stored, or nil",
 		bounds: bounds{"a": inForce}},
@@ -214,15 +215,15 @@ var accountModule = module{name: "account", doc: "accounts of this server", func
 		name:   "confirmed",
 		call:   accountConfirmed,
 		sig:    "confirmed(a, name)",
-		doc:    "whether the admin set that setting with --confirmed: whoever it names has agreed",
+		doc:    "whether the admin set that setting with --confirmed: the people that it names have agreed",
 		bounds: bounds{"a": inForce},
 	},
 	{
 		name: "resolve",
 		call: accountResolve,
 		sig:  "resolve(a)",
-		doc: "one step: \"mailbox\" and its address, \"alias\" and the list of its targets, \"foreign\" for other domains, or nil when " +
-			"nobody has it",
+		doc: `resolves one step: "mailbox" and its address, "alias" and the list of its targets, "foreign" for other domains, or nil if ` +
+			"nobody has the address",
 		bounds: bounds{"a": inForce},
 	},
 	{name: "may_send_as", call: accountMaySendAs, sig: "may_send_as(identity, a)", doc: "nil, \"as\" or \"behalf\"",
@@ -232,46 +233,51 @@ var accountModule = module{name: "account", doc: "accounts of this server", func
 		call:   accountLogin,
 		blocks: true,
 		sig:    "login(name, password)",
-		doc:    "the account whose password this is, or nil; wrong guesses make the next ones wait",
+		doc:    "the account that has this name and password, or nil; after wrong guesses the next ones take longer",
 		bounds: bounds{"name": inForce},
 	},
 	{
-		name:   "grant",
-		call:   accountGrant,
-		sig:    "grant(owner, delegate, right, [until])",
-		doc:    "gives a right until a time, or without end: at once, and whatever becomes of the handler; true, or nil and what is wrong",
+		name: "grant",
+		call: accountGrant,
+		sig:  "grant(owner, delegate, right, [until])",
+		doc: "gives a right until a time, or without end. It counts at once, even if the handler fails later. Returns true, or nil and " +
+			"what is wrong",
 		bounds: bounds{"owner": inForce, "delegate": inForce},
 	},
-	{name: "revoke", call: accountRevoke, sig: "revoke(owner, delegate, [right])", doc: "takes a right back, or all of them, in the same way",
+	{name: "revoke", call: accountRevoke, sig: "revoke(owner, delegate, [right])", doc: "takes back a right, or all of them, in the " +
+		"same way",
 		bounds: bounds{"owner": inForce}},
-	{name: "granted", call: accountGranted, sig: "granted(owner)", doc: "list of { delegate, right, until } that an owner gave",
+	{name: "granted", call: accountGranted, sig: "granted(owner)", doc: "a list of the rights that an owner gave: { delegate, right, " +
+		"until }",
 		bounds: bounds{"owner": inForce}},
 	{
 		name:   "audit",
 		call:   accountAudit,
 		sig:    "audit(owner, { who =, action =, as =, right =, message_id =, message =, ip = })",
-		doc:    "adds to the record of what others did in the owner's name, which `carteiro account audit` prints",
+		doc:    "adds an entry to the delegation log: what others did in the owner's name. `carteiro account audit` prints it",
 		bounds: bounds{"owner": inForce},
 	},
 	{
-		name:   "audited",
-		call:   accountAudited,
-		sig:    "audited(owner, [limit])",
-		doc:    "list of such entries with their time and the bundle that wrote them (by), the newest first; 100 by default, 1000 at most",
+		name: "audited",
+		call: accountAudited,
+		sig:  "audited(owner, [limit])",
+		doc: "a list of the entries of the delegation log with their time and the bundle that wrote them (by), the newest first; 100 by " +
+			"default, 1000 at most",
 		bounds: bounds{"owner": inForce},
 	},
 	{
-		name:   "owns",
-		call:   accountOwns,
-		sig:    "owns(a, address)",
-		doc:    "whether the address is the account's own: its name, with any tag, or an alias that leads to it; a catch-all does not count",
+		name: "owns",
+		call: accountOwns,
+		sig:  "owns(a, address)",
+		doc: "whether the address belongs to the account: its name, with any tag, or an alias that leads to it; a catch-all does not " +
+			"count",
 		bounds: bounds{"a": inForce, "address": inForce},
 	},
 	{
 		name:   "of",
 		call:   accountOf,
 		sig:    "of(address)",
-		doc:    "the account that an address stands for, be it with a tag or an alias of that account alone, or nil",
+		doc:    "the account that an address leads to, with a tag or as an alias of that account alone, or nil",
 		bounds: bounds{"address": inForce},
 	},
 }}

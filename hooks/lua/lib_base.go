@@ -15,32 +15,33 @@ import (
 // them would open files, compile code, reach environments or stop the
 // process's garbage collector.
 var baseFunctions = []function{
-	{name: "assert", call: baseAssert, sig: "assert(v, [message])", doc: "raises message unless v is true; returns its arguments"},
+	{name: "assert", call: baseAssert, sig: "assert(v, [message])", doc: "raises message if v is nil or false; else returns its " +
+		"arguments"},
 	{name: "error", call: baseError, sig: "error(message, [level])", doc: "raises an error"},
-	{name: "getmetatable", call: baseGetMetatable, sig: "getmetatable(table)", doc: "tables only"},
-	{name: "ipairs", call: baseIpairs, sig: "ipairs(table)", doc: "iterates 1, 2, ... up to the first nil"},
+	{name: "getmetatable", call: baseGetMetatable, sig: "getmetatable(table)", doc: "of tables only"},
+	{name: "ipairs", call: baseIpairs, sig: "ipairs(table)", doc: "iterates over 1, 2, ... up to the first nil"},
 	{name: "next", call: baseNext, sig: "next(table, [key])", doc: "the next key and value"},
-	{name: "pairs", call: basePairs, sig: "pairs(table)", doc: "iterates all keys; takes meta and config too"},
+	{name: "pairs", call: basePairs, sig: "pairs(table)", doc: "iterates over all keys; works for meta and config too"},
 	{
 		name: "pcall",
 		call: basePCall,
 		sig:  "pcall(f, ...)",
-		doc:  "calls f, turns errors into false and the error; cannot catch an exhausted budget",
+		doc:  "calls f; an error becomes false and the error. An exhausted budget cannot be caught",
 	},
-	{name: "print", call: basePrint, sig: "print(...)", doc: "log.info of the arguments"},
-	{name: "rawequal", call: baseRawEqual, sig: "rawequal(a, b)", doc: "compares without metamethods"},
-	{name: "rawget", call: baseRawGet, sig: "rawget(table, key)", doc: "reads without metamethods"},
-	{name: "rawset", call: baseRawSet, sig: "rawset(table, key, value)", doc: "writes without metamethods; tables only"},
-	{name: "select", call: baseSelect, sig: "select(n, ...)", doc: "arguments from n on, or with '#' their number"},
-	{name: "setmetatable", call: baseSetMetatable, sig: "setmetatable(table, metatable)", doc: "tables only"},
+	{name: "print", call: basePrint, sig: "print(...)", doc: "writes the arguments with log.info"},
+	{name: "rawequal", call: baseRawEqual, sig: "rawequal(a, b)", doc: "compares, without metamethods"},
+	{name: "rawget", call: baseRawGet, sig: "rawget(table, key)", doc: "reads, without metamethods"},
+	{name: "rawset", call: baseRawSet, sig: "rawset(table, key, value)", doc: "writes, without metamethods; tables only"},
+	{name: "select", call: baseSelect, sig: "select(n, ...)", doc: "the arguments from the n-th, or with '#' how many there are"},
+	{name: "setmetatable", call: baseSetMetatable, sig: "setmetatable(table, metatable)", doc: "of tables only"},
 	{name: "tonumber", call: baseToNumber, sig: "tonumber(v, [base])", doc: "a number or nil"},
-	{name: "tostring", call: baseToString, sig: "tostring(v)", doc: "text of any value"},
-	{name: "type", call: baseType, sig: "type(v)", doc: "name of the type"},
-	{name: "unpack", call: baseUnpack, sig: "unpack(list, [i, j])", doc: "the elements as results"},
+	{name: "tostring", call: baseToString, sig: "tostring(v)", doc: "the text of any value"},
+	{name: "type", call: baseType, sig: "type(v)", doc: "the name of the type"},
+	{name: "unpack", call: baseUnpack, sig: "unpack(list, [i, j])", doc: "the elements, as several results"},
 	{name: "within", call: baseWithin, sig: "within(instructions, f, ...)",
-		doc: "the results of f(...), run with a part of the budget, or nil and \"budget\" when that is used up: then f ends, and the " +
-			"handler goes on"},
-	{name: "xpcall", call: baseXPCall, sig: "xpcall(f, handler)", doc: "as pcall; handler makes the error"},
+		doc: `calls f(...) with a part of the budget and returns its results, or nil and "budget" when that part is used up: f ends then, ` +
+			"and the handler continues"},
+	{name: "xpcall", call: baseXPCall, sig: "xpcall(f, handler)", doc: "like pcall; handler makes the error value"},
 }
 
 func baseAssert(L *glua.LState) int {

@@ -8,12 +8,13 @@ import (
 	glua "github.com/yuin/gopher-lua"
 )
 
-var cacheModule = module{name: "cache", doc: "results shared by all interpreters of a generation", functions: []function{
+var cacheModule = module{name: "cache", doc: "results that all interpreters of a generation share", functions: []function{
 	{
 		name: "memoize",
 		call: cacheMemoize,
 		sig:  "memoize(fn, { ttl =, size = })",
-		doc:  "fn with its results remembered, 5 minutes and 1000 of them by default; one call at a time per key. Results are plain data",
+		doc: "a function like fn that remembers its results: up to 1000 for 5 minutes, by default. Only one call per key runs at a time. " +
+			"Results are plain data",
 	},
 }}
 

@@ -25,7 +25,7 @@ const cryptReasons = "\"encrypted\" (it is already; it stays as it is), \"report
 
 var cryptModule = module{
 	name: "crypt",
-	doc:  "signatures, and messages encrypted to keys of addresses (`carteiro key add`)",
+	doc:  "signs messages, and encrypts them to the keys of addresses (`carteiro key add`)",
 	functions: []function{
 		{
 			name:   "openpgp",
@@ -40,14 +40,14 @@ var cryptModule = module{
 			call:   func(L *glua.LState) int { return cryptTo(L, crypt.SMIME) },
 			sig:    "smime(msg, account, [{ hide_subject = true }])",
 			bounds: bounds{"account": inForce},
-			doc:    "the same with the S/MIME certificate of that address (RFC 8551), for messages of up to 32 MiB",
+			doc:    "like openpgp, with the S/MIME certificate of that address (RFC 8551), for messages of up to 32 MiB",
 		},
 		{name: "has_key", call: cryptHasKey, sig: "has_key(account)", bounds: bounds{"account": inForce},
-			doc: "\"openpgp\" or \"smime\", what to encrypt with for that address, or nil; where that key cannot be used now, the reason " +
-				"comes second"},
+			doc: `"openpgp" or "smime": what a message to that address can be encrypted with, or nil; if the key cannot be used now, the ` +
+				"second result is the reason"},
 		{name: "sign_dkim", call: cryptSignDKIM, sig: "sign_dkim(msg, { domain =, selector = })", bounds: bounds{"domain": inForceKeys},
-			doc: "at receive.data, or of a fork: a DKIM signature (RFC 6376) of that domain's keys, made when all handlers have run; mail of " +
-				"users and policies gets one of its author's domain anyhow"},
+			doc: "at receive.data, or for a fork: adds a DKIM signature (RFC 6376) with the keys of that domain after all handlers have run. " +
+				"Mail of users and policies gets a signature of its author's domain anyway"},
 	},
 }
 

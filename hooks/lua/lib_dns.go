@@ -26,19 +26,19 @@ type Resolver interface {
 
 var dnsModule = module{
 	name: "dns",
-	doc:  "DNS questions, at most 50 in a call: a list, or nil and \"nxdomain\", \"timeout\" or \"servfail\"",
+	doc:  `DNS queries, at most 50 per call. Each returns a list, or nil and "nxdomain", "timeout" or "servfail"`,
 	functions: []function{
 		{name: "a", call: dnsQuery("a"), sig: "a(name)", doc: "IPv4 addresses", blocks: true},
 		{name: "aaaa", call: dnsQuery("aaaa"), sig: "aaaa(name)", doc: "IPv6 addresses", blocks: true},
 		{name: "mx", call: dnsQuery("mx"), sig: "mx(name)", doc: "list of { host, preference }, the most preferred first", blocks: true},
 		{name: "txt", call: dnsQuery("txt"), sig: "txt(name)", doc: "texts", blocks: true},
 		{name: "ptr", call: dnsQuery("ptr"), sig: "ptr(ip)", doc: "names of an address", blocks: true},
-		{name: "rbl", call: dnsRBL, sig: "rbl(ip, zone)", doc: "the codes under which a block list knows an address, or nil", blocks: true},
+		{name: "rbl", call: dnsRBL, sig: "rbl(ip, zone)", doc: "the codes with which a DNS block list lists an address, or nil", blocks: true},
 		{
 			name:   "batch",
 			call:   dnsBatch,
 			sig:    "batch{ {\"a\", name}, {\"mx\", name}, ... }",
-			doc:    "asks all at once; a list with, for each, the answer's list or the error's text",
+			doc:    "sends all queries at once; returns a list that has for each the list of its answers or the text of its error",
 			blocks: true,
 		},
 	},

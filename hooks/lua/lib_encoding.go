@@ -20,21 +20,22 @@ var base64Module = module{name: "base64", doc: "base64 (RFC 4648)", functions: [
 		sig:  "encode(s)",
 		doc:  "with padding",
 	},
-	{name: "decode", call: coder(decodeBase64), sig: "decode(s)", doc: "both alphabets, padding optional; nil and what is wrong"},
+	{name: "decode", call: coder(decodeBase64), sig: "decode(s)", doc: "the decoded octets, or nil and what is wrong; both alphabets, " +
+		"padding is optional"},
 }}
 
-var hexModule = module{name: "hex", doc: "hexadecimal digits", functions: []function{
+var hexModule = module{name: "hex", doc: "hexadecimal text", functions: []function{
 	{
 		name: "encode",
 		call: coder(func(s string) (string, error) { return hex.EncodeToString([]byte(s)), nil }),
 		sig:  "encode(s)",
-		doc:  "lower case",
+		doc:  "in lower case",
 	},
 	{
 		name: "decode",
 		call: coder(func(s string) (string, error) { b, err := hex.DecodeString(s); return string(b), err }),
 		sig:  "decode(s)",
-		doc:  "nil and what is wrong",
+		doc:  "the decoded octets, or nil and what is wrong",
 	},
 }}
 

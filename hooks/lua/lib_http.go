@@ -33,33 +33,31 @@ const (
 
 var httpModule = module{
 	name: "http",
-	doc: "HTTP requests to the hosts that were granted (for scripts by `[scripts] http`, for bundles by their manifest), at most 5 in a " +
-		"call. " +
-		"Only public addresses are connected to, unless the grant is an address or ends in \" private\". " +
-		"Options: headers, type (of the body), timeout. Redirects are answers, not followed. A request cannot be taken back when the " +
-		"handler fails or the message is tried again: " +
-		"its Idempotency-Key then is the same",
+	doc: "HTTP requests to the hosts that were granted (for scripts by `[scripts] http`, for bundles by their manifest), at most 5 per " +
+		`call. Only public addresses are connected to, unless the grant is an address or ends in " private". Options: headers, ` +
+		"type (of the body), timeout. Redirects are returned and not followed. A request cannot be undone when the handler " +
+		"fails or runs again for the same message: it has the same Idempotency-Key then",
 	functions: []function{
 		{
 			name: "get",
 			call: httpGet,
 			sig:  "get(url, { headers =, timeout = })",
-			doc: "{ status, headers, body }, or nil and \"timeout\", \"tls\" or \"unreachable\", or, for a host that was not granted as " +
-				"private and has no public address, what to write; names of headers in lower case, a body of at most 1 MiB",
+			doc: `{ status, headers, body }, or nil and "timeout", "tls" or "unreachable". For a host that has no public address and was not ` +
+				"granted as private, the second result says what to write. Names of headers are in lower case; a body has at most 1 MiB",
 			blocks: true,
 		},
 		{
 			name:   "post",
 			call:   httpPost,
 			sig:    "post(url, body, { headers =, type =, timeout = })",
-			doc:    "as get; a table as body is sent as JSON",
+			doc:    "like get; a table as body is sent as JSON",
 			blocks: true,
 		},
 		{
 			name:   "batch",
 			call:   httpBatch,
 			sig:    "batch{ { url = }, { url =, body =, ... }, ... }",
-			doc:    "all at once; a list with, for each, the answer or the error's text",
+			doc:    "sends all requests at once; returns a list that has for each the answer or the text of its error",
 			blocks: true,
 		},
 	},

@@ -11,10 +11,11 @@ import (
 	glua "github.com/yuin/gopher-lua"
 )
 
-var jsonModule = module{name: "json", doc: "JSON (RFC 8259). Strings pass octets above 127 as they are; null is nil", functions: []function{
-	{name: "encode", call: jsonEncode, sig: "encode(v)", doc: "plain data as JSON; keys in order; an empty table is {}"},
-	{name: "decode", call: jsonDecode, sig: "decode(text)", doc: "the value, or nil and what is wrong"},
-}}
+var jsonModule = module{name: "json", doc: "JSON (RFC 8259). Octets above 127 in strings are not changed; null is nil",
+	functions: []function{
+		{name: "encode", call: jsonEncode, sig: "encode(v)", doc: "plain data as JSON; keys are sorted; an empty table is {}"},
+		{name: "decode", call: jsonDecode, sig: "decode(text)", doc: "the value, or nil and what is wrong"},
+	}}
 
 func jsonEncode(L *glua.LState) int {
 	v, err := toPlain(L.CheckAny(1))

@@ -26,21 +26,21 @@ const (
 
 var kvModule = module{
 	name: "kv",
-	doc: "stored plain data, apart for each bundle and domain. Writes count when the handler returns; near a message they travel in " +
-		"its commit. At most 200 operations in a call",
+	doc: "plain data in the store, separate for each bundle and domain. Writes count when the handler returns; at hooks about a message " +
+		"they are part of its commit. At most 200 operations per call",
 	functions: []function{
-		{name: "get", call: kvGet, sig: "get(key)", doc: "the value or nil; sees own writes"},
+		{name: "get", call: kvGet, sig: "get(key)", doc: "the value, or nil; sees the handler's own writes"},
 		{name: "set", call: kvSet, sig: "set(key, value, { ttl = })", doc: "stores a value"},
-		{name: "once", call: kvOnce, sig: "once(key, { ttl = })", doc: "true for the first that asks, then false until ttl is over"},
+		{name: "once", call: kvOnce, sig: "once(key, { ttl = })", doc: "true for the first caller, then false until ttl is over"},
 		{name: "incr", call: kvIncr, sig: "incr(key, [n], { ttl = })", doc: "adds n, 1 by default, and returns the sum as seen now"},
-		{name: "delete", call: kvDelete, sig: "delete(key)", doc: "forgets a key"},
+		{name: "delete", call: kvDelete, sig: "delete(key)", doc: "deletes a key"},
 		{
 			name: "cas",
 			call: kvCAS,
 			sig:  "cas(key, old, new, { ttl = })",
-			doc:  "stores new if the value still is old (nil: absent); whether it was, as seen now",
+			doc:  "stores new if the value is still old (nil: absent) and returns whether it was, as seen now",
 		},
-		{name: "scan", call: kvScan, sig: "scan(prefix, limit)", doc: "list of { key, value } in the order of keys, at most 1000"},
+		{name: "scan", call: kvScan, sig: "scan(prefix, limit)", doc: "a list of { key, value } in the order of the keys, at most 1000"},
 	},
 }
 

@@ -11,7 +11,8 @@ import (
 
 var listModule = module{
 	name: "list",
-	doc:  "named sets of addresses with settings, and attributes for each member. Changes count as those of kv do",
+	doc: "mailing lists: named sets of addresses with settings, and with attributes for each member. Changes count when changes of kv " +
+		"do",
 	functions: append([]function{
 		{name: "names", call: listNames, sig: "names([domain])", doc: "names of all lists, or of those at a domain",
 			bounds: bounds{"domain": inForce}},
@@ -19,27 +20,29 @@ var listModule = module{
 			name:   "configure",
 			call:   listConfigure,
 			sig:    "configure(name, settings)",
-			doc:    "makes a list or gives it other settings; nil takes it away with its members",
+			doc:    "creates a list or replaces its settings; nil removes the list and its members",
 			bounds: bounds{"name": inForceList},
 		},
-		{name: "settings", call: listSettings, sig: "settings(name)", doc: "the settings of that list, or nil when there is none",
+		{name: "settings", call: listSettings, sig: "settings(name)", doc: "the settings of that list, or nil if there is no such list",
 			bounds: bounds{"name": inForceList}},
 		{
 			name:   "members",
 			call:   listMembers,
 			sig:    "members(name, [filter])",
-			doc:    "list of its addresses; filter is a table of attributes that they must have",
+			doc:    "a list of the members' addresses; filter is a table of attributes that they must have",
 			bounds: bounds{"name": inForceList},
 		},
-		{name: "roster", call: listRoster, sig: "roster(name, [filter])", doc: "as members, but a list of tables: the attributes, and address",
+		{name: "roster", call: listRoster, sig: "roster(name, [filter])", doc: "like members, but returns a list of tables: the " +
+			"attributes, and address",
 			bounds: bounds{"name": inForceList}},
-		{name: "member", call: listMember, sig: "member(name, address)", doc: "attributes of a member, or nil",
+		{name: "member", call: listMember, sig: "member(name, address)", doc: "the attributes of a member, or nil",
 			bounds: bounds{"name": inForceList}},
-		{name: "add", call: listAdd, sig: "add(name, address, [attributes])", doc: "makes it a member, with these attributes",
+		{name: "add", call: listAdd, sig: "add(name, address, [attributes])", doc: "adds a member with these attributes",
 			bounds: bounds{"name": inForceList}},
-		{name: "remove", call: listRemove, sig: "remove(name, address)", doc: "takes it out",
+		{name: "remove", call: listRemove, sig: "remove(name, address)", doc: "removes a member",
 			bounds: bounds{"name": inForceList}},
-		{name: "set", call: listSet, sig: "set(name, address, attributes)", doc: "changes attributes of a member; true, or false when it is none",
+		{name: "set", call: listSet, sig: "set(name, address, attributes)", doc: "changes attributes of a member; returns false if there " +
+			"is no such member, else true",
 			bounds: bounds{"name": inForceList}},
 	}, listMail...),
 }

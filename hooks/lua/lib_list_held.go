@@ -15,25 +15,25 @@ var listMail = []function{
 		name: "hold",
 		call: listHold,
 		sig:  "hold(name, msg, [about])",
-		doc: "keeps the message at hand for that list until it is released or dropped; about is a table that held returns too. The " +
-			"recipient itself is to be discarded",
+		doc: "holds the current message for that list until it is released or dropped; list.held also returns the table about. The handler " +
+			"has to discard the recipient itself",
 		bounds: bounds{"name": inForceList},
 	},
 	{
 		name:   "held",
 		call:   listHeld,
 		sig:    "held(name, [id])",
-		doc:    "list of what is held: { id, from, sender, subject, size, at, ... }, or the one of that id, or nil",
+		doc:    "a list of the held messages: { id, from, sender, subject, size, at, ... }; with an id, only that one, or nil",
 		bounds: bounds{"name": inForceList},
 	},
 	{
 		name:   "release",
 		call:   listRelease,
 		sig:    "release(name, id)",
-		doc:    "has a held message pass queue.expand again, with rcpt.released; false when it is not held",
+		doc:    "sends a held message through queue.expand again, with rcpt.released set; false if it is not held",
 		bounds: bounds{"name": inForceList},
 	},
-	{name: "drop", call: listDrop, sig: "drop(name, id)", doc: "drops a held message without a report; false when it is not held",
+	{name: "drop", call: listDrop, sig: "drop(name, id)", doc: "drops a held message without a DSN; false if it is not held",
 		bounds: bounds{"name": inForceList}},
 }
 

@@ -7,11 +7,11 @@ import (
 	glua "github.com/yuin/gopher-lua"
 )
 
-var logModule = module{name: "log", doc: "the server's log", functions: []function{
-	{name: "debug", call: logAt(slog.LevelDebug), sig: "debug(text, [fields])", doc: "a line with fields, a table of plain data"},
-	{name: "info", call: logAt(slog.LevelInfo), sig: "info(text, [fields])", doc: "a line with fields"},
-	{name: "warn", call: logAt(slog.LevelWarn), sig: "warn(text, [fields])", doc: "a line with fields"},
-	{name: "error", call: logAt(slog.LevelError), sig: "error(text, [fields])", doc: "a line with fields"},
+var logModule = module{name: "log", doc: "writes to the server's log", functions: []function{
+	{name: "debug", call: logAt(slog.LevelDebug), sig: "debug(text, [fields])", doc: "writes a line with fields, a table of plain data"},
+	{name: "info", call: logAt(slog.LevelInfo), sig: "info(text, [fields])", doc: "writes a line with fields"},
+	{name: "warn", call: logAt(slog.LevelWarn), sig: "warn(text, [fields])", doc: "writes a line with fields"},
+	{name: "error", call: logAt(slog.LevelError), sig: "error(text, [fields])", doc: "writes a line with fields"},
 }}
 
 const (

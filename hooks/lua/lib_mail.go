@@ -23,30 +23,30 @@ const (
 
 var mailModule = module{
 	name: "mail",
-	doc:  "sends mail; it is queued in the commit of the message at hand, exactly once. At most 10 in a call",
+	doc:  "sends mail. It is queued in the commit of the current message, exactly once. At most 10 messages per call",
 	functions: []function{
 		{
 			name: "submit",
 			call: mailSubmit,
 			sig: "submit{ sender = \"\", from =, to =, cc =, subject =, text =, html =, or raw =, headers =, auto =, in_reply_to = msg, " +
 				"copy = folder }",
-			doc: "a new message; with text and html it has both forms; copy puts one into that folder of from's mailbox here; auto is " +
-				"\"auto-generated\" (default) or \"auto-replied\"; to and cc are addresses or lists; raw is a whole message",
+			doc: "sends a new message; with text and html it has both forms; copy also files it in that folder of the sender's mailbox here; " +
+				`auto is "auto-generated" (default) or "auto-replied"; to and cc are addresses or lists; raw is a whole message`,
 			bounds: bounds{"sender": inForce, "from": asAuthor, "raw": asMessage, "headers": asFields},
 		},
 		{
 			name: "file",
 			call: mailFile,
 			sig:  "file(msg, address, folder, [flags])",
-			doc: "a copy of the message at hand into a folder of a mailbox here, once and whatever else the mailbox gets; no policy is " +
-				"asked about it",
+			doc: "files a copy of the current message in a folder of a mailbox here, once, whatever else the mailbox gets; no policy is asked " +
+				"about the copy",
 			bounds: bounds{"address": inForce},
 		},
 		{
 			name:   "forward",
 			call:   mailForward,
 			sig:    "forward(msg, address, { srs = true, sender =, headers = })",
-			doc:    "the message at hand to another address; srs rewrites the sender",
+			doc:    "sends the current message to another address; srs rewrites the sender",
 			bounds: bounds{"headers": keepFields, "sender": asSender},
 		},
 	},

@@ -13,20 +13,23 @@ import (
 	glua "github.com/yuin/gopher-lua"
 )
 
-var mapModule = module{name: "map", doc: "look-up files of the source; part of the generation", functions: []function{
-	{name: "open", call: mapOpen, sig: "open(file)", doc: "a map of a .toml, .cidr, .domains or .regex file; at the top of a file only"},
-}}
+var mapModule = module{name: "map", doc: "look-up files of the bundle or script folder; they are part of the generation",
+	functions: []function{
+		{name: "open", call: mapOpen, sig: "open(file)", doc: "opens a .toml, .cidr, .domains or .regex file; only at the top of a file"},
+	}}
 
 var mapClass = class{
 	name: "map",
-	doc:  "a look-up file. TOML: keys and values. The others: a line each, \"key value\", # begins a comment, a missing value is true",
+	doc: `a look-up file. A TOML file has keys and values. The other kinds have lines "key value"; # begins a comment, and a missing ` +
+		"value means true",
 	methods: []function{
-		{name: "get", call: mapGet, sig: "get(key)", doc: "the value of exactly that key, or nil"},
+		{name: "get", call: mapGet, sig: "get(key)", doc: "the value of exactly this key, or nil"},
 		{
 			name: "match",
 			call: mapMatch,
 			sig:  "match(key)",
-			doc:  "the value of the smallest network, the nearest parent domain, or the first pattern that matches, or nil",
+			doc: "the value of the smallest network that contains the key, of the nearest parent domain, or of the first pattern that " +
+				"matches; or nil",
 		},
 	},
 }

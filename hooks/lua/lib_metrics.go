@@ -27,18 +27,18 @@ var metricName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
 
 var metricsModule = module{
 	name: "metrics",
-	doc: "numbers at /metrics, as carteiro_script_policy_NAME or carteiro_bundle_policy_PUBLISHER_BUNDLE_NAME; they count when the " +
-		"handler returns. " +
-		"Names and labels are lower case letters, digits and _, 4 labels at most; a name has 100 different sets of values, all others " +
-		"count as \"other\"",
+	doc: "metrics at /metrics, named carteiro_script_policy_NAME or carteiro_bundle_policy_PUBLISHER_BUNDLE_NAME; they count when the " +
+		"handler returns. Names and labels have lower case letters, digits and _; at most 4 labels. After 100 different sets " +
+		`of label values, further ones count as "other"`,
 	functions: []function{
-		{name: "counter", call: metric("counter"), sig: "counter(name, [n], [labels])", doc: "adds n, 1 by default; _total is added to the name"},
+		{name: "counter", call: metric("counter"), sig: "counter(name, [n], [labels])", doc: "adds n, 1 by default; the name gets the " +
+			"suffix _total"},
 		{name: "gauge", call: metric("gauge"), sig: "gauge(name, value, [labels])", doc: "sets a value"},
 		{
 			name: "histogram",
 			call: metric("histogram"),
 			sig:  "histogram(name, value, [labels])",
-			doc:  "adds one observation; seconds and octets fit its buckets",
+			doc:  "adds one observation; the buckets suit seconds and octets",
 		},
 	},
 }

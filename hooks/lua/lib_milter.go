@@ -20,13 +20,12 @@ type Milters interface {
 
 const maxMilter = 5 // questions of one call
 
-var milterModule = module{name: "milter", doc: "mail filters of the configuration's [milter.NAME], at most 5 questions in a call. " +
-	"A filter that does not answer fails the handler", functions: []function{
+var milterModule = module{name: "milter", doc: "mail filters (milters) of the configuration's [milter.NAME], at most 5 scans per " +
+	"call. If a filter does not answer, the handler fails", functions: []function{
 	{name: "scan", call: milterScan, sig: "scan(name, msg)", blocks: true,
-		doc: "\"accept\", \"reject\", \"defer\", \"discard\" or \"quarantine\", and what it wants changed: a list of { op, name, value, " +
-			"index } with op " +
-			"add_header, insert_header, change_header, replace_body, add_rcpt, remove_rcpt or change_sender; code, enhanced and text of the " +
-			"list are its reply, reason that of a quarantine"},
+		doc: `two results: "accept", "reject", "defer", "discard" or "quarantine", and the changes that the filter wants: a list of { op, ` +
+			"name, value, index } with op add_header, insert_header, change_header, replace_body, add_rcpt, remove_rcpt or " +
+			"change_sender. The list also has code, enhanced and text of the filter's reply, and reason for a quarantine"},
 }}
 
 func milterScan(L *glua.LState) int {

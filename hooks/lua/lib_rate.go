@@ -19,13 +19,13 @@ import (
 
 var rateModule = module{
 	name: "rate",
-	doc:  "rate limits (GCRA), apart for each bundle and domain; what a failed handler took is given back",
+	doc:  "rate limits (GCRA), separate for each bundle and domain; what a failed handler took is given back",
 	functions: []function{
 		{
 			name: "take",
 			call: rateTake,
 			sig:  "take(key, \"30/1m\", { burst =, cost = })",
-			doc:  "whether it may happen now, seconds to wait if not, and how many more may follow at once",
+			doc:  "three results: whether it may happen now, the seconds to wait if not, and how many more may follow at once",
 		},
 	},
 }

@@ -19,8 +19,8 @@ const (
 )
 
 var reModule = module{name: "re", doc: "regular expressions in RE2's syntax, matched in linear time", functions: []function{
-	{name: "compile", call: reCompile, sig: "compile(pattern)", doc: "a regex"},
-	{name: "set", call: reSet, sig: "set{ pattern, ... }", doc: "several at once"},
+	{name: "compile", call: reCompile, sig: "compile(pattern)", doc: "compiles a regex"},
+	{name: "set", call: reSet, sig: "set{ pattern, ... }", doc: "a set of several patterns"},
 }}
 
 // regex is a compiled pattern with its weight.
@@ -78,7 +78,7 @@ func (re *regex) pay(L *glua.LState, st *state, n int) {
 var regexClass = class{name: "regex", doc: "a compiled pattern", methods: []function{
 	{name: "match", call: regexMatch, sig: "match(s)", doc: "captures of the first match, or the match itself where there are none, or nil"},
 	{name: "find", call: regexFind, sig: "find(s, [init])", doc: "start, end and captures of the first match, or nil"},
-	{name: "gmatch", call: regexGmatch, sig: "gmatch(s)", doc: "iterates all matches"},
+	{name: "gmatch", call: regexGmatch, sig: "gmatch(s)", doc: "iterates over all matches"},
 	{
 		name: "gsub",
 		call: regexGsub,

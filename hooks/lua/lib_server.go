@@ -9,27 +9,27 @@ import (
 	glua "github.com/yuin/gopher-lua"
 )
 
-var serverModule = module{name: "server", doc: "this server, as others see it", functions: []function{
+var serverModule = module{name: "server", doc: "this server as others see it", functions: []function{
 	{name: "hostname", call: serverHostname, sig: "hostname()", doc: "its name"},
 	{
 		name: "url",
 		call: serverURL,
 		sig:  "url([path])",
-		doc:  "where the world reaches this bundle's web.request: the URL of /b/BUNDLE and the path",
+		doc:  "the public URL of this bundle's web.request: that of /b/BUNDLE, and the path",
 	},
 	{
 		name: "is_local",
 		call: serverIsLocal,
 		sig:  "is_local(domain)",
-		doc: "whether mail for the domain ends here, and this bundle is in force for it; second, whether mail for it ends here at all. " +
-			"What account, list and crypt tell, they tell of domains of ours with the first alone",
+		doc: "two results: whether mail for the domain ends here and this bundle serves the domain, and whether mail for it ends here at " +
+			"all. account, list and crypt answer only about domains for which the first is true",
 		bounds: bounds{"domain": whereRead},
 	},
 	{
 		name: "sign",
 		call: serverSign,
 		sig:  "sign(text)",
-		doc:  "signature over a text, 32 hexadecimal digits that only this server can make, others for each bundle",
+		doc:  "a signature of a text: 32 hexadecimal digits that only this server can make, different for each bundle",
 	},
 }}
 

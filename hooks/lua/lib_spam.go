@@ -23,35 +23,35 @@ const spamSteps = 2000
 
 var spamModule = module{
 	name: "spam",
-	doc: "a model of wanted and unwanted mail that learns from what it is taught, for the site and for each account. Changes count as " +
-		"those of kv do",
+	doc: "a statistical model of wanted and unwanted mail that learns from messages, for the site and for each account. Changes count " +
+		"when changes of kv do",
 	functions: []function{
 		{
 			name: "learn",
 			call: spamLearn,
 			sig:  "learn(msg, \"spam\" or \"ham\", [account])",
-			doc: "teaches the site, or that account, the message, or a part of type message/rfc822; twice is once, and the last word " +
-				"counts. false and \"too complex\" for one that is made to cost too much",
+			doc: "teaches the model of the site, or of that account, that the message (or a part of type message/rfc822) is spam or ham. " +
+				`Learning the same message twice has no effect; the last word counts. false and "too complex" for a message that would ` +
+				"take too long to read",
 			bounds: bounds{"account": inForce},
 		},
-		{name: "unlearn", call: spamUnlearn, sig: "unlearn(msg, [account])", doc: "as if the message had never been taught",
+		{name: "unlearn", call: spamUnlearn, sig: "unlearn(msg, [account])", doc: "makes the model forget the message",
 			bounds: bounds{"account": inForce}},
 		{
 			name: "classify",
 			call: spamClassify,
 			sig:  "classify(msg, [account])",
-			doc: "probability, 0 to 1, that the message is spam; 0.5 while nothing was taught, nil and \"too complex\" for one that is " +
-				"made to cost too much",
+			doc: `the probability, 0 to 1, that the message is spam; 0.5 before anything was learned; nil and "too complex" for a message ` +
+				"that would take too long to read",
 			bounds: bounds{"account": inForce},
 		},
 		{
 			name: "similar",
 			call: spamSimilar,
 			sig:  "similar(msg, [account])",
-			doc: "share of the text, 0.3 to 1, that the message has in common with the nearest of the messages that were taught, and what " +
-				"that one was taught as, \"spam\" or \"ham\"; nil where none is near or the text has few words, nil and \"too complex\" " +
-				"for one that is made to cost too much. Knows the copies of a message as soon as one of them was taught, although words " +
-				"were changed",
+			doc: `how much of its text, 0.3 to 1, the message shares with the most similar learned message, and whether that one was "spam" ` +
+				`or "ham"; nil if none is similar or the text has few words; nil and "too complex" for a message that would take too ` +
+				"long to read. It finds copies of a message as soon as one of them was learned, even if words were changed",
 			bounds: bounds{"account": inForce},
 		},
 	},

@@ -10,14 +10,15 @@ import (
 
 // stringModule is Lua 5.1's string library over octets, budgeted: what makes
 // strings pays before it allocates, what searches counts its steps.
-var stringModule = module{name: "string", doc: "Lua 5.1's string functions, byte-exact and budgeted", functions: []function{
+var stringModule = module{name: "string", doc: "Lua 5.1's string functions; their work counts against the budget", functions: []function{
 	{name: "byte", call: stringByte, sig: "byte(s, [i, j])", doc: "numbers of the octets i to j"},
 	{name: "char", call: stringChar, sig: "char(...)", doc: "a string of these octets"},
 	{name: "find", call: stringFind, sig: "find(s, pattern, [init, plain])", doc: "start and end of the first match, and its captures"},
 	{name: "format", call: stringFormat, sig: "format(f, ...)", doc: "as C's printf: c d i o u x X e E f g G q s %"},
-	{name: "gmatch", call: stringGmatch, sig: "gmatch(s, pattern)", doc: "iterates all matches"},
-	{name: "gsub", call: stringGsub, sig: "gsub(s, pattern, repl, [n])", doc: "replaces matches by text, table or function"},
-	{name: "len", call: stringLen, sig: "len(s)", doc: "octets of s"},
+	{name: "gmatch", call: stringGmatch, sig: "gmatch(s, pattern)", doc: "iterates over all matches"},
+	{name: "gsub", call: stringGsub, sig: "gsub(s, pattern, repl, [n])", doc: "replaces matches by a text, or by what a table or " +
+		"function gives"},
+	{name: "len", call: stringLen, sig: "len(s)", doc: "the number of octets of s"},
 	{name: "lower", call: stringLower, sig: "lower(s)", doc: "ASCII letters in lower case"},
 	{name: "match", call: stringMatch, sig: "match(s, pattern, [init])", doc: "captures of the first match"},
 	{name: "rep", call: stringRep, sig: "rep(s, n)", doc: "s, n times"},

@@ -6,11 +6,11 @@ import (
 	glua "github.com/yuin/gopher-lua"
 )
 
-var tableModule = module{name: "table", doc: "Lua 5.1's table functions, budgeted", functions: []function{
+var tableModule = module{name: "table", doc: "Lua 5.1's table functions; their work counts against the budget", functions: []function{
 	{name: "concat", call: tableConcat, sig: "concat(t, [sep, i, j])", doc: "the elements as one string"},
 	{name: "insert", call: tableInsert, sig: "insert(t, [pos,] v)", doc: "puts v at pos or at the end"},
 	{name: "maxn", call: tableMaxn, sig: "maxn(t)", doc: "the largest positive numeric key"},
-	{name: "remove", call: tableRemove, sig: "remove(t, [pos])", doc: "takes out and returns the element at pos or the last one"},
+	{name: "remove", call: tableRemove, sig: "remove(t, [pos])", doc: "removes and returns the element at pos, or the last one"},
 	{name: "sort", call: tableSort, sig: "sort(t, [less])", doc: "sorts in place; not stable"},
 }}
 

@@ -8,15 +8,16 @@ import (
 )
 
 var timeModule = module{name: "time", doc: "times are Unix seconds", functions: []function{
-	{name: "now", call: timeNow, sig: "now()", doc: "the time of this call"},
+	{name: "now", call: timeNow, sig: "now()", doc: "the time at which the hook was called"},
 	{
 		name: "format",
 		call: timeFormat,
 		sig:  "format(t, [layout, zone])",
-		doc: "text of a time; layout \"rfc3339\" (default), \"rfc5322\", \"date\" or like \"%Y-%m-%d %H:%M:%S\"; zone like " +
-			"\"Europe/Lisbon\", UTC by default",
+		doc: `the text of a time; layout is "rfc3339" (default), "rfc5322", "date" or a pattern like "%Y-%m-%d %H:%M:%S"; zone is a name ` +
+			`like "Europe/Lisbon", UTC by default`,
 	},
-	{name: "parse", call: timeParse, sig: "parse(s, [zone])", doc: "Unix seconds of an RFC 3339 or RFC 5322 time or a date, or nil"},
+	{name: "parse", call: timeParse, sig: "parse(s, [zone])", doc: "the Unix seconds of a date or of an RFC 3339 or RFC 5322 time, or " +
+		"nil"},
 }}
 
 func timeNow(L *glua.LState) int {

@@ -6,7 +6,7 @@ import (
 )
 
 var tomlModule = module{name: "toml", doc: "TOML 1.0", functions: []function{
-	{name: "encode", call: tomlEncode, sig: "encode(table)", doc: "a table with names as TOML; keys in order"},
+	{name: "encode", call: tomlEncode, sig: "encode(table)", doc: "a table with names as TOML; keys are sorted"},
 	{name: "decode", call: tomlDecode, sig: "decode(text)", doc: "the table, or nil and what is wrong; dates are texts"},
 }}
 

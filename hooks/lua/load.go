@@ -34,16 +34,17 @@ var hookFunctions = []function{
 		name: "tarpit",
 		call: hookTarpit,
 		sig:  "tarpit(seconds)",
-		doc:  "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does",
+		doc:  "at receive.*: delays the reply to this client, by 30 s at most",
 	},
 	{
 		name:   "for_domain",
 		call:   forDomain,
 		sig:    "for_domain(domain, fn)",
-		doc:    "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole",
+		doc:    `calls fn with the settings, kv, rate and meta of that domain, and returns its results; "" means the server as a whole`,
 		bounds: bounds{"domain": whereRead},
 	},
-	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
+	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same bundle or script folder once and returns " +
+		"its value"},
 }
 
 // loader is what loading a state needs and forgets.

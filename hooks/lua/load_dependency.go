@@ -80,7 +80,7 @@ func (st *state) freeze(frozen *class, v glua.LValue) glua.LValue {
 	return &glua.LUserData{Value: &object{class: frozen, v: t}, Metatable: st.metatable, Env: st.L.Env}
 }
 
-var frozenClass = class{name: "library", doc: "a table that came from a bundle which this one requires; read only",
+var frozenClass = class{name: "library", doc: "a table from a bundle that this one requires; read only",
 	index: func(st *state, _ *glua.LState, o *object, key string) glua.LValue {
 		return st.freeze(o.class, o.v.(*glua.LTable).RawGetString(key))
 	},

@@ -9,12 +9,12 @@ import (
 
 func groupOf(o *object) *envelope.Group { return o.v.(*envelope.Group) }
 
-var groupClass = class{name: "group", doc: "recipients of one message that share a next hop key",
+var groupClass = class{name: "group", doc: "recipients of one message that are delivered together: they have the same next hop key",
 	fields: []field{
 		{
 			name:  "key",
 			edits: hooks.ChangeGroup,
-			doc:   "destination domain, or what a policy chose; can be changed at queue.commit",
+			doc:   "the destination domain, or what a policy chose; can be changed at queue.commit",
 			get:   func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(groupOf(o).Key) },
 			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
 				s, ok := v.(glua.LString)
@@ -26,7 +26,7 @@ var groupClass = class{name: "group", doc: "recipients of one message that share
 		},
 		textField("domain", "domain of the recipients", func(o *object) string { return groupOf(o).Domain }),
 		boolField("is_local", "whether it goes to mailboxes here", func(o *object) bool { return groupOf(o).Kind != envelope.Remote }),
-		metaField("notes of policies, kept with the group", func(o *object) *metaTable { return &metaTable{meta: &groupOf(o).Meta} }),
+		metaField("data of policies, kept with the group", func(o *object) *metaTable { return &metaTable{meta: &groupOf(o).Meta} }),
 	},
 	methods: []function{
 		{name: "recipients", call: groupRecipients, sig: "recipients()", doc: "list of addresses"},
@@ -38,7 +38,7 @@ var groupClass = class{name: "group", doc: "recipients of one message that share
 			sig:   "priority([n])",
 			doc:   "sets and returns the priority, -9 to 9",
 		},
-		{name: "expire", call: groupExpire, edits: hooks.ChangeGroup, sig: "expire(duration)", doc: "gives up that long after now"},
+		{name: "expire", call: groupExpire, edits: hooks.ChangeGroup, sig: "expire(duration)", doc: "gives up after that time from now"},
 	}}
 
 func groupRecipients(L *glua.LState) int {

@@ -18,29 +18,29 @@ func msgOf(o *object) *hooks.Message { return o.v.(*hooks.Message) }
 
 var msgClass = class{
 	name: "msg",
-	doc:  "the message; it can be changed at receive.data, its header fields for one try at deliver.attempt too",
+	doc:  "the message. It can be changed at receive.data; at deliver.attempt its header fields can be changed for that attempt",
 	fields: []field{
 		textField("id", "id of the message", func(o *object) string { return msgOf(o).ID.String() }),
 		textField("sender", "envelope sender; \"\" is the null sender", func(o *object) string { return string(msgSender(o)) }),
 		numberField("size", "octets", func(o *object) float64 { return float64(msgOf(o).Size) }),
 		numberField("received_at", "Unix seconds", func(o *object) float64 { return float64(msgOf(o).ReceivedAt.Unix()) }),
 		optionalField("identity", "the user who submitted it, or nil", func(o *object) string { return string(msgOf(o).Identity) }),
-		boolField("ours", "whether a user who logged in sent it, a client that may relay, or a policy",
+		boolField("ours", "whether a user who logged in, a client that may relay, or a policy sent it",
 			func(o *object) bool { return msgOf(o).Ours }),
-		optionalField("direction", "as this handler is asked about it: \"in\", mail to a domain of ours; \"out\", outgoing mail of a "+
-			"domain of ours (of a user who logged in, a policy or a list, whatever the client claims) and other mail that leaves; "+
-			"\"within\", both", func(o *object) string { return o.call.event.Direction() }),
-		metaField("notes of policies, kept with the message", func(o *object) *metaTable { return &metaTable{meta: &msgOf(o).Meta} }),
+		optionalField("direction", `the direction of the mail for this call of the handler: "in", mail to a domain of ours; "out", `+
+			"outgoing mail of a domain of ours (from a user who logged in, a policy or a list, whatever the client claims) and "+
+			`other mail that leaves; "within", both`, func(o *object) string { return o.call.event.Direction() }),
+		metaField("data of policies, kept with the message", func(o *object) *metaTable { return &metaTable{meta: &msgOf(o).Meta} }),
 	},
 	methods: []function{
-		{name: "header", call: msgHeader, sig: "header(name)", doc: "unfolded value of the first field of that name, or nil"},
-		{name: "headers", call: msgHeaders, sig: "headers(name)", doc: "list of all its values in order"},
+		{name: "header", call: msgHeader, sig: "header(name)", doc: "the unfolded value of the first field of that name, or nil"},
+		{name: "headers", call: msgHeaders, sig: "headers(name)", doc: "a list of the values of all fields of that name, in order"},
 		{
 			name:   "add_header",
 			call:   msgAdd,
 			edits:  hooks.ChangeMessage | hooks.ChangeAttempt,
 			sig:    "add_header(name, value)",
-			doc:    "adds a field behind all others",
+			doc:    "adds a field after all others",
 			bounds: bounds{"value": whereRead},
 		},
 		{
@@ -48,7 +48,7 @@ var msgClass = class{
 			call:   msgPrepend,
 			edits:  hooks.ChangeMessage | hooks.ChangeAttempt,
 			sig:    "prepend_header(name, value)",
-			doc:    "adds a field in front of all others",
+			doc:    "adds a field before all others",
 			bounds: bounds{"value": whereRead},
 		},
 		{
@@ -56,7 +56,7 @@ var msgClass = class{
 			call:   msgSet,
 			edits:  hooks.ChangeMessage | hooks.ChangeAttempt,
 			sig:    "set_header(name, value)",
-			doc:    "replaces all fields of that name by one",
+			doc:    "replaces all fields of that name by this one",
 			bounds: bounds{"value": whereRead},
 		},
 		{
@@ -64,55 +64,55 @@ var msgClass = class{
 			call:  msgRemove,
 			edits: hooks.ChangeMessage | hooks.ChangeAttempt,
 			sig:   "remove_header(name)",
-			doc:   "removes all fields of that name, returns how many",
+			doc:   "removes all fields of that name and returns how many there were",
 		},
-		{name: "subject", call: msgSubject, sig: "subject()", doc: "decoded subject or nil"},
-		{name: "from", call: msgFrom, sig: "from()", doc: "first address of From, or nil"},
+		{name: "subject", call: msgSubject, sig: "subject()", doc: "the decoded subject, or nil"},
+		{name: "from", call: msgFrom, sig: "from()", doc: "the first address of From, or nil"},
 		{
 			name: "addresses",
 			call: msgAddresses,
 			sig:  "addresses(name, ...)",
-			doc:  "list of the addresses in all fields of these names, as From or To, at most 1000",
+			doc:  "a list of the addresses in all fields of these names, such as From or To, at most 1000",
 		},
-		{name: "from_display", call: msgFromDisplay, sig: "from_display()", doc: "its decoded display name, or nil"},
+		{name: "from_display", call: msgFromDisplay, sig: "from_display()", doc: "the decoded display name of From, or nil"},
 		{name: "date", call: msgDate, sig: "date()", doc: "Date as Unix seconds, or nil"},
 		{name: "message_id", call: msgMessageID, sig: "message_id()", doc: "Message-ID with its brackets, or nil"},
-		{name: "parts", call: msgParts, sig: "parts()", doc: "iterates the parts that hold content"},
+		{name: "parts", call: msgParts, sig: "parts()", doc: "iterates over the parts that have content"},
 		{
 			name: "text",
 			call: msgText,
 			sig:  "text([max])",
-			doc:  "text of all text parts as UTF-8, HTML without its tags; at most max octets, 256 KiB by default",
+			doc:  "the text of all text parts as UTF-8, HTML without its tags; at most max octets, 256 KiB by default",
 		},
 		{
 			name: "raw",
 			call: msgRaw,
 			sig:  "raw([max])",
-			doc:  "the message as it is, header section and body; at most max octets, 256 KiB by default",
+			doc:  "the message unchanged, header section and body; at most max octets, 256 KiB by default",
 		},
 		{
 			name:  "append_text",
 			call:  msgAppendText,
 			edits: hooks.ChangeMessage,
 			sig:   "append_text(text, [marks])",
-			doc: "puts a text at the end: below a plain text, else as a part of its own; what is signed or encrypted stays as it is; marks " +
-				"is a table: \"%(NAME)\" in the text becomes the value of NAME, or what a copy has in its fill",
+			doc: "adds a text at the end: below a plain text, else as a part of its own. Signed and encrypted content is not changed. marks " +
+				`is a table of placeholders: "%(NAME)" in the text becomes the value of NAME, or the value that a copy has in its fill`,
 		},
 		{
 			name: "report",
 			call: msgReport,
 			sig:  "report()",
-			doc: "what a delivery status notification says: a list of { address, original, action, status, class, diagnostic }, class is " +
-				"\"hard\", \"soft\" or nil; nil for other mail",
+			doc: "what a delivery status notification (DSN) reports: a list of { address, original, action, status, class, diagnostic }, " +
+				`where class is "hard", "soft" or nil; nil for other mail`,
 		},
-		{name: "find", call: msgFind, sig: "find(re)", doc: "first match of an RE2 pattern in subject and text, or nil"},
-		{name: "urls", call: msgURLs, sig: "urls()", doc: "list of the distinct http, https and mailto links, at most 500"},
+		{name: "find", call: msgFind, sig: "find(re)", doc: "the first match of an RE2 pattern in the subject and the text, or nil"},
+		{name: "urls", call: msgURLs, sig: "urls()", doc: "a list of the different http, https and mailto links, at most 500"},
 		{
 			name: "auth",
 			call: msgAuth,
 			sig:  "auth()",
-			doc: "who the message really comes from: tables spf, dkim, dmarc, arc, each with result and domain, dmarc with policy, dkim with " +
-				"signatures, arc with the domain that sealed last; may ask the DNS",
+			doc: "the results of sender authentication: tables spf, dkim, dmarc and arc, each with result and domain; dmarc also has policy, " +
+				"dkim has signatures, arc has the domain that sealed last. May query the DNS",
 		},
 		{
 			name:  "score",
@@ -120,9 +120,9 @@ var msgClass = class{
 			edits: hooks.ChangeScore,
 			from:  1,
 			sig:   "score([name, points, note])",
-			doc:   "adds to the spam score; returns the total, which is kept with the message",
+			doc:   "adds points to the spam score; returns the total, which is kept with the message",
 		},
-		{name: "scores", call: msgScores, sig: "scores()", doc: "list of { name, points, note }, at receive.data"},
+		{name: "scores", call: msgScores, sig: "scores()", doc: "a list of { name, points, note }; at receive.data"},
 		{
 			name:  "priority",
 			call:  msgPriority,
@@ -135,14 +135,14 @@ var msgClass = class{
 			name: "is_auto",
 			call: msgIsAuto,
 			sig:  "is_auto()",
-			doc: "null sender, a sender that is no person, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834); " +
-				"where the hook has a recipient, its own sender and fields count too",
+			doc: "whether no machine should answer the message (RFC 3834): it has a null sender, a sender that is not a person, or the field " +
+				"Auto-Submitted, List-* or Precedence. If the hook has a recipient, the recipient's own sender and fields count too",
 		},
 		{
 			name: "addressed_to",
 			call: msgAddressedTo,
 			sig:  "addressed_to(address)",
-			doc: "whether To, Cc, Bcc or their Resent forms name it, with any tag, or an alias that leads to it (RFC 5230 4.5); a " +
+			doc: "whether To, Cc, Bcc or their Resent forms name the address, with any tag, or an alias that leads to it (RFC 5230 4.5); a " +
 				"catch-all does not count",
 			bounds: bounds{"address": whereRead},
 		},

@@ -43,9 +43,9 @@ func (n *metaTable) read(st *state, key string) any {
 }
 
 var metaClass = class{name: "meta",
-	doc: "plain data that stays with its owner: meta.x = v stores a copy, meta.x reads one. Each bundle has its own keys, for each " +
-		"domain; what it noted while no domain was at hand can be read at all; rcpt.meta.folder names the folder the server files " +
-		"into",
+	doc: "plain data that is kept with its owner: meta.x = v stores a copy, meta.x reads a copy. Each bundle has its own keys, separate " +
+		"for each domain; what it stored when no domain was known can be read for every domain; rcpt.meta.folder names the " +
+		"folder that the server delivers into",
 	index: func(st *state, L *glua.LState, o *object, key string) glua.LValue {
 		n := o.v.(*metaTable)
 		return st.toLua(L, n.read(st, key))

@@ -38,27 +38,28 @@ type part struct {
 
 func partOf(o *object) *part { return o.v.(*part) }
 
-var partClass = class{name: "part", doc: "one part of a message that holds content",
+var partClass = class{name: "part", doc: "one part of a message that has content",
 	fields: []field{
 		textField("type", "\"text/plain\", in lower case", func(o *object) string { return partOf(o).Type }),
 		optionalField("charset", "declared charset or nil", func(o *object) string { return partOf(o).Charset }),
 		optionalField("filename", "decoded name without folders, or nil", func(o *object) string { return partOf(o).Filename }),
 		optionalField("disposition", "\"inline\", \"attachment\" or nil", func(o *object) string { return partOf(o).Disposition }),
-		numberField("size", "octets as transferred", func(o *object) float64 { return float64(partOf(o).End - partOf(o).Start) }),
+		numberField("size", "octets, still in the transfer encoding",
+			func(o *object) float64 { return float64(partOf(o).End - partOf(o).Start) }),
 	},
 	methods: []function{
 		{name: "text", call: partText, sig: "text([max])", doc: "content as UTF-8 text"},
-		{name: "bytes", call: partBytes, sig: "bytes([max])", doc: "content, transfer encoding undone"},
+		{name: "bytes", call: partBytes, sig: "bytes([max])", doc: "content, without the transfer encoding"},
 		{name: "sha256", call: partSHA256, sig: "sha256()", doc: "hexadecimal SHA-256 of the content"},
 		{
 			name: "qr_code",
 			call: partQRCode,
 			sig:  "qr_code()",
-			doc: "text of the QR code in a picture (PNG, JPEG, GIF), or nil; pictures of more than 2 MiB or a million pixels are not looked " +
-				"at, nor more than two million in one call",
+			doc: "the text of the QR code in a picture (PNG, JPEG, GIF), or nil; skips pictures of more than 2 MiB or one million pixels, and " +
+				"all pictures after two million pixels in one call",
 		},
-		{name: "replace", call: partReplace, sig: "replace(text)", doc: "puts text in its place"},
-		{name: "remove", call: partRemove, sig: "remove()", doc: "leaves an empty text in its place"},
+		{name: "replace", call: partReplace, sig: "replace(text)", doc: "replaces the part by a text"},
+		{name: "remove", call: partRemove, sig: "remove()", doc: "replaces the part by an empty text"},
 	}}
 
 // bodyIndex reads the structure of the body.

@@ -38,7 +38,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		{
 			name:  "address",
 			edits: hooks.ChangeAddress,
-			doc:   "where the mail goes; can be changed at receive.rcpt",
+			doc:   "the address that the mail goes to; can be changed at receive.rcpt",
 			get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
 				return str(string(recipientOf(o).Address))
 			},
@@ -47,8 +47,8 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 				st.raiseIf(L, o.call.event.SetAddress(recipientOf(o), addressArgument(L, v, "rcpt.address"), o.call.handler.info.Change()))
 			},
 		},
-		textField("orig", "as RCPT gave it", func(o *object) string { return string(recipientOf(o).Orig) }),
-		textField("sender", "envelope sender of what it gets: the message's, or what a policy chose for this recipient",
+		textField("orig", "the address in the RCPT command", func(o *object) string { return string(recipientOf(o).Orig) }),
+		textField("sender", "return path of this recipient's copy: that of the message, or what a policy chose",
 			func(o *object) string { return string(senderOf(o)) }),
 		{name: "user", doc: "local part without its tag", get: func(_ *state, _ *glua.LState, o *object) glua.LValue {
 			user, _, _ := strings.Cut(recipientOf(o).Address.Local(), "+")
@@ -57,10 +57,11 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 		textField("domain", "domain in lower case", func(o *object) string { return recipientOf(o).Address.Domain() }),
 		optionalField("tag", "what follows the \"+\", or nil", func(o *object) string { return recipientOf(o).Address.Tag() }),
 		boolField("is_local", "whether the domain is ours", func(o *object) bool { return recipientOf(o).IsLocal }),
-		boolField("released", "whether list.release let the message go to it", func(o *object) bool { return recipientOf(o).Released }),
+		boolField("released", "whether list.release released the message for this recipient",
+			func(o *object) bool { return recipientOf(o).Released }),
 		{name: "notify", doc: "list of NOTIFY keywords, or nil", get: rcptNotify},
 		optionalField("orcpt", "decoded ORCPT, or nil", func(o *object) string { return recipientOf(o).ORcpt }),
-		metaField("notes of policies, kept with the recipient; folder names the folder to file into", func(o *object) *metaTable {
+		metaField("data of policies, kept with the recipient; folder names the folder to deliver into", func(o *object) *metaTable {
 			return &metaTable{
 				meta: &recipientOf(o).Meta,
 				rcpt: true,
@@ -73,11 +74,11 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 			call:  rcptReplace,
 			edits: hooks.ChangeRecipients,
 			sig:   "replace(list, [how])",
-			doc: "at queue.expand: other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, " +
-				"mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under " +
-				"that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain " +
-				"that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that " +
-				"they get",
+			doc: "at queue.expand: replaces this recipient by others; how is a table { sender =, headers =, priority =, notify =, mailbox =, " +
+				"fill =, arc =, msg = } or a function(address) that returns one. With mailbox = true the mail is filed in the mailbox " +
+				"of exactly that address, even if it has no account; fill is a table of values for placeholders of msg:append_text; " +
+				"arc is a domain that adds an ARC seal to copies that leave (RFC 8617): it tells later servers what was verified when " +
+				"the mail arrived; msg is the variant that these recipients get",
 			bounds: bounds{"how": whereRead},
 		},
 		{
@@ -85,7 +86,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 			call:  rcptFork,
 			edits: hooks.ChangeRecipients,
 			sig:   "fork()",
-			doc: "at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg " +
+			doc: "at queue.expand: a separate msg for this recipient and for those that this hook adds for it; it can be changed like the msg " +
 				"of receive.data",
 		},
 		{
@@ -93,21 +94,21 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 			call:  rcptVariant,
 			edits: hooks.ChangeRecipients,
 			sig:   "variant()",
-			doc: "at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of " +
+			doc: "at queue.expand: a separate msg, only for recipients whose how names it (msg =); it can be changed like the msg of " +
 				"receive.data",
 		},
 		{name: "copy_to", call: rcptCopyTo, edits: hooks.ChangeCopies, sig: "copy_to(address or list, [how])",
-			doc:    "other recipients beside this one",
+			doc:    "adds recipients and keeps this one",
 			bounds: bounds{"how": whereRead}},
 		{name: "set_header", call: rcptSetHeader, edits: hooks.ChangeOwnFields, sig: "set_header(name, value)",
-			doc:    "in this recipient's copy only",
+			doc:    "changes only this recipient's copy",
 			bounds: bounds{"value": whereRead}},
 		{
 			name:   "add_header",
 			call:   rcptAddHeader,
 			edits:  hooks.ChangeOwnFields,
 			sig:    "add_header(name, value)",
-			doc:    "in this recipient's copy only, in front",
+			doc:    "adds the field at the top of this recipient's copy only",
 			bounds: bounds{"value": whereRead},
 		},
 		{
@@ -115,7 +116,7 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 			call:  rcptRemoveHeader,
 			edits: hooks.ChangeOwnFields,
 			sig:   "remove_header(name)",
-			doc:   "in this recipient's copy only",
+			doc:   "changes only this recipient's copy",
 		},
 	}}
 

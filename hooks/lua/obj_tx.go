@@ -9,9 +9,9 @@ import (
 
 func txOf(o *object) *envelope.Transaction { return o.v.(*envelope.Transaction) }
 
-var txClass = class{name: "tx", doc: "the mail transaction while the client builds it",
+var txClass = class{name: "tx", doc: "the mail transaction, while the client sends it",
 	fields: []field{
-		textField("id", "id of the message to be", func(o *object) string { return txOf(o).ID.String() }),
+		textField("id", "id that the message will have", func(o *object) string { return txOf(o).ID.String() }),
 		{
 			name:  "sender",
 			edits: hooks.ChangeSender,
@@ -29,13 +29,14 @@ var txClass = class{name: "tx", doc: "the mail transaction while the client buil
 				return st.newObject(&paramsClass, &txOf(o).Params)
 			},
 		},
-		metaField("notes of policies, for this transaction", func(o *object) *metaTable { return &metaTable{meta: &txOf(o).Meta} }),
+		metaField("data of policies, kept for this transaction", func(o *object) *metaTable { return &metaTable{meta: &txOf(o).Meta} }),
 	},
 	methods: []function{{
 		name: "recipients",
 		call: txRecipients,
 		sig:  "recipients()",
-		doc:  "list of rcpt, those accepted so far; a policy of a domain sees that domain's, or all where a user of it sends",
+		doc: "a list of rcpt: the recipients accepted so far; a policy of a domain sees those of its domain, or all if a user of its " +
+			"domain sends",
 	}},
 }
 
@@ -74,12 +75,13 @@ var paramsClass = class{name: "params", doc: "parameters of MAIL", fields: []fie
 		}
 		return st.number(float64(paramsOf(o).By))
 	}},
-	{name: "hold_for", doc: "time until which the client wants it held, or nil", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
-		if paramsOf(o).HoldUntil.IsZero() {
-			return glua.LNil
-		}
-		return st.number(float64(paramsOf(o).HoldUntil.Unix()))
-	}},
+	{name: "hold_for", doc: "time until which the client wants the message held, or nil",
+		get: func(st *state, _ *glua.LState, o *object) glua.LValue {
+			if paramsOf(o).HoldUntil.IsZero() {
+				return glua.LNil
+			}
+			return st.number(float64(paramsOf(o).HoldUntil.Unix()))
+		}},
 	{name: "priority", doc: "MT-PRIORITY or nil", get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 		if paramsOf(o).Priority == nil {
 			return glua.LNil

@@ -27,14 +27,14 @@ var reqClass = class{name: "req", doc: "an HTTP request", fields: []field{
 	textField("method", "\"GET\", \"POST\", ...", func(o *object) string { return reqOf(o).Method }),
 	textField("path", "what follows /b/BUNDLE", func(o *object) string { return reqOf(o).Path }),
 	{name: "query", doc: "parameters of the URL", get: reqTable(func(r *hooks.Request) map[string]string { return r.Query })},
-	{name: "form", doc: "fields of a form that was posted", get: reqTable(func(r *hooks.Request) map[string]string { return r.Form })},
+	{name: "form", doc: "fields of a posted form", get: reqTable(func(r *hooks.Request) map[string]string { return r.Form })},
 	{
 		name: "headers",
 		doc:  "header fields, names in lower case; cookie and authorization only for bundles with the right credentials",
 		get:  reqHeaders,
 	},
 	textField("ip", "address of the client", func(o *object) string { return reqOf(o).IP }),
-	textField("body", "octets of the body, at most 1 MiB", func(o *object) string { return reqOf(o).Body }),
+	textField("body", "the body, at most 1 MiB", func(o *object) string { return reqOf(o).Body }),
 }}
 
 func commandOf(o *object) *hooks.Command { return o.v.(*hooks.Command) }
@@ -62,13 +62,13 @@ func eventOf(o *object) *hooks.Observed { return o.v.(*hooks.Observed) }
 var eventClass = class{name: "event", doc: "something that happened", fields: []field{
 	textField("name", "accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, setting, reload or learned",
 		func(o *object) string { return eventOf(o).Name }),
-	textField("id", "the same each time that this event is told", func(o *object) string { return eventOf(o).ID }),
+	textField("id", "the same for every call about this event", func(o *object) string { return eventOf(o).ID }),
 	timeField("time", "when it happened", func(o *object) time.Time { return eventOf(o).Time }),
 	{
 		name: "data",
-		doc: "a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, " +
-			"client, listener, user; of logins user, mechanism, client, listener, protocol; of settings (`carteiro account set`) user, " +
-			"name, value, confirmed; of reloads generation, by",
+		doc: "a table. For messages: message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, " +
+			"attempt, client, listener, user. For logins: user, mechanism, client, listener, protocol. For settings (`carteiro " +
+			"account set`): user, name, value, confirmed. For reloads: generation, by",
 		get: func(st *state, L *glua.LState, o *object) glua.LValue {
 			data := eventOf(o).Data
 			if !st.source.src.Grants.Has(hooks.HeadersRead) {

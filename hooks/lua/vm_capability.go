@@ -83,7 +83,7 @@ func (u *loadedSource) settings(c *call) map[string]any {
 
 var configClass = class{
 	name: "config",
-	doc:  "this bundle's settings for the domain at hand, read only; while files load, those of the server as a whole",
+	doc:  "this bundle's settings for the current domain, read only; while files load, the settings for the server as a whole",
 	index: func(st *state, L *glua.LState, o *object, key string) glua.LValue {
 		return st.toLua(L, o.v.(*loadedSource).settings(st.call)[key])
 	},
@@ -99,13 +99,13 @@ var configClass = class{
 
 var secretsModule = module{
 	name: "secrets",
-	doc:  "texts that stand outside of the scripts, in files or the environment, as the configuration says",
+	doc:  "secret texts from files or the environment, as the configuration says",
 	functions: []function{
 		{
 			name: "get",
 			call: secretsGet,
 			sig:  "get(name)",
-			doc:  "the secret that the manifest declares by that name; it is read again after a reload",
+			doc:  "the secret that the manifest declares under that name; it is read again after a reload",
 		},
 	},
 }
