@@ -31,9 +31,9 @@ const (
 // Errors of a handler that is not asked.
 var (
 	// ErrOpen: it failed too often.
-	ErrOpen = errors.New("not asked, it failed too often")
+	ErrOpen = errors.New("not called because it failed too often")
 	// ErrNetwork: mail of that client network ran it out of its budget too often.
-	ErrNetwork = errors.New("not asked about this client's mail")
+	ErrNetwork = errors.New("not called for mail of this client")
 )
 
 // breaker spares the pipeline the cost of a handler that only fails. What an
@@ -65,7 +65,7 @@ func (b *breaker) allow(e *Event) error {
 	now := e.Now
 	if len(b.exhausted) > 0 && b.minute.Equal(now.Truncate(time.Minute)) {
 		if n := b.exhausted[e.clientNetwork()]; n >= exhaustedCalls {
-			return fmt.Errorf("%w: %w: mail of %s ran it out of its budget %d times within a minute", ErrHook, ErrNetwork, e.clientNetwork(), n)
+			return fmt.Errorf("%w: %w: mail of %s exhausted its budget %d times within a minute", ErrHook, ErrNetwork, e.clientNetwork(), n)
 		}
 	}
 	if b.open.IsZero() {

@@ -379,7 +379,7 @@ func (r *run) call(ctx context.Context, l *link) (Verdict, int64, error) {
 		err = fmt.Errorf("%w: %s is not a verdict of %s", ErrHook, v.Action, r.e.Point)
 	}
 	if user, ok := v.Identity["user"].(string); err == nil && ok && !l.info.speaksFor(user) {
-		err = fmt.Errorf("%w: accept: %s is a user of a domain that this policy is not for", ErrHook, user)
+		err = fmt.Errorf("%w: accept: %s is a user of a domain that this policy does not serve", ErrHook, user)
 	}
 	return v, instructions, err
 }

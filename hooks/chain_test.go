@@ -357,7 +357,7 @@ func TestBreaker(t *testing.T) {
 	if asked != 20 {
 		t.Errorf("asked %d times, want 20", asked)
 	}
-	if _, err := ask(); !strings.Contains(err, "not asked") {
+	if _, err := ask(); !strings.Contains(err, "not called because it failed too often") {
 		t.Errorf("trail says %q", err)
 	}
 	now = now.Add(31 * time.Second)
@@ -403,7 +403,7 @@ func TestExhausted(t *testing.T) {
 	if asked != 3 || failures != 1 {
 		t.Errorf("30 messages of one network: %d calls, want 3; %d failures, want 1", asked, failures)
 	}
-	if trail := ask("192.0.2.1"); !strings.Contains(trail[0].Err, "192.0.2.0/24 ran it out of its budget 3 times") {
+	if trail := ask("192.0.2.1"); !strings.Contains(trail[0].Err, "192.0.2.0/24 exhausted its budget 3 times") {
 		t.Errorf("the trail says %q", trail[0].Err)
 	}
 	asked = 0

@@ -394,7 +394,7 @@ func (e *Event) AddSubmit(s Submit) error {
 		return err
 	}
 	if spec, _ := Lookup(e.Point); s.Forward && !spec.Intents {
-		return fmt.Errorf("there is no whole message to forward at %s: %w", e.Point, ErrNotHere)
+		return fmt.Errorf("there is no complete message to forward at %s: %w", e.Point, ErrNotHere)
 	}
 	p, n := e.Pending, len(e.Pending.Submits)
 	what := fmt.Sprintf("submit to %v", s.Rcpts)

@@ -91,7 +91,7 @@ func (s Secret) Read() (string, error) {
 		return "", err
 	}
 	if st.Size() > maxSecret || st.IsDir() {
-		return "", fmt.Errorf("%s is no file of at most %d octets", s.File, maxSecret)
+		return "", fmt.Errorf("%s is not a file of at most %d octets", s.File, maxSecret)
 	}
 	b, err := os.ReadFile(s.File)
 	return strings.TrimRight(string(b), "\r\n"), err

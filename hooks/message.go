@@ -132,7 +132,7 @@ func (m *Message) Differs() bool {
 // one: ErrNotHere.
 func (e *Event) Fork(r *Rcpt) (*Message, error) {
 	if e.Point != QueueExpand {
-		return nil, fmt.Errorf("a message of its own cannot be made at %s: %w", e.Point, ErrNotHere)
+		return nil, fmt.Errorf("a separate message cannot be made at %s: %w", e.Point, ErrNotHere)
 	}
 	if r.Fork == nil {
 		r.Fork = e.Msg.fork()
@@ -150,7 +150,7 @@ func (e *Event) Fork(r *Rcpt) (*Message, error) {
 // it. Only queue.expand can make one: ErrNotHere.
 func (e *Event) Variant(r *Rcpt) (*Message, error) {
 	if e.Point != QueueExpand {
-		return nil, fmt.Errorf("a message of its own cannot be made at %s: %w", e.Point, ErrNotHere)
+		return nil, fmt.Errorf("a separate message cannot be made at %s: %w", e.Point, ErrNotHere)
 	}
 	old := r.variants
 	m := e.Msg.fork()
@@ -164,7 +164,7 @@ func (e *Event) Variant(r *Rcpt) (*Message, error) {
 // serves says no: the policy that can change it may not speak for that domain.
 func (e *Event) Confine(m *Message, serves func(domain string) bool) {
 	old := m.MaySign
-	e.record("signed for the policy's own domains alone", func() { m.MaySign = old })
+	e.record("signed only for the policy's own domains", func() { m.MaySign = old })
 	m.MaySign = func(domain string) bool { return serves(domain) && (old == nil || old(domain)) }
 }
 

@@ -67,11 +67,11 @@ func (f Field) Sound() error {
 	}
 	switch {
 	case f.Of != nil && f.Type != "list":
-		return fmt.Errorf("is no list and has no elements (of)")
+		return fmt.Errorf("is not a list and cannot have elements (of)")
 	case f.Fields != nil && f.Type != "table":
-		return fmt.Errorf("is no table and has no fields")
+		return fmt.Errorf("is not a table and cannot have fields")
 	case f.Other && !slices.Contains([]string{"list", "address", "mailbox", "addresses"}, f.Type):
-		return fmt.Errorf("has no addresses of which one could be another (other)")
+		return fmt.Errorf("has no addresses, so other does not apply")
 	case f.Min != nil && f.Max != nil && *f.Min > *f.Max:
 		return fmt.Errorf("has min above max")
 	}
@@ -91,7 +91,7 @@ func (f Field) Sound() error {
 			return fmt.Errorf("field %s %w", name, err)
 		}
 		if g.When != "" && f.Fields[g.When].Type != "boolean" || g.After != "" && f.Fields[g.After].Type != "date" {
-			return fmt.Errorf("field %s names another that is not there: when is a boolean, after a date", name)
+			return fmt.Errorf("field %s names a field that does not exist (when needs a boolean, after a date)", name)
 		}
 	}
 	return nil
@@ -169,11 +169,11 @@ func (f Field) checkText(owner envelope.Address, name, v string) error {
 		}
 	case "date":
 		if _, err := time.Parse(time.DateOnly, v); err != nil {
-			wrong = fmt.Sprintf("is %q, no day; write 2026-12-31", v)
+			wrong = fmt.Sprintf("is %q, not a date; write 2026-12-31", v)
 		}
 	case "zone":
 		if _, err := time.LoadLocation(v); err != nil || v == "" || v == "Local" {
-			wrong = fmt.Sprintf("is %q, no time zone; write Europe/Lisbon", v)
+			wrong = fmt.Sprintf("is %q, not a time zone; write Europe/Lisbon", v)
 		}
 	case "address", "match":
 		if domain, ok := strings.CutPrefix(v, "@"); ok && f.Type == "match" {
@@ -183,14 +183,14 @@ func (f Field) checkText(owner envelope.Address, name, v string) error {
 		} else if _, err := envelope.ParseAddress(v); err == nil {
 			break
 		}
-		wrong = fmt.Sprintf("is %q, no address", v)
+		wrong = fmt.Sprintf("is %q, not an address", v)
 	case "mailbox":
 		if _, ok := forward.ParseAddress(v); !ok {
-			wrong = fmt.Sprintf("is %q, no address", v)
+			wrong = fmt.Sprintf("is %q, not an address", v)
 		}
 	case "addresses":
 		if list, bad := forward.ParseFile(owner, v); bad != "" {
-			wrong = fmt.Sprintf("has %q, which is no address", bad)
+			wrong = fmt.Sprintf("has %q, which is not an address", bad)
 		} else if len(list) == 0 {
 			wrong = "names no address"
 		}

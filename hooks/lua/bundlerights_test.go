@@ -51,7 +51,7 @@ end)`
 	}
 	none := []hooks.BundleRight{}
 	if auth, token, web, grant := asked(grants(none)); auth+token != "" || web != "nil nil nil text/html" ||
-		!strings.Contains(grant, `account.grant: acme/hello@1.0.0 has not the right "grants" (capabilities.rights)`) {
+		!strings.Contains(grant, `account.grant: acme/hello@1.0.0 does not have the right "grants" (capabilities.rights)`) {
 		t.Errorf("without rights: %q %q %q %q", auth, token, web, grant)
 	}
 	for _, g := range []*hooks.Grants{grants(nil), grants(hooks.BundleRights()), nil} {
@@ -78,11 +78,11 @@ func TestLintRights(t *testing.T) {
 		{`on("receive.mail", function() account.revoke("a@our.example", "b@our.example") end)`,
 			`init.lua:1: account.revoke is not granted`},
 		{"on(\"receive.auth\", function(session, cred)\n  if cred.password == \"x\" then return reject(\"no\") end\nend)",
-			`init.lua:2: cred.password is nil: this bundle has not the right passwords; declare rights = ["passwords"]`},
+			`init.lua:2: cred.password is nil: this bundle does not have the right passwords; declare rights = ["passwords"]`},
 		{`on("receive.auth", { order = 5 }, function(s, c) log.info("x" .. (c.token or "")) end)`, `cred.token is nil`},
 		{`on("receive.auth", function(s, c) local function f() return c.password end f() end)`, `cred.password is nil`},
 		{`on("web.request", { path = "/" }, function(req) return response { body = req.headers.cookie or "" } end)`,
-			`req.headers.cookie is nil: this bundle has not the right credentials`},
+			`req.headers.cookie is nil: this bundle does not have the right credentials`},
 		{`local function who(r) return r.headers["authorization"] end on("web.request", { path = "/" }, function(r) who(r) end)`,
 			`req.headers.authorization is nil`},
 		{`on("web.request", { path = "/" }, function(req) local h = req.headers return response { body = h["cookie"] or "" } end)`,

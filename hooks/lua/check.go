@@ -166,7 +166,7 @@ func (c *checker) loop(s *ast.GenericForStmt) {
 	if call, ok := s.Exprs[0].(*ast.FuncCallExpr); ok && len(s.Exprs) == 1 {
 		if id, ok := call.Func.(*ast.IdentExpr); ok && c.isBuiltin(id) && id.Value == "ipairs" && len(call.Args) == 1 {
 			if list, ok := c.expr(call.Args[0]).single(); ok && list.name == "fun" {
-				c.report(call.Line(), "ipairs", "ipairs is for lists, and this is what a loop runs over by itself", "write for ... in without ipairs")
+				c.report(call.Line(), "ipairs", "ipairs is for lists, but this is an iterator", "write for ... in without ipairs")
 			} else if ok && list.name == "[]" {
 				given, at = list.of, 1
 				c.setKind(declared[0], kind{{name: "number"}})
@@ -193,7 +193,7 @@ func (c *checker) loop(s *ast.GenericForStmt) {
 
 // reportNotIterable tells of a loop that runs over what is no function.
 func (c *checker) reportNotIterable(s *ast.GenericForStmt, name string) {
-	const text = "a loop runs over what ipairs, pairs or a function such as msg:parts() gives, and this is "
+	const text = "a for loop needs ipairs, pairs or an iterator such as msg:parts(), but this is "
 	_, written := s.Exprs[0].(*ast.TableExpr)
 	switch {
 	case name == "function":
@@ -273,7 +273,7 @@ func (c *checker) checkReturns(f *ast.FunctionExpr, spec hooks.Spec) {
 		default:
 			continue
 		}
-		c.report(ret.Line(), "return", "a handler returns a verdict or nothing, and no value such as "+got, "verdicts of "+
+		c.report(ret.Line(), "return", "a handler returns a verdict or nothing, not a value such as "+got, "verdicts of "+
 			string(spec.Point)+" are made by "+verdictList(spec))
 	}
 }

@@ -69,7 +69,7 @@ func assignable(cl *class) string {
 	if len(can) == 0 {
 		return ""
 	}
-	return "what can be assigned: " + strings.Join(can, ", ")
+	return "these can be assigned: " + strings.Join(can, ", ")
 }
 
 // reportHidden tells of a local variable that has the name of a module and is used

@@ -22,7 +22,7 @@ func (c *checker) call(e *ast.FuncCallExpr) []kind {
 		if c.isBuiltin(f) {
 			name = f.Value
 			if m := moduleNamed(name); m != nil {
-				c.report(e.Line(), name, name+" is a module, and no function",
+				c.report(e.Line(), name, name+" is a module, not a function",
 					"write "+name+"."+m.functions[0].name+"(...) or another of its functions")
 			}
 		} else {
@@ -77,13 +77,13 @@ func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []ki
 		return nil, false
 	}
 	if len(e.Args) == 0 {
-		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method, which is called with a colon",
+		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method and is called with a colon",
 			"write "+cl.name+":"+key.Value+"(...)")
 		return nil, true
 	}
 	first := c.expr(e.Args[0])
 	if a, known := first.single(); known && a.name != cl.name {
-		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method, which is called with a colon",
+		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method and is called with a colon",
 			"write "+cl.name+":"+key.Value+"(...)")
 		return nil, true
 	}
@@ -109,7 +109,7 @@ func (c *checker) reportCalledField(e *ast.FuncCallExpr, cl *class, name string)
 		return a.name != "any" && a.name != "value" && a.name != "function" && a.name != "fun"
 	}
 	if len(s.field) > 0 && !slices.ContainsFunc(s.field, func(a alternative) bool { return !data(a) }) {
-		c.report(e.Line(), name, cl.name+"."+name+" is a field, and no method", "write "+cl.name+"."+name)
+		c.report(e.Line(), name, cl.name+"."+name+" is a field, not a method", "write "+cl.name+"."+name)
 	}
 }
 

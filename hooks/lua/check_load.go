@@ -27,7 +27,7 @@ func (c *compiled) checkCalls(nodes *source.Nodes, n *source.Names) []error {
 	var errs []error
 	for _, c := range r.Statements {
 		if name := r.verdict(c); name != "" {
-			errs = append(errs, r.file.Fault(c.Line(), 0, name, name+"(...) makes a verdict that nobody returns", "write return "+name+"(...)"))
+			errs = append(errs, r.file.Fault(c.Line(), 0, name, name+"(...) makes a verdict, but the handler does not return it", "write return "+name+"(...)"))
 		}
 	}
 	for _, c := range r.Calls {
@@ -191,7 +191,7 @@ func (r *loadCheck) checkEncryption(spec hooks.Spec, handler *ast.FunctionExpr) 
 			errs = append(errs, r.file.Fault(c.Line(), 0, what, what+": the message cannot be changed at "+string(spec.Point),
 				"it can at receive.data, and a fork at queue.expand"))
 		case plain && len(handler.ParList.Names) > 0 && msg.Value == handler.ParList.Names[0]:
-			errs = append(errs, r.file.Fault(c.Line(), 0, what, what+": the message at hand cannot be changed at queue.expand",
+			errs = append(errs, r.file.Fault(c.Line(), 0, what, what+": the current message cannot be changed at queue.expand",
 				"change rcpt:fork() or rcpt:variant()"))
 		}
 	}

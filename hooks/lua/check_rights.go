@@ -16,7 +16,7 @@ import (
 // requireBundleRight raises unless the bundle that runs has a right of its manifest.
 func (st *state) requireBundleRight(L *glua.LState, r hooks.BundleRight, what string) {
 	if u := st.source; !u.src.Grants.HasRight(r) {
-		L.RaiseError("%s: %s has not the right %q (capabilities.rights)", what, u.bundleName(), string(r))
+		L.RaiseError("%s: %s does not have the right %q (capabilities.rights)", what, u.bundleName(), string(r))
 	}
 }
 
@@ -114,7 +114,7 @@ func (c *compiled) checkHiddenFields(chunk []ast.Stmt, n *source.Names) (errs []
 			}
 		}
 		if right != "" && !g.HasRight(right) {
-			errs = append(errs, c.Fault(e.Line(), 0, key.Value, what+" is nil: this bundle has not the right "+string(right), declareRight(right)))
+			errs = append(errs, c.Fault(e.Line(), 0, key.Value, what+" is nil: this bundle does not have the right "+string(right), declareRight(right)))
 		}
 	}
 	return errs

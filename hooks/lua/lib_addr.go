@@ -130,7 +130,7 @@ func addrSRS(L *glua.LState) int {
 	from, domain := senderArgument(L, L.Get(1), what), e.Hostname
 	if L.Get(2) != glua.LNil {
 		if domain = strings.ToLower(text(L, 2)); !e.Local(domain) {
-			L.RaiseError("%s: %s is none of our domains", what, domain)
+			L.RaiseError("%s: %s is not a domain of this server", what, domain)
 		}
 	}
 	L.Push(glua.LString(e.srs(from, domain, st.now())))

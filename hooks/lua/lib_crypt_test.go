@@ -150,7 +150,7 @@ func TestCryptIsChecked(t *testing.T) {
 		{`on("receive.data", { async = true }, function(session, tx, msg) crypt.smime(msg, "a@x.example") end)`,
 			"crypt.smime: the message cannot be changed at receive.data async"},
 		{`on("queue.expand", function(msg, rcpt) crypt.smime(msg, rcpt.address) end)`,
-			"crypt.smime: the message at hand cannot be changed at queue.expand"},
+			"crypt.smime: the current message cannot be changed at queue.expand"},
 		{`on("queue.expand", function(msg, rcpt) crypt.smime(rcpt:fork(), rcpt.address) end) on("receive.data", function(s, t, msg)
 crypt.openpgp(msg, "a@x.example") end)`, ""},
 		{`local crypt = {} on("deliver.local", function(msg) crypt.openpgp(msg, "a@x.example") end)`, ""},

@@ -172,10 +172,10 @@ func (x *exchange) options(L *glua.LState, what string, v glua.LValue) {
 			for n, value := fields.Next(glua.LNil); n != glua.LNil; n, value = fields.Next(n) {
 				name := httpField(L, what, n)
 				if !token(name) {
-					L.RaiseError("%s: %q is no name of a header", what, name)
+					L.RaiseError("%s: %q is not the name of a header field", what, name)
 				}
 				if strings.EqualFold(name, "Host") || strings.EqualFold(name, "Idempotency-Key") {
-					L.RaiseError("%s: header %s is the server's", what, name)
+					L.RaiseError("%s: the server sets the header field %s itself", what, name)
 				}
 				x.req.Header.Set(name, httpField(L, what, value))
 			}

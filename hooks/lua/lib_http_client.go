@@ -66,7 +66,7 @@ func (st *state) refusedHost(x exchange) error {
 	if u.src.Bundle != "" {
 		where = "http in the [[bundle]] of " + u.src.Bundle
 	}
-	err := fmt.Errorf("%w: %s leads to a private network; where that is meant, write %q under %s of the configuration", ErrPrivate, x.host,
+	err := fmt.Errorf("%w: %s leads to a private network; if that is intended, write %q under %s of the configuration", ErrPrivate, x.host,
 		x.host+" private", where)
 	e := st.generation.engine
 	e.Log.WarnContext(st.call.ctx, "http request of a policy refused", "host", x.host, "handler", st.call.handler.info.Name(), "err", err)

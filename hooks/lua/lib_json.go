@@ -59,7 +59,7 @@ func appendJSON(out []byte, v any) ([]byte, error) {
 		return strconv.AppendBool(out, v), nil
 	case float64:
 		if math.IsInf(v, 0) || v != v {
-			return nil, fmt.Errorf("%s is no JSON number", formatNumber(v))
+			return nil, fmt.Errorf("%s is not a JSON number", formatNumber(v))
 		}
 		if v == math.Trunc(v) && math.Abs(v) < 1<<63 {
 			return strconv.AppendInt(out, int64(v), 10), nil
@@ -131,7 +131,7 @@ func parseJSON(s string) (any, error) {
 		return nil, fmt.Errorf("%w at octet %d", err, r.at+1)
 	}
 	if r.space(); r.at < len(s) {
-		return nil, fmt.Errorf("%w: something follows at octet %d", errJSON, r.at+1)
+		return nil, fmt.Errorf("%w: unexpected text at octet %d", errJSON, r.at+1)
 	}
 	return v, nil
 }

@@ -263,7 +263,7 @@ func kvIncr(L *glua.LState) int {
 	var before int64
 	if b != nil {
 		if before, err = strconv.ParseInt(string(b), 10, 64); err != nil {
-			L.RaiseError("kv.incr: %s holds no whole number", key)
+			L.RaiseError("kv.incr: the value of %s is not a whole number", key)
 		}
 	}
 	st.write(L, c, envelope.Effect{Op: envelope.Incr, Key: key, N: n, TTL: ttl(L, options, "kv.incr")})

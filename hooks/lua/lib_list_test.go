@@ -56,7 +56,7 @@ func TestListHolds(t *testing.T) {
 is(list.held("other@our.example", msg.id), nil)
   is(list.release("other@our.example", msg.id), false) is(list.release(rcpt.address, msg.id), true)
   is(list.release(rcpt.address, msg.id), false) is(list.drop(rcpt.address, msg.id), false) is(#list.held(rcpt.address), 0)
-  is(pcall(list.hold, "no address", msg), false) is(pcall(list.hold, rcpt.address, rcpt), false)
+  is(pcall(list.hold, "not an address", msg), false) is(pcall(list.hold, rcpt.address, rcpt), false)
   return discard("held")
 end)`}), plainMail)
 	s := a.Event.Pending.Submits

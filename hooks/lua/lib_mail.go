@@ -149,7 +149,7 @@ func (l *newMail) field(L *glua.LState, st *state, key string, v glua.LValue) {
 		l.from = one(500)
 		list, complete := mime.ParseAddressList(l.from)
 		if !complete || len(list) != 1 {
-			L.RaiseError("%s: %q is no address", what, l.from)
+			L.RaiseError("%s: %q is not an address", what, l.from)
 		}
 		l.fromAddress = list[0].Address
 		l.from = mime.FormatMailbox(list[0])
@@ -172,7 +172,7 @@ func (l *newMail) field(L *glua.LState, st *state, key string, v glua.LValue) {
 		l.raw = one(maxSubmitBody)
 	case "copy":
 		if l.folder = one(1000); !validFolder(l.folder) {
-			L.RaiseError("%s: %q is no name of a folder", what, l.folder)
+			L.RaiseError("%s: %q is not the name of a folder", what, l.folder)
 		}
 	case "headers":
 		l.headers = v
@@ -319,7 +319,7 @@ func (l *newMail) writeExtraFields(L *glua.LState, st *state, b *fieldWriter, ta
 	added := fieldLines(L, st, l.headers, "mail.submit")
 	for _, f := range mime.ParseHeader([]byte(added)).Fields() {
 		if oneOf(strings.ToLower(f.Name()), taken...) {
-			L.RaiseError("mail.submit: headers: %s is set by the server or a field of its own", f.Name())
+			L.RaiseError("mail.submit: headers: the server sets %s, or it is a field of mail.submit", f.Name())
 		}
 	}
 	b.out.WriteString(added)
@@ -328,7 +328,7 @@ func (l *newMail) writeExtraFields(L *glua.LState, st *state, b *fieldWriter, ta
 // fromRaw takes a whole message and adds what it lacks.
 func (l *newMail) fromRaw(L *glua.LState, st *state, s *hooks.Submit) {
 	if l.text != "" || l.html != "" || l.folder != "" || l.subject != "" || l.from != "" {
-		L.RaiseError("mail.submit: raw is a whole message; from, subject, text, html and copy do not go with it")
+		L.RaiseError("mail.submit: raw is a whole message and cannot be combined with from, subject, text, html or copy")
 	}
 	h, body, err := parseRawMail(l.raw)
 	if err != nil {
@@ -364,7 +364,7 @@ func mailFile(L *glua.LState) int {
 	}
 	filing := envelope.Filing{Folder: oneLine(L, 3, what), Flags: flagsArgument(L, 4, what)}
 	if !validFolder(filing.Folder) {
-		L.RaiseError("%s: %q is no name of a folder", what, filing.Folder)
+		L.RaiseError("%s: %q is not the name of a folder", what, filing.Folder)
 	}
 	s := hooks.Submit{
 		Forward: true,

@@ -25,20 +25,20 @@ const maxHeaderLine = 998
 func parseRawMail(raw string) (*mime.Header, string, error) {
 	raw = crlf(raw)
 	if i := bareOctetIndex(raw); i >= 0 {
-		return nil, "", fmt.Errorf("line %d holds %s", strings.Count(raw[:i], "\n")+1, octetName(raw[i]))
+		return nil, "", fmt.Errorf("line %d contains %s", strings.Count(raw[:i], "\n")+1, octetName(raw[i]))
 	}
 	head, body, _ := strings.Cut(raw, "\r\n\r\n")
 	h := mime.ParseHeader([]byte(head + "\r\n"))
 	for _, f := range h.Fields() {
 		if f.Name() == "" {
-			return nil, "", fmt.Errorf("%.40q is no header field", f.Raw)
+			return nil, "", fmt.Errorf("%.40q is not a header field", f.Raw)
 		}
 		if !strings.HasPrefix(f.Raw[len(f.Name()):], ":") {
 			return nil, "", fmt.Errorf("there is white space between %s and its colon", f.Name())
 		}
 		for n, line := range strings.Split(strings.TrimSuffix(f.Raw, "\r\n"), "\r\n") {
 			if n > 0 && strings.Trim(line, " \t") == "" {
-				return nil, "", fmt.Errorf("%s has a line of white space alone, which some take for the end of the header", f.Name())
+				return nil, "", fmt.Errorf("%s has a line with only white space, which some servers take for the end of the header section", f.Name())
 			}
 			if len(line) > maxHeaderLine {
 				return nil, "", fmt.Errorf("a line of %s has more than %d octets", f.Name(), maxHeaderLine)
@@ -49,7 +49,7 @@ func parseRawMail(raw string) (*mime.Header, string, error) {
 		return nil, "", errors.New("it has no From")
 	}
 	if v, _ := h.Get("From"); !isAddressList(v) {
-		return nil, "", fmt.Errorf("its From %.60q is no list of addresses", v)
+		return nil, "", fmt.Errorf("its From %.60q is not a list of addresses", v)
 	}
 	return h, body, nil
 }
@@ -64,7 +64,7 @@ func isAddressList(s string) bool {
 func checkSingleFields(h *mime.Header) error {
 	for _, name := range onceFields {
 		if h.Count(name) > 1 {
-			return fmt.Errorf("%s is there twice", name)
+			return fmt.Errorf("%s occurs twice", name)
 		}
 	}
 	return nil
@@ -95,9 +95,9 @@ func octetName(c byte) string {
 	case 0:
 		return "a NUL"
 	case '\r':
-		return "a CR that is no part of a line end"
+		return "a CR outside of a line end"
 	}
-	return "a LF that is no part of a line end"
+	return "an LF outside of a line end"
 }
 
 // controlIndex is the index of a control character, or -1. What policies give for a

@@ -63,7 +63,7 @@ func mapOpen(L *glua.LState) int {
 	u := ld.source
 	content, ok := u.src.Files[name]
 	if !ok {
-		L.RaiseError("map.open: there is no %s in this source", name)
+		L.RaiseError("map.open: there is no file %s here", name)
 	}
 	key := tableKey{u, name}
 	st.generation.mapMu.Lock()
@@ -147,7 +147,7 @@ func parseNet(s string) (netip.Prefix, error) {
 	}
 	ip, err := netip.ParseAddr(s)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is no network", s)
+		return netip.Prefix{}, fmt.Errorf("%q is not a network", s)
 	}
 	return netip.PrefixFrom(ip, ip.BitLen()), nil
 }

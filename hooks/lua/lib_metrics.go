@@ -51,7 +51,7 @@ func metric(kind string) glua.LGFunction {
 		st.budget.chargeSteps(L, 20)
 		name := stringArgument(L, 1, what, "name")
 		if !metricName.MatchString(name) {
-			L.RaiseError("%s: %q is no name of a metric", what, name)
+			L.RaiseError("%s: %q is not a name for a metric", what, name)
 		}
 		value, labels := L.Get(2), L.Get(3)
 		if kind == "counter" {
@@ -89,7 +89,7 @@ func metricLabels(L *glua.LState, what string, v glua.LValue) map[string]string 
 	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
 		name := tostringPlain(k)
 		if !metricName.MatchString(name) || strings.HasPrefix(name, "__") || len(labels) >= maxMetricLabels {
-			L.RaiseError("%s: %q is no name of a label, or there are more than %d", what, name, maxMetricLabels)
+			L.RaiseError("%s: %q is not a name for a label, or there are more than %d labels", what, name, maxMetricLabels)
 		}
 		if !stringable(v) {
 			L.RaiseError("%s: label %s must be a text, got %s", what, name, typeOf(v))

@@ -86,7 +86,7 @@ func forDomain(L *glua.LState) int {
 		L.RaiseError("for_domain: expected for_domain(domain, function)")
 	}
 	if domain != "" && !st.source.serves(st.generation.engine, domain) {
-		L.RaiseError("for_domain: %s is no domain of this server for which %s is in force", domain, st.source.ownerName())
+		L.RaiseError("for_domain: %s is not a domain of this server that %s serves", domain, st.source.ownerName())
 	}
 	before, top := c.domain, L.GetTop()
 	if c.source.ownDomain != nil {

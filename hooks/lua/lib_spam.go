@@ -68,7 +68,7 @@ func (st *state) spamMessage(L *glua.LState, account envelope.Address, what stri
 		L.RaiseError("%s: the server has no text model", what)
 	}
 	if account != "" && c.domain != "" && account.Domain() != c.domain {
-		L.RaiseError("%s: %s is no account of %s", what, account, c.domain)
+		L.RaiseError("%s: %s is not an account of %s", what, account, c.domain)
 	}
 	st.requireRight(L, hooks.HeadersRead, what)
 	st.requireRight(L, hooks.BodyRead, what)
@@ -98,7 +98,7 @@ func (st *state) spamMessage(L *glua.LState, account envelope.Address, what stri
 // spamPart reads the features of a message inside of another.
 func spamPart(L *glua.LState, p *part, what string) *spam.Features {
 	if p.Type != "message/rfc822" {
-		L.RaiseError("%s: the part is no message but %s", what, p.Type)
+		L.RaiseError("%s: the part is not a message but %s", what, p.Type)
 	}
 	var raw []byte
 	p.read(L, func(body io.Reader) error {

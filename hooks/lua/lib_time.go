@@ -55,7 +55,7 @@ var zones sync.Map
 func timeFormat(L *glua.LState) int {
 	seconds := number(L, 1)
 	if !(seconds > -1e11 && seconds < 1e11) {
-		L.RaiseError("time.format: %s is no time", formatNumber(seconds))
+		L.RaiseError("time.format: %s is not a time", formatNumber(seconds))
 	}
 	t := unixTime(seconds).In(zone(L, 3, "time.format"))
 	layout := "rfc3339"

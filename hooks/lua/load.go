@@ -98,7 +98,7 @@ func (s *generation) loadAnother(ctx context.Context) (*state, error) {
 		same = a.Point == b.Point && a.File == b.File && a.Line == b.Line && a.Order == b.Order && a.Tier == b.Tier
 	}
 	if !same {
-		return nil, errors.New("other handlers than at first")
+		return nil, errors.New("it registers other handlers than the first time")
 	}
 	return st, nil
 }
@@ -234,7 +234,7 @@ func hookRequire(L *glua.LState) int {
 	key := ld.source.requireKey(c)
 	v, seen := ld.required[key]
 	if seen && v == nil {
-		L.RaiseError("require: %s is still loading; files must not require each other in a circle", c.Path)
+		L.RaiseError("require: %s is still loading; files must not require each other", c.Path)
 	}
 	if !seen {
 		ld.required[key] = nil
@@ -279,7 +279,7 @@ func hookOn(L *glua.LState) int {
 	src := ld.source.src
 	if ld.source != ld.owner {
 		return complain("on", "on: "+src.Bundle+" is required here, and such a file cannot register handlers",
-			"require another file of it, as \""+src.Bundle+".lib\"")
+			"require another file of the bundle, such as \""+src.Bundle+".lib\"")
 	}
 	if !src.Grants.HasHook(spec.Point) {
 		return complain(string(name), fmt.Sprintf("%s is not among the hooks that this bundle declares", name), "add it to hooks in bundle.toml")

@@ -10,7 +10,7 @@ import (
 )
 
 // errOrder: bundles that want to be asked after each other.
-var errOrder = errors.New("bundles are after each other in a circle")
+var errOrder = errors.New("the order of the bundles has a cycle")
 
 // orderBundles gives bundles their positions: as they come, but each behind those
 // that it names in After. A name without a publisher means every publisher's;

@@ -43,7 +43,7 @@ func (st *state) runDependency(L *glua.LState, c *compiled) glua.LValue {
 	key := c.source.src.Bundle + ":" + c.Path
 	v, seen := ld.required[key]
 	if seen && v == nil {
-		L.RaiseError("require: %s of %s is still loading; files must not require each other in a circle", c.Path, c.source.src.Bundle)
+		L.RaiseError("require: %s of %s is still loading; files must not require each other", c.Path, c.source.src.Bundle)
 	}
 	if seen {
 		return v

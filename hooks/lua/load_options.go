@@ -165,10 +165,10 @@ func (h *handler) onError(v glua.LValue) string {
 		possible = possible || f == failure && h.spec.Allows(action)
 	}
 	if !possible {
-		return fmt.Sprintf("on_error = %q cannot be at %s", string(s), h.spec.Point)
+		return fmt.Sprintf("on_error = %q is not possible at %s", string(s), h.spec.Point)
 	}
 	if h.info.Bundle != "" && rank < strictness[h.spec.Fail] {
-		return fmt.Sprintf("on_error = %q is laxer than what %s does by itself (%s); a bundle can only be stricter", string(s), h.spec.Point,
+		return fmt.Sprintf("on_error = %q is less strict than the default of %s (%s); a bundle can only be stricter", string(s), h.spec.Point,
 			h.spec.Fail)
 	}
 	h.info.OnError = f

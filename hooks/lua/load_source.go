@@ -192,7 +192,7 @@ func unknownHint(name string, own, ours map[string]bool) string {
 	switch name {
 	case "coroutine", "io", "os", "debug", "package", "load", "loadstring", "dofile", "loadfile", "module", "newproxy",
 		"collectgarbage", "getfenv", "setfenv", "_G":
-		return "policies run without it"
+		return "policies cannot use it"
 	}
 	names := sortedKeys(ours)
 	for n := range own {
@@ -236,7 +236,7 @@ func moduleNamed(name string) *module {
 // that asks, or from the root of the source.
 func (u *loadedSource) resolveRequire(from, name string) (*compiled, error) {
 	if name == "" || strings.ContainsAny(name, "\\\x00") || strings.HasPrefix(name, "/") {
-		return nil, fmt.Errorf("require: %q is no name of a file", name)
+		return nil, fmt.Errorf("require: %q is not the name of a file", name)
 	}
 	rel := strings.ReplaceAll(strings.TrimSuffix(name, ".lua"), ".", "/") + ".lua"
 	for _, p := range []string{path.Join(path.Dir(from), rel), path.Clean(rel)} {
@@ -244,7 +244,7 @@ func (u *loadedSource) resolveRequire(from, name string) (*compiled, error) {
 			return c, nil
 		}
 	}
-	return nil, fmt.Errorf("require: there is no %s beside %s", rel, from)
+	return nil, fmt.Errorf("require: there is no %s next to %s", rel, from)
 }
 
 // displayName is a file as people see it.

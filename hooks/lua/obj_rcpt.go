@@ -138,7 +138,7 @@ func notifyArgument(L *glua.LState, v glua.LValue, what string) envelope.Notify 
 			}
 		}
 		if !known {
-			L.RaiseError("%s: notify: %q is none of never, success, failure, delay", what, name)
+			L.RaiseError("%s: notify: %q is not never, success, failure or delay", what, name)
 		}
 	}
 	if n == 0 || n&envelope.NotifyNever != 0 {

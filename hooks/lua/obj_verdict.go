@@ -255,7 +255,7 @@ func verdictKeep(L *glua.LState) int {
 func verdictFileInto(L *glua.LState) int {
 	folder := oneLine(L, 1, "fileinto")
 	if !validFolder(folder) {
-		L.RaiseError("fileinto: %q is no name of a folder", folder)
+		L.RaiseError("fileinto: %q is not the name of a folder", folder)
 	}
 	return pushVerdict(L, hooks.Verdict{Action: hooks.FileInto, Folder: folder, Flags: flagsArgument(L, 2, "fileinto")})
 }
@@ -281,7 +281,7 @@ func flagsArgument(L *glua.LState, n int, name string) []string {
 	list := stringList(L, L.Get(n), name+": flags")
 	for _, f := range list {
 		if f == "" || len(f) > 60 || strings.ContainsAny(f, " \t(){%*\"]") || controlIndex(f) >= 0 {
-			L.RaiseError("%s: %q is no flag", name, f)
+			L.RaiseError("%s: %q is not a flag", name, f)
 		}
 	}
 	return list
@@ -384,7 +384,7 @@ func routeArgument(L *glua.LState, name string) *hooks.Route {
 			r.User = lineArgument(L, name+": user", tostringPlain(v))
 		case "password":
 			if name == "reroute" { // it is stored with the recipient, where no password belongs
-				L.RaiseError("reroute: has no password; what needs one is a route, or a nexthop of the configuration")
+				L.RaiseError("reroute cannot have a password; use route, or a nexthop of the configuration")
 			}
 			r.Password = lineArgument(L, name+": password", tostringPlain(v))
 		case "ttl":
@@ -398,15 +398,15 @@ func routeArgument(L *glua.LState, name string) *hooks.Route {
 		L.RaiseError("%s: hosts must name at least one host", name)
 	}
 	if amends := r.Source != "" || r.TLS != "" || r.User != "" || r.Port != 0; len(r.Hosts) == 0 && (!amends || r.LMTP) {
-		L.RaiseError("%s: without hosts, which stay those of the server then, it has source, tls, user or port", name)
+		L.RaiseError("%s: without hosts it needs source, tls, user or port; the hosts of the server are used then", name)
 	}
 	for _, h := range r.Hosts {
 		if h == "" || strings.ContainsAny(h, " \t") || controlIndex(h) >= 0 || len(h) > 260 {
-			L.RaiseError("%s: %q is no host", name, h)
+			L.RaiseError("%s: %q is not a host", name, h)
 		}
 		if host, port, err := net.SplitHostPort(h); err == nil {
 			if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 || host == "" {
-				L.RaiseError("%s: %q is no host and port", name, h)
+				L.RaiseError("%s: %q is not a host and port", name, h)
 			}
 		}
 	}

@@ -115,7 +115,7 @@ func verdictResponse(L *glua.LState) int {
 			for n, x := fields.Next(glua.LNil); n != glua.LNil; n, x = fields.Next(n) {
 				name := oneHeader(L, n, "headers")
 				if !token(name) || oneOf(strings.ToLower(name), "content-length", "transfer-encoding", "connection", "trailer", "upgrade") {
-					L.RaiseError("response: %q is no name of a header, or one that the server writes", name)
+					L.RaiseError("response: %q is not the name of a header field, or the server writes it", name)
 				}
 				r.Headers[name] = oneHeader(L, x, "headers")
 			}

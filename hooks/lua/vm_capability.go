@@ -124,7 +124,7 @@ func secretsGet(L *glua.LState) int {
 	}
 	if !ok {
 		if c.source.src.Grants == nil {
-			L.RaiseError("%s: secrets are for bundles; a script's text is as secret as its file", what)
+			L.RaiseError("%s: only bundles have secrets; write it in the script, whose file has to be private", what)
 		}
 		L.RaiseError("%s: %s has no secret %q (capabilities.secrets)", what, c.source.bundleName(), name)
 	}

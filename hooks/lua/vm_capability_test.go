@@ -351,7 +351,7 @@ func TestAfter(t *testing.T) {
 			t.Errorf("%q, want %q", c.got, c.want)
 		}
 	}
-	if got := order(source("a/a", 0, "b"), source("b/b", 1, "a/a")); !strings.Contains(got, "in a circle: a/a after b/b after a/a") {
+	if got := order(source("a/a", 0, "b"), source("b/b", 1, "a/a")); !strings.Contains(got, "has a cycle: a/a after b/b after a/a") {
 		t.Error(got)
 	}
 }

@@ -229,7 +229,7 @@ func domainOf(s string) string {
 
 // refuse raises for a value that names a domain out of reach.
 func (r *boundCheck) refuse(domain, value string) {
-	r.L.RaiseError("%s: %s: %s is not in force for %s", r.what, cut(value), r.st.source.ownerName(), cut(domain))
+	r.L.RaiseError("%s: %s: %s does not serve %s", r.what, cut(value), r.st.source.ownerName(), cut(domain))
 }
 
 // cut shortens what a script gave for an error.
@@ -282,7 +282,7 @@ func (r *boundCheck) checkAddress(v glua.LValue) {
 func (r *boundCheck) checkList(v glua.LValue) {
 	eachText(v, func(s string) {
 		if !strings.Contains(s, "@") {
-			r.L.RaiseError("%s: the list %s is of no domain, and %s is in force for single domains alone", r.what, cut(s), r.st.source.ownerName())
+			r.L.RaiseError("%s: the list %s belongs to no domain, but %s serves only some domains", r.what, cut(s), r.st.source.ownerName())
 		}
 		if d := domainOf(s); !r.st.source.serves(r.st.generation.engine, d) {
 			r.refuse(d, s)

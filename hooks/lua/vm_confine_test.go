@@ -82,7 +82,7 @@ var reachings = []reaching{
 	{argument: "mail.forward.sender", text: `mail.forward(msg, "v@far.example", { sender = "a@DOMAIN" })`},
 	{argument: "mail.forward.headers", text: `mail.forward(msg, "v@far.example", { headers = { From = "a@DOMAIN" } })`},
 	{argument: "for_domain.domain", text: `for_domain("DOMAIN", function() end)`, strict: true},
-	{argument: "server.is_local.domain", text: `if not server.is_local("DOMAIN") then error("is not in force for DOMAIN") end`, strict: true},
+	{argument: "server.is_local.domain", text: `if not server.is_local("DOMAIN") then error("does not serve DOMAIN") end`, strict: true},
 	{argument: "msg:add_header.value", text: `msg:add_header("From", "a@DOMAIN")`},
 	{argument: "msg:prepend_header.value", text: `msg:prepend_header("Resent-From", "a@DOMAIN")`},
 	{argument: "msg:set_header.value", text: `msg:set_header("Sender", "a@DOMAIN")`},
@@ -145,7 +145,7 @@ func confinedBundle(domains, except []string) hooks.Source {
 // own scripts, and for a bundle that is switched off for one domain. Who is for
 // all domains may name all.
 func TestConfined(t *testing.T) {
-	const refused = "is not in force for "
+	const refused, notOurs = "does not serve ", "is not a domain of this server that "
 	w := confinedWorld(t)
 	tried := map[string]bool{"msg:addressed_to.address": true} // see TestConfinedAnswers
 	for _, r := range reachings {
@@ -154,22 +154,22 @@ func TestConfined(t *testing.T) {
 		for who, src := range map[string]hooks.Source{"acme/hello@1.0.0": confinedBundle([]string{"our.example"}, nil),
 			"scripts/domains/our.example": script} {
 			err := r.ask(w, src, "other.example")
-			if !strings.Contains(err, refused+"other.example") && !strings.Contains(err, "for which "+who+" is in force") ||
+			if !strings.Contains(err, refused+"other.example") && !strings.Contains(err, notOurs+who+" serves") ||
 				!strings.Contains(err, who) && r.argument != "server.is_local.domain" {
 				t.Errorf("%s, %s: %s", who, r.text, err)
 			}
-			if err := r.ask(w, src, "our.example"); strings.Contains(err, refused) || strings.Contains(err, "for which") {
+			if err := r.ask(w, src, "our.example"); strings.Contains(err, refused) || strings.Contains(err, notOurs) {
 				t.Errorf("%s for its own domain, %s: %s", who, r.text, err)
 			}
-			if err := r.ask(w, src, "elsewhere.example"); (strings.Contains(err, refused) || strings.Contains(err, "for which")) && !r.strict {
+			if err := r.ask(w, src, "elsewhere.example"); (strings.Contains(err, refused) || strings.Contains(err, notOurs)) && !r.strict {
 				t.Errorf("%s for other people, %s: %s", who, r.text, err)
 			}
 		}
-		if err := r.ask(w, confinedBundle(nil, []string{"other.example"}), "other.example"); !strings.Contains(err, "in force") {
+		if err := r.ask(w, confinedBundle(nil, []string{"other.example"}), "other.example"); !strings.Contains(err, refused) && !strings.Contains(err, notOurs) {
 			t.Errorf("switched off for the domain, %s: %s", r.text, err)
 		}
 		for _, src := range []hooks.Source{confinedBundle(nil, nil), {Name: "scripts", Tier: hooks.Admin}} {
-			if err := r.ask(w, src, "other.example"); strings.Contains(err, refused) || strings.Contains(err, "for which") {
+			if err := r.ask(w, src, "other.example"); strings.Contains(err, refused) || strings.Contains(err, notOurs) {
 				t.Errorf("%s for all domains, %s: %s", src.Name, r.text, err)
 			}
 		}
@@ -194,8 +194,8 @@ list.configure(n, { a = 1 }) end end)`)
 	w.Commit(e)
 	for _, c := range []struct{ text, want string }{
 		{`error("got " .. table.concat(list.names(), " "))`, "got one@our.example\n"},
-		{`list.settings("three")`, "the list three is of no domain, and acme/hello@1.0.0 is in force for single domains alone"},
-		{`list.add(3, "a@a.example")`, "the list 3 is of no domain"},
+		{`list.settings("three")`, "the list three belongs to no domain, but acme/hello@1.0.0 serves only some domains"},
+		{`list.add(3, "a@a.example")`, "the list 3 belongs to no domain"},
 		{`error("got " .. tostring(msg:addressed_to("bob@our.example")) .. tostring(msg:addressed_to("me@other.example")))`, "got truefalse"},
 		{`error("got " .. tostring(account.exists("a@far.example")) .. account.resolve("a@far.example"))`, "got falseforeign"},
 	} {
@@ -270,7 +270,7 @@ func TestConfinedWritings(t *testing.T) {
 		}{{"other\uff0eexample", true}, {"o\uff54her.example", true}, {"xn--bcher-kva.example", true}, {"BÜCHER.example", true},
 			{"our\uff0eexample", false}, {"xn--bcher-kva.far.example", false}, {"müller.example", false}} {
 			err := reaching{text: text}.ask(w, confinedBundle([]string{"our.example"}, nil), c.domain)
-			if strings.Contains(err, "is not in force for ") != c.refused {
+			if strings.Contains(err, "does not serve ") != c.refused {
 				t.Errorf("%s at %s: %s", text, c.domain, err)
 			}
 		}

@@ -115,7 +115,7 @@ func (st *state) newObject(c *class, v any) *glua.LUserData {
 // requireAlive raises for an object of an earlier call.
 func (st *state) requireAlive(o *object) {
 	if o.call != nil && (st.call == nil || o.number != st.call.number) {
-		st.L.RaiseError("this %s belongs to an earlier call; keep values in meta or kv instead", o.class.name)
+		st.L.RaiseError("this %s belongs to an earlier call; store values in meta or kv instead", o.class.name)
 	}
 }
 

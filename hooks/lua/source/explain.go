@@ -63,7 +63,7 @@ func describe(what string, names []string, kind string) string {
 	}
 	switch {
 	case one == "" && kind == "":
-		return what + " a value that is none for it"
+		return what + " a value of the wrong type"
 	case one == "":
 		return fmt.Sprintf("%s a %s value", what, kind)
 	case kind == "":
@@ -77,11 +77,11 @@ func describeCall(names []string) string {
 	const what = "attempt to call "
 	switch len(names) {
 	case 0:
-		return what + "a value that is no function"
+		return what + "a value that is not a function"
 	case 1:
-		return what + names[0] + ", which is no function"
+		return what + names[0] + ", which is not a function"
 	}
-	return what + "what is no function: one of " + strings.Join(names, ", ")
+	return what + "a value that is not a function, one of " + strings.Join(names, ", ")
 }
 
 // placed is how an error begins that has a place.

@@ -19,7 +19,7 @@ const (
 // scan checks the limits on tokens.
 func (f *File) scan() error {
 	if len(f.Text) > maxFile {
-		return f.Fault(0, 0, "", fmt.Sprintf("%d KiB, more than the %d KiB a file may have", len(f.Text)>>10, maxFile>>10), "split it")
+		return f.Fault(0, 0, "", fmt.Sprintf("%d KiB; a file may have %d KiB", len(f.Text)>>10, maxFile>>10), "split it")
 	}
 	sc := parse.NewScanner(strings.NewReader(f.Text), f.Name)
 	lexer := &parse.Lexer{}

@@ -23,7 +23,7 @@ var spellings = []spelling{
 	{nil, regexp.MustCompile(`^&&`), "it is written and"},
 	{nil, regexp.MustCompile(`^&`), "Lua 5.1 has no operators on bits; and is the word for both"},
 	{nil, regexp.MustCompile(`^\|\|`), "it is written or"},
-	{nil, regexp.MustCompile(`^\?`), "write condition and a or b"},
+	{nil, regexp.MustCompile(`^\?`), "write: condition and a or b"},
 	{nil, regexp.MustCompile(`^(//|/\*)`), "a comment begins with --"},
 	{nil, regexp.MustCompile(`^\+\+`), "write x = x + 1"},
 	{nil, regexp.MustCompile(`^\+=`), "write x = x + ..."},
@@ -201,14 +201,14 @@ func (f *File) syntaxFault(line, column int, token, message string) *Error {
 		}
 		text += fmt.Sprintf(": %q is missing, %s is open", word, o)
 		if b.early != nil && b.early.line != o.line {
-			hint = fmt.Sprintf("perhaps it is %s that has no end", *b.early)
+			hint = fmt.Sprintf("perhaps %s has no end", *b.early)
 		} else if splitElse.MatchString(f.Text) {
-			hint = "elseif is one word; an if behind else needs an end of its own"
+			hint = "elseif is one word; an if after else needs its own end"
 		}
 	} else if hint == "" && n > 0 && b.open[n-1].bracket() && (line == 0 || b.open[n-1].line < line) {
 		hint = fmt.Sprintf("%s is open: a bracket or a comma is missing", b.open[n-1])
 	} else if hint == "" && n == 0 && token == "end" {
-		hint = "this end closes nothing; one above it may be too many"
+		hint = "this end closes nothing; perhaps there is one too many above"
 	}
 	if line == 0 {
 		line, column = last, 0
