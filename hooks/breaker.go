@@ -31,28 +31,28 @@ const (
 // Errors of a handler that is not asked.
 var (
 	// ErrOpen: it failed too often.
-	ErrOpen = errors.New("not asked, it failed too often")
+	ErrOpen = errors.New("not called because it failed too often")
 	// ErrNetwork: mail of that client network ran it out of its budget too often.
-	ErrNetwork = errors.New("not asked about this client's mail")
+	ErrNetwork = errors.New("not called for mail of this client")
 )
 
 // breaker spares the pipeline the cost of a handler that only fails. What an
 // unasked handler means is what a failing one means.
 type breaker struct {
-	mu        sync.Mutex
-	failures  [breakerFailures]failed // a ring, next is the oldest
-	next      int
-	well      int64          // calls that did not fail
-	wellAt    int64          // as well was when the policies were loaded
-	bad       int64          // calls that did, since then
-	open      time.Time      // since when; zero: closed
-	trying    bool           // one call is under way to see if it is well again
-	minute    time.Time      // that exhausted is about
-	exhausted map[string]int // calls that ran out of budget, by client network
+	mu              sync.Mutex
+	failures        [breakerFailures]failureMark // a ring, next is the oldest
+	next            int
+	succeeded       int64          // calls that did not fail
+	succeededBefore int64          // as well was when the policies were loaded
+	bad             int64          // calls that did, since then
+	open            time.Time      // since when; zero: closed
+	trying          bool           // one call is under way to see if it is well again
+	minute          time.Time      // that exhausted is about
+	exhausted       map[string]int // calls that ran out of budget, by client network
 }
 
-// failed is one failure and how many calls had gone well before it.
-type failed struct {
+// failureMark is one failure and how many calls had gone well before it.
+type failureMark struct {
 	at   time.Time
 	well int64
 }
@@ -64,8 +64,8 @@ func (b *breaker) allow(e *Event) error {
 	defer b.mu.Unlock()
 	now := e.Now
 	if len(b.exhausted) > 0 && b.minute.Equal(now.Truncate(time.Minute)) {
-		if n := b.exhausted[e.network()]; n >= exhaustedCalls {
-			return fmt.Errorf("%w: %w: mail of %s ran it out of its budget %d times within a minute", ErrHook, ErrNetwork, e.network(), n)
+		if n := b.exhausted[e.clientNetwork()]; n >= exhaustedCalls {
+			return fmt.Errorf("%w: %w: mail of %s exhausted its budget %d times within a minute", ErrHook, ErrNetwork, e.clientNetwork(), n)
 		}
 	}
 	if b.open.IsZero() {
@@ -78,13 +78,13 @@ func (b *breaker) allow(e *Event) error {
 	return nil
 }
 
-// spent notes a call that the mail at hand ran out of budget, and reports
+// countsAgainstHandler notes a call that the mail at hand ran out of budget, and reports
 // whether it counts as a failure of the handler. Mail without a client, such as
 // that of policies, always counts.
-func (b *breaker) spent(e *Event) (counts bool) {
+func (b *breaker) countsAgainstHandler(e *Event) (counts bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now, network := e.Now, e.network()
+	now, network := e.Now, e.clientNetwork()
 	if network == "" {
 		return true
 	}
@@ -95,9 +95,9 @@ func (b *breaker) spent(e *Event) (counts bool) {
 	return b.exhausted[network] == 1
 }
 
-// done records the outcome of a call that allow let through. One that failed
+// record records the outcome of a call that allow let through. One that failed
 // and does not count leaves everything as it was.
-func (b *breaker) done(now time.Time, bad, counts bool) {
+func (b *breaker) record(now time.Time, bad, counts bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if bad && counts {
@@ -111,29 +111,29 @@ func (b *breaker) done(now time.Time, bad, counts bool) {
 			}
 			return
 		}
-		b.open, b.failures = time.Time{}, [breakerFailures]failed{}
+		b.open, b.failures = time.Time{}, [breakerFailures]failureMark{}
 		return
 	}
 	if !bad {
-		b.well++
+		b.succeeded++
 		return
 	}
 	if !counts {
 		return
 	}
-	b.failures[b.next] = failed{now, b.well}
+	b.failures[b.next] = failureMark{now, b.succeeded}
 	b.next = (b.next + 1) % breakerFailures
 	first := b.failures[b.next] // of the last twenty
-	if !first.at.IsZero() && now.Sub(first.at) <= breakerWindow && b.well-first.well < breakerFailures && b.open.IsZero() {
+	if !first.at.IsZero() && now.Sub(first.at) <= breakerWindow && b.succeeded-first.well < breakerFailures && b.open.IsZero() {
 		b.open = now
 	}
 }
 
-// often is how many calls there were, and how many failed.
-func (b *breaker) often() (calls, failures int64) {
+// stats is how many calls there were, and how many failed.
+func (b *breaker) stats() (calls, failures int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.well - b.wellAt + b.bad, b.bad
+	return b.succeeded - b.succeededBefore + b.bad, b.bad
 }
 
 // copy is a breaker in the same state whose counts begin anew. A call that is
@@ -142,7 +142,15 @@ func (b *breaker) often() (calls, failures int64) {
 func (b *breaker) copy() *breaker {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &breaker{failures: b.failures, next: b.next, well: b.well, wellAt: b.well, open: b.open, minute: b.minute, exhausted: maps.Clone(b.exhausted)}
+	return &breaker{
+		failures:        b.failures,
+		next:            b.next,
+		succeeded:       b.succeeded,
+		succeededBefore: b.succeeded,
+		open:            b.open,
+		minute:          b.minute,
+		exhausted:       maps.Clone(b.exhausted),
+	}
 }
 
 // Inherit has each handler whose file did not change begin as it was in the

@@ -231,23 +231,23 @@ func (c *Chain) Run(ctx context.Context, e *Event) (Verdict, []envelope.TrailEnt
 	}
 	run.spec = spec
 	if spec.Sides {
-		run.bothSides(ctx)
+		run.askBothSides(ctx)
 	} else {
-		run.tiers(ctx, Admin, After)
+		run.askTiers(ctx, Admin, After)
 	}
-	run.told()
+	run.reportStats()
 	return run.final, run.trail
 }
 
-// tiers asks the handlers of some tiers in turn until one ends the chain.
-func (r *run) tiers(ctx context.Context, from, to Tier) {
+// askTiers asks the handlers of some tiers in turn until one ends the chain.
+func (r *run) askTiers(ctx context.Context, from, to Tier) {
 	links := r.chain.points[r.e.Point]
 	for i := range links {
 		l := &links[i]
 		if l.info.Tier < from || l.info.Tier > to || r.skip(l) {
 			continue
 		}
-		if r.ended = r.one(ctx, l); r.ended {
+		if r.ended = r.askOne(ctx, l); r.ended {
 			return
 		}
 	}
@@ -272,8 +272,8 @@ func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []envelop
 		return Verdict{}, nil
 	}
 	run := run{chain: c, e: e, spec: spec}
-	run.one(ctx, &c.points[e.Point][n])
-	run.told()
+	run.askOne(ctx, &c.points[e.Point][n])
+	run.reportStats()
 	return run.final, run.trail
 }
 
@@ -291,30 +291,30 @@ type run struct {
 	ended    bool // a verdict ended the chain, or the side at hand
 	keep     bool // a handler failed with "keep": nothing may drop the message
 	trail    []envelope.TrailEntry
-	ran      Ran
+	stats    Ran
 }
 
-// told tells how the walk went.
-func (r *run) told() {
+// reportStats tells how the walk went.
+func (r *run) reportStats() {
 	if r.chain.Ran != nil {
-		r.ran.Point, r.ran.Verdict = r.e.Point, r.final
-		r.chain.Ran(r.ran)
+		r.stats.Point, r.stats.Verdict = r.e.Point, r.final
+		r.chain.Ran(r.stats)
 	}
 }
 
 // count adds a call to what is told.
 func (r *run) count(l *link, err error) {
-	r.ran.Calls++
+	r.stats.Calls++
 	if err == nil {
 		return
 	}
-	r.ran.Failures++
-	r.ran.Open = r.ran.Open || errors.Is(err, ErrOpen)
-	calls, failures := l.breaker.often()
-	if o := (Often{Calls: calls, Failures: failures}); r.ran.Worst.Calls == 0 || o.Share() > r.ran.Worst.Share() {
+	r.stats.Failures++
+	r.stats.Open = r.stats.Open || errors.Is(err, ErrOpen)
+	calls, failures := l.breaker.stats()
+	if o := (Often{Calls: calls, Failures: failures}); r.stats.Worst.Calls == 0 || o.Share() > r.stats.Worst.Share() {
 		o.Handler = l.info.Name()
 		o.Err, _, _ = strings.Cut(strings.TrimPrefix(err.Error(), ErrHook.Error()+": "), "\n")
-		r.ran.Worst = o
+		r.stats.Worst = o
 	}
 }
 
@@ -328,30 +328,30 @@ func (r *run) skip(l *link) bool {
 	if r.e.Point == QueueExpand && r.e.Msg != nil && len(r.e.Msg.Made) > 0 && r.e.Msg.madeBy(l.key, r.e.Rcpt.Address) {
 		return true // its own fork
 	}
-	return !info.Applies(r.e) || r.e.twoSided && !info.takes(r.e)
+	return !info.Applies(r.e) || r.e.twoSided && !info.isAskedForSide(r.e)
 }
 
-// one asks one handler and reports whether the chain ends.
-func (r *run) one(ctx context.Context, l *link) bool {
+// askOne asks one handler and reports whether the chain ends.
+func (r *run) askOne(ctx context.Context, l *link) bool {
 	e := r.e
 	if e.Pending == nil {
 		e.Pending = &Pending{}
 	}
-	e.begin(r.spec.May)
+	e.begin(r.spec.Changes)
 	e.direction, e.handler = e.directionFor(&l.info), l.key
 	start := time.Now()
 	var v Verdict
 	var instructions int64
 	err := l.breaker.allow(e)
 	if err == nil {
-		v, instructions, err = r.ask(ctx, l)
-		counts := !e.blames(err) || l.breaker.spent(e)
-		l.breaker.done(e.Now, err != nil, counts)
+		v, instructions, err = r.call(ctx, l)
+		counts := !e.isCausedByMail(err) || l.breaker.countsAgainstHandler(e)
+		l.breaker.record(e.Now, err != nil, counts)
 		if counts {
 			r.count(l, err)
 		}
 		if err == nil {
-			err = r.apply() // the store's fault, not the handler's
+			err = r.applyEffects() // the store's fault, not the handler's
 		}
 	} else if !errors.Is(err, ErrNetwork) {
 		r.count(l, err)
@@ -361,31 +361,31 @@ func (r *run) one(ctx context.Context, l *link) bool {
 	if err != nil {
 		e.rollback()
 		v, changes = r.failure(&l.info), nil
-		if v.Action == Defer && e.blames(err) && e.Exhausted != nil {
+		if v.Action == Defer && e.isCausedByMail(err) && e.Exhausted != nil {
 			v = e.Exhausted(l.info, v, err)
 		}
 	}
 	if r.chain.Observe != nil {
 		r.chain.Observe(Call{Info: l.info, Verdict: v, Changes: changes, Cost: cost, Instructions: instructions, Err: err, Event: e})
 	}
-	r.note(&l.info, v, changes, cost, instructions, err)
-	return r.take(e.narrow(&l.info, v), l.info.Tier)
+	r.addTrail(&l.info, v, changes, cost, instructions, err)
+	return r.applyVerdict(e.limitToDomain(&l.info, v), l.info.Tier)
 }
 
-// ask calls the handler and checks its verdict.
-func (r *run) ask(ctx context.Context, l *link) (Verdict, int64, error) {
-	v, instructions, err := guarded(ctx, l.Handler, r.spec, r.e)
+// call calls the handler and checks its verdict.
+func (r *run) call(ctx context.Context, l *link) (Verdict, int64, error) {
+	v, instructions, err := callGuarded(ctx, l.Handler, r.spec, r.e)
 	if err == nil && !r.spec.Allows(v.Action) {
 		err = fmt.Errorf("%w: %s is not a verdict of %s", ErrHook, v.Action, r.e.Point)
 	}
 	if user, ok := v.Identity["user"].(string); err == nil && ok && !l.info.speaksFor(user) {
-		err = fmt.Errorf("%w: accept: %s is a user of a domain that this policy is not for", ErrHook, user)
+		err = fmt.Errorf("%w: accept: %s is a user of a domain that this policy does not serve", ErrHook, user)
 	}
 	return v, instructions, err
 }
 
-// apply commits effects of hooks whose effects do not wait for a message.
-func (r *run) apply() error {
+// applyEffects commits effects of hooks whose effects do not wait for a message.
+func (r *run) applyEffects() error {
 	p := r.e.Pending
 	if r.spec.Intents || len(p.Effects)+len(p.Submits) == 0 {
 		return nil
@@ -401,8 +401,8 @@ func (r *run) apply() error {
 	return nil
 }
 
-// take folds a handler's verdict into the final one.
-func (r *run) take(v Verdict, tier Tier) bool {
+// applyVerdict folds a handler's verdict into the final one.
+func (r *run) applyVerdict(v Verdict, tier Tier) bool {
 	switch {
 	case v.Action == Continue:
 		return false
@@ -435,7 +435,7 @@ func (r *run) failure(info *Info) Verdict {
 	case FailDefer:
 		status := r.spec.Status
 		if status.Code == 0 {
-			status = failing(451, "4.3.0")
+			status = failStatus(451, "4.3.0")
 		}
 		return Verdict{Action: Defer, Status: status}
 	case FailReject:
@@ -448,7 +448,7 @@ func (r *run) failure(info *Info) Verdict {
 	return Verdict{}
 }
 
-func (r *run) note(info *Info, v Verdict, changes []string, cost time.Duration, instructions int64, err error) {
+func (r *run) addTrail(info *Info, v Verdict, changes []string, cost time.Duration, instructions int64, err error) {
 	if v.Action == Continue && len(changes) == 0 && err == nil {
 		return
 	}
@@ -472,8 +472,8 @@ func stepOf(p Point) string {
 	return step
 }
 
-// guarded turns a panic of the engine into a failure of the handler.
-func guarded(ctx context.Context, h Handler, spec Spec, e *Event) (v Verdict, n int64, err error) {
+// callGuarded turns a panic of the engine into a failure of the handler.
+func callGuarded(ctx context.Context, h Handler, spec Spec, e *Event) (v Verdict, n int64, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: panic: %v\n%s", ErrHook, p, debug.Stack())

@@ -49,7 +49,8 @@ func run(p hooks.Point, e *hooks.Event, steps ...step) (hooks.Verdict, []envelop
 	var asked []byte
 	var list []hooks.Handler
 	for i, s := range steps {
-		list = append(list, policy{info: hooks.Info{Point: p, Tier: s.tier, Order: s.order, Position: s.position, File: s.file, Line: s.line, OnError: s.onError,
+		list = append(list, policy{info: hooks.Info{Point: p, Tier: s.tier, Order: s.order, Position: s.position, File: s.file, Line: s.line,
+			OnError:  s.onError,
 			Listener: s.listener, Domains: s.domains, Generation: "g1"},
 			call: func(*hooks.Event) (hooks.Verdict, error) {
 				asked = append(asked, byte('a'+i))
@@ -91,32 +92,55 @@ func TestVerdicts(t *testing.T) {
 		asked string
 		want  hooks.Action
 	}{
-		"nobody":                                 {hooks.ReceiveRcpt, nil, "", hooks.Continue},
-		"continue":                               {hooks.ReceiveRcpt, []step{{tier: admin}, {tier: bundle}}, "ab", hooks.Continue},
-		"reject ends":                            {hooks.ReceiveRcpt, []step{{tier: admin, answer: hooks.Reject}, {tier: after, answer: hooks.Accept}}, "a", hooks.Reject},
-		"defer ends":                             {hooks.ReceiveRcpt, []step{{tier: bundle, answer: hooks.Defer}, {tier: after}}, "a", hooks.Defer},
-		"discard ends":                           {hooks.ReceiveRcpt, []step{{tier: domain, answer: hooks.Discard}, {tier: after}}, "a", hooks.Discard},
-		"quarantine ends":                        {hooks.ReceiveData, []step{{tier: bundle, answer: hooks.Quarantine}, {tier: after}}, "a", hooks.Quarantine},
-		"accept of the admin skips the lower":    {hooks.ReceiveRcpt, []step{{tier: admin, answer: hooks.Accept}, {tier: admin, order: 1}, {tier: bundle}, {tier: domain}, {tier: after}}, "ae", hooks.Accept},
-		"accept of a bundle skips bundles":       {hooks.ReceiveRcpt, []step{{tier: admin}, {tier: bundle, answer: hooks.Accept}, {tier: bundle, position: 1, answer: hooks.Reject}, {tier: domain, answer: hooks.Reject}, {tier: after}}, "abe", hooks.Accept},
-		"accept of a domain":                     {hooks.ReceiveRcpt, []step{{tier: bundle}, {tier: domain, answer: hooks.Accept}, {tier: domain, order: 1}, {tier: after}}, "abd", hooks.Accept},
-		"the admin's last word after an accept":  {hooks.ReceiveRcpt, []step{{tier: bundle, answer: hooks.Accept}, {tier: after, answer: hooks.Reject}}, "ab", hooks.Reject},
-		"accept of after ends after":             {hooks.ReceiveRcpt, []step{{tier: after, answer: hooks.Accept}, {tier: after, order: 1, answer: hooks.Reject}}, "a", hooks.Accept},
-		"two accepts, the second ends its tier":  {hooks.ReceiveRcpt, []step{{tier: bundle, answer: hooks.Accept}, {tier: after, answer: hooks.Accept}, {tier: after, order: 1, answer: hooks.Reject}}, "ab", hooks.Accept},
-		"a block list of the admin comes first":  {hooks.ReceiveRcpt, []step{{tier: bundle, answer: hooks.Accept}, {tier: admin, answer: hooks.Reject}}, "b", hooks.Reject},
-		"a verdict the hook has not":             {hooks.ReceiveMail, []step{{tier: admin, answer: hooks.Accept}, {tier: after}}, "a", hooks.Defer},
-		"another such":                           {hooks.DeliverLocal, []step{{tier: admin, answer: hooks.Defer}, {tier: after}}, "ab", hooks.Continue},
-		"nodsn goes on":                          {hooks.DeliverResult, []step{{tier: admin, answer: hooks.NoDSN}, {tier: after, answer: hooks.Fail}}, "ab", hooks.Fail},
-		"a panic is a failure":                   {hooks.ReceiveRcpt, []step{{tier: admin, panics: true}, {tier: after}}, "a", hooks.Defer},
-		"continue on error":                      {hooks.ReceiveRcpt, []step{{tier: admin, fails: true, onError: hooks.FailContinue}, {tier: after}}, "ab", hooks.Continue},
-		"reject on error":                        {hooks.ReceiveRcpt, []step{{tier: admin, fails: true, onError: hooks.FailReject}, {tier: after}}, "a", hooks.Reject},
-		"quarantine on error":                    {hooks.ReceiveData, []step{{tier: admin, fails: true, onError: hooks.FailQuarantine}, {tier: after}}, "a", hooks.Quarantine},
-		"defer on error":                         {hooks.DeliverLocal, []step{{tier: admin, fails: true, onError: hooks.FailDefer}, {tier: after}}, "a", hooks.Defer},
-		"failing is stricter than an accept":     {hooks.ReceiveRcpt, []step{{tier: bundle, answer: hooks.Accept}, {tier: after, fails: true}}, "ab", hooks.Defer},
-		"after keep nothing is dropped":          {hooks.DeliverLocal, []step{{tier: admin, fails: true}, {tier: bundle, answer: hooks.Discard}}, "ab", hooks.Keep},
-		"after keep nothing is rejected":         {hooks.DeliverLocal, []step{{tier: admin, fails: true}, {tier: bundle, answer: hooks.Reject}}, "ab", hooks.Keep},
-		"after keep it can be filed":             {hooks.DeliverLocal, []step{{tier: admin, fails: true}, {tier: bundle, answer: hooks.FileInto}}, "ab", hooks.FileInto},
-		"a failing handler's own accept is void": {hooks.ReceiveRcpt, []step{{tier: admin, fails: true, onError: hooks.FailContinue}, {tier: bundle, answer: hooks.Reject}}, "ab", hooks.Reject},
+		"nobody":   {hooks.ReceiveRcpt, nil, "", hooks.Continue},
+		"continue": {hooks.ReceiveRcpt, []step{{tier: admin}, {tier: bundle}}, "ab", hooks.Continue},
+		"reject ends": {hooks.ReceiveRcpt, []step{{tier: admin, answer: hooks.Reject},
+			{tier: after, answer: hooks.Accept}}, "a", hooks.Reject},
+		"defer ends": {hooks.ReceiveRcpt, []step{{tier: bundle, answer: hooks.Defer}, {tier: after}}, "a",
+			hooks.Defer},
+		"discard ends": {hooks.ReceiveRcpt, []step{{tier: domain, answer: hooks.Discard}, {tier: after}}, "a",
+			hooks.Discard},
+		"quarantine ends": {hooks.ReceiveData, []step{{tier: bundle, answer: hooks.Quarantine}, {tier: after}}, "a",
+			hooks.Quarantine},
+		"accept of the admin skips the lower": {hooks.ReceiveRcpt, []step{{tier: admin, answer: hooks.Accept}, {tier: admin, order: 1},
+			{tier: bundle}, {tier: domain}, {tier: after}}, "ae", hooks.Accept},
+		"accept of a bundle skips bundles": {hooks.ReceiveRcpt, []step{{tier: admin}, {tier: bundle, answer: hooks.Accept},
+			{tier: bundle, position: 1, answer: hooks.Reject}, {tier: domain, answer: hooks.Reject}, {tier: after}}, "abe", hooks.Accept},
+		"accept of a domain": {hooks.ReceiveRcpt, []step{{tier: bundle}, {tier: domain, answer: hooks.Accept},
+			{tier: domain, order: 1}, {tier: after}}, "abd", hooks.Accept},
+		"the admin's last word after an accept": {hooks.ReceiveRcpt, []step{{tier: bundle, answer: hooks.Accept},
+			{tier: after, answer: hooks.Reject}}, "ab", hooks.Reject},
+		"accept of after ends after": {hooks.ReceiveRcpt, []step{{tier: after, answer: hooks.Accept},
+			{tier: after, order: 1, answer: hooks.Reject}}, "a", hooks.Accept},
+		"two accepts, the second ends its tier": {hooks.ReceiveRcpt, []step{{tier: bundle, answer: hooks.Accept},
+			{tier: after, answer: hooks.Accept}, {tier: after, order: 1, answer: hooks.Reject}}, "ab", hooks.Accept},
+		"a block list of the admin comes first": {hooks.ReceiveRcpt, []step{{tier: bundle, answer: hooks.Accept},
+			{tier: admin, answer: hooks.Reject}}, "b", hooks.Reject},
+		"a verdict the hook has not": {hooks.ReceiveMail, []step{{tier: admin, answer: hooks.Accept}, {tier: after}}, "a",
+			hooks.Defer},
+		"another such": {hooks.DeliverLocal, []step{{tier: admin, answer: hooks.Defer}, {tier: after}}, "ab",
+			hooks.Continue},
+		"nodsn goes on": {hooks.DeliverResult, []step{{tier: admin, answer: hooks.NoDSN},
+			{tier: after, answer: hooks.Fail}}, "ab", hooks.Fail},
+		"a panic is a failure": {hooks.ReceiveRcpt, []step{{tier: admin, panics: true}, {tier: after}}, "a", hooks.Defer},
+		"continue on error": {hooks.ReceiveRcpt, []step{{tier: admin, fails: true, onError: hooks.FailContinue},
+			{tier: after}}, "ab", hooks.Continue},
+		"reject on error": {hooks.ReceiveRcpt, []step{{tier: admin, fails: true, onError: hooks.FailReject},
+			{tier: after}}, "a", hooks.Reject},
+		"quarantine on error": {hooks.ReceiveData, []step{{tier: admin, fails: true, onError: hooks.FailQuarantine},
+			{tier: after}}, "a", hooks.Quarantine},
+		"defer on error": {hooks.DeliverLocal, []step{{tier: admin, fails: true, onError: hooks.FailDefer},
+			{tier: after}}, "a", hooks.Defer},
+		"failing is stricter than an accept": {hooks.ReceiveRcpt, []step{{tier: bundle, answer: hooks.Accept}, {tier: after, fails: true}},
+			"ab", hooks.Defer},
+		"after keep nothing is dropped": {hooks.DeliverLocal, []step{{tier: admin, fails: true}, {tier: bundle, answer: hooks.Discard}},
+			"ab", hooks.Keep},
+		"after keep nothing is rejected": {hooks.DeliverLocal, []step{{tier: admin, fails: true}, {tier: bundle, answer: hooks.Reject}},
+			"ab", hooks.Keep},
+		"after keep it can be filed": {hooks.DeliverLocal, []step{{tier: admin, fails: true}, {tier: bundle, answer: hooks.FileInto}},
+			"ab", hooks.FileInto},
+		"a failing handler's own accept is void": {hooks.ReceiveRcpt, []step{{tier: admin, fails: true, onError: hooks.FailContinue},
+			{tier: bundle, answer: hooks.Reject}}, "ab", hooks.Reject},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &hooks.Event{Rcpt: &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "bob@our.example"}}}
@@ -129,14 +153,16 @@ func TestVerdicts(t *testing.T) {
 }
 
 func TestNoDSNIsKept(t *testing.T) {
-	v, _, _ := run(hooks.DeliverResult, &hooks.Event{}, step{tier: hooks.Admin, answer: hooks.NoDSN}, step{tier: hooks.After, answer: hooks.Fail})
+	v, _, _ := run(hooks.DeliverResult, &hooks.Event{}, step{tier: hooks.Admin, answer: hooks.NoDSN},
+		step{tier: hooks.After, answer: hooks.Fail})
 	if !v.NoDSN {
 		t.Error("nodsn was lost")
 	}
 }
 
 func TestFirstIdentityCounts(t *testing.T) {
-	v, _, _ := run(hooks.ReceiveAuth, &hooks.Event{}, step{tier: hooks.Bundle, answer: hooks.Accept}, step{tier: hooks.After, answer: hooks.Accept})
+	v, _, _ := run(hooks.ReceiveAuth, &hooks.Event{}, step{tier: hooks.Bundle, answer: hooks.Accept},
+		step{tier: hooks.After, answer: hooks.Accept})
 	if v.Identity["by"] != "a" {
 		t.Errorf("identity of %v", v.Identity["by"])
 	}
@@ -149,7 +175,8 @@ func TestFailureColumn(t *testing.T) {
 		hooks.ReceiveConnect: "defer 421", hooks.ReceiveHelo: "defer 451", hooks.ReceiveAuth: "defer 454", hooks.ReceiveMail: "defer 451",
 		hooks.ReceiveRcpt: "defer 451", hooks.ReceiveHeaders: "defer 451", hooks.ReceiveData: "defer 451", hooks.QueueExpand: "defer 451",
 		hooks.QueueCommit: "defer 451", hooks.RouteResolve: "continue", hooks.DeliverAttempt: "continue", hooks.DeliverLocal: "continue",
-		hooks.DeliverResult: "continue", hooks.DeliverDSN: "continue", hooks.TimerTick: "continue", hooks.WebRequest: "continue", hooks.ObserveEvent: "continue",
+		hooks.DeliverResult: "continue", hooks.DeliverDSN: "continue", hooks.TimerTick: "continue", hooks.WebRequest: "continue",
+		hooks.ObserveEvent: "continue",
 		hooks.AdminCommand: "continue", hooks.ReceiveAsync: "continue",
 	}
 	if len(want) != len(hooks.Specs()) {
@@ -182,22 +209,28 @@ func TestListenerAndDomains(t *testing.T) {
 		s     step
 		asked bool
 	}{
-		"listener":              {&hooks.Event{Session: mx}, step{listener: "mx"}, true},
-		"other listener":        {&hooks.Event{Session: mx}, step{listener: "submission"}, false},
-		"no session":            {&hooks.Event{}, step{listener: "mx"}, false},
-		"recipient":             {&hooks.Event{Rcpt: rcpt("bob@our.example")}, step{domains: ours}, true},
-		"original recipient":    {&hooks.Event{Rcpt: rcpt("x@y.example")}, step{domains: []string{"orig.example"}}, true},
-		"other recipient":       {&hooks.Event{Rcpt: rcpt("bob@other.example"), Session: &envelope.Session{Identity: &envelope.Identity{User: "a@our.example"}}}, step{domains: ours}, false},
-		"group":                 {&hooks.Event{Group: &envelope.Group{Domain: "our.example"}}, step{domains: ours}, true},
-		"route":                 {&hooks.Event{Domain: "our.example"}, step{domains: ours}, true},
-		"other route":           {&hooks.Event{Domain: "other.example"}, step{domains: ours}, false},
-		"login":                 {&hooks.Event{Cred: &hooks.Cred{Credentials: &envelope.Credentials{User: "Bob@Our.Example"}}}, step{domains: ours}, true},
-		"other login":           {&hooks.Event{Cred: &hooks.Cred{Credentials: &envelope.Credentials{User: "bob@other.example"}}}, step{domains: ours}, false},
-		"identity":              {&hooks.Event{Session: &envelope.Session{Identity: &envelope.Identity{User: "a@our.example"}}}, step{domains: ours}, true},
-		"one of the recipients": {&hooks.Event{Tx: &envelope.Transaction{Recipients: []*envelope.Recipient{{Address: "a@x.example"}, {Address: "b@our.example"}}}}, step{domains: ours}, true},
-		"none of them":          {&hooks.Event{Tx: &envelope.Transaction{Recipients: []*envelope.Recipient{{Address: "a@x.example"}}}}, step{domains: ours}, false},
-		"report":                {&hooks.Event{Rcpts: []*hooks.Rcpt{rcpt("bob@our.example")}}, step{domains: ours}, true},
-		"nothing known":         {&hooks.Event{}, step{domains: ours}, false},
+		"listener":           {&hooks.Event{Session: mx}, step{listener: "mx"}, true},
+		"other listener":     {&hooks.Event{Session: mx}, step{listener: "submission"}, false},
+		"no session":         {&hooks.Event{}, step{listener: "mx"}, false},
+		"recipient":          {&hooks.Event{Rcpt: rcpt("bob@our.example")}, step{domains: ours}, true},
+		"original recipient": {&hooks.Event{Rcpt: rcpt("x@y.example")}, step{domains: []string{"orig.example"}}, true},
+		"other recipient": {&hooks.Event{Rcpt: rcpt("bob@other.example"),
+			Session: &envelope.Session{Identity: &envelope.Identity{User: "a@our.example"}}}, step{domains: ours}, false},
+		"group":       {&hooks.Event{Group: &envelope.Group{Domain: "our.example"}}, step{domains: ours}, true},
+		"route":       {&hooks.Event{Domain: "our.example"}, step{domains: ours}, true},
+		"other route": {&hooks.Event{Domain: "other.example"}, step{domains: ours}, false},
+		"login": {&hooks.Event{Cred: &hooks.Cred{Credentials: &envelope.Credentials{User: "Bob@Our.Example"}}},
+			step{domains: ours}, true},
+		"other login": {&hooks.Event{Cred: &hooks.Cred{Credentials: &envelope.Credentials{User: "bob@other.example"}}},
+			step{domains: ours}, false},
+		"identity": {&hooks.Event{Session: &envelope.Session{Identity: &envelope.Identity{User: "a@our.example"}}},
+			step{domains: ours}, true},
+		"one of the recipients": {&hooks.Event{Tx: &envelope.Transaction{Recipients: []*envelope.Recipient{{Address: "a@x.example"},
+			{Address: "b@our.example"}}}}, step{domains: ours}, true},
+		"none of them": {&hooks.Event{Tx: &envelope.Transaction{Recipients: []*envelope.Recipient{{Address: "a@x.example"}}}},
+			step{domains: ours}, false},
+		"report":        {&hooks.Event{Rcpts: []*hooks.Rcpt{rcpt("bob@our.example")}}, step{domains: ours}, true},
+		"nothing known": {&hooks.Event{}, step{domains: ours}, false},
 	} {
 		if _, _, asked := run(hooks.ReceiveMail, c.e, c.s); (asked == "a") != c.asked {
 			t.Errorf("%s: asked %v, want %v", name, asked == "a", c.asked)
@@ -218,21 +251,27 @@ func TestMailboxDomain(t *testing.T) {
 }
 
 func TestTrail(t *testing.T) {
-	h := policy{info: hooks.Info{Point: hooks.ReceiveRcpt, File: "a.lua", Line: 3, Bundle: "acme/x", Version: "1.2.0", Tier: hooks.Bundle, Generation: "g"},
+	h := policy{info: hooks.Info{Point: hooks.ReceiveRcpt, File: "a.lua", Line: 3, Bundle: "acme/x", Version: "1.2.0", Tier: hooks.Bundle,
+		Generation: "g"},
 		call: func(e *hooks.Event) (hooks.Verdict, error) {
 			err := e.SetMeta(&e.Rcpt.Meta, "k", "v")
 			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Enhanced: "5.7.1", Text: "no"}}, err
 		}}
 	var seen []string
-	c := hooks.NewChain([]hooks.Handler{h, policy{info: hooks.Info{Point: hooks.ReceiveRcpt}, call: func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }}})
+	c := hooks.NewChain([]hooks.Handler{h, policy{info: hooks.Info{Point: hooks.ReceiveRcpt}, call: func(*hooks.Event) (hooks.Verdict,
+		error) {
+		return hooks.Verdict{}, nil
+	}}})
 	c.Observe = func(c hooks.Call) { seen = append(seen, c.Info.Name()) }
 	now := time.Unix(1700000000, 0)
-	_, trail := c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveRcpt, Now: now, Rcpt: &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "b@x.example"}}})
+	_, trail := c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveRcpt, Now: now,
+		Rcpt: &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "b@x.example"}}})
 	if len(trail) != 1 {
 		t.Fatalf("%d entries; one that only looked leaves none", len(trail))
 	}
 	e := trail[0]
-	if e.Handler != "a.lua:3" || e.Bundle != "acme/x@1.2.0" || e.Generation != "g" || e.Verdict != "reject 550 5.7.1 no" || e.Rcpt != "b@x.example" ||
+	if e.Handler != "a.lua:3" || e.Bundle != "acme/x@1.2.0" || e.Generation != "g" || e.Verdict != "reject 550 5.7.1 no" ||
+		e.Rcpt != "b@x.example" ||
 		!slices.Equal(e.Changes, []string{"meta k"}) || e.Instructions != 7 || !e.Time.Equal(now) || e.Step != "receive" {
 		t.Errorf("%+v", e)
 	}
@@ -258,7 +297,8 @@ func TestApply(t *testing.T) {
 		if v.Action != hooks.Defer {
 			t.Errorf("%s: %v", s.Point, v)
 		}
-		if wantApplied, wantPending := map[bool][2]int{true: {0, 1}, false: {1, 0}}[s.Intents][0], map[bool]int{true: 1}[s.Intents]; applied != wantApplied || len(e.Pending.Effects) != wantPending {
+		if wantApplied, wantPending := map[bool][2]int{true: {0, 1}, false: {1, 0}}[s.Intents][0],
+			map[bool]int{true: 1}[s.Intents]; applied != wantApplied || len(e.Pending.Effects) != wantPending {
 			t.Errorf("%s: %d applied, %d pending", s.Point, applied, len(e.Pending.Effects))
 		}
 	}
@@ -317,7 +357,7 @@ func TestBreaker(t *testing.T) {
 	if asked != 20 {
 		t.Errorf("asked %d times, want 20", asked)
 	}
-	if _, err := ask(); !strings.Contains(err, "not asked") {
+	if _, err := ask(); !strings.Contains(err, "not called because it failed too often") {
 		t.Errorf("trail says %q", err)
 	}
 	now = now.Add(31 * time.Second)
@@ -363,7 +403,7 @@ func TestExhausted(t *testing.T) {
 	if asked != 3 || failures != 1 {
 		t.Errorf("30 messages of one network: %d calls, want 3; %d failures, want 1", asked, failures)
 	}
-	if trail := ask("192.0.2.1"); !strings.Contains(trail[0].Err, "192.0.2.0/24 ran it out of its budget 3 times") {
+	if trail := ask("192.0.2.1"); !strings.Contains(trail[0].Err, "192.0.2.0/24 exhausted its budget 3 times") {
 		t.Errorf("the trail says %q", trail[0].Err)
 	}
 	asked = 0
@@ -396,7 +436,8 @@ func TestExhausted(t *testing.T) {
 func TestInherit(t *testing.T) {
 	asked := 0
 	ill := func(code string) policy {
-		return policy{info: hooks.Info{Point: hooks.ReceiveMail, File: "ill.lua", Line: 9, Code: code}, call: func(*hooks.Event) (hooks.Verdict, error) {
+		return policy{info: hooks.Info{Point: hooks.ReceiveMail, File: "ill.lua", Line: 9, Code: code}, call: func(*hooks.Event) (hooks.Verdict,
+			error) {
 			asked++
 			return hooks.Verdict{}, errBroken
 		}}

@@ -12,7 +12,7 @@ import (
 // All ways of calling a handler ask this and nothing else. A hook with two
 // sides asks it for the side at hand, see Event.Direction.
 func (i *Info) Applies(e *Event) bool {
-	return (i.Listener == "" || i.Listener == e.listener()) && (!i.Login || e.user() != "") && i.concerns(e)
+	return (i.Listener == "" || i.Listener == e.listener()) && (!i.Login || e.user() != "") && i.isAbout(e)
 }
 
 // listener is the one by which the message or the client came, or "".
@@ -37,9 +37,9 @@ func (e *Event) user() envelope.Address {
 	return ""
 }
 
-// concerns reports whether the event is about one of the domains that the
+// isAbout reports whether the event is about one of the domains that the
 // handler is for; of a hook with two sides, on the side at hand.
-func (i *Info) concerns(e *Event) bool {
+func (i *Info) isAbout(e *Event) bool {
 	if e.side == sideSender {
 		return !i.NoOutgoing && i.serves(e.Outgoing)
 	}
@@ -117,22 +117,24 @@ func (i *Info) speaksFor(user string) bool {
 
 func (i *Info) isFor(a envelope.Address) bool { return i.serves(a.Domain()) }
 
-// Concerned reports whether a recipient of the transaction is one that a handler
+// IsForRecipient reports whether a recipient of the transaction is one that a handler
 // is for: all are where it is not for single domains, or for that of the user
 // who sends; else those whose address, as it is or as it was given, is of its
 // domains.
-func (e *Event) Concerned(i *Info, r *envelope.Recipient) bool {
-	return len(i.Domains)+len(i.Except) == 0 || e.Session != nil && e.Session.Identity != nil && i.isFor(e.Session.Identity.User) || i.isFor(r.Address) || i.isFor(r.Orig)
+func (e *Event) IsForRecipient(i *Info, r *envelope.Recipient) bool {
+	return len(i.Domains)+len(i.Except) == 0 || e.Session != nil && e.Session.Identity != nil && i.isFor(e.Session.Identity.User) ||
+		i.isFor(r.Address) ||
+		i.isFor(r.Orig)
 }
 
-// narrow has a verdict about a message count for the recipients that the handler
+// limitToDomain has a verdict about a message count for the recipients that the handler
 // is for, where there are others too: their policies are still asked. A refusal
 // is for all: the client still has the message, and hears of it.
-func (e *Event) narrow(i *Info, v Verdict) Verdict {
+func (e *Event) limitToDomain(i *Info, v Verdict) Verdict {
 	if e.Tx == nil || e.Msg == nil || v.Action != Accept && v.Action != Discard && v.Action != Quarantine {
 		return v
 	}
-	others := func(r *envelope.Recipient) bool { return !e.Concerned(i, r) }
+	others := func(r *envelope.Recipient) bool { return !e.IsForRecipient(i, r) }
 	if !slices.ContainsFunc(e.Tx.Recipients, others) {
 		return v
 	}
@@ -184,7 +186,7 @@ func (e *Event) DomainAtHand(ours func(string) bool) string {
 		found = pick(envelope.Address("x@" + e.Domain))
 	default:
 		var one bool
-		if found, one = e.oneDomain(pick); !one {
+		if found, one = e.commonDomain(pick); !one {
 			return ""
 		}
 	}
@@ -201,9 +203,9 @@ func (e *Event) DomainAtHand(ours func(string) bool) string {
 	return found
 }
 
-// oneDomain is the domain of all recipients that pick takes; false if they
+// commonDomain is the domain of all recipients that pick takes; false if they
 // are of several.
-func (e *Event) oneDomain(pick func(envelope.Address) string) (string, bool) {
+func (e *Event) commonDomain(pick func(envelope.Address) string) (string, bool) {
 	found := ""
 	see := func(a envelope.Address) bool {
 		d := pick(a)

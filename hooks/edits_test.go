@@ -15,42 +15,44 @@ import (
 // edits are all changes that a handler can make, with what allows them.
 var edits = []struct {
 	name string
-	may  hooks.May
+	may  hooks.Changes
 	do   func(e *hooks.Event) error
 }{
-	{"sender", hooks.MaySender, func(e *hooks.Event) error { return e.SetSender("new@x.example") }},
-	{"address", hooks.MayAddress, func(e *hooks.Event) error {
+	{"sender", hooks.ChangeSender, func(e *hooks.Event) error { return e.SetSender("new@x.example") }},
+	{"address", hooks.ChangeAddress, func(e *hooks.Event) error {
 		return e.SetAddress(e.Rcpt.Recipient, "new@x.example", envelope.Change{Hook: "h"})
 	}},
-	{"new meta", hooks.MayMeta, func(e *hooks.Event) error { return e.SetMeta(&e.Tx.Meta, "new", "v") }},
-	{"changed meta", hooks.MayMeta, func(e *hooks.Event) error { return e.SetMeta(&e.Rcpt.Meta, "old", "v") }},
-	{"deleted meta", hooks.MayMeta, func(e *hooks.Event) error { return e.SetMeta(&e.Rcpt.Meta, "old", nil) }},
-	{"replace", hooks.MayExpand, func(e *hooks.Event) error { return e.Replace(e.Rcpt, nil) }},
-	{"copy", hooks.MayCopy, func(e *hooks.Event) error {
+	{"new meta", hooks.ChangeMeta, func(e *hooks.Event) error { return e.SetMeta(&e.Tx.Meta, "new", "v") }},
+	{"changed meta", hooks.ChangeMeta, func(e *hooks.Event) error { return e.SetMeta(&e.Rcpt.Meta, "old", "v") }},
+	{"deleted meta", hooks.ChangeMeta, func(e *hooks.Event) error { return e.SetMeta(&e.Rcpt.Meta, "old", nil) }},
+	{"replace", hooks.ChangeRecipients, func(e *hooks.Event) error { return e.Replace(e.Rcpt, nil) }},
+	{"copy", hooks.ChangeCopies, func(e *hooks.Event) error {
 		return e.CopyTo(e.Rcpt, []hooks.Target{{Address: "a@x.example"}, {Address: "b@x.example"}})
 	}},
-	{"own field", hooks.MayOwnField, func(e *hooks.Event) error {
+	{"own field", hooks.ChangeOwnFields, func(e *hooks.Event) error {
 		return e.SetEdit(e.Rcpt, "field", envelope.HeaderEdit{Prepend: "A: b\r\n"})
 	}},
-	{"group", hooks.MayGroup, func(e *hooks.Event) error {
+	{"group", hooks.ChangeGroup, func(e *hooks.Event) error {
 		return e.SetGroup("key", func(g *envelope.Group) { g.Key, g.Priority, g.Expires = "k", 3, time.Unix(9, 0) })
 	}},
-	{"text", hooks.MayText, func(e *hooks.Event) error { return e.SetText("new") }},
-	{"header", hooks.MayMessage | hooks.MayAttempt, func(e *hooks.Event) error {
+	{"text", hooks.ChangeText, func(e *hooks.Event) error { return e.SetText("new") }},
+	{"header", hooks.ChangeMessage | hooks.ChangeAttempt, func(e *hooks.Event) error {
 		return e.EditHeader(e.Msg, "set", func(h *mime.Header) error { return h.Set("Subject", "new") })
 	}},
-	{"part", hooks.MayMessage, func(e *hooks.Event) error { return e.EditPart(e.Msg, "part", mime.PartEdit{Text: "x"}) }},
-	{"score", hooks.MayScore, func(e *hooks.Event) error { return e.AddScore(hooks.Score{Name: "X", Points: 2}) }},
-	{"priority", hooks.MayScore, func(e *hooks.Event) error { return e.SetPriority(5) }},
-	{"effect", hooks.MayEffects, func(e *hooks.Event) error { return e.AddEffect(envelope.Effect{Key: "k"}) }},
-	{"submit", hooks.MayEffects, func(e *hooks.Event) error { return e.AddSubmit(hooks.Submit{Sender: "x@x.example"}) }},
+	{"part", hooks.ChangeMessage, func(e *hooks.Event) error { return e.EditPart(e.Msg, "part", mime.PartEdit{Text: "x"}) }},
+	{"score", hooks.ChangeScore, func(e *hooks.Event) error { return e.AddScore(hooks.Score{Name: "X", Points: 2}) }},
+	{"priority", hooks.ChangeScore, func(e *hooks.Event) error { return e.SetPriority(5) }},
+	{"effect", hooks.ChangeEffects, func(e *hooks.Event) error { return e.AddEffect(envelope.Effect{Key: "k"}) }},
+	{"submit", hooks.ChangeEffects, func(e *hooks.Event) error { return e.AddSubmit(hooks.Submit{Sender: "x@x.example"}) }},
 }
 
 func event(p hooks.Point) *hooks.Event {
 	return &hooks.Event{Point: p, Now: time.Unix(1, 0), Session: &envelope.Session{},
-		Tx:      &envelope.Transaction{Sender: "old@x.example"},
-		Rcpt:    &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "old@our.example", Meta: map[string]any{"old": "x"}, Edit: envelope.HeaderEdit{Prepend: "Old: x\r\n"}}},
-		Msg:     &hooks.Message{Sender: "old@x.example", Header: mime.ParseHeader([]byte("Subject: old\r\n")), Scores: []hooks.Score{{Name: "OLD", Points: 1}}},
+		Tx: &envelope.Transaction{Sender: "old@x.example"},
+		Rcpt: &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "old@our.example", Meta: map[string]any{"old": "x"},
+			Edit: envelope.HeaderEdit{Prepend: "Old: x\r\n"}}},
+		Msg: &hooks.Message{Sender: "old@x.example", Header: mime.ParseHeader([]byte("Subject: old\r\n")),
+			Scores: []hooks.Score{{Name: "OLD", Points: 1}}},
 		Group:   &envelope.Group{Kind: envelope.Remote, Key: "old", Domain: "old.example"},
 		DSN:     &hooks.DSN{Text: "old"},
 		Pending: &hooks.Pending{Effects: []envelope.Effect{{Key: "old"}}, Submits: []hooks.Submit{{Sender: "old@x.example"}}},
@@ -60,7 +62,8 @@ func event(p hooks.Point) *hooks.Event {
 // picture is everything an edit could have changed.
 func picture(t *testing.T, e *hooks.Event) string {
 	t.Helper()
-	b, err := json.Marshal(map[string]any{"tx": e.Tx, "rcpt": e.Rcpt, "group": e.Group, "dsn": e.DSN, "pending": e.Pending, "sender": e.Msg.Sender,
+	b, err := json.Marshal(map[string]any{"tx": e.Tx, "rcpt": e.Rcpt, "group": e.Group, "dsn": e.DSN, "pending": e.Pending,
+		"sender": e.Msg.Sender,
 		"header": string(e.Msg.Header.Bytes()), "scores": e.Msg.Scores, "priority": e.Msg.Priority, "edits": len(e.Msg.Edits)})
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +76,7 @@ func picture(t *testing.T, e *hooks.Event) string {
 func TestRollback(t *testing.T) {
 	for _, s := range hooks.Specs() {
 		for _, edit := range edits {
-			allowed := s.May&edit.may != 0
+			allowed := s.Changes&edit.may != 0
 			var refused error
 			chain := func(after func() (hooks.Verdict, error)) *hooks.Chain {
 				return hooks.NewChain([]hooks.Handler{policy{info: hooks.Info{Point: s.Point}, call: func(e *hooks.Event) (hooks.Verdict, error) {
@@ -87,7 +90,7 @@ func TestRollback(t *testing.T) {
 			before := picture(t, e)
 			chain(func() (hooks.Verdict, error) { return hooks.Verdict{}, nil }).Run(context.Background(), e)
 			changed := picture(t, e) != before
-			if effect := edit.may == hooks.MayEffects && !s.Intents; effect {
+			if effect := edit.may == hooks.ChangeEffects && !s.Intents; effect {
 				changed = allowed // it was handed to Apply
 			}
 			if changed != allowed || allowed != (refused == nil) || refused != nil && !errors.Is(refused, hooks.ErrNotHere) {
@@ -122,10 +125,12 @@ func TestRollback(t *testing.T) {
 // edits of one handler go in the right order.
 func TestRollbackIsPerHandler(t *testing.T) {
 	good := policy{info: hooks.Info{Point: hooks.ReceiveData, Order: 1}, call: func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{}, errors.Join(e.SetSender("good@x.example"), e.AddScore(hooks.Score{Name: "GOOD"}), e.AddEffect(envelope.Effect{Key: "good"}),
+		return hooks.Verdict{}, errors.Join(e.SetSender("good@x.example"), e.AddScore(hooks.Score{Name: "GOOD"}),
+			e.AddEffect(envelope.Effect{Key: "good"}),
 			e.SetMeta(&e.Tx.Meta, "k", "good"))
 	}}
-	bad := policy{info: hooks.Info{Point: hooks.ReceiveData, Order: 2, OnError: hooks.FailContinue}, call: func(e *hooks.Event) (hooks.Verdict, error) {
+	bad := policy{info: hooks.Info{Point: hooks.ReceiveData, Order: 2, OnError: hooks.FailContinue}, call: func(e *hooks.Event) (hooks.Verdict,
+		error) {
 		e.SetSender("bad1@x.example")
 		e.SetSender("bad2@x.example")
 		e.AddScore(hooks.Score{Name: "BAD1"})

@@ -59,13 +59,25 @@ type Event struct {
 	twoSided  bool
 	direction string
 	handler   string // Key of the one that is asked
-	may       May
+	allowed   Changes
 	undo      []func()
 	changes   []string
 }
 
 // EventNames are the names that an Observed can have.
-var EventNames = []string{"accepted", "rejected", "delivered", "deferred", "bounced", "expired", "login", "login_failed", "setting", "reload", "learned"}
+var EventNames = []string{
+	"accepted",
+	"rejected",
+	"delivered",
+	"deferred",
+	"bounced",
+	"expired",
+	"login",
+	"login_failed",
+	"setting",
+	"reload",
+	"learned",
+}
 
 // Observed is something that happened.
 type Observed struct {
@@ -207,8 +219,8 @@ func (p *Pending) Back(effects, submits, undo int) {
 }
 
 // may returns ErrNotHere unless the hook allows the change.
-func (e *Event) mayChange(m May, what string) error {
-	if e.may&m == 0 {
+func (e *Event) checkAllowed(m Changes, what string) error {
+	if e.allowed&m == 0 {
 		return fmt.Errorf("%s cannot be changed at %s: %w", what, e.Point, ErrNotHere)
 	}
 	return nil
@@ -216,7 +228,7 @@ func (e *Event) mayChange(m May, what string) error {
 
 // Allowed reports whether the hook allows a change, so that an engine can
 // refuse with its own words.
-func (e *Event) Allowed(m May) bool { return e.may&m != 0 }
+func (e *Event) Allowed(m Changes) bool { return e.allowed&m != 0 }
 
 // record keeps the way back from a change.
 func (e *Event) record(what string, undo func()) {
@@ -225,7 +237,7 @@ func (e *Event) record(what string, undo func()) {
 }
 
 // begin starts a handler's transaction.
-func (e *Event) begin(may May) { e.may, e.undo, e.changes = may, e.undo[:0], nil }
+func (e *Event) begin(may Changes) { e.allowed, e.undo, e.changes = may, e.undo[:0], nil }
 
 // rollback undoes what the handler changed, last change first.
 func (e *Event) rollback() {
@@ -237,7 +249,7 @@ func (e *Event) rollback() {
 
 // SetSender changes the envelope sender of the transaction or message.
 func (e *Event) SetSender(a envelope.Address) error {
-	if err := e.mayChange(MaySender, "the sender"); err != nil {
+	if err := e.checkAllowed(ChangeSender, "the sender"); err != nil {
 		return err
 	}
 	old := e.Tx.Sender
@@ -254,7 +266,7 @@ func (e *Event) SetSender(a envelope.Address) error {
 
 // SetAddress changes a recipient's address.
 func (e *Event) SetAddress(r *envelope.Recipient, a envelope.Address, by envelope.Change) error {
-	if err := e.mayChange(MayAddress, "a recipient's address"); err != nil {
+	if err := e.checkAllowed(ChangeAddress, "a recipient's address"); err != nil {
 		return err
 	}
 	old, from := r.Address, r.From
@@ -267,7 +279,7 @@ func (e *Event) SetAddress(r *envelope.Recipient, a envelope.Address, by envelop
 // SetMeta sets a key of a meta table; nil deletes it. Values are plain data:
 // bool, float64, string, []any, map[string]any; the Event owns them then.
 func (e *Event) SetMeta(meta *map[string]any, key string, value any) error {
-	if err := e.mayChange(MayMeta, "meta"); err != nil {
+	if err := e.checkAllowed(ChangeMeta, "meta"); err != nil {
 		return err
 	}
 	old, had := (*meta)[key]
@@ -292,7 +304,7 @@ func (e *Event) SetMeta(meta *map[string]any, key string, value any) error {
 
 // Replace replaces the recipient by targets (none: it is dropped silently).
 func (e *Event) Replace(r *Rcpt, targets []Target) error {
-	if err := e.mayChange(MayExpand, "the recipients"); err != nil {
+	if err := e.checkAllowed(ChangeRecipients, "the recipients"); err != nil {
 		return err
 	}
 	old := r.Replace
@@ -306,7 +318,7 @@ func (e *Event) Replace(r *Rcpt, targets []Target) error {
 
 // CopyTo adds recipients beside this one.
 func (e *Event) CopyTo(r *Rcpt, targets []Target) error {
-	if err := e.mayChange(MayCopy, "the recipients"); err != nil {
+	if err := e.checkAllowed(ChangeCopies, "the recipients"); err != nil {
 		return err
 	}
 	old := r.Copies
@@ -319,7 +331,7 @@ func (e *Event) CopyTo(r *Rcpt, targets []Target) error {
 
 // SetEdit changes the header edit of one recipient's copy.
 func (e *Event) SetEdit(r *Rcpt, what string, edit envelope.HeaderEdit) error {
-	if err := e.mayChange(MayOwnField, "a recipient's header fields"); err != nil {
+	if err := e.checkAllowed(ChangeOwnFields, "a recipient's header fields"); err != nil {
 		return err
 	}
 	old := r.Edit
@@ -330,7 +342,7 @@ func (e *Event) SetEdit(r *Rcpt, what string, edit envelope.HeaderEdit) error {
 
 // SetGroup changes priority, key or expiry of the group.
 func (e *Event) SetGroup(what string, change func(*envelope.Group)) error {
-	if err := e.mayChange(MayGroup, "the group"); err != nil {
+	if err := e.checkAllowed(ChangeGroup, "the group"); err != nil {
 		return err
 	}
 	g, old := e.Group, *e.Group
@@ -341,7 +353,7 @@ func (e *Event) SetGroup(what string, change func(*envelope.Group)) error {
 
 // SetText replaces the human part of a DSN.
 func (e *Event) SetText(text string) error {
-	if err := e.mayChange(MayText, "the report's text"); err != nil {
+	if err := e.checkAllowed(ChangeText, "the report's text"); err != nil {
 		return err
 	}
 	old := e.DSN.Text
@@ -352,7 +364,7 @@ func (e *Event) SetText(text string) error {
 
 // AddEffect queues a change of the KV.
 func (e *Event) AddEffect(f envelope.Effect) error {
-	if err := e.mayChange(MayEffects, "the kv"); err != nil {
+	if err := e.checkAllowed(ChangeEffects, "the kv"); err != nil {
 		return err
 	}
 	p, n := e.Pending, len(e.Pending.Effects)
@@ -367,7 +379,7 @@ const MaxDelay = 30 * time.Second
 // Tarpit delays the reply to the client's command; of several delays the
 // longest counts, and none is longer than MaxDelay.
 func (e *Event) Tarpit(d time.Duration) error {
-	if err := e.mayChange(MayDelay, "the time of the reply"); err != nil {
+	if err := e.checkAllowed(ChangeDelay, "the time of the reply"); err != nil {
 		return err
 	}
 	old := e.Delay
@@ -378,11 +390,11 @@ func (e *Event) Tarpit(d time.Duration) error {
 
 // AddSubmit queues a message.
 func (e *Event) AddSubmit(s Submit) error {
-	if err := e.mayChange(MayEffects, "the queue"); err != nil {
+	if err := e.checkAllowed(ChangeEffects, "the queue"); err != nil {
 		return err
 	}
 	if spec, _ := Lookup(e.Point); s.Forward && !spec.Intents {
-		return fmt.Errorf("there is no whole message to forward at %s: %w", e.Point, ErrNotHere)
+		return fmt.Errorf("there is no complete message to forward at %s: %w", e.Point, ErrNotHere)
 	}
 	p, n := e.Pending, len(e.Pending.Submits)
 	what := fmt.Sprintf("submit to %v", s.Rcpts)

@@ -5,14 +5,14 @@ import (
 	"net/netip"
 )
 
-// blames reports whether an error of a handler is the fault of the mail or of
+// isCausedByMail reports whether an error of a handler is the fault of the mail or of
 // the client at hand: it made the handler use up its budget.
-func (e *Event) blames(err error) bool {
+func (e *Event) isCausedByMail(err error) bool {
 	return errors.Is(err, ErrExhausted) && (e.Session != nil || e.Msg != nil)
 }
 
-// network is the client's: its /24, its /64, or "" where there is no client.
-func (e *Event) network() string {
+// clientNetwork is the client's: its /24, its /64, or "" where there is no client.
+func (e *Event) clientNetwork() string {
 	var ip netip.Addr
 	switch {
 	case e.Session != nil:

@@ -31,7 +31,8 @@ func Rights() []Right {
 var modules = map[string]bool{
 	"account": true, "addr": false, "base64": false, "cache": true, "crypt": true, "dns": true, "hash": false, "hex": false, "http": true,
 	"json": false, "kv": true, "list": true, "log": false, "mail": true, "map": true, "math": false, "metrics": false, "milter": true,
-	"rate": true, "re": false, "secrets": true, "server": false, "spam": true, "string": false, "table": false, "time": false, "toml": false, "uuid": false,
+	"rate": true, "re": false, "secrets": true, "server": false, "spam": true, "string": false, "table": false, "time": false, "toml": false,
+	"uuid": false,
 }
 
 // Module tells whether the contract has a module of that name, and whether a
@@ -90,7 +91,7 @@ func (s Secret) Read() (string, error) {
 		return "", err
 	}
 	if st.Size() > maxSecret || st.IsDir() {
-		return "", fmt.Errorf("%s is no file of at most %d octets", s.File, maxSecret)
+		return "", fmt.Errorf("%s is not a file of at most %d octets", s.File, maxSecret)
 	}
 	b, err := os.ReadFile(s.File)
 	return strings.TrimRight(string(b), "\r\n"), err

@@ -62,25 +62,25 @@ var (
 	ErrExhausted = fmt.Errorf("%w", ErrBudget)
 )
 
-// May is a set of changes that a hook allows.
-type May uint16
+// Changes is a set of changes that a hook allows.
+type Changes uint16
 
 // The changes of the contract's table.
 const (
-	MayIdentity May = 1 << iota // what accept(identity) gave
-	MaySender                   // tx.sender
-	MayAddress                  // rcpt.address
-	MayMessage                  // header fields and parts
-	MayScore                    // score and priority of the message
-	MayExpand                   // replace, fork, variant
-	MayOwnField                 // a recipient's own header fields
-	MayGroup                    // key, priority, expiry
-	MayText                     // dsn.text
-	MayMeta                     // meta of what the hook is given
-	MayEffects                  // kv, rate, mail.submit
-	MayDelay                    // tarpit
-	MayAttempt                  // header fields of one try, of mail that leaves
-	MayCopy                     // copy_to
+	ChangeIdentity   Changes = 1 << iota // what accept(identity) gave
+	ChangeSender                         // tx.sender
+	ChangeAddress                        // rcpt.address
+	ChangeMessage                        // header fields and parts
+	ChangeScore                          // score and priority of the message
+	ChangeRecipients                     // replace, fork, variant
+	ChangeOwnFields                      // a recipient's own header fields
+	ChangeGroup                          // key, priority, expiry
+	ChangeText                           // dsn.text
+	ChangeMeta                           // meta of what the hook is given
+	ChangeEffects                        // kv, rate, mail.submit
+	ChangeDelay                          // tarpit
+	ChangeAttempt                        // header fields of one try, of mail that leaves
+	ChangeCopies                         // copy_to
 )
 
 // Spec is one row of the contract's table.
@@ -89,7 +89,7 @@ type Spec struct {
 	Args     []string // names of the handler's arguments
 	When     string
 	Verdicts []Action
-	May      May
+	Changes  Changes
 	Fail     Failure
 	Status   envelope.Status // what a deferring failure answers
 	Wall     time.Duration
@@ -152,63 +152,227 @@ const (
 	mega = 1_000_000
 )
 
-func failing(code int, enhanced string) envelope.Status {
+func failStatus(code int, enhanced string) envelope.Status {
 	return envelope.Status{Code: code, Enhanced: enhanced, Text: "local policy is unavailable, try again later"}
 }
 
 var specs = []Spec{
-	{Point: ReceiveConnect, Args: []string{"session"}, When: "before the banner",
-		Verdicts: []Action{Reject, Defer, Disconnect}, May: MayMeta | MayEffects | MayDelay,
-		Fail: FailDefer, Status: failing(421, "4.3.0"), Wall: 2 * time.Second, Budget: 200 * kilo},
-	{Point: ReceiveHelo, Args: []string{"session", "name"}, When: "each HELO, EHLO and LHLO",
-		Verdicts: []Action{Reject, Defer, Disconnect}, May: MayMeta | MayEffects | MayDelay,
-		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 2 * time.Second, Budget: 200 * kilo},
-	{Point: ReceiveAuth, Args: []string{"session", "cred"}, When: "each AUTH and POP3 login, after the server looked at its own accounts",
-		Verdicts: []Action{Accept, Reject, Defer}, May: MayIdentity | MayMeta | MayEffects | MayDelay,
-		Fail: FailDefer, Status: failing(454, "4.7.0"), Wall: 5 * time.Second, Budget: 500 * kilo},
-	{Point: ReceiveMail, Args: []string{"session", "tx"}, When: "each MAIL",
-		Verdicts: []Action{Reject, Defer, Disconnect}, May: MaySender | MayMeta | MayEffects | MayDelay,
-		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 2 * time.Second, Budget: 200 * kilo},
-	{Point: ReceiveRcpt, Args: []string{"session", "tx", "rcpt"}, When: "each RCPT, after the relay guard",
-		Verdicts: []Action{Accept, Reject, Defer, Discard}, May: MayAddress | MayMeta | MayEffects | MayDelay,
-		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 500 * kilo},
-	{Point: ReceiveHeaders, Args: []string{"session", "tx", "msg"}, When: "end of the header section, body still coming",
-		Verdicts: []Action{Reject, Defer, Discard}, May: MayMeta | MayEffects | MayDelay,
-		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 1 * mega},
-	{Point: ReceiveData, Args: []string{"session", "tx", "msg"}, When: "message complete, before 250",
-		Verdicts: []Action{Accept, Reject, Defer, Discard, Quarantine}, May: MayMessage | MayScore | MaySender | MayAddress | MayMeta | MayEffects | MayDelay,
-		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 15 * time.Second, Budget: 5 * mega, Intents: true},
-	{Point: ReceiveAsync, Args: []string{"session", "tx", "msg"}, When: "behind the 250, once, in a commit of its own, for handlers of receive.data with `async = true`; one that fails is asked again as a delivery is tried again",
-		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 20 * mega, Intents: true},
-	{Point: QueueExpand, Args: []string{"msg", "rcpt"}, When: "once per recipient, before 250, in the message's commit",
-		Verdicts: []Action{Reject, Discard, Quarantine}, May: MayExpand | MayCopy | MayOwnField | MayMeta | MayEffects,
-		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 5 * time.Second, Budget: 2 * mega, Intents: true, Sides: true},
-	{Point: QueueCommit, Args: []string{"msg", "group"}, When: "once per group of recipients with one next hop key, before 250",
-		Verdicts: []Action{Hold, Schedule}, May: MayGroup | MayMeta | MayEffects,
-		Fail: FailDefer, Status: failing(451, "4.3.0"), Wall: 1 * time.Second, Budget: 200 * kilo, Intents: true, Sides: true},
-	{Point: RouteResolve, Args: []string{"domain", "key"}, When: "a group needs a next hop; cached per domain and key for the route's ttl",
-		Verdicts: []Action{RouteTo, Reject, Defer}, May: MayEffects,
-		Fail: FailContinue, Wall: 5 * time.Second, Budget: 1 * mega},
-	{Point: DeliverAttempt, Args: []string{"msg", "group", "attempt"}, When: "before each try",
-		Verdicts: []Action{Retry, Reroute, Discard, Hold}, May: MayAttempt | MayEffects,
-		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true, Sides: true},
-	{Point: DeliverLocal, Args: []string{"msg", "rcpt", "box"}, When: "per mailbox; one at a time per mailbox",
-		Verdicts: []Action{Keep, FileInto, Redirect, Discard, Reject}, May: MayOwnField | MayCopy | MayEffects,
-		Fail: FailKeep, Wall: 5 * time.Second, Budget: 2 * mega, Intents: true},
-	{Point: DeliverResult, Args: []string{"msg", "rcpt", "result"}, When: "after each try",
-		Verdicts: []Action{Retry, Reroute, Fail, NoDSN}, May: MayMeta | MayEffects,
-		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true, Sides: true},
-	{Point: DeliverDSN, Args: []string{"msg", "rcpts", "dsn"}, When: "before a DSN is made",
-		Verdicts: []Action{Discard, Redirect}, May: MayText | MayEffects,
-		Fail: FailContinue, Wall: 2 * time.Second, Budget: 500 * kilo, Intents: true, Sides: true},
-	{Point: ObserveEvent, Args: []string{"event"}, When: "after a commit; asynchronous, in order, at least once; a handler that fails is asked again after 1 s, 5 s, 30 s, 2 min and 10 min, then the event is parked",
-		May: MayEffects, Fail: FailContinue, Wall: 10 * time.Second, Budget: 2 * mega},
-	{Point: TimerTick, Args: []string{"now", "domain"}, When: "every so often, as the option `every` says, with `each = \"domain\"` for each domain in turn; one handler at a time",
-		May: MayEffects, Fail: FailContinue, Wall: time.Minute, Budget: 10 * mega, NoMail: true},
-	{Point: WebRequest, Args: []string{"req"}, When: "an HTTP request below /b/BUNDLE/ whose path is the option `path`, or below it; a failure is answered 500",
-		Verdicts: []Action{Respond}, May: MayEffects, Fail: FailContinue, Wall: 5 * time.Second, Budget: 2 * mega, NoMail: true},
-	{Point: AdminCommand, Args: []string{"cmd"}, When: "an operator types `carteiro NAME ...` and the option `command` is that NAME (`carteiro policy NAME ...` where the server has a command of that name), or asks for it by the admin socket; a reject's text and a failure are told to the operator",
-		Verdicts: []Action{Respond, Reject}, May: MayEffects, Fail: FailContinue, Wall: 10 * time.Second, Budget: 10 * mega, NoMail: true},
+	{
+		Point:    ReceiveConnect,
+		Args:     []string{"session"},
+		When:     "before the banner",
+		Verdicts: []Action{Reject, Defer, Disconnect},
+		Changes:  ChangeMeta | ChangeEffects | ChangeDelay,
+		Fail:     FailDefer,
+		Status:   failStatus(421, "4.3.0"),
+		Wall:     2 * time.Second,
+		Budget:   200 * kilo,
+	},
+	{
+		Point:    ReceiveHelo,
+		Args:     []string{"session", "name"},
+		When:     "at each HELO, EHLO and LHLO",
+		Verdicts: []Action{Reject, Defer, Disconnect},
+		Changes:  ChangeMeta | ChangeEffects | ChangeDelay,
+		Fail:     FailDefer,
+		Status:   failStatus(451, "4.3.0"),
+		Wall:     2 * time.Second,
+		Budget:   200 * kilo,
+	},
+	{
+		Point:    ReceiveAuth,
+		Args:     []string{"session", "cred"},
+		When:     "at each AUTH and POP3 login, after the server checked its own accounts",
+		Verdicts: []Action{Accept, Reject, Defer},
+		Changes:  ChangeIdentity | ChangeMeta | ChangeEffects | ChangeDelay,
+		Fail:     FailDefer,
+		Status:   failStatus(454, "4.7.0"),
+		Wall:     5 * time.Second,
+		Budget:   500 * kilo,
+	},
+	{
+		Point:    ReceiveMail,
+		Args:     []string{"session", "tx"},
+		When:     "at each MAIL",
+		Verdicts: []Action{Reject, Defer, Disconnect},
+		Changes:  ChangeSender | ChangeMeta | ChangeEffects | ChangeDelay,
+		Fail:     FailDefer,
+		Status:   failStatus(451, "4.3.0"),
+		Wall:     2 * time.Second,
+		Budget:   200 * kilo,
+	},
+	{
+		Point:    ReceiveRcpt,
+		Args:     []string{"session", "tx", "rcpt"},
+		When:     "at each RCPT, after the check for relaying",
+		Verdicts: []Action{Accept, Reject, Defer, Discard},
+		Changes:  ChangeAddress | ChangeMeta | ChangeEffects | ChangeDelay,
+		Fail:     FailDefer,
+		Status:   failStatus(451, "4.3.0"),
+		Wall:     5 * time.Second,
+		Budget:   500 * kilo,
+	},
+	{
+		Point:    ReceiveHeaders,
+		Args:     []string{"session", "tx", "msg"},
+		When:     "after the header section; the body is still coming",
+		Verdicts: []Action{Reject, Defer, Discard},
+		Changes:  ChangeMeta | ChangeEffects | ChangeDelay,
+		Fail:     FailDefer,
+		Status:   failStatus(451, "4.3.0"),
+		Wall:     5 * time.Second,
+		Budget:   1 * mega,
+	},
+	{
+		Point:    ReceiveData,
+		Args:     []string{"session", "tx", "msg"},
+		When:     "after the whole message, before the 250",
+		Verdicts: []Action{Accept, Reject, Defer, Discard, Quarantine},
+		Changes:  ChangeMessage | ChangeScore | ChangeSender | ChangeAddress | ChangeMeta | ChangeEffects | ChangeDelay,
+		Fail:     FailDefer,
+		Status:   failStatus(451, "4.3.0"),
+		Wall:     15 * time.Second,
+		Budget:   5 * mega,
+		Intents:  true,
+	},
+	{
+		Point: ReceiveAsync,
+		Args:  []string{"session", "tx", "msg"},
+		When: "after the 250, once, in a separate commit, for handlers of receive.data with `async = true`; one that fails is called " +
+			"again, as often and as late as a delivery is tried again",
+		Changes: ChangeEffects,
+		Fail:    FailContinue,
+		Wall:    time.Minute,
+		Budget:  20 * mega,
+		Intents: true,
+	},
+	{
+		Point:    QueueExpand,
+		Args:     []string{"msg", "rcpt"},
+		When:     "once per recipient, before the 250, in the message's commit",
+		Verdicts: []Action{Reject, Discard, Quarantine},
+		Changes:  ChangeRecipients | ChangeCopies | ChangeOwnFields | ChangeMeta | ChangeEffects,
+		Fail:     FailDefer,
+		Status:   failStatus(451, "4.3.0"),
+		Wall:     5 * time.Second,
+		Budget:   2 * mega,
+		Intents:  true,
+		Sides:    true,
+	},
+	{
+		Point:    QueueCommit,
+		Args:     []string{"msg", "group"},
+		When:     "once per group of recipients that have the same next hop key, before the 250",
+		Verdicts: []Action{Hold, Schedule},
+		Changes:  ChangeGroup | ChangeMeta | ChangeEffects,
+		Fail:     FailDefer,
+		Status:   failStatus(451, "4.3.0"),
+		Wall:     1 * time.Second,
+		Budget:   200 * kilo,
+		Intents:  true,
+		Sides:    true,
+	},
+	{
+		Point:    RouteResolve,
+		Args:     []string{"domain", "key"},
+		When:     "when a group needs a next hop; cached per domain and key for the route's ttl",
+		Verdicts: []Action{RouteTo, Reject, Defer},
+		Changes:  ChangeEffects,
+		Fail:     FailContinue,
+		Wall:     5 * time.Second,
+		Budget:   1 * mega,
+	},
+	{
+		Point:    DeliverAttempt,
+		Args:     []string{"msg", "group", "attempt"},
+		When:     "before each attempt",
+		Verdicts: []Action{Retry, Reroute, Discard, Hold},
+		Changes:  ChangeAttempt | ChangeEffects,
+		Fail:     FailContinue,
+		Wall:     2 * time.Second,
+		Budget:   500 * kilo,
+		Intents:  true,
+		Sides:    true,
+	},
+	{
+		Point:    DeliverLocal,
+		Args:     []string{"msg", "rcpt", "box"},
+		When:     "for each mailbox; one at a time per mailbox",
+		Verdicts: []Action{Keep, FileInto, Redirect, Discard, Reject},
+		Changes:  ChangeOwnFields | ChangeCopies | ChangeEffects,
+		Fail:     FailKeep,
+		Wall:     5 * time.Second,
+		Budget:   2 * mega,
+		Intents:  true,
+	},
+	{
+		Point:    DeliverResult,
+		Args:     []string{"msg", "rcpt", "result"},
+		When:     "after each attempt",
+		Verdicts: []Action{Retry, Reroute, Fail, NoDSN},
+		Changes:  ChangeMeta | ChangeEffects,
+		Fail:     FailContinue,
+		Wall:     2 * time.Second,
+		Budget:   500 * kilo,
+		Intents:  true,
+		Sides:    true,
+	},
+	{
+		Point:    DeliverDSN,
+		Args:     []string{"msg", "rcpts", "dsn"},
+		When:     "before a DSN is made",
+		Verdicts: []Action{Discard, Redirect},
+		Changes:  ChangeText | ChangeEffects,
+		Fail:     FailContinue,
+		Wall:     2 * time.Second,
+		Budget:   500 * kilo,
+		Intents:  true,
+		Sides:    true,
+	},
+	{
+		Point: ObserveEvent,
+		Args:  []string{"event"},
+		When: "after a commit; asynchronously, in order, at least once; a handler that fails is called again after 1 s, 5 s, 30 s, 2 " +
+			"min and 10 min, then the event is parked",
+		Changes: ChangeEffects,
+		Fail:    FailContinue,
+		Wall:    10 * time.Second,
+		Budget:  2 * mega,
+	},
+	{
+		Point:   TimerTick,
+		Args:    []string{"now", "domain"},
+		When:    "at the interval of the option `every`, with `each = \"domain\"` for each domain in turn; one handler at a time",
+		Changes: ChangeEffects,
+		Fail:    FailContinue,
+		Wall:    time.Minute,
+		Budget:  10 * mega,
+		NoMail:  true,
+	},
+	{
+		Point:    WebRequest,
+		Args:     []string{"req"},
+		When:     "at an HTTP request below /b/BUNDLE/ whose path is the option `path` or below it; a failure is answered with 500",
+		Verdicts: []Action{Respond},
+		Changes:  ChangeEffects,
+		Fail:     FailContinue,
+		Wall:     5 * time.Second,
+		Budget:   2 * mega,
+		NoMail:   true,
+	},
+	{
+		Point: AdminCommand,
+		Args:  []string{"cmd"},
+		When: "when an operator types `carteiro NAME ...`, where NAME is the option `command` (`carteiro policy NAME ...` if the " +
+			"server itself has a command of that name), or sends it over the admin socket; the operator sees the text of a reject and " +
+			"the error of a failure",
+		Verdicts: []Action{Respond, Reject},
+		Changes:  ChangeEffects,
+		Fail:     FailContinue,
+		Wall:     10 * time.Second,
+		Budget:   10 * mega,
+		NoMail:   true,
+	},
 }
 
 // Specs is the contract's table in the order of the hooks. The caller must

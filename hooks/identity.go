@@ -20,7 +20,8 @@ func (i *Info) Key() string {
 	if i.key != "" {
 		return i.key
 	}
-	return fmt.Sprintf("%s %s %s %s %d", i.keyTier(), i.Owner(), url.PathEscape(i.File), strings.ReplaceAll(string(i.Point), " ", "-"), i.Number)
+	return fmt.Sprintf("%s %s %s %s %d", i.keyTier(), i.Owner(), url.PathEscape(i.File), strings.ReplaceAll(string(i.Point), " ", "-"),
+		i.Number)
 }
 
 // keyTier is the tier as Key names it. An admin's script may move between

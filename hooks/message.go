@@ -69,8 +69,25 @@ type Message struct {
 // fork is a copy of m that can be changed without changing m.
 func (m *Message) fork() *Message {
 	h := m.Header.Clone()
-	return &Message{of: m, from: h, ID: m.ID, Sender: m.Sender, Size: m.Size, ReceivedAt: m.ReceivedAt, Header: h, Body: m.Body,
-		Priority: m.Priority, Identity: m.Identity, Listener: m.Listener, Client: m.Client, Ours: m.Ours, Meta: maps.Clone(m.Meta), Scores: slices.Clone(m.Scores), Auth: m.Auth, index: m.index}
+	return &Message{
+		of:         m,
+		from:       h,
+		ID:         m.ID,
+		Sender:     m.Sender,
+		Size:       m.Size,
+		ReceivedAt: m.ReceivedAt,
+		Header:     h,
+		Body:       m.Body,
+		Priority:   m.Priority,
+		Identity:   m.Identity,
+		Listener:   m.Listener,
+		Client:     m.Client,
+		Ours:       m.Ours,
+		Meta:       maps.Clone(m.Meta),
+		Scores:     slices.Clone(m.Scores),
+		Auth:       m.Auth,
+		index:      m.index,
+	}
 }
 
 // Making says that a handler made a fork for a recipient.
@@ -115,7 +132,7 @@ func (m *Message) Differs() bool {
 // one: ErrNotHere.
 func (e *Event) Fork(r *Rcpt) (*Message, error) {
 	if e.Point != QueueExpand {
-		return nil, fmt.Errorf("a message of its own cannot be made at %s: %w", e.Point, ErrNotHere)
+		return nil, fmt.Errorf("a separate message cannot be made at %s: %w", e.Point, ErrNotHere)
 	}
 	if r.Fork == nil {
 		r.Fork = e.Msg.fork()
@@ -133,7 +150,7 @@ func (e *Event) Fork(r *Rcpt) (*Message, error) {
 // it. Only queue.expand can make one: ErrNotHere.
 func (e *Event) Variant(r *Rcpt) (*Message, error) {
 	if e.Point != QueueExpand {
-		return nil, fmt.Errorf("a message of its own cannot be made at %s: %w", e.Point, ErrNotHere)
+		return nil, fmt.Errorf("a separate message cannot be made at %s: %w", e.Point, ErrNotHere)
 	}
 	old := r.variants
 	m := e.Msg.fork()
@@ -147,7 +164,7 @@ func (e *Event) Variant(r *Rcpt) (*Message, error) {
 // serves says no: the policy that can change it may not speak for that domain.
 func (e *Event) Confine(m *Message, serves func(domain string) bool) {
 	old := m.MaySign
-	e.record("signed for the policy's own domains alone", func() { m.MaySign = old })
+	e.record("signed only for the policy's own domains", func() { m.MaySign = old })
 	m.MaySign = func(domain string) bool { return serves(domain) && (old == nil || old(domain)) }
 }
 
@@ -156,7 +173,7 @@ func (e *Event) Editable(m *Message) error {
 	if e.Rcpt != nil && (m == e.Rcpt.Fork || slices.Contains(e.Rcpt.variants, m)) {
 		return nil
 	}
-	return e.mayChange(MayMessage, "the message")
+	return e.checkAllowed(ChangeMessage, "the message")
 }
 
 // AppendText puts text at the end of the body when all handlers have run; see
@@ -233,7 +250,7 @@ func (m *Message) Parts() (*mime.Index, error) {
 // deliver.attempt in what goes out with this try alone. Mail for mailboxes
 // here has no such try: ErrNotHere.
 func (e *Event) EditHeader(m *Message, what string, change func(*mime.Header) error) error {
-	if leaves := e.may&MayAttempt != 0 && e.Group != nil && e.Group.Kind == envelope.Remote; !leaves {
+	if leaves := e.allowed&ChangeAttempt != 0 && e.Group != nil && e.Group.Kind == envelope.Remote; !leaves {
 		if err := e.Editable(m); err != nil {
 			return err
 		}
@@ -263,19 +280,20 @@ func (e *Event) EditPart(m *Message, what string, edit mime.PartEdit) error {
 
 // AddScore adds points to the spam score.
 func (e *Event) AddScore(s Score) error {
-	if err := e.mayChange(MayScore, "the score"); err != nil {
+	if err := e.checkAllowed(ChangeScore, "the score"); err != nil {
 		return err
 	}
 	m, n := e.Msg, len(e.Msg.Scores)
 	m.Scores = append(m.Scores, s)
-	what := fmt.Sprintf("score %s %s, total %s", s.Name, strconv.FormatFloat(s.Points, 'f', -1, 64), strconv.FormatFloat(m.Total(), 'f', -1, 64))
+	what := fmt.Sprintf("score %s %s, total %s", s.Name, strconv.FormatFloat(s.Points, 'f', -1, 64),
+		strconv.FormatFloat(m.Total(), 'f', -1, 64))
 	e.record(what, func() { m.Scores = m.Scores[:n] })
 	return nil
 }
 
 // SetPriority changes the priority of the message.
 func (e *Event) SetPriority(p envelope.Priority) error {
-	if err := e.mayChange(MayScore, "the priority"); err != nil {
+	if err := e.checkAllowed(ChangeScore, "the priority"); err != nil {
 		return err
 	}
 	m, old := e.Msg, e.Msg.Priority

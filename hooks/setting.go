@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"carteiro/core/message/envelope"
+	"carteiro/core/service/forward"
 )
 
 // ErrSetting wraps what is wrong with the value of an account's setting.
@@ -43,7 +44,21 @@ type Field struct {
 // characters, "date" a day like 2026-12-31, "zone" a time zone like
 // Europe/Lisbon, "match" an address, or "@" and a domain, "mailbox" an address
 // with or without a name, "addresses" the text of a .forward file.
-var FieldTypes = []string{"string", "line", "integer", "number", "boolean", "list", "table", "date", "zone", "address", "match", "mailbox", "addresses"}
+var FieldTypes = []string{
+	"string",
+	"line",
+	"integer",
+	"number",
+	"boolean",
+	"list",
+	"table",
+	"date",
+	"zone",
+	"address",
+	"match",
+	"mailbox",
+	"addresses",
+}
 
 // Sound tells what is wrong with the description itself, nil for nothing.
 func (f Field) Sound() error {
@@ -52,11 +67,11 @@ func (f Field) Sound() error {
 	}
 	switch {
 	case f.Of != nil && f.Type != "list":
-		return fmt.Errorf("is no list and has no elements (of)")
+		return fmt.Errorf("is not a list and cannot have elements (of)")
 	case f.Fields != nil && f.Type != "table":
-		return fmt.Errorf("is no table and has no fields")
+		return fmt.Errorf("is not a table and cannot have fields")
 	case f.Other && !slices.Contains([]string{"list", "address", "mailbox", "addresses"}, f.Type):
-		return fmt.Errorf("has no addresses of which one could be another (other)")
+		return fmt.Errorf("has no addresses, so other does not apply")
 	case f.Min != nil && f.Max != nil && *f.Min > *f.Max:
 		return fmt.Errorf("has min above max")
 	}
@@ -76,7 +91,7 @@ func (f Field) Sound() error {
 			return fmt.Errorf("field %s %w", name, err)
 		}
 		if g.When != "" && f.Fields[g.When].Type != "boolean" || g.After != "" && f.Fields[g.After].Type != "date" {
-			return fmt.Errorf("field %s names another that is not there: when is a boolean, after a date", name)
+			return fmt.Errorf("field %s names a field that does not exist (when needs a boolean, after a date)", name)
 		}
 	}
 	return nil
@@ -115,23 +130,23 @@ func (f Field) Check(owner envelope.Address, name string, v any) error {
 	var err error
 	switch v := v.(type) {
 	case string:
-		if err = f.bound(name, float64(utf8.RuneCountInString(v)), "characters"); err == nil {
-			err = f.text(owner, name, v)
+		if err = f.checkBound(name, float64(utf8.RuneCountInString(v)), "characters"); err == nil {
+			err = f.checkText(owner, name, v)
 		}
 	case float64:
-		err = f.bound(name, v, "")
+		err = f.checkBound(name, v, "")
 	case []any:
-		err = f.list(owner, name, v)
+		err = f.checkList(owner, name, v)
 	case map[string]any:
-		err = f.table(owner, name, v)
+		err = f.checkTable(owner, name, v)
 	}
 	if err == nil && f.Other {
-		err = f.others(owner, name, v)
+		err = f.checkOthers(owner, name, v)
 	}
 	return err
 }
 
-func (f Field) bound(name string, n float64, of string) error {
+func (f Field) checkBound(name string, n float64, of string) error {
 	verb := "is"
 	if of != "" {
 		verb = "has"
@@ -145,7 +160,7 @@ func (f Field) bound(name string, n float64, of string) error {
 	return nil
 }
 
-func (f Field) text(owner envelope.Address, name, v string) error {
+func (f Field) checkText(owner envelope.Address, name, v string) error {
 	wrong := ""
 	switch f.Type {
 	case "line":
@@ -154,11 +169,11 @@ func (f Field) text(owner envelope.Address, name, v string) error {
 		}
 	case "date":
 		if _, err := time.Parse(time.DateOnly, v); err != nil {
-			wrong = fmt.Sprintf("is %q, no day; write 2026-12-31", v)
+			wrong = fmt.Sprintf("is %q, not a date; write 2026-12-31", v)
 		}
 	case "zone":
 		if _, err := time.LoadLocation(v); err != nil || v == "" || v == "Local" {
-			wrong = fmt.Sprintf("is %q, no time zone; write Europe/Lisbon", v)
+			wrong = fmt.Sprintf("is %q, not a time zone; write Europe/Lisbon", v)
 		}
 	case "address", "match":
 		if domain, ok := strings.CutPrefix(v, "@"); ok && f.Type == "match" {
@@ -168,14 +183,14 @@ func (f Field) text(owner envelope.Address, name, v string) error {
 		} else if _, err := envelope.ParseAddress(v); err == nil {
 			break
 		}
-		wrong = fmt.Sprintf("is %q, no address", v)
+		wrong = fmt.Sprintf("is %q, not an address", v)
 	case "mailbox":
-		if _, ok := mailbox(v); !ok {
-			wrong = fmt.Sprintf("is %q, no address", v)
+		if _, ok := forward.ParseAddress(v); !ok {
+			wrong = fmt.Sprintf("is %q, not an address", v)
 		}
 	case "addresses":
-		if list, bad := forwardFile(owner, v); bad != "" {
-			wrong = fmt.Sprintf("has %q, which is no address", bad)
+		if list, bad := forward.ParseFile(owner, v); bad != "" {
+			wrong = fmt.Sprintf("has %q, which is not an address", bad)
 		} else if len(list) == 0 {
 			wrong = "names no address"
 		}
@@ -189,8 +204,8 @@ func (f Field) text(owner envelope.Address, name, v string) error {
 	return nil
 }
 
-func (f Field) list(owner envelope.Address, name string, v []any) error {
-	if err := f.bound(name, float64(len(v)), "elements"); err != nil || f.Of == nil {
+func (f Field) checkList(owner envelope.Address, name string, v []any) error {
+	if err := f.checkBound(name, float64(len(v)), "elements"); err != nil || f.Of == nil {
 		return err
 	}
 	for i, e := range v {
@@ -201,7 +216,7 @@ func (f Field) list(owner envelope.Address, name string, v []any) error {
 	return nil
 }
 
-func (f Field) table(owner envelope.Address, name string, v map[string]any) error {
+func (f Field) checkTable(owner envelope.Address, name string, v map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(v)) {
 		g, ok := f.Fields[key]
 		if !ok {
@@ -240,4 +255,31 @@ func CheckSetting(sources []Source, account envelope.Address, name string, v any
 		}
 	}
 	return nil
+}
+
+// checkOthers returns an error if a value names nobody but the account itself.
+func (f Field) checkOthers(owner envelope.Address, name string, v any) error {
+	var list []envelope.Address
+	switch v := v.(type) {
+	case string:
+		if f.Type == "addresses" {
+			list, _ = forward.ParseFile(owner, v)
+		} else if a, ok := forward.ParseAddress(v); ok {
+			list = []envelope.Address{a}
+		}
+	case []any:
+		for _, e := range v {
+			if s, ok := e.(string); ok {
+				if a, ok := forward.ParseAddress(s); ok {
+					list = append(list, a)
+				}
+			}
+		}
+	}
+	for _, a := range list {
+		if a.Base() != owner.Base() {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s names nobody but %s itself", ErrSetting, name, owner.Base())
 }

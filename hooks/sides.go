@@ -35,19 +35,19 @@ func (e *Event) directionFor(i *Info) string {
 		outgoing = e.user().Domain()
 	}
 	switch {
-	case e.side == sideSender || !e.toOurs():
+	case e.side == sideSender || !e.isToOurs():
 		return Out
-	case outgoing == "" || e.twoSided && i.ofDomains() && !i.within(e):
+	case outgoing == "" || e.twoSided && i.isOfDomains() && !i.isWithin(e):
 		return In
 	}
 	return Within
 }
 
-// ofDomains reports whether the handler is asked for each side.
-func (i *Info) ofDomains() bool { return i.Tier == Bundle || i.Tier == Domain }
+// isOfDomains reports whether the handler is asked for each side.
+func (i *Info) isOfDomains() bool { return i.Tier == Bundle || i.Tier == Domain }
 
-// toOurs reports whether a recipient is at a domain of ours.
-func (e *Event) toOurs() bool {
+// isToOurs reports whether a recipient is at a domain of ours.
+func (e *Event) isToOurs() bool {
 	switch {
 	case e.Rcpt != nil:
 		return e.Rcpt.IsLocal
@@ -61,9 +61,9 @@ func (e *Event) toOurs() bool {
 	return false
 }
 
-// within reports whether the recipient's side is, for the handler, about the
+// isWithin reports whether the recipient's side is, for the handler, about the
 // domain that the mail is outgoing mail of, and no other one.
-func (i *Info) within(e *Event) bool {
+func (i *Info) isWithin(e *Event) bool {
 	if e.Outgoing == "" || !i.serves(e.Outgoing) {
 		return false
 	}
@@ -78,50 +78,51 @@ func (i *Info) within(e *Event) bool {
 		return e.Group.Domain == e.Outgoing
 	}
 	other := func(r *Rcpt) bool { return r.Address.Domain() != e.Outgoing && (r.IsLocal || restricted) }
-	return len(e.Rcpts) > 0 && !slices.ContainsFunc(e.Rcpts, other) && e.toOurs()
+	return len(e.Rcpts) > 0 && !slices.ContainsFunc(e.Rcpts, other) && e.isToOurs()
 }
 
-// takes reports whether the handler is asked for the side at hand: once where
+// isAskedForSide reports whether the handler is asked for the side at hand: once where
 // both sides are one domain, and about mail to elsewhere from the recipient's
 // side only if it is for that domain, or nobody of ours sends it.
-func (i *Info) takes(e *Event) bool {
-	if !i.ofDomains() || e.Outgoing == "" {
+func (i *Info) isAskedForSide(e *Event) bool {
+	if !i.isOfDomains() || e.Outgoing == "" {
 		return true
 	}
 	if e.side == sideSender {
-		return !i.within(e)
+		return !i.isWithin(e)
 	}
-	return i.within(e) || len(i.Domains) > 0 || e.toOurs()
+	return i.isWithin(e) || len(i.Domains) > 0 || e.isToOurs()
 }
 
-// bothSides asks the handlers at a hook with two sides: the admin's, then
+// askBothSides asks the handlers at a hook with two sides: the admin's, then
 // bundles and domains' scripts from the sender's side, then those from the
 // recipient's, and at last the admin's with tier "after". A verdict that ends
 // the sender's side does not end the recipient's; the stricter one of both
 // counts.
-func (r *run) bothSides(ctx context.Context) {
+func (r *run) askBothSides(ctx context.Context) {
 	r.e.twoSided = true
-	r.tiers(ctx, Admin, Admin)
+	r.askTiers(ctx, Admin, Admin)
 	if r.ended {
 		return
 	}
 	if r.e.Outgoing != "" {
 		r.e.side = sideSender
-		r.tiers(ctx, Bundle, Domain)
+		r.askTiers(ctx, Bundle, Domain)
 		r.e.side = sideRecipient
 	}
 	sender, ended := r.final, r.ended
 	r.ended = false
-	r.tiers(ctx, Bundle, Domain)
+	r.askTiers(ctx, Bundle, Domain)
 	if ended && strictness(sender.Action) > strictness(r.final.Action) {
 		r.final = sender
 	}
 	if r.ended = r.ended || ended; !r.ended {
-		r.tiers(ctx, After, After)
+		r.askTiers(ctx, After, After)
 	}
 }
 
 // strictness orders verdicts: of two that end a chain the higher one counts.
 func strictness(a Action) int {
-	return slices.Index([]Action{Continue, NoDSN, Accept, Keep, Redirect, Reroute, Schedule, Retry, Hold, Quarantine, Discard, Fail, Defer, Reject}, a)
+	return slices.Index([]Action{Continue, NoDSN, Accept, Keep, Redirect, Reroute, Schedule, Retry, Hold, Quarantine, Discard, Fail, Defer,
+		Reject}, a)
 }

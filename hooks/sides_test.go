@@ -15,7 +15,8 @@ import (
 // serves, the recipient's last, and never for what a client claims.
 func TestSides(t *testing.T) {
 	ours := func(d string) bool { return strings.HasPrefix(d, "our") }
-	all, first, second := hooks.Info{Tier: hooks.Bundle, Bundle: "all"}, hooks.Info{Tier: hooks.Bundle, Bundle: "1", Domains: []string{"our1.example"}},
+	all, first, second := hooks.Info{Tier: hooks.Bundle, Bundle: "all"}, hooks.Info{Tier: hooks.Bundle, Bundle: "1",
+		Domains: []string{"our1.example"}},
 		hooks.Info{Tier: hooks.Bundle, Bundle: "2", Position: 1, Domains: []string{"our2.example"}}
 	both := hooks.Info{Tier: hooks.Bundle, Bundle: "both", Domains: []string{"our1.example", "our2.example"}}
 	quiet := both
@@ -33,7 +34,8 @@ func TestSides(t *testing.T) {
 		{"of another domain", "our2.example", "h@far.example", []hooks.Info{first}, ""},
 		{"a stranger's, whatever is claimed", "", "h@far.example", []hooks.Info{first, second}, ""},
 		{"a stranger's to us", "", "b@our1.example", []hooks.Info{first, second, all}, "1:in:our1.example all:in:our1.example"},
-		{"from one of ours to another, for both", "our2.example", "b@our1.example", []hooks.Info{both}, "both:out:our2.example both:in:our1.example"},
+		{"from one of ours to another, for both", "our2.example", "b@our1.example", []hooks.Info{both},
+			"both:out:our2.example both:in:our1.example"},
 		{"from one of ours to another, the recipient's last", "our2.example", "b@our1.example", []hooks.Info{first, second},
 			"2:out:our2.example 1:in:our1.example"},
 		{"within a domain", "our2.example", "b@our2.example", []hooks.Info{both, second, all, script},
@@ -45,9 +47,12 @@ func TestSides(t *testing.T) {
 		{"without outgoing mail, to ours", "our2.example", "b@our1.example", []hooks.Info{quiet}, "quiet:in:our1.example"},
 		{"without outgoing mail, within", "our2.example", "b@our2.example", []hooks.Info{quiet}, "quiet:within:our2.example"},
 		{"a domain's script", "our2.example", "h@far.example", []hooks.Info{script}, ":out:our2.example"},
-		{"the admin's scripts, once", "our2.example", "b@our1.example", []hooks.Info{admin, both, after}, ":within: both:out:our2.example both:in:our1.example :within:"},
-		{"forwarded by a policy of the domain", "our1.example", "b@our1.example>b@far.example", []hooks.Info{first, all}, "1:out:our1.example all:out:our1.example"},
-		{"forwarded from one of ours", "our2.example", "b@our1.example>b@far.example", []hooks.Info{both}, "both:out:our2.example both:out:our1.example"},
+		{"the admin's scripts, once", "our2.example", "b@our1.example", []hooks.Info{admin, both, after},
+			":within: both:out:our2.example both:in:our1.example :within:"},
+		{"forwarded by a policy of the domain", "our1.example", "b@our1.example>b@far.example", []hooks.Info{first, all},
+			"1:out:our1.example all:out:our1.example"},
+		{"forwarded from one of ours", "our2.example", "b@our1.example>b@far.example", []hooks.Info{both},
+			"both:out:our2.example both:out:our1.example"},
 	} {
 		for _, p := range []hooks.Point{hooks.QueueExpand, hooks.QueueCommit, hooks.DeliverAttempt, hooks.DeliverResult, hooks.DeliverDSN} {
 			rc := recipientOf(c.to, ours)
@@ -87,7 +92,8 @@ func recipientOf(to string, ours func(string) bool) *envelope.Recipient {
 	if !ok {
 		address = orig
 	}
-	return &envelope.Recipient{Orig: envelope.Address(orig), Address: envelope.Address(address), IsLocal: ours(envelope.Address(address).Domain())}
+	return &envelope.Recipient{Orig: envelope.Address(orig), Address: envelope.Address(address),
+		IsLocal: ours(envelope.Address(address).Domain())}
 }
 
 func sidesEvent(p hooks.Point, rc *envelope.Recipient, outgoing string) *hooks.Event {
@@ -128,16 +134,21 @@ func TestSidesVerdicts(t *testing.T) {
 		{hooks.DeliverResult, hooks.Fail, hooks.Retry, hooks.Fail},
 	} {
 		asked := 0
-		h := policy{info: hooks.Info{Point: c.p, Tier: hooks.Bundle, Domains: []string{"our1.example", "our2.example"}}, call: func(e *hooks.Event) (hooks.Verdict, error) {
-			asked++
-			if e.Direction() == hooks.Out {
-				return say(c.sender), nil
-			}
-			return say(c.recipient), nil
-		}}
+		h := policy{info: hooks.Info{Point: c.p, Tier: hooks.Bundle, Domains: []string{"our1.example", "our2.example"}},
+			call: func(e *hooks.Event) (hooks.Verdict, error) {
+				asked++
+				if e.Direction() == hooks.Out {
+					return say(c.sender), nil
+				}
+				return say(c.recipient), nil
+			}}
 		rc := &envelope.Recipient{Address: "b@our1.example", Orig: "b@our1.example", IsLocal: true}
 		last := false
-		after := policy{info: hooks.Info{Point: c.p, Tier: hooks.After}, call: func(*hooks.Event) (hooks.Verdict, error) { last = true; return hooks.Verdict{}, nil }}
+		after := policy{info: hooks.Info{Point: c.p, Tier: hooks.After}, call: func(*hooks.Event) (hooks.Verdict,
+			error) {
+			last = true
+			return hooks.Verdict{}, nil
+		}}
 		v, _ := hooks.NewChain([]hooks.Handler{h, after}).Run(context.Background(), sidesEvent(c.p, rc, "our2.example"))
 		if v.Action != c.want || v.Reason != c.want.String() || asked != 2 || last {
 			t.Errorf("%s: %v and %v give %v (%s), asked %d times, the last word %v", c.p, c.sender, c.recipient, v.Action, v.Reason, asked, last)
@@ -147,9 +158,10 @@ func TestSidesVerdicts(t *testing.T) {
 
 // TestSidesAssignments: of two assignments the recipient's side's counts.
 func TestSidesAssignments(t *testing.T) {
-	h := policy{info: hooks.Info{Point: hooks.QueueCommit, Tier: hooks.Bundle, Domains: []string{"our1.example", "our2.example"}}, call: func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{}, e.SetGroup("key", func(g *envelope.Group) { g.Key = e.Direction() })
-	}}
+	h := policy{info: hooks.Info{Point: hooks.QueueCommit, Tier: hooks.Bundle, Domains: []string{"our1.example", "our2.example"}},
+		call: func(e *hooks.Event) (hooks.Verdict, error) {
+			return hooks.Verdict{}, e.SetGroup("key", func(g *envelope.Group) { g.Key = e.Direction() })
+		}}
 	e := sidesEvent(hooks.QueueCommit, &envelope.Recipient{Address: "b@our1.example", IsLocal: true}, "our2.example")
 	hooks.NewChain([]hooks.Handler{h}).Run(context.Background(), e)
 	if e.Group.Key != hooks.In {

@@ -15,29 +15,29 @@ import (
 
 // does are ways to make each change of the table; OBJ is one of the hook's
 // arguments.
-var does = map[hooks.May][]string{
-	hooks.MaySender: {`tx.sender = "n@x.example"`},
-	hooks.MayAddress: {`rcpt.address = "ann@our.example"`, `tx:recipients()[1].address = "ann@our.example"`,
+var does = map[hooks.Changes][]string{
+	hooks.ChangeSender: {`tx.sender = "n@x.example"`},
+	hooks.ChangeAddress: {`rcpt.address = "ann@our.example"`, `tx:recipients()[1].address = "ann@our.example"`,
 		`rcpts[1].address = "ann@our.example"`},
-	hooks.MayMessage: {`msg:add_header("X-A", "b")`, `msg:prepend_header("X-A", "b")`, `msg:set_header("Subject", "b")`,
+	hooks.ChangeMessage: {`msg:add_header("X-A", "b")`, `msg:prepend_header("X-A", "b")`, `msg:set_header("Subject", "b")`,
 		`msg:remove_header("Subject")`,
 		`msg:append_text("more")`, `for part in msg:parts() do part:replace("x") end`, `for part in msg:parts() do part:remove() end`},
-	hooks.MayAttempt: {`msg:add_header("X-A", "b")`, `msg:prepend_header("X-A", "b")`, `msg:set_header("Subject", "b")`,
+	hooks.ChangeAttempt: {`msg:add_header("X-A", "b")`, `msg:prepend_header("X-A", "b")`, `msg:set_header("Subject", "b")`,
 		`msg:remove_header("Subject")`},
-	hooks.MayScore: {`msg:score("A", 1)`, `msg:priority(3)`},
-	hooks.MayExpand: {`rcpt:replace("x@out.example")`, `rcpt:replace({ "x@out.example" }, { priority = 3 })`,
+	hooks.ChangeScore: {`msg:score("A", 1)`, `msg:priority(3)`},
+	hooks.ChangeRecipients: {`rcpt:replace("x@out.example")`, `rcpt:replace({ "x@out.example" }, { priority = 3 })`,
 		`rcpt:fork():set_header("X-A", "b")`, `rcpt:variant():set_header("X-A", "b")`},
-	hooks.MayCopy: {`rcpt:copy_to("x@out.example")`,
+	hooks.ChangeCopies: {`rcpt:copy_to("x@out.example")`,
 		`rcpt:copy_to({ "x@out.example" }, function(a) return { headers = { ["X-A"] = "b" } } end)`},
-	hooks.MayOwnField: {`rcpt:set_header("X-A", "b")`, `rcpt:add_header("X-A", "b")`, `rcpt:remove_header("Subject")`},
-	hooks.MayGroup:    {`group.key = "k"`, `group:priority(3)`, `group:expire("1h")`},
-	hooks.MayText:     {`dsn.text = "x"`},
-	hooks.MayMeta: {`session.meta.x = 1`, `tx.meta.x = 1`, `msg.meta.x = 1`, `rcpt.meta.x = 1`, `group.meta.x = 1`,
+	hooks.ChangeOwnFields: {`rcpt:set_header("X-A", "b")`, `rcpt:add_header("X-A", "b")`, `rcpt:remove_header("Subject")`},
+	hooks.ChangeGroup:     {`group.key = "k"`, `group:priority(3)`, `group:expire("1h")`},
+	hooks.ChangeText:      {`dsn.text = "x"`},
+	hooks.ChangeMeta: {`session.meta.x = 1`, `tx.meta.x = 1`, `msg.meta.x = 1`, `rcpt.meta.x = 1`, `group.meta.x = 1`,
 		`rcpts[1].meta.x = 1`},
-	hooks.MayEffects: {`kv.set("k", 1)`, `kv.incr("n", 1)`, `kv.once("o")`, `kv.delete("k")`, `kv.cas("c", nil, 1)`,
+	hooks.ChangeEffects: {`kv.set("k", 1)`, `kv.incr("n", 1)`, `kv.once("o")`, `kv.delete("k")`, `kv.cas("c", nil, 1)`,
 		`rate.take("k", "30/1m")`, `list.configure("l@our.example", {})`,
 		`mail.submit { from = "bob@our.example", to = "x@out.example", subject = "s", text = "t" }`},
-	hooks.MayDelay: {`tarpit(1)`},
+	hooks.ChangeDelay: {`tarpit(1)`},
 }
 
 var forwardings = []string{`mail.forward(msg, "x@out.example")`, `mail.file(msg, "bob@our.example", "Junk")`}
@@ -47,7 +47,8 @@ var returns = map[hooks.Action][]string{
 	hooks.Accept: {`return accept()`}, hooks.Reject: {`return reject("x")`,
 		`return reject(550, "5.7.1", "x")`}, hooks.Defer: {`return defer("x")`},
 	hooks.Disconnect: {`return disconnect("x")`}, hooks.Discard: {`return discard("x")`}, hooks.Quarantine: {`return quarantine("x")`},
-	hooks.Hold: {`return hold("x")`}, hooks.Schedule: {`return schedule(2e9)`}, hooks.Keep: {`return keep()`}, hooks.FileInto: {`return fileinto("Junk")`},
+	hooks.Hold: {`return hold("x")`}, hooks.Schedule: {`return schedule(2e9)`}, hooks.Keep: {`return keep()`},
+	hooks.FileInto: {`return fileinto("Junk")`},
 	hooks.Redirect: {`return redirect("x@out.example")`}, hooks.RouteTo: {`return route { hosts = { "mx.x.example" } }`},
 	hooks.Reroute: {`return reroute { hosts = { "mx.x.example" } }`}, hooks.Retry: {`return retry("5m")`}, hooks.Fail: {`return fail("x")`},
 	hooks.NoDSN: {`return nodsn()`}, hooks.Respond: {`return response { body = "x" }`},
@@ -186,7 +187,7 @@ func TestTable(t *testing.T) {
 		words := map[string][]string{}
 		for _, c := range changes {
 			for _, body := range does[c.may] {
-				bodies[body] = bodies[body] || s.May&c.may != 0
+				bodies[body] = bodies[body] || s.Changes&c.may != 0
 				words[body] = append(words[body], c.name)
 			}
 		}
@@ -206,7 +207,7 @@ func TestTable(t *testing.T) {
 		t.Errorf("only %d cells", n)
 	}
 	for _, c := range changes {
-		if does[c.may] == nil && c.may != hooks.MayIdentity {
+		if does[c.may] == nil && c.may != hooks.ChangeIdentity {
 			t.Errorf("nothing tries %s", c.name)
 		}
 	}

@@ -5,12 +5,12 @@
 ---what a handler returns; the functions that make one are those of its hook
 ---@class verdict
 
----ends this tier and those below; at receive.auth it says who logged in
+---ends this tier and the tiers below it; at receive.auth, identity says who logged in
 ---@param identity? table|string
 ---@return verdict
 function accept(identity) end
 
----refuses for good, 550 5.7.1 by default
+---refuses permanently, 550 5.7.1 by default
 ---@overload fun(text?: string): verdict
 ---@overload fun(code: number, text: string): verdict
 ---@param code number
@@ -19,7 +19,7 @@ function accept(identity) end
 ---@return verdict
 function reject(code, enhanced, text) end
 
----refuses for now, 451 4.7.1 by default
+---refuses temporarily, 451 4.7.1 by default
 ---@overload fun(text?: string): verdict
 ---@overload fun(code: number, text: string): verdict
 ---@param code number
@@ -28,77 +28,77 @@ function reject(code, enhanced, text) end
 ---@return verdict
 function defer(code, enhanced, text) end
 
----421, then the connection ends
+---replies 421 and closes the connection
 ---@param text? string
 ---@return verdict
 function disconnect(text) end
 
----takes the mail and drops it
+---accepts the mail and deletes it
 ---@param reason string
 ---@return verdict
 function discard(reason) end
 
----bad content, kept apart until an admin releases it
+---accepts the mail and keeps it in quarantine until an admin releases it
 ---@param reason string
 ---@return verdict
 function quarantine(reason) end
 
----kept in the queue until an operator releases it
+---keeps the mail in the queue until an operator releases it
 ---@param reason string
 ---@return verdict
 function hold(reason) end
 
----first try not before that time
+---no delivery attempt before that time
 ---@param time number
 ---@return verdict
 function schedule(time) end
 
----into the default folder
+---delivers into the default folder
 ---@param flags? string|string[]
 ---@return verdict
 function keep(flags) end
 
----into that folder
+---delivers into that folder
 ---@param folder string
 ---@param flags? string|string[]
 ---@return verdict
 function fileinto(folder, flags) end
 
----to another address instead
+---sends the mail to that address instead
 ---@param address string
 ---@return verdict
 function redirect(address) end
 
----the next hop; tls is "may", "verify" or "none". Without hosts, those of the configuration or the MX records stay, with their order and the server's checks, and source, tls, user, password and port apply to them
+---the next hop; tls is "may", "verify" or "none". Without hosts, the hosts of the configuration or of the MX records are used, in their order and with the server's checks, and source, tls, user, password and port apply to them
 ---@param options { hosts?: string|string[], port?: number, tls?: "may"|"verify"|"none", lmtp?: any, source?: string, user?: any, ttl?: string|number }
 ---@return verdict
 function route(options) end
 
----as route, for what is already queued
+---like route, for mail that is already queued
 ---@param options { hosts?: string|string[], port?: number, tls?: "may"|"verify"|"none", lmtp?: any, source?: string, user?: any, ttl?: string|number }
 ---@return verdict
 function reroute(options) end
 
----tries again after that time
+---tries again after so many seconds
 ---@param seconds string|number
 ---@return verdict
 function retry(seconds) end
 
----gives up; a DSN says why
+---gives up; the DSN says why
 ---@param text string
 ---@return verdict
 function fail(text) end
 
----no DSN for this outcome
+---sends no DSN for this outcome
 ---@return verdict
 function nodsn() end
 
----the answer to an HTTP request, or to a command: there the type is text/plain by default, and a status of 400 or more is a failure whose text is the body
+---the answer to an HTTP request or to a command. For a command the default type is text/plain, and a status of 400 or more means that it failed, with the body as the reason
 ---@param options { status?: number, type?: string, body?: any, headers?: table }
 ---@return verdict
 function response(options) end
 
----raises message unless v is true; returns its arguments
+---raises message if v is nil or false; else returns its arguments
 ---@param v any
 ---@param message? any
 ---@return any
@@ -109,12 +109,12 @@ function assert(v, message) end
 ---@param level? number
 function error(message, level) end
 
----tables only
+---of tables only
 ---@param table any
 ---@return table|nil
 function getmetatable(table) end
 
----iterates 1, 2, ... up to the first nil
+---iterates over 1, 2, ... up to the first nil
 ---@param list table
 ---@return function, table, number
 function ipairs(list) end
@@ -125,47 +125,47 @@ function ipairs(list) end
 ---@return any, any
 function next(table, key) end
 
----iterates all keys; takes meta and config too
+---iterates over all keys; works for meta and config too
 ---@param table table
 ---@return function, table, nil
 function pairs(table) end
 
----calls f, turns errors into false and the error; cannot catch an exhausted budget
+---calls f; an error becomes false and the error. An exhausted budget cannot be caught
 ---@param f any
 ---@param ... any
 ---@return boolean, any
 function pcall(f, ...) end
 
----log.info of the arguments
+---writes the arguments with log.info
 ---@param ... any
 function print(...) end
 
----compares without metamethods
+---compares, without metamethods
 ---@param a any
 ---@param b any
 ---@return boolean
 function rawequal(a, b) end
 
----reads without metamethods
+---reads, without metamethods
 ---@param table table
 ---@param key any
 ---@return any
 function rawget(table, key) end
 
----writes without metamethods; tables only
+---writes, without metamethods; tables only
 ---@param table table
 ---@param key any
 ---@param value any
 ---@return table
 function rawset(table, key, value) end
 
----arguments from n on, or with '#' their number
+---the arguments from the n-th, or with '#' how many there are
 ---@param n number|string
 ---@param ... any
 ---@return any
 function select(n, ...) end
 
----tables only
+---of tables only
 ---@param table table
 ---@param metatable table|nil
 ---@return table
@@ -177,31 +177,31 @@ function setmetatable(table, metatable) end
 ---@return number|nil
 function tonumber(v, base) end
 
----text of any value
+---the text of any value
 ---@param v any
 ---@return string
 function tostring(v) end
 
----name of the type
+---the name of the type
 ---@param v any
 ---@return string
 function type(v) end
 
----the elements as results
+---the elements, as several results
 ---@param list table
 ---@param i? number
 ---@param j? number
 ---@return any
 function unpack(list, i, j) end
 
----the results of f(...), run with a part of the budget, or nil and "budget" when that is used up: then f ends, and the handler goes on
+---calls f(...) with a part of the budget and returns its results, or nil and "budget" when that part is used up: f ends then, and the handler continues
 ---@param instructions number
 ---@param f function
 ---@param ... any
 ---@return any, any
 function within(instructions, f, ...) end
 
----as pcall; handler makes the error
+---like pcall; handler makes the error value
 ---@param f any
 ---@param handler any
 ---@return boolean, any
@@ -249,17 +249,17 @@ function xpcall(f, handler) end
 ---@param handler? function
 function on(hook, options, handler) end
 
----at receive.*: the reply to the client waits that long, 30 s at most; nobody else does
+---at receive.*: delays the reply to this client, by 30 s at most
 ---@param seconds string|number
 function tarpit(seconds) end
 
----what fn returns, run with that domain at hand: its settings, kv, rate and meta; "" is the server as a whole
+---calls fn with the settings, kv, rate and meta of that domain, and returns its results; "" means the server as a whole
 ---@param domain string
 ---@param fn function
 ---@return any
 function for_domain(domain, fn) end
 
----runs a file of the same source once and returns its value
+---runs a file of the same bundle or script folder once and returns its value
 ---@param name string
 ---@return any
 function require(name) end
@@ -267,7 +267,7 @@ function require(name) end
 ---addresses
 addr = {}
 
----address and display name of the first mailbox in a header value, or nil
+---the address and display name of the first mailbox in a header value, or nil
 ---@param text string
 ---@return string|nil, string|nil
 function addr.parse(text) end
@@ -292,53 +292,53 @@ function addr.domain(address) end
 ---@return string|nil
 function addr.tag(address) end
 
----canonical form without tag, in lower case, or nil
+---the address without its tag and in lower case, or nil
 ---@param address string
 ---@return string|nil
 function addr.normalize(address) end
 
----organizational domain by the public suffix list
+---the organizational domain, by the public suffix list
 ---@param domain string
 ---@return string
 function addr.org_domain(domain) end
 
----signed sender of ours for a forwarded message, at one of our domains or the server's name; mail with the null sender to it goes to the sender, for 21 days. Own and null senders, and those too long for it, stay
+---a signed sender (SRS) for a forwarded message, at one of our domains or at the server's name. For 21 days, bounces sent to it reach the original sender. A sender of ours, the null sender, and one that is too long are returned unchanged
 ---@param sender string
 ---@param domain? string
 ---@return string
 function addr.srs(sender, domain) end
 
----the sender behind a signed one, or nil when forged or older than 21 days
+---the original sender of a signed one, or nil if it is forged or older than 21 days
 ---@param address string
 ---@return string|nil
 function addr.srs_reverse(address) end
 
----signed bounce address that names its recipient: BOUNCES+user=domain=SIGN
+---a signed bounce address that names its recipient: BOUNCES+user=domain=SIGN
 ---@param bounces string
 ---@param address string
 ---@return string
 function addr.verp(bounces, address) end
 
----the recipient that a bounce address names, or nil when forged
+---the recipient that a bounce address names, or nil if it is forged
 ---@param address string
 ---@return string|nil
 function addr.verp_reverse(address) end
 
----sends mail; it is queued in the commit of the message at hand, exactly once. At most 10 in a call
+---sends mail. It is queued in the commit of the current message, exactly once. At most 10 messages per call
 mail = {}
 
----a new message; with text and html it has both forms; copy puts one into that folder of from's mailbox here; auto is "auto-generated" (default) or "auto-replied"; to and cc are addresses or lists; raw is a whole message
+---sends a new message; with text and html it has both forms; copy also files it in that folder of the sender's mailbox here; auto is "auto-generated" (default) or "auto-replied"; to and cc are addresses or lists; raw is a whole message
 ---@param options { sender?: string, from?: string, to?: string|string[], cc?: string|string[], subject?: string, text?: string, html?: string, raw?: string, headers?: table, auto?: "auto-replied"|"auto-generated", in_reply_to?: msg, copy?: string }
 function mail.submit(options) end
 
----a copy of the message at hand into a folder of a mailbox here, once and whatever else the mailbox gets; no policy is asked about it
+---files a copy of the current message in a folder of a mailbox here, once, whatever else the mailbox gets; no policy is asked about the copy
 ---@param msg msg
 ---@param address string
 ---@param folder string
 ---@param flags? string|string[]
 function mail.file(msg, address, folder, flags) end
 
----the message at hand to another address; srs rewrites the sender
+---sends the current message to another address; srs rewrites the sender
 ---@param msg msg
 ---@param address string
 ---@param options? { srs?: any, headers?: table }
@@ -347,7 +347,7 @@ function mail.forward(msg, address, options) end
 ---accounts of this server
 account = {}
 
----whether there is an account
+---whether there is such an account
 ---@param address string
 ---@return boolean
 function account.exists(address) end
@@ -358,13 +358,13 @@ function account.exists(address) end
 ---@return any
 function account.setting(address, name) end
 
----whether the admin set that setting with --confirmed: whoever it names has agreed
+---whether the admin set that setting with --confirmed: the people that it names have agreed
 ---@param address string
 ---@param name string
 ---@return boolean
 function account.confirmed(address, name) end
 
----one step: "mailbox" and its address, "alias" and the list of its targets, "foreign" for other domains, or nil when nobody has it
+---resolves one step: "mailbox" and its address, "alias" and the list of its targets, "foreign" for other domains, or nil if nobody has the address
 ---@param address string
 ---@return string|nil, string|string[]|nil
 function account.resolve(address) end
@@ -375,13 +375,13 @@ function account.resolve(address) end
 ---@return string|nil
 function account.may_send_as(identity, address) end
 
----the account whose password this is, or nil; wrong guesses make the next ones wait
+---the account that has this name and password, or nil; after wrong guesses the next ones take longer
 ---@param name string
 ---@param password string
 ---@return string|nil
 function account.login(name, password) end
 
----gives a right until a time, or without end: at once, and whatever becomes of the handler; true, or nil and what is wrong
+---gives a right until a time, or without end. It counts at once, even if the handler fails later. Returns true, or nil and what is wrong
 ---@param owner string
 ---@param delegate string
 ---@param right string
@@ -389,63 +389,63 @@ function account.login(name, password) end
 ---@return boolean|nil, string|nil
 function account.grant(owner, delegate, right, until_) end
 
----takes a right back, or all of them, in the same way
+---takes back a right, or all of them, in the same way
 ---@param owner string
 ---@param delegate string
 ---@param right? string
 ---@return boolean|nil, string|nil
 function account.revoke(owner, delegate, right) end
 
----list of { delegate, right, until } that an owner gave
+---a list of the rights that an owner gave: { delegate, right, until }
 ---@param owner string
 ---@return { delegate: string, right: string, until: number|nil }[]
 function account.granted(owner) end
 
----adds to the record of what others did in the owner's name, which `carteiro account audit` prints
+---adds an entry to the delegation log: what others did in the owner's name. `carteiro account audit` prints it
 ---@param owner string
 ---@param entry { who?: string, action?: string, as?: string, right?: string, message_id?: string, message?: string, ip?: string }
 function account.audit(owner, entry) end
 
----list of such entries with their time and the bundle that wrote them (by), the newest first; 100 by default, 1000 at most
+---a list of the entries of the delegation log with their time and the bundle that wrote them (by), the newest first; 100 by default, 1000 at most
 ---@param owner string
 ---@param limit? number
 ---@return table[]
 function account.audited(owner, limit) end
 
----whether the address is the account's own: its name, with any tag, or an alias that leads to it; a catch-all does not count
+---whether the address belongs to the account: its name, with any tag, or an alias that leads to it; a catch-all does not count
 ---@param account string
 ---@param address string
 ---@return boolean
 function account.owns(account, address) end
 
----the account that an address stands for, be it with a tag or an alias of that account alone, or nil
+---the account that an address leads to, with a tag or as an alias of that account alone, or nil
 ---@param address string
 ---@return string|nil
 function account.of(address) end
 
----this server, as others see it
+---this server as others see it
 server = {}
 
 ---its name
 ---@return string
 function server.hostname() end
 
----where the world reaches this bundle's web.request: the URL of /b/BUNDLE and the path
+---the public URL of this bundle's web.request: that of /b/BUNDLE, and the path
 ---@param path? string
 ---@return string|nil
 function server.url(path) end
 
----whether mail for the domain ends here, and this bundle is in force for it; second, whether mail for it ends here at all. What account, list and crypt tell, they tell of domains of ours with the first alone
+---two results: whether mail for the domain ends here and this bundle serves the domain, and whether mail for it ends here at all. account, list and crypt answer only about domains for which the first is true
 ---@param domain string
 ---@return boolean, boolean
 function server.is_local(domain) end
 
----signature over a text, 32 hexadecimal digits that only this server can make, others for each bundle
+---a signature of a text: 32 hexadecimal digits that only this server can make, different for each bundle
 ---@param text string
 ---@return string
 function server.sign(text) end
 
----named sets of addresses with settings, and attributes for each member. Changes count as those of kv do
+---mailing lists: named sets of addresses with settings, and with attributes for each member. Changes count when changes of kv do
 list = {}
 
 ---names of all lists, or of those at a domain
@@ -453,81 +453,81 @@ list = {}
 ---@return string[]
 function list.names(domain) end
 
----makes a list or gives it other settings; nil takes it away with its members
+---creates a list or replaces its settings; nil removes the list and its members
 ---@param name string
 ---@param settings? table
 function list.configure(name, settings) end
 
----the settings of that list, or nil when there is none
+---the settings of that list, or nil if there is no such list
 ---@param name string
 ---@return table|nil
 function list.settings(name) end
 
----list of its addresses; filter is a table of attributes that they must have
+---a list of the members' addresses; filter is a table of attributes that they must have
 ---@param name string
 ---@param filter? table
 ---@return string[]
 function list.members(name, filter) end
 
----as members, but a list of tables: the attributes, and address
+---like members, but returns a list of tables: the attributes, and address
 ---@param name string
 ---@param filter? table
 ---@return table[]
 function list.roster(name, filter) end
 
----attributes of a member, or nil
+---the attributes of a member, or nil
 ---@param name string
 ---@param address? string
 ---@return table|nil
 function list.member(name, address) end
 
----makes it a member, with these attributes
+---adds a member with these attributes
 ---@param name string
 ---@param address string
 ---@param attributes? table
 function list.add(name, address, attributes) end
 
----takes it out
+---removes a member
 ---@param name string
 ---@param address string
 function list.remove(name, address) end
 
----changes attributes of a member; true, or false when it is none
+---changes attributes of a member; returns false if there is no such member, else true
 ---@param name string
 ---@param address string
 ---@param attributes? table
 ---@return boolean
 function list.set(name, address, attributes) end
 
----keeps the message at hand for that list until it is released or dropped; about is a table that held returns too. The recipient itself is to be discarded
+---holds the current message for that list until it is released or dropped; list.held also returns the table about. The handler has to discard the recipient itself
 ---@param name string
 ---@param msg msg
 ---@param about? table
 ---@return any
 function list.hold(name, msg, about) end
 
----list of what is held: { id, from, sender, subject, size, at, ... }, or the one of that id, or nil
+---a list of the held messages: { id, from, sender, subject, size, at, ... }; with an id, only that one, or nil
 ---@param name string
 ---@param id? string
 ---@return table|nil
 function list.held(name, id) end
 
----has a held message pass queue.expand again, with rcpt.released; false when it is not held
+---sends a held message through queue.expand again, with rcpt.released set; false if it is not held
 ---@param name string
 ---@param id string
 ---@return boolean
 function list.release(name, id) end
 
----drops a held message without a report; false when it is not held
+---drops a held message without a DSN; false if it is not held
 ---@param name string
 ---@param id string
 ---@return boolean
 function list.drop(name, id) end
 
----stored plain data, apart for each bundle and domain. Writes count when the handler returns; near a message they travel in its commit. At most 200 operations in a call
+---plain data in the store, separate for each bundle and domain. Writes count when the handler returns; at hooks about a message they are part of its commit. At most 200 operations per call
 kv = {}
 
----the value or nil; sees own writes
+---the value, or nil; sees the handler's own writes
 ---@param key string
 ---@return any
 function kv.get(key) end
@@ -538,7 +538,7 @@ function kv.get(key) end
 ---@param options? { ttl?: string|number }
 function kv.set(key, value, options) end
 
----true for the first that asks, then false until ttl is over
+---true for the first caller, then false until ttl is over
 ---@param key string
 ---@param options? { ttl?: string|number }
 ---@return boolean
@@ -551,11 +551,11 @@ function kv.once(key, options) end
 ---@return number
 function kv.incr(key, options) end
 
----forgets a key
+---deletes a key
 ---@param key string
 function kv.delete(key) end
 
----stores new if the value still is old (nil: absent); whether it was, as seen now
+---stores new if the value is still old (nil: absent) and returns whether it was, as seen now
 ---@param key string
 ---@param old any
 ---@param new any
@@ -563,40 +563,40 @@ function kv.delete(key) end
 ---@return boolean
 function kv.cas(key, old, new, options) end
 
----list of { key, value } in the order of keys, at most 1000
+---a list of { key, value } in the order of the keys, at most 1000
 ---@param prefix string
 ---@param limit? number
 ---@return { key: string, value: any }[]
 function kv.scan(prefix, limit) end
 
----rate limits (GCRA), apart for each bundle and domain; what a failed handler took is given back
+---rate limits (GCRA), separate for each bundle and domain; what a failed handler took is given back
 rate = {}
 
----whether it may happen now, seconds to wait if not, and how many more may follow at once
+---three results: whether it may happen now, the seconds to wait if not, and how many more may follow at once
 ---@param key string
 ---@param rate string
 ---@param options? { burst?: number, cost?: number }
 ---@return boolean, number, number
 function rate.take(key, rate, options) end
 
----results shared by all interpreters of a generation
+---results that all interpreters of a generation share
 cache = {}
 
----fn with its results remembered, 5 minutes and 1000 of them by default; one call at a time per key. Results are plain data
+---a function like fn that remembers its results: up to 1000 for 5 minutes, by default. Only one call per key runs at a time. Results are plain data
 ---@param fn function
 ---@param options? { ttl?: string|number, size?: number }
 ---@return function
 function cache.memoize(fn, options) end
 
----look-up files of the source; part of the generation
+---look-up files of the bundle or script folder; they are part of the generation
 map = {}
 
----a map of a .toml, .cidr, .domains or .regex file; at the top of a file only
+---opens a .toml, .cidr, .domains or .regex file; only at the top of a file
 ---@param file string
 ---@return map
 function map.open(file) end
 
----DNS questions, at most 50 in a call: a list, or nil and "nxdomain", "timeout" or "servfail"
+---DNS queries, at most 50 per call. Each returns a list, or nil and "nxdomain", "timeout" or "servfail"
 dns = {}
 
 ---IPv4 addresses
@@ -624,48 +624,48 @@ function dns.txt(name) end
 ---@return string[]|nil, string|nil
 function dns.ptr(ip) end
 
----the codes under which a block list knows an address, or nil
+---the codes with which a DNS block list lists an address, or nil
 ---@param ip string
 ---@param zone string
 ---@return string[]|nil, string|nil
 function dns.rbl(ip, zone) end
 
----asks all at once; a list with, for each, the answer's list or the error's text
+---sends all queries at once; returns a list that has for each the list of its answers or the text of its error
 ---@param questions table
 ---@return table
 function dns.batch(questions) end
 
----HTTP requests to the hosts that were granted (for scripts by `[scripts] http`, for bundles by their manifest), at most 5 in a call. Only public addresses are connected to, unless the grant is an address or ends in " private". Options: headers, type (of the body), timeout. Redirects are answers, not followed. A request cannot be taken back when the handler fails or the message is tried again: its Idempotency-Key then is the same
+---HTTP requests to the hosts that were granted (for scripts by `[scripts] http`, for bundles by their manifest), at most 5 per call. Only public addresses are connected to, unless the grant is an address or ends in " private". Options: headers, type (of the body), timeout. Redirects are returned and not followed. A request cannot be undone when the handler fails or runs again for the same message: it has the same Idempotency-Key then
 http = {}
 
----{ status, headers, body }, or nil and "timeout", "tls" or "unreachable", or, for a host that was not granted as private and has no public address, what to write; names of headers in lower case, a body of at most 1 MiB
+---{ status, headers, body }, or nil and "timeout", "tls" or "unreachable". For a host that has no public address and was not granted as private, the second result says what to write. Names of headers are in lower case; a body has at most 1 MiB
 ---@param url string
 ---@param options? { headers?: table, timeout?: string|number }
 ---@return { status: number, headers: table, body: string }|nil, string|nil
 function http.get(url, options) end
 
----as get; a table as body is sent as JSON
+---like get; a table as body is sent as JSON
 ---@param url string
 ---@param body? string|table
 ---@param options? { headers?: table, type?: string, timeout?: string|number }
 ---@return { status: number, headers: table, body: string }|nil, string|nil
 function http.post(url, body, options) end
 
----all at once; a list with, for each, the answer or the error's text
+---sends all requests at once; returns a list that has for each the answer or the text of its error
 ---@param requests table
 ---@return table
 function http.batch(requests) end
 
----mail filters of the configuration's [milter.NAME], at most 5 questions in a call. A filter that does not answer fails the handler
+---mail filters (milters) of the configuration's [milter.NAME], at most 5 scans per call. If a filter does not answer, the handler fails
 milter = {}
 
----"accept", "reject", "defer", "discard" or "quarantine", and what it wants changed: a list of { op, name, value, index } with op add_header, insert_header, change_header, replace_body, add_rcpt, remove_rcpt or change_sender; code, enhanced and text of the list are its reply, reason that of a quarantine
+---two results: "accept", "reject", "defer", "discard" or "quarantine", and the changes that the filter wants: a list of { op, name, value, index } with op add_header, insert_header, change_header, replace_body, add_rcpt, remove_rcpt or change_sender. The list also has code, enhanced and text of the filter's reply, and reason for a quarantine
 ---@param name string
 ---@param msg msg
 ---@return string|nil, any
 function milter.scan(name, msg) end
 
----signatures, and messages encrypted to keys of addresses (`carteiro key add`)
+---signs messages, and encrypts them to the keys of addresses (`carteiro key add`)
 crypt = {}
 
 ---at receive.data, or of a fork or variant: when all handlers have run, the message is encrypted to the OpenPGP key of that address (RFC 3156). true, or nil and why it will not be: "encrypted" (it is already; it stays as it is), "report" (a delivery status notification stays readable), "no key", "expired", "revoked", "unusable", "unreadable", "too large"
@@ -675,56 +675,56 @@ crypt = {}
 ---@return boolean|nil, string|nil
 function crypt.openpgp(msg, account, options) end
 
----the same with the S/MIME certificate of that address (RFC 8551), for messages of up to 32 MiB
+---like openpgp, with the S/MIME certificate of that address (RFC 8551), for messages of up to 32 MiB
 ---@param msg msg
 ---@param account string
 ---@param options? { hide_subject?: boolean }
 ---@return boolean|nil, string|nil
 function crypt.smime(msg, account, options) end
 
----"openpgp" or "smime", what to encrypt with for that address, or nil; where that key cannot be used now, the reason comes second
+---"openpgp" or "smime": what a message to that address can be encrypted with, or nil; if the key cannot be used now, the second result is the reason
 ---@param account string
 ---@return string|nil
 function crypt.has_key(account) end
 
----at receive.data, or of a fork: a DKIM signature (RFC 6376) of that domain's keys, made when all handlers have run; mail of users and policies gets one of its author's domain anyhow
+---at receive.data, or for a fork: adds a DKIM signature (RFC 6376) with the keys of that domain after all handlers have run. Mail of users and policies gets a signature of its author's domain anyway
 ---@param msg msg
 ---@param options { domain?: string, selector?: string }
 ---@return any
 function crypt.sign_dkim(msg, options) end
 
----a model of wanted and unwanted mail that learns from what it is taught, for the site and for each account. Changes count as those of kv do
+---a statistical model of wanted and unwanted mail that learns from messages, for the site and for each account. Changes count when changes of kv do
 spam = {}
 
----teaches the site, or that account, the message, or a part of type message/rfc822; twice is once, and the last word counts. false and "too complex" for one that is made to cost too much
+---teaches the model of the site, or of that account, that the message (or a part of type message/rfc822) is spam or ham. Learning the same message twice has no effect; the last word counts. false and "too complex" for a message that would take too long to read
 ---@param msg msg|part
 ---@param class "spam"|"ham"
 ---@param account? string
 ---@return boolean, string|nil
 function spam.learn(msg, class, account) end
 
----as if the message had never been taught
+---makes the model forget the message
 ---@param msg msg|part
 ---@param account? string
 ---@return boolean, string|nil
 function spam.unlearn(msg, account) end
 
----probability, 0 to 1, that the message is spam; 0.5 while nothing was taught, nil and "too complex" for one that is made to cost too much
+---the probability, 0 to 1, that the message is spam; 0.5 before anything was learned; nil and "too complex" for a message that would take too long to read
 ---@param msg msg|part
 ---@param account? string
 ---@return number|nil, string|nil
 function spam.classify(msg, account) end
 
----share of the text, 0.3 to 1, that the message has in common with the nearest of the messages that were taught, and what that one was taught as, "spam" or "ham"; nil where none is near or the text has few words, nil and "too complex" for one that is made to cost too much. Knows the copies of a message as soon as one of them was taught, although words were changed
+---how much of its text, 0.3 to 1, the message shares with the most similar learned message, and whether that one was "spam" or "ham"; nil if none is similar or the text has few words; nil and "too complex" for a message that would take too long to read. It finds copies of a message as soon as one of them was learned, even if words were changed
 ---@param msg msg|part
 ---@param account? string
 ---@return number|nil, string|nil
 function spam.similar(msg, account) end
 
----texts that stand outside of the scripts, in files or the environment, as the configuration says
+---secret texts from files or the environment, as the configuration says
 secrets = {}
 
----the secret that the manifest declares by that name; it is read again after a reload
+---the secret that the manifest declares under that name; it is read again after a reload
 ---@param name string
 ---@return string
 function secrets.get(name) end
@@ -732,20 +732,20 @@ function secrets.get(name) end
 ---regular expressions in RE2's syntax, matched in linear time
 re = {}
 
----a regex
+---compiles a regex
 ---@param pattern string
 ---@return regex
 function re.compile(pattern) end
 
----several at once
+---a set of several patterns
 ---@param patterns string|string[]
 ---@return regex_set
 function re.set(patterns) end
 
----JSON (RFC 8259). Strings pass octets above 127 as they are; null is nil
+---JSON (RFC 8259). Octets above 127 in strings are not changed; null is nil
 json = {}
 
----plain data as JSON; keys in order; an empty table is {}
+---plain data as JSON; keys are sorted; an empty table is {}
 ---@param v any
 ---@return string
 function json.encode(v) end
@@ -758,7 +758,7 @@ function json.decode(text) end
 ---TOML 1.0
 toml = {}
 
----a table with names as TOML; keys in order
+---a table with names as TOML; keys are sorted
 ---@param table table
 ---@return string
 function toml.encode(table) end
@@ -776,20 +776,20 @@ base64 = {}
 ---@return string
 function base64.encode(s) end
 
----both alphabets, padding optional; nil and what is wrong
+---the decoded octets, or nil and what is wrong; both alphabets, padding is optional
 ---@param s string
 ---@return string|nil, string|nil
 function base64.decode(s) end
 
----hexadecimal digits
+---hexadecimal text
 hex = {}
 
----lower case
+---in lower case
 ---@param s string
 ---@return string
 function hex.encode(s) end
 
----nil and what is wrong
+---the decoded octets, or nil and what is wrong
 ---@param s string
 ---@return string|nil, string|nil
 function hex.decode(s) end
@@ -823,27 +823,27 @@ function uuid.new() end
 ---times are Unix seconds
 time = {}
 
----the time of this call
+---the time at which the hook was called
 ---@return number
 function time.now() end
 
----text of a time; layout "rfc3339" (default), "rfc5322", "date" or like "%Y-%m-%d %H:%M:%S"; zone like "Europe/Lisbon", UTC by default
+---the text of a time; layout is "rfc3339" (default), "rfc5322", "date" or a pattern like "%Y-%m-%d %H:%M:%S"; zone is a name like "Europe/Lisbon", UTC by default
 ---@param t number
 ---@param layout? string
 ---@param zone? string
 ---@return string
 function time.format(t, layout, zone) end
 
----Unix seconds of an RFC 3339 or RFC 5322 time or a date, or nil
+---the Unix seconds of a date or of an RFC 3339 or RFC 5322 time, or nil
 ---@param s string
 ---@param zone? string
 ---@return number|nil
 function time.parse(s, zone) end
 
----numbers at /metrics, as carteiro_script_policy_NAME or carteiro_bundle_policy_PUBLISHER_BUNDLE_NAME; they count when the handler returns. Names and labels are lower case letters, digits and _, 4 labels at most; a name has 100 different sets of values, all others count as "other"
+---metrics at /metrics, named carteiro_script_policy_NAME or carteiro_bundle_policy_PUBLISHER_BUNDLE_NAME; they count when the handler returns. Names and labels have lower case letters, digits and _; at most 4 labels. After 100 different sets of label values, further ones count as "other"
 metrics = {}
 
----adds n, 1 by default; _total is added to the name
+---adds n, 1 by default; the name gets the suffix _total
 ---@overload fun(name: string, n?: number, labels?: table)
 ---@param name string
 ---@param labels table
@@ -855,36 +855,36 @@ function metrics.counter(name, labels) end
 ---@param labels? table
 function metrics.gauge(name, value, labels) end
 
----adds one observation; seconds and octets fit its buckets
+---adds one observation; the buckets suit seconds and octets
 ---@param name string
 ---@param value number
 ---@param labels? table
 function metrics.histogram(name, value, labels) end
 
----the server's log
+---writes to the server's log
 log = {}
 
----a line with fields, a table of plain data
+---writes a line with fields, a table of plain data
 ---@param text any
 ---@param fields? table
 function log.debug(text, fields) end
 
----a line with fields
+---writes a line with fields
 ---@param text any
 ---@param fields? table
 function log.info(text, fields) end
 
----a line with fields
+---writes a line with fields
 ---@param text any
 ---@param fields? table
 function log.warn(text, fields) end
 
----a line with fields
+---writes a line with fields
 ---@param text any
 ---@param fields? table
 function log.error(text, fields) end
 
----Lua 5.1's string functions, byte-exact and budgeted
+---Lua 5.1's string functions; their work counts against the budget
 string = {}
 
 ---numbers of the octets i to j
@@ -913,13 +913,13 @@ function string.find(s, pattern, init, plain) end
 ---@return string
 function string.format(f, ...) end
 
----iterates all matches
+---iterates over all matches
 ---@param s string
 ---@param pattern string
 ---@return function
 function string.gmatch(s, pattern) end
 
----replaces matches by text, table or function
+---replaces matches by a text, or by what a table or function gives
 ---@param s string
 ---@param pattern string
 ---@param repl string|table|function
@@ -927,7 +927,7 @@ function string.gmatch(s, pattern) end
 ---@return string, number
 function string.gsub(s, pattern, repl, n) end
 
----octets of s
+---the number of octets of s
 ---@param s string
 ---@return number
 function string.len(s) end
@@ -967,7 +967,7 @@ function string.sub(s, i, j) end
 ---@return string
 function string.upper(s) end
 
----Lua 5.1's table functions, budgeted
+---Lua 5.1's table functions; their work counts against the budget
 table = {}
 
 ---the elements as one string
@@ -990,7 +990,7 @@ function table.insert(t, pos, v) end
 ---@return number
 function table.maxn(t) end
 
----takes out and returns the element at pos or the last one
+---removes and returns the element at pos, or the last one
 ---@param t table
 ---@param pos? number
 ---@return any
@@ -1152,7 +1152,7 @@ math.huge = nil ---@type number
 ---constant
 math.pi = nil ---@type number
 
----one client connection; it outlives the socket
+---one connection of a client; it can be read after the client has gone
 ---@class session
 local session = {}
 ---its id
@@ -1163,7 +1163,7 @@ session.listener = nil ---@type string
 session.ip = nil ---@type string
 ---its /24 or /64
 session.ip_net = nil ---@type string
----verified name of the client, or nil
+---verified host name of the client, or nil
 session.rdns = nil ---@type string|nil
 ---what HELO, EHLO or LHLO gave, or nil
 session.helo = nil ---@type string|nil
@@ -1175,9 +1175,9 @@ session.identity = nil ---@type identity|nil
 session.protocol = nil ---@type string
 ---true for clients that may relay without AUTH
 session.trusted = nil ---@type boolean
----true when the client has gone
+---true if the client has gone
 session.closed = nil ---@type boolean
----notes of policies, for this session
+---data of policies, kept for this session
 session.meta = nil ---@type meta
 
 ---the encrypted connection
@@ -1189,44 +1189,44 @@ tls.version = nil ---@type string
 tls.cipher = nil ---@type string
 ---the name the client asked for, or nil
 tls.sni = nil ---@type string|nil
----of a verified client certificate, or nil
+---subject of the verified client certificate, or nil
 tls.subject = nil ---@type string|nil
 
----who logged in: user, and every key that accept(identity) gave
+---the user who logged in: user, and every key that accept(identity) gave
 ---@class identity
 local identity = {}
 
----a login attempt, after the server looked at its own accounts
+---a login attempt, after the server checked its own accounts
 ---@class cred
 local cred = {}
 ---"PLAIN", "LOGIN", "USER", "APOP", ...
 cred.mechanism = nil ---@type string
 ---the name given
 cred.user = nil ---@type string
----whether the server's own account matched
+---whether name and password are those of an account here
 cred.verified = nil ---@type boolean
----the account whose mailbox or identity this is for, or nil where nothing matched
+---the account whose mailbox or identity the login is for, or nil if none matched
 cred.account = nil ---@type string|nil
----the account that really logs in, where it is not that one, as owner*delegate at POP3; else nil
+---the account that really logs in, if it is another one (owner*delegate at POP3); else nil
 cred.delegate = nil ---@type string|nil
----of OAUTHBEARER and XOAUTH2, else nil; nil for bundles without the right passwords
+---the token of OAUTHBEARER and XOAUTH2, else nil; nil for bundles without the right passwords
 cred.token = nil ---@type string|nil
----nil where the mechanism does not show it, and for bundles without the right passwords
+---nil if the mechanism does not show it, and for bundles without the right passwords
 cred.password = nil ---@type string|nil
 
----the mail transaction while the client builds it
+---the mail transaction, while the client sends it
 ---@class tx
 local tx = {}
----id of the message to be
+---id that the message will have
 tx.id = nil ---@type string
 ---envelope sender; "" is the null sender
 tx.sender = nil ---@type string
 ---parameters of MAIL
 tx.params = nil ---@type params
----notes of policies, for this transaction
+---data of policies, kept for this transaction
 tx.meta = nil ---@type meta
 
----list of rcpt, those accepted so far; a policy of a domain sees that domain's, or all where a user of it sends
+---a list of rcpt: the recipients accepted so far; a policy of a domain sees those of its domain, or all if a user of its domain sends
 ---@return rcpt[]
 function tx:recipients() end
 
@@ -1245,14 +1245,14 @@ params.envid = nil ---@type string|nil
 params.ret = nil ---@type string|nil
 ---seconds of DELIVERBY or nil
 params.by = nil ---@type number|nil
----time until which the client wants it held, or nil
+---time until which the client wants the message held, or nil
 params.hold_for = nil ---@type number|nil
 ---MT-PRIORITY or nil
 params.priority = nil ---@type number|nil
 ---true or false
 params.requiretls = nil ---@type boolean
 
----the message; it can be changed at receive.data, its header fields for one try at deliver.attempt too
+---the message. It can be changed at receive.data; at deliver.attempt its header fields can be changed for that attempt
 ---@class msg
 local msg = {}
 ---id of the message
@@ -1265,58 +1265,58 @@ msg.size = nil ---@type number
 msg.received_at = nil ---@type number
 ---the user who submitted it, or nil
 msg.identity = nil ---@type string|nil
----whether a user who logged in sent it, a client that may relay, or a policy
+---whether a user who logged in, a client that may relay, or a policy sent it
 msg.ours = nil ---@type boolean
----as this handler is asked about it: "in", mail to a domain of ours; "out", outgoing mail of a domain of ours (of a user who logged in, a policy or a list, whatever the client claims) and other mail that leaves; "within", both
+---the direction of the mail for this call of the handler: "in", mail to a domain of ours; "out", outgoing mail of a domain of ours (from a user who logged in, a policy or a list, whatever the client claims) and other mail that leaves; "within", both
 msg.direction = nil ---@type "in"|"out"|"within"|nil
----notes of policies, kept with the message
+---data of policies, kept with the message
 msg.meta = nil ---@type meta
 
----unfolded value of the first field of that name, or nil
+---the unfolded value of the first field of that name, or nil
 ---@param name string
 ---@return string|nil
 function msg:header(name) end
 
----list of all its values in order
+---a list of the values of all fields of that name, in order
 ---@param name string
 ---@return string[]
 function msg:headers(name) end
 
----adds a field behind all others
+---adds a field after all others
 ---@param name string
 ---@param value string
 function msg:add_header(name, value) end
 
----adds a field in front of all others
+---adds a field before all others
 ---@param name string
 ---@param value string
 function msg:prepend_header(name, value) end
 
----replaces all fields of that name by one
+---replaces all fields of that name by this one
 ---@param name string
 ---@param value string
 function msg:set_header(name, value) end
 
----removes all fields of that name, returns how many
+---removes all fields of that name and returns how many there were
 ---@param name string
 ---@return number
 function msg:remove_header(name) end
 
----decoded subject or nil
+---the decoded subject, or nil
 ---@return string|nil
 function msg:subject() end
 
----first address of From, or nil
+---the first address of From, or nil
 ---@return string|nil
 function msg:from() end
 
----list of the addresses in all fields of these names, as From or To, at most 1000
+---a list of the addresses in all fields of these names, such as From or To, at most 1000
 ---@param name string
 ---@param ... string
 ---@return string[]
 function msg:addresses(name, ...) end
 
----its decoded display name, or nil
+---the decoded display name of From, or nil
 ---@return string|nil
 function msg:from_display() end
 
@@ -1328,43 +1328,43 @@ function msg:date() end
 ---@return string|nil
 function msg:message_id() end
 
----iterates the parts that hold content
+---iterates over the parts that have content
 ---@return fun(): part
 function msg:parts() end
 
----text of all text parts as UTF-8, HTML without its tags; at most max octets, 256 KiB by default
+---the text of all text parts as UTF-8, HTML without its tags; at most max octets, 256 KiB by default
 ---@param max? number
 ---@return string
 function msg:text(max) end
 
----the message as it is, header section and body; at most max octets, 256 KiB by default
+---the message unchanged, header section and body; at most max octets, 256 KiB by default
 ---@param max? number
 ---@return string
 function msg:raw(max) end
 
----puts a text at the end: below a plain text, else as a part of its own; what is signed or encrypted stays as it is; marks is a table: "%(NAME)" in the text becomes the value of NAME, or what a copy has in its fill
+---adds a text at the end: below a plain text, else as a part of its own. Signed and encrypted content is not changed. marks is a table of placeholders: "%(NAME)" in the text becomes the value of NAME, or the value that a copy has in its fill
 ---@param text string
 ---@param marks? table
 function msg:append_text(text, marks) end
 
----what a delivery status notification says: a list of { address, original, action, status, class, diagnostic }, class is "hard", "soft" or nil; nil for other mail
+---what a delivery status notification (DSN) reports: a list of { address, original, action, status, class, diagnostic }, where class is "hard", "soft" or nil; nil for other mail
 ---@return table[]|nil
 function msg:report() end
 
----first match of an RE2 pattern in subject and text, or nil
+---the first match of an RE2 pattern in the subject and the text, or nil
 ---@param re string
 ---@return string|nil
 function msg:find(re) end
 
----list of the distinct http, https and mailto links, at most 500
+---a list of the different http, https and mailto links, at most 500
 ---@return string[]
 function msg:urls() end
 
----who the message really comes from: tables spf, dkim, dmarc, arc, each with result and domain, dmarc with policy, dkim with signatures, arc with the domain that sealed last; may ask the DNS
+---the results of sender authentication: tables spf, dkim, dmarc and arc, each with result and domain; dmarc also has policy, dkim has signatures, arc has the domain that sealed last. May query the DNS
 ---@return { spf: table, dkim: table, dmarc: table, arc: table }
 function msg:auth() end
 
----adds to the spam score; returns the total, which is kept with the message
+---adds points to the spam score; returns the total, which is kept with the message
 ---@overload fun(self: msg): number
 ---@param name string
 ---@param points number
@@ -1372,7 +1372,7 @@ function msg:auth() end
 ---@return number
 function msg:score(name, points, note) end
 
----list of { name, points, note }, at receive.data
+---a list of { name, points, note }; at receive.data
 ---@return { name: string, points: number, note: string }[]
 function msg:scores() end
 
@@ -1381,16 +1381,16 @@ function msg:scores() end
 ---@return number
 function msg:priority(n) end
 
----null sender, a sender that is no person, Auto-Submitted, List-* or Precedence: not to be answered by a machine (RFC 3834); where the hook has a recipient, its own sender and fields count too
+---whether no machine should answer the message (RFC 3834): it has a null sender, a sender that is not a person, or the field Auto-Submitted, List-* or Precedence. If the hook has a recipient, the recipient's own sender and fields count too
 ---@return boolean
 function msg:is_auto() end
 
----whether To, Cc, Bcc or their Resent forms name it, with any tag, or an alias that leads to it (RFC 5230 4.5); a catch-all does not count
+---whether To, Cc, Bcc or their Resent forms name the address, with any tag, or an alias that leads to it (RFC 5230 4.5); a catch-all does not count
 ---@param address string
 ---@return boolean
 function msg:addressed_to(address) end
 
----one part of a message that holds content
+---one part of a message that has content
 ---@class part
 local part = {}
 ---"text/plain", in lower case
@@ -1401,7 +1401,7 @@ part.charset = nil ---@type string|nil
 part.filename = nil ---@type string|nil
 ---"inline", "attachment" or nil
 part.disposition = nil ---@type string|nil
----octets as transferred
+---octets, still in the transfer encoding
 part.size = nil ---@type number
 
 ---content as UTF-8 text
@@ -1409,7 +1409,7 @@ part.size = nil ---@type number
 ---@return string
 function part:text(max) end
 
----content, transfer encoding undone
+---content, without the transfer encoding
 ---@param max? number
 ---@return string
 function part:bytes(max) end
@@ -1418,25 +1418,25 @@ function part:bytes(max) end
 ---@return string
 function part:sha256() end
 
----text of the QR code in a picture (PNG, JPEG, GIF), or nil; pictures of more than 2 MiB or a million pixels are not looked at, nor more than two million in one call
+---the text of the QR code in a picture (PNG, JPEG, GIF), or nil; skips pictures of more than 2 MiB or one million pixels, and all pictures after two million pixels in one call
 ---@return string|nil
 function part:qr_code() end
 
----puts text in its place
+---replaces the part by a text
 ---@param text string
 function part:replace(text) end
 
----leaves an empty text in its place
+---replaces the part by an empty text
 function part:remove() end
 
 ---one recipient
 ---@class rcpt
 local rcpt = {}
----where the mail goes; can be changed at receive.rcpt
+---the address that the mail goes to; can be changed at receive.rcpt
 rcpt.address = nil ---@type string
----as RCPT gave it
+---the address in the RCPT command
 rcpt.orig = nil ---@type string
----envelope sender of what it gets: the message's, or what a policy chose for this recipient
+---return path of this recipient's copy: that of the message, or what a policy chose
 rcpt.sender = nil ---@type string
 ---local part without its tag
 rcpt.user = nil ---@type string
@@ -1446,57 +1446,57 @@ rcpt.domain = nil ---@type string
 rcpt.tag = nil ---@type string|nil
 ---whether the domain is ours
 rcpt.is_local = nil ---@type boolean
----whether list.release let the message go to it
+---whether list.release released the message for this recipient
 rcpt.released = nil ---@type boolean
 ---list of NOTIFY keywords, or nil
 rcpt.notify = nil ---@type string[]|nil
 ---decoded ORCPT, or nil
 rcpt.orcpt = nil ---@type string|nil
----notes of policies, kept with the recipient; folder names the folder to file into
+---data of policies, kept with the recipient; folder names the folder to deliver into
 rcpt.meta = nil ---@type meta
 
----at queue.expand: other recipients instead of this one; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one; with mailbox = true the mail is filed under that address as it is, with an account or without; fill is a table of texts for marks of msg:append_text; arc is a domain that seals what leaves (RFC 8617): it tells those after us what was found when the mail arrived; msg is a variant that they get
+---at queue.expand: replaces this recipient by others; how is a table { sender =, headers =, priority =, notify =, mailbox =, fill =, arc =, msg = } or a function(address) that returns one. With mailbox = true the mail is filed in the mailbox of exactly that address, even if it has no account; fill is a table of values for placeholders of msg:append_text; arc is a domain that adds an ARC seal to copies that leave (RFC 8617): it tells later servers what was verified when the mail arrived; msg is the variant that these recipients get
 ---@param list string|string[]
 ---@param how? table|function
 function rcpt:replace(list, how) end
 
----at queue.expand: a msg of its own for this recipient and those that this hook adds for it; it can be changed as the msg of receive.data
+---at queue.expand: a separate msg for this recipient and for those that this hook adds for it; it can be changed like the msg of receive.data
 ---@return msg
 function rcpt:fork() end
 
----at queue.expand: a msg of its own for those whose how names it (msg =) and nobody else; it can be changed as the msg of receive.data
+---at queue.expand: a separate msg, only for recipients whose how names it (msg =); it can be changed like the msg of receive.data
 ---@return msg
 function rcpt:variant() end
 
----other recipients beside this one
+---adds recipients and keeps this one
 ---@param addresses string|string[]
 ---@param how? table|function
 function rcpt:copy_to(addresses, how) end
 
----in this recipient's copy only
+---changes only this recipient's copy
 ---@param name string
 ---@param value string
 function rcpt:set_header(name, value) end
 
----in this recipient's copy only, in front
+---adds the field at the top of this recipient's copy only
 ---@param name string
 ---@param value string
 function rcpt:add_header(name, value) end
 
----in this recipient's copy only
+---changes only this recipient's copy
 ---@param name string
 function rcpt:remove_header(name) end
 
----recipients of one message that share a next hop key
+---recipients of one message that are delivered together: they have the same next hop key
 ---@class group
 local group = {}
----destination domain, or what a policy chose; can be changed at queue.commit
+---the destination domain, or what a policy chose; can be changed at queue.commit
 group.key = nil ---@type string
 ---domain of the recipients
 group.domain = nil ---@type string
 ---whether it goes to mailboxes here
 group.is_local = nil ---@type boolean
----notes of policies, kept with the group
+---data of policies, kept with the group
 group.meta = nil ---@type meta
 
 ---list of addresses
@@ -1508,21 +1508,21 @@ function group:recipients() end
 ---@return number
 function group:priority(n) end
 
----gives up that long after now
+---gives up after that time from now
 ---@param duration string|number
 function group:expire(duration) end
 
----a try that is about to happen
+---a delivery attempt that is about to start
 ---@class attempt
 local attempt = {}
 ---1 for the first
 attempt.number = nil ---@type number
----time of the first try, or nil
+---time of the first attempt, or nil
 attempt.first_at = nil ---@type number|nil
----time of the last try, or nil
+---time of the last attempt, or nil
 attempt.last = nil ---@type number|nil
 
----the outcome of a try for one recipient
+---the outcome of an attempt for one recipient
 ---@class result
 local result = {}
 ---"delivered", "deferred" or "failed"
@@ -1533,24 +1533,24 @@ result.code = nil ---@type number|nil
 result.enhanced = nil ---@type string|nil
 ---text of the reply
 result.text = nil ---@type string
----the host that said so, or nil
+---the host that replied, or nil
 result.host = nil ---@type string|nil
----number of the try
+---number of the attempt
 result.attempt = nil ---@type number
 ---seconds since the message was received
 result.age = nil ---@type number
 
----the mailbox that the mail is for
+---the mailbox that the mail is delivered to
 ---@class box
 local box = {}
 ---its owner
 box.address = nil ---@type string
 
----list of the names of its folders
+---a list of the names of its folders
 ---@return string[]
 function box:folders() end
 
----octets used, and the limit or nil
+---two results: the octets used, and the limit or nil
 ---@return number, number|nil
 function box:quota() end
 
@@ -1559,14 +1559,14 @@ function box:quota() end
 ---@return any
 function box:setting(name) end
 
----a report about to be made
+---a delivery status notification (DSN) that is about to be made
 ---@class dsn
 local dsn = {}
 ---"failed", "delayed", "delivered", "relayed" or "expanded"
 dsn.action = nil ---@type string
 ---status code of the first recipient
 dsn.status = nil ---@type string
----the part for people; can be changed
+---the text for people; can be changed
 dsn.text = nil ---@type string
 
 ---something that happened
@@ -1574,11 +1574,11 @@ dsn.text = nil ---@type string
 local event = {}
 ---accepted, rejected, delivered, deferred, bounced, expired, login, login_failed, setting, reload or learned
 event.name = nil ---@type string
----the same each time that this event is told
+---the same for every call about this event
 event.id = nil ---@type string
 ---when it happened
 event.time = nil ---@type number
----a table; of messages message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user; of logins user, mechanism, client, listener, protocol; of settings (`carteiro account set`) user, name, value, confirmed; of reloads generation, by
+---a table. For messages: message, sender, to, subject (with the right headers:read), size, code, enhanced, text, host, attempt, client, listener, user. For logins: user, mechanism, client, listener, protocol. For settings (`carteiro account set`): user, name, value, confirmed. For reloads: generation, by
 event.data = nil ---@type table
 
 ---an HTTP request
@@ -1590,13 +1590,13 @@ req.method = nil ---@type string
 req.path = nil ---@type string
 ---parameters of the URL
 req.query = nil ---@type table
----fields of a form that was posted
+---fields of a posted form
 req.form = nil ---@type table
 ---header fields, names in lower case; cookie and authorization only for bundles with the right credentials
 req.headers = nil ---@type table
 ---address of the client
 req.ip = nil ---@type string
----octets of the body, at most 1 MiB
+---the body, at most 1 MiB
 req.body = nil ---@type string
 
 ---what an operator typed: carteiro NAME VERB ARGS... --OPTION VALUE
@@ -1613,11 +1613,11 @@ cmd.options = nil ---@type table
 ---whether the answer is wanted as JSON
 cmd.json = nil ---@type boolean
 
----plain data that stays with its owner: meta.x = v stores a copy, meta.x reads one. Each bundle has its own keys, for each domain; what it noted while no domain was at hand can be read at all; rcpt.meta.folder names the folder the server files into
+---plain data that is kept with its owner: meta.x = v stores a copy, meta.x reads a copy. Each bundle has its own keys, separate for each domain; what it stored when no domain was known can be read for every domain; rcpt.meta.folder names the folder that the server delivers into
 ---@class meta
 local meta = {}
 
----this bundle's settings for the domain at hand, read only; while files load, those of the server as a whole
+---this bundle's settings for the current domain, read only; while files load, the settings for the server as a whole
 ---@class config
 local config = {}
 
@@ -1625,20 +1625,20 @@ local config = {}
 ---@class data
 local data = {}
 
----a table that came from a bundle which this one requires; read only
+---a table from a bundle that this one requires; read only
 ---@class library
 local library = {}
 
----a look-up file. TOML: keys and values. The others: a line each, "key value", # begins a comment, a missing value is true
+---a look-up file. A TOML file has keys and values. The other kinds have lines "key value"; # begins a comment, and a missing value means true
 ---@class map
 local map = {}
 
----the value of exactly that key, or nil
+---the value of exactly this key, or nil
 ---@param key string
 ---@return any
 function map:get(key) end
 
----the value of the smallest network, the nearest parent domain, or the first pattern that matches, or nil
+---the value of the smallest network that contains the key, of the nearest parent domain, or of the first pattern that matches; or nil
 ---@param key string
 ---@return any
 function map:match(key) end
@@ -1658,7 +1658,7 @@ function regex:match(s) end
 ---@return number|nil, number|nil, any
 function regex:find(s, init) end
 
----iterates all matches
+---iterates over all matches
 ---@param s string
 ---@return function
 function regex:gmatch(s) end

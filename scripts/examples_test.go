@@ -16,7 +16,8 @@ import (
 	"carteiro/scripts"
 )
 
-const letter = "From: Ann <ann@a.example>\nTo: bob@our.example\nSubject: Hello\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@a.example>\n\nHow are you?\n"
+const letter = "From: Ann <ann@a.example>\nTo: bob@our.example\nSubject: Hello\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n" +
+	"Message-ID: <1@a.example>\n\nHow are you?\n"
 
 // good fails the test if a handler failed.
 func good(t *testing.T, a hookstest.Answer) hookstest.Answer {
@@ -70,7 +71,8 @@ func TestPolicyTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := hooks.Source{Name: "scripts", Tier: hooks.Admin, Files: map[string][]byte{"policy.lua": scripts.Policy()}, Main: []string{"policy.lua"}}
+	src := hooks.Source{Name: "scripts", Tier: hooks.Admin, Files: map[string][]byte{"policy.lua": scripts.Policy()},
+		Main: []string{"policy.lua"}}
 	runs(t, policytest.Options{Sources: []hooks.Source{src}, Tests: map[string][]byte{"tests/policy.lua": test}})
 }
 
@@ -109,13 +111,15 @@ func TestStartingPolicy(t *testing.T) {
 		t.Errorf("the 105th message: %v", last)
 	}
 	data := func(text string) hooks.Action {
-		return good(t, w.Ask(&hooks.Event{Point: hooks.ReceiveData, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example", "bob@our.example"), Msg: hookstest.Message("a@a.example", text)})).Action
+		return good(t, w.Ask(&hooks.Event{Point: hooks.ReceiveData, Session: hookstest.Session("192.0.2.7"),
+			Tx: hookstest.Tx("a@a.example", "bob@our.example"), Msg: hookstest.Message("a@a.example", text)})).Action
 	}
 	if data(letter) != hooks.Continue || data("Subject: no From\n\nx\n") != hooks.Reject {
 		t.Error("From")
 	}
 	// Queue: bulk mail steps back.
-	e := &hooks.Event{Point: hooks.QueueCommit, Msg: hookstest.Message("a@a.example", "Precedence: bulk\n"+letter), Group: &envelope.Group{Key: "x.example", Domain: "x.example"}}
+	e := &hooks.Event{Point: hooks.QueueCommit, Msg: hookstest.Message("a@a.example", "Precedence: bulk\n"+letter),
+		Group: &envelope.Group{Key: "x.example", Domain: "x.example"}}
 	if good(t, w.Ask(e)); e.Group.Priority != -4 {
 		t.Errorf("priority %d", e.Group.Priority)
 	}
@@ -132,7 +136,8 @@ func TestStartingPolicy(t *testing.T) {
 
 func TestAMistakeIsTold(t *testing.T) {
 	w := hookstest.New(t)
-	_, err := w.Engine.Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"policy.lua": strings.Replace(string(scripts.Policy()), "rate.take", "rate.tak", 1)})})
+	_, err := w.Engine.Load(t.Context(),
+		[]hooks.Source{hookstest.Scripts(map[string]string{"policy.lua": strings.Replace(string(scripts.Policy()), "rate.take", "rate.tak", 1)})})
 	if err == nil || !strings.Contains(err.Error(), "policy.lua:") {
 		t.Errorf("a misspelt function: %v", errors.Unwrap(err))
 	}

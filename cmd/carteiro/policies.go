@@ -21,7 +21,7 @@ import (
 	"carteiro/core/ops/generations"
 	"carteiro/core/ops/policytest"
 	"carteiro/hooks"
-	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 )
 
 // maxScript bounds one file of the scripts' folder; maps may be larger than
@@ -190,7 +190,7 @@ func firstFailure(r *policytest.Report, of string) error {
 		if c.Fault == nil {
 			continue
 		}
-		if at, ok := errors.AsType[*lua.SourceError](c.Fault); ok {
+		if at, ok := errors.AsType[*source.Error](c.Fault); ok {
 			told := *at
 			told.Text = fmt.Sprintf("%sthe test %q failed: %s", of, c.Name, at.Text)
 			return &told

@@ -16,6 +16,7 @@ import (
 	"carteiro/core/ops/config"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 	"carteiro/plugins"
 )
 
@@ -264,7 +265,7 @@ func scriptsCheckCommand() *cobra.Command {
 				return err
 			}
 			gen, err := lua.New(lua.Options{Hostname: "localhost", Strict: true}).Load(cmd.Context(), t.sources)
-			faults, rest := lua.Faults(err)
+			faults, rest := source.Faults(err)
 			if rest != nil {
 				return rest
 			}
@@ -274,7 +275,7 @@ func scriptsCheckCommand() *cobra.Command {
 				}
 			} else {
 				for _, f := range faults {
-					fmt.Fprint(cmd.ErrOrStderr(), f.Picture())
+					fmt.Fprint(cmd.ErrOrStderr(), f.Diagnostic())
 				}
 			}
 			if len(faults) > 0 {
@@ -300,7 +301,7 @@ type faultReport struct {
 	Hint   string `json:"hint,omitempty"`
 }
 
-func faultList(faults []*lua.SourceError) []faultReport {
+func faultList(faults []*source.Error) []faultReport {
 	out := []faultReport{}
 	for _, f := range faults {
 		out = append(out, faultReport{f.File, f.Line, f.Column, f.Text, f.Hint})

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"carteiro/core/ops/policytest"
-	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 )
 
 func scriptsTestCommand() *cobra.Command {
@@ -70,10 +70,10 @@ func testsFailed(r *policytest.Report, of string) error {
 
 // pictured is an error with its faults as a compiler shows them.
 func pictured(err error) error {
-	if faults, _ := lua.Faults(err); len(faults) == 0 {
+	if faults, _ := source.Faults(err); len(faults) == 0 {
 		return err
 	}
-	return fmt.Errorf("policies do not load\n%s", lua.Picture(err))
+	return fmt.Errorf("policies do not load\n%s", source.Diagnostic(err))
 }
 
 func tellTests(w io.Writer, r *policytest.Report) {
@@ -86,7 +86,7 @@ func tellTests(w io.Writer, r *policytest.Report) {
 		if c.Err == "" {
 			continue
 		}
-		for line := range strings.Lines(lua.Picture(c.Fault)) {
+		for line := range strings.Lines(source.Diagnostic(c.Fault)) {
 			fmt.Fprintf(w, "      %s\n", strings.TrimSuffix(line, "\n"))
 		}
 		for _, line := range c.Log {

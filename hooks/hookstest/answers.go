@@ -145,7 +145,8 @@ func (a *Accounts) Revoke(_ context.Context, owner, delegate envelope.Address, r
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n := len(a.granted[owner])
-	a.granted[owner] = slices.DeleteFunc(a.granted[owner], func(g envelope.Grant) bool { return g.Delegate == delegate && (right == "" || g.Right == right) })
+	a.granted[owner] = slices.DeleteFunc(a.granted[owner],
+		func(g envelope.Grant) bool { return g.Delegate == delegate && (right == "" || g.Right == right) })
 	if len(a.granted[owner]) == n {
 		return errors.New("no such grant")
 	}

@@ -52,11 +52,14 @@ func New(t testing.TB) *World { return NewWith(t, Options{}) }
 
 // NewWith is New with options.
 func NewWith(t testing.TB, o Options) *World {
-	w := &World{T: t, Clock: &clock.Clock{}, Log: &Log{}, Resolver: &Resolver{Answers: map[string]any{}}, Accounts: &Accounts{}, Milters: &Milters{Answers: map[string]*milter.Answer{}}}
+	w := &World{T: t, Clock: &clock.Clock{}, Log: &Log{}, Resolver: &Resolver{Answers: map[string]any{}}, Accounts: &Accounts{},
+		Milters: &Milters{Answers: map[string]*milter.Answer{}}}
 	w.KV = &KV{Clock: w.Clock}
 	w.Engine = lua.New(lua.Options{KV: w.KV, Resolver: w.Resolver, Accounts: w.Accounts, Clock: w.Clock,
 		Log:      slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Hostname: "mx.our.example", WebURL: "https://mx.our.example", Secret: []byte("hookstest secret"), Ring: srs.NewRing([]byte("hookstest secret")), Local: func(d string) bool { return d == "our.example" }, HTTP: lua.NewDoer(), Metrics: o.Metrics, Keys: o.Keys, Milters: w.Milters, Spam: spam.New(w.KV, w.Clock), HeapLimit: o.HeapLimit})
+		Hostname: "mx.our.example", WebURL: "https://mx.our.example", Secret: []byte("hookstest secret"),
+		Ring: srs.NewRing([]byte("hookstest secret")), Local: func(d string) bool { return d == "our.example" }, HTTP: lua.NewDoer(),
+		Metrics: o.Metrics, Keys: o.Keys, Milters: w.Milters, Spam: spam.New(w.KV, w.Clock), HeapLimit: o.HeapLimit})
 	return w
 }
 

@@ -20,11 +20,14 @@ func TestArguments(t *testing.T) {
 		`on("receive.data", function(session, tx, msg) local msg = msg return reject(msg.sender) end)`,
 		`on("receive.data", function(session, tx, msg) tx, msg = msg, tx return reject(tx.sender) end)`,
 		`on("receive.data", function(session, tx, msg) pcall(error) local t = { msg } return reject(t[1].sender) end)`,
-		`local f = function(session, tx, msg) end local g = function(session, tx, msg) return reject(msg.sender) end on("receive.data", f) on("receive.data", g)`,
+		`local f = function(session, tx, msg) end local g = function(session, tx, msg) return reject(msg.sender) end on("receive.data", f)
+on("receive.data", g)`,
 		`local t = {} function t.f(session, tx, msg) return reject(tx.sender) end on("receive.data", t.f)`,
-		`local t = {} function t:f(tx, msg) return reject(tostring(self.id ~= nil) == "true" and msg.sender or "no self") end on("receive.data", t.f)`,
+		`local t = {} function t:f(tx, msg) return reject(tostring(self.id ~= nil) == "true" and msg.sender or "no self") end on("receive.data",
+t.f)`,
 		`on("receive.data", require("other").handler)`,
-		`local function made(f) return function(session, tx, msg) return f(msg) end end on("receive.data", made(function(m) return reject(m.sender) end))`,
+		`local function made(f) return function(session, tx, msg) return f(msg) end end on("receive.data", made(function(m) return
+reject(m.sender) end))`,
 	} {
 		files["a.lua"] = script
 		src := hookstest.Scripts(files)

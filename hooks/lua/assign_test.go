@@ -48,23 +48,34 @@ end)`)
 // behind an error that pcall catches. The expected texts are what PUC Lua 5.1
 // prints.
 func TestCaughtErrors(t *testing.T) {
-	for chunk, want := range map[string]string{
-		`local n = 1 local function up() n = n + 1 end pcall(error) up() up() return n`:                                                              "3",
-		`local n = 1 local function up() n = n + 1 end pcall(error) n = 10 up() return n`:                                                            "11",
-		`local s = "" local function add(x) s = s .. x end for _, w in ipairs { "a", "b" } do pcall(error) add(w) end return s`:                      "ab",
-		`local function f(p) local g = function() p = p .. "!" end pcall(error) g() return p end return f("x")`:                                      "x!",
-		`local f f = function(n) if n == 0 then return "done" end pcall(error) return f(n - 1) end return f(3)`:                                      "done",
-		`local function f() return 1 end local g = function() return f() end pcall(error) function f() return 2 end return g()`:                      "2",
-		`local a, b = (function() return 1, 2 end)() local g = function() a, b = b, a end pcall(error) g() return a .. b`:                            "21",
-		`local a local g = function() a = "set" end pcall(error) g() return a`:                                                                       "set",
-		`local ok, msg = 1 pcall(function() local h = function() ok = 2 end pcall(error) h() msg = "in" end) return tostring(ok) .. msg`:             "2in",
-		`local x = 1 do local x = 2 local g = function() x = x + 1 end pcall(error) g() end return x`:                                                "1",
-		`local k = 0 repeat local z = k local g = function() z = z + 1 return z end pcall(error) g() k = k + 1 until z > 2 return k`:                 "3",
-		`local t = {} function t.m(self, v) local g = function() v = v + 1 end pcall(error) g() return v end return t:m(4)`:                          "5",
-		`local function v(...) local a, b = ... local g = function() a = b end pcall(error) g() return a end return v(1, 7)`:                         "7",
-		`local get do local v = 1 pcall(function() get = function() return v end v = 5 error("x") end) end return get()`:                             "5",
-		`local e = 0 xpcall(function() local z = 1 local g = function() z = z + 1 e = z end g() error("x") end, function() e = e + 10 end) return e`: "12",
+	for _, c := range [][2]string{
+		{`local n = 1 local function up() n = n + 1 end pcall(error) up() up() return n`, "3"},
+		{`local n = 1 local function up() n = n + 1 end pcall(error) n = 10 up() return n`, "11"},
+		{`local s = "" local function add(x) s = s .. x end for _, w in ipairs { "a", "b" } do pcall(error) add(w) end return s`,
+			"ab"},
+		{`local function f(p) local g = function() p = p .. "!" end pcall(error) g() return p end return f("x")`, "x!"},
+		{`local f f = function(n) if n == 0 then return "done" end pcall(error) return f(n - 1) end return f(3)`, "done"},
+		{`local function f() return 1 end local g = function() return f() end pcall(error) function f() return 2 end return g()`,
+			"2"},
+		{`local a, b = (function() return 1, 2 end)() local g = function() a, b = b, a end pcall(error) g() return a .. b`,
+			"21"},
+		{`local a local g = function() a = "set" end pcall(error) g() return a`, "set"},
+		{`local ok, msg = 1 pcall(function() local h = function() ok = 2 end pcall(error) h() msg = "in" end) return tostring(ok) .. msg`,
+			"2in"},
+		{`local x = 1 do local x = 2 local g = function() x = x + 1 end pcall(error) g() end return x`, "1"},
+		{`local k = 0 repeat local z = k local g = function() z = z + 1 return z end pcall(error) g() k = k + 1 until z > 2 return k`,
+			"3"},
+		{`local t = {} function t.m(self, v) local g = function() v = v + 1 end pcall(error) g() return v end return t:m(4)`,
+			"5"},
+		{`local function v(...) local a, b = ... local g = function() a = b end pcall(error) g() return a end return v(1, 7)`,
+			"7"},
+		{`local get do local v = 1 pcall(function() get = function() return v end v = 5 error("x") end) end return get()`,
+			"5"},
+		{`local e = 0 xpcall(function() local z = 1 local g = function() z = z + 1 e = z end g() error("x") end, ` +
+			`function() e = e + 10 end) return e`,
+			"12"},
 	} {
+		chunk, want := c[0], c[1]
 		if got := evaluate(t, chunk); got != want {
 			t.Errorf("%s: got %q, want %q", chunk, got, want)
 		}

@@ -98,7 +98,9 @@ func hundred(change int) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "-- %d\n%s", change, benchHook)
 	for j := strings.Count(benchHook, "\n"); j < 100; j += 5 {
-		fmt.Fprintf(&text, "local function f%d(a, b)\n  local t = { a, b, key = \"v\" .. a }\n  if a == b then return t.key end\n  return t[1] .. \":\" .. string.lower(t[2])\nend\n", j)
+		fmt.Fprintf(&text,
+			"local function f%d(a, b)\n  local t = { a, b, key = \"v\" .. a }\n  if a == b then return t.key end\n"+
+				"  return t[1] .. \":\" .. string.lower(t[2])\nend\n", j)
 	}
 	return text.String()
 }
@@ -134,7 +136,8 @@ func benchReload(b *testing.B, changed int) {
 	}
 	load(0)
 	calls := func(stop <-chan struct{}) (took []time.Duration) {
-		ev := &hooks.Event{Point: hooks.ReceiveData, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example", "bob@our.example"), Msg: hookstest.Message("a@a.example", plainMail)}
+		ev := &hooks.Event{Point: hooks.ReceiveData, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example", "bob@our.example"),
+			Msg: hookstest.Message("a@a.example", plainMail)}
 		for {
 			select {
 			case <-stop:
@@ -181,7 +184,9 @@ func (*slowNames) A(context.Context, string) ([]netip.Addr, error) {
 // operation is one hook call.
 func BenchmarkBlocked(b *testing.B) {
 	e := lua.New(lua.Options{Resolver: &slowNames{}})
-	g, err := e.Load(context.Background(), []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": `on("receive.connect", function(session) if not dns.a("x.example") then return reject("no") end end)`})})
+	g, err := e.Load(context.Background(),
+		[]hooks.Source{hookstest.Scripts(map[string]string{"a.lua": `on("receive.connect", function(session) if not dns.a("x.example") then
+return reject("no") end end)`})})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -195,7 +200,8 @@ func BenchmarkBlocked(b *testing.B) {
 	for range 1000 {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				if v, _ := g.Chain.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveConnect, Session: hookstest.Session("192.0.2.7")}); v.Action != hooks.Continue {
+				if v, _ := g.Chain.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveConnect,
+					Session: hookstest.Session("192.0.2.7")}); v.Action != hooks.Continue {
 					b.Error(v)
 					return
 				}
@@ -229,7 +235,8 @@ func (t *together) A(context.Context, string) ([]netip.Addr, error) {
 func BenchmarkIdleState(b *testing.B) {
 	const states = 256 // less than a pool keeps
 	for _, scripts := range []int{1, 50} {
-		files := map[string]string{"ask.lua": `on("receive.connect", function(session) if not dns.a("x.example") then return reject("no") end end)`}
+		files := map[string]string{"ask.lua": `on("receive.connect", function(session) if not dns.a("x.example") then return reject("no") end
+end)`}
 		for n := range scripts - 1 {
 			files[fmt.Sprintf("s%d.lua", n)] = hundred(n)
 		}
@@ -255,7 +262,8 @@ func askTogether(b *testing.B, g *hooks.Generation, r *together, states int) {
 	r.all.Add(states)
 	for range states {
 		sessions.Go(func() {
-			if v, _ := g.Chain.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveConnect, Session: hookstest.Session("192.0.2.7")}); v.Action != hooks.Continue {
+			if v, _ := g.Chain.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveConnect,
+				Session: hookstest.Session("192.0.2.7")}); v.Action != hooks.Continue {
 				b.Error(v)
 			}
 		})

@@ -38,7 +38,8 @@ func Bounded() (out []string) {
 }
 
 // plainArguments name nothing that belongs to a domain of this server.
-var plainArguments = strings.Fields(`text html s f v n m e i j x y t b pos sep less max ... key value old new ttl prefix limit cost burst fn size file ip zone
+var plainArguments = strings.Fields(`text html s f v n m e i j x y t b pos sep less max ... key value old new ttl prefix limit cost burst
+fn size file ip zone
 	url body type timeout pattern init plain repl replacement layout hide_subject selector table fields labels settings filter attributes
 	about id flags right until code enhanced reason time seconds folder hosts port tls lmtp source user status message level base handler hook
 	options points note marks re duration path password action who as message_id metatable`)
@@ -99,7 +100,8 @@ func TestBounds(t *testing.T) {
 			case bound:
 				n++
 			case reason == "" && !slices.Contains(plainArguments, p.name):
-				t.Errorf("%s: does it name an address, list, mailbox, key or domain of this server? Declare its bound in within, or say here why it needs none", id)
+				t.Errorf("%s: does it name an address, list, mailbox, key or domain of this server? Declare its bound in within, or say here why "+
+					"it needs none", id)
 			}
 		}
 		for name := range fn.bounds {

@@ -14,7 +14,9 @@ import (
 // manifest; a generation of before there were rights, and scripts, have all.
 func TestBundleRights(t *testing.T) {
 	const text = `
-on("receive.auth", function(session, cred) if cred.password or cred.token then return reject(550, "5.7.1", "seen " .. (cred.password or cred.token)) end end)
+on("receive.auth", function(session, cred)
+  if cred.password or cred.token then return reject(550, "5.7.1", "seen " .. (cred.password or cred.token)) end
+end)
 on("web.request", { path = "/" }, function(req)
   local out = {}
   for _, n in ipairs { "cookie", "authorization", "proxy-authorization", "accept" } do out[#out + 1] = tostring(req.headers[n]) end
@@ -38,7 +40,8 @@ end)`
 		page := w.Ask(&hooks.Event{Point: hooks.WebRequest, Req: &hooks.Request{Method: "GET", Path: "/",
 			Headers: map[string]string{"cookie": "c=1", "authorization": "Basic x",
 				"proxy-authorization": "Basic y", "accept": "text/html"}}})
-		return cred(envelope.Credentials{Mechanism: "PLAIN", Password: "hunter2"}), cred(envelope.Credentials{Mechanism: "XOAUTH2", Token: "bearer"}),
+		return cred(envelope.Credentials{Mechanism: "PLAIN", Password: "hunter2"}),
+			cred(envelope.Credentials{Mechanism: "XOAUTH2", Token: "bearer"}),
 			page.Response.Body,
 			w.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example")}).Err()
 	}
@@ -48,7 +51,7 @@ end)`
 	}
 	none := []hooks.BundleRight{}
 	if auth, token, web, grant := asked(grants(none)); auth+token != "" || web != "nil nil nil text/html" ||
-		!strings.Contains(grant, `account.grant: acme/hello@1.0.0 has not the right "grants" (capabilities.rights)`) {
+		!strings.Contains(grant, `account.grant: acme/hello@1.0.0 does not have the right "grants" (capabilities.rights)`) {
 		t.Errorf("without rights: %q %q %q %q", auth, token, web, grant)
 	}
 	for _, g := range []*hooks.Grants{grants(nil), grants(hooks.BundleRights()), nil} {
@@ -69,22 +72,33 @@ end)`
 // TestLintRights: `bundle lint` tells a right that the text shows to be
 // missing, and gives no alarm where it is declared or nothing of it is meant.
 func TestLintRights(t *testing.T) {
-	for text, want := range map[string]string{
-		`on("receive.mail", function() account.grant("a@our.example", "b@our.example", "read") end)`:                                        `init.lua:1: account.grant is not granted to this bundle; declare rights = ["grants"]`,
-		`on("receive.mail", function() account.revoke("a@our.example", "b@our.example") end)`:                                               `init.lua:1: account.revoke is not granted`,
-		"on(\"receive.auth\", function(session, cred)\n  if cred.password == \"x\" then return reject(\"no\") end\nend)":                    `init.lua:2: cred.password is nil: this bundle has not the right passwords; declare rights = ["passwords"]`,
-		`on("receive.auth", { order = 5 }, function(s, c) log.info("x" .. (c.token or "")) end)`:                                            `cred.token is nil`,
-		`on("receive.auth", function(s, c) local function f() return c.password end f() end)`:                                               `cred.password is nil`,
-		`on("web.request", { path = "/" }, function(req) return response { body = req.headers.cookie or "" } end)`:                          `req.headers.cookie is nil: this bundle has not the right credentials`,
-		`local function who(r) return r.headers["authorization"] end on("web.request", { path = "/" }, function(r) who(r) end)`:             `req.headers.authorization is nil`,
-		`on("web.request", { path = "/" }, function(req) local h = req.headers return response { body = h["cookie"] or "" } end)`:           `req.headers.cookie is nil`,
-		`on("receive.auth", function(s, cred) local c = cred local d = c if d["token"] then return end end)`:                                `cred.token is nil`,
-		`on("web.request", { path = "/" }, function(req) local h = req.headers h = {} return response { body = h.cookie or "" } end)`:       "",
-		`on("web.request", { path = "/" }, function(req) return response { body = req.headers.accept or "" } end)`:                          "",
-		`on("web.request", { path = "/" }, function(req) local a = { headers = {} } return response { body = a.headers.cookie or "" } end)`: "",
-		`on("receive.auth", function(s, cred) local t = { password = "x" } if t.password == cred.user then return end end)`:                 "",
-		`on("receive.mail", function(session, tx) local function f(x) return x.password, x.headers end f(tx.meta) end)`:                     "",
+	for _, c := range [][2]string{
+		{`on("receive.mail", function() account.grant("a@our.example", "b@our.example", "read") end)`,
+			`init.lua:1: account.grant is not granted to this bundle; declare rights = ["grants"]`},
+		{`on("receive.mail", function() account.revoke("a@our.example", "b@our.example") end)`,
+			`init.lua:1: account.revoke is not granted`},
+		{"on(\"receive.auth\", function(session, cred)\n  if cred.password == \"x\" then return reject(\"no\") end\nend)",
+			`init.lua:2: cred.password is nil: this bundle does not have the right passwords; declare rights = ["passwords"]`},
+		{`on("receive.auth", { order = 5 }, function(s, c) log.info("x" .. (c.token or "")) end)`, `cred.token is nil`},
+		{`on("receive.auth", function(s, c) local function f() return c.password end f() end)`, `cred.password is nil`},
+		{`on("web.request", { path = "/" }, function(req) return response { body = req.headers.cookie or "" } end)`,
+			`req.headers.cookie is nil: this bundle does not have the right credentials`},
+		{`local function who(r) return r.headers["authorization"] end on("web.request", { path = "/" }, function(r) who(r) end)`,
+			`req.headers.authorization is nil`},
+		{`on("web.request", { path = "/" }, function(req) local h = req.headers return response { body = h["cookie"] or "" } end)`,
+			`req.headers.cookie is nil`},
+		{`on("receive.auth", function(s, cred) local c = cred local d = c if d["token"] then return end end)`,
+			`cred.token is nil`},
+		{`on("web.request", { path = "/" }, function(req) local h = req.headers h = {} return response { body = h.cookie or "" } end)`,
+			""},
+		{`on("web.request", { path = "/" }, function(req) return response { body = req.headers.accept or "" } end)`, ""},
+		{`on("web.request", { path = "/" }, function(req) local a = { headers = {} } return response { body = a.headers.cookie or "" } end)`,
+			""},
+		{`on("receive.auth", function(s, cred) local t = { password = "x" } if t.password == cred.user then return end end)`,
+			""},
+		{`on("receive.mail", function(session, tx) local function f(x) return x.password, x.headers end f(tx.meta) end)`, ""},
 	} {
+		text, want := c[0], c[1]
 		g := &hooks.Grants{Modules: []string{"account"}, Hooks: []hooks.Point{hooks.ReceiveAuth, hooks.WebRequest, hooks.ReceiveMail},
 			Rights: []hooks.BundleRight{}}
 		src := hookstest.Bundle("acme/hello", map[string]string{"init.lua": text})

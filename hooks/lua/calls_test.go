@@ -119,13 +119,16 @@ end)`
 	source := func(name string) hooks.Source {
 		return hookstest.Bundle(name, map[string]string{"init.lua": strings.Replace(write, "NAME", `"`+name+`"`, 1)})
 	}
-	w := hookstest.New(t).Load(hookstest.Scripts(map[string]string{"a.lua": strings.Replace(write, "NAME", `"admin"`, 1)}), source("acme/a"), source("acme/b"))
-	a := w.Ask(&hooks.Event{Point: hooks.ReceiveRcpt, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example"), Rcpt: hookstest.Rcpt("bob@our.example")})
+	w := hookstest.New(t).Load(hookstest.Scripts(map[string]string{"a.lua": strings.Replace(write, "NAME", `"admin"`, 1)}), source("acme/a"),
+		source("acme/b"))
+	a := w.Ask(&hooks.Event{Point: hooks.ReceiveRcpt, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example"),
+		Rcpt: hookstest.Rcpt("bob@our.example")})
 	if a.Err() != "" || a.Action != hooks.Continue {
 		t.Fatalf("%v %s", a.Verdict, a.Err())
 	}
 	m := a.Event.Tx.Meta
-	if m["own"] != "admin" || m["acme/a/our.example:own"] != "acme/a" || m["acme/b/our.example:own"] != "acme/b" || len(a.Event.Rcpt.Meta) != 1 || a.Event.Rcpt.Meta["folder"] != "Junk" {
+	if m["own"] != "admin" || m["acme/a/our.example:own"] != "acme/a" || m["acme/b/our.example:own"] != "acme/b" ||
+		len(a.Event.Rcpt.Meta) != 1 || a.Event.Rcpt.Meta["folder"] != "Junk" {
 		t.Errorf("%v %v", m, a.Event.Rcpt.Meta)
 	}
 	if got := fmt.Sprint(m["x"]); got != "[1 2 map[deep:yes]]" {
@@ -158,15 +161,15 @@ var verdictCases = []struct{ hook, body, want string }{
 	{"queue.commit", `return schedule(1700000000)`, "schedule 2023-11-14T22:13:20Z"},
 	{"queue.commit", `return schedule("soon")`, "!schedule: time must be Unix seconds, got soon"},
 	{"deliver.local", `return fileinto("Lists/dev", { "\\Seen" })`, "fileinto Lists/dev"},
-	{"deliver.local", `return fileinto("../x")`, "!fileinto: \"../x\" is no name of a folder"},
+	{"deliver.local", `return fileinto("../x")`, "!fileinto: \"../x\" is not the name of a folder"},
 	{"deliver.local", `return redirect("x@y.example")`, "redirect x@y.example"},
 	{"deliver.local", `return redirect("nobody")`, "!redirect: \"nobody\": bad address"},
-	{"deliver.local", `return keep("bad flag")`, "!keep: \"bad flag\" is no flag"},
+	{"deliver.local", `return keep("bad flag")`, "!keep: \"bad flag\" is not a flag"},
 	{"deliver.result", `return retry("10m")`, "retry in 10m0s"},
 	{"deliver.result", `return retry(0)`, "!retry: at least a second"},
 	{"deliver.result", `return fail("gone")`, "fail 550 5.7.1 gone"},
 	{"deliver.result", `return reroute { hosts = { "a", "b" } }`, "reroute [a b]"},
-	{"deliver.result", `return reroute { hosts = { "a" }, user = "u", password = "p" }`, "!reroute: has no password"},
+	{"deliver.result", `return reroute { hosts = { "a" }, user = "u", password = "p" }`, "!reroute cannot have a password"},
 	{"route.resolve", `return route { hosts = "a", tls = "yes" }`, "!route: tls must be \"may\", \"verify\" or \"none\", got yes"},
 	{"route.resolve", `return route { hosts = {} }`, "!route: hosts must name at least one host"},
 	{"route.resolve", `return route { host = "a", prot = 1 }`, "!route: unknown field prot; did you mean port?"},
@@ -181,7 +184,8 @@ func TestVerdicts(t *testing.T) {
 	for _, c := range verdictCases {
 		spec, _ := hooks.Lookup(hooks.Point(c.hook))
 		w := hookstest.New(t).Script("on(\"" + c.hook + "\", function(" + strings.Join(spec.Args, ", ") + ")\n" + c.body + "\nend)")
-		a := w.Ask(&hooks.Event{Point: spec.Point, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example"), Msg: hookstest.Message("a@a.example", plainMail),
+		a := w.Ask(&hooks.Event{Point: spec.Point, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example"),
+			Msg:  hookstest.Message("a@a.example", plainMail),
 			Rcpt: hookstest.Rcpt("bob@our.example"), Group: &envelope.Group{}, Box: &hookstest.Box{}, Result: &hooks.Result{}, Domain: "x.example"})
 		if want, bad := strings.CutPrefix(c.want, "!"); bad {
 			if !strings.Contains(a.Err(), want) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"carteiro/hooks/lua/source"
+
 	"github.com/yuin/gopher-lua/ast"
 
 	"carteiro/hooks"
@@ -18,12 +20,13 @@ import (
 // It tells nothing about values that it does not know: variables that are
 // assigned again or asked for their type, and code that pcall watches.
 type checker struct {
-	file  *file
-	names *names
-	facts *facts
+	source *loadedSource
+	file   *source.File
+	names  *source.Names
+	facts  *facts
 
-	kinds   map[*variable]kind
-	origins map[*variable]origin
+	kinds   map[*source.Variable]kind
+	origins map[*source.Variable]origin
 	handler *hooks.Spec // in whose handler the walk is, or nil
 	quiet   int         // code whose errors are caught, in so many ways
 	errs    []error
@@ -37,20 +40,26 @@ type origin struct {
 }
 
 // check returns the faults of a chunk. It changes nothing in it.
-func (f *file) check(chunk []ast.Stmt) []error {
-	c := &checker{file: f, names: resolve(f, chunk), kinds: map[*variable]kind{}, origins: map[*variable]origin{}}
-	c.facts = gather(chunk, c.names, f.unit.wraps(f.path))
+func (u *loadedSource) check(f *source.File, chunk []ast.Stmt) []error {
+	c := &checker{
+		source:  u,
+		file:    f,
+		names:   source.Resolve(f, chunk),
+		kinds:   map[*source.Variable]kind{},
+		origins: map[*source.Variable]origin{},
+	}
+	c.facts = gatherFacts(chunk, c.names, u.mayCatch(f.Path))
 	c.stmts(chunk)
 	return c.errs
 }
 
-// wraps reports whether a file other than that one may call under pcall what
+// mayCatch reports whether a file other than that one may call under pcall what
 // it is given.
-func (u *unit) wraps(path string) bool {
-	if len(u.source.Requires) > 0 {
+func (u *loadedSource) mayCatch(path string) bool {
+	if len(u.src.Requires) > 0 {
 		return true
 	}
-	for name, text := range u.source.Files {
+	for name, text := range u.src.Files {
 		if name != path && strings.HasSuffix(name, ".lua") && strings.Contains(string(text), "pcall") {
 			return true
 		}
@@ -58,9 +67,9 @@ func (u *unit) wraps(path string) bool {
 	return false
 }
 
-func (c *checker) tell(line int, near, text, hint string) {
+func (c *checker) report(line int, near, text, hint string) {
 	if c.quiet == 0 {
-		c.errs = append(c.errs, c.file.fault(line, 0, near, text, hint))
+		c.errs = append(c.errs, c.file.Fault(line, 0, near, text, hint))
 	}
 }
 
@@ -109,8 +118,8 @@ func (c *checker) stmt(s ast.Stmt) {
 		if s.Step != nil {
 			c.expr(s.Step)
 		}
-		for _, v := range c.names.declared[s] {
-			c.know(v, kind{{name: "number"}})
+		for _, v := range c.names.Declared[s] {
+			c.setKind(v, kind{{name: "number"}})
 		}
 		c.stmts(s.Stmts)
 	case *ast.GenericForStmt:
@@ -125,25 +134,25 @@ func (c *checker) stmt(s ast.Stmt) {
 	}
 }
 
-// know notes what a variable is, where it stays so.
-func (c *checker) know(v *variable, k kind) {
-	if v != nil && !v.assigned && !c.facts.asked[v] && k != nil {
+// setKind notes what a variable is, where it stays so.
+func (c *checker) setKind(v *source.Variable, k kind) {
+	if v != nil && !v.Assigned && !c.facts.asked[v] && k != nil {
 		c.kinds[v] = k
 	}
 }
 
 func (c *checker) local(s *ast.LocalAssignStmt) {
-	declared := c.names.declared[s]
+	declared := c.names.Declared[s]
 	for i, e := range s.Exprs {
 		kinds := c.values(e)
 		switch {
 		case i < len(s.Exprs)-1:
 			if i < len(declared) && len(kinds) > 0 {
-				c.know(declared[i], kinds[0])
+				c.setKind(declared[i], kinds[0])
 			}
 		default: // the last one fills the variables that are left
 			for n := i; n < len(declared) && n-i < len(kinds); n++ {
-				c.know(declared[n], kinds[n-i])
+				c.setKind(declared[n], kinds[n-i])
 			}
 		}
 	}
@@ -151,52 +160,52 @@ func (c *checker) local(s *ast.LocalAssignStmt) {
 
 // loop knows what ipairs of a list and an iterator of ours give.
 func (c *checker) loop(s *ast.GenericForStmt) {
-	declared := c.names.declared[s]
+	declared := c.names.Declared[s]
 	var given kind
 	at := 0
 	if call, ok := s.Exprs[0].(*ast.FuncCallExpr); ok && len(s.Exprs) == 1 {
-		if id, ok := call.Func.(*ast.IdentExpr); ok && c.ours(id) && id.Value == "ipairs" && len(call.Args) == 1 {
-			if list, ok := c.expr(call.Args[0]).sole(); ok && list.name == "fun" {
-				c.tell(call.Line(), "ipairs", "ipairs is for lists, and this is what a loop runs over by itself", "write for ... in without ipairs")
+		if id, ok := call.Func.(*ast.IdentExpr); ok && c.isBuiltin(id) && id.Value == "ipairs" && len(call.Args) == 1 {
+			if list, ok := c.expr(call.Args[0]).single(); ok && list.name == "fun" {
+				c.report(call.Line(), "ipairs", "ipairs is for lists, but this is an iterator", "write for ... in without ipairs")
 			} else if ok && list.name == "[]" {
 				given, at = list.of, 1
-				c.know(declared[0], kind{{name: "number"}})
+				c.setKind(declared[0], kind{{name: "number"}})
 			}
 		} else if kinds := c.values(call); len(kinds) > 0 {
-			if it, ok := kinds[0].sole(); ok && it.name == "fun" {
+			if it, ok := kinds[0].single(); ok && it.name == "fun" {
 				given = it.of
 			} else if ok {
-				c.unloopable(s, it.name)
+				c.reportNotIterable(s, it.name)
 			}
 		}
 	} else {
-		k, ok := c.expr(s.Exprs[0]).sole()
+		k, ok := c.expr(s.Exprs[0]).single()
 		c.exprs(s.Exprs[1:])
 		if ok && len(s.Exprs) == 1 {
-			c.unloopable(s, k.name)
+			c.reportNotIterable(s, k.name)
 		}
 	}
 	if at < len(declared) {
-		c.know(declared[at], given)
+		c.setKind(declared[at], given)
 	}
 	c.stmts(s.Stmts)
 }
 
-// unloopable tells of a loop that runs over what is no function.
-func (c *checker) unloopable(s *ast.GenericForStmt, name string) {
-	const text = "a loop runs over what ipairs, pairs or a function such as msg:parts() gives, and this is "
+// reportNotIterable tells of a loop that runs over what is no function.
+func (c *checker) reportNotIterable(s *ast.GenericForStmt, name string) {
+	const text = "a for loop needs ipairs, pairs or an iterator such as msg:parts(), but this is "
 	_, written := s.Exprs[0].(*ast.TableExpr)
 	switch {
 	case name == "function":
-		c.unlikeMethod(s.Exprs[0])
+		c.reportUncalledMethod(s.Exprs[0])
 	case name == "[]":
-		c.tell(s.Line(), "in", text+"a list", "write for i, value in ipairs(...) do")
+		c.report(s.Line(), "in", text+"a list", "write for i, value in ipairs(...) do")
 	case written: // another one may have __call
-		c.tell(s.Line(), "in", text+"a table", "write for key, value in pairs(...) do")
+		c.report(s.Line(), "in", text+"a table", "write for key, value in pairs(...) do")
 	case slices.Contains([]string{"string", "number", "boolean", "nil"}, name):
-		c.tell(s.Line(), "in", text+"a "+name, "")
+		c.report(s.Line(), "in", text+"a "+name, "")
 	case classNamed(name) != nil:
-		c.tell(s.Line(), "in", text+"the object "+name, "")
+		c.report(s.Line(), "in", text+"the object "+name, "")
 	}
 }
 
@@ -206,8 +215,8 @@ func (c *checker) function(f *ast.FunctionExpr) {
 	handler := c.handler
 	if spec, ok := c.facts.handlers[f]; ok {
 		c.handler = &spec
-		c.parameters(f, spec)
-		c.results(f, spec)
+		c.setParameterKinds(f, spec)
+		c.checkReturns(f, spec)
 	}
 	if c.facts.watched[f] {
 		c.quiet++
@@ -229,21 +238,21 @@ func argumentKind(name string) kind {
 	return kind{{name: name}}
 }
 
-func (c *checker) parameters(f *ast.FunctionExpr, spec hooks.Spec) {
-	for i, v := range c.names.declared[f] {
-		if v.assigned || c.facts.asked[v] {
+func (c *checker) setParameterKinds(f *ast.FunctionExpr, spec hooks.Spec) {
+	for i, v := range c.names.Declared[f] {
+		if v.Assigned || c.facts.asked[v] {
 			continue
 		}
 		c.origins[v] = origin{spec: spec, index: i, absent: i >= len(spec.Args)}
 		if i < len(spec.Args) {
-			c.know(v, argumentKind(spec.Args[i]))
+			c.setKind(v, argumentKind(spec.Args[i]))
 		}
 	}
 }
 
-// results tells of what a handler returns and no verdict is.
-func (c *checker) results(f *ast.FunctionExpr, spec hooks.Spec) {
-	for _, ret := range returns(f.Stmts, nil) {
+// checkReturns tells of what a handler returns and no verdict is.
+func (c *checker) checkReturns(f *ast.FunctionExpr, spec hooks.Spec) {
+	for _, ret := range returnStatements(f.Stmts, nil) {
 		if len(ret.Exprs) == 0 {
 			continue
 		}
@@ -264,7 +273,7 @@ func (c *checker) results(f *ast.FunctionExpr, spec hooks.Spec) {
 		default:
 			continue
 		}
-		c.tell(ret.Line(), "return", "a handler returns a verdict or nothing, and no value such as "+got, "verdicts of "+
+		c.report(ret.Line(), "return", "a handler returns a verdict or nothing, not a value such as "+got, "verdicts of "+
 			string(spec.Point)+" are made by "+verdictList(spec))
 	}
 }
@@ -297,17 +306,17 @@ func (c *checker) values(e ast.Expr) []kind {
 	case *ast.NilExpr:
 		return one("nil")
 	case *ast.IdentExpr:
-		if v := c.names.uses[e]; v != nil {
+		if v := c.names.Uses[e]; v != nil {
 			return []kind{c.kinds[v]}
 		}
 	case *ast.TableExpr:
-		children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
+		source.Children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
 		return one("table")
 	case *ast.FunctionExpr:
 		c.function(e)
 		return one("function")
 	case *ast.AttrGetExpr:
-		return []kind{c.get(e)}
+		return []kind{c.member(e)}
 	case *ast.FuncCallExpr:
 		results := c.call(e)
 		if e.AdjustRet && len(results) > 1 {
@@ -315,14 +324,14 @@ func (c *checker) values(e ast.Expr) []kind {
 		}
 		return results
 	case *ast.StringConcatOpExpr:
-		c.unlikeMethod(e.Lhs)
-		c.unlikeMethod(e.Rhs)
+		c.reportUncalledMethod(e.Lhs)
+		c.reportUncalledMethod(e.Rhs)
 		c.expr(e.Lhs)
 		c.expr(e.Rhs)
 		return one("string")
 	case *ast.RelationalOpExpr:
-		c.unlikeMethod(e.Lhs)
-		c.unlikeMethod(e.Rhs)
+		c.reportUncalledMethod(e.Lhs)
+		c.reportUncalledMethod(e.Rhs)
 		c.expr(e.Lhs)
 		c.expr(e.Rhs)
 		return one("boolean")
@@ -330,19 +339,19 @@ func (c *checker) values(e ast.Expr) []kind {
 		c.expr(e.Expr)
 		return one("boolean")
 	case *ast.UnaryLenOpExpr:
-		c.unlikeMethod(e.Expr)
+		c.reportUncalledMethod(e.Expr)
 		c.expr(e.Expr)
 		return one("number")
 	case nil:
 	default:
-		children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
+		source.Children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
 	}
 	return nil
 }
 
-// unlikeMethod tells of a method that is written like a field where a value is
+// reportUncalledMethod tells of a method that is written like a field where a value is
 // wanted: msg.subject == "x" is never true.
-func (c *checker) unlikeMethod(e ast.Expr) {
+func (c *checker) reportUncalledMethod(e ast.Expr) {
 	get, ok := e.(*ast.AttrGetExpr)
 	if !ok {
 		return
@@ -350,7 +359,7 @@ func (c *checker) unlikeMethod(e ast.Expr) {
 	key, ok := get.Key.(*ast.StringExpr)
 	cl := c.classOf(get.Object)
 	if ok && cl != nil && cl.method(key.Value) != nil {
-		c.tell(get.Line(), key.Value, cl.name+"."+key.Value+" is a method", "write "+cl.name+":"+key.Value+"()")
+		c.report(get.Line(), key.Value, cl.name+"."+key.Value+" is a method", "write "+cl.name+":"+key.Value+"()")
 	}
 }
 
@@ -359,7 +368,7 @@ func (c *checker) classOf(e ast.Expr) *class {
 	c.quiet++
 	k := c.expr(e)
 	c.quiet--
-	if a, ok := k.sole(); ok {
+	if a, ok := k.single(); ok {
 		return classNamed(a.name)
 	}
 	return nil
@@ -388,32 +397,32 @@ func (c *class) field(name string) *field {
 	return nil
 }
 
-// ours reports whether a name is one of the API, and no local variable or
+// isBuiltin reports whether a name is one of the API, and no local variable or
 // global of the policy hides it.
-func (c *checker) ours(id *ast.IdentExpr) bool {
-	return c.names.uses[id] == nil && builtins()[id.Value]
+func (c *checker) isBuiltin(id *ast.IdentExpr) bool {
+	return c.names.Uses[id] == nil && builtins()[id.Value]
 }
 
-// get is a member that is read.
-func (c *checker) get(e *ast.AttrGetExpr) kind {
+// member is a member that is read.
+func (c *checker) member(e *ast.AttrGetExpr) kind {
 	key, named := e.Key.(*ast.StringExpr)
 	if id, ok := e.Object.(*ast.IdentExpr); ok {
-		c.hidden(e, id, key)
-		if named && c.ours(id) && moduleNamed(id.Value) != nil {
+		c.reportHidden(e, id, key)
+		if named && c.isBuiltin(id) && moduleNamed(id.Value) != nil {
 			if s := signatureOf(id.Value + "." + key.Value); s != nil && s.field != nil {
 				return s.field
 			}
 			return kind{{name: "function"}}
 		}
-		if o, ok := c.origins[c.names.uses[id]]; ok && o.absent && !c.facts.valued[c.names.uses[id]] {
-			c.tell(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
+		if o, ok := c.origins[c.names.Uses[id]]; ok && o.absent && !c.facts.valued[c.names.Uses[id]] {
+			c.report(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
 			return nil
 		}
 	}
 	k := c.expr(e.Object)
-	a, ok := k.sole()
+	a, ok := k.single()
 	if ok && a.name == "function" {
-		c.unlikeMethod(e.Object)
+		c.reportUncalledMethod(e.Object)
 	}
 	if !named {
 		if at := c.expr(e.Key); ok && a.name == "[]" && len(at) == 1 && at[0].name == "number" {
@@ -427,11 +436,11 @@ func (c *checker) get(e *ast.AttrGetExpr) kind {
 	switch a.name {
 	case "string":
 		if !stringModule.has(key.Value) {
-			c.tell(e.Line(), key.Value, c.describe(e.Object, "a text")+" has no "+key.Value, c.hint(e.Object, key.Value))
+			c.report(e.Line(), key.Value, c.describe(e.Object, "a text")+" has no "+key.Value, c.hint(e.Object, key.Value))
 		}
 		return kind{{name: "function"}}
 	case "number", "boolean":
-		c.tell(e.Line(), key.Value, c.describe(e.Object, "a "+a.name)+" has no "+key.Value, c.hint(e.Object, key.Value))
+		c.report(e.Line(), key.Value, c.describe(e.Object, "a "+a.name)+" has no "+key.Value, c.hint(e.Object, key.Value))
 		return nil
 	}
 	cl := classNamed(a.name)
@@ -445,7 +454,7 @@ func (c *checker) get(e *ast.AttrGetExpr) kind {
 		return nil
 	}
 	if cl.method(key.Value) == nil {
-		c.missing(e, cl, key.Value)
+		c.reportMissing(e, cl, key.Value)
 	}
 	return kind{{name: "function"}}
 }
@@ -466,7 +475,7 @@ func (c *checker) hint(e ast.Expr, member string) string {
 	if !ok {
 		return ""
 	}
-	o, ok := c.origins[c.names.uses[id]]
+	o, ok := c.origins[c.names.Uses[id]]
 	if !ok || o.absent {
 		return ""
 	}
@@ -479,20 +488,11 @@ func (c *checker) hint(e ast.Expr, member string) string {
 	return ""
 }
 
-func ordinal(i int) string {
-	return [...]string{"first", "second", "third", "fourth", "fifth"}[min(i, 4)]
-}
-
-func argumentList(s hooks.Spec) string {
-	return map[bool]string{true: "one argument, ", false: fmt.Sprintf("%d arguments, ",
-		len(s.Args))}[len(s.Args) == 1] + strings.Join(s.Args, ", ")
-}
-
-// missing tells of a member that a class has not.
-func (c *checker) missing(e *ast.AttrGetExpr, cl *class, member string) {
+// reportMissing tells of a member that a class has not.
+func (c *checker) reportMissing(e *ast.AttrGetExpr, cl *class, member string) {
 	hint := c.hint(e.Object, member)
 	if hint == "" {
 		hint = strings.TrimPrefix(hooks.Suggestion(member, cl.memberNames()), "; ")
 	}
-	c.tell(e.Line(), member, cl.name+"."+member+" does not exist", hint)
+	c.report(e.Line(), member, cl.name+"."+member+" does not exist", hint)
 }

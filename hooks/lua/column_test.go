@@ -5,7 +5,7 @@ import (
 
 	"carteiro/hooks"
 	"carteiro/hooks/hookstest"
-	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 )
 
 // TestColumns: a fault points at the word that is meant, not at one in a text
@@ -23,7 +23,7 @@ func TestColumns(t *testing.T) {
 		`on("receive.mail", function() local t = { x = 1 }; count = t.x end)`:         52,
 	} {
 		_, err := hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": text})})
-		faults, rest := lua.Faults(err)
+		faults, rest := source.Faults(err)
 		if len(faults) != 1 || rest != nil || faults[0].Column != want {
 			t.Errorf("%s\nwant column %d, got %+v %v", text, want, faults, rest)
 		}
@@ -34,7 +34,7 @@ func TestColumns(t *testing.T) {
 func TestUnknownOptions(t *testing.T) {
 	_, err := hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{
 		"a.lua": "on(\"receive.mail\", {\n  ordr = 1,\n  tire = \"after\",\n}, function() x = 1 end)"})})
-	faults, _ := lua.Faults(err)
+	faults, _ := source.Faults(err)
 	if len(faults) != 3 || faults[0].Line != 2 || faults[0].Column != 3 || faults[0].Hint != "did you mean order?" || faults[1].Line != 3 {
 		t.Errorf("%v", err)
 	}

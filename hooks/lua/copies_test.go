@@ -11,7 +11,8 @@ import (
 )
 
 func localEvent(raw string, rcpt *hooks.Rcpt) *hooks.Event {
-	return &hooks.Event{Point: hooks.DeliverLocal, Msg: hookstest.Message("a@a.example", raw), Rcpt: rcpt, Box: &hookstest.Box{Owner: "bob@our.example"}, Pending: &hooks.Pending{}}
+	return &hooks.Event{Point: hooks.DeliverLocal, Msg: hookstest.Message("a@a.example", raw), Rcpt: rcpt,
+		Box: &hookstest.Box{Owner: "bob@our.example"}, Pending: &hooks.Pending{}}
 }
 
 // TestCopies: mail.file and the copy of mail.submit say where copies go; html
@@ -43,7 +44,8 @@ end)`)
 	_, boundary, _ := strings.Cut(string(s[1].Header), `multipart/alternative; boundary="`)
 	boundary, _, _ = strings.Cut(boundary, `"`)
 	part := "--" + boundary + "\r\nContent-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n%s\r\n"
-	if want := fmt.Sprintf(part+part, "plain", "plain =C3=A9", "html", "<b>=C3=A9</b>") + "--" + boundary + "--\r\n"; string(s[1].Body) != want {
+	if want := fmt.Sprintf(part+part, "plain", "plain =C3=A9", "html", "<b>=C3=A9</b>") + "--" + boundary +
+		"--\r\n"; string(s[1].Body) != want {
 		t.Errorf("body\n%s\nwant\n%s", s[1].Body, want)
 	}
 }
@@ -52,9 +54,11 @@ end)`)
 // what the recipient's own copy says.
 func TestWhoIsAddressed(t *testing.T) {
 	w := hookstest.New(t).Script(`on("deliver.local", function(msg, rcpt, box)
-  log.info(table.concat({ tostring(msg:addressed_to("bob@our.example")), tostring(msg:is_auto()), tostring(rcpt.sender), tostring(msg.identity),
+  log.info(table.concat({ tostring(msg:addressed_to("bob@our.example")), tostring(msg:is_auto()), tostring(rcpt.sender),
+tostring(msg.identity),
     table.concat(msg:addresses("To", "Cc"), "+"), tostring(account.of("chief@our.example")), tostring(account.of("who@our.example")),
-    tostring(account.owns("bob@our.example", "chief+x@our.example")), tostring(account.owns("bob@our.example", "eve@our.example")), msg:score() }, " "))
+    tostring(account.owns("bob@our.example", "chief+x@our.example")), tostring(account.owns("bob@our.example", "eve@our.example")),
+msg:score() }, " "))
 end)`)
 	w.Accounts.Set("bob@our.example", "x", "y")
 	w.Accounts.Alias("chief@our.example", "bob@our.example")
@@ -64,7 +68,8 @@ end)`)
 		sender    *envelope.Address
 		fields    string
 	}{
-		{"To: Chief <chief@our.example>, b@b.example\nCc: c@c.example\n\nx\n", "true false a@a.example eve@our.example chief@our.example+b@b.example+c@c.example bob@our.example nil true false 2.5", nil, ""},
+		{"To: Chief <chief@our.example>, b@b.example\nCc: c@c.example\n\nx\n",
+			"true false a@a.example eve@our.example chief@our.example+b@b.example+c@c.example bob@our.example nil true false 2.5", nil, ""},
 		{"To: any@our.example\n\nx\n", "false true l-bounces+x@our.example eve@our.example any@our.example", &list, ""},
 		{"To: bob+t@our.example\n\nx\n", "true true a@a.example eve@our.example bob+t@our.example", nil, "List-Id: <l.our.example>\r\n"},
 	} {

@@ -30,6 +30,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"carteiro/hooks/lua/source"
+
 	glua "github.com/yuin/gopher-lua"
 
 	"carteiro/core/message/envelope"
@@ -138,7 +140,13 @@ func New(o Options) *Engine {
 		glua.MaxArrayIndex = maxArrayIndex
 		glua.CompatVarArg = false // there is no arg in a function with "..."
 	})
-	e := &Engine{Options: o, heapLimit: o.HeapLimit, small: makeSmall(), programs: &atomic.Pointer[programs]{}, tests: &atomic.Pointer[programs]{}}
+	e := &Engine{
+		Options:   o,
+		heapLimit: o.HeapLimit,
+		small:     makeSmall(),
+		programs:  &atomic.Pointer[programs]{},
+		tests:     &atomic.Pointer[programs]{},
+	}
 	if o.Like != nil {
 		e.programs, e.tests, e.Like = o.Like.programs, o.Like.tests, nil
 	}
@@ -159,11 +167,11 @@ func New(o Options) *Engine {
 	return e
 }
 
-// set is what a generation shares: compiled sources, maps, handlers, pools.
-type set struct {
+// generation is what a generation shares: compiled sources, maps, handlers, pools.
+type generation struct {
 	engine   *Engine
 	id       string
-	units    []*unit
+	sources  []*loadedSource
 	handlers []*handler
 	mapMu    sync.Mutex
 	maps     map[tableKey]*table
@@ -176,9 +184,9 @@ type set struct {
 	slow     *pool // for handlers that may wait for the network
 }
 
-// uses reports whether the code of a source reads a global.
-func (s *set) uses(name string) bool {
-	return slices.ContainsFunc(s.units, func(u *unit) bool { return u.uses[name] })
+// usesGlobal reports whether the code of a source reads a global.
+func (s *generation) usesGlobal(name string) bool {
+	return slices.ContainsFunc(s.sources, func(u *loadedSource) bool { return u.uses[name] })
 }
 
 // Load compiles, checks and loads sources. It blocks for the work and at most
@@ -186,9 +194,9 @@ func (s *set) uses(name string) bool {
 func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (_ *hooks.Generation, err error) {
 	step := "compile"
 	defer guardLoad(&step, &err)
-	s := &set{engine: e, id: digest(sources), maps: map[tableKey]*table{}, secrets: map[hooks.Secret]string{}}
+	s := &generation{engine: e, id: digest(sources), maps: map[tableKey]*table{}, secrets: map[hooks.Secret]string{}}
 	sources = slices.Clone(sources)
-	if err := arrange(sources); err != nil {
+	if err := orderBundles(sources); err != nil {
 		return nil, hooks.AtStep("verify", err)
 	}
 	var errs, faults []error
@@ -207,24 +215,24 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (_ *hooks.Gen
 			continue
 		}
 		if src.Bundle != "" {
-			u.ours = s.ours(&u.source)
+			u.ownDomain = s.ownDomains(&u.src)
 		}
-		s.units = append(s.units, u)
+		s.sources = append(s.sources, u)
 		if e.Cover != nil {
 			e.Cover.add(u)
 		}
 	}
 	if len(errs) > 0 {
-		return nil, hooks.AtStep("compile", errors.Join(sorted(append(errs, faults...))...))
+		return nil, hooks.AtStep("compile", errors.Join(source.SortFaults(append(errs, faults...))...))
 	}
 	e.programs.Store(&used)
 	step = "scratch"
-	scratch, err := s.first(ctx)
+	scratch, err := s.loadFirst(ctx)
 	if err != nil || len(faults) > 0 {
-		return nil, hooks.AtStep("scratch", errors.Join(sorted(append(faults, err))...))
+		return nil, hooks.AtStep("scratch", errors.Join(source.SortFaults(append(faults, err))...))
 	}
 	step = "warm"
-	if err := s.warm(ctx, scratch); err != nil {
+	if err := s.fillPool(ctx, scratch); err != nil {
 		return nil, hooks.AtStep("warm", err)
 	}
 	handlers := make([]hooks.Handler, len(s.handlers))
@@ -236,17 +244,17 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (_ *hooks.Gen
 	return &hooks.Generation{ID: s.id, Loaded: e.Clock.Now(), Sources: sources, Chain: chain}, nil
 }
 
-// warm fills the fast pool.
-func (s *set) warm(ctx context.Context, scratch *state) error {
+// fillPool fills the fast pool.
+func (s *generation) fillPool(ctx context.Context, scratch *state) error {
 	n := 2 * runtime.GOMAXPROCS(0)
 	s.fast, s.slow = newPool(n, 0), newPool(maxSlow, slowIdle)
-	s.fast.put(scratch)
+	s.fast.addIdle(scratch)
 	for range n - 1 {
-		st, err := s.fresh(ctx)
+		st, err := s.loadAnother(ctx)
 		if err != nil {
 			return fmt.Errorf("a file loads differently the second time: %w", err)
 		}
-		s.fast.put(st)
+		s.fast.addIdle(st)
 	}
 	return nil
 }

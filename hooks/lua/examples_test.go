@@ -75,14 +75,16 @@ on("deliver.result", function(msg, rcpt, result)
   if result.class == "deferred" and result.attempt >= 3 then return reroute { hosts = { "relay.example.net" } } end
 end)`}))
 	a := w.Ask(&hooks.Event{Point: hooks.RouteResolve, Domain: "partner.example", Key: "partner.example"})
-	if a.Err() != "" || a.Action != hooks.RouteTo || a.Route.Hosts[0] != "mx.partner.example" || a.Route.Port != 25 || a.Route.TLS != "verify" {
+	if a.Err() != "" || a.Action != hooks.RouteTo || a.Route.Hosts[0] != "mx.partner.example" || a.Route.Port != 25 ||
+		a.Route.TLS != "verify" {
 		t.Fatalf("route: %+v %s", a.Verdict, a.Err())
 	}
 	if a := w.Ask(&hooks.Event{Point: hooks.RouteResolve, Domain: "other.example"}); a.Action != hooks.Continue || a.Err() != "" {
 		t.Fatalf("other domain: %v %s", a.Verdict, a.Err())
 	}
 	result := func(attempt int) hookstest.Answer {
-		return w.Ask(&hooks.Event{Point: hooks.DeliverResult, Msg: hookstest.Message("a@a.example", plainMail), Rcpt: hookstest.Rcpt("x@partner.example"),
+		return w.Ask(&hooks.Event{Point: hooks.DeliverResult, Msg: hookstest.Message("a@a.example", plainMail),
+			Rcpt:   hookstest.Rcpt("x@partner.example"),
 			Result: &hooks.Result{Class: "deferred", Attempt: attempt}})
 	}
 	if a := result(2); a.Action != hooks.Continue {
@@ -95,7 +97,8 @@ end)`}))
 
 func TestForwarding(t *testing.T) {
 	w := hookstest.New(t).Load(hookstest.Scripts(map[string]string{
-		"forwards.toml": "[\"bob@our.example\"]\nto = \"bob@elsewhere.example\"\nkeep = true\n[\"eve@our.example\"]\nto = [\"e1@x.example\", \"e2@x.example\"]\n",
+		"forwards.toml": "[\"bob@our.example\"]\nto = \"bob@elsewhere.example\"\nkeep = true\n[\"eve@our.example\"]\n" +
+			"to = [\"e1@x.example\", \"e2@x.example\"]\n",
 		"forward.lua": `
 local forwards = map.open("forwards.toml")
 on("queue.expand", function(msg, rcpt)
@@ -173,7 +176,8 @@ end)`)
 	ask := func(sender, raw string) []hooks.Submit {
 		t.Helper()
 		a := w.Ask(&hooks.Event{Point: hooks.DeliverLocal, Msg: hookstest.Message(sender, raw), Rcpt: hookstest.Rcpt("bob@our.example"),
-			Box: &hookstest.Box{Owner: "bob@our.example", Settings: map[string]any{"vacation": map[string]any{"active": true, "text": "Away.\nBob"}}}})
+			Box: &hookstest.Box{Owner: "bob@our.example", Settings: map[string]any{"vacation": map[string]any{"active": true,
+				"text": "Away.\nBob"}}}})
 		if a.Err() != "" || a.Action != hooks.Continue {
 			t.Fatalf("%v %s", a.Verdict, a.Err())
 		}
@@ -185,7 +189,8 @@ end)`)
 	if len(s) != 1 || s[0].Sender != "" || s[0].Rcpts[0] != "a@a.example" || string(s[0].Body) != "Away.\r\nBob\r\n" {
 		t.Fatalf("%+v", s)
 	}
-	for _, want := range []string{"From: bob@our.example\r\n", "To: a@a.example\r\n", "Auto-Submitted: auto-replied\r\n", "In-Reply-To: <1@a.example>\r\n",
+	for _, want := range []string{"From: bob@our.example\r\n", "To: a@a.example\r\n", "Auto-Submitted: auto-replied\r\n",
+		"In-Reply-To: <1@a.example>\r\n",
 		"References: <1@a.example>\r\n", "Subject: =?utf-8?q?Auto:_Ol=C3=A1?=\r\n", "Message-ID: <", "Date: "} {
 		if !strings.Contains(string(s[0].Header), want) {
 			t.Errorf("no %q in\n%s", want, s[0].Header)
@@ -270,7 +275,8 @@ on("deliver.local", function(msg, rcpt, box)
   if #list.members("devs@our.example", { mode = "digest" }) ~= 1 then return discard("filter") end
 end)`)
 	g := lists.New(w.KV)
-	settings, err1 := lists.Configure("devs@our.example", map[string]any{"closed": true, "id": "devs.our.example", "bounces": "devs-bounces@our.example"})
+	settings, err1 := lists.Configure("devs@our.example", map[string]any{"closed": true, "id": "devs.our.example",
+		"bounces": "devs-bounces@our.example"})
 	a1, err2 := lists.Put("devs@our.example", lists.Member{Address: "a@a.example"})
 	b1, err3 := lists.Put("devs@our.example", lists.Member{Address: "b@x.example"})
 	if err := errors.Join(err1, err2, err3, g.Apply(t.Context(), settings, a1, b1)); err != nil {
@@ -281,7 +287,8 @@ end)`)
 	}
 	a := expand(plainMail)
 	to := a.Event.Rcpt.Replace
-	if a.Err() != "" || len(to) != 2 || to[0].Address != "a@a.example" || to[0].Fields != "List-Id: <devs.our.example>\r\nPrecedence: list\r\n" {
+	if a.Err() != "" || len(to) != 2 || to[0].Address != "a@a.example" ||
+		to[0].Fields != "List-Id: <devs.our.example>\r\nPrecedence: list\r\n" {
 		t.Fatalf("%v %s %+v", a.Verdict, a.Err(), to)
 	}
 	if s := string(*to[1].Sender); !strings.HasPrefix(s, "devs-bounces+b=x.example=") || !strings.HasSuffix(s, "@our.example") {
@@ -293,7 +300,8 @@ end)`)
 	if a := expand("Subject: no From\n\nx\n"); a.Status.Enhanced != "5.7.2" {
 		t.Errorf("nobody: %v %s", a.Verdict, a.Err())
 	}
-	a = w.Ask(&hooks.Event{Point: hooks.DeliverLocal, Msg: hookstest.Message("a@a.example", plainMail), Rcpt: hookstest.Rcpt("bob@our.example"), Box: &hookstest.Box{}})
+	a = w.Ask(&hooks.Event{Point: hooks.DeliverLocal, Msg: hookstest.Message("a@a.example", plainMail),
+		Rcpt: hookstest.Rcpt("bob@our.example"), Box: &hookstest.Box{}})
 	if a.Err() != "" || a.Action != hooks.Continue {
 		t.Fatalf("%v %s", a.Verdict, a.Err())
 	}
@@ -301,7 +309,8 @@ end)`)
 		t.Error("a change counts before the commit")
 	}
 	w.Commit(a.Event)
-	if m, err := g.Member(t.Context(), "devs@our.example", "c@x.example"); err != nil || m.Attributes["since"] != 1.0 || m.Attributes["mode"] != "digest" {
+	if m, err := g.Member(t.Context(), "devs@our.example", "c@x.example"); err != nil || m.Attributes["since"] != 1.0 ||
+		m.Attributes["mode"] != "digest" {
 		t.Errorf("%v %v", m, err)
 	}
 }

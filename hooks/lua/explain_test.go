@@ -19,10 +19,10 @@ func TestErrorsNameTheValue(t *testing.T) {
 		`local t = {} t.x.y = 1`:                           "attempt to index field 'x' (a nil value)",
 		`local t = {} local x = t.list:first()`:            "attempt to index field 'list' (a nil value)",
 		`local function f() end local x = f().name`:        "attempt to index the result of 'f' (a nil value)",
-		`local s = msgs(session)`:                          "attempt to call variable 'msgs', which is no function",
-		`local t = {} t.run()`:                             "attempt to call field 'run', which is no function",
-		`local t = {} t:run()`:                             "attempt to call method 'run', which is no function",
-		`local t = {} local x = string.len(t.f(1))`:        "attempt to call what is no function: one of field 'len', field 'f'",
+		`local s = msgs(session)`:                          "attempt to call variable 'msgs', which is not a function",
+		`local t = {} t.run()`:                             "attempt to call field 'run', which is not a function",
+		`local t = {} t:run()`:                             "attempt to call method 'run', which is not a function",
+		`local t = {} local x = string.len(t.f(1))`:        "attempt to call a value that is not a function, one of field 'len', field 'f'",
 		`local n local x = n + 1`:                          "attempt to perform arithmetic on variable 'n' (a nil value)",
 		`local t = {} local x = 1 - t.count`:               "attempt to perform arithmetic on field 'count' (a nil value)",
 		`local x = -tx.recipients`:                         "attempt to perform arithmetic on field 'recipients'",
@@ -55,11 +55,18 @@ func TestErrorsNameTheValue(t *testing.T) {
 // TestFailuresOfHandlers: a failure is told once, with its place, and the
 // traceback names the handler.
 func TestFailuresOfHandlers(t *testing.T) {
-	for script, want := range map[string][]string{
-		"on(\"receive.mail\", function()\n while true do end\nend)":                                              {"policy failed: budget exhausted: more than 200000 instructions: policy.lua:2\n", "in the handler of receive.mail"},
-		"local function h()\n return accept()\nend\non(\"receive.mail\", function() local v = h() return v end)": {"policy.lua:2: accept is not a verdict of receive.mail; it allows reject, defer, disconnect"},
-		"local function h() error(\"no\") end\non(\"receive.mail\", function()\n h()\nend)":                      {"policy.lua:1: no", "policy.lua:3: in the handler of receive.mail"},
+	for _, c := range []struct {
+		script string
+		want   []string
+	}{
+		{"on(\"receive.mail\", function()\n while true do end\nend)",
+			[]string{"policy failed: budget exhausted: more than 200000 instructions: policy.lua:2\n", "in the handler of receive.mail"}},
+		{"local function h()\n return accept()\nend\non(\"receive.mail\", function() local v = h() return v end)",
+			[]string{"policy.lua:2: accept is not a verdict of receive.mail; it allows reject, defer, disconnect"}},
+		{"local function h() error(\"no\") end\non(\"receive.mail\", function()\n h()\nend)",
+			[]string{"policy.lua:1: no", "policy.lua:3: in the handler of receive.mail"}},
 	} {
+		script, want := c.script, c.want
 		a := hookstest.New(t).Script(script).Ask(mailEvent("a@a.example"))
 		for _, w := range want {
 			if !strings.Contains(a.Err(), w) {

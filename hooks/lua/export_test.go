@@ -1,5 +1,7 @@
 package lua
 
+import "carteiro/hooks/lua/source"
+
 // SignatureKeys are the names that signatures.txt has, and what is wrong with
 // it.
 func SignatureKeys() (map[string]bool, error) {
@@ -36,7 +38,7 @@ func Forms(name string) (out [][]Parameter) {
 }
 
 func exported(p parameter) Parameter {
-	out := Parameter{Name: p.name, Kind: p.kind[0].name, Plain: p.kind.plain(), Optional: p.optional}
+	out := Parameter{Name: p.name, Kind: p.kind[0].name, Plain: p.kind.luaTypes(), Optional: p.optional}
 	for _, k := range p.kind[0].keys {
 		out.Keys = append(out.Keys, exported(k))
 	}
@@ -44,7 +46,7 @@ func exported(p parameter) Parameter {
 }
 
 // FieldKind is what a field is, as Lua's types and objects.
-func FieldKind(name string) []string { return signatureOf(name).field.plain() }
+func FieldKind(name string) []string { return signatureOf(name).field.luaTypes() }
 
 // Rights are what a function needs.
 func Rights(name string) (out []string) {
@@ -56,13 +58,14 @@ func Rights(name string) (out []string) {
 
 // Check is what a check finds in a text beside what loading does.
 func Check(text string, bundle bool) ([]error, error) {
-	f := &file{unit: &unit{strict: true}, path: "a.lua", name: "a.lua", text: text}
+	u := &loadedSource{strict: true}
+	f := &source.File{Path: "a.lua", Name: "a.lua", Text: text}
 	if bundle {
-		f.unit.source.Bundle = "acme/x"
+		u.src.Bundle = "acme/x"
 	}
-	chunk, err := f.parse()
+	chunk, err := f.Parse()
 	if err != nil {
 		return nil, err
 	}
-	return f.check(chunk), nil
+	return u.check(f, chunk), nil
 }

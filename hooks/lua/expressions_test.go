@@ -15,7 +15,8 @@ import (
 const sums = "testdata/expressions.sum"
 
 // operands of small expressions, the first ones also in those of three.
-var operands = []string{"l", "n", "pass(false)", "t.x", "l == 1", "not n", "false", "2", "nil", "true", "\"s\"", "t.y", "pass(3)", "not t.x"}
+var operands = []string{"l", "n", "pass(false)", "t.x", "l == 1", "not n", "false", "2", "nil", "true", "\"s\"", "t.y", "pass(3)",
+	"not t.x"}
 
 const operandsOfThree = 6
 

@@ -17,7 +17,8 @@ func TestAttacks(t *testing.T) {
 	good := hookstest.Tx("good@a.example")
 	for _, a := range hookstest.Attacks {
 		t.Run(a.Name, func(t *testing.T) {
-			w := hookstest.New(t).Script("on(\"receive.mail\", function(session, tx)\n if tx.sender == \"good@a.example\" then return reject(\"I am well\") end\n" + a.Body + "\nend)")
+			w := hookstest.New(t).Script("on(\"receive.mail\", function(session, tx)\n" +
+				" if tx.sender == \"good@a.example\" then return reject(\"I am well\") end\n" + a.Body + "\nend)")
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			start := time.Now()
@@ -65,7 +66,8 @@ func TestDeadline(t *testing.T) {
 
 // TestHeapLimit: a call ends when the process holds too much.
 func TestHeapLimit(t *testing.T) {
-	src := hookstest.Scripts(map[string]string{"a.lua": `on("receive.mail", function() local t = {} for i = 1, 1e9 do t[i] = function() return i end end end)`})
+	src := hookstest.Scripts(map[string]string{"a.lua": `on("receive.mail", function() local t = {} for i = 1, 1e9 do t[i] = function()
+return i end end end)`})
 	src.Limits = hooks.Limits{Wall: time.Minute, Instructions: 1 << 40, Granted: true}
 	w := hookstest.NewWith(t, hookstest.Options{HeapLimit: 128 << 20}).Load(src)
 	a := w.Ask(&hooks.Event{Point: hooks.ReceiveMail, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example")})
@@ -147,9 +149,11 @@ func TestSourceLimits(t *testing.T) {
 
 // TestLoadBudget: code of a file that does not end is a load error.
 func TestLoadBudget(t *testing.T) {
-	for _, text := range []string{`while true do end`, `local s = "x" while true do s = s .. s end`, `pcall(function() while true do end end) while true do end`} {
+	for _, text := range []string{`while true do end`, `local s = "x" while true do s = s .. s end`,
+		`pcall(function() while true do end end) while true do end`} {
 		w := hookstest.New(t)
-		if _, err := w.Engine.Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": text})}); err == nil || !strings.Contains(err.Error(), "exhausted") {
+		if _, err := w.Engine.Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": text})}); err == nil ||
+			!strings.Contains(err.Error(), "exhausted") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

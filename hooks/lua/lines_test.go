@@ -162,26 +162,26 @@ func TestLinesOfPolicies(t *testing.T) {
 func TestWholeMail(t *testing.T) {
 	long := strings.Repeat("x", 999)
 	for raw, want := range map[string]string{
-		"From: a@our.example\\nSubject: s\\rBcc: q\\n\\nx\\n":                            "line 2 holds a CR that is no part of a line end",
-		"From: a@our.example\\r\\r\\nSubject: s\\r\\n\\r\\nx":                            "line 1 holds a CR",
-		"From: a@our.example\\n\\nx\\ry":                                                 "line 3 holds a CR",
-		"From: a@our.example\\nSubject: s\\0\\n\\nx":                                     "line 2 holds a NUL",
-		"From: a@our.example\\nFrom: b@our.example\\n\\nx":                               "From is there twice",
-		"From: a@our.example\\nSUBJECT: a\\nsubject: b\\n\\nx":                           "Subject is there twice",
-		"From: a@our.example\\nTo: a@x.example\\nTo: b@x.example\\n\\nx":                 "To is there twice",
-		"From: a@our.example\\nMessage-ID: <1@x>\\nmessage-id: <2@x>\\n\\nx":             "Message-ID is there twice",
-		"From: a@our.example\\nDate: x\\nDate: y\\n\\nx":                                 "Date is there twice",
-		"From: a@our.example\\nContent-Type: text/plain\\nContent-Type: text/html\\n\\n": "Content-Type is there twice",
+		"From: a@our.example\\nSubject: s\\rBcc: q\\n\\nx\\n":                            "line 2 contains a CR outside of a line end",
+		"From: a@our.example\\r\\r\\nSubject: s\\r\\n\\r\\nx":                            "line 1 contains a CR",
+		"From: a@our.example\\n\\nx\\ry":                                                 "line 3 contains a CR",
+		"From: a@our.example\\nSubject: s\\0\\n\\nx":                                     "line 2 contains a NUL",
+		"From: a@our.example\\nFrom: b@our.example\\n\\nx":                               "From occurs twice",
+		"From: a@our.example\\nSUBJECT: a\\nsubject: b\\n\\nx":                           "Subject occurs twice",
+		"From: a@our.example\\nTo: a@x.example\\nTo: b@x.example\\n\\nx":                 "To occurs twice",
+		"From: a@our.example\\nMessage-ID: <1@x>\\nmessage-id: <2@x>\\n\\nx":             "Message-ID occurs twice",
+		"From: a@our.example\\nDate: x\\nDate: y\\n\\nx":                                 "Date occurs twice",
+		"From: a@our.example\\nContent-Type: text/plain\\nContent-Type: text/html\\n\\n": "Content-Type occurs twice",
 		"Subject: s\\n\\nx":                                        "it has no From",
-		"From:\\n\\nx":                                             `its From "" is no list of addresses`,
-		"From: nobody\\n\\nx":                                      `is no list of addresses`,
-		"From: g:;\\n\\nx":                                         `is no list of addresses`,
-		"From: a@our.example (\\n\\nx":                             `is no list of addresses`,
-		"From: a@our.example\\nno field\\n\\nx":                    `"no field\r\n" is no header field`,
-		" From: a@our.example\\n\\nx":                              "is no header field",
-		"From: a@our.example\\nX\\195\\188: x\\n\\nx":              "is no header field",
+		"From:\\n\\nx":                                             `its From "" is not a list of addresses`,
+		"From: nobody\\n\\nx":                                      `is not a list of addresses`,
+		"From: g:;\\n\\nx":                                         `is not a list of addresses`,
+		"From: a@our.example (\\n\\nx":                             `is not a list of addresses`,
+		"From: a@our.example\\nno field\\n\\nx":                    `"no field\r\n" is not a header field`,
+		" From: a@our.example\\n\\nx":                              "is not a header field",
+		"From: a@our.example\\nX\\195\\188: x\\n\\nx":              "is not a header field",
 		"From: a@our.example\\nSubject : s\\n\\nx":                 "white space between Subject and its colon",
-		"From: a@our.example\\nSubject: s\\n \\n t\\n\\nx":         "a line of white space alone",
+		"From: a@our.example\\nSubject: s\\n \\n t\\n\\nx":         "a line with only white space",
 		"From: a@our.example\\nSubject: " + long + "\\n\\nx":       "a line of Subject has more than 998 octets",
 		"From: a@our.example\\nReceived: x\\nReceived: y\\n\\nx":   "",
 		"From: A <a@our.example>,\\n b@our.example\\nX-A: 1\\n\\n": "",
@@ -196,8 +196,9 @@ func TestWholeMail(t *testing.T) {
 			t.Errorf("%s: %s, not %s", raw, got, want)
 		}
 	}
-	w := hookstest.New(t).Script(data(`mail.submit { to = "x@far.example", raw = "From: a@our.example\n\nx", headers = { From = "b@our.example" } }`))
-	if got := w.Ask(dataEvent(plainMail)).Err(); !strings.Contains(got, "From is there twice") {
+	w := hookstest.New(t).Script(data(`mail.submit { to = "x@far.example", raw = "From: a@our.example\n\nx", headers = { From =
+"b@our.example" } }`))
+	if got := w.Ask(dataEvent(plainMail)).Err(); !strings.Contains(got, "From occurs twice") {
 		t.Errorf("a field beside raw: %s", got)
 	}
 }

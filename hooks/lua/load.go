@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
+
+	"carteiro/hooks/lua/source"
 
 	glua "github.com/yuin/gopher-lua"
 
@@ -23,31 +23,48 @@ const (
 
 // hookFunctions register handlers and find files.
 var hookFunctions = []function{
-	{name: "on", call: hookOn, sig: "on(hook, [options,] handler)", doc: "registers a handler; options: order, tier = \"after\", on_error, listener, login = true; receive.data: async; timer.tick: every, each = \"domain\"; web.request: path; admin.command: command"},
-	{name: "tarpit", call: hookTarpit, sig: "tarpit(seconds)", doc: "at receive.*: the reply to the client waits that long, 30 s at most; nobody else does"},
-	{name: "for_domain", call: forDomain, sig: "for_domain(domain, fn)", doc: "what fn returns, run with that domain at hand: its settings, kv, rate and meta; \"\" is the server as a whole",
-		bounds: bounds{"domain": whereRead}},
-	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same source once and returns its value"},
+	{
+		name: "on",
+		call: hookOn,
+		sig:  "on(hook, [options,] handler)",
+		doc: "registers a handler; options: order, tier = \"after\", on_error, listener, login = true; receive.data: async; timer.tick: " +
+			"every, each = \"domain\"; web.request: path; admin.command: command",
+	},
+	{
+		name: "tarpit",
+		call: hookTarpit,
+		sig:  "tarpit(seconds)",
+		doc:  "at receive.*: delays the reply to this client, by 30 s at most",
+	},
+	{
+		name:   "for_domain",
+		call:   forDomain,
+		sig:    "for_domain(domain, fn)",
+		doc:    `calls fn with the settings, kv, rate and meta of that domain, and returns its results; "" means the server as a whole`,
+		bounds: bounds{"domain": whereRead},
+	},
+	{name: "require", call: hookRequire, sig: "require(name)", doc: "runs a file of the same bundle or script folder once and returns " +
+		"its value"},
 }
 
 // loader is what loading a state needs and forgets.
 type loader struct {
-	owner    *unit // whose files are run
-	unit     *unit // whose file runs: the owner's, or one that it requires
+	owner    *loadedSource // whose files are run
+	source   *loadedSource // whose file runs: the owner's, or one that it requires
 	env      *glua.LTable
-	envs     map[*unit]*glua.LTable // of bundles that the owner requires
-	file     []string               // running files, innermost last
-	required map[string]glua.LValue // by path; nil while it runs
+	envs     map[*loadedSource]*glua.LTable // of bundles that the owner requires
+	file     []string                       // running files, innermost last
+	required map[string]glua.LValue         // by path; nil while it runs
 	handlers []*handler
 	lenient  bool // see hooks.Lenient
 	memos    int
 	// environment makes the globals of a bundle that is required.
-	environment func(*unit) *glua.LTable
+	environment func(*loadedSource) *glua.LTable
 	errs        []error
 }
 
-// first loads the scratch state; its handlers become the set's.
-func (s *set) first(ctx context.Context) (*state, error) {
+// loadFirst loads the scratch state; its handlers become the set's.
+func (s *generation) loadFirst(ctx context.Context) (*state, error) {
 	st := newState(s)
 	handlers, err := st.load(ctx)
 	if err != nil {
@@ -59,8 +76,8 @@ func (s *set) first(ctx context.Context) (*state, error) {
 	}
 	hooks.Number(infos)
 	for i, h := range handlers {
-		h.set, h.number = s, i
-		if err := h.reach(st); err != nil {
+		h.generation, h.number = s, i
+		if err := h.findBlocking(st); err != nil {
 			return nil, err
 		}
 	}
@@ -68,8 +85,8 @@ func (s *set) first(ctx context.Context) (*state, error) {
 	return st, nil
 }
 
-// fresh loads one more state and checks that it came out the same.
-func (s *set) fresh(ctx context.Context) (*state, error) {
+// loadAnother loads one more state and checks that it came out the same.
+func (s *generation) loadAnother(ctx context.Context) (*state, error) {
 	st := newState(s)
 	handlers, err := st.load(ctx)
 	if err != nil {
@@ -81,7 +98,7 @@ func (s *set) fresh(ctx context.Context) (*state, error) {
 		same = a.Point == b.Point && a.File == b.File && a.Line == b.Line && a.Order == b.Order && a.Tier == b.Tier
 	}
 	if !same {
-		return nil, errors.New("other handlers than at first")
+		return nil, errors.New("it registers other handlers than the first time")
 	}
 	return st, nil
 }
@@ -90,14 +107,14 @@ func (s *set) fresh(ctx context.Context) (*state, error) {
 func (st *state) load(ctx context.Context) ([]*handler, error) {
 	ld := &loader{environment: st.environment, lenient: hooks.IsLenient(ctx)}
 	st.loading = ld
-	for _, u := range st.set.units {
-		runtime.Gosched() // see compiled.compile
+	for _, u := range st.generation.sources {
+		runtime.Gosched() // see source.File.Compile
 		st.source = u
-		ld.owner, ld.unit, ld.env, ld.required, ld.envs = u, u, st.environment(u), map[string]glua.LValue{}, map[*unit]*glua.LTable{}
-		limits := u.source.Limits
+		ld.owner, ld.source, ld.env, ld.required, ld.envs = u, u, st.environment(u), map[string]glua.LValue{}, map[*loadedSource]*glua.LTable{}
+		limits := u.src.Limits
 		limits.Wall, limits.Instructions = 0, 0
 		st.budget.reset(ctx, loadWall, loadInstructions, &limits)
-		for _, name := range u.source.Main {
+		for _, name := range u.src.Main {
 			if err := st.runFile(u.files[name]); err != nil {
 				ld.errs = append(ld.errs, err)
 			}
@@ -109,12 +126,12 @@ func (st *state) load(ctx context.Context) ([]*handler, error) {
 
 // environment is the table of a source's globals: of ours, only what its
 // code names.
-func (st *state) environment(u *unit) *glua.LTable {
+func (st *state) environment(u *loadedSource) *glua.LTable {
 	env := st.L.CreateTable(0, len(u.uses)+2)
 	put := func(list []function) {
 		for _, f := range list {
 			if u.uses[f.name] {
-				env.RawSetString(f.name, st.L.NewFunction(f.guard("")))
+				env.RawSetString(f.name, st.L.NewFunction(f.guarded("")))
 			}
 		}
 	}
@@ -135,10 +152,10 @@ func (st *state) environment(u *unit) *glua.LTable {
 	if u.uses["_VERSION"] {
 		env.RawSetString("_VERSION", glua.LString("Lua 5.1"))
 	}
-	env.RawSetString(concatName, st.L.NewFunction(concat))
-	env.RawSetString(tableName, st.L.NewFunction(newTable))
-	env.RawSetString(joinName, st.L.NewFunction(joinTables))
-	env.RawSetString(lengthName, st.L.NewFunction(baseLength))
+	env.RawSetString(source.ConcatName, st.L.NewFunction(concat))
+	env.RawSetString(source.TableName, st.L.NewFunction(newTable))
+	env.RawSetString(source.JoinName, st.L.NewFunction(joinTables))
+	env.RawSetString(source.LengthName, st.L.NewFunction(baseLength))
 	return env
 }
 
@@ -146,21 +163,21 @@ func (st *state) environment(u *unit) *glua.LTable {
 func (st *state) runFile(c *compiled) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = c.engineFault(0, "run", p)
+			err = c.EngineFault(0, "run", p)
 		}
 	}()
 	ld := st.loading
-	key := ld.unit.key(c)
+	key := ld.source.requireKey(c)
 	if _, done := ld.required[key]; done {
 		return nil
 	}
 	ld.required[key] = nil
-	ld.file = append(ld.file, c.path)
+	ld.file = append(ld.file, c.Path)
 	defer func() { ld.file = ld.file[:len(ld.file)-1] }()
-	fn := st.L.NewFunctionFromProto(c.proto)
+	fn := st.L.NewFunctionFromProto(c.Proto)
 	fn.Env = ld.env
 	st.L.Push(fn)
-	tripped("run", c.name, nil)
+	tripped("run", c.Name)
 	if err := st.protect(0, 1); err != nil {
 		return st.sourceFault(c, err)
 	}
@@ -169,26 +186,34 @@ func (st *state) runFile(c *compiled) (err error) {
 	return nil
 }
 
-// key is a file's name among what a loader ran.
-func (u *unit) key(c *compiled) string { return u.source.Bundle + ":" + c.path }
-
-var placed = regexp.MustCompile(`^(.*?):(\d+):\s*`)
+// requireKey is a file's name among what a loader ran.
+func (u *loadedSource) requireKey(c *compiled) string { return u.src.Bundle + ":" + c.Path }
 
 // sourceFault turns an error of the interpreter into one with its place.
 func (st *state) sourceFault(c *compiled, err error) error {
 	text := errorText(st, err)
-	if m := placed.FindStringSubmatch(text); m != nil {
-		for _, u := range st.set.units {
-			for _, f := range u.files {
-				if f.name == m[1] {
-					line, _ := strconv.Atoi(m[2])
-					return f.fault(line, 0, "", text[len(m[0]):], "")
-				}
+	if name, line, rest := source.CutPlace(text); name != "" {
+		if f := st.generation.fileNamed(name); f != nil {
+			return f.Fault(line, 0, "", rest, "")
+		}
+	}
+	return c.Fault(0, 0, "", text, "")
+}
+
+// fileNamed returns the file that people see under a name, or nil.
+func (s *generation) fileNamed(name string) *source.File {
+	for _, u := range s.sources {
+		for _, c := range u.files {
+			if c.Name == name {
+				return &c.File
 			}
 		}
 	}
-	return c.fault(0, 0, "", text, "")
+	return nil
 }
+
+// explain rewrites an error's text that begins with a place.
+func (s *generation) explain(text string) string { return source.Explain(text, s.fileNamed) }
 
 // hookRequire runs a file of the same source once per state.
 func hookRequire(L *glua.LState) int {
@@ -198,23 +223,23 @@ func hookRequire(L *glua.LState) int {
 		L.RaiseError("require belongs at the top of the file, not inside a handler")
 	}
 	name := text(L, 1)
-	c, found, err := st.set.dependency(ld.unit, name)
-	st.must(L, err)
+	c, found, err := st.generation.dependency(ld.source, name)
+	st.raiseIf(L, err)
 	if found {
 		L.Push(st.runDependency(L, c))
 		return 1
 	}
-	c, err = ld.unit.resolveRequire(ld.file[len(ld.file)-1], name)
-	st.must(L, err)
-	key := ld.unit.key(c)
+	c, err = ld.source.resolveRequire(ld.file[len(ld.file)-1], name)
+	st.raiseIf(L, err)
+	key := ld.source.requireKey(c)
 	v, seen := ld.required[key]
 	if seen && v == nil {
-		L.RaiseError("require: %s is still loading; files must not require each other in a circle", c.path)
+		L.RaiseError("require: %s is still loading; files must not require each other", c.Path)
 	}
 	if !seen {
 		ld.required[key] = nil
-		ld.file = append(ld.file, c.path)
-		fn := L.NewFunctionFromProto(c.proto)
+		ld.file = append(ld.file, c.Path)
+		fn := L.NewFunctionFromProto(c.Proto)
 		fn.Env = ld.env
 		L.Push(fn)
 		L.Call(0, 1)
@@ -237,9 +262,9 @@ func hookOn(L *glua.LState) int {
 	if ld == nil {
 		L.RaiseError("on belongs at the top of the file, not inside a handler")
 	}
-	c, line := st.where(L)
+	c, line := st.callerPlace(L)
 	complain := func(near, text, hint string) int {
-		ld.errs = append(ld.errs, c.fault(line, 0, near, text, hint))
+		ld.errs = append(ld.errs, c.Fault(line, 0, near, text, hint))
 		return 0
 	}
 	name, ok := L.Get(1).(glua.LString)
@@ -248,12 +273,13 @@ func hookOn(L *glua.LState) int {
 	}
 	spec, ok := hooks.Named(string(name))
 	if !ok {
-		ld.errs = append(ld.errs, c.unknownHook(line, string(name)))
+		ld.errs = append(ld.errs, unknownHook(&c.File, line, string(name)))
 		return 0
 	}
-	src := ld.unit.source
-	if ld.unit != ld.owner {
-		return complain("on", "on: "+src.Bundle+" is required here, and such a file cannot register handlers", "require another file of it, as \""+src.Bundle+".lib\"")
+	src := ld.source.src
+	if ld.source != ld.owner {
+		return complain("on", "on: "+src.Bundle+" is required here, and such a file cannot register handlers",
+			"require another file of the bundle, such as \""+src.Bundle+".lib\"")
 	}
 	if !src.Grants.HasHook(spec.Point) {
 		return complain(string(name), fmt.Sprintf("%s is not among the hooks that this bundle declares", name), "add it to hooks in bundle.toml")
@@ -262,9 +288,15 @@ func hookOn(L *glua.LState) int {
 	if !ok || L.GetTop() < 2 || L.GetTop() > 3 {
 		return complain("on", "on: expected on(hook, [options,] function)", "")
 	}
-	h := &handler{unit: ld.unit, file: c, spec: spec, unread: ld.unit.unread(fn), info: hooks.Info{Point: spec.Point, File: c.path, Line: line, Bundle: src.Bundle,
-		Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, NoOutgoing: src.NoOutgoing,
-		Generation: st.set.id, PlainWeb: src.PlainWeb || src.Tier == hooks.Admin, Code: c.digest}}
+	h := &handler{
+		source: ld.source,
+		file:   c,
+		spec:   spec,
+		unread: ld.source.unreadParameters(fn),
+		info: hooks.Info{Point: spec.Point, File: c.Path, Line: line, Bundle: src.Bundle,
+			Version: src.Version, Tier: src.Tier, Position: src.Position, Domains: src.Domains, Except: src.Except, NoOutgoing: src.NoOutgoing,
+			Generation: st.generation.id, PlainWeb: src.PlainWeb || src.Tier == hooks.Admin, Code: c.digest},
+	}
 	if L.GetTop() == 3 {
 		t, ok := L.Get(2).(*glua.LTable)
 		if !ok {
@@ -282,22 +314,23 @@ func hookOn(L *glua.LState) int {
 	return 0
 }
 
-func (f *file) unknownHook(line int, name string) *SourceError {
-	return f.fault(line, 0, name, fmt.Sprintf("there is no hook %q", name), strings.TrimPrefix(hooks.Suggestion(name, hooks.PointNames()), "; "))
+func unknownHook(f *source.File, line int, name string) *source.Error {
+	return f.Fault(line, 0, name, fmt.Sprintf("there is no hook %q", name),
+		strings.TrimPrefix(hooks.Suggestion(name, hooks.PointNames()), "; "))
 }
 
-// where is the file and line that calls the running Go function.
-func (st *state) where(L *glua.LState) (*compiled, int) {
+// callerPlace is the file and line that calls the running Go function.
+func (st *state) callerPlace(L *glua.LState) (*compiled, int) {
 	dbg, ok := L.GetStack(1)
 	if ok {
 		if _, err := L.GetInfo("Sl", dbg, glua.LNil); err == nil {
-			for _, c := range st.loading.unit.files {
-				if c.name == dbg.Source {
+			for _, c := range st.loading.source.files {
+				if c.Name == dbg.Source {
 					return c, dbg.CurrentLine
 				}
 			}
 		}
 	}
 	ld := st.loading
-	return ld.unit.files[ld.file[len(ld.file)-1]], 0
+	return ld.source.files[ld.file[len(ld.file)-1]], 0
 }

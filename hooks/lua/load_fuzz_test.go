@@ -14,9 +14,12 @@ import (
 // FuzzLoad: no text brings the engine down or keeps it long; what loads, runs
 // within its limits; what does not, is told with its file.
 func FuzzLoad(f *testing.F) {
-	for _, s := range []string{greylisting, benchHook, "return 1 .. 2 .. {}", "local a <const> = 1", "goto x ::x::", "for i = 1, 2 do local t = { i, f = i, ... } end",
-		"function a.b:c(...) return ... end", "local s = [==[\n]] ]==] --[[ x ]] --y", "on('receive.mail', function(...) return reject(select(2, ...).sender) end)",
-		"repeat local x = 1 until x", "if a then elseif b then else end", "x = -2 ^ -3 .. 'a' .. (1)", "on(('receive.mail'), { order = -1 }, function() return pcall(error, {}) end)"} {
+	for _, s := range []string{greylisting, benchHook, "return 1 .. 2 .. {}", "local a <const> = 1", "goto x ::x::",
+		"for i = 1, 2 do local t = { i, f = i, ... } end",
+		"function a.b:c(...) return ... end", "local s = [==[\n]] ]==] --[[ x ]] --y",
+		"on('receive.mail', function(...) return reject(select(2, ...).sender) end)",
+		"repeat local x = 1 until x", "if a then elseif b then else end", "x = -2 ^ -3 .. 'a' .. (1)",
+		"on(('receive.mail'), { order = -1 }, function() return pcall(error, {}) end)"} {
 		f.Add(s)
 	}
 	e := lua.New(lua.Options{})

@@ -80,16 +80,25 @@ func (g *random) variable() string { return g.one(g.vars...) }
 // forms are the expressions; those that are there more than once come more
 // often.
 var forms = []string{
-	"% and %", "% or %", "(% and %)", "(% or %)", "% and % or %", "% or % and %", "% and (% or %)", "(% or %) and %", "not %", "not (% and %)", "not (% or %)",
+	"% and %", "% or %", "(% and %)", "(% or %)", "% and % or %", "% or % and %", "% and (% or %)", "(% or %) and %", "not %", "not (% and %)",
+	"not (% or %)",
 	"% == %", "% ~= %", "(% == %)", "number(%) < number(%)", "number(%) <= number(%)", "number(%) > number(%)", "number(%) >= number(%)",
-	"(number(%) < number(%)) == %", "number(%) + number(%)", "number(%) - number(%)", "number(%) * number(%)", "number(%) % 7", "-number(%)", "number(%) / 4", "number(%) ^ 2",
-	"text(%) .. text(%)", "text(%) .. text(%) .. 1", "#text(%)", "#{ 1, (%) or 2 }", "(%)", "pass(%)", "pass(%, %)", "(pass(%, %))", "pick(%, %)", "(pick(%, %))",
-	"{ % }", "{ %, % }", "{ x = %, % }", "{ pick(%, %) }", "{ (pick(%, %)) }", "{ [1] = %, % }", "{ pass(%, %), % }", "list(%).x", "list(%)[1]", "list(%)[%  or 1]", "list(%)[number(%)]",
-	"(function(...) return ... end)(%, %)", "(function(...) return select(\"#\", ...) end)(%, %)", "(function(...) local x, y = ... return y, x end)(%, %)",
-	"(function(p, q) p = p and q return p end)(%, %)", "(function(...) local p = 1 p = (...) return p end)(%, %)", "(function(p) local q, r = 1, 2 p = pass(p) return p, q, r end)(%)",
-	"select(\"#\", pass(%, %))", "(select(2, pass(%, %)))", "type(%)", "class(%):get(%)", "(class(%):get(%))", "class(%).y", "class(%)(%, %)", "class(%) == class(%)", "class(%) < class(%)",
-	"class(%) <= class(%)", "class(%) + 1", "-class(%)", "class(%) .. %", "rawget(list(%), 1)", "(\"x\"):rep(number(%) % 4)", "(\"a,b\"):match(\"%w\")", "tonumber(text(%))",
-	"\"10\" + number(%)", "\"3\" * \"2\"", "next({})", "pcall(error, (%))", "(pcall(pass, %))", "#{ %, 1 }", "unpack({ pass(%, %) })", "(...)", "select(2, ...)", "function(...) return % end",
+	"(number(%) < number(%)) == %", "number(%) + number(%)", "number(%) - number(%)", "number(%) * number(%)", "number(%) % 7", "-number(%)",
+	"number(%) / 4", "number(%) ^ 2",
+	"text(%) .. text(%)", "text(%) .. text(%) .. 1", "#text(%)", "#{ 1, (%) or 2 }", "(%)", "pass(%)", "pass(%, %)", "(pass(%, %))",
+	"pick(%, %)", "(pick(%, %))",
+	"{ % }", "{ %, % }", "{ x = %, % }", "{ pick(%, %) }", "{ (pick(%, %)) }", "{ [1] = %, % }", "{ pass(%, %), % }", "list(%).x",
+	"list(%)[1]", "list(%)[%  or 1]", "list(%)[number(%)]",
+	"(function(...) return ... end)(%, %)", "(function(...) return select(\"#\", ...) end)(%, %)",
+	"(function(...) local x, y = ... return y, x end)(%, %)",
+	"(function(p, q) p = p and q return p end)(%, %)", "(function(...) local p = 1 p = (...) return p end)(%, %)",
+	"(function(p) local q, r = 1, 2 p = pass(p) return p, q, r end)(%)",
+	"select(\"#\", pass(%, %))", "(select(2, pass(%, %)))", "type(%)", "class(%):get(%)", "(class(%):get(%))", "class(%).y", "class(%)(%, %)",
+	"class(%) == class(%)", "class(%) < class(%)",
+	"class(%) <= class(%)", "class(%) + 1", "-class(%)", "class(%) .. %", "rawget(list(%), 1)", "(\"x\"):rep(number(%) % 4)",
+	"(\"a,b\"):match(\"%w\")", "tonumber(text(%))",
+	"\"10\" + number(%)", "\"3\" * \"2\"", "next({})", "pcall(error, (%))", "(pcall(pass, %))", "#{ %, 1 }", "unpack({ pass(%, %) })", "(...)",
+	"select(2, ...)", "function(...) return % end",
 }
 
 func (g *random) expr() *node {
@@ -256,7 +265,8 @@ func (g *random) function() *node {
 	body := g.inFunction(params, many)
 	before := g.many
 	g.many = many
-	n := s([]string{"local function " + name + "(" + list + ")\nspend()\n", g.variable() + " = ", "\nreturn ", "\nend"}, body, g.expr(), g.expr())
+	n := s([]string{"local function " + name + "(" + list + ")\nspend()\n", g.variable() + " = ", "\nreturn ", "\nend"}, body, g.expr(),
+		g.expr())
 	g.many = before
 	g.calls = append(g.calls, name)
 	return n

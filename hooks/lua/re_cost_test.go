@@ -11,7 +11,8 @@ import (
 // used is how many instructions a handler takes, and what it finds.
 func used(t *testing.T, body string) int64 {
 	t.Helper()
-	src := hookstest.Scripts(map[string]string{"a.lua": "local r = re.compile([[<a href=\"([^\"]{1,300})\">([^<]*)</a>]])\nlocal word = re.compile(\"[a-z]+!\")\n" +
+	src := hookstest.Scripts(map[string]string{"a.lua": "local r = re.compile([[<a href=\"([^\"]{1,300})\">([^<]*)</a>]])\n" +
+		"local word = re.compile(\"[a-z]+!\")\n" +
 		"on(\"receive.mail\", function(session, tx)\n" + body + "\nend)"})
 	src.Limits.Instructions, src.Limits.Granted = 1<<40, true
 	w := hookstest.New(t).Load(src)

@@ -85,14 +85,15 @@ func runHere(chunk string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s := &set{engine: e, id: "test", units: []*unit{u}, maps: map[tableKey]*table{}}
+	s := &generation{engine: e, id: "test", sources: []*loadedSource{u}, maps: map[tableKey]*table{}}
 	st := newState(s)
 	defer st.L.Close()
 	if _, err := st.load(context.Background()); err != nil {
 		return "", err
 	}
 	st.source = u
-	st.budget.reset(context.Background(), time.Minute, int64(1+strings.Count(chunk, "if not pcall("))*3_000_000, &hooks.Limits{Alloc: 1 << 30, Granted: true})
+	st.budget.reset(context.Background(), time.Minute, int64(1+strings.Count(chunk, "if not pcall("))*3_000_000,
+		&hooks.Limits{Alloc: 1 << 30, Granted: true})
 	st.L.Push(st.handlers[0])
 	if err := st.protect(0, 1); err != nil {
 		return "", err

@@ -32,6 +32,7 @@ var levels = []level{
 		clock:                 {},
 		panics:                {},
 		"core/service/dns":    {},
+		"hooks/lua/pattern":   {},
 	}},
 	{"formats", map[string][]string{
 		mime:                    {envelope, printable},
@@ -43,21 +44,25 @@ var levels = []level{
 		sasl:                    {envelope, printable},
 	}},
 	{"services", map[string][]string{
-		dsn:                   {envelope, mime, printable},
-		"core/message/crypt":  {envelope, mime, clock, store},
-		"core/service/audit":  {envelope, store},
-		"core/service/auth":   {envelope, clock, sasl, store},
-		"core/service/lists":  {envelope, store},
-		"core/service/spam":   {envelope, mime, clock, store},
-		"core/service/srs":    {envelope, store},
-		"core/service/verify": {envelope, mime, "core/service/dns"},
+		"core/service/forward": {envelope, mime},
+		dsn:                    {envelope, mime, printable},
+		"core/message/crypt":   {envelope, mime, clock, store},
+		"core/service/audit":   {envelope, store},
+		"core/service/auth":    {envelope, clock, sasl, store},
+		"core/service/lists":   {envelope, store},
+		"core/service/spam":    {envelope, mime, clock, store},
+		"core/service/srs":     {envelope, store},
+		"core/service/verify":  {envelope, mime, "core/service/dns"},
 	}},
 	{"services on services", map[string][]string{
 		"core/service/dmarc": {panics, envelope, mime, clock, log, store, "core/service/verify"},
 	}},
 	{"contract of policies", map[string][]string{
-		"hooks":   {envelope, mime},
+		"hooks":   {envelope, mime, "core/service/forward"},
 		"scripts": {},
+	}},
+	{"parts of the engine", map[string][]string{
+		"hooks/lua/source": {"hooks/lua/pattern"},
 	}},
 	{"protocols, backends, engines; never each other", map[string][]string{
 		"core/protocol/smtpin":   {envelope, printable, sasl, "core/protocol/netline"},
@@ -68,7 +73,8 @@ var levels = []level{
 		"plugins":                {"core/ops/config", "hooks"},
 		"hooks/lua": {
 			dsn, envelope, mime, clock, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
-			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks",
+			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks", "hooks/lua/pattern",
+			"hooks/lua/source",
 		},
 	}},
 	// The pipeline: no protocol but the logins of SASL, no Lua, no Badger.
@@ -183,7 +189,7 @@ var homes = []home{
 	{module: "github.com/spf13/cobra", packages: []string{"cmd/carteiro"}},
 	{module: "github.com/smallstep/pkcs7", packages: []string{"core/message/crypt", "core/ops/policytest/keys"}},
 	{module: "github.com/xdg-go/scram", packages: []string{sasl, "core/protocol/smtpin tests", "core/protocol/pop3 tests"}},
-	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua"}},
+	{module: "github.com/yuin/gopher-lua", packages: []string{"hooks/lua", "hooks/lua/source"}},
 	{module: "github.com/ulikunitz/xz", packages: []string{"cmd/carteiro"}},
 	{module: "golang.org/x/crypto", packages: []string{"core/service/auth"}},
 	{module: "golang.org/x/net/html", packages: []string{"core/service/spam", "hooks/lua"}},

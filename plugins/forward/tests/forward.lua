@@ -40,10 +40,10 @@ t.case("the text of a .forward file", function()
 end)
 
 t.case("nonsense is refused", function()
-  for bad, why in pairs { [7] = "forward is 7, not of type table or addresses", ["x y"] = "no address", ["|/bin/x"] = "names no address", ["\\ann"] = "nobody but ann@our.example" } do
+  for bad, why in pairs { [7] = "forward is 7, not of type table or addresses", ["x y"] = "not an address", ["|/bin/x"] = "names no address", ["\\ann"] = "nobody but ann@our.example" } do
     t.contains(select(2, pcall(house, bad)), why)
   end
-  for why, bad in pairs { ["forward.to is missing"] = { keep = true }, ["no address"] = { to = { "x@out.example", "x y" } }, ["nobody but"] = { to = { "Ann+x@our.example" } },
+  for why, bad in pairs { ["forward.to is missing"] = { keep = true }, ["not an address"] = { to = { "x@out.example", "x y" } }, ["nobody but"] = { to = { "Ann+x@our.example" } },
     ["forward.to is 7"] = { to = 7 }, ["forward.keep is yes"] = { to = "x@out.example", keep = "yes" }, ["did you mean keep?"] = { to = "x@out.example", keeps = true } } do
     t.contains(select(2, pcall(house, bad)), why)
   end

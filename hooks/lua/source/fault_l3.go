@@ -1,0 +1,5 @@
+//go:build faultL3
+
+package source
+
+var _ = func() bool { faultL3 = true; return true }()
