@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -14,6 +17,7 @@ import (
 	"carteiro/core/ops/admin"
 	"carteiro/core/ops/clock"
 	"carteiro/core/ops/config"
+	"carteiro/core/protocol/httpin"
 	"carteiro/core/protocol/pop3"
 	"carteiro/core/protocol/smtpin"
 )
@@ -46,6 +50,9 @@ func serveCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&testClock, "test-clock", false, "let `carteiro clock advance` move time; loopback listeners only")
 	return cmd
 }
+
+// operatorGrace is how long calls of operators may run on when the server stops.
+const operatorGrace = 5 * time.Second
 
 // serve binds every listener, says where, and runs until ctx ends or the
 // store fails. It ends in the order listeners, sessions, queue, store.
@@ -88,7 +95,8 @@ func (s *server) serve(ctx context.Context) (err error) {
 	for _, l := range s.listeners {
 		front.Go(func() error { return l.serve(frontCtx, l.Listener) })
 	}
-	front.Go(func() error { return admin.Serve(frontCtx, socket, s.service().Handler()) })
+	operators := &http.Server{Handler: s.service().Handler(), ReadHeaderTimeout: 10 * time.Second}
+	front.Go(func() error { return httpin.Serve(frontCtx, socket, operators, operatorGrace) })
 	front.Go(func() error { return s.signals(frontCtx, hup) })
 	front.Go(func() error { return s.watchDelegates(frontCtx) })
 	front.Go(func() error { s.lookForPrivateHosts(frontCtx); return nil })
@@ -106,7 +114,7 @@ func (s *server) serve(ctx context.Context) (err error) {
 	if err := queue.Wait(); err != nil {
 		return err
 	}
-	if frontErr == errStopped {
+	if errors.Is(frontErr, errStopped) {
 		return nil
 	}
 	return frontErr
@@ -144,7 +152,7 @@ func (s *server) server(lc config.Listener) func(context.Context, net.Listener) 
 		s.maildrops = append(s.maildrops, srv)
 		return srv.Serve
 	case "http":
-		return s.serveHTTP(lc)
+		return httpin.New(s.httpConfig(lc), s.pipeline).Serve
 	}
 	return smtpin.New(s.smtpConfig(lc), intake{s.pipeline, s.resolver}).Serve
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +13,6 @@ import (
 	"testing"
 
 	"carteiro/core/ops/admin"
-	"carteiro/core/ops/config"
-	"carteiro/core/ops/telemetry"
 )
 
 // TestWebListener: policies answer below /b/, monitors get metrics and health,
@@ -135,23 +132,27 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-// TestAPIInTheClear: from another host a token is not taken without TLS.
-func TestAPIInTheClear(t *testing.T) {
-	const token = "0123456789abcdef0123456789abcdef"
-	s := &server{cfg: &config.Config{Web: config.Web{Secret: token}}, journal: telemetry.New(io.Discard, "json", "info")}
-	for _, tt := range []struct {
-		remote   string
-		insecure bool
-		want     int
-	}{{"192.0.2.1:1234", false, 403}, {"[::ffff:192.0.2.1]:1234", false, 403}, {"192.0.2.1:1234", true, 401}, {"127.0.0.1:1", false, 401}, {"[::1]:1", false, 401}} {
-		r, w := httptest.NewRequest("POST", "/v1/status", nil), httptest.NewRecorder()
-		r.RemoteAddr = tt.remote
-		if tt.want == 403 {
-			r.Header.Set("Authorization", "Bearer "+token)
-		}
-		if s.operators(config.Listener{InsecureAuth: tt.insecure}).ServeHTTP(w, r); w.Code != tt.want {
-			t.Errorf("from %s: %d, want %d", tt.remote, w.Code, tt.want)
-		}
+// TestWebMaxConnections: the limit of the configuration counts for http, too.
+func TestWebMaxConnections(t *testing.T) {
+	h := newHouse(t, "[[listener]]\nname = \"small\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\nmax_connections = 1\n")
+	first, err := dialWire(h.addr("small"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := first.Write([]byte("GET /health HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := first.ReadLine(); err != nil || line != "HTTP/1.1 200 OK" {
+		t.Fatalf("the first connection: %q, %v", line, err)
+	}
+	second, err := dialWire(h.addr("small"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if line, err := second.ReadLine(); err != nil || line != "HTTP/1.1 503 Service Unavailable" {
+		t.Errorf("the second connection: %q, %v", line, err)
 	}
 }
 

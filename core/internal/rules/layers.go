@@ -49,6 +49,7 @@ var levels = []level{
 		"scripts": {},
 	}},
 	{"protocols, backends, engines; never each other", map[string][]string{
+		"core/protocol/httpin":   {"hooks"},
 		"core/protocol/smtpin":   {envelope, "core/protocol/netline"},
 		"core/protocol/smtpout":  {envelope, "core/protocol/netline", "core/service/dns"},
 		"core/protocol/pop3":     {envelope, "core/protocol/netline", store},
@@ -64,7 +65,7 @@ var levels = []level{
 	}},
 	{"what operators use", map[string][]string{
 		"core/ops/admin": {envelope, clock, store, "core", "core/message/crypt", "core/ops/config", "core/ops/generations", "core/ops/telemetry",
-			"core/service/audit", "core/service/auth", "core/service/spam", "core/service/srs", "hooks"},
+			"core/protocol/httpin", "core/service/audit", "core/service/auth", "core/service/spam", "core/service/srs", "hooks"},
 		"core/ops/policytest": {envelope, clock, mime, store, "core", "core/message/crypt", "core/ops/policytest/keys", "core/ops/config",
 			"core/ops/telemetry", "core/protocol/milter", "core/service/auth", "core/service/dns", "core/service/spam", "core/service/srs",
 			"core/store/badgerstore", "hooks", "hooks/lua"},

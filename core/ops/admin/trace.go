@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"carteiro/core/ops/telemetry"
+	"carteiro/core/protocol/httpin"
 	"carteiro/hooks"
 )
 
@@ -59,14 +60,17 @@ func wanted(v url.Values) (func(telemetry.Line) bool, error) {
 	}, nil
 }
 
-// serveTrace streams lines as JSON, one a line, until the reader goes.
+// serveTrace streams lines as JSON, one a line, until the reader goes or
+// the server stops.
 func (s *Service) serveTrace(w http.ResponseWriter, r *http.Request) {
 	keep, err := wanted(r.URL.Query())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
-	lines := s.Journal.Tracer.Watch(r.Context(), keep)
+	ctx, cancel := httpin.UntilStop(r.Context())
+	defer cancel()
+	lines := s.Journal.Tracer.Watch(ctx, keep)
 	flush := http.NewResponseController(w)
 	w.WriteHeader(http.StatusOK)
 	flush.Flush()
