@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carteiro/cmd/carteiro/internal/importer"
 	"carteiro/core/ops/admin"
 	"carteiro/core/ops/config"
 	"carteiro/hooks"
@@ -97,7 +98,7 @@ func listImport() *cobra.Command {
 	cmd := &cobra.Command{Use: "import LIST FILE|DIR|-", Short: "Take over the members of a Mailman 3 or mlmmj list, or of a source that changes",
 		Long: "Take over members, without telling them. FILE is a list of addresses, a line each (`mailman members`), or the JSON of Mailman's REST API\n(/lists/ID/roster/member); DIR is the folder of an mlmmj list; - is standard input. With --source NAME the list follows a source, such as a\ndirectory or a database: who is new there is added, who came from there and is gone is taken out, all others stay. Run it by a timer.",
 		Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
-			roster, err := readRoster(args[1], cmd.InOrStdin())
+			roster, err := importer.ReadMembers(args[1], cmd.InOrStdin())
 			if err != nil {
 				return usageError{err}
 			}
@@ -126,7 +127,7 @@ func listImport() *cobra.Command {
 }
 
 // leave takes out who came from a source and is not in it any more.
-func (o *commandOptions) leave(cmd *cobra.Command, list, source string, roster []rosterMember) error {
+func (o *commandOptions) leave(cmd *cobra.Command, list, source string, roster []importer.Member) error {
 	asked := commandOptions{options: options{config: o.config, json: true}}
 	answer, err := asked.ask(cmd.Context(), "list", "members", []string{list})
 	if err != nil {

@@ -510,7 +510,7 @@ func listImports(l *listLab) {
 		l.t.Errorf("%+v, members\n%s", m, got)
 	}
 	l.refuses("bad:2: ", "import", "imp@l.test", write("bad", "x@out.test\nnobody\n"))
-	l.refuses("no list of mlmmj", "import", "imp@l.test", l.t.TempDir())
+	l.refuses("not a list of mlmmj", "import", "imp@l.test", l.t.TempDir())
 	l.idle()
 	if got := l.sink.to("ann@out.test"); len(got) != 0 {
 		l.t.Errorf("an imported member was told: %+v", got)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carteiro/cmd/carteiro/internal/importer"
 	"carteiro/core/ops/config"
 )
 
@@ -54,7 +55,9 @@ func run() int {
 		return exitOK
 	}
 	fmt.Fprintln(os.Stderr, "carteiro:", err)
-	if _, ok := errors.AsType[usageError](err); ok || errors.Is(err, config.ErrConfig) {
+	_, usage := errors.AsType[usageError](err)
+	_, open := errors.AsType[importer.OpenError](err)
+	if usage || open || errors.Is(err, config.ErrConfig) {
 		return exitUsage
 	}
 	return exitFailed

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carteiro/cmd/carteiro/internal/importer"
 	"carteiro/core/ops/admin"
 	"carteiro/core/service/spam"
 )
@@ -42,7 +43,7 @@ func (o *options) teach(cmd *cobra.Command, call string, args admin.SpamArgs, fi
 		return err
 	}
 	for _, file := range files {
-		err := eachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
+		err := importer.EachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
 			if f == nil {
 				done.TooComplex++
 				fmt.Fprintf(cmd.ErrOrStderr(), "carteiro: %s: %v, left out\n", name, spam.ErrTooComplex)
@@ -136,7 +137,7 @@ func spamClassify() *cobra.Command {
 			}
 			complex := 0
 			for _, file := range args {
-				err := eachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
+				err := importer.EachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
 					if f == nil {
 						all = append(all, judged{Name: name})
 						complex++
@@ -206,7 +207,7 @@ func spamMeasure() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all []spam.Labelled
 			for i, class := range []spam.Class{spam.Ham, spam.Spam} {
-				err := eachMessage(args[i], cmd.InOrStdin(), func(name string, raw []byte) error {
+				err := importer.EachMessage(args[i], cmd.InOrStdin(), func(name string, raw []byte) error {
 					all = append(all, spam.Labelled{Name: name, Class: class, Raw: raw})
 					return nil
 				})

@@ -1,4 +1,7 @@
-package main
+// Package importer reads files of other programs: members of mailing lists
+// (Mailman, mlmmj), tables of aliases (Postfix), and messages (mbox, Maildir,
+// archives). It changes nothing.
+package importer
 
 import (
 	"archive/tar"
@@ -20,19 +23,25 @@ import (
 	"carteiro/core/service/spam"
 )
 
-// maxSpamFile is the largest message of an mbox, a folder or an archive, in
-// octets: such ones are read whole.
-const maxSpamFile = 16 << 20
+// maxMessage is the largest message of an mbox, a folder or an archive, in
+// octets: these are read whole.
+const maxMessage = 16 << 20
 
-// eachFeatures calls f with the features of each message that eachMessage
-// would find, nil for one that is too complex. A file that is one message is
-// read as a stream.
-func eachFeatures(name string, stdin io.Reader, f func(name string, m *spam.Features) error) error {
+// OpenError is that of a file that the caller named and that cannot be opened.
+type OpenError struct{ error }
+
+// Unwrap returns the error of the file system.
+func (e OpenError) Unwrap() error { return e.error }
+
+// EachFeatures calls f with the features of each message that EachMessage
+// finds, nil for one that is too complex. A file that is one message is read as
+// a stream.
+func EachFeatures(name string, stdin io.Reader, f func(name string, m *spam.Features) error) error {
 	m, err := fileMessage(name)
 	if err != nil {
 		return err
 	}
-	give := func(name string, m *spam.Features, err error) error {
+	pass := func(name string, m *spam.Features, err error) error {
 		if err != nil && !errors.Is(err, spam.ErrTooComplex) {
 			return err
 		}
@@ -40,27 +49,27 @@ func eachFeatures(name string, stdin io.Reader, f func(name string, m *spam.Feat
 	}
 	if m.Body != nil {
 		features, err := spam.Extract(m)
-		return give(filepath.Base(name), features, err)
+		return pass(filepath.Base(name), features, err)
 	}
-	return eachMessage(name, stdin, func(name string, raw []byte) error {
+	return EachMessage(name, stdin, func(name string, raw []byte) error {
 		if raw == nil {
 			return f(name, nil)
 		}
 		features, err := spam.Extract(spam.Read(raw))
-		return give(name, features, err)
+		return pass(name, features, err)
 	})
 }
 
-// fileMessage opens a file that is one message; Body is nil for what else a
-// name may mean.
+// fileMessage opens a file that is one message; Body is nil if name is anything
+// else.
 func fileMessage(name string) (m spam.Message, err error) {
 	info, err := os.Stat(name)
 	if err != nil || !info.Mode().IsRegular() || archive.MatchString(name) {
-		return m, nil // eachMessage says what is wrong
+		return m, nil // EachMessage returns the error
 	}
 	file, err := os.Open(name)
 	if err != nil {
-		return m, usageError{err}
+		return m, OpenError{err}
 	}
 	defer file.Close()
 	r := bufio.NewReader(file)
@@ -85,23 +94,23 @@ func fileMessage(name string) (m spam.Message, err error) {
 
 var archive = regexp.MustCompile(`\.(tar|tar\.xz|txz|tar\.gz|tgz)$`)
 
-// eachMessage calls f with each message of a file, an mbox, a folder such as a
+// EachMessage calls f with each message of a file, an mbox, a folder such as a
 // Maildir, an archive of one message a file, or with "-" of standard input.
-// raw is nil for a message that is too large to be read; it is f's to keep.
-func eachMessage(name string, stdin io.Reader, f func(name string, raw []byte) error) error {
+// raw is nil for a message that is too large; f may keep it.
+func EachMessage(name string, stdin io.Reader, f func(name string, raw []byte) error) error {
 	if name == "-" {
 		return mboxMessages("-", stdin, f)
 	}
 	info, err := os.Stat(name)
 	if err != nil {
-		return usageError{err}
+		return OpenError{err}
 	}
 	if info.IsDir() {
 		return folderMessages(name, f)
 	}
 	file, err := os.Open(name)
 	if err != nil {
-		return usageError{err}
+		return OpenError{err}
 	}
 	defer file.Close()
 	var r io.Reader = bufio.NewReaderSize(file, 1<<20)
@@ -122,13 +131,14 @@ func eachMessage(name string, stdin io.Reader, f func(name string, raw []byte) e
 
 // wholeMessage reads one message, nil where it is too large.
 func wholeMessage(r io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxSpamFile+1))
-	if len(b) > maxSpamFile {
+	b, err := io.ReadAll(io.LimitReader(r, maxMessage+1))
+	if len(b) > maxMessage {
 		b = nil
 	}
 	return b, err
 }
 
+// archiveMessages reads a tar archive of one message a file.
 func archiveMessages(r io.Reader, f func(name string, raw []byte) error) error {
 	t := tar.NewReader(r)
 	for {
@@ -152,8 +162,8 @@ func archiveMessages(r io.Reader, f func(name string, raw []byte) error) error {
 	}
 }
 
-// folderMessages reads all files below a folder. Those of a Maildir that are
-// not delivered yet are left out, and names that begin with a dot.
+// folderMessages reads all files below a folder, except the tmp folder of a
+// Maildir and names that begin with a dot.
 func folderMessages(root string, f func(name string, raw []byte) error) error {
 	return filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		switch {
@@ -181,8 +191,8 @@ func folderMessages(root string, f func(name string, raw []byte) error) error {
 // the time as ctime writes it.
 var separator = regexp.MustCompile(`^From \S+ .*\d\d:\d\d.* \d{4}\s*$`)
 
-// mboxMessages splits at separators behind a blank line; a file without them
-// is one message.
+// mboxMessages splits at separators that follow a blank line; a file without
+// them is one message.
 func mboxMessages(name string, in io.Reader, f func(name string, raw []byte) error) error {
 	r := bufio.NewReaderSize(in, 64<<10)
 	var message []byte
@@ -208,7 +218,7 @@ func mboxMessages(name string, in io.Reader, f func(name string, raw []byte) err
 				}
 			}
 			begun = true
-			if large = large || len(message)+len(line) > maxSpamFile; large {
+			if large = large || len(message)+len(line) > maxMessage; large {
 				message = message[:0]
 			} else {
 				message = append(message, line...)
