@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carteiro/cmd/carteiro/internal/site"
 	"carteiro/core/ops/config"
 	"carteiro/core/ops/policytest"
 	"carteiro/hooks"
@@ -64,7 +65,7 @@ func check(ctx context.Context, cfg *config.Config) (*hooks.Generation, error) {
 	if err := cfg.CheckScripts(); err != nil {
 		return nil, err
 	}
-	if _, err := readKey(cfg.Storage.KeyFile); err != nil {
+	if _, err := site.ReadKey(cfg.Storage.KeyFile); err != nil {
 		return nil, err
 	}
 	if _, err := loadCertificates(cfg.TLS); err != nil {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/site"
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/config"
 )
@@ -92,7 +93,7 @@ dir = "scripts"
 // build writes the files and makes the accounts. Of extra, lines before the
 // first table go to the configuration's beginning, the rest to its end.
 func (h *house) build(ctx context.Context, extra string) error {
-	cert, key, err := selfSigned("mx.example.com", "127.0.0.1", "localhost")
+	cert, key, err := site.SelfSigned("mx.example.com", "127.0.0.1", "localhost")
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (h *house) build(ctx context.Context, extra string) error {
 	if err := os.MkdirAll(filepath.Join(h.dir, "scripts"), 0o755); err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"cert.pem": string(cert), "key.pem": string(key), "store.key": randomHex(32) + "\n",
+	for name, text := range map[string]string{"cert.pem": string(cert), "key.pem": string(key), "store.key": site.RandomHex(32) + "\n",
 		"carteiro.toml": fmt.Sprintf(houseConfig, top) + tables} {
 		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o600); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/site"
 	"carteiro/core/message/envelope"
 	"carteiro/core/message/mime"
 	"carteiro/core/ops/config"
@@ -96,7 +97,7 @@ func newListLab(t testing.TB, extra string, accounts ...envelope.Address) *listL
 	t.Cleanup(zone.Close)
 	l := &listLab{house: &house{dir: t.TempDir()}, t: t, dns: zone, sink: newSMTPSink(t), from: "127.0.0.1:" + freePort(t)}
 	text := fmt.Sprintf(listConfig, l.from, l.sink.port, zone.Addr, extra)
-	for name, text := range map[string]string{"carteiro.toml": text, "store.key": randomHex(32) + "\n"} {
+	for name, text := range map[string]string{"carteiro.toml": text, "store.key": site.RandomHex(32) + "\n"} {
 		if err := os.WriteFile(filepath.Join(l.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +187,7 @@ func (l *listLab) post(sender, to, text string) string {
 
 // article is a plain message.
 func article(from, to, subject string, more ...string) string {
-	return "From: " + from + "\nTo: " + to + "\nSubject: " + subject + "\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" + randomHex(6) + "@test>\n" + strings.Join(more, "") + "\nhello\n"
+	return "From: " + from + "\nTo: " + to + "\nSubject: " + subject + "\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" + site.RandomHex(6) + "@test>\n" + strings.Join(more, "") + "\nhello\n"
 }
 
 // box waits until an account has n messages, and takes them.

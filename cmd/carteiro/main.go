@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"carteiro/cmd/carteiro/internal/importer"
+	"carteiro/cmd/carteiro/internal/site"
 	"carteiro/core/ops/config"
 )
 
@@ -56,8 +57,9 @@ func run() int {
 	}
 	fmt.Fprintln(os.Stderr, "carteiro:", err)
 	_, usage := errors.AsType[usageError](err)
-	_, open := errors.AsType[importer.OpenError](err)
-	if usage || open || errors.Is(err, config.ErrConfig) {
+	_, site := errors.AsType[site.Error](err)
+	_, file := errors.AsType[importer.OpenError](err)
+	if usage || site || file || errors.Is(err, config.ErrConfig) {
 		return exitUsage
 	}
 	return exitFailed

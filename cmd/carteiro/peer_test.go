@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/site"
 )
 
 // peer is a server of other people, with folders of its own, on loopback. It
@@ -77,7 +79,7 @@ func (p *peer) write(t testing.TB, name, text string) {
 // the house's certificate is verified.
 func (p *peer) certificates(t testing.TB, name string, h *house) {
 	t.Helper()
-	cert, key, err := selfSigned(name, "127.0.0.1")
+	cert, key, err := site.SelfSigned(name, "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}

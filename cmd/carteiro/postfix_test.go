@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/site"
 )
 
 // postfix is an instance of Postfix with folders of its own, on loopback. It
@@ -122,7 +124,7 @@ func (p *postfix) start(t testing.TB, program string, peer *house) {
 	if err != nil {
 		t.Skipf("Postfix's user: %v", err)
 	}
-	cert, key, err := selfSigned("mail.example.net", "127.0.0.1")
+	cert, key, err := site.SelfSigned("mail.example.net", "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,9 +14,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/demo"
 )
 
-// TestDemo runs the lecture once, as anybody would.
+// TestDemo runs the demo once, as anybody would.
 func TestDemo(t *testing.T) {
 	cmd := exec.Command(carteiro(), "demo")
 	cmd.Env = append(os.Environ(), actAsMain+"=1", "TMPDIR="+t.TempDir())
@@ -27,7 +29,7 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("%v\n%s\n%s", err, out, &stderr)
 	}
 	lines := strings.Split(strings.TrimRight(string(out), "\n"), "\n")
-	n := len(demoSteps())
+	n := len(demo.Steps())
 	if got, want := lines[len(lines)-1], fmt.Sprintf("%d of %d steps verified", n, n); got != want {
 		t.Errorf("the last line is %q, want %q", got, want)
 	}

@@ -106,15 +106,15 @@ func explainCommand() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{Use: "explain ID|ADDRESS", Short: "Tell where a message is and why, step by step", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return show(cmd, &o, "explain", admin.ExplainArgs{What: args[0], Limit: limit}, false, tell)
+			return show(cmd, &o, "explain", admin.ExplainArgs{What: args[0], Limit: limit}, false, printTrails)
 		}}
 	o.flags(cmd, true)
 	cmd.Flags().IntVar(&limit, "limit", 10, "at most so many messages of an address")
 	return cmd
 }
 
-// tell prints stories, a step a line.
-func tell(w io.Writer, stories []admin.Story) {
+// printTrails prints the trails of messages, a step a line.
+func printTrails(w io.Writer, stories []admin.Story) {
 	for _, s := range stories {
 		where := "gone from the queue"
 		if s.Queued {

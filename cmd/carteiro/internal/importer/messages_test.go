@@ -164,7 +164,10 @@ func TestEachFeatures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bomb := "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\nContent-Type: text/plain\r\n\r\nx\r\n", 100_000) + "--b--\r\n"
+	bomb := "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat(
+		"--b\r\nContent-Type: text/plain\r\n\r\nx\r\n",
+		100_000,
+	) + "--b--\r\n"
 	for _, tt := range []struct {
 		name    string
 		content []byte

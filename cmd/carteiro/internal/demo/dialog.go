@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bufio"
@@ -13,32 +13,32 @@ import (
 	"time"
 )
 
-// talk is a line dialogue with one of the servers, printed as it goes: what
+// dialog is a line dialogue with one of the servers, printed as it goes: what
 // the client says after "C:", what the server says after "S:".
-type talk struct {
-	a    *actor
-	conn net.Conn
-	r    *bufio.Reader
+type dialog struct {
+	server *server
+	conn   net.Conn
+	r      *bufio.Reader
 }
 
-func (a *actor) dial(ctx context.Context, port int) (*talk, error) {
+func (s *server) dial(ctx context.Context, port int) (*dialog, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return nil, err
 	}
 	deadline, _ := ctx.Deadline()
 	conn.SetDeadline(deadline)
-	fmt.Fprintf(a.out, "-- connected to %s, port %d\n", a.name, port)
-	return &talk{a: a, conn: conn, r: bufio.NewReader(conn)}, nil
+	fmt.Fprintf(s.out, "-- connected to %s, port %d\n", s.name, port)
+	return &dialog{server: s, conn: conn, r: bufio.NewReader(conn)}, nil
 }
 
-func (t *talk) close() { t.conn.Close() }
+func (t *dialog) close() { t.conn.Close() }
 
-func (t *talk) print(who, line string) {
-	fmt.Fprintf(t.a.out, "%s: %s\n", who, strings.TrimRight(line, "\r\n"))
+func (t *dialog) print(who, line string) {
+	fmt.Fprintf(t.server.out, "%s: %s\n", who, strings.TrimRight(line, "\r\n"))
 }
 
-func (t *talk) line() (string, error) {
+func (t *dialog) line() (string, error) {
 	s, err := t.r.ReadString('\n')
 	if err == nil {
 		t.print("S", s)
@@ -46,14 +46,14 @@ func (t *talk) line() (string, error) {
 	return strings.TrimRight(s, "\r\n"), err
 }
 
-func (t *talk) say(line string) error {
+func (t *dialog) say(line string) error {
 	t.print("C", line)
 	_, err := t.conn.Write([]byte(line + "\r\n"))
 	return err
 }
 
 // smtp says a command ("" only listens) and wants a reply with a code.
-func (t *talk) smtp(command, want string) (string, error) {
+func (t *dialog) smtp(command, want string) (string, error) {
 	if command != "" {
 		if err := t.say(command); err != nil {
 			return "", err
@@ -75,7 +75,7 @@ func (t *talk) smtp(command, want string) (string, error) {
 }
 
 // pop3 says a command and wants +OK.
-func (t *talk) pop3(command string) (string, error) {
+func (t *dialog) pop3(command string) (string, error) {
 	if command != "" {
 		if err := t.say(command); err != nil {
 			return "", err
@@ -89,7 +89,7 @@ func (t *talk) pop3(command string) (string, error) {
 }
 
 // multi reads a multi-line answer of POP3 up to its dot.
-func (t *talk) multi(command string) (string, error) {
+func (t *dialog) multi(command string) (string, error) {
 	if _, err := t.pop3(command); err != nil {
 		return "", err
 	}
@@ -107,7 +107,7 @@ func (t *talk) multi(command string) (string, error) {
 }
 
 // content sends a message after 354 and returns the id of "queued as ID".
-func (t *talk) content(text string) (string, error) {
+func (t *dialog) content(text string) (string, error) {
 	if _, err := t.smtp("DATA", "354"); err != nil {
 		return "", err
 	}
@@ -131,8 +131,8 @@ func (t *talk) content(text string) (string, error) {
 }
 
 // submit plays the part of a user's mail program.
-func (a *actor) submit(ctx context.Context, user, to, text string) (string, error) {
-	t, err := a.dial(ctx, a.ports.submission)
+func (s *server) submit(ctx context.Context, user, to, text string) (string, error) {
+	t, err := s.dial(ctx, s.ports.submission)
 	if err != nil {
 		return "", err
 	}
@@ -142,14 +142,15 @@ func (a *actor) submit(ctx context.Context, user, to, text string) (string, erro
 			return "", err
 		}
 	}
-	secure := tls.Client(t.conn, a.tls())
+	secure := tls.Client(t.conn, s.tls())
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return "", err
 	}
-	fmt.Fprintf(a.out, "-- encrypted with %s\n", tls.VersionName(secure.ConnectionState().Version))
+	fmt.Fprintf(s.out, "-- encrypted with %s\n", tls.VersionName(secure.ConnectionState().Version))
 	t.conn, t.r = secure, bufio.NewReader(secure)
-	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + demoSecret))
-	for _, c := range [][2]string{{"EHLO laptop.example.org", "250"}, {"AUTH PLAIN " + plain, "235"}, {"MAIL FROM:<" + user + ">", "250"}, {"RCPT TO:<" + to + ">", "250"}} {
+	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + secret))
+	for _, c := range [][2]string{{"EHLO laptop.example.org", "250"}, {"AUTH PLAIN " + plain, "235"}, {"MAIL FROM:<" + user + ">", "250"},
+		{"RCPT TO:<" + to + ">", "250"}} {
 		if _, err := t.smtp(c[0], c[1]); err != nil {
 			return "", err
 		}
@@ -163,13 +164,14 @@ func (a *actor) submit(ctx context.Context, user, to, text string) (string, erro
 }
 
 // deliver plays the part of another server at the MX port.
-func (a *actor) deliver(ctx context.Context, from, to, text string) (string, error) {
-	t, err := a.dial(ctx, a.ports.mx)
+func (s *server) deliver(ctx context.Context, from, to, text string) (string, error) {
+	t, err := s.dial(ctx, s.ports.mx)
 	if err != nil {
 		return "", err
 	}
 	defer t.close()
-	for _, c := range [][2]string{{"", "220"}, {"EHLO mail.sender.example", "250"}, {"MAIL FROM:<" + from + ">", "250"}, {"RCPT TO:<" + to + ">", "250"}} {
+	for _, c := range [][2]string{{"", "220"}, {"EHLO mail.sender.example", "250"}, {"MAIL FROM:<" + from + ">", "250"},
+		{"RCPT TO:<" + to + ">", "250"}} {
 		if _, err := t.smtp(c[0], c[1]); err != nil {
 			return "", err
 		}
@@ -183,8 +185,8 @@ func (a *actor) deliver(ctx context.Context, from, to, text string) (string, err
 }
 
 // apop opens a maildrop with APOP (RFC 1939 section 7).
-func (a *actor) apop(ctx context.Context, user string) (*talk, error) {
-	t, err := a.dial(ctx, a.ports.pop3)
+func (s *server) apop(ctx context.Context, user string) (*dialog, error) {
+	t, err := s.dial(ctx, s.ports.pop3)
 	if err != nil {
 		return nil, err
 	}
@@ -196,14 +198,14 @@ func (a *actor) apop(ctx context.Context, user string) (*talk, error) {
 	if i < 0 || j < i {
 		return nil, fmt.Errorf("%w greeting without a timestamp: %q", errUnexpected, banner)
 	}
-	sum := md5.Sum([]byte(banner[i:j+1] + demoSecret))
+	sum := md5.Sum([]byte(banner[i:j+1] + secret))
 	_, err = t.pop3("APOP " + user + " " + hex.EncodeToString(sum[:]))
 	return t, err
 }
 
 // drain reads and removes everything in a maildrop.
-func (a *actor) drain(ctx context.Context, user string) ([]string, error) {
-	t, err := a.apop(ctx, user)
+func (s *server) drain(ctx context.Context, user string) ([]string, error) {
+	t, err := s.apop(ctx, user)
 	if err != nil {
 		return nil, err
 	}
@@ -236,15 +238,15 @@ func (a *actor) drain(ctx context.Context, user string) ([]string, error) {
 }
 
 // one drains a maildrop that has to hold one message, when that has arrived.
-func (a *actor) one(ctx context.Context, user string) (string, error) {
+func (s *server) one(ctx context.Context, user string) (string, error) {
 	owner := user
 	if !strings.Contains(user, "@") {
-		owner += "@" + a.name
+		owner += "@" + s.name
 	}
-	if err := a.mailbox(ctx, owner, "INBOX", 1); err != nil {
+	if err := s.mailbox(ctx, owner, "INBOX", 1); err != nil {
 		return "", err
 	}
-	got, err := a.drain(ctx, user)
+	got, err := s.drain(ctx, user)
 	if err != nil {
 		return "", err
 	}
@@ -254,4 +256,4 @@ func (a *actor) one(ctx context.Context, user string) (string, error) {
 	return got[0], nil
 }
 
-var demoDate = time.Now().Format(time.RFC1123Z)
+var startDate = time.Now().Format(time.RFC1123Z)

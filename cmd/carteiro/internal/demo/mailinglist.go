@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -14,69 +14,76 @@ import (
 )
 
 // list carries out `carteiro list VERB ARGS...` and prints it.
-func (a *actor) list(ctx context.Context, verb string, args ...string) (string, error) {
+func (s *server) list(ctx context.Context, verb string, args ...string) (string, error) {
 	cmd := hooks.Command{Name: "list", Verb: verb, Args: args}
 	if verb == "create" {
 		cmd.Options = map[string]string{"owner": "theboss@example.com"}
 	}
 	var answer admin.CommandAnswer
-	err := a.ask(ctx, "command", cmd, &answer)
-	fmt.Fprintf(a.out, "[%s] carteiro list %s %s: %s\n", a.name, verb, strings.Join(args, " "), strings.TrimSpace(answer.Body))
+	err := s.ask(ctx, "command", cmd, &answer)
+	fmt.Fprintf(s.out, "[%s] carteiro list %s %s: %s\n", s.name, verb, strings.Join(args, " "), strings.TrimSpace(answer.Body))
 	return answer.Body, err
 }
 
 // stepList: a mailing list with a member on each server. One posts, both get
 // it, each with a return path of its own; one click takes a member out.
-func stepList(ctx context.Context, st *stage) (string, error) {
+func stepList(ctx context.Context, d *demo) (string, error) {
 	const devs = "devs@example.com"
-	if _, err := st.com.list(ctx, "create", devs); err != nil {
+	if _, err := d.com.list(ctx, "create", devs); err != nil {
 		return "", err
 	}
-	if _, err := st.com.list(ctx, "subscribe", devs, "alice@example.com", "bob@example.org"); err != nil {
+	if _, err := d.com.list(ctx, "subscribe", devs, "alice@example.com", "bob@example.org"); err != nil {
 		return "", err
 	}
-	if _, err := st.org.submit(ctx, "bob@example.org", devs, "From: Bob <bob@example.org>\r\nTo: "+devs+"\r\nSubject: Release\r\n\r\nIt is out.\r\n"); err != nil {
+	if _, err := d.org.submit(ctx, "bob@example.org", devs,
+		"From: Bob <bob@example.org>\r\nTo: "+devs+"\r\nSubject: Release\r\n\r\nIt is out.\r\n"); err != nil {
 		return "", err
 	}
-	fromBob, err := st.org.one(ctx, "bob")
+	fromBob, err := d.org.one(ctx, "bob")
 	if err != nil {
 		return "", err
 	}
-	if err := holds(fromBob, "Return-Path: <devs-bounces+bob=example.org=", "From: Bob <bob@example.org>\r\n", "List-Id: <devs.example.com>\r\n", "It is out.\r\n"); err != nil {
+	if err := checkHas(fromBob, "Return-Path: <devs-bounces+bob=example.org=", "From: Bob <bob@example.org>\r\n",
+		"List-Id: <devs.example.com>\r\n", "It is out.\r\n"); err != nil {
 		return "", err
 	}
-	got, err := st.com.one(ctx, "alice")
+	got, err := d.com.one(ctx, "alice")
 	if err != nil {
 		return "", err
 	}
-	if err := holds(got, "Return-Path: <devs-bounces+alice=example.com=", "List-Id: <devs.example.com>\r\n", "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"); err != nil {
+	if err := checkHas(got, "Return-Path: <devs-bounces+alice=example.com=", "List-Id: <devs.example.com>\r\n",
+		"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"); err != nil {
 		return "", err
 	}
 	link := regexp.MustCompile(`List-Unsubscribe:\s+<https://([^>]*)>`).FindStringSubmatch(got)
 	if link == nil {
 		return "", fmt.Errorf("%w: no link to leave", errUnexpected)
 	}
-	if err := st.com.click(ctx, link[1]); err != nil {
+	if err := d.com.click(ctx, link[1]); err != nil {
 		return "", err
 	}
-	if left, err := st.com.list(ctx, "members", devs); err != nil || left != "bob@example.org\n" {
+	if left, err := d.com.list(ctx, "members", devs); err != nil || left != "bob@example.org\n" {
 		return "", fmt.Errorf("%w members %q, %w", errUnexpected, left, err)
 	}
-	goodbye, err := st.com.one(ctx, "alice")
+	goodbye, err := d.com.one(ctx, "alice")
 	if err != nil {
 		return "", err
 	}
-	return "posted once, a copy for each member with its own return path; one click and alice is out", holds(goodbye, "Subject: You left devs", "Return-Path: <>")
+	return "posted once, a copy for each member with its own return path; one click and alice is out", checkHas(
+		goodbye,
+		"Subject: You left devs",
+		"Return-Path: <>",
+	)
 }
 
 // click does what a mail program does with a List-Unsubscribe link (RFC 8058
 // section 3.2), at the server's own listener, for the demo has no proxy.
-func (a *actor) click(ctx context.Context, link string) error {
+func (s *server) click(ctx context.Context, link string) error {
 	u, err := url.Parse("https://" + link)
 	if err != nil {
 		return err
 	}
-	at := fmt.Sprintf("http://127.0.0.1:%d%s", a.ports.web, u.EscapedPath())
+	at := fmt.Sprintf("http://127.0.0.1:%d%s", s.ports.web, u.EscapedPath())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader("List-Unsubscribe=One-Click"))
 	if err != nil {
 		return err
@@ -88,7 +95,7 @@ func (a *actor) click(ctx context.Context, link string) error {
 	}
 	defer res.Body.Close()
 	io.Copy(io.Discard, res.Body)
-	fmt.Fprintf(a.out, "[%s] POST %s: %s\n", a.name, u.EscapedPath(), res.Status)
+	fmt.Fprintf(s.out, "[%s] POST %s: %s\n", s.name, u.EscapedPath(), res.Status)
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("%w answer: %s", errUnexpected, res.Status)
 	}
