@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core/ops/admin"
 	"carteiro/core/ops/config"
 	"carteiro/core/ops/telemetry"
@@ -54,8 +55,8 @@ func TestShippedBundles(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), carteiro(), "bundle", "test", dir)
-			cmd.Env = append(os.Environ(), actAsMain+"=1")
+			cmd := exec.CommandContext(t.Context(), testserver.Binary(), "bundle", "test", dir)
+			cmd.Env = append(os.Environ(), testserver.RunAsCommand+"=1")
 			if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), " cases, 0 failed") {
 				t.Errorf("%v\n%s", err, out)
 			}

@@ -11,6 +11,8 @@ func demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "The whole pipeline on loopback, verified step by step",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return demo.Run(cmd.Context(), cmd.OutOrStdout(), printTrails) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return demo.Run(cmd.Context(), cmd.OutOrStdout(), printTrails)
+		},
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"carteiro/cmd/carteiro/internal/site"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -52,7 +53,7 @@ func dkimMakeCommand(use, short string, instead bool) *cobra.Command {
 			if o.json {
 				return printJSON(cmd.OutOrStdout(), key)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "The key signs from now on. Publish it:\n\n%s. IN TXT %s\n", key.Name, quotedTXT(key.Record))
+			fmt.Fprintf(cmd.OutOrStdout(), "The key signs from now on. Publish it:\n\n%s. IN TXT %s\n", key.Name, site.QuoteTXT(key.Record))
 			if d, ok := cfg.DKIM[key.Domain]; ok && d.Selectors != nil {
 				fmt.Fprintf(cmd.OutOrStdout(), "\nThe configuration names the selectors of %s: the key signs when %s is among them.\n", key.Domain, key.Selector)
 			}
@@ -62,18 +63,6 @@ func dkimMakeCommand(use, short string, instead bool) *cobra.Command {
 	cmd.Flags().StringVar(&selector, "selector", "", "name of the key, by default made of the date")
 	cmd.Flags().StringVar(&kind, "type", "rsa", "rsa or ed25519")
 	return cmd
-}
-
-// quotedTXT writes a TXT record as zone files want it, in pieces of at most 255
-// octets.
-func quotedTXT(text string) string {
-	var parts []string
-	for len(text) > 0 {
-		n := min(len(text), 250)
-		parts = append(parts, `"`+text[:n]+`"`)
-		text = text[n:]
-	}
-	return strings.Join(parts, " ")
 }
 
 func dkimListCommand() *cobra.Command {

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // listPeer is a list manager behind Postfix, with the list list@example.net.
@@ -20,18 +23,18 @@ type listPeer struct {
 
 // newListPeer runs Postfix with a transport for the list; the copies go to the
 // sink that Carteiro's go to.
-func newListPeer(b *testing.B, name, program string, l *listLab, transport, services string) listPeer {
+func newListPeer(b *testing.B, name, program string, l *listRig, transport, services string) listPeer {
 	b.Helper()
 	p := newPostfix(b)
 	p.more = fmt.Sprintf("in_flow_delay = 0\nsmtpd_client_connection_count_limit = 0\ntransport_maps = inline:{ { list@example.net = %s }, { out.test = smtp:[127.0.0.1]:%s } }\nvirtual_mailbox_maps = inline:{ list@example.net=list/ }\n"+
-		"smtp_tls_security_level = none\nlmtp_tls_security_level = none\nrecipient_delimiter = +\n", transport, l.sink.port)
+		"smtp_tls_security_level = none\nlmtp_tls_security_level = none\nrecipient_delimiter = +\n", transport, l.mx.Port())
 	p.services = strings.ReplaceAll(services, "DIR", p.dir)
-	p.start(b, program, newHouse(b, "")) // for its certificate
+	p.start(b, program, testserver.New(b, "")) // for its certificate
 	return listPeer{p, name}
 }
 
 // newMlmmj makes a list of mlmmj.
-func newMlmmj(b *testing.B, program string, l *listLab, members string) listPeer {
+func newMlmmj(b *testing.B, program string, l *listRig, members string) listPeer {
 	b.Helper()
 	p := newListPeer(b, "mlmmj", program, l, "mlmmj:list", "mlmmj unix - n n - 1 pipe flags=ORhu user=nobody argv=/usr/bin/mlmmj-receive -F -L DIR/list/\n")
 	dir := filepath.Join(p.dir, "list")
@@ -77,9 +80,9 @@ admin_pass: secret
 
 // newMailman makes a list of Mailman 3, which Postfix reaches by LMTP. To take
 // in the members takes minutes.
-func newMailman(b *testing.B, program string, l *listLab, members string) listPeer {
+func newMailman(b *testing.B, program string, l *listRig, members string) listPeer {
 	b.Helper()
-	lmtp, web := freePort(b), freePort(b)
+	lmtp, web := testserver.FreePort(b), testserver.FreePort(b)
 	p := newListPeer(b, "mailman", program, l, "lmtp:[127.0.0.1]:"+lmtp, "")
 	owner, err := user.Lookup("list")
 	if err != nil {
@@ -114,8 +117,8 @@ func newMailman(b *testing.B, program string, l *listLab, members string) listPe
 		master.Process.Signal(syscall.SIGTERM) // it ends its runners, and waits for them
 		master.Wait()
 	})
-	until(b, "Mailman answers", func() bool {
-		w, err := dialWire("127.0.0.1:" + lmtp)
+	testserver.UntilWithin(b, 2*time.Minute, "Mailman answers", func() bool {
+		w, err := testserver.Dial("127.0.0.1:" + lmtp)
 		if err == nil {
 			w.Close()
 		}
@@ -126,7 +129,7 @@ func newMailman(b *testing.B, program string, l *listLab, members string) listPe
 
 // post gives a message to Postfix, which hands it to the list manager.
 func (p listPeer) post(b *testing.B, text string) string {
-	reply, err := sendSMTP("127.0.0.1:"+p.port, "EHLO client.test", "m1@out.test", []string{"list@example.net"}, text)
+	reply, err := testserver.SendSMTP("127.0.0.1:"+p.port, "EHLO client.test", "m1@out.test", []string{"list@example.net"}, text)
 	if err != nil {
 		b.Fatal(err)
 	}

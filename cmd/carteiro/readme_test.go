@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // readme plays the README: the lines of its sh blocks are run one after the
@@ -88,7 +90,7 @@ func (r *readme) command(line string) *exec.Cmd {
 		cmd = exec.Command("sh", "-c", line)
 	}
 	cmd.Dir = r.dir
-	cmd.Env = append(os.Environ(), "PATH="+binDir+":"+os.Getenv("PATH"), actAsMain+"=1")
+	cmd.Env = append(os.Environ(), "PATH="+testserver.BinDir()+":"+os.Getenv("PATH"), testserver.RunAsCommand+"=1")
 	return cmd
 }
 

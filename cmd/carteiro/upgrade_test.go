@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core"
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/clock"
@@ -60,7 +61,7 @@ func TestUpgradeOfStore1(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
-	contains(t, log.String(), "store upgrade begins", "groups say what kind they are", "store upgrade done")
+	testserver.Contains(t, log.String(), "store upgrade begins", "groups say what kind they are", "store upgrade done")
 	served := make(chan error, 1)
 	go func() { served <- s.serve(ctx) }()
 	defer func() {
@@ -96,26 +97,26 @@ func TestUpgradeOfStore1(t *testing.T) {
 		}
 	}
 	// Events that waited are told, those that were parked stay.
-	eventually(t, "waiting events are told", func() bool {
+	testserver.Until(t, "waiting events are told", func() bool {
 		return value("scripts", "told late") == "1" && value("scripts/domains/two.example", "told late") == "1"
 	})
-	eventually(t, "none waits", func() bool { return !s.pipeline.EventsDue(ctx) })
+	testserver.Until(t, "none waits", func() bool { return !s.pipeline.EventsDue(ctx) })
 	events, err := s.pipeline.Events(ctx)
 	if err != nil || events.Parked != 2 || events.Latest[0].Handler != "archive.lua 0" || events.Latest[1].Handler != "two.example archive.lua 0" {
 		t.Errorf("events: %+v, %v", events, err)
 	}
 	// Handlers that wait after the 250 run, each for its own domain.
 	now.Advance(time.Hour)
-	eventually(t, "asynchronous handlers have run", func() bool {
+	testserver.Until(t, "asynchronous handlers have run", func() bool {
 		return value("scripts", "archived late") == "2" && value("scripts/domains/two.example", "archived late") == "1"
 	})
 	// Timers keep their time: those of an hour ran at 18:00, those of a day at 16:54.
-	eventually(t, "timers of an hour have run", func() bool { return value("scripts", "hourly") == "3" })
+	testserver.Until(t, "timers of an hour have run", func() bool { return value("scripts", "hourly") == "3" })
 	if got := value("scripts", "ticks") + value("scripts/domains/two.example", "ticks") + value("acme/helper/two.example", "ticks"); got != "111" {
 		t.Errorf("timers of a day ran before their time: %s", got)
 	}
 	now.Advance(22 * time.Hour)
-	eventually(t, "timers of a day have run", func() bool {
+	testserver.Until(t, "timers of a day have run", func() bool {
 		return value("scripts", "ticks") == "2" && value("scripts/domains/two.example", "ticks") == "2" && value("acme/helper/two.example", "ticks") == "2"
 	})
 	// Generations from before the upgrade can still be taken.
@@ -123,15 +124,5 @@ func TestUpgradeOfStore1(t *testing.T) {
 		t.Errorf("%d generations, want the two from before and this one, %v", len(list), err)
 	} else if _, err := s.policies.Rollback(ctx, list[2].ID); err != nil {
 		t.Errorf("rollback to a generation from before: %v", err)
-	}
-}
-
-// eventually waits until ok.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
 	}
 }

@@ -12,13 +12,14 @@ import (
 	"strings"
 	"testing"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core/ops/admin"
 )
 
 // TestWebListener: policies answer below /b/, monitors get metrics and health,
 // everything else is not found.
 func TestWebListener(t *testing.T) {
-	h := newHouse(t, "")
+	h := testserver.New(t, "")
 	policy := `
 on("web.request", { path = "/leave" }, function(req)
   if req.method == "POST" and req.form["List-Unsubscribe"] == "One-Click" then
@@ -28,21 +29,21 @@ on("web.request", { path = "/leave" }, function(req)
 end)
 on("web.request", { path = "/broken" }, function(req) error("secret detail") end)
 `
-	if err := os.WriteFile(filepath.Join(h.dir, "scripts", "web.lua"), []byte(policy), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(h.Dir, "scripts", "web.lua"), []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	reload := exec.Command(carteiro(), "reload", "-c", h.config())
-	reload.Env = append(os.Environ(), actAsMain+"=1")
+	reload := exec.Command(testserver.Binary(), "reload", "-c", h.ConfigFile())
+	reload.Env = append(os.Environ(), testserver.RunAsCommand+"=1")
 	if out, err := reload.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	base := "http://" + h.addr("web")
-	w, err := dialWire(h.addr("mx")) // an open session, for the metrics
+	base := "http://" + h.Addr("web")
+	w, err := testserver.Dial(h.Addr("mx")) // an open session, for the metrics
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if _, _, err := w.smtp("EHLO there.example"); err != nil {
+	if _, _, err := w.SMTP("EHLO there.example"); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
@@ -97,7 +98,7 @@ func httpByCurl(t testing.TB, curl string, args ...string) (status, body string)
 // TestAPI: operators' calls at the http listener, for whoever has the token.
 func TestAPI(t *testing.T) {
 	const token = "0123456789abcdef0123456789abcdef"
-	h := newHouse(t, "[[listener]]\nname = \"tls\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\ntls = \"implicit\"\n[web]\ntoken = \""+token+"\"\n")
+	h := testserver.New(t, "[[listener]]\nname = \"tls\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\ntls = \"implicit\"\n[web]\ntoken = \""+token+"\"\n")
 	curl := need(t, "curl")
 	call := func(listener, authorization, name, args string) (status, body string) {
 		t.Helper()
@@ -105,7 +106,7 @@ func TestAPI(t *testing.T) {
 		if listener == "tls" {
 			scheme = "https"
 		}
-		return httpByCurl(t, curl, "--cacert", filepath.Join(h.dir, "cert.pem"), "-H", "Authorization: "+authorization, "-d", args, scheme+"://"+h.addr(listener)+"/v1/"+name)
+		return httpByCurl(t, curl, "--cacert", filepath.Join(h.Dir, "cert.pem"), "-H", "Authorization: "+authorization, "-d", args, scheme+"://"+h.Addr(listener)+"/v1/"+name)
 	}
 	for _, tt := range []struct{ listener, authorization, name, args, status, body string }{
 		{"web", "Bearer " + token, "status", "", "200", `"hostname":"mx.example.com"`},
@@ -124,18 +125,18 @@ func TestAPI(t *testing.T) {
 			t.Errorf("%s at %s with %q: %s %s, want %s %s", tt.name, tt.listener, tt.authorization, status, body, tt.status, tt.body)
 		}
 	}
-	if out, err := h.command("account", "list").Output(); err != nil || !strings.Contains(string(out), "new@example.com") {
+	if out, err := h.Command("account", "list").Output(); err != nil || !strings.Contains(string(out), "new@example.com") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if log := h.log(); strings.Contains(log, token[1:]) || !strings.Contains(log, "api refused") {
+	if log := h.Log(); strings.Contains(log, token[1:]) || !strings.Contains(log, "api refused") {
 		t.Errorf("the log:\n%s", log)
 	}
 }
 
 // TestWebMaxConnections: the limit of the configuration counts for http, too.
 func TestWebMaxConnections(t *testing.T) {
-	h := newHouse(t, "[[listener]]\nname = \"small\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\nmax_connections = 1\n")
-	first, err := dialWire(h.addr("small"))
+	h := testserver.New(t, "[[listener]]\nname = \"small\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\nmax_connections = 1\n")
+	first, err := testserver.Dial(h.Addr("small"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func TestWebMaxConnections(t *testing.T) {
 	if line, err := first.ReadLine(); err != nil || line != "HTTP/1.1 200 OK" {
 		t.Fatalf("the first connection: %q, %v", line, err)
 	}
-	second, err := dialWire(h.addr("small"))
+	second, err := testserver.Dial(h.Addr("small"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -110,4 +111,16 @@ func SelfSigned(names ...string) (certPEM, keyPEM []byte, err error) {
 	}
 	certPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return certPEM, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}), nil
+}
+
+// QuoteTXT writes a TXT record as zone files want it, in pieces of at most 255
+// octets.
+func QuoteTXT(text string) string {
+	var parts []string
+	for len(text) > 0 {
+		n := min(len(text), 250)
+		parts = append(parts, `"`+text[:n]+`"`)
+		text = text[n:]
+	}
+	return strings.Join(parts, " ")
 }
