@@ -33,13 +33,21 @@ func (t *Tree) ArchiveName() string {
 // names are sorted, times, owners and modes are always the same.
 func Pack(t *Tree) ([]byte, error) {
 	var out bytes.Buffer
-	z, err := zstd.NewWriter(&out, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(maxWindow), zstd.WithEncoderCRC(true))
+	z, err := zstd.NewWriter(&out, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(maxWindow), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return nil, err
 	}
 	w := tar.NewWriter(z)
 	for _, path := range slices.Sorted(maps.Keys(t.Files)) {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: path, Size: int64(len(t.Files[path])), Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
+		h := &tar.Header{
+			Typeflag: tar.TypeReg,
+			Name:     path,
+			Size:     int64(len(t.Files[path])),
+			Mode:     0o644,
+			ModTime:  time.Unix(0, 0),
+			Format:   tar.FormatPAX,
+		}
 		if err := w.WriteHeader(h); err != nil {
 			return nil, err
 		}
@@ -76,7 +84,8 @@ func (b *treeBuilder) unpack(archive []byte) error {
 	if len(archive) > maxArchive {
 		return fmt.Errorf("the archive is larger than %d MiB", maxArchive>>20)
 	}
-	z, err := zstd.NewReader(bytes.NewReader(archive), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxTotal*2))
+	z, err := zstd.NewReader(bytes.NewReader(archive), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow),
+		zstd.WithDecoderMaxMemory(maxTotal*2))
 	if err != nil {
 		return err
 	}

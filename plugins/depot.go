@@ -85,7 +85,8 @@ func OpenDepot(dir string) (*Depot, error) {
 	decoder := toml.NewDecoder(strings.NewReader(string(raw)))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&d.lock); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w; restore it from a backup, or remove it and install the bundles again", ErrBundle, filepath.Join(dir, lockName), err)
+		return nil, fmt.Errorf("%w: %s: %w; restore it from a backup, or remove it and install the bundles again", ErrBundle,
+			filepath.Join(dir, lockName), err)
 	}
 	for name, p := range d.lock.Bundles {
 		if _, err := semver.StrictNewVersion(p.Version); err != nil || !validName(name) {
@@ -167,11 +168,13 @@ func (d *Depot) version(name, version string) (*Tree, error) {
 		return nil, fmt.Errorf("%w (in %s)", err, dir)
 	}
 	if t.Digest != pin.Digest {
-		return nil, fmt.Errorf("%w %s %s was changed after it was installed: %s has %s, %s pins %s; install it again, or run `carteiro bundle rm %s`",
+		return nil, fmt.Errorf("%w %s %s was changed after it was installed: %s has %s, %s pins %s; install it again, or run `carteiro "+
+			"bundle rm %s`",
 			ErrBundle, name, version, dir, t.Digest, lockName, pin.Digest, name)
 	}
 	if more := t.Manifest.wants().more(pin.Granted); len(more) > 0 {
-		return nil, fmt.Errorf("%w %s %s wants more than %s grants: %s; run `carteiro bundle install --accept-capabilities` with its archive", ErrBundle, name, version, lockName, text(more))
+		return nil, fmt.Errorf("%w %s %s wants more than %s grants: %s; run `carteiro bundle install --accept-capabilities` with its archive",
+			ErrBundle, name, version, lockName, text(more))
 	}
 	t.Kept = pin.Kept
 	return t, nil

@@ -16,7 +16,8 @@ import (
 // version is a small bundle's tree.
 func version(t *testing.T, name, version, extra string) *Tree {
 	t.Helper()
-	return tree(t, map[string]string{"bundle.toml": "[bundle]\nname = \"" + name + "\"\nversion = \"" + version + "\"\napi = 1\n" + extra, "init.lua": "return { v = \"" + version + "\" }\n"})
+	return tree(t, map[string]string{"bundle.toml": "[bundle]\nname = \"" + name + "\"\nversion = \"" + version + "\"\napi = 1\n" + extra,
+		"init.lua": "return { v = \"" + version + "\" }\n"})
 }
 
 func depot(t *testing.T) *Depot {
@@ -110,26 +111,37 @@ func TestRefusedInstallations(t *testing.T) {
 		want    error
 		text    string
 	}{
-		"the same again":           {version(t, "acme/hello", "1.1.0", kv), Consent{}, nil, ""},
-		"the same, changed":        {version(t, "acme/hello", "1.1.0", kv+"http = [\"a.example:1\"]\n"), Consent{Upgrade: true}, ErrInstalled, "version 1.1.0 with another content"},
-		"a new one by install":     {version(t, "acme/hello", "1.2.0", kv), Consent{}, ErrInstalled, "run `carteiro bundle upgrade`"},
-		"older":                    {version(t, "acme/hello", "1.0.9", kv), Consent{Upgrade: true}, ErrDowngrade, "(1.1.0); --downgrade"},
-		"older, before a release":  {version(t, "acme/hello", "1.1.0-rc.1", kv), Consent{Upgrade: true}, ErrDowngrade, ""},
-		"older, wanted":            {version(t, "acme/hello", "1.0.9", kv), Consent{Upgrade: true, Downgrade: true}, nil, ""},
-		"wants another module":     {version(t, "acme/hello", "1.2.0", strings.Replace(kv, `"kv"`, `"kv", "dns"`, 1)), Consent{Upgrade: true}, ErrGreedy, "module dns; with --accept-capabilities"},
-		"wants to send more":       {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "11/min", 1)), Consent{Upgrade: true}, ErrGreedy, "submit 11/1m"},
-		"wants more at once":       {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "100/h", 1)), Consent{Upgrade: true}, ErrGreedy, "submit 100/1h"},
-		"sends less":               {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "10/h", 1)), Consent{Upgrade: true}, nil, ""},
-		"wants a right and a hook": {version(t, "acme/hello", "1.2.0", "hooks = [\"receive.data\"]\n"+kv+"message = [\"body:read\"]\n"), Consent{Upgrade: true}, ErrGreedy, "hook receive.data, message body:read"},
-		"consent":                  {version(t, "acme/hello", "1.2.0", "hooks = [\"receive.data\"]\n"+kv), Consent{Upgrade: true, Capabilities: true}, nil, ""},
-		"limits above the hook's":  {version(t, "acme/big", "1.0.0", greedy), Consent{}, ErrGreedy, "limit wall 30s; with --accept-capabilities"},
-		"limits, with consent":     {version(t, "acme/big", "1.0.0", greedy), Consent{Capabilities: true}, nil, ""},
-		"upgrade of nothing":       {version(t, "acme/other", "1.0.0", ""), Consent{Upgrade: true}, nil, "it is not installed"},
-		"requires what is not":     {version(t, "acme/other", "1.0.0", "requires = { \"acme/nothing\" = \"^1\" }\n"), Consent{}, ErrBundle, "acme/nothing"},
-		"requires another version": {version(t, "acme/other", "1.0.0", "requires = { \"acme/util\" = \"^2\" }\n"), Consent{}, ErrBundle, "requires acme/util ^2, but 1.0.0 is there"},
-		"requires what is there":   {version(t, "acme/other", "1.0.0", "requires = { \"acme/util\" = \">=0.9, <2\" }\n"), Consent{}, nil, ""},
-		"requires a later server":  {version(t, "acme/other", "1.0.0", "requires = { carteiro = \">=2\" }\n"), Consent{Server: "0.1.0-dev"}, ErrBundle, "requires carteiro >=2, but this is 0.1.0-dev"},
-		"requires this server":     {version(t, "acme/other", "1.0.0", "requires = { carteiro = \">=0.1, <2\" }\n"), Consent{Server: "0.1.0-dev"}, nil, ""},
+		"the same again": {version(t, "acme/hello", "1.1.0", kv), Consent{}, nil, ""},
+		"the same, changed": {version(t, "acme/hello", "1.1.0", kv+"http = [\"a.example:1\"]\n"), Consent{Upgrade: true}, ErrInstalled,
+			"version 1.1.0 with another content"},
+		"a new one by install":    {version(t, "acme/hello", "1.2.0", kv), Consent{}, ErrInstalled, "run `carteiro bundle upgrade`"},
+		"older":                   {version(t, "acme/hello", "1.0.9", kv), Consent{Upgrade: true}, ErrDowngrade, "(1.1.0); --downgrade"},
+		"older, before a release": {version(t, "acme/hello", "1.1.0-rc.1", kv), Consent{Upgrade: true}, ErrDowngrade, ""},
+		"older, wanted":           {version(t, "acme/hello", "1.0.9", kv), Consent{Upgrade: true, Downgrade: true}, nil, ""},
+		"wants another module": {version(t, "acme/hello", "1.2.0", strings.Replace(kv, `"kv"`, `"kv", "dns"`, 1)), Consent{Upgrade: true},
+			ErrGreedy, "module dns; with --accept-capabilities"},
+		"wants to send more": {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "11/min", 1)), Consent{Upgrade: true},
+			ErrGreedy, "submit 11/1m"},
+		"wants more at once": {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "100/h", 1)), Consent{Upgrade: true},
+			ErrGreedy, "submit 100/1h"},
+		"sends less": {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "10/h", 1)), Consent{Upgrade: true}, nil,
+			""},
+		"wants a right and a hook": {version(t, "acme/hello", "1.2.0", "hooks = [\"receive.data\"]\n"+kv+"message = [\"body:read\"]\n"),
+			Consent{Upgrade: true}, ErrGreedy, "hook receive.data, message body:read"},
+		"consent": {version(t, "acme/hello", "1.2.0", "hooks = [\"receive.data\"]\n"+kv),
+			Consent{Upgrade: true, Capabilities: true}, nil, ""},
+		"limits above the hook's": {version(t, "acme/big", "1.0.0", greedy), Consent{}, ErrGreedy, "limit wall 30s; with --accept-capabilities"},
+		"limits, with consent":    {version(t, "acme/big", "1.0.0", greedy), Consent{Capabilities: true}, nil, ""},
+		"upgrade of nothing":      {version(t, "acme/other", "1.0.0", ""), Consent{Upgrade: true}, nil, "it is not installed"},
+		"requires what is not": {version(t, "acme/other", "1.0.0", "requires = { \"acme/nothing\" = \"^1\" }\n"), Consent{}, ErrBundle,
+			"acme/nothing"},
+		"requires another version": {version(t, "acme/other", "1.0.0", "requires = { \"acme/util\" = \"^2\" }\n"), Consent{}, ErrBundle,
+			"requires acme/util ^2, but 1.0.0 is there"},
+		"requires what is there": {version(t, "acme/other", "1.0.0", "requires = { \"acme/util\" = \">=0.9, <2\" }\n"), Consent{}, nil, ""},
+		"requires a later server": {version(t, "acme/other", "1.0.0", "requires = { carteiro = \">=2\" }\n"), Consent{Server: "0.1.0-dev"},
+			ErrBundle, "requires carteiro >=2, but this is 0.1.0-dev"},
+		"requires this server": {version(t, "acme/other", "1.0.0", "requires = { carteiro = \">=0.1, <2\" }\n"), Consent{Server: "0.1.0-dev"},
+			nil, ""},
 	} {
 		before, err := os.ReadFile(filepath.Join(d.dir, lockName))
 		if err != nil {
@@ -137,7 +149,8 @@ func TestRefusedInstallations(t *testing.T) {
 		}
 		err = d.Clone().Place(tt.tree, tt.consent)
 		good := tt.want == nil && tt.text == ""
-		if (err == nil) != good || err != nil && (!errors.Is(err, ErrBundle) || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text)) {
+		if (err == nil) != good || err != nil && (!errors.Is(err, ErrBundle) || tt.want != nil && !errors.Is(err, tt.want) ||
+			!strings.Contains(err.Error(), tt.text)) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if after, err := os.ReadFile(filepath.Join(d.dir, lockName)); err != nil || string(after) != string(before) {
@@ -158,15 +171,18 @@ func TestRequiredBundles(t *testing.T) {
 	if err := d.Clone().Remove("acme/util"); err == nil || !strings.Contains(err.Error(), "acme/util is required by acme/hello") {
 		t.Error(err)
 	}
-	if err := d.Clone().Place(version(t, "acme/util", "2.0.0", ""), Consent{Upgrade: true}); err == nil || !strings.Contains(err.Error(), "acme/hello requires acme/util ^1, but 2.0.0 is there") {
+	if err := d.Clone().Place(version(t, "acme/util", "2.0.0", ""), Consent{Upgrade: true}); err == nil ||
+		!strings.Contains(err.Error(), "acme/hello requires acme/util ^1, but 2.0.0 is there") {
 		t.Error(err)
 	}
-	if err := d.Clone().Place(version(t, "acme/util", "1.1.0", "requires = { \"acme/hello\" = \"*\" }\n"), Consent{Upgrade: true}); err == nil || !strings.Contains(err.Error(), "in a circle: acme/util requires acme/hello requires acme/util") {
+	if err := d.Clone().Place(version(t, "acme/util", "1.1.0", "requires = { \"acme/hello\" = \"*\" }\n"),
+		Consent{Upgrade: true}); err == nil || !strings.Contains(err.Error(), "in a circle: acme/util requires acme/hello requires acme/util") {
 		t.Error(err)
 	}
 	d.Enable("acme/hello", "")
 	sources, err := Load(Options{Depot: d})
-	if err != nil || len(sources) != 2 || sources[1].Name != "acme/util" || sources[1].Main != nil || sources[0].Main == nil || sources[0].Requires[0] != "acme/util" {
+	if err != nil || len(sources) != 2 || sources[1].Name != "acme/util" || sources[1].Main != nil || sources[0].Main == nil ||
+		sources[0].Requires[0] != "acme/util" {
 		t.Fatalf("%v %+v", err, sources)
 	}
 	hookstest.New(t).Load(sources...)
@@ -176,7 +192,9 @@ func TestRequiredBundles(t *testing.T) {
 // names.
 func TestRequiresOfTheConfiguration(t *testing.T) {
 	folder := func(name, requires string) Enabled {
-		return Enabled{Path: bundle(t, map[string]string{"bundle.toml": "[bundle]\nname = \"" + name + "\"\nversion = \"1.0.0\"\napi = 1\nrequires = { " + requires + " }\n", "init.lua": "return {}"})}
+		return Enabled{Path: bundle(t,
+			map[string]string{"bundle.toml": "[bundle]\nname = \"" + name + "\"\nversion = \"1.0.0\"\napi = 1\nrequires = { " + requires +
+				" }\n", "init.lua": "return {}"})}
 	}
 	for _, tt := range []struct {
 		list []Enabled
@@ -206,7 +224,8 @@ func TestTampering(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Load(Options{Depot: d})
-	if err == nil || !strings.Contains(err.Error(), "was changed after it was installed") || !strings.Contains(err.Error(), "install it again") {
+	if err == nil || !strings.Contains(err.Error(), "was changed after it was installed") ||
+		!strings.Contains(err.Error(), "install it again") {
 		t.Error(err)
 	}
 	// As it says: installed again, it is whole.
@@ -221,7 +240,8 @@ func TestTampering(t *testing.T) {
 	if err := os.WriteFile(lock, []byte(strings.Replace(string(raw), "modules = ['kv']", "modules = []", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(Options{Depot: reopen(t, d)}); err == nil || !strings.Contains(err.Error(), "wants more than bundles.lock grants: module kv; run `carteiro bundle install --accept-capabilities`") {
+	if _, err := Load(Options{Depot: reopen(t, d)}); err == nil ||
+		!strings.Contains(err.Error(), "wants more than bundles.lock grants: module kv; run `carteiro bundle install --accept-capabilities`") {
 		t.Error(err)
 	}
 	if err := os.WriteFile(lock, []byte("x"), 0o600); err != nil {
@@ -376,17 +396,20 @@ func TestSignatures(t *testing.T) {
 		"no signature at all": {archive, []byte("hello"), map[string]string{"acme": public}, false, ErrSignature, ""},
 		"nobody's key":        {archive, sig, nil, false, ErrUntrusted, ""},
 		"another key":         {archive, sig, map[string]string{"acme": other}, false, ErrUntrusted, ""},
-		"another publisher's": {archive, sig, map[string]string{"evil": public}, false, ErrBundle, "signed with the key of evil, which is not its publisher"},
-		"a new key beside":    {archive, sig, map[string]string{"acme": other + " " + public}, false, nil, ""},
-		"an old key beside":   {archive, sig, map[string]string{"acme": public + "\n" + other}, false, nil, ""},
-		"tampered, two keys":  {tampered, sig, map[string]string{"acme": other + " " + public}, false, ErrSignature, ""},
-		"a key of two":        {archive, sig, map[string]string{"aaa": public, "acme": public}, false, nil, ""},
-		"a key of two others": {archive, sig, map[string]string{"aaa": public, "zzz": public}, false, ErrBundle, "signed with the key of aaa and zzz, which is not its publisher"},
-		"a bad pin":           {archive, sig, map[string]string{"acme": "x"}, false, ErrBundle, "trust.acme"},
+		"another publisher's": {archive, sig, map[string]string{"evil": public}, false, ErrBundle,
+			"signed with the key of evil, which is not its publisher"},
+		"a new key beside":   {archive, sig, map[string]string{"acme": other + " " + public}, false, nil, ""},
+		"an old key beside":  {archive, sig, map[string]string{"acme": public + "\n" + other}, false, nil, ""},
+		"tampered, two keys": {tampered, sig, map[string]string{"acme": other + " " + public}, false, ErrSignature, ""},
+		"a key of two":       {archive, sig, map[string]string{"aaa": public, "acme": public}, false, nil, ""},
+		"a key of two others": {archive, sig, map[string]string{"aaa": public, "zzz": public}, false, ErrBundle,
+			"signed with the key of aaa and zzz, which is not its publisher"},
+		"a bad pin": {archive, sig, map[string]string{"acme": "x"}, false, ErrBundle, "trust.acme"},
 	} {
 		got, err := Open(tt.archive, tt.sig, "hello.tar.zst", tt.trust, tt.unsigned)
 		good := tt.want == nil
-		if (err == nil) != good || good && got.Digest != tr.Digest || !good && (!errors.Is(err, tt.want) || !errors.Is(err, ErrBundle) || !strings.Contains(err.Error(), tt.text)) {
+		if (err == nil) != good || good && got.Digest != tr.Digest ||
+			!good && (!errors.Is(err, tt.want) || !errors.Is(err, ErrBundle) || !strings.Contains(err.Error(), tt.text)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -424,7 +447,12 @@ func TestNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := hookstest.New(t).Load(sources...)
-	a := w.Ask(&hooks.Event{Point: hooks.ReceiveData, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example", "bob@our.example"), Msg: hookstest.Message("a@a.example", "Subject: hello\n\nx\n")})
+	a := w.Ask(&hooks.Event{
+		Point:   hooks.ReceiveData,
+		Session: hookstest.Session("192.0.2.7"),
+		Tx:      hookstest.Tx("a@a.example", "bob@our.example"),
+		Msg:     hookstest.Message("a@a.example", "Subject: hello\n\nx\n"),
+	})
 	if v, _ := a.Event.Msg.Header.Get("X-Acme-Hello-Seen"); a.Err() != "" || v != "yes" {
 		t.Errorf("%q %s", v, a.Err())
 	}

@@ -178,8 +178,17 @@ func (m *Manifest) limits(granted bool) hooks.Limits {
 		return n
 	}
 	l := &m.Limits
-	return hooks.Limits{Wall: m.wall, Instructions: l.Instructions, Alloc: m.alloc, Granted: granted, KV: at(l.KV, hooks.FreeKV), DNS: at(l.DNS, hooks.FreeDNS),
-		HTTP: at(l.HTTP, hooks.FreeHTTP), Submits: at(l.Submits, hooks.FreeSubmits), Recipients: at(m.Capabilities.Recipients, hooks.FreeRecipients)}
+	return hooks.Limits{
+		Wall:         m.wall,
+		Instructions: l.Instructions,
+		Alloc:        m.alloc,
+		Granted:      granted,
+		KV:           at(l.KV, hooks.FreeKV),
+		DNS:          at(l.DNS, hooks.FreeDNS),
+		HTTP:         at(l.HTTP, hooks.FreeHTTP),
+		Submits:      at(l.Submits, hooks.FreeSubmits),
+		Recipients:   at(m.Capabilities.Recipients, hooks.FreeRecipients),
+	}
 }
 
 func sorted(list []string) []string {

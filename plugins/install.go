@@ -87,7 +87,8 @@ func (d *Depot) admit(t *Tree, old Pinned, had bool, c Consent) error {
 	}
 	if m.Bundle.Version == old.Version {
 		if pin := old.Versions[old.Version]; pin.Digest != t.Digest {
-			return fmt.Errorf("%w: version %s with another content (%s, not %s); a changed bundle needs another version", ErrInstalled, old.Version, pin.Digest, t.Digest)
+			return fmt.Errorf("%w: version %s with another content (%s, not %s); a changed bundle needs another version", ErrInstalled,
+				old.Version, pin.Digest, t.Digest)
 		}
 	} else if older(m, old.Version) {
 		if !c.Downgrade {

@@ -69,7 +69,8 @@ func (l *loading) describe(i *Info, t *Tree, configured []string) {
 	i.Domains, i.On = configured, configured == nil || len(configured) > 0
 	if l.Depot != nil {
 		if p, ok := l.Depot.Pinned(i.Name); ok && i.Path == "" {
-			i.Source, i.Version, i.Previous, i.Signed, i.Digest = "installed", p.Version, p.Previous, p.Versions[p.Version].Signed, p.Versions[p.Version].Digest
+			i.Source, i.Version, i.Previous, i.Signed, i.Digest = "installed", p.Version, p.Previous, p.Versions[p.Version].Signed,
+				p.Versions[p.Version].Digest
 		}
 		i.Domains, i.Except, i.On = l.Depot.domains(i.Name, configured)
 	}

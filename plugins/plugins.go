@@ -31,7 +31,8 @@ var ErrBundle = errors.New("bundle")
 
 // Shipped are the names of the bundles that are compiled in.
 func Shipped() []string {
-	return []string{"carteiro/autoreply", "carteiro/delegate", "carteiro/forward", "carteiro/mailinglist", "carteiro/priority", "carteiro/spamscore"}
+	return []string{"carteiro/autoreply", "carteiro/delegate", "carteiro/forward", "carteiro/mailinglist", "carteiro/priority",
+		"carteiro/spamscore"}
 }
 
 // Enabled is one [[bundle]] of the configuration.
@@ -150,7 +151,8 @@ func (l *loading) enable(e Enabled) {
 	}
 	name := t.Manifest.Name()
 	if l.byName[name] != nil {
-		l.errs = append(l.errs, e.at("", fmt.Errorf("%w %s is configured twice; settings of a domain stand under [bundle.domain.\"DOMAIN\"]", ErrBundle, name)))
+		l.errs = append(l.errs, e.at("", fmt.Errorf("%w %s is configured twice; settings of a domain stand under [bundle.domain.\"DOMAIN\"]",
+			ErrBundle, name)))
 		return
 	}
 	b := &loaded{Enabled: e, tree: t, limits: limits}
@@ -227,7 +229,8 @@ func (l *loading) find(name string) (*Tree, bool, error) {
 // ShippedTree is a bundle that is compiled in.
 func ShippedTree(name string) (*Tree, error) {
 	if !slices.Contains(Shipped(), name) {
-		return nil, fmt.Errorf("%w %q is neither installed nor shipped with this server; shipped are %s; `carteiro bundle install FILE` installs one",
+		return nil, fmt.Errorf("%w %q is neither installed nor shipped with this server; shipped are %s; `carteiro bundle install FILE` "+
+			"installs one",
 			ErrBundle, name, strings.Join(Shipped(), ", "))
 	}
 	dir, err := fs.Sub(shipped, strings.TrimPrefix(name, "carteiro/"))
@@ -298,7 +301,8 @@ func (b *loaded) checkSecrets() error {
 	for _, name := range declared {
 		ref, ok := b.Secrets[name]
 		if !ok {
-			return fmt.Errorf("%w %s: it needs the secret %q: set secrets = { %s = { file = \"PATH\" } } in its [[bundle]]", ErrBundle, b.tree.Label, name, name)
+			return fmt.Errorf("%w %s: it needs the secret %q: set secrets = { %s = { file = \"PATH\" } } in its [[bundle]]", ErrBundle,
+				b.tree.Label, name, name)
 		}
 		if _, err := ref.Read(); err != nil {
 			return fmt.Errorf("%w %s: secret %q: %w", ErrBundle, b.tree.Label, name, err)

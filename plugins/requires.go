@@ -46,7 +46,8 @@ func (m *Manifest) fits(label string, other *Manifest) error {
 	if r == nil || r.Check(other.version) {
 		return nil
 	}
-	return fmt.Errorf("%w %s requires %s %s, but %s is there", ErrBundle, label, other.Name(), m.Bundle.Requires[other.Name()], other.Bundle.Version)
+	return fmt.Errorf("%w %s requires %s %s, but %s is there", ErrBundle, label, other.Name(), m.Bundle.Requires[other.Name()],
+		other.Bundle.Version)
 }
 
 // fitsServer tells whether the server has a version that m accepts. What a

@@ -142,7 +142,8 @@ func (v Verdict) Err() error {
 func (v Verdict) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d kills, slowest start %d ms\n", v.Kills, v.SlowestStart.Milliseconds())
-	fmt.Fprintf(&b, "%d messages answered with 250, %d refused, %d without an answer; %d read in the mailboxes\n", v.Kept, v.Refused, v.Unknown, v.Read)
+	fmt.Fprintf(&b, "%d messages answered with 250, %d refused, %d without an answer; %d read in the mailboxes\n", v.Kept, v.Refused,
+		v.Unknown, v.Read)
 	for i, f := range v.Faults {
 		if i == 20 {
 			fmt.Fprintf(&b, "and %d more\n", len(v.Faults)-i)

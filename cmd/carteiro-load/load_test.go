@@ -51,10 +51,12 @@ func load(t *testing.T, status int, args ...string) Report {
 }
 
 func TestSend(t *testing.T) {
-	for _, extra := range [][]string{nil, {"--pipelining"}, {"--per-connection", "3"}, {"--rcpts", "5", "--to", "u%d@sink.example"}, {"--size", "100000"}, {"--size", "0"}} {
+	for _, extra := range [][]string{nil, {"--pipelining"}, {"--per-connection", "3"}, {"--rcpts", "5", "--to", "u%d@sink.example"},
+		{"--size", "100000"}, {"--size", "0"}} {
 		t.Run(strings.Join(extra, " "), func(t *testing.T) {
 			var s sink
-			args := append([]string{"smtp", "--server", startSink(t, &s), "--to", "u@sink.example", "--messages", "50", "--connections", "4"}, extra...)
+			args := append([]string{"smtp", "--server", startSink(t, &s), "--to", "u@sink.example", "--messages", "50", "--connections", "4"},
+				extra...)
 			r := load(t, 0, args...)
 			if r.Messages != 50 || r.Failed != 0 || s.messages.Load() != 50 {
 				t.Errorf("%d sent, %d failed, %d arrived; want 50, 0, 50", r.Messages, r.Failed, s.messages.Load())
@@ -108,8 +110,10 @@ func TestFailures(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{}, {"imap"}, {"smtp"}, {"smtp", "--to", "a@b", "--connections", "0"}, {"smtp", "--to", "a@b", "--rcpts", "2"},
-		{"smtp", "--to", "a@b", "--tls", "maybe"}, {"smtp", "--nonsense"}, {"smtp", "--to", "a@b", "stray"}, {"pop3"}, {"pop3", "--user", "a", "--connections", "2"}} {
+	for _, args := range [][]string{{}, {"imap"}, {"smtp"}, {"smtp", "--to", "a@b", "--connections", "0"},
+		{"smtp", "--to", "a@b", "--rcpts", "2"},
+		{"smtp", "--to", "a@b", "--tls", "maybe"}, {"smtp", "--nonsense"}, {"smtp", "--to", "a@b", "stray"}, {"pop3"},
+		{"pop3", "--user", "a", "--connections", "2"}} {
 		load(t, 2, args...)
 	}
 }

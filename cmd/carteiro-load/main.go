@@ -42,7 +42,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, usage)
 		return 2
 	}
-	commands := map[string]func(context.Context, *flag.FlagSet, []string, io.Writer) error{"smtp": sendCommand, "pop3": readCommand, "sink": sinkCommand}
+	commands := map[string]func(context.Context, *flag.FlagSet, []string, io.Writer) error{"smtp": sendCommand, "pop3": readCommand,
+		"sink": sinkCommand}
 	command, ok := commands[args[0]]
 	if !ok {
 		fmt.Fprintln(stderr, usage)

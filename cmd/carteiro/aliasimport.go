@@ -14,7 +14,10 @@ import (
 func aliasImport() *cobra.Command {
 	var o options
 	var domain string
-	cmd := &cobra.Command{Use: "import FILE [--domain D]", Short: "Take over a table of aliases, Postfix's virtual or /etc/aliases, all or nothing", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "import FILE [--domain D]",
+		Short: "Take over a table of aliases, Postfix's virtual or /etc/aliases, all or nothing",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := os.ReadFile(args[0])
 			if err != nil {
@@ -30,7 +33,8 @@ func aliasImport() *cobra.Command {
 					fmt.Fprintf(w, "line %d left out: %s names a domain; `carteiro domain add` makes it local\n", s.Number, s.Key)
 				}
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	cmd.Flags().StringVar(&domain, "domain", "", "`domain` of names without one")
 	return cmd

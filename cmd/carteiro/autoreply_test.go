@@ -18,7 +18,7 @@ const (
 	away  = `"active": true, "text": "I am away"`
 )
 
-// autoreply is a lodging in which alice is away.
+// autoreply is a server on which alice is away.
 func autoreply(t *testing.T, extra string) *bundleRig {
 	t.Parallel()
 	l := newBundleRig(t, extra, "autoreply")
@@ -51,8 +51,15 @@ func testAutoreplyOne(t *testing.T) {
 	if r.Sender != "" || fmt.Sprint(r.To) != "[ann@s.test]" {
 		t.Errorf("from <%s> to %v", r.Sender, r.To)
 	}
-	for name, want := range map[string]string{"Auto-Submitted": "auto-replied", "X-Auto-Response-Suppress": "All", "In-Reply-To": "<1.ann@s.test>",
-		"References": "<0@s.test> <1.ann@s.test>", "From": alice, "To": "ann@s.test", "Subject": "Auto: hello"} {
+	for name, want := range map[string]string{
+		"Auto-Submitted":           "auto-replied",
+		"X-Auto-Response-Suppress": "All",
+		"In-Reply-To":              "<1.ann@s.test>",
+		"References":               "<0@s.test> <1.ann@s.test>",
+		"From":                     alice,
+		"To":                       "ann@s.test",
+		"Subject":                  "Auto: hello",
+	} {
 		if got := r.Header(name); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
@@ -91,7 +98,8 @@ func testAutoreplyPeriod(t *testing.T) {
 
 func testAutoreplyMachines(t *testing.T) {
 	l := autoreply(t, "")
-	for _, from := range []string{"", "MAILER-DAEMON@s.test", "owner-x@s.test", "x-owner@s.test", "x-request@s.test", "noreply@s.test", "no-reply@s.test", "listserv@s.test", "majordomo@s.test"} {
+	for _, from := range []string{"", "MAILER-DAEMON@s.test", "owner-x@s.test", "x-owner@s.test", "x-request@s.test", "noreply@s.test",
+		"no-reply@s.test", "listserv@s.test", "majordomo@s.test"} {
 		l.send(from, alice, "From: x@s.test\nTo: "+alice+"\nSubject: hello\n\nhello\n")
 	}
 	l.send(alice, alice, noteOf(alice, alice))
@@ -101,7 +109,8 @@ func testAutoreplyMachines(t *testing.T) {
 
 func testAutoreplySilence(t *testing.T) {
 	l := autoreply(t, "")
-	fields := []string{"List-Id: <l.s.test>", "List-Unsubscribe: <mailto:x@s.test>", "Precedence: bulk", "Precedence: list", "Precedence: junk", "Auto-Submitted: auto-generated",
+	fields := []string{"List-Id: <l.s.test>", "List-Unsubscribe: <mailto:x@s.test>", "Precedence: bulk", "Precedence: list",
+		"Precedence: junk", "Auto-Submitted: auto-generated",
 		"Auto-Submitted: auto-replied; x=y", "X-Auto-Response-Suppress: All", "X-Auto-Response-Suppress: DR, OOF"}
 	for i, f := range fields {
 		l.hello(fmt.Sprintf("u%d@s.test", i), alice, f)
@@ -157,13 +166,15 @@ func testAutoreplyReturnPath(t *testing.T) {
 func testAutoreplyInjection(t *testing.T) {
 	l := autoreply(t, "")
 	l.vacation(alice, `"active": true, "subject": "Re: {subject}", "text": "Dear {name}: {subject}", "html": "<b>{name}</b> {subject}"`)
-	l.hello("ann@s.test", alice, `From: =?utf-8?Q?x=0D=0ABcc:_w@s.test?= <ann@s.test>`, "Subject: =?utf-8?Q?a=0D=0ABcc:_v@s.test=0D=0A=0D=0Abody?=\n =?utf-8?B?"+"Cg1CY2M6IHlAcy50ZXN0IDxpPj0/dXRmLTg/UT9hPz0="+"?=")
+	l.hello("ann@s.test", alice, `From: =?utf-8?Q?x=0D=0ABcc:_w@s.test?= <ann@s.test>`,
+		"Subject: =?utf-8?Q?a=0D=0ABcc:_v@s.test=0D=0A=0D=0Abody?=\n =?utf-8?B?"+"Cg1CY2M6IHlAcy50ZXN0IDxpPj0/dXRmLTg/UT9hPz0="+"?=")
 	r := l.answered(1, "a message")[0]
 	if len(r.Header("Subject")) != 1 || r.Header("Bcc") != nil || fmt.Sprint(r.To) != "[ann@s.test]" {
 		t.Errorf("to %v\n%s", r.To, r.Text)
 	}
 	testserver.Contains(t, r.Text, "Subject: Re: a Bcc: v@s.test body", "multipart/alternative", "text/html", "&lt;i&gt;")
-	if strings.Contains(r.Text, "=?utf-8?Q?a?=") || strings.Contains(r.Text, " <i>") && strings.Contains(r.Text, "</b> a Bcc: v@s.test body Bcc: y@s.test <i>") {
+	if strings.Contains(r.Text, "=?utf-8?Q?a?=") || strings.Contains(r.Text, " <i>") && strings.Contains(r.Text,
+		"</b> a Bcc: v@s.test body Bcc: y@s.test <i>") {
 		t.Errorf("words of a stranger are more than words:\n%s", r.Text)
 	}
 }
@@ -260,7 +271,8 @@ func testAutoreplyKill(t *testing.T) {
 
 func testAutoreplyGates(t *testing.T) {
 	l := autoreply(t, "")
-	if err := l.dns.Add("_dmarc.bank.test. TXT \"v=DMARC1; p=reject\"\nbank.test. MX 10 mx.s.test.\nforged.test. MX 10 mx.s.test.\nforged.test. TXT \"v=spf1 -all\"\n"); err != nil {
+	if err := l.dns.Add("_dmarc.bank.test. TXT \"v=DMARC1; p=reject\"\nbank.test. MX 10 mx.s.test.\nforged.test. MX 10 mx.s.test.\n" +
+		"forged.test. TXT \"v=spf1 -all\"\n"); err != nil {
 		t.Fatal(err)
 	}
 	l.hello("ann@bank.test", alice)

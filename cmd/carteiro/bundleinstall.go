@@ -27,23 +27,32 @@ type installation struct {
 
 func (i *installation) flags(cmd *cobra.Command) {
 	i.options.flags(cmd, false)
-	cmd.Flags().BoolVar(&i.capabilities, "accept-capabilities", false, "grant more than the installed version had, and limits above those of all bundles")
+	cmd.Flags().BoolVar(&i.capabilities, "accept-capabilities", false,
+		"grant more than the installed version had, and limits above those of all bundles")
 	cmd.Flags().BoolVar(&i.unsigned, "unsigned", false, "take an archive that nobody signed")
 	cmd.Flags().BoolVar(&i.downgrade, "downgrade", false, "take a lower version than the installed one")
 }
 
 func bundleInstallCommand() *cobra.Command {
 	var i installation
-	cmd := &cobra.Command{Use: "install FILE|DIR", Short: "Verify, test and install a bundle; it is not enabled yet", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return i.run(cmd, args[0], false) }}
+	cmd := &cobra.Command{
+		Use:   "install FILE|DIR",
+		Short: "Verify, test and install a bundle; it is not enabled yet",
+		Args:  cobra.ExactArgs(1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return i.run(cmd, args[0], false) },
+	}
 	i.flags(cmd)
 	return cmd
 }
 
 func bundleUpgradeCommand() *cobra.Command {
 	var i installation
-	cmd := &cobra.Command{Use: "upgrade FILE|DIR", Short: "Install another version beside the current one, run its tests, then make it current", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return i.run(cmd, args[0], true) }}
+	cmd := &cobra.Command{
+		Use:   "upgrade FILE|DIR",
+		Short: "Install another version beside the current one, run its tests, then make it current",
+		Args:  cobra.ExactArgs(1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return i.run(cmd, args[0], true) },
+	}
 	i.flags(cmd)
 	return cmd
 }
@@ -61,7 +70,13 @@ func (i *installation) run(cmd *cobra.Command, path string, upgrade bool) error 
 		if err := testBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t); err != nil {
 			return err
 		}
-		return d.Place(t, plugins.Consent{Capabilities: i.capabilities, Downgrade: i.downgrade, Signed: signed, Upgrade: upgrade, Server: release})
+		return d.Place(t, plugins.Consent{
+			Capabilities: i.capabilities,
+			Downgrade:    i.downgrade,
+			Signed:       signed,
+			Upgrade:      upgrade,
+			Server:       release,
+		})
 	})
 	if err != nil {
 		return err
@@ -191,7 +206,10 @@ func bundleDisableCommand() *cobra.Command {
 func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain string)) *cobra.Command {
 	var o options
 	var domains []string
-	cmd := &cobra.Command{Use: verb + " NAME [--domain D]", Short: short, Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   verb + " NAME [--domain D]",
+		Short: short,
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("domain") && len(domains) == 0 {
 				return usage("--domain names no domain")
@@ -226,7 +244,8 @@ func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain 
 			o.noteForeign(cmd, domains)
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %sd for %s\n", args[0], verb, where)
 			return err
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	cmd.Flags().StringSliceVar(&domains, "domain", nil, "a `domain`; again for more; default all")
 	return cmd
@@ -249,7 +268,10 @@ func (o *options) noteForeign(cmd *cobra.Command, domains []string) {
 
 func bundleRollbackCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "rollback NAME", Short: "Go back to the version before the last upgrade; again to undo that", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "rollback NAME",
+		Short: "Go back to the version before the last upgrade; again to undo that",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			version := ""
 			err := o.change(cmd, func(_ *config.Config, d *plugins.Depot) (err error) {
@@ -261,14 +283,18 @@ func bundleRollbackCommand() *cobra.Command {
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is at %s\n", args[0], version)
 			return err
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	return cmd
 }
 
 func bundleRemoveCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "rm NAME", Short: "Remove an installed bundle; what it stored stays", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "rm NAME",
+		Short: "Remove an installed bundle; what it stored stays",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.change(cmd, func(cfg *config.Config, d *plugins.Depot) error {
 				if err := d.Remove(args[0]); err != nil {
@@ -280,7 +306,8 @@ func bundleRemoveCommand() *cobra.Command {
 				}
 				return nil
 			})
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	return cmd
 }

@@ -21,7 +21,10 @@ type listed struct {
 
 func bundleListCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "list", Short: "List the bundles: shipped, installed and of the configuration, and what they cost", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the bundles: shipped, installed and of the configuration, and what they cost",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -37,7 +40,8 @@ func bundleListCommand() *cobra.Command {
 				return err
 			}
 			return o.print(cmd.OutOrStdout(), raw, func(w io.Writer) error { return printBundles(w, all) })
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	return cmd
 }

@@ -17,7 +17,10 @@ func bundleTestCommand() *cobra.Command {
 	var o options
 	var cover bool
 	var domain string
-	cmd := &cobra.Command{Use: "test DIR|FILE", Short: "Run a bundle's tests/*.lua, each case in a world of its own", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "test DIR|FILE",
+		Short: "Run a bundle's tests/*.lua, each case in a world of its own",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, t, err := o.linted(cmd, cmd.ErrOrStderr(), args[0], readBundle)
 			if err != nil {
@@ -28,7 +31,8 @@ func bundleTestCommand() *cobra.Command {
 				return err
 			}
 			return o.report(cmd, report, t.Title()+": ")
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	cmd.Flags().BoolVar(&cover, "cover", false, "tell which lines ran")
 	cmd.Flags().StringVar(&domain, "domain", "", "run as if the bundle were enabled for this `domain` alone")
@@ -38,7 +42,8 @@ func bundleTestCommand() *cobra.Command {
 // labReport runs the tests of a bundle as o says, with what it requires, its
 // settings' defaults and secrets of the tests' own. It is enabled for the
 // domains given, or for all.
-func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o policytest.Options, domains ...string) (*policytest.Report, error) {
+func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o policytest.Options,
+	domains ...string) (*policytest.Report, error) {
 	sources, err := trial(cfg, t)
 	if err != nil {
 		return nil, err

@@ -19,7 +19,10 @@ import (
 
 func checkCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "check -c FILE", Short: "Check configuration, certificates, scripts and bundles, and run their tests; nothing is changed", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "check -c FILE",
+		Short: "Check configuration, certificates, scripts and bundles, and run their tests; nothing is changed",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -46,13 +49,15 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d listeners, %d sources, %d handlers, generation %s", cfg.Path, len(cfg.Listeners), len(gen.Sources), handlers(gen), gen.ID)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d listeners, %d sources, %d handlers, generation %s", cfg.Path, len(cfg.Listeners),
+				len(gen.Sources), handlers(gen), gen.ID)
 			if cases > 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), ", %s passed", count(cases, "test"))
 			}
 			fmt.Fprintln(cmd.OutOrStdout())
 			return nil
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	return cmd
 }

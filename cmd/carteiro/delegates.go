@@ -40,7 +40,8 @@ func (s *server) closeOverstaying(ctx context.Context) {
 		for _, m := range open {
 			if s.pipeline.Overstays(ctx, m.Identity) {
 				over[m.ID] = true
-				s.journal.InfoContext(ctx, "delegate's session closed", "id", m.ID, "owner", string(m.Identity.User), "delegate", string(m.Identity.Delegate))
+				s.journal.InfoContext(ctx, "delegate's session closed", "id", m.ID, "owner", string(m.Identity.User), "delegate",
+					string(m.Identity.Delegate))
 			}
 		}
 		if len(over) > 0 {

@@ -31,7 +31,7 @@ func TestDelegation(t *testing.T) {
 	t.Run("sent before the right was taken back", testDelegationQueued)
 }
 
-// delegation is a lodging with the bundle, where bob has rights from alice.
+// delegation is a server with the bundle, where bob has rights from alice.
 func delegation(t *testing.T, rights ...string) *bundleRig {
 	t.Parallel()
 	l := newBundleRig(t, "", "delegate")
@@ -100,7 +100,8 @@ func testDelegationAs(t *testing.T) {
 		t.Fatalf("the audit says %v", list)
 	}
 	e := list[0]
-	if e.Who != bob || e.As != alice || e.Action != "send" || e.Right != "send-as" || e.MessageID != "<1."+alice+">" || e.IP != "127.0.0.1" || e.By != "carteiro/delegate" {
+	if e.Who != bob || e.As != alice || e.Action != "send" || e.Right != "send-as" || e.MessageID != "<1."+alice+">" ||
+		e.IP != "127.0.0.1" || e.By != "carteiro/delegate" {
 		t.Errorf("the audit says %+v", e)
 	}
 	checkField(t, l.sent(bob, noteOf(alice, "x@s.test", "Sender: "+bob)), "Sender", "")
@@ -111,7 +112,11 @@ func testDelegationAs(t *testing.T) {
 		t.Errorf("bob's audit says %v", list)
 	}
 	// The owner reads it too, with the own password; bob has none for it.
-	for user, want := range map[string]string{alice: bob + "\tsend\tsend-as\t" + alice + "\t127.0.0.1\t<1." + alice + ">", bob: "", alice + "*" + bob: "log in"} {
+	for user, want := range map[string]string{
+		alice:             bob + "\tsend\tsend-as\t" + alice + "\t127.0.0.1\t<1." + alice + ">",
+		bob:               "",
+		alice + "*" + bob: "log in",
+	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr("web")+"/b/delegate/audit", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -434,7 +439,8 @@ func testDelegationBounces(t *testing.T) {
 		t.Errorf("%d and %d copies in Sent, want 4 and 1", a, b)
 	}
 	testserver.Contains(t, l.TakeMail(l.t, "alice", 1)[0], "Sender: "+bob)
-	if out, err := l.Try("account", "set", alice, "delegation", `{"sent": "everybody"}`); err == nil || !strings.Contains(out, "delegation.sent") {
+	if out, err := l.Try("account", "set", alice, "delegation", `{"sent": "everybody"}`); err == nil ||
+		!strings.Contains(out, "delegation.sent") {
 		t.Errorf("a bad setting: %s, %v", out, err)
 	}
 	l.mx.Take()
@@ -515,7 +521,8 @@ func testDelegationExpiry(t *testing.T) {
 	if _, err := l.maildrop("alice*bob"); err == nil {
 		t.Error("bob logs in after the last day")
 	}
-	testserver.Contains(t, l.Ctl(l.t, "account", "show", alice, "--json"), `"right": "send-as"`, `"delegate": "bob@example.com"`, `"until": "`+day(2)+"T00:00:00Z")
+	testserver.Contains(t, l.Ctl(l.t, "account", "show", alice, "--json"), `"right": "send-as"`, `"delegate": "bob@example.com"`,
+		`"until": "`+day(2)+"T00:00:00Z")
 }
 
 func testDelegationTransitive(t *testing.T) {

@@ -76,10 +76,12 @@ func TestDelegationInvited(t *testing.T) {
 		t.Fatalf("%s\n%s", status, page)
 	}
 	checkField(t, l.sent(alice, noteOf(alice, "x@s.test")), "Sender", "")
-	if got := l.audit(alice); len(got) != 2 || got[0].Action != "send" || got[1].Action != "accept" || got[1].Who != bob || got[1].Right != "send-as" {
+	if got := l.audit(alice); len(got) != 2 || got[0].Action != "send" || got[1].Action != "accept" || got[1].Who != bob ||
+		got[1].Right != "send-as" {
 		t.Errorf("the record: %+v", got)
 	}
-	if status, page := boss.open("/b/delegate/revoke", sign, "delegate="+bob, "right=send-as"); status != "200" || strings.Contains(page, bob) {
+	if status, page := boss.open("/b/delegate/revoke", sign, "delegate="+bob, "right=send-as"); status != "200" ||
+		strings.Contains(page, bob) {
 		t.Errorf("%s\n%s", status, page)
 	}
 	l.refused(alice, noteOf(alice, "x@s.test"), "550 5.7.1")

@@ -25,7 +25,10 @@ const devPassword = "carteiro"
 func devCommand() *cobra.Command {
 	var dir string
 	var offset int
-	cmd := &cobra.Command{Use: "dev [--dir D] [--port-offset 1000]", Short: "A server to try things out, on loopback, with accounts and a clock that can be moved", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "dev [--dir D] [--port-offset 1000]",
+		Short: "A server to try things out, on loopback, with accounts and a clock that can be moved",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
 				temporary, err := os.MkdirTemp("", "carteiro-dev-")
@@ -36,7 +39,8 @@ func devCommand() *cobra.Command {
 				dir = temporary
 			}
 			return dev(cmd.Context(), cmd.OutOrStdout(), dir, offset)
-		}}
+		},
+	}
 	cmd.Flags().StringVar(&dir, "dir", "", "`folder` to keep everything in (default: a temporary one)")
 	cmd.Flags().IntVar(&offset, "port-offset", 1000, "added to the standard ports")
 	return cmd

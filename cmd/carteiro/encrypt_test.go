@@ -56,7 +56,8 @@ func (k *keeper) run(in string, name string, args ...string) string {
 
 func (k *keeper) gpg(in string, args ...string) string {
 	k.t.Helper()
-	return k.run(in, "gpg", append([]string{"--homedir", k.home, "--faked-system-time", strconv.FormatInt(time.Now().Unix(), 10), "--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
+	return k.run(in, "gpg", append([]string{"--homedir", k.home, "--faked-system-time", strconv.FormatInt(time.Now().Unix(), 10),
+		"--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
 }
 
 // pgp makes an OpenPGP key and returns the file for `key add`.
@@ -72,7 +73,8 @@ func (k *keeper) pgp(address, life string) string {
 func (k *keeper) certificate(address string) string {
 	k.t.Helper()
 	file := filepath.Join(k.home, address)
-	k.run("", "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=x/emailAddress="+address, "-keyout", file+".key", "-out", file+".pem")
+	k.run("", "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=x/emailAddress="+address, "-keyout",
+		file+".key", "-out", file+".pem")
 	return file + ".pem"
 }
 
@@ -103,11 +105,14 @@ func encryptExample(t *testing.T) map[string]string {
 	return map[string]string{"encrypt.lua": string(text)}
 }
 
-const secretLetter = "From: Sam <s@s.test>\nTo: alice@example.com\nSubject: plans\nDate: Wed, 25 Nov 2026 12:00:00 +0000\nMessage-ID: <1@s.test>\nX-Mailer: Pen\n" +
-	"MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nwe meet at the harbour, olá\n.a line with a dot\n\n"
+const secretLetter = "From: Sam <s@s.test>\nTo: alice@example.com\nSubject: plans\nDate: Wed, 25 Nov 2026 12:00:00 +0000\n" +
+	"Message-ID: <1@s.test>\nX-Mailer: Pen\n" +
+	"MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nwe meet at the harbour, olá\n" +
+	".a line with a dot\n\n"
 
 // inside is what comes out of it.
-var inside = strings.ReplaceAll("X-Mailer: Pen\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nwe meet at the harbour, olá\n.a line with a dot\n\n", "\n", "\r\n")
+var inside = strings.ReplaceAll("X-Mailer: Pen\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n"+
+	"we meet at the harbour, olá\n.a line with a dot\n\n", "\n", "\r\n")
 
 func fieldNames(message string) string {
 	head, _, _ := strings.Cut(strings.ReplaceAll(message, "\r\n", "\n"), "\n\n")
@@ -141,7 +146,8 @@ func TestInteropEncryptDelivery(t *testing.T) {
 		}
 		testserver.Contains(t, strings.ReplaceAll(m, "\r\n", "\n"), "Return-Path: <s@s.test>\n", "Subject: plans\n", "Message-ID: <1@s.test>\n")
 	}
-	if got, want := fieldNames(pgp), "Return-Path Delivered-To Received From To Subject Date Message-ID MIME-Version Content-Type"; got != want {
+	if got, want := fieldNames(pgp),
+		"Return-Path Delivered-To Received From To Subject Date Message-ID MIME-Version Content-Type"; got != want {
 		t.Errorf("outside are %s, want %s", got, want)
 	}
 	if got := k.opened(pgp); got != inside {
@@ -152,7 +158,8 @@ func TestInteropEncryptDelivery(t *testing.T) {
 	}
 	// Once more the same messages, and one with GnuPG's armour in its text.
 	_, again, _ := strings.Cut(pgp, "Message-ID: ")
-	inline := "From: s@s.test\nSubject: inline\nMessage-ID: <2@s.test>\n\n" + k.gpg("hello\n", "--armor", "--trust-model", "always", "--recipient", "alice@example.com", "--encrypt")
+	inline := "From: s@s.test\nSubject: inline\nMessage-ID: <2@s.test>\n\n" + k.gpg("hello\n", "--armor", "--trust-model", "always",
+		"--recipient", "alice@example.com", "--encrypt")
 	for _, m := range []string{"Message-ID: " + again, inline, "Message-ID: " + strings.SplitN(smime, "Message-ID: ", 2)[1]} {
 		l.Deliver(t, "s@s.test", "alice@example.com", strings.ReplaceAll(m, "\r\n", "\n"))
 		if got := l.Mail(t, "alice"); bodyOf(got) != bodyOf(m) {
@@ -190,7 +197,7 @@ func TestInteropEncryptExpired(t *testing.T) {
 }
 
 // TestInteropEncryptForward: point 5. The copy is encrypted to the target's key,
-// the one at home as it came; without a key none leaves.
+// the one in the mailbox as it came; without a key none leaves.
 func TestInteropEncryptForward(t *testing.T) {
 	k := newKeeper(t)
 	l := newForwardRig(t, "", nil)
@@ -206,10 +213,10 @@ func TestInteropEncryptForward(t *testing.T) {
 	if text := k.opened(got.Text); text != inside {
 		t.Errorf("gpg opens\n%q, want\n%q", text, inside)
 	}
-	home := l.Mail(t, "alice")
-	testserver.Contains(t, home, "harbour")
-	if strings.Contains(home, "X-Carteiro-Forward-Kept") {
-		t.Errorf("it says that it was kept:\n%s", home)
+	local := l.Mail(t, "alice")
+	testserver.Contains(t, local, "harbour")
+	if strings.Contains(local, "X-Carteiro-Forward-Kept") {
+		t.Errorf("it says that it was kept:\n%s", local)
 	}
 	l.WaitQueueEmpty(t)
 	if n := len(l.out.All()); n != 1 {

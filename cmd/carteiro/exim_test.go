@@ -77,7 +77,7 @@ func needExim(t testing.TB) string {
 	return need(t, "exim4")
 }
 
-// startExim runs an instance for a house that sends to its port.
+// startExim runs an instance for a server that sends to its port.
 func startExim(t testing.TB, program, port string, h *testserver.Server) *peer {
 	t.Helper()
 	p := newPeer(t, "Exim", "Debian-exim", "spool", "mail")
@@ -107,31 +107,38 @@ func TestInteropExim(t *testing.T) {
 	p := startExim(t, program, port, h)
 	send := func(t *testing.T, from, to, text string) {
 		t.Helper()
-		if reply, err := testserver.SendSMTP("127.0.0.1:"+port, "EHLO client.example.org", from, []string{to}, text); err != nil || reply[:4] != "250 " {
+		if reply, err := testserver.SendSMTP("127.0.0.1:"+port, "EHLO client.example.org", from, []string{to}, text); err != nil ||
+			reply[:4] != "250 " {
 			t.Fatalf("Exim: %s, %v", reply, err)
 		}
 	}
 
 	t.Run("to Exim", func(t *testing.T) {
-		h.Sendmail(t, "carol@example.org", "From: alice@example.com\nTo: carol@example.org\nSubject: to carol\n\nhello\n.a line with a dot\n.\nlast line\n")
-		testserver.Contains(t, p.mail(t, "mail/carol"), "Return-path: <alice@example.com>\n", "Received: from [127.0.0.1] (helo=mx.example.com)", "with esmtps  (TLS1.3)", "Subject: to carol\n",
+		h.Sendmail(t, "carol@example.org",
+			"From: alice@example.com\nTo: carol@example.org\nSubject: to carol\n\nhello\n.a line with a dot\n.\nlast line\n")
+		testserver.Contains(t, p.mail(t, "mail/carol"), "Return-path: <alice@example.com>\n",
+			"Received: from [127.0.0.1] (helo=mx.example.com)", "with esmtps  (TLS1.3)", "Subject: to carol\n",
 			"\n\nhello\n.a line with a dot\n.\nlast line\n")
 	})
 	t.Run("from Exim", func(t *testing.T) {
 		send(t, "carol@example.org", "alice@example.com", "From: carol@example.org\nSubject: from carol\n\nhello\n.a line with a dot\n")
-		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <carol@example.org>\n", "Received: from mail.example.org ", "with ESMTPS ", "Subject: from carol\n", "\n.a line with a dot\n")
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <carol@example.org>\n", "Received: from mail.example.org ", "with ESMTPS ",
+			"Subject: from carol\n", "\n.a line with a dot\n")
 	})
 	t.Run("Exim refuses, alice gets our report", func(t *testing.T) {
 		h.Sendmail(t, "nobody@example.org", "From: alice@example.com\nSubject: anybody?\n\nhello\n")
-		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.org\n", "Action: failed\n",
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.org\n",
+			"Action: failed\n",
 			"Remote-MTA: dns; ", "Diagnostic-Code: smtp; 550", "no such mailbox here", "Subject: anybody?\n")
 	})
 	t.Run("Exim accepts and cannot deliver, alice gets its report", func(t *testing.T) {
 		h.Sendmail(t, "ghost@example.org", "From: alice@example.com\nSubject: anybody?\n\nhello\n")
-		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Reporting-MTA: dns; mail.example.org\n", "Action: failed\n", "Final-Recipient: rfc822;ghost@example.org\n")
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Reporting-MTA: dns; mail.example.org\n",
+			"Action: failed\n", "Final-Recipient: rfc822;ghost@example.org\n")
 	})
 	t.Run("Carteiro refuses, carol gets a report", func(t *testing.T) {
 		send(t, "carol@example.org", "nobody@example.com", "From: carol@example.org\nSubject: anybody?\n\nhello\n")
-		testserver.Contains(t, p.mail(t, "mail/carol"), "Return-path: <>\n", "multipart/report", "Final-Recipient: rfc822;nobody@example.com\n", "Action: failed\n", "Diagnostic-Code: smtp; 550 5.1.1")
+		testserver.Contains(t, p.mail(t, "mail/carol"), "Return-path: <>\n", "multipart/report",
+			"Final-Recipient: rfc822;nobody@example.com\n", "Action: failed\n", "Diagnostic-Code: smtp; 550 5.1.1")
 	})
 }

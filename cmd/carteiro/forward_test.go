@@ -60,7 +60,7 @@ func dkimpy(t *testing.T) string {
 	return ""
 }
 
-// TestForward01: a copy at home and one outside; body and signed fields are as
+// TestForward01: a copy in the mailbox and one outside; body and signed fields are as
 // they came, so that the author's signature and DMARC pass there too.
 func TestForward01(t *testing.T) {
 	python := dkimpy(t)
@@ -78,7 +78,8 @@ func TestForward01(t *testing.T) {
 	}
 	for line := range strings.SplitSeq(strings.TrimSuffix(got.Text, signed), "\r\n") {
 		name, _, ok := strings.Cut(line, ":")
-		if ok && !strings.HasPrefix(line, "\t") && !strings.HasPrefix(line, " ") && !strings.Contains(" Received Delivered-To X-Forwarded-For Authentication-Results ", " "+name+" ") {
+		if ok && !strings.HasPrefix(line, "\t") && !strings.HasPrefix(line, " ") &&
+			!strings.Contains(" Received Delivered-To X-Forwarded-For Authentication-Results ", " "+name+" ") {
 			t.Errorf("the field %q was put on top", line)
 		}
 	}
@@ -118,7 +119,7 @@ func TestForward02(t *testing.T) {
 
 const undelivered = "From: MAILER-DAEMON@mx.out.test\nTo: <whoever@example.com>\nSubject: Undelivered\nAuto-Submitted: auto-replied\n\nno\n"
 
-// TestForward03: reports come home to the sender; forged and old return
+// TestForward03: DSNs reach the sender; forged and old return
 // addresses are refused at RCPT, and nobody relays by them. A rotated key
 // verifies for as long as an address lives.
 func TestForward03(t *testing.T) {
@@ -158,7 +159,7 @@ func TestForward03(t *testing.T) {
 	}
 	l.WaitQueueEmpty(t)
 	if n := len(l.s.All()); n != 2 {
-		t.Errorf("%d reports came home, want 2", n)
+		t.Errorf("%d DSNs came back, want 2", n)
 	}
 }
 
@@ -196,7 +197,8 @@ func TestForward05(t *testing.T) {
 	l := newForwardRig(t, "", nil)
 	l.Ctl(t, "alias", "add", "one@fwd.test", "two@fwd.test")
 	l.Ctl(t, "alias", "add", "two@fwd.test", "alice@example.com")
-	if out, err := l.Try("alias", "add", "two@fwd.test", "bob@example.com", "one@fwd.test"); err == nil || !strings.Contains(out, "two@fwd.test -> one@fwd.test -> two@fwd.test") {
+	if out, err := l.Try("alias", "add", "two@fwd.test", "bob@example.com", "one@fwd.test"); err == nil ||
+		!strings.Contains(out, "two@fwd.test -> one@fwd.test -> two@fwd.test") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	table := l.WriteFile(t, "table", "fine@fwd.test bob@example.com\na@fwd.test b@fwd.test\nb@fwd.test a@fwd.test\n")
@@ -251,7 +253,7 @@ func TestForward07(t *testing.T) {
 	}
 	l.WaitQueueEmpty(t)
 	if got := l.Mailbox(t, "alice"); len(l.out.All()) != 1 || len(l.other.All()) != 1 || len(got) != 1 {
-		t.Errorf("%d and %d copies outside, %d at home", len(l.out.All()), len(l.other.All()), len(got))
+		t.Errorf("%d and %d copies outside, %d in the mailbox", len(l.out.All()), len(l.other.All()), len(got))
 	}
 }
 
@@ -263,7 +265,7 @@ const spamPolicy = `on("receive.data", function(session, tx, msg)
 end)
 `
 
-// TestForward08: spam and what fails DMARC stays at home, and a field says
+// TestForward08: spam and what fails DMARC stays in the mailbox, and a field says
 // why.
 func TestForward08(t *testing.T) {
 	l := newForwardRig(t, "", map[string]string{"spam.lua": spamPolicy})
@@ -306,8 +308,8 @@ func TestForward09(t *testing.T) {
 		t.Errorf("the sender is %s", got.Sender)
 	}
 	two.Deliver(t, "", got.Sender, undelivered)
-	if home := l.s.Wait(1); home.Sender != "" || home.To[0] != "s@s.test" {
-		t.Errorf("the report: %+v", home)
+	if dsn := l.s.Wait(1); dsn.Sender != "" || dsn.To[0] != "s@s.test" {
+		t.Errorf("the DSN: %+v", dsn)
 	}
 	forged := strings.Replace(got.Sender, "=s@", "=t@", 1)
 	if reply := two.Send(t, "", forged, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
@@ -328,7 +330,8 @@ func (l *forwardRig) notified(t *testing.T, to, notify, id string) {
 	}
 	defer w.Close()
 	text := strings.ReplaceAll(strings.ReplaceAll(letterOf(id), "\n.", "\n.."), "\n", "\r\n")
-	for _, c := range []string{"", "EHLO mx.s.test", "MAIL FROM:<s@s.test> ENVID=QQ" + id, "RCPT TO:<" + to + "> NOTIFY=" + notify + " ORCPT=rfc822;" + to, "DATA", text + "."} {
+	for _, c := range []string{"", "EHLO mx.s.test", "MAIL FROM:<s@s.test> ENVID=QQ" + id,
+		"RCPT TO:<" + to + "> NOTIFY=" + notify + " ORCPT=rfc822;" + to, "DATA", text + "."} {
 		if code, reply, err := w.SMTP(c); err != nil || code >= 400 {
 			t.Fatalf("%q: %d %s %v", c, code, reply, err)
 		}
@@ -344,16 +347,20 @@ func TestForward10(t *testing.T) {
 		setForward(t, l.Server, "alice@example.com", `{"to": ["`+target+`"]}`)
 		l.notified(t, "alice@example.com", "SUCCESS,FAILURE", fmt.Sprint(n))
 		got := l.s.Wait(n + 1)
-		testserver.Contains(t, strings.ReplaceAll(got.Text, "\r\n", "\n"), "Action: relayed\n", "Final-Recipient: rfc822; alice@example.com\n", "Original-Recipient: rfc822;alice@example.com\n", "Original-Envelope-Id: QQ"+fmt.Sprint(n)+"\n")
-		if strings.Contains(got.Text, "hidden") || strings.Contains(got.Text, "out.test") || strings.Contains(got.Text, "other.test") || got.Sender != "" {
+		testserver.Contains(t, strings.ReplaceAll(got.Text, "\r\n", "\n"), "Action: relayed\n",
+			"Final-Recipient: rfc822; alice@example.com\n", "Original-Recipient: rfc822;alice@example.com\n",
+			"Original-Envelope-Id: QQ"+fmt.Sprint(n)+"\n")
+		if strings.Contains(got.Text, "hidden") || strings.Contains(got.Text, "out.test") || strings.Contains(got.Text, "other.test") ||
+			got.Sender != "" {
 			t.Errorf("the report names the target: %s", got.Text)
 		}
 		l.WaitQueueEmpty(t)
 	}
-	if to := l.other.All()[0].RcptArgs[0]; strings.Contains(to, "SUCCESS") || !strings.Contains(to, "NOTIFY=FAILURE") || !strings.Contains(to, "ORCPT=rfc822;alice@example.com") {
+	if to := l.other.All()[0].RcptArgs[0]; strings.Contains(to, "SUCCESS") || !strings.Contains(to, "NOTIFY=FAILURE") ||
+		!strings.Contains(to, "ORCPT=rfc822;alice@example.com") {
 		t.Errorf("the next hop was told %s", to)
 	}
-	// With a copy at home, success is told from there, once.
+	// With a copy in the mailbox, success is reported from there, once.
 	setForward(t, l.Server, "alice@example.com", `{"to": ["hidden@out.test"], "keep": true}`)
 	l.notified(t, "alice@example.com", "SUCCESS", "2")
 	testserver.Contains(t, l.s.Wait(3).Text, "Action: delivered", "Final-Recipient: rfc822; alice@example.com")
@@ -365,7 +372,7 @@ func TestForward10(t *testing.T) {
 }
 
 // TestForwardFailure: a target that refuses for good gives the sender a report
-// which names the address that they wrote to, and costs the copy at home
+// which names the address that they wrote to, and costs the copy in the mailbox
 // nothing.
 func TestForwardFailure(t *testing.T) {
 	l := newForwardRig(t, "", nil)
@@ -387,7 +394,8 @@ func TestForwardConsent(t *testing.T) {
 	l := newForwardRig(t, "", nil)
 	l.Ctl(t, "account", "set", "alice@example.com", "forward", `{"to": ["x@out.test"], "keep": false}`)
 	asked := l.out.Wait(1) // at once, before any mail came
-	if asked.Sender != "" || !strings.Contains(asked.Text, "Auto-Submitted: auto-generated\r\n") || !strings.Contains(asked.Text, "alice@example.com") {
+	if asked.Sender != "" || !strings.Contains(asked.Text, "Auto-Submitted: auto-generated\r\n") ||
+		!strings.Contains(asked.Text, "alice@example.com") {
 		t.Errorf("the mail that asks: %+v", asked)
 	}
 	token := regexp.MustCompile(`forward-confirm\+[0-9a-f]{32}@example\.com`).FindString(asked.Text)
@@ -418,7 +426,7 @@ func TestForwardConsent(t *testing.T) {
 // TestForwardFile: the text of a .forward file is a setting.
 func TestForwardFile(t *testing.T) {
 	l := newForwardRig(t, "", nil)
-	file := l.WriteFile(t, "dotforward", "# at home and outside\n\\alice, x@out.test\n\"|/usr/bin/procmail\"\nbob\n")
+	file := l.WriteFile(t, "dotforward", "# in the mailbox and outside\n\\alice, x@out.test\n\"|/usr/bin/procmail\"\nbob\n")
 	l.Ctl(t, "account", "set", "alice@example.com", "forward", "@"+file, "--confirmed")
 	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("1"))
 	l.out.Wait(1)
@@ -467,12 +475,13 @@ func TestForwardLoops(t *testing.T) {
 	l.Deliver(t, first.Sender, "alice@example.com", first.Text) // as it went
 	l.Deliver(t, first.Sender, "alice@example.com", letterOf("1"))
 	testserver.Contains(t, l.Mail(t, "alice"), "X-Carteiro-Forward-Kept: it was forwarded before\n")
-	if reply := l.Send(t, "s@s.test", "alice@example.com", "Delivered-To: alice@example.com\n"+letterOf("2")); !strings.HasPrefix(reply, "554 5.4.6") {
+	if reply := l.Send(t, "s@s.test", "alice@example.com", "Delivered-To: alice@example.com\n"+letterOf("2")); !strings.HasPrefix(reply,
+		"554 5.4.6") {
 		t.Errorf("a loop that began elsewhere: %s", reply)
 	}
 	l.WaitQueueEmpty(t)
 	if n, got := len(l.out.All()), l.Mailbox(t, "alice"); n != 1 || len(got) != 0 {
-		t.Errorf("%d copies outside, %d more at home", n, len(got))
+		t.Errorf("%d copies outside, %d more in the mailbox", n, len(got))
 	}
 }
 
@@ -480,7 +489,8 @@ func TestForwardLoops(t *testing.T) {
 func TestForwardLists(t *testing.T) {
 	l := newForwardRig(t, "", nil)
 	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"]}`)
-	fields := []string{"List-Id: <l.s.test>", "List-Unsubscribe: <https://s.test/u>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click", "Precedence: list"}
+	fields := []string{"List-Id: <l.s.test>", "List-Unsubscribe: <https://s.test/u>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+		"Precedence: list"}
 	l.Deliver(t, "l-bounces+alice=example.com@s.test", "alice@example.com", letterOf("1", fields...))
 	testserver.Contains(t, l.out.Wait(1).Text, strings.Join(fields, "\r\n"))
 }
@@ -517,7 +527,8 @@ func TestForwardAttached(t *testing.T) {
 	if got.Sender != "alice@example.com" {
 		t.Errorf("the sender is %s", got.Sender)
 	}
-	testserver.Contains(t, got.Text, "From: alice@example.com\r\n", "Subject: Fwd: letter 1\r\n", "Content-Type: message/rfc822\r\n", strings.ReplaceAll(letterOf("1"), "\n", "\r\n"))
+	testserver.Contains(t, got.Text, "From: alice@example.com\r\n", "Subject: Fwd: letter 1\r\n", "Content-Type: message/rfc822\r\n",
+		strings.ReplaceAll(letterOf("1"), "\n", "\r\n"))
 }
 
 // TestForwardLimits: so much an hour for an account, and to a target; the rest
@@ -532,12 +543,14 @@ func TestForwardSealed(t *testing.T) {
 	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
 	l.Deliver(t, "s@s.test", "alice@example.com", signedBy(t, python, letterOf("1"), "s.test", private))
 	got := l.out.Wait(1).Text
-	if res := testserver.Verify(t, l.dns, got); res.ARC.Result != "pass" || res.ARC.Domain != "example.com" || !authentic(t, python, got, record) {
+	if res := testserver.Verify(t, l.dns, got); res.ARC.Result != "pass" || res.ARC.Domain != "example.com" ||
+		!authentic(t, python, got, record) {
 		t.Errorf("ARC %+v of\n%s", res.ARC, got)
 	}
-	testserver.Contains(t, strings.ReplaceAll(got, "\r\n\t", " "), "ARC-Authentication-Results: i=1; mx.example.com; spf=pass smtp.mailfrom=s.test; dkim=pass header.d=s.test header.s=one;")
-	if home := l.Mail(t, "alice"); strings.Contains(home, "ARC-") {
-		t.Errorf("at home\n%s", home)
+	testserver.Contains(t, strings.ReplaceAll(got, "\r\n\t", " "),
+		"ARC-Authentication-Results: i=1; mx.example.com; spf=pass smtp.mailfrom=s.test; dkim=pass header.d=s.test header.s=one;")
+	if kept := l.Mail(t, "alice"); strings.Contains(kept, "ARC-") {
+		t.Errorf("in the mailbox\n%s", kept)
 	}
 }
 

@@ -51,7 +51,8 @@ func newForwardRig(t testing.TB, config string, scripts map[string]string) *forw
 	}
 	t.Cleanup(l.dns.Close)
 	l.port = testserver.FreePort(t)
-	l.out, l.other, l.s = testserver.NewFakeMX(t, "127.0.0.2:"+l.port), testserver.NewFakeMX(t, "127.0.0.3:"+l.port), testserver.NewFakeMX(t, "127.0.0.4:"+l.port)
+	l.out, l.other, l.s = testserver.NewFakeMX(t, "127.0.0.2:"+l.port), testserver.NewFakeMX(t, "127.0.0.3:"+l.port),
+		testserver.NewFakeMX(t, "127.0.0.4:"+l.port)
 	l.Server = l.newServer("127.0.0.5", config, scripts, "fwd.test")
 	return l
 }
@@ -61,7 +62,8 @@ func newForwardRig(t testing.TB, config string, scripts map[string]string) *forw
 func (l *forwardRig) newServer(ip, config string, scripts map[string]string, domains ...string) *testserver.Server {
 	l.t.Helper()
 	h := &testserver.Server{Dir: l.t.TempDir()}
-	extra := fmt.Sprintf("[[listener]]\nname = \"world\"\nprotocol = \"smtp\"\naddr = \"%s:%s\"\n[[bundle]]\nname = \"carteiro/forward\"\nconfig = { %s }\n[delivery]\nport = %s\nallow_private = true\n[dns]\nresolver = \"%s\"\n",
+	extra := fmt.Sprintf("[[listener]]\nname = \"world\"\nprotocol = \"smtp\"\naddr = \"%s:%s\"\n[[bundle]]\nname = \"carteiro/forward\"\n"+
+		"config = { %s }\n[delivery]\nport = %s\nallow_private = true\n[dns]\nresolver = \"%s\"\n",
 		ip, l.port, config, l.port, l.dns.Addr)
 	if err := h.Build(l.t.Context(), extra); err != nil {
 		l.t.Fatal(err)
@@ -84,7 +86,8 @@ func setForward(t testing.TB, h *testserver.Server, account, value string) {
 
 // letterOf is a message with an id of its own.
 func letterOf(id string, fields ...string) string {
-	return "From: Sam <s@s.test>\nTo: alice@example.com\nSubject: letter " + id + "\nDate: Wed, 25 Nov 2026 12:00:00 +0000\nMessage-ID: <" + id + "@s.test>\n" +
+	return "From: Sam <s@s.test>\nTo: alice@example.com\nSubject: letter " + id +
+		"\nDate: Wed, 25 Nov 2026 12:00:00 +0000\nMessage-ID: <" + id + "@s.test>\n" +
 		strings.Join(append(fields, ""), "\n") + "\nhello\n.a line with a dot\n"
 }
 

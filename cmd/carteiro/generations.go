@@ -13,14 +13,18 @@ import (
 
 func generationsCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "generations", Short: "List the policies that were in force, the newest first", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "generations",
+		Short: "List the policies that were in force, the newest first",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return show(cmd, &o, "generation.list", struct{}{}, false, func(w io.Writer, list []generations.Entry) {
 				for _, e := range list {
 					fmt.Fprintf(w, "%s\t%s\tby %s\t%s\n", e.ID, stamp(e.Since), e.By, state(e))
 				}
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	return cmd
 }
@@ -39,7 +43,10 @@ func state(e generations.Entry) string {
 func diffCommand() *cobra.Command {
 	var o options
 	var disk bool
-	cmd := &cobra.Command{Use: "diff [A] [B]", Short: "Compare two generations, by default the one before and the one in force", Args: cobra.MaximumNArgs(2),
+	cmd := &cobra.Command{
+		Use:   "diff [A] [B]",
+		Short: "Compare two generations, by default the one before and the one in force",
+		Args:  cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args = append(args, "", "")
 			if disk && args[1] != "" {
@@ -61,7 +68,8 @@ func diffCommand() *cobra.Command {
 			}
 			_, err = io.WriteString(cmd.OutOrStdout(), r.Diff)
 			return err
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	cmd.Flags().BoolVar(&disk, "disk", false, "compare the one in force, or A, with the files on disk")
 	return cmd
@@ -69,12 +77,16 @@ func diffCommand() *cobra.Command {
 
 func rollbackCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "rollback [ID]", Short: "Put an earlier generation in force, by default the one before; it stays over restarts until the next reload", Args: cobra.MaximumNArgs(1),
+	cmd := &cobra.Command{
+		Use:   "rollback [ID]",
+		Short: "Put an earlier generation in force, by default the one before; it stays over restarts until the next reload",
+		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return show(cmd, &o, "generation.rollback", admin.RollbackArgs{ID: append(args, "")[0]}, false, func(w io.Writer, e generations.Entry) {
 				fmt.Fprintf(w, "generation %s is in force; the files on disk are not, until the next reload\n", e.ID)
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	return cmd
 }

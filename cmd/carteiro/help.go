@@ -35,7 +35,9 @@ func page(topic string) ([]byte, bool) {
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{Use: "help [COMMAND|TOPIC]", Short: "Help about a command, or a topic: " + strings.Join(topics(), ", "),
+	return &cobra.Command{
+		Use:   "help [COMMAND|TOPIC]",
+		Short: "Help about a command, or a topic: " + strings.Join(topics(), ", "),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if text, ok := page(args[0]); ok {
@@ -54,5 +56,6 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 				fmt.Fprintf(cmd.OutOrStdout(), "\nTopics: %s\n", strings.Join(topics(), ", "))
 			}
 			return nil
-		}}
+		},
+	}
 }

@@ -31,7 +31,8 @@ func TestHostileScripts(t *testing.T) {
 	h := testserver.New(t, "[limits]\n")
 	var policy strings.Builder
 	for i, a := range hookstest.Attacks {
-		fmt.Fprintf(&policy, "on(\"receive.mail\", function(session, tx)\n if tx.sender ~= \"attack%d@a.example\" then return end\n%s\nend)\n", i, a.Body)
+		fmt.Fprintf(&policy, "on(\"receive.mail\", function(session, tx)\n if tx.sender ~= \"attack%d@a.example\" then return end\n%s\nend)\n",
+			i, a.Body)
 	}
 	// A reload would put them on probation, and they would not pass it.
 	if status, err := h.Stop(syscall.SIGTERM); status != 0 || err != nil {
@@ -52,7 +53,8 @@ func TestHostileScripts(t *testing.T) {
 		others.Go(func() {
 			for open := true; open; {
 				start := time.Now()
-				reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "ann@a.example", []string{"bob@example.com"}, "Subject: hello\n\nhello\n")
+				reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "ann@a.example", []string{"bob@example.com"},
+					"Subject: hello\n\nhello\n")
 				if err != nil || !strings.HasPrefix(reply, "250 ") {
 					t.Errorf("somebody else's mail: %s, %v", reply, err)
 					return
@@ -67,7 +69,8 @@ func TestHostileScripts(t *testing.T) {
 		})
 	}
 	for i, a := range hookstest.Attacks {
-		reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", fmt.Sprintf("attack%d@a.example", i), []string{"bob@example.com"}, "Subject: x\n\nx\n")
+		reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", fmt.Sprintf("attack%d@a.example", i),
+			[]string{"bob@example.com"}, "Subject: x\n\nx\n")
 		if err != nil || !strings.HasPrefix(reply, "451 4.3.0 ") {
 			t.Errorf("%s: %s, %v", a.Name, reply, err)
 		}
@@ -89,7 +92,9 @@ func TestHostileScripts(t *testing.T) {
 // goes on with the policies that it has.
 func TestHostileSources(t *testing.T) {
 	h := testserver.New(t, "")
-	h.SetPolicy(t, "good.lua", `on("receive.mail", function(session, tx) if tx.sender == "no@a.example" then return reject("good is here") end end)`)
+	h.SetPolicy(t, "good.lua", `on("receive.mail", function(session, tx)
+  if tx.sender == "no@a.example" then return reject("good is here") end
+end)`)
 	for name, text := range map[string]string{
 		"nested":  "return " + strings.Repeat("(", 100_000) + "1" + strings.Repeat(")", 100_000),
 		"long":    "return 1" + strings.Repeat("+a", 100_000),
@@ -103,7 +108,8 @@ func TestHostileSources(t *testing.T) {
 		if err == nil || !strings.Contains(string(out), "bad.lua") {
 			t.Errorf("%s: reload said %v\n%s", name, err, out)
 		}
-		if reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "no@a.example", []string{"bob@example.com"}, "x"); !strings.HasSuffix(reply, "good is here") {
+		if reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "no@a.example", []string{"bob@example.com"},
+			"x"); !strings.HasSuffix(reply, "good is here") {
 			t.Errorf("%s: %s, %v", name, reply, err)
 		}
 	}

@@ -25,7 +25,8 @@ func TestList(t *testing.T) {
 		name string
 		run  func(*listRig)
 	}{
-		{"1 post", list1Post}, {"2 moderation", list2Moderation}, {"3 DMARC", list3DMARC}, {"4 automatic mail", list4Automatic}, {"5 one click", list5OneClick},
+		{"1 post", list1Post}, {"2 moderation", list2Moderation}, {"3 DMARC", list3DMARC}, {"4 automatic mail", list4Automatic},
+		{"5 one click", list5OneClick},
 		{"6 joining", list6Joining}, {"7 bounces", list7Bounces}, {"8 loop", list8Loop}, {"10 content", list10Content},
 	} {
 		if !t.Run(tt.name, func(t *testing.T) {
@@ -54,14 +55,27 @@ func list1Post(l *listRig) {
 			l.t.Errorf("the copy for %s has the return path %q", who, from)
 		}
 		paths[from] = true
-		for name, want := range map[string]string{"List-Id": "<devs.l.test>", "Message-ID": testserver.Header(text, "Message-ID"), "From": "Ann <a@l.test>", "To": "devs@l.test", "Subject": "hi",
-			"Date": "Mon, 2 Nov 2026 10:00:00 +0000", "List-Post": "<mailto:devs@l.test>", "List-Help": "<mailto:devs-request@l.test>", "List-Owner": "<mailto:devs-owner@l.test>",
-			"List-Subscribe": "<mailto:devs-join@l.test>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click", "Precedence": "list", "Archived-At": ""} {
+		for name, want := range map[string]string{
+			"List-Id":               "<devs.l.test>",
+			"Message-ID":            testserver.Header(text, "Message-ID"),
+			"From":                  "Ann <a@l.test>",
+			"To":                    "devs@l.test",
+			"Subject":               "hi",
+			"Date":                  "Mon, 2 Nov 2026 10:00:00 +0000",
+			"List-Post":             "<mailto:devs@l.test>",
+			"List-Help":             "<mailto:devs-request@l.test>",
+			"List-Owner":            "<mailto:devs-owner@l.test>",
+			"List-Subscribe":        "<mailto:devs-join@l.test>",
+			"List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+			"Precedence":            "list",
+			"Archived-At":           "",
+		} {
 			if v := testserver.Header(got, name); v != want {
 				l.t.Errorf("%s: %s is %q, want %q", who, name, v, want)
 			}
 		}
-		if v := testserver.Header(got, "List-Unsubscribe"); !strings.HasPrefix(v, "<https://mx.l.test/b/mailinglist/u/devs@l.test/") || !strings.Contains(v, ">, <mailto:devs-leave+") {
+		if v := testserver.Header(got, "List-Unsubscribe"); !strings.HasPrefix(v, "<https://mx.l.test/b/mailinglist/u/devs@l.test/") ||
+			!strings.Contains(v, ">, <mailto:devs-leave+") {
 			l.t.Errorf("%s: List-Unsubscribe is %q", who, v)
 		}
 		if testserver.Body(got) != "hello\n" || !strings.Contains(testserver.Header(got, "Received"), "mx.l.test") {
@@ -69,7 +83,8 @@ func list1Post(l *listRig) {
 		}
 		// RFC 8058 section 3.1: the signature covers both fields.
 		signed := strings.ToLower(strings.Join(strings.Fields(testserver.Header(got, "DKIM-Signature")), ""))
-		if l.dkim(got) != "l.test pass" || !strings.Contains(signed, ":list-unsubscribe:list-unsubscribe-post:") || !strings.Contains(signed, ":list-id:") {
+		if l.dkim(got) != "l.test pass" || !strings.Contains(signed, ":list-unsubscribe:list-unsubscribe-post:") ||
+			!strings.Contains(signed, ":list-id:") {
 			l.t.Errorf("%s: signatures %q, %s", who, l.dkim(got), signed)
 		}
 	}
@@ -119,7 +134,8 @@ func list2Moderation(l *listRig) {
 			l.t.Fatal(reply)
 		}
 		notice = l.Mail(l.t, "d@l.test")
-		testserver.Contains(l.t, notice, "Return-Path: <>\n", "Auto-Submitted: auto-replied\n", "mods@l.test", "x@out.test", subject, "only members may post")
+		testserver.Contains(l.t, notice, "Return-Path: <>\n", "Auto-Submitted: auto-replied\n", "mods@l.test", "x@out.test", subject,
+			"only members may post")
 		l.Mail(l.t, "boss@l.test")
 		held := l.held("mods@l.test")
 		if len(held) != 1 || held[0].Subject != subject || held[0].From != "x@out.test" || held[0].Reason == "" {
@@ -133,7 +149,9 @@ func list2Moderation(l *listRig) {
 	_, notice := hold("by reply")
 	l.nothing("a@l.test")
 	// An answering machine decides nothing.
-	if got := l.post("d@l.test", replyTo(l.t, notice), "From: d@l.test\nSubject: away\nAuto-Submitted: auto-replied\n\nyes\n"); !strings.HasPrefix(got, "250 ") || len(l.held("mods@l.test")) != 1 {
+	if got := l.post("d@l.test", replyTo(l.t, notice),
+		"From: d@l.test\nSubject: away\nAuto-Submitted: auto-replied\n\nyes\n"); !strings.HasPrefix(got, "250 ") ||
+		len(l.held("mods@l.test")) != 1 {
 		l.t.Errorf("a machine's answer: %s, held %v", got, l.held("mods@l.test"))
 	}
 	for range 2 { // the second approval does nothing
@@ -175,18 +193,21 @@ func list2Moderation(l *listRig) {
 
 func list3DMARC(l *listRig) {
 	l.make("dmarc@l.test", []string{"post=anyone", "subject_prefix=[d]"}, "a@l.test", "m@out.test")
-	if reply := l.post("ann@strict.test", "dmarc@l.test", article("Ann Other <ann@strict.test>", "dmarc@l.test", "strict", "Sender: ann@strict.test\n")); !strings.HasPrefix(reply, "250 ") {
+	if reply := l.post("ann@strict.test", "dmarc@l.test", article("Ann Other <ann@strict.test>", "dmarc@l.test", "strict",
+		"Sender: ann@strict.test\n")); !strings.HasPrefix(reply, "250 ") {
 		l.t.Fatal(reply)
 	}
 	got := l.Mail(l.t, "a@l.test")
-	if from, reply := testserver.Header(got, "From"), testserver.Header(got, "Reply-To"); from != `"Ann Other via dmarc" <dmarc@l.test>` || reply != "ann@strict.test" || testserver.Header(got, "Sender") != "" {
+	if from, reply := testserver.Header(got, "From"), testserver.Header(got, "Reply-To"); from != `"Ann Other via dmarc" <dmarc@l.test>` ||
+		reply != "ann@strict.test" || testserver.Header(got, "Sender") != "" {
 		l.t.Errorf("From %q, Reply-To %q", from, reply)
 	}
 	if d := l.dkim(got); d != "l.test pass" {
 		l.t.Errorf("signatures %q", d)
 	}
 	// To a domain that does not mind, nothing is rewritten.
-	if reply := l.post("ann@out.test", "dmarc@l.test", article("Ann <ann@out.test>", "dmarc@l.test", "lax")); !strings.HasPrefix(reply, "250 ") {
+	if reply := l.post("ann@out.test", "dmarc@l.test", article("Ann <ann@out.test>", "dmarc@l.test", "lax")); !strings.HasPrefix(reply,
+		"250 ") {
 		l.t.Fatal(reply)
 	}
 	if got := l.Mail(l.t, "a@l.test"); testserver.Header(got, "From") != "Ann <ann@out.test>" || testserver.Header(got, "Reply-To") != "" {
@@ -199,11 +220,13 @@ func list3DMARC(l *listRig) {
 	}
 	l.list("set", "dmarc@l.test", "dmarc=auto", "reply_to=list")
 	l.post("ann@strict.test", "dmarc@l.test", article("Ann <ann@strict.test>", "dmarc@l.test", "list"))
-	if got := l.Mail(l.t, "a@l.test"); testserver.Header(got, "Reply-To") != "dmarc@l.test" || testserver.Header(got, "Cc") != "ann@strict.test" {
+	if got := l.Mail(l.t, "a@l.test"); testserver.Header(got, "Reply-To") != "dmarc@l.test" ||
+		testserver.Header(got, "Cc") != "ann@strict.test" {
 		l.t.Errorf("Reply-To %q, Cc %q", testserver.Header(got, "Reply-To"), testserver.Header(got, "Cc"))
 	}
 	// A forged author is refused, whoever he says he is.
-	if reply := l.post("eve@forged.test", "dmarc@l.test", article("Bob <bob@forged.test>", "dmarc@l.test", "forged")); !strings.HasPrefix(reply, "550 5.7.2 ") {
+	if reply := l.post("eve@forged.test", "dmarc@l.test", article("Bob <bob@forged.test>", "dmarc@l.test",
+		"forged")); !strings.HasPrefix(reply, "550 5.7.2 ") {
 		l.t.Errorf("forged: %s", reply)
 	}
 }
@@ -211,7 +234,12 @@ func list3DMARC(l *listRig) {
 func list4Automatic(l *listRig) {
 	l.make("auto@l.test", []string{"post=anyone"}, "a@l.test")
 	before := len(l.mx.All())
-	for sender, more := range map[string]string{"x@out.test": "Auto-Submitted: auto-replied\n", "": "", "y@out.test": "Precedence: auto_reply\n", "z@out.test": "Auto-Submitted: auto-generated (cron)\n"} {
+	for sender, more := range map[string]string{
+		"x@out.test": "Auto-Submitted: auto-replied\n",
+		"":           "",
+		"y@out.test": "Precedence: auto_reply\n",
+		"z@out.test": "Auto-Submitted: auto-generated (cron)\n",
+	} {
 		if reply := l.post(sender, "auto@l.test", article("x@out.test", "auto@l.test", "away", more)); !strings.HasPrefix(reply, "250 ") {
 			l.t.Errorf("%q: %s", sender, reply)
 		}
@@ -220,7 +248,8 @@ func list4Automatic(l *listRig) {
 	if after := len(l.mx.All()); after != before {
 		l.t.Errorf("%d answers", after-before)
 	}
-	if reply := l.post("x@out.test", "auto@l.test", article("x@out.test", "auto@l.test", "by hand", "Auto-Submitted: no\n")); !strings.HasPrefix(reply, "250 ") {
+	if reply := l.post("x@out.test", "auto@l.test", article("x@out.test", "auto@l.test", "by hand",
+		"Auto-Submitted: no\n")); !strings.HasPrefix(reply, "250 ") {
 		l.t.Error(reply)
 	}
 	l.Mail(l.t, "a@l.test")
@@ -259,7 +288,8 @@ func list5OneClick(l *listRig) {
 	l.make("click@l.test", nil, "a@l.test", "b@l.test", "c@l.test")
 	l.post("a@l.test", "click@l.test", article("a@l.test", "click@l.test", "click"))
 	link := func(user string) (web, mailto string) {
-		m := regexp.MustCompile(`<(https://[^>]*)>, <mailto:([^>]*)>`).FindStringSubmatch(testserver.Header(l.Mail(l.t, user), "List-Unsubscribe"))
+		m := regexp.MustCompile(`<(https://[^>]*)>, <mailto:([^>]*)>`).FindStringSubmatch(testserver.Header(l.Mail(l.t, user),
+			"List-Unsubscribe"))
 		if m == nil {
 			l.t.Fatal("no link")
 		}
@@ -268,10 +298,12 @@ func list5OneClick(l *listRig) {
 	a, _ := link("a@l.test")
 	b, mailto := link("b@l.test")
 	members := func() string { l.t.Helper(); return l.list("members", "click@l.test") }
-	if status, body := l.web("GET", a, ""); status != 200 || !strings.Contains(body, "<form method=\"post\">") || !strings.Contains(members(), "a@l.test") {
+	if status, body := l.web("GET", a, ""); status != 200 || !strings.Contains(body, "<form method=\"post\">") ||
+		!strings.Contains(members(), "a@l.test") {
 		l.t.Errorf("GET: %d, members %q", status, members())
 	}
-	for _, bad := range []string{a[:len(a)-1] + "x", a[:len(a)-1], strings.Replace(a, "click@", "devs@", 1), b[:strings.LastIndexByte(b, '-')] + a[strings.LastIndexByte(a, '-'):]} {
+	for _, bad := range []string{a[:len(a)-1] + "x", a[:len(a)-1], strings.Replace(a, "click@", "devs@", 1),
+		b[:strings.LastIndexByte(b, '-')] + a[strings.LastIndexByte(a, '-'):]} {
 		if status, _ := l.web("POST", bad, "List-Unsubscribe=One-Click"); status < 400 || status > 499 {
 			l.t.Errorf("POST of %s: %d", bad, status)
 		}
@@ -287,7 +319,8 @@ func list5OneClick(l *listRig) {
 		l.t.Errorf("POST again: %d", status)
 	}
 	// The other half of the field: mail to that address does it as well.
-	if reply := l.post("b@l.test", strings.Replace(mailto, "b=l", "c=l", 1), article("b@l.test", mailto, "unsubscribe")); !strings.HasPrefix(reply, "550 ") {
+	if reply := l.post("b@l.test", strings.Replace(mailto, "b=l", "c=l", 1),
+		article("b@l.test", mailto, "unsubscribe")); !strings.HasPrefix(reply, "550 ") {
 		l.t.Errorf("a changed address: %s", reply)
 	}
 	if reply := l.post("b@l.test", mailto, article("b@l.test", mailto, "unsubscribe")); !strings.HasPrefix(reply, "250 ") {
@@ -302,7 +335,8 @@ func list5OneClick(l *listRig) {
 
 func list6Joining(l *listRig) {
 	l.make("join@l.test", nil)
-	if reply := l.post("new@out.test", "join-join@l.test", "From: Buy my stuff <new@out.test>\nSubject: Cheap pills\n\ncheap pills\n"); !strings.HasPrefix(reply, "250 ") {
+	if reply := l.post("new@out.test", "join-join@l.test",
+		"From: Buy my stuff <new@out.test>\nSubject: Cheap pills\n\ncheap pills\n"); !strings.HasPrefix(reply, "250 ") {
 		l.t.Fatal(reply)
 	}
 	ask := l.mx.WaitFor("new@out.test", 1)
@@ -397,8 +431,11 @@ func list6Tokens(l *listRig) {
 
 // report is a DSN of another server.
 func report(to, status string) string {
-	return "From: MAILER-DAEMON@out.test\nTo: " + to + "\nSubject: failed\nMIME-Version: 1.0\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n--b\nContent-Type: text/plain\n\nsorry\n" +
-		"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.out.test\n\nFinal-Recipient: rfc822; b@out.test\nAction: failed\nStatus: " + status + "\nDiagnostic-Code: smtp; 550 " + status + " no\n\n--b--\n"
+	return "From: MAILER-DAEMON@out.test\nTo: " + to +
+		"\nSubject: failed\nMIME-Version: 1.0\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n--b\n" +
+		"Content-Type: text/plain\n\nsorry\n" +
+		"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.out.test\n\nFinal-Recipient: rfc822; b@out.test\n" +
+		"Action: failed\nStatus: " + status + "\nDiagnostic-Code: smtp; 550 " + status + " no\n\n--b--\n"
 }
 
 type listMember struct {
@@ -539,7 +576,8 @@ func list8Loop(l *listRig) {
 		"many":    {many, "550 5.7.1 "},
 		"hidden":  {many + "List-Id: <LOOP.l.test>\n", "250 "},
 	} {
-		if reply := l.post("x@out.test", "loop@l.test", article("x@out.test", "loop@l.test", "loop", tt.more)); !strings.HasPrefix(reply, tt.want) {
+		if reply := l.post("x@out.test", "loop@l.test", article("x@out.test", "loop@l.test", "loop", tt.more)); !strings.HasPrefix(reply,
+			tt.want) {
 			l.t.Errorf("%s: %s, want %s", name, reply, tt.want)
 		}
 	}
@@ -551,12 +589,16 @@ func list8Loop(l *listRig) {
 
 func list10Content(l *listRig) {
 	l.make("fmt@l.test", []string{"post=anyone", "subject_prefix=[devs]", `footer=-- \n%(list): https://lists.test/`}, "a@l.test")
-	const part = "--inner\nContent-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n<p>caf=C3=A9</p> \n--inner--\n"
-	signed := "MIME-Version: 1.0\nContent-Type: multipart/signed; micalg=pgp-sha256; protocol=\"application/pgp-signature\"; boundary=\"outer\"\n"
-	body := "--outer\nContent-Type: multipart/alternative; boundary=inner\n\n" + part + "\n--outer\nContent-Type: application/pgp-signature\n\n-----BEGIN PGP SIGNATURE-----\n-----END PGP SIGNATURE-----\n--outer--\n"
+	const part = "--inner\nContent-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n<p>caf=C3=A9</p> \n" +
+		"--inner--\n"
+	signed := "MIME-Version: 1.0\nContent-Type: multipart/signed; micalg=pgp-sha256; protocol=\"application/pgp-signature\"; " +
+		"boundary=\"outer\"\n"
+	body := "--outer\nContent-Type: multipart/alternative; boundary=inner\n\n" + part +
+		"\n--outer\nContent-Type: application/pgp-signature\n\n-----BEGIN PGP SIGNATURE-----\n-----END PGP SIGNATURE-----\n--outer--\n"
 	send := func(subject, more, body string) string {
 		l.t.Helper()
-		if reply := l.post("x@out.test", "fmt@l.test", "From: x@out.test\nTo: fmt@l.test\nSubject: "+subject+"\n"+more+"\n"+body); !strings.HasPrefix(reply, "250 ") {
+		if reply := l.post("x@out.test", "fmt@l.test",
+			"From: x@out.test\nTo: fmt@l.test\nSubject: "+subject+"\n"+more+"\n"+body); !strings.HasPrefix(reply, "250 ") {
 			l.t.Fatal(reply)
 		}
 		return l.Mail(l.t, "a@l.test")
@@ -569,7 +611,8 @@ func list10Content(l *listRig) {
 	if s := mime.DecodeWords(testserver.Header(got, "Subject")); s != "[devs] café" {
 		l.t.Errorf("subject %q", s)
 	}
-	if text := testserver.Body(got); !strings.HasPrefix(text, "hi\n--=20\nfmt@l.test: https://lists.test/\n") && !strings.HasPrefix(text, "hi\n-- \nfmt@l.test: https://lists.test/\n") {
+	if text := testserver.Body(got); !strings.HasPrefix(text, "hi\n--=20\nfmt@l.test: https://lists.test/\n") &&
+		!strings.HasPrefix(text, "hi\n-- \nfmt@l.test: https://lists.test/\n") {
 		l.t.Errorf("body %q", text)
 	}
 	got = send("Fwd: =?utf-8?B?W2RldnNdIFRow6k=?=", "", "hi\n") // the prefix is inside of the encoded word
@@ -577,14 +620,22 @@ func list10Content(l *listRig) {
 		l.t.Errorf("subject %q", s)
 	}
 	got = send("html", "MIME-Version: 1.0\nContent-Type: text/html\n", "<p>hi</p>\n")
-	if !strings.HasPrefix(testserver.Header(got, "Content-Type"), "multipart/mixed;") || !strings.Contains(testserver.Body(got), "Content-Type: text/html\n\n<p>hi</p>\n") || !strings.Contains(testserver.Body(got), "https://lists.test/") {
+	if !strings.HasPrefix(testserver.Header(got, "Content-Type"), "multipart/mixed;") ||
+		!strings.Contains(testserver.Body(got), "Content-Type: text/html\n\n<p>hi</p>\n") ||
+		!strings.Contains(testserver.Body(got), "https://lists.test/") {
 		l.t.Errorf("html:\n%s", got)
 	}
 	if d := l.dkim(got); d != "l.test pass" {
 		l.t.Errorf("signatures %q", d)
 	}
 	// Octets above 127 in header fields, lines of 998 octets.
-	for name, subject := range map[string]string{"latin-1": "caf\xe9", "utf-8": "café", "broken": "\xff\xfe", "long": strings.Repeat("x", 980), "nothing": ""} {
+	for name, subject := range map[string]string{
+		"latin-1": "caf\xe9",
+		"utf-8":   "café",
+		"broken":  "\xff\xfe",
+		"long":    strings.Repeat("x", 980),
+		"nothing": "",
+	} {
 		got = send(subject, "X-Raw: \xe9\n", "hi\n")
 		if s := mime.DecodeWords(testserver.Header(got, "Subject")); !strings.HasPrefix(s, "[devs]") {
 			l.t.Errorf("%s: subject %q", name, s)
@@ -592,7 +643,8 @@ func list10Content(l *listRig) {
 	}
 	// Long lines and octets above 127 in the body go through.
 	long := strings.Repeat("é", 499)
-	if got = send("eight bits", "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n", long+"\n"); !strings.HasPrefix(decoded(l.t, got), long+"\n") {
+	if got = send("eight bits", "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n",
+		long+"\n"); !strings.HasPrefix(decoded(l.t, got), long+"\n") {
 		l.t.Errorf("long line:\n%.300s", testserver.Body(got))
 	}
 }

@@ -105,7 +105,12 @@ func BenchmarkPeersList(b *testing.B) {
 	}
 	ways := []way{byUs("elsewhere", "plain@l.test", sunk), byUs("signed", "signed@m.test", sunk), byUs("local", "local@l.test", delivered)}
 	for _, p := range peers {
-		ways = append(ways, way{p.name + "/elsewhere", func() posted { return measured(b, func() string { return p.post(b, text("list@example.net")) }, sunk) }})
+		ways = append(ways, way{p.name + "/elsewhere", func() posted {
+			return measured(b, func() string {
+				return p.post(b,
+					text("list@example.net"))
+			}, sunk)
+		}})
 	}
 	for round := range peerRounds {
 		for _, w := range ways {

@@ -65,10 +65,23 @@ func (s *server) smtpConfig(lc config.Listener) smtpin.Config {
 
 func (s *server) pop3Config(lc config.Listener) pop3.Config {
 	m := s.journal.Metrics
-	return pop3.Config{Name: lc.Name, Hostname: s.cfg.Hostname, TLS: s.tlsFor(lc), Implicit: lc.TLS == "implicit", InsecureAuth: lc.InsecureAuth,
-		APOP: lc.APOP, ProxyFrom: lc.ProxyFrom, LoginDelay: lc.LoginDelay.Std(), MaxConnections: lc.MaxConnections, MaxErrors: s.cfg.Limits.Errors, Limits: s.limits, Log: s.journal.Logger, Now: s.clock.Now,
+	return pop3.Config{
+		Name:           lc.Name,
+		Hostname:       s.cfg.Hostname,
+		TLS:            s.tlsFor(lc),
+		Implicit:       lc.TLS == "implicit",
+		InsecureAuth:   lc.InsecureAuth,
+		APOP:           lc.APOP,
+		ProxyFrom:      lc.ProxyFrom,
+		LoginDelay:     lc.LoginDelay.Std(),
+		MaxConnections: lc.MaxConnections,
+		MaxErrors:      s.cfg.Limits.Errors,
+		Limits:         s.limits,
+		Log:            s.journal.Logger,
+		Now:            s.clock.Now,
 		Observe: pop3.Observe{Open: func(string) { m.PopSessions.Inc() }, Closed: func(string, time.Duration) { m.PopSessions.Dec() },
-			Retrieved: func(string, int64) { m.Retrieved.Inc() }}}
+			Retrieved: func(string, int64) { m.Retrieved.Inc() }},
+	}
 }
 
 func (s *server) tlsFor(lc config.Listener) *tls.Config {
@@ -89,8 +102,15 @@ func (s *server) clientLimits() *netline.Limits {
 	if !s.cfg.LimitsGiven {
 		exempt = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	}
-	return netline.NewLimits(netline.LimitsConfig{Exempt: exempt, Connections: l.Connections, Network: 4 * l.Connections, Total: maxClients, Messages: rate(l.Messages), Recipients: rate(l.Recipients),
-		AuthFailures: rate(l.AuthFailures)}, s.clock.Now)
+	return netline.NewLimits(netline.LimitsConfig{
+		Exempt:       exempt,
+		Connections:  l.Connections,
+		Network:      4 * l.Connections,
+		Total:        maxClients,
+		Messages:     rate(l.Messages),
+		Recipients:   rate(l.Recipients),
+		AuthFailures: rate(l.AuthFailures),
+	}, s.clock.Now)
 }
 
 func (s *server) outbound() smtpout.Config {

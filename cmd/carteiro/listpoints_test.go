@@ -28,8 +28,11 @@ func TestListPoints(t *testing.T) {
 		name string
 		run  func(*listRig)
 	}{
-		{"settings", listSettings}, {"policies", listPolicies}, {"limits", listLimits}, {"authors", listAuthors}, {"digests", listDigests}, {"members", listMembers},
-		{"requests", listRequests}, {"nested", listNested}, {"archive", listArchive}, {"anonymous", listAnonymous}, {"language", listLanguage}, {"personal", listPersonal}, {"sealed", listSealed}, {"import", listImports}, {"source", listSource}, {"removed", listRemoved},
+		{"settings", listSettings}, {"policies", listPolicies}, {"limits", listLimits}, {"authors", listAuthors}, {"digests", listDigests},
+		{"members", listMembers},
+		{"requests", listRequests}, {"nested", listNested}, {"archive", listArchive}, {"anonymous", listAnonymous},
+		{"language", listLanguage}, {"personal", listPersonal}, {"sealed", listSealed}, {"import", listImports}, {"source", listSource},
+		{"removed", listRemoved},
 	} {
 		if !t.Run(tt.name, func(t *testing.T) {
 			part := *l
@@ -50,7 +53,8 @@ func listSettings(l *listRig) {
 	l.refuses("nobody is none", "create", "set@l.test", "--owner", "nobody")
 	l.make("set@l.test", []string{"title=The Set"})
 	l.refuses("already", "create", "set@l.test", "--owner", "owner@l.test")
-	for _, bad := range []string{"colour=red", "post=everybody", "max_size=-1", "archive=maybe", "reply_to=x", "language=fr", "owner=", "bounce_score=0", "post"} {
+	for _, bad := range []string{"colour=red", "post=everybody", "max_size=-1", "archive=maybe", "reply_to=x", "language=fr", "owner=",
+		"bounce_score=0", "post"} {
 		l.refuses("", "set", "set@l.test", bad)
 	}
 	l.list("set", "set@l.test", "post=announce", "max_size=2MiB", "subject_prefix=[set]")
@@ -61,7 +65,14 @@ func listSettings(l *listRig) {
 	if err := json.Unmarshal([]byte(l.list("show", "set@l.test", "--json")), &shown); err != nil {
 		l.t.Fatal(err)
 	}
-	for key, want := range map[string]any{"post": "announce", "max_size": 2097152.0, "subject_prefix": "[set]", "title": "The Set", "language": "en", "dmarc": "auto"} {
+	for key, want := range map[string]any{
+		"post":           "announce",
+		"max_size":       2097152.0,
+		"subject_prefix": "[set]",
+		"title":          "The Set",
+		"language":       "en",
+		"dmarc":          "auto",
+	} {
 		if shown.Settings[key] != want {
 			l.t.Errorf("%s is %v, want %v", key, shown.Settings[key], want)
 		}
@@ -143,7 +154,8 @@ func listPolicies(l *listRig) {
 // What is held or refused for what it is.
 func listLimits(l *listRig) {
 	l.make("lim@l.test", []string{"post=anyone", "max_size=2KiB", "max_recipients=3", "types=application/zip,video/*"}, "a@l.test")
-	if reply := l.post("x@out.test", "lim@l.test", article("x@out.test", "lim@l.test", "big", "X-Pad: "+strings.Repeat("x", 900)+"\n")+strings.Repeat("padding\n", 300)); !strings.HasPrefix(reply, "550 5.3.4 ") {
+	if reply := l.post("x@out.test", "lim@l.test", article("x@out.test", "lim@l.test", "big",
+		"X-Pad: "+strings.Repeat("x", 900)+"\n")+strings.Repeat("padding\n", 300)); !strings.HasPrefix(reply, "550 5.3.4 ") {
 		l.t.Errorf("too large: %s", reply)
 	}
 	w, err := testserver.Dial(l.Addr("mx"))
@@ -157,7 +169,8 @@ func listLimits(l *listRig) {
 		l.t.Errorf("declared too large: %d %s", code, text)
 	}
 	w.Close()
-	zip := "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nsee\n--b\nContent-Type: %s\n\nPK\n--b--\n"
+	zip := "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nsee\n--b\nContent-Type: %s\n\n" +
+		"PK\n--b--\n"
 	for why, text := range map[string]string{
 		"more than 3 addresses":          "From: x@out.test\nTo: lim@l.test, b@x.test, c@x.test\nCc: d@x.test\nSubject: many\n\nhi\n",
 		"a part of type application/zip": "From: x@out.test\nTo: lim@l.test\nSubject: zip\n" + fmt.Sprintf(zip, "application/zip"),
@@ -188,7 +201,13 @@ func listLimits(l *listRig) {
 // Messages of nobody, or of several.
 func listAuthors(l *listRig) {
 	l.make("who@l.test", []string{"post=anyone"}, "a@l.test")
-	for name, head := range map[string]string{"none": "", "two": "From: x@out.test, y@out.test\n", "two fields": "From: x@out.test\nFrom: y@out.test\n", "empty": "From: <>\n", "group": "From: us: x@out.test, y@out.test;\n"} {
+	for name, head := range map[string]string{
+		"none":       "",
+		"two":        "From: x@out.test, y@out.test\n",
+		"two fields": "From: x@out.test\nFrom: y@out.test\n",
+		"empty":      "From: <>\n",
+		"group":      "From: us: x@out.test, y@out.test;\n",
+	} {
 		if reply := l.post("x@out.test", "who@l.test", head+"To: who@l.test\nSubject: who\n\nhi\n"); !strings.HasPrefix(reply, "550 5.6.0 ") {
 			l.t.Errorf("%s: %s", name, reply)
 		}
@@ -215,16 +234,19 @@ func listDigests(l *listRig) {
 	l.advance("25h")
 	plain, multi := l.Mail(l.t, "b@l.test"), l.Mail(l.t, "c@l.test")
 	for who, got := range map[string]string{"b": plain, "c": multi} {
-		if !regexp.MustCompile(`^<dig-bounces\+`+who+`=l\.test=\w+@l\.test>$`).MatchString(testserver.Header(got, "Return-Path")) || testserver.Header(got, "Subject") != "Dig digest, issue 1" || testserver.Header(got, "List-Id") != "<dig.l.test>" ||
+		if !regexp.MustCompile(`^<dig-bounces\+`+who+`=l\.test=\w+@l\.test>$`).MatchString(testserver.Header(got, "Return-Path")) ||
+			testserver.Header(got, "Subject") != "Dig digest, issue 1" || testserver.Header(got, "List-Id") != "<dig.l.test>" ||
 			!strings.Contains(testserver.Header(got, "List-Unsubscribe"), "/u/dig@l.test/") || l.dkim(got) != "l.test pass" {
 			l.t.Errorf("%s got\n%s", who, got)
 		}
 		testserver.Contains(l.t, got, "  1. post 0 é (Xavier)\n", "  3. post 2 é (Xavier)\n", "hello\n")
 	}
-	if kind := testserver.Header(plain, "Content-Type"); !strings.HasPrefix(kind, "text/plain") || strings.Contains(plain, "\nContent-Type: message/rfc822") {
+	if kind := testserver.Header(plain, "Content-Type"); !strings.HasPrefix(kind, "text/plain") ||
+		strings.Contains(plain, "\nContent-Type: message/rfc822") {
 		l.t.Errorf("plain digest is %s", kind)
 	}
-	if strings.Count(multi, "\nContent-Type: message/rfc822\n") != 3 || !strings.Contains(multi, "\nContent-Type: multipart/digest; ") || strings.Count(multi, "\nMessage-ID: <") != 4 {
+	if strings.Count(multi, "\nContent-Type: message/rfc822\n") != 3 || !strings.Contains(multi, "\nContent-Type: multipart/digest; ") ||
+		strings.Count(multi, "\nMessage-ID: <") != 4 {
 		l.t.Errorf("MIME digest\n%s", multi)
 	}
 	l.advance("25h") // nothing was posted
@@ -246,7 +268,8 @@ func listMembers(l *listRig) {
 	l.make("mem@l.test", nil, "a@l.test", "b@l.test", "c@l.test")
 	l.list("member", "mem@l.test", "a@l.test", "metoo=false")
 	l.list("member", "mem@l.test", "b@l.test", "nodup=true")
-	reply, err := testserver.SendSMTP(l.Addr("mx"), "EHLO client.test", "a@l.test", []string{"mem@l.test", "b@l.test"}, article("a@l.test", "mem@l.test, b@l.test", "once"))
+	reply, err := testserver.SendSMTP(l.Addr("mx"), "EHLO client.test", "a@l.test", []string{"mem@l.test", "b@l.test"},
+		article("a@l.test", "mem@l.test, b@l.test", "once"))
 	if err != nil || !strings.HasPrefix(reply, "250 ") {
 		l.t.Fatal(reply, err)
 	}
@@ -263,17 +286,20 @@ func listRequests(l *listRig) {
 	ask := func(from, subject, text string) string {
 		l.t.Helper()
 		n := len(l.mx.For(from))
-		if reply := l.post(from, "req-request@l.test", "From: "+from+"\nTo: req-request@l.test\nSubject: "+subject+"\nMessage-ID: <ask@out.test>\n\n"+text); !strings.HasPrefix(reply, "250 ") {
+		if reply := l.post(from, "req-request@l.test",
+			"From: "+from+"\nTo: req-request@l.test\nSubject: "+subject+"\nMessage-ID: <ask@out.test>\n\n"+text); !strings.HasPrefix(reply, "250 ") {
 			l.t.Fatal(reply)
 		}
 		got := l.mx.WaitFor(from, n+1)
-		if got.Sender != "" || testserver.Header(got.LF(), "Auto-Submitted") != "auto-replied" || testserver.Header(got.LF(), "In-Reply-To") != "<ask@out.test>" {
+		if got.Sender != "" || testserver.Header(got.LF(), "Auto-Submitted") != "auto-replied" ||
+			testserver.Header(got.LF(), "In-Reply-To") != "<ask@out.test>" {
 			l.t.Errorf("the answer from %q:\n%s", got.Sender, got.LF())
 		}
 		return decoded(l.t, got.LF())
 	}
 	testserver.Contains(l.t, ask("m@out.test", "help", ""), "Commands, one a line", "req-join@l.test")
-	testserver.Contains(l.t, ask("m@out.test", "", "set digest\nwho\nnonsense 1\nend\nset none\n"), "> set digest\ndigest is set.", "The members are not shown.", "nonsense: not a command")
+	testserver.Contains(l.t, ask("m@out.test", "", "set digest\nwho\nnonsense 1\nend\nset none\n"), "> set digest\ndigest is set.",
+		"The members are not shown.", "nonsense: not a command")
 	if m := l.member("req@l.test", "m@out.test"); m.Mode != "digest" {
 		l.t.Errorf("mode %q", m.Mode)
 	}
@@ -285,7 +311,8 @@ func listRequests(l *listRig) {
 	testserver.Contains(l.t, ask("s@out.test", "who", ""), "The members are not shown.")
 	// The owner's address reaches the owners; machines get no answers.
 	l.post("s@out.test", "req-owner@l.test", article("s@out.test", "req-owner@l.test", "hello owner"))
-	if got := l.Mail(l.t, "owner@l.test"); testserver.Header(got, "Subject") != "hello owner" || testserver.Header(got, "Return-Path") != "<req-bounces@l.test>" {
+	if got := l.Mail(l.t, "owner@l.test"); testserver.Header(got, "Subject") != "hello owner" ||
+		testserver.Header(got, "Return-Path") != "<req-bounces@l.test>" {
 		l.t.Errorf("the owner got\n%s", got)
 	}
 	n := len(l.mx.All())
@@ -308,7 +335,8 @@ func listRequests(l *listRig) {
 	l.post("owner@l.test", replyTo(l.t, notice), article("owner@l.test", replyTo(l.t, notice), "Re:"))
 	testserver.Contains(l.t, l.list("members", "req@l.test"), "new@out.test\n")
 	l.list("set", "req@l.test", "join=closed")
-	if reply := l.post("late@out.test", "req-join@l.test", article("late@out.test", "req-join@l.test", "join")); !strings.HasPrefix(reply, "550 5.7.2 ") {
+	if reply := l.post("late@out.test", "req-join@l.test", article("late@out.test", "req-join@l.test", "join")); !strings.HasPrefix(reply,
+		"550 5.7.2 ") {
 		l.t.Errorf("a closed list: %s", reply)
 	}
 }
@@ -323,7 +351,8 @@ func listNested(l *listRig) {
 	l.list("set", "sub@m.test", "parents=top@l.test")
 	l.post("x@out.test", "top@l.test", article("x@out.test", "top@l.test", "named"))
 	l.Mail(l.t, "a@l.test")
-	if got := l.Mail(l.t, "b@l.test"); testserver.Header(got, "List-Id") != "<sub.m.test>" || !strings.HasPrefix(testserver.Header(got, "Return-Path"), "<sub-bounces+b=l.test=") {
+	if got := l.Mail(l.t, "b@l.test"); testserver.Header(got, "List-Id") != "<sub.m.test>" ||
+		!strings.HasPrefix(testserver.Header(got, "Return-Path"), "<sub-bounces+b=l.test=") {
 		l.t.Errorf("b got\n%s", got)
 	}
 	// In a circle it ends.
@@ -342,7 +371,8 @@ func listArchive(l *listRig) {
 		if word == "secret" {
 			more = "X-No-Archive: yes\n"
 		}
-		l.post("x@out.test", "arc@l.test", article("Xavier <x@out.test>", "arc@l.test", word, more)+fmt.Sprintf("about %s, number %d\nFrom the beginning of a line\n", word, n))
+		l.post("x@out.test", "arc@l.test", article("Xavier <x@out.test>", "arc@l.test", word,
+			more)+fmt.Sprintf("about %s, number %d\nFrom the beginning of a line\n", word, n))
 	}
 	posts := l.TakeMail(l.t, "a@l.test", 3)
 	slices.SortFunc(posts, func(a, b string) int {
@@ -365,17 +395,20 @@ func listArchive(l *listRig) {
 	}
 	l.list("set", "arc@l.test", "archive_public=true")
 	status, body = l.web("GET", index, "")
-	if status != 200 || !strings.Contains(body, ">apples</a>") || !strings.Contains(body, ">pears &lt;b&gt;bold&lt;/b&gt;</a>") || strings.Contains(body, "secret") {
+	if status != 200 || !strings.Contains(body, ">apples</a>") || !strings.Contains(body, ">pears &lt;b&gt;bold&lt;/b&gt;</a>") ||
+		strings.Contains(body, "secret") {
 		l.t.Errorf("the index: %d %s", status, body)
 	}
-	if _, body = l.web("GET", index+"?q="+url.QueryEscape("PEARS number"), ""); strings.Contains(body, ">apples</a>") || !strings.Contains(body, ">pears") {
+	if _, body = l.web("GET", index+"?q="+url.QueryEscape("PEARS number"), ""); strings.Contains(body, ">apples</a>") ||
+		!strings.Contains(body, ">pears") {
 		l.t.Errorf("the search: %s", body)
 	}
 	if _, body = l.web("GET", index+"?q=%22%3E%3Cscript%3E", ""); strings.Contains(body, "<script>") {
 		l.t.Errorf("the search writes what it is given: %s", body)
 	}
 	mbox := l.list("export", "arc@l.test")
-	if strings.Count("\n"+mbox, "\nFrom ") != 3 || strings.Count(mbox, "\n>From the beginning") != 3 || !strings.HasPrefix(mbox, "From x@out.test ") || strings.Count(mbox, "\nArchived-At:") != 3 {
+	if strings.Count("\n"+mbox, "\nFrom ") != 3 || strings.Count(mbox, "\n>From the beginning") != 3 ||
+		!strings.HasPrefix(mbox, "From x@out.test ") || strings.Count(mbox, "\nArchived-At:") != 3 {
 		l.t.Errorf("mbox:\n%.3000s", mbox)
 	}
 }
@@ -383,7 +416,9 @@ func listArchive(l *listRig) {
 // Nothing tells who wrote.
 func listAnonymous(l *listRig) {
 	l.make("anon@l.test", []string{"post=anyone", "anonymous=true", "title=Nobody"}, "a@l.test")
-	l.post("x@out.test", "anon@l.test", article("Xavier Who <x@out.test>", "anon@l.test", "anon", "Sender: x@out.test\nReply-To: x@out.test\nX-Originating-IP: [203.0.113.9]\nX-Mailer: XMail\nDKIM-Signature: v=1; d=out.test\nReceived: from x-home.out.test\n"))
+	l.post("x@out.test", "anon@l.test", article("Xavier Who <x@out.test>", "anon@l.test", "anon",
+		"Sender: x@out.test\nReply-To: x@out.test\nX-Originating-IP: [203.0.113.9]\nX-Mailer: XMail\nDKIM-Signature: v=1; d=out.test\n"+
+			"Received: from x-home.out.test\n"))
 	got := l.Mail(l.t, "a@l.test")
 	if testserver.Header(got, "From") != `"Nobody" <anon@l.test>` || l.dkim(got) != "l.test pass" {
 		l.t.Errorf("From %q, %s", testserver.Header(got, "From"), l.dkim(got))
@@ -395,8 +430,10 @@ func listAnonymous(l *listRig) {
 	}
 	// An explicit Reply-To.
 	l.list("set", "anon@l.test", "anonymous=false", "reply_to=help@l.test")
-	l.post("x@out.test", "anon@l.test", article("x@out.test", "anon@l.test", "reply", "Reply-To: x@out.test\nDKIM-Signature: v=1; d=out.test\n"))
-	if got := l.Mail(l.t, "a@l.test"); testserver.Header(got, "Reply-To") != "help@l.test" || strings.Contains(testserver.Header(got, "DKIM-Signature"), "out.test") {
+	l.post("x@out.test", "anon@l.test", article("x@out.test", "anon@l.test", "reply",
+		"Reply-To: x@out.test\nDKIM-Signature: v=1; d=out.test\n"))
+	if got := l.Mail(l.t, "a@l.test"); testserver.Header(got, "Reply-To") != "help@l.test" ||
+		strings.Contains(testserver.Header(got, "DKIM-Signature"), "out.test") {
 		l.t.Errorf("Reply-To %q, signed %q", testserver.Header(got, "Reply-To"), testserver.Header(got, "DKIM-Signature"))
 	}
 	// A signature that a change broke stays where the owner wants that, and one
@@ -422,7 +459,8 @@ func listLanguage(l *listRig) {
 // A footer that differs from member to member: what each gets is signed, and
 // the post is stored once but for the mailboxes here.
 func listPersonal(l *listRig) {
-	l.make("own@l.test", []string{"post=anyone", "archive=true", `footer=-- \n%(list) for %(member): %(leave) %(other)`}, "a@l.test", "b@l.test", "p1@out.test", "p2@out.test")
+	l.make("own@l.test", []string{"post=anyone", "archive=true", `footer=-- \n%(list) for %(member): %(leave) %(other)`}, "a@l.test",
+		"b@l.test", "p1@out.test", "p2@out.test")
 	l.post("ann@out.test", "own@l.test", article("Ann <ann@out.test>", "own@l.test", "personal"))
 	page := regexp.MustCompile(`own@l\.test for (\S+): (https?://\S+/b/mailinglist/u/\S+) %\(other\)`)
 	for _, who := range []string{"a@l.test", "b@l.test", "p1@out.test", "p2@out.test"} {
@@ -460,14 +498,16 @@ func listSealed(l *listRig) {
 	if got := l.verify(out); got.ARC.Result != "pass" || got.ARC.Domain != "l.test" || l.dkim(out) != "l.test pass" {
 		l.t.Errorf("ARC %+v, DKIM %s of\n%s", got.ARC, l.dkim(out), out)
 	}
-	testserver.Contains(l.t, strings.ReplaceAll(testserver.Header(out, "ARC-Authentication-Results"), ";\t", "; "), "i=1; mx.l.test; spf=pass smtp.mailfrom=strict.test; dkim=none; dmarc=pass header.from=strict.test policy.dmarc=reject")
+	testserver.Contains(l.t, strings.ReplaceAll(testserver.Header(out, "ARC-Authentication-Results"), ";\t", "; "),
+		"i=1; mx.l.test; spf=pass smtp.mailfrom=strict.test; dkim=none; dmarc=pass header.from=strict.test policy.dmarc=reject")
 	if got := l.Mail(l.t, "a@l.test"); strings.Contains(got, "ARC-") {
 		l.t.Errorf("what stays here is sealed\n%s", got)
 	}
 	// Sealed by somebody before, it is the second set.
 	l.post("ann@strict.test", "sealed@l.test", strings.NewReplacer("List-Id:", "X-List-Id:", "Message-ID: <", "Message-ID: <2").Replace(out))
 	again := strings.ReplaceAll(l.mx.WaitFor("p3@out.test", 2).LF(), "\r\n", "\n")
-	if got := l.verify(again); !strings.Contains(testserver.Header(again, "ARC-Seal"), "i=2;") || got.ARC.Result != "fail" || !strings.Contains(testserver.Header(again, "ARC-Seal"), "cv=fail") {
+	if got := l.verify(again); !strings.Contains(testserver.Header(again, "ARC-Seal"), "i=2;") || got.ARC.Result != "fail" ||
+		!strings.Contains(testserver.Header(again, "ARC-Seal"), "cv=fail") {
 		l.t.Errorf("changed on its way: %+v\n%s", got.ARC, again)
 	}
 	l.Mail(l.t, "a@l.test")
@@ -492,11 +532,20 @@ func listImports(l *listRig) {
 		fmt.Fprintf(&many, "m%d@out.test\n", n)
 	}
 	l.list("import", "imp@l.test", write("lines", "# members\nAnn Other <ann@out.test>\n\n"+many.String()))
-	l.list("import", "imp@l.test", write("roster.json", `{"entries": [{"email": "dig@out.test", "display_name": "D", "delivery_mode": "plaintext_digests"}, {"email": "off@out.test", "delivery_mode": "regular", "delivery_status": "by_user"}]}`))
+	l.list("import", "imp@l.test",
+		write("roster.json", `{"entries": [{"email": "dig@out.test", "display_name": "D", "delivery_mode": "plaintext_digests"},
+			{"email": "off@out.test", "delivery_mode": "regular", "delivery_status": "by_user"}]}`))
 	write("mlmmj/subscribers.d/a", "one@out.test\ntwo@out.test\n")
 	write("mlmmj/digesters.d/a", "three@out.test\n")
 	l.list("import", "imp@l.test", filepath.Join(dir, "mlmmj"))
-	for address, mode := range map[string]string{"ann@out.test": "regular", "dig@out.test": "digest", "off@out.test": "none", "one@out.test": "regular", "three@out.test": "mime-digest", "m119@out.test": "regular"} {
+	for address, mode := range map[string]string{
+		"ann@out.test":   "regular",
+		"dig@out.test":   "digest",
+		"off@out.test":   "none",
+		"one@out.test":   "regular",
+		"three@out.test": "mime-digest",
+		"m119@out.test":  "regular",
+	} {
 		if m := l.member("imp@l.test", address); m.Mode != mode {
 			l.t.Errorf("%s has mode %q, want %q", address, m.Mode, mode)
 		}
@@ -508,9 +557,11 @@ func listImports(l *listRig) {
 	// what a member chose is kept.
 	l.list("import", "imp@l.test", write("ldap", "one@out.test\nnew@out.test\ngone@out.test\n"), "--source", "ldap")
 	l.list("member", "imp@l.test", "new@out.test", "mode=digest")
-	testserver.Contains(l.t, l.list("import", "imp@l.test", write("ldap", "new@out.test\nnewer@out.test\n"), "--source", "ldap"), "1 members taken out\n", "1 members taken over\n")
+	testserver.Contains(l.t, l.list("import", "imp@l.test", write("ldap", "new@out.test\nnewer@out.test\n"), "--source", "ldap"),
+		"1 members taken out\n", "1 members taken over\n")
 	got := l.list("members", "imp@l.test")
-	if m := l.member("imp@l.test", "new@out.test"); m.Mode != "digest" || strings.Contains(got, "gone@") || !strings.Contains(got, "newer@out.test\n") || !strings.Contains(got, "one@out.test\n") {
+	if m := l.member("imp@l.test", "new@out.test"); m.Mode != "digest" || strings.Contains(got, "gone@") || !strings.Contains(got,
+		"newer@out.test\n") || !strings.Contains(got, "one@out.test\n") {
 		l.t.Errorf("%+v, members\n%s", m, got)
 	}
 	l.refuses("bad:2: ", "import", "imp@l.test", write("bad", "x@out.test\nnobody\n"))
@@ -572,7 +623,8 @@ func listSource(l *listRig) {
 		{"500", "text/plain", "x@out.test\n", "status 500"},
 		{"200", "text/plain", "# nobody\n", "the answer names nobody"},
 		{"200", "text/plain", "x@out.test\nnobody\n", "entry 2 of the answer has no address, or a mode that is none"},
-		{"200", "application/json", `[{"address": "x@out.test", "mode": "loud"}]`, "entry 1 of the answer has no address, or a mode that is none"},
+		{"200", "application/json", `[{"address": "x@out.test", "mode": "loud"}]`,
+			"entry 1 of the answer has no address, or a mode that is none"},
 		{"200", "application/json", "[", "the answer is no JSON array"},
 	} {
 		set(bad.status, bad.kind, bad.body)

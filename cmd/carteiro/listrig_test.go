@@ -145,7 +145,8 @@ func (l *listRig) post(sender, to, text string) string {
 
 // article is a plain message.
 func article(from, to, subject string, more ...string) string {
-	return "From: " + from + "\nTo: " + to + "\nSubject: " + subject + "\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" + site.RandomHex(6) + "@test>\n" + strings.Join(more, "") + "\nhello\n"
+	return "From: " + from + "\nTo: " + to + "\nSubject: " + subject + "\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" +
+		site.RandomHex(6) + "@test>\n" + strings.Join(more, "") + "\nhello\n"
 }
 
 // nothing fails the test if an account has mail once the queue is idle.

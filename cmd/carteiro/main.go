@@ -67,12 +67,19 @@ func run() int {
 
 // root is the tree of commands.
 func root() *cobra.Command {
-	cmd := &cobra.Command{Use: "carteiro", Short: "A mail server that its admins program in Lua", SilenceUsage: true, SilenceErrors: true,
-		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{
+		Use:           "carteiro",
+		Short:         "A mail server that its admins program in Lua",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(demoCommand(), devCommand(), initCommand(), serveCommand(), checkCommand(),
 		reloadCommand(), statusCommand(), versionCommand(), queueCommand(), accountCommand(), aliasCommand(), domainCommand(), keyCommand(),
-		explainCommand(), traceCommand(), dkimCommand(), srsCommand(), listCommand(), clockCommand(), sendmailCommand(), scriptsCommand(), bundleCommand(), spamCommand(),
+		explainCommand(), traceCommand(), dkimCommand(), srsCommand(), listCommand(), clockCommand(), sendmailCommand(), scriptsCommand(),
+		bundleCommand(), spamCommand(),
 		policyCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	strictUsage(cmd)

@@ -152,7 +152,8 @@ func TestManualRights(t *testing.T) {
 					if !listed {
 						owner, names = "", part
 					}
-					named := regexp.MustCompile(`\b`+regexp.QuoteMeta(e.Name)+`\b`).MatchString(names) && (owner == "" || strings.HasSuffix(owner, e.Owner))
+					named := regexp.MustCompile(`\b`+regexp.QuoteMeta(e.Name)+`\b`).MatchString(names) &&
+						(owner == "" || strings.HasSuffix(owner, e.Owner))
 					found = found || named && (right == string(r) || strings.Contains(part, "with "+string(r)))
 				}
 			}

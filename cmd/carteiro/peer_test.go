@@ -74,7 +74,7 @@ func (p *peer) write(t testing.TB, name, text string) {
 }
 
 // certificates writes cert.pem and key.pem for a name, and ca.pem, with which
-// the house's certificate is verified.
+// the server's certificate is verified.
 func (p *peer) certificates(t testing.TB, name string, h *testserver.Server) {
 	t.Helper()
 	cert, key, err := site.SelfSigned(name, "127.0.0.1")

@@ -89,11 +89,13 @@ func BenchmarkPeersRetr(b *testing.B) {
 	d := &dovecot{lmtp: testserver.FreePort(b), pop3: testserver.FreePort(b)}
 	startDovecot(b, program, d, h)
 	carteiroLoad := loader(b)
-	carteiroLoad("smtp", "--server", h.Addr("mx"), "--to", "alice@example.com", "--messages", strconv.Itoa(messages), "--size", strconv.Itoa(size))
+	carteiroLoad("smtp", "--server", h.Addr("mx"), "--to", "alice@example.com", "--messages", strconv.Itoa(messages), "--size",
+		strconv.Itoa(size))
 	h.WaitQueueEmpty(b)
 	text := "Subject: load\n\n" + strings.Repeat(strings.Repeat("carteiro ", 8)+"\n", size/74)
 	for range messages {
-		if reply, err := testserver.SendSMTP("127.0.0.1:"+d.lmtp, "LHLO client.example.net", "load@load.example", []string{"carol@example.org"}, text); err != nil || !strings.HasPrefix(reply, "250 ") {
+		if reply, err := testserver.SendSMTP("127.0.0.1:"+d.lmtp, "LHLO client.example.net", "load@load.example",
+			[]string{"carol@example.org"}, text); err != nil || !strings.HasPrefix(reply, "250 ") {
 			b.Fatalf("Dovecot: %s, %v", reply, err)
 		}
 	}

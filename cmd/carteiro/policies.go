@@ -176,7 +176,13 @@ func smoke(ctx context.Context, cfg *config.Config, sources []hooks.Source) erro
 	if err := t.addTests(cfg.Scripts.Dir); err != nil {
 		return err
 	}
-	report, err := policytest.Test(ctx, policytest.Options{Sources: sources, Tests: t.tests, Domains: cfg.Domains, Only: []string{"smoke"}, Small: true})
+	report, err := policytest.Test(ctx, policytest.Options{
+		Sources: sources,
+		Tests:   t.tests,
+		Domains: cfg.Domains,
+		Only:    []string{"smoke"},
+		Small:   true,
+	})
 	if err != nil {
 		return err
 	}
@@ -263,5 +269,12 @@ func (s *server) reload(ctx context.Context, by string) (admin.Generation, error
 
 func (s *server) generation() admin.Generation {
 	g := s.policies.Get()
-	return admin.Generation{ID: g.ID, Loaded: g.Loaded, Handlers: handlers(g), Fallback: s.policies.Fallback(), Pinned: s.policies.Pinned(), Probation: s.policies.OnProbation()}
+	return admin.Generation{
+		ID:        g.ID,
+		Loaded:    g.Loaded,
+		Handlers:  handlers(g),
+		Fallback:  s.policies.Fallback(),
+		Pinned:    s.policies.Pinned(),
+		Probation: s.policies.OnProbation(),
+	}
 }

@@ -22,8 +22,11 @@ const policyUse = "carteiro NAME VERB ARGS... --OPTION VALUE [--json] [-c FILE]"
 // policyCommand passes a command on to the policies that have it. Without a
 // NAME it lists those that policies have.
 func policyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "policy [NAME VERB ARGS... --OPTION VALUE]", DisableFlagParsing: true, Args: cobra.ArbitraryArgs,
-		Short: "Run a command that a policy has (admin.command), or list them; `carteiro NAME ...` is the short form",
+	cmd := &cobra.Command{
+		Use:                "policy [NAME VERB ARGS... --OPTION VALUE]",
+		DisableFlagParsing: true,
+		Args:               cobra.ArbitraryArgs,
+		Short:              "Run a command that a policy has (admin.command), or list them; `carteiro NAME ...` is the short form",
 		RunE: func(cmd *cobra.Command, words []string) error {
 			line, err := readPolicyLine(words)
 			switch {
@@ -35,7 +38,8 @@ func policyCommand() *cobra.Command {
 				return line.list(cmd)
 			}
 			return line.run(cmd)
-		}}
+		},
+	}
 	// For the help text; readPolicyLine reads them.
 	(&options{}).flags(cmd, true)
 	return cmd
@@ -116,7 +120,12 @@ func readPolicyLine(words []string) (*policyLine, error) {
 
 func (l *policyLine) run(cmd *cobra.Command) error {
 	name := l.words[0]
-	in := hooks.Command{Name: name, Args: []string{}, Options: l.values, JSON: l.json}
+	in := hooks.Command{
+		Name:    name,
+		Args:    []string{},
+		Options: l.values,
+		JSON:    l.json,
+	}
 	if len(l.words) > 1 {
 		in.Verb, in.Args = l.words[1], l.words[2:]
 	}

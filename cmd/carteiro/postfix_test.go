@@ -128,8 +128,14 @@ func (p *postfix) start(t testing.TB, program string, peer *testserver.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{"cert.pem": string(cert), "key.pem": string(key), "ca/cert.pem": "", "master.cf": fmt.Sprintf(postfixMaster, p.port) + p.services,
-		"main.cf": overridden(fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.Port("mx"), peer.Port("lmtp"), filepath.Join(p.dir, "ca")), p.more)}
+	files := map[string]string{
+		"cert.pem":    string(cert),
+		"key.pem":     string(key),
+		"ca/cert.pem": "",
+		"master.cf":   fmt.Sprintf(postfixMaster, p.port) + p.services,
+		"main.cf": overridden(fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.Port("mx"), peer.Port("lmtp"),
+			filepath.Join(p.dir, "ca")), p.more),
+	}
 	ca, err := os.ReadFile(filepath.Join(peer.Dir, "cert.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -264,17 +270,22 @@ func TestInteropPostfix(t *testing.T) {
 		t.Skip("Postfix's master needs root")
 	}
 	p := newPostfix(t)
-	h := testserver.New(t, "[nexthop.\"example.net\"]\nhost = \"127.0.0.1:"+p.port+"\"\n[nexthop.\"strict.example\"]\nhost = \"127.0.0.1:"+p.port+"\"\ntls = \"verify\"\n[queue]\nretry = [\"1s\"]\n")
+	h := testserver.New(t, "[nexthop.\"example.net\"]\nhost = \"127.0.0.1:"+p.port+"\"\n[nexthop.\"strict.example\"]\nhost = \"127.0.0.1:"+
+		p.port+"\"\ntls = \"verify\"\n[queue]\nretry = [\"1s\"]\n")
 	p.start(t, program, h)
 
 	t.Run("to Postfix", func(t *testing.T) {
-		h.Sendmail(t, "carol@example.net", "From: alice@example.com\nTo: carol@example.net\nSubject: to carol\n\nhello\n.a line with a dot\n.\nlast line\n")
-		testserver.Contains(t, p.mail(t), "Return-Path: <alice@example.com>\n", "Received: from mx.example.com", "(using TLSv1.3 with cipher", "Subject: to carol\n",
+		h.Sendmail(t, "carol@example.net",
+			"From: alice@example.com\nTo: carol@example.net\nSubject: to carol\n\nhello\n.a line with a dot\n.\nlast line\n")
+		testserver.Contains(t, p.mail(t), "Return-Path: <alice@example.com>\n", "Received: from mx.example.com", "(using TLSv1.3 with cipher",
+			"Subject: to carol\n",
 			"\n\nhello\n.a line with a dot\n.\nlast line\n")
 	})
 	t.Run("a large one with octets above 127 to Postfix", func(t *testing.T) {
 		line := strings.Repeat("Olá ✉ ", 10) + "\n"
-		h.Sendmail(t, "carol@example.net", "From: alice@example.com\nSubject: large\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n"+strings.Repeat(line, 20_000))
+		h.Sendmail(t, "carol@example.net",
+			"From: alice@example.com\nSubject: large\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"+
+				"Content-Transfer-Encoding: 8bit\n\n"+strings.Repeat(line, 20_000))
 		got := p.mail(t)
 		if n := strings.Count(got, "\n"+line[:len(line)-1]); n != 20_000 {
 			t.Errorf("%d of 20000 lines arrived", n)
@@ -282,7 +293,8 @@ func TestInteropPostfix(t *testing.T) {
 	})
 	t.Run("from Postfix by SMTP", func(t *testing.T) {
 		p.send(t, "carol@example.net", "alice@example.com", "From: carol@example.net\nSubject: from carol\n\nhello\n.a line with a dot\n")
-		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <carol@example.net>\n", "Received: from mail.example.net ", "with ESMTPS ", "Subject: from carol\n", "\n.a line with a dot\n")
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <carol@example.net>\n", "Received: from mail.example.net ", "with ESMTPS ",
+			"Subject: from carol\n", "\n.a line with a dot\n")
 		testserver.Contains(t, p.log(), "Verified TLS connection established to 127.0.0.1", "status=sent (250 2.0.0 Ok: queued as ")
 	})
 	t.Run("from Postfix by LMTP", func(t *testing.T) {
@@ -291,12 +303,14 @@ func TestInteropPostfix(t *testing.T) {
 	})
 	t.Run("Postfix refuses, alice gets a report", func(t *testing.T) {
 		h.Sendmail(t, "nobody@example.net", "From: alice@example.com\nSubject: anybody?\n\nhello\n")
-		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.net\n", "Action: failed\n",
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.net\n",
+			"Action: failed\n",
 			"Status: 5.1.1\n", "Remote-MTA: dns; ", "Diagnostic-Code: smtp; 550", "Subject: anybody?\n")
 	})
 	t.Run("Carteiro refuses, carol gets a report", func(t *testing.T) {
 		p.send(t, "carol@example.net", "nobody@example.com", "From: carol@example.net\nSubject: anybody?\n\nhello\n")
-		testserver.Contains(t, p.mail(t), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.com\n", "Action: failed\n", "Status: 5.1.1\n", "Diagnostic-Code: smtp; 550 5.1.1")
+		testserver.Contains(t, p.mail(t), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.com\n",
+			"Action: failed\n", "Status: 5.1.1\n", "Diagnostic-Code: smtp; 550 5.1.1")
 	})
 	t.Run("Carteiro refuses, alice gets Postfix's report", func(t *testing.T) {
 		p.send(t, "alice@example.com", "nobody@example.com", "From: alice@example.com\nSubject: anybody?\n\nhello\n")

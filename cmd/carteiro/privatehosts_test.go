@@ -22,9 +22,9 @@ const asksHost = `on("receive.mail", function()
 end)
 `
 
-// askingHouse is a house whose policy and bundle ask this machine by name, and
+// askingServer is a server whose policy and bundle ask this machine by name, and
 // what writes the grants of the two.
-func askingHouse(t *testing.T, port string) (h *testserver.Server, granted func(scripts, bundle string)) {
+func askingServer(t *testing.T, port string) (h *testserver.Server, granted func(scripts, bundle string)) {
 	t.Helper()
 	h = &testserver.Server{Dir: t.TempDir()}
 	if err := h.Build(t.Context(), "[[bundle]]\npath = \"asks\"\n"); err != nil {
@@ -64,7 +64,7 @@ func TestPrivateHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := "localhost:" + port
-	h, granted := askingHouse(t, port)
+	h, granted := askingServer(t, port)
 	defer h.Stop(syscall.SIGTERM)
 	said := func() string { return h.Send(t, "a@s.test", "alice@example.com", "x\n") }
 	if got := said(); !strings.Contains(got, "no public address") || !strings.Contains(got,

@@ -44,10 +44,18 @@ func (f *filterFlags) filter(args []string) (core.Filter, error) {
 }
 
 func queueCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "queue", Short: "Messages on their way: list, show, summary, hold, release, retry, bounce, drop"}
+	cmd := &cobra.Command{
+		Use:   "queue",
+		Short: "Messages on their way: list, show, summary, hold, release, retry, bounce, drop",
+	}
 	cmd.AddCommand(queueList(), queueShow(), queueSummary())
-	for op, short := range map[core.Operation]string{core.OpHold: "Keep messages in the queue until released", core.OpRelease: "Let held or quarantined messages go on",
-		core.OpRetry: "Try messages now", core.OpBounce: "Return messages to their senders", core.OpDrop: "Remove messages without telling anybody"} {
+	for op, short := range map[core.Operation]string{
+		core.OpHold:    "Keep messages in the queue until released",
+		core.OpRelease: "Let held or quarantined messages go on",
+		core.OpRetry:   "Try messages now",
+		core.OpBounce:  "Return messages to their senders",
+		core.OpDrop:    "Remove messages without telling anybody",
+	} {
 		cmd.AddCommand(queueOperate(op, short))
 	}
 	return cmd
@@ -57,7 +65,10 @@ func queueList() *cobra.Command {
 	var o options
 	var f filterFlags
 	var limit int
-	cmd := &cobra.Command{Use: "list [ID]", Short: "List messages in the order of arrival", Args: cobra.MaximumNArgs(1),
+	cmd := &cobra.Command{
+		Use:   "list [ID]",
+		Short: "List messages in the order of arrival",
+		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			filter, err := f.filter(args)
 			if err != nil {
@@ -69,7 +80,8 @@ func queueList() *cobra.Command {
 						few(l.Recipients), stamp(l.Due), l.Attempts, l.Reason)
 				}
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	f.flags(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many messages")
@@ -85,12 +97,16 @@ func few(to []string) string {
 
 func queueShow() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "show ID", Short: "Show one message: envelope, recipients, header section", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one message: envelope, recipients, header section",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := admin.QueueArgs{Filter: core.Filter{ID: args[0]}}
 			return show(cmd, &o, "queue.show", in, false, func(w io.Writer, m admin.QueueMessage) {
 				e := m.Envelope
-				fmt.Fprintf(w, "id\t%s\nsender\t%s\nreceived\t%s\nsize\t%s\nclient\t%s (%s)\n", e.ID, e.Sender.Path(), stamp(e.ReceivedAt), octets(e.Size), e.Client, e.Protocol)
+				fmt.Fprintf(w, "id\t%s\nsender\t%s\nreceived\t%s\nsize\t%s\nclient\t%s (%s)\n", e.ID, e.Sender.Path(), stamp(e.ReceivedAt),
+					octets(e.Size), e.Client, e.Protocol)
 				for _, r := range m.Recipients {
 					last := ""
 					if r.Last != nil {
@@ -100,7 +116,8 @@ func queueShow() *cobra.Command {
 				}
 				fmt.Fprintf(w, "\n%s", strings.ReplaceAll(m.Header, "\r\n", "\n"))
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	return cmd
 }
@@ -108,7 +125,10 @@ func queueShow() *cobra.Command {
 func queueSummary() *cobra.Command {
 	var o options
 	var f filterFlags
-	cmd := &cobra.Command{Use: "summary", Short: "Count messages by destination and status", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "summary",
+		Short: "Count messages by destination and status",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			filter, err := f.filter(nil)
 			if err != nil {
@@ -116,10 +136,12 @@ func queueSummary() *cobra.Command {
 			}
 			return show(cmd, &o, "queue.summary", admin.QueueArgs{Filter: filter}, false, func(w io.Writer, sums []admin.QueueSum) {
 				for _, s := range sums {
-					fmt.Fprintf(w, "%s\t%s\t%d messages\t%d recipients\t%s\toldest %s\n", s.Key, s.Status, s.Messages, s.Recipients, octets(s.Bytes), time.Since(s.Oldest).Round(time.Second))
+					fmt.Fprintf(w, "%s\t%s\t%d messages\t%d recipients\t%s\toldest %s\n", s.Key, s.Status, s.Messages, s.Recipients, octets(s.Bytes),
+						time.Since(s.Oldest).Round(time.Second))
 				}
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	f.flags(cmd)
 	return cmd
@@ -130,7 +152,10 @@ func queueOperate(op core.Operation, short string) *cobra.Command {
 	var f filterFlags
 	var all bool
 	var reason string
-	cmd := &cobra.Command{Use: string(op) + " [ID] [filter]", Short: short, Args: cobra.MaximumNArgs(1),
+	cmd := &cobra.Command{
+		Use:   string(op) + " [ID] [filter]",
+		Short: short,
+		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			filter, err := f.filter(args)
 			if err != nil {
@@ -145,7 +170,8 @@ func queueOperate(op core.Operation, short string) *cobra.Command {
 					fmt.Fprintln(w, id)
 				}
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	f.flags(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "every message")

@@ -43,8 +43,15 @@ func TestREADME(t *testing.T) {
 			r.run(line)
 		}
 	}
-	for command, want := range map[string]string{"carteiro init": "First account: you@example.com", "carteiro check": "is good", "carteiro account list": "ann@example.com",
-		"carteiro reload": "generation", "carteiro explain": "hello.lua", "carteiro scripts order": "policy.lua", "carteiro help config": "limits.connections"} {
+	for command, want := range map[string]string{
+		"carteiro init":          "First account: you@example.com",
+		"carteiro check":         "is good",
+		"carteiro account list":  "ann@example.com",
+		"carteiro reload":        "generation",
+		"carteiro explain":       "hello.lua",
+		"carteiro scripts order": "policy.lua",
+		"carteiro help config":   "limits.connections",
+	} {
 		found := false
 		for line, out := range r.output {
 			found = found || strings.HasPrefix(line, command) && strings.Contains(out, want)

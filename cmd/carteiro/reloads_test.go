@@ -69,7 +69,8 @@ func TestThousandReloads(t *testing.T) {
 					return
 				default:
 				}
-				reply, err := testserver.SendSMTP(mx, "EHLO client.example.net", "ann@a.example", []string{"alice@example.com"}, "Subject: hello\n\nhello\n")
+				reply, err := testserver.SendSMTP(mx, "EHLO client.example.net", "ann@a.example", []string{"alice@example.com"},
+					"Subject: hello\n\nhello\n")
 				if err != nil || !strings.HasPrefix(reply, "250 ") {
 					t.Errorf("%s, %v", reply, err)
 					return
@@ -160,7 +161,8 @@ func oldAreGone(t *testing.T, old []weak.Pointer[hooks.Generation], goroutines i
 	if alive > 1 { // the one before, for as long as the last is on probation
 		t.Errorf("%d generations of %d are still in memory", alive, len(old))
 	}
-	for end := time.Now().Add(testserver.Patience); runtime.NumGoroutine() > goroutines && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(testserver.Patience); runtime.NumGoroutine() > goroutines &&
+		time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 	}
 	if n := runtime.NumGoroutine(); n > goroutines {
 		t.Errorf("%d goroutines, before the reloads %d", n, goroutines)

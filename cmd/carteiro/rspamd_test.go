@@ -49,7 +49,8 @@ func TestInteropRspamd(t *testing.T) {
 	h.SetPolicy(t, "rspamd.lua", string(example))
 	send := func(body string) string {
 		reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "ann@a.example", []string{"alice@example.com"},
-			"From: ann@a.example\nTo: alice@example.com\nSubject: hello\nDate: "+time.Now().Format(time.RFC1123Z)+"\nMessage-ID: <1@a.example>\n\n"+body+"\n")
+			"From: ann@a.example\nTo: alice@example.com\nSubject: hello\nDate: "+time.Now().Format(time.RFC1123Z)+
+				"\nMessage-ID: <1@a.example>\n\n"+body+"\n")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,7 @@ import (
 // TestScripts plays testdata/script/*.txtar: the command line as its users
 // meet it. Beside the commands of testscript there are
 //
-//	house DIR [FILE]             a configuration with all listeners, a certificate, two
+//	setup DIR [FILE]             a configuration with all listeners, a certificate, two
 //	                             accounts; FILE is added to it; sets $CONF
 //	serve DIR [FLAG...]          starts its server; sets $mx $submission $submissions $lmtp $pop3 $pop3s $web
 //	signal DIR TERM|INT|KILL|HUP sends a signal; waits for the end but after HUP
@@ -51,21 +51,21 @@ func TestScripts(t *testing.T) {
 			env.Setenv(testserver.RunAsCommand, "1")
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("NOW", strconv.FormatInt(time.Now().Unix(), 10)) // which tests may have moved
-			env.Values[houses{}] = map[string]*testserver.Server{}
+			env.Values[servers{}] = map[string]*testserver.Server{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"house": cmdHouse, "serve": cmdServe, "signal": cmdSignal, "status": cmdStatus, "until": cmdUntil,
+			"setup": cmdSetup, "serve": cmdServe, "signal": cmdSignal, "status": cmdStatus, "until": cmdUntil,
 			"send": cmdSend, "fails": cmdFails, "pop": cmdPop, "smtp": cmdSMTP, "get": cmdGet,
 		},
 	})
 }
 
-// houses is the key of a script's houses, by folder.
-type houses struct{}
+// servers is the key of a script's servers, by folder.
+type servers struct{}
 
-func houseAt(ts *testscript.TestScript, dir string) *testserver.Server {
-	all := ts.Value(houses{}).(map[string]*testserver.Server)
+func serverAt(ts *testscript.TestScript, dir string) *testserver.Server {
+	all := ts.Value(servers{}).(map[string]*testserver.Server)
 	h := all[dir]
 	if h == nil {
 		h = &testserver.Server{Dir: ts.MkAbs(dir)}
@@ -80,9 +80,9 @@ func want(ts *testscript.TestScript, ok bool, usage string) {
 	}
 }
 
-func cmdHouse(ts *testscript.TestScript, neg bool, args []string) {
-	want(ts, !neg && (len(args) == 1 || len(args) == 2), "house DIR [FILE]")
-	h, extra := houseAt(ts, args[0]), ""
+func cmdSetup(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && (len(args) == 1 || len(args) == 2), "setup DIR [FILE]")
+	h, extra := serverAt(ts, args[0]), ""
 	if len(args) == 2 {
 		extra = ts.ReadFile(args[1])
 	}
@@ -94,7 +94,7 @@ func cmdHouse(ts *testscript.TestScript, neg bool, args []string) {
 
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) > 0, "serve DIR [FLAG...]")
-	h := houseAt(ts, args[0])
+	h := serverAt(ts, args[0])
 	ts.Check(h.Start(args[1:]...))
 	done, process := h.Done, h.Process
 	ts.Defer(func() {
@@ -113,7 +113,7 @@ var signals = map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.
 
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) == 2 && signals[args[1]] != 0, "signal DIR TERM|INT|KILL|HUP")
-	h, sig := houseAt(ts, args[0]), signals[args[1]]
+	h, sig := serverAt(ts, args[0]), signals[args[1]]
 	if sig == syscall.SIGHUP {
 		ts.Check(h.Process.Process.Signal(sig))
 		return

@@ -18,7 +18,10 @@ func scriptsTestCommand() *cobra.Command {
 	var o options
 	var cover bool
 	var run string
-	cmd := &cobra.Command{Use: "test [DIR|FILE]", Short: "Run tests/*.lua of a folder of scripts, or tests/NAME.lua of NAME.lua alone; each case in a world of its own", Args: cobra.MaximumNArgs(1),
+	cmd := &cobra.Command{
+		Use:   "test [DIR|FILE]",
+		Short: "Run tests/*.lua of a folder of scripts, or tests/NAME.lua of NAME.lua alone; each case in a world of its own",
+		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := o.readTree(args)
 			if err != nil {
@@ -31,7 +34,8 @@ func scriptsTestCommand() *cobra.Command {
 				}
 			}
 			return o.runTests(cmd, t, options)
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	cmd.Flags().BoolVar(&cover, "cover", false, "tell which lines ran")
 	cmd.Flags().StringVar(&run, "run", "", "only cases whose \"file: name\" matches this `regexp`")

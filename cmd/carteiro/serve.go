@@ -25,7 +25,10 @@ import (
 func serveCommand() *cobra.Command {
 	var o options
 	var testClock bool
-	cmd := &cobra.Command{Use: "serve -c FILE", Short: "Run the server: SIGHUP reloads, SIGTERM finishes what runs and stops", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "serve -c FILE",
+		Short: "Run the server: SIGHUP reloads, SIGTERM finishes what runs and stops",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -45,7 +48,8 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			return s.serve(cmd.Context())
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	cmd.Flags().BoolVar(&testClock, "test-clock", false, "let `carteiro clock advance` move time; loopback listeners only")
 	return cmd

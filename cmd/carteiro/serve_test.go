@@ -67,7 +67,8 @@ func TestDev(t *testing.T) {
 		if err := h.Run("dev", "--dir", dir, "--port-offset", fmt.Sprint(freeOffsetOnce(t, dir))); err != nil {
 			t.Fatal(err)
 		}
-		reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO there.example", "you@there.example", []string{"alice@dev.example"}, "From: you@there.example\nSubject: hello\n\nhello\n")
+		reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO there.example", "you@there.example", []string{"alice@dev.example"},
+			"From: you@there.example\nSubject: hello\n\nhello\n")
 		if err != nil || !strings.HasPrefix(reply, "250 ") {
 			t.Fatalf("%s, %v\n%s", reply, err, h.Log())
 		}
@@ -199,14 +200,17 @@ func TestHostile(t *testing.T) {
 		{"TLS hello at SMTP", "mx", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + long},
 		{"line without end", "mx", long + long},
 		{"NULs", "mx", strings.Repeat("\x00", 5000) + "\r\n"},
-		{"smuggling by bare LF", "mx", "EHLO a\r\nMAIL FROM:<x@example.net>\r\nRCPT TO:<alice@example.com>\r\nDATA\r\nSubject: outer\r\n\r\nx\n.\nMAIL FROM:<evil@example.net>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\nSubject: smuggled\r\n\r\n.\r\nQUIT\r\n"},
+		{"smuggling by bare LF", "mx",
+			"EHLO a\r\nMAIL FROM:<x@example.net>\r\nRCPT TO:<alice@example.com>\r\nDATA\r\nSubject: outer\r\n\r\nx\n.\n" +
+				"MAIL FROM:<evil@example.net>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\nSubject: smuggled\r\n\r\n.\r\nQUIT\r\n"},
 		{"chunk cut short", "mx", "EHLO a\r\nMAIL FROM:<x@example.net>\r\nRCPT TO:<alice@example.com>\r\nBDAT 1000 LAST\r\nSubject: cut\r\n\r\n"},
 		{"DATA cut short", "mx", "EHLO a\r\nMAIL FROM:<x@example.net>\r\nRCPT TO:<alice@example.com>\r\nDATA\r\nSubject: cut\r\n\r\nhello\r\n"},
 		{"plain text at implicit TLS", "submissions", "EHLO a\r\nQUIT\r\n"},
 		{"SMTP at POP3", "pop3", "EHLO a\r\nMAIL FROM:<x@example.net>\r\n"},
 		{"POP3 line without end", "pop3", long},
 		{"POP3 numbers", "pop3", "USER alice\r\nPASS x\r\nRETR -1\r\nRETR 99999999999999999999\r\nTOP 1\r\nUIDL \x00\r\n"},
-		{"commands injected before STARTTLS", "mx", "EHLO a\r\nSTARTTLS\r\nMAIL FROM:<x@example.net>\r\nRCPT TO:<alice@example.com>\r\nDATA\r\nSubject: injected\r\n\r\n.\r\n"},
+		{"commands injected before STARTTLS", "mx",
+			"EHLO a\r\nSTARTTLS\r\nMAIL FROM:<x@example.net>\r\nRCPT TO:<alice@example.com>\r\nDATA\r\nSubject: injected\r\n\r\n.\r\n"},
 		{"SMTP at the web", "web", "EHLO a\r\nQUIT\r\n"},
 	}
 	for _, tt := range tests {
@@ -233,7 +237,8 @@ func TestHostile(t *testing.T) {
 	if !h.Running() {
 		t.Fatalf("the server is gone\n%s", h.Log())
 	}
-	reply, err := testserver.SendSMTP(h.Addr("mx"), "HELO there.example", "x@example.net", []string{"alice@example.com", "bob@example.com"}, "Subject: honest\n\nhello\n")
+	reply, err := testserver.SendSMTP(h.Addr("mx"), "HELO there.example", "x@example.net",
+		[]string{"alice@example.com", "bob@example.com"}, "Subject: honest\n\nhello\n")
 	if err != nil || !strings.HasPrefix(reply, "250 ") {
 		t.Fatalf("afterwards: %s, %v", reply, err)
 	}

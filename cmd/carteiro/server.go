@@ -129,8 +129,17 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 		return err
 	}
 	s.out = smtpout.New(s.outbound())
-	s.pipeline = core.New(s.pipelineConfig(), core.Parts{Store: spam.Watch(s.store, s.spam), Directory: s.directory, Transport: s.out, Resolver: s.resolver,
-		Policies: &s.policies.Current, Journal: s.journal, Clock: s.clock, Signer: keyring(s.cfg), Returns: &s.returns.Ring})
+	s.pipeline = core.New(s.pipelineConfig(), core.Parts{
+		Store:     spam.Watch(s.store, s.spam),
+		Directory: s.directory,
+		Transport: s.out,
+		Resolver:  s.resolver,
+		Policies:  &s.policies.Current,
+		Journal:   s.journal,
+		Clock:     s.clock,
+		Signer:    keyring(s.cfg),
+		Returns:   &s.returns.Ring,
+	})
 	s.limits = s.clientLimits()
 	return nil
 }
@@ -158,8 +167,21 @@ func (s *server) observeHook(c hooks.Call) {
 
 // service is what operators may ask this server.
 func (s *server) service() *admin.Service {
-	svc := &admin.Service{Store: s.store, Directory: s.directory, Returns: s.returns, Keys: s.keys, Spam: s.spam, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
-		CheckSetting: s.checkSetting, TestClock: s.opt.clock != nil, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
+	svc := &admin.Service{
+		Store:        s.store,
+		Directory:    s.directory,
+		Returns:      s.returns,
+		Keys:         s.keys,
+		Spam:         s.spam,
+		Pipeline:     s.pipeline,
+		Journal:      s.journal,
+		Clock:        s.clock,
+		CheckSetting: s.checkSetting,
+		TestClock:    s.opt.clock != nil,
+		Version:      version(),
+		Started:      s.started,
+		Hostname:     s.cfg.Hostname,
+	}
 	if s.pipeline != nil {
 		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
 		svc.BundleUsage, svc.PrivateHosts = s.usage.list, s.refused.list

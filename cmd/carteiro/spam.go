@@ -14,7 +14,10 @@ import (
 )
 
 func spamCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "spam", Short: "The model of unwanted mail: learn, unlearn, classify, stats, measure"}
+	cmd := &cobra.Command{
+		Use:   "spam",
+		Short: "The model of unwanted mail: learn, unlearn, classify, stats, measure",
+	}
 	cmd.AddCommand(spamLearn(), spamUnlearn(), spamClassify(), spamStats(), spamMeasure())
 	return cmd
 }
@@ -80,13 +83,17 @@ func (o *options) teach(cmd *cobra.Command, call string, args admin.SpamArgs, fi
 func spamLearn() *cobra.Command {
 	var o options
 	var account string
-	cmd := &cobra.Command{Use: "learn spam|ham FILE... [--account ADDRESS]", Short: "Teach messages: files, Maildirs, mboxes, or - for standard input", Args: cobra.MinimumNArgs(2),
+	cmd := &cobra.Command{
+		Use:   "learn spam|ham FILE... [--account ADDRESS]",
+		Short: "Teach messages: files, Maildirs, mboxes, or - for standard input",
+		Args:  cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := spam.ParseClass(args[0]); err != nil {
 				return usageError{err}
 			}
 			return o.teach(cmd, "spam.learn", admin.SpamArgs{Account: account, Class: args[0]}, args[1:])
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	accountFlag(cmd, &account)
 	return cmd
@@ -95,10 +102,14 @@ func spamLearn() *cobra.Command {
 func spamUnlearn() *cobra.Command {
 	var o options
 	var account string
-	cmd := &cobra.Command{Use: "unlearn FILE... [--account ADDRESS]", Short: "Make learn undone, as if it had never been", Args: cobra.MinimumNArgs(1),
+	cmd := &cobra.Command{
+		Use:   "unlearn FILE... [--account ADDRESS]",
+		Short: "Make learn undone, as if it had never been",
+		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.teach(cmd, "spam.unlearn", admin.SpamArgs{Account: account}, args)
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	accountFlag(cmd, &account)
 	return cmd
@@ -113,7 +124,10 @@ type judged struct {
 func spamClassify() *cobra.Command {
 	var o options
 	var account string
-	cmd := &cobra.Command{Use: "classify FILE... [--account ADDRESS]", Short: "Print the probability, 0 to 1, that a message is spam", Args: cobra.MinimumNArgs(1),
+	cmd := &cobra.Command{
+		Use:   "classify FILE... [--account ADDRESS]",
+		Short: "Print the probability, 0 to 1, that a message is spam",
+		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			all := []judged{}
 			var batch []*spam.Features
@@ -157,7 +171,8 @@ func spamClassify() *cobra.Command {
 				return err
 			}
 			return o.judged(cmd, all, complex)
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	accountFlag(cmd, &account)
 	return cmd
@@ -190,12 +205,16 @@ func (o *options) judged(cmd *cobra.Command, all []judged, complex int) error {
 func spamStats() *cobra.Command {
 	var o options
 	var account string
-	cmd := &cobra.Command{Use: "stats [--account ADDRESS]", Short: "Show what was taught", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "stats [--account ADDRESS]",
+		Short: "Show what was taught",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return show(cmd, &o, "spam.stats", admin.SpamArgs{Account: account}, true, func(w io.Writer, s spam.Stats) {
 				fmt.Fprintf(w, "spam\t%d\nham\t%d\nfeatures\t%d\noldest\t%s\nnewest\t%s\n", s.Spam, s.Ham, s.Features, stamp(s.Oldest), stamp(s.Newest))
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	accountFlag(cmd, &account)
 	return cmd
@@ -203,7 +222,10 @@ func spamStats() *cobra.Command {
 
 func spamMeasure() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "measure HAM SPAM", Short: "Cross-validate on folders, mboxes or .tar, .tar.gz, .tar.xz archives of ham and of spam; needs no server", Args: cobra.ExactArgs(2),
+	cmd := &cobra.Command{
+		Use:   "measure HAM SPAM",
+		Short: "Cross-validate on folders, mboxes or .tar, .tar.gz, .tar.xz archives of ham and of spam; needs no server",
+		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all []spam.Labelled
 			for i, class := range []spam.Class{spam.Ham, spam.Spam} {
@@ -234,7 +256,8 @@ func spamMeasure() *cobra.Command {
 				_, err := fmt.Fprintf(w, "copies of spam: %.2f%% of ham, %.2f%% of spam\n", 100*m.Copies.Ham, 100*m.Copies.Spam)
 				return err
 			})
-		}}
+		},
+	}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }

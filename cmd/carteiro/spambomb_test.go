@@ -27,13 +27,15 @@ func TestSpamBombs(t *testing.T) {
 	}
 	for _, b := range bombs {
 		t.Run(b.name, func(t *testing.T) {
-			reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "x@example.net", []string{"alice@example.com"}, "From: x@example.net\nSubject: "+b.name+"\n"+b.rest)
+			reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "x@example.net", []string{"alice@example.com"},
+				"From: x@example.net\nSubject: "+b.name+"\n"+b.rest)
 			if err != nil || !strings.HasPrefix(reply, "250 ") {
 				t.Fatalf("%s, %v", reply, err)
 			}
 		})
 	}
-	reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "x@example.net", []string{"bob@example.com"}, "From: x@example.net\nSubject: hello\n\nhello\n")
+	reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "x@example.net", []string{"bob@example.com"},
+		"From: x@example.net\nSubject: hello\n\nhello\n")
 	if err != nil || !strings.HasPrefix(reply, "250 ") {
 		t.Errorf("the next message: %s, %v", reply, err)
 	}

@@ -27,7 +27,8 @@ func TestStoreRefused(t *testing.T) {
 		want    string
 		lasting bool // the files are the same afterwards
 	}{
-		{"written by a newer version", func(t *testing.T, store string) { setVersion(t, store, 99) }, "it has format 99, this program knows formats up to 2", false},
+		{"written by a newer version", func(t *testing.T, store string) { setVersion(t, store, 99) },
+			"it has format 99, this program knows formats up to 2", false},
 		{"manifest overwritten", func(t *testing.T, store string) {
 			overwrite(t, filepath.Join(store, "MANIFEST"), 0)
 		}, "stored data is corrupt", true},

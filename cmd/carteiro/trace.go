@@ -21,7 +21,10 @@ func traceCommand() *cobra.Command {
 	var o options
 	var only admin.TraceFilter
 	var n int
-	cmd := &cobra.Command{Use: "trace", Short: "Show what clients say, what they hear and what each policy decides, as it happens", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "trace",
+		Short: "Show what clients say, what they hear and what each policy decides, as it happens",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -41,7 +44,8 @@ func traceCommand() *cobra.Command {
 				seen++
 				return n == 0 || seen < n
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	cmd.Flags().StringVar(&only.IP, "ip", "", "only clients in this `network`, or at this address")
 	cmd.Flags().StringVar(&only.Hook, "hook", "", "only calls at this `hook`, such as receive.rcpt")
@@ -76,7 +80,15 @@ func tellLine(w io.Writer, l telemetry.Line) {
 
 // traceHook shows a call of a handler to who looks.
 func (s *server) traceHook(c hooks.Call) {
-	l := telemetry.Line{Time: s.clock.Now(), What: "hook", Text: string(c.Info.Point), Handler: c.Info.Name(), Reply: c.Verdict.String(), Changes: c.Changes, Cost: c.Cost}
+	l := telemetry.Line{
+		Time:    s.clock.Now(),
+		What:    "hook",
+		Text:    string(c.Info.Point),
+		Handler: c.Info.Name(),
+		Reply:   c.Verdict.String(),
+		Changes: c.Changes,
+		Cost:    c.Cost,
+	}
 	if e := c.Event; e.Session != nil {
 		l.Session, l.Client, l.Listener = e.Session.ID, e.Session.Remote.Addr(), e.Session.Listener
 	}
@@ -134,7 +146,14 @@ func (s *server) dialogue() func(*envelope.Session, string, *envelope.Status) {
 
 // traceDialogue shows a command and its reply to who looks.
 func (s *server) traceDialogue(session *envelope.Session, command string, reply *envelope.Status) {
-	l := telemetry.Line{Time: s.clock.Now(), What: "command", Text: command, Session: session.ID, Client: session.Remote.Addr(), Listener: session.Listener}
+	l := telemetry.Line{
+		Time:     s.clock.Now(),
+		What:     "command",
+		Text:     command,
+		Session:  session.ID,
+		Client:   session.Remote.Addr(),
+		Listener: session.Listener,
+	}
 	if reply != nil {
 		l.Reply = reply.Reply()
 	}

@@ -98,7 +98,8 @@ func httpByCurl(t testing.TB, curl string, args ...string) (status, body string)
 // TestAPI: operators' calls at the http listener, for whoever has the token.
 func TestAPI(t *testing.T) {
 	const token = "0123456789abcdef0123456789abcdef"
-	h := testserver.New(t, "[[listener]]\nname = \"tls\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\ntls = \"implicit\"\n[web]\ntoken = \""+token+"\"\n")
+	h := testserver.New(t, "[[listener]]\nname = \"tls\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\n"+
+		"tls = \"implicit\"\n[web]\ntoken = \""+token+"\"\n")
 	curl := need(t, "curl")
 	call := func(listener, authorization, name, args string) (status, body string) {
 		t.Helper()
@@ -106,12 +107,14 @@ func TestAPI(t *testing.T) {
 		if listener == "tls" {
 			scheme = "https"
 		}
-		return httpByCurl(t, curl, "--cacert", filepath.Join(h.Dir, "cert.pem"), "-H", "Authorization: "+authorization, "-d", args, scheme+"://"+h.Addr(listener)+"/v1/"+name)
+		return httpByCurl(t, curl, "--cacert", filepath.Join(h.Dir, "cert.pem"), "-H", "Authorization: "+authorization, "-d", args,
+			scheme+"://"+h.Addr(listener)+"/v1/"+name)
 	}
 	for _, tt := range []struct{ listener, authorization, name, args, status, body string }{
 		{"web", "Bearer " + token, "status", "", "200", `"hostname":"mx.example.com"`},
 		{"tls", "bearer " + token, "status", "", "200", `"hostname":"mx.example.com"`},
-		{"web", "Bearer " + token, "account.add", `{"address":"new@example.com","password":"secret-secret"}`, "200", `"address":"new@example.com"`},
+		{"web", "Bearer " + token, "account.add", `{"address":"new@example.com","password":"secret-secret"}`, "200",
+			`"address":"new@example.com"`},
 		{"web", "Bearer " + token, "account.add", `{"adress":"x@example.com"}`, "422", `unknown field`},
 		{"web", "Bearer " + token, "reload", "{}", "200", `"id":"`},
 		{"web", "Bearer " + token, "nothing", "", "422", `no call`},

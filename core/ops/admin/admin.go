@@ -216,7 +216,8 @@ func (s *Service) status(ctx context.Context, _ none) (any, error) {
 		private = s.PrivateHosts()
 	}
 	return StatusReport{PrivateHosts: private, Version: s.Version, Hostname: s.Hostname, Started: s.Started, Now: s.Clock.Now(),
-		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners(), Watched: s.Journal.Tracer.Watchers(), Events: events}, nil
+		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners(),
+		Watched: s.Journal.Tracer.Watchers(), Events: events}, nil
 }
 
 // ReloadArgs say who asks for a reload: "api", which "" is, or "cli".

@@ -90,5 +90,6 @@ func (c *Config) InBundle(nth int, setting string, err error) error {
 
 // withPlace is an error with its place, and the line that it is about.
 func withPlace(path string, line int, text string, err error) error {
-	return fmt.Errorf("%w: %s:%d: %w\n%4d| %s\n    | %s", ErrConfig, path, line, err, line, text, strings.Repeat("~", len(strings.TrimRight(text, " \t\r"))))
+	return fmt.Errorf("%w: %s:%d: %w\n%4d| %s\n    | %s", ErrConfig, path, line, err, line, text,
+		strings.Repeat("~", len(strings.TrimRight(text, " \t\r"))))
 }

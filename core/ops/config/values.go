@@ -90,7 +90,16 @@ func (r *Rate) UnmarshalText(b []byte) error {
 	number, per, ok := strings.Cut(text, "/")
 	n, err := strconv.Atoi(number)
 	if ok && err == nil && n >= 0 {
-		if unit, named := map[string]time.Duration{"s": time.Second, "sec": time.Second, "m": time.Minute, "min": time.Minute, "h": time.Hour, "hour": time.Hour, "d": 24 * time.Hour, "day": 24 * time.Hour}[per]; named {
+		if unit, named := map[string]time.Duration{
+			"s":    time.Second,
+			"sec":  time.Second,
+			"m":    time.Minute,
+			"min":  time.Minute,
+			"h":    time.Hour,
+			"hour": time.Hour,
+			"d":    24 * time.Hour,
+			"day":  24 * time.Hour,
+		}[per]; named {
 			*r = Rate{n, unit}
 			return nil
 		}

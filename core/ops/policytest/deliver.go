@@ -121,8 +121,15 @@ func (w *World) Report(from mark, r map[string]any) (map[string]any, error) {
 		}
 	}
 	trail, failures := tell(w.since(from.calls))
-	maps.Copy(r, map[string]any{"recipients": recipients, "mailboxes": boxes, "sent": w.hosts.sent(from.sent), "submitted": w.submitted(from.written),
-		"dsns": reports, "trail": trail, "errors": failures})
+	maps.Copy(r, map[string]any{
+		"recipients": recipients,
+		"mailboxes":  boxes,
+		"sent":       w.hosts.sent(from.sent),
+		"submitted":  w.submitted(from.written),
+		"dsns":       reports,
+		"trail":      trail,
+		"errors":     failures,
+	})
 	return r, nil
 }
 

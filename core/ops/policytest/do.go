@@ -250,7 +250,15 @@ func (w *World) doWeb(args []any) (any, error) {
 		}
 		return m
 	}
-	req := &hooks.Request{Method: text(o, "method", "GET"), Path: text(o, "path", "/"), Query: table("query"), Form: table("form"), Headers: table("headers"), IP: text(o, "ip", "192.0.2.7"), Body: text(o, "body", "")}
+	req := &hooks.Request{
+		Method:  text(o, "method", "GET"),
+		Path:    text(o, "path", "/"),
+		Query:   table("query"),
+		Form:    table("form"),
+		Headers: table("headers"),
+		IP:      text(o, "ip", "192.0.2.7"),
+		Body:    text(o, "body", ""),
+	}
 	if o["form"] != nil { // as a browser sends it
 		req.Method = text(o, "method", "POST")
 		if req.Headers["content-type"] == "" {
@@ -311,7 +319,12 @@ func (w *World) doLimit(m map[string]any) error {
 		return err
 	}
 	number := func(k string) int64 { f, _ := m[k].(float64); return int64(f) }
-	w.limits = hooks.Limits{Instructions: number("instructions"), Alloc: sizeOf(m["alloc"]), Recipients: int(number("recipients")), Submits: int(number("submits"))}
+	w.limits = hooks.Limits{
+		Instructions: number("instructions"),
+		Alloc:        sizeOf(m["alloc"]),
+		Recipients:   int(number("recipients")),
+		Submits:      int(number("submits")),
+	}
 	w.loaded = false
 	if m["wall"] != nil {
 		d, err := duration(m["wall"])

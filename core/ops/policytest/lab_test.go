@@ -38,7 +38,8 @@ on("deliver.local", function(msg, rcpt, box)
   local v = box:setting("vacation")
   if not v or not v.active or msg:is_auto() then return end
   if not kv.once("vacation:" .. rcpt.address .. ":" .. msg.sender, { ttl = "7d" }) then return end
-  mail.submit { sender = "", from = rcpt.address, to = msg.sender, auto = "auto-replied", subject = "Auto: " .. (msg:subject() or ""), text = v.text, in_reply_to = msg }
+  mail.submit { sender = "", from = rcpt.address, to = msg.sender, auto = "auto-replied",
+    subject = "Auto: " .. (msg:subject() or ""), text = v.text, in_reply_to = msg }
 end)
 on("receive.mail", function(session, tx)
   if tx.sender == "breaks@a.example" then error("broken on purpose") end
@@ -54,14 +55,21 @@ on("receive.data", function(session, tx, msg)
   local action = milter.scan("filter", msg)
   if action == "reject" then return reject("the filter says no") end
 end)
-on("timer.tick", { every = "1h" }, function(now) kv.incr("ticks") mail.submit { from = "clock@our.example", to = "bob@our.example", subject = "tick", text = "" } end)
+on("timer.tick", { every = "1h" }, function(now) kv.incr("ticks")
+  mail.submit { from = "clock@our.example", to = "bob@our.example", subject = "tick", text = "" } end)
 on("observe.event", function(event) if event.name == "delivered" then kv.incr("seen") log.info("delivered to " .. event.data.to) end end)
-on("web.request", { path = "/hello" }, function(req) return response { status = 201, body = "hello " .. (req.form.name or req.query.name or "nobody") } end)
+on("web.request", { path = "/hello" }, function(req)
+  return response { status = 201, body = "hello " .. (req.form.name or req.query.name or "nobody") }
+end)
 `
 
 func options(tests map[string]string) policytest.Options {
-	src := hookstest.Scripts(map[string]string{"policy.lua": policies, "forwards.toml": "[\"bob@our.example\"]\nto = \"bob@elsewhere.example\"\nkeep = true\n"})
-	o := policytest.Options{Sources: []hooks.Source{src}, Tests: map[string][]byte{"tests/plain.eml": []byte("From: a@a.example\nTo: bob@our.example\nSubject: plain\n\nhello\n")}}
+	src := hookstest.Scripts(map[string]string{"policy.lua": policies,
+		"forwards.toml": "[\"bob@our.example\"]\nto = \"bob@elsewhere.example\"\nkeep = true\n"})
+	o := policytest.Options{
+		Sources: []hooks.Source{src},
+		Tests:   map[string][]byte{"tests/plain.eml": []byte("From: a@a.example\nTo: bob@our.example\nSubject: plain\n\nhello\n")},
+	}
 	for name, text := range tests {
 		o.Tests["tests/"+name] = []byte("local t = require \"carteiro.test\"\n" + text)
 	}
@@ -163,7 +171,8 @@ t.case("web and filter", function()
 end)
 t.case("remote answers, retries, reports", function()
   t.remote { ["x@r.example"] = 451, ["y@r.example"] = { code = 550, enhanced = "5.1.1", text = "no such user" } }
-  local r = t.deliver { identity = "eve@our.example", sender = "eve@our.example", from = "eve@our.example", to = { "x@r.example", "y@r.example", "z@r.example" } }
+  local r = t.deliver { identity = "eve@our.example", sender = "eve@our.example", from = "eve@our.example",
+    to = { "x@r.example", "y@r.example", "z@r.example" } }
   t.eq(#r.sent, 1)
   t.eq(r.sent[1].to, { "z@r.example" })
   t.eq(#r.dsns, 1)
@@ -260,7 +269,7 @@ end)
 func TestContract(t *testing.T) {
 	examples := map[string]string{"greylist": "greylisting.lua", "forward": "forwarding.lua"}
 	for name, file := range examples {
-		policy, err := os.ReadFile("../../scripts/examples/" + file)
+		policy, err := os.ReadFile("../../../scripts/examples/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +281,8 @@ func TestContract(t *testing.T) {
 			if with {
 				text = string(policy)
 			}
-			o.Sources = []hooks.Source{hookstest.Scripts(map[string]string{"policy.lua": text, "forwards.toml": "[\"bob@our.example\"]\nto = \"bob@elsewhere.example\"\nkeep = true\n"})}
+			o.Sources = []hooks.Source{hookstest.Scripts(map[string]string{"policy.lua": text,
+				"forwards.toml": "[\"bob@our.example\"]\nto = \"bob@elsewhere.example\"\nkeep = true\n"})}
 			r, err := policytest.Test(t.Context(), o)
 			if err != nil || len(r.Cases) != 1 || (r.Failed() == 0) != with {
 				t.Errorf("%s, policy %v: %v %+v", name, with, err, r)
@@ -306,24 +316,26 @@ func TestFailures(t *testing.T) {
 	for body, want := range map[string]string{
 		`t.eq(1, 2)`: "tests/bad.lua:3: got 1, want 2",
 		`t.eq({ a = 1 }, { a = "1" }, "numbers")`: `tests/bad.lua:3: got { a = 1 }, want { a = "1" } (numbers)`,
-		`t.ne(1, 1)`:                               "tests/bad.lua:3: got 1, which it must not be",
-		`t.ok(nil)`:                                "tests/bad.lua:3: got nil, want something true",
-		`t.contains({ 1, 2 }, 3)`:                  "tests/bad.lua:3: 3 is not in { 1, 2 }",
-		`t.lacks("abc", "b")`:                      `tests/bad.lua:3: "b" is in "abc"`,
-		`t.matches("abc", "^b")`:                   `tests/bad.lua:3: "abc" does not match "^b"`,
-		`t.fails(function() end)`:                  "tests/bad.lua:3: no error was raised",
-		`t.file("none.eml")`:                       "tests/bad.lua:3: there is no file none.eml beside the test",
-		`t.session { ipp = "x" }`:                  "tests/bad.lua:3: wrong arguments: t.session: there is no option ipp",
-		`t.deliver { ip = "x" }`:                   "tests/bad.lua:3: wrong arguments: t.deliver: ip must be an IP address",
-		`t.fail("kv.set", "once")`:                 "tests/bad.lua:3: wrong arguments: t.fail:",
-		`t.fail("commit", "now")`:                  "tests/bad.lua:3: wrong arguments: t.fail:",
-		`t.fail("dns.mx", "never")`:                "tests/bad.lua:3: wrong arguments: t.fail:",
-		`t.clock.advance("x")`:                     "tests/bad.lua:3: wrong arguments: t.clock.advance: the time must be seconds",
-		"t.session {} t.clock.set(\"2001-01-01\")": "tests/bad.lua:3: wrong arguments: t.clock.set: after the first session of a test its clock only goes forward; it is 2026-01-01T12:00:00Z",
-		`t.clock.set()`:                            "tests/bad.lua:3: wrong arguments: t.clock.set needs the time",
-		`local x = nil + 1`:                        "tests/bad.lua:3: ",
-		`while true do end`:                        "budget exhausted",
-		`t.no_errors(t.deliver { sender = "breaks@a.example", to = "bob@our.example" })`: "tests/bad.lua:3: a policy failed: receive.mail: policy.lua:27: policy failed: policy.lua:28:",
+		`t.ne(1, 1)`:                "tests/bad.lua:3: got 1, which it must not be",
+		`t.ok(nil)`:                 "tests/bad.lua:3: got nil, want something true",
+		`t.contains({ 1, 2 }, 3)`:   "tests/bad.lua:3: 3 is not in { 1, 2 }",
+		`t.lacks("abc", "b")`:       `tests/bad.lua:3: "b" is in "abc"`,
+		`t.matches("abc", "^b")`:    `tests/bad.lua:3: "abc" does not match "^b"`,
+		`t.fails(function() end)`:   "tests/bad.lua:3: no error was raised",
+		`t.file("none.eml")`:        "tests/bad.lua:3: there is no file none.eml beside the test",
+		`t.session { ipp = "x" }`:   "tests/bad.lua:3: wrong arguments: t.session: there is no option ipp",
+		`t.deliver { ip = "x" }`:    "tests/bad.lua:3: wrong arguments: t.deliver: ip must be an IP address",
+		`t.fail("kv.set", "once")`:  "tests/bad.lua:3: wrong arguments: t.fail:",
+		`t.fail("commit", "now")`:   "tests/bad.lua:3: wrong arguments: t.fail:",
+		`t.fail("dns.mx", "never")`: "tests/bad.lua:3: wrong arguments: t.fail:",
+		`t.clock.advance("x")`:      "tests/bad.lua:3: wrong arguments: t.clock.advance: the time must be seconds",
+		"t.session {} t.clock.set(\"2001-01-01\")": "tests/bad.lua:3: wrong arguments: t.clock.set: after the first session of a test its " +
+			"clock only goes forward; it is 2026-01-01T12:00:00Z",
+		`t.clock.set()`:     "tests/bad.lua:3: wrong arguments: t.clock.set needs the time",
+		`local x = nil + 1`: "tests/bad.lua:3: ",
+		`while true do end`: "budget exhausted",
+		`t.no_errors(t.deliver { sender = "breaks@a.example", to = "bob@our.example" })`: "tests/bad.lua:3: a policy failed: receive.mail: " +
+			"policy.lua:28: policy failed: policy.lua:29:",
 	} {
 		r, err := policytest.Test(t.Context(), options(map[string]string{"bad.lua": "t.case(\"x\", function()\n" + body + "\nend)"}))
 		if err != nil {
@@ -345,12 +357,14 @@ func TestChoice(t *testing.T) {
 		}
 		return out
 	}
-	o := options(map[string]string{"a.lua": `t.case("one", { smoke = true }, function() end) t.case("two", function() end)`, "b.lua": `t.case("three", function() end)`})
+	o := options(map[string]string{"a.lua": `t.case("one", { smoke = true }, function() end) t.case("two", function() end)`,
+		"b.lua": `t.case("three", function() end)`})
 	for _, c := range []struct {
 		only []string
 		run  string
 		want []string
-	}{{nil, "", []string{"one", "two", "three"}}, {[]string{"smoke"}, "", []string{"one"}}, {[]string{"b"}, "", []string{"three"}}, {nil, "b.lua: t", []string{"three"}}, {[]string{}, "", nil}} {
+	}{{nil, "", []string{"one", "two", "three"}}, {[]string{"smoke"}, "", []string{"one"}}, {[]string{"b"}, "", []string{"three"}},
+		{nil, "b.lua: t", []string{"three"}}, {[]string{}, "", nil}} {
 		o.Only, o.Run = c.only, nil
 		if c.run != "" {
 			o.Run = regexp.MustCompile(c.run)
@@ -373,14 +387,20 @@ func TestCoverage(t *testing.T) {
 	}
 	c := r.Coverage[0]
 	line := func(text string) int { return 1 + strings.Count(policies[:strings.Index(policies, text)], "\n") }
-	if slices.Contains(c.Missed, line(`error("broken`)) || !slices.Contains(c.Missed, line(`return defer("no DNS")`)) || c.Lines != c.Ran+len(c.Missed) || c.Ran == 0 {
+	if slices.Contains(c.Missed, line(`error("broken`)) || !slices.Contains(c.Missed, line(`return defer("no DNS")`)) ||
+		c.Lines != c.Ran+len(c.Missed) || c.Ran == 0 {
 		t.Errorf("%+v", c)
 	}
 }
 
 // Tests and policies that do not load are errors with a place, not failures.
 func TestLoadErrors(t *testing.T) {
-	for text, want := range map[string]string{"t.case(": "tests/a.lua:", "os.exit()": "unknown name os", "error(\"x\")": "tests/a.lua:2: x", "on(\"receive.nowhere\", function() end)": "there is no hook"} {
+	for text, want := range map[string]string{
+		"t.case(":      "tests/a.lua:",
+		"os.exit()":    "unknown name os",
+		"error(\"x\")": "tests/a.lua:2: x",
+		"on(\"receive.nowhere\", function() end)": "there is no hook",
+	} {
 		if _, err := policytest.Test(t.Context(), options(map[string]string{"a.lua": text})); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
 		}

@@ -283,7 +283,12 @@ func (w *web) Do(req *http.Request) (*http.Response, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.got = append(w.got, map[string]any{"method": req.Method, "url": req.URL.String(), "body": string(body), "key": req.Header.Get("Idempotency-Key")})
+	w.got = append(w.got, map[string]any{
+		"method": req.Method,
+		"url":    req.URL.String(),
+		"body":   string(body),
+		"key":    req.Header.Get("Idempotency-Key"),
+	})
 	for _, k := range []string{req.Method + " " + req.URL.String(), req.URL.String()} {
 		switch a := w.answers[k].(type) {
 		case string:
@@ -345,7 +350,12 @@ func (f filters) put(answers map[string]any) error {
 			for _, one := range list {
 				m, _ := one.(map[string]any)
 				index, _ := m["index"].(float64)
-				a.Changes = append(a.Changes, milter.Change{Op: text(m, "op", ""), Name: text(m, "name", ""), Value: text(m, "value", ""), Index: int(index)})
+				a.Changes = append(a.Changes, milter.Change{
+					Op:    text(m, "op", ""),
+					Name:  text(m, "name", ""),
+					Value: text(m, "value", ""),
+					Index: int(index),
+				})
 			}
 		default:
 			return fmt.Errorf("%w: t.milter: %s must be an action or a table", errArguments, name)

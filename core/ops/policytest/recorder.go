@@ -99,7 +99,15 @@ func letter(sender string, to []string, raw string) map[string]any {
 		}
 	}
 	subject, _ := h.Get("Subject")
-	return map[string]any{"sender": sender, "to": anyList(to), "raw": raw, "body": body, "text": decodedText(h, body), "headers": headers, "subject": mime.DecodeWords(subject)}
+	return map[string]any{
+		"sender":  sender,
+		"to":      anyList(to),
+		"raw":     raw,
+		"body":    body,
+		"text":    decodedText(h, body),
+		"headers": headers,
+		"subject": mime.DecodeWords(subject),
+	}
 }
 
 // maxDecoded bounds the text of a message that tests see.

@@ -29,8 +29,14 @@ func (w *World) open(o map[string]any) (*session, *envelope.Status, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: ip: %w", errArguments, err)
 	}
-	s := &session{Session: &envelope.Session{ID: envelope.NewID(w.clock.Now()).String(), Remote: netip.AddrPortFrom(ip, 4025), RDNS: text(o, "rdns", ""), ESMTP: true,
-		Started: w.clock.Now(), Meta: map[string]any{}}}
+	s := &session{Session: &envelope.Session{
+		ID:      envelope.NewID(w.clock.Now()).String(),
+		Remote:  netip.AddrPortFrom(ip, 4025),
+		RDNS:    text(o, "rdns", ""),
+		ESMTP:   true,
+		Started: w.clock.Now(),
+		Meta:    map[string]any{},
+	}}
 	s.Trusted, _ = o["trusted"].(bool)
 	if user := text(o, "identity", ""); user != "" {
 		if err := w.person(user); err != nil {
@@ -85,7 +91,13 @@ func (w *World) begin(s *session, sender string, o map[string]any) (*envelope.St
 		tx.Sender = a
 	}
 	number := func(k string) int64 { f, _ := o[k].(float64); return int64(f) }
-	tx.Params = envelope.Params{Size: number("size"), Body: text(o, "body", ""), EnvID: text(o, "envid", ""), Ret: text(o, "ret", ""), By: number("by")}
+	tx.Params = envelope.Params{
+		Size:  number("size"),
+		Body:  text(o, "body", ""),
+		EnvID: text(o, "envid", ""),
+		Ret:   text(o, "ret", ""),
+		By:    number("by"),
+	}
 	tx.Params.SMTPUTF8, _ = o["smtputf8"].(bool)
 	tx.Params.RequireTLS, _ = o["requiretls"].(bool)
 	if o["priority"] != nil {
@@ -123,7 +135,12 @@ func (w *World) recipient(s *session, to string, o map[string]any) (*envelope.St
 	}
 	r := &envelope.Recipient{Address: a, Orig: a, ORcpt: text(o, "orcpt", "")}
 	for _, word := range texts(o["notify"]) {
-		bit, ok := map[string]envelope.Notify{"NEVER": envelope.NotifyNever, "SUCCESS": envelope.NotifySuccess, "FAILURE": envelope.NotifyFailure, "DELAY": envelope.NotifyDelay}[strings.ToUpper(word)]
+		bit, ok := map[string]envelope.Notify{
+			"NEVER":   envelope.NotifyNever,
+			"SUCCESS": envelope.NotifySuccess,
+			"FAILURE": envelope.NotifyFailure,
+			"DELAY":   envelope.NotifyDelay,
+		}[strings.ToUpper(word)]
 		if !ok {
 			return nil, fmt.Errorf("%w: notify: %q", errArguments, word)
 		}

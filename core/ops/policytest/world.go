@@ -102,19 +102,50 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 	w.badger = st
 	filter := spam.New(st, w.clock)
 	w.store = &recorder{Store: spam.Watch(st, filter)}
-	w.dir, err = auth.New(ctx, auth.Options{Data: st, Domains: append([]string{LocalDomain}, o.Domains...), Postmaster: "postmaster@" + LocalDomain,
-		Key: make([]byte, 32), Clock: w.clock, Cheap: true})
+	w.dir, err = auth.New(ctx, auth.Options{
+		Data:       st,
+		Domains:    append([]string{LocalDomain}, o.Domains...),
+		Postmaster: "postmaster@" + LocalDomain,
+		Key:        make([]byte, 32),
+		Clock:      w.clock,
+		Cheap:      true,
+	})
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	w.keys = &crypt.Keys{Data: st, Clock: w.clock}
 	ring := srs.NewRing(make([]byte, 32))
-	w.engine = lua.New(lua.Options{Like: o.like, KV: faultyKV{st, &w.store.faults}, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, WebURL: "https://" + hostname, Secret: make([]byte, 32), Ring: ring,
-		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Spam: filter, Keys: w.keys, Cover: cover, Observe: w.observe})
-	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{Store: w.store, Directory: w.dir, Transport: w.hosts, Resolver: routes{w.names},
-		Policies: &w.current, Journal: logger, Clock: w.clock,
-		Returns: ring,
-		Delay:   func(_ context.Context, d time.Duration) { w.clock.Advance(d) }})
+	w.engine = lua.New(lua.Options{
+		Like:     o.like,
+		KV:       faultyKV{st, &w.store.faults},
+		Resolver: w.names,
+		Accounts: w.dir,
+		Clock:    w.clock,
+		Log:      logger.Logger,
+		Hostname: hostname,
+		WebURL:   "https://" + hostname,
+		Secret:   make([]byte, 32),
+		Ring:     ring,
+		Local:    w.dir.Local,
+		HTTP:     w.web,
+		Metrics:  logger.Counted,
+		Milters:  w.filters,
+		Spam:     filter,
+		Keys:     w.keys,
+		Cover:    cover,
+		Observe:  w.observe,
+	})
+	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{
+		Store:     w.store,
+		Directory: w.dir,
+		Transport: w.hosts,
+		Resolver:  routes{w.names},
+		Policies:  &w.current,
+		Journal:   logger,
+		Clock:     w.clock,
+		Returns:   ring,
+		Delay:     func(_ context.Context, d time.Duration) { w.clock.Advance(d) },
+	})
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() { done <- w.pipe.Run(run) }()

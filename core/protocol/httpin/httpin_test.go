@@ -151,7 +151,8 @@ func TestToken(t *testing.T) {
 		if (w.Header().Get("WWW-Authenticate") == `Bearer realm="carteiro"`) != (tt.want == 401) {
 			t.Errorf("%s: WWW-Authenticate %q with %d", tt.name, w.Header().Get("WWW-Authenticate"), w.Code)
 		}
-		if refused := strings.Contains(log.String(), `"msg":"api refused"`); refused != (tt.want != 200) || strings.Contains(log.String(), token[1:]) {
+		if refused := strings.Contains(log.String(), `"msg":"api refused"`); refused != (tt.want != 200) ||
+			strings.Contains(log.String(), token[1:]) {
 			t.Errorf("%s: the log is %s", tt.name, &log)
 		}
 	}

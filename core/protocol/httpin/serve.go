@@ -78,7 +78,8 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if l.enter() {
 			return &limitedConn{Conn: conn, leave: sync.OnceFunc(l.leave)}, nil
 		}
-		l.cfg.Log.Info("connection refused", "listener", l.cfg.Name, "client", conn.RemoteAddr().String(), "reason", "connections of the listener")
+		l.cfg.Log.Info("connection refused", "listener", l.cfg.Name, "client", conn.RemoteAddr().String(), "reason",
+			"connections of the listener")
 		if l.cfg.TLS == nil {
 			conn.SetDeadline(time.Now().Add(time.Second))
 			io.WriteString(conn, crowded) // an empty send buffer takes it; the error does not matter

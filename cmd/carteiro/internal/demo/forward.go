@@ -10,7 +10,7 @@ import (
 )
 
 // stepForward: theboss forwards to bob, who has to agree. A message of bob's
-// goes the whole way round, and a report takes its return path home.
+// goes the whole way round, and a DSN finds the way back by its return path.
 func stepForward(ctx context.Context, d *demo) (string, error) {
 	const boss, bob = "theboss@example.com", "bob@example.org"
 	set := admin.SetArgs{Address: boss, Key: "forward", Value: `{"to": ["` + bob + `"], "keep": true}`}

@@ -58,12 +58,18 @@ func archiveOf(t *testing.T, texts ...string) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for i, text := range texts {
-		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("folder/m%d", i), Typeflag: tar.TypeReg, Mode: 0o600, Size: int64(len(text))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{
+			Name:     fmt.Sprintf("folder/m%d", i),
+			Typeflag: tar.TypeReg,
+			Mode:     0o600,
+			Size:     int64(len(text)),
+		}); err != nil {
 			t.Fatal(err)
 		}
 		io.WriteString(w, text)
 	}
-	for _, h := range []*tar.Header{{Name: "folder/.hidden", Typeflag: tar.TypeReg}, {Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, {Name: "other/", Typeflag: tar.TypeDir}} {
+	for _, h := range []*tar.Header{{Name: "folder/.hidden", Typeflag: tar.TypeReg},
+		{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, {Name: "other/", Typeflag: tar.TypeDir}} {
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +102,13 @@ func TestEachMessage(t *testing.T) {
 	xzipped.Write(archiveOf(t, two))
 	xzipped.Close()
 	write(t, in("a.tar.xz"), b.Bytes())
-	for name, text := range map[string]string{"cur/1:2,S": one, "new/2": two, "tmp/3": "not delivered yet", ".Trash/cur/4": "below a hidden folder", "cur/.5": "hidden"} {
+	for name, text := range map[string]string{
+		"cur/1:2,S":    one,
+		"new/2":        two,
+		"tmp/3":        "not delivered yet",
+		".Trash/cur/4": "below a hidden folder",
+		"cur/.5":       "hidden",
+	} {
 		write(t, in("maildir/"+name), []byte(text))
 	}
 	for _, tt := range []struct {

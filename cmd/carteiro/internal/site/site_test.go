@@ -16,7 +16,8 @@ import (
 	"carteiro/core/service/lists"
 )
 
-const minimal = "hostname = \"mx.a.example\"\ndomains = [\"a.example\"]\n[storage]\ndir = \"data\"\nkey_file = \"store.key\"\nreserve = \"1MiB\"\n"
+const minimal = "hostname = \"mx.a.example\"\ndomains = [\"a.example\"]\n[storage]\ndir = \"data\"\nkey_file = \"store.key\"\n" +
+	"reserve = \"1MiB\"\n"
 
 // TestWrite: the files, who may read them, and a certificate that fits.
 func TestWrite(t *testing.T) {
@@ -26,7 +27,13 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, mode := range map[string]os.FileMode{"carteiro.toml": 0o644, "cert.pem": 0o644, "key.pem": 0o600, "store.key": 0o600, "scripts/policy.lua": 0o644} {
+	for name, mode := range map[string]os.FileMode{
+		"carteiro.toml":      0o644,
+		"cert.pem":           0o644,
+		"key.pem":            0o600,
+		"store.key":          0o600,
+		"scripts/policy.lua": 0o644,
+	} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode() != mode {
 			t.Errorf("%s: %v, %v, want %v", name, info, err, mode)
 		}

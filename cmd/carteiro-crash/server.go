@@ -20,16 +20,16 @@ var accounts = []string{"a@crash.example", "b@crash.example", "c@crash.example"}
 
 const password = "one for all"
 
-// house is a server's folder, which outlives its processes.
-type house struct {
+// server is a server's folder; its processes are killed, the folder remains.
+type server struct {
 	binary string
 	dir    string
 	log    io.Writer // what the server prints that is not a listener
 }
 
-func (h *house) config() string { return filepath.Join(h.dir, "carteiro.toml") }
+func (s *server) config() string { return filepath.Join(s.dir, "carteiro.toml") }
 
-const houseConfig = `hostname = "mx.crash.example"
+const configTemplate = `hostname = "mx.crash.example"
 domains = ["crash.example"]
 postmaster = "a@crash.example"
 [storage]
@@ -54,12 +54,12 @@ format = "text"
 `
 
 // prepare writes the configuration and makes the accounts.
-func (h *house) prepare(ctx context.Context) error {
-	if err := os.WriteFile(h.config(), []byte(houseConfig), 0o600); err != nil {
+func (s *server) prepare(ctx context.Context) error {
+	if err := os.WriteFile(s.config(), []byte(configTemplate), 0o600); err != nil {
 		return err
 	}
 	for _, who := range accounts {
-		add := exec.CommandContext(ctx, h.binary, "account", "add", who, "--password-stdin", "-c", h.config())
+		add := exec.CommandContext(ctx, s.binary, "account", "add", who, "--password-stdin", "-c", s.config())
 		add.Stdin = strings.NewReader(password)
 		if out, err := add.CombinedOutput(); err != nil {
 			return fmt.Errorf("account add %s: %w\n%s", who, err, out)
@@ -80,10 +80,10 @@ type life struct {
 const startWithin = time.Minute
 
 // start runs the server and returns when its listeners are bound.
-func (h *house) start(ctx context.Context) (*life, error) {
+func (s *server) start(ctx context.Context) (*life, error) {
 	began := time.Now()
-	l := &life{cmd: exec.Command(h.binary, "serve", "-c", h.config()), done: make(chan struct{})}
-	l.cmd.Stderr = h.log
+	l := &life{cmd: exec.Command(s.binary, "serve", "-c", s.config()), done: make(chan struct{})}
+	l.cmd.Stderr = s.log
 	stdout, err := l.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -142,11 +142,11 @@ func (l *life) kill() bool {
 }
 
 // untilDelivered waits until the queue is empty.
-func (h *house) untilDelivered(ctx context.Context, l *life) error {
+func (s *server) untilDelivered(ctx context.Context, l *life) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
-		out, err := exec.CommandContext(ctx, h.binary, "queue", "summary", "--json", "-c", h.config()).Output()
+		out, err := exec.CommandContext(ctx, s.binary, "queue", "summary", "--json", "-c", s.config()).Output()
 		var sums []struct {
 			Messages int    `json:"messages"`
 			Status   string `json:"status"`
