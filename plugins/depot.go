@@ -90,7 +90,7 @@ func OpenDepot(dir string) (*Depot, error) {
 	}
 	for name, p := range d.lock.Bundles {
 		if _, err := semver.StrictNewVersion(p.Version); err != nil || !validName(name) {
-			return nil, fmt.Errorf("%w: %s: %s %q is no bundle with a version", ErrBundle, filepath.Join(dir, lockName), name, p.Version)
+			return nil, fmt.Errorf("%w: %s: %s %q is not a bundle with a version", ErrBundle, filepath.Join(dir, lockName), name, p.Version)
 		}
 	}
 	if d.lock.Bundles == nil {

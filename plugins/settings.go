@@ -61,7 +61,7 @@ func (c *checker) setting(at, key string, s Setting) {
 	}
 }
 
-// bound reads min or max; false where it is no number.
+// bound reads min or max; false where it is not a number.
 func bound(v any) (float64, bool) {
 	switch v := v.(type) {
 	case nil:

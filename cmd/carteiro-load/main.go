@@ -70,7 +70,7 @@ func parse(f *flag.FlagSet, args []string) error {
 		return errUsage
 	}
 	if f.NArg() > 0 {
-		return fmt.Errorf("%w: %q is no flag", errUsage, f.Arg(0))
+		return fmt.Errorf("%w: %q is not a flag", errUsage, f.Arg(0))
 	}
 	return nil
 }

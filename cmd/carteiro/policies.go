@@ -93,7 +93,7 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 		}
 		rel = filepath.ToSlash(rel)
 		if !utf8.ValidString(rel) || strings.ContainsFunc(rel, unicode.IsControl) {
-			return fmt.Errorf("%q is no name of a file that a generation can keep: it is not UTF-8, or holds control characters", path)
+			return fmt.Errorf("%q is not the name of a file that a generation can keep: it is not UTF-8, or holds control characters", path)
 		}
 		if rel == "carteiro.lua" {
 			return nil // what `scripts meta` writes, for editors

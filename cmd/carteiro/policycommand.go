@@ -136,7 +136,7 @@ func (l *policyLine) run(cmd *cobra.Command) error {
 	raw, err := l.call(cmd.Context(), "command", in, false)
 	switch {
 	case errors.Is(err, admin.ErrNoServer):
-		return fmt.Errorf("%q is no command of carteiro%s, and policies cannot be asked for it: %w", name, suggestWord(cmd.Root(),
+		return fmt.Errorf("%q is not a command of carteiro%s, and policies cannot be asked for it: %w", name, suggestWord(cmd.Root(),
 			name, nil), err)
 	case errors.Is(err, admin.ErrNoCommand):
 		commands, _ := l.commands(cmd) // a suggestion less, if they cannot be had

@@ -113,7 +113,7 @@ func (s *Service) accountPassword(ctx context.Context, args AccountArgs) (any, e
 type SetArgs struct {
 	Address string `json:"address"`
 	Key     string `json:"key"`
-	Value   string `json:"value"` // JSON; what is none is taken as text
+	Value   string `json:"value"` // JSON; anything else is taken as text
 	// Confirmed: whoever the setting names has agreed.
 	Confirmed bool `json:"confirmed,omitempty"`
 }
@@ -152,13 +152,12 @@ func (s *Service) accountSet(ctx context.Context, args SetArgs) (any, error) {
 	if err := s.Directory.Set(ctx, a, args.Key, value, args.Confirmed); err != nil {
 		return nil, err
 	}
-	s.told(a, args, value)
+	s.notifySetting(a, args, value)
 	return none{}, nil
 }
 
-// told lets policies know of a setting. Without a running pipeline nobody is
-// there to be told.
-func (s *Service) told(a envelope.Address, args SetArgs, value json.RawMessage) {
+// notifySetting tells policies about a changed setting, if a pipeline runs.
+func (s *Service) notifySetting(a envelope.Address, args SetArgs, value json.RawMessage) {
 	if s.Pipeline == nil {
 		return
 	}
@@ -191,7 +190,7 @@ func (s *Service) accountGrant(ctx context.Context, args GrantArgs) (any, error)
 	if args.Until != "" {
 		day, err := time.Parse(time.DateOnly, args.Until)
 		if err != nil {
-			return nil, fmt.Errorf("until: %q is no day; write 2026-12-31", args.Until)
+			return nil, fmt.Errorf("until: %q is not a day; write 2026-12-31", args.Until)
 		}
 		until = day.AddDate(0, 0, 1)
 	}

@@ -106,7 +106,7 @@ func typed[A any](f func(s *Service, ctx context.Context, args A) (any, error)) 
 	return method{args: empty, call: func(s *Service, ctx context.Context, raw json.RawMessage) (any, error) {
 		var args A
 		if len(raw) > 0 {
-			if err := strict(raw, &args); err != nil {
+			if err := decodeStrict(raw, &args); err != nil {
 				return nil, err
 			}
 		}

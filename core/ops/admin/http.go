@@ -21,11 +21,15 @@ import (
 // maxArgs bounds the arguments of a call; settings are the largest.
 const maxArgs = 4 << 20
 
-func strict(raw []byte, v any) error {
+// decodeStrict reads exactly one JSON value, without unknown fields.
+func decodeStrict(raw []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("arguments: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("arguments: more than one value")
 	}
 	return nil
 }

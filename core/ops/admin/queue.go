@@ -156,7 +156,10 @@ func (s *Service) queueSummary(ctx context.Context, args QueueArgs) (any, error)
 	return out, nil
 }
 
-// OperateArgs do one thing to all messages that a filter selects.
+// operations are what queue.operate can do.
+var operations = []core.Operation{core.OpHold, core.OpRelease, core.OpRetry, core.OpBounce, core.OpDrop}
+
+// OperateArgs say what to do with all messages that a filter selects.
 type OperateArgs struct {
 	core.Filter
 	Operation core.Operation `json:"operation"`
@@ -173,6 +176,9 @@ type Operated struct {
 func (s *Service) queueOperate(ctx context.Context, args OperateArgs) (any, error) {
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable
+	}
+	if !slices.Contains(operations, args.Operation) {
+		return nil, fmt.Errorf("operation: %q is none of hold, release, retry, bounce, drop", args.Operation)
 	}
 	if args.Filter.Empty() && !args.All {
 		return nil, errors.New("which messages? give --id, another filter, or --all")

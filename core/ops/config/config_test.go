@@ -265,9 +265,9 @@ acme = "RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu"
 		"[[bundle]]\nname = \"a/b\"\ndomains = [\"a b\"]\n":                               "c.toml:6: bundle.domains",
 		"[[bundle]]\nname = \"a/b\"\n[bundle.domain.\"a b\"]\nx = 1\n":                    "bundle.domain",
 		"[trust]\nacme = \" \"\n":                                                         "c.toml:5: trust.acme names no key",
-		"[trust]\nacme = \"RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu RWQ\"\n": "c.toml:5: trust.acme \"RWQ\" is no minisign " +
+		"[trust]\nacme = \"RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu RWQ\"\n": "c.toml:5: trust.acme \"RWQ\" is not a minisign " +
 			"public key",
-		"[trust]\nacme = \"RWQ\"\n": "c.toml:5: trust.acme \"RWQ\" is no minisign public key",
+		"[trust]\nacme = \"RWQ\"\n": "c.toml:5: trust.acme \"RWQ\" is not a minisign public key",
 		"[trust]\n\"acme/x\" = \"RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu\"\n": "is not the name of a publisher",
 	} {
 		if _, err := Parse("/etc/c.toml", []byte(head+text)); err == nil || !strings.Contains(err.Error(), want) {

@@ -169,7 +169,7 @@ var meanings = map[string]func(w *World, args []any) error{
 		for name, v := range args[0].(map[string]any) {
 			m, _ := v.(map[string]any)
 			if s, ok := m["enhanced"].(string); ok && !envelope.ValidEnhanced(s) {
-				return wrong("%s: %q is no enhanced code", name, s)
+				return wrong("%s: %q is not an enhanced code", name, s)
 			}
 		}
 		return nil

@@ -150,7 +150,7 @@ func (n *names) fail(what, how string) error {
 		return fmt.Errorf("%w: t.fail: there is no kind %q of names; %s", errArguments, kind, faultsKnown)
 	}
 	if strings.ContainsAny(name, " \t") {
-		return fmt.Errorf("%w: t.fail: %q is no name; %s", errArguments, name, faultsKnown)
+		return fmt.Errorf("%w: t.fail: %q is not a name; %s", errArguments, name, faultsKnown)
 	}
 	n.fails[strings.TrimSpace(kind+" "+key(name))] = err
 	return nil

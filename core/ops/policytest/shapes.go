@@ -134,7 +134,7 @@ func isAddress(v any) error {
 		return wrong("must be an address, got %s", shown(v))
 	}
 	if _, err := envelope.ParseAddress(s); err != nil {
-		return wrong("%q is no address: %v", s, err)
+		return wrong("%q is not an address: %v", s, err)
 	}
 	return nil
 }
