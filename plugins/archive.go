@@ -96,7 +96,7 @@ func (b *treeBuilder) unpack(archive []byte) error {
 // untar takes the files of a tar stream.
 func (b *treeBuilder) untar(stream io.Reader) error {
 	// Headers and padding take at most two blocks and names a file.
-	limited := &bounded{r: stream, left: maxTotal + maxFiles*4096}
+	limited := &limitedReader{r: stream, left: maxTotal + maxFiles*4096}
 	r := tar.NewReader(limited)
 	for {
 		h, err := r.Next()
@@ -104,7 +104,7 @@ func (b *treeBuilder) untar(stream io.Reader) error {
 			break
 		}
 		if err != nil {
-			return damaged(err)
+			return archiveError(err)
 		}
 		switch h.Typeflag {
 		case tar.TypeReg:
@@ -123,7 +123,7 @@ func (b *treeBuilder) untar(stream io.Reader) error {
 		}
 		content, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 		if err != nil {
-			return damaged(err)
+			return archiveError(err)
 		}
 		if err := b.add(h.Name, content); err != nil {
 			return err
@@ -132,7 +132,7 @@ func (b *treeBuilder) untar(stream io.Reader) error {
 	// What follows the end would be signed, but never seen.
 	rest, err := io.ReadAll(limited)
 	if err != nil {
-		return damaged(err)
+		return archiveError(err)
 	}
 	if len(bytes.Trim(rest, "\x00")) > 0 {
 		return errors.New("something follows the end of the archive")
@@ -140,20 +140,20 @@ func (b *treeBuilder) untar(stream io.Reader) error {
 	return nil
 }
 
-func damaged(err error) error {
+func archiveError(err error) error {
 	if errors.Is(err, errBomb) || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
 		return errBomb
 	}
 	return fmt.Errorf("the archive is damaged: %w", err)
 }
 
-// bounded ends a stream that is longer than allowed with an error.
-type bounded struct {
+// limitedReader ends a stream that is longer than allowed with an error.
+type limitedReader struct {
 	r    io.Reader
 	left int64
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
+func (b *limitedReader) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, errBomb
 	}

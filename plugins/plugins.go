@@ -4,7 +4,7 @@
 //
 //	ReadDir, Open    a folder, a signed archive -> Tree (checked, in memory)
 //	Pack, Sign       Tree -> archive -> signature
-//	Depot            installed bundles on disk: install, upgrade, roll back
+//	BundleStore      installed bundles on disk: install, upgrade, roll back
 //	Load             what is enabled -> sources of the engine
 //
 // Nothing here runs Lua, and nothing is fetched from anywhere.
@@ -68,7 +68,7 @@ func (e *Enabled) at(setting string, err error) error {
 // Options are what Load makes sources of.
 type Options struct {
 	Enabled []Enabled         // in the order of the configuration
-	Depot   *Depot            // installed bundles; nil: none
+	Store   *BundleStore      // installed bundles; nil: none
 	Trust   map[string]string // publishers' public keys, see Verify
 	Server  string            // version of the server
 	Beside  []*Tree           // others that may be required
@@ -90,7 +90,7 @@ func Load(o Options) ([]hooks.Source, error) {
 	for i := 0; i < len(l.list); i++ { // grows
 		l.require(l.list[i])
 	}
-	if err := l.circle(); err != nil {
+	if err := l.checkCircles(); err != nil {
 		l.errs = append(l.errs, err)
 	}
 	if len(l.errs) > 0 {
@@ -157,8 +157,8 @@ func (l *loading) enable(e Enabled) {
 	}
 	b := &loaded{Enabled: e, tree: t, limits: limits}
 	on := e.Domains == nil || len(e.Domains) > 0
-	if l.Depot != nil {
-		b.Domains, b.except, on = l.Depot.domains(name, e.Domains)
+	if l.Store != nil {
+		b.Domains, b.except, on = l.Store.domains(name, e.Domains)
 	}
 	if !on {
 		b.library = true // known, for others and for its settings' sake
@@ -170,14 +170,14 @@ func (l *loading) enable(e Enabled) {
 // enableByCommand takes what `bundle enable` enabled and the configuration
 // does not name.
 func (l *loading) enableByCommand() {
-	if l.Depot == nil {
+	if l.Store == nil {
 		return
 	}
-	for _, name := range l.Depot.switched() {
+	for _, name := range l.Store.switchedNames() {
 		if l.byName[name] != nil {
 			continue
 		}
-		if _, _, on := l.Depot.domains(name, []string{}); on {
+		if _, _, on := l.Store.domains(name, []string{}); on {
 			l.enable(Enabled{Name: name, Domains: []string{}})
 		}
 	}
@@ -210,8 +210,8 @@ func (l *loading) open(e Enabled) (*Tree, bool, error) {
 
 // find is a bundle by name: installed, beside, else shipped.
 func (l *loading) find(name string) (*Tree, bool, error) {
-	if l.Depot != nil && l.Depot.Has(name) {
-		t, err := l.Depot.Current(name)
+	if l.Store != nil && l.Store.Has(name) {
+		t, err := l.Store.Current(name)
 		return t, err == nil, err // what it wants was granted when it was installed
 	}
 	for _, t := range l.Beside {
@@ -260,7 +260,7 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 	src := hooks.Source{Name: m.Name(), Bundle: m.Name(), Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: b.Domains, Except: b.except,
 		NoOutgoing: m.Bundle.Outgoing != nil && !*m.Bundle.Outgoing, PlainWeb: m.Capabilities.Web == plainWeb && b.AllowWeb == plainWeb,
 		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: slices.Concat(m.Capabilities.HTTP, b.HTTP),
-		Limits: m.limits(b.limits && len(m.greed()) > 0)}
+		Limits: m.limits(b.limits && len(m.limitsWanted()) > 0)}
 	for _, name := range slices.Sorted(maps.Keys(m.requires)) {
 		if name != server {
 			src.Requires = append(src.Requires, name)

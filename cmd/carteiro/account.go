@@ -69,7 +69,7 @@ func accountList() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return show(cmd, &o, "account.list", struct{}{}, true, func(w io.Writer, all []auth.Summary) {
 				for _, a := range all {
-					fmt.Fprintf(w, "%s\t%s\tpassword %s\tapop %s\n", a.Address, stamp(a.Created), yes(a.Password), yes(a.APOP))
+					fmt.Fprintf(w, "%s\t%s\tpassword %s\tapop %s\n", a.Address, stamp(a.Created), yesNo(a.Password), yesNo(a.APOP))
 				}
 			})
 		},
@@ -78,7 +78,7 @@ func accountList() *cobra.Command {
 	return cmd
 }
 
-func yes(b bool) string {
+func yesNo(b bool) string {
 	if b {
 		return "yes"
 	}
@@ -93,8 +93,8 @@ func accountShow() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return show(cmd, &o, "account.show", admin.AccountArgs{Address: args[0]}, true, func(w io.Writer, a admin.AccountReport) {
-				fmt.Fprintf(w, "address\t%s\ncreated\t%s\npassword\t%s\napop\t%s\nused\t%s", a.Address, stamp(a.Created), yes(a.Password),
-					yes(a.APOP), octets(a.Used))
+				fmt.Fprintf(w, "address\t%s\ncreated\t%s\npassword\t%s\napop\t%s\nused\t%s", a.Address, stamp(a.Created), yesNo(a.Password),
+					yesNo(a.APOP), octets(a.Used))
 				if a.Quota > 0 {
 					fmt.Fprintf(w, " of %s", octets(a.Quota))
 				}

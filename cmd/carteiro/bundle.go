@@ -56,7 +56,7 @@ func bundleLintCommand() *cobra.Command {
 		Short: "Check manifest and Lua of a bundle; nothing runs but the top of its files",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, t, err := o.linted(cmd, cmd.OutOrStdout(), args[0], readBundle)
+			_, t, err := o.lintAnd(cmd, cmd.OutOrStdout(), args[0], readBundle)
 			if err != nil {
 				return err
 			}
@@ -76,7 +76,7 @@ func bundlePackCommand() *cobra.Command {
 		Short: "Write NAME-VERSION.tar.zst; the same files give the same octets",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, t, err := o.linted(cmd, cmd.ErrOrStderr(), args[0], readFolder)
+			_, t, err := o.lintAnd(cmd, cmd.ErrOrStderr(), args[0], readFolder)
 			if err != nil {
 				return err
 			}
@@ -218,20 +218,20 @@ func (o *options) verify(archive, signature []byte, label, key string) (*plugins
 	return plugins.Unpack(archive, label)
 }
 
-// perhaps is the configuration where -c was given, for the bundles that are
+// configIfThere is the configuration where -c was given, for the bundles that are
 // installed there; else nil.
-func (o *options) perhaps(cmd *cobra.Command) (*config.Config, error) {
+func (o *options) configIfThere(cmd *cobra.Command) (*config.Config, error) {
 	if !cmd.Flags().Changed("config") {
 		return nil, nil
 	}
 	return config.Load(o.config)
 }
 
-// linted reads a bundle and checks it; what it declares and does not use is
+// lintAnd reads a bundle and checks it; what it declares and does not use is
 // noted.
-func (o *options) linted(cmd *cobra.Command, notes io.Writer, path string,
+func (o *options) lintAnd(cmd *cobra.Command, notes io.Writer, path string,
 	read func(string) (*plugins.Tree, error)) (*config.Config, *plugins.Tree, error) {
-	cfg, err := o.perhaps(cmd)
+	cfg, err := o.configIfThere(cmd)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -240,7 +240,7 @@ func (o *options) linted(cmd *cobra.Command, notes io.Writer, path string,
 		err = lintBundle(cmd.Context(), notes, cfg, t, true)
 	}
 	if err != nil {
-		return nil, nil, picturedBundle(err)
+		return nil, nil, withBundleSource(err)
 	}
 	return cfg, t, nil
 }
@@ -266,19 +266,19 @@ func readFolder(path string) (*plugins.Tree, error) {
 	return plugins.ReadDir(os.DirFS(path), filepath.Clean(path))
 }
 
-// trial are the sources of a bundle and of what it requires, without settings
+// trialSources are the sources of a bundle and of what it requires, without settings
 // and secrets.
-func trial(cfg *config.Config, t *plugins.Tree) ([]hooks.Source, error) {
+func trialSources(cfg *config.Config, t *plugins.Tree) ([]hooks.Source, error) {
 	o := plugins.Options{Enabled: []plugins.Enabled{{Tree: t}}, Server: release, Trial: true}
 	if cfg != nil {
-		depot, err := plugins.OpenDepot(depotDir(cfg))
+		installed, err := plugins.OpenStore(bundleDir(cfg))
 		if err != nil {
 			return nil, err
 		}
-		o.Depot = depot.Without(t.Manifest.Name())
+		o.Store = installed.Without(t.Manifest.Name())
 		// Those of the configuration, too; what is wrong with them is told
 		// where they are loaded.
-		o.Beside, _ = plugins.Trees(bundleOptions(cfg, depot))
+		o.Beside, _ = plugins.Trees(bundleOptions(cfg, installed))
 	}
 	return plugins.Load(o)
 }
@@ -286,7 +286,7 @@ func trial(cfg *config.Config, t *plugins.Tree) ([]hooks.Source, error) {
 // lintBundle loads a bundle as a server would, or as one that is strict (see
 // lua.Options), and notes what it declares and does not use.
 func lintBundle(ctx context.Context, notes io.Writer, cfg *config.Config, t *plugins.Tree, strict bool) error {
-	sources, err := trial(cfg, t)
+	sources, err := trialSources(cfg, t)
 	if err != nil {
 		return err
 	}
@@ -303,12 +303,12 @@ func lintBundle(ctx context.Context, notes io.Writer, cfg *config.Config, t *plu
 	return nil
 }
 
-// picturedBundle is an error with its faults as a compiler shows them, those
+// withBundleSource is an error with its faults as a compiler shows them, those
 // of manifests and those of Lua.
-func picturedBundle(err error) error {
+func withBundleSource(err error) error {
 	faults := manifestFaults(err)
 	if len(faults) == 0 {
-		return pictured(err)
+		return withSource(err)
 	}
 	var b strings.Builder
 	for _, f := range faults {

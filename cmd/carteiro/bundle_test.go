@@ -99,7 +99,7 @@ func TestBundleManual(t *testing.T) {
 	if err != nil || tree.Title() != "acme/vacation 1.4.2" {
 		t.Fatalf("%v", err)
 	}
-	if got := strings.Join(tree.Granted(), "; "); !strings.Contains(got, "submit 10/1m") || !strings.Contains(got, "secret token") ||
+	if got := strings.Join(tree.GrantList(), "; "); !strings.Contains(got, "submit 10/1m") || !strings.Contains(got, "secret token") ||
 		strings.Contains(got, "limit") {
 		t.Errorf("grants are %s", got)
 	}
@@ -118,8 +118,8 @@ func TestMeaningsInManual(t *testing.T) {
 	}
 	text := strings.Join(strings.Fields(string(raw)), " ")
 	for _, c := range []string{"right grants", "right passwords", "right credentials", "module account", "module list", "hook receive.auth"} {
-		said := strings.TrimPrefix(plugins.Meaning(c), "it ")
-		if plugins.Meaning(c) == "" || !strings.Contains(text, said) {
+		said := strings.TrimPrefix(plugins.DescribeCapability(c), "it ")
+		if plugins.DescribeCapability(c) == "" || !strings.Contains(text, said) {
 			t.Errorf("the manual does not say of %s: %s", c, said)
 		}
 	}
@@ -167,11 +167,11 @@ func TestBundleUpgradeKilled(t *testing.T) {
 		}
 		time.AfterFunc(time.Duration(n)*30*time.Millisecond, func() { upgrade.Process.Kill() })
 		upgrade.Wait() // killed, or done before
-		depot, err := plugins.OpenDepot(depotDir(cfg))
+		installed, err := plugins.OpenStore(bundleDir(cfg))
 		if err != nil {
 			t.Fatal(err)
 		}
-		now, err := depot.Current("acme/hello")
+		now, err := installed.Current("acme/hello")
 		if err != nil {
 			t.Fatalf("after %d: %v", n, err)
 		}

@@ -60,17 +60,17 @@ func bundleUpgradeCommand() *cobra.Command {
 func (i *installation) run(cmd *cobra.Command, path string, upgrade bool) error {
 	var t *plugins.Tree
 	signed := false
-	err := i.change(cmd, func(cfg *config.Config, d *plugins.Depot) (err error) {
+	err := i.change(cmd, func(cfg *config.Config, d *plugins.BundleStore) (err error) {
 		if t, signed, err = i.open(cfg, path); err != nil {
 			return err
 		}
 		if err := lintBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t, false); err != nil {
-			return picturedBundle(err)
+			return withBundleSource(err)
 		}
 		if err := testBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t); err != nil {
 			return err
 		}
-		return d.Place(t, plugins.Consent{
+		return d.Install(t, plugins.Consent{
 			Capabilities: i.capabilities,
 			Downgrade:    i.downgrade,
 			Signed:       signed,
@@ -86,8 +86,8 @@ func (i *installation) run(cmd *cobra.Command, path string, upgrade bool) error 
 		by = "signed by " + t.Manifest.Publisher()
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "installed %s, %s\n", t.Title(), by)
-	for _, g := range t.Granted() {
-		if means := plugins.Meaning(g); means != "" {
+	for _, g := range t.GrantList() {
+		if means := plugins.DescribeCapability(g); means != "" {
 			g += " (" + means + ")"
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "granted: %s\n", g)
@@ -122,17 +122,17 @@ func (i *installation) open(cfg *config.Config, path string) (t *plugins.Tree, s
 //
 // Crash: the lock file is exchanged by one rename. Before it nothing has
 // changed; after it the change counts when the server reloads or starts.
-func (o *options) change(cmd *cobra.Command, f func(*config.Config, *plugins.Depot) error) error {
+func (o *options) change(cmd *cobra.Command, f func(*config.Config, *plugins.BundleStore) error) error {
 	cfg, err := config.Load(o.config)
 	if err != nil {
 		return err
 	}
-	letGo, err := plugins.Hold(depotDir(cfg))
+	letGo, err := plugins.LockStore(bundleDir(cfg))
 	if err != nil {
 		return err
 	}
 	defer letGo()
-	before, err := plugins.OpenDepot(depotDir(cfg))
+	before, err := plugins.OpenStore(bundleDir(cfg))
 	if err != nil {
 		return err
 	}
@@ -153,13 +153,13 @@ func (o *options) change(cmd *cobra.Command, f func(*config.Config, *plugins.Dep
 }
 
 // tryBundles loads the bundles as they will be.
-func tryBundles(cmd *cobra.Command, cfg *config.Config, d *plugins.Depot) error {
+func tryBundles(cmd *cobra.Command, cfg *config.Config, d *plugins.BundleStore) error {
 	sources, err := bundlesWith(cfg, d)
 	if err != nil {
 		return err
 	}
 	if _, err := lua.New(lua.Options{Hostname: cfg.Hostname}).Load(cmd.Context(), sources); err != nil {
-		return pictured(err)
+		return withSource(err)
 	}
 	return nil
 }
@@ -196,14 +196,14 @@ func reloadServer(ctx context.Context, w io.Writer, cfg *config.Config) error {
 }
 
 func bundleEnableCommand() *cobra.Command {
-	return switchCommand("enable", "Switch a bundle on, for all domains or one", (*plugins.Depot).Enable)
+	return switchCommand("enable", "Switch a bundle on, for all domains or one", (*plugins.BundleStore).Enable)
 }
 
 func bundleDisableCommand() *cobra.Command {
-	return switchCommand("disable", "Switch a bundle off, everywhere or for one domain", (*plugins.Depot).Disable)
+	return switchCommand("disable", "Switch a bundle off, everywhere or for one domain", (*plugins.BundleStore).Disable)
 }
 
-func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain string)) *cobra.Command {
+func switchCommand(verb, short string, turn func(d *plugins.BundleStore, name, domain string)) *cobra.Command {
 	var o options
 	var domains []string
 	cmd := &cobra.Command{
@@ -220,7 +220,7 @@ func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain 
 				}
 				domains[n] = strings.ToLower(d)
 			}
-			err := o.change(cmd, func(cfg *config.Config, d *plugins.Depot) error {
+			err := o.change(cmd, func(cfg *config.Config, d *plugins.BundleStore) error {
 				known := plugins.List(bundleOptions(cfg, d))
 				if !slices.ContainsFunc(known, func(i plugins.Info) bool { return i.Name == args[0] }) {
 					_, err := plugins.ShippedTree(args[0])
@@ -274,7 +274,7 @@ func bundleRollbackCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			version := ""
-			err := o.change(cmd, func(_ *config.Config, d *plugins.Depot) (err error) {
+			err := o.change(cmd, func(_ *config.Config, d *plugins.BundleStore) (err error) {
 				version, err = d.Rollback(args[0])
 				return err
 			})
@@ -296,7 +296,7 @@ func bundleRemoveCommand() *cobra.Command {
 		Short: "Remove an installed bundle; what it stored stays",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.change(cmd, func(cfg *config.Config, d *plugins.Depot) error {
+			return o.change(cmd, func(cfg *config.Config, d *plugins.BundleStore) error {
 				if err := d.Remove(args[0]); err != nil {
 					return err
 				}

@@ -22,12 +22,12 @@ func (s *server) watchDelegates(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			s.closeOverstaying(ctx)
+			s.closeRevoked(ctx)
 		}
 	}
 }
 
-func (s *server) closeOverstaying(ctx context.Context) {
+func (s *server) closeRevoked(ctx context.Context) {
 	for _, srv := range s.maildrops {
 		var open []*envelope.Session
 		srv.Kick(func(m *envelope.Session) bool {

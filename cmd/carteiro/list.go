@@ -77,7 +77,7 @@ func (o *commandOptions) run(cmd *cobra.Command, name, verb string, args []strin
 	if err != nil {
 		return err
 	}
-	return o.answer(cmd.OutOrStdout(), answer)
+	return o.printAnswer(cmd.OutOrStdout(), answer)
 }
 
 func (o *commandOptions) ask(ctx context.Context, name, verb string, args []string) (answer admin.CommandAnswer, err error) {
@@ -124,7 +124,7 @@ func listImport() *cobra.Command {
 				return usageError{err}
 			}
 			if source != "" {
-				if err := o.leave(cmd, args[0], source, roster); err != nil {
+				if err := o.removeGone(cmd, args[0], source, roster); err != nil {
 					return err
 				}
 				o.values = map[string]*string{"source": &source}
@@ -148,8 +148,8 @@ func listImport() *cobra.Command {
 	return cmd
 }
 
-// leave takes out who came from a source and is not in it any more.
-func (o *commandOptions) leave(cmd *cobra.Command, list, source string, roster []importer.Member) error {
+// removeGone takes out who came from a source and is not in it any more.
+func (o *commandOptions) removeGone(cmd *cobra.Command, list, source string, roster []importer.Member) error {
 	asked := commandOptions{options: options{config: o.config, json: true}}
 	answer, err := asked.ask(cmd.Context(), "list", "members", []string{list})
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	_ "time/tzdata" // for machines without: settings name zones
@@ -28,10 +27,6 @@ const (
 	exitUsage  = 2 // configuration or usage error: nothing was changed
 )
 
-// release is the version that this one is or becomes: what bundles that
-// require carteiro are compared with.
-const release = "0.1.0"
-
 // defaultConfig is where a configuration is looked for.
 const defaultConfig = "/etc/carteiro/carteiro.toml"
 
@@ -48,7 +43,7 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	tree := root()
-	if words := os.Args[1:]; forPolicies(tree, words) {
+	if words := os.Args[1:]; isPolicyCommand(tree, words) {
 		tree.SetArgs(append([]string{"policy"}, words...))
 	}
 	err := tree.ExecuteContext(ctx)
@@ -114,12 +109,4 @@ func suggest(c *cobra.Command, word string) string {
 		return "; did you mean " + strings.Join(s, " or ") + "?"
 	}
 	return ""
-}
-
-// version is what the binary was built from.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
-	}
-	return release + "-dev"
 }

@@ -186,7 +186,7 @@ func TestHelpTopicsExist(t *testing.T) {
 		named := map[string]bool{}
 		for _, m := range mentionedTopic.FindAllStringSubmatch(string(text), -1) {
 			named[m[1]] = true
-			if _, ok := page(m[1]); ok {
+			if _, ok := manualPage(m[1]); ok {
 				continue
 			}
 			if found, rest, err := commands.Find(m[1:2]); err != nil || len(rest) > 0 || found == commands {

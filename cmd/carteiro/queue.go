@@ -77,7 +77,7 @@ func queueList() *cobra.Command {
 			return show(cmd, &o, "queue.list", admin.QueueArgs{Filter: filter, Limit: limit}, false, func(w io.Writer, lines []admin.QueueLine) {
 				for _, l := range lines {
 					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\tdue %s\t%d tries\t%s\n", l.ID, l.Status, l.Class, octets(l.Size), "<"+l.Sender+">",
-						few(l.Recipients), stamp(l.Due), l.Attempts, l.Reason)
+						shortList(l.Recipients), stamp(l.Due), l.Attempts, l.Reason)
 				}
 			})
 		},
@@ -88,7 +88,7 @@ func queueList() *cobra.Command {
 	return cmd
 }
 
-func few(to []string) string {
+func shortList(to []string) string {
 	if len(to) > 3 {
 		return strings.Join(to[:3], ",") + fmt.Sprintf(" and %d more", len(to)-3)
 	}
@@ -165,7 +165,7 @@ func queueOperate(op core.Operation, short string) *cobra.Command {
 				return usage("queue %s: which messages? give an ID, a filter, or --all", op)
 			}
 			in := admin.OperateArgs{Filter: filter, Operation: op, Reason: reason, All: all}
-			return show(cmd, &o, "queue.operate", in, false, func(w io.Writer, done admin.Operated) {
+			return show(cmd, &o, "queue.operate", in, false, func(w io.Writer, done admin.OperateReport) {
 				for _, id := range done.Changed {
 					fmt.Fprintln(w, id)
 				}

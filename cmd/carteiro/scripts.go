@@ -213,7 +213,7 @@ func scriptsOrderCommand() *cobra.Command {
 						Handler:  info.Name(),
 						Command:  info.Command,
 						Path:     info.Path,
-						Every:    everyOf(info),
+						Every:    intervalText(info),
 						Events:   info.Events,
 						Listener: info.Listener,
 						Login:    info.Login,
@@ -249,8 +249,8 @@ type orderLine struct {
 	Login    bool     `json:"login,omitempty"`
 }
 
-// everyOf is the time between two calls of a timer.
-func everyOf(info hooks.Info) string {
+// intervalText is the time between two calls of a timer.
+func intervalText(info hooks.Info) string {
 	switch {
 	case info.Every == 0:
 		return ""
@@ -303,7 +303,7 @@ func scriptsCheckCommand() *cobra.Command {
 				return errFaults
 			}
 			if !o.json {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, no faults\n", count(len(gen.Sources), "source"), count(handlers(gen), "handler"))
+				fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, no faults\n", count(len(gen.Sources), "source"), count(countHandlers(gen), "handler"))
 			}
 			return nil
 		},

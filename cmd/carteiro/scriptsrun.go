@@ -61,12 +61,12 @@ func scriptsRunCommand() *cobra.Command {
 			}
 			r, err := w.Deliver(given)
 			if err != nil {
-				return pictured(err)
+				return withSource(err)
 			}
 			if o.json {
 				return printJSON(cmd.OutOrStdout(), r)
 			}
-			tellRun(cmd.OutOrStdout(), r)
+			printRun(cmd.OutOrStdout(), r)
 			return nil
 		},
 	}
@@ -81,8 +81,8 @@ func scriptsRunCommand() *cobra.Command {
 	return cmd
 }
 
-// tellRun prints what a message went through.
-func tellRun(w io.Writer, r map[string]any) {
+// printRun prints what a message went through.
+func printRun(w io.Writer, r map[string]any) {
 	for _, one := range r["trail"].([]any) {
 		c := one.(map[string]any)
 		fmt.Fprintf(w, "%-16s %s", c["hook"], c["handler"])

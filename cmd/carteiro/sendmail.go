@@ -112,7 +112,7 @@ func (a *sendmailArgs) send(ctx context.Context, stdin io.Reader) error {
 	if len(raw) > maxPiped {
 		return fmt.Errorf("sendmail: message is larger than %d octets", maxPiped)
 	}
-	text := crlf(raw, a.ignoreDots)
+	text := toCRLF(raw, a.ignoreDots)
 	if err := a.complete(cfg, text); err != nil {
 		return err
 	}
@@ -181,9 +181,9 @@ func headerOf(text []byte) []byte {
 	return text
 }
 
-// crlf makes lines end in CRLF, and ends the message at a line with a lone
+// toCRLF makes lines end in CRLF, and ends the message at a line with a lone
 // dot unless dots are to be ignored.
-func crlf(raw []byte, ignoreDots bool) []byte {
+func toCRLF(raw []byte, ignoreDots bool) []byte {
 	out := make([]byte, 0, len(raw)+len(raw)/32+2)
 	for len(raw) > 0 {
 		line := raw

@@ -81,7 +81,7 @@ func (s *server) serve(ctx context.Context) (err error) {
 	for _, l := range s.listeners {
 		fmt.Printf("listener %s %s %s\n", l.config.Name, l.config.Protocol, l.Addr())
 	}
-	for _, name := range s.cfg.Idle() {
+	for _, name := range s.cfg.IgnoredSettings() {
 		s.journal.WarnContext(ctx, "setting has no effect in this version", "setting", name)
 	}
 	s.journal.InfoContext(ctx, "serving", "hostname", s.cfg.Hostname, "version", version(), "generation", s.policies.Get().ID)
@@ -143,20 +143,20 @@ func (s *server) bind() error {
 		if err != nil {
 			return usageError{fmt.Errorf("listener %s: %w", lc.Name, err)}
 		}
-		s.listeners = append(s.listeners, &listener{Listener: ln, serve: s.server(lc), config: lc})
+		s.listeners = append(s.listeners, &listener{Listener: ln, serve: s.serveFunc(lc), config: lc})
 	}
 	return nil
 }
 
-// server is what answers at a listener.
-func (s *server) server(lc config.Listener) func(context.Context, net.Listener) error {
+// serveFunc is what answers at a listener.
+func (s *server) serveFunc(lc config.Listener) func(context.Context, net.Listener) error {
 	switch lc.Protocol {
 	case "pop3":
-		srv := pop3.New(s.pop3Config(lc), maildrops{s.pipeline}, s.store)
+		srv := pop3.New(s.pop3Config(lc), pop3Backend{s.pipeline}, s.store)
 		s.maildrops = append(s.maildrops, srv)
 		return srv.Serve
 	case "http":
 		return httpin.New(s.httpConfig(lc), s.pipeline).Serve
 	}
-	return smtpin.New(s.smtpConfig(lc), intake{s.pipeline, s.resolver}).Serve
+	return smtpin.New(s.smtpConfig(lc), smtpBackend{s.pipeline, s.resolver}).Serve
 }

@@ -51,7 +51,7 @@ type server struct {
 	engine    *lua.Engine
 	policies  *generations.Keeper
 	usage     bundleUsage
-	refused   refusals
+	refused   refusedHosts
 	out       *smtpout.Client
 	pipeline  *core.Pipeline
 	limits    *netline.Limits
@@ -183,7 +183,7 @@ func (s *server) service() *admin.Service {
 		Hostname:     s.cfg.Hostname,
 	}
 	if s.pipeline != nil {
-		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
+		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.listenerAddrs, s.policies
 		svc.BundleUsage, svc.PrivateHosts = s.usage.list, s.refused.list
 	}
 	return svc
@@ -204,7 +204,7 @@ func (s *server) checkSetting(a envelope.Address, name string, value any) error 
 	return hooks.CheckSetting(sources, a, name, value)
 }
 
-func (s *server) addresses() []admin.Listener {
+func (s *server) listenerAddrs() []admin.Listener {
 	var out []admin.Listener
 	for _, l := range s.listeners {
 		out = append(out, admin.Listener{Name: l.config.Name, Protocol: l.config.Protocol, Addr: l.Addr().String(), TLS: l.config.TLS})

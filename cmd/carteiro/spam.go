@@ -30,15 +30,15 @@ func accountFlag(cmd *cobra.Command, account *string) {
 // that many of the largest.
 const spamBatch = 100
 
-// spamTaught is the answer of learn and unlearn.
-type spamTaught struct {
+// learnReport is the answer of learn and unlearn.
+type learnReport struct {
 	Messages   int `json:"messages"`
 	TooComplex int `json:"too_complex,omitempty"`
 }
 
 // teach sends the features of all messages in files to a call, in batches.
 func (o *options) teach(cmd *cobra.Command, call string, args admin.SpamArgs, files []string) error {
-	var done spamTaught
+	var done learnReport
 	send := func() error {
 		_, err := o.call(cmd.Context(), call, args, true)
 		done.Messages += len(args.Messages)
@@ -115,8 +115,8 @@ func spamUnlearn() *cobra.Command {
 	return cmd
 }
 
-// judged is one answer of classify.
-type judged struct {
+// classified is one answer of classify.
+type classified struct {
 	Name        string   `json:"name"`
 	Probability *float64 `json:"probability"` // null: too complex
 }
@@ -129,7 +129,7 @@ func spamClassify() *cobra.Command {
 		Short: "Print the probability, 0 to 1, that a message is spam",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all := []judged{}
+			all := []classified{}
 			var batch []*spam.Features
 			first := 0 // of the batch, in all
 			ask := func() error {
@@ -153,11 +153,11 @@ func spamClassify() *cobra.Command {
 			for _, file := range args {
 				err := importer.EachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
 					if f == nil {
-						all = append(all, judged{Name: name})
+						all = append(all, classified{Name: name})
 						complex++
 						return nil
 					}
-					all = append(all, judged{name, new(float64)})
+					all = append(all, classified{name, new(float64)})
 					if batch = append(batch, f); len(batch) == spamBatch {
 						return ask()
 					}
@@ -170,7 +170,7 @@ func spamClassify() *cobra.Command {
 			if err := ask(); err != nil {
 				return err
 			}
-			return o.judged(cmd, all, complex)
+			return o.printClassified(cmd, all, complex)
 		},
 	}
 	o.flags(cmd, true)
@@ -178,8 +178,8 @@ func spamClassify() *cobra.Command {
 	return cmd
 }
 
-// judged prints the answers: of one message the number alone.
-func (o *options) judged(cmd *cobra.Command, all []judged, complex int) error {
+// printClassified prints the answers: of one message the number alone.
+func (o *options) printClassified(cmd *cobra.Command, all []classified, complex int) error {
 	if len(all) == 1 && complex == 1 && !o.json {
 		return spam.ErrTooComplex
 	}

@@ -39,7 +39,7 @@ func traceCommand() *cobra.Command {
 				if o.json {
 					json.NewEncoder(cmd.OutOrStdout()).Encode(l)
 				} else {
-					tellLine(cmd.OutOrStdout(), l)
+					printTraceLine(cmd.OutOrStdout(), l)
 				}
 				seen++
 				return n == 0 || seen < n
@@ -55,7 +55,7 @@ func traceCommand() *cobra.Command {
 	return cmd
 }
 
-func tellLine(w io.Writer, l telemetry.Line) {
+func printTraceLine(w io.Writer, l telemetry.Line) {
 	who := l.Message
 	if l.Session != "" {
 		who = l.Session
@@ -95,15 +95,15 @@ func (s *server) traceHook(c hooks.Call) {
 	if c.Event.Msg != nil {
 		l.Message = c.Event.Msg.ID.String()
 	}
-	l.About = about(c.Event)
+	l.About = addressesOf(c.Event)
 	if c.Err != nil {
 		l.Err, _, _ = strings.Cut(c.Err.Error(), "\n")
 	}
 	s.journal.Tracer.Publish(l)
 }
 
-// about are the addresses of an event.
-func about(e *hooks.Event) (out []string) {
+// addressesOf are the addresses of an event.
+func addressesOf(e *hooks.Event) (out []string) {
 	add := func(a envelope.Address) {
 		if a != "" && !slices.Contains(out, string(a)) {
 			out = append(out, string(a))

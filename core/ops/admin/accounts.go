@@ -23,7 +23,7 @@ type AccountArgs struct {
 	APOP     bool   `json:"apop,omitempty"` // the password is the APOP secret
 }
 
-func parse(address string) (envelope.Address, error) {
+func parseAddress(address string) (envelope.Address, error) {
 	a, err := envelope.ParseAddress(address)
 	if err != nil {
 		return "", fmt.Errorf("%q: %w", address, err)
@@ -32,7 +32,7 @@ func parse(address string) (envelope.Address, error) {
 }
 
 func (s *Service) accountAdd(ctx context.Context, args AccountArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (s *Service) accountAdd(ctx context.Context, args AccountArgs) (any, error)
 }
 
 func (s *Service) accountRemove(ctx context.Context, args AccountArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ type FolderReport struct {
 }
 
 func (s *Service) accountShow(ctx context.Context, args AccountArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (s *Service) accountShow(ctx context.Context, args AccountArgs) (any, error
 }
 
 func (s *Service) accountPassword(ctx context.Context, args AccountArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ type SetArgs struct {
 }
 
 func (s *Service) accountSet(ctx context.Context, args SetArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -178,11 +178,11 @@ type GrantArgs struct {
 }
 
 func (s *Service) accountGrant(ctx context.Context, args GrantArgs) (any, error) {
-	owner, err := parse(args.Owner)
+	owner, err := parseAddress(args.Owner)
 	if err != nil {
 		return nil, err
 	}
-	delegate, err := parse(args.Delegate)
+	delegate, err := parseAddress(args.Delegate)
 	if err != nil {
 		return nil, err
 	}
@@ -198,11 +198,11 @@ func (s *Service) accountGrant(ctx context.Context, args GrantArgs) (any, error)
 }
 
 func (s *Service) accountRevoke(ctx context.Context, args GrantArgs) (any, error) {
-	owner, err := parse(args.Owner)
+	owner, err := parseAddress(args.Owner)
 	if err != nil {
 		return nil, err
 	}
-	delegate, err := parse(args.Delegate)
+	delegate, err := parseAddress(args.Delegate)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +216,7 @@ type AuditArgs struct {
 }
 
 func (s *Service) accountAudit(ctx context.Context, args AuditArgs) (any, error) {
-	owner, err := parse(args.Owner)
+	owner, err := parseAddress(args.Owner)
 	if err != nil {
 		return nil, err
 	}

@@ -316,7 +316,7 @@ func TestSubmit(t *testing.T) {
 		r.do("account.show", AccountArgs{Address: "alice@a.example"}, &a)
 		return a.Messages == 1 && len(a.Folders) == 1 && a.Used > 0
 	})
-	var trails []Story
+	var trails []MessageTrail
 	r.do("explain", ExplainArgs{What: id}, &trails)
 	if len(trails) != 1 || trails[0].ID != id || trails[0].Queued || trails[0].Refused() || len(trails[0].Trail) == 0 {
 		t.Errorf("the trail of a message that was delivered: %+v", trails)
@@ -390,7 +390,7 @@ func TestQueue(t *testing.T) {
 		t.Errorf("queue.show: %+v", m)
 	}
 	// A message that is being tried cannot be changed at that moment.
-	operate := func(op, id string) (o Operated) {
+	operate := func(op, id string) (o OperateReport) {
 		t.Helper()
 		args, _ := json.Marshal(map[string]any{"operation": op, "id": id, "reason": "a test"})
 		r.until(op+" is done", func() bool {
@@ -398,7 +398,7 @@ func TestQueue(t *testing.T) {
 			if err != nil && !errors.Is(err, core.ErrBusy) && !strings.Contains(err.Error(), core.ErrBusy.Error()) {
 				t.Fatalf("%s: %v", op, err)
 			}
-			o, _ = got.(Operated)
+			o, _ = got.(OperateReport)
 			return err == nil
 		})
 		return o
@@ -431,7 +431,7 @@ func TestQueue(t *testing.T) {
 	})
 	r.fails("queue.operate", `{"operation": "eat", "all": true}`, `operation: "eat" is none of hold, release, retry, bounce, drop`)
 	r.fails("queue.operate", fmt.Sprintf(`{"operation": "drop", "id": %q}`, first), "")
-	var trails []Story
+	var trails []MessageTrail
 	r.do("explain", ExplainArgs{What: "x@out.example"}, &trails)
 	if len(trails) != 2 {
 		t.Errorf("%d messages to x@out.example, want 2", len(trails))
@@ -581,7 +581,7 @@ func TestTrace(t *testing.T) {
 		t.Errorf("%d watch, want nobody", n)
 	}
 	for _, f := range []TraceFilter{{IP: "192.0.2.300"}, {Hook: "receive.nothing"}} {
-		if _, err := wanted(f.values()); err == nil {
+		if _, err := lineFilter(f.values()); err == nil {
 			t.Errorf("the filter %+v was taken", f)
 		}
 	}

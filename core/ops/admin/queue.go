@@ -167,8 +167,8 @@ type OperateArgs struct {
 	All       bool           `json:"all,omitempty"` // needed for an empty filter
 }
 
-// Operated is the answer of "queue.operate".
-type Operated struct {
+// OperateReport is the answer of "queue.operate".
+type OperateReport struct {
 	Changed []string `json:"changed"`
 	Failed  []string `json:"failed"`
 }
@@ -187,7 +187,7 @@ func (s *Service) queueOperate(ctx context.Context, args OperateArgs) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	out := Operated{Changed: []string{}, Failed: []string{}}
+	out := OperateReport{Changed: []string{}, Failed: []string{}}
 	for _, q := range found {
 		err := s.Pipeline.Operate(ctx, args.Operation, q.Envelope.ID, args.Reason)
 		switch {

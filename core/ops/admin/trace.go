@@ -44,8 +44,8 @@ func (f TraceFilter) values() url.Values {
 	return url.Values{"ip": {f.IP}, "hook": {f.Hook}, "handler": {f.Handler}, "address": {f.Address}}
 }
 
-// wanted makes a test of lines; it refuses a hook that does not exist.
-func wanted(v url.Values) (func(telemetry.Line) bool, error) {
+// lineFilter makes a test of lines; it refuses a hook that does not exist.
+func lineFilter(v url.Values) (func(telemetry.Line) bool, error) {
 	network, err := parseNetwork(v.Get("ip"))
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func wanted(v url.Values) (func(telemetry.Line) bool, error) {
 // serveTrace streams lines as JSON, one a line, until the reader goes or
 // the server stops.
 func (s *Service) serveTrace(w http.ResponseWriter, r *http.Request) {
-	keep, err := wanted(r.URL.Query())
+	keep, err := lineFilter(r.URL.Query())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return

@@ -253,7 +253,7 @@ func Parse(path string, raw []byte) (*Config, error) {
 	d := toml.NewDecoder(strings.NewReader(string(raw)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
-		return nil, picture(path, err)
+		return nil, parseError(path, err)
 	}
 	var given struct {
 		Limits map[string]any `toml:"limits"`

@@ -229,7 +229,7 @@ func TestProxiesOfListeners(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(c.Idle(), " "); got != tt.idle {
+		if got := strings.Join(c.IgnoredSettings(), " "); got != tt.idle {
 			t.Errorf("%s: idle %q, want %q", tt.protocol, got, tt.idle)
 		}
 		if l := c.Listeners[0]; len(l.ProxyFrom) != 1 || l.GreetDelay.Std() != 2*time.Second || l.LoginDelay.Std() != time.Minute {

@@ -10,9 +10,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// picture turns an error of the TOML reader into one that names file, line
+// parseError turns an error of the TOML reader into one that names file, line
 // and column and shows the place.
-func picture(path string, err error) error {
+func parseError(path string, err error) error {
 	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
 		var b strings.Builder
 		for _, e := range strict.Errors {

@@ -253,9 +253,9 @@ func (c *Config) validateTLS(i int, l *Listener) error {
 	return nil
 }
 
-// Idle names the settings of the file that this version takes but does not
+// IgnoredSettings names the settings of the file that this version takes but does not
 // act on.
-func (c *Config) Idle() []string {
+func (c *Config) IgnoredSettings() []string {
 	var out []string
 	add := func(set bool, name string) {
 		if set {

@@ -39,7 +39,7 @@ func (w *World) open(o map[string]any) (*session, *envelope.Status, error) {
 	}}
 	s.Trusted, _ = o["trusted"].(bool)
 	if user := text(o, "identity", ""); user != "" {
-		if err := w.person(user); err != nil {
+		if err := w.makeAccount(user); err != nil {
 			return nil, nil, err
 		}
 		s.Identity = &envelope.Identity{User: envelope.Address(user)}
@@ -108,7 +108,7 @@ func (w *World) begin(s *session, sender string, o map[string]any) (*envelope.St
 		tx.Params.HoldUntil = w.clock.Now().Add(time.Duration(n) * time.Second)
 	}
 	w.reset(s)
-	if err := w.person(sender); err != nil {
+	if err := w.makeAccount(sender); err != nil {
 		return nil, err
 	}
 	st := w.pipe.Mail(w.ctx, s.Session, tx)
@@ -130,7 +130,7 @@ func (w *World) recipient(s *session, to string, o map[string]any) (*envelope.St
 	if err != nil {
 		return envelope.Reject(501, "5.1.3", err.Error()), nil
 	}
-	if err := w.person(to); err != nil {
+	if err := w.makeAccount(to); err != nil {
 		return nil, err
 	}
 	r := &envelope.Recipient{Address: a, Orig: a, ORcpt: text(o, "orcpt", "")}

@@ -78,12 +78,12 @@ type demo struct {
 	dir         string
 	dns         *dnsserver.Server
 	org, com    *server
-	printTrails func(w io.Writer, trails []admin.Story)
+	printTrails func(w io.Writer, trails []admin.MessageTrail)
 }
 
 // Run runs the demo and prints what happens; an error says that a step failed.
 // printTrails prints as `carteiro explain` does.
-func Run(ctx context.Context, out io.Writer, printTrails func(w io.Writer, trails []admin.Story)) error {
+func Run(ctx context.Context, out io.Writer, printTrails func(w io.Writer, trails []admin.MessageTrail)) error {
 	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "carteiro-demo-")

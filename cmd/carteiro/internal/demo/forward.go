@@ -28,7 +28,7 @@ func stepForward(ctx context.Context, d *demo) (string, error) {
 		return "", err
 	}
 	err = d.com.until(ctx, "had bob's answer", func() bool {
-		var trails []admin.Story
+		var trails []admin.MessageTrail
 		return d.com.ask(ctx, "explain", admin.ExplainArgs{What: token}, &trails) == nil && len(trails) > 0 && !trails[0].Queued
 	})
 	if err != nil {

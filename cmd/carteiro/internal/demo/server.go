@@ -267,13 +267,13 @@ func (s *server) ask(ctx context.Context, name string, args, answer any) error {
 
 // explain prints the trail of a message once it has gone from the queue, and
 // returns it.
-func (s *server) explain(ctx context.Context, id string) (admin.Story, error) {
-	var trails []admin.Story
+func (s *server) explain(ctx context.Context, id string) (admin.MessageTrail, error) {
+	var trails []admin.MessageTrail
 	err := s.until(ctx, "finished message "+id, func() bool {
 		return s.ask(ctx, "explain", admin.ExplainArgs{What: id}, &trails) == nil && len(trails) == 1 && !trails[0].Queued
 	})
 	if err != nil {
-		return admin.Story{}, err
+		return admin.MessageTrail{}, err
 	}
 	fmt.Fprintf(s.out, "[%s] carteiro explain %s\n", s.name, id)
 	s.printTrails(s.out, trails)

@@ -25,7 +25,7 @@ func checkHas(text string, words ...string) error {
 }
 
 // checkTrail checks that a trail has an entry with all of some words.
-func checkTrail(s admin.Story, words ...string) error {
+func checkTrail(s admin.MessageTrail, words ...string) error {
 	for _, t := range s.Trail {
 		line := fmt.Sprint(t.Step, " ", t.Hook, " ", t.Rcpt, " ", t.Verdict, " ", t.Text, " ", t.Changes)
 		if checkHas(line, words...) == nil {

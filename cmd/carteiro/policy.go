@@ -45,9 +45,9 @@ func policyCommand() *cobra.Command {
 	return cmd
 }
 
-// forPolicies reports whether a command line begins with a word that is no
+// isPolicyCommand reports whether a command line begins with a word that is no
 // command of ours, so that policies are to be asked.
-func forPolicies(tree *cobra.Command, words []string) bool {
+func isPolicyCommand(tree *cobra.Command, words []string) bool {
 	if len(words) == 0 || words[0] == "" || words[0][0] == '-' || strings.HasPrefix(words[0], cobra.ShellCompRequestCmd) ||
 		words[0] == "completion" || words[0] == "help" { // cobra adds these when it runs
 		return false
@@ -139,7 +139,7 @@ func (l *policyLine) run(cmd *cobra.Command) error {
 		return fmt.Errorf("%q is not a command of carteiro%s, and policies cannot be asked for it: %w", name, suggestWord(cmd.Root(),
 			name, nil), err)
 	case errors.Is(err, admin.ErrNoCommand):
-		commands, _ := l.commands(cmd) // a suggestion less, if they cannot be had
+		commands, _ := l.policyCommands(cmd) // a suggestion less, if they cannot be had
 		return usage("unknown command %q: neither carteiro nor a policy has it%s", name, suggestWord(cmd.Root(), name, commands))
 	case err != nil:
 		return err
@@ -148,12 +148,12 @@ func (l *policyLine) run(cmd *cobra.Command) error {
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return err
 	}
-	return l.answer(cmd.OutOrStdout(), answer)
+	return l.printAnswer(cmd.OutOrStdout(), answer)
 }
 
-// answer prints what a policy answered. With --json it is JSON in any case: a
+// printAnswer prints what a policy answered. With --json it is JSON in any case: a
 // policy that answers a text to it answers that text as JSON.
-func (o *options) answer(w io.Writer, a admin.CommandAnswer) error {
+func (o *options) printAnswer(w io.Writer, a admin.CommandAnswer) error {
 	switch {
 	case o.json && json.Valid([]byte(a.Body)):
 		return o.print(w, json.RawMessage(a.Body), nil)
@@ -171,8 +171,8 @@ func (o *options) answer(w io.Writer, a admin.CommandAnswer) error {
 	return err
 }
 
-// commands asks the server for the commands that policies have.
-func (l *policyLine) commands(cmd *cobra.Command) ([]admin.PolicyCommand, error) {
+// policyCommands asks the server for the commands that policies have.
+func (l *policyLine) policyCommands(cmd *cobra.Command) ([]admin.PolicyCommand, error) {
 	var out []admin.PolicyCommand
 	raw, err := l.call(cmd.Context(), "command.list", nil, false)
 	if err == nil {
@@ -191,7 +191,7 @@ func (l *policyLine) list(cmd *cobra.Command) error {
 		}
 		for _, c := range all {
 			hidden := ""
-			if !forPolicies(cmd.Root(), []string{c.Name}) {
+			if !isPolicyCommand(cmd.Root(), []string{c.Name}) {
 				hidden = "type `carteiro policy " + c.Name + "`; `carteiro " + c.Name + "` is a command of the server"
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\n", c.Name, c.Handler, hidden)

@@ -11,21 +11,21 @@ import (
 // maxSaid is how many lines of a case are kept, the last ones.
 const maxSaid = 50
 
-// said is a slog.Handler that keeps what policies and tests log and print,
+// logHandler is a slog.Handler that keeps what policies and tests log and print,
 // for those who look for the cause of a failure.
-type said struct {
+type logHandler struct {
 	slog.Handler
-	*saidLines
+	*loggedLines
 }
 
-type saidLines struct {
+type loggedLines struct {
 	mu    sync.Mutex
 	lines []string
 	lost  int
 }
 
 // Handle implements slog.Handler.
-func (s said) Handle(ctx context.Context, r slog.Record) error {
+func (s logHandler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Message == "script" {
 		s.keep(r)
 	}
@@ -33,16 +33,16 @@ func (s said) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // WithAttrs implements slog.Handler.
-func (s said) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return said{s.Handler.WithAttrs(attrs), s.saidLines}
+func (s logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return logHandler{s.Handler.WithAttrs(attrs), s.loggedLines}
 }
 
 // WithGroup implements slog.Handler.
-func (s said) WithGroup(name string) slog.Handler {
-	return said{s.Handler.WithGroup(name), s.saidLines}
+func (s logHandler) WithGroup(name string) slog.Handler {
+	return logHandler{s.Handler.WithGroup(name), s.loggedLines}
 }
 
-func (s *saidLines) keep(r slog.Record) {
+func (s *loggedLines) keep(r slog.Record) {
 	var text, handler, hook, fields string
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
@@ -72,7 +72,7 @@ func (s *saidLines) keep(r slog.Record) {
 }
 
 // all are the lines, and how many came before them.
-func (s *saidLines) all() []string {
+func (s *loggedLines) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lost == 0 {

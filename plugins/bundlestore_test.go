@@ -20,18 +20,18 @@ func version(t *testing.T, name, version, extra string) *Tree {
 		"init.lua": "return { v = \"" + version + "\" }\n"})
 }
 
-func depot(t *testing.T) *Depot {
+func newStore(t *testing.T) *BundleStore {
 	t.Helper()
-	d, err := OpenDepot(filepath.Join(t.TempDir(), "bundles"))
+	d, err := OpenStore(filepath.Join(t.TempDir(), "bundles"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
-func put(t *testing.T, d *Depot, tr *Tree, c Consent) {
+func put(t *testing.T, d *BundleStore, tr *Tree, c Consent) {
 	t.Helper()
-	if err := d.Place(tr, c); err != nil {
+	if err := d.Install(tr, c); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Commit(); err != nil {
@@ -39,9 +39,9 @@ func put(t *testing.T, d *Depot, tr *Tree, c Consent) {
 	}
 }
 
-func reopen(t *testing.T, d *Depot) *Depot {
+func reopen(t *testing.T, d *BundleStore) *BundleStore {
 	t.Helper()
-	again, err := OpenDepot(d.dir)
+	again, err := OpenStore(d.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func reopen(t *testing.T, d *Depot) *Depot {
 // TestLifeOfABundle: install, upgrade, roll back, remove; each is there when
 // the lock is read again.
 func TestLifeOfABundle(t *testing.T) {
-	d := depot(t)
+	d := newStore(t)
 	put(t, d, version(t, "acme/hello", "1.0.0", ""), Consent{Signed: true})
 	put(t, d, version(t, "acme/hello", "1.1.0", ""), Consent{Upgrade: true})
 	d = reopen(t, d)
@@ -102,7 +102,7 @@ func TestLifeOfABundle(t *testing.T) {
 func TestRefusedInstallations(t *testing.T) {
 	const kv = "[capabilities]\nmodules = [\"kv\"]\nsubmit = \"10/min\"\n"
 	const greedy = "hooks = [\"receive.mail\"]\n[limits]\nwall = \"30s\"\n"
-	d := depot(t)
+	d := newStore(t)
 	put(t, d, version(t, "acme/hello", "1.1.0", kv), Consent{})
 	put(t, d, version(t, "acme/util", "1.0.0", ""), Consent{})
 	for name, tt := range map[string]struct {
@@ -147,7 +147,7 @@ func TestRefusedInstallations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = d.Clone().Place(tt.tree, tt.consent)
+		err = d.Clone().Install(tt.tree, tt.consent)
 		good := tt.want == nil && tt.text == ""
 		if (err == nil) != good || err != nil && (!errors.Is(err, ErrBundle) || tt.want != nil && !errors.Is(err, tt.want) ||
 			!strings.Contains(err.Error(), tt.text)) {
@@ -165,22 +165,22 @@ func TestRefusedInstallations(t *testing.T) {
 // TestRequiredBundles: what others require cannot go, nor change to what they
 // do not accept, and circles are found.
 func TestRequiredBundles(t *testing.T) {
-	d := depot(t)
+	d := newStore(t)
 	put(t, d, version(t, "acme/util", "1.0.0", ""), Consent{})
 	put(t, d, version(t, "acme/hello", "1.0.0", "requires = { \"acme/util\" = \"^1\" }\n"), Consent{})
 	if err := d.Clone().Remove("acme/util"); err == nil || !strings.Contains(err.Error(), "acme/util is required by acme/hello") {
 		t.Error(err)
 	}
-	if err := d.Clone().Place(version(t, "acme/util", "2.0.0", ""), Consent{Upgrade: true}); err == nil ||
+	if err := d.Clone().Install(version(t, "acme/util", "2.0.0", ""), Consent{Upgrade: true}); err == nil ||
 		!strings.Contains(err.Error(), "acme/hello requires acme/util ^1, but 2.0.0 is there") {
 		t.Error(err)
 	}
-	if err := d.Clone().Place(version(t, "acme/util", "1.1.0", "requires = { \"acme/hello\" = \"*\" }\n"),
+	if err := d.Clone().Install(version(t, "acme/util", "1.1.0", "requires = { \"acme/hello\" = \"*\" }\n"),
 		Consent{Upgrade: true}); err == nil || !strings.Contains(err.Error(), "in a circle: acme/util requires acme/hello requires acme/util") {
 		t.Error(err)
 	}
 	d.Enable("acme/hello", "")
-	sources, err := Load(Options{Depot: d})
+	sources, err := Load(Options{Store: d})
 	if err != nil || len(sources) != 2 || sources[1].Name != "acme/util" || sources[1].Main != nil || sources[0].Main == nil ||
 		sources[0].Requires[0] != "acme/util" {
 		t.Fatalf("%v %+v", err, sources)
@@ -216,21 +216,21 @@ func TestRequiresOfTheConfiguration(t *testing.T) {
 
 // TestTampering: what does not have the pinned content is not loaded.
 func TestTampering(t *testing.T) {
-	d := depot(t)
+	d := newStore(t)
 	put(t, d, version(t, "acme/hello", "1.0.0", ""), Consent{})
 	d.Enable("acme/hello", "")
 	file := filepath.Join(d.folder("acme/hello", "1.0.0"), "init.lua")
 	if err := os.WriteFile(file, []byte("return 2"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Load(Options{Depot: d})
+	_, err := Load(Options{Store: d})
 	if err == nil || !strings.Contains(err.Error(), "was changed after it was installed") ||
 		!strings.Contains(err.Error(), "install it again") {
 		t.Error(err)
 	}
 	// As it says: installed again, it is whole.
 	put(t, d, version(t, "acme/hello", "1.0.0", ""), Consent{})
-	if _, err := Load(Options{Depot: d}); err != nil {
+	if _, err := Load(Options{Store: d}); err != nil {
 		t.Error(err)
 	}
 	// A lock that grants less than the manifest wants.
@@ -240,14 +240,14 @@ func TestTampering(t *testing.T) {
 	if err := os.WriteFile(lock, []byte(strings.Replace(string(raw), "modules = ['kv']", "modules = []", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(Options{Depot: reopen(t, d)}); err == nil ||
+	if _, err := Load(Options{Store: reopen(t, d)}); err == nil ||
 		!strings.Contains(err.Error(), "wants more than bundles.lock grants: module kv; run `carteiro bundle install --accept-capabilities`") {
 		t.Error(err)
 	}
 	if err := os.WriteFile(lock, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenDepot(d.dir); !errors.Is(err, ErrBundle) {
+	if _, err := OpenStore(d.dir); !errors.Is(err, ErrBundle) {
 		t.Error(err)
 	}
 }
@@ -255,9 +255,9 @@ func TestTampering(t *testing.T) {
 // TestInterrupted: what a crash leaves beside the lock changes nothing, and
 // goes with the next command.
 func TestInterrupted(t *testing.T) {
-	d := depot(t)
+	d := newStore(t)
 	put(t, d, version(t, "acme/hello", "1.0.0", ""), Consent{})
-	if err := d.Clone().Place(version(t, "acme/hello", "1.1.0", ""), Consent{Upgrade: true}); err != nil { // and the process dies here
+	if err := d.Clone().Install(version(t, "acme/hello", "1.1.0", ""), Consent{Upgrade: true}); err != nil { // and the process dies here
 		t.Fatal(err)
 	}
 	half := d.folder("acme/hello", "1.2.0") + ".new"
@@ -281,15 +281,15 @@ func TestInterrupted(t *testing.T) {
 // TestHold: one command at a time.
 func TestHold(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bundles")
-	release, err := Hold(dir)
+	release, err := LockStore(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Hold(dir); err == nil || !strings.Contains(err.Error(), "another command changes") {
+	if _, err := LockStore(dir); err == nil || !strings.Contains(err.Error(), "another command changes") {
 		t.Error(err)
 	}
 	release()
-	if release, err = Hold(dir); err != nil {
+	if release, err = LockStore(dir); err != nil {
 		t.Error(err)
 	} else {
 		release()
@@ -300,16 +300,16 @@ func TestHold(t *testing.T) {
 func TestSwitches(t *testing.T) {
 	const name = "carteiro/priority"
 	a, b := "a.example", "b.example"
-	load := func(configured []string, named bool, turns ...func(*Depot)) (domains, except []string, on bool) {
+	load := func(configured []string, named bool, turns ...func(*BundleStore)) (domains, except []string, on bool) {
 		t.Helper()
-		d := depot(t)
+		d := newStore(t)
 		for _, turn := range turns {
 			turn(d)
 		}
 		if err := d.Commit(); err != nil {
 			t.Fatal(err)
 		}
-		o := Options{Depot: reopen(t, d)}
+		o := Options{Store: reopen(t, d)}
 		if named {
 			o.Enabled = []Enabled{{Name: name, Domains: configured}}
 		}
@@ -322,12 +322,12 @@ func TestSwitches(t *testing.T) {
 		}
 		return sources[0].Domains, sources[0].Except, true
 	}
-	enable := func(domain string) func(*Depot) { return func(d *Depot) { d.Enable(name, domain) } }
-	disable := func(domain string) func(*Depot) { return func(d *Depot) { d.Disable(name, domain) } }
+	enable := func(domain string) func(*BundleStore) { return func(d *BundleStore) { d.Enable(name, domain) } }
+	disable := func(domain string) func(*BundleStore) { return func(d *BundleStore) { d.Disable(name, domain) } }
 	for i, tt := range []struct {
 		configured      []string
 		named           bool
-		turns           []func(*Depot)
+		turns           []func(*BundleStore)
 		domains, except []string
 		on              bool
 	}{
@@ -335,25 +335,25 @@ func TestSwitches(t *testing.T) {
 		{nil, true, nil, nil, nil, true},
 		{[]string{}, true, nil, nil, nil, false},
 		{[]string{a}, true, nil, []string{a}, nil, true},
-		{nil, false, []func(*Depot){enable(a)}, []string{a}, nil, true},
-		{nil, false, []func(*Depot){enable("")}, nil, nil, true},
-		{nil, false, []func(*Depot){enable(a), enable(b), disable(a)}, []string{b}, nil, true},
-		{nil, false, []func(*Depot){enable(a), disable(a)}, nil, nil, false},
-		{nil, true, []func(*Depot){disable(a)}, nil, []string{a}, true},
-		{[]string{a}, true, []func(*Depot){enable(b)}, []string{a, b}, nil, true},
-		{[]string{a, b}, true, []func(*Depot){disable(a)}, []string{b}, nil, true},
-		{[]string{a, b}, true, []func(*Depot){disable("")}, nil, nil, false},
-		{[]string{}, true, []func(*Depot){enable(a)}, []string{a}, nil, true},
-		{[]string{a}, true, []func(*Depot){disable(""), enable(b)}, []string{b}, nil, true},
+		{nil, false, []func(*BundleStore){enable(a)}, []string{a}, nil, true},
+		{nil, false, []func(*BundleStore){enable("")}, nil, nil, true},
+		{nil, false, []func(*BundleStore){enable(a), enable(b), disable(a)}, []string{b}, nil, true},
+		{nil, false, []func(*BundleStore){enable(a), disable(a)}, nil, nil, false},
+		{nil, true, []func(*BundleStore){disable(a)}, nil, []string{a}, true},
+		{[]string{a}, true, []func(*BundleStore){enable(b)}, []string{a, b}, nil, true},
+		{[]string{a, b}, true, []func(*BundleStore){disable(a)}, []string{b}, nil, true},
+		{[]string{a, b}, true, []func(*BundleStore){disable("")}, nil, nil, false},
+		{[]string{}, true, []func(*BundleStore){enable(a)}, []string{a}, nil, true},
+		{[]string{a}, true, []func(*BundleStore){disable(""), enable(b)}, []string{b}, nil, true},
 	} {
 		domains, except, on := load(tt.configured, tt.named, tt.turns...)
 		if on != tt.on || !slices.Equal(domains, tt.domains) || !slices.Equal(except, tt.except) {
 			t.Errorf("%d: %v %v %v", i, domains, except, on)
 		}
 	}
-	d := depot(t)
+	d := newStore(t)
 	d.Enable("acme/nothing", a)
-	if _, err := Load(Options{Depot: d}); err == nil || !strings.Contains(err.Error(), "neither installed nor shipped") {
+	if _, err := Load(Options{Store: d}); err == nil || !strings.Contains(err.Error(), "neither installed nor shipped") {
 		t.Error(err)
 	}
 }
@@ -474,12 +474,12 @@ func TestOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(storage, "bundles")
-	release, err := Hold(dir)
+	release, err := LockStore(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer release()
-	d, err := OpenDepot(dir)
+	d, err := OpenStore(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

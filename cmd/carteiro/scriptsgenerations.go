@@ -20,7 +20,7 @@ func generationsCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return show(cmd, &o, "generation.list", struct{}{}, false, func(w io.Writer, list []generations.Entry) {
 				for _, e := range list {
-					fmt.Fprintf(w, "%s\t%s\tby %s\t%s\n", e.ID, stamp(e.Since), e.By, state(e))
+					fmt.Fprintf(w, "%s\t%s\tby %s\t%s\n", e.ID, stamp(e.Since), e.By, stateText(e))
 				}
 			})
 		},
@@ -29,7 +29,7 @@ func generationsCommand() *cobra.Command {
 	return cmd
 }
 
-func state(e generations.Entry) string {
+func stateText(e generations.Entry) string {
 	s := e.State
 	if e.Pinned {
 		s += ", pinned until the next reload"

@@ -10,17 +10,17 @@ import (
 	"carteiro/plugins"
 )
 
-// depotDir is where the installed bundles of a configuration live.
-func depotDir(cfg *config.Config) string { return filepath.Join(cfg.Storage.Dir, "bundles") }
+// bundleDir is where the installed bundles of a configuration live.
+func bundleDir(cfg *config.Config) string { return filepath.Join(cfg.Storage.Dir, "bundles") }
 
 // readBundles reads the bundles that the configuration or `bundle enable`
 // enabled. It changes nothing.
 func readBundles(cfg *config.Config) ([]hooks.Source, error) {
-	depot, err := plugins.OpenDepot(depotDir(cfg))
+	installed, err := plugins.OpenStore(bundleDir(cfg))
 	if err != nil {
 		return nil, err
 	}
-	return bundlesWith(cfg, depot)
+	return bundlesWith(cfg, installed)
 }
 
 // completeLock writes what this version adds to entries of the lock file that an
@@ -28,35 +28,35 @@ func readBundles(cfg *config.Config) ([]hooks.Source, error) {
 // policies load without it, too: where another command holds the folder, the
 // next start writes it.
 func completeLock(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	depot, err := plugins.OpenDepot(depotDir(cfg))
+	installed, err := plugins.OpenStore(bundleDir(cfg))
 	if err != nil {
 		return nil // told where the policies load
 	}
-	for title, rights := range depot.Kept() {
-		log.WarnContext(ctx, "an installed bundle "+keeps(rights), "bundle", title)
+	for title, rights := range installed.Kept() {
+		log.WarnContext(ctx, "an installed bundle "+keptText(rights), "bundle", title)
 	}
-	if !depot.Stale() {
+	if !installed.Stale() {
 		return nil
 	}
-	letGo, err := plugins.Hold(depotDir(cfg))
+	letGo, err := plugins.LockStore(bundleDir(cfg))
 	if err != nil {
 		log.WarnContext(ctx, "the lock file of the bundles is completed at the next start", "err", err)
 		return nil
 	}
 	defer letGo()
-	if depot, err = plugins.OpenDepot(depotDir(cfg)); err != nil || !depot.Stale() {
+	if installed, err = plugins.OpenStore(bundleDir(cfg)); err != nil || !installed.Stale() {
 		return nil
 	}
-	return depot.Commit()
+	return installed.Commit()
 }
 
-// bundlesWith is readBundles with a depot that may not be committed yet.
-func bundlesWith(cfg *config.Config, depot *plugins.Depot) ([]hooks.Source, error) {
-	return plugins.Load(bundleOptions(cfg, depot))
+// bundlesWith is readBundles with a store that may not be committed yet.
+func bundlesWith(cfg *config.Config, installed *plugins.BundleStore) ([]hooks.Source, error) {
+	return plugins.Load(bundleOptions(cfg, installed))
 }
 
-func bundleOptions(cfg *config.Config, depot *plugins.Depot) plugins.Options {
-	o := plugins.Options{Depot: depot, Trust: cfg.Trust, Server: release}
+func bundleOptions(cfg *config.Config, installed *plugins.BundleStore) plugins.Options {
+	o := plugins.Options{Store: installed, Trust: cfg.Trust, Server: release}
 	for i, b := range cfg.Bundles {
 		e := plugins.Enabled{At: func(setting string, err error) error { return cfg.InBundle(i, setting, err) },
 			Name: b.Name, Path: b.Path, Domains: b.Domains, Config: b.Config, DomainConfig: b.Domain, HTTP: b.HTTP,

@@ -50,8 +50,8 @@ var operations = map[string]func(w *World, args []any) (any, error){
 	"deliver":       (*World).doDeliver,
 	"settle":        func(w *World, _ []any) (any, error) { return w.Report(mark{}, nil) },
 	"mailbox":       (*World).doMailbox,
-	"sent":          func(w *World, _ []any) (any, error) { return w.hosts.sent(0), w.settle() },
-	"submitted":     func(w *World, _ []any) (any, error) { return w.submitted(0), w.settle() },
+	"sent":          func(w *World, _ []any) (any, error) { return w.hosts.sent(0), w.waitIdle() },
+	"submitted":     func(w *World, _ []any) (any, error) { return w.submitted(0), w.waitIdle() },
 	"log":           func(w *World, _ []any) (any, error) { return anyList(w.log.all()), nil },
 	"requests":      func(w *World, _ []any) (any, error) { return w.web.requests(), nil },
 	"web":           (*World).doWeb,
@@ -135,7 +135,7 @@ func (w *World) verb(verb string, args []any) (any, error) {
 		if len(args) > 2 {
 			mechanism = fmt.Sprint(args[2])
 		}
-		if err = errors.Join(err, err2, w.person(user)); err != nil {
+		if err = errors.Join(err, err2, w.makeAccount(user)); err != nil {
 			return nil, err
 		}
 		return statusOf(w.login(s, user, password, mechanism), envelope.Status{Code: 235, Enhanced: "2.7.0", Text: "authenticated"}), nil
@@ -203,7 +203,7 @@ func (w *World) data(s *session, args []any) (any, error) {
 func (w *World) doMailbox(args []any) (any, error) {
 	owner, err := asText(args, 0, "the address")
 	folder, err2 := asText(args, 1, "the folder")
-	if err = errors.Join(err, err2, w.settle()); err != nil {
+	if err = errors.Join(err, err2, w.waitIdle()); err != nil {
 		return nil, err
 	}
 	info, err := w.store.Mailbox(w.ctx, envelope.Address(strings.ToLower(owner)), folder)
@@ -224,7 +224,7 @@ func (w *World) doMailbox(args []any) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := letter("", []string{owner}, string(b))
+		m := messageTable("", []string{owner}, string(b))
 		m["flags"] = anyList(it.Flags)
 		out = append(out, m)
 	}
@@ -398,7 +398,7 @@ func (w *World) doAlias(args []any) (any, error) {
 	}
 	var targets []envelope.Address
 	for _, s := range texts(args[1]) {
-		if err := w.person(s); err != nil {
+		if err := w.makeAccount(s); err != nil {
 			return nil, err
 		}
 		targets = append(targets, envelope.Address(s))
@@ -415,7 +415,7 @@ func (w *World) doGrant(args []any) (any, error) {
 			return nil, err
 		}
 		if n < 2 {
-			if err := w.person(s); err != nil {
+			if err := w.makeAccount(s); err != nil {
 				return nil, err
 			}
 		}
@@ -473,7 +473,7 @@ func (w *World) doSet(args []any) (any, error) {
 
 // restart has the world begin at an earlier time: timers count from there.
 func (w *World) restart(at time.Time) error {
-	if err := w.settle(); err != nil {
+	if err := w.waitIdle(); err != nil {
 		return err
 	}
 	w.clock.Restart(at)

@@ -19,19 +19,19 @@ import (
 	"carteiro/hooks/lua"
 )
 
-// names is the DNS of a world: what the test put there, and nothing else.
-type names struct {
+// fakeDNS is the DNS of a world: what the test put there, and nothing else.
+type fakeDNS struct {
 	mu    sync.Mutex
 	zone  map[string]map[string]any // by name: "a", "mx", ...
 	fails map[string]error          // by "mx" or "mx name"; "" is all
 }
 
-func newNames() *names { return &names{zone: map[string]map[string]any{}, fails: map[string]error{}} }
+func newFakeDNS() *fakeDNS { return &fakeDNS{zone: map[string]map[string]any{}, fails: map[string]error{}} }
 
 func key(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
 // failing is the error that the test wants for such a question, or nil.
-func (n *names) failing(kind, name string) error {
+func (n *fakeDNS) failing(kind, name string) error {
 	for _, k := range []string{"", kind, kind + " " + key(name)} {
 		if err := n.fails[k]; err != nil {
 			return err
@@ -41,7 +41,7 @@ func (n *names) failing(kind, name string) error {
 }
 
 // find is what a name has of a kind.
-func (n *names) find(kind, name string) (any, error) {
+func (n *fakeDNS) find(kind, name string) (any, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := n.failing(kind, name); err != nil {
@@ -53,7 +53,7 @@ func (n *names) find(kind, name string) (any, error) {
 	return nil, dns.ErrNXDomain
 }
 
-func (n *names) addrs(kind, name string) ([]netip.Addr, error) {
+func (n *fakeDNS) addrs(kind, name string) ([]netip.Addr, error) {
 	v, err := n.find(kind, name)
 	if err != nil {
 		return nil, err
@@ -70,15 +70,15 @@ func (n *names) addrs(kind, name string) ([]netip.Addr, error) {
 }
 
 // A implements lua.Resolver.
-func (n *names) A(_ context.Context, name string) ([]netip.Addr, error) { return n.addrs("a", name) }
+func (n *fakeDNS) A(_ context.Context, name string) ([]netip.Addr, error) { return n.addrs("a", name) }
 
 // AAAA implements lua.Resolver.
-func (n *names) AAAA(_ context.Context, name string) ([]netip.Addr, error) {
+func (n *fakeDNS) AAAA(_ context.Context, name string) ([]netip.Addr, error) {
 	return n.addrs("aaaa", name)
 }
 
 // MX implements lua.Resolver. A text stands for a host of preference 10.
-func (n *names) MX(_ context.Context, name string) ([]dns.MX, error) {
+func (n *fakeDNS) MX(_ context.Context, name string) ([]dns.MX, error) {
 	v, err := n.find("mx", name)
 	if err != nil {
 		return nil, err
@@ -103,19 +103,19 @@ func (n *names) MX(_ context.Context, name string) ([]dns.MX, error) {
 }
 
 // TXT implements lua.Resolver.
-func (n *names) TXT(_ context.Context, name string) ([]string, error) {
+func (n *fakeDNS) TXT(_ context.Context, name string) ([]string, error) {
 	v, err := n.find("txt", name)
 	return texts(v), err
 }
 
 // PTR implements lua.Resolver.
-func (n *names) PTR(_ context.Context, ip netip.Addr) ([]string, error) {
+func (n *fakeDNS) PTR(_ context.Context, ip netip.Addr) ([]string, error) {
 	v, err := n.find("ptr", ip.String())
 	return texts(v), err
 }
 
 // put adds to the zone.
-func (n *names) put(zone map[string]any) error {
+func (n *fakeDNS) put(zone map[string]any) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for name, v := range zone {
@@ -137,7 +137,7 @@ func (n *names) put(zone map[string]any) error {
 var outcomes = map[string]error{"nxdomain": dns.ErrNXDomain, "timeout": dns.ErrTimeout, "servfail": dns.ErrServFail}
 
 // fail has questions fail: "dns", "dns.mx" or "dns.mx NAME".
-func (n *names) fail(what, how string) error {
+func (n *fakeDNS) fail(what, how string) error {
 	err := outcomes[how]
 	kind, ok := strings.CutPrefix(what, "dns")
 	if !ok || err == nil {
@@ -156,29 +156,29 @@ func (n *names) fail(what, how string) error {
 	return nil
 }
 
-// routes is the DNS as the pipeline asks it: a domain of which the test said
+// fakeMX is the DNS as the pipeline asks it: a domain of which the test said
 // nothing has the host mx.DOMAIN, so that mail can leave.
-type routes struct{ *names }
+type fakeMX struct{ *fakeDNS }
 
-func (r routes) MX(ctx context.Context, name string) ([]dns.MX, error) {
+func (r fakeMX) MX(ctx context.Context, name string) ([]dns.MX, error) {
 	r.mu.Lock()
 	unknown := r.zone[key(name)] == nil && r.failing("mx", name) == nil
 	r.mu.Unlock()
 	if unknown {
 		return []dns.MX{{Host: "mx." + key(name), Preference: 10}}, nil
 	}
-	return r.names.MX(ctx, name)
+	return r.fakeDNS.MX(ctx, name)
 }
 
-// hosts are the servers of others.
-type hosts struct {
+// fakeHosts are the servers of others.
+type fakeHosts struct {
 	mu      sync.Mutex
 	answers map[string]any // by address, domain or "*"
 	got     []map[string]any
 }
 
 // Send implements core.Transport.
-func (h *hosts) Send(_ context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome {
+func (h *fakeHosts) Send(_ context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome {
 	raw := ""
 	if r, err := t.Open(); err == nil {
 		b, _ := io.ReadAll(r)
@@ -197,14 +197,14 @@ func (h *hosts) Send(_ context.Context, hop envelope.NextHop, t envelope.Transfe
 		}
 	}
 	if len(to) > 0 {
-		m := letter(string(t.Sender), to, raw)
+		m := messageTable(string(t.Sender), to, raw)
 		m["host"], m["port"], m["lmtp"] = hop.Hosts[0].Name, float64(hop.Hosts[0].Port), hop.LMTP
 		h.got = append(h.got, m)
 	}
 	return out
 }
 
-func (h *hosts) put(answers map[string]any) error {
+func (h *fakeHosts) put(answers map[string]any) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	maps.Copy(h.answers, answers)
@@ -213,7 +213,7 @@ func (h *hosts) put(answers map[string]any) error {
 
 // answer is what a recipient's server says: 250 unless the test says
 // otherwise.
-func (h *hosts) answer(a envelope.Address) envelope.Status {
+func (h *fakeHosts) answer(a envelope.Address) envelope.Status {
 	for _, k := range []string{string(a), a.Domain(), "*"} {
 		if v, ok := h.answers[k]; ok {
 			st, _ := readReply(v) // put saw that it is right
@@ -223,7 +223,7 @@ func (h *hosts) answer(a envelope.Address) envelope.Status {
 	return envelope.Status{Code: 250, Enhanced: "2.0.0", Text: "ok"}
 }
 
-func (h *hosts) sent(from int) []any {
+func (h *fakeHosts) sent(from int) []any {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out := []any{}
@@ -233,28 +233,28 @@ func (h *hosts) sent(from int) []any {
 	return out
 }
 
-// web is the web of a world: answers by "URL" or "METHOD URL".
-type web struct {
+// fakeWeb is the web of a world: answers by "URL" or "METHOD URL".
+type fakeWeb struct {
 	mu      sync.Mutex
 	answers map[string]any
 	got     []any
 }
 
-func (w *web) put(answers map[string]any) error {
+func (w *fakeWeb) put(answers map[string]any) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	maps.Copy(w.answers, answers)
 	return nil
 }
 
-func (w *web) requests() []any {
+func (w *fakeWeb) requests() []any {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Concat([]any{}, w.got)
 }
 
 // hosts are those that the answers name, as "host:port".
-func (w *web) hosts() (list []string) {
+func (w *fakeWeb) hosts() (list []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for k := range w.answers {
@@ -276,7 +276,7 @@ func (timeoutError) Timeout() bool   { return true }
 func (timeoutError) Temporary() bool { return true }
 
 // Do implements lua.Doer.
-func (w *web) Do(req *http.Request) (*http.Response, error) {
+func (w *fakeWeb) Do(req *http.Request) (*http.Response, error) {
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		return nil, err
@@ -319,14 +319,14 @@ func response(a map[string]any) *http.Response {
 	return res
 }
 
-// filters are the milters of a world.
-type filters map[string]*milter.Answer
+// fakeMilters are the milters of a world.
+type fakeMilters map[string]*milter.Answer
 
 // Names implements lua.Milters.
-func (f filters) Names() []string { return slices.Sorted(maps.Keys(f)) }
+func (f fakeMilters) Names() []string { return slices.Sorted(maps.Keys(f)) }
 
 // Scan implements lua.Milters.
-func (f filters) Scan(_ context.Context, name string, _ *milter.Message) (*milter.Answer, error) {
+func (f fakeMilters) Scan(_ context.Context, name string, _ *milter.Message) (*milter.Answer, error) {
 	if f[name] == nil {
 		return nil, fmt.Errorf("%w: %s", milter.ErrFilter, name)
 	}
@@ -334,7 +334,7 @@ func (f filters) Scan(_ context.Context, name string, _ *milter.Message) (*milte
 }
 
 // put sets answers: an action, or { action =, code =, text =, changes = }.
-func (f filters) put(answers map[string]any) error {
+func (f fakeMilters) put(answers map[string]any) error {
 	for name, v := range answers {
 		a := &milter.Answer{}
 		switch v := v.(type) {

@@ -28,10 +28,10 @@ const lockName = "bundles.lock"
 // lockHead stands above the lock's content.
 const lockHead = "# Written by `carteiro bundle`: what is installed, what was granted, where it is enabled.\n"
 
-// Depot is the folder of installed bundles as one lock file describes it. It
+// BundleStore is the folder of installed bundles as one lock file describes it. It
 // is a value in memory: only Commit changes what others see. It is not safe
 // for concurrent use.
-type Depot struct {
+type BundleStore struct {
 	dir   string
 	raw   []byte // of the lock file
 	lock  lockFile
@@ -45,16 +45,16 @@ type lockFile struct {
 
 // Pinned is what the lock says about an installed bundle.
 type Pinned struct {
-	Version  string            `toml:"version"`
-	Previous string            `toml:"previous,omitempty"` // for rollback
-	Versions map[string]Locked `toml:"versions"`
+	Version  string                `toml:"version"`
+	Previous string                `toml:"previous,omitempty"` // for rollback
+	Versions map[string]LockedFile `toml:"versions"`
 }
 
-// Locked pins one version.
-type Locked struct {
-	Digest  string  `toml:"digest"`
-	Signed  bool    `toml:"signed"`
-	Granted Granted `toml:"granted"`
+// LockedFile pins one version.
+type LockedFile struct {
+	Digest  string `toml:"digest"`
+	Signed  bool   `toml:"signed"`
+	Granted Grants `toml:"granted"`
 	// Format tells who wrote the entry: 0 is a version that knew no rights.
 	Format int `toml:"format,omitempty"`
 	// Kept are the rights that the bundle's code uses and nobody was asked
@@ -72,9 +72,9 @@ type Switch struct {
 	Domains map[string]bool `toml:"domains,omitempty" json:"domains,omitempty"`
 }
 
-// OpenDepot reads the lock file of a folder; a folder without one is empty.
-func OpenDepot(dir string) (*Depot, error) {
-	d := &Depot{dir: dir, lock: lockFile{Bundles: map[string]Pinned{}, Switches: map[string]Switch{}}}
+// OpenStore reads the lock file of a folder; a folder without one is empty.
+func OpenStore(dir string) (*BundleStore, error) {
+	d := &BundleStore{dir: dir, lock: lockFile{Bundles: map[string]Pinned{}, Switches: map[string]Switch{}}}
 	raw, err := os.ReadFile(filepath.Join(dir, lockName))
 	if errors.Is(err, os.ErrNotExist) {
 		return d, nil
@@ -100,14 +100,14 @@ func OpenDepot(dir string) (*Depot, error) {
 		d.lock.Switches = map[string]Switch{}
 	}
 	d.raw = raw
-	d.complete()
+	d.completeKept()
 	return d, nil
 }
 
-// Hold keeps other commands from changing the folder until release is called.
+// LockStore keeps other commands from changing the folder until release is called.
 // It makes the folder where there is none, and refuses at once while another
 // command holds it.
-func Hold(dir string) (release func(), err error) {
+func LockStore(dir string) (release func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
 	}
@@ -126,30 +126,30 @@ func Hold(dir string) (release func(), err error) {
 }
 
 // Names are the installed bundles, sorted.
-func (d *Depot) Names() []string { return slices.Sorted(maps.Keys(d.lock.Bundles)) }
+func (d *BundleStore) Names() []string { return slices.Sorted(maps.Keys(d.lock.Bundles)) }
 
 // Has reports whether a bundle is installed.
-func (d *Depot) Has(name string) bool {
+func (d *BundleStore) Has(name string) bool {
 	_, ok := d.lock.Bundles[name]
 	return ok
 }
 
 // Pinned is what the lock says about an installed bundle.
-func (d *Depot) Pinned(name string) (Pinned, bool) {
+func (d *BundleStore) Pinned(name string) (Pinned, bool) {
 	p, ok := d.lock.Bundles[name]
 	return p, ok
 }
 
 // Switch is what enable and disable said about a bundle.
-func (d *Depot) Switch(name string) Switch { return d.lock.Switches[name] }
+func (d *BundleStore) Switch(name string) Switch { return d.lock.Switches[name] }
 
-func (d *Depot) folder(name, version string) string {
+func (d *BundleStore) folder(name, version string) string {
 	return filepath.Join(d.dir, filepath.FromSlash(name), version)
 }
 
 // Current reads the current version of an installed bundle. A content or
 // capabilities other than those pinned are errors.
-func (d *Depot) Current(name string) (*Tree, error) {
+func (d *BundleStore) Current(name string) (*Tree, error) {
 	p, ok := d.lock.Bundles[name]
 	if !ok {
 		return nil, fmt.Errorf("%w %s is not installed", ErrBundle, name)
@@ -157,7 +157,7 @@ func (d *Depot) Current(name string) (*Tree, error) {
 	return d.version(name, p.Version)
 }
 
-func (d *Depot) version(name, version string) (*Tree, error) {
+func (d *BundleStore) version(name, version string) (*Tree, error) {
 	pin, ok := d.lock.Bundles[name].Versions[version]
 	if !ok {
 		return nil, fmt.Errorf("%w %s %s is not installed", ErrBundle, name, version)
@@ -172,7 +172,7 @@ func (d *Depot) version(name, version string) (*Tree, error) {
 			"bundle rm %s`",
 			ErrBundle, name, version, dir, t.Digest, lockName, pin.Digest, name)
 	}
-	if more := t.Manifest.wants().more(pin.Granted); len(more) > 0 {
+	if more := t.Manifest.capabilitiesWanted().beyond(pin.Granted); len(more) > 0 {
 		return nil, fmt.Errorf("%w %s %s wants more than %s grants: %s; run `carteiro bundle install --accept-capabilities` with its archive",
 			ErrBundle, name, version, lockName, text(more))
 	}
@@ -180,12 +180,12 @@ func (d *Depot) version(name, version string) (*Tree, error) {
 	return t, nil
 }
 
-// switched are the bundles that `enable` or `disable` named, sorted.
-func (d *Depot) switched() []string { return slices.Sorted(maps.Keys(d.lock.Switches)) }
+// switchedNames are the bundles that `enable` or `disable` named, sorted.
+func (d *BundleStore) switchedNames() []string { return slices.Sorted(maps.Keys(d.lock.Switches)) }
 
 // domains are those that a bundle is for: the configuration's (nil: all), as
 // enable and disable changed them.
-func (d *Depot) domains(name string, configured []string) (domains, except []string, on bool) {
+func (d *BundleStore) domains(name string, configured []string) (domains, except []string, on bool) {
 	s := d.lock.Switches[name]
 	all := configured == nil
 	if s.All != nil {
@@ -215,12 +215,12 @@ func (d *Depot) domains(name string, configured []string) (domains, except []str
 
 // Enable switches a bundle on for a domain, or for all with domain "". It
 // counts for others after Commit. A bundle that is not there makes Load fail.
-func (d *Depot) Enable(name, domain string) { d.turn(name, domain, true) }
+func (d *BundleStore) Enable(name, domain string) { d.setSwitch(name, domain, true) }
 
 // Disable switches a bundle off for a domain, or everywhere with domain "".
-func (d *Depot) Disable(name, domain string) { d.turn(name, domain, false) }
+func (d *BundleStore) Disable(name, domain string) { d.setSwitch(name, domain, false) }
 
-func (d *Depot) turn(name, domain string, on bool) {
+func (d *BundleStore) setSwitch(name, domain string, on bool) {
 	s := d.lock.Switches[name]
 	if domain == "" {
 		d.lock.Switches[name] = Switch{All: &on}
@@ -235,7 +235,7 @@ func (d *Depot) turn(name, domain string, on bool) {
 }
 
 // Clone is a copy to change and perhaps not to commit.
-func (d *Depot) Clone() *Depot {
+func (d *BundleStore) Clone() *BundleStore {
 	c := *d
 	c.lock.Bundles, c.lock.Switches = maps.Clone(d.lock.Bundles), maps.Clone(d.lock.Switches)
 	for name, p := range c.lock.Bundles {
@@ -246,7 +246,7 @@ func (d *Depot) Clone() *Depot {
 }
 
 // Without is a copy in which a bundle is not installed.
-func (d *Depot) Without(name string) *Depot {
+func (d *BundleStore) Without(name string) *BundleStore {
 	c := d.Clone()
 	delete(c.lock.Bundles, name)
 	c.lock.Switches = map[string]Switch{}
@@ -257,7 +257,7 @@ func (d *Depot) Without(name string) *Depot {
 //
 // Crash: before the rename the old lock counts, after it the new one; both
 // name folders that are on disk whole.
-func (d *Depot) Commit() error {
+func (d *BundleStore) Commit() error {
 	raw, err := toml.Marshal(d.lock)
 	if err != nil {
 		return err
