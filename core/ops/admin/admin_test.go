@@ -389,12 +389,30 @@ func TestQueue(t *testing.T) {
 	if m.Envelope.ID.String() != first || len(m.Groups) != 1 || len(m.Recipients) != 2 || !strings.Contains(m.Header, "Subject: hello\r\n") {
 		t.Errorf("queue.show: %+v", m)
 	}
+	operateOn(r, first, second)
+	r.fails("queue.operate", `{"operation": "eat", "all": true}`, `operation: "eat" is none of hold, release, retry, bounce, drop`)
+	r.fails("queue.operate", fmt.Sprintf(`{"operation": "drop", "id": %q}`, first), "")
+	var trails []MessageTrail
+	r.do("explain", ExplainArgs{What: "x@out.example"}, &trails)
+	if len(trails) != 2 {
+		t.Errorf("%d messages to x@out.example, want 2", len(trails))
+	}
+	r.do("explain", ExplainArgs{What: "x@out.example", Limit: 1}, &trails)
+	if len(trails) != 1 {
+		t.Errorf("%d messages with limit 1", len(trails))
+	}
+}
+
+// operateOn does every operation to two deferred messages, which are gone then.
+func operateOn(r *rig, first, second string) {
+	t := r.t
+	t.Helper()
 	// A message that is being tried cannot be changed at that moment.
 	operate := func(op, id string) (o OperateReport) {
 		t.Helper()
 		args, _ := json.Marshal(map[string]any{"operation": op, "id": id, "reason": "a test"})
 		r.until(op+" is done", func() bool {
-			got, err := r.Call(t.Context(), "queue.operate", args)
+			got, err := r.Call(context.Background(), "queue.operate", args)
 			if err != nil && !errors.Is(err, core.ErrBusy) && !strings.Contains(err.Error(), core.ErrBusy.Error()) {
 				t.Fatalf("%s: %v", op, err)
 			}
@@ -426,20 +444,10 @@ func TestQueue(t *testing.T) {
 	r.until("the DSN is in the mailbox", func() bool {
 		var a AccountReport
 		r.do("account.show", AccountArgs{Address: "alice@a.example"}, &a)
+		var lines []QueueLine
 		r.do("queue.list", QueueArgs{}, &lines)
 		return a.Messages == 1 && len(lines) == 0
 	})
-	r.fails("queue.operate", `{"operation": "eat", "all": true}`, `operation: "eat" is none of hold, release, retry, bounce, drop`)
-	r.fails("queue.operate", fmt.Sprintf(`{"operation": "drop", "id": %q}`, first), "")
-	var trails []MessageTrail
-	r.do("explain", ExplainArgs{What: "x@out.example"}, &trails)
-	if len(trails) != 2 {
-		t.Errorf("%d messages to x@out.example, want 2", len(trails))
-	}
-	r.do("explain", ExplainArgs{What: "x@out.example", Limit: 1}, &trails)
-	if len(trails) != 1 {
-		t.Errorf("%d messages with limit 1", len(trails))
-	}
 }
 
 // TestReload: a reload takes other policies, or keeps those in force, and a
