@@ -33,13 +33,21 @@ func (t *Tree) ArchiveName() string {
 // names are sorted, times, owners and modes are always the same.
 func Pack(t *Tree) ([]byte, error) {
 	var out bytes.Buffer
-	z, err := zstd.NewWriter(&out, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(maxWindow), zstd.WithEncoderCRC(true))
+	z, err := zstd.NewWriter(&out, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(maxWindow), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return nil, err
 	}
 	w := tar.NewWriter(z)
 	for _, path := range slices.Sorted(maps.Keys(t.Files)) {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: path, Size: int64(len(t.Files[path])), Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
+		h := &tar.Header{
+			Typeflag: tar.TypeReg,
+			Name:     path,
+			Size:     int64(len(t.Files[path])),
+			Mode:     0o644,
+			ModTime:  time.Unix(0, 0),
+			Format:   tar.FormatPAX,
+		}
 		if err := w.WriteHeader(h); err != nil {
 			return nil, err
 		}
@@ -76,7 +84,8 @@ func (b *treeBuilder) unpack(archive []byte) error {
 	if len(archive) > maxArchive {
 		return fmt.Errorf("the archive is larger than %d MiB", maxArchive>>20)
 	}
-	z, err := zstd.NewReader(bytes.NewReader(archive), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxTotal*2))
+	z, err := zstd.NewReader(bytes.NewReader(archive), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow),
+		zstd.WithDecoderMaxMemory(maxTotal*2))
 	if err != nil {
 		return err
 	}
@@ -87,7 +96,7 @@ func (b *treeBuilder) unpack(archive []byte) error {
 // untar takes the files of a tar stream.
 func (b *treeBuilder) untar(stream io.Reader) error {
 	// Headers and padding take at most two blocks and names a file.
-	limited := &bounded{r: stream, left: maxTotal + maxFiles*4096}
+	limited := &limitedReader{r: stream, left: maxTotal + maxFiles*4096}
 	r := tar.NewReader(limited)
 	for {
 		h, err := r.Next()
@@ -95,7 +104,7 @@ func (b *treeBuilder) untar(stream io.Reader) error {
 			break
 		}
 		if err != nil {
-			return damaged(err)
+			return archiveError(err)
 		}
 		switch h.Typeflag {
 		case tar.TypeReg:
@@ -114,7 +123,7 @@ func (b *treeBuilder) untar(stream io.Reader) error {
 		}
 		content, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 		if err != nil {
-			return damaged(err)
+			return archiveError(err)
 		}
 		if err := b.add(h.Name, content); err != nil {
 			return err
@@ -123,7 +132,7 @@ func (b *treeBuilder) untar(stream io.Reader) error {
 	// What follows the end would be signed, but never seen.
 	rest, err := io.ReadAll(limited)
 	if err != nil {
-		return damaged(err)
+		return archiveError(err)
 	}
 	if len(bytes.Trim(rest, "\x00")) > 0 {
 		return errors.New("something follows the end of the archive")
@@ -131,20 +140,20 @@ func (b *treeBuilder) untar(stream io.Reader) error {
 	return nil
 }
 
-func damaged(err error) error {
+func archiveError(err error) error {
 	if errors.Is(err, errBomb) || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
 		return errBomb
 	}
 	return fmt.Errorf("the archive is damaged: %w", err)
 }
 
-// bounded ends a stream that is longer than allowed with an error.
-type bounded struct {
+// limitedReader ends a stream that is longer than allowed with an error.
+type limitedReader struct {
 	r    io.Reader
 	left int64
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
+func (b *limitedReader) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, errBomb
 	}

@@ -62,7 +62,14 @@ func tarOf(t testing.TB, entries ...*tar.Header) []byte {
 // TestPackIsDeterministic: the same files give the same octets, whenever and
 // wherever they were written, and come out again.
 func TestPackIsDeterministic(t *testing.T) {
-	files := map[string]string{"bundle.toml": manifest, "init.lua": initLua, "lib/x.lua": "return 1", "tests/t.lua": "x", ".hidden": "x", "ä.md": strings.Repeat("long ", 1000)}
+	files := map[string]string{
+		"bundle.toml": manifest,
+		"init.lua":    initLua,
+		"lib/x.lua":   "return 1",
+		"tests/t.lua": "x",
+		".hidden":     "x",
+		"ä.md":        strings.Repeat("long ", 1000),
+	}
 	first, err := Pack(tree(t, files))
 	if err != nil {
 		t.Fatal(err)
@@ -114,35 +121,41 @@ func TestRefusedArchives(t *testing.T) {
 		archive []byte
 		want    string
 	}{
-		"good":                   {packed, ""},
-		"folders are fine":       {compressed(t, with(&tar.Header{Name: "lib/", Typeflag: tar.TypeDir}, &tar.Header{Name: "lib/x.lua"})), ""},
-		"above":                  {compressed(t, with(&tar.Header{Name: "../x.lua"})), `"../x.lua" is not the name of a file inside`},
-		"above, in the middle":   {compressed(t, with(&tar.Header{Name: "lib/../../x.lua"})), "is not the name of a file inside"},
-		"absolute":               {compressed(t, with(&tar.Header{Name: "/etc/passwd"})), `"/etc/passwd" is not the name`},
-		"backslash":              {compressed(t, with(&tar.Header{Name: `..\x.lua`})), "is not the name"},
-		"drive":                  {compressed(t, with(&tar.Header{Name: "C:x.lua"})), "is not the name"},
-		"hidden":                 {compressed(t, with(&tar.Header{Name: ".git/config"})), "is not the name"},
-		"line end in a name":     {compressed(t, with(&tar.Header{Name: "a\nb.lua"})), "is not the name"},
-		"folder above":           {compressed(t, with(&tar.Header{Name: "../lib/", Typeflag: tar.TypeDir})), "is not the name of a folder"},
-		"symbolic link":          {compressed(t, with(&tar.Header{Name: "x.lua", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"})), `"x.lua" is a link`},
-		"hard link":              {compressed(t, with(&tar.Header{Name: "x.lua", Typeflag: tar.TypeLink, Linkname: "init.lua"})), `"x.lua" is a link`},
-		"device":                 {compressed(t, with(&tar.Header{Name: "x.lua", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 5})), `"x.lua" is a device`},
-		"pipe":                   {compressed(t, with(&tar.Header{Name: "x.lua", Typeflag: tar.TypeFifo})), "is a device or of another kind"},
-		"twice":                  {compressed(t, with(&tar.Header{Name: "init.lua", Uname: "x"})), "init.lua is there twice"},
-		"twice but for case":     {compressed(t, with(&tar.Header{Name: "INIT.lua", Uname: "x"})), "INIT.lua is there twice"},
-		"file and folder":        {compressed(t, with(&tar.Header{Name: "lib", Uname: "x"}, &tar.Header{Name: "lib/x.lua"})), "lib is there as a file and as a folder"},
-		"too many":               {compressed(t, with(many...)), "more than 500 files"},
-		"a large file":           {compressed(t, with(&tar.Header{Name: "x", Uname: strings.Repeat("x", maxFile+1)})), "x is larger than 4 MiB"},
-		"bomb":                   {compressed(t, bytes.Repeat(with(&tar.Header{Name: "zero", Uname: strings.Repeat("\x00", maxFile)})[:maxFile], 40)), ""},
-		"bomb behind the end":    {compressed(t, append(with(), make([]byte, 64<<20)...)), "unpacks to more than a bundle may hold"},
-		"something behind":       {compressed(t, append(with(), []byte("hello")...)), "something follows the end"},
-		"cut off":                {packed[:len(packed)-9], "the archive is damaged"},
-		"cut off inside":         {compressed(t, whole[:700]), "the archive is damaged"},
-		"no zstd":                {whole, "the archive is damaged"},
-		"nothing":                {nil, "it has no bundle.toml"},
-		"no manifest":            {compressed(t, tarOf(t, &tar.Header{Name: "init.lua"})), "it has no bundle.toml"},
-		"a manifest with faults": {compressed(t, tarOf(t, &tar.Header{Name: "bundle.toml", Uname: "[bundle]\nname = 1\n"})), "x.tar.zst/bundle.toml:2:8"},
-		"too large to read":      {make([]byte, maxArchive+1), "larger than 16 MiB"},
+		"good":                 {packed, ""},
+		"folders are fine":     {compressed(t, with(&tar.Header{Name: "lib/", Typeflag: tar.TypeDir}, &tar.Header{Name: "lib/x.lua"})), ""},
+		"above":                {compressed(t, with(&tar.Header{Name: "../x.lua"})), `"../x.lua" is not the name of a file inside`},
+		"above, in the middle": {compressed(t, with(&tar.Header{Name: "lib/../../x.lua"})), "is not the name of a file inside"},
+		"absolute":             {compressed(t, with(&tar.Header{Name: "/etc/passwd"})), `"/etc/passwd" is not the name`},
+		"backslash":            {compressed(t, with(&tar.Header{Name: `..\x.lua`})), "is not the name"},
+		"drive":                {compressed(t, with(&tar.Header{Name: "C:x.lua"})), "is not the name"},
+		"hidden":               {compressed(t, with(&tar.Header{Name: ".git/config"})), "is not the name"},
+		"line end in a name":   {compressed(t, with(&tar.Header{Name: "a\nb.lua"})), "is not the name"},
+		"folder above":         {compressed(t, with(&tar.Header{Name: "../lib/", Typeflag: tar.TypeDir})), "is not the name of a folder"},
+		"symbolic link": {compressed(t, with(&tar.Header{Name: "x.lua", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"})),
+			`"x.lua" is a link`},
+		"hard link": {compressed(t, with(&tar.Header{Name: "x.lua", Typeflag: tar.TypeLink, Linkname: "init.lua"})),
+			`"x.lua" is a link`},
+		"device": {compressed(t, with(&tar.Header{Name: "x.lua", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 5})),
+			`"x.lua" is a device`},
+		"pipe":               {compressed(t, with(&tar.Header{Name: "x.lua", Typeflag: tar.TypeFifo})), "is a device or of another kind"},
+		"twice":              {compressed(t, with(&tar.Header{Name: "init.lua", Uname: "x"})), "init.lua is there twice"},
+		"twice but for case": {compressed(t, with(&tar.Header{Name: "INIT.lua", Uname: "x"})), "INIT.lua is there twice"},
+		"file and folder": {compressed(t, with(&tar.Header{Name: "lib", Uname: "x"}, &tar.Header{Name: "lib/x.lua"})),
+			"lib is there as a file and as a folder"},
+		"too many":     {compressed(t, with(many...)), "more than 500 files"},
+		"a large file": {compressed(t, with(&tar.Header{Name: "x", Uname: strings.Repeat("x", maxFile+1)})), "x is larger than 4 MiB"},
+		"bomb": {compressed(t,
+			bytes.Repeat(with(&tar.Header{Name: "zero", Uname: strings.Repeat("\x00", maxFile)})[:maxFile], 40)), ""},
+		"bomb behind the end": {compressed(t, append(with(), make([]byte, 64<<20)...)), "unpacks to more than a bundle may hold"},
+		"something behind":    {compressed(t, append(with(), []byte("hello")...)), "something follows the end"},
+		"cut off":             {packed[:len(packed)-9], "the archive is damaged"},
+		"cut off inside":      {compressed(t, whole[:700]), "the archive is damaged"},
+		"no zstd":             {whole, "the archive is damaged"},
+		"nothing":             {nil, "it has no bundle.toml"},
+		"no manifest":         {compressed(t, tarOf(t, &tar.Header{Name: "init.lua"})), "it has no bundle.toml"},
+		"a manifest with faults": {compressed(t, tarOf(t, &tar.Header{Name: "bundle.toml", Uname: "[bundle]\nname = 1\n"})),
+			"x.tar.zst/bundle.toml:2:8"},
+		"too large to read": {make([]byte, maxArchive+1), "larger than 16 MiB"},
 	} {
 		if name == "bomb" {
 			var zeros []*tar.Header
@@ -172,7 +185,8 @@ func TestFolderRefusals(t *testing.T) {
 // FuzzUnpack: no archive makes more than a bundle may hold. The compression is
 // left out: it has a fuzz target where it comes from.
 func FuzzUnpack(f *testing.F) {
-	for _, h := range []*tar.Header{{Name: "bundle.toml", Uname: manifest}, {Name: "../x"}, {Name: "x", Typeflag: tar.TypeSymlink, Linkname: "y"}} {
+	for _, h := range []*tar.Header{{Name: "bundle.toml", Uname: manifest}, {Name: "../x"},
+		{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "y"}} {
 		f.Add(tarOf(f, h))
 	}
 	f.Add(tarOf(f, &tar.Header{Name: "bundle.toml", Uname: manifest}, &tar.Header{Name: "init.lua", Uname: initLua}))

@@ -129,7 +129,7 @@ func (c *checker) requires(m *Manifest) {
 		}
 		r, err := semver.NewConstraint(text)
 		if err != nil || strings.TrimSpace(text) == "" {
-			c.bad(key, "requires: %q is no range of versions; write \"^1\", \">=0.1, <2\" or \"1.2.x\"", text)
+			c.bad(key, "requires: %q is not a range of versions; write \"^1\", \">=0.1, <2\" or \"1.2.x\"", text)
 			continue
 		}
 		m.requires[name] = r
@@ -174,7 +174,7 @@ func (c *checker) capabilities(m *Manifest) {
 	if p.Submit != "" {
 		var r config.Rate
 		if err := r.UnmarshalText([]byte(p.Submit)); err != nil || r.N < 1 || r.N > 1e6 {
-			c.bad("capabilities.submit", "submit: %q is no rate; write \"10/min\"", p.Submit)
+			c.bad("capabilities.submit", "submit: %q is not a rate; write \"10/min\"", p.Submit)
 		}
 		m.submit = hooks.Rate{N: r.N, Per: r.Per}
 	}
@@ -188,12 +188,12 @@ func (c *checker) limits(m *Manifest) {
 	var err error
 	if l.Wall != "" {
 		if m.wall, err = config.ParseDuration(l.Wall); err != nil || m.wall <= 0 || m.wall > maxWall {
-			c.bad("limits.wall", "limits.wall: %q is no time from 1ms to %v; write \"3s\"", l.Wall, maxWall)
+			c.bad("limits.wall", "limits.wall: %q is not a time from 1ms to %v; write \"3s\"", l.Wall, maxWall)
 		}
 	}
 	if l.Alloc != "" {
 		if m.alloc, err = config.ParseSize(l.Alloc); err != nil || m.alloc <= 0 || m.alloc > maxAlloc || bare(l.Alloc) {
-			c.bad("limits.alloc", "limits.alloc: %q is no size with its unit, at most 1GiB; write \"8MiB\"", l.Alloc)
+			c.bad("limits.alloc", "limits.alloc: %q is not a size with its unit, at most 1GiB; write \"8MiB\"", l.Alloc)
 		}
 	}
 	if l.Instructions < 0 || l.Instructions > maxInstructions {

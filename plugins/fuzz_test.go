@@ -12,7 +12,8 @@ import (
 // at known hooks only, and gives settings of the types that it declares.
 func FuzzManifest(f *testing.F) {
 	f.Add(manifest)
-	f.Add("[bundle]\nname = \"a/b\"\nversion = \"1\"\napi = 1\n[config]\nx = { type = \"list\", default = [1, \"a\"] }\ny = { type = \"number\", default = 1.5, min = 2 }\n")
+	f.Add("[bundle]\nname = \"a/b\"\nversion = \"1\"\napi = 1\n[config]\nx = { type = \"list\", default = [1, \"a\"] }\n" +
+		"y = { type = \"number\", default = 1.5, min = 2 }\n")
 	f.Add("[bundle\n")
 	f.Add("[bundle]\nname = \"a/b\"\nversion = \"1\"\napi = 1\nhooks = [\"receive.male\"]\n")
 	f.Fuzz(func(t *testing.T, text string) {

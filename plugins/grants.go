@@ -11,9 +11,9 @@ import (
 	"carteiro/hooks"
 )
 
-// Granted are capabilities as the lock file keeps them: what a bundle had
+// Grants are capabilities as the lock file keeps them: what a bundle had
 // when it was installed. An update that wants more needs a new consent.
-type Granted struct {
+type Grants struct {
 	Hooks      []string `toml:"hooks" json:"hooks"`
 	Modules    []string `toml:"modules" json:"modules"`
 	Message    []string `toml:"message" json:"message"`
@@ -32,22 +32,22 @@ func hostOf(grant string) hooks.HTTPGrant {
 	return g
 }
 
-// wants are the capabilities that a manifest declares.
-func (m *Manifest) wants() Granted {
+// capabilitiesWanted are the capabilities that a manifest declares.
+func (m *Manifest) capabilitiesWanted() Grants {
 	p := &m.Capabilities
-	g := Granted{Hooks: sorted(m.Bundle.Hooks), Modules: sorted(p.Modules), Message: sorted(p.Message), HTTP: sorted(p.HTTP),
-		Secrets: sorted(p.Secrets), Recipients: p.Recipients, Rights: sorted(p.Rights), Web: p.Web}
+	g := Grants{Hooks: sortedCopy(m.Bundle.Hooks), Modules: sortedCopy(p.Modules), Message: sortedCopy(p.Message), HTTP: sortedCopy(p.HTTP),
+		Secrets: sortedCopy(p.Secrets), Recipients: p.Recipients, Rights: sortedCopy(p.Rights), Web: p.Web}
 	if m.submit.N > 0 {
 		g.Submit = m.submit.String()
 	}
-	g.Limits = m.greed()
+	g.Limits = m.limitsWanted()
 	return g
 }
 
-// greed are the limits that are above what every bundle has at the most
+// limitsWanted are the limits that are above what every bundle has at the most
 // generous hook that it declares, by name; times in milliseconds. Below that,
 // each hook's own limit counts where it is stricter.
-func (m *Manifest) greed() map[string]int64 {
+func (m *Manifest) limitsWanted() map[string]int64 {
 	out := map[string]int64{}
 	above := func(name string, n, free int64) {
 		if n > free {
@@ -75,8 +75,8 @@ func (m *Manifest) greed() map[string]int64 {
 	return out
 }
 
-// more is what g has and have has not, as people read it.
-func (g Granted) more(have Granted) []string {
+// beyond is what g has and have has not, as people read it.
+func (g Grants) beyond(have Grants) []string {
 	var out []string
 	list := func(what string, want, have []string) {
 		for _, v := range want {
@@ -140,7 +140,7 @@ func rateOf(text string) config.Rate {
 }
 
 // List is each capability as people read it.
-func (g Granted) List() []string { return g.more(Granted{}) }
+func (g Grants) List() []string { return g.beyond(Grants{}) }
 
 // grants are the capabilities as the engine keeps to them.
 func (t *Tree) grants(secrets map[string]hooks.Secret) *hooks.Grants {
@@ -178,11 +178,20 @@ func (m *Manifest) limits(granted bool) hooks.Limits {
 		return n
 	}
 	l := &m.Limits
-	return hooks.Limits{Wall: m.wall, Instructions: l.Instructions, Alloc: m.alloc, Granted: granted, KV: at(l.KV, hooks.FreeKV), DNS: at(l.DNS, hooks.FreeDNS),
-		HTTP: at(l.HTTP, hooks.FreeHTTP), Submits: at(l.Submits, hooks.FreeSubmits), Recipients: at(m.Capabilities.Recipients, hooks.FreeRecipients)}
+	return hooks.Limits{
+		Wall:         m.wall,
+		Instructions: l.Instructions,
+		Alloc:        m.alloc,
+		Granted:      granted,
+		KV:           at(l.KV, hooks.FreeKV),
+		DNS:          at(l.DNS, hooks.FreeDNS),
+		HTTP:         at(l.HTTP, hooks.FreeHTTP),
+		Submits:      at(l.Submits, hooks.FreeSubmits),
+		Recipients:   at(m.Capabilities.Recipients, hooks.FreeRecipients),
+	}
 }
 
-func sorted(list []string) []string {
+func sortedCopy(list []string) []string {
 	out := slices.Concat([]string{}, list)
 	slices.Sort(out)
 	return out

@@ -29,22 +29,22 @@ type Consent struct {
 	Server       string // version of the server
 }
 
-// Place puts a tree beside what is installed and makes it current in d. For
+// Install puts a tree beside what is installed and makes it current in d. For
 // others nothing changes before Commit: until then the tree's folder is one
 // that no lock names. Errors are ErrGreedy, ErrDowngrade and ErrInstalled, or
 // tell what the tree requires and is not there. It blocks on the disk.
-func (d *Depot) Place(t *Tree, c Consent) error {
+func (d *BundleStore) Install(t *Tree, c Consent) error {
 	m := t.Manifest
 	name, version := m.Name(), m.Bundle.Version
 	old, had := d.lock.Bundles[name]
-	if err := d.admit(t, old, had, c); err != nil {
+	if err := d.checkConsent(t, old, had, c); err != nil {
 		return fmt.Errorf("%w %s: %w", ErrBundle, t.Title(), err)
 	}
-	if err := d.satisfied(t, c.Server); err != nil {
+	if err := d.checkRequirements(t, c.Server); err != nil {
 		return err
 	}
-	pin := Locked{Digest: t.Digest, Signed: c.Signed, Granted: m.wants(), Format: lockFormat}
-	versions := map[string]Locked{version: pin}
+	pin := LockedFile{Digest: t.Digest, Signed: c.Signed, Granted: m.capabilitiesWanted(), Format: lockFormat}
+	versions := map[string]LockedFile{version: pin}
 	previous := ""
 	if had && old.Version != version {
 		previous = old.Version
@@ -70,10 +70,10 @@ func (d *Depot) Place(t *Tree, c Consent) error {
 	return nil
 }
 
-// admit checks a tree against what is installed under its name.
-func (d *Depot) admit(t *Tree, old Pinned, had bool, c Consent) error {
+// checkConsent checks a tree against what is installed under its name.
+func (d *BundleStore) checkConsent(t *Tree, old Pinned, had bool, c Consent) error {
 	m := t.Manifest
-	wants := m.wants()
+	wants := m.capabilitiesWanted()
 	if !had {
 		if c.Upgrade {
 			return errors.New("it is not installed; run `carteiro bundle install` first")
@@ -81,15 +81,16 @@ func (d *Depot) admit(t *Tree, old Pinned, had bool, c Consent) error {
 		// To install is to grant what the manifest declares; what no bundle has
 		// by itself needs a word more.
 		if len(wants.Limits) > 0 && !c.Capabilities {
-			return fmt.Errorf("%w: %s; with --accept-capabilities it gets that", ErrGreedy, text(Granted{Limits: wants.Limits}.List()))
+			return fmt.Errorf("%w: %s; with --accept-capabilities it gets that", ErrGreedy, text(Grants{Limits: wants.Limits}.List()))
 		}
 		return nil
 	}
 	if m.Bundle.Version == old.Version {
 		if pin := old.Versions[old.Version]; pin.Digest != t.Digest {
-			return fmt.Errorf("%w: version %s with another content (%s, not %s); a changed bundle needs another version", ErrInstalled, old.Version, pin.Digest, t.Digest)
+			return fmt.Errorf("%w: version %s with another content (%s, not %s); a changed bundle needs another version", ErrInstalled,
+				old.Version, pin.Digest, t.Digest)
 		}
-	} else if older(m, old.Version) {
+	} else if isOlder(m, old.Version) {
 		if !c.Downgrade {
 			return fmt.Errorf("%w (%s); --downgrade takes it, `carteiro bundle rollback` goes back to the version before", ErrDowngrade, old.Version)
 		}
@@ -99,22 +100,22 @@ func (d *Depot) admit(t *Tree, old Pinned, had bool, c Consent) error {
 	if c.Capabilities {
 		return nil
 	}
-	if more := wants.more(old.Versions[old.Version].Granted); len(more) > 0 {
+	if more := wants.beyond(old.Versions[old.Version].Granted); len(more) > 0 {
 		return fmt.Errorf("%w: %s; with --accept-capabilities it gets that", ErrGreedy, text(more))
 	}
 	return nil
 }
 
-// older reports whether m's version is lower than another one.
-func older(m *Manifest, version string) bool {
+// isOlder reports whether m's version is lower than another one.
+func isOlder(m *Manifest, version string) bool {
 	other, err := semver.StrictNewVersion(version)
 	return err == nil && m.version.LessThan(other)
 }
 
-// satisfied tells what a tree requires that is neither installed nor shipped,
+// checkRequirements tells what a tree requires that is neither installed nor shipped,
 // and which installed bundles would not accept it.
-func (d *Depot) satisfied(t *Tree, server string) error {
-	l := &loading{Options: Options{Depot: d, Server: server}, byName: map[string]*loaded{t.Manifest.Name(): {tree: t}}}
+func (d *BundleStore) checkRequirements(t *Tree, server string) error {
+	l := &loading{Options: Options{Store: d, Server: server}, byName: map[string]*loaded{t.Manifest.Name(): {tree: t}}}
 	l.list = []*loaded{l.byName[t.Manifest.Name()]}
 	for _, name := range d.Names() {
 		if name == t.Manifest.Name() {
@@ -125,17 +126,17 @@ func (d *Depot) satisfied(t *Tree, server string) error {
 			continue // damaged, which is not this tree's fault
 		}
 		l.byName[name] = &loaded{tree: other}
-		l.errs = append(l.errs, other.Manifest.fits(other.Label, t.Manifest))
+		l.errs = append(l.errs, other.Manifest.checkRange(other.Label, t.Manifest))
 	}
 	for i := 0; i < len(l.list); i++ {
 		l.require(l.list[i])
 	}
-	return errors.Join(append(l.errs, l.circle())...)
+	return errors.Join(append(l.errs, l.checkCircles())...)
 }
 
 // Rollback makes the version before the current one current again, and the
 // current one the one before. It counts for others after Commit.
-func (d *Depot) Rollback(name string) (version string, err error) {
+func (d *BundleStore) Rollback(name string) (version string, err error) {
 	p, ok := d.lock.Bundles[name]
 	if !ok {
 		return "", fmt.Errorf("%w %s is not installed", ErrBundle, name)
@@ -149,12 +150,12 @@ func (d *Depot) Rollback(name string) (version string, err error) {
 	}
 	p.Version, p.Previous = p.Previous, p.Version
 	d.lock.Bundles[name] = p
-	return p.Version, d.satisfied(t, "")
+	return p.Version, d.checkRequirements(t, "")
 }
 
 // Remove forgets a bundle and where it was enabled. It counts for others
 // after Commit; Sweep removes the files then.
-func (d *Depot) Remove(name string) error {
+func (d *BundleStore) Remove(name string) error {
 	if !d.Has(name) {
 		return fmt.Errorf("%w %s is not installed", ErrBundle, name)
 	}
@@ -175,7 +176,7 @@ func (d *Depot) Remove(name string) error {
 // reads them; what cannot be removed is told and stays.
 //
 // Crash: some of them are left for the next time.
-func (d *Depot) Sweep() error {
+func (d *BundleStore) Sweep() error {
 	var errs []error
 	found, err := filepath.Glob(filepath.Join(d.dir, "*", "*", "*"))
 	errs = append(errs, err)

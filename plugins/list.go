@@ -41,8 +41,8 @@ func List(o Options) []Info {
 		out = append(out, i)
 	}
 	names := Shipped()
-	if o.Depot != nil {
-		names = append(o.Depot.Names(), names...)
+	if o.Store != nil {
+		names = append(o.Store.Names(), names...)
 	}
 	for _, name := range names {
 		if seen[name] {
@@ -67,18 +67,19 @@ func (l *loading) describe(i *Info, t *Tree, configured []string) {
 		i.Source = "path"
 	}
 	i.Domains, i.On = configured, configured == nil || len(configured) > 0
-	if l.Depot != nil {
-		if p, ok := l.Depot.Pinned(i.Name); ok && i.Path == "" {
-			i.Source, i.Version, i.Previous, i.Signed, i.Digest = "installed", p.Version, p.Previous, p.Versions[p.Version].Signed, p.Versions[p.Version].Digest
+	if l.Store != nil {
+		if p, ok := l.Store.Pinned(i.Name); ok && i.Path == "" {
+			i.Source, i.Version, i.Previous, i.Signed, i.Digest = "installed", p.Version, p.Previous, p.Versions[p.Version].Signed,
+				p.Versions[p.Version].Digest
 		}
-		i.Domains, i.Except, i.On = l.Depot.domains(i.Name, configured)
+		i.Domains, i.Except, i.On = l.Store.domains(i.Name, configured)
 	}
 	if t != nil {
-		i.Version, i.Digest, i.Capabilities = t.Manifest.Bundle.Version, t.Digest, t.Manifest.wants().List()
+		i.Version, i.Digest, i.Capabilities = t.Manifest.Bundle.Version, t.Digest, t.Manifest.capabilitiesWanted().List()
 		i.Kept = t.Kept
 		i.Signed = i.Signed || IsArchive(i.Path) // others are not opened
 	}
 }
 
-// Granted lists what a tree is granted by its installation.
-func (t *Tree) Granted() []string { return t.Manifest.wants().List() }
+// GrantList lists what a tree is granted by its installation.
+func (t *Tree) GrantList() []string { return t.Manifest.capabilitiesWanted().List() }

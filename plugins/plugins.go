@@ -4,7 +4,7 @@
 //
 //	ReadDir, Open    a folder, a signed archive -> Tree (checked, in memory)
 //	Pack, Sign       Tree -> archive -> signature
-//	Depot            installed bundles on disk: install, upgrade, roll back
+//	BundleStore      installed bundles on disk: install, upgrade, roll back
 //	Load             what is enabled -> sources of the engine
 //
 // Nothing here runs Lua, and nothing is fetched from anywhere.
@@ -31,7 +31,8 @@ var ErrBundle = errors.New("bundle")
 
 // Shipped are the names of the bundles that are compiled in.
 func Shipped() []string {
-	return []string{"carteiro/autoreply", "carteiro/delegate", "carteiro/forward", "carteiro/mailinglist", "carteiro/priority", "carteiro/spamscore"}
+	return []string{"carteiro/autoreply", "carteiro/delegate", "carteiro/forward", "carteiro/mailinglist", "carteiro/priority",
+		"carteiro/spamscore"}
 }
 
 // Enabled is one [[bundle]] of the configuration.
@@ -67,7 +68,7 @@ func (e *Enabled) at(setting string, err error) error {
 // Options are what Load makes sources of.
 type Options struct {
 	Enabled []Enabled         // in the order of the configuration
-	Depot   *Depot            // installed bundles; nil: none
+	Store   *BundleStore      // installed bundles; nil: none
 	Trust   map[string]string // publishers' public keys, see Verify
 	Server  string            // version of the server
 	Beside  []*Tree           // others that may be required
@@ -89,7 +90,7 @@ func Load(o Options) ([]hooks.Source, error) {
 	for i := 0; i < len(l.list); i++ { // grows
 		l.require(l.list[i])
 	}
-	if err := l.circle(); err != nil {
+	if err := l.checkCircles(); err != nil {
 		l.errs = append(l.errs, err)
 	}
 	if len(l.errs) > 0 {
@@ -150,13 +151,14 @@ func (l *loading) enable(e Enabled) {
 	}
 	name := t.Manifest.Name()
 	if l.byName[name] != nil {
-		l.errs = append(l.errs, e.at("", fmt.Errorf("%w %s is configured twice; settings of a domain stand under [bundle.domain.\"DOMAIN\"]", ErrBundle, name)))
+		l.errs = append(l.errs, e.at("", fmt.Errorf("%w %s is configured twice; settings of a domain stand under [bundle.domain.\"DOMAIN\"]",
+			ErrBundle, name)))
 		return
 	}
 	b := &loaded{Enabled: e, tree: t, limits: limits}
 	on := e.Domains == nil || len(e.Domains) > 0
-	if l.Depot != nil {
-		b.Domains, b.except, on = l.Depot.domains(name, e.Domains)
+	if l.Store != nil {
+		b.Domains, b.except, on = l.Store.domains(name, e.Domains)
 	}
 	if !on {
 		b.library = true // known, for others and for its settings' sake
@@ -168,14 +170,14 @@ func (l *loading) enable(e Enabled) {
 // enableByCommand takes what `bundle enable` enabled and the configuration
 // does not name.
 func (l *loading) enableByCommand() {
-	if l.Depot == nil {
+	if l.Store == nil {
 		return
 	}
-	for _, name := range l.Depot.switched() {
+	for _, name := range l.Store.switchedNames() {
 		if l.byName[name] != nil {
 			continue
 		}
-		if _, _, on := l.Depot.domains(name, []string{}); on {
+		if _, _, on := l.Store.domains(name, []string{}); on {
 			l.enable(Enabled{Name: name, Domains: []string{}})
 		}
 	}
@@ -208,8 +210,8 @@ func (l *loading) open(e Enabled) (*Tree, bool, error) {
 
 // find is a bundle by name: installed, beside, else shipped.
 func (l *loading) find(name string) (*Tree, bool, error) {
-	if l.Depot != nil && l.Depot.Has(name) {
-		t, err := l.Depot.Current(name)
+	if l.Store != nil && l.Store.Has(name) {
+		t, err := l.Store.Current(name)
 		return t, err == nil, err // what it wants was granted when it was installed
 	}
 	for _, t := range l.Beside {
@@ -227,7 +229,8 @@ func (l *loading) find(name string) (*Tree, bool, error) {
 // ShippedTree is a bundle that is compiled in.
 func ShippedTree(name string) (*Tree, error) {
 	if !slices.Contains(Shipped(), name) {
-		return nil, fmt.Errorf("%w %q is neither installed nor shipped with this server; shipped are %s; `carteiro bundle install FILE` installs one",
+		return nil, fmt.Errorf("%w %q is neither installed nor shipped with this server; shipped are %s; `carteiro bundle install FILE` "+
+			"installs one",
 			ErrBundle, name, strings.Join(Shipped(), ", "))
 	}
 	dir, err := fs.Sub(shipped, strings.TrimPrefix(name, "carteiro/"))
@@ -257,7 +260,7 @@ func (b *loaded) source(trial bool) (hooks.Source, error) {
 	src := hooks.Source{Name: m.Name(), Bundle: m.Name(), Version: m.Bundle.Version, Tier: hooks.Bundle, Domains: b.Domains, Except: b.except,
 		NoOutgoing: m.Bundle.Outgoing != nil && !*m.Bundle.Outgoing, PlainWeb: m.Capabilities.Web == plainWeb && b.AllowWeb == plainWeb,
 		Files: b.tree.code(), Config: config, DomainConfig: domains, After: m.Bundle.After, HTTP: slices.Concat(m.Capabilities.HTTP, b.HTTP),
-		Limits: m.limits(b.limits && len(m.greed()) > 0)}
+		Limits: m.limits(b.limits && len(m.limitsWanted()) > 0)}
 	for _, name := range slices.Sorted(maps.Keys(m.requires)) {
 		if name != server {
 			src.Requires = append(src.Requires, name)
@@ -298,7 +301,8 @@ func (b *loaded) checkSecrets() error {
 	for _, name := range declared {
 		ref, ok := b.Secrets[name]
 		if !ok {
-			return fmt.Errorf("%w %s: it needs the secret %q: set secrets = { %s = { file = \"PATH\" } } in its [[bundle]]", ErrBundle, b.tree.Label, name, name)
+			return fmt.Errorf("%w %s: it needs the secret %q: set secrets = { %s = { file = \"PATH\" } } in its [[bundle]]", ErrBundle,
+				b.tree.Label, name, name)
 		}
 		if _, err := ref.Read(); err != nil {
 			return fmt.Errorf("%w %s: secret %q: %w", ErrBundle, b.tree.Label, name, err)

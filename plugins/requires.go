@@ -16,7 +16,7 @@ const server = "carteiro"
 // versions.
 func (l *loading) require(b *loaded) {
 	m := b.tree.Manifest
-	if err := m.fitsServer(b.tree.Label, l.Server); err != nil {
+	if err := m.checkServer(b.tree.Label, l.Server); err != nil {
 		l.errs = append(l.errs, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.requires)) {
@@ -34,24 +34,25 @@ func (l *loading) require(b *loaded) {
 			l.list = append(l.list, other)
 			l.byName[name] = other
 		}
-		if err := m.fits(b.tree.Label, other.tree.Manifest); err != nil {
+		if err := m.checkRange(b.tree.Label, other.tree.Manifest); err != nil {
 			l.errs = append(l.errs, err)
 		}
 	}
 }
 
-// fits tells whether another bundle has a version that m accepts.
-func (m *Manifest) fits(label string, other *Manifest) error {
+// checkRange tells whether another bundle has a version that m accepts.
+func (m *Manifest) checkRange(label string, other *Manifest) error {
 	r := m.requires[other.Name()]
 	if r == nil || r.Check(other.version) {
 		return nil
 	}
-	return fmt.Errorf("%w %s requires %s %s, but %s is there", ErrBundle, label, other.Name(), m.Bundle.Requires[other.Name()], other.Bundle.Version)
+	return fmt.Errorf("%w %s requires %s %s, but %s is there", ErrBundle, label, other.Name(), m.Bundle.Requires[other.Name()],
+		other.Bundle.Version)
 }
 
-// fitsServer tells whether the server has a version that m accepts. What a
+// checkServer tells whether the server has a version that m accepts. What a
 // version being built adds to its number does not count.
-func (m *Manifest) fitsServer(label, version string) error {
+func (m *Manifest) checkServer(label, version string) error {
 	r := m.requires[server]
 	v, err := semver.NewVersion(version)
 	if r == nil || err != nil {
@@ -67,8 +68,8 @@ func (m *Manifest) fitsServer(label, version string) error {
 	return nil
 }
 
-// circle finds bundles that require each other.
-func (l *loading) circle() error {
+// checkCircles finds bundles that require each other.
+func (l *loading) checkCircles() error {
 	state := map[string]int{} // 1: being visited, 2: done
 	var visit func(name string, path []string) error
 	visit = func(name string, path []string) error {

@@ -14,9 +14,9 @@ import (
 // sandbox, and of `allow_web` with which an admin lets it have them.
 const plainWeb = "plain"
 
-// meanings say in words what a capability lets a bundle do, for those that
+// capabilityTexts say in words what a capability lets a bundle do, for those that
 // reach further than their names tell.
-var meanings = map[string]string{
+var capabilityTexts = map[string]string{
 	"hook receive.auth": "it is asked about each login of its domains, and may let people in or keep them out",
 	"module account":    "it reads the accounts and aliases of its domains, their settings and rights, and can try passwords",
 	"module list":       "it reads and changes the lists of its domains and their members, and decides about mail that they hold",
@@ -27,13 +27,13 @@ var meanings = map[string]string{
 		"its pages may use whatever a browser keeps for this server, and read the pages of other bundles",
 }
 
-// Meaning is what a capability of Granted means in words, or "".
-func Meaning(capability string) string { return meanings[capability] }
+// DescribeCapability is what a capability of Granted means in words, or "".
+func DescribeCapability(capability string) string { return capabilityTexts[capability] }
 
-// complete adds what this version keeps of an entry to those that an earlier
+// completeKept adds what this version keeps of an entry to those that an earlier
 // version wrote: the rights that the code uses. It reads the bundles' files; an
 // entry whose files are not those that it pins stays as it is.
-func (d *Depot) complete() {
+func (d *BundleStore) completeKept() {
 	for _, name := range d.Names() {
 		versions := d.lock.Bundles[name].Versions
 		for _, version := range slices.Sorted(maps.Keys(versions)) {
@@ -45,7 +45,7 @@ func (d *Depot) complete() {
 			if err != nil || t.Digest != pin.Digest {
 				continue
 			}
-			pin.Format, pin.Kept, d.stale = lockFormat, t.used(), true
+			pin.Format, pin.Kept, d.stale = lockFormat, t.usedRights(), true
 			versions[version] = pin
 		}
 	}
@@ -53,11 +53,11 @@ func (d *Depot) complete() {
 
 // Stale reports whether entries that an earlier version wrote were completed
 // and wait for a Commit.
-func (d *Depot) Stale() bool { return d.stale }
+func (d *BundleStore) Stale() bool { return d.stale }
 
 // Kept are the rights that installed bundles have because an earlier version
 // installed them, by "NAME VERSION"; of the current versions alone.
-func (d *Depot) Kept() map[string][]string {
+func (d *BundleStore) Kept() map[string][]string {
 	out := map[string][]string{}
 	for name, p := range d.lock.Bundles {
 		if kept := p.Versions[p.Version].Kept; len(kept) > 0 {
@@ -77,9 +77,9 @@ var (
 	oneHeader       = regexp.MustCompile(`^([.]|\[\s*["']|=[^=])`)
 )
 
-// used are the rights that the bundle's code uses and its manifest does not
+// usedRights are the rights that the bundle's code uses and its manifest does not
 // declare.
-func (t *Tree) used() []string {
+func (t *Tree) usedRights() []string {
 	m := t.Manifest
 	out := []string{}
 	for path, text := range t.code() {

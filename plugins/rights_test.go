@@ -43,17 +43,17 @@ func TestUsedRights(t *testing.T) {
 		`account.exists("a@x.example") local granted = req.headers.accept`:         "",
 		`response { headers = { ["X-A"] = "1" } } local l = req.headers["accept"]`: "",
 	} {
-		if got := text(handing(t, "1.0.0", "", lua).used()); got != want {
+		if got := text(handing(t, "1.0.0", "", lua).usedRights()); got != want {
 			t.Errorf("%s: %q, not %q", lua, got, want)
 		}
 	}
 	declared := handing(t, "1.0.0", "rights = [\"grants\"]\n", `account.grant() x = cred.password`)
-	if got := text(declared.used()); got != "passwords" {
+	if got := text(declared.usedRights()); got != "passwords" {
 		t.Errorf("beside what is declared: %q", got)
 	}
 	none := version(t, "acme/other", "1.0.0", "")
 	none.Files["init.lua"] = []byte(`account.grant() x = cred.password, req.headers`)
-	if got := text(none.used()); got != "" {
+	if got := text(none.usedRights()); got != "" {
 		t.Errorf("without module and hooks: %q", got)
 	}
 }
@@ -95,13 +95,13 @@ func TestKeptRights(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, lockName), []byte(earlier(old.Digest)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := OpenDepot(dir)
+	d, err := OpenStore(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rights := func(d *Depot) string {
+	rights := func(d *BundleStore) string {
 		t.Helper()
-		sources, err := Load(Options{Depot: d})
+		sources, err := Load(Options{Store: d})
 		if err != nil || len(sources) != 1 {
 			t.Fatal(sources, err)
 		}
@@ -113,7 +113,7 @@ func TestKeptRights(t *testing.T) {
 	if got := rights(d); got != "[grants credentials]" || !d.Stale() || text(d.Kept()["acme/keys 1.0.0"]) != "credentials, grants" {
 		t.Fatalf("%s, stale %v, kept %v", got, d.Stale(), d.Kept())
 	}
-	if i := List(Options{Depot: d})[0]; text(i.Kept) != "credentials, grants" || slices.Contains(i.Capabilities, "right grants") {
+	if i := List(Options{Store: d})[0]; text(i.Kept) != "credentials, grants" || slices.Contains(i.Capabilities, "right grants") {
 		t.Errorf("listed as %+v", i)
 	}
 	if err := d.Commit(); err != nil {
@@ -132,7 +132,8 @@ func TestKeptRights(t *testing.T) {
 		t.Errorf("installed once more it has %s", got)
 	}
 	wanting := handing(t, "1.1.0", "rights = [\"grants\"]\n", `account.grant("a@x.example", "b@x.example", "read")`)
-	if err := d.Clone().Place(wanting, Consent{Upgrade: true}); !errors.Is(err, ErrGreedy) || !strings.Contains(err.Error(), "right grants") {
+	if err := d.Clone().Install(wanting, Consent{Upgrade: true}); !errors.Is(err, ErrGreedy) ||
+		!strings.Contains(err.Error(), "right grants") {
 		t.Errorf("an upgrade that wants a right: %v", err)
 	}
 	put(t, d, wanting, Consent{Upgrade: true, Capabilities: true})
@@ -161,7 +162,7 @@ func TestDamagedKeepsNothing(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, lockName), []byte(earlier(old.Digest)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := OpenDepot(dir)
+	d, err := OpenStore(dir)
 	if err != nil || d.Stale() || len(d.Kept()) != 0 {
 		t.Fatalf("%v, stale %v, kept %v", err, d.Stale(), d.Kept())
 	}
@@ -191,12 +192,12 @@ func TestManifestRights(t *testing.T) {
 		}
 	}
 	m := handing(t, "1.0.0", "rights = [\"passwords\", \"grants\"]\nweb = \"plain\"\n", "")
-	if got := text(m.Granted()); !strings.Contains(got, "right grants, right passwords") || !strings.Contains(got, "web plain") {
+	if got := text(m.GrantList()); !strings.Contains(got, "right grants, right passwords") || !strings.Contains(got, "web plain") {
 		t.Errorf("granted %s", got)
 	}
 	for _, g := range []string{"right grants", "right passwords", "right credentials", "module account", "module list", "hook receive.auth",
 		"web plain"} {
-		if Meaning(g) == "" {
+		if DescribeCapability(g) == "" {
 			t.Errorf("%s is not said in words", g)
 		}
 	}

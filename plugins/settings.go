@@ -61,7 +61,7 @@ func (c *checker) setting(at, key string, s Setting) {
 	}
 }
 
-// bound reads min or max; false where it is no number.
+// bound reads min or max; false where it is not a number.
 func bound(v any) (float64, bool) {
 	switch v := v.(type) {
 	case nil:
@@ -77,7 +77,7 @@ func bound(v any) (float64, bool) {
 // settings are the values for the server as a whole, and for each domain that
 // has its own, checked against the schema, with defaults.
 func (m *Manifest) settings(label string, given map[string]any) (map[string]any, error) {
-	if err := m.known(label, "", given); err != nil {
+	if err := m.checkKeys(label, "", given); err != nil {
 		return nil, err
 	}
 	out := map[string]any{}
@@ -100,7 +100,7 @@ func (m *Manifest) settings(label string, given map[string]any) (map[string]any,
 // domainSettings are the whole settings of a domain that has some of its own.
 func (m *Manifest) domainSettings(label, domain string, shared, own map[string]any) (map[string]any, error) {
 	where := " for " + domain
-	if err := m.known(label, where, own); err != nil {
+	if err := m.checkKeys(label, where, own); err != nil {
 		return nil, err
 	}
 	out := maps.Clone(shared)
@@ -117,7 +117,7 @@ func (m *Manifest) domainSettings(label, domain string, shared, own map[string]a
 	return out, nil
 }
 
-func (m *Manifest) known(label, where string, given map[string]any) error {
+func (m *Manifest) checkKeys(label, where string, given map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(given)) {
 		if _, ok := m.Config[key]; !ok {
 			known := slices.Sorted(maps.Keys(m.Config))

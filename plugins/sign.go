@@ -125,7 +125,8 @@ func Open(archive, signature []byte, label string, trust map[string]string, unsi
 		return nil, err
 	}
 	if !slices.Contains(publishers, t.Manifest.Publisher()) {
-		return nil, fmt.Errorf("%w %s: %s is signed with the key of %s, which is not its publisher", ErrBundle, label, t.Title(), strings.Join(publishers, " and "))
+		return nil, fmt.Errorf("%w %s: %s is signed with the key of %s, which is not its publisher", ErrBundle, label, t.Title(),
+			strings.Join(publishers, " and "))
 	}
 	return t, nil
 }

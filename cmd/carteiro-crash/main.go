@@ -82,16 +82,16 @@ func torture(ctx context.Context, o options, stdout, stderr io.Writer) (Verdict,
 			return Verdict{}, fmt.Errorf("build: %w\n%s", err, out)
 		}
 	}
-	h := &house{binary: o.carteiro, dir: dir, log: stderr}
-	if err := h.prepare(ctx); err != nil {
+	s := &server{binary: o.carteiro, dir: dir, log: stderr}
+	if err := s.prepare(ctx); err != nil {
 		return Verdict{}, err
 	}
 	fmt.Fprintf(stdout, "seed %d\n", o.seed)
-	led, kills, slowest, err := loadAndKill(ctx, o, h, stdout)
+	led, kills, slowest, err := loadAndKill(ctx, o, s, stdout)
 	if err != nil {
 		return Verdict{}, err
 	}
-	found, err := harvest(ctx, h)
+	found, err := harvest(ctx, s)
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -103,13 +103,13 @@ func torture(ctx context.Context, o options, stdout, stderr io.Writer) (Verdict,
 
 // loadAndKill gives the server one life after the other until the time is
 // over.
-func loadAndKill(ctx context.Context, o options, h *house, stdout io.Writer) (*Ledger, int, time.Duration, error) {
+func loadAndKill(ctx context.Context, o options, s *server, stdout io.Writer) (*Ledger, int, time.Duration, error) {
 	rnd := rand.New(rand.NewPCG(o.seed, 0))
 	led := &Ledger{}
 	kills := 0
 	var slowest time.Duration
 	for end := time.Now().Add(o.duration); time.Now().Before(end); {
-		life, err := h.start(ctx)
+		life, err := s.start(ctx)
 		if err != nil {
 			return nil, 0, 0, fmt.Errorf("start %d: %w", kills+1, err)
 		}
@@ -144,13 +144,13 @@ func loadAndKill(ctx context.Context, o options, h *house, stdout io.Writer) (*L
 
 // harvest reads and removes everything, kills once more, and makes sure that
 // what was removed stays so.
-func harvest(ctx context.Context, h *house) ([]Found, error) {
-	life, err := h.start(ctx)
+func harvest(ctx context.Context, s *server) ([]Found, error) {
+	life, err := s.start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("last start: %w", err)
 	}
 	defer life.kill()
-	if err := h.untilDelivered(ctx, life); err != nil {
+	if err := s.untilDelivered(ctx, life); err != nil {
 		return nil, err
 	}
 	var all []Found
@@ -162,7 +162,7 @@ func harvest(ctx context.Context, h *house) ([]Found, error) {
 		all = append(all, found...)
 	}
 	life.kill()
-	again, err := h.start(ctx)
+	again, err := s.start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("start after the mailboxes were emptied: %w", err)
 	}

@@ -12,19 +12,33 @@ import (
 )
 
 func aliasCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "alias", Short: "Addresses that stand for others: add, rm, list, import"}
+	cmd := &cobra.Command{
+		Use:   "alias",
+		Short: "Addresses that stand for others: add, rm, list, import",
+	}
 	var o options
-	add := &cobra.Command{Use: "add ADDRESS|@DOMAIN|/PATTERN/@DOMAIN TARGET...", Short: "Add an alias or replace its targets; @DOMAIN is the catch-all, /PATTERN/ a regular expression over local parts", Args: cobra.MinimumNArgs(2),
+	add := &cobra.Command{
+		Use:   "add ADDRESS|@DOMAIN|/PATTERN/@DOMAIN TARGET...",
+		Short: "Add an alias or replace its targets; @DOMAIN is the catch-all, /PATTERN/ a regular expression over local parts",
+		Args:  cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := o.call(cmd.Context(), "alias.add", admin.AliasArgs{Address: args[0], Targets: args[1:]}, true)
 			return err
-		}}
-	rm := &cobra.Command{Use: "rm ADDRESS|@DOMAIN|/PATTERN/@DOMAIN", Short: "Remove an alias", Args: cobra.ExactArgs(1),
+		},
+	}
+	rm := &cobra.Command{
+		Use:   "rm ADDRESS|@DOMAIN|/PATTERN/@DOMAIN",
+		Short: "Remove an alias",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := o.call(cmd.Context(), "alias.rm", admin.AliasArgs{Address: args[0]}, true)
 			return err
-		}}
-	list := &cobra.Command{Use: "list", Short: "List all aliases", Args: cobra.NoArgs,
+		},
+	}
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List all aliases",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return show(cmd, &o, "alias.list", struct{}{}, true, func(w io.Writer, all []auth.Alias) {
 				for _, a := range all {
@@ -35,38 +49,11 @@ func aliasCommand() *cobra.Command {
 					fmt.Fprintf(w, "%s\t%s\n", a.Address, strings.Join(targets, " "))
 				}
 			})
-		}}
+		},
+	}
 	o.flags(add, false)
 	o.flags(rm, false)
 	o.flags(list, true)
 	cmd.AddCommand(add, rm, list, aliasImport())
-	return cmd
-}
-
-func domainCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "domain", Short: "Domains whose mail ends here: add, rm, list"}
-	var o options
-	one := func(use, short, call string) *cobra.Command {
-		c := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := o.call(cmd.Context(), call, admin.DomainArgs{Domain: args[0]}, true)
-			return err
-		}}
-		o.flags(c, false)
-		return c
-	}
-	list := &cobra.Command{Use: "list", Short: "List all local domains", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return show(cmd, &o, "domain.list", struct{}{}, true, func(w io.Writer, all []auth.Domain) {
-				for _, d := range all {
-					where := "added"
-					if d.Fixed {
-						where = "configuration"
-					}
-					fmt.Fprintf(w, "%s\t%s\n", d.Name, where)
-				}
-			})
-		}}
-	o.flags(list, true)
-	cmd.AddCommand(one("add DOMAIN", "Make a domain local", "domain.add"), one("rm DOMAIN", "Make a domain foreign again", "domain.rm"), list)
 	return cmd
 }

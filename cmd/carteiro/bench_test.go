@@ -164,7 +164,8 @@ func BenchmarkForward(b *testing.B) {
 				b.Fatal(err)
 			}
 			for i := range 100 {
-				if err := s.directory.Set(b.Context(), envelope.Address(fmt.Sprintf("u%d@our.example", i)), "forward", []byte(`{"to": ["target@our.example"]}`), true); err != nil {
+				if err := s.directory.Set(b.Context(), envelope.Address(fmt.Sprintf("u%d@our.example", i)), "forward",
+					[]byte(`{"to": ["target@our.example"]}`), true); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -240,14 +241,14 @@ func BenchmarkLargeMessages(b *testing.B) {
 			var peak atomic.Uint64
 			stop := make(chan struct{})
 			runtime.GC()
-			base := resident()
+			base := residentMemory()
 			go func() {
 				for {
 					select {
 					case <-stop:
 						return
 					case <-time.After(5 * time.Millisecond):
-						if n := resident(); n > peak.Load() {
+						if n := residentMemory(); n > peak.Load() {
 							peak.Store(n)
 						}
 					}
@@ -286,9 +287,9 @@ func BenchmarkLargeMessages(b *testing.B) {
 	}
 }
 
-// resident is the anonymous memory of this process in octets; what the
+// residentMemory is the anonymous memory of this process in octets; what the
 // kernel keeps of mapped files does not count.
-func resident() uint64 {
+func residentMemory() uint64 {
 	raw, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0
@@ -313,7 +314,8 @@ func BenchmarkTwentyHandlers(b *testing.B) {
 end)
 `
 	addr, s := benchServer(b, []byte(strings.Repeat(handler, 20)))
-	body := "From: a@a.example\r\nTo: u@our.example\r\nSubject: bench\r\nMessage-ID: <1@a.example>\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 28)
+	body := "From: a@a.example\r\nTo: u@our.example\r\nSubject: bench\r\nMessage-ID: <1@a.example>\r\n\r\n" +
+		strings.Repeat(strings.Repeat("x", 70)+"\r\n", 28)
 	const conns = 100
 	var next, waited atomic.Int64
 	var wg sync.WaitGroup

@@ -19,14 +19,22 @@ import (
 )
 
 func bundleCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "bundle", Short: "Bundles of policies: make, test, pack, sign, install, enable (help bundles)"}
-	cmd.AddCommand(bundleNewCommand(), bundleLintCommand(), bundleTestCommand(), bundlePackCommand(), bundleKeyCommand(), bundleSignCommand(), bundleVerifyCommand(),
-		bundleInstallCommand(), bundleUpgradeCommand(), bundleEnableCommand(), bundleDisableCommand(), bundleRollbackCommand(), bundleRemoveCommand(), bundleListCommand())
+	cmd := &cobra.Command{
+		Use:   "bundle",
+		Short: "Bundles of policies: make, test, pack, sign, install, enable (help bundles)",
+	}
+	cmd.AddCommand(bundleNewCommand(), bundleLintCommand(), bundleTestCommand(), bundlePackCommand(), bundleKeyCommand(),
+		bundleSignCommand(), bundleVerifyCommand(),
+		bundleInstallCommand(), bundleUpgradeCommand(), bundleEnableCommand(), bundleDisableCommand(), bundleRollbackCommand(),
+		bundleRemoveCommand(), bundleListCommand())
 	return cmd
 }
 
 func bundleNewCommand() *cobra.Command {
-	return &cobra.Command{Use: "new PUBLISHER/NAME [DIR]", Short: "Write a small bundle that works, into ./NAME by default", Args: cobra.RangeArgs(1, 2),
+	return &cobra.Command{
+		Use:   "new PUBLISHER/NAME [DIR]",
+		Short: "Write a small bundle that works, into ./NAME by default",
+		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, dir, _ := strings.Cut(args[0], "/")
 			if len(args) == 2 {
@@ -37,20 +45,25 @@ func bundleNewCommand() *cobra.Command {
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is in %s; next: carteiro bundle test %s\n", args[0], dir, dir)
 			return err
-		}}
+		},
+	}
 }
 
 func bundleLintCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "lint DIR|FILE", Short: "Check manifest and Lua of a bundle; nothing runs but the top of its files", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "lint DIR|FILE",
+		Short: "Check manifest and Lua of a bundle; nothing runs but the top of its files",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, t, err := o.linted(cmd, cmd.OutOrStdout(), args[0], readBundle)
+			_, t, err := o.lintAnd(cmd, cmd.OutOrStdout(), args[0], readBundle)
 			if err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is good\n", t.Title())
 			return err
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	return cmd
 }
@@ -58,9 +71,12 @@ func bundleLintCommand() *cobra.Command {
 func bundlePackCommand() *cobra.Command {
 	var o options
 	var out string
-	cmd := &cobra.Command{Use: "pack DIR", Short: "Write NAME-VERSION.tar.zst; the same files give the same octets", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "pack DIR",
+		Short: "Write NAME-VERSION.tar.zst; the same files give the same octets",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, t, err := o.linted(cmd, cmd.ErrOrStderr(), args[0], readFolder)
+			_, t, err := o.lintAnd(cmd, cmd.ErrOrStderr(), args[0], readFolder)
 			if err != nil {
 				return err
 			}
@@ -79,14 +95,18 @@ func bundlePackCommand() *cobra.Command {
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s, %d octets\n", out, t.Title(), t.Digest, len(archive))
 			return err
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	cmd.Flags().StringVarP(&out, "output", "o", "", "archive to write, default NAME-VERSION.tar.zst here")
 	return cmd
 }
 
 func bundleKeyCommand() *cobra.Command {
-	return &cobra.Command{Use: "key FILE", Short: "Make a publisher's key pair: FILE is the secret key, FILE.pub the public one", Args: cobra.ExactArgs(1),
+	return &cobra.Command{
+		Use:   "key FILE",
+		Short: "Make a publisher's key pair: FILE is the secret key, FILE.pub the public one",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			secret, public, err := plugins.NewKey()
 			if err != nil {
@@ -105,13 +125,17 @@ func bundleKeyCommand() *cobra.Command {
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), public)
 			return err
-		}}
+		},
+	}
 }
 
 func bundleSignCommand() *cobra.Command {
 	var key string
 	var fromStdin bool
-	cmd := &cobra.Command{Use: "sign FILE --key KEYFILE", Short: "Sign an archive with a minisign secret key; writes FILE.minisig", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "sign FILE --key KEYFILE",
+		Short: "Sign an archive with a minisign secret key; writes FILE.minisig",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			archive, _, err := plugins.ReadArchive(args[0])
 			if err != nil {
@@ -143,7 +167,8 @@ func bundleSignCommand() *cobra.Command {
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", args[0]+plugins.SignatureSuffix, t.Title())
 			return err
-		}}
+		},
+	}
 	cmd.Flags().StringVar(&key, "key", "", "minisign secret key `file`")
 	cmd.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the key's password from standard input")
 	cmd.MarkFlagRequired("key")
@@ -153,7 +178,10 @@ func bundleSignCommand() *cobra.Command {
 func bundleVerifyCommand() *cobra.Command {
 	var o options
 	var key string
-	cmd := &cobra.Command{Use: "verify FILE [--key PUBLICKEY]", Short: "Check an archive and its signature, against a key or those under [trust]", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "verify FILE [--key PUBLICKEY]",
+		Short: "Check an archive and its signature, against a key or those under [trust]",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			archive, signature, err := plugins.ReadArchive(args[0])
 			if err != nil {
@@ -165,7 +193,8 @@ func bundleVerifyCommand() *cobra.Command {
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, signed by %s, %s\n", args[0], t.Title(), t.Manifest.Publisher(), t.Digest)
 			return err
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	cmd.Flags().StringVar(&key, "key", "", "minisign public key, as text or a file, instead of the configuration's")
 	return cmd
@@ -189,19 +218,20 @@ func (o *options) verify(archive, signature []byte, label, key string) (*plugins
 	return plugins.Unpack(archive, label)
 }
 
-// perhaps is the configuration where -c was given, for the bundles that are
+// configIfThere is the configuration where -c was given, for the bundles that are
 // installed there; else nil.
-func (o *options) perhaps(cmd *cobra.Command) (*config.Config, error) {
+func (o *options) configIfThere(cmd *cobra.Command) (*config.Config, error) {
 	if !cmd.Flags().Changed("config") {
 		return nil, nil
 	}
 	return config.Load(o.config)
 }
 
-// linted reads a bundle and checks it; what it declares and does not use is
+// lintAnd reads a bundle and checks it; what it declares and does not use is
 // noted.
-func (o *options) linted(cmd *cobra.Command, notes io.Writer, path string, read func(string) (*plugins.Tree, error)) (*config.Config, *plugins.Tree, error) {
-	cfg, err := o.perhaps(cmd)
+func (o *options) lintAnd(cmd *cobra.Command, notes io.Writer, path string,
+	read func(string) (*plugins.Tree, error)) (*config.Config, *plugins.Tree, error) {
+	cfg, err := o.configIfThere(cmd)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -210,7 +240,7 @@ func (o *options) linted(cmd *cobra.Command, notes io.Writer, path string, read 
 		err = lintBundle(cmd.Context(), notes, cfg, t, true)
 	}
 	if err != nil {
-		return nil, nil, picturedBundle(err)
+		return nil, nil, withBundleSource(err)
 	}
 	return cfg, t, nil
 }
@@ -236,19 +266,19 @@ func readFolder(path string) (*plugins.Tree, error) {
 	return plugins.ReadDir(os.DirFS(path), filepath.Clean(path))
 }
 
-// trial are the sources of a bundle and of what it requires, without settings
+// trialSources are the sources of a bundle and of what it requires, without settings
 // and secrets.
-func trial(cfg *config.Config, t *plugins.Tree) ([]hooks.Source, error) {
+func trialSources(cfg *config.Config, t *plugins.Tree) ([]hooks.Source, error) {
 	o := plugins.Options{Enabled: []plugins.Enabled{{Tree: t}}, Server: release, Trial: true}
 	if cfg != nil {
-		depot, err := plugins.OpenDepot(depotDir(cfg))
+		installed, err := plugins.OpenStore(bundleDir(cfg))
 		if err != nil {
 			return nil, err
 		}
-		o.Depot = depot.Without(t.Manifest.Name())
+		o.Store = installed.Without(t.Manifest.Name())
 		// Those of the configuration, too; what is wrong with them is told
 		// where they are loaded.
-		o.Beside, _ = plugins.Trees(bundleOptions(cfg, depot))
+		o.Beside, _ = plugins.Trees(bundleOptions(cfg, installed))
 	}
 	return plugins.Load(o)
 }
@@ -256,7 +286,7 @@ func trial(cfg *config.Config, t *plugins.Tree) ([]hooks.Source, error) {
 // lintBundle loads a bundle as a server would, or as one that is strict (see
 // lua.Options), and notes what it declares and does not use.
 func lintBundle(ctx context.Context, notes io.Writer, cfg *config.Config, t *plugins.Tree, strict bool) error {
-	sources, err := trial(cfg, t)
+	sources, err := trialSources(cfg, t)
 	if err != nil {
 		return err
 	}
@@ -273,12 +303,12 @@ func lintBundle(ctx context.Context, notes io.Writer, cfg *config.Config, t *plu
 	return nil
 }
 
-// picturedBundle is an error with its faults as a compiler shows them, those
+// withBundleSource is an error with its faults as a compiler shows them, those
 // of manifests and those of Lua.
-func picturedBundle(err error) error {
+func withBundleSource(err error) error {
 	faults := manifestFaults(err)
 	if len(faults) == 0 {
-		return pictured(err)
+		return withSource(err)
 	}
 	var b strings.Builder
 	for _, f := range faults {

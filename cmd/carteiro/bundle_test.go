@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core/ops/admin"
 	"carteiro/core/ops/config"
 	"carteiro/core/ops/telemetry"
@@ -32,9 +33,14 @@ func TestBundleREADME(t *testing.T) {
 			r.run(line)
 		}
 	}
-	for command, want := range map[string]string{"carteiro bundle test": "2 cases, 0 failed", "carteiro bundle install": "granted: message headers:read",
-		"carteiro bundle enable": "the running server has taken it over", "carteiro bundle list": "example.com", "carteiro bundle upgrade": "installed acme/hello 0.2.0, signed by acme",
-		"carteiro bundle rollback": "acme/hello is at 0.1.0"} {
+	for command, want := range map[string]string{
+		"carteiro bundle test":     "2 cases, 0 failed",
+		"carteiro bundle install":  "granted: message headers:read",
+		"carteiro bundle enable":   "the running server has taken it over",
+		"carteiro bundle list":     "example.com",
+		"carteiro bundle upgrade":  "installed acme/hello 0.2.0, signed by acme",
+		"carteiro bundle rollback": "acme/hello is at 0.1.0",
+	} {
 		found := false
 		for line, out := range r.output {
 			found = found || strings.HasPrefix(line, command) && strings.Contains(out, want)
@@ -54,8 +60,8 @@ func TestShippedBundles(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), carteiro(), "bundle", "test", dir)
-			cmd.Env = append(os.Environ(), actAsMain+"=1")
+			cmd := exec.CommandContext(t.Context(), testserver.Binary(), "bundle", "test", dir)
+			cmd.Env = append(os.Environ(), testserver.RunAsCommand+"=1")
 			if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), " cases, 0 failed") {
 				t.Errorf("%v\n%s", err, out)
 			}
@@ -77,7 +83,11 @@ func TestBundleManual(t *testing.T) {
 		t.Fatalf("%d blocks of TOML", len(blocks))
 	}
 	dir := t.TempDir()
-	for name, content := range map[string]string{"bundle.toml": blocks[0][1], "init.lua": `on("deliver.local", function() return redirect("a@a.example") end)`, "tests/basic.lua": ""} {
+	for name, content := range map[string]string{
+		"bundle.toml":     blocks[0][1],
+		"init.lua":        `on("deliver.local", function() return redirect("a@a.example") end)`,
+		"tests/basic.lua": "",
+	} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -89,11 +99,13 @@ func TestBundleManual(t *testing.T) {
 	if err != nil || tree.Title() != "acme/vacation 1.4.2" {
 		t.Fatalf("%v", err)
 	}
-	if got := strings.Join(tree.Granted(), "; "); !strings.Contains(got, "submit 10/1m") || !strings.Contains(got, "secret token") || strings.Contains(got, "limit") {
+	if got := strings.Join(tree.GrantList(), "; "); !strings.Contains(got, "submit 10/1m") || !strings.Contains(got, "secret token") ||
+		strings.Contains(got, "limit") {
 		t.Errorf("grants are %s", got)
 	}
 	cfg, err := config.Parse("/etc/carteiro/carteiro.toml", []byte("hostname = \"mx.example.com\"\n[storage]\ndir = \"d\"\n"+blocks[1][1]))
-	if err != nil || cfg.Bundles[0].Domain["example.com"]["days"] != int64(3) || cfg.Bundles[0].Secrets["token"].File != "/etc/carteiro/acme.token" {
+	if err != nil || cfg.Bundles[0].Domain["example.com"]["days"] != int64(3) ||
+		cfg.Bundles[0].Secrets["token"].File != "/etc/carteiro/acme.token" {
 		t.Errorf("%v %+v", err, cfg)
 	}
 }
@@ -106,8 +118,8 @@ func TestMeaningsInManual(t *testing.T) {
 	}
 	text := strings.Join(strings.Fields(string(raw)), " ")
 	for _, c := range []string{"right grants", "right passwords", "right credentials", "module account", "module list", "hook receive.auth"} {
-		said := strings.TrimPrefix(plugins.Meaning(c), "it ")
-		if plugins.Meaning(c) == "" || !strings.Contains(text, said) {
+		said := strings.TrimPrefix(plugins.DescribeCapability(c), "it ")
+		if plugins.DescribeCapability(c) == "" || !strings.Contains(text, said) {
 			t.Errorf("the manual does not say of %s: %s", c, said)
 		}
 	}
@@ -122,7 +134,8 @@ func TestBundleMetrics(t *testing.T) {
 	s.countUsage(lua.Usage{Bundle: "acme/x", Instructions: 5, Failed: true})
 	w := httptest.NewRecorder()
 	admin.Metrics(s.journal).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	for _, want := range []string{`carteiro_bundle_calls_total{bundle="acme/x",domain="a.example"} 2`, `carteiro_bundle_instructions_total{bundle="acme/x",domain="a.example"} 20`,
+	for _, want := range []string{`carteiro_bundle_calls_total{bundle="acme/x",domain="a.example"} 2`,
+		`carteiro_bundle_instructions_total{bundle="acme/x",domain="a.example"} 20`,
 		`carteiro_bundle_submits_total{bundle="acme/x",domain="a.example"} 2`, `carteiro_bundle_errors_total{bundle="acme/x",domain=""} 1`} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("no %s", want)
@@ -137,7 +150,8 @@ func TestBundleMetrics(t *testing.T) {
 // the version before or the one after, whole.
 func TestBundleUpgradeKilled(t *testing.T) {
 	r := &readme{t: t, dir: t.TempDir(), output: map[string]string{}}
-	for _, line := range []string{"carteiro init you@example.com --dir mail", "carteiro bundle new acme/hello one", "carteiro bundle new acme/hello two",
+	for _, line := range []string{"carteiro init you@example.com --dir mail", "carteiro bundle new acme/hello one",
+		"carteiro bundle new acme/hello two",
 		`sed -i s/^version.*/version=\"0.2.0\"/ two/bundle.toml`, "carteiro bundle install one -c mail/carteiro.toml"} {
 		r.run(line)
 	}
@@ -153,11 +167,11 @@ func TestBundleUpgradeKilled(t *testing.T) {
 		}
 		time.AfterFunc(time.Duration(n)*30*time.Millisecond, func() { upgrade.Process.Kill() })
 		upgrade.Wait() // killed, or done before
-		depot, err := plugins.OpenDepot(depotDir(cfg))
+		installed, err := plugins.OpenStore(bundleDir(cfg))
 		if err != nil {
 			t.Fatal(err)
 		}
-		now, err := depot.Current("acme/hello")
+		now, err := installed.Current("acme/hello")
 		if err != nil {
 			t.Fatalf("after %d: %v", n, err)
 		}

@@ -27,23 +27,32 @@ type installation struct {
 
 func (i *installation) flags(cmd *cobra.Command) {
 	i.options.flags(cmd, false)
-	cmd.Flags().BoolVar(&i.capabilities, "accept-capabilities", false, "grant more than the installed version had, and limits above those of all bundles")
+	cmd.Flags().BoolVar(&i.capabilities, "accept-capabilities", false,
+		"grant more than the installed version had, and limits above those of all bundles")
 	cmd.Flags().BoolVar(&i.unsigned, "unsigned", false, "take an archive that nobody signed")
 	cmd.Flags().BoolVar(&i.downgrade, "downgrade", false, "take a lower version than the installed one")
 }
 
 func bundleInstallCommand() *cobra.Command {
 	var i installation
-	cmd := &cobra.Command{Use: "install FILE|DIR", Short: "Verify, test and install a bundle; it is not enabled yet", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return i.run(cmd, args[0], false) }}
+	cmd := &cobra.Command{
+		Use:   "install FILE|DIR",
+		Short: "Verify, test and install a bundle; it is not enabled yet",
+		Args:  cobra.ExactArgs(1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return i.run(cmd, args[0], false) },
+	}
 	i.flags(cmd)
 	return cmd
 }
 
 func bundleUpgradeCommand() *cobra.Command {
 	var i installation
-	cmd := &cobra.Command{Use: "upgrade FILE|DIR", Short: "Install another version beside the current one, run its tests, then make it current", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return i.run(cmd, args[0], true) }}
+	cmd := &cobra.Command{
+		Use:   "upgrade FILE|DIR",
+		Short: "Install another version beside the current one, run its tests, then make it current",
+		Args:  cobra.ExactArgs(1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return i.run(cmd, args[0], true) },
+	}
 	i.flags(cmd)
 	return cmd
 }
@@ -51,17 +60,23 @@ func bundleUpgradeCommand() *cobra.Command {
 func (i *installation) run(cmd *cobra.Command, path string, upgrade bool) error {
 	var t *plugins.Tree
 	signed := false
-	err := i.change(cmd, func(cfg *config.Config, d *plugins.Depot) (err error) {
+	err := i.change(cmd, func(cfg *config.Config, d *plugins.BundleStore) (err error) {
 		if t, signed, err = i.open(cfg, path); err != nil {
 			return err
 		}
 		if err := lintBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t, false); err != nil {
-			return picturedBundle(err)
+			return withBundleSource(err)
 		}
 		if err := testBundle(cmd.Context(), cmd.ErrOrStderr(), cfg, t); err != nil {
 			return err
 		}
-		return d.Place(t, plugins.Consent{Capabilities: i.capabilities, Downgrade: i.downgrade, Signed: signed, Upgrade: upgrade, Server: release})
+		return d.Install(t, plugins.Consent{
+			Capabilities: i.capabilities,
+			Downgrade:    i.downgrade,
+			Signed:       signed,
+			Upgrade:      upgrade,
+			Server:       release,
+		})
 	})
 	if err != nil {
 		return err
@@ -71,8 +86,8 @@ func (i *installation) run(cmd *cobra.Command, path string, upgrade bool) error 
 		by = "signed by " + t.Manifest.Publisher()
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "installed %s, %s\n", t.Title(), by)
-	for _, g := range t.Granted() {
-		if means := plugins.Meaning(g); means != "" {
+	for _, g := range t.GrantList() {
+		if means := plugins.DescribeCapability(g); means != "" {
 			g += " (" + means + ")"
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "granted: %s\n", g)
@@ -107,17 +122,17 @@ func (i *installation) open(cfg *config.Config, path string) (t *plugins.Tree, s
 //
 // Crash: the lock file is exchanged by one rename. Before it nothing has
 // changed; after it the change counts when the server reloads or starts.
-func (o *options) change(cmd *cobra.Command, f func(*config.Config, *plugins.Depot) error) error {
+func (o *options) change(cmd *cobra.Command, f func(*config.Config, *plugins.BundleStore) error) error {
 	cfg, err := config.Load(o.config)
 	if err != nil {
 		return err
 	}
-	letGo, err := plugins.Hold(depotDir(cfg))
+	letGo, err := plugins.LockStore(bundleDir(cfg))
 	if err != nil {
 		return err
 	}
 	defer letGo()
-	before, err := plugins.OpenDepot(depotDir(cfg))
+	before, err := plugins.OpenStore(bundleDir(cfg))
 	if err != nil {
 		return err
 	}
@@ -138,13 +153,13 @@ func (o *options) change(cmd *cobra.Command, f func(*config.Config, *plugins.Dep
 }
 
 // tryBundles loads the bundles as they will be.
-func tryBundles(cmd *cobra.Command, cfg *config.Config, d *plugins.Depot) error {
+func tryBundles(cmd *cobra.Command, cfg *config.Config, d *plugins.BundleStore) error {
 	sources, err := bundlesWith(cfg, d)
 	if err != nil {
 		return err
 	}
 	if _, err := lua.New(lua.Options{Hostname: cfg.Hostname}).Load(cmd.Context(), sources); err != nil {
-		return pictured(err)
+		return withSource(err)
 	}
 	return nil
 }
@@ -181,17 +196,20 @@ func reloadServer(ctx context.Context, w io.Writer, cfg *config.Config) error {
 }
 
 func bundleEnableCommand() *cobra.Command {
-	return switchCommand("enable", "Switch a bundle on, for all domains or one", (*plugins.Depot).Enable)
+	return switchCommand("enable", "Switch a bundle on, for all domains or one", (*plugins.BundleStore).Enable)
 }
 
 func bundleDisableCommand() *cobra.Command {
-	return switchCommand("disable", "Switch a bundle off, everywhere or for one domain", (*plugins.Depot).Disable)
+	return switchCommand("disable", "Switch a bundle off, everywhere or for one domain", (*plugins.BundleStore).Disable)
 }
 
-func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain string)) *cobra.Command {
+func switchCommand(verb, short string, turn func(d *plugins.BundleStore, name, domain string)) *cobra.Command {
 	var o options
 	var domains []string
-	cmd := &cobra.Command{Use: verb + " NAME [--domain D]", Short: short, Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   verb + " NAME [--domain D]",
+		Short: short,
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("domain") && len(domains) == 0 {
 				return usage("--domain names no domain")
@@ -202,7 +220,7 @@ func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain 
 				}
 				domains[n] = strings.ToLower(d)
 			}
-			err := o.change(cmd, func(cfg *config.Config, d *plugins.Depot) error {
+			err := o.change(cmd, func(cfg *config.Config, d *plugins.BundleStore) error {
 				known := plugins.List(bundleOptions(cfg, d))
 				if !slices.ContainsFunc(known, func(i plugins.Info) bool { return i.Name == args[0] }) {
 					_, err := plugins.ShippedTree(args[0])
@@ -226,7 +244,8 @@ func switchCommand(verb, short string, turn func(d *plugins.Depot, name, domain 
 			o.noteForeign(cmd, domains)
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %sd for %s\n", args[0], verb, where)
 			return err
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	cmd.Flags().StringSliceVar(&domains, "domain", nil, "a `domain`; again for more; default all")
 	return cmd
@@ -249,10 +268,13 @@ func (o *options) noteForeign(cmd *cobra.Command, domains []string) {
 
 func bundleRollbackCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "rollback NAME", Short: "Go back to the version before the last upgrade; again to undo that", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "rollback NAME",
+		Short: "Go back to the version before the last upgrade; again to undo that",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			version := ""
-			err := o.change(cmd, func(_ *config.Config, d *plugins.Depot) (err error) {
+			err := o.change(cmd, func(_ *config.Config, d *plugins.BundleStore) (err error) {
 				version, err = d.Rollback(args[0])
 				return err
 			})
@@ -261,16 +283,20 @@ func bundleRollbackCommand() *cobra.Command {
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is at %s\n", args[0], version)
 			return err
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	return cmd
 }
 
 func bundleRemoveCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "rm NAME", Short: "Remove an installed bundle; what it stored stays", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "rm NAME",
+		Short: "Remove an installed bundle; what it stored stays",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.change(cmd, func(cfg *config.Config, d *plugins.Depot) error {
+			return o.change(cmd, func(cfg *config.Config, d *plugins.BundleStore) error {
 				if err := d.Remove(args[0]); err != nil {
 					return err
 				}
@@ -280,7 +306,8 @@ func bundleRemoveCommand() *cobra.Command {
 				}
 				return nil
 			})
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	return cmd
 }

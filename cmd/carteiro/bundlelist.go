@@ -13,44 +13,48 @@ import (
 	"carteiro/plugins"
 )
 
-// listed is a bundle with what it cost, where a server runs.
-type listed struct {
+// bundleRow is a bundle with what it cost, where a server runs.
+type bundleRow struct {
 	plugins.Info
 	Usage []admin.BundleUsage `json:"usage,omitempty"`
 }
 
 func bundleListCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "list", Short: "List the bundles: shipped, installed and of the configuration, and what they cost", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the bundles: shipped, installed and of the configuration, and what they cost",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
 				return err
 			}
-			depot, err := plugins.OpenDepot(depotDir(cfg))
+			installed, err := plugins.OpenStore(bundleDir(cfg))
 			if err != nil {
 				return err
 			}
-			all := o.withUsage(cmd, plugins.List(bundleOptions(cfg, depot)))
+			all := o.withUsage(cmd, plugins.List(bundleOptions(cfg, installed)))
 			raw, err := json.Marshal(all)
 			if err != nil {
 				return err
 			}
 			return o.print(cmd.OutOrStdout(), raw, func(w io.Writer) error { return printBundles(w, all) })
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	return cmd
 }
 
 // withUsage asks the running server what each bundle cost.
-func (o *options) withUsage(cmd *cobra.Command, infos []plugins.Info) []listed {
+func (o *options) withUsage(cmd *cobra.Command, infos []plugins.Info) []bundleRow {
 	var rows []admin.BundleUsage
 	if raw, err := o.call(cmd.Context(), "bundle.usage", struct{}{}, false); err == nil {
 		if err := json.Unmarshal(raw, &rows); err != nil {
 			fmt.Fprintf(cmd.ErrOrStderr(), "note: usage: %v\n", err)
 		}
 	}
-	out := make([]listed, len(infos))
+	out := make([]bundleRow, len(infos))
 	for i, info := range infos {
 		out[i].Info = info
 		for _, row := range rows {
@@ -62,12 +66,12 @@ func (o *options) withUsage(cmd *cobra.Command, infos []plugins.Info) []listed {
 	return out
 }
 
-// keeps says that a bundle has rights which nobody was asked for.
-func keeps(rights []string) string {
+// keptText says that a bundle has rights which nobody was asked for.
+func keptText(rights []string) string {
 	return "keeps the right " + strings.Join(rights, ", ") + " until its next upgrade: an earlier version of the server installed it"
 }
 
-func printBundles(w io.Writer, all []listed) error {
+func printBundles(w io.Writer, all []bundleRow) error {
 	fmt.Fprintln(w, "NAME\tVERSION\tSOURCE\tENABLED FOR\tCALLS\tERRORS")
 	for _, b := range all {
 		where := "-"
@@ -91,7 +95,7 @@ func printBundles(w io.Writer, all []listed) error {
 			return err
 		}
 		if len(b.Kept) > 0 {
-			fmt.Fprintf(w, "  %s\n", keeps(b.Kept))
+			fmt.Fprintf(w, "  %s\n", keptText(b.Kept))
 		}
 		if b.Fault != "" {
 			fmt.Fprintf(w, "  does not load: %s\n", b.Fault)

@@ -31,7 +31,8 @@ end)`,
 t.case("to a neighbour, and a neighbour's mail", function()
   t.account("ann@our.example", { forward = "x@out.example" })
   t.account("bob@two.example", { forward = { to = { "ann@our.example" } } }, { confirmed = true })
-  t.account("eve@two.example", { forward = { to = { "ann@our.example", "y@out.example" }, encrypt = true, keep = true } }, { confirmed = true })
+  t.account("eve@two.example", { forward = { to = { "ann@our.example", "y@out.example" },
+    encrypt = true, keep = true } }, { confirmed = true })
   t.key("eve@two.example", "openpgp")
   local r = t.deliver { sender = "s@s.example", to = "bob@two.example" }
   t.eq(r.mailboxes["ann@our.example"].INBOX, 1)
@@ -51,11 +52,13 @@ t.case("neighbours act for each other", function()
   t.grant("bob@two.example", "ann@our.example", "send-as")
   t.grant("ann@our.example", "bob@two.example", "send-as")
   t.grant("ann@our.example", "bob@two.example", "full")
-  local r = t.deliver { identity = "ann@our.example", sender = "ann@our.example", from = "bob@two.example", to = "bob@two.example", subject = "hello" }
+  local r = t.deliver { identity = "ann@our.example", sender = "ann@our.example", from = "bob@two.example",
+    to = "bob@two.example", subject = "hello" }
   t.eq(r.code, 250)
   t.eq(r.mailboxes["bob@two.example"].Sent, 1)
   t.no_errors(r)
-  r = t.deliver { identity = "bob@two.example", sender = "bob@two.example", from = "ann@our.example", to = "x@a.example", subject = "hello" }
+  r = t.deliver { identity = "bob@two.example", sender = "bob@two.example", from = "ann@our.example",
+    to = "x@a.example", subject = "hello" }
   t.eq(r.code, 250)
   t.no_errors(r)
   t.eq(t.session({ protocol = "pop3", listener = "pop3" }):auth("ann@our.example*bob@two.example", "bob").code, 235)
@@ -83,7 +86,8 @@ end)`,
 t.case("a neighbour writes to a list and is its member", function()
   t.account("bob@two.example")
   t.account("ann@our.example")
-  local function list(verb, ...) return t.command { name = "list", verb = verb, args = { ... }, options = { owner = "bob@two.example" } } end
+  local function list(verb, ...) return t.command { name = "list", verb = verb, args = { ... },
+    options = { owner = "bob@two.example" } } end
   t.eq(list("create", "devs@two.example", "post=members").error, nil)
   t.eq(list("subscribe", "devs@two.example", "ann@our.example", "x@out.example").error, nil)
   t.contains(list("list", "our.example").error, "not in force")
@@ -98,8 +102,10 @@ end)`,
 t.case("mail from and to a neighbour", function()
   t.account("bob@two.example")
   t.account("ann@our.example")
-  for _, m in ipairs { { identity = "bob@two.example", sender = "bob@two.example", to = "ann@our.example" }, { identity = "ann@our.example", sender = "ann@our.example", to = "bob@two.example" },
-    { identity = "ann@our.example", sender = "ann@our.example", to = "junk@two.example" }, { sender = "x@a.example", to = "bob@two.example" } } do
+  for _, m in ipairs { { identity = "bob@two.example", sender = "bob@two.example", to = "ann@our.example" },
+    { identity = "ann@our.example", sender = "ann@our.example", to = "bob@two.example" },
+    { identity = "ann@our.example", sender = "ann@our.example", to = "junk@two.example" },
+    { sender = "x@a.example", to = "bob@two.example" } } do
     m.subject, m.text = "hello", "words enough to be looked at by a model that knows nothing yet\n"
     t.deliver(m)
   end

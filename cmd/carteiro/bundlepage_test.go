@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // shows is a bundle whose page answers with what it is shown.
@@ -24,24 +26,11 @@ end)
 `}
 }
 
-func writeFiles(t *testing.T, dir string, files map[string]string) {
-	t.Helper()
-	for name, text := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// fetch asks for a page with a password and a cookie, as a browser that was
+// fetchPage asks for a page with a password and a cookie, as a browser that was
 // logged in at another bundle's page does.
-func (h *house) fetch(t *testing.T, path string) (*http.Response, string) {
+func fetchPage(t *testing.T, h *testserver.Server, path string) (*http.Response, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+h.addr("web")+path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+h.Addr("web")+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,23 +53,23 @@ func (h *house) fetch(t *testing.T, path string) (*http.Response, string) {
 // right alone.
 func TestBundlePages(t *testing.T) {
 	t.Parallel()
-	h := &house{dir: t.TempDir()}
+	h := &testserver.Server{Dir: t.TempDir()}
 	bundles := "[[bundle]]\npath = \"helper\"\n[[bundle]]\npath = \"plain\"\nallow_web = \"plain\"\n[[bundle]]\npath = \"asks\"\n"
 	for _, name := range []string{"delegate", "forward", "mailinglist"} {
 		bundles += "[[bundle]]\nname = \"carteiro/" + name + "\"\n"
 	}
-	if err := h.build(t.Context(), bundles); err != nil {
+	if err := h.Build(t.Context(), bundles); err != nil {
 		t.Fatal(err)
 	}
-	writeFiles(t, filepath.Join(h.dir, "helper"), shows("helper", ""))
-	writeFiles(t, filepath.Join(h.dir, "plain"), shows("plain", "web = \"plain\"\nrights = [\"credentials\"]\n"))
-	writeFiles(t, filepath.Join(h.dir, "asks"), shows("asks", "web = \"plain\"\n"))
-	writeFiles(t, filepath.Join(h.dir, "scripts"),
+	testserver.WriteFiles(t, filepath.Join(h.Dir, "helper"), shows("helper", ""))
+	testserver.WriteFiles(t, filepath.Join(h.Dir, "plain"), shows("plain", "web = \"plain\"\nrights = [\"credentials\"]\n"))
+	testserver.WriteFiles(t, filepath.Join(h.Dir, "asks"), shows("asks", "web = \"plain\"\n"))
+	testserver.WriteFiles(t, filepath.Join(h.Dir, "scripts"),
 		map[string]string{"web.lua": `on("web.request", { path = "/" }, function(req) return response { body = req.headers.cookie } end)`})
-	if err := h.start(); err != nil {
+	if err := h.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer h.end(syscall.SIGTERM)
+	defer h.Stop(syscall.SIGTERM)
 	const sandbox = "sandbox allow-forms allow-scripts"
 	for _, c := range []struct{ path, policy, realm, body string }{
 		{"/b/helper/", sandbox, `Basic realm="mail (acme/helper)"`, "nil nil"},
@@ -92,7 +81,7 @@ func TestBundlePages(t *testing.T) {
 			", default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'", "", ""},
 		{"/b/scripts/", "", "", "session=1"},
 	} {
-		res, body := h.fetch(t, c.path)
+		res, body := fetchPage(t, h, c.path)
 		if got := strings.Join(res.Header["Content-Security-Policy"], "|"); got != c.policy {
 			t.Errorf("%s: policy %q, not %q", c.path, got, c.policy)
 		}
@@ -103,7 +92,7 @@ func TestBundlePages(t *testing.T) {
 			t.Errorf("%s: shown %q, not %q", c.path, body, c.body)
 		}
 	}
-	out, err := h.try("check")
+	out, err := h.Try("check")
 	if err != nil || !strings.Contains(out, "note: acme/asks asks for pages without the sandbox") || strings.Contains(out, "acme/plain") {
 		t.Errorf("check: %v\n%s", err, out)
 	}
@@ -117,19 +106,19 @@ var beforeRights = regexp.MustCompile(`(?m)^(format|rights|kept) = .*\n`)
 // them down.
 func TestEarlierLock(t *testing.T) {
 	t.Parallel()
-	h := &house{dir: t.TempDir()}
-	if err := h.build(t.Context(), ""); err != nil {
+	h := &testserver.Server{Dir: t.TempDir()}
+	if err := h.Build(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
-	writeFiles(t, filepath.Join(h.dir, "shows"), shows("shows", "modules = [\"account\"]\n"))
-	out, err := h.try("bundle", "install", filepath.Join(h.dir, "shows"))
+	testserver.WriteFiles(t, filepath.Join(h.Dir, "shows"), shows("shows", "modules = [\"account\"]\n"))
+	out, err := h.Try("bundle", "install", filepath.Join(h.Dir, "shows"))
 	if err != nil || !strings.Contains(out, "granted: module account (it reads the accounts") {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if out, err := h.try("bundle", "enable", "acme/shows"); err != nil {
+	if out, err := h.Try("bundle", "enable", "acme/shows"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	path := filepath.Join(h.dir, "data", "bundles", "bundles.lock")
+	path := filepath.Join(h.Dir, "data", "bundles", "bundles.lock")
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +132,7 @@ func TestEarlierLock(t *testing.T) {
 	}
 	const keeps = "keeps the right credentials until its next upgrade"
 	for _, command := range [][]string{{"bundle", "list"}, {"check"}} {
-		if out, err := h.try(command...); err != nil || !strings.Contains(out, keeps) {
+		if out, err := h.Try(command...); err != nil || !strings.Contains(out, keeps) {
 			t.Errorf("%s: %v\n%s", command, err, out)
 		}
 	}
@@ -151,36 +140,36 @@ func TestEarlierLock(t *testing.T) {
 		t.Error("who only looks has changed the lock file")
 	}
 	for range 2 { // the second start reads what the first one wrote
-		if err := h.start(); err != nil {
+		if err := h.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if _, body := h.fetch(t, "/b/shows/"); body != "Basic Ym9zczpodW50ZXIy session=1" {
+		if _, body := fetchPage(t, h, "/b/shows/"); body != "Basic Ym9zczpodW50ZXIy session=1" {
 			t.Errorf("shown %q", body)
 		}
-		if !strings.Contains(h.log(), keeps) {
-			t.Errorf("the log says nothing\n%s", h.log())
+		if !strings.Contains(h.Log(), keeps) {
+			t.Errorf("the log says nothing\n%s", h.Log())
 		}
 		if now, _ := os.ReadFile(path); !strings.Contains(string(now), "kept = ['credentials']") {
 			t.Errorf("the lock file is\n%s", now)
 		}
-		if status, err := h.end(syscall.SIGTERM); status != 0 || err != nil {
+		if status, err := h.Stop(syscall.SIGTERM); status != 0 || err != nil {
 			t.Fatal(status, err)
 		}
-		os.Remove(h.logFile())
+		os.Remove(h.LogFile())
 	}
 	files := shows("shows", "modules = [\"account\"]\nrights = [\"credentials\"]\n")
 	files["bundle.toml"] = strings.Replace(files["bundle.toml"], "1.0.0", "1.1.0", 1)
-	writeFiles(t, filepath.Join(h.dir, "shows"), files)
-	if out, err := h.try("bundle", "upgrade", filepath.Join(h.dir, "shows")); err == nil || !strings.Contains(out,
+	testserver.WriteFiles(t, filepath.Join(h.Dir, "shows"), files)
+	if out, err := h.Try("bundle", "upgrade", filepath.Join(h.Dir, "shows")); err == nil || !strings.Contains(out,
 		"wants more than is granted: right credentials") {
 		t.Errorf("an upgrade does not ask: %v\n%s", err, out)
 	}
-	out, err = h.try("bundle", "upgrade", "--accept-capabilities", filepath.Join(h.dir, "shows"))
+	out, err = h.Try("bundle", "upgrade", "--accept-capabilities", filepath.Join(h.Dir, "shows"))
 	if err != nil || !strings.Contains(out,
 		"granted: right credentials (its pages see the passwords and cookies that browsers send to this server)") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err := h.try("bundle", "list"); err != nil || strings.Contains(out, "keeps the right") {
+	if out, err := h.Try("bundle", "list"); err != nil || strings.Contains(out, "keeps the right") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -17,29 +17,34 @@ func bundleTestCommand() *cobra.Command {
 	var o options
 	var cover bool
 	var domain string
-	cmd := &cobra.Command{Use: "test DIR|FILE", Short: "Run a bundle's tests/*.lua, each case in a world of its own", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "test DIR|FILE",
+		Short: "Run a bundle's tests/*.lua, each case in a world of its own",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, t, err := o.linted(cmd, cmd.ErrOrStderr(), args[0], readBundle)
+			cfg, t, err := o.lintAnd(cmd, cmd.ErrOrStderr(), args[0], readBundle)
 			if err != nil {
 				return err
 			}
-			report, err := labReport(cmd.Context(), cfg, t, policytest.Options{Cover: cover}, domain)
+			report, err := runBundleTests(cmd.Context(), cfg, t, policytest.Options{Cover: cover}, domain)
 			if err != nil {
 				return err
 			}
 			return o.report(cmd, report, t.Title()+": ")
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	cmd.Flags().BoolVar(&cover, "cover", false, "tell which lines ran")
 	cmd.Flags().StringVar(&domain, "domain", "", "run as if the bundle were enabled for this `domain` alone")
 	return cmd
 }
 
-// labReport runs the tests of a bundle as o says, with what it requires, its
+// runBundleTests runs the tests of a bundle as o says, with what it requires, its
 // settings' defaults and secrets of the tests' own. It is enabled for the
 // domains given, or for all.
-func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o policytest.Options, domains ...string) (*policytest.Report, error) {
-	sources, err := trial(cfg, t)
+func runBundleTests(ctx context.Context, cfg *config.Config, t *plugins.Tree, o policytest.Options,
+	domains ...string) (*policytest.Report, error) {
+	sources, err := trialSources(cfg, t)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +69,7 @@ func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o polic
 	o.Sources, o.Tests = sources, t.Files // tests may read what lies beside them
 	report, err := policytest.Test(ctx, o)
 	if err != nil {
-		return nil, pictured(err)
+		return nil, withSource(err)
 	}
 	return report, nil
 }
@@ -72,29 +77,29 @@ func labReport(ctx context.Context, cfg *config.Config, t *plugins.Tree, o polic
 // testBundle runs a bundle's tests before it is installed; what failed is
 // written to w.
 func testBundle(ctx context.Context, w io.Writer, cfg *config.Config, t *plugins.Tree) error {
-	report, err := labReport(ctx, cfg, t, policytest.Options{})
+	report, err := runBundleTests(ctx, cfg, t, policytest.Options{})
 	if err != nil {
 		return err
 	}
-	return toldOf(w, report, t.Title()+": ")
+	return printBundleTests(w, report, t.Title()+": ")
 }
 
-// toldOf writes a report to w if a case failed, and returns that as an error.
-func toldOf(w io.Writer, report *policytest.Report, of string) error {
+// printBundleTests writes a report to w if a case failed, and returns that as an error.
+func printBundleTests(w io.Writer, report *policytest.Report, of string) error {
 	if report.Failed() > 0 {
-		tellTests(w, report)
+		printTests(w, report)
 	}
-	return testsFailed(report, of)
+	return testsError(report, of)
 }
 
-// smokeBundles runs the tests that the manifests of the enabled bundles name
+// runBundleSmokeTests runs the tests that the manifests of the enabled bundles name
 // for each reload.
-func smokeBundles(ctx context.Context, cfg *config.Config) error {
-	depot, err := plugins.OpenDepot(depotDir(cfg))
+func runBundleSmokeTests(ctx context.Context, cfg *config.Config) error {
+	installed, err := plugins.OpenStore(bundleDir(cfg))
 	if err != nil {
 		return err
 	}
-	trees, err := plugins.Trees(bundleOptions(cfg, depot))
+	trees, err := plugins.Trees(bundleOptions(cfg, installed))
 	if err != nil {
 		return err
 	}
@@ -102,7 +107,7 @@ func smokeBundles(ctx context.Context, cfg *config.Config) error {
 		if len(t.Manifest.Tests.Smoke) == 0 {
 			continue
 		}
-		report, err := labReport(ctx, cfg, t, policytest.Options{Only: t.Manifest.Tests.Smoke, Small: true})
+		report, err := runBundleTests(ctx, cfg, t, policytest.Options{Only: t.Manifest.Tests.Smoke, Small: true})
 		if err != nil {
 			return err
 		}

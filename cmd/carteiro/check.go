@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carteiro/cmd/carteiro/internal/site"
 	"carteiro/core/ops/config"
 	"carteiro/core/ops/policytest"
 	"carteiro/hooks"
@@ -18,7 +19,10 @@ import (
 
 func checkCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "check -c FILE", Short: "Check configuration, certificates, scripts and bundles, and run their tests; nothing is changed", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "check -c FILE",
+		Short: "Check configuration, certificates, scripts and bundles, and run their tests; nothing is changed",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -28,10 +32,10 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, name := range cfg.Idle() {
+			for _, name := range cfg.IgnoredSettings() {
 				fmt.Fprintf(cmd.ErrOrStderr(), "note: %s has no effect in this version\n", name)
 			}
-			if err := noteBundles(cmd.ErrOrStderr(), cfg); err != nil {
+			if err := printBundleNotes(cmd.ErrOrStderr(), cfg); err != nil {
 				return err
 			}
 			hosts, err := checkHosts(cmd.Context(), cfg, gen.Sources)
@@ -45,13 +49,15 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d listeners, %d sources, %d handlers, generation %s", cfg.Path, len(cfg.Listeners), len(gen.Sources), handlers(gen), gen.ID)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d listeners, %d sources, %d handlers, generation %s", cfg.Path, len(cfg.Listeners),
+				len(gen.Sources), countHandlers(gen), gen.ID)
 			if cases > 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), ", %s passed", count(cases, "test"))
 			}
 			fmt.Fprintln(cmd.OutOrStdout())
 			return nil
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	return cmd
 }
@@ -64,7 +70,7 @@ func check(ctx context.Context, cfg *config.Config) (*hooks.Generation, error) {
 	if err := cfg.CheckScripts(); err != nil {
 		return nil, err
 	}
-	if _, err := readKey(cfg.Storage.KeyFile); err != nil {
+	if _, err := site.ReadKey(cfg.Storage.KeyFile); err != nil {
 		return nil, err
 	}
 	if _, err := loadCertificates(cfg.TLS); err != nil {
@@ -76,23 +82,23 @@ func check(ctx context.Context, cfg *config.Config) (*hooks.Generation, error) {
 	}
 	gen, err := lua.New(lua.Options{Hostname: cfg.Hostname}).Load(ctx, sources)
 	if err != nil {
-		return nil, usageError{pictured(err)}
+		return nil, usageError{withSource(err)}
 	}
 	return gen, nil
 }
 
-// noteBundles tells which installed bundles have rights that nobody was asked
+// printBundleNotes tells which installed bundles have rights that nobody was asked
 // for, and which pages are not plain although their bundle asks for it.
-func noteBundles(w io.Writer, cfg *config.Config) error {
-	depot, err := plugins.OpenDepot(depotDir(cfg))
+func printBundleNotes(w io.Writer, cfg *config.Config) error {
+	installed, err := plugins.OpenStore(bundleDir(cfg))
 	if err != nil {
 		return err
 	}
-	kept := depot.Kept()
+	kept := installed.Kept()
 	for _, title := range slices.Sorted(maps.Keys(kept)) {
-		fmt.Fprintf(w, "note: %s %s\n", title, keeps(kept[title]))
+		fmt.Fprintf(w, "note: %s %s\n", title, keptText(kept[title]))
 	}
-	for _, i := range plugins.List(bundleOptions(cfg, depot)) {
+	for _, i := range plugins.List(bundleOptions(cfg, installed)) {
 		asked := slices.Contains(i.Capabilities, "web plain")
 		allowed := slices.ContainsFunc(cfg.Bundles, func(b config.Bundle) bool {
 			return (b.Name == i.Name || b.Path != "" && b.Path == i.Path) && b.AllowWeb != ""
@@ -121,17 +127,17 @@ func checkTests(ctx context.Context, w io.Writer, cfg *config.Config, sources []
 			if err != nil {
 				return 0, err
 			}
-			if err := toldOf(w, report, ""); err != nil {
+			if err := printBundleTests(w, report, ""); err != nil {
 				return 0, err
 			}
 			cases += len(report.Cases)
 		}
 	}
-	depot, err := plugins.OpenDepot(depotDir(cfg))
+	installed, err := plugins.OpenStore(bundleDir(cfg))
 	if err != nil {
 		return 0, err
 	}
-	trees, err := plugins.Trees(bundleOptions(cfg, depot))
+	trees, err := plugins.Trees(bundleOptions(cfg, installed))
 	if err != nil {
 		return 0, err
 	}
@@ -139,9 +145,9 @@ func checkTests(ctx context.Context, w io.Writer, cfg *config.Config, sources []
 		if t.Shipped {
 			continue
 		}
-		report, err := labReport(ctx, cfg, t, policytest.Options{})
+		report, err := runBundleTests(ctx, cfg, t, policytest.Options{})
 		if err == nil {
-			err = toldOf(w, report, t.Title()+": ")
+			err = printBundleTests(w, report, t.Title()+": ")
 		}
 		if err != nil {
 			return 0, err
@@ -151,7 +157,7 @@ func checkTests(ctx context.Context, w io.Writer, cfg *config.Config, sources []
 	return cases, nil
 }
 
-func handlers(g *hooks.Generation) int {
+func countHandlers(g *hooks.Generation) int {
 	n := 0
 	for _, spec := range hooks.Specs() {
 		n += len(g.Chain.Handlers(spec.Point))

@@ -22,12 +22,12 @@ func (s *server) watchDelegates(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			s.closeOverstaying(ctx)
+			s.closeRevoked(ctx)
 		}
 	}
 }
 
-func (s *server) closeOverstaying(ctx context.Context) {
+func (s *server) closeRevoked(ctx context.Context) {
 	for _, srv := range s.maildrops {
 		var open []*envelope.Session
 		srv.Kick(func(m *envelope.Session) bool {
@@ -40,7 +40,8 @@ func (s *server) closeOverstaying(ctx context.Context) {
 		for _, m := range open {
 			if s.pipeline.Overstays(ctx, m.Identity) {
 				over[m.ID] = true
-				s.journal.InfoContext(ctx, "delegate's session closed", "id", m.ID, "owner", string(m.Identity.User), "delegate", string(m.Identity.Delegate))
+				s.journal.InfoContext(ctx, "delegate's session closed", "id", m.ID, "owner", string(m.Identity.User), "delegate",
+					string(m.Identity.Delegate))
 			}
 		}
 		if len(over) > 0 {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core/service/audit"
 )
 
@@ -30,19 +31,19 @@ func TestDelegation(t *testing.T) {
 	t.Run("sent before the right was taken back", testDelegationQueued)
 }
 
-// delegation is a lodging with the bundle, where bob has rights from alice.
-func delegation(t *testing.T, rights ...string) *lodging {
+// delegation is a server with the bundle, where bob has rights from alice.
+func delegation(t *testing.T, rights ...string) *bundleRig {
 	t.Parallel()
-	l := newLodging(t, "", "delegate")
+	l := newBundleRig(t, "", "delegate")
 	for _, r := range rights {
-		l.ctl("account", "grant", alice, bob, r)
+		l.Ctl(l.t, "account", "grant", alice, bob, r)
 	}
 	return l
 }
 
 // sent submits a message as bob, which has to be accepted, and returns what
 // the far host got.
-func (l *lodging) sent(from, text string) parcel {
+func (l *bundleRig) sent(from, text string) testserver.Received {
 	l.t.Helper()
 	if r := l.submit(bob, from, "x@s.test", text); !strings.HasPrefix(r, "250") {
 		l.t.Fatalf("%s for\n%s", r, text)
@@ -56,30 +57,30 @@ func (l *lodging) sent(from, text string) parcel {
 
 // refused submits a message as bob, which has to be refused with a code, and
 // nothing may come of it.
-func (l *lodging) refused(from, text, code string) {
+func (l *bundleRig) refused(from, text, code string) {
 	l.t.Helper()
 	if r := l.submit(bob, from, "x@s.test", text); !strings.HasPrefix(r, code) {
 		l.t.Errorf("%q, want %s, for\n%s", r, code, text)
 	}
 	if got := l.answers(); len(got) > 0 {
-		l.t.Errorf("a refused message arrived:\n%s", got[0].text)
+		l.t.Errorf("a refused message arrived:\n%s", got[0].Text)
 	}
 }
 
 // has checks the one value of a field, or with "" that there is none.
-func (p parcel) has(t testing.TB, name, want string) {
+func checkField(t testing.TB, p testserver.Received, name, want string) {
 	t.Helper()
-	got := p.header(name)
+	got := p.Header(name)
 	if want == "" && len(got) > 0 || want != "" && (len(got) != 1 || got[0] != want) {
 		t.Errorf("%s: %q, want %q", name, got, want)
 	}
 }
 
 // audit is what the owner's record says.
-func (l *lodging) audit(owner string) []audit.Entry {
+func (l *bundleRig) audit(owner string) []audit.Entry {
 	l.t.Helper()
 	var list []audit.Entry
-	if err := json.Unmarshal([]byte(l.ctl("account", "audit", owner, "--json")), &list); err != nil {
+	if err := json.Unmarshal([]byte(l.Ctl(l.t, "account", "audit", owner, "--json")), &list); err != nil {
 		l.t.Fatal(err)
 	}
 	return list
@@ -87,22 +88,23 @@ func (l *lodging) audit(owner string) []audit.Entry {
 
 func testDelegationAs(t *testing.T) {
 	l := delegation(t, "send-as")
-	l.signs("example.com")
+	l.PublishDKIM(l.t, l.dns, "example.com")
 	p := l.sent(alice, noteOf(alice, "x@s.test"))
-	p.has(t, "From", alice)
-	p.has(t, "Sender", "")
-	if p.from != alice || !l.passes(p, "example.com") {
-		t.Errorf("from <%s>, signed by the owner's domain: %v", p.from, l.passes(p, "example.com"))
+	checkField(t, p, "From", alice)
+	checkField(t, p, "Sender", "")
+	if p.Sender != alice || !l.passes(p, "example.com") {
+		t.Errorf("from <%s>, signed by the owner's domain: %v", p.Sender, l.passes(p, "example.com"))
 	}
 	list := l.audit(alice)
 	if len(list) != 1 {
 		t.Fatalf("the audit says %v", list)
 	}
 	e := list[0]
-	if e.Who != bob || e.As != alice || e.Action != "send" || e.Right != "send-as" || e.MessageID != "<1."+alice+">" || e.IP != "127.0.0.1" || e.By != "carteiro/delegate" {
+	if e.Who != bob || e.As != alice || e.Action != "send" || e.Right != "send-as" || e.MessageID != "<1."+alice+">" ||
+		e.IP != "127.0.0.1" || e.By != "carteiro/delegate" {
 		t.Errorf("the audit says %+v", e)
 	}
-	l.sent(bob, noteOf(alice, "x@s.test", "Sender: "+bob)).has(t, "Sender", "")
+	checkField(t, l.sent(bob, noteOf(alice, "x@s.test", "Sender: "+bob)), "Sender", "")
 	if n := len(l.audit(alice)); n != 2 {
 		t.Errorf("%d entries, want 2", n)
 	}
@@ -110,12 +112,16 @@ func testDelegationAs(t *testing.T) {
 		t.Errorf("bob's audit says %v", list)
 	}
 	// The owner reads it too, with the own password; bob has none for it.
-	for user, want := range map[string]string{alice: bob + "\tsend\tsend-as\t" + alice + "\t127.0.0.1\t<1." + alice + ">", bob: "", alice + "*" + bob: "log in"} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.addr("web")+"/b/delegate/audit", nil)
+	for user, want := range map[string]string{
+		alice:             bob + "\tsend\tsend-as\t" + alice + "\t127.0.0.1\t<1." + alice + ">",
+		bob:               "",
+		alice + "*" + bob: "log in",
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr("web")+"/b/delegate/audit", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.SetBasicAuth(user, password)
+		req.SetBasicAuth(user, testserver.Password)
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -130,21 +136,21 @@ func testDelegationAs(t *testing.T) {
 
 func testDelegationBehalf(t *testing.T) {
 	l := delegation(t, "send-on-behalf")
-	l.signs("example.com")
+	l.PublishDKIM(l.t, l.dns, "example.com")
 	for _, from := range []string{alice, bob} {
 		p := l.sent(from, noteOf(alice, "x@s.test"))
-		p.has(t, "From", alice)
-		p.has(t, "Sender", bob)
-		if !l.passes(p, "example.com") || !strings.Contains(strings.ToLower(strings.Join(p.header("DKIM-Signature"), "")), "sender") {
-			t.Errorf("the signature does not cover Sender:\n%s", p.text)
+		checkField(t, p, "From", alice)
+		checkField(t, p, "Sender", bob)
+		if !l.passes(p, "example.com") || !strings.Contains(strings.ToLower(strings.Join(p.Header("DKIM-Signature"), "")), "sender") {
+			t.Errorf("the signature does not cover Sender:\n%s", p.Text)
 		}
 	}
 	p := l.sent(alice, "To: x@s.test\nSubject: without author\n\nhello\n")
-	p.has(t, "From", alice)
-	p.has(t, "Sender", bob)
+	checkField(t, p, "From", alice)
+	checkField(t, p, "Sender", bob)
 	p = l.sent(bob, noteOf(bob, "x@s.test", "Resent-From: "+alice, "Resent-To: x@s.test"))
-	p.has(t, "Resent-Sender", bob)
-	p.has(t, "Sender", "")
+	checkField(t, p, "Resent-Sender", bob)
+	checkField(t, p, "Sender", "")
 	if list := l.audit(alice); len(list) != 4 || list[0].Right != "send-on-behalf" {
 		t.Errorf("the audit says %v", list)
 	}
@@ -152,7 +158,7 @@ func testDelegationBehalf(t *testing.T) {
 
 func testDelegationBoth(t *testing.T) {
 	l := delegation(t, "send-on-behalf", "send-as")
-	l.sent(alice, noteOf(alice, "x@s.test", "Sender: "+bob)).has(t, "Sender", "")
+	checkField(t, l.sent(alice, noteOf(alice, "x@s.test", "Sender: "+bob)), "Sender", "")
 }
 
 func testDelegationNone(t *testing.T) {
@@ -181,20 +187,20 @@ func testDelegationNone(t *testing.T) {
 func testDelegationAuthors(t *testing.T) {
 	l := delegation(t, "send-as")
 	p := l.sent(bob, noteOf(bob, "x@s.test", "From: The Boss <"+alice+">, "+bob))
-	p.has(t, "Sender", bob)
-	p.has(t, "From", "The Boss <"+alice+">, "+bob)
+	checkField(t, p, "Sender", bob)
+	checkField(t, p, "From", "The Boss <"+alice+">, "+bob)
 	l.refused(bob, noteOf(bob, "x@s.test", "From: "+alice+", "+bob+", x@elsewhere.test"), "550 5.7.1")
 	l.refused(bob, noteOf(bob, "x@s.test", "From: "+bob+",\n x@elsewhere.test"), "550 5.7.1")
 }
 
 func testDelegationSender(t *testing.T) {
 	l := delegation(t, "send-on-behalf")
-	l.ctl("account", "add", "ceo@example.com")
-	l.ctl("account", "grant", "ceo@example.com", bob, "send-as")
-	l.sent(bob, noteOf(alice, "x@s.test", "Sender: ceo@example.com")).has(t, "Sender", bob)
-	l.sent(bob, noteOf(alice, "x@s.test", "sender: ceo@elsewhere.test, "+bob)).has(t, "Sender", bob)
-	l.sent(bob, noteOf(bob, "x@s.test", "Sender: ceo@example.com")).has(t, "Sender", "")
-	l.sent(bob, noteOf(alice, "x@s.test", "Sender: Bob <"+bob+">")).has(t, "Sender", "Bob <"+bob+">")
+	l.Ctl(l.t, "account", "add", "ceo@example.com")
+	l.Ctl(l.t, "account", "grant", "ceo@example.com", bob, "send-as")
+	checkField(t, l.sent(bob, noteOf(alice, "x@s.test", "Sender: ceo@example.com")), "Sender", bob)
+	checkField(t, l.sent(bob, noteOf(alice, "x@s.test", "sender: ceo@elsewhere.test, "+bob)), "Sender", bob)
+	checkField(t, l.sent(bob, noteOf(bob, "x@s.test", "Sender: ceo@example.com")), "Sender", "")
+	checkField(t, l.sent(bob, noteOf(alice, "x@s.test", "Sender: Bob <"+bob+">")), "Sender", "Bob <"+bob+">")
 	l.refused(bob, noteOf(bob, "x@s.test", "From: "+bob, "From: "+alice), "550 5.6.0")
 	l.refused(bob, noteOf(bob, "x@s.test", "From: "+bob, "fRoM : "+bob), "550 5.6.0")
 	l.refused(bob, noteOf(alice, "x@s.test", "Sender: "+bob, "Sender: "+bob), "550 5.6.0")
@@ -202,10 +208,10 @@ func testDelegationSender(t *testing.T) {
 }
 
 // steps says commands that all have to succeed.
-func (l *lodging) steps(w *wire, commands ...string) {
+func (l *bundleRig) steps(w *testserver.Dialog, commands ...string) {
 	l.t.Helper()
 	for _, c := range commands {
-		if code, reply, err := w.smtp(c); err != nil || code >= 400 {
+		if code, reply, err := w.SMTP(c); err != nil || code >= 400 {
 			l.t.Fatalf("%s: %d %s, %v", c, code, reply, err)
 		}
 	}
@@ -225,19 +231,19 @@ func testDelegationRevoked(t *testing.T) {
 	} {
 		w := l.login(bob)
 		l.steps(w, tt.before...)
-		l.ctl("account", "revoke", alice, bob, "send-as")
-		if code, reply, err := w.smtp(tt.last); err != nil || code != 550 || !strings.HasPrefix(reply, "5.7.1") {
+		l.Ctl(l.t, "account", "revoke", alice, bob, "send-as")
+		if code, reply, err := w.SMTP(tt.last); err != nil || code != 550 || !strings.HasPrefix(reply, "5.7.1") {
 			t.Errorf("revoked %s: %d %s, %v", tt.when, code, reply, err)
 		}
-		l.ctl("account", "grant", alice, bob, "send-as")
+		l.Ctl(l.t, "account", "grant", alice, bob, "send-as")
 	}
 	w := l.login(bob)
 	l.steps(w, "MAIL FROM:<"+alice+">", "RCPT TO:<x@s.test>", "DATA")
 	if _, err := fmt.Fprintf(w, "%s", text+strings.Repeat("more of it\r\n", 10_000)); err != nil {
 		t.Fatal(err)
 	}
-	l.ctl("account", "revoke", alice, bob, "send-as")
-	if code, reply, err := w.smtp("the end\r\n."); err != nil || code != 550 || !strings.HasPrefix(reply, "5.7.1") {
+	l.Ctl(l.t, "account", "revoke", alice, bob, "send-as")
+	if code, reply, err := w.SMTP("the end\r\n."); err != nil || code != 550 || !strings.HasPrefix(reply, "5.7.1") {
 		t.Errorf("revoked in the middle of the content: %d %s, %v", code, reply, err)
 	}
 	if got := l.answers(); len(got) > 0 {
@@ -245,15 +251,15 @@ func testDelegationRevoked(t *testing.T) {
 	}
 
 	l.hello("ann@s.test", alice)
-	l.quiet()
+	l.WaitQueueEmpty(l.t)
 	pop, err := l.maildrop("alice*bob")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pop.pop("DELE 1"); err != nil {
+	if _, err := pop.POP3("DELE 1"); err != nil {
 		t.Fatal(err)
 	}
-	l.ctl("account", "revoke", alice, bob)
+	l.Ctl(l.t, "account", "revoke", alice, bob)
 	l.closed(pop, "revoked")
 	if n := l.folder(alice, "INBOX"); n != 1 {
 		t.Errorf("%d messages in the inbox, want 1: nothing is removed by a session that was closed", n)
@@ -264,7 +270,7 @@ func testDelegationRevoked(t *testing.T) {
 }
 
 // closed wants the server to close a session within a second.
-func (l *lodging) closed(w *wire, why string) {
+func (l *bundleRig) closed(w *testserver.Dialog, why string) {
 	l.t.Helper()
 	w.SetReadDeadline(time.Now().Add(time.Second))
 	if line, err := w.ReadLine(); err == nil {
@@ -274,15 +280,15 @@ func (l *lodging) closed(w *wire, why string) {
 	}
 }
 
-// maildrop logs in to POP3 with the password of all residents.
-func (l *lodging) maildrop(name string) (*wire, error) {
-	w, err := dialTLS(l.addr("pop3s"))
+// maildrop logs in to POP3 with the password of all testserver.Accounts.
+func (l *bundleRig) maildrop(name string) (*testserver.Dialog, error) {
+	w, err := testserver.DialTLS(l.Addr("pop3s"))
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { w.Close() })
-	for _, c := range []string{"", "USER " + name, "PASS " + password} {
-		if _, err := w.pop(c); err != nil {
+	for _, c := range []string{"", "USER " + name, "PASS " + testserver.Password} {
+		if _, err := w.POP3(c); err != nil {
 			return nil, err
 		}
 	}
@@ -292,7 +298,7 @@ func (l *lodging) maildrop(name string) (*wire, error) {
 func testDelegationMailbox(t *testing.T) {
 	l := delegation(t, "send-as", "read")
 	l.hello("ann@s.test", alice)
-	l.quiet()
+	l.WaitQueueEmpty(l.t)
 	owner, err := l.maildrop(alice)
 	if err != nil {
 		t.Fatal(err)
@@ -302,20 +308,20 @@ func testDelegationMailbox(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if _, err := w.pop("RETR 1"); err != nil {
+		if _, err := w.POP3("RETR 1"); err != nil {
 			t.Fatal(err)
 		}
 		if lines, err := w.ReadDotLines(); err != nil || !strings.Contains(strings.Join(lines, "\n"), "Subject: hello") {
 			t.Errorf("RETR gave %q, %v", lines, err)
 		}
-		if line, err := w.pop("DELE 1"); err == nil {
+		if line, err := w.POP3("DELE 1"); err == nil {
 			t.Errorf("DELE with the right to read: %s", line)
 		}
-		if _, err := w.pop("QUIT"); err != nil {
+		if _, err := w.POP3("QUIT"); err != nil {
 			t.Error(err)
 		}
 	}
-	if _, err := owner.pop("QUIT"); err != nil {
+	if _, err := owner.POP3("QUIT"); err != nil {
 		t.Error("the owner's session, beside those of readers: ", err)
 	}
 	if n := l.folder(alice, "INBOX"); n != 1 {
@@ -329,7 +335,7 @@ func testDelegationMailbox(t *testing.T) {
 			t.Errorf("%s logs in", name)
 		}
 	}
-	if _, err := readPOP(l.addr("pop3"), "alice*bob", false); err != nil {
+	if _, err := testserver.ReadPOP3(l.Addr("pop3"), "alice*bob", false); err != nil {
 		t.Errorf("by APOP: %v", err)
 	}
 	if err := l.plain("pop3s", alice, bob); err != nil {
@@ -343,13 +349,13 @@ func testDelegationMailbox(t *testing.T) {
 		t.Error("bob logs in as alice to send")
 	}
 
-	l.ctl("account", "grant", alice, bob, "full")
+	l.Ctl(l.t, "account", "grant", alice, bob, "full")
 	w, err := l.maildrop("alice*bob")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []string{"DELE 1", "QUIT"} {
-		if _, err := w.pop(c); err != nil {
+		if _, err := w.POP3(c); err != nil {
 			t.Error(err)
 		}
 	}
@@ -357,20 +363,20 @@ func testDelegationMailbox(t *testing.T) {
 		t.Errorf("%d messages left, want 0", n)
 	}
 	l.hello("ann@s.test", alice)
-	l.quiet()
+	l.WaitQueueEmpty(l.t)
 	if w, err = l.maildrop("alice*bob"); err != nil {
 		t.Fatal(err)
 	}
-	l.ctl("account", "revoke", alice, bob, "full")
+	l.Ctl(l.t, "account", "revoke", alice, bob, "full")
 	l.closed(w, "less than it was")
 }
 
 func testDelegationNames(t *testing.T) {
 	l := delegation(t, "send-on-behalf")
-	l.ctl("alias", "add", "chief@example.com", alice)
-	l.ctl("alias", "add", "all@example.com", alice, "carol@s.test")
+	l.Ctl(l.t, "alias", "add", "chief@example.com", alice)
+	l.Ctl(l.t, "alias", "add", "all@example.com", alice, "carol@s.test")
 	for _, from := range []string{"alice+work@example.com", "ALICE@example.com", "chief@example.com", "chief+x@EXAMPLE.com"} {
-		l.sent(from, noteOf(from, "x@s.test")).has(t, "Sender", bob)
+		checkField(t, l.sent(from, noteOf(from, "x@s.test")), "Sender", bob)
 	}
 	if list := l.audit(alice); len(list) != 4 || list[0].As != "chief+x@example.com" || list[0].Owner != alice {
 		t.Errorf("the audit says %v", list)
@@ -402,15 +408,15 @@ func testDelegationNames(t *testing.T) {
 
 func testDelegationBounces(t *testing.T) {
 	l := delegation(t, "send-on-behalf")
-	l.far.reply = func(rcpt string) string {
+	l.mx.SetReply(func(rcpt string) string {
 		if strings.HasPrefix(rcpt, "nobody") {
 			return "550 5.1.1 nobody here"
 		}
 		return ""
-	}
+	})
 	boxes := map[string]string{alice: "alice", bob: "bob"}
 	for i, tt := range []struct{ policy, to string }{{"sender", bob}, {"owner", alice}, {"delegate", bob}} {
-		l.ctl("account", "set", alice, "delegation", fmt.Sprintf(`{"bounces": %q}`, tt.policy))
+		l.Ctl(l.t, "account", "set", alice, "delegation", fmt.Sprintf(`{"bounces": %q}`, tt.policy))
 		from := bob
 		if tt.policy == "delegate" {
 			from = alice
@@ -418,89 +424,90 @@ func testDelegationBounces(t *testing.T) {
 		if r := l.submit(bob, from, "nobody@s.test", noteOf(alice, "nobody@s.test")); !strings.HasPrefix(r, "250") {
 			t.Fatal(r)
 		}
-		l.quiet()
-		contains(t, l.inbox(boxes[tt.to], 1)[0], "multipart/report", "5.1.1")
+		l.WaitQueueEmpty(l.t)
+		testserver.Contains(t, l.TakeMail(l.t, boxes[tt.to], 1)[0], "multipart/report", "5.1.1")
 		if n := l.folder(alice, "Sent"); n != int64(i+1) {
 			t.Errorf("%d copies in Sent, want %d", n, i+1)
 		}
 	}
 	// In the inbox as a recipient, and once in Sent.
-	l.ctl("account", "set", alice, "delegation", `{"sent": "both"}`)
+	l.Ctl(l.t, "account", "set", alice, "delegation", `{"sent": "both"}`)
 	if r := l.submit(bob, bob, alice+",y@s.test,z@s.test", noteOf(alice, alice)); !strings.HasPrefix(r, "250") {
 		t.Fatal(r)
 	}
 	if a, b := l.folder(alice, "Sent"), l.folder(bob, "Sent"); a != 4 || b != 1 {
 		t.Errorf("%d and %d copies in Sent, want 4 and 1", a, b)
 	}
-	contains(t, l.inbox("alice", 1)[0], "Sender: "+bob)
-	if out, err := l.try("account", "set", alice, "delegation", `{"sent": "everybody"}`); err == nil || !strings.Contains(out, "delegation.sent") {
+	testserver.Contains(t, l.TakeMail(l.t, "alice", 1)[0], "Sender: "+bob)
+	if out, err := l.Try("account", "set", alice, "delegation", `{"sent": "everybody"}`); err == nil ||
+		!strings.Contains(out, "delegation.sent") {
 		t.Errorf("a bad setting: %s, %v", out, err)
 	}
-	l.far.take()
+	l.mx.Take()
 	testDelegationGroups(l)
 }
 
 // testDelegationGroups: groups may be delegates and owners.
-func testDelegationGroups(l *lodging) {
-	l.ctl("account", "revoke", alice, bob)
+func testDelegationGroups(l *bundleRig) {
+	l.Ctl(l.t, "account", "revoke", alice, bob)
 	l.refused(bob, noteOf(alice, "x@s.test"), "550 5.7.1")
-	l.ctl("alias", "add", "staff@example.com", "desk@example.com")
-	l.ctl("alias", "add", "desk@example.com", bob, "carol@s.test")
-	l.ctl("account", "grant", alice, "staff@example.com", "send-as")
-	l.ctl("account", "grant", alice, "staff@example.com", "full")
-	l.sent(alice, noteOf(alice, "x@s.test")).has(l.t, "Sender", "")
+	l.Ctl(l.t, "alias", "add", "staff@example.com", "desk@example.com")
+	l.Ctl(l.t, "alias", "add", "desk@example.com", bob, "carol@s.test")
+	l.Ctl(l.t, "account", "grant", alice, "staff@example.com", "send-as")
+	l.Ctl(l.t, "account", "grant", alice, "staff@example.com", "full")
+	checkField(l.t, l.sent(alice, noteOf(alice, "x@s.test")), "Sender", "")
 	w, err := l.maildrop("alice*bob")
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.ctl("alias", "add", "desk@example.com", "carol@s.test")
+	l.Ctl(l.t, "alias", "add", "desk@example.com", "carol@s.test")
 	l.closed(w, "no member any more")
 	l.refused(bob, noteOf(alice, "x@s.test"), "550 5.7.1")
 
 	// A list of addresses that policies keep.
-	l.policy(l.t, "crew.lua", `on("receive.helo", function(session, name)
+	l.SetPolicy(l.t, "crew.lua", `on("receive.helo", function(session, name)
   if name == "join.example" then list.configure("crew@example.com", {}) list.add("crew@example.com", "bob@example.com") end
   if name == "leave.example" then list.remove("crew@example.com", "bob@example.com") end
 end)`)
-	l.ctl("reload")
+	l.Ctl(l.t, "reload")
 	helo := func(name string) {
-		w, err := dialWire(l.addr("mx"))
+		w, err := testserver.Dial(l.Addr("mx"))
 		if err != nil {
 			l.t.Fatal(err)
 		}
 		defer w.Close()
-		w.smtp("")
+		w.SMTP("")
 		l.steps(w, "EHLO "+name)
 	}
 	helo("join.example")
-	l.ctl("account", "grant", alice, "crew@example.com", "send-as")
+	l.Ctl(l.t, "account", "grant", alice, "crew@example.com", "send-as")
 	l.sent(alice, noteOf(alice, "x@s.test"))
 	helo("leave.example")
 	l.refused(alice, noteOf(alice, "x@s.test"), "550 5.7.1")
 
-	l.ctl("alias", "add", "board@example.com", alice, "carol@s.test")
+	l.Ctl(l.t, "alias", "add", "board@example.com", alice, "carol@s.test")
 	l.refused(bob, noteOf("board@example.com", "x@s.test"), "550 5.7.1")
-	l.ctl("account", "grant", "board@example.com", bob, "send-on-behalf")
-	l.sent(bob, noteOf("board@example.com", "x@s.test")).has(l.t, "Sender", bob)
-	contains(l.t, l.ctl("account", "show", "board@example.com", "--json"), `"right": "send-on-behalf"`)
-	if out, err := l.try("account", "grant", "board@example.com", bob, "read"); err == nil {
+	l.Ctl(l.t, "account", "grant", "board@example.com", bob, "send-on-behalf")
+	checkField(l.t, l.sent(bob, noteOf("board@example.com", "x@s.test")), "Sender", bob)
+	testserver.Contains(l.t, l.Ctl(l.t, "account", "show", "board@example.com", "--json"), `"right": "send-on-behalf"`)
+	if out, err := l.Try("account", "grant", "board@example.com", bob, "read"); err == nil {
 		l.t.Errorf("the right to read a mailbox that is none: %s", out)
 	}
-	l.ctl("account", "revoke", "board@example.com", bob)
+	l.Ctl(l.t, "account", "revoke", "board@example.com", bob)
 	l.refused(bob, noteOf("board@example.com", "x@s.test"), "550 5.7.1")
 }
 
 func testDelegationExpiry(t *testing.T) {
 	l := delegation(t)
-	now, err := time.Parse(time.RFC3339, strings.TrimSpace(l.ctl("clock", "advance", "1s")))
+	now, err := time.Parse(time.RFC3339, strings.TrimSpace(l.Ctl(l.t, "clock", "advance", "1s")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	day := func(n int) string { return now.UTC().AddDate(0, 0, n).Format(time.DateOnly) }
 	for _, r := range []string{"send-as", "read"} {
-		l.ctl("account", "grant", alice, bob, r, "--until", day(1))
+		l.Ctl(l.t, "account", "grant", alice, bob, r, "--until", day(1))
 	}
-	if out, err := l.try("account", "grant", alice, bob, "full", "--until", day(-1)); err == nil {
+	if out, err := l.Try("account", "grant", alice, bob, "full", "--until", day(-1)); err == nil {
 		t.Errorf("a right that is over: %s", out)
 	}
 	l.sent(alice, noteOf(alice, "x@s.test"))
@@ -508,20 +515,21 @@ func testDelegationExpiry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.ctl("clock", "advance", "48h")
+	l.Ctl(l.t, "clock", "advance", "48h")
 	l.closed(w, "the last day is over")
 	l.refused(alice, noteOf(alice, "x@s.test"), "550 5.7.1")
 	if _, err := l.maildrop("alice*bob"); err == nil {
 		t.Error("bob logs in after the last day")
 	}
-	contains(t, l.ctl("account", "show", alice, "--json"), `"right": "send-as"`, `"delegate": "bob@example.com"`, `"until": "`+day(2)+"T00:00:00Z")
+	testserver.Contains(t, l.Ctl(l.t, "account", "show", alice, "--json"), `"right": "send-as"`, `"delegate": "bob@example.com"`,
+		`"until": "`+day(2)+"T00:00:00Z")
 }
 
 func testDelegationTransitive(t *testing.T) {
 	l := delegation(t, "send-as", "full")
-	l.ctl("account", "add", "ceo@example.com")
+	l.Ctl(l.t, "account", "add", "ceo@example.com")
 	for _, r := range []string{"send-as", "send-on-behalf", "full"} {
-		l.ctl("account", "grant", "ceo@example.com", alice, r)
+		l.Ctl(l.t, "account", "grant", "ceo@example.com", alice, r)
 	}
 	l.sent(alice, noteOf(alice, "x@s.test"))
 	l.refused("ceo@example.com", noteOf("ceo@example.com", "x@s.test"), "550 5.7.1")
@@ -529,31 +537,28 @@ func testDelegationTransitive(t *testing.T) {
 	if _, err := l.maildrop("ceo*bob"); err == nil {
 		t.Error("bob reads the mail of whom alice may act for")
 	}
-	if out, err := l.try("account", "grant", alice, alice, "read"); err == nil {
+	if out, err := l.Try("account", "grant", alice, alice, "read"); err == nil {
 		t.Errorf("a grant to oneself: %s", out)
 	}
-	l.ctl("account", "add", "eve@example.com")
-	l.ctl("account", "grant", alice, "eve@example.com", "send-as")
-	l.ctl("account", "rm", "eve@example.com")
-	l.ctl("account", "add", "eve@example.com")
-	if out := l.ctl("account", "show", alice, "--json"); strings.Contains(out, "eve@") {
+	l.Ctl(l.t, "account", "add", "eve@example.com")
+	l.Ctl(l.t, "account", "grant", alice, "eve@example.com", "send-as")
+	l.Ctl(l.t, "account", "rm", "eve@example.com")
+	l.Ctl(l.t, "account", "add", "eve@example.com")
+	if out := l.Ctl(l.t, "account", "show", alice, "--json"); strings.Contains(out, "eve@") {
 		t.Errorf("another account of that name finds a right: %s", out)
 	}
 }
 
 func testDelegationQueued(t *testing.T) {
 	l := delegation(t, "send-as")
-	busy := "451 4.3.0 later"
-	l.far.reply = func(string) string { return busy }
+	l.mx.SetReply(func(string) string { return "451 4.3.0 later" })
 	if r := l.submit(bob, alice, "x@s.test", noteOf(alice, "x@s.test")); !strings.HasPrefix(r, "250") {
 		t.Fatal(r)
 	}
 	l.until("deferred", "queue", "list")
-	l.ctl("account", "revoke", alice, bob)
-	l.far.mu.Lock()
-	busy = ""
-	l.far.mu.Unlock()
-	l.ctl("clock", "advance", "6m")
+	l.Ctl(l.t, "account", "revoke", alice, bob)
+	l.mx.SetReply(nil)
+	l.Ctl(l.t, "clock", "advance", "6m")
 	if got := l.answers(); len(got) != 1 {
 		t.Errorf("%d messages arrived, want the one that was sent with the right", len(got))
 	}

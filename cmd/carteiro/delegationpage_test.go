@@ -1,6 +1,7 @@
 package main
 
 import (
+	"carteiro/cmd/carteiro/internal/testserver"
 	"regexp"
 	"strings"
 	"testing"
@@ -8,7 +9,7 @@ import (
 
 // A browser, as far as a form needs one: curl with somebody's password.
 type browser struct {
-	l    *lodging
+	l    *bundleRig
 	curl string
 	user string
 }
@@ -16,14 +17,14 @@ type browser struct {
 // open fetches a page, or posts a form to it, and returns status and text.
 func (b browser) open(path string, form ...string) (status, text string) {
 	b.l.t.Helper()
-	args := []string{"-u", b.user + ":" + password}
+	args := []string{"-u", b.user + ":" + testserver.Password}
 	if len(form) > 0 {
 		args = append(args, "-H", "Origin: null") // as a page in a sandbox sends it
 	}
 	for _, f := range form {
 		args = append(args, "--data-urlencode", f)
 	}
-	return httpByCurl(b.l.t, b.curl, append(args, "http://"+b.l.addr("web")+path)...)
+	return httpByCurl(b.l.t, b.curl, append(args, "http://"+b.l.Addr("web")+path)...)
 }
 
 var hiddenField = regexp.MustCompile(`name="(\w+)" value="([0-9a-f]+)"`)
@@ -45,7 +46,7 @@ func (b browser) field(page, name string) string {
 func TestDelegationInvited(t *testing.T) {
 	t.Parallel()
 	curl := need(t, "curl")
-	l := newLodging(t, "[[bundle]]\nname = \"carteiro/delegate\"\nconfig = { owners_grant = true }\n")
+	l := newBundleRig(t, "[[bundle]]\nname = \"carteiro/delegate\"\nconfig = { owners_grant = true }\n")
 	boss, assistant := browser{l, curl, alice}, browser{l, curl, bob}
 	status, front := boss.open("/b/delegate/")
 	if status != "200" {
@@ -58,7 +59,7 @@ func TestDelegationInvited(t *testing.T) {
 	if status, page := boss.open("/b/delegate/grant", sign, "delegate="+bob, "right=send-as", "until="); status != "202" {
 		t.Fatalf("%s\n%s", status, page)
 	}
-	letter := strings.ReplaceAll(l.inbox(bob, 1)[0], "=\n", "")
+	letter := strings.ReplaceAll(l.TakeMail(l.t, bob, 1)[0], "=\n", "")
 	_, token, _ := strings.Cut(strings.ReplaceAll(letter, "=3D", "="), "/b/delegate/accept?token=")
 	token, _, _ = strings.Cut(token, "\n")
 	l.refused(alice, noteOf(alice, "x@s.test"), "550 5.7.1")
@@ -74,11 +75,13 @@ func TestDelegationInvited(t *testing.T) {
 	if status, page = assistant.open("/b/delegate/accept", assistant.field(page, "sign"), "token="+token); status != "200" {
 		t.Fatalf("%s\n%s", status, page)
 	}
-	l.sent(alice, noteOf(alice, "x@s.test")).has(t, "Sender", "")
-	if got := l.audit(alice); len(got) != 2 || got[0].Action != "send" || got[1].Action != "accept" || got[1].Who != bob || got[1].Right != "send-as" {
+	checkField(t, l.sent(alice, noteOf(alice, "x@s.test")), "Sender", "")
+	if got := l.audit(alice); len(got) != 2 || got[0].Action != "send" || got[1].Action != "accept" || got[1].Who != bob ||
+		got[1].Right != "send-as" {
 		t.Errorf("the record: %+v", got)
 	}
-	if status, page := boss.open("/b/delegate/revoke", sign, "delegate="+bob, "right=send-as"); status != "200" || strings.Contains(page, bob) {
+	if status, page := boss.open("/b/delegate/revoke", sign, "delegate="+bob, "right=send-as"); status != "200" ||
+		strings.Contains(page, bob) {
 		t.Errorf("%s\n%s", status, page)
 	}
 	l.refused(alice, noteOf(alice, "x@s.test"), "550 5.7.1")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carteiro/cmd/carteiro/internal/site"
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/clock"
 	"carteiro/core/ops/config"
@@ -24,7 +25,10 @@ const devPassword = "carteiro"
 func devCommand() *cobra.Command {
 	var dir string
 	var offset int
-	cmd := &cobra.Command{Use: "dev [--dir D] [--port-offset 1000]", Short: "A server to play with, on loopback, with accounts and a clock that can be moved", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "dev [--dir D] [--port-offset 1000]",
+		Short: "A server to try things out, on loopback, with accounts and a clock that can be moved",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
 				temporary, err := os.MkdirTemp("", "carteiro-dev-")
@@ -35,22 +39,20 @@ func devCommand() *cobra.Command {
 				dir = temporary
 			}
 			return dev(cmd.Context(), cmd.OutOrStdout(), dir, offset)
-		}}
+		},
+	}
 	cmd.Flags().StringVar(&dir, "dir", "", "`folder` to keep everything in (default: a temporary one)")
 	cmd.Flags().IntVar(&offset, "port-offset", 1000, "added to the standard ports")
 	return cmd
 }
 
-// dev writes a house where there is none and serves it.
+// dev sets up a server in dir, if there is none, and serves it.
 func dev(ctx context.Context, w io.Writer, dir string, offset int) error {
-	if err := os.MkdirAll(filepath.Join(dir, "scripts"), 0o755); err != nil {
-		return usageError{err}
-	}
-	path := filepath.Join(dir, "carteiro.toml")
+	path := filepath.Join(dir, site.Config)
 	fresh := false
 	if _, err := os.Stat(path); err != nil {
 		fresh = true
-		if err := writeDev(dir, path, offset); err != nil {
+		if err := writeDev(dir, offset); err != nil {
 			return err
 		}
 	}
@@ -72,21 +74,20 @@ func dev(ctx context.Context, w io.Writer, dir string, offset int) error {
 			}
 		}
 	}
-	fmt.Fprintf(w, devReport, dir, devAccounts[0], devAccounts[1], devPassword, path, 25+offset, 587+offset, 465+offset, 110+offset, 995+offset, 80+offset)
+	fmt.Fprintf(w, devReport, dir, devAccounts[0], devAccounts[1], devPassword, path,
+		25+offset, 587+offset, 465+offset, 110+offset, 995+offset, 80+offset)
 	return s.serve(ctx)
 }
 
-func writeDev(dir, path string, offset int) error {
-	cert, key, err := selfSigned("localhost", "127.0.0.1", "mx.dev.example")
-	if err != nil {
-		return err
+// writeDev writes a new folder for dev.
+func writeDev(dir string, offset int) error {
+	files := site.Files{
+		Config:    fmt.Sprintf(devTemplate, 25+offset, 587+offset, 465+offset, 110+offset, 995+offset, 80+offset),
+		CertNames: []string{"localhost", "127.0.0.1", "mx.dev.example"},
+		Scripts:   map[string]string{"policy.lua": string(scripts.Policy())},
 	}
-	files := map[string][]byte{"cert.pem": cert, "key.pem": key, "store.key": []byte(randomHex(32) + "\n"), "scripts/policy.lua": scripts.Policy(),
-		"carteiro.toml": fmt.Appendf(nil, devTemplate, 25+offset, 587+offset, 465+offset, 110+offset, 995+offset, 80+offset)}
-	for _, name := range []string{"cert.pem", "key.pem", "store.key", "scripts/policy.lua", "carteiro.toml"} {
-		if err := os.WriteFile(filepath.Join(dir, name), files[name], modeOf(name)); err != nil {
-			return usageError{err}
-		}
+	if _, err := files.Write(dir); err != nil {
+		return usageError{err}
 	}
 	return nil
 }
@@ -146,7 +147,7 @@ allow_private = true
 format = "text"
 `
 
-const devReport = `A Carteiro to play with lives in %[1]s
+const devReport = `A server to try things out runs in %[1]s
   accounts     %[2]s and %[3]s, password and APOP secret %[4]q
   commands     carteiro status -c %[5]s
   SMTP         127.0.0.1:%[6]d

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"carteiro/cmd/carteiro/internal/site"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -22,9 +23,13 @@ func keyring(cfg *config.Config) *verify.Keyring {
 }
 
 func dkimCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "dkim", Short: "DKIM keys: generate, rotate, list"}
+	cmd := &cobra.Command{
+		Use:   "dkim",
+		Short: "DKIM keys: generate, rotate, list",
+	}
 	cmd.AddCommand(dkimMakeCommand("generate DOMAIN", "Make a key; it signs the domain's mail from now on", false),
-		dkimMakeCommand("rotate DOMAIN", "Make a key that signs instead of those that do now; they stay for mail under way", true), dkimListCommand())
+		dkimMakeCommand("rotate DOMAIN", "Make a key that signs instead of those that do now; they stay for mail under way", true),
+		dkimListCommand())
 	return cmd
 }
 
@@ -33,7 +38,10 @@ func dkimCommand() *cobra.Command {
 func dkimMakeCommand(use, short string, instead bool) *cobra.Command {
 	var o options
 	var selector, kind string
-	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -52,33 +60,26 @@ func dkimMakeCommand(use, short string, instead bool) *cobra.Command {
 			if o.json {
 				return printJSON(cmd.OutOrStdout(), key)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "The key signs from now on. Publish it:\n\n%s. IN TXT %s\n", key.Name, quotedTXT(key.Record))
+			fmt.Fprintf(cmd.OutOrStdout(), "The key signs from now on. Publish it:\n\n%s. IN TXT %s\n", key.Name, site.QuoteTXT(key.Record))
 			if d, ok := cfg.DKIM[key.Domain]; ok && d.Selectors != nil {
-				fmt.Fprintf(cmd.OutOrStdout(), "\nThe configuration names the selectors of %s: the key signs when %s is among them.\n", key.Domain, key.Selector)
+				fmt.Fprintf(cmd.OutOrStdout(), "\nThe configuration names the selectors of %s: the key signs when %s is among them.\n", key.Domain,
+					key.Selector)
 			}
 			return nil
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	cmd.Flags().StringVar(&selector, "selector", "", "name of the key, by default made of the date")
 	cmd.Flags().StringVar(&kind, "type", "rsa", "rsa or ed25519")
 	return cmd
 }
 
-// quotedTXT writes a TXT record as zone files want it, in pieces of at most 255
-// octets.
-func quotedTXT(text string) string {
-	var parts []string
-	for len(text) > 0 {
-		n := min(len(text), 250)
-		parts = append(parts, `"`+text[:n]+`"`)
-		text = text[n:]
-	}
-	return strings.Join(parts, " ")
-}
-
 func dkimListCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "list", Short: "List the keys", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the keys",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -99,7 +100,8 @@ func dkimListCommand() *cobra.Command {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s %s\n", k.Domain, k.Selector, k.Kind, word)
 			}
 			return nil
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	return cmd
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // dovecotConf is a store of mailboxes: LMTP in, POP3 out.
@@ -58,11 +60,12 @@ type dovecot struct {
 	lmtp, pop3 string // ports
 }
 
-func startDovecot(t testing.TB, program string, d *dovecot, h *house) {
+func startDovecot(t testing.TB, program string, d *dovecot, h *testserver.Server) {
 	t.Helper()
 	d.peer = newPeer(t, "Dovecot", "nobody", "mail", "state")
 	d.certificates(t, "store.example.org", h)
-	account := "%s:{PLAIN}" + strings.ReplaceAll(password, " ", "-") + ":" + d.owner.Uid + ":" + d.owner.Gid + "::" + d.path("mail") + "::%s\n"
+	account := "%s:{PLAIN}" + strings.ReplaceAll(testserver.Password, " ", "-") + ":" + d.owner.Uid + ":" + d.owner.Gid + "::" +
+		d.path("mail") + "::%s\n"
 	d.write(t, "users", fmt.Sprintf(account, "carol@example.org", "")+fmt.Sprintf(account, "full@example.org", "userdb_quota_rule=*:bytes=10"))
 	d.write(t, "dovecot.conf", fmt.Sprintf(dovecotConf, d.dir, d.lmtp, d.pop3))
 	d.start(t, []string{d.lmtp, d.pop3}, program, "-F", "-c", d.path("dovecot.conf"))
@@ -72,30 +75,33 @@ func startDovecot(t testing.TB, program string, d *dovecot, h *house) {
 // recipients each has a reply of its own, one of them only after the content.
 func TestInteropDovecot(t *testing.T) {
 	program := need(t, "dovecot")
-	d := &dovecot{lmtp: freePort(t), pop3: freePort(t)}
-	h := newHouse(t, "[nexthop.\"example.org\"]\nhost = \"127.0.0.1:"+d.lmtp+"\"\nprotocol = \"lmtp\"\n[queue]\nretry = [\"1s\"]\n")
+	d := &dovecot{lmtp: testserver.FreePort(t), pop3: testserver.FreePort(t)}
+	h := testserver.New(t, "[nexthop.\"example.org\"]\nhost = \"127.0.0.1:"+d.lmtp+"\"\nprotocol = \"lmtp\"\n[queue]\nretry = [\"1s\"]\n")
 	startDovecot(t, program, d, h)
 
 	const several = "From: alice@example.com\nSubject: several\n\nhello\n"
 	t.Run("one recipient", func(t *testing.T) {
-		h.submit(t, "carol@example.org", "From: alice@example.com\nTo: carol@example.org\nSubject: to carol\n\nhello\n.a line with a dot\n.\nlast line\n")
-		contains(t, d.mail(t, "mail/carol"), "Return-Path: <alice@example.com>\n", "Received: from mx.example.com", "by store.example.org with LMTP", "(using TLSv1.3 ", "Delivered-To: carol@example.org\n",
+		h.Sendmail(t, "carol@example.org",
+			"From: alice@example.com\nTo: carol@example.org\nSubject: to carol\n\nhello\n.a line with a dot\n.\nlast line\n")
+		testserver.Contains(t, d.mail(t, "mail/carol"), "Return-Path: <alice@example.com>\n", "Received: from mx.example.com",
+			"by store.example.org with LMTP", "(using TLSv1.3 ", "Delivered-To: carol@example.org\n",
 			"Subject: to carol\n", "\n\nhello\n.a line with a dot\n.\nlast line\n")
 	})
 	t.Run("one refused at RCPT", func(t *testing.T) {
-		h.submit(t, "carol@example.org nobody@example.org", several)
-		contains(t, d.mail(t, "mail/carol"), "Subject: several\n")
-		report := h.mail(t, "alice")
-		contains(t, report, "Return-Path: <>\n", "Final-Recipient: rfc822; nobody@example.org\n", "Action: failed\n", "Status: 5.1.1\n", "User doesn't exist")
+		h.Sendmail(t, "carol@example.org nobody@example.org", several)
+		testserver.Contains(t, d.mail(t, "mail/carol"), "Subject: several\n")
+		report := h.Mail(t, "alice")
+		testserver.Contains(t, report, "Return-Path: <>\n", "Final-Recipient: rfc822; nobody@example.org\n", "Action: failed\n",
+			"Status: 5.1.1\n", "User doesn't exist")
 		if strings.Contains(report, "Final-Recipient: rfc822; carol@example.org") {
 			t.Errorf("carol has the message, and the report names her:\n%s", report)
 		}
 	})
 	t.Run("one refused after the content", func(t *testing.T) {
-		h.submit(t, "full@example.org carol@example.org", several)
-		contains(t, d.mail(t, "mail/carol"), "Subject: several\n")
-		report := h.mail(t, "alice")
-		contains(t, report, "Final-Recipient: rfc822; full@example.org\n", "Action: failed\n", "Status: 5.2.2\n", "Quota exceeded")
+		h.Sendmail(t, "full@example.org carol@example.org", several)
+		testserver.Contains(t, d.mail(t, "mail/carol"), "Subject: several\n")
+		report := h.Mail(t, "alice")
+		testserver.Contains(t, report, "Final-Recipient: rfc822; full@example.org\n", "Action: failed\n", "Status: 5.2.2\n", "Quota exceeded")
 		if strings.Contains(report, "Final-Recipient: rfc822; carol@example.org") {
 			t.Errorf("carol has the message, and the report names her:\n%s", report)
 		}

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // eximConf is the mail server of example.org, with one mailbox, carol's. It
@@ -75,8 +77,8 @@ func needExim(t testing.TB) string {
 	return need(t, "exim4")
 }
 
-// startExim runs an instance for a house that sends to its port.
-func startExim(t testing.TB, program, port string, h *house) *peer {
+// startExim runs an instance for a server that sends to its port.
+func startExim(t testing.TB, program, port string, h *testserver.Server) *peer {
 	t.Helper()
 	p := newPeer(t, "Exim", "Debian-exim", "spool", "mail")
 	// A copy that its user can run, without the right to become root.
@@ -89,7 +91,7 @@ func startExim(t testing.TB, program, port string, h *house) *peer {
 	}
 	p.certificates(t, "mail.example.org", h)
 	// Exim wants its configuration to be root's.
-	if err := os.WriteFile(p.path("exim.conf"), fmt.Appendf(nil, eximConf, p.dir, port, h.port("mx")), 0o644); err != nil {
+	if err := os.WriteFile(p.path("exim.conf"), fmt.Appendf(nil, eximConf, p.dir, port, h.Port("mx")), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	p.start(t, []string{port}, p.path("exim4"), "-C", p.path("exim.conf"), "-bdf", "-q1s")
@@ -100,36 +102,43 @@ func startExim(t testing.TB, program, port string, h *house) *peer {
 // TLS both ways.
 func TestInteropExim(t *testing.T) {
 	program := needExim(t)
-	port := freePort(t)
-	h := newHouse(t, "[nexthop.\"example.org\"]\nhost = \"127.0.0.1:"+port+"\"\n[queue]\nretry = [\"1s\"]\n")
+	port := testserver.FreePort(t)
+	h := testserver.New(t, "[nexthop.\"example.org\"]\nhost = \"127.0.0.1:"+port+"\"\n[queue]\nretry = [\"1s\"]\n")
 	p := startExim(t, program, port, h)
 	send := func(t *testing.T, from, to, text string) {
 		t.Helper()
-		if reply, err := sendSMTP("127.0.0.1:"+port, "EHLO client.example.org", from, []string{to}, text); err != nil || reply[:4] != "250 " {
+		if reply, err := testserver.SendSMTP("127.0.0.1:"+port, "EHLO client.example.org", from, []string{to}, text); err != nil ||
+			reply[:4] != "250 " {
 			t.Fatalf("Exim: %s, %v", reply, err)
 		}
 	}
 
 	t.Run("to Exim", func(t *testing.T) {
-		h.submit(t, "carol@example.org", "From: alice@example.com\nTo: carol@example.org\nSubject: to carol\n\nhello\n.a line with a dot\n.\nlast line\n")
-		contains(t, p.mail(t, "mail/carol"), "Return-path: <alice@example.com>\n", "Received: from [127.0.0.1] (helo=mx.example.com)", "with esmtps  (TLS1.3)", "Subject: to carol\n",
+		h.Sendmail(t, "carol@example.org",
+			"From: alice@example.com\nTo: carol@example.org\nSubject: to carol\n\nhello\n.a line with a dot\n.\nlast line\n")
+		testserver.Contains(t, p.mail(t, "mail/carol"), "Return-path: <alice@example.com>\n",
+			"Received: from [127.0.0.1] (helo=mx.example.com)", "with esmtps  (TLS1.3)", "Subject: to carol\n",
 			"\n\nhello\n.a line with a dot\n.\nlast line\n")
 	})
 	t.Run("from Exim", func(t *testing.T) {
 		send(t, "carol@example.org", "alice@example.com", "From: carol@example.org\nSubject: from carol\n\nhello\n.a line with a dot\n")
-		contains(t, h.mail(t, "alice"), "Return-Path: <carol@example.org>\n", "Received: from mail.example.org ", "with ESMTPS ", "Subject: from carol\n", "\n.a line with a dot\n")
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <carol@example.org>\n", "Received: from mail.example.org ", "with ESMTPS ",
+			"Subject: from carol\n", "\n.a line with a dot\n")
 	})
 	t.Run("Exim refuses, alice gets our report", func(t *testing.T) {
-		h.submit(t, "nobody@example.org", "From: alice@example.com\nSubject: anybody?\n\nhello\n")
-		contains(t, h.mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.org\n", "Action: failed\n",
+		h.Sendmail(t, "nobody@example.org", "From: alice@example.com\nSubject: anybody?\n\nhello\n")
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.org\n",
+			"Action: failed\n",
 			"Remote-MTA: dns; ", "Diagnostic-Code: smtp; 550", "no such mailbox here", "Subject: anybody?\n")
 	})
 	t.Run("Exim accepts and cannot deliver, alice gets its report", func(t *testing.T) {
-		h.submit(t, "ghost@example.org", "From: alice@example.com\nSubject: anybody?\n\nhello\n")
-		contains(t, h.mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Reporting-MTA: dns; mail.example.org\n", "Action: failed\n", "Final-Recipient: rfc822;ghost@example.org\n")
+		h.Sendmail(t, "ghost@example.org", "From: alice@example.com\nSubject: anybody?\n\nhello\n")
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Reporting-MTA: dns; mail.example.org\n",
+			"Action: failed\n", "Final-Recipient: rfc822;ghost@example.org\n")
 	})
 	t.Run("Carteiro refuses, carol gets a report", func(t *testing.T) {
 		send(t, "carol@example.org", "nobody@example.com", "From: carol@example.org\nSubject: anybody?\n\nhello\n")
-		contains(t, p.mail(t, "mail/carol"), "Return-path: <>\n", "multipart/report", "Final-Recipient: rfc822;nobody@example.com\n", "Action: failed\n", "Diagnostic-Code: smtp; 550 5.1.1")
+		testserver.Contains(t, p.mail(t, "mail/carol"), "Return-path: <>\n", "multipart/report",
+			"Final-Recipient: rfc822;nobody@example.com\n", "Action: failed\n", "Diagnostic-Code: smtp; 550 5.1.1")
 	})
 }

@@ -7,7 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // The tests TestForward01 to TestForward10 are numbered as the acceptance
@@ -59,74 +60,75 @@ func dkimpy(t *testing.T) string {
 	return ""
 }
 
-// TestForward01: a copy at home and one outside; body and signed fields are as
+// TestForward01: a copy in the mailbox and one outside; body and signed fields are as
 // they came, so that the author's signature and DMARC pass there too.
 func TestForward01(t *testing.T) {
 	python := dkimpy(t)
-	l := newForwardLab(t, "", nil)
+	l := newForwardRig(t, "", nil)
 	private, record := l.authorKey("s.test")
 	if err := l.dns.Add("_dmarc.s.test. 60 IN TXT \"v=DMARC1; p=reject\"\n"); err != nil {
 		t.Fatal(err)
 	}
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
 	signed := signedBy(t, python, letterOf("1"), "s.test", private)
-	l.accepted(t, "s@s.test", "alice@example.com", signed)
-	got := l.out.wait(1)
-	if !strings.HasSuffix(got.raw, signed) {
-		t.Errorf("what arrives does not end in what was sent:\n%s", got.raw)
+	l.Deliver(t, "s@s.test", "alice@example.com", signed)
+	got := l.out.Wait(1)
+	if !strings.HasSuffix(got.Text, signed) {
+		t.Errorf("what arrives does not end in what was sent:\n%s", got.Text)
 	}
-	for line := range strings.SplitSeq(strings.TrimSuffix(got.raw, signed), "\r\n") {
+	for line := range strings.SplitSeq(strings.TrimSuffix(got.Text, signed), "\r\n") {
 		name, _, ok := strings.Cut(line, ":")
-		if ok && !strings.HasPrefix(line, "\t") && !strings.HasPrefix(line, " ") && !strings.Contains(" Received Delivered-To X-Forwarded-For Authentication-Results ", " "+name+" ") {
+		if ok && !strings.HasPrefix(line, "\t") && !strings.HasPrefix(line, " ") &&
+			!strings.Contains(" Received Delivered-To X-Forwarded-For Authentication-Results ", " "+name+" ") {
 			t.Errorf("the field %q was put on top", line)
 		}
 	}
-	if !authentic(t, python, got.raw, record) {
-		t.Errorf("the author's signature is broken:\n%s", got.raw)
+	if !authentic(t, python, got.Text, record) {
+		t.Errorf("the author's signature is broken:\n%s", got.Text)
 	}
-	if authentic(t, python, strings.Replace(got.raw, "hello", "hallo", 1), record) {
+	if authentic(t, python, strings.Replace(got.Text, "hello", "hallo", 1), record) {
 		t.Error("the verifier takes anything")
 	}
-	l.mail(t, "alice")
-	l.drained(t)
-	if n := len(l.out.all()); n != 1 {
+	l.Mail(t, "alice")
+	l.WaitQueueEmpty(t)
+	if n := len(l.out.All()); n != 1 {
 		t.Errorf("%d copies outside", n)
 	}
 }
 
 // TestForward02: SRS for foreign senders alone.
 func TestForward02(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
-	if from := l.out.wait(1).sender(); !regexp.MustCompile(`^SRS0=[a-z2-7]{6}=[a-z2-7]{2}=s\.test=s@example\.com$`).MatchString(from) {
+	l := newForwardRig(t, "", nil)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"]}`)
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("1"))
+	if from := l.out.Wait(1).Sender; !regexp.MustCompile(`^SRS0=[a-z2-7]{6}=[a-z2-7]{2}=s\.test=s@example\.com$`).MatchString(from) {
 		t.Errorf("a foreign sender is %s", from)
 	}
-	l.accepted(t, "", "alice@example.com", letterOf("2"))
-	if from := l.out.wait(2).from; !strings.HasPrefix(from, "<>") {
+	l.Deliver(t, "", "alice@example.com", letterOf("2"))
+	if from := l.out.Wait(2).MailArgs; !strings.HasPrefix(from, "<>") {
 		t.Errorf("the null sender is %s", from)
 	}
-	l.accepted(t, "bob@example.com", "alice@example.com", strings.Replace(letterOf("3"), "s@s.test", "bob@example.com", 1))
-	if from := l.out.wait(3).sender(); from != "bob@example.com" {
+	l.Deliver(t, "bob@example.com", "alice@example.com", strings.Replace(letterOf("3"), "s@s.test", "bob@example.com", 1))
+	if from := l.out.Wait(3).Sender; from != "bob@example.com" {
 		t.Errorf("a sender of ours is %s", from)
 	}
-	if got := l.box(t, "alice"); len(got) != 0 {
+	if got := l.Mailbox(t, "alice"); len(got) != 0 {
 		t.Errorf("copies stay: %q", got)
 	}
 }
 
 const undelivered = "From: MAILER-DAEMON@mx.out.test\nTo: <whoever@example.com>\nSubject: Undelivered\nAuto-Submitted: auto-replied\n\nno\n"
 
-// TestForward03: reports come home to the sender; forged and old return
+// TestForward03: DSNs reach the sender; forged and old return
 // addresses are refused at RCPT, and nobody relays by them. A rotated key
 // verifies for as long as an address lives.
 func TestForward03(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
-	path := l.out.wait(1).sender()
-	l.accepted(t, "", path, undelivered)
-	if got := l.s.wait(1); got.sender() != "" || between(got.to[0]) != "s@s.test" || !strings.Contains(got.raw, "Subject: Undelivered\r\n") {
+	l := newForwardRig(t, "", nil)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"]}`)
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("1"))
+	path := l.out.Wait(1).Sender
+	l.Deliver(t, "", path, undelivered)
+	if got := l.s.Wait(1); got.Sender != "" || got.To[0] != "s@s.test" || !strings.Contains(got.Text, "Subject: Undelivered\r\n") {
 		t.Errorf("the report: %+v", got)
 	}
 	changed := []byte(path)
@@ -139,130 +141,119 @@ func TestForward03(t *testing.T) {
 		"nonsense":                 {"", "SRS0=@example.com"},
 		"the form of another tool": {"", "SRS0+abcd=ef=s.test=s@example.com"},
 	} {
-		if reply := l.send(t, tt.from, tt.to, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
+		if reply := l.Send(t, tt.from, tt.to, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
 			t.Errorf("%s: %s", name, reply)
 		}
 	}
-	l.cli(t, "srs", "rotate")
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("2"))
-	if next := l.out.wait(2).sender(); next == path {
+	l.Ctl(t, "srs", "rotate")
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("2"))
+	if next := l.out.Wait(2).Sender; next == path {
 		t.Error("a rotated key signs the same")
 	}
-	l.cli(t, "clock", "advance", "504h") // 21 days
-	l.accepted(t, "", path, undelivered)
-	l.s.wait(2)
-	l.cli(t, "clock", "advance", "24h")
-	if reply := l.send(t, "", path, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
+	l.Ctl(t, "clock", "advance", "504h") // 21 days
+	l.Deliver(t, "", path, undelivered)
+	l.s.Wait(2)
+	l.Ctl(t, "clock", "advance", "24h")
+	if reply := l.Send(t, "", path, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
 		t.Errorf("22 days old: %s", reply)
 	}
-	l.drained(t)
-	if n := len(l.s.all()); n != 2 {
-		t.Errorf("%d reports came home, want 2", n)
+	l.WaitQueueEmpty(t)
+	if n := len(l.s.All()); n != 2 {
+		t.Errorf("%d DSNs came back, want 2", n)
 	}
 }
 
 // TestForward04: two accounts, of one server and of two, that forward to each
 // other have a copy each.
 func TestForward04(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.forward(t, "alice@example.com", `{"to": ["bob@example.com"], "keep": true}`)
-	l.forward(t, "bob@example.com", `{"to": ["alice@example.com"], "keep": true}`)
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
-	l.mail(t, "alice")
-	l.mail(t, "bob")
+	l := newForwardRig(t, "", nil)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["bob@example.com"], "keep": true}`)
+	setForward(t, l.Server, "bob@example.com", `{"to": ["alice@example.com"], "keep": true}`)
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("1"))
+	l.Mail(t, "alice")
+	l.Mail(t, "bob")
 
-	two := l.newHouse("127.0.0.6", "", nil, "two.test")
-	two.cli(t, "account", "add", "carol@two.test")
-	l.forward(t, "alice@example.com", `{"to": ["carol@two.test"], "keep": true}`)
-	l.cli(t, "alias", "add", "alice@fwd.test", "alice@example.com")
-	two.forward(t, "carol@two.test", `{"to": ["alice@fwd.test"], "keep": true}`)
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("2"))
-	l.until(t, "carol has it", func() bool {
-		return strings.Contains(two.cli(t, "account", "show", "carol@two.test"), "INBOX: 1 messages")
+	two := l.newServer("127.0.0.6", "", nil, "two.test")
+	two.Ctl(t, "account", "add", "carol@two.test")
+	setForward(t, l.Server, "alice@example.com", `{"to": ["carol@two.test"], "keep": true}`)
+	l.Ctl(t, "alias", "add", "alice@fwd.test", "alice@example.com")
+	setForward(t, two, "carol@two.test", `{"to": ["alice@fwd.test"], "keep": true}`)
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("2"))
+	testserver.Until(t, "carol has it", func() bool {
+		return strings.Contains(two.Ctl(t, "account", "show", "carol@two.test"), "INBOX: 1 messages")
 	})
-	two.drained(t)
-	l.drained(t)
-	if got := l.box(t, "alice"); len(got) != 1 || !strings.Contains(two.cli(t, "account", "show", "carol@two.test"), "INBOX: 1 messages") {
+	two.WaitQueueEmpty(t)
+	l.WaitQueueEmpty(t)
+	if got := l.Mailbox(t, "alice"); len(got) != 1 || !strings.Contains(two.Ctl(t, "account", "show", "carol@two.test"), "INBOX: 1 messages") {
 		t.Errorf("%d copies, want 1: %q", len(got), got)
 	}
-	if n := len(l.s.all()); n != 0 {
-		t.Errorf("the sender hears of it: %+v", l.s.all())
+	if n := len(l.s.All()); n != 0 {
+		t.Errorf("the sender hears of it: %+v", l.s.All())
 	}
 }
 
 // TestForward05: a circle of aliases is refused, named, and nothing changes.
 func TestForward05(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.cli(t, "alias", "add", "one@fwd.test", "two@fwd.test")
-	l.cli(t, "alias", "add", "two@fwd.test", "alice@example.com")
-	if out, err := l.try("alias", "add", "two@fwd.test", "bob@example.com", "one@fwd.test"); err == nil || !strings.Contains(out, "two@fwd.test -> one@fwd.test -> two@fwd.test") {
+	l := newForwardRig(t, "", nil)
+	l.Ctl(t, "alias", "add", "one@fwd.test", "two@fwd.test")
+	l.Ctl(t, "alias", "add", "two@fwd.test", "alice@example.com")
+	if out, err := l.Try("alias", "add", "two@fwd.test", "bob@example.com", "one@fwd.test"); err == nil ||
+		!strings.Contains(out, "two@fwd.test -> one@fwd.test -> two@fwd.test") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	table := l.file(t, "table", "fine@fwd.test bob@example.com\na@fwd.test b@fwd.test\nb@fwd.test a@fwd.test\n")
-	if out, err := l.try("alias", "import", table); err == nil || !strings.Contains(out, "a@fwd.test -> b@fwd.test -> a@fwd.test") {
+	table := l.WriteFile(t, "table", "fine@fwd.test bob@example.com\na@fwd.test b@fwd.test\nb@fwd.test a@fwd.test\n")
+	if out, err := l.Try("alias", "import", table); err == nil || !strings.Contains(out, "a@fwd.test -> b@fwd.test -> a@fwd.test") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	l.accepted(t, "s@s.test", "one@fwd.test", letterOf("1"))
-	l.mail(t, "alice")
-	if reply := l.send(t, "s@s.test", "fine@fwd.test", letterOf("2")); !strings.HasPrefix(reply, "550 5.1.1") {
+	l.Deliver(t, "s@s.test", "one@fwd.test", letterOf("1"))
+	l.Mail(t, "alice")
+	if reply := l.Send(t, "s@s.test", "fine@fwd.test", letterOf("2")); !strings.HasPrefix(reply, "550 5.1.1") {
 		t.Errorf("a part of the table was taken: %s", reply)
 	}
 }
 
 // TestForward06: 101 hops are too many, 100 are not.
 func TestForward06(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
+	l := newForwardRig(t, "", nil)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
 	hops := func(n int) string {
 		return strings.Repeat("Received: from a by b; Wed, 25 Nov 2026 12:00:00 +0000\n", n)
 	}
-	if reply := l.send(t, "s@s.test", "alice@example.com", hops(101)+letterOf("1")); !strings.HasPrefix(reply, "554 5.4.6") {
+	if reply := l.Send(t, "s@s.test", "alice@example.com", hops(101)+letterOf("1")); !strings.HasPrefix(reply, "554 5.4.6") {
 		t.Errorf("101 hops: %s", reply)
 	}
-	l.accepted(t, "s@s.test", "alice@example.com", hops(100)+letterOf("2"))
-	l.mail(t, "alice")
-	l.out.wait(1)
+	l.Deliver(t, "s@s.test", "alice@example.com", hops(100)+letterOf("2"))
+	l.Mail(t, "alice")
+	l.out.Wait(1)
 }
 
 // TestForward07: a target that fails for an hour delays nobody else, and
 // nobody else gets the message again; neither after a restart.
 func TestForward07(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.other.set(func() {
-		l.other.refuse = func(string) string { return "451 4.2.1 come again" }
-	})
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test", "y@other.test"], "keep": true}`)
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
-	l.out.wait(1)
-	l.holds(t, "alice@example.com", "letter 1")
+	l := newForwardRig(t, "", nil)
+	l.other.SetReply(func(string) string { return "451 4.2.1 come again" })
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test", "y@other.test"], "keep": true}`)
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("1"))
+	l.out.Wait(1)
+	l.WaitSubject(t, "alice@example.com", "letter 1")
 	for _, d := range []string{"6m", "16m", "40m"} {
-		l.until(t, "the failing target waits", func() bool { return strings.Contains(l.cli(t, "queue", "list"), "deferred") })
-		l.cli(t, "clock", "advance", d)
+		testserver.Until(t, "the failing target waits", func() bool { return strings.Contains(l.Ctl(t, "queue", "list"), "deferred") })
+		l.Ctl(t, "clock", "advance", d)
 	}
-	if _, err := l.end(9); err != nil {
+	if _, err := l.Stop(9); err != nil {
 		t.Fatal(err)
 	}
-	l.other.set(func() { l.other.refuse = nil })
-	if err := l.start("--test-clock"); err != nil {
+	l.other.SetReply(nil)
+	if err := l.Start("--test-clock"); err != nil {
 		t.Fatal(err)
 	}
-	l.cli(t, "clock", "advance", "3h")
-	if got := l.other.wait(1); between(got.to[0]) != "y@other.test" || len(got.to) != 1 {
+	l.Ctl(t, "clock", "advance", "3h")
+	if got := l.other.Wait(1); got.To[0] != "y@other.test" || len(got.To) != 1 {
 		t.Errorf("the retry: %+v", got)
 	}
-	l.drained(t)
-	if got := l.box(t, "alice"); len(l.out.all()) != 1 || len(l.other.all()) != 1 || len(got) != 1 {
-		t.Errorf("%d and %d copies outside, %d at home", len(l.out.all()), len(l.other.all()), len(got))
-	}
-}
-
-// until waits for a condition.
-func (l *forwardLab) until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
+	l.WaitQueueEmpty(t)
+	if got := l.Mailbox(t, "alice"); len(l.out.All()) != 1 || len(l.other.All()) != 1 || len(got) != 1 {
+		t.Errorf("%d and %d copies outside, %d in the mailbox", len(l.out.All()), len(l.other.All()), len(got))
 	}
 }
 
@@ -274,73 +265,74 @@ const spamPolicy = `on("receive.data", function(session, tx, msg)
 end)
 `
 
-// TestForward08: spam and what fails DMARC stays at home, and a field says
+// TestForward08: spam and what fails DMARC stays in the mailbox, and a field says
 // why.
 func TestForward08(t *testing.T) {
-	l := newForwardLab(t, "", map[string]string{"spam.lua": spamPolicy})
+	l := newForwardRig(t, "", map[string]string{"spam.lua": spamPolicy})
 	if err := l.dns.Add("forged.test. 60 IN TXT \"v=spf1 -all\"\n_dmarc.forged.test. 60 IN TXT \"v=DMARC1; p=reject\"\n"); err != nil {
 		t.Fatal(err)
 	}
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"]}`)
 	for id, want := range map[string]string{"scored": "spam", "marked": "spam", "forged": "DMARC failed"} {
 		text := letterOf(id)
 		if id == "forged" {
 			text = strings.ReplaceAll(text, "s@s.test", "s@forged.test")
 		}
-		l.accepted(t, "s@s.test", "alice@example.com", text)
-		contains(t, l.mail(t, "alice"), "X-Carteiro-Forward-Kept: "+want+"\n", "Subject: letter "+id)
+		l.Deliver(t, "s@s.test", "alice@example.com", text)
+		testserver.Contains(t, l.Mail(t, "alice"), "X-Carteiro-Forward-Kept: "+want+"\n", "Subject: letter "+id)
 	}
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("filed"))
-	l.until(t, "filed into Junk", func() bool {
-		return strings.Contains(l.cli(t, "account", "show", "alice@example.com"), "Junk: 1 messages")
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("filed"))
+	testserver.Until(t, "filed into Junk", func() bool {
+		return strings.Contains(l.Ctl(t, "account", "show", "alice@example.com"), "Junk: 1 messages")
 	})
-	l.drained(t)
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("good"))
-	contains(t, l.out.wait(1).raw, "Subject: letter good")
+	l.WaitQueueEmpty(t)
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("good"))
+	testserver.Contains(t, l.out.Wait(1).Text, "Subject: letter good")
 }
 
 // TestForward09: what another forwarder rewrote becomes SRS1, and a report
 // finds its way over both.
 func TestForward09(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	two := l.newHouse("127.0.0.6", "", nil, "two.test")
-	two.cli(t, "alias", "add", "carol@two.test", "alice@example.com")
+	l := newForwardRig(t, "", nil)
+	two := l.newServer("127.0.0.6", "", nil, "two.test")
+	two.Ctl(t, "alias", "add", "carol@two.test", "alice@example.com")
 	// example.com is local to both, so the second knows the first by fwd.test.
-	l.cli(t, "account", "add", "ann@fwd.test")
-	l.forward(t, "ann@fwd.test", `{"to": ["carol@two.test"]}`)
-	two.cli(t, "account", "add", "bea@two.test")
-	two.cli(t, "alias", "add", "carol@two.test", "bea@two.test")
-	two.forward(t, "bea@two.test", `{"to": ["x@out.test"]}`)
-	l.accepted(t, "s@s.test", "ann@fwd.test", letterOf("1"))
-	got := l.out.wait(1)
-	if !regexp.MustCompile(`^SRS1=[a-z2-7]{6}=fwd\.test==[a-z2-7]{6}=[a-z2-7]{2}=s\.test=s@two\.test$`).MatchString(got.sender()) {
-		t.Errorf("the sender is %s", got.sender())
+	l.Ctl(t, "account", "add", "ann@fwd.test")
+	setForward(t, l.Server, "ann@fwd.test", `{"to": ["carol@two.test"]}`)
+	two.Ctl(t, "account", "add", "bea@two.test")
+	two.Ctl(t, "alias", "add", "carol@two.test", "bea@two.test")
+	setForward(t, two, "bea@two.test", `{"to": ["x@out.test"]}`)
+	l.Deliver(t, "s@s.test", "ann@fwd.test", letterOf("1"))
+	got := l.out.Wait(1)
+	if !regexp.MustCompile(`^SRS1=[a-z2-7]{6}=fwd\.test==[a-z2-7]{6}=[a-z2-7]{2}=s\.test=s@two\.test$`).MatchString(got.Sender) {
+		t.Errorf("the sender is %s", got.Sender)
 	}
-	two.accepted(t, "", got.sender(), undelivered)
-	if home := l.s.wait(1); home.sender() != "" || between(home.to[0]) != "s@s.test" {
-		t.Errorf("the report: %+v", home)
+	two.Deliver(t, "", got.Sender, undelivered)
+	if dsn := l.s.Wait(1); dsn.Sender != "" || dsn.To[0] != "s@s.test" {
+		t.Errorf("the DSN: %+v", dsn)
 	}
-	forged := strings.Replace(got.sender(), "=s@", "=t@", 1)
-	if reply := two.send(t, "", forged, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
+	forged := strings.Replace(got.Sender, "=s@", "=t@", 1)
+	if reply := two.Send(t, "", forged, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
 		t.Errorf("forged: %s", reply)
 	}
-	two.cli(t, "clock", "advance", "528h") // 22 days
-	if reply := two.send(t, "", got.sender(), undelivered); !strings.HasPrefix(reply, "550 5.7.") {
+	two.Ctl(t, "clock", "advance", "528h") // 22 days
+	if reply := two.Send(t, "", got.Sender, undelivered); !strings.HasPrefix(reply, "550 5.7.") {
 		t.Errorf("22 days old: %s", reply)
 	}
 }
 
 // notified sends a message whose sender wants to hear of success.
-func (l *forwardLab) notified(t *testing.T, to, notify, id string) {
+func (l *forwardRig) notified(t *testing.T, to, notify, id string) {
 	t.Helper()
-	w, err := dialWire(l.addr("mx"))
+	w, err := testserver.Dial(l.Addr("mx"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
 	text := strings.ReplaceAll(strings.ReplaceAll(letterOf(id), "\n.", "\n.."), "\n", "\r\n")
-	for _, c := range []string{"", "EHLO mx.s.test", "MAIL FROM:<s@s.test> ENVID=QQ" + id, "RCPT TO:<" + to + "> NOTIFY=" + notify + " ORCPT=rfc822;" + to, "DATA", text + "."} {
-		if code, reply, err := w.smtp(c); err != nil || code >= 400 {
+	for _, c := range []string{"", "EHLO mx.s.test", "MAIL FROM:<s@s.test> ENVID=QQ" + id,
+		"RCPT TO:<" + to + "> NOTIFY=" + notify + " ORCPT=rfc822;" + to, "DATA", text + "."} {
+		if code, reply, err := w.SMTP(c); err != nil || code >= 400 {
 			t.Fatalf("%q: %d %s %v", c, code, reply, err)
 		}
 	}
@@ -349,63 +341,66 @@ func (l *forwardLab) notified(t *testing.T, to, notify, id string) {
 // TestForward10: who asks about success hears "relayed" once, of the address
 // that they know, whether or not the next hop could report.
 func TestForward10(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.other.set(func() { l.other.dsn = true })
+	l := newForwardRig(t, "", nil)
+	l.other.SetExtensions("DSN")
 	for n, target := range []string{"hidden@out.test", "hidden@other.test"} {
-		l.forward(t, "alice@example.com", `{"to": ["`+target+`"]}`)
+		setForward(t, l.Server, "alice@example.com", `{"to": ["`+target+`"]}`)
 		l.notified(t, "alice@example.com", "SUCCESS,FAILURE", fmt.Sprint(n))
-		got := l.s.wait(n + 1)
-		contains(t, strings.ReplaceAll(got.raw, "\r\n", "\n"), "Action: relayed\n", "Final-Recipient: rfc822; alice@example.com\n", "Original-Recipient: rfc822;alice@example.com\n", "Original-Envelope-Id: QQ"+fmt.Sprint(n)+"\n")
-		if strings.Contains(got.raw, "hidden") || strings.Contains(got.raw, "out.test") || strings.Contains(got.raw, "other.test") || got.sender() != "" {
-			t.Errorf("the report names the target: %s", got.raw)
+		got := l.s.Wait(n + 1)
+		testserver.Contains(t, strings.ReplaceAll(got.Text, "\r\n", "\n"), "Action: relayed\n",
+			"Final-Recipient: rfc822; alice@example.com\n", "Original-Recipient: rfc822;alice@example.com\n",
+			"Original-Envelope-Id: QQ"+fmt.Sprint(n)+"\n")
+		if strings.Contains(got.Text, "hidden") || strings.Contains(got.Text, "out.test") || strings.Contains(got.Text, "other.test") ||
+			got.Sender != "" {
+			t.Errorf("the report names the target: %s", got.Text)
 		}
-		l.drained(t)
+		l.WaitQueueEmpty(t)
 	}
-	if to := l.other.all()[0].to[0]; strings.Contains(to, "SUCCESS") || !strings.Contains(to, "NOTIFY=FAILURE") || !strings.Contains(to, "ORCPT=rfc822;alice@example.com") {
+	if to := l.other.All()[0].RcptArgs[0]; strings.Contains(to, "SUCCESS") || !strings.Contains(to, "NOTIFY=FAILURE") ||
+		!strings.Contains(to, "ORCPT=rfc822;alice@example.com") {
 		t.Errorf("the next hop was told %s", to)
 	}
-	// With a copy at home, success is told from there, once.
-	l.forward(t, "alice@example.com", `{"to": ["hidden@out.test"], "keep": true}`)
+	// With a copy in the mailbox, success is reported from there, once.
+	setForward(t, l.Server, "alice@example.com", `{"to": ["hidden@out.test"], "keep": true}`)
 	l.notified(t, "alice@example.com", "SUCCESS", "2")
-	contains(t, l.s.wait(3).raw, "Action: delivered", "Final-Recipient: rfc822; alice@example.com")
-	l.out.wait(2)
-	l.drained(t)
-	if n := len(l.s.all()); n != 3 {
+	testserver.Contains(t, l.s.Wait(3).Text, "Action: delivered", "Final-Recipient: rfc822; alice@example.com")
+	l.out.Wait(2)
+	l.WaitQueueEmpty(t)
+	if n := len(l.s.All()); n != 3 {
 		t.Errorf("%d reports, want 3", n)
 	}
 }
 
 // TestForwardFailure: a target that refuses for good gives the sender a report
-// which names the address that they wrote to, and costs the copy at home
+// which names the address that they wrote to, and costs the copy in the mailbox
 // nothing.
 func TestForwardFailure(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.out.set(func() {
-		l.out.refuse = func(to string) string { return "550 5.1.1 <" + to + "> is unknown at out.test" }
-	})
-	l.forward(t, "alice@example.com", `{"to": ["hidden@out.test", "y@other.test"], "keep": true}`)
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
-	l.mail(t, "alice")
-	l.other.wait(1)
-	got := l.s.wait(1)
-	contains(t, got.raw, "Action: failed", "Final-Recipient: rfc822; alice@example.com", "To: s@s.test")
-	if strings.Contains(got.raw, "hidden") || strings.Contains(got.raw, "out.test") {
-		t.Errorf("the report names the target: %s", got.raw)
+	l := newForwardRig(t, "", nil)
+	l.out.SetReply(func(to string) string { return "550 5.1.1 <" + to + "> is unknown at out.test" })
+	setForward(t, l.Server, "alice@example.com", `{"to": ["hidden@out.test", "y@other.test"], "keep": true}`)
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("1"))
+	l.Mail(t, "alice")
+	l.other.Wait(1)
+	got := l.s.Wait(1)
+	testserver.Contains(t, got.Text, "Action: failed", "Final-Recipient: rfc822; alice@example.com", "To: s@s.test")
+	if strings.Contains(got.Text, "hidden") || strings.Contains(got.Text, "out.test") {
+		t.Errorf("the report names the target: %s", got.Text)
 	}
 }
 
 // TestForwardConsent: nothing goes to a target outside before it has answered
 // the mail that asks it; a token works once; machines do not confirm.
 func TestForwardConsent(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.cli(t, "account", "set", "alice@example.com", "forward", `{"to": ["x@out.test"], "keep": false}`)
-	asked := l.out.wait(1) // at once, before any mail came
-	if asked.sender() != "" || !strings.Contains(asked.raw, "Auto-Submitted: auto-generated\r\n") || !strings.Contains(asked.raw, "alice@example.com") {
+	l := newForwardRig(t, "", nil)
+	l.Ctl(t, "account", "set", "alice@example.com", "forward", `{"to": ["x@out.test"], "keep": false}`)
+	asked := l.out.Wait(1) // at once, before any mail came
+	if asked.Sender != "" || !strings.Contains(asked.Text, "Auto-Submitted: auto-generated\r\n") ||
+		!strings.Contains(asked.Text, "alice@example.com") {
 		t.Errorf("the mail that asks: %+v", asked)
 	}
-	token := regexp.MustCompile(`forward-confirm\+[0-9a-f]{32}@example\.com`).FindString(asked.raw)
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
-	contains(t, l.mail(t, "alice"), "X-Carteiro-Forward-Kept: a target has not confirmed\n")
+	token := regexp.MustCompile(`forward-confirm\+[0-9a-f]{32}@example\.com`).FindString(asked.Text)
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("1"))
+	testserver.Contains(t, l.Mail(t, "alice"), "X-Carteiro-Forward-Kept: a target has not confirmed\n")
 	answer := "From: x@out.test\nTo: " + token + "\nSubject: Re: Confirm\n%s\nyes\n"
 	for what, tt := range map[string]struct{ from, to, field string }{
 		"the null sender":   {"", token, ""},
@@ -413,35 +408,35 @@ func TestForwardConsent(t *testing.T) {
 		"another token":     {"x@out.test", "forward-confirm+" + strings.Repeat("0", 32) + "@example.com", ""},
 		"in another domain": {"x@out.test", strings.Replace(token, "example.com", "fwd.test", 1), ""},
 	} {
-		if reply := l.send(t, tt.from, tt.to, fmt.Sprintf(answer, tt.field)); !strings.HasPrefix(reply, "550 5.7.1") {
+		if reply := l.Send(t, tt.from, tt.to, fmt.Sprintf(answer, tt.field)); !strings.HasPrefix(reply, "550 5.7.1") {
 			t.Errorf("%s: %s", what, reply)
 		}
 	}
-	l.accepted(t, "x@out.test", token, fmt.Sprintf(answer, ""))
-	if reply := l.send(t, "x@out.test", token, fmt.Sprintf(answer, "")); !strings.HasPrefix(reply, "550 5.7.1") {
+	l.Deliver(t, "x@out.test", token, fmt.Sprintf(answer, ""))
+	if reply := l.Send(t, "x@out.test", token, fmt.Sprintf(answer, "")); !strings.HasPrefix(reply, "550 5.7.1") {
 		t.Errorf("a second time: %s", reply)
 	}
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("2"))
-	contains(t, l.out.wait(2).raw, "Subject: letter 2")
-	if got := l.box(t, "alice"); len(got) != 0 {
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("2"))
+	testserver.Contains(t, l.out.Wait(2).Text, "Subject: letter 2")
+	if got := l.Mailbox(t, "alice"); len(got) != 0 {
 		t.Errorf("a copy stays: %q", got)
 	}
 }
 
 // TestForwardFile: the text of a .forward file is a setting.
 func TestForwardFile(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	file := l.file(t, "dotforward", "# at home and outside\n\\alice, x@out.test\n\"|/usr/bin/procmail\"\nbob\n")
-	l.cli(t, "account", "set", "alice@example.com", "forward", "@"+file, "--confirmed")
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
-	l.out.wait(1)
-	l.mail(t, "alice")
-	l.mail(t, "bob")
-	l.cli(t, "account", "set", "alice@example.com", "forward", "null")
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("2"))
-	l.mail(t, "alice")
-	l.drained(t)
-	if n := len(l.out.all()); n != 1 {
+	l := newForwardRig(t, "", nil)
+	file := l.WriteFile(t, "dotforward", "# in the mailbox and outside\n\\alice, x@out.test\n\"|/usr/bin/procmail\"\nbob\n")
+	l.Ctl(t, "account", "set", "alice@example.com", "forward", "@"+file, "--confirmed")
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("1"))
+	l.out.Wait(1)
+	l.Mail(t, "alice")
+	l.Mail(t, "bob")
+	l.Ctl(t, "account", "set", "alice@example.com", "forward", "null")
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("2"))
+	l.Mail(t, "alice")
+	l.WaitQueueEmpty(t)
+	if n := len(l.out.All()); n != 1 {
 		t.Errorf("%d copies outside after the setting is gone", n)
 	}
 }
@@ -449,88 +444,91 @@ func TestForwardFile(t *testing.T) {
 // TestForwardAliases: nested aliases, of several domains, patterns and the
 // catch-all lead to an account that forwards; the mail is forwarded once.
 func TestForwardAliases(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
-	l.cli(t, "alias", "add", "sales@example.com", "team@fwd.test", "bob@example.com")
-	l.cli(t, "alias", "add", "team@fwd.test", "alice@example.com", "y@other.test")
-	l.cli(t, "alias", "add", "/a-(.+)/@fwd.test", "$1@example.com")
-	l.cli(t, "alias", "add", "@fwd.test", "alice@example.com")
-	l.accepted(t, "s@s.test", "sales@example.com alice@example.com", letterOf("1"))
-	l.mail(t, "bob")
-	l.other.wait(1)
-	l.out.wait(1)
-	l.drained(t)
+	l := newForwardRig(t, "", nil)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"]}`)
+	l.Ctl(t, "alias", "add", "sales@example.com", "team@fwd.test", "bob@example.com")
+	l.Ctl(t, "alias", "add", "team@fwd.test", "alice@example.com", "y@other.test")
+	l.Ctl(t, "alias", "add", "/a-(.+)/@fwd.test", "$1@example.com")
+	l.Ctl(t, "alias", "add", "@fwd.test", "alice@example.com")
+	l.Deliver(t, "s@s.test", "sales@example.com alice@example.com", letterOf("1"))
+	l.Mail(t, "bob")
+	l.other.Wait(1)
+	l.out.Wait(1)
+	l.WaitQueueEmpty(t)
 	for i, to := range []string{"a-alice@fwd.test", "whoever@fwd.test", "alice+tag@example.com"} {
-		if n := len(l.out.all()); n != i+1 {
+		if n := len(l.out.All()); n != i+1 {
 			t.Errorf("%d copies outside before %s", n, to)
 		}
-		l.accepted(t, "s@s.test", to, letterOf(fmt.Sprint(i+2)))
-		l.out.wait(i + 2)
+		l.Deliver(t, "s@s.test", to, letterOf(fmt.Sprint(i+2)))
+		l.out.Wait(i + 2)
 	}
 }
 
 // TestForwardLoops: a message that comes back is known by Delivered-To, and
 // where that was stripped by its id.
 func TestForwardLoops(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
-	first := l.out.wait(1)
-	l.mail(t, "alice")
-	l.accepted(t, first.sender(), "alice@example.com", first.raw) // as it went
-	l.accepted(t, first.sender(), "alice@example.com", letterOf("1"))
-	contains(t, l.mail(t, "alice"), "X-Carteiro-Forward-Kept: it was forwarded before\n")
-	if reply := l.send(t, "s@s.test", "alice@example.com", "Delivered-To: alice@example.com\n"+letterOf("2")); !strings.HasPrefix(reply, "554 5.4.6") {
+	l := newForwardRig(t, "", nil)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("1"))
+	first := l.out.Wait(1)
+	l.Mail(t, "alice")
+	l.Deliver(t, first.Sender, "alice@example.com", first.Text) // as it went
+	l.Deliver(t, first.Sender, "alice@example.com", letterOf("1"))
+	testserver.Contains(t, l.Mail(t, "alice"), "X-Carteiro-Forward-Kept: it was forwarded before\n")
+	if reply := l.Send(t, "s@s.test", "alice@example.com", "Delivered-To: alice@example.com\n"+letterOf("2")); !strings.HasPrefix(reply,
+		"554 5.4.6") {
 		t.Errorf("a loop that began elsewhere: %s", reply)
 	}
-	l.drained(t)
-	if n, got := len(l.out.all()), l.box(t, "alice"); n != 1 || len(got) != 0 {
-		t.Errorf("%d copies outside, %d more at home", n, len(got))
+	l.WaitQueueEmpty(t)
+	if n, got := len(l.out.All()), l.Mailbox(t, "alice"); n != 1 || len(got) != 0 {
+		t.Errorf("%d copies outside, %d more in the mailbox", n, len(got))
 	}
 }
 
 // TestForwardLists: the fields of a list go on as they are.
 func TestForwardLists(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
-	fields := []string{"List-Id: <l.s.test>", "List-Unsubscribe: <https://s.test/u>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click", "Precedence: list"}
-	l.accepted(t, "l-bounces+alice=example.com@s.test", "alice@example.com", letterOf("1", fields...))
-	contains(t, l.out.wait(1).raw, strings.Join(fields, "\r\n"))
+	l := newForwardRig(t, "", nil)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"]}`)
+	fields := []string{"List-Id: <l.s.test>", "List-Unsubscribe: <https://s.test/u>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+		"Precedence: list"}
+	l.Deliver(t, "l-bounces+alice=example.com@s.test", "alice@example.com", letterOf("1", fields...))
+	testserver.Contains(t, l.out.Wait(1).Text, strings.Join(fields, "\r\n"))
 }
 
 // TestForwardMember: a member of a list here who forwards outside: the copy has
 // the list's fields and the return path that is the member's own, to which the
 // target's reports belong.
 func TestForwardMember(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	config, err := os.ReadFile(l.config())
+	l := newForwardRig(t, "", nil)
+	config, err := os.ReadFile(l.ConfigFile())
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.file(t, "carteiro.toml", string(config)+"[[bundle]]\nname = \"carteiro/mailinglist\"\n")
-	l.cli(t, "reload")
-	l.cli(t, "list", "create", "devs@fwd.test", "--owner", "bob@example.com", "post=anyone")
-	l.cli(t, "list", "subscribe", "devs@fwd.test", "alice@example.com")
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
-	l.accepted(t, "s@s.test", "devs@fwd.test", strings.Replace(letterOf("1"), "To: alice@example.com", "To: devs@fwd.test", 1))
-	got := l.out.wait(1)
-	if !regexp.MustCompile(`^devs-bounces\+alice=example\.com=[a-z2-7]+@fwd\.test$`).MatchString(got.sender()) {
-		t.Errorf("the sender is %s", got.sender())
+	l.WriteFile(t, "carteiro.toml", string(config)+"[[bundle]]\nname = \"carteiro/mailinglist\"\n")
+	l.Ctl(t, "reload")
+	l.Ctl(t, "list", "create", "devs@fwd.test", "--owner", "bob@example.com", "post=anyone")
+	l.Ctl(t, "list", "subscribe", "devs@fwd.test", "alice@example.com")
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"]}`)
+	l.Deliver(t, "s@s.test", "devs@fwd.test", strings.Replace(letterOf("1"), "To: alice@example.com", "To: devs@fwd.test", 1))
+	got := l.out.Wait(1)
+	if !regexp.MustCompile(`^devs-bounces\+alice=example\.com=[a-z2-7]+@fwd\.test$`).MatchString(got.Sender) {
+		t.Errorf("the sender is %s", got.Sender)
 	}
-	contains(t, got.raw, "List-Id: <devs.fwd.test>\r\n", "List-Unsubscribe:", "Delivered-To: alice@example.com\r\n")
+	testserver.Contains(t, got.Text, "List-Id: <devs.fwd.test>\r\n", "List-Unsubscribe:", "Delivered-To: alice@example.com\r\n")
 }
 
 // TestForwardAttached: the message goes as an attachment of the account's own.
 func TestForwardAttached(t *testing.T) {
-	l := newForwardLab(t, "", nil)
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"], "keep": true, "attach": true}`)
-	l.accepted(t, "s@s.test", "alice@example.com", letterOf("1"))
-	l.mail(t, "alice")
-	got := l.out.wait(1)
-	if got.sender() != "alice@example.com" {
-		t.Errorf("the sender is %s", got.sender())
+	l := newForwardRig(t, "", nil)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"], "keep": true, "attach": true}`)
+	l.Deliver(t, "s@s.test", "alice@example.com", letterOf("1"))
+	l.Mail(t, "alice")
+	got := l.out.Wait(1)
+	if got.Sender != "alice@example.com" {
+		t.Errorf("the sender is %s", got.Sender)
 	}
-	contains(t, got.raw, "From: alice@example.com\r\n", "Subject: Fwd: letter 1\r\n", "Content-Type: message/rfc822\r\n", strings.ReplaceAll(letterOf("1"), "\n", "\r\n"))
+	testserver.Contains(t, got.Text, "From: alice@example.com\r\n", "Subject: Fwd: letter 1\r\n", "Content-Type: message/rfc822\r\n",
+		strings.ReplaceAll(letterOf("1"), "\n", "\r\n"))
 }
 
 // TestForwardLimits: so much an hour for an account, and to a target; the rest
@@ -539,31 +537,33 @@ func TestForwardAttached(t *testing.T) {
 // home has none.
 func TestForwardSealed(t *testing.T) {
 	python := dkimpy(t)
-	l := newForwardLab(t, `arc = true`, nil)
-	l.publish(t, l.dns, "example.com")
+	l := newForwardRig(t, `arc = true`, nil)
+	l.PublishDKIM(t, l.dns, "example.com")
 	private, record := l.authorKey("s.test")
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
-	l.accepted(t, "s@s.test", "alice@example.com", signedBy(t, python, letterOf("1"), "s.test", private))
-	got := l.out.wait(1).raw
-	if res := verified(t, l.dns, got); res.ARC.Result != "pass" || res.ARC.Domain != "example.com" || !authentic(t, python, got, record) {
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
+	l.Deliver(t, "s@s.test", "alice@example.com", signedBy(t, python, letterOf("1"), "s.test", private))
+	got := l.out.Wait(1).Text
+	if res := testserver.Verify(t, l.dns, got); res.ARC.Result != "pass" || res.ARC.Domain != "example.com" ||
+		!authentic(t, python, got, record) {
 		t.Errorf("ARC %+v of\n%s", res.ARC, got)
 	}
-	contains(t, strings.ReplaceAll(got, "\r\n\t", " "), "ARC-Authentication-Results: i=1; mx.example.com; spf=pass smtp.mailfrom=s.test; dkim=pass header.d=s.test header.s=one;")
-	if home := l.mail(t, "alice"); strings.Contains(home, "ARC-") {
-		t.Errorf("at home\n%s", home)
+	testserver.Contains(t, strings.ReplaceAll(got, "\r\n\t", " "),
+		"ARC-Authentication-Results: i=1; mx.example.com; spf=pass smtp.mailfrom=s.test; dkim=pass header.d=s.test header.s=one;")
+	if kept := l.Mail(t, "alice"); strings.Contains(kept, "ARC-") {
+		t.Errorf("in the mailbox\n%s", kept)
 	}
 }
 
 func TestForwardLimits(t *testing.T) {
-	l := newForwardLab(t, `user_rate = "3/1h", target_rate = "2/1h"`, nil)
-	l.forward(t, "alice@example.com", `{"to": ["x@out.test"]}`)
-	l.forward(t, "bob@example.com", `{"to": ["x@out.test"]}`)
+	l := newForwardRig(t, `user_rate = "3/1h", target_rate = "2/1h"`, nil)
+	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"]}`)
+	setForward(t, l.Server, "bob@example.com", `{"to": ["x@out.test"]}`)
 	for i, to := range []string{"alice", "bob", "alice", "bob"} {
-		l.accepted(t, "s@s.test", to+"@example.com", letterOf(fmt.Sprint(i)))
+		l.Deliver(t, "s@s.test", to+"@example.com", letterOf(fmt.Sprint(i)))
 	}
-	contains(t, l.mail(t, "alice"), "X-Carteiro-Forward-Kept: too much mail was forwarded\n", "letter 2")
-	l.mail(t, "bob")
-	l.cli(t, "clock", "advance", "1h")
-	l.accepted(t, "s@s.test", "bob@example.com", letterOf("later"))
-	contains(t, l.out.wait(3).raw, "letter later")
+	testserver.Contains(t, l.Mail(t, "alice"), "X-Carteiro-Forward-Kept: too much mail was forwarded\n", "letter 2")
+	l.Mail(t, "bob")
+	l.Ctl(t, "clock", "advance", "1h")
+	l.Deliver(t, "s@s.test", "bob@example.com", letterOf("later"))
+	testserver.Contains(t, l.out.Wait(3).Text, "letter later")
 }

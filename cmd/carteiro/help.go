@@ -25,8 +25,8 @@ func topics() []string {
 	return append(out, "hooks")
 }
 
-// page finds the text of a topic.
-func page(topic string) ([]byte, bool) {
+// manualPage finds the text of a topic.
+func manualPage(topic string) ([]byte, bool) {
 	if topic == "hooks" {
 		return []byte(hooks.Manual), true
 	}
@@ -35,10 +35,12 @@ func page(topic string) ([]byte, bool) {
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{Use: "help [COMMAND|TOPIC]", Short: "Help about a command, or a topic: " + strings.Join(topics(), ", "),
+	return &cobra.Command{
+		Use:   "help [COMMAND|TOPIC]",
+		Short: "Help about a command, or a topic: " + strings.Join(topics(), ", "),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				if text, ok := page(args[0]); ok {
+				if text, ok := manualPage(args[0]); ok {
 					_, err := cmd.OutOrStdout().Write(text)
 					return err
 				}
@@ -54,5 +56,6 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 				fmt.Fprintf(cmd.OutOrStdout(), "\nTopics: %s\n", strings.Join(topics(), ", "))
 			}
 			return nil
-		}}
+		},
+	}
 }

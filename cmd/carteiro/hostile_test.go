@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/hooks/hookstest"
 )
 
@@ -27,22 +28,23 @@ func TestHostileScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: runs each attack to the end of its budget")
 	}
-	h := newHouse(t, "[limits]\n")
+	h := testserver.New(t, "[limits]\n")
 	var policy strings.Builder
 	for i, a := range hookstest.Attacks {
-		fmt.Fprintf(&policy, "on(\"receive.mail\", function(session, tx)\n if tx.sender ~= \"attack%d@a.example\" then return end\n%s\nend)\n", i, a.Body)
+		fmt.Fprintf(&policy, "on(\"receive.mail\", function(session, tx)\n if tx.sender ~= \"attack%d@a.example\" then return end\n%s\nend)\n",
+			i, a.Body)
 	}
 	// A reload would put them on probation, and they would not pass it.
-	if status, err := h.end(syscall.SIGTERM); status != 0 || err != nil {
+	if status, err := h.Stop(syscall.SIGTERM); status != 0 || err != nil {
 		t.Fatal(status, err)
 	}
-	if err := os.WriteFile(filepath.Join(h.dir, "scripts", "hostile.lua"), []byte(policy.String()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(h.Dir, "scripts", "hostile.lua"), []byte(policy.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.start(); err != nil {
+	if err := h.Start(); err != nil {
 		t.Fatal(err)
 	}
-	pid := h.cmd.Process.Pid
+	pid := h.Process.Process.Pid
 
 	over := make(chan struct{})
 	var others sync.WaitGroup
@@ -51,7 +53,8 @@ func TestHostileScripts(t *testing.T) {
 		others.Go(func() {
 			for open := true; open; {
 				start := time.Now()
-				reply, err := sendSMTP(h.addr("mx"), "EHLO client.example.net", "ann@a.example", []string{"bob@example.com"}, "Subject: hello\n\nhello\n")
+				reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "ann@a.example", []string{"bob@example.com"},
+					"Subject: hello\n\nhello\n")
 				if err != nil || !strings.HasPrefix(reply, "250 ") {
 					t.Errorf("somebody else's mail: %s, %v", reply, err)
 					return
@@ -66,19 +69,20 @@ func TestHostileScripts(t *testing.T) {
 		})
 	}
 	for i, a := range hookstest.Attacks {
-		reply, err := sendSMTP(h.addr("mx"), "EHLO client.example.net", fmt.Sprintf("attack%d@a.example", i), []string{"bob@example.com"}, "Subject: x\n\nx\n")
+		reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", fmt.Sprintf("attack%d@a.example", i),
+			[]string{"bob@example.com"}, "Subject: x\n\nx\n")
 		if err != nil || !strings.HasPrefix(reply, "451 4.3.0 ") {
 			t.Errorf("%s: %s, %v", a.Name, reply, err)
 		}
 	}
 	close(over)
 	others.Wait()
-	if !h.running() || h.cmd.Process.Pid != pid {
+	if !h.Running() || h.Process.Process.Pid != pid {
 		t.Fatal("the server did not survive")
 	}
 	all := slices.Sorted(slices.Values(slices.Concat(waits...)))
 	t.Logf("%d attacks; others sent %d messages meanwhile: median %v, longest %v; the process holds %s", len(hookstest.Attacks), len(all),
-		all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond), h.resident(t))
+		all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond), peakMemory(t, h))
 	if longest := all[len(all)-1]; longest > 5*hostileDelay { // five replies
 		t.Errorf("a message of somebody else took %v", longest)
 	}
@@ -87,42 +91,34 @@ func TestHostileScripts(t *testing.T) {
 // Hostile source texts are refused by reload with their place, and the server
 // goes on with the policies that it has.
 func TestHostileSources(t *testing.T) {
-	h := newHouse(t, "")
-	h.policy(t, "good.lua", `on("receive.mail", function(session, tx) if tx.sender == "no@a.example" then return reject("good is here") end end)`)
+	h := testserver.New(t, "")
+	h.SetPolicy(t, "good.lua", `on("receive.mail", function(session, tx)
+  if tx.sender == "no@a.example" then return reject("good is here") end
+end)`)
 	for name, text := range map[string]string{
 		"nested":  "return " + strings.Repeat("(", 100_000) + "1" + strings.Repeat(")", 100_000),
 		"long":    "return 1" + strings.Repeat("+a", 100_000),
 		"endless": "while true do end",
 		"memory":  `local s = "x" while true do s = s .. s end`,
 	} {
-		if err := os.WriteFile(filepath.Join(h.dir, "scripts", "bad.lua"), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(h.Dir, "scripts", "bad.lua"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := h.command("reload").CombinedOutput()
+		out, err := h.Command("reload").CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "bad.lua") {
 			t.Errorf("%s: reload said %v\n%s", name, err, out)
 		}
-		if reply, err := sendSMTP(h.addr("mx"), "EHLO client.example.net", "no@a.example", []string{"bob@example.com"}, "x"); !strings.HasSuffix(reply, "good is here") {
+		if reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "no@a.example", []string{"bob@example.com"},
+			"x"); !strings.HasSuffix(reply, "good is here") {
 			t.Errorf("%s: %s, %v", name, reply, err)
 		}
 	}
 }
 
-// policy writes a script and has the server take it.
-func (h *house) policy(t testing.TB, name, text string) {
+// peakMemory is the most memory of the server's process, as Linux tells it.
+func peakMemory(t testing.TB, h *testserver.Server) string {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(h.dir, "scripts", name), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := h.command("reload").CombinedOutput(); err != nil {
-		t.Fatalf("reload: %v\n%s", err, out)
-	}
-}
-
-// resident is the memory of the server's process, as Linux tells it.
-func (h *house) resident(t testing.TB) string {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.cmd.Process.Pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.Process.Process.Pid))
 	if err != nil {
 		return "unknown: " + err.Error()
 	}

@@ -2,150 +2,103 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"carteiro/cmd/carteiro/internal/site"
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/config"
 	"carteiro/scripts"
 )
 
 func initCommand() *cobra.Command {
-	var dir, hostname string
+	var in newSite
 	var stdin bool
-	cmd := &cobra.Command{Use: "init YOU@EXAMPLE.COM [--dir D]", Short: "Write a configuration, a certificate, keys and the first account; print what DNS needs", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "init YOU@EXAMPLE.COM [--dir D]",
+		Short: "Write a configuration, a certificate, keys and the first account; print what DNS needs",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := envelope.ParseAddress(args[0])
-			if err != nil {
+			var err error
+			if in.account, err = envelope.ParseAddress(args[0]); err != nil {
 				return usageError{err}
 			}
-			password := randomPassword()
+			in.password, in.printPassword = rand.Text(), true
 			if stdin {
-				if password, err = secretFrom(cmd.InOrStdin()); err != nil {
+				in.printPassword = false
+				if in.password, err = secretFrom(cmd.InOrStdin()); err != nil {
 					return err
 				}
 			}
-			if hostname == "" {
-				hostname = "mx." + a.Domain()
+			if in.hostname == "" {
+				in.hostname = "mx." + in.account.Domain()
 			}
-			return initialise(cmd.Context(), cmd.OutOrStdout(), dir, hostname, a, password, stdin)
-		}}
-	cmd.Flags().StringVar(&dir, "dir", "/etc/carteiro", "`folder` for the configuration")
-	cmd.Flags().StringVar(&hostname, "hostname", "", "name of this server (default mx.DOMAIN)")
+			return in.install(cmd.Context(), cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&in.dir, "dir", "/etc/carteiro", "`folder` for the configuration")
+	cmd.Flags().StringVar(&in.hostname, "hostname", "", "name of this server (default mx.DOMAIN)")
 	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "read the account's password from standard input")
 	return cmd
 }
 
-// initialise writes a new house. It refuses to touch one that is there.
-func initialise(ctx context.Context, w io.Writer, dir, hostname string, a envelope.Address, password string, ownPassword bool) error {
-	path := filepath.Join(dir, "carteiro.toml")
+// newSite is what `carteiro init` sets up.
+type newSite struct {
+	dir, hostname string
+	account       envelope.Address // the first account, and the postmaster
+	password      string
+	printPassword bool // because nobody has seen it
+}
+
+// install writes a new folder and makes the first account. It refuses a folder
+// that has a configuration.
+func (in *newSite) install(ctx context.Context, w io.Writer) error {
+	path := filepath.Join(in.dir, site.Config)
 	if _, err := os.Stat(path); err == nil {
 		return usage("%s exists already; nothing was changed", path)
 	}
-	data := filepath.Join(dir, "data")
-	if dir == "/etc/carteiro" {
+	data := filepath.Join(in.dir, "data")
+	if in.dir == "/etc/carteiro" {
 		data = "/var/lib/carteiro"
 	}
-	told := data
+	setting := data
 	if !filepath.IsAbs(data) {
-		told = "data" // what is not absolute counts from the configuration's folder
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "scripts"), 0o755); err != nil {
-		return usageError{err}
+		setting = "data" // a relative path is one from the configuration's folder
 	}
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return usageError{err}
 	}
-	cert, key, err := selfSigned(hostname)
-	if err != nil {
-		return err
+	files := site.Files{
+		Config:    fmt.Sprintf(configTemplate, in.hostname, in.account.Domain(), in.account, setting),
+		CertNames: []string{in.hostname},
+		Scripts:   map[string]string{"policy.lua": string(scripts.Policy())},
 	}
-	files := map[string][]byte{"cert.pem": cert, "key.pem": key, "store.key": []byte(randomHex(32) + "\n"),
-		"scripts/policy.lua": scripts.Policy(), "carteiro.toml": []byte(fmt.Sprintf(configTemplate, hostname, a.Domain(), a, told))}
-	for _, name := range []string{"cert.pem", "key.pem", "store.key", "scripts/policy.lua", "carteiro.toml"} {
-		if err := os.WriteFile(filepath.Join(dir, name), files[name], modeOf(name)); err != nil {
-			return err
-		}
+	if _, err := files.Write(in.dir); err != nil {
+		return usageError{err}
 	}
 	cfg, err := config.Load(path)
 	if err != nil {
 		return err
 	}
-	if _, err := callOffline(ctx, cfg, "account.add", map[string]string{"address": string(a.Base()), "password": password}); err != nil {
+	account := map[string]string{"address": string(in.account.Base()), "password": in.password}
+	if _, err := callOffline(ctx, cfg, "account.add", account); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, initReport, path, a.Base())
-	if !ownPassword {
-		fmt.Fprintf(w, "Its password: %s\n", password)
+	fmt.Fprintf(w, initReport, path, in.account.Base())
+	if in.printPassword {
+		fmt.Fprintf(w, "Its password: %s\n", in.password)
 	}
-	fmt.Fprintf(w, dnsReport, a.Domain(), hostname, hostname, a.Domain())
+	fmt.Fprintf(w, dnsReport, in.account.Domain(), in.hostname, in.hostname, in.account.Domain())
 	if whole, err := filepath.Abs(path); err == nil {
 		path = whole
 	}
 	fmt.Fprintf(w, unitReport, path)
 	return nil
-}
-
-func modeOf(name string) os.FileMode {
-	switch name {
-	case "key.pem", "store.key":
-		return 0o600
-	}
-	return 0o644
-}
-
-func randomHex(n int) string {
-	b := make([]byte, n)
-	rand.Read(b)
-	return hex.EncodeToString(b)
-}
-
-func randomPassword() string { return rand.Text() }
-
-// selfSigned makes a certificate for a year, good enough for opportunistic
-// TLS between servers until a real one is there.
-func selfSigned(names ...string) (certPEM, keyPEM []byte, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, nil, err
-	}
-	now := time.Now()
-	template := x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: names[0]}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true, IsCA: true}
-	for _, n := range names {
-		if ip := net.ParseIP(n); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-		} else {
-			template.DNSNames = append(template.DNSNames, n)
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
-	if err != nil {
-		return nil, nil, err
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}), nil
 }
 
 const configTemplate = `# Written by "carteiro init"; "carteiro help config" explains every setting.

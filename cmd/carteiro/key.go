@@ -13,19 +13,30 @@ import (
 )
 
 func keyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "key", Short: "Keys that mail is encrypted to, of accounts and of addresses elsewhere: add, rm, list"}
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Keys that mail is encrypted to, of accounts and of addresses elsewhere: add, rm, list",
+	}
 	var o options
-	add := &cobra.Command{Use: "add ADDRESS FILE", Short: "Add an armored OpenPGP key or a PEM certificate, in place of one of its kind; FILE may be -", Args: cobra.ExactArgs(2),
+	add := &cobra.Command{
+		Use:   "add ADDRESS FILE",
+		Short: "Add an armored OpenPGP key or a PEM certificate, in place of one of its kind; FILE may be -",
+		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := readKeyFile(args[1], cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
 			return show(cmd, &o, "key.add", admin.KeyArgs{Address: args[0], File: file}, true, func(w io.Writer, k crypt.Key) {
-				fmt.Fprintf(w, "%s: %s key %s of %s added, expires %s\n", k.Address, k.Kind, k.Fingerprint, strings.Join(k.Identities, ", "), stamp(k.Expires))
+				fmt.Fprintf(w, "%s: %s key %s of %s added, expires %s\n", k.Address, k.Kind, k.Fingerprint, strings.Join(k.Identities, ", "),
+					stamp(k.Expires))
 			})
-		}}
-	rm := &cobra.Command{Use: "rm ADDRESS [openpgp|smime|FINGERPRINT]", Short: "Remove the keys of an address, or one of them", Args: cobra.RangeArgs(1, 2),
+		},
+	}
+	rm := &cobra.Command{
+		Use:   "rm ADDRESS [openpgp|smime|FINGERPRINT]",
+		Short: "Remove the keys of an address, or one of them",
+		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := admin.KeyArgs{Address: args[0]}
 			if len(args) == 2 {
@@ -33,8 +44,12 @@ func keyCommand() *cobra.Command {
 			}
 			_, err := o.call(cmd.Context(), "key.rm", in, true)
 			return err
-		}}
-	list := &cobra.Command{Use: "list [ADDRESS]", Short: "List the keys of an address, or all", Args: cobra.MaximumNArgs(1),
+		},
+	}
+	list := &cobra.Command{
+		Use:   "list [ADDRESS]",
+		Short: "List the keys of an address, or all",
+		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var in admin.KeyArgs
 			if len(args) == 1 {
@@ -42,10 +57,12 @@ func keyCommand() *cobra.Command {
 			}
 			return show(cmd, &o, "key.list", in, true, func(w io.Writer, all []crypt.Key) {
 				for _, k := range all {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\texpires %s\t%s\n", k.Address, k.Kind, k.Fingerprint, k.State, stamp(k.Expires), strings.Join(k.Identities, ", "))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\texpires %s\t%s\n", k.Address, k.Kind, k.Fingerprint, k.State, stamp(k.Expires),
+						strings.Join(k.Identities, ", "))
 				}
 			})
-		}}
+		},
+	}
 	o.flags(add, true)
 	o.flags(rm, false)
 	o.flags(list, true)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carteiro/cmd/carteiro/internal/importer"
 	"carteiro/core/ops/admin"
 	"carteiro/core/ops/config"
 	"carteiro/hooks"
@@ -17,7 +18,10 @@ import (
 // listCommand are the words of `carteiro list`. What they mean is for the
 // policy that has the command "list", a bundle such as carteiro/mailinglist.
 func listCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "Mailing lists: create, rm, list, show, set, members, subscribe, unsubscribe, held, approve, reject, import, export"}
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Mailing lists: create, rm, list, show, set, members, subscribe, unsubscribe, held, approve, reject, import, export",
+	}
 	cmd.AddCommand(
 		listVerb("create LIST --owner ADDRESS [KEY=VALUE...]", "Make a list", cobra.MinimumNArgs(1), "owner", "owners, separated by commas"),
 		listVerb("rm LIST", "Take a list away; its archive stays on disk", cobra.ExactArgs(1)),
@@ -40,9 +44,14 @@ func listCommand() *cobra.Command {
 func listVerb(use, short string, args cobra.PositionalArgs, options ...string) *cobra.Command {
 	var o commandOptions
 	verb, _, _ := strings.Cut(use, " ")
-	cmd := &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
-		return o.run(cmd, "list", verb, args)
-	}}
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd, "list", verb, args)
+		},
+	}
 	o.flags(cmd, options...)
 	return cmd
 }
@@ -68,11 +77,17 @@ func (o *commandOptions) run(cmd *cobra.Command, name, verb string, args []strin
 	if err != nil {
 		return err
 	}
-	return o.answer(cmd.OutOrStdout(), answer)
+	return o.printAnswer(cmd.OutOrStdout(), answer)
 }
 
 func (o *commandOptions) ask(ctx context.Context, name, verb string, args []string) (answer admin.CommandAnswer, err error) {
-	in := hooks.Command{Name: name, Verb: verb, Args: args, Options: map[string]string{}, JSON: o.json}
+	in := hooks.Command{
+		Name:    name,
+		Verb:    verb,
+		Args:    args,
+		Options: map[string]string{},
+		JSON:    o.json,
+	}
 	for k, v := range o.values {
 		if *v != "" {
 			in.Options[k] = *v
@@ -80,7 +95,8 @@ func (o *commandOptions) ask(ctx context.Context, name, verb string, args []stri
 	}
 	raw, err := o.call(ctx, "command", in, false)
 	if errors.Is(err, admin.ErrNoCommand) {
-		return answer, fmt.Errorf("list: %w; bundles such as carteiro/mailinglist bring commands ([[bundle]] in the configuration, or `carteiro bundle enable`)", err)
+		return answer, fmt.Errorf("list: %w; bundles such as carteiro/mailinglist bring commands ([[bundle]] in the configuration, or "+
+			"`carteiro bundle enable`)", err)
 	}
 	if err != nil {
 		return answer, err
@@ -94,15 +110,21 @@ const atOnce = 250
 func listImport() *cobra.Command {
 	var o commandOptions
 	var source string
-	cmd := &cobra.Command{Use: "import LIST FILE|DIR|-", Short: "Take over the members of a Mailman 3 or mlmmj list, or of a source that changes",
-		Long: "Take over members, without telling them. FILE is a list of addresses, a line each (`mailman members`), or the JSON of Mailman's REST API\n(/lists/ID/roster/member); DIR is the folder of an mlmmj list; - is standard input. With --source NAME the list follows a source, such as a\ndirectory or a database: who is new there is added, who came from there and is gone is taken out, all others stay. Run it by a timer.",
-		Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
-			roster, err := readRoster(args[1], cmd.InOrStdin())
+	cmd := &cobra.Command{
+		Use:   "import LIST FILE|DIR|-",
+		Short: "Take over the members of a Mailman 3 or mlmmj list, or of a source that changes",
+		Long: "Take over members, without telling them. FILE is a list of addresses, a line each (`mailman members`), or the JSON of " +
+			"Mailman's REST API\n(/lists/ID/roster/member); DIR is the folder of an mlmmj list; - is standard input. With --source NAME the " +
+			"list follows a source, such as a\ndirectory or a database: who is new there is added, who came from there and is gone is taken " +
+			"out, all others stay. Run it by a timer.",
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			roster, err := importer.ReadMembers(args[1], cmd.InOrStdin())
 			if err != nil {
 				return usageError{err}
 			}
 			if source != "" {
-				if err := o.leave(cmd, args[0], source, roster); err != nil {
+				if err := o.removeGone(cmd, args[0], source, roster); err != nil {
 					return err
 				}
 				o.values = map[string]*string{"source": &source}
@@ -119,14 +141,15 @@ func listImport() *cobra.Command {
 				roster = roster[n:]
 			}
 			return nil
-		}}
+		},
+	}
 	o.flags(cmd)
 	cmd.Flags().StringVar(&source, "source", "", "`name` of the source that these members come from")
 	return cmd
 }
 
-// leave takes out who came from a source and is not in it any more.
-func (o *commandOptions) leave(cmd *cobra.Command, list, source string, roster []rosterMember) error {
+// removeGone takes out who came from a source and is not in it any more.
+func (o *commandOptions) removeGone(cmd *cobra.Command, list, source string, roster []importer.Member) error {
 	asked := commandOptions{options: options{config: o.config, json: true}}
 	answer, err := asked.ask(cmd.Context(), "list", "members", []string{list})
 	if err != nil {
@@ -159,7 +182,10 @@ func (o *commandOptions) leave(cmd *cobra.Command, list, source string, roster [
 
 func listExport() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "export LIST", Short: "Write the archive of a list to standard output, as mbox", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "export LIST",
+		Short: "Write the archive of a list to standard output, as mbox",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -170,7 +196,8 @@ func listExport() *cobra.Command {
 				return fmt.Errorf("%w (is `carteiro serve -c %s` running?)", err, o.config)
 			}
 			return client.Mbox(cmd.Context(), args[0], cmd.OutOrStdout())
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	return cmd
 }

@@ -51,7 +51,7 @@ func measured(b *testing.B, post func() string, copies func() int) posted {
 // its second form; in the third the members have their mailboxes here.
 func BenchmarkPeersList(b *testing.B) {
 	program := need(b, "postfix")
-	l := newListLab(b, "")
+	l := newListRig(b, "")
 	members := func(at string) string {
 		var out strings.Builder
 		for n := range listSize {
@@ -71,17 +71,17 @@ func BenchmarkPeersList(b *testing.B) {
 	for n := range listSize {
 		accounts = append(accounts, envelope.Address(fmt.Sprintf("m%d@m.test", n)))
 	}
-	l.end(syscall.SIGTERM)
+	l.Stop(syscall.SIGTERM)
 	if err := l.mailboxes(accounts); err != nil {
 		b.Fatal(err)
 	}
-	if err := l.start("--test-clock"); err != nil {
+	if err := l.Start("--test-clock"); err != nil {
 		b.Fatal(err)
 	}
 	roster("plain@l.test", "out.test")
 	roster("local@l.test", "m.test")
 	roster("signed@m.test", "out.test")
-	l.publish("m.test")
+	l.PublishDKIM(l.t, l.dns, "m.test")
 	var peers []listPeer
 	if _, err := exec.LookPath("mlmmj-receive"); err == nil {
 		peers = append(peers, newMlmmj(b, program, l, members("out.test")))
@@ -92,7 +92,7 @@ func BenchmarkPeersList(b *testing.B) {
 	text := func(to string) string {
 		return article("m1@out.test", to, "to all") + strings.Repeat(strings.Repeat("carteiro ", 8)+"\n", 4096/73)
 	}
-	sunk := func() int { return len(l.sink.all()) }
+	sunk := func() int { return len(l.mx.All()) }
 	delivered := func() int { return int(l.metric(`carteiro_delivery_attempts_total{kind="local",result="delivered"}`)) }
 	type way struct {
 		name string
@@ -105,7 +105,12 @@ func BenchmarkPeersList(b *testing.B) {
 	}
 	ways := []way{byUs("elsewhere", "plain@l.test", sunk), byUs("signed", "signed@m.test", sunk), byUs("local", "local@l.test", delivered)}
 	for _, p := range peers {
-		ways = append(ways, way{p.name + "/elsewhere", func() posted { return measured(b, func() string { return p.post(b, text("list@example.net")) }, sunk) }})
+		ways = append(ways, way{p.name + "/elsewhere", func() posted {
+			return measured(b, func() string {
+				return p.post(b,
+					text("list@example.net"))
+			}, sunk)
+		}})
 	}
 	for round := range peerRounds {
 		for _, w := range ways {
@@ -123,8 +128,8 @@ func BenchmarkPeersList(b *testing.B) {
 					b.ReportMetric(float64(grown)/listSize, "B/member")
 				}
 			})
-			l.sink.forget()
-			l.house.idle(b)
+			l.mx.Take()
+			l.WaitQueueEmpty(b)
 			for _, p := range peers {
 				p.idle(b)
 			}
@@ -132,15 +137,8 @@ func BenchmarkPeersList(b *testing.B) {
 	}
 }
 
-// forget drops what came, so that memory does not grow.
-func (s *smtpSink) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.got = nil
-}
-
 // metric is one value of /metrics.
-func (l *listLab) metric(name string) (v float64) {
+func (l *listRig) metric(name string) (v float64) {
 	_, body := l.web("GET", "http://x/metrics", "")
 	for line := range strings.Lines(body) {
 		if rest, ok := strings.CutPrefix(line, name+" "); ok {
@@ -151,8 +149,8 @@ func (l *listLab) metric(name string) (v float64) {
 }
 
 // disk is what the store takes.
-func (l *listLab) disk() int64 {
-	out, err := l.command("status", "--json").Output()
+func (l *listRig) disk() int64 {
+	out, err := l.Command("status", "--json").Output()
 	var s admin.StatusReport
 	if err != nil || json.Unmarshal(out, &s) != nil {
 		l.t.Fatalf("status: %v\n%s", err, out)

@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"carteiro/core"
 	"carteiro/core/message/envelope"
+	"carteiro/core/ops/admin"
 	"carteiro/core/ops/config"
+	"carteiro/core/protocol/httpin"
 	"carteiro/core/protocol/netline"
 	"carteiro/core/protocol/pop3"
 	"carteiro/core/protocol/smtpin"
@@ -17,9 +21,9 @@ import (
 	"carteiro/core/service/dns"
 )
 
-// intake is the pipeline as the SMTP sessions want it; it also looks the
+// smtpBackend is the pipeline as the SMTP sessions want it; it also looks the
 // client's name up, which the trace field shows.
-type intake struct {
+type smtpBackend struct {
 	*core.Pipeline
 	resolver *dns.Resolver
 }
@@ -27,7 +31,7 @@ type intake struct {
 // nameWithin bounds how long a client waits for the look-up of its name.
 const nameWithin = 2 * time.Second
 
-func (i intake) Connect(ctx context.Context, s *envelope.Session) *envelope.Status {
+func (i smtpBackend) Connect(ctx context.Context, s *envelope.Session) *envelope.Status {
 	if ip := s.Remote.Addr().Unmap(); s.RDNS == "" && !ip.IsLoopback() && !ip.IsPrivate() {
 		look, cancel := context.WithTimeout(ctx, nameWithin)
 		s.RDNS = i.resolver.Verified(look, ip)
@@ -36,16 +40,16 @@ func (i intake) Connect(ctx context.Context, s *envelope.Session) *envelope.Stat
 	return i.Pipeline.Connect(ctx, s)
 }
 
-func (i intake) Data(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, content io.Reader) smtpin.Outcome {
+func (i smtpBackend) Data(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, content io.Reader) smtpin.Outcome {
 	st, each := i.Pipeline.Data(ctx, s, tx, content)
 	return smtpin.Outcome{Status: st, Recipients: each}
 }
 
-// maildrops is the pipeline as the POP3 sessions want it: receive.connect is
+// pop3Backend is the pipeline as the POP3 sessions want it: receive.connect is
 // about clients that bring mail.
-type maildrops struct{ *core.Pipeline }
+type pop3Backend struct{ *core.Pipeline }
 
-func (maildrops) Connect(context.Context, *envelope.Session) *envelope.Status { return nil }
+func (pop3Backend) Connect(context.Context, *envelope.Session) *envelope.Status { return nil }
 
 func (s *server) smtpConfig(lc config.Listener) smtpin.Config {
 	open := s.journal.Metrics.Sessions
@@ -60,10 +64,43 @@ func (s *server) smtpConfig(lc config.Listener) smtpin.Config {
 
 func (s *server) pop3Config(lc config.Listener) pop3.Config {
 	m := s.journal.Metrics
-	return pop3.Config{Name: lc.Name, Hostname: s.cfg.Hostname, TLS: s.tlsFor(lc), Implicit: lc.TLS == "implicit", InsecureAuth: lc.InsecureAuth,
-		APOP: lc.APOP, ProxyFrom: lc.ProxyFrom, LoginDelay: lc.LoginDelay.Std(), MaxConnections: lc.MaxConnections, MaxErrors: s.cfg.Limits.Errors, Limits: s.limits, Log: s.journal.Logger, Now: s.clock.Now,
+	return pop3.Config{
+		Name:           lc.Name,
+		Hostname:       s.cfg.Hostname,
+		TLS:            s.tlsFor(lc),
+		Implicit:       lc.TLS == "implicit",
+		InsecureAuth:   lc.InsecureAuth,
+		APOP:           lc.APOP,
+		ProxyFrom:      lc.ProxyFrom,
+		LoginDelay:     lc.LoginDelay.Std(),
+		MaxConnections: lc.MaxConnections,
+		MaxErrors:      s.cfg.Limits.Errors,
+		Limits:         s.limits,
+		Log:            s.journal.Logger,
+		Now:            s.clock.Now,
 		Observe: pop3.Observe{Open: func(string) { m.PopSessions.Inc() }, Closed: func(string, time.Duration) { m.PopSessions.Dec() },
-			Retrieved: func(string, int64) { m.Retrieved.Inc() }}}
+			Retrieved: func(string, int64) { m.Retrieved.Inc() }},
+	}
+}
+
+// httpConfig is what an http listener serves: the pages of policies, metrics,
+// health and, where a token is set, operators' calls.
+func (s *server) httpConfig(lc config.Listener) httpin.Config {
+	calls := sync.OnceValue(func() http.Handler { return s.service().Handler() }) // the server is not complete yet
+	cfg := httpin.Config{
+		Name:           lc.Name,
+		InsecureAuth:   lc.InsecureAuth,
+		Token:          s.cfg.Web.Secret,
+		Calls:          http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { calls().ServeHTTP(w, r) }),
+		Metrics:        admin.Metrics(s.journal),
+		Health:         admin.Health(s.store),
+		MaxConnections: lc.MaxConnections,
+		Log:            s.journal.Logger,
+	}
+	if lc.TLS == "implicit" {
+		cfg.TLS = s.certs.config()
+	}
+	return cfg
 }
 
 func (s *server) tlsFor(lc config.Listener) *tls.Config {
@@ -84,8 +121,15 @@ func (s *server) clientLimits() *netline.Limits {
 	if !s.cfg.LimitsGiven {
 		exempt = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	}
-	return netline.NewLimits(netline.LimitsConfig{Exempt: exempt, Connections: l.Connections, Network: 4 * l.Connections, Total: maxClients, Messages: rate(l.Messages), Recipients: rate(l.Recipients),
-		AuthFailures: rate(l.AuthFailures)}, s.clock.Now)
+	return netline.NewLimits(netline.LimitsConfig{
+		Exempt:       exempt,
+		Connections:  l.Connections,
+		Network:      4 * l.Connections,
+		Total:        maxClients,
+		Messages:     rate(l.Messages),
+		Recipients:   rate(l.Recipients),
+		AuthFailures: rate(l.AuthFailures),
+	}, s.clock.Now)
 }
 
 func (s *server) outbound() smtpout.Config {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/config"
 	"carteiro/core/store"
@@ -29,12 +30,12 @@ func TestListKilled(t *testing.T) {
 	for n := range remote {
 		fmt.Fprintf(&roster, "r%d@out.test\n", n)
 	}
-	l := newListLab(t, "")
-	l.end(syscall.SIGTERM)
+	l := newListRig(t, "")
+	l.Stop(syscall.SIGTERM)
 	if err := l.mailboxes(accounts); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.start("--test-clock"); err != nil {
+	if err := l.Start("--test-clock"); err != nil {
 		t.Fatal(err)
 	}
 	l.make("big@l.test", []string{"post=anyone"})
@@ -48,25 +49,25 @@ func TestListKilled(t *testing.T) {
 	}
 	inFlight := 0
 	for kills := range 2 {
-		for len(l.sink.all()) < (kills+1)*remote/4 {
+		for len(l.mx.All()) < (kills+1)*remote/4 {
 			time.Sleep(time.Millisecond)
 		}
-		l.end(syscall.SIGKILL)
+		l.Stop(syscall.SIGKILL)
 		inFlight += 20 // connections to one destination
-		if err := l.start("--test-clock"); err != nil {
+		if err := l.Start("--test-clock"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := len(l.sink.all()); n >= remote {
+	if n := len(l.mx.All()); n >= remote {
 		t.Errorf("the fan-out was over before the second kill: %d copies", n)
 	}
-	l.drained()
+	l.WaitQueueEmptyWithin(l.t, 2*time.Minute)
 	copies, ids := map[string]int{}, map[string]bool{}
-	for _, m := range l.sink.all() {
-		for _, to := range m.to {
+	for _, m := range l.mx.All() {
+		for _, to := range m.To {
 			copies[to]++
 		}
-		ids[value(m.text, "Message-ID")] = true
+		ids[testserver.Header(m.LF(), "Message-ID")] = true
 	}
 	twice := 0
 	for n := range remote {
@@ -79,7 +80,7 @@ func TestListKilled(t *testing.T) {
 	if twice > inFlight || len(ids) != 1 {
 		t.Errorf("%d copies too many, at most %d were in flight; Message-IDs %v", twice, inFlight, ids)
 	}
-	l.end(syscall.SIGTERM)
+	l.Stop(syscall.SIGTERM)
 	counts, err := l.counts(accounts)
 	if err != nil {
 		t.Fatal(err)
@@ -92,23 +93,9 @@ func TestListKilled(t *testing.T) {
 	t.Logf("%d remote members, %d of them twice; %d local ones, each once; killed twice", remote, twice, len(counts))
 }
 
-// drained waits until the queue is empty.
-func (l *listLab) drained() {
-	l.t.Helper()
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		out, err := l.command("queue", "summary", "--json").Output()
-		if err == nil && strings.TrimSpace(string(out)) == "[]" {
-			return
-		}
-		if time.Now().After(end) {
-			l.t.Fatalf("%v\n%s", err, out)
-		}
-	}
-}
-
 // open opens the store of a server that does not run.
-func (l *listLab) open() (*server, error) {
-	cfg, err := config.Load(l.config())
+func (l *listRig) open() (*server, error) {
+	cfg, err := config.Load(l.ConfigFile())
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +103,7 @@ func (l *listLab) open() (*server, error) {
 }
 
 // mailboxes makes accounts that nobody logs in to.
-func (l *listLab) mailboxes(accounts []envelope.Address) error {
+func (l *listRig) mailboxes(accounts []envelope.Address) error {
 	s, err := l.open()
 	if err != nil {
 		return err
@@ -131,7 +118,7 @@ func (l *listLab) mailboxes(accounts []envelope.Address) error {
 }
 
 // counts is how many messages each account has.
-func (l *listLab) counts(accounts []envelope.Address) (map[envelope.Address]int64, error) {
+func (l *listRig) counts(accounts []envelope.Address) (map[envelope.Address]int64, error) {
 	s, err := l.open()
 	if err != nil {
 		return nil, err

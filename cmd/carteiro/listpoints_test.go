@@ -16,18 +16,23 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // What users expect of a list beyond the ten tests.
 func TestListPoints(t *testing.T) {
-	l := newListLab(t, "", "d@l.test", "boss@l.test")
-	l.publish("l.test")
+	l := newListRig(t, "", "d@l.test", "boss@l.test")
+	l.PublishDKIM(l.t, l.dns, "l.test")
 	for _, tt := range []struct {
 		name string
-		run  func(*listLab)
+		run  func(*listRig)
 	}{
-		{"settings", listSettings}, {"policies", listPolicies}, {"limits", listLimits}, {"authors", listAuthors}, {"digests", listDigests}, {"members", listMembers},
-		{"requests", listRequests}, {"nested", listNested}, {"archive", listArchive}, {"anonymous", listAnonymous}, {"language", listLanguage}, {"personal", listPersonal}, {"sealed", listSealed}, {"import", listImports}, {"source", listSource}, {"removed", listRemoved},
+		{"settings", listSettings}, {"policies", listPolicies}, {"limits", listLimits}, {"authors", listAuthors}, {"digests", listDigests},
+		{"members", listMembers},
+		{"requests", listRequests}, {"nested", listNested}, {"archive", listArchive}, {"anonymous", listAnonymous},
+		{"language", listLanguage}, {"personal", listPersonal}, {"sealed", listSealed}, {"import", listImports}, {"source", listSource},
+		{"removed", listRemoved},
 	} {
 		if !t.Run(tt.name, func(t *testing.T) {
 			part := *l
@@ -41,14 +46,15 @@ func TestListPoints(t *testing.T) {
 }
 
 // Settings are checked as they are made, and a list is run without a file.
-func listSettings(l *listLab) {
+func listSettings(l *listRig) {
 	l.refuses("who runs it?", "create", "set@l.test")
 	l.refuses("not in force for that domain", "create", "set@elsewhere.test", "--owner", "owner@l.test")
 	l.refuses("there is an account a@l.test", "create", "a@l.test", "--owner", "owner@l.test")
 	l.refuses("nobody is none", "create", "set@l.test", "--owner", "nobody")
 	l.make("set@l.test", []string{"title=The Set"})
 	l.refuses("already", "create", "set@l.test", "--owner", "owner@l.test")
-	for _, bad := range []string{"colour=red", "post=everybody", "max_size=-1", "archive=maybe", "reply_to=x", "language=fr", "owner=", "bounce_score=0", "post"} {
+	for _, bad := range []string{"colour=red", "post=everybody", "max_size=-1", "archive=maybe", "reply_to=x", "language=fr", "owner=",
+		"bounce_score=0", "post"} {
 		l.refuses("", "set", "set@l.test", bad)
 	}
 	l.list("set", "set@l.test", "post=announce", "max_size=2MiB", "subject_prefix=[set]")
@@ -59,14 +65,21 @@ func listSettings(l *listLab) {
 	if err := json.Unmarshal([]byte(l.list("show", "set@l.test", "--json")), &shown); err != nil {
 		l.t.Fatal(err)
 	}
-	for key, want := range map[string]any{"post": "announce", "max_size": 2097152.0, "subject_prefix": "[set]", "title": "The Set", "language": "en", "dmarc": "auto"} {
+	for key, want := range map[string]any{
+		"post":           "announce",
+		"max_size":       2097152.0,
+		"subject_prefix": "[set]",
+		"title":          "The Set",
+		"language":       "en",
+		"dmarc":          "auto",
+	} {
 		if shown.Settings[key] != want {
 			l.t.Errorf("%s is %v, want %v", key, shown.Settings[key], want)
 		}
 	}
-	contains(l.t, l.list("show", "set@l.test"), "post=announce\n", "0 members, 0 held, 0 posts\n")
-	contains(l.t, l.list("list"), "set@l.test\n")
-	contains(l.t, l.list("list", "l.test"), "set@l.test\n")
+	testserver.Contains(l.t, l.list("show", "set@l.test"), "post=announce\n", "0 members, 0 held, 0 posts\n")
+	testserver.Contains(l.t, l.list("list"), "set@l.test\n")
+	testserver.Contains(l.t, l.list("list", "l.test"), "set@l.test\n")
 	l.refuses("there is no list nobody@l.test", "members", "nobody@l.test")
 	l.refuses("is no member", "unsubscribe", "set@l.test", "x@out.test")
 	l.refuses("is no address", "subscribe", "set@l.test", "a@l.test", "nobody")
@@ -75,12 +88,12 @@ func listSettings(l *listLab) {
 	}
 	// VRFY and EXPN tell nothing.
 	for _, command := range []string{"VRFY set@l.test", "EXPN set@l.test"} {
-		w, err := dialWire(l.addr("mx"))
+		w, err := testserver.Dial(l.Addr("mx"))
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		w.smtp("")
-		if code, text, err := w.smtp(command); err != nil || code == 250 || strings.Contains(text, "owner@") {
+		w.SMTP("")
+		if code, text, err := w.SMTP(command); err != nil || code == 250 || strings.Contains(text, "owner@") {
 			l.t.Errorf("%s: %d %s, %v", command, code, text, err)
 		}
 		w.Close()
@@ -88,14 +101,14 @@ func listSettings(l *listLab) {
 }
 
 // Who may post.
-func listPolicies(l *listLab) {
+func listPolicies(l *listRig) {
 	l.make("ann@l.test", []string{"post=announce", "bans=@bad.test,eve@out.test"}, "a@l.test", "x@out.test")
 	if reply := l.post("a@l.test", "ann@l.test", article("a@l.test", "ann@l.test", "me too")); !strings.HasPrefix(reply, "550 5.7.2 ") {
 		l.t.Errorf("a member posts to an announce list: %s", reply)
 	}
 	l.post("owner@l.test", "ann@l.test", article("owner@l.test", "ann@l.test", "news"))
-	if got := l.one("a@l.test"); value(got, "List-Post") != "NO" {
-		l.t.Errorf("List-Post %q", value(got, "List-Post"))
+	if got := l.Mail(l.t, "a@l.test"); testserver.Header(got, "List-Post") != "NO" {
+		l.t.Errorf("List-Post %q", testserver.Header(got, "List-Post"))
 	}
 	l.list("set", "ann@l.test", "post=anyone")
 	for _, from := range []string{"any@bad.test", "eve+1@out.test"} {
@@ -109,19 +122,19 @@ func listPolicies(l *listLab) {
 		if reply := l.post("a@l.test", "ann@l.test", article(from, "ann@l.test", "spelt "+from)); !strings.HasPrefix(reply, "250 ") {
 			l.t.Errorf("%s: %s", from, reply)
 		}
-		l.one("a@l.test")
+		l.Mail(l.t, "a@l.test")
 	}
 	// Each post held, a member moderated, first posts.
 	held := func(why string) {
 		l.t.Helper()
 		l.post("a@l.test", "ann@l.test", article("a@l.test", "ann@l.test", "to be held"))
-		contains(l.t, l.one("owner@l.test"), why)
+		testserver.Contains(l.t, l.Mail(l.t, "owner@l.test"), why)
 		list := l.held("ann@l.test")
 		if len(list) != 1 {
 			l.t.Fatalf("held %+v", list)
 		}
 		l.list("approve", "ann@l.test", list[0].ID)
-		l.one("a@l.test")
+		l.Mail(l.t, "a@l.test")
 	}
 	l.list("set", "ann@l.test", "post=moderated")
 	held("each post is held")
@@ -131,7 +144,7 @@ func listPolicies(l *listLab) {
 	l.list("member", "ann@l.test", "a@l.test", "moderated=false")
 	l.list("set", "ann@l.test", "first_post=true")
 	l.post("a@l.test", "ann@l.test", article("a@l.test", "ann@l.test", "known by now"))
-	l.one("a@l.test")
+	l.Mail(l.t, "a@l.test")
 	l.list("unsubscribe", "ann@l.test", "a@l.test")
 	l.list("subscribe", "ann@l.test", "a@l.test")
 	held("first post")
@@ -139,23 +152,25 @@ func listPolicies(l *listLab) {
 }
 
 // What is held or refused for what it is.
-func listLimits(l *listLab) {
+func listLimits(l *listRig) {
 	l.make("lim@l.test", []string{"post=anyone", "max_size=2KiB", "max_recipients=3", "types=application/zip,video/*"}, "a@l.test")
-	if reply := l.post("x@out.test", "lim@l.test", article("x@out.test", "lim@l.test", "big", "X-Pad: "+strings.Repeat("x", 900)+"\n")+strings.Repeat("padding\n", 300)); !strings.HasPrefix(reply, "550 5.3.4 ") {
+	if reply := l.post("x@out.test", "lim@l.test", article("x@out.test", "lim@l.test", "big",
+		"X-Pad: "+strings.Repeat("x", 900)+"\n")+strings.Repeat("padding\n", 300)); !strings.HasPrefix(reply, "550 5.3.4 ") {
 		l.t.Errorf("too large: %s", reply)
 	}
-	w, err := dialWire(l.addr("mx"))
+	w, err := testserver.Dial(l.Addr("mx"))
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	for _, c := range []string{"", "EHLO x.test", "MAIL FROM:<x@out.test> SIZE=100000"} {
-		w.smtp(c)
+		w.SMTP(c)
 	}
-	if code, text, _ := w.smtp("RCPT TO:<lim@l.test>"); code != 552 {
+	if code, text, _ := w.SMTP("RCPT TO:<lim@l.test>"); code != 552 {
 		l.t.Errorf("declared too large: %d %s", code, text)
 	}
 	w.Close()
-	zip := "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nsee\n--b\nContent-Type: %s\n\nPK\n--b--\n"
+	zip := "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nsee\n--b\nContent-Type: %s\n\n" +
+		"PK\n--b--\n"
 	for why, text := range map[string]string{
 		"more than 3 addresses":          "From: x@out.test\nTo: lim@l.test, b@x.test, c@x.test\nCc: d@x.test\nSubject: many\n\nhi\n",
 		"a part of type application/zip": "From: x@out.test\nTo: lim@l.test\nSubject: zip\n" + fmt.Sprintf(zip, "application/zip"),
@@ -171,22 +186,28 @@ func listLimits(l *listLab) {
 			l.t.Fatalf("%s: held %+v", why, list)
 		}
 		l.list("reject", "lim@l.test", list[0].ID)
-		l.one("owner@l.test")
+		l.Mail(l.t, "owner@l.test")
 	}
 	// What nobody decides about goes in the end.
 	l.post("x@out.test", "lim@l.test", "From: x@out.test\nTo: somebody@x.test\nSubject: hidden\n\nhi\n")
-	l.one("owner@l.test")
+	l.Mail(l.t, "owner@l.test")
 	l.advance("740h")
-	l.idle()
+	l.WaitQueueIdle(l.t)
 	if list := l.held("lim@l.test"); len(list) != 0 {
 		l.t.Errorf("after a month: %+v", list)
 	}
 }
 
 // Messages of nobody, or of several.
-func listAuthors(l *listLab) {
+func listAuthors(l *listRig) {
 	l.make("who@l.test", []string{"post=anyone"}, "a@l.test")
-	for name, head := range map[string]string{"none": "", "two": "From: x@out.test, y@out.test\n", "two fields": "From: x@out.test\nFrom: y@out.test\n", "empty": "From: <>\n", "group": "From: us: x@out.test, y@out.test;\n"} {
+	for name, head := range map[string]string{
+		"none":       "",
+		"two":        "From: x@out.test, y@out.test\n",
+		"two fields": "From: x@out.test\nFrom: y@out.test\n",
+		"empty":      "From: <>\n",
+		"group":      "From: us: x@out.test, y@out.test;\n",
+	} {
 		if reply := l.post("x@out.test", "who@l.test", head+"To: who@l.test\nSubject: who\n\nhi\n"); !strings.HasPrefix(reply, "550 5.6.0 ") {
 			l.t.Errorf("%s: %s", name, reply)
 		}
@@ -195,7 +216,7 @@ func listAuthors(l *listLab) {
 
 // Digests as plain text and as MIME, by time and by size; other members get
 // each post.
-func listDigests(l *listLab) {
+func listDigests(l *listRig) {
 	l.make("dig@l.test", []string{"post=anyone", "title=Dig"}, "a@l.test")
 	l.list("subscribe", "dig@l.test", "b@l.test", "--mode", "digest")
 	l.list("subscribe", "dig@l.test", "c@l.test", "--mode", "mime-digest")
@@ -208,21 +229,24 @@ func listDigests(l *listLab) {
 		}
 		l.post("x@out.test", "dig@l.test", article("Xavier <x@out.test>", "dig@l.test", fmt.Sprintf("post %d é", n), more))
 	}
-	l.box("a@l.test", 3)
+	l.TakeMail(l.t, "a@l.test", 3)
 	l.nothing("b@l.test", "c@l.test")
 	l.advance("25h")
-	plain, multi := l.one("b@l.test"), l.one("c@l.test")
+	plain, multi := l.Mail(l.t, "b@l.test"), l.Mail(l.t, "c@l.test")
 	for who, got := range map[string]string{"b": plain, "c": multi} {
-		if !regexp.MustCompile(`^<dig-bounces\+`+who+`=l\.test=\w+@l\.test>$`).MatchString(value(got, "Return-Path")) || value(got, "Subject") != "Dig digest, issue 1" || value(got, "List-Id") != "<dig.l.test>" ||
-			!strings.Contains(value(got, "List-Unsubscribe"), "/u/dig@l.test/") || l.dkim(got) != "l.test pass" {
+		if !regexp.MustCompile(`^<dig-bounces\+`+who+`=l\.test=\w+@l\.test>$`).MatchString(testserver.Header(got, "Return-Path")) ||
+			testserver.Header(got, "Subject") != "Dig digest, issue 1" || testserver.Header(got, "List-Id") != "<dig.l.test>" ||
+			!strings.Contains(testserver.Header(got, "List-Unsubscribe"), "/u/dig@l.test/") || l.dkim(got) != "l.test pass" {
 			l.t.Errorf("%s got\n%s", who, got)
 		}
-		contains(l.t, got, "  1. post 0 é (Xavier)\n", "  3. post 2 é (Xavier)\n", "hello\n")
+		testserver.Contains(l.t, got, "  1. post 0 é (Xavier)\n", "  3. post 2 é (Xavier)\n", "hello\n")
 	}
-	if kind := value(plain, "Content-Type"); !strings.HasPrefix(kind, "text/plain") || strings.Contains(plain, "\nContent-Type: message/rfc822") {
+	if kind := testserver.Header(plain, "Content-Type"); !strings.HasPrefix(kind, "text/plain") ||
+		strings.Contains(plain, "\nContent-Type: message/rfc822") {
 		l.t.Errorf("plain digest is %s", kind)
 	}
-	if strings.Count(multi, "\nContent-Type: message/rfc822\n") != 3 || !strings.Contains(multi, "\nContent-Type: multipart/digest; ") || strings.Count(multi, "\nMessage-ID: <") != 4 {
+	if strings.Count(multi, "\nContent-Type: message/rfc822\n") != 3 || !strings.Contains(multi, "\nContent-Type: multipart/digest; ") ||
+		strings.Count(multi, "\nMessage-ID: <") != 4 {
 		l.t.Errorf("MIME digest\n%s", multi)
 	}
 	l.advance("25h") // nothing was posted
@@ -231,123 +255,133 @@ func listDigests(l *listLab) {
 	for range 3 {
 		l.post("x@out.test", "dig@l.test", article("x@out.test", "dig@l.test", "sized")+strings.Repeat("words\n", 100))
 	}
-	l.box("a@l.test", 3)
+	l.TakeMail(l.t, "a@l.test", 3)
 	l.advance("61m")
-	if got := l.one("b@l.test"); value(got, "Subject") != "Dig digest, issue 2" {
+	if got := l.Mail(l.t, "b@l.test"); testserver.Header(got, "Subject") != "Dig digest, issue 2" {
 		l.t.Errorf("second digest:\n%s", got)
 	}
-	l.one("c@l.test")
+	l.Mail(l.t, "c@l.test")
 }
 
 // What members choose: own posts, no second copies.
-func listMembers(l *listLab) {
+func listMembers(l *listRig) {
 	l.make("mem@l.test", nil, "a@l.test", "b@l.test", "c@l.test")
 	l.list("member", "mem@l.test", "a@l.test", "metoo=false")
 	l.list("member", "mem@l.test", "b@l.test", "nodup=true")
-	reply, err := sendSMTP(l.addr("mx"), "EHLO client.test", "a@l.test", []string{"mem@l.test", "b@l.test"}, article("a@l.test", "mem@l.test, b@l.test", "once"))
+	reply, err := testserver.SendSMTP(l.Addr("mx"), "EHLO client.test", "a@l.test", []string{"mem@l.test", "b@l.test"},
+		article("a@l.test", "mem@l.test, b@l.test", "once"))
 	if err != nil || !strings.HasPrefix(reply, "250 ") {
 		l.t.Fatal(reply, err)
 	}
-	l.one("c@l.test")
-	if got := l.one("b@l.test"); value(got, "List-Id") != "" {
+	l.Mail(l.t, "c@l.test")
+	if got := l.Mail(l.t, "b@l.test"); testserver.Header(got, "List-Id") != "" {
 		l.t.Errorf("b got the list's copy\n%s", got)
 	}
 	l.nothing("a@l.test", "b@l.test")
 }
 
 // Commands by mail.
-func listRequests(l *listLab) {
+func listRequests(l *listRig) {
 	l.make("req@l.test", []string{"roster=members"}, "a@l.test", "m@out.test")
 	ask := func(from, subject, text string) string {
 		l.t.Helper()
-		n := len(l.sink.to(from))
-		if reply := l.post(from, "req-request@l.test", "From: "+from+"\nTo: req-request@l.test\nSubject: "+subject+"\nMessage-ID: <ask@out.test>\n\n"+text); !strings.HasPrefix(reply, "250 ") {
+		n := len(l.mx.For(from))
+		if reply := l.post(from, "req-request@l.test",
+			"From: "+from+"\nTo: req-request@l.test\nSubject: "+subject+"\nMessage-ID: <ask@out.test>\n\n"+text); !strings.HasPrefix(reply, "250 ") {
 			l.t.Fatal(reply)
 		}
-		got := l.sink.wait(l.t, from, n+1)
-		if got.from != "" || value(got.text, "Auto-Submitted") != "auto-replied" || value(got.text, "In-Reply-To") != "<ask@out.test>" {
-			l.t.Errorf("the answer from %q:\n%s", got.from, got.text)
+		got := l.mx.WaitFor(from, n+1)
+		if got.Sender != "" || testserver.Header(got.LF(), "Auto-Submitted") != "auto-replied" ||
+			testserver.Header(got.LF(), "In-Reply-To") != "<ask@out.test>" {
+			l.t.Errorf("the answer from %q:\n%s", got.Sender, got.LF())
 		}
-		return decoded(l.t, got.text)
+		return decoded(l.t, got.LF())
 	}
-	contains(l.t, ask("m@out.test", "help", ""), "Commands, one a line", "req-join@l.test")
-	contains(l.t, ask("m@out.test", "", "set digest\nwho\nnonsense 1\nend\nset none\n"), "> set digest\ndigest is set.", "The members are not shown.", "nonsense: not a command")
+	testserver.Contains(l.t, ask("m@out.test", "help", ""), "Commands, one a line", "req-join@l.test")
+	testserver.Contains(l.t, ask("m@out.test", "", "set digest\nwho\nnonsense 1\nend\nset none\n"), "> set digest\ndigest is set.",
+		"The members are not shown.", "nonsense: not a command")
 	if m := l.member("req@l.test", "m@out.test"); m.Mode != "digest" {
 		l.t.Errorf("mode %q", m.Mode)
 	}
-	contains(l.t, ask("s@out.test", "set none", ""), "Only for members.")
+	testserver.Contains(l.t, ask("s@out.test", "set none", ""), "Only for members.")
 	// Whose domain vouches for him, sees the members.
 	l.list("subscribe", "req@l.test", "v@vouched.test")
-	contains(l.t, ask("v@vouched.test", "who", ""), "a@l.test\nm@out.test\nv@vouched.test\n")
-	contains(l.t, ask("m@out.test", "who", ""), "The members are not shown.")
-	contains(l.t, ask("s@out.test", "who", ""), "The members are not shown.")
+	testserver.Contains(l.t, ask("v@vouched.test", "who", ""), "a@l.test\nm@out.test\nv@vouched.test\n")
+	testserver.Contains(l.t, ask("m@out.test", "who", ""), "The members are not shown.")
+	testserver.Contains(l.t, ask("s@out.test", "who", ""), "The members are not shown.")
 	// The owner's address reaches the owners; machines get no answers.
 	l.post("s@out.test", "req-owner@l.test", article("s@out.test", "req-owner@l.test", "hello owner"))
-	if got := l.one("owner@l.test"); value(got, "Subject") != "hello owner" || value(got, "Return-Path") != "<req-bounces@l.test>" {
+	if got := l.Mail(l.t, "owner@l.test"); testserver.Header(got, "Subject") != "hello owner" ||
+		testserver.Header(got, "Return-Path") != "<req-bounces@l.test>" {
 		l.t.Errorf("the owner got\n%s", got)
 	}
-	n := len(l.sink.all())
+	n := len(l.mx.All())
 	l.post("", "req-request@l.test", article("s@out.test", "req-request@l.test", "help"))
 	l.post("s@out.test", "req-join@l.test", article("s@out.test", "req-join@l.test", "away", "Auto-Submitted: auto-replied\n"))
-	l.idle()
-	if got := len(l.sink.all()); got != n {
+	l.WaitQueueIdle(l.t)
+	if got := len(l.mx.All()); got != n {
 		l.t.Errorf("%d answers to machines", got-n)
 	}
 	// Lists where owners decide who joins.
 	l.list("set", "req@l.test", "join=moderated")
 	l.post("new@out.test", "req-join@l.test", article("new@out.test", "req-join@l.test", "join"))
-	confirm := replyTo(l.t, l.sink.wait(l.t, "new@out.test", 1).text)
+	confirm := replyTo(l.t, l.mx.WaitFor("new@out.test", 1).LF())
 	l.post("new@out.test", confirm, article("new@out.test", confirm, "Re:"))
-	notice := l.one("owner@l.test")
-	contains(l.t, notice, "new@out.test wants to become a member")
+	notice := l.Mail(l.t, "owner@l.test")
+	testserver.Contains(l.t, notice, "new@out.test wants to become a member")
 	if strings.Contains(l.list("members", "req@l.test"), "new@out.test") {
 		l.t.Error("a member before the owner agreed")
 	}
 	l.post("owner@l.test", replyTo(l.t, notice), article("owner@l.test", replyTo(l.t, notice), "Re:"))
-	contains(l.t, l.list("members", "req@l.test"), "new@out.test\n")
+	testserver.Contains(l.t, l.list("members", "req@l.test"), "new@out.test\n")
 	l.list("set", "req@l.test", "join=closed")
-	if reply := l.post("late@out.test", "req-join@l.test", article("late@out.test", "req-join@l.test", "join")); !strings.HasPrefix(reply, "550 5.7.2 ") {
+	if reply := l.post("late@out.test", "req-join@l.test", article("late@out.test", "req-join@l.test", "join")); !strings.HasPrefix(reply,
+		"550 5.7.2 ") {
 		l.t.Errorf("a closed list: %s", reply)
 	}
 }
 
 // A list that is a member of another takes its posts if it names it.
-func listNested(l *listLab) {
+func listNested(l *listRig) {
 	l.make("top@l.test", []string{"post=anyone"}, "sub@m.test", "a@l.test", "top@l.test-x.test")
 	l.make("sub@m.test", nil, "b@l.test")
 	l.post("x@out.test", "top@l.test", article("x@out.test", "top@l.test", "not named"))
-	l.one("a@l.test")
+	l.Mail(l.t, "a@l.test")
 	l.nothing("b@l.test")
 	l.list("set", "sub@m.test", "parents=top@l.test")
 	l.post("x@out.test", "top@l.test", article("x@out.test", "top@l.test", "named"))
-	l.one("a@l.test")
-	if got := l.one("b@l.test"); value(got, "List-Id") != "<sub.m.test>" || !strings.HasPrefix(value(got, "Return-Path"), "<sub-bounces+b=l.test=") {
+	l.Mail(l.t, "a@l.test")
+	if got := l.Mail(l.t, "b@l.test"); testserver.Header(got, "List-Id") != "<sub.m.test>" ||
+		!strings.HasPrefix(testserver.Header(got, "Return-Path"), "<sub-bounces+b=l.test=") {
 		l.t.Errorf("b got\n%s", got)
 	}
 	// In a circle it ends.
 	l.list("subscribe", "sub@m.test", "top@l.test")
 	l.list("set", "top@l.test", "parents=sub@m.test")
 	l.post("x@out.test", "top@l.test", article("x@out.test", "top@l.test", "circle"))
-	l.one("a@l.test")
-	l.one("b@l.test")
+	l.Mail(l.t, "a@l.test")
+	l.Mail(l.t, "b@l.test")
 }
 
 // The archive: mbox, pages, search, and who may see them.
-func listArchive(l *listLab) {
+func listArchive(l *listRig) {
 	l.make("arc@l.test", []string{"post=anyone", "archive=true"}, "a@l.test")
 	for n, word := range []string{"apples", "pears <b>bold</b>", "secret"} {
 		more := ""
 		if word == "secret" {
 			more = "X-No-Archive: yes\n"
 		}
-		l.post("x@out.test", "arc@l.test", article("Xavier <x@out.test>", "arc@l.test", word, more)+fmt.Sprintf("about %s, number %d\nFrom the beginning of a line\n", word, n))
+		l.post("x@out.test", "arc@l.test", article("Xavier <x@out.test>", "arc@l.test", word,
+			more)+fmt.Sprintf("about %s, number %d\nFrom the beginning of a line\n", word, n))
 	}
-	posts := l.box("a@l.test", 3)
-	slices.SortFunc(posts, func(a, b string) int { return strings.Compare(value(a, "Subject"), value(b, "Subject")) })
-	if v := value(posts[0], "List-Archive"); v != "<https://mx.l.test/b/mailinglist/archive/arc@l.test>" {
+	posts := l.TakeMail(l.t, "a@l.test", 3)
+	slices.SortFunc(posts, func(a, b string) int {
+		return strings.Compare(testserver.Header(a, "Subject"), testserver.Header(b, "Subject"))
+	})
+	if v := testserver.Header(posts[0], "List-Archive"); v != "<https://mx.l.test/b/mailinglist/archive/arc@l.test>" {
 		l.t.Errorf("List-Archive %q", v)
 	}
-	page := strings.Trim(value(posts[1], "Archived-At"), "<>")
+	page := strings.Trim(testserver.Header(posts[1], "Archived-At"), "<>")
 	status, body := l.web("GET", page, "")
 	if status != 200 || !strings.Contains(body, "about pears &lt;b&gt;bold&lt;/b&gt;, number 1") || strings.Contains(body, "<b>bold") {
 		l.t.Errorf("the page of a post: %d %s", status, body)
@@ -361,28 +395,33 @@ func listArchive(l *listLab) {
 	}
 	l.list("set", "arc@l.test", "archive_public=true")
 	status, body = l.web("GET", index, "")
-	if status != 200 || !strings.Contains(body, ">apples</a>") || !strings.Contains(body, ">pears &lt;b&gt;bold&lt;/b&gt;</a>") || strings.Contains(body, "secret") {
+	if status != 200 || !strings.Contains(body, ">apples</a>") || !strings.Contains(body, ">pears &lt;b&gt;bold&lt;/b&gt;</a>") ||
+		strings.Contains(body, "secret") {
 		l.t.Errorf("the index: %d %s", status, body)
 	}
-	if _, body = l.web("GET", index+"?q="+url.QueryEscape("PEARS number"), ""); strings.Contains(body, ">apples</a>") || !strings.Contains(body, ">pears") {
+	if _, body = l.web("GET", index+"?q="+url.QueryEscape("PEARS number"), ""); strings.Contains(body, ">apples</a>") ||
+		!strings.Contains(body, ">pears") {
 		l.t.Errorf("the search: %s", body)
 	}
 	if _, body = l.web("GET", index+"?q=%22%3E%3Cscript%3E", ""); strings.Contains(body, "<script>") {
 		l.t.Errorf("the search writes what it is given: %s", body)
 	}
 	mbox := l.list("export", "arc@l.test")
-	if strings.Count("\n"+mbox, "\nFrom ") != 3 || strings.Count(mbox, "\n>From the beginning") != 3 || !strings.HasPrefix(mbox, "From x@out.test ") || strings.Count(mbox, "\nArchived-At:") != 3 {
+	if strings.Count("\n"+mbox, "\nFrom ") != 3 || strings.Count(mbox, "\n>From the beginning") != 3 ||
+		!strings.HasPrefix(mbox, "From x@out.test ") || strings.Count(mbox, "\nArchived-At:") != 3 {
 		l.t.Errorf("mbox:\n%.3000s", mbox)
 	}
 }
 
 // Nothing tells who wrote.
-func listAnonymous(l *listLab) {
+func listAnonymous(l *listRig) {
 	l.make("anon@l.test", []string{"post=anyone", "anonymous=true", "title=Nobody"}, "a@l.test")
-	l.post("x@out.test", "anon@l.test", article("Xavier Who <x@out.test>", "anon@l.test", "anon", "Sender: x@out.test\nReply-To: x@out.test\nX-Originating-IP: [203.0.113.9]\nX-Mailer: XMail\nDKIM-Signature: v=1; d=out.test\nReceived: from x-home.out.test\n"))
-	got := l.one("a@l.test")
-	if value(got, "From") != `"Nobody" <anon@l.test>` || l.dkim(got) != "l.test pass" {
-		l.t.Errorf("From %q, %s", value(got, "From"), l.dkim(got))
+	l.post("x@out.test", "anon@l.test", article("Xavier Who <x@out.test>", "anon@l.test", "anon",
+		"Sender: x@out.test\nReply-To: x@out.test\nX-Originating-IP: [203.0.113.9]\nX-Mailer: XMail\nDKIM-Signature: v=1; d=out.test\n"+
+			"Received: from x-home.out.test\n"))
+	got := l.Mail(l.t, "a@l.test")
+	if testserver.Header(got, "From") != `"Nobody" <anon@l.test>` || l.dkim(got) != "l.test pass" {
+		l.t.Errorf("From %q, %s", testserver.Header(got, "From"), l.dkim(got))
 	}
 	for _, trace := range []string{"out.test", "Xavier", "203.0.113.9", "XMail", "client.test"} {
 		if strings.Contains(got, trace) {
@@ -391,48 +430,51 @@ func listAnonymous(l *listLab) {
 	}
 	// An explicit Reply-To.
 	l.list("set", "anon@l.test", "anonymous=false", "reply_to=help@l.test")
-	l.post("x@out.test", "anon@l.test", article("x@out.test", "anon@l.test", "reply", "Reply-To: x@out.test\nDKIM-Signature: v=1; d=out.test\n"))
-	if got := l.one("a@l.test"); value(got, "Reply-To") != "help@l.test" || strings.Contains(value(got, "DKIM-Signature"), "out.test") {
-		l.t.Errorf("Reply-To %q, signed %q", value(got, "Reply-To"), value(got, "DKIM-Signature"))
+	l.post("x@out.test", "anon@l.test", article("x@out.test", "anon@l.test", "reply",
+		"Reply-To: x@out.test\nDKIM-Signature: v=1; d=out.test\n"))
+	if got := l.Mail(l.t, "a@l.test"); testserver.Header(got, "Reply-To") != "help@l.test" ||
+		strings.Contains(testserver.Header(got, "DKIM-Signature"), "out.test") {
+		l.t.Errorf("Reply-To %q, signed %q", testserver.Header(got, "Reply-To"), testserver.Header(got, "DKIM-Signature"))
 	}
 	// A signature that a change broke stays where the owner wants that, and one
 	// that nothing broke stays in any case.
 	l.list("set", "anon@l.test", "dkim=keep")
 	l.post("x@out.test", "anon@l.test", article("x@out.test", "anon@l.test", "kept", "DKIM-Signature: v=1; d=out.test\n"))
-	contains(l.t, value(l.one("a@l.test"), "DKIM-Signature"), "d=out.test")
+	testserver.Contains(l.t, testserver.Header(l.Mail(l.t, "a@l.test"), "DKIM-Signature"), "d=out.test")
 	l.list("set", "anon@l.test", "dkim=drop", "reply_to=none")
 	l.post("x@out.test", "anon@l.test", article("x@out.test", "anon@l.test", "unchanged", "DKIM-Signature: v=1; d=out.test\n"))
-	contains(l.t, value(l.one("a@l.test"), "DKIM-Signature"), "d=out.test")
+	testserver.Contains(l.t, testserver.Header(l.Mail(l.t, "a@l.test"), "DKIM-Signature"), "d=out.test")
 }
 
 // Letters in Portuguese.
-func listLanguage(l *listLab) {
+func listLanguage(l *listRig) {
 	l.make("pt@l.test", []string{"language=pt"})
 	l.post("novo@out.test", "pt-join@l.test", article("novo@out.test", "pt-join@l.test", "inscrever"))
-	ask := l.sink.wait(l.t, "novo@out.test", 1).text
-	contains(l.t, decoded(l.t, ask), "Alguém, talvez você, quer que este endereço receba")
+	ask := l.mx.WaitFor("novo@out.test", 1).LF()
+	testserver.Contains(l.t, decoded(l.t, ask), "Alguém, talvez você, quer que este endereço receba")
 	l.post("novo@out.test", replyTo(l.t, ask), article("novo@out.test", replyTo(l.t, ask), "Re:"))
-	contains(l.t, decoded(l.t, l.sink.wait(l.t, "novo@out.test", 2).text), "Este endereço está agora inscrito em pt@l.test.")
+	testserver.Contains(l.t, decoded(l.t, l.mx.WaitFor("novo@out.test", 2).LF()), "Este endereço está agora inscrito em pt@l.test.")
 }
 
 // A footer that differs from member to member: what each gets is signed, and
 // the post is stored once but for the mailboxes here.
-func listPersonal(l *listLab) {
-	l.make("own@l.test", []string{"post=anyone", "archive=true", `footer=-- \n%(list) for %(member): %(leave) %(other)`}, "a@l.test", "b@l.test", "p1@out.test", "p2@out.test")
+func listPersonal(l *listRig) {
+	l.make("own@l.test", []string{"post=anyone", "archive=true", `footer=-- \n%(list) for %(member): %(leave) %(other)`}, "a@l.test",
+		"b@l.test", "p1@out.test", "p2@out.test")
 	l.post("ann@out.test", "own@l.test", article("Ann <ann@out.test>", "own@l.test", "personal"))
 	page := regexp.MustCompile(`own@l\.test for (\S+): (https?://\S+/b/mailinglist/u/\S+) %\(other\)`)
 	for _, who := range []string{"a@l.test", "b@l.test", "p1@out.test", "p2@out.test"} {
 		text := ""
 		if strings.HasSuffix(who, "@out.test") {
-			text = strings.ReplaceAll(l.sink.wait(l.t, who, 1).text, "\r\n", "\n")
+			text = strings.ReplaceAll(l.mx.WaitFor(who, 1).LF(), "\r\n", "\n")
 		} else {
-			text = l.one(who)
+			text = l.Mail(l.t, who)
 		}
 		found := page.FindStringSubmatch(decoded(l.t, text))
 		if found == nil || found[1] != who || l.dkim(text) != "l.test pass" {
 			l.t.Fatalf("%s has, signed %s,\n%s", who, l.dkim(text), decoded(l.t, text))
 		}
-		contains(l.t, value(text, "List-Unsubscribe"), found[2])
+		testserver.Contains(l.t, testserver.Header(text, "List-Unsubscribe"), found[2])
 		if code, _ := l.web("POST", found[2], "List-Unsubscribe=One-Click"); code != 200 {
 			l.t.Errorf("the link of %s answers %d", who, code)
 		}
@@ -440,8 +482,8 @@ func listPersonal(l *listLab) {
 	if left := l.list("members", "own@l.test"); strings.TrimSpace(left) != "" {
 		l.t.Errorf("who left are still there: %s", left)
 	}
-	l.one("a@l.test") // a letter that says so
-	l.one("b@l.test")
+	l.Mail(l.t, "a@l.test") // a letter that says so
+	l.Mail(l.t, "b@l.test")
 	_, archive, _ := strings.Cut(l.list("export", "own@l.test"), "\n")
 	if archive = decoded(l.t, archive); !strings.Contains(archive, "own@l.test for own@l.test: http") || strings.Contains(archive, "/u/") {
 		l.t.Errorf("the archive has\n%s", archive)
@@ -449,28 +491,30 @@ func listPersonal(l *listLab) {
 }
 
 // A seal that says how a post arrived, for those who trust the list's domain.
-func listSealed(l *listLab) {
+func listSealed(l *listRig) {
 	l.make("sealed@l.test", []string{"post=anyone", "arc=true", "subject_prefix=[s]"}, "a@l.test", "p3@out.test")
 	l.post("ann@strict.test", "sealed@l.test", article("Ann <ann@strict.test>", "sealed@l.test", "one"))
-	out := strings.ReplaceAll(l.sink.wait(l.t, "p3@out.test", 1).text, "\r\n", "\n")
+	out := strings.ReplaceAll(l.mx.WaitFor("p3@out.test", 1).LF(), "\r\n", "\n")
 	if got := l.verify(out); got.ARC.Result != "pass" || got.ARC.Domain != "l.test" || l.dkim(out) != "l.test pass" {
 		l.t.Errorf("ARC %+v, DKIM %s of\n%s", got.ARC, l.dkim(out), out)
 	}
-	contains(l.t, strings.ReplaceAll(value(out, "ARC-Authentication-Results"), ";\t", "; "), "i=1; mx.l.test; spf=pass smtp.mailfrom=strict.test; dkim=none; dmarc=pass header.from=strict.test policy.dmarc=reject")
-	if got := l.one("a@l.test"); strings.Contains(got, "ARC-") {
+	testserver.Contains(l.t, strings.ReplaceAll(testserver.Header(out, "ARC-Authentication-Results"), ";\t", "; "),
+		"i=1; mx.l.test; spf=pass smtp.mailfrom=strict.test; dkim=none; dmarc=pass header.from=strict.test policy.dmarc=reject")
+	if got := l.Mail(l.t, "a@l.test"); strings.Contains(got, "ARC-") {
 		l.t.Errorf("what stays here is sealed\n%s", got)
 	}
 	// Sealed by somebody before, it is the second set.
 	l.post("ann@strict.test", "sealed@l.test", strings.NewReplacer("List-Id:", "X-List-Id:", "Message-ID: <", "Message-ID: <2").Replace(out))
-	again := strings.ReplaceAll(l.sink.wait(l.t, "p3@out.test", 2).text, "\r\n", "\n")
-	if got := l.verify(again); !strings.Contains(value(again, "ARC-Seal"), "i=2;") || got.ARC.Result != "fail" || !strings.Contains(value(again, "ARC-Seal"), "cv=fail") {
+	again := strings.ReplaceAll(l.mx.WaitFor("p3@out.test", 2).LF(), "\r\n", "\n")
+	if got := l.verify(again); !strings.Contains(testserver.Header(again, "ARC-Seal"), "i=2;") || got.ARC.Result != "fail" ||
+		!strings.Contains(testserver.Header(again, "ARC-Seal"), "cv=fail") {
 		l.t.Errorf("changed on its way: %+v\n%s", got.ARC, again)
 	}
-	l.one("a@l.test")
+	l.Mail(l.t, "a@l.test")
 }
 
 // Members of other list managers.
-func listImports(l *listLab) {
+func listImports(l *listRig) {
 	l.make("imp@l.test", nil)
 	dir := l.t.TempDir()
 	write := func(name, text string) string {
@@ -488,11 +532,20 @@ func listImports(l *listLab) {
 		fmt.Fprintf(&many, "m%d@out.test\n", n)
 	}
 	l.list("import", "imp@l.test", write("lines", "# members\nAnn Other <ann@out.test>\n\n"+many.String()))
-	l.list("import", "imp@l.test", write("roster.json", `{"entries": [{"email": "dig@out.test", "display_name": "D", "delivery_mode": "plaintext_digests"}, {"email": "off@out.test", "delivery_mode": "regular", "delivery_status": "by_user"}]}`))
+	l.list("import", "imp@l.test",
+		write("roster.json", `{"entries": [{"email": "dig@out.test", "display_name": "D", "delivery_mode": "plaintext_digests"},
+			{"email": "off@out.test", "delivery_mode": "regular", "delivery_status": "by_user"}]}`))
 	write("mlmmj/subscribers.d/a", "one@out.test\ntwo@out.test\n")
 	write("mlmmj/digesters.d/a", "three@out.test\n")
 	l.list("import", "imp@l.test", filepath.Join(dir, "mlmmj"))
-	for address, mode := range map[string]string{"ann@out.test": "regular", "dig@out.test": "digest", "off@out.test": "none", "one@out.test": "regular", "three@out.test": "mime-digest", "m119@out.test": "regular"} {
+	for address, mode := range map[string]string{
+		"ann@out.test":   "regular",
+		"dig@out.test":   "digest",
+		"off@out.test":   "none",
+		"one@out.test":   "regular",
+		"three@out.test": "mime-digest",
+		"m119@out.test":  "regular",
+	} {
 		if m := l.member("imp@l.test", address); m.Mode != mode {
 			l.t.Errorf("%s has mode %q, want %q", address, m.Mode, mode)
 		}
@@ -504,21 +557,23 @@ func listImports(l *listLab) {
 	// what a member chose is kept.
 	l.list("import", "imp@l.test", write("ldap", "one@out.test\nnew@out.test\ngone@out.test\n"), "--source", "ldap")
 	l.list("member", "imp@l.test", "new@out.test", "mode=digest")
-	contains(l.t, l.list("import", "imp@l.test", write("ldap", "new@out.test\nnewer@out.test\n"), "--source", "ldap"), "1 members taken out\n", "1 members taken over\n")
+	testserver.Contains(l.t, l.list("import", "imp@l.test", write("ldap", "new@out.test\nnewer@out.test\n"), "--source", "ldap"),
+		"1 members taken out\n", "1 members taken over\n")
 	got := l.list("members", "imp@l.test")
-	if m := l.member("imp@l.test", "new@out.test"); m.Mode != "digest" || strings.Contains(got, "gone@") || !strings.Contains(got, "newer@out.test\n") || !strings.Contains(got, "one@out.test\n") {
+	if m := l.member("imp@l.test", "new@out.test"); m.Mode != "digest" || strings.Contains(got, "gone@") || !strings.Contains(got,
+		"newer@out.test\n") || !strings.Contains(got, "one@out.test\n") {
 		l.t.Errorf("%+v, members\n%s", m, got)
 	}
 	l.refuses("bad:2: ", "import", "imp@l.test", write("bad", "x@out.test\nnobody\n"))
-	l.refuses("no list of mlmmj", "import", "imp@l.test", l.t.TempDir())
-	l.idle()
-	if got := l.sink.to("ann@out.test"); len(got) != 0 {
+	l.refuses("not a list of mlmmj", "import", "imp@l.test", l.t.TempDir())
+	l.WaitQueueIdle(l.t)
+	if got := l.mx.For("ann@out.test"); len(got) != 0 {
 		l.t.Errorf("an imported member was told: %+v", got)
 	}
 }
 
 // A list whose members come from elsewhere, asked by the clock.
-func listSource(l *listLab) {
+func listSource(l *listRig) {
 	ln, err := net.Listen("tcp", l.from)
 	if err != nil {
 		l.t.Fatal(err)
@@ -537,14 +592,14 @@ func listSource(l *listLab) {
 	l.make("club@l.test", []string{"leave=open"}, "own@out.test")
 	l.refuses("must be a URL", "set", "club@l.test", "source=ldap:club")
 	l.list("set", "club@l.test", "source=http://"+l.from+"/members?q=1", "source_every=2")
-	contains(l.t, l.list("show", "club@l.test"), "the source: not asked yet")
+	testserver.Contains(l.t, l.list("show", "club@l.test"), "the source: not asked yet")
 	// is advances the clock and waits for members and for what is said of the
 	// source.
 	is := func(after, state string, want ...string) {
 		l.t.Helper()
 		l.advance(after)
 		got := ""
-		for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(testserver.Patience); ; time.Sleep(20 * time.Millisecond) {
 			got = l.list("members", "club@l.test") + l.list("show", "club@l.test")
 			members, _, _ := strings.Cut(got, "anonymous=")
 			have := strings.Fields(members)
@@ -568,7 +623,8 @@ func listSource(l *listLab) {
 		{"500", "text/plain", "x@out.test\n", "status 500"},
 		{"200", "text/plain", "# nobody\n", "the answer names nobody"},
 		{"200", "text/plain", "x@out.test\nnobody\n", "entry 2 of the answer has no address, or a mode that is none"},
-		{"200", "application/json", `[{"address": "x@out.test", "mode": "loud"}]`, "entry 1 of the answer has no address, or a mode that is none"},
+		{"200", "application/json", `[{"address": "x@out.test", "mode": "loud"}]`,
+			"entry 1 of the answer has no address, or a mode that is none"},
 		{"200", "application/json", "[", "the answer is no JSON array"},
 	} {
 		set(bad.status, bad.kind, bad.body)
@@ -592,39 +648,35 @@ func listSource(l *listLab) {
 	l.advance("5m")
 	l.advance("5m")
 	is("5m", "good", want...)
-	l.idle()
-	if got := l.sink.to("ann@out.test"); len(got) != 0 {
+	l.WaitQueueIdle(l.t)
+	if got := l.mx.For("ann@out.test"); len(got) != 0 {
 		l.t.Errorf("a member of the source was told: %+v", got)
 	}
 }
 
 // A list that goes while its mail waits: what was taken is delivered, what was
 // held goes, its addresses are unknown.
-func listRemoved(l *listLab) {
+func listRemoved(l *listRig) {
 	l.make("rm@l.test", []string{"post=moderated"}, "a@l.test", "later@out.test")
 	l.post("x@out.test", "rm@l.test", article("x@out.test", "rm@l.test", "held for ever"))
-	l.one("owner@l.test")
+	l.Mail(l.t, "owner@l.test")
 	l.list("set", "rm@l.test", "post=anyone")
-	l.sink.mu.Lock()
-	l.sink.answer = func(to string) string {
+	l.mx.SetReply(func(to string) string {
 		if to == "later@out.test" {
 			return "451 4.2.0 later"
 		}
 		return ""
-	}
-	l.sink.mu.Unlock()
+	})
 	l.post("x@out.test", "rm@l.test", article("x@out.test", "rm@l.test", "waiting"))
-	l.one("a@l.test")
+	l.Mail(l.t, "a@l.test")
 	l.list("rm", "rm@l.test")
-	l.sink.mu.Lock()
-	l.sink.answer = nil
-	l.sink.mu.Unlock()
+	l.mx.SetReply(nil)
 	l.advance("6m")
-	if got := l.sink.wait(l.t, "later@out.test", 1); value(got.text, "Subject") != "waiting" {
-		l.t.Errorf("what was waiting:\n%s", got.text)
+	if got := l.mx.WaitFor("later@out.test", 1); testserver.Header(got.LF(), "Subject") != "waiting" {
+		l.t.Errorf("what was waiting:\n%s", got.LF())
 	}
-	l.idle()
-	if out, err := l.command("queue", "list").CombinedOutput(); err != nil || strings.Contains(string(out), "held") {
+	l.WaitQueueIdle(l.t)
+	if out, err := l.Command("queue", "list").CombinedOutput(); err != nil || strings.Contains(string(out), "held") {
 		l.t.Errorf("still held: %v\n%s", err, out)
 	}
 	for _, to := range []string{"rm@l.test", "rm-join@l.test", "rm-bounces+x=out.test=abcdef@l.test"} {

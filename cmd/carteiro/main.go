@@ -9,13 +9,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	_ "time/tzdata" // for machines without: settings name zones
 
 	"github.com/spf13/cobra"
 
+	"carteiro/cmd/carteiro/internal/importer"
+	"carteiro/cmd/carteiro/internal/site"
 	"carteiro/core/ops/config"
 )
 
@@ -25,10 +26,6 @@ const (
 	exitFailed = 1
 	exitUsage  = 2 // configuration or usage error: nothing was changed
 )
-
-// release is the version that this one is or becomes: what bundles that
-// require carteiro are compared with.
-const release = "0.1.0"
 
 // defaultConfig is where a configuration is looked for.
 const defaultConfig = "/etc/carteiro/carteiro.toml"
@@ -46,7 +43,7 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	tree := root()
-	if words := os.Args[1:]; forPolicies(tree, words) {
+	if words := os.Args[1:]; isPolicyCommand(tree, words) {
 		tree.SetArgs(append([]string{"policy"}, words...))
 	}
 	err := tree.ExecuteContext(ctx)
@@ -54,7 +51,10 @@ func run() int {
 		return exitOK
 	}
 	fmt.Fprintln(os.Stderr, "carteiro:", err)
-	if _, ok := errors.AsType[usageError](err); ok || errors.Is(err, config.ErrConfig) {
+	_, usage := errors.AsType[usageError](err)
+	_, site := errors.AsType[site.Error](err)
+	_, file := errors.AsType[importer.OpenError](err)
+	if usage || site || file || errors.Is(err, config.ErrConfig) {
 		return exitUsage
 	}
 	return exitFailed
@@ -62,12 +62,19 @@ func run() int {
 
 // root is the tree of commands.
 func root() *cobra.Command {
-	cmd := &cobra.Command{Use: "carteiro", Short: "A mail server that its admins program in Lua", SilenceUsage: true, SilenceErrors: true,
-		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{
+		Use:           "carteiro",
+		Short:         "A mail server that its admins program in Lua",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(demoCommand(), devCommand(), initCommand(), serveCommand(), checkCommand(),
 		reloadCommand(), statusCommand(), versionCommand(), queueCommand(), accountCommand(), aliasCommand(), domainCommand(), keyCommand(),
-		explainCommand(), traceCommand(), dkimCommand(), srsCommand(), listCommand(), clockCommand(), sendmailCommand(), scriptsCommand(), bundleCommand(), spamCommand(),
+		explainCommand(), traceCommand(), dkimCommand(), srsCommand(), listCommand(), clockCommand(), sendmailCommand(), scriptsCommand(),
+		bundleCommand(), spamCommand(),
 		policyCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	strictUsage(cmd)
@@ -102,12 +109,4 @@ func suggest(c *cobra.Command, word string) string {
 		return "; did you mean " + strings.Join(s, " or ") + "?"
 	}
 	return ""
-}
-
-// version is what the binary was built from.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
-	}
-	return release + "-dev"
 }

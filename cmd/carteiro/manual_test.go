@@ -152,7 +152,8 @@ func TestManualRights(t *testing.T) {
 					if !listed {
 						owner, names = "", part
 					}
-					named := regexp.MustCompile(`\b`+regexp.QuoteMeta(e.Name)+`\b`).MatchString(names) && (owner == "" || strings.HasSuffix(owner, e.Owner))
+					named := regexp.MustCompile(`\b`+regexp.QuoteMeta(e.Name)+`\b`).MatchString(names) &&
+						(owner == "" || strings.HasSuffix(owner, e.Owner))
 					found = found || named && (right == string(r) || strings.Contains(part, "with "+string(r)))
 				}
 			}
@@ -185,7 +186,7 @@ func TestHelpTopicsExist(t *testing.T) {
 		named := map[string]bool{}
 		for _, m := range mentionedTopic.FindAllStringSubmatch(string(text), -1) {
 			named[m[1]] = true
-			if _, ok := page(m[1]); ok {
+			if _, ok := manualPage(m[1]); ok {
 				continue
 			}
 			if found, rest, err := commands.Find(m[1:2]); err != nil || len(rest) > 0 || found == commands {

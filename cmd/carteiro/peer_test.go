@@ -3,17 +3,17 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/site"
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // peer is a server of other people, with folders of its own, on loopback. It
@@ -74,38 +74,20 @@ func (p *peer) write(t testing.TB, name, text string) {
 }
 
 // certificates writes cert.pem and key.pem for a name, and ca.pem, with which
-// the house's certificate is verified.
-func (p *peer) certificates(t testing.TB, name string, h *house) {
+// the server's certificate is verified.
+func (p *peer) certificates(t testing.TB, name string, h *testserver.Server) {
 	t.Helper()
-	cert, key, err := selfSigned(name, "127.0.0.1")
+	cert, key, err := site.SelfSigned(name, "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca, err := os.ReadFile(filepath.Join(h.dir, "cert.pem"))
+	ca, err := os.ReadFile(filepath.Join(h.Dir, "cert.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.write(t, "cert.pem", string(cert))
 	p.write(t, "key.pem", string(key))
 	p.write(t, "ca.pem", string(ca))
-}
-
-// freePort is one that was free a moment ago, for programs that cannot choose
-// one themselves and tell it. It is below those that systems give to clients
-// and to listeners without a wish, so that hardly anybody takes it meanwhile.
-func freePort(t testing.TB) string {
-	t.Helper()
-	var err error
-	for range 100 {
-		port := strconv.Itoa(20_000 + rand.IntN(10_000))
-		var ln net.Listener
-		if ln, err = net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			ln.Close()
-			return port
-		}
-	}
-	t.Fatalf("no free port: %v", err)
-	return ""
 }
 
 // start runs the program until the test ends, and returns when all ports
@@ -144,7 +126,7 @@ func (p *peer) stop(t testing.TB) {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(patience):
+	case <-time.After(testserver.Patience):
 		t.Errorf("%s, process %d, did not end", p.name, p.cmd.Process.Pid)
 		p.cmd.Process.Kill()
 	}
@@ -153,8 +135,8 @@ func (p *peer) stop(t testing.TB) {
 // await returns when something greets at a port.
 func (p *peer) await(t testing.TB, port string) {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		if w, err := dialWire("127.0.0.1:" + port); err == nil {
+	for end := time.Now().Add(testserver.Patience); ; time.Sleep(50 * time.Millisecond) {
+		if w, err := testserver.Dial("127.0.0.1:" + port); err == nil {
 			_, err := w.ReadLine()
 			w.Write([]byte("QUIT\r\n"))
 			w.ReadLine()
@@ -169,7 +151,7 @@ func (p *peer) await(t testing.TB, port string) {
 		default:
 		}
 		if time.Now().After(end) {
-			t.Fatalf("%s does not answer within %v\n%s", p.name, patience, p.log())
+			t.Fatalf("%s does not answer within %v\n%s", p.name, testserver.Patience, p.log())
 		}
 	}
 }
@@ -189,7 +171,7 @@ func (p *peer) log() string {
 // removes it.
 func (p *peer) mail(t testing.TB, maildir string) string {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(testserver.Patience); ; time.Sleep(50 * time.Millisecond) {
 		files, err := filepath.Glob(filepath.Join(p.dir, maildir, "new", "*"))
 		if err != nil {
 			t.Fatal(err)
@@ -205,7 +187,7 @@ func (p *peer) mail(t testing.TB, maildir string) string {
 			return string(b)
 		}
 		if time.Now().After(end) {
-			t.Fatalf("no message in %s within %v", maildir, patience)
+			t.Fatalf("no message in %s within %v", maildir, testserver.Patience)
 		}
 	}
 }

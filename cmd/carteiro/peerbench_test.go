@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // The benchmarks BenchmarkPeers* measure Carteiro and a server of other
@@ -59,32 +61,10 @@ func perMessage(b *testing.B, run func() load) {
 	b.ReportMetric(float64(sum.Messages)/sum.Seconds, "msg/s")
 }
 
-// until waits for a condition.
-func until(b *testing.B, what string, ok func() bool) {
-	b.Helper()
-	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			b.Fatalf("%s: not within two minutes", what)
-		}
-	}
-}
-
-// idle waits until the house's queue is empty.
-func (h *house) idle(b *testing.B) {
-	b.Helper()
-	until(b, "Carteiro's queue is empty", func() bool {
-		out, err := h.command("queue", "list").CombinedOutput()
-		if err != nil {
-			b.Fatalf("%v\n%s", err, out)
-		}
-		return !strings.Contains(string(out), "@")
-	})
-}
-
 // idle waits until the instance's queue is empty.
-func (p *postfix) idle(b *testing.B) {
+func (p *postfix) idle(b testing.TB) {
 	b.Helper()
-	until(b, "Postfix's queue is empty", func() bool {
+	testserver.UntilWithin(b, 2*time.Minute, "Postfix's queue is empty", func() bool {
 		n := 0
 		for _, queue := range []string{"maildrop", "incoming", "active", "deferred"} {
 			filepath.WalkDir(filepath.Join(p.dir, "queue", queue), func(_ string, e fs.DirEntry, err error) error {
@@ -104,16 +84,18 @@ func (p *postfix) idle(b *testing.B) {
 func BenchmarkPeersRetr(b *testing.B) {
 	const messages, size = 1000, 8 << 10
 	program := need(b, "dovecot")
-	h := newHouse(b, "[[listener]]\nname = \"plain\"\nprotocol = \"pop3\"\naddr = \"127.0.0.1:0\"\ninsecure_auth = true\n")
-	until(b, "the listener is there", func() bool { return h.addr("plain") != "" })
-	d := &dovecot{lmtp: freePort(b), pop3: freePort(b)}
+	h := testserver.New(b, "[[listener]]\nname = \"plain\"\nprotocol = \"pop3\"\naddr = \"127.0.0.1:0\"\ninsecure_auth = true\n")
+	testserver.UntilWithin(b, 2*time.Minute, "the listener is there", func() bool { return h.Addr("plain") != "" })
+	d := &dovecot{lmtp: testserver.FreePort(b), pop3: testserver.FreePort(b)}
 	startDovecot(b, program, d, h)
 	carteiroLoad := loader(b)
-	carteiroLoad("smtp", "--server", h.addr("mx"), "--to", "alice@example.com", "--messages", strconv.Itoa(messages), "--size", strconv.Itoa(size))
-	h.idle(b)
+	carteiroLoad("smtp", "--server", h.Addr("mx"), "--to", "alice@example.com", "--messages", strconv.Itoa(messages), "--size",
+		strconv.Itoa(size))
+	h.WaitQueueEmpty(b)
 	text := "Subject: load\n\n" + strings.Repeat(strings.Repeat("carteiro ", 8)+"\n", size/74)
 	for range messages {
-		if reply, err := sendSMTP("127.0.0.1:"+d.lmtp, "LHLO client.example.net", "load@load.example", []string{"carol@example.org"}, text); err != nil || !strings.HasPrefix(reply, "250 ") {
+		if reply, err := testserver.SendSMTP("127.0.0.1:"+d.lmtp, "LHLO client.example.net", "load@load.example",
+			[]string{"carol@example.org"}, text); err != nil || !strings.HasPrefix(reply, "250 ") {
 			b.Fatalf("Dovecot: %s, %v", reply, err)
 		}
 	}
@@ -134,8 +116,8 @@ func BenchmarkPeersRetr(b *testing.B) {
 		name string
 		run  func() load
 	}{
-		{"carteiro", read(h.addr("plain"), "alice@example.com", password)},
-		{"dovecot", read("127.0.0.1:"+d.pop3, "carol@example.org", strings.ReplaceAll(password, " ", "-"))},
+		{"carteiro", read(h.Addr("plain"), "alice@example.com", testserver.Password)},
+		{"dovecot", read("127.0.0.1:"+d.pop3, "carol@example.org", strings.ReplaceAll(testserver.Password, " ", "-"))},
 	}
 	for _, server := range servers {
 		server.run() // the first session builds what the server caches
@@ -154,7 +136,7 @@ func BenchmarkPeersRetr(b *testing.B) {
 func BenchmarkPeersIntake(b *testing.B) {
 	program := need(b, "postfix")
 	p := newPostfix(b)
-	h := newHouse(b, "")
+	h := testserver.New(b, "")
 	p.more = "in_flow_delay = 0\n" // it would hold clients back while it delivers
 	p.start(b, program, h)
 	carteiroLoad := loader(b)
@@ -162,9 +144,9 @@ func BenchmarkPeersIntake(b *testing.B) {
 		for _, size := range []struct{ connections, messages int }{{1, 200}, {10, 1000}, {100, 2000}} {
 			for _, server := range []struct {
 				name, addr, to string
-				idle           func(*testing.B)
+				idle           func(testing.TB)
 			}{
-				{"carteiro", h.addr("mx"), "alice@example.com", h.idle},
+				{"carteiro", h.Addr("mx"), "alice@example.com", h.WaitQueueEmpty},
 				{"postfix", "127.0.0.1:" + p.port, "carol@example.net", p.idle},
 			} {
 				b.Run(fmt.Sprintf("%s/%d", server.name, size.connections), func(b *testing.B) {

@@ -33,7 +33,8 @@ const (
 // happens on the machine happens to all of them; ratios are medians over the
 // turns.
 func BenchmarkPeopleBundles(b *testing.B) {
-	servers := []*peopleServer{{name: "none"}, {name: "autoreply", bundles: []string{"autoreply"}}, {name: "delegate", bundles: []string{"delegate"}},
+	servers := []*peopleServer{{name: "none"}, {name: "autoreply", bundles: []string{"autoreply"}},
+		{name: "delegate", bundles: []string{"delegate"}},
 		{name: "forward", bundles: []string{"forward"}}, {name: "all", bundles: []string{"forward", "autoreply", "delegate"}},
 		{name: "forwarding", bundles: []string{"forward", "autoreply", "delegate"}, forwarding: true}}
 	for range b.N * peopleTurns {

@@ -56,8 +56,16 @@ func (s *server) milters() *milter.Client {
 func nextHop(name string, h config.NextHop) envelope.NextHop {
 	host, port, _ := net.SplitHostPort(h.Host)
 	n, _ := strconv.Atoi(port)
-	hop := envelope.NextHop{Name: name, Hosts: []envelope.Host{{Name: host, Port: n}}, LMTP: h.Protocol == "lmtp", TLS: envelope.TLSPolicy(h.TLS),
-		Implicit: n == 465, User: h.User, Password: h.Secret, Configured: true}
+	hop := envelope.NextHop{
+		Name:       name,
+		Hosts:      []envelope.Host{{Name: host, Port: n}},
+		LMTP:       h.Protocol == "lmtp",
+		TLS:        envelope.TLSPolicy(h.TLS),
+		Implicit:   n == 465,
+		User:       h.User,
+		Password:   h.Secret,
+		Configured: true,
+	}
 	if hop.TLS == "" {
 		hop.TLS = envelope.TLSMay
 	}

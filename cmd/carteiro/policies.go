@@ -93,7 +93,7 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 		}
 		rel = filepath.ToSlash(rel)
 		if !utf8.ValidString(rel) || strings.ContainsFunc(rel, unicode.IsControl) {
-			return fmt.Errorf("%q is no name of a file that a generation can keep: it is not UTF-8, or holds control characters", path)
+			return fmt.Errorf("%q is not the name of a file that a generation can keep: it is not UTF-8, or holds control characters", path)
 		}
 		if rel == "carteiro.lua" {
 			return nil // what `scripts meta` writes, for editors
@@ -124,7 +124,9 @@ func (s *server) keeper() *generations.Keeper {
 		return sources, err
 	}
 	return generations.New(generations.Options{Store: s.store, Engine: s.engine, Clock: s.clock, Journal: s.journal, Read: read,
-		Smoke: func(ctx context.Context, sources []hooks.Source) error { return smoke(ctx, cfg.Load(), sources) },
+		Smoke: func(ctx context.Context, sources []hooks.Source) error {
+			return runSmokeTests(ctx, cfg.Load(), sources)
+		},
 		// Certificates and domains change with the policies, or not at all.
 		Prepare: func(ctx context.Context) (func(), error) { return s.prepare(ctx, cfg.Load(), *found.Load()) },
 		Changed: func(e generations.Entry) {
@@ -157,16 +159,16 @@ func (s *server) prepare(ctx context.Context, cfg *config.Config, sources []hook
 // smoke tests run.
 const smokeGCPercent = 40
 
-// smoke runs the cases tagged so of the scripts' folder, and those that
+// runSmokeTests runs the cases tagged so of the scripts' folder, and those that
 // bundles name.
-func smoke(ctx context.Context, cfg *config.Config, sources []hooks.Source) error {
+func runSmokeTests(ctx context.Context, cfg *config.Config, sources []hooks.Source) error {
 	// Worlds of tests are large for a moment. The collector runs more often
 	// meanwhile, and what they took goes back to the system: the server may have
 	// no more than it needs. One reload comes at a time.
 	defer debug.FreeOSMemory()
 	defer debug.SetGCPercent(debug.SetGCPercent(smokeGCPercent))
 	runtime.GC()
-	if err := smokeBundles(ctx, cfg); err != nil {
+	if err := runBundleSmokeTests(ctx, cfg); err != nil {
 		return err
 	}
 	if cfg.Scripts.Dir == "" {
@@ -176,7 +178,13 @@ func smoke(ctx context.Context, cfg *config.Config, sources []hooks.Source) erro
 	if err := t.addTests(cfg.Scripts.Dir); err != nil {
 		return err
 	}
-	report, err := policytest.Test(ctx, policytest.Options{Sources: sources, Tests: t.tests, Domains: cfg.Domains, Only: []string{"smoke"}, Small: true})
+	report, err := policytest.Test(ctx, policytest.Options{
+		Sources: sources,
+		Tests:   t.tests,
+		Domains: cfg.Domains,
+		Only:    []string{"smoke"},
+		Small:   true,
+	})
 	if err != nil {
 		return err
 	}
@@ -237,7 +245,7 @@ func treeStamp(cfg *config.Config) string {
 			add(b.Path)
 		}
 	}
-	add(depotDir(cfg))
+	add(bundleDir(cfg))
 	return strconv.FormatUint(h.Sum64(), 16)
 }
 
@@ -246,7 +254,7 @@ func treeStamp(cfg *config.Config) string {
 func (s *server) startPolicies(ctx context.Context) error {
 	err := s.policies.Start(ctx)
 	if errors.Is(err, generations.ErrBroken) {
-		return usageError{pictured(err)}
+		return usageError{withSource(err)}
 	}
 	return err
 }
@@ -256,12 +264,19 @@ func (s *server) startPolicies(ctx context.Context) error {
 // restart.
 func (s *server) reload(ctx context.Context, by string) (admin.Generation, error) {
 	if _, err := s.policies.Reload(ctx, by); err != nil {
-		return admin.Generation{}, pictured(err)
+		return admin.Generation{}, withSource(err)
 	}
 	return s.generation(), nil
 }
 
 func (s *server) generation() admin.Generation {
 	g := s.policies.Get()
-	return admin.Generation{ID: g.ID, Loaded: g.Loaded, Handlers: handlers(g), Fallback: s.policies.Fallback(), Pinned: s.policies.Pinned(), Probation: s.policies.OnProbation()}
+	return admin.Generation{
+		ID:        g.ID,
+		Loaded:    g.Loaded,
+		Handlers:  countHandlers(g),
+		Fallback:  s.policies.Fallback(),
+		Pinned:    s.policies.Pinned(),
+		Probation: s.policies.OnProbation(),
+	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +11,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/site"
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // postfix is an instance of Postfix with folders of its own, on loopback. It
@@ -99,7 +101,7 @@ func newPostfix(t testing.TB) *postfix {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return &postfix{dir: dir, port: freePort(t)}
+	return &postfix{dir: dir, port: testserver.FreePort(t)}
 }
 
 // overridden is main.cf with settings in place of those that it has. Two of one
@@ -116,19 +118,25 @@ func overridden(main, more string) string {
 }
 
 // start runs the instance until the test ends.
-func (p *postfix) start(t testing.TB, program string, peer *house) {
+func (p *postfix) start(t testing.TB, program string, peer *testserver.Server) {
 	t.Helper()
 	owner, err := user.Lookup("postfix")
 	if err != nil {
 		t.Skipf("Postfix's user: %v", err)
 	}
-	cert, key, err := selfSigned("mail.example.net", "127.0.0.1")
+	cert, key, err := site.SelfSigned("mail.example.net", "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{"cert.pem": string(cert), "key.pem": string(key), "ca/cert.pem": "", "master.cf": fmt.Sprintf(postfixMaster, p.port) + p.services,
-		"main.cf": overridden(fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.port("mx"), peer.port("lmtp"), filepath.Join(p.dir, "ca")), p.more)}
-	ca, err := os.ReadFile(filepath.Join(peer.dir, "cert.pem"))
+	files := map[string]string{
+		"cert.pem":    string(cert),
+		"key.pem":     string(key),
+		"ca/cert.pem": "",
+		"master.cf":   fmt.Sprintf(postfixMaster, p.port) + p.services,
+		"main.cf": overridden(fmt.Sprintf(postfixMain, p.dir, owner.Uid, owner.Gid, peer.Port("mx"), peer.Port("lmtp"),
+			filepath.Join(p.dir, "ca")), p.more),
+	}
+	ca, err := os.ReadFile(filepath.Join(peer.Dir, "cert.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +194,7 @@ func (p *postfix) stop(t testing.TB) {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(patience):
+	case <-time.After(testserver.Patience):
 		t.Errorf("Postfix, process %d, did not end", pid)
 		p.cmd.Process.Kill()
 	}
@@ -195,10 +203,10 @@ func (p *postfix) stop(t testing.TB) {
 // await returns when the instance greets.
 func (p *postfix) await(t testing.TB) {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		if w, err := dialWire("127.0.0.1:" + p.port); err == nil {
-			code, _, err := w.smtp("")
-			w.smtp("QUIT")
+	for end := time.Now().Add(testserver.Patience); ; time.Sleep(50 * time.Millisecond) {
+		if w, err := testserver.Dial("127.0.0.1:" + p.port); err == nil {
+			code, _, err := w.SMTP("")
+			w.SMTP("QUIT")
 			w.Close()
 			if err == nil && code == 220 {
 				return
@@ -210,7 +218,7 @@ func (p *postfix) await(t testing.TB) {
 		default:
 		}
 		if time.Now().After(end) {
-			t.Fatalf("Postfix does not answer within %v\n%s", patience, p.log())
+			t.Fatalf("Postfix does not answer within %v\n%s", testserver.Patience, p.log())
 		}
 	}
 }
@@ -224,7 +232,7 @@ func (p *postfix) log() string {
 // mail waits for the only message in carol's mailbox, and removes it.
 func (p *postfix) mail(t testing.TB) string {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(testserver.Patience); ; time.Sleep(50 * time.Millisecond) {
 		files, err := filepath.Glob(filepath.Join(p.dir, "mail", "carol", "new", "*"))
 		if err != nil {
 			t.Fatal(err)
@@ -240,7 +248,7 @@ func (p *postfix) mail(t testing.TB) string {
 			return string(b)
 		}
 		if time.Now().After(end) {
-			t.Fatalf("no message for carol within %v", patience)
+			t.Fatalf("no message for carol within %v", testserver.Patience)
 		}
 	}
 }
@@ -248,24 +256,9 @@ func (p *postfix) mail(t testing.TB) string {
 // send gives a message to the instance.
 func (p *postfix) send(t testing.TB, from, to, text string) {
 	t.Helper()
-	reply, err := sendSMTP("127.0.0.1:"+p.port, "EHLO client.example.net", from, []string{to}, text)
+	reply, err := testserver.SendSMTP("127.0.0.1:"+p.port, "EHLO client.example.net", from, []string{to}, text)
 	if err != nil || !strings.HasPrefix(reply, "250 ") {
 		t.Fatalf("Postfix: %s, %v", reply, err)
-	}
-}
-
-// submit sends as alice by sendmail's interface, to one or several separated
-// by spaces.
-func (h *house) submit(t testing.TB, to, text string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, carteiro(), "sendmail", "-c", h.config(), "-f", "alice@example.com", "-i")
-	cmd.Args = append(cmd.Args, strings.Fields(to)...)
-	cmd.Env = append(os.Environ(), actAsMain+"=1")
-	cmd.Stdin = strings.NewReader(text)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("sendmail: %v\n%s", err, out)
 	}
 }
 
@@ -277,17 +270,22 @@ func TestInteropPostfix(t *testing.T) {
 		t.Skip("Postfix's master needs root")
 	}
 	p := newPostfix(t)
-	h := newHouse(t, "[nexthop.\"example.net\"]\nhost = \"127.0.0.1:"+p.port+"\"\n[nexthop.\"strict.example\"]\nhost = \"127.0.0.1:"+p.port+"\"\ntls = \"verify\"\n[queue]\nretry = [\"1s\"]\n")
+	h := testserver.New(t, "[nexthop.\"example.net\"]\nhost = \"127.0.0.1:"+p.port+"\"\n[nexthop.\"strict.example\"]\nhost = \"127.0.0.1:"+
+		p.port+"\"\ntls = \"verify\"\n[queue]\nretry = [\"1s\"]\n")
 	p.start(t, program, h)
 
 	t.Run("to Postfix", func(t *testing.T) {
-		h.submit(t, "carol@example.net", "From: alice@example.com\nTo: carol@example.net\nSubject: to carol\n\nhello\n.a line with a dot\n.\nlast line\n")
-		contains(t, p.mail(t), "Return-Path: <alice@example.com>\n", "Received: from mx.example.com", "(using TLSv1.3 with cipher", "Subject: to carol\n",
+		h.Sendmail(t, "carol@example.net",
+			"From: alice@example.com\nTo: carol@example.net\nSubject: to carol\n\nhello\n.a line with a dot\n.\nlast line\n")
+		testserver.Contains(t, p.mail(t), "Return-Path: <alice@example.com>\n", "Received: from mx.example.com", "(using TLSv1.3 with cipher",
+			"Subject: to carol\n",
 			"\n\nhello\n.a line with a dot\n.\nlast line\n")
 	})
 	t.Run("a large one with octets above 127 to Postfix", func(t *testing.T) {
 		line := strings.Repeat("Olá ✉ ", 10) + "\n"
-		h.submit(t, "carol@example.net", "From: alice@example.com\nSubject: large\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n"+strings.Repeat(line, 20_000))
+		h.Sendmail(t, "carol@example.net",
+			"From: alice@example.com\nSubject: large\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"+
+				"Content-Transfer-Encoding: 8bit\n\n"+strings.Repeat(line, 20_000))
 		got := p.mail(t)
 		if n := strings.Count(got, "\n"+line[:len(line)-1]); n != 20_000 {
 			t.Errorf("%d of 20000 lines arrived", n)
@@ -295,30 +293,33 @@ func TestInteropPostfix(t *testing.T) {
 	})
 	t.Run("from Postfix by SMTP", func(t *testing.T) {
 		p.send(t, "carol@example.net", "alice@example.com", "From: carol@example.net\nSubject: from carol\n\nhello\n.a line with a dot\n")
-		contains(t, h.mail(t, "alice"), "Return-Path: <carol@example.net>\n", "Received: from mail.example.net ", "with ESMTPS ", "Subject: from carol\n", "\n.a line with a dot\n")
-		contains(t, p.log(), "Verified TLS connection established to 127.0.0.1", "status=sent (250 2.0.0 Ok: queued as ")
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <carol@example.net>\n", "Received: from mail.example.net ", "with ESMTPS ",
+			"Subject: from carol\n", "\n.a line with a dot\n")
+		testserver.Contains(t, p.log(), "Verified TLS connection established to 127.0.0.1", "status=sent (250 2.0.0 Ok: queued as ")
 	})
 	t.Run("from Postfix by LMTP", func(t *testing.T) {
 		p.send(t, "carol@example.net", "bob@example.com", "From: carol@example.net\nSubject: by LMTP\n\nhello\n")
-		contains(t, h.mail(t, "bob"), "with LMTPS", "Subject: by LMTP\n")
+		testserver.Contains(t, h.Mail(t, "bob"), "with LMTPS", "Subject: by LMTP\n")
 	})
 	t.Run("Postfix refuses, alice gets a report", func(t *testing.T) {
-		h.submit(t, "nobody@example.net", "From: alice@example.com\nSubject: anybody?\n\nhello\n")
-		contains(t, h.mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.net\n", "Action: failed\n",
+		h.Sendmail(t, "nobody@example.net", "From: alice@example.com\nSubject: anybody?\n\nhello\n")
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.net\n",
+			"Action: failed\n",
 			"Status: 5.1.1\n", "Remote-MTA: dns; ", "Diagnostic-Code: smtp; 550", "Subject: anybody?\n")
 	})
 	t.Run("Carteiro refuses, carol gets a report", func(t *testing.T) {
 		p.send(t, "carol@example.net", "nobody@example.com", "From: carol@example.net\nSubject: anybody?\n\nhello\n")
-		contains(t, p.mail(t), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.com\n", "Action: failed\n", "Status: 5.1.1\n", "Diagnostic-Code: smtp; 550 5.1.1")
+		testserver.Contains(t, p.mail(t), "Return-Path: <>\n", "multipart/report", "Final-Recipient: rfc822; nobody@example.com\n",
+			"Action: failed\n", "Status: 5.1.1\n", "Diagnostic-Code: smtp; 550 5.1.1")
 	})
 	t.Run("Carteiro refuses, alice gets Postfix's report", func(t *testing.T) {
 		p.send(t, "alice@example.com", "nobody@example.com", "From: alice@example.com\nSubject: anybody?\n\nhello\n")
-		contains(t, h.mail(t, "alice"), "Return-Path: <>\n", "Reporting-MTA: dns; mail.example.net\n", "Action: failed\n")
+		testserver.Contains(t, h.Mail(t, "alice"), "Return-Path: <>\n", "Reporting-MTA: dns; mail.example.net\n", "Action: failed\n")
 	})
 	t.Run("a certificate that is not verified gets no mail", func(t *testing.T) {
-		h.submit(t, "x@strict.example", "From: alice@example.com\nSubject: strict\n\nhello\n")
-		for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-			out, err := h.command("queue", "list", "--domain", "strict.example").CombinedOutput()
+		h.Sendmail(t, "x@strict.example", "From: alice@example.com\nSubject: strict\n\nhello\n")
+		for end := time.Now().Add(testserver.Patience); ; time.Sleep(50 * time.Millisecond) {
+			out, err := h.Command("queue", "list", "--domain", "strict.example").CombinedOutput()
 			if err == nil && strings.Contains(string(out), "deferred") && strings.Contains(string(out), "certificate") {
 				break
 			}

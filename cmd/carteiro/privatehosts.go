@@ -58,9 +58,9 @@ func httpHosts(cfg *config.Config, sources []hooks.Source) []httpHost {
 	return out
 }
 
-// private are those that lead to private networks alone. Names that cannot be
+// privateOnes are those that lead to private networks alone. Names that cannot be
 // looked up now are none.
-func private(ctx context.Context, list []httpHost) []httpHost {
+func privateOnes(ctx context.Context, list []httpHost) []httpHost {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	found := make([]bool, len(list))
@@ -84,7 +84,7 @@ func private(ctx context.Context, list []httpHost) []httpHost {
 func checkHosts(ctx context.Context, cfg *config.Config, sources []hooks.Source) ([]httpHost, error) {
 	var rest []httpHost
 	var errs []error
-	for _, h := range private(ctx, httpHosts(cfg, sources)) {
+	for _, h := range privateOnes(ctx, httpHosts(cfg, sources)) {
 		if h.bundle == fromManifest {
 			rest = append(rest, h)
 			continue
@@ -104,8 +104,8 @@ func (h httpHost) note() string {
 		"where that is meant, write %q under http of the configuration", h.host, of, h.host+" private")
 }
 
-// refusals are the hosts to which requests are refused, for `status`.
-type refusals struct {
+// refusedHosts are the hosts to which requests are refused, for `status`.
+type refusedHosts struct {
 	mu    sync.Mutex
 	hosts map[string]bool
 }
@@ -113,7 +113,7 @@ type refusals struct {
 // maxRefusals bounds them.
 const maxRefusals = 100
 
-func (r *refusals) add(host string) {
+func (r *refusedHosts) add(host string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.hosts == nil {
@@ -125,7 +125,7 @@ func (r *refusals) add(host string) {
 }
 
 // set makes them those of a list alone.
-func (r *refusals) set(list []httpHost) {
+func (r *refusedHosts) set(list []httpHost) {
 	r.mu.Lock()
 	r.hosts = nil
 	r.mu.Unlock()
@@ -134,7 +134,7 @@ func (r *refusals) set(list []httpHost) {
 	}
 }
 
-func (r *refusals) list() []string {
+func (r *refusedHosts) list() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Sorted(maps.Keys(r.hosts))
@@ -143,7 +143,7 @@ func (r *refusals) list() []string {
 // lookForPrivateHosts tells at a start which requests will be refused. The
 // start does not wait for it.
 func (s *server) lookForPrivateHosts(ctx context.Context) {
-	for _, h := range private(ctx, httpHosts(s.cfg, s.policies.Get().Sources)) {
+	for _, h := range privateOnes(ctx, httpHosts(s.cfg, s.policies.Get().Sources)) {
 		s.refused.add(h.host)
 		s.journal.WarnContext(ctx, h.note(), "host", h.host)
 	}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // asksHost is a policy that answers MAIL with what a request came to.
@@ -20,15 +22,15 @@ const asksHost = `on("receive.mail", function()
 end)
 `
 
-// askingHouse is a house whose policy and bundle ask this machine by name, and
+// askingServer is a server whose policy and bundle ask this machine by name, and
 // what writes the grants of the two.
-func askingHouse(t *testing.T, port string) (h *house, granted func(scripts, bundle string)) {
+func askingServer(t *testing.T, port string) (h *testserver.Server, granted func(scripts, bundle string)) {
 	t.Helper()
-	h = &house{dir: t.TempDir()}
-	if err := h.build(t.Context(), "[[bundle]]\npath = \"asks\"\n"); err != nil {
+	h = &testserver.Server{Dir: t.TempDir()}
+	if err := h.Build(t.Context(), "[[bundle]]\npath = \"asks\"\n"); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(h.config())
+	raw, err := os.ReadFile(h.ConfigFile())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,15 +38,15 @@ func askingHouse(t *testing.T, port string) (h *house, granted func(scripts, bun
 		t.Helper()
 		text := strings.Replace(string(raw), "dir = \"scripts\"\n", fmt.Sprintf("dir = \"scripts\"\nhttp = [%q]\n", scripts), 1)
 		text = strings.Replace(text, "path = \"asks\"\n", fmt.Sprintf("path = \"asks\"\nhttp = [%q]\n", bundle), 1)
-		if err := os.WriteFile(h.config(), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(h.ConfigFile(), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	writeFiles(t, filepath.Join(h.dir, "scripts"), map[string]string{"asks.lua": strings.Replace(asksHost, "PORT", port, 1)})
+	testserver.WriteFiles(t, filepath.Join(h.Dir, "scripts"), map[string]string{"asks.lua": strings.Replace(asksHost, "PORT", port, 1)})
 	manifest := "[bundle]\nname = \"acme/asks\"\nversion = \"1.0.0\"\napi = 1\n[capabilities]\nhttp = [\"localhost:" + port + "\"]\n"
-	writeFiles(t, filepath.Join(h.dir, "asks"), map[string]string{"bundle.toml": manifest})
+	testserver.WriteFiles(t, filepath.Join(h.Dir, "asks"), map[string]string{"bundle.toml": manifest})
 	granted("localhost:"+port, "public.example:443")
-	if err := h.start(); err != nil {
+	if err := h.Start(); err != nil {
 		t.Fatal(err)
 	}
 	return h, granted
@@ -62,24 +64,24 @@ func TestPrivateHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := "localhost:" + port
-	h, granted := askingHouse(t, port)
-	defer h.end(syscall.SIGTERM)
-	said := func() string { return h.send(t, "a@s.test", "alice@example.com", "x\n") }
+	h, granted := askingServer(t, port)
+	defer h.Stop(syscall.SIGTERM)
+	said := func() string { return h.Send(t, "a@s.test", "alice@example.com", "x\n") }
 	if got := said(); !strings.Contains(got, "no public address") || !strings.Contains(got,
 		`write "`+name+` private" under http in [scripts]`) {
 		t.Errorf("a request: %s", got)
 	}
 	status := func() string {
-		out, err := h.try("status")
+		out, err := h.Try("status")
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		return out
 	}
-	for end := time.Now().Add(patience); !strings.Contains(h.log(),
+	for end := time.Now().Add(testserver.Patience); !strings.Contains(h.Log(),
 		name+" leads to addresses of private networks alone"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("the log says nothing of it\n%s", h.log())
+			t.Fatalf("the log says nothing of it\n%s", h.Log())
 		}
 	}
 	if got := status(); !strings.Contains(got, name+" leads to a private network") {
@@ -89,7 +91,7 @@ func TestPrivateHosts(t *testing.T) {
 		"bundle.http"}} {
 		granted(c.scripts, c.bundle)
 		for _, command := range []string{"check", "reload"} {
-			out, err := h.try(command)
+			out, err := h.Try(command)
 			if err == nil || !strings.Contains(out, "carteiro.toml:") || !strings.Contains(out, c.table+` "`+name+`" leads to addresses`) ||
 				!strings.Contains(out, `write "`+name+` private"`) {
 				t.Errorf("%s with %s: %v\n%s", command, c.table, err, out)
@@ -98,14 +100,14 @@ func TestPrivateHosts(t *testing.T) {
 	}
 	// What a manifest alone names is told, and stops nothing.
 	granted(name+" private", "public.example:443")
-	out, err := h.try("check")
+	out, err := h.Try("check")
 	if err != nil || !strings.Contains(out,
 		"note: "+name+" leads to addresses of private networks alone, so requests of acme/asks are refused") {
 		t.Errorf("check of a manifest: %v\n%s", err, out)
 	}
 	granted(name+" private", name+" private")
 	for _, command := range []string{"check", "reload"} {
-		if out, err := h.try(command); err != nil || strings.Contains(out, "private") {
+		if out, err := h.Try(command); err != nil || strings.Contains(out, "private") {
 			t.Errorf("%s: %v\n%s", command, err, out)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // readme plays the README: the lines of its sh blocks are run one after the
@@ -41,8 +43,15 @@ func TestREADME(t *testing.T) {
 			r.run(line)
 		}
 	}
-	for command, want := range map[string]string{"carteiro init": "First account: you@example.com", "carteiro check": "is good", "carteiro account list": "ann@example.com",
-		"carteiro reload": "generation", "carteiro explain": "hello.lua", "carteiro scripts order": "policy.lua", "carteiro help config": "limits.connections"} {
+	for command, want := range map[string]string{
+		"carteiro init":          "First account: you@example.com",
+		"carteiro check":         "is good",
+		"carteiro account list":  "ann@example.com",
+		"carteiro reload":        "generation",
+		"carteiro explain":       "hello.lua",
+		"carteiro scripts order": "policy.lua",
+		"carteiro help config":   "limits.connections",
+	} {
 		found := false
 		for line, out := range r.output {
 			found = found || strings.HasPrefix(line, command) && strings.Contains(out, want)
@@ -88,7 +97,7 @@ func (r *readme) command(line string) *exec.Cmd {
 		cmd = exec.Command("sh", "-c", line)
 	}
 	cmd.Dir = r.dir
-	cmd.Env = append(os.Environ(), "PATH="+binDir+":"+os.Getenv("PATH"), actAsMain+"=1")
+	cmd.Env = append(os.Environ(), "PATH="+testserver.BinDir()+":"+os.Getenv("PATH"), testserver.RunAsCommand+"=1")
 	return cmd
 }
 

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // reloadGrowth is what a reload may take beside what the idle server has.
@@ -80,24 +82,24 @@ func TestReloadMemory(t *testing.T) {
 	if raced() {
 		t.Skip("the race detector takes memory of its own")
 	}
-	h := &house{dir: t.TempDir()}
-	if err := h.build(t.Context(), shippedBundles); err != nil {
+	h := &testserver.Server{Dir: t.TempDir()}
+	if err := h.Build(t.Context(), shippedBundles); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(h.dir, "scripts", "policy.lua"), []byte(`on("receive.mail", function() end)`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(h.Dir, "scripts", "policy.lua"), []byte(`on("receive.mail", function() end)`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.start(); err != nil {
-		t.Fatalf("%v\n%s", err, h.log())
+	if err := h.Start(); err != nil {
+		t.Fatalf("%v\n%s", err, h.Log())
 	}
-	defer h.end(syscall.SIGKILL)
-	pid := h.cmd.Process.Pid
+	defer h.Stop(syscall.SIGKILL)
+	pid := h.Process.Process.Pid
 	idle := settledMemory(t, pid)
 	reload := func(times int) int64 {
 		return mostSince(t, pid, func() {
 			for range times {
-				cmd := exec.Command(carteiro(), "reload", "-c", h.config())
-				cmd.Env = append(os.Environ(), actAsMain+"=1")
+				cmd := exec.Command(testserver.Binary(), "reload", "-c", h.ConfigFile())
+				cmd.Env = append(os.Environ(), testserver.RunAsCommand+"=1")
 				if out, err := cmd.CombinedOutput(); err != nil {
 					t.Fatalf("%v: %s", err, out)
 				}
@@ -109,8 +111,8 @@ func TestReloadMemory(t *testing.T) {
 	if most := max(one, four); most > idle+reloadGrowth {
 		t.Errorf("a reload takes the server from %d to %d MiB", idle>>20, most>>20)
 	}
-	if strings.Contains(h.log(), "panic") {
-		t.Error(h.log())
+	if strings.Contains(h.Log(), "panic") {
+		t.Error(h.Log())
 	}
 }
 
@@ -120,26 +122,26 @@ func TestReloadInLittleMemory(t *testing.T) {
 		t.Skip("the race detector takes memory of its own")
 	}
 	group, killed := limitedGroup(t, 128<<20)
-	h := &house{dir: t.TempDir()}
-	if err := h.build(t.Context(), shippedBundles); err != nil {
+	h := &testserver.Server{Dir: t.TempDir()}
+	if err := h.Build(t.Context(), shippedBundles); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.start(); err != nil {
-		t.Fatalf("%v\n%s", err, h.log())
+	if err := h.Start(); err != nil {
+		t.Fatalf("%v\n%s", err, h.Log())
 	}
-	defer h.end(syscall.SIGKILL)
-	if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(h.cmd.Process.Pid)), 0o644); err != nil {
+	defer h.Stop(syscall.SIGKILL)
+	if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(h.Process.Process.Pid)), 0o644); err != nil {
 		t.Skipf("the server cannot be put into a cgroup: %v", err)
 	}
 	for range 3 {
-		cmd := exec.Command(carteiro(), "reload", "-c", h.config())
-		cmd.Env = append(os.Environ(), actAsMain+"=1")
+		cmd := exec.Command(testserver.Binary(), "reload", "-c", h.ConfigFile())
+		cmd.Env = append(os.Environ(), testserver.RunAsCommand+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
 	}
-	if !h.running() {
-		t.Errorf("the server ended\n%s", h.log())
+	if !h.Running() {
+		t.Errorf("the server ended\n%s", h.Log())
 	}
 	if n := killed(); n != "0" {
 		t.Errorf("processes killed for want of memory: %s", n)
@@ -160,7 +162,7 @@ func limitedGroup(t *testing.T, limit int64) (dir string, killed func() string) 
 		t.Skipf("no control group can be made: %v", err)
 	}
 	t.Cleanup(func() { // when its processes have ended
-		for end := time.Now().Add(patience); os.Remove(dir) != nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(testserver.Patience); os.Remove(dir) != nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		}
 	})
 	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0) // made by the kernel, or not there

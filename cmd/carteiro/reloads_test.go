@@ -17,6 +17,7 @@ import (
 	"time"
 	"weak"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core/ops/admin"
 	"carteiro/core/ops/config"
 	"carteiro/hooks"
@@ -43,19 +44,19 @@ func TestThousandReloads(t *testing.T) {
 	} else if raced() {
 		reloads = 200 // each takes five times as long
 	}
-	h := &house{dir: t.TempDir()}
+	h := &testserver.Server{Dir: t.TempDir()}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if err := h.build(ctx, ""); err != nil {
+	if err := h.Build(ctx, ""); err != nil {
 		t.Fatal(err)
 	}
 	policy := func(n int) {
-		if err := os.WriteFile(filepath.Join(h.dir, "scripts", "policy.lua"), fmt.Appendf(nil, marking, n), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(h.Dir, "scripts", "policy.lua"), fmt.Appendf(nil, marking, n), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	policy(0)
-	s, mx, served := h.inProcess(ctx, t)
+	s, mx, served := serveInProcess(ctx, t, h)
 
 	var accepted atomic.Int64
 	over := make(chan struct{})
@@ -68,7 +69,8 @@ func TestThousandReloads(t *testing.T) {
 					return
 				default:
 				}
-				reply, err := sendSMTP(mx, "EHLO client.example.net", "ann@a.example", []string{"alice@example.com"}, "Subject: hello\n\nhello\n")
+				reply, err := testserver.SendSMTP(mx, "EHLO client.example.net", "ann@a.example", []string{"alice@example.com"},
+					"Subject: hello\n\nhello\n")
 				if err != nil || !strings.HasPrefix(reply, "250 ") {
 					t.Errorf("%s, %v", reply, err)
 					return
@@ -96,7 +98,7 @@ func TestThousandReloads(t *testing.T) {
 	allArrived(t, s, accepted.Load())
 	oldAreGone(t, old, goroutines)
 	after := liveHeap()
-	for end := time.Now().Add(patience); after > heap+maxGrowth && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(testserver.Patience); after > heap+maxGrowth && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		after = liveHeap() // the store writes its tables out by itself
 	}
 	t.Logf("live heap %d KiB before, %d KiB after", heap>>10, after>>10)
@@ -131,7 +133,7 @@ func liveHeap() int64 {
 func allArrived(t *testing.T, s *server, accepted int64) {
 	t.Helper()
 	count := int64(0)
-	for end := time.Now().Add(patience); count < accepted && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(testserver.Patience); count < accepted && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		info, err := s.store.Mailbox(t.Context(), "alice@example.com", "INBOX")
 		if err != nil {
 			t.Fatal(err)
@@ -147,7 +149,7 @@ func allArrived(t *testing.T, s *server, accepted int64) {
 func oldAreGone(t *testing.T, old []weak.Pointer[hooks.Generation], goroutines int) {
 	t.Helper()
 	alive := len(old)
-	for end := time.Now().Add(patience); alive > 1 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(testserver.Patience); alive > 1 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		runtime.GC()
 		alive = 0
 		for _, g := range old {
@@ -159,18 +161,19 @@ func oldAreGone(t *testing.T, old []weak.Pointer[hooks.Generation], goroutines i
 	if alive > 1 { // the one before, for as long as the last is on probation
 		t.Errorf("%d generations of %d are still in memory", alive, len(old))
 	}
-	for end := time.Now().Add(patience); runtime.NumGoroutine() > goroutines && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(testserver.Patience); runtime.NumGoroutine() > goroutines &&
+		time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 	}
 	if n := runtime.NumGoroutine(); n > goroutines {
 		t.Errorf("%d goroutines, before the reloads %d", n, goroutines)
 	}
 }
 
-// inProcess serves the house in this process, and returns the server, where
+// serveInProcess serves in this process, and returns the server, where
 // it takes mail and what it ends with.
-func (h *house) inProcess(ctx context.Context, t *testing.T) (s *server, mx string, served chan error) {
+func serveInProcess(ctx context.Context, t *testing.T, h *testserver.Server) (s *server, mx string, served chan error) {
 	t.Helper()
-	cfg, err := config.Load(h.config())
+	cfg, err := config.Load(h.ConfigFile())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +183,7 @@ func (h *house) inProcess(ctx context.Context, t *testing.T) (s *server, mx stri
 	}
 	served = make(chan error, 1)
 	go func() { served <- s.serve(ctx) }()
-	for end := time.Now().Add(patience); mx == "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(testserver.Patience); mx == "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		client, err := admin.Dial(ctx, socketPath(cfg))
 		if err != nil {
 			continue // the listeners are bound before the socket is
@@ -206,21 +209,21 @@ func (h *house) inProcess(ctx context.Context, t *testing.T) (s *server, mx stri
 // within its content: it is judged by one generation, the next one of the same
 // session by another.
 func TestReloadInTransaction(t *testing.T) {
-	h := newHouse(t, "")
+	h := testserver.New(t, "")
 	n := 0
 	reload := func() {
 		n++
-		h.policy(t, "policy.lua", fmt.Sprintf(marking, n))
+		h.SetPolicy(t, "policy.lua", fmt.Sprintf(marking, n))
 	}
 	reload()
-	w, err := dialWire(h.addr("mx"))
+	w, err := testserver.Dial(h.Addr("mx"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
 	say := func(command string, want int) {
 		t.Helper()
-		if code, text, err := w.smtp(command); err != nil || code != want {
+		if code, text, err := w.SMTP(command); err != nil || code != want {
 			t.Fatalf("%q: %d %s, %v", command, code, text, err)
 		}
 	}
@@ -238,7 +241,7 @@ func TestReloadInTransaction(t *testing.T) {
 		reload()
 		say("second half\r\n.", 250)
 	}
-	got, err := waitPOP(h.addr("pop3"), "alice", 2)
+	got, err := testserver.WaitPOP3(h.Addr("pop3"), "alice", 2)
 	if err != nil || len(got) != 2 {
 		t.Fatalf("%d messages, %v", len(got), err)
 	}

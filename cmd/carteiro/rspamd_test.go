@@ -1,14 +1,13 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
-	"carteiro/core/ops/admin"
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/scripts"
 )
 
@@ -38,19 +37,20 @@ actions { reject = 15; add_header = 6; }
 // the manual does it, and what it says happens.
 func TestInteropRspamd(t *testing.T) {
 	program := need(t, "rspamd")
-	port := freePort(t)
+	port := testserver.FreePort(t)
 	p := newPeer(t, "Rspamd", "nobody", "run")
 	p.write(t, "rspamd.conf", fmt.Sprintf(rspamdConf, p.dir, port))
 	p.write(t, "suffixes", "com\nexample\n") // it takes half a minute to learn the real ones
-	h := newHouse(t, "[milter.rspamd]\naddr = \"127.0.0.1:"+port+"\"\ntimeout = \"30s\"\n")
+	h := testserver.New(t, "[milter.rspamd]\naddr = \"127.0.0.1:"+port+"\"\ntimeout = \"30s\"\n")
 	example, err := scripts.Examples().ReadFile("examples/rspamd.lua")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.policy(t, "rspamd.lua", string(example))
+	h.SetPolicy(t, "rspamd.lua", string(example))
 	send := func(body string) string {
-		reply, err := sendSMTP(h.addr("mx"), "EHLO client.example.net", "ann@a.example", []string{"alice@example.com"},
-			"From: ann@a.example\nTo: alice@example.com\nSubject: hello\nDate: "+time.Now().Format(time.RFC1123Z)+"\nMessage-ID: <1@a.example>\n\n"+body+"\n")
+		reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "ann@a.example", []string{"alice@example.com"},
+			"From: ann@a.example\nTo: alice@example.com\nSubject: hello\nDate: "+time.Now().Format(time.RFC1123Z)+
+				"\nMessage-ID: <1@a.example>\n\n"+body+"\n")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func TestInteropRspamd(t *testing.T) {
 		t.Errorf("without the filter: %s", reply)
 	}
 	p.start(t, nil, program, "-f", "-i", "-c", p.path("rspamd.conf"), "-u", p.owner.Username, "-g", "nogroup")
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(testserver.Patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil { // Rspamd takes a moment until it listens
 			conn.Close()
 			break
@@ -76,27 +76,6 @@ func TestInteropRspamd(t *testing.T) {
 			t.Errorf("%s: %s", body, reply)
 		}
 	}
-	contains(t, h.mail(t, "alice"), "\n\nHow are you?\n")
-	h.folder(t, "alice@example.com", "Junk", 1)
-}
-
-// folder waits until a folder holds so many messages.
-func (h *house) folder(t testing.TB, owner, name string, want int64) {
-	t.Helper()
-	var report admin.AccountReport
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		out, err := h.command("account", "show", owner, "--json").Output()
-		if err == nil {
-			err = json.Unmarshal(out, &report)
-		}
-		if err != nil {
-			t.Fatalf("account show: %v\n%s", err, out)
-		}
-		for _, f := range report.Folders {
-			if f.Name == name && f.Messages == want {
-				return
-			}
-		}
-	}
-	t.Errorf("no %d messages in %s of %s: %+v", want, name, owner, report.Folders)
+	testserver.Contains(t, h.Mail(t, "alice"), "\n\nHow are you?\n")
+	h.WaitFolder(t, "alice@example.com", "Junk", 1)
 }

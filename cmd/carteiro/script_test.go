@@ -18,13 +18,14 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/hooks"
 )
 
 // TestScripts plays testdata/script/*.txtar: the command line as its users
 // meet it. Beside the commands of testscript there are
 //
-//	house DIR [FILE]             a configuration with all listeners, a certificate, two
+//	setup DIR [FILE]             a configuration with all listeners, a certificate, two
 //	                             accounts; FILE is added to it; sets $CONF
 //	serve DIR [FLAG...]          starts its server; sets $mx $submission $submissions $lmtp $pop3 $pop3s $web
 //	signal DIR TERM|INT|KILL|HUP sends a signal; waits for the end but after HUP
@@ -46,28 +47,28 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
-			env.Setenv(actAsMain, "1")
+			env.Setenv("PATH", testserver.BinDir()+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv(testserver.RunAsCommand, "1")
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("NOW", strconv.FormatInt(time.Now().Unix(), 10)) // which tests may have moved
-			env.Values[houses{}] = map[string]*house{}
+			env.Values[servers{}] = map[string]*testserver.Server{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"house": cmdHouse, "serve": cmdServe, "signal": cmdSignal, "status": cmdStatus, "until": cmdUntil,
+			"setup": cmdSetup, "serve": cmdServe, "signal": cmdSignal, "status": cmdStatus, "until": cmdUntil,
 			"send": cmdSend, "fails": cmdFails, "pop": cmdPop, "smtp": cmdSMTP, "get": cmdGet,
 		},
 	})
 }
 
-// houses is the key of a script's houses, by folder.
-type houses struct{}
+// servers is the key of a script's servers, by folder.
+type servers struct{}
 
-func houseAt(ts *testscript.TestScript, dir string) *house {
-	all := ts.Value(houses{}).(map[string]*house)
+func serverAt(ts *testscript.TestScript, dir string) *testserver.Server {
+	all := ts.Value(servers{}).(map[string]*testserver.Server)
 	h := all[dir]
 	if h == nil {
-		h = &house{dir: ts.MkAbs(dir)}
+		h = &testserver.Server{Dir: ts.MkAbs(dir)}
 		all[dir] = h
 	}
 	return h
@@ -79,32 +80,32 @@ func want(ts *testscript.TestScript, ok bool, usage string) {
 	}
 }
 
-func cmdHouse(ts *testscript.TestScript, neg bool, args []string) {
-	want(ts, !neg && (len(args) == 1 || len(args) == 2), "house DIR [FILE]")
-	h, extra := houseAt(ts, args[0]), ""
+func cmdSetup(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, !neg && (len(args) == 1 || len(args) == 2), "setup DIR [FILE]")
+	h, extra := serverAt(ts, args[0]), ""
 	if len(args) == 2 {
 		extra = ts.ReadFile(args[1])
 	}
 	ctx, cancel := contextOf()
 	defer cancel()
-	ts.Check(h.build(ctx, extra))
-	ts.Setenv("CONF", h.config())
+	ts.Check(h.Build(ctx, extra))
+	ts.Setenv("CONF", h.ConfigFile())
 }
 
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) > 0, "serve DIR [FLAG...]")
-	h := houseAt(ts, args[0])
-	ts.Check(h.start(args[1:]...))
-	done, process := h.done, h.cmd
+	h := serverAt(ts, args[0])
+	ts.Check(h.Start(args[1:]...))
+	done, process := h.Done, h.Process
 	ts.Defer(func() {
-		if h.running() {
-			h.end(syscall.SIGKILL)
-		} else if h.done == done && !h.ended {
-			ts.Logf("the server in %s ended by itself: %s\n%s", args[0], process.ProcessState, h.log())
+		if h.Running() {
+			h.Stop(syscall.SIGKILL)
+		} else if h.Done == done && !h.Stopped {
+			ts.Logf("the server in %s ended by itself: %s\n%s", args[0], process.ProcessState, h.Log())
 		}
 	})
 	for _, name := range []string{"mx", "submission", "submissions", "lmtp", "pop3", "pop3s", "web"} {
-		ts.Setenv(name, h.addr(name))
+		ts.Setenv(name, h.Addr(name))
 	}
 }
 
@@ -112,15 +113,15 @@ var signals = map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.
 
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) == 2 && signals[args[1]] != 0, "signal DIR TERM|INT|KILL|HUP")
-	h, sig := houseAt(ts, args[0]), signals[args[1]]
+	h, sig := serverAt(ts, args[0]), signals[args[1]]
 	if sig == syscall.SIGHUP {
-		ts.Check(h.cmd.Process.Signal(sig))
+		ts.Check(h.Process.Process.Signal(sig))
 		return
 	}
-	status, err := h.end(sig)
+	status, err := h.Stop(sig)
 	ts.Check(err)
 	if sig != syscall.SIGKILL && status != 0 {
-		ts.Fatalf("exit status %d after %s\n%s", status, args[1], h.log())
+		ts.Fatalf("exit status %d after %s\n%s", status, args[1], h.Log())
 	}
 }
 
@@ -145,13 +146,13 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) > 1, "until REGEXP COMMAND...")
 	re, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(testserver.Patience); ; time.Sleep(20 * time.Millisecond) {
 		err := ts.Exec(args[1], args[2:]...)
 		if err == nil && re.MatchString(ts.ReadFile("stdout")) {
 			return
 		}
 		if time.Now().After(end) {
-			ts.Fatalf("no match for %q within %v, %v", args[0], patience, err)
+			ts.Fatalf("no match for %q within %v, %v", args[0], testserver.Patience, err)
 		}
 	}
 }
@@ -162,7 +163,7 @@ func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
 	if args[0] == ts.Getenv("lmtp") {
 		helo = "LHLO client.example.net"
 	}
-	reply, err := sendSMTP(args[0], helo, strings.Trim(args[1], "<>"), strings.Split(args[2], ","), ts.ReadFile(args[3]))
+	reply, err := testserver.SendSMTP(args[0], helo, strings.Trim(args[1], "<>"), strings.Split(args[2], ","), ts.ReadFile(args[3]))
 	ts.Check(err)
 	ts.Stdout().Write([]byte(reply + "\n"))
 	if ok := reply[0] == '2'; ok == neg {
@@ -179,7 +180,7 @@ func cmdFails(ts *testscript.TestScript, neg bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	for range n {
-		reply, err := sendSMTP(args[0], "EHLO client.example.net", "x@example.net", []string{"bob@example.com"}, ts.ReadFile(args[2]))
+		reply, err := testserver.SendSMTP(args[0], "EHLO client.example.net", "x@example.net", []string{"bob@example.com"}, ts.ReadFile(args[2]))
 		ts.Check(err)
 		if reply[0] == '2' {
 			return // rolled back by now
@@ -194,7 +195,7 @@ func cmdPop(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) == 3, "pop ADDR USER N")
 	n, err := strconv.Atoi(args[2])
 	ts.Check(err)
-	got, err := waitPOP(args[0], args[1], n)
+	got, err := testserver.WaitPOP3(args[0], args[1], n)
 	ts.Check(err)
 	if len(got) != n {
 		ts.Fatalf("%d messages for %s, want %d\n%s", len(got), args[1], n, strings.Join(got, "\n---\n"))
@@ -204,11 +205,11 @@ func cmdPop(ts *testscript.TestScript, neg bool, args []string) {
 
 func cmdSMTP(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) > 1, "smtp ADDR COMMAND...")
-	w, err := dialWire(args[0])
+	w, err := testserver.Dial(args[0])
 	ts.Check(err)
 	defer w.Close()
 	for _, c := range append([]string{""}, args[1:]...) {
-		code, text, err := w.smtp(c)
+		code, text, err := w.SMTP(c)
 		ts.Check(err)
 		for line := range strings.SplitSeq(text, "\n") {
 			ts.Stdout().Write([]byte(strconv.Itoa(code) + " " + line + "\n"))

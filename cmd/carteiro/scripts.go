@@ -21,7 +21,10 @@ import (
 )
 
 func scriptsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "scripts", Short: "Policies: check, test, run, order, generations, diff, rollback, meta"}
+	cmd := &cobra.Command{
+		Use:   "scripts",
+		Short: "Policies: check, test, run, order, generations, diff, rollback, meta",
+	}
 	cmd.AddCommand(scriptsCheckCommand(), scriptsTestCommand(), scriptsRunCommand(), scriptsOrderCommand(), scriptsMetaCommand(),
 		generationsCommand(), diffCommand(), rollbackCommand())
 	return cmd
@@ -140,7 +143,8 @@ func (t *tree) addTestOf(script string, named map[string][]byte) error {
 	}
 	for _, e := range entries {
 		rel := path.Join("tests", e.Name())
-		if info, err := e.Info(); err != nil || !info.Mode().IsRegular() || info.Size() > maxScript || strings.HasSuffix(rel, ".lua") && rel != own {
+		if info, err := e.Info(); err != nil || !info.Mode().IsRegular() || info.Size() > maxScript ||
+			strings.HasSuffix(rel, ".lua") && rel != own {
 			continue
 		}
 		if t.tests[rel], err = os.ReadFile(filepath.Join(dir, rel)); err != nil {
@@ -185,7 +189,10 @@ func (t *tree) addTests(dir string) error {
 
 func scriptsOrderCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "order", Short: "Print which handler is asked when, hook by hook", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "order",
+		Short: "Print which handler is asked when, hook by hook",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -199,8 +206,19 @@ func scriptsOrderCommand() *cobra.Command {
 			for _, spec := range hooks.Specs() {
 				for i, h := range gen.Chain.Handlers(spec.Point) {
 					info := h.Info()
-					lines = append(lines, orderLine{Hook: string(spec.Point), Place: i + 1, Tier: info.Tier.String(), Order: info.Order, Handler: info.Name(),
-						Command: info.Command, Path: info.Path, Every: everyOf(info), Events: info.Events, Listener: info.Listener, Login: info.Login})
+					lines = append(lines, orderLine{
+						Hook:     string(spec.Point),
+						Place:    i + 1,
+						Tier:     info.Tier.String(),
+						Order:    info.Order,
+						Handler:  info.Name(),
+						Command:  info.Command,
+						Path:     info.Path,
+						Every:    intervalText(info),
+						Events:   info.Events,
+						Listener: info.Listener,
+						Login:    info.Login,
+					})
 				}
 			}
 			if o.json {
@@ -210,7 +228,8 @@ func scriptsOrderCommand() *cobra.Command {
 				fmt.Fprintf(cmd.OutOrStdout(), "%-16s %2d  %-6s order %3d  %s%s\n", l.Hook, l.Place, l.Tier, l.Order, l.Handler, l.options())
 			}
 			return nil
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	return cmd
 }
@@ -231,8 +250,8 @@ type orderLine struct {
 	Login    bool     `json:"login,omitempty"`
 }
 
-// everyOf is the time between two calls of a timer.
-func everyOf(info hooks.Info) string {
+// intervalText is the time between two calls of a timer.
+func intervalText(info hooks.Info) string {
 	switch {
 	case info.Every == 0:
 		return ""
@@ -244,7 +263,8 @@ func everyOf(info hooks.Info) string {
 
 // options are what decides when the handler is asked, beside its place.
 func (l *orderLine) options() (out string) {
-	for _, o := range []struct{ name, value string }{{"command", l.Command}, {"path", l.Path}, {"every", l.Every}, {"events", strings.Join(l.Events, ", ")},
+	for _, o := range []struct{ name, value string }{{"command", l.Command}, {"path", l.Path}, {"every", l.Every},
+		{"events", strings.Join(l.Events, ", ")},
 		{"listener", l.Listener}} {
 		if o.value != "" {
 			out += "  " + o.name + " " + o.value
@@ -258,7 +278,9 @@ func (l *orderLine) options() (out string) {
 
 func scriptsCheckCommand() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "check [DIR|FILE...]", Short: "Check policies: syntax, names, verdicts, changes, globals, capabilities; all faults at once",
+	cmd := &cobra.Command{
+		Use:   "check [DIR|FILE...]",
+		Short: "Check policies: syntax, names, verdicts, changes, globals, capabilities; all faults at once",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := o.readTree(args)
 			if err != nil {
@@ -282,10 +304,11 @@ func scriptsCheckCommand() *cobra.Command {
 				return errFaults
 			}
 			if !o.json {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, no faults\n", count(len(gen.Sources), "source"), count(handlers(gen), "handler"))
+				fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, no faults\n", count(len(gen.Sources), "source"), count(countHandlers(gen), "handler"))
 			}
 			return nil
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	return cmd
 }

@@ -26,8 +26,11 @@ const editorSettings = `{
 `
 
 func scriptsMetaCommand() *cobra.Command {
-	return &cobra.Command{Use: "meta [DIR]", Args: cobra.MaximumNArgs(1),
-		Short: "Write what editors (LuaLS) need to know the API: carteiro.lua, .luarc.json, the test library; without DIR carteiro.lua to standard output",
+	return &cobra.Command{
+		Use:  "meta [DIR]",
+		Args: cobra.MaximumNArgs(1),
+		Short: "Write what editors (LuaLS) need to know the API: carteiro.lua, .luarc.json, the test library; without DIR carteiro.lua to " +
+			"standard output",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				_, err := cmd.OutOrStdout().Write(lua.Annotations())
@@ -55,5 +58,6 @@ func scriptsMetaCommand() *cobra.Command {
 				fmt.Fprintln(cmd.OutOrStdout(), f.name)
 			}
 			return nil
-		}}
+		},
+	}
 }

@@ -20,7 +20,10 @@ func scriptsRunCommand() *cobra.Command {
 		ip, helo, sender, identity string
 		to                         []string
 	}
-	cmd := &cobra.Command{Use: "run FILE|DIR --eml M", Short: "Send one message through policies, in memory, and tell what each handler saw and did", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:   "run FILE|DIR --eml M",
+		Short: "Send one message through policies, in memory, and tell what each handler saw and did",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if eml == "" {
 				return usage("which message? --eml FILE")
@@ -58,26 +61,28 @@ func scriptsRunCommand() *cobra.Command {
 			}
 			r, err := w.Deliver(given)
 			if err != nil {
-				return pictured(err)
+				return withSource(err)
 			}
 			if o.json {
 				return printJSON(cmd.OutOrStdout(), r)
 			}
-			tellRun(cmd.OutOrStdout(), r)
+			printRun(cmd.OutOrStdout(), r)
 			return nil
-		}}
+		},
+	}
 	cmd.Flags().StringVar(&eml, "eml", "", "the message, a `file`")
 	cmd.Flags().StringVar(&client.ip, "ip", "192.0.2.7", "address of the client")
 	cmd.Flags().StringVar(&client.helo, "helo", "client.example", "what it says in EHLO")
 	cmd.Flags().StringVar(&client.sender, "sender", "sender@a.example", "envelope sender, \"\" for the null sender")
-	cmd.Flags().StringSliceVar(&client.to, "to", []string{"bob@" + policytest.LocalDomain}, "recipients; their domains are local unless --identity is given")
+	cmd.Flags().StringSliceVar(&client.to, "to", []string{"bob@" + policytest.LocalDomain},
+		"recipients; their domains are local unless --identity is given")
 	cmd.Flags().StringVar(&client.identity, "identity", "", "who logged in: the message is a submission")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
 
-// tellRun prints what a message went through.
-func tellRun(w io.Writer, r map[string]any) {
+// printRun prints what a message went through.
+func printRun(w io.Writer, r map[string]any) {
 	for _, one := range r["trail"].([]any) {
 		c := one.(map[string]any)
 		fmt.Fprintf(w, "%-16s %s", c["hook"], c["handler"])

@@ -18,7 +18,10 @@ func scriptsTestCommand() *cobra.Command {
 	var o options
 	var cover bool
 	var run string
-	cmd := &cobra.Command{Use: "test [DIR|FILE]", Short: "Run tests/*.lua of a folder of scripts, or tests/NAME.lua of NAME.lua alone; each case in a world of its own", Args: cobra.MaximumNArgs(1),
+	cmd := &cobra.Command{
+		Use:   "test [DIR|FILE]",
+		Short: "Run tests/*.lua of a folder of scripts, or tests/NAME.lua of NAME.lua alone; each case in a world of its own",
+		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := o.readTree(args)
 			if err != nil {
@@ -31,7 +34,8 @@ func scriptsTestCommand() *cobra.Command {
 				}
 			}
 			return o.runTests(cmd, t, options)
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	cmd.Flags().BoolVar(&cover, "cover", false, "tell which lines ran")
 	cmd.Flags().StringVar(&run, "run", "", "only cases whose \"file: name\" matches this `regexp`")
@@ -43,7 +47,7 @@ func (o *options) runTests(cmd *cobra.Command, t *tree, options policytest.Optio
 	options.Sources, options.Tests, options.Domains = t.sources, t.tests, t.domains
 	report, err := policytest.Test(cmd.Context(), options)
 	if err != nil {
-		return pictured(err)
+		return withSource(err)
 	}
 	return o.report(cmd, report, "")
 }
@@ -56,27 +60,27 @@ func (o *options) report(cmd *cobra.Command, r *policytest.Report, of string) er
 			return err
 		}
 	} else {
-		tellTests(cmd.OutOrStdout(), r)
+		printTests(cmd.OutOrStdout(), r)
 	}
-	return testsFailed(r, of)
+	return testsError(r, of)
 }
 
-func testsFailed(r *policytest.Report, of string) error {
+func testsError(r *policytest.Report, of string) error {
 	if n := r.Failed(); n > 0 {
 		return fmt.Errorf("%s%d of %s failed", of, n, count(len(r.Cases), "case"))
 	}
 	return nil
 }
 
-// pictured is an error with its faults as a compiler shows them.
-func pictured(err error) error {
+// withSource is an error with its faults as a compiler shows them.
+func withSource(err error) error {
 	if faults, _ := source.Faults(err); len(faults) == 0 {
 		return err
 	}
 	return fmt.Errorf("policies do not load\n%s", source.Diagnostic(err))
 }
 
-func tellTests(w io.Writer, r *policytest.Report) {
+func printTests(w io.Writer, r *policytest.Report) {
 	for _, c := range r.Cases {
 		word := "ok  "
 		if c.Err != "" {

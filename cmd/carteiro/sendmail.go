@@ -37,19 +37,31 @@ type sendmailArgs struct {
 // sendmailCommand parses its own arguments: sendmail's "-oi", "-f ADDRESS" and
 // "-fADDRESS" are older than double dashes.
 func sendmailCommand() *cobra.Command {
-	return &cobra.Command{Use: "sendmail [-t] [-i] [-f SENDER] [RECIPIENT...]", Short: "Submit a message from standard input, as /usr/sbin/sendmail does",
-		DisableFlagParsing: true, RunE: func(cmd *cobra.Command, args []string) error {
+	return &cobra.Command{
+		Use:                "sendmail [-t] [-i] [-f SENDER] [RECIPIENT...]",
+		Short:              "Submit a message from standard input, as /usr/sbin/sendmail does",
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			a, err := parseSendmail(args)
 			if err != nil {
 				return err
 			}
 			return a.send(cmd.Context(), cmd.InOrStdin())
-		}}
+		},
+	}
 }
 
 func parseSendmail(args []string) (*sendmailArgs, error) {
 	a := &sendmailArgs{config: defaultConfig}
-	values := map[string]*string{"-c": &a.config, "-f": &a.sender, "-r": &a.sender, "-F": &a.name, "-N": &a.notify, "-R": &a.ret, "-V": &a.envid}
+	values := map[string]*string{
+		"-c": &a.config,
+		"-f": &a.sender,
+		"-r": &a.sender,
+		"-F": &a.name,
+		"-N": &a.notify,
+		"-R": &a.ret,
+		"-V": &a.envid,
+	}
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		switch {
@@ -64,7 +76,8 @@ func parseSendmail(args []string) (*sendmailArgs, error) {
 			a.recipients, a.ignoreDots = true, true
 		case arg == "-i" || arg == "-oi":
 			a.ignoreDots = true
-		case strings.HasPrefix(arg, "-o") || strings.HasPrefix(arg, "-B") || arg == "-m" || arg == "-n" || arg == "-v" || arg == "-bm" || arg == "-U" || arg == "-G":
+		case strings.HasPrefix(arg, "-o") || strings.HasPrefix(arg, "-B") || arg == "-m" || arg == "-n" || arg == "-v" || arg == "-bm" ||
+			arg == "-U" || arg == "-G":
 			if arg == "-o" || arg == "-B" { // the value is an argument of its own
 				i++
 			}
@@ -99,7 +112,7 @@ func (a *sendmailArgs) send(ctx context.Context, stdin io.Reader) error {
 	if len(raw) > maxPiped {
 		return fmt.Errorf("sendmail: message is larger than %d octets", maxPiped)
 	}
-	text := crlf(raw, a.ignoreDots)
+	text := toCRLF(raw, a.ignoreDots)
 	if err := a.complete(cfg, text); err != nil {
 		return err
 	}
@@ -107,7 +120,14 @@ func (a *sendmailArgs) send(ctx context.Context, stdin io.Reader) error {
 	if err != nil {
 		return err
 	}
-	id, err := client.Submit(ctx, admin.Submission{Sender: a.sender, Recipients: a.to, Name: a.name, Notify: a.notify, Ret: a.ret, EnvID: a.envid}, bytes.NewReader(text))
+	id, err := client.Submit(ctx, admin.Submission{
+		Sender:     a.sender,
+		Recipients: a.to,
+		Name:       a.name,
+		Notify:     a.notify,
+		Ret:        a.ret,
+		EnvID:      a.envid,
+	}, bytes.NewReader(text))
 	if err != nil {
 		return fmt.Errorf("sendmail: %w", err)
 	}
@@ -161,9 +181,9 @@ func headerOf(text []byte) []byte {
 	return text
 }
 
-// crlf makes lines end in CRLF, and ends the message at a line with a lone
+// toCRLF makes lines end in CRLF, and ends the message at a line with a lone
 // dot unless dots are to be ignored.
-func crlf(raw []byte, ignoreDots bool) []byte {
+func toCRLF(raw []byte, ignoreDots bool) []byte {
 	out := make([]byte, 0, len(raw)+len(raw)/32+2)
 	for len(raw) > 0 {
 		line := raw

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -14,6 +17,7 @@ import (
 	"carteiro/core/ops/admin"
 	"carteiro/core/ops/clock"
 	"carteiro/core/ops/config"
+	"carteiro/core/protocol/httpin"
 	"carteiro/core/protocol/pop3"
 	"carteiro/core/protocol/smtpin"
 )
@@ -21,7 +25,10 @@ import (
 func serveCommand() *cobra.Command {
 	var o options
 	var testClock bool
-	cmd := &cobra.Command{Use: "serve -c FILE", Short: "Run the server: SIGHUP reloads, SIGTERM finishes what runs and stops", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "serve -c FILE",
+		Short: "Run the server: SIGHUP reloads, SIGTERM finishes what runs and stops",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -41,11 +48,15 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			return s.serve(cmd.Context())
-		}}
+		},
+	}
 	o.flags(cmd, false)
 	cmd.Flags().BoolVar(&testClock, "test-clock", false, "let `carteiro clock advance` move time; loopback listeners only")
 	return cmd
 }
+
+// operatorGrace is how long calls of operators may run on when the server stops.
+const operatorGrace = 5 * time.Second
 
 // serve binds every listener, says where, and runs until ctx ends or the
 // store fails. It ends in the order listeners, sessions, queue, store.
@@ -70,7 +81,7 @@ func (s *server) serve(ctx context.Context) (err error) {
 	for _, l := range s.listeners {
 		fmt.Printf("listener %s %s %s\n", l.config.Name, l.config.Protocol, l.Addr())
 	}
-	for _, name := range s.cfg.Idle() {
+	for _, name := range s.cfg.IgnoredSettings() {
 		s.journal.WarnContext(ctx, "setting has no effect in this version", "setting", name)
 	}
 	s.journal.InfoContext(ctx, "serving", "hostname", s.cfg.Hostname, "version", version(), "generation", s.policies.Get().ID)
@@ -88,7 +99,8 @@ func (s *server) serve(ctx context.Context) (err error) {
 	for _, l := range s.listeners {
 		front.Go(func() error { return l.serve(frontCtx, l.Listener) })
 	}
-	front.Go(func() error { return admin.Serve(frontCtx, socket, s.service().Handler()) })
+	operators := &http.Server{Handler: s.service().Handler(), ReadHeaderTimeout: 10 * time.Second}
+	front.Go(func() error { return httpin.Serve(frontCtx, socket, operators, operatorGrace) })
 	front.Go(func() error { return s.signals(frontCtx, hup) })
 	front.Go(func() error { return s.watchDelegates(frontCtx) })
 	front.Go(func() error { s.lookForPrivateHosts(frontCtx); return nil })
@@ -106,7 +118,7 @@ func (s *server) serve(ctx context.Context) (err error) {
 	if err := queue.Wait(); err != nil {
 		return err
 	}
-	if frontErr == errStopped {
+	if errors.Is(frontErr, errStopped) {
 		return nil
 	}
 	return frontErr
@@ -131,20 +143,20 @@ func (s *server) bind() error {
 		if err != nil {
 			return usageError{fmt.Errorf("listener %s: %w", lc.Name, err)}
 		}
-		s.listeners = append(s.listeners, &listener{Listener: ln, serve: s.server(lc), config: lc})
+		s.listeners = append(s.listeners, &listener{Listener: ln, serve: s.serveFunc(lc), config: lc})
 	}
 	return nil
 }
 
-// server is what answers at a listener.
-func (s *server) server(lc config.Listener) func(context.Context, net.Listener) error {
+// serveFunc is what answers at a listener.
+func (s *server) serveFunc(lc config.Listener) func(context.Context, net.Listener) error {
 	switch lc.Protocol {
 	case "pop3":
-		srv := pop3.New(s.pop3Config(lc), maildrops{s.pipeline}, s.store)
+		srv := pop3.New(s.pop3Config(lc), pop3Backend{s.pipeline}, s.store)
 		s.maildrops = append(s.maildrops, srv)
 		return srv.Serve
 	case "http":
-		return s.serveHTTP(lc)
+		return httpin.New(s.httpConfig(lc), s.pipeline).Serve
 	}
-	return smtpin.New(s.smtpConfig(lc), intake{s.pipeline, s.resolver}).Serve
+	return smtpin.New(s.smtpConfig(lc), smtpBackend{s.pipeline, s.resolver}).Serve
 }

@@ -2,18 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/site"
 	"carteiro/core"
 	"carteiro/core/message/crypt"
 	"carteiro/core/message/envelope"
@@ -27,10 +22,8 @@ import (
 	"carteiro/core/protocol/smtpout"
 	"carteiro/core/service/auth"
 	"carteiro/core/service/dns"
-	"carteiro/core/service/lists"
 	"carteiro/core/service/spam"
 	"carteiro/core/service/srs"
-	"carteiro/core/store"
 	"carteiro/core/store/badgerstore"
 	"carteiro/hooks"
 	"carteiro/hooks/lua"
@@ -58,7 +51,7 @@ type server struct {
 	engine    *lua.Engine
 	policies  *generations.Keeper
 	usage     bundleUsage
-	refused   refusals
+	refused   refusedHosts
 	out       *smtpout.Client
 	pipeline  *core.Pipeline
 	limits    *netline.Limits
@@ -87,7 +80,7 @@ func openServer(ctx context.Context, cfg *config.Config, opt serverOptions) (*se
 	if err := cfg.CheckFiles(); err != nil {
 		return nil, err
 	}
-	key, err := readKey(cfg.Storage.KeyFile)
+	key, err := site.ReadKey(cfg.Storage.KeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -107,46 +100,14 @@ func openServer(ctx context.Context, cfg *config.Config, opt serverOptions) (*se
 	return s, nil
 }
 
+// openStore opens the store and what keeps its data there.
 func (s *server) openStore(ctx context.Context, key []byte) error {
-	var atRest []byte
-	if key != nil {
-		var err error
-		if atRest, err = hkdf.Key(sha256.New, key, nil, "carteiro store", 32); err != nil {
-			return err
-		}
-	}
-	var err error
-	s.store, err = badgerstore.Open(badgerstore.Options{Dir: filepath.Join(s.cfg.Storage.Dir, "store"), Reserve: int64(s.cfg.Storage.Reserve),
-		Key: atRest, Trail: s.cfg.Storage.Trail.Std(), Clock: s.clock, Log: s.journal.Logger})
+	storage, err := site.OpenStorage(ctx, s.cfg, key, s.clock, s.journal.Logger)
 	if err != nil {
-		return usageError{fmt.Errorf("store: %w", err)}
-	}
-	s.spam, s.keys = spam.New(s.store, s.clock), &crypt.Keys{Data: s.store, Clock: s.clock}
-	s.directory, err = auth.New(ctx, auth.Options{Data: s.store, Domains: s.cfg.Domains, Postmaster: envelope.Address(s.cfg.Postmaster), Key: key, Clock: s.clock, Group: s.group})
-	if err == nil {
-		s.returns, err = srs.OpenKeys(ctx, s.store, key, s.clock.Now)
-	}
-	if err != nil {
-		s.store.Close()
 		return err
 	}
+	s.store, s.directory, s.spam, s.keys, s.returns = storage.Store, storage.Directory, storage.Spam, storage.Keys, storage.Returns
 	return nil
-}
-
-// group tells of the groups that policies keep, for rights that are granted to
-// one.
-func (s *server) group(ctx context.Context, name, member envelope.Address) (exists, in bool, err error) {
-	g := lists.New(s.store)
-	if _, err := g.Settings(ctx, string(name)); errors.Is(err, store.ErrNotFound) {
-		return false, false, nil
-	} else if err != nil {
-		return false, false, err
-	}
-	_, err = g.Member(ctx, string(name), member)
-	if errors.Is(err, store.ErrNotFound) {
-		return true, false, nil
-	}
-	return true, err == nil, err
 }
 
 // connect makes the parts of the pipeline and says who asks whom.
@@ -168,8 +129,17 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 		return err
 	}
 	s.out = smtpout.New(s.outbound())
-	s.pipeline = core.New(s.pipelineConfig(), core.Parts{Store: spam.Watch(s.store, s.spam), Directory: s.directory, Transport: s.out, Resolver: s.resolver,
-		Policies: &s.policies.Current, Journal: s.journal, Clock: s.clock, Signer: keyring(s.cfg), ReturnPaths: &s.returns.Ring})
+	s.pipeline = core.New(s.pipelineConfig(), core.Parts{
+		Store:       spam.Watch(s.store, s.spam),
+		Directory:   s.directory,
+		Transport:   s.out,
+		Resolver:    s.resolver,
+		Policies:    &s.policies.Current,
+		Journal:     s.journal,
+		Clock:       s.clock,
+		Signer:      keyring(s.cfg),
+		ReturnPaths: &s.returns.Ring,
+	})
 	s.limits = s.clientLimits()
 	return nil
 }
@@ -185,22 +155,6 @@ func (s *server) close() error {
 	return s.store.Close()
 }
 
-// readKey reads the key file: 64 hexadecimal digits.
-func readKey(path string) ([]byte, error) {
-	if path == "" {
-		return nil, nil
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, usageError{fmt.Errorf("storage.key_file: %w", err)}
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(raw)))
-	if err != nil || len(key) != 32 {
-		return nil, usage("storage.key_file %s: not 64 hexadecimal digits", path)
-	}
-	return key, nil
-}
-
 func (s *server) observeHook(c hooks.Call) {
 	if s.journal.Tracer.On() {
 		s.traceHook(c)
@@ -213,10 +167,23 @@ func (s *server) observeHook(c hooks.Call) {
 
 // service is what operators may ask this server.
 func (s *server) service() *admin.Service {
-	svc := &admin.Service{Store: s.store, Directory: s.directory, Returns: s.returns, Keys: s.keys, Spam: s.spam, Pipeline: s.pipeline, Journal: s.journal, Clock: s.clock,
-		CheckSetting: s.checkSetting, TestClock: s.opt.clock != nil, Version: version(), Started: s.started, Hostname: s.cfg.Hostname}
+	svc := &admin.Service{
+		Store:        s.store,
+		Directory:    s.directory,
+		Returns:      s.returns,
+		Keys:         s.keys,
+		Spam:         s.spam,
+		Pipeline:     s.pipeline,
+		Journal:      s.journal,
+		Clock:        s.clock,
+		CheckSetting: s.checkSetting,
+		TestClock:    s.opt.clock != nil,
+		Version:      version(),
+		Started:      s.started,
+		Hostname:     s.cfg.Hostname,
+	}
 	if s.pipeline != nil {
-		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.addresses, s.policies
+		svc.Reload, svc.Generation, svc.Listeners, svc.Policies = s.reload, s.generation, s.listenerAddrs, s.policies
 		svc.BundleUsage, svc.PrivateHosts = s.usage.list, s.refused.list
 	}
 	return svc
@@ -237,7 +204,7 @@ func (s *server) checkSetting(a envelope.Address, name string, value any) error 
 	return hooks.CheckSetting(sources, a, name, value)
 }
 
-func (s *server) addresses() []admin.Listener {
+func (s *server) listenerAddrs() []admin.Listener {
 	var out []admin.Listener
 	for _, l := range s.listeners {
 		out = append(out, admin.Listener{Name: l.config.Name, Protocol: l.config.Protocol, Addr: l.Addr().String(), TLS: l.config.TLS})

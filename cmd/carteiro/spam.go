@@ -8,12 +8,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carteiro/cmd/carteiro/internal/importer"
 	"carteiro/core/ops/admin"
 	"carteiro/core/service/spam"
 )
 
 func spamCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "spam", Short: "The model of unwanted mail: learn, unlearn, classify, stats, measure"}
+	cmd := &cobra.Command{
+		Use:   "spam",
+		Short: "The model of unwanted mail: learn, unlearn, classify, stats, measure",
+	}
 	cmd.AddCommand(spamLearn(), spamUnlearn(), spamClassify(), spamStats(), spamMeasure())
 	return cmd
 }
@@ -26,15 +30,15 @@ func accountFlag(cmd *cobra.Command, account *string) {
 // that many of the largest.
 const spamBatch = 100
 
-// spamTaught is the answer of learn and unlearn.
-type spamTaught struct {
+// learnReport is the answer of learn and unlearn.
+type learnReport struct {
 	Messages   int `json:"messages"`
 	TooComplex int `json:"too_complex,omitempty"`
 }
 
 // teach sends the features of all messages in files to a call, in batches.
 func (o *options) teach(cmd *cobra.Command, call string, args admin.SpamArgs, files []string) error {
-	var done spamTaught
+	var done learnReport
 	send := func() error {
 		_, err := o.call(cmd.Context(), call, args, true)
 		done.Messages += len(args.Messages)
@@ -42,7 +46,7 @@ func (o *options) teach(cmd *cobra.Command, call string, args admin.SpamArgs, fi
 		return err
 	}
 	for _, file := range files {
-		err := eachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
+		err := importer.EachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
 			if f == nil {
 				done.TooComplex++
 				fmt.Fprintf(cmd.ErrOrStderr(), "carteiro: %s: %v, left out\n", name, spam.ErrTooComplex)
@@ -79,13 +83,17 @@ func (o *options) teach(cmd *cobra.Command, call string, args admin.SpamArgs, fi
 func spamLearn() *cobra.Command {
 	var o options
 	var account string
-	cmd := &cobra.Command{Use: "learn spam|ham FILE... [--account ADDRESS]", Short: "Teach messages: files, Maildirs, mboxes, or - for standard input", Args: cobra.MinimumNArgs(2),
+	cmd := &cobra.Command{
+		Use:   "learn spam|ham FILE... [--account ADDRESS]",
+		Short: "Teach messages: files, Maildirs, mboxes, or - for standard input",
+		Args:  cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := spam.ParseClass(args[0]); err != nil {
 				return usageError{err}
 			}
 			return o.teach(cmd, "spam.learn", admin.SpamArgs{Account: account, Class: args[0]}, args[1:])
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	accountFlag(cmd, &account)
 	return cmd
@@ -94,17 +102,21 @@ func spamLearn() *cobra.Command {
 func spamUnlearn() *cobra.Command {
 	var o options
 	var account string
-	cmd := &cobra.Command{Use: "unlearn FILE... [--account ADDRESS]", Short: "Make learn undone, as if it had never been", Args: cobra.MinimumNArgs(1),
+	cmd := &cobra.Command{
+		Use:   "unlearn FILE... [--account ADDRESS]",
+		Short: "Make learn undone, as if it had never been",
+		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.teach(cmd, "spam.unlearn", admin.SpamArgs{Account: account}, args)
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	accountFlag(cmd, &account)
 	return cmd
 }
 
-// judged is one answer of classify.
-type judged struct {
+// classified is one answer of classify.
+type classified struct {
 	Name        string   `json:"name"`
 	Probability *float64 `json:"probability"` // null: too complex
 }
@@ -112,9 +124,12 @@ type judged struct {
 func spamClassify() *cobra.Command {
 	var o options
 	var account string
-	cmd := &cobra.Command{Use: "classify FILE... [--account ADDRESS]", Short: "Print the probability, 0 to 1, that a message is spam", Args: cobra.MinimumNArgs(1),
+	cmd := &cobra.Command{
+		Use:   "classify FILE... [--account ADDRESS]",
+		Short: "Print the probability, 0 to 1, that a message is spam",
+		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all := []judged{}
+			all := []classified{}
 			var batch []*spam.Features
 			first := 0 // of the batch, in all
 			ask := func() error {
@@ -136,13 +151,13 @@ func spamClassify() *cobra.Command {
 			}
 			complex := 0
 			for _, file := range args {
-				err := eachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
+				err := importer.EachFeatures(file, cmd.InOrStdin(), func(name string, f *spam.Features) error {
 					if f == nil {
-						all = append(all, judged{Name: name})
+						all = append(all, classified{Name: name})
 						complex++
 						return nil
 					}
-					all = append(all, judged{name, new(float64)})
+					all = append(all, classified{name, new(float64)})
 					if batch = append(batch, f); len(batch) == spamBatch {
 						return ask()
 					}
@@ -155,15 +170,16 @@ func spamClassify() *cobra.Command {
 			if err := ask(); err != nil {
 				return err
 			}
-			return o.judged(cmd, all, complex)
-		}}
+			return o.printClassified(cmd, all, complex)
+		},
+	}
 	o.flags(cmd, true)
 	accountFlag(cmd, &account)
 	return cmd
 }
 
-// judged prints the answers: of one message the number alone.
-func (o *options) judged(cmd *cobra.Command, all []judged, complex int) error {
+// printClassified prints the answers: of one message the number alone.
+func (o *options) printClassified(cmd *cobra.Command, all []classified, complex int) error {
 	if len(all) == 1 && complex == 1 && !o.json {
 		return spam.ErrTooComplex
 	}
@@ -189,12 +205,16 @@ func (o *options) judged(cmd *cobra.Command, all []judged, complex int) error {
 func spamStats() *cobra.Command {
 	var o options
 	var account string
-	cmd := &cobra.Command{Use: "stats [--account ADDRESS]", Short: "Show what was taught", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "stats [--account ADDRESS]",
+		Short: "Show what was taught",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return show(cmd, &o, "spam.stats", admin.SpamArgs{Account: account}, true, func(w io.Writer, s spam.Stats) {
 				fmt.Fprintf(w, "spam\t%d\nham\t%d\nfeatures\t%d\noldest\t%s\nnewest\t%s\n", s.Spam, s.Ham, s.Features, stamp(s.Oldest), stamp(s.Newest))
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	accountFlag(cmd, &account)
 	return cmd
@@ -202,11 +222,14 @@ func spamStats() *cobra.Command {
 
 func spamMeasure() *cobra.Command {
 	var o options
-	cmd := &cobra.Command{Use: "measure HAM SPAM", Short: "Cross-validate on folders, mboxes or .tar, .tar.gz, .tar.xz archives of ham and of spam; needs no server", Args: cobra.ExactArgs(2),
+	cmd := &cobra.Command{
+		Use:   "measure HAM SPAM",
+		Short: "Cross-validate on folders, mboxes or .tar, .tar.gz, .tar.xz archives of ham and of spam; needs no server",
+		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all []spam.Labelled
 			for i, class := range []spam.Class{spam.Ham, spam.Spam} {
-				err := eachMessage(args[i], cmd.InOrStdin(), func(name string, raw []byte) error {
+				err := importer.EachMessage(args[i], cmd.InOrStdin(), func(name string, raw []byte) error {
 					all = append(all, spam.Labelled{Name: name, Class: class, Raw: raw})
 					return nil
 				})
@@ -233,7 +256,8 @@ func spamMeasure() *cobra.Command {
 				_, err := fmt.Fprintf(w, "copies of spam: %.2f%% of ham, %.2f%% of spam\n", 100*m.Copies.Ham, 100*m.Copies.Spam)
 				return err
 			})
-		}}
+		},
+	}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }

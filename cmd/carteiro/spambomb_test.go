@@ -4,6 +4,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // TestSpamBombs: messages built to cost are answered by a server that scores
@@ -12,7 +14,7 @@ func TestSpamBombs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: sends some 100 MB")
 	}
-	h := newHouse(t, "[[bundle]]\nname = \"carteiro/spamscore\"\nconfig = { greylisting = \"off\", junk = 0, reject = 0 }\n")
+	h := testserver.New(t, "[[bundle]]\nname = \"carteiro/spamscore\"\nconfig = { greylisting = \"off\", junk = 0, reject = 0 }\n")
 	deep := "Content-Type: multipart/mixed; boundary=b0\n\n"
 	for range 1000 {
 		deep += "--b0\nContent-Type: multipart/mixed; boundary=b0\n\n"
@@ -25,17 +27,19 @@ func TestSpamBombs(t *testing.T) {
 	}
 	for _, b := range bombs {
 		t.Run(b.name, func(t *testing.T) {
-			reply, err := sendSMTP(h.addr("mx"), "EHLO client.example.net", "x@example.net", []string{"alice@example.com"}, "From: x@example.net\nSubject: "+b.name+"\n"+b.rest)
+			reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "x@example.net", []string{"alice@example.com"},
+				"From: x@example.net\nSubject: "+b.name+"\n"+b.rest)
 			if err != nil || !strings.HasPrefix(reply, "250 ") {
 				t.Fatalf("%s, %v", reply, err)
 			}
 		})
 	}
-	reply, err := sendSMTP(h.addr("mx"), "EHLO client.example.net", "x@example.net", []string{"bob@example.com"}, "From: x@example.net\nSubject: hello\n\nhello\n")
+	reply, err := testserver.SendSMTP(h.Addr("mx"), "EHLO client.example.net", "x@example.net", []string{"bob@example.com"},
+		"From: x@example.net\nSubject: hello\n\nhello\n")
 	if err != nil || !strings.HasPrefix(reply, "250 ") {
 		t.Errorf("the next message: %s, %v", reply, err)
 	}
-	got, err := waitPOP(h.addr("pop3"), "alice", len(bombs))
+	got, err := testserver.WaitPOP3(h.Addr("pop3"), "alice", len(bombs))
 	if err != nil || len(got) != len(bombs) {
 		t.Fatalf("%d messages came, %v", len(got), err)
 	}
@@ -44,7 +48,7 @@ func TestSpamBombs(t *testing.T) {
 			t.Errorf("message %d is not called too complex: %.600s", i, m)
 		}
 	}
-	if status, err := h.end(syscall.SIGTERM); status != 0 || err != nil {
+	if status, err := h.Stop(syscall.SIGTERM); status != 0 || err != nil {
 		t.Error(status, err)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	badger "github.com/dgraph-io/badger/v4"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // TestStoreRefused: a store that this version cannot read stays as it is, and
@@ -25,7 +27,8 @@ func TestStoreRefused(t *testing.T) {
 		want    string
 		lasting bool // the files are the same afterwards
 	}{
-		{"written by a newer version", func(t *testing.T, store string) { setVersion(t, store, 99) }, "it has format 99, this program knows formats up to 2", false},
+		{"written by a newer version", func(t *testing.T, store string) { setVersion(t, store, 99) },
+			"it has format 99, this program knows formats up to 2", false},
 		{"manifest overwritten", func(t *testing.T, store string) {
 			overwrite(t, filepath.Join(store, "MANIFEST"), 0)
 		}, "stored data is corrupt", true},
@@ -37,56 +40,49 @@ func TestStoreRefused(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := &house{dir: t.TempDir()}
-			if err := h.build(t.Context(), ""); err != nil {
+			h := &testserver.Server{Dir: t.TempDir()}
+			if err := h.Build(t.Context(), ""); err != nil {
 				t.Fatal(err)
 			}
 			// Without encryption, so that setVersion can write into it.
-			plain, err := os.ReadFile(h.config())
+			plain, err := os.ReadFile(h.ConfigFile())
 			if err != nil {
 				t.Fatal(err)
 			}
 			plain = bytes.Replace(plain, []byte(`key_file = "store.key"`), nil, 1)
 			plain = bytes.Replace(plain, []byte(`apop = true`), nil, 1)
-			if err := errors.Join(os.WriteFile(h.config(), plain, 0o600), os.RemoveAll(filepath.Join(h.dir, "data", "store"))); err != nil {
+			if err := errors.Join(os.WriteFile(h.ConfigFile(), plain, 0o600), os.RemoveAll(filepath.Join(h.Dir, "data", "store"))); err != nil {
 				t.Fatal(err)
 			}
-			if out, err := h.command("account", "add", "carol@example.com").CombinedOutput(); err != nil {
+			if out, err := h.Command("account", "add", "carol@example.com").CombinedOutput(); err != nil {
 				t.Fatalf("account add: %v\n%s", err, out)
 			}
-			tt.spoil(t, filepath.Join(h.dir, "data", "store"))
-			before := digests(t, h.dir)
+			tt.spoil(t, filepath.Join(h.Dir, "data", "store"))
+			before := digests(t, h.Dir)
 			for _, cmd := range [][]string{{"serve"}, {"account", "list"}, {"account", "add", "dan@example.com"}} {
-				out, err := h.command(cmd...).CombinedOutput()
+				out, err := h.Command(cmd...).CombinedOutput()
 				exit, ok := errors.AsType[*exec.ExitError](err)
 				if !ok || exit.ExitCode() != exitUsage {
 					t.Errorf("%s: %v, want status %d\n%s", cmd, err, exitUsage, out)
 				}
-				contains(t, string(out), "carteiro: store: ", tt.want, filepath.Join(h.dir, "data", "store"))
+				testserver.Contains(t, string(out), "carteiro: store: ", tt.want, filepath.Join(h.Dir, "data", "store"))
 			}
 			if tt.lasting {
-				if after := digests(t, h.dir); !maps.Equal(before, after) {
+				if after := digests(t, h.Dir); !maps.Equal(before, after) {
 					t.Errorf("files changed: %v, before %v", after, before)
 				}
 				return
 			}
 			// Badger begins a new value log whenever it is opened, so the
 			// files differ. What is stored does not.
-			setVersion(t, filepath.Join(h.dir, "data", "store"), 1)
-			out, err := h.command("account", "list").CombinedOutput()
+			setVersion(t, filepath.Join(h.Dir, "data", "store"), 1)
+			out, err := h.Command("account", "list").CombinedOutput()
 			if err != nil {
 				t.Error(err)
 			}
-			contains(t, string(out), "carol@example.com")
+			testserver.Contains(t, string(out), "carol@example.com")
 		})
 	}
-}
-
-// command is the command line, with the house's configuration.
-func (h *house) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(carteiro(), append(args, "-c", h.config())...)
-	cmd.Env = append(os.Environ(), actAsMain+"=1")
-	return cmd
 }
 
 // setVersion changes the version record: one octet for the form of the

@@ -21,7 +21,10 @@ func traceCommand() *cobra.Command {
 	var o options
 	var only admin.TraceFilter
 	var n int
-	cmd := &cobra.Command{Use: "trace", Short: "Show what clients say, what they hear and what each policy decides, as it happens", Args: cobra.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "trace",
+		Short: "Show what clients say, what they hear and what each policy decides, as it happens",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
 			if err != nil {
@@ -36,12 +39,13 @@ func traceCommand() *cobra.Command {
 				if o.json {
 					json.NewEncoder(cmd.OutOrStdout()).Encode(l)
 				} else {
-					tellLine(cmd.OutOrStdout(), l)
+					printTraceLine(cmd.OutOrStdout(), l)
 				}
 				seen++
 				return n == 0 || seen < n
 			})
-		}}
+		},
+	}
 	o.flags(cmd, true)
 	cmd.Flags().StringVar(&only.IP, "ip", "", "only clients in this `network`, or at this address")
 	cmd.Flags().StringVar(&only.Hook, "hook", "", "only calls at this `hook`, such as receive.rcpt")
@@ -51,7 +55,7 @@ func traceCommand() *cobra.Command {
 	return cmd
 }
 
-func tellLine(w io.Writer, l telemetry.Line) {
+func printTraceLine(w io.Writer, l telemetry.Line) {
 	who := l.Message
 	if l.Session != "" {
 		who = l.Session
@@ -76,22 +80,30 @@ func tellLine(w io.Writer, l telemetry.Line) {
 
 // traceHook shows a call of a handler to who looks.
 func (s *server) traceHook(c hooks.Call) {
-	l := telemetry.Line{Time: s.clock.Now(), What: "hook", Text: string(c.Info.Point), Handler: c.Info.Name(), Reply: c.Verdict.String(), Changes: c.Changes, Cost: c.Cost}
+	l := telemetry.Line{
+		Time:    s.clock.Now(),
+		What:    "hook",
+		Text:    string(c.Info.Point),
+		Handler: c.Info.Name(),
+		Reply:   c.Verdict.String(),
+		Changes: c.Changes,
+		Cost:    c.Cost,
+	}
 	if e := c.Event; e.Session != nil {
 		l.Session, l.Client, l.Listener = e.Session.ID, e.Session.Remote.Addr(), e.Session.Listener
 	}
 	if c.Event.Msg != nil {
 		l.Message = c.Event.Msg.ID.String()
 	}
-	l.About = about(c.Event)
+	l.About = addressesOf(c.Event)
 	if c.Err != nil {
 		l.Err, _, _ = strings.Cut(c.Err.Error(), "\n")
 	}
 	s.journal.Tracer.Publish(l)
 }
 
-// about are the addresses of an event.
-func about(e *hooks.Event) (out []string) {
+// addressesOf are the addresses of an event.
+func addressesOf(e *hooks.Event) (out []string) {
 	add := func(a envelope.Address) {
 		if a != "" && !slices.Contains(out, string(a)) {
 			out = append(out, string(a))
@@ -134,7 +146,14 @@ func (s *server) dialogue() func(*envelope.Session, string, *envelope.Status) {
 
 // traceDialogue shows a command and its reply to who looks.
 func (s *server) traceDialogue(session *envelope.Session, command string, reply *envelope.Status) {
-	l := telemetry.Line{Time: s.clock.Now(), What: "command", Text: command, Session: session.ID, Client: session.Remote.Addr(), Listener: session.Listener}
+	l := telemetry.Line{
+		Time:     s.clock.Now(),
+		What:     "command",
+		Text:     command,
+		Session:  session.ID,
+		Client:   session.Remote.Addr(),
+		Listener: session.Listener,
+	}
 	if reply != nil {
 		l.Reply = reply.Reply()
 	}

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // contextOf is for code that a script runs within the test itself.
 func contextOf() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), patience)
+	return context.WithTimeout(context.Background(), testserver.Patience)
 }
 
 // commandPaths are all commands that do something, with their parents' names.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/clock"
 	"carteiro/core/ops/config"
@@ -37,7 +38,8 @@ func store1Server(t *testing.T) string {
 		}
 	}
 	replace("carteiro.toml", "127.0.0.1:2525", "127.0.0.1:0", "127.0.0.1:2587", "127.0.0.1:0")
-	replace("scripts/archive.lua", `error("the archive is away")`, `kv.incr("archived late")`, `error("the webhook is away")`, `kv.incr("told late")`)
+	replace("scripts/archive.lua", `error("the archive is away")`, `kv.incr("archived late")`, `error("the webhook is away")`,
+		`kv.incr("told late")`)
 	replace("scripts/domains/two.example/archive.lua", `error("the archive of two is away")`, `kv.incr("archived late")`,
 		`error("the second webhook is away")`, `kv.incr("told late")`)
 	return dir
@@ -60,7 +62,7 @@ func TestUpgradeOfStore1(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
-	contains(t, log.String(), "store upgrade begins", "groups say what kind they are", "store upgrade done")
+	testserver.Contains(t, log.String(), "store upgrade begins", "groups say what kind they are", "store upgrade done")
 	served := make(chan error, 1)
 	go func() { served <- s.serve(ctx) }()
 	defer func() {
@@ -74,7 +76,11 @@ func TestUpgradeOfStore1(t *testing.T) {
 		return string(v)
 	}
 	// Accounts, settings, grants.
-	for user, password := range map[string]string{"ann@one.example": "correct horse", "bob@one.example": "battery staple", "carol@two.example": "secret of carol"} {
+	for user, password := range map[string]string{
+		"ann@one.example":   "correct horse",
+		"bob@one.example":   "battery staple",
+		"carol@two.example": "secret of carol",
+	} {
 		if _, err := s.directory.Login(ctx, &envelope.Credentials{Mechanism: "PLAIN", User: user, Password: password}); err != nil {
 			t.Errorf("%s: %v", user, err)
 		}
@@ -96,42 +102,39 @@ func TestUpgradeOfStore1(t *testing.T) {
 		}
 	}
 	// Events that waited are told, those that were parked stay.
-	eventually(t, "waiting events are told", func() bool {
+	testserver.Until(t, "waiting events are told", func() bool {
 		return value("scripts", "told late") == "1" && value("scripts/domains/two.example", "told late") == "1"
 	})
-	eventually(t, "none waits", func() bool { return !s.pipeline.EventsDue(ctx) })
+	testserver.Until(t, "none waits", func() bool { return !s.pipeline.EventsDue(ctx) })
 	events, err := s.pipeline.Events(ctx)
-	if err != nil || events.Parked != 2 || events.Latest[0].Handler != "archive.lua 0" || events.Latest[1].Handler != "two.example archive.lua 0" {
+	if err != nil || events.Parked != 2 || events.Latest[0].Handler != "archive.lua 0" ||
+		events.Latest[1].Handler != "two.example archive.lua 0" {
 		t.Errorf("events: %+v, %v", events, err)
 	}
 	// Handlers that wait after the 250 run, each for its own domain.
 	now.Advance(time.Hour)
-	eventually(t, "asynchronous handlers have run", func() bool {
+	testserver.Until(t, "asynchronous handlers have run", func() bool {
 		return value("scripts", "archived late") == "2" && value("scripts/domains/two.example", "archived late") == "1"
 	})
 	// Timers keep their time: those of an hour ran at 18:00, those of a day at 16:54.
-	eventually(t, "timers of an hour have run", func() bool { return value("scripts", "hourly") == "3" })
-	if got := value("scripts", "ticks") + value("scripts/domains/two.example", "ticks") + value("acme/helper/two.example", "ticks"); got != "111" {
+	testserver.Until(t, "timers of an hour have run", func() bool { return value("scripts", "hourly") == "3" })
+	ticks := func() string {
+		return value("scripts", "ticks") + value("scripts/domains/two.example", "ticks") + value("acme/helper/two.example", "ticks")
+	}
+	if got := ticks(); got != "111" {
 		t.Errorf("timers of a day ran before their time: %s", got)
 	}
 	now.Advance(22 * time.Hour)
-	eventually(t, "timers of a day have run", func() bool {
-		return value("scripts", "ticks") == "2" && value("scripts/domains/two.example", "ticks") == "2" && value("acme/helper/two.example", "ticks") == "2"
-	})
-	// Generations from before the upgrade can still be taken.
+	testserver.Until(t, "timers of a day have run", func() bool { return ticks() == "222" })
+	checkGenerations(ctx, t, s)
+}
+
+// checkGenerations: generations from before the upgrade can still be taken.
+func checkGenerations(ctx context.Context, t *testing.T, s *server) {
+	t.Helper()
 	if list, err := s.policies.List(ctx); err != nil || len(list) != 3 {
 		t.Errorf("%d generations, want the two from before and this one, %v", len(list), err)
 	} else if _, err := s.policies.Rollback(ctx, list[2].ID); err != nil {
 		t.Errorf("rollback to a generation from before: %v", err)
-	}
-}
-
-// eventually waits until ok.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
 	}
 }

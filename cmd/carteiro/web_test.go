@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,15 +12,14 @@ import (
 	"strings"
 	"testing"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core/ops/admin"
-	"carteiro/core/ops/config"
-	"carteiro/core/ops/telemetry"
 )
 
 // TestWebListener: policies answer below /b/, monitors get metrics and health,
 // everything else is not found.
 func TestWebListener(t *testing.T) {
-	h := newHouse(t, "")
+	h := testserver.New(t, "")
 	policy := `
 on("web.request", { path = "/leave" }, function(req)
   if req.method == "POST" and req.form["List-Unsubscribe"] == "One-Click" then
@@ -31,21 +29,21 @@ on("web.request", { path = "/leave" }, function(req)
 end)
 on("web.request", { path = "/broken" }, function(req) error("secret detail") end)
 `
-	if err := os.WriteFile(filepath.Join(h.dir, "scripts", "web.lua"), []byte(policy), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(h.Dir, "scripts", "web.lua"), []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	reload := exec.Command(carteiro(), "reload", "-c", h.config())
-	reload.Env = append(os.Environ(), actAsMain+"=1")
+	reload := exec.Command(testserver.Binary(), "reload", "-c", h.ConfigFile())
+	reload.Env = append(os.Environ(), testserver.RunAsCommand+"=1")
 	if out, err := reload.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	base := "http://" + h.addr("web")
-	w, err := dialWire(h.addr("mx")) // an open session, for the metrics
+	base := "http://" + h.Addr("web")
+	w, err := testserver.Dial(h.Addr("mx")) // an open session, for the metrics
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if _, _, err := w.smtp("EHLO there.example"); err != nil {
+	if _, _, err := w.SMTP("EHLO there.example"); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
@@ -100,7 +98,8 @@ func httpByCurl(t testing.TB, curl string, args ...string) (status, body string)
 // TestAPI: operators' calls at the http listener, for whoever has the token.
 func TestAPI(t *testing.T) {
 	const token = "0123456789abcdef0123456789abcdef"
-	h := newHouse(t, "[[listener]]\nname = \"tls\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\ntls = \"implicit\"\n[web]\ntoken = \""+token+"\"\n")
+	h := testserver.New(t, "[[listener]]\nname = \"tls\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\n"+
+		"tls = \"implicit\"\n[web]\ntoken = \""+token+"\"\n")
 	curl := need(t, "curl")
 	call := func(listener, authorization, name, args string) (status, body string) {
 		t.Helper()
@@ -108,12 +107,14 @@ func TestAPI(t *testing.T) {
 		if listener == "tls" {
 			scheme = "https"
 		}
-		return httpByCurl(t, curl, "--cacert", filepath.Join(h.dir, "cert.pem"), "-H", "Authorization: "+authorization, "-d", args, scheme+"://"+h.addr(listener)+"/v1/"+name)
+		return httpByCurl(t, curl, "--cacert", filepath.Join(h.Dir, "cert.pem"), "-H", "Authorization: "+authorization, "-d", args,
+			scheme+"://"+h.Addr(listener)+"/v1/"+name)
 	}
 	for _, tt := range []struct{ listener, authorization, name, args, status, body string }{
 		{"web", "Bearer " + token, "status", "", "200", `"hostname":"mx.example.com"`},
 		{"tls", "bearer " + token, "status", "", "200", `"hostname":"mx.example.com"`},
-		{"web", "Bearer " + token, "account.add", `{"address":"new@example.com","password":"secret-secret"}`, "200", `"address":"new@example.com"`},
+		{"web", "Bearer " + token, "account.add", `{"address":"new@example.com","password":"secret-secret"}`, "200",
+			`"address":"new@example.com"`},
 		{"web", "Bearer " + token, "account.add", `{"adress":"x@example.com"}`, "422", `unknown field`},
 		{"web", "Bearer " + token, "reload", "{}", "200", `"id":"`},
 		{"web", "Bearer " + token, "nothing", "", "422", `no call`},
@@ -127,31 +128,35 @@ func TestAPI(t *testing.T) {
 			t.Errorf("%s at %s with %q: %s %s, want %s %s", tt.name, tt.listener, tt.authorization, status, body, tt.status, tt.body)
 		}
 	}
-	if out, err := h.command("account", "list").Output(); err != nil || !strings.Contains(string(out), "new@example.com") {
+	if out, err := h.Command("account", "list").Output(); err != nil || !strings.Contains(string(out), "new@example.com") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if log := h.log(); strings.Contains(log, token[1:]) || !strings.Contains(log, "api refused") {
+	if log := h.Log(); strings.Contains(log, token[1:]) || !strings.Contains(log, "api refused") {
 		t.Errorf("the log:\n%s", log)
 	}
 }
 
-// TestAPIInTheClear: from another host a token is not taken without TLS.
-func TestAPIInTheClear(t *testing.T) {
-	const token = "0123456789abcdef0123456789abcdef"
-	s := &server{cfg: &config.Config{Web: config.Web{Secret: token}}, journal: telemetry.New(io.Discard, "json", "info")}
-	for _, tt := range []struct {
-		remote   string
-		insecure bool
-		want     int
-	}{{"192.0.2.1:1234", false, 403}, {"[::ffff:192.0.2.1]:1234", false, 403}, {"192.0.2.1:1234", true, 401}, {"127.0.0.1:1", false, 401}, {"[::1]:1", false, 401}} {
-		r, w := httptest.NewRequest("POST", "/v1/status", nil), httptest.NewRecorder()
-		r.RemoteAddr = tt.remote
-		if tt.want == 403 {
-			r.Header.Set("Authorization", "Bearer "+token)
-		}
-		if s.operators(config.Listener{InsecureAuth: tt.insecure}).ServeHTTP(w, r); w.Code != tt.want {
-			t.Errorf("from %s: %d, want %d", tt.remote, w.Code, tt.want)
-		}
+// TestWebMaxConnections: the limit of the configuration counts for http, too.
+func TestWebMaxConnections(t *testing.T) {
+	h := testserver.New(t, "[[listener]]\nname = \"small\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\nmax_connections = 1\n")
+	first, err := testserver.Dial(h.Addr("small"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := first.Write([]byte("GET /health HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := first.ReadLine(); err != nil || line != "HTTP/1.1 200 OK" {
+		t.Fatalf("the first connection: %q, %v", line, err)
+	}
+	second, err := testserver.Dial(h.Addr("small"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if line, err := second.ReadLine(); err != nil || line != "HTTP/1.1 503 Service Unavailable" {
+		t.Errorf("the second connection: %q, %v", line, err)
 	}
 }
 

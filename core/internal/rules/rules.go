@@ -113,7 +113,7 @@ func Imports(files []*File) []string {
 
 func forbidden(f *File, name string) string {
 	if own, ok := strings.CutPrefix(name, "carteiro/"); ok {
-		if f.Test || strings.HasPrefix(f.Package, "cmd/") && !strings.HasPrefix(own, "cmd/") {
+		if f.Test || inCommand(f.Package, own) {
 			return ""
 		}
 		allowed, known := permissions(f.Package)
@@ -139,6 +139,19 @@ func forbidden(f *File, name string) string {
 		return "its home is " + strings.Join(h.packages, ", ")
 	}
 	return "the dependency has no home; give it one in layers.go and a reason in core/README.md"
+}
+
+// inCommand reports whether pkg is part of a command, which may import the
+// module's other packages and its own internal ones.
+func inCommand(pkg, imports string) bool {
+	if !strings.HasPrefix(pkg, "cmd/") {
+		return false
+	}
+	if !strings.HasPrefix(imports, "cmd/") {
+		return true
+	}
+	command, _, _ := strings.Cut(pkg, "/internal/")
+	return strings.HasPrefix(imports, command+"/internal/")
 }
 
 // Levels reports permissions that run upward or sideways.

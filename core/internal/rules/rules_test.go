@@ -130,6 +130,13 @@ func TestRulesBite(t *testing.T) {
 		},
 		{Imports, "cmd/x/a.go", "package main\nimport \"carteiro/hooks/lua\"\n", ""},
 		{Imports, "cmd/x/a.go", "package main\nimport \"carteiro/cmd/y\"\n", "cmd/x/a.go:2: cmd/x imports carteiro/cmd/y"},
+		{Imports, "cmd/x/a.go", "package main\nimport \"carteiro/cmd/x/internal/z\"\n", ""},
+		{Imports, "cmd/x/internal/z/a.go", "package z\nimport \"carteiro/cmd/x/internal/w\"\n", ""},
+		{Imports, "cmd/x/internal/z/a.go", "package z\nimport \"carteiro/hooks/lua\"\n", ""},
+		{Imports, "cmd/x/a.go", "package main\nimport \"carteiro/cmd/y/internal/z\"\n", "cmd/x/a.go:2: cmd/x imports carteiro/cmd/y/internal/z"},
+		{Imports, "cmd/x/internal/z/a.go", "package z\nimport \"carteiro/cmd/x\"\n",
+			"cmd/x/internal/z/a.go:2: cmd/x/internal/z imports carteiro/cmd/x"},
+		{Imports, "core/a.go", "package core\nimport \"carteiro/cmd/x/internal/z\"\n", "core/a.go:2: core imports carteiro/cmd/x/internal/z"},
 		{
 			Imports,
 			"core/a.go",

@@ -23,7 +23,7 @@ type AccountArgs struct {
 	APOP     bool   `json:"apop,omitempty"` // the password is the APOP secret
 }
 
-func parse(address string) (envelope.Address, error) {
+func parseAddress(address string) (envelope.Address, error) {
 	a, err := envelope.ParseAddress(address)
 	if err != nil {
 		return "", fmt.Errorf("%q: %w", address, err)
@@ -32,7 +32,7 @@ func parse(address string) (envelope.Address, error) {
 }
 
 func (s *Service) accountAdd(ctx context.Context, args AccountArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (s *Service) accountAdd(ctx context.Context, args AccountArgs) (any, error)
 }
 
 func (s *Service) accountRemove(ctx context.Context, args AccountArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ type FolderReport struct {
 }
 
 func (s *Service) accountShow(ctx context.Context, args AccountArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (s *Service) accountShow(ctx context.Context, args AccountArgs) (any, error
 }
 
 func (s *Service) accountPassword(ctx context.Context, args AccountArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -113,13 +113,13 @@ func (s *Service) accountPassword(ctx context.Context, args AccountArgs) (any, e
 type SetArgs struct {
 	Address string `json:"address"`
 	Key     string `json:"key"`
-	Value   string `json:"value"` // JSON; what is none is taken as text
+	Value   string `json:"value"` // JSON; anything else is taken as text
 	// Confirmed: whoever the setting names has agreed.
 	Confirmed bool `json:"confirmed,omitempty"`
 }
 
 func (s *Service) accountSet(ctx context.Context, args SetArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -152,13 +152,12 @@ func (s *Service) accountSet(ctx context.Context, args SetArgs) (any, error) {
 	if err := s.Directory.Set(ctx, a, args.Key, value, args.Confirmed); err != nil {
 		return nil, err
 	}
-	s.told(a, args, value)
+	s.notifySetting(a, args, value)
 	return none{}, nil
 }
 
-// told lets policies know of a setting. Without a running pipeline nobody is
-// there to be told.
-func (s *Service) told(a envelope.Address, args SetArgs, value json.RawMessage) {
+// notifySetting tells policies about a changed setting, if a pipeline runs.
+func (s *Service) notifySetting(a envelope.Address, args SetArgs, value json.RawMessage) {
 	if s.Pipeline == nil {
 		return
 	}
@@ -179,11 +178,11 @@ type GrantArgs struct {
 }
 
 func (s *Service) accountGrant(ctx context.Context, args GrantArgs) (any, error) {
-	owner, err := parse(args.Owner)
+	owner, err := parseAddress(args.Owner)
 	if err != nil {
 		return nil, err
 	}
-	delegate, err := parse(args.Delegate)
+	delegate, err := parseAddress(args.Delegate)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +190,7 @@ func (s *Service) accountGrant(ctx context.Context, args GrantArgs) (any, error)
 	if args.Until != "" {
 		day, err := time.Parse(time.DateOnly, args.Until)
 		if err != nil {
-			return nil, fmt.Errorf("until: %q is no day; write 2026-12-31", args.Until)
+			return nil, fmt.Errorf("until: %q is not a day; write 2026-12-31", args.Until)
 		}
 		until = day.AddDate(0, 0, 1)
 	}
@@ -199,11 +198,11 @@ func (s *Service) accountGrant(ctx context.Context, args GrantArgs) (any, error)
 }
 
 func (s *Service) accountRevoke(ctx context.Context, args GrantArgs) (any, error) {
-	owner, err := parse(args.Owner)
+	owner, err := parseAddress(args.Owner)
 	if err != nil {
 		return nil, err
 	}
-	delegate, err := parse(args.Delegate)
+	delegate, err := parseAddress(args.Delegate)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +216,7 @@ type AuditArgs struct {
 }
 
 func (s *Service) accountAudit(ctx context.Context, args AuditArgs) (any, error) {
-	owner, err := parse(args.Owner)
+	owner, err := parseAddress(args.Owner)
 	if err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func typed[A any](f func(s *Service, ctx context.Context, args A) (any, error)) 
 	return method{args: empty, call: func(s *Service, ctx context.Context, raw json.RawMessage) (any, error) {
 		var args A
 		if len(raw) > 0 {
-			if err := strict(raw, &args); err != nil {
+			if err := decodeStrict(raw, &args); err != nil {
 				return nil, err
 			}
 		}
@@ -217,7 +217,8 @@ func (s *Service) status(ctx context.Context, _ none) (any, error) {
 		private = s.PrivateHosts()
 	}
 	return StatusReport{PrivateHosts: private, Version: s.Version, Hostname: s.Hostname, Started: s.Started, Now: s.Clock.Now(),
-		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners(), Watched: s.Journal.Tracer.Watchers(), Events: events}, nil
+		Generation: s.Generation(), InFlight: s.Pipeline.InFlight(), Store: s.Store.Stats(), Listeners: s.Listeners(),
+		Watched: s.Journal.Tracer.Watchers(), Events: events}, nil
 }
 
 // ReloadArgs say who asks for a reload: "api", which "" is, or "cli".

@@ -27,7 +27,7 @@ func aliasName(address string) (envelope.Address, error) {
 		}
 		return envelope.Address("@" + strings.ToLower(domain)), nil
 	}
-	return parse(address)
+	return parseAddress(address)
 }
 
 // aliasTargets reads targets; those of a pattern may hold $1.

@@ -11,15 +11,15 @@ import (
 	"carteiro/core/store"
 )
 
-// ExplainArgs name a message by id, or an address: then the latest messages
-// from or to it are told.
+// ExplainArgs name a message by id, or an address: then the answer is the latest
+// messages from or to it.
 type ExplainArgs struct {
 	What  string `json:"what"`
 	Limit int    `json:"limit,omitempty"` // messages; default 10
 }
 
-// Story is what happened to one message.
-type Story struct {
+// MessageTrail is what happened to one message.
+type MessageTrail struct {
 	ID       string                `json:"id"`
 	Received time.Time             `json:"received"`
 	Queued   bool                  `json:"queued"` // still in the spool
@@ -27,7 +27,7 @@ type Story struct {
 	Trail    []envelope.TrailEntry `json:"trail"`
 }
 
-// searched bounds how many trails a search by address looks at.
+// searched is how many trails a search by address reads at most.
 const searched = 20_000
 
 func (s *Service) explain(ctx context.Context, args ExplainArgs) (any, error) {
@@ -36,39 +36,40 @@ func (s *Service) explain(ctx context.Context, args ExplainArgs) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		story, err := s.story(ctx, id)
-		if err == nil && len(story.Trail) == 0 && !story.Queued {
+		trail, err := s.messageTrail(ctx, id)
+		if err == nil && len(trail.Trail) == 0 && !trail.Queued {
 			err = fmt.Errorf("message %s: %w", id, store.ErrNotFound)
 		}
-		return []Story{story}, err
+		return []MessageTrail{trail}, err
 	}
 	if args.Limit == 0 {
 		args.Limit = 10
 	}
-	out := []Story{}
+	out := []MessageTrail{}
 	for id, err := range s.Store.Trails(ctx, searched) {
 		if err != nil {
 			return nil, err
 		}
-		trail, err := s.Store.Trail(ctx, id)
+		entries, err := s.Store.Trail(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		if !mentions(trail, args.What) {
+		if !mentionsAddress(entries, args.What) {
 			continue
 		}
-		story, err := s.story(ctx, id)
+		trail, err := s.messageTrail(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		if out = append(out, story); len(out) >= args.Limit {
+		if out = append(out, trail); len(out) >= args.Limit {
 			break
 		}
 	}
 	return out, nil
 }
 
-func mentions(trail []envelope.TrailEntry, address string) bool {
+// mentionsAddress reports whether a trail is about an address.
+func mentionsAddress(trail []envelope.TrailEntry, address string) bool {
 	for _, t := range trail {
 		if string(t.Rcpt) == address || strings.Contains(t.Text, "<"+address+">") {
 			return true
@@ -77,25 +78,26 @@ func mentions(trail []envelope.TrailEntry, address string) bool {
 	return false
 }
 
-func (s *Service) story(ctx context.Context, id envelope.ID) (Story, error) {
-	story := Story{ID: id.String(), Received: id.Time()}
+// messageTrail reads what is known about one message.
+func (s *Service) messageTrail(ctx context.Context, id envelope.ID) (MessageTrail, error) {
+	trail := MessageTrail{ID: id.String(), Received: id.Time()}
 	env, err := s.Store.Envelope(ctx, id)
 	switch {
 	case err == nil:
-		story.Queued, story.Envelope = true, env
+		trail.Queued, trail.Envelope = true, env
 	case !errors.Is(err, store.ErrNotFound):
-		return story, err
+		return trail, err
 	}
-	story.Trail, err = s.Store.Trail(ctx, id)
+	trail.Trail, err = s.Store.Trail(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		err = nil
 	}
-	return story, err
+	return trail, err
 }
 
 // Refused reports whether the message was refused, so that it never was in the
 // queue.
-func (s *Story) Refused() bool {
+func (s *MessageTrail) Refused() bool {
 	for _, t := range s.Trail {
 		if t.Step == "receive" && t.Verdict == "not accepted" {
 			return !s.Queued

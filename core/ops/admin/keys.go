@@ -14,7 +14,7 @@ type KeyArgs struct {
 }
 
 func (s *Service) keyAdd(ctx context.Context, args KeyArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -22,7 +22,7 @@ func (s *Service) keyAdd(ctx context.Context, args KeyArgs) (any, error) {
 }
 
 func (s *Service) keyRemove(ctx context.Context, args KeyArgs) (any, error) {
-	a, err := parse(args.Address)
+	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func (s *Service) keyList(ctx context.Context, args KeyArgs) (any, error) {
 	var a envelope.Address
 	if args.Address != "" {
 		var err error
-		if a, err = parse(args.Address); err != nil {
+		if a, err = parseAddress(args.Address); err != nil {
 			return nil, err
 		}
 	}

@@ -81,7 +81,7 @@ func mboxMessage(w *bufio.Writer, r io.Reader, at time.Time) error {
 
 // serveMbox streams a folder as mbox.
 func (s *Service) serveMbox(w http.ResponseWriter, r *http.Request) {
-	owner, err := parse(r.URL.Query().Get("owner"))
+	owner, err := parseAddress(r.URL.Query().Get("owner"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return

@@ -156,7 +156,10 @@ func (s *Service) queueSummary(ctx context.Context, args QueueArgs) (any, error)
 	return out, nil
 }
 
-// OperateArgs do one thing to all messages that a filter selects.
+// operations are what queue.operate can do.
+var operations = []operate.Operation{operate.OpHold, operate.OpRelease, operate.OpRetry, operate.OpBounce, operate.OpDrop}
+
+// OperateArgs say what to do with all messages that a filter selects.
 type OperateArgs struct {
 	operate.Filter
 	Operation operate.Operation `json:"operation"`
@@ -164,8 +167,8 @@ type OperateArgs struct {
 	All       bool              `json:"all,omitempty"` // needed for an empty filter
 }
 
-// Operated is the answer of "queue.operate".
-type Operated struct {
+// OperateReport is the answer of "queue.operate".
+type OperateReport struct {
 	Changed []string `json:"changed"`
 	Failed  []string `json:"failed"`
 }
@@ -174,6 +177,9 @@ func (s *Service) queueOperate(ctx context.Context, args OperateArgs) (any, erro
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable
 	}
+	if !slices.Contains(operations, args.Operation) {
+		return nil, fmt.Errorf("operation: %q is none of hold, release, retry, bounce, drop", args.Operation)
+	}
 	if args.Filter.Empty() && !args.All {
 		return nil, errors.New("which messages? give --id, another filter, or --all")
 	}
@@ -181,7 +187,7 @@ func (s *Service) queueOperate(ctx context.Context, args OperateArgs) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	out := Operated{Changed: []string{}, Failed: []string{}}
+	out := OperateReport{Changed: []string{}, Failed: []string{}}
 	for _, q := range found {
 		err := s.Pipeline.Operate(ctx, args.Operation, q.Envelope.ID, args.Reason)
 		switch {

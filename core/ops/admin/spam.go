@@ -20,7 +20,7 @@ func (s *Service) spamAccount(ctx context.Context, args SpamArgs) (envelope.Addr
 	if args.Account == "" {
 		return "", nil
 	}
-	a, err := parse(args.Account)
+	a, err := parseAddress(args.Account)
 	if err != nil {
 		return "", err
 	}

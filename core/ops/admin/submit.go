@@ -71,8 +71,16 @@ func (s *Service) submit(ctx context.Context, q url.Values, text io.Reader) (str
 			return "", fmt.Errorf("sender: %w", err)
 		}
 	}
-	session := &envelope.Session{ID: envelope.NewID(s.Clock.Now()).String(), Listener: "sendmail", Protocol: "submission", ESMTP: true, Helo: "localhost",
-		Remote: netip.AddrPortFrom(netip.IPv6Loopback(), 0), Trusted: true, Started: s.Clock.Now()}
+	session := &envelope.Session{
+		ID:       envelope.NewID(s.Clock.Now()).String(),
+		Listener: "sendmail",
+		Protocol: "submission",
+		ESMTP:    true,
+		Helo:     "localhost",
+		Remote:   netip.AddrPortFrom(netip.IPv6Loopback(), 0),
+		Trusted:  true,
+		Started:  s.Clock.Now(),
+	}
 	defer s.Pipeline.Close(session)
 	if st := s.Pipeline.Mail(ctx, session, tx); st != nil && st.Code >= 400 {
 		return "", errors.New(st.Reply())
@@ -103,7 +111,12 @@ func parseNotify(s string) (envelope.Notify, error) {
 	if s == "" {
 		return 0, nil
 	}
-	words := map[string]envelope.Notify{"never": envelope.NotifyNever, "success": envelope.NotifySuccess, "failure": envelope.NotifyFailure, "delay": envelope.NotifyDelay}
+	words := map[string]envelope.Notify{
+		"never":   envelope.NotifyNever,
+		"success": envelope.NotifySuccess,
+		"failure": envelope.NotifyFailure,
+		"delay":   envelope.NotifyDelay,
+	}
 	for w := range strings.SplitSeq(strings.ToLower(s), ",") {
 		bit, ok := words[w]
 		if !ok {

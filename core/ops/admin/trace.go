@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"carteiro/core/ops/telemetry"
+	"carteiro/core/protocol/httpin"
 	"carteiro/hooks"
 )
 
@@ -43,8 +44,8 @@ func (f TraceFilter) values() url.Values {
 	return url.Values{"ip": {f.IP}, "hook": {f.Hook}, "handler": {f.Handler}, "address": {f.Address}}
 }
 
-// wanted makes a test of lines; it refuses a hook that does not exist.
-func wanted(v url.Values) (func(telemetry.Line) bool, error) {
+// lineFilter makes a test of lines; it refuses a hook that does not exist.
+func lineFilter(v url.Values) (func(telemetry.Line) bool, error) {
 	network, err := parseNetwork(v.Get("ip"))
 	if err != nil {
 		return nil, err
@@ -59,14 +60,17 @@ func wanted(v url.Values) (func(telemetry.Line) bool, error) {
 	}, nil
 }
 
-// serveTrace streams lines as JSON, one a line, until the reader goes.
+// serveTrace streams lines as JSON, one a line, until the reader goes or
+// the server stops.
 func (s *Service) serveTrace(w http.ResponseWriter, r *http.Request) {
-	keep, err := wanted(r.URL.Query())
+	keep, err := lineFilter(r.URL.Query())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
-	lines := s.Journal.Tracer.Watch(r.Context(), keep)
+	ctx, cancel := httpin.UntilStop(r.Context())
+	defer cancel()
+	lines := s.Journal.Tracer.Watch(ctx, keep)
 	flush := http.NewResponseController(w)
 	w.WriteHeader(http.StatusOK)
 	flush.Flush()

@@ -208,12 +208,22 @@ func defaults() Config {
 	warn := Duration(4 * time.Hour)
 	return Config{
 		Storage: Storage{Kind: "badger", Reserve: 1 << 30, Trail: Duration(30 * 24 * time.Hour)},
-		Queue:   Queue{Retry: []Duration{Duration(5 * time.Minute), Duration(15 * time.Minute), Duration(time.Hour), Duration(4 * time.Hour)}, Expire: Duration(5 * 24 * time.Hour), Warn: &warn},
+		Queue: Queue{
+			Retry:  []Duration{Duration(5 * time.Minute), Duration(15 * time.Minute), Duration(time.Hour), Duration(4 * time.Hour)},
+			Expire: Duration(5 * 24 * time.Hour),
+			Warn:   &warn,
+		},
 		Delivery: Delivery{
 			Port: 25,
 		},
-		Limits: Limits{Connections: 50, Messages: Rate{600, time.Minute}, Recipients: Rate{3000, time.Minute}, AuthFailures: Rate{10, 5 * time.Minute}, Errors: 10},
-		Log:    Log{Level: "info", Format: "json"},
+		Limits: Limits{
+			Connections:  50,
+			Messages:     Rate{600, time.Minute},
+			Recipients:   Rate{3000, time.Minute},
+			AuthFailures: Rate{10, 5 * time.Minute},
+			Errors:       10,
+		},
+		Log: Log{Level: "info", Format: "json"},
 	}
 }
 
@@ -243,7 +253,7 @@ func Parse(path string, raw []byte) (*Config, error) {
 	d := toml.NewDecoder(strings.NewReader(string(raw)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
-		return nil, picture(path, err)
+		return nil, parseError(path, err)
 	}
 	var given struct {
 		Limits map[string]any `toml:"limits"`

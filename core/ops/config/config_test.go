@@ -127,17 +127,19 @@ func TestFull(t *testing.T) {
 
 func TestErrorsNameThePlace(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
-		"unknown key":   {"hostnam = \"x\"\n", "c.toml:1:1: unknown key hostnam"},
-		"nested":        {minimal + "dirr = \"x\"\n", "c.toml:5:1: unknown key storage.dirr"},
-		"syntax":        {"hostname = \n", "c.toml:1:"},
-		"wrong type":    {minimal + "key_file = true\n", "c.toml:5:"},
-		"bad size":      {minimal + "reserve = \"many\"\n", "c.toml:5:"},
-		"bad duration":  {minimal + "[queue]\nexpire = \"soon\"\n", "c.toml:6:"},
-		"no hostname":   {"domains = []\n", "hostname is not set"},
-		"bad domain":    {"hostname = \"a\"\ndomains = [\"-x\"]\n", "c.toml:2: domains"},
-		"protocol":      {minimal + "[[listener]]\naddr = \":25\"\nprotocol = \"imap\"\n", "c.toml:7: listener.protocol \"imap\" is none of"},
-		"second addr":   {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\n[[listener]]\nprotocol=\"smtp\"\naddr = \"25\"\n", "c.toml:10: listener.addr \"25\" is not host:port"},
-		"tls without":   {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\ntls = \"implicit\"\n", "c.toml:8: listener.tls needs a certificate"},
+		"unknown key":  {"hostnam = \"x\"\n", "c.toml:1:1: unknown key hostnam"},
+		"nested":       {minimal + "dirr = \"x\"\n", "c.toml:5:1: unknown key storage.dirr"},
+		"syntax":       {"hostname = \n", "c.toml:1:"},
+		"wrong type":   {minimal + "key_file = true\n", "c.toml:5:"},
+		"bad size":     {minimal + "reserve = \"many\"\n", "c.toml:5:"},
+		"bad duration": {minimal + "[queue]\nexpire = \"soon\"\n", "c.toml:6:"},
+		"no hostname":  {"domains = []\n", "hostname is not set"},
+		"bad domain":   {"hostname = \"a\"\ndomains = [\"-x\"]\n", "c.toml:2: domains"},
+		"protocol":     {minimal + "[[listener]]\naddr = \":25\"\nprotocol = \"imap\"\n", "c.toml:7: listener.protocol \"imap\" is none of"},
+		"second addr": {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\n[[listener]]\nprotocol=\"smtp\"\naddr = \"25\"\n",
+			"c.toml:10: listener.addr \"25\" is not host:port"},
+		"tls without": {minimal + "[[listener]]\nprotocol=\"smtp\"\naddr = \":25\"\ntls = \"implicit\"\n",
+			"c.toml:8: listener.tls needs a certificate"},
 		"half a pair":   {minimal + "[tls]\ncert = \"x\"\n", "c.toml:6: tls.cert"},
 		"acme":          {minimal + "[tls]\nacme = { email = \"a@b.example\" }\n", "c.toml:6: tls.acme is not supported"},
 		"token":         {minimal + "[web]\ntoken = \"short\"\n", "c.toml:6: web.token has 5 characters"},
@@ -219,14 +221,15 @@ func TestLimitsGiven(t *testing.T) {
 // Settings of listeners act where their protocol knows them, and only there.
 func TestProxiesOfListeners(t *testing.T) {
 	for _, tt := range []struct{ protocol, idle string }{
-		{"smtp", ""}, {"submission", ""}, {"lmtp", ""}, {"pop3", "listener.l.xclient_from"}, {"http", "listener.l.proxy_from listener.l.xclient_from"},
+		{"smtp", ""}, {"submission", ""}, {"lmtp", ""}, {"pop3", "listener.l.xclient_from"},
+		{"http", "listener.l.proxy_from listener.l.xclient_from"},
 	} {
 		c, err := Parse("/x.toml", []byte(minimal+"[[listener]]\nname = \"l\"\nprotocol = \""+tt.protocol+"\"\naddr = \"127.0.0.1:0\"\n"+
 			"proxy_from = [\"10.0.0.0/8\"]\nxclient_from = [\"10.0.0.0/8\"]\ngreet_delay = \"2s\"\nlogin_delay = \"1m\"\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(c.Idle(), " "); got != tt.idle {
+		if got := strings.Join(c.IgnoredSettings(), " "); got != tt.idle {
 			t.Errorf("%s: idle %q, want %q", tt.protocol, got, tt.idle)
 		}
 		if l := c.Listeners[0]; len(l.ProxyFrom) != 1 || l.GreetDelay.Std() != 2*time.Second || l.LoginDelay.Std() != time.Minute {
@@ -251,18 +254,20 @@ path = "p"
 acme = "RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu"
 `))
 	if err != nil || c.Bundles[0].Domains == nil || c.Bundles[1].Domains != nil || c.Bundles[0].Domain["a.example"]["days"] != int64(3) ||
-		c.Bundles[0].Secrets["one"].File != "/etc/x" || c.Bundles[0].Secrets["two"].Env != "Y" || c.Bundles[1].Path != "/etc/p" || c.Bundles[0].HTTP[0] != "club.example:443" {
+		c.Bundles[0].Secrets["one"].File != "/etc/x" || c.Bundles[0].Secrets["two"].Env != "Y" || c.Bundles[1].Path != "/etc/p" ||
+		c.Bundles[0].HTTP[0] != "club.example:443" {
 		t.Errorf("%v %+v", err, c)
 	}
 	for text, want := range map[string]string{
-		"[[bundle]]\nname = \"a/b\"\nhttp = [\"club.example\"]\n":                              `bundle.http "club.example" is not host:port`,
-		"[[bundle]]\nname = \"a/b\"\nsecrets = { one = { } }\n":                                "c.toml:6: bundle.secrets one is not { file",
-		"[[bundle]]\nname = \"a/b\"\nsecrets = { one = { file = \"a\", env = \"b\" } }\n":      "bundle.secrets one is not",
-		"[[bundle]]\nname = \"a/b\"\ndomains = [\"a b\"]\n":                                    "c.toml:6: bundle.domains",
-		"[[bundle]]\nname = \"a/b\"\n[bundle.domain.\"a b\"]\nx = 1\n":                         "bundle.domain",
-		"[trust]\nacme = \" \"\n":                                                              "c.toml:5: trust.acme names no key",
-		"[trust]\nacme = \"RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu RWQ\"\n":   "c.toml:5: trust.acme \"RWQ\" is no minisign public key",
-		"[trust]\nacme = \"RWQ\"\n":                                                            "c.toml:5: trust.acme \"RWQ\" is no minisign public key",
+		"[[bundle]]\nname = \"a/b\"\nhttp = [\"club.example\"]\n":                         `bundle.http "club.example" is not host:port`,
+		"[[bundle]]\nname = \"a/b\"\nsecrets = { one = { } }\n":                           "c.toml:6: bundle.secrets one is not { file",
+		"[[bundle]]\nname = \"a/b\"\nsecrets = { one = { file = \"a\", env = \"b\" } }\n": "bundle.secrets one is not",
+		"[[bundle]]\nname = \"a/b\"\ndomains = [\"a b\"]\n":                               "c.toml:6: bundle.domains",
+		"[[bundle]]\nname = \"a/b\"\n[bundle.domain.\"a b\"]\nx = 1\n":                    "bundle.domain",
+		"[trust]\nacme = \" \"\n":                                                         "c.toml:5: trust.acme names no key",
+		"[trust]\nacme = \"RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu RWQ\"\n": "c.toml:5: trust.acme \"RWQ\" is not a minisign " +
+			"public key",
+		"[trust]\nacme = \"RWQ\"\n": "c.toml:5: trust.acme \"RWQ\" is not a minisign public key",
 		"[trust]\n\"acme/x\" = \"RWQdz0UHQ0HfrjJlShtCssg74ExbsyjbbRb5puvLOTzfeZVNJXOiJGKu\"\n": "is not the name of a publisher",
 	} {
 		if _, err := Parse("/etc/c.toml", []byte(head+text)); err == nil || !strings.Contains(err.Error(), want) {
@@ -278,12 +283,13 @@ func TestBundleBoundaries(t *testing.T) {
 	const head = "hostname = \"mx.example.com\"\n[storage]\ndir = \"d\"\n"
 	for text, want := range map[string]string{
 		"[scripts]\nhttp = [\"a.example:80\", \"rspamd.lan:11334 private\", \"[::1]:80\"]\n": "",
-		"[scripts]\nhttp = [\"a.example:80 public\"]\n":                                      `5: scripts.http "a.example:80 public" is not host:port, or "host:port private"`,
-		"[scripts]\nhttp = [\"a.example private\"]\n":                                        "is not host:port",
-		"[[bundle]]\nname = \"a/b\"\nhttp = [\"x:1 private\"]\nallow_web = \"plain\"\n":      "",
-		"[[bundle]]\nname = \"a/b\"\nhttp = [\"x private\"]\n":                               `6: bundle.http "x private" is not host:port`,
-		"[[bundle]]\nname = \"a/b\"\nallow_web = \"all\"\n":                                  `6: bundle.allow_web "all" is not "plain"`,
-		"[[bundle]]\nname = \"a/b\"\nallow_web = true\n":                                     "6:13",
+		"[scripts]\nhttp = [\"a.example:80 public\"]\n": `5: scripts.http "a.example:80 public" is not host:port, or ` +
+			`"host:port private"`,
+		"[scripts]\nhttp = [\"a.example private\"]\n":                                   "is not host:port",
+		"[[bundle]]\nname = \"a/b\"\nhttp = [\"x:1 private\"]\nallow_web = \"plain\"\n": "",
+		"[[bundle]]\nname = \"a/b\"\nhttp = [\"x private\"]\n":                          `6: bundle.http "x private" is not host:port`,
+		"[[bundle]]\nname = \"a/b\"\nallow_web = \"all\"\n":                             `6: bundle.allow_web "all" is not "plain"`,
+		"[[bundle]]\nname = \"a/b\"\nallow_web = true\n":                                "6:13",
 	} {
 		_, err := Parse("/etc/c.toml", []byte(head+text))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -311,7 +317,8 @@ func TestBundleBoundaries(t *testing.T) {
 // TestInBundle: an error about a [[bundle]] has the line of what is wrong.
 func TestInBundle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.toml")
-	text := "hostname = \"mx.example.com\"\n[storage]\ndir = \"d\"\n[[bundle]]\nname = \"a/b\"\n[[bundle]]\nname = \"a/c\"\nconfig = { n = 1 }\n" +
+	text := "hostname = \"mx.example.com\"\n[storage]\ndir = \"d\"\n[[bundle]]\nname = \"a/b\"\n[[bundle]]\nname = \"a/c\"\n" +
+		"config = { n = 1 }\n" +
 		"[bundle.domain.\"x.example\"]\nn = 2\n[bundle.domain.\"y.example\"]\nn = 3\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -325,9 +332,11 @@ func TestInBundle(t *testing.T) {
 		nth     int
 		setting string
 		line    int
-	}{{0, "", 4}, {0, "config", 4}, {1, "", 6}, {1, "config", 8}, {1, "domain.x.example", 9}, {1, "domain.y.example", 11}, {1, "domain.z.example", 6}} {
+	}{{0, "", 4}, {0, "config", 4}, {1, "", 6}, {1, "config", 8}, {1, "domain.x.example", 9}, {1, "domain.y.example", 11},
+		{1, "domain.z.example", 6}} {
 		err := c.InBundle(tt.nth, tt.setting, wrong)
-		if want := fmt.Sprintf("%s:%d: wrong\n", path, tt.line); !errors.Is(err, wrong) || !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
+		if want := fmt.Sprintf("%s:%d: wrong\n", path, tt.line); !errors.Is(err, wrong) || !errors.Is(err, ErrConfig) ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%d %s: %v, want %s", tt.nth, tt.setting, err, want)
 		}
 	}

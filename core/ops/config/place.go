@@ -10,9 +10,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// picture turns an error of the TOML reader into one that names file, line
+// parseError turns an error of the TOML reader into one that names file, line
 // and column and shows the place.
-func picture(path string, err error) error {
+func parseError(path string, err error) error {
 	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
 		var b strings.Builder
 		for _, e := range strict.Errors {
@@ -90,5 +90,6 @@ func (c *Config) InBundle(nth int, setting string, err error) error {
 
 // withPlace is an error with its place, and the line that it is about.
 func withPlace(path string, line int, text string, err error) error {
-	return fmt.Errorf("%w: %s:%d: %w\n%4d| %s\n    | %s", ErrConfig, path, line, err, line, text, strings.Repeat("~", len(strings.TrimRight(text, " \t\r"))))
+	return fmt.Errorf("%w: %s:%d: %w\n%4d| %s\n    | %s", ErrConfig, path, line, err, line, text,
+		strings.Repeat("~", len(strings.TrimRight(text, " \t\r"))))
 }

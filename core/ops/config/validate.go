@@ -67,7 +67,7 @@ func (c *Config) validate() error {
 		return bad("queue.expire", "is not positive")
 	}
 	if c.Delivery.Port < 1 || c.Delivery.Port > 65535 {
-		return bad("delivery.port", "%d is no port", c.Delivery.Port)
+		return bad("delivery.port", "%d is not a port", c.Delivery.Port)
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		return bad("log.level", "%q is none of debug, info, warn, error", c.Log.Level)
@@ -186,7 +186,7 @@ func (c *Config) validateBundles() error {
 			// A minisign public key: its algorithm, 8 octets of id, 32 of Ed25519.
 			raw, err := base64.StdEncoding.DecodeString(key)
 			if err != nil || len(raw) != 42 || string(raw[:2]) != "Ed" {
-				return bad("trust."+publisher, "%q is no minisign public key, which begins with RW", key)
+				return bad("trust."+publisher, "%q is not a minisign public key, which begins with RW", key)
 			}
 		}
 		if strings.Trim(publisher, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || publisher == "" {
@@ -215,7 +215,7 @@ func (c *Config) validateListeners() error {
 		if _, port, err := net.SplitHostPort(l.Addr); err != nil {
 			return badIn("listener", i, "addr", "%q is not host:port", l.Addr)
 		} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-			return badIn("listener", i, "addr", "%q is no port", port)
+			return badIn("listener", i, "addr", "%q is not a port", port)
 		}
 		if l.MaxSize == 0 {
 			l.MaxSize = 50 << 20
@@ -253,9 +253,9 @@ func (c *Config) validateTLS(i int, l *Listener) error {
 	return nil
 }
 
-// Idle names the settings of the file that this version takes but does not
+// IgnoredSettings names the settings of the file that this version takes but does not
 // act on.
-func (c *Config) Idle() []string {
+func (c *Config) IgnoredSettings() []string {
 	var out []string
 	add := func(set bool, name string) {
 		if set {

@@ -37,7 +37,7 @@ func ParseSize(text string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(t, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/factor {
-		return 0, fmt.Errorf("%q is no size; write 1048576, \"50MiB\" or \"1GiB\"", text)
+		return 0, fmt.Errorf("%q is not a size; write 1048576, \"50MiB\" or \"1GiB\"", text)
 	}
 	return n * factor, nil
 }
@@ -68,7 +68,7 @@ func ParseDuration(text string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(t)
 	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%q is no duration; write \"90s\", \"5m\", \"4h\" or \"5d\"", text)
+		return 0, fmt.Errorf("%q is not a duration; write \"90s\", \"5m\", \"4h\" or \"5d\"", text)
 	}
 	return d, nil
 }
@@ -90,7 +90,16 @@ func (r *Rate) UnmarshalText(b []byte) error {
 	number, per, ok := strings.Cut(text, "/")
 	n, err := strconv.Atoi(number)
 	if ok && err == nil && n >= 0 {
-		if unit, named := map[string]time.Duration{"s": time.Second, "sec": time.Second, "m": time.Minute, "min": time.Minute, "h": time.Hour, "hour": time.Hour, "d": 24 * time.Hour, "day": 24 * time.Hour}[per]; named {
+		if unit, named := map[string]time.Duration{
+			"s":    time.Second,
+			"sec":  time.Second,
+			"m":    time.Minute,
+			"min":  time.Minute,
+			"h":    time.Hour,
+			"hour": time.Hour,
+			"d":    24 * time.Hour,
+			"day":  24 * time.Hour,
+		}[per]; named {
 			*r = Rate{n, unit}
 			return nil
 		}
@@ -99,7 +108,7 @@ func (r *Rate) UnmarshalText(b []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is no rate; write \"600/1m\" or \"10/5m\"", text)
+	return fmt.Errorf("%q is not a rate; write \"600/1m\" or \"10/5m\"", text)
 }
 
 // secret reads a setting that is text, { file = "..." } or { env = "..." }.

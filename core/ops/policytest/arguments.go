@@ -13,19 +13,19 @@ import (
 
 var (
 	sessionShapes = map[string]shape{"ip": isIP, "helo": either(isFalse, isText), "rdns": isText, "listener": isWord,
-		"protocol": among("smtp", "submission", "lmtp", "pop3"), "identity": isAddress, "tls": isBool, "trusted": isBool}
-	paramShapes = map[string]shape{"size": whole(0, 1<<53), "body": among("7BIT", "8BITMIME", "BINARYMIME"), "smtputf8": isBool,
+		"protocol": oneOf("smtp", "submission", "lmtp", "pop3"), "identity": isAddress, "tls": isBool, "trusted": isBool}
+	paramShapes = map[string]shape{"size": whole(0, 1<<53), "body": oneOf("7BIT", "8BITMIME", "BINARYMIME"), "smtputf8": isBool,
 		"envid": isText,
-		"ret":   among("FULL", "HDRS"), "by": whole(-1<<31, 1<<31), "hold_for": whole(0, 1<<31), "priority": whole(-9,
+		"ret":   oneOf("FULL", "HDRS"), "by": whole(-1<<31, 1<<31), "hold_for": whole(0, 1<<31), "priority": whole(-9,
 			9), "requiretls": isBool}
 	letterShapes = map[string]shape{"sender": isText, "to": oneOrList(isText), "raw": isText, "from": isText, "subject": isText,
 		"text":    isText,
-		"headers": named(isWord, oneOrList(isScalar))}
-	scalars = named(isWord, isScalar)
+		"headers": mapOf(isWord, oneOrList(isScalar))}
+	scalars = mapOf(isWord, isScalar)
 )
 
-// joined is one table of several.
-func joined(list ...map[string]shape) map[string]shape {
+// mergeShapes is one table of several.
+func mergeShapes(list ...map[string]shape) map[string]shape {
 	out := map[string]shape{}
 	for _, m := range list {
 		for k, s := range m {
@@ -38,42 +38,43 @@ func joined(list ...map[string]shape) map[string]shape {
 // arguments are those of the operations. What is not here has none.
 var arguments = map[string][]argument{
 	"session": {may("the options", table(sessionShapes))},
-	"deliver": {need("the options", table(joined(letterShapes, sessionShapes, map[string]shape{"params": table(paramShapes)})))},
+	"deliver": {need("the options", table(mergeShapes(letterShapes, sessionShapes, map[string]shape{"params": table(paramShapes)})))},
 	"mailbox": {need("the address", isAddress), need("the folder", isWord)},
 	"web": {need("the request", table(map[string]shape{"bundle": isWord, "method": isWord, "path": isPath, "query": scalars,
 		"form":    scalars,
 		"headers": scalars, "ip": isIP, "body": isText}))},
 	"command": {need("the command", table(map[string]shape{"name": isWord, "verb": isText, "args": list(isScalar),
 		"options": scalars, "json": isBool}))},
-	"dns": {need("the names", named(isWord, table(map[string]shape{"a": oneOrList(ipOf(true)), "aaaa": oneOrList(ipOf(false)),
+	"dns": {need("the names", mapOf(isWord, table(map[string]shape{"a": oneOrList(ipOf(true)), "aaaa": oneOrList(ipOf(false)),
 		"txt": oneOrList(isText),
 		"ptr": oneOrList(isWord), "mx": either(table(mxShapes), oneOrList(either(table(mxShapes), isWord)))})))},
-	"http": {need("the answers", named(isWebKey, either(among("timeout", "tls", "unreachable"),
+	"http": {need("the answers", mapOf(isWebKey, either(oneOf("timeout", "tls", "unreachable"),
 		table(map[string]shape{"status": whole(100, 599), "body": isText, "headers": scalars}))))},
-	"milter": {need("the answers", named(isWord, either(among(append(actions, "unreachable")...),
-		table(map[string]shape{"action": among(actions...),
+	"milter": {need("the answers", mapOf(isWord, either(oneOf(append(actions, "unreachable")...),
+		table(map[string]shape{"action": oneOf(actions...),
 			"reason": isText, "code": whole(400,
-				599), "enhanced": isWord, "text": isText, "changes": list(table(map[string]shape{"op": among("add_header",
-				"insert_header", "change_header", "replace_body", "add_rcpt", "remove_rcpt", "change_sender"), "name": isWord, "value": isText, "index": whole(0, 1<<20)}))}))))},
-	"remote": {need("the answers", named(isRemoteKey, reply))},
+				599), "enhanced": isWord, "text": isText, "changes": list(table(map[string]shape{"op": oneOf("add_header",
+				"insert_header", "change_header", "replace_body", "add_rcpt", "remove_rcpt", "change_sender"), "name": isWord, "value": isText,
+				"index": whole(0, 1<<20)}))}))))},
+	"remote": {need("the answers", mapOf(isRemoteKey, reply))},
 	"limit": {need("the limits", table(map[string]shape{"instructions": whole(1, 1e12), "wall": isDuration, "alloc": isSize,
 		"recipients": whole(1, 1e9),
 		"submits":    whole(1, 1e9)}))},
-	"config": {need("the settings", named(isWord, isAny))},
+	"config": {need("the settings", mapOf(isWord, isAny))},
 	"fail":   {need("what fails", isWord), may("how it fails", isText)},
-	"account": {need("the address", isAddress), may("the settings", named(isWord, isAny)), may("the options", table(map[string]shape{
+	"account": {need("the address", isAddress), may("the settings", mapOf(isWord, isAny)), may("the options", table(map[string]shape{
 		"confirmed": isBool}))},
 	"alias":  {need("the address", isWord), need("the targets", oneOrList(isAddress))},
 	"grant":  {need("the owner", isAddress), need("the delegate", isWord), need("the right", isWord)},
 	"domain": {need("the domain", func(v any) error { s, _ := v.(string); return envelope.CheckDomain(s) })},
-	"key": {need("the address", isAddress), need("the kind", among("openpgp", "smime")), may("the options",
+	"key": {need("the address", isAddress), need("the kind", oneOf("openpgp", "smime")), may("the options",
 		table(map[string]shape{"expires": isDuration}))},
 	"decrypt":       {need("the message", isText)},
 	"clock.advance": {need("the time", isDuration)},
 	"clock.set":     {need("the time", either(whole(-1<<53, 1<<53), isText))},
 	"session.helo":  {need("the name", isText)},
 	"session.mail":  {need("the sender", isText), may("the parameters", table(paramShapes))},
-	"session.rcpt": {need("the address", isText), may("the parameters", table(map[string]shape{"notify": oneOrList(among("NEVER",
+	"session.rcpt": {need("the address", isText), may("the parameters", table(map[string]shape{"notify": oneOrList(oneOf("NEVER",
 		"SUCCESS", "FAILURE", "DELAY")),
 		"orcpt": isText}))},
 	"session.data": {may("the message", either(isText, table(letterShapes)))},
@@ -118,7 +119,7 @@ func (w *World) check(what string, args []any) error {
 	}
 	for n := len(known); n < len(given); n++ {
 		if given[n] != nil {
-			return fmt.Errorf("%w: %s has %d arguments, got %s as another one", errArguments, label, len(known), shown(given[n]))
+			return fmt.Errorf("%w: %s has %d arguments, got %s as another one", errArguments, label, len(known), showValue(given[n]))
 		}
 	}
 	if more, ok := meanings[what]; ok {
@@ -168,7 +169,7 @@ var meanings = map[string]func(w *World, args []any) error{
 		for name, v := range args[0].(map[string]any) {
 			m, _ := v.(map[string]any)
 			if s, ok := m["enhanced"].(string); ok && !envelope.ValidEnhanced(s) {
-				return wrong("%s: %q is no enhanced code", name, s)
+				return wrong("%s: %q is not an enhanced code", name, s)
 			}
 		}
 		return nil

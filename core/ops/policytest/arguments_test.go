@@ -11,7 +11,8 @@ import (
 // refused are calls of the test library that it does not understand, each
 // with a part of what it says.
 var refused = []struct{ call, want string }{
-	{`t.remote { ["x@out.example"] = { 950, "5.1.1", "no such user" } }`, `t.remote: x@out.example has to have a code of 2xx, 4xx or 5xx, got 950`},
+	{`t.remote { ["x@out.example"] = { 950, "5.1.1", "no such user" } }`,
+		`t.remote: x@out.example has to have a code of 2xx, 4xx or 5xx, got 950`},
 	{`t.remote { ["x@out.example"] = "550 no such user" }`, `x@out.example must be a code such as 451, or { code, enhanced, text }`},
 	{`t.remote { ["x@out.example"] = { 550, "4.1.1", "no" } }`, `enhanced code like 5.1.1, got "4.1.1"`},
 	{`t.remote { ["x@out.example"] = { 550, "5.1.1", "no", "more" } }`, `{ code, [enhanced,] text }`},
@@ -47,7 +48,7 @@ var refused = []struct{ call, want string }{
 	{`t.dns { ["x.example"] = { ptr = "y.example" } }`, `ptr is for an IP address`},
 	{`t.dns { ["x.example"] = {} }`, `has no records`},
 	{`t.dns("x.example")`, `must be a table`},
-	{`t.account("bob", {})`, `is no address`},
+	{`t.account("bob", {})`, `is not an address`},
 	{`t.account({})`, `must be an address, got a table`},
 	{`t.account("bob@our.example", "secret")`, `t.account: the settings must be a table`},
 	{`t.account("bob@our.example", { password = 5 })`, `password must be a text`},
@@ -55,7 +56,7 @@ var refused = []struct{ call, want string }{
 	{`t.account("bob@our.example", {}, { confirm = true })`, `there is no option confirm`},
 	{`t.account("bob@our.example", {}, { confirmed = "yes" })`, `confirmed must be true or false`},
 	{`t.alias("team@our.example")`, `t.alias needs the targets`},
-	{`t.alias("team@our.example", { "bob" })`, `element 1 "bob" is no address`},
+	{`t.alias("team@our.example", { "bob" })`, `element 1 "bob" is not an address`},
 	{`t.alias("team@our.example", 5)`, `must be an address, got 5`},
 	{`t.grant("bob@our.example", "ann@our.example")`, `t.grant needs the right`},
 	{`t.grant("bob@our.example", "ann@our.example", "ass")`, `ass`},
@@ -72,7 +73,7 @@ var refused = []struct{ call, want string }{
 	{`t.clock.now("UTC")`, `t.clock.now has 0 arguments`},
 	{`t.http { ["GTE https://x.example/"] = { status = 200 } }`, `must be a URL, or a method and a URL`},
 	{`t.http { ["DELETE https://x.example/"] = { status = 200 } }`, `must be a URL, or a method and a URL`},
-	{`t.fail("dns.mx x.example y.example", "timeout")`, `"x.example y.example" is no name`},
+	{`t.fail("dns.mx x.example y.example", "timeout")`, `"x.example y.example" is not a name`},
 	{`t.limit { instruction = 5 }`, `there is no option instruction`},
 	{`t.limit { instructions = "many" }`, `instructions must be a whole number`},
 	{`t.limit { instructions = 0 }`, `instructions must be`},
@@ -89,7 +90,7 @@ var refused = []struct{ call, want string }{
 	{`t.session { tls = "TLS1.3" }`, `tls must be true or false`},
 	{`t.session { trusted = 1 }`, `trusted must be true or false`},
 	{`t.session { protocol = "stmp" }`, `did you mean smtp?`},
-	{`t.session { identity = "bob" }`, `identity "bob" is no address`},
+	{`t.session { identity = "bob" }`, `identity "bob" is not an address`},
 	{`t.session { listener = 25 }`, `listener must be a text`},
 	{`t.session { rdns = { "x" } }`, `rdns must be a text`},
 	{`t.session {}.codes = t.session {}.codes`, `there is no s:codes`},
@@ -197,7 +198,8 @@ func TestArgumentsOfCase(t *testing.T) {
 const taken = `
 t.case("answers of other servers", function()
   t.remote { ["gone@out.example"] = { 550, "5.1.1", "no such user" }, ["b@out.example"] = { 551, "no" }, ["c@out.example"] = 552,
-    ["d@out.example"] = { code = 553, enhanced = "5.7.1", text = "never" }, ["e@out.example"] = { 554 }, ["out2.example"] = 250, ["*"] = 451 }
+    ["d@out.example"] = { code = 553, enhanced = "5.7.1", text = "never" },
+    ["e@out.example"] = { 554 }, ["out2.example"] = 250, ["*"] = 451 }
   local function said(to)
     local r = t.deliver { sender = "bob@our.example", identity = "bob@our.example", to = to, text = "x" }
     return r.dsns[1] and r.dsns[1].raw or ""
@@ -211,10 +213,13 @@ t.case("answers of other servers", function()
   t.eq(said("x@other.example"), "")
 end)
 t.case("everything else", function()
-  t.http { ["POST https://x.example/a"] = "timeout", ["https://x.example/b"] = { status = 204, body = "", headers = { a = 1 } }, ["https://x.example/c"] = "tls" }
-  t.milter { a = "reject", b = "unreachable", c = { action = "quarantine", reason = "x", changes = { { op = "add_header", name = "X", value = "y" } } } }
+  t.http { ["POST https://x.example/a"] = "timeout", ["https://x.example/b"] = { status = 204, body = "", headers = { a = 1 } },
+    ["https://x.example/c"] = "tls" }
+  t.milter { a = "reject", b = "unreachable", c = { action = "quarantine", reason = "x",
+    changes = { { op = "add_header", name = "X", value = "y" } } } }
   t.dns { ["x.example"] = { a = "192.0.2.1", aaaa = { "2001:db8::1" }, mx = "mx.x.example", txt = { "a", "b" } },
-    ["y.example"] = { mx = { host = "mx.y.example", preference = 5 } }, ["z.example"] = { mx = { "a.z.example", { host = "b.z.example" } } },
+    ["y.example"] = { mx = { host = "mx.y.example", preference = 5 } },
+    ["z.example"] = { mx = { "a.z.example", { host = "b.z.example" } } },
     ["192.0.2.1"] = { ptr = "x.example" } }
   t.limit { wall = "5s", alloc = "8MiB", instructions = 1000000, recipients = 10, submits = 5 }
   t.account("bob@our.example", { quota = "1MiB", password = "x" }, { confirmed = true })
@@ -236,7 +241,8 @@ t.case("everything else", function()
 end)
 t.case("bodies are decoded", function()
   t.deliver { sender = "bob@our.example", identity = "bob@our.example", to = "x@out.example",
-    raw = "From: bob@our.example\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\nb2zDoQo=\n" }
+    raw = "From: bob@our.example\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n" ..
+      "Content-Transfer-Encoding: base64\n\nb2zDoQo=\n" }
   t.eq(t.sent()[1].text, "ol\195\161\n")
   t.contains(t.sent()[1].body, "b2zDoQo=")
 end)
@@ -263,16 +269,19 @@ func TestArgumentsTaken(t *testing.T) {
 // that does well has not.
 func TestSaid(t *testing.T) {
 	o := options(map[string]string{"a.lua": `
-t.case("fails", function() print("so far", 1) log.warn("odd", { n = 2 }) t.deliver { sender = "says@a.example", to = "bob@our.example" } t.eq(1, 2) end)
+t.case("fails", function() print("so far", 1) log.warn("odd", { n = 2 })
+  t.deliver { sender = "says@a.example", to = "bob@our.example" } t.eq(1, 2) end)
 t.case("works", function() print("quiet") end)
 t.case("chatters", function() for i = 1, 70 do print(i) end t.ok(false) end)`})
-	o.Sources[0].Files["said.lua"] = []byte("on(\"receive.mail\", function(session, tx) if tx.sender == \"says@a.example\" then log.info(\"seen\") end end)")
+	o.Sources[0].Files["said.lua"] = []byte("on(\"receive.mail\", function(session, tx) if tx.sender == \"says@a.example\" then " +
+		"log.info(\"seen\") end end)")
 	o.Sources[0].Main = append(o.Sources[0].Main, "said.lua")
 	r, err := policytest.Test(t.Context(), o)
 	if err != nil || len(r.Cases) != 3 {
 		t.Fatalf("%v %+v", err, r)
 	}
-	if got := strings.Join(r.Cases[0].Log, "\n"); !strings.HasPrefix(got, "info: so far\\t1\nwarn: odd n=2\ninfo: seen (receive.mail, said.lua:1)\n") {
+	if got := strings.Join(r.Cases[0].Log, "\n"); !strings.HasPrefix(got,
+		"info: so far\\t1\nwarn: odd n=2\ninfo: seen (receive.mail, said.lua:1)\n") {
 		t.Errorf("%q", got)
 	}
 	if got := r.Cases[1].Log; got != nil {

@@ -9,14 +9,14 @@ import (
 	"carteiro/hooks"
 )
 
-// called is one call of a handler, and what it was about at that time.
-type called struct {
+// hookCall is one call of a handler, and what it was about at that time.
+type hookCall struct {
 	hooks.Call
 	saw string
 }
 
-// saw says in a few words what an event is about.
-func saw(e *hooks.Event) string {
+// eventSummary says in a few words what an event is about.
+func eventSummary(e *hooks.Event) string {
 	switch e.Point {
 	case hooks.ReceiveConnect, hooks.ReceiveHelo:
 		return fmt.Sprintf("client %s, helo %q", e.Session.Remote.Addr(), e.Name)
@@ -47,8 +47,8 @@ func saw(e *hooks.Event) string {
 	return ""
 }
 
-// tell lists calls as tests see them, and the errors among them.
-func tell(calls []called) (trail, failures []any) {
+// trailAndFailures lists calls as tests see them, and the errors among them.
+func trailAndFailures(calls []hookCall) (trail, failures []any) {
 	trail, failures = []any{}, []any{}
 	for _, c := range calls {
 		m := map[string]any{"hook": string(c.Info.Point), "handler": c.Info.Name(), "verdict": c.Verdict.String(), "changes": anyList(c.Changes),

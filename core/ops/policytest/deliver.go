@@ -69,7 +69,7 @@ func (w *World) doDeliver(args []any) (any, error) {
 // Deliver plays a transaction as t.deliver describes it, lets everything
 // happen that it leads to, and reports.
 func (w *World) Deliver(o map[string]any) (map[string]any, error) {
-	if err := w.settle(); err != nil {
+	if err := w.waitIdle(); err != nil {
 		return nil, err
 	}
 	from := w.mark()
@@ -86,7 +86,7 @@ func (w *World) Deliver(o map[string]any) (map[string]any, error) {
 
 // Report tells what happened since a moment, and what is in the mailboxes.
 func (w *World) Report(from mark, r map[string]any) (map[string]any, error) {
-	if err := w.settle(); err != nil {
+	if err := w.waitIdle(); err != nil {
 		return nil, err
 	}
 	if r == nil {
@@ -100,7 +100,7 @@ func (w *World) Report(from mark, r map[string]any) (map[string]any, error) {
 			recipients = append(recipients, anyList(m.recipients)...)
 			r["id"] = m.env.ID.String()
 		case "dsn":
-			reports = append(reports, letter(string(m.env.Sender), m.recipients, m.raw))
+			reports = append(reports, messageTable(string(m.env.Sender), m.recipients, m.raw))
 		}
 	}
 	boxes := map[string]any{}
@@ -120,9 +120,16 @@ func (w *World) Report(from mark, r map[string]any) (map[string]any, error) {
 			boxes[string(a.Address)] = folders
 		}
 	}
-	trail, failures := tell(w.since(from.calls))
-	maps.Copy(r, map[string]any{"recipients": recipients, "mailboxes": boxes, "sent": w.hosts.sent(from.sent), "submitted": w.submitted(from.written),
-		"dsns": reports, "trail": trail, "errors": failures})
+	trail, failures := trailAndFailures(w.since(from.calls))
+	maps.Copy(r, map[string]any{
+		"recipients": recipients,
+		"mailboxes":  boxes,
+		"sent":       w.hosts.sent(from.sent),
+		"submitted":  w.submitted(from.written),
+		"dsns":       reports,
+		"trail":      trail,
+		"errors":     failures,
+	})
 	return r, nil
 }
 
@@ -131,7 +138,7 @@ func (w *World) submitted(from int) []any {
 	out := []any{}
 	for _, m := range w.store.since(from) {
 		if m.env.Auto == "policy" {
-			out = append(out, letter(string(m.env.Sender), m.recipients, m.raw))
+			out = append(out, messageTable(string(m.env.Sender), m.recipients, m.raw))
 		}
 	}
 	return out

@@ -25,7 +25,8 @@ var faulty = map[string]error{
 	"commit":  store.ErrFull,
 }
 
-const faultsKnown = `known are "dns", "dns.mx", "dns.mx NAME" and so on, with "nxdomain", "timeout" or "servfail", and "kv.get", "kv.scan" or "commit" with "once", "always" or "never"`
+const faultsKnown = `known are "dns", "dns.mx", "dns.mx NAME" and so on, with "nxdomain", "timeout" or "servfail", ` +
+	`and "kv.get", "kv.scan" or "commit" with "once", "always" or "never"`
 
 // set has an operation fail "once", "always" or "never" from here on.
 func (f *faults) set(what, how string) error {

@@ -17,13 +17,13 @@ type recorder struct {
 	store.Store
 	faults  faults
 	mu      sync.Mutex
-	written []written
+	written []committed
 }
 
 var _ store.Store = (*recorder)(nil)
 
-// written is one committed message.
-type written struct {
+// committed is one committed message.
+type committed struct {
 	env        envelope.Envelope
 	raw        string
 	recipients []string
@@ -48,7 +48,7 @@ func (r *recorder) Settle(ctx context.Context, x *store.Settlement) error {
 	return err
 }
 
-func (r *recorder) keep(made []written, err error) {
+func (r *recorder) keep(made []committed, err error) {
 	if err != nil {
 		return
 	}
@@ -58,18 +58,18 @@ func (r *recorder) keep(made []written, err error) {
 }
 
 // since are the messages behind the first n.
-func (r *recorder) since(n int) []written {
+func (r *recorder) since(n int) []committed {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]written(nil), r.written[n:]...)
+	return append([]committed(nil), r.written[n:]...)
 }
 
 // describe reads messages before they are committed, for then their bodies
 // belong to the store.
-func describe(messages []*store.Message) []written {
-	var out []written
+func describe(messages []*store.Message) []committed {
+	var out []committed
 	for _, m := range messages {
-		w := written{env: m.Envelope, raw: string(m.Header)}
+		w := committed{env: m.Envelope, raw: string(m.Header)}
 		if m.Draft != nil {
 			if body, err := m.Draft.Open(); err == nil {
 				b, _ := io.ReadAll(body)
@@ -87,9 +87,9 @@ func describe(messages []*store.Message) []written {
 	return out
 }
 
-// letter is a message as tests see it: the first value of each field, and all
+// messageTable is a message as tests see it: the first value of each field, and all
 // of it as it stands.
-func letter(sender string, to []string, raw string) map[string]any {
+func messageTable(sender string, to []string, raw string) map[string]any {
 	head, body, _ := strings.Cut(raw, "\r\n\r\n")
 	h := mime.ParseHeader([]byte(head + "\r\n"))
 	headers := map[string]any{}
@@ -99,7 +99,15 @@ func letter(sender string, to []string, raw string) map[string]any {
 		}
 	}
 	subject, _ := h.Get("Subject")
-	return map[string]any{"sender": sender, "to": anyList(to), "raw": raw, "body": body, "text": decodedText(h, body), "headers": headers, "subject": mime.DecodeWords(subject)}
+	return map[string]any{
+		"sender":  sender,
+		"to":      anyList(to),
+		"raw":     raw,
+		"body":    body,
+		"text":    decodedText(h, body),
+		"headers": headers,
+		"subject": mime.DecodeWords(subject),
+	}
 }
 
 // maxDecoded bounds the text of a message that tests see.

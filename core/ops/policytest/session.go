@@ -29,11 +29,17 @@ func (w *World) open(o map[string]any) (*session, *envelope.Status, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: ip: %w", errArguments, err)
 	}
-	s := &session{Session: &envelope.Session{ID: envelope.NewID(w.clock.Now()).String(), Remote: netip.AddrPortFrom(ip, 4025), RDNS: text(o, "rdns", ""), ESMTP: true,
-		Started: w.clock.Now(), Meta: map[string]any{}}}
+	s := &session{Session: &envelope.Session{
+		ID:      envelope.NewID(w.clock.Now()).String(),
+		Remote:  netip.AddrPortFrom(ip, 4025),
+		RDNS:    text(o, "rdns", ""),
+		ESMTP:   true,
+		Started: w.clock.Now(),
+		Meta:    map[string]any{},
+	}}
 	s.Trusted, _ = o["trusted"].(bool)
 	if user := text(o, "identity", ""); user != "" {
-		if err := w.person(user); err != nil {
+		if err := w.makeAccount(user); err != nil {
 			return nil, nil, err
 		}
 		s.Identity = &envelope.Identity{User: envelope.Address(user)}
@@ -85,7 +91,13 @@ func (w *World) begin(s *session, sender string, o map[string]any) (*envelope.St
 		tx.Sender = a
 	}
 	number := func(k string) int64 { f, _ := o[k].(float64); return int64(f) }
-	tx.Params = envelope.Params{Size: number("size"), Body: text(o, "body", ""), EnvID: text(o, "envid", ""), Ret: text(o, "ret", ""), By: number("by")}
+	tx.Params = envelope.Params{
+		Size:  number("size"),
+		Body:  text(o, "body", ""),
+		EnvID: text(o, "envid", ""),
+		Ret:   text(o, "ret", ""),
+		By:    number("by"),
+	}
 	tx.Params.SMTPUTF8, _ = o["smtputf8"].(bool)
 	tx.Params.RequireTLS, _ = o["requiretls"].(bool)
 	if o["priority"] != nil {
@@ -96,7 +108,7 @@ func (w *World) begin(s *session, sender string, o map[string]any) (*envelope.St
 		tx.Params.HoldUntil = w.clock.Now().Add(time.Duration(n) * time.Second)
 	}
 	w.reset(s)
-	if err := w.person(sender); err != nil {
+	if err := w.makeAccount(sender); err != nil {
 		return nil, err
 	}
 	st := w.pipe.Mail(w.ctx, s.Session, tx)
@@ -118,12 +130,17 @@ func (w *World) recipient(s *session, to string, o map[string]any) (*envelope.St
 	if err != nil {
 		return envelope.Reject(501, "5.1.3", err.Error()), nil
 	}
-	if err := w.person(to); err != nil {
+	if err := w.makeAccount(to); err != nil {
 		return nil, err
 	}
 	r := &envelope.Recipient{Address: a, Orig: a, ORcpt: text(o, "orcpt", "")}
 	for _, word := range texts(o["notify"]) {
-		bit, ok := map[string]envelope.Notify{"NEVER": envelope.NotifyNever, "SUCCESS": envelope.NotifySuccess, "FAILURE": envelope.NotifyFailure, "DELAY": envelope.NotifyDelay}[strings.ToUpper(word)]
+		bit, ok := map[string]envelope.Notify{
+			"NEVER":   envelope.NotifyNever,
+			"SUCCESS": envelope.NotifySuccess,
+			"FAILURE": envelope.NotifyFailure,
+			"DELAY":   envelope.NotifyDelay,
+		}[strings.ToUpper(word)]
 		if !ok {
 			return nil, fmt.Errorf("%w: notify: %q", errArguments, word)
 		}

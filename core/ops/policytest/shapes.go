@@ -34,8 +34,8 @@ func may(name string, s shape) argument  { return argument{name, s, true} }
 
 func wrong(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
-// shown is a value as errors show it.
-func shown(v any) string {
+// showValue is a value as errors show it.
+func showValue(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return "nothing"
@@ -51,14 +51,14 @@ func shown(v any) string {
 
 func isText(v any) error {
 	if _, ok := v.(string); !ok {
-		return wrong("must be a text, got %s", shown(v))
+		return wrong("must be a text, got %s", showValue(v))
 	}
 	return nil
 }
 
 func isWord(v any) error {
 	if s, ok := v.(string); !ok || s == "" {
-		return wrong("must be a text that is not empty, got %s", shown(v))
+		return wrong("must be a text that is not empty, got %s", showValue(v))
 	}
 	return nil
 }
@@ -69,19 +69,19 @@ func isScalar(v any) error {
 	case string, float64, bool:
 		return nil
 	}
-	return wrong("must be a text or a number, got %s", shown(v))
+	return wrong("must be a text or a number, got %s", showValue(v))
 }
 
 func isBool(v any) error {
 	if _, ok := v.(bool); !ok {
-		return wrong("must be true or false, got %s", shown(v))
+		return wrong("must be true or false, got %s", showValue(v))
 	}
 	return nil
 }
 
 func isFalse(v any) error {
 	if v != false {
-		return wrong("must be a text, or false, got %s", shown(v))
+		return wrong("must be a text, or false, got %s", showValue(v))
 	}
 	return nil
 }
@@ -92,7 +92,7 @@ func isAny(any) error { return nil }
 func whole(low, high float64) shape {
 	return func(v any) error {
 		if n, ok := v.(float64); !ok || n != math.Trunc(n) || n < low || n > high {
-			return wrong("must be a whole number from %g to %g, got %s", low, high, shown(v))
+			return wrong("must be a whole number from %g to %g, got %s", low, high, showValue(v))
 		}
 		return nil
 	}
@@ -107,7 +107,7 @@ func isSize(v any) error {
 			return nil
 		}
 	}
-	return wrong("must be a number of octets or a size such as \"8MiB\", got %s", shown(v))
+	return wrong("must be a number of octets or a size such as \"8MiB\", got %s", showValue(v))
 }
 
 // sizeOf is a value of which isSize says that it is right.
@@ -123,7 +123,7 @@ func sizeOf(v any) int64 {
 func isDuration(v any) error {
 	_, err := duration(v)
 	if err != nil {
-		return wrong("must be seconds or a text such as \"6m\", got %s", shown(v))
+		return wrong("must be seconds or a text such as \"6m\", got %s", showValue(v))
 	}
 	return nil
 }
@@ -131,10 +131,10 @@ func isDuration(v any) error {
 func isAddress(v any) error {
 	s, ok := v.(string)
 	if !ok {
-		return wrong("must be an address, got %s", shown(v))
+		return wrong("must be an address, got %s", showValue(v))
 	}
 	if _, err := envelope.ParseAddress(s); err != nil {
-		return wrong("%q is no address: %v", s, err)
+		return wrong("%q is not an address: %v", s, err)
 	}
 	return nil
 }
@@ -142,7 +142,7 @@ func isAddress(v any) error {
 func isIP(v any) error {
 	s, ok := v.(string)
 	if _, err := netip.ParseAddr(s); !ok || err != nil {
-		return wrong("must be an IP address, got %s", shown(v))
+		return wrong("must be an IP address, got %s", showValue(v))
 	}
 	return nil
 }
@@ -154,18 +154,18 @@ func ipOf(v4 bool) shape {
 			return err
 		}
 		if ip, _ := netip.ParseAddr(v.(string)); ip.Is4() != v4 {
-			return wrong("must be an IPv%d address, got %s", map[bool]int{true: 4, false: 6}[v4], shown(v))
+			return wrong("must be an IPv%d address, got %s", map[bool]int{true: 4, false: 6}[v4], showValue(v))
 		}
 		return nil
 	}
 }
 
-// among is one of some words.
-func among(words ...string) shape {
+// oneOf is one of some words.
+func oneOf(words ...string) shape {
 	return func(v any) error {
 		s, ok := v.(string)
 		if !ok || !slices.Contains(words, s) {
-			return wrong("must be %s, got %s%s", strings.Join(words, ", "), shown(v), hooks.Suggestion(s, words))
+			return wrong("must be %s, got %s%s", strings.Join(words, ", "), showValue(v), hooks.Suggestion(s, words))
 		}
 		return nil
 	}
@@ -191,7 +191,7 @@ func list(of shape) shape {
 		}
 		all, ok := v.([]any)
 		if !ok {
-			return wrong("must be a list, got %s", shown(v))
+			return wrong("must be a list, got %s", showValue(v))
 		}
 		for i, one := range all {
 			if err := of(one); err != nil {
@@ -226,7 +226,7 @@ func table(keys map[string]shape) shape {
 				return fmt.Errorf("%w: there is no option %s; known are %s", errOption, k, strings.Join(known, ", "))
 			}
 			if err := s(m[k]); err != nil {
-				return inside(k, err)
+				return inKey(k, err)
 			}
 		}
 		return nil
@@ -236,15 +236,15 @@ func table(keys map[string]shape) shape {
 // errOption: a table has a key that nobody knows.
 var errOption = errors.New("unknown")
 
-func inside(key string, err error) error {
+func inKey(key string, err error) error {
 	if errors.Is(err, errOption) {
 		return wrong("%s: %w", key, err)
 	}
 	return wrong("%s %w", key, err)
 }
 
-// named is a table with keys of the test's choice.
-func named(key, value shape) shape {
+// mapOf is a table with keys of the test's choice.
+func mapOf(key, value shape) shape {
 	return func(v any) error {
 		m, err := asMap(v)
 		if err != nil {
@@ -255,7 +255,7 @@ func named(key, value shape) shape {
 				return wrong("the key %q %w", k, err)
 			}
 			if err := value(m[k]); err != nil {
-				return inside(k, err)
+				return inKey(k, err)
 			}
 		}
 		return nil
@@ -269,7 +269,7 @@ func asMap(v any) (map[string]any, error) {
 	if l, ok := v.([]any); ok && len(l) > 0 {
 		return nil, wrong("must be a table with names, got a list")
 	}
-	return nil, wrong("must be a table with names, got %s", shown(v))
+	return nil, wrong("must be a table with names, got %s", showValue(v))
 }
 
 // reply is what another server says: a code, { code, [enhanced,] text } or the
@@ -302,24 +302,24 @@ func readReply(v any) (envelope.Status, error) {
 			text = nil
 		}
 	default:
-		return st, wrong("must be a code such as 451, or { code, enhanced, text }, got %s", shown(v))
+		return st, wrong("must be a code such as 451, or { code, enhanced, text }, got %s", showValue(v))
 	}
 	n, ok := code.(float64)
 	if c := int(n) / 100; !ok || n != math.Trunc(n) || c != 2 && c != 4 && c != 5 {
-		return st, wrong("has to have a code of 2xx, 4xx or 5xx, got %s", shown(code))
+		return st, wrong("has to have a code of 2xx, 4xx or 5xx, got %s", showValue(code))
 	}
 	st.Code = int(n)
 	if enhanced != nil {
 		s, ok := enhanced.(string)
 		if !ok || !envelope.ValidEnhanced(s) || int(s[0]-'0') != st.Code/100 {
-			return st, wrong("has to have an enhanced code like %d.1.1, got %s", st.Code/100, shown(enhanced))
+			return st, wrong("has to have an enhanced code like %d.1.1, got %s", st.Code/100, showValue(enhanced))
 		}
 		st.Enhanced = s
 	}
 	if text != nil {
 		s, ok := text.(string)
 		if !ok {
-			return st, wrong("has to have a text, got %s", shown(text))
+			return st, wrong("has to have a text, got %s", showValue(text))
 		}
 		st.Text = s
 	}
@@ -340,7 +340,7 @@ func isWebKey(v any) error {
 
 func isPath(v any) error {
 	if s, ok := v.(string); !ok || !strings.HasPrefix(s, "/") {
-		return wrong("must begin with a slash, got %s", shown(v))
+		return wrong("must begin with a slash, got %s", showValue(v))
 	}
 	return nil
 }

@@ -23,7 +23,8 @@ t.case("large", function()
   t.eq(t.deliver { sender = "a@a.example", to = "bob@our.example", subject = "large", text = "x" }.code, 250)
 end)
 t.case("a long body", function()
-  local r = t.deliver { sender = "a@a.example", to = "bob@our.example", subject = "x", text = string.rep(string.rep("x", 76) .. "\n", 30000) }
+  local r = t.deliver { sender = "a@a.example", to = "bob@our.example", subject = "x",
+    text = string.rep(string.rep("x", 76) .. "\n", 30000) }
   t.eq(r.mailboxes["bob@our.example"].INBOX, 1)
 end)
 t.case("fails", function() t.eq(1, 2) end)`), "tests/b.lua": []byte(`local t = require "carteiro.test"

@@ -49,10 +49,10 @@ type World struct {
 	dir     *auth.Directory
 	keys    *crypt.Keys
 	secrets []*keys.Key
-	names   *names
-	web     *web
-	hosts   *hosts
-	filters filters
+	names   *fakeDNS
+	web     *fakeWeb
+	hosts   *fakeHosts
+	filters fakeMilters
 	engine  *lua.Engine
 	current hooks.Current
 	pipe    *core.Pipeline
@@ -66,9 +66,9 @@ type World struct {
 	loaded   bool // the policies in force are those of the settings
 
 	mu    sync.Mutex
-	calls []called
+	calls []hookCall
 	log   lines
-	said  saidLines
+	said  loggedLines
 }
 
 // lines collects what is logged.
@@ -92,9 +92,9 @@ func (l *lines) all() []string {
 // NewWorld opens a world. Policies load at its first operation that needs
 // them, so that a test can set things up before.
 func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, error) {
-	w := &World{o: o, ctx: ctx, clock: clock.Still(begin), filters: filters{}}
-	w.names, w.web, w.hosts = newNames(), &web{answers: map[string]any{}}, &hosts{answers: map[string]any{}}
-	logger := telemetry.With(slog.New(said{slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo}), &w.said}))
+	w := &World{o: o, ctx: ctx, clock: clock.Still(begin), filters: fakeMilters{}}
+	w.names, w.web, w.hosts = newFakeDNS(), &fakeWeb{answers: map[string]any{}}, &fakeHosts{answers: map[string]any{}}
+	logger := telemetry.With(slog.New(logHandler{slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo}), &w.said}))
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Small: o.Small, Clock: w.clock, Log: telemetry.Discard().Logger})
 	if err != nil {
 		return nil, err
@@ -102,19 +102,50 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 	w.badger = st
 	filter := spam.New(st, w.clock)
 	w.store = &recorder{Store: spam.Watch(st, filter)}
-	w.dir, err = auth.New(ctx, auth.Options{Data: st, Domains: append([]string{LocalDomain}, o.Domains...), Postmaster: "postmaster@" + LocalDomain,
-		Key: make([]byte, 32), Clock: w.clock, Cheap: true})
+	w.dir, err = auth.New(ctx, auth.Options{
+		Data:       st,
+		Domains:    append([]string{LocalDomain}, o.Domains...),
+		Postmaster: "postmaster@" + LocalDomain,
+		Key:        make([]byte, 32),
+		Clock:      w.clock,
+		Cheap:      true,
+	})
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	w.keys = &crypt.Keys{Data: st, Clock: w.clock}
 	ring := srs.NewRing(make([]byte, 32))
-	w.engine = lua.New(lua.Options{Like: o.like, KV: faultyKV{st, &w.store.faults}, Resolver: w.names, Accounts: w.dir, Clock: w.clock, Log: logger.Logger, Hostname: hostname, WebURL: "https://" + hostname, Secret: make([]byte, 32), Ring: ring,
-		Local: w.dir.Local, HTTP: w.web, Metrics: logger.Counted, Milters: w.filters, Spam: filter, Keys: w.keys, Cover: cover, Observe: w.observe})
-	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{Store: w.store, Directory: w.dir, Transport: w.hosts, Resolver: routes{w.names},
-		Policies: &w.current, Journal: logger, Clock: w.clock,
+	w.engine = lua.New(lua.Options{
+		Like:     o.like,
+		KV:       faultyKV{st, &w.store.faults},
+		Resolver: w.names,
+		Accounts: w.dir,
+		Clock:    w.clock,
+		Log:      logger.Logger,
+		Hostname: hostname,
+		WebURL:   "https://" + hostname,
+		Secret:   make([]byte, 32),
+		Ring:     ring,
+		Local:    w.dir.Local,
+		HTTP:     w.web,
+		Metrics:  logger.Counted,
+		Milters:  w.filters,
+		Spam:     filter,
+		Keys:     w.keys,
+		Cover:    cover,
+		Observe:  w.observe,
+	})
+	w.pipe = core.New(core.Config{Hostname: hostname}, core.Parts{
+		Store:       w.store,
+		Directory:   w.dir,
+		Transport:   w.hosts,
+		Resolver:    fakeMX{w.names},
+		Policies:    &w.current,
+		Journal:     logger,
+		Clock:       w.clock,
 		ReturnPaths: ring,
-		Delay:       func(_ context.Context, d time.Duration) { w.clock.Advance(d) }})
+		Delay:       func(_ context.Context, d time.Duration) { w.clock.Advance(d) },
+	})
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() { done <- w.pipe.Run(run) }()
@@ -128,14 +159,14 @@ func (w *World) Close() error { return w.stop() }
 func (w *World) observe(c hooks.Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.calls = append(w.calls, called{c, saw(c.Event)})
+	w.calls = append(w.calls, hookCall{c, eventSummary(c.Event)})
 }
 
 // since are the calls behind the first n.
-func (w *World) since(n int) []called {
+func (w *World) since(n int) []hookCall {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return append([]called(nil), w.calls[n:]...)
+	return append([]hookCall(nil), w.calls[n:]...)
 }
 
 // ready puts the policies in force, with what the test has set since.
@@ -148,7 +179,7 @@ func (w *World) ready() error {
 		if s.Bundle == "" {
 			s.HTTP = append(s.HTTP[:len(s.HTTP):len(s.HTTP)], w.web.hosts()...)
 		}
-		s.Limits = overridden(s.Limits, w.limits)
+		s.Limits = overrideLimits(s.Limits, w.limits)
 		if len(w.config) > 0 {
 			s.Config = maps.Clone(s.Config)
 			if s.Config == nil {
@@ -164,14 +195,14 @@ func (w *World) ready() error {
 	}
 	w.current.Swap(gen)
 	w.loaded = true
-	if err := w.people(); err != nil {
+	if err := w.makeAccounts(); err != nil {
 		return err
 	}
 	return w.pipe.Tick(w.ctx) // timers count from here
 }
 
-// overridden are limits with those that t.limit set.
-func overridden(l, by hooks.Limits) hooks.Limits {
+// overrideLimits are limits with those that t.limit set.
+func overrideLimits(l, by hooks.Limits) hooks.Limits {
 	if by.Wall > 0 {
 		l.Wall = by.Wall
 	}
@@ -192,9 +223,9 @@ func overridden(l, by hooks.Limits) hooks.Limits {
 
 var anAddress = regexp.MustCompile(`[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+`)
 
-// people makes an account of every address of ours that policies or tests
+// makeAccounts makes an account of every address of ours that policies or tests
 // name, unless the test says who there is.
-func (w *World) people() error {
+func (w *World) makeAccounts() error {
 	if w.named {
 		return nil
 	}
@@ -209,7 +240,7 @@ func (w *World) people() error {
 	}
 	for _, b := range all {
 		for _, m := range anAddress.FindAll(b, -1) {
-			if err := w.person(strings.TrimRight(string(m), ".")); err != nil {
+			if err := w.makeAccount(strings.TrimRight(string(m), ".")); err != nil {
 				return err
 			}
 		}
@@ -217,8 +248,8 @@ func (w *World) people() error {
 	return nil
 }
 
-// person makes sure that an address of ours has an account.
-func (w *World) person(s string) error {
+// makeAccount makes sure that an address of ours has an account.
+func (w *World) makeAccount(s string) error {
 	a, err := envelope.ParseAddress(s)
 	if err != nil || w.named || !w.dir.Local(a.Domain()) {
 		return nil
@@ -235,13 +266,13 @@ func (w *World) person(s string) error {
 	return w.dir.AddAccount(w.ctx, a, Password)
 }
 
-// settle lets everything happen that is due.
-func (w *World) settle() error {
+// waitIdle lets everything happen that is due.
+func (w *World) waitIdle() error {
 	if err := w.ready(); err != nil {
 		return err
 	}
 	for end := time.Now().Add(settleWithin); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if w.idle() {
+		if w.isIdle() {
 			return nil
 		}
 		if w.ctx.Err() != nil {
@@ -251,7 +282,7 @@ func (w *World) settle() error {
 	return fmt.Errorf("the queue is not idle after %v", settleWithin)
 }
 
-func (w *World) idle() bool {
+func (w *World) isIdle() bool {
 	if w.pipe.InFlight() > 0 {
 		return false
 	}
@@ -272,5 +303,5 @@ func (w *World) advance(d time.Duration) error {
 	if err := w.pipe.Tick(w.ctx); err != nil {
 		return err
 	}
-	return w.settle()
+	return w.waitIdle()
 }

@@ -49,7 +49,11 @@ func New(kind string, a envelope.Address, from time.Time, life time.Duration) (*
 }
 
 func newPGP(a envelope.Address, from time.Time, life time.Duration) (*Key, error) {
-	e, err := openpgp.NewEntity("", "", string(a), &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA, KeyLifetimeSecs: uint32(life / time.Second), Time: func() time.Time { return from }})
+	e, err := openpgp.NewEntity("", "", string(a), &packet.Config{
+		Algorithm:       packet.PubKeyAlgoEdDSA,
+		KeyLifetimeSecs: uint32(life / time.Second),
+		Time:            func() time.Time { return from },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +70,13 @@ func newSMIME(a envelope.Address, from time.Time, life time.Duration) (*Key, err
 	if err != nil {
 		return nil, err
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(from.UnixNano()), Subject: pkix.Name{CommonName: string(a)}, EmailAddresses: []string{string(a)}, NotBefore: from, NotAfter: from.Add(life)}
+	c := &x509.Certificate{
+		SerialNumber:   big.NewInt(from.UnixNano()),
+		Subject:        pkix.Name{CommonName: string(a)},
+		EmailAddresses: []string{string(a)},
+		NotBefore:      from,
+		NotAfter:       from.Add(life),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &secret.PublicKey, secret)
 	if err != nil {
 		return nil, err
@@ -104,7 +114,8 @@ func (k *Key) decryptPGP(body []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", errNotOurs, err)
 	}
 	// The clock of a test may be far away.
-	m, err := openpgp.ReadMessage(block.Body, openpgp.EntityList{k.pgp}, nil, &packet.Config{Time: func() time.Time { return k.pgp.PrimaryKey.CreationTime }})
+	m, err := openpgp.ReadMessage(block.Body, openpgp.EntityList{k.pgp}, nil,
+		&packet.Config{Time: func() time.Time { return k.pgp.PrimaryKey.CreationTime }})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNotOurs, err)
 	}
