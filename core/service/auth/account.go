@@ -31,9 +31,17 @@ type Account struct {
 	Grants    []Grant         `json:"grants,omitempty"`
 }
 
+// AccountTable holds accounts: passwords, settings, quotas.
+type AccountTable struct {
+	*DomainTable
+	sealer       *sealer // nil: there is no key for APOP secrets
+	accountCache accountCache
+	hashing      chan struct{} // bounds argon2id runs, and so their memory
+}
+
 // account reads one account. ErrUnknown.
 // The caller must not change it.
-func (d *Directory) account(ctx context.Context, a envelope.Address) (*Account, error) {
+func (d *AccountTable) account(ctx context.Context, a envelope.Address) (*Account, error) {
 	k, err := d.accountCache.read(ctx, d, a)
 	return &k.Account, err
 }
@@ -54,7 +62,7 @@ type decoded struct {
 // maxDecoded is how many accounts are remembered.
 const maxDecoded = 10_000
 
-func (c *accountCache) read(ctx context.Context, d *Directory, a envelope.Address) (*decoded, error) {
+func (c *accountCache) read(ctx context.Context, d *AccountTable, a envelope.Address) (*decoded, error) {
 	raw, err := d.o.Data.Record(ctx, kindAccount, string(a))
 	if errors.Is(err, store.ErrNotFound) {
 		return &decoded{}, fmt.Errorf("%s: %w", a, ErrUnknown)
@@ -90,7 +98,7 @@ func (c *accountCache) read(ctx context.Context, d *Directory, a envelope.Addres
 }
 
 // change reads, edits and writes an account, again if it changed meanwhile.
-func (d *Directory) change(ctx context.Context, a envelope.Address, edit func(*Account) error) error {
+func (d *AccountTable) change(ctx context.Context, a envelope.Address, edit func(*Account) error) error {
 	for range 10 {
 		var acc Account
 		old, err := d.record(ctx, kindAccount, string(a.Base()), &acc)
@@ -114,7 +122,7 @@ func (d *Directory) change(ctx context.Context, a envelope.Address, edit func(*A
 
 // AddAccount makes an account; the password may be "" for one that cannot log
 // in. ErrExists, ErrNotLocal, envelope.ErrAddress.
-func (d *Directory) AddAccount(ctx context.Context, a envelope.Address, password string) error {
+func (d *AliasTable) AddAccount(ctx context.Context, a envelope.Address, password string) error {
 	if !d.Local(a.Domain()) {
 		return fmt.Errorf("%s: domain %s: %w", a, a.Domain(), ErrNotLocal)
 	}
@@ -141,19 +149,6 @@ func (d *Directory) AddAccount(ctx context.Context, a envelope.Address, password
 	return err
 }
 
-// RemoveAccount removes an account and the rights that others gave it, and
-// writes further records in the same commit; its mail stays until it is
-// expunged. ErrUnknown.
-func (d *Directory) RemoveAccount(ctx context.Context, a envelope.Address, with ...store.Record) error {
-	if _, err := d.account(ctx, a); err != nil {
-		return err
-	}
-	if err := d.revokeAll(ctx, a); err != nil {
-		return err
-	}
-	return d.o.Data.PutRecords(ctx, append(with, store.Record{Kind: kindAccount, Name: string(a)})...)
-}
-
 // Summary is an account as `account show` prints it: no secrets.
 type Summary struct {
 	Address  envelope.Address           `json:"address"`
@@ -172,20 +167,8 @@ func (acc *Account) summary() Summary {
 		Quota: acc.Quota, Settings: acc.Settings, Confirmed: acc.Confirmed, Grants: acc.Grants}
 }
 
-// Account describes one account, or of an alias or group what it granted.
-// ErrUnknown.
-func (d *Directory) Account(ctx context.Context, a envelope.Address) (Summary, error) {
-	acc, err := d.account(ctx, a.Base())
-	if errors.Is(err, ErrUnknown) {
-		if grants, other := d.principalGrants(ctx, a.Base()); other == nil {
-			return Summary{Address: a.Base(), Grants: grants}, nil
-		}
-	}
-	return acc.summary(), err
-}
-
 // Accounts describes all accounts in the order of their names.
-func (d *Directory) Accounts(ctx context.Context) ([]Summary, error) {
+func (d *AccountTable) Accounts(ctx context.Context) ([]Summary, error) {
 	var out []Summary
 	for r, err := range d.o.Data.Records(ctx, kindAccount, "") {
 		if err != nil {
@@ -201,19 +184,19 @@ func (d *Directory) Accounts(ctx context.Context) ([]Summary, error) {
 }
 
 // Exists reports whether an account has the address, tags aside.
-func (d *Directory) Exists(ctx context.Context, a envelope.Address) bool {
+func (d *AccountTable) Exists(ctx context.Context, a envelope.Address) bool {
 	_, err := d.account(ctx, a.Base())
 	return err == nil
 }
 
 // SetPassword gives an account a new password. ErrUnknown.
-func (d *Directory) SetPassword(ctx context.Context, a envelope.Address, password string) error {
+func (d *AccountTable) SetPassword(ctx context.Context, a envelope.Address, password string) error {
 	hash, verifier := d.hashPassword(password), sasl.NewVerifier(password, d.scramRounds())
 	return d.change(ctx, a, func(acc *Account) error { acc.Hash, acc.Scram = hash, verifier; return nil })
 }
 
 // SetAPOP gives an account an APOP secret, "" takes it away. ErrUnknown, ErrNoKey.
-func (d *Directory) SetAPOP(ctx context.Context, a envelope.Address, secret string) error {
+func (d *AccountTable) SetAPOP(ctx context.Context, a envelope.Address, secret string) error {
 	return d.change(ctx, a, func(acc *Account) error {
 		if secret == "" {
 			acc.APOP = nil
@@ -229,7 +212,7 @@ func (d *Directory) SetAPOP(ctx context.Context, a envelope.Address, secret stri
 
 // Set stores a setting as JSON; null removes it. confirmed says that those whom
 // the setting names have agreed, for policies that would ask them. ErrUnknown.
-func (d *Directory) Set(ctx context.Context, a envelope.Address, key string, value json.RawMessage, confirmed bool) error {
+func (d *AccountTable) Set(ctx context.Context, a envelope.Address, key string, value json.RawMessage, confirmed bool) error {
 	return d.change(ctx, a, func(acc *Account) error {
 		if acc.Settings == nil {
 			acc.Settings = map[string]json.RawMessage{}
@@ -251,13 +234,13 @@ func (d *Directory) Set(ctx context.Context, a envelope.Address, key string, val
 }
 
 // SetQuota remembers the quota that the mailboxes enforce. ErrUnknown.
-func (d *Directory) SetQuota(ctx context.Context, a envelope.Address, limit int64) error {
+func (d *AccountTable) SetQuota(ctx context.Context, a envelope.Address, limit int64) error {
 	return d.change(ctx, a, func(acc *Account) error { acc.Quota = limit; return nil })
 }
 
 // Setting returns a decoded setting, which the caller must not change; nil if
 // there is no such account or it has no setting of that name.
-func (d *Directory) Setting(ctx context.Context, a envelope.Address, key string) (any, error) {
+func (d *AccountTable) Setting(ctx context.Context, a envelope.Address, key string) (any, error) {
 	k, err := d.accountCache.read(ctx, d, a.Base())
 	if errors.Is(err, ErrUnknown) {
 		return nil, nil
@@ -266,7 +249,7 @@ func (d *Directory) Setting(ctx context.Context, a envelope.Address, key string)
 }
 
 // Confirmed reports whether a setting was set as confirmed.
-func (d *Directory) Confirmed(ctx context.Context, a envelope.Address, key string) (bool, error) {
+func (d *AccountTable) Confirmed(ctx context.Context, a envelope.Address, key string) (bool, error) {
 	acc, err := d.account(ctx, a.Base())
 	if errors.Is(err, ErrUnknown) {
 		return false, nil

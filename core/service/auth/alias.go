@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"carteiro/core/message/envelope"
 	"carteiro/core/store"
@@ -23,7 +24,13 @@ type Alias struct {
 // MaxAliasDepth is how many aliases may follow one another.
 const MaxAliasDepth = 10
 
-func (d *Directory) aliasTargets(ctx context.Context, name envelope.Address) ([]envelope.Address, error) {
+// AliasTable holds aliases, and resolves addresses to mailboxes and targets.
+type AliasTable struct {
+	*AccountTable
+	patterns atomic.Pointer[map[string][]*pattern] // by domain
+}
+
+func (d *AliasTable) aliasTargets(ctx context.Context, name envelope.Address) ([]envelope.Address, error) {
 	var a Alias
 	_, err := d.record(ctx, kindAlias, string(name), &a)
 	return a.Targets, err
@@ -31,7 +38,7 @@ func (d *Directory) aliasTargets(ctx context.Context, name envelope.Address) ([]
 
 // AddAlias makes an alias, or replaces its targets. ErrNotLocal, ErrExists
 // (an account has the name), ErrCycle, envelope.ErrAddress.
-func (d *Directory) AddAlias(ctx context.Context, a envelope.Address, targets []envelope.Address) error {
+func (d *AliasTable) AddAlias(ctx context.Context, a envelope.Address, targets []envelope.Address) error {
 	_, err := d.AddAliases(ctx, []Alias{{Address: a, Targets: targets}})
 	return err
 }
@@ -39,7 +46,7 @@ func (d *Directory) AddAlias(ctx context.Context, a envelope.Address, targets []
 // AddAliases adds all of these aliases, or none. With an error it returns the
 // number of the alias that the error is about, or -1; errors are those of
 // AddAlias.
-func (d *Directory) AddAliases(ctx context.Context, all []Alias) (int, error) {
+func (d *AliasTable) AddAliases(ctx context.Context, all []Alias) (int, error) {
 	// Those to come count when circles are looked for.
 	x := &cycleCheck{d: d, coming: map[envelope.Address][]envelope.Address{}}
 	records := make([]store.Record, len(all))
@@ -66,7 +73,7 @@ func (d *Directory) AddAliases(ctx context.Context, all []Alias) (int, error) {
 }
 
 // checkAlias brings an alias into the form in which it is stored.
-func (d *Directory) checkAlias(ctx context.Context, a *Alias) error {
+func (d *AliasTable) checkAlias(ctx context.Context, a *Alias) error {
 	if !d.Local(a.Address.Domain()) {
 		return fmt.Errorf("%s: domain %s: %w", a.Address, a.Address.Domain(), ErrNotLocal)
 	}
@@ -86,7 +93,7 @@ func (d *Directory) checkAlias(ctx context.Context, a *Alias) error {
 
 // cycleCheck looks for aliases that lead back to themselves.
 type cycleCheck struct {
-	d      *Directory
+	d      *AliasTable
 	coming map[envelope.Address][]envelope.Address
 }
 
@@ -141,28 +148,10 @@ func join(path []envelope.Address) string {
 	return b.String()
 }
 
-// RemoveAlias removes an alias and the rights that it gave and had. ErrUnknown.
-func (d *Directory) RemoveAlias(ctx context.Context, a envelope.Address) error {
-	if !isPattern(a) {
-		a = envelope.Address(strings.ToLower(string(a)))
-	}
-	if _, err := d.aliasTargets(ctx, a); err != nil {
-		return err
-	}
-	if err := d.revokeAll(ctx, a); err != nil {
-		return err
-	}
-	gone := []store.Record{{Kind: kindAlias, Name: string(a)}, {Kind: kindPrincipal, Name: string(a)}}
-	if err := d.o.Data.PutRecords(ctx, gone...); err != nil {
-		return err
-	}
-	return d.loadPatterns(ctx)
-}
-
 // Aliases returns all aliases in the order of their names.
-func (d *Directory) Aliases(ctx context.Context) ([]Alias, error) { return d.aliases(ctx, "") }
+func (d *AliasTable) Aliases(ctx context.Context) ([]Alias, error) { return d.aliases(ctx, "") }
 
-func (d *Directory) aliases(ctx context.Context, prefix string) ([]Alias, error) {
+func (d *AliasTable) aliases(ctx context.Context, prefix string) ([]Alias, error) {
 	var out []Alias
 	for r, err := range d.o.Data.Records(ctx, kindAlias, prefix) {
 		if err != nil {
@@ -179,7 +168,7 @@ func (d *Directory) aliases(ctx context.Context, prefix string) ([]Alias, error)
 
 // aliasOf returns the targets of a name: of the alias of exactly that name,
 // else of the one without its tag. It does not look at catch-alls.
-func (d *Directory) aliasOf(ctx context.Context, a envelope.Address) []envelope.Address {
+func (d *AliasTable) aliasOf(ctx context.Context, a envelope.Address) []envelope.Address {
 	exact := envelope.Address(strings.ToLower(a.Local()) + "@" + a.Domain())
 	if targets, err := d.aliasTargets(ctx, exact); err == nil {
 		return targets
@@ -194,12 +183,12 @@ func (d *Directory) aliasOf(ctx context.Context, a envelope.Address) []envelope.
 // Owns reports whether an address belongs to the user: the account's, with any
 // tag, or an alias that leads to it, directly or over others. An alias that
 // cannot be read counts as not owned.
-func (d *Directory) Owns(ctx context.Context, user, a envelope.Address) bool {
+func (d *AliasTable) Owns(ctx context.Context, user, a envelope.Address) bool {
 	return a.Base() == user.Base() || d.leadsTo(ctx, a, user.Base(), 0)
 }
 
 // leadsTo reports whether an alias leads to a mailbox.
-func (d *Directory) leadsTo(ctx context.Context, a, to envelope.Address, depth int) bool {
+func (d *AliasTable) leadsTo(ctx context.Context, a, to envelope.Address, depth int) bool {
 	if depth > MaxAliasDepth || !d.Local(a.Domain()) {
 		return false
 	}
@@ -211,7 +200,7 @@ func (d *Directory) leadsTo(ctx context.Context, a, to envelope.Address, depth i
 // AccountOf returns the one account that an address leads to: its own name,
 // with any tag, or an alias that leads there and nowhere else; "" if there is
 // none.
-func (d *Directory) AccountOf(ctx context.Context, a envelope.Address) envelope.Address {
+func (d *AliasTable) AccountOf(ctx context.Context, a envelope.Address) envelope.Address {
 	for range MaxAliasDepth {
 		if !d.Local(a.Domain()) {
 			return ""

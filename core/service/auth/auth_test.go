@@ -410,7 +410,7 @@ func TestAccountsAndSettings(t *testing.T) {
 
 func TestHashesOfOtherStrengthsMatch(t *testing.T) {
 	d := open(t, nil)
-	strong := &Directory{hashing: make(chan struct{}, 1)}
+	strong := &AccountTable{DomainTable: &DomainTable{}, hashing: make(chan struct{}, 1)}
 	hash := strong.hashPassword("secret")
 	if !d.checkPassword(hash, "secret") || d.checkPassword(hash, "Secret") {
 		t.Error("a hash of the real strength is not verified")

@@ -32,9 +32,12 @@ var rights = []string{SendAs, OnBehalf, Read, Full}
 // ErrGrant: a grant that makes no sense.
 var ErrGrant = errors.New("cannot be granted")
 
+// GrantTable holds the rights that owners of mailboxes, aliases and groups gave.
+type GrantTable struct{ *AliasTable }
+
 // Grant lets a delegate act for an owner; a zero until never ends. A right
 // that the delegate has already gets the new end. ErrUnknown, ErrGrant.
-func (d *Directory) Grant(ctx context.Context, owner, delegate envelope.Address, right string, until time.Time) error {
+func (d *GrantTable) Grant(ctx context.Context, owner, delegate envelope.Address, right string, until time.Time) error {
 	owner, delegate = owner.Base(), delegate.Base()
 	if !slices.Contains(rights, right) {
 		return fmt.Errorf("right %q is none of %s", right, strings.Join(rights, ", "))
@@ -60,7 +63,7 @@ func (d *Directory) Grant(ctx context.Context, owner, delegate envelope.Address,
 }
 
 // checkKnown checks that an address is an account, an alias or a group.
-func (d *Directory) checkKnown(ctx context.Context, a envelope.Address) error {
+func (d *GrantTable) checkKnown(ctx context.Context, a envelope.Address) error {
 	if _, err := d.lookup(ctx, a); err == nil || !errors.Is(err, ErrUnknown) {
 		return err
 	}
@@ -74,7 +77,7 @@ func (d *Directory) checkKnown(ctx context.Context, a envelope.Address) error {
 
 // Revoke takes a right back, or with "" all of them. It counts at once: for
 // the next command of sessions that are open, too. ErrUnknown.
-func (d *Directory) Revoke(ctx context.Context, owner, delegate envelope.Address, right string) error {
+func (d *GrantTable) Revoke(ctx context.Context, owner, delegate envelope.Address, right string) error {
 	if right != "" && !slices.Contains(rights, right) {
 		return fmt.Errorf("right %q is none of %s", right, strings.Join(rights, ", "))
 	}
@@ -90,15 +93,58 @@ func (d *Directory) Revoke(ctx context.Context, owner, delegate envelope.Address
 	})
 }
 
+// Account describes one account, or of an alias or group what it granted.
+// ErrUnknown.
+func (d *GrantTable) Account(ctx context.Context, a envelope.Address) (Summary, error) {
+	acc, err := d.account(ctx, a.Base())
+	if errors.Is(err, ErrUnknown) {
+		if grants, other := d.principalGrants(ctx, a.Base()); other == nil {
+			return Summary{Address: a.Base(), Grants: grants}, nil
+		}
+	}
+	return acc.summary(), err
+}
+
+// RemoveAccount removes an account and the rights that others gave it, and
+// writes further records in the same commit; its mail stays until it is
+// expunged. ErrUnknown.
+func (d *GrantTable) RemoveAccount(ctx context.Context, a envelope.Address, with ...store.Record) error {
+	if _, err := d.account(ctx, a); err != nil {
+		return err
+	}
+	if err := d.revokeAll(ctx, a); err != nil {
+		return err
+	}
+	return d.o.Data.PutRecords(ctx, append(with, store.Record{Kind: kindAccount, Name: string(a)})...)
+}
+
+// RemoveAlias removes an alias and the rights that it gave and had. ErrUnknown.
+func (d *GrantTable) RemoveAlias(ctx context.Context, a envelope.Address) error {
+	if !isPattern(a) {
+		a = envelope.Address(strings.ToLower(string(a)))
+	}
+	if _, err := d.aliasTargets(ctx, a); err != nil {
+		return err
+	}
+	if err := d.revokeAll(ctx, a); err != nil {
+		return err
+	}
+	gone := []store.Record{{Kind: kindAlias, Name: string(a)}, {Kind: kindPrincipal, Name: string(a)}}
+	if err := d.o.Data.PutRecords(ctx, gone...); err != nil {
+		return err
+	}
+	return d.loadPatterns(ctx)
+}
+
 // principalGrants returns the grants of an owner that is no account. ErrUnknown.
-func (d *Directory) principalGrants(ctx context.Context, a envelope.Address) ([]Grant, error) {
+func (d *GrantTable) principalGrants(ctx context.Context, a envelope.Address) ([]Grant, error) {
 	var list []Grant
 	_, err := d.record(ctx, kindPrincipal, string(a), &list)
 	return list, err
 }
 
 // changeGrants edits what an owner granted.
-func (d *Directory) changeGrants(ctx context.Context, owner envelope.Address, edit func([]Grant) ([]Grant, error)) error {
+func (d *GrantTable) changeGrants(ctx context.Context, owner envelope.Address, edit func([]Grant) ([]Grant, error)) error {
 	if d.Exists(ctx, owner) {
 		return d.change(ctx, owner, func(acc *Account) (err error) {
 			acc.Grants, err = edit(acc.Grants)
@@ -130,7 +176,7 @@ func (d *Directory) changeGrants(ctx context.Context, owner envelope.Address, ed
 
 // revokeAll takes back what a delegate that goes away was granted: another one
 // of that name must not find it.
-func (d *Directory) revokeAll(ctx context.Context, delegate envelope.Address) error {
+func (d *GrantTable) revokeAll(ctx context.Context, delegate envelope.Address) error {
 	var owners []envelope.Address
 	for _, kind := range []string{kindAccount, kindPrincipal} {
 		for r, err := range d.o.Data.Records(ctx, kind, "") {
@@ -153,13 +199,13 @@ func (d *Directory) revokeAll(ctx context.Context, delegate envelope.Address) er
 
 // Granted returns the rights that an owner gave, including expired ones. The
 // caller must not change them.
-func (d *Directory) Granted(ctx context.Context, owner envelope.Address) []Grant {
+func (d *GrantTable) Granted(ctx context.Context, owner envelope.Address) []Grant {
 	return d.grants(ctx, owner.Base())
 }
 
 // grants returns the grants of an account, an alias or a group; none where they
 // cannot be read.
-func (d *Directory) grants(ctx context.Context, owner envelope.Address) []Grant {
+func (d *GrantTable) grants(ctx context.Context, owner envelope.Address) []Grant {
 	if acc, err := d.account(ctx, owner); err == nil {
 		return acc.Grants
 	}
@@ -168,7 +214,7 @@ func (d *Directory) grants(ctx context.Context, owner envelope.Address) []Grant 
 }
 
 // isHeldBy reports whether a grant is the user's and not over.
-func (d *Directory) isHeldBy(ctx context.Context, g Grant, user envelope.Address) bool {
+func (d *GrantTable) isHeldBy(ctx context.Context, g Grant, user envelope.Address) bool {
 	if !g.Until.IsZero() && !d.o.Clock.Now().Before(g.Until) {
 		return false
 	}
@@ -186,7 +232,7 @@ func (d *Directory) isHeldBy(ctx context.Context, g Grant, user envelope.Address
 // owns it or its owner granted that; "behalf" if its owner granted that; "" not
 // at all. A user with both grants may send as. Tags of the owner's address, and
 // aliases of the owner alone, count as the owner.
-func (d *Directory) MaySendAs(ctx context.Context, user, a envelope.Address) string {
+func (d *GrantTable) MaySendAs(ctx context.Context, user, a envelope.Address) string {
 	user = user.Base()
 	if d.Owns(ctx, user, a) {
 		return "as"
@@ -212,7 +258,7 @@ func (d *Directory) MaySendAs(ctx context.Context, user, a envelope.Address) str
 
 // Access returns what a user may do with an owner's mailbox: Full, Read, or ""
 // for nothing. To one's own one has Full.
-func (d *Directory) Access(ctx context.Context, user, owner envelope.Address) string {
+func (d *GrantTable) Access(ctx context.Context, user, owner envelope.Address) string {
 	user, owner = user.Base(), owner.Base()
 	if user == owner {
 		return Full

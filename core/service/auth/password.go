@@ -28,7 +28,7 @@ const (
 var b64 = base64.RawStdEncoding
 
 // hashPassword makes a PHC string of a password.
-func (d *Directory) hashPassword(password string) string {
+func (d *AccountTable) hashPassword(password string) string {
 	memory, passes := uint32(argonMemory), uint32(argonTime)
 	if d.o.Cheap {
 		memory, passes = 64, 1
@@ -43,7 +43,7 @@ func (d *Directory) hashPassword(password string) string {
 
 // checkPassword verifies a password against a PHC string in constant time. An empty
 // or unreadable one costs as much and never matches.
-func (d *Directory) checkPassword(hash, password string) bool {
+func (d *AccountTable) checkPassword(hash, password string) bool {
 	memory, passes, salt, want, ok := parseHash(hash)
 	if !ok {
 		memory, passes, salt = argonMemory, argonTime, make([]byte, 16)

@@ -62,7 +62,7 @@ func compilePattern(a Alias) (*pattern, error) {
 var dollar = regexp.MustCompile(`\$([0-9])`)
 
 // loadPatterns reads the aliases that are patterns.
-func (d *Directory) loadPatterns(ctx context.Context) error {
+func (d *AliasTable) loadPatterns(ctx context.Context) error {
 	all, err := d.aliases(ctx, "/")
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func (d *Directory) loadPatterns(ctx context.Context) error {
 // matches the local part with its tag or else without. What a group matched has
 // to make an address of the target; a target of which it makes none is left
 // out.
-func (d *Directory) matchPatterns(a envelope.Address) []envelope.Address {
+func (d *AliasTable) matchPatterns(a envelope.Address) []envelope.Address {
 	for _, p := range (*d.patterns.Load())[a.Domain()] {
 		for _, local := range []string{strings.ToLower(a.Local()), a.Base().Local()} {
 			m := p.re.FindStringSubmatch(local)

@@ -17,7 +17,7 @@ import (
 // guess. It takes about 20 ms.
 const defaultRounds = 65536
 
-func (d *Directory) scramRounds() int {
+func (d *AccountTable) scramRounds() int {
 	if d.o.Cheap {
 		return 4096
 	}
