@@ -1,17 +1,17 @@
 // Package badgerstore keeps mail in a Badger database on one disk. It is the
 // only home of Badger.
 //
-// One goroutine, the committer, writes: it gathers the writes that wait for
-// it into one transaction, has that flushed, and only then lets the callers
-// go on. So a thousand waiting messages cost two flushes, not two thousand,
-// and no two transactions ever conflict. Reads go past it.
+// One goroutine, the committer, writes. It puts the waiting writes into one
+// transaction, flushes it, and only then lets the callers continue. So a
+// thousand waiting messages cost two flushes, not two thousand, and two
+// transactions never conflict. Reads do not use it.
 //
-// What is guaranteed: a call that returned nil is on disk; a call that
-// returned an error other than ErrFailed or that of its context wrote
-// nothing; after a failed flush no write is accepted any more. Octets and
-// records carry checksums, since Badger drops what follows a flipped bit in
-// its logs without a word: what is lost that way in the middle of a body or a
-// record is found on reading, whole lost transactions are not.
+// Guarantees: the data of a call that returned nil is on disk; a call that
+// returned an error other than ErrFailed or that of its context wrote nothing;
+// after a failed flush no write is accepted any more. Octets and records have
+// checksums, because Badger silently drops what follows a flipped bit in its
+// logs. Reading detects what is missing of a body or a record that way; it
+// cannot detect that a whole transaction is missing.
 //
 // What it does not do: share its directory with another process, survive the
 // loss of the disk, or hold bodies in memory.
