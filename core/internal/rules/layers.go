@@ -92,6 +92,7 @@ var aside = map[string][]string{
 	},
 	"core/internal/rules":      {},
 	"core/internal/dialogtest": {sasl},
+	"core/internal/testkit":    {},
 	"core/internal/changelog":  {},
 	"core/internal/compare":    {},
 	"core/internal/shape":      {},
