@@ -111,7 +111,7 @@ const hidden = "Subject: ...\r\n"
 // those of the message.
 const protected = `protected-headers="v1"`
 
-// divide tells which fields stay outside, and is the header section inside
+// divide returns the fields that stay outside, and the header section inside
 // with its blank line. Their octets are not changed but where the subject is
 // to be hidden.
 func divide(h *mime.Header, hideSubject bool) (outer, inner string) {

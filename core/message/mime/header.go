@@ -15,7 +15,7 @@ import (
 // MaxHeader is the largest header section that ReadHeader takes, in octets.
 const MaxHeader = 1 << 20
 
-// MaxFields is the most fields that a header section is let have: each costs
+// MaxFields is the largest number of fields of a header section: each costs
 // memory, and each edit looks at all of them.
 const MaxFields = 20_000
 

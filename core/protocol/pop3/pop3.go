@@ -37,7 +37,7 @@ type Backend interface {
 	Connect(ctx context.Context, s *envelope.Session) *envelope.Status
 	// Auth judges a login and slows guesses down. Identity.User is the owner
 	// of the mailbox to open; Extra["readonly"] true forbids DELE. A Status of
-	// 535 is told as [AUTH], one below 500 as [SYS/TEMP].
+	// 535 is shown as [AUTH], one below 500 as [SYS/TEMP].
 	Auth(ctx context.Context, s *envelope.Session, cred *envelope.Credentials) (*envelope.Identity, *envelope.Status)
 	// Close is called once for each session whose Connect was called;
 	// s.Closed is set and the maildrop is unlocked.

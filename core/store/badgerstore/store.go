@@ -52,7 +52,7 @@ type Options struct {
 	Trail time.Duration
 	// Clock measures the lifetime of keys and trails; nil is the system's.
 	Clock *clock.Clock
-	// Log hears of Badger's trouble and of damage that no caller can be told
+	// Log gets Badger's errors and damage that no caller can be informed
 	// about; nil is slog.Default.
 	Log *slog.Logger
 	// InMemory keeps everything in memory, for tests; Dir is not used.
@@ -110,7 +110,7 @@ var _ store.Store = (*Store)(nil)
 // wrote it, ErrCorrupt when it cannot be read, and a plain one for a wrong
 // key; none of these changes what is stored. A store of an older format is
 // brought to the present one first, which reads all records of some kinds and
-// may take minutes; the log tells how far it is. Close it.
+// may take minutes; the log shows the progress. Close it.
 func Open(o Options) (*Store, error) {
 	s, err := newStore(o)
 	if err != nil {
@@ -215,7 +215,7 @@ func (s *Store) Stats() store.Stats {
 
 // Sizes that the memory, the space that garbage takes and the time to open
 // follow from. With Badger's defaults the collector never gets to work,
-// because only compaction tells it what is garbage and tables this small are
+// because only compaction shows it what is garbage and tables this small are
 // what makes compactions frequent.
 const (
 	memTable = 8 << 20
