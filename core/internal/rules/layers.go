@@ -141,6 +141,7 @@ var aside = map[string][]string{
 	"core/internal/dialogtest":   {sasl},
 	"core/internal/rules":        {},
 	"core/internal/shape":        {},
+	"core/internal/testkit":      {},
 	"core/ops/policytest/keys":   {envelope, "core/message/crypt"},
 	"core/service/dns/dnsserver": {},
 	"core/store/storetest":       {envelope, clock, store},

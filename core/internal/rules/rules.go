@@ -1,8 +1,8 @@
-// Package rules holds what every package of the module keeps to, and checks
-// it on each run of the tests: who may import whom, where a dependency has
-// its home, how long files and functions get, that each package says what it
-// is for, and that nothing happens in init functions. It reads source files
-// only and compiles nothing; the reasons stand in core/README.md.
+// Package rules checks, on each run of the tests, the rules for all packages of
+// the module: who may import whom, which package may use a dependency, how long
+// files, functions and lines may be, that each package has a comment, that
+// there are no init functions, and that core/store/KEYS.md is complete. It only
+// reads source files; core/README.md gives the reasons.
 package rules
 
 import (

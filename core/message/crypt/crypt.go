@@ -1,11 +1,11 @@
 // Package crypt encrypts messages to keys of their recipients, with OpenPGP
-// (PGP/MIME, RFC 3156) and S/MIME (RFC 8551), and keeps those keys: public
-// ones, by address.
+// (PGP/MIME, RFC 3156) and S/MIME (RFC 8551), and keeps those public keys by
+// address.
 //
-// What goes inside is the MIME entity as it was, octet for octet, with every
-// header field that delivery and threading do not need; see outside. A message
-// is encrypted whole or not at all: each error here means that no ciphertext
-// counts, and none of them ever leads to plaintext being passed on.
+// It encrypts the MIME entity octet for octet, with every header field that
+// delivery and threading do not need; see staysOutside. A message is encrypted
+// as a whole or not at all: after an error no ciphertext may be used, and an
+// error never leads to plaintext being sent.
 //
 // It decrypts nothing, has no private keys, and asks nobody whether a
 // certificate was revoked.
@@ -111,7 +111,7 @@ const hidden = "Subject: ...\r\n"
 // those of the message.
 const protected = `protected-headers="v1"`
 
-// divide tells which fields stay outside, and is the header section inside
+// divide returns the fields that stay outside, and the header section inside
 // with its blank line. Their octets are not changed but where the subject is
 // to be hidden.
 func divide(h *mime.Header, hideSubject bool) (outer, inner string) {

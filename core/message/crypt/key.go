@@ -33,7 +33,7 @@ type Key struct {
 	State string `json:"state"`
 
 	raw []byte // a binary OpenPGP key, or the certificate in DER
-	err error  // what State tells
+	err error  // the reason for State
 }
 
 // Encryption asks for a message to be encrypted to the key; an error is one of

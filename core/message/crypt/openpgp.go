@@ -82,7 +82,7 @@ func (c crlf) Write(b []byte) (int, error) {
 		}
 		done = len(b) - len(rest)
 	}
-	// An empty Write tells the error that the ones before met.
+	// An empty Write returns the error of the ones before.
 	if _, err := c.w.Write(nil); err != nil {
 		return 0, err
 	}

@@ -1,7 +1,7 @@
-// Package envelope holds the words that every other package uses: addresses and
-// envelopes, recipients and their states, priorities and their classes,
-// statuses that SMTP can say, and ids. It imports nothing but the standard
-// library, does no input or output, and keeps no state.
+// Package envelope has the types that every other package uses: addresses and
+// envelopes, recipients and their states, priorities and their classes, SMTP
+// statuses, and ids. It imports only the standard library, does no input or
+// output, and keeps no state.
 //
 // The terms are those of RFC 5598: an Envelope travels with a message's octets,
 // a Transaction is an envelope that the client still builds, and a Recipient

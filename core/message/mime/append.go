@@ -21,7 +21,7 @@ type Text struct{ Name, Text string }
 // softBreak is a line end that is none (RFC 2045 6.7, rule 5).
 const softBreak = "=\r\n"
 
-// marked encodes pieces, and tells where the marks are.
+// marked encodes pieces, and returns where the marks are.
 func marked(pieces []Text) (encoded []byte, marks []envelope.Mark) {
 	plain := "" // as one, so that its lines are broken as one
 	for _, p := range pieces {
@@ -70,7 +70,7 @@ func AppendText(h *Header, index *Index, text []Text, body io.Reader, w io.Write
 	return h, marks, err
 }
 
-// sealed tells types whose octets somebody vouches for, or nobody can read.
+// sealed reports types whose octets are signed or encrypted.
 func sealed(kind string) bool {
 	switch kind {
 	case "multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime":

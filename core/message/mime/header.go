@@ -1,8 +1,7 @@
-// Package mime reads and edits messages without touching what it need not:
-// header sections keep their octets (RFC 5322 2.2), bodies are indexed by
-// offset and edited in a stream, so that signatures live (RFC 6376). It
-// composes the messages that the server writes itself, DSNs among them
-// (RFC 3464). It is the only home of go-message, which decodes charsets.
+// Package mime reads and edits messages without changing more than it must:
+// header sections keep their octets (RFC 5322 2.2), and bodies are indexed by
+// offset and edited as a stream, so that signatures stay valid (RFC 6376). It
+// is the only home of go-message, which decodes character sets.
 package mime
 
 import (
@@ -16,7 +15,7 @@ import (
 // MaxHeader is the largest header section that ReadHeader takes, in octets.
 const MaxHeader = 1 << 20
 
-// MaxFields is the most fields that a header section is let have: each costs
+// MaxFields is the largest number of fields of a header section: each costs
 // memory, and each edit looks at all of them.
 const MaxFields = 20_000
 

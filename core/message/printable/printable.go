@@ -1,7 +1,6 @@
-// Package printable makes text that strangers wrote fit to be shown: in logs,
-// on terminals, in replies and in header fields. What a peer, a sender or a
-// DNS server said never reaches a person's terminal or another program as it
-// came.
+// Package printable makes text from strangers safe to show: in logs, on
+// terminals, in replies and in header fields. Text of a peer, a sender or a DNS
+// server never reaches a terminal or another program as it came.
 //
 // Line and Lines escape what is not printable, so that nothing is lost; Mask
 // and Reply replace it with "?"; Quote is for log lines that show octets;

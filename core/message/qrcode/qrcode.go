@@ -1,5 +1,5 @@
-// Package qrcode reads the QR codes in pictures that come by mail, with bounds
-// on what a picture may cost.
+// Package qrcode reads the QR codes in pictures that come by mail, with limits
+// on time and memory.
 package qrcode
 
 import (

@@ -2,6 +2,7 @@ package clock
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -24,18 +25,34 @@ func TestAdvanceWakesAndMoves(t *testing.T) {
 }
 
 func TestStill(t *testing.T) {
-	at := time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)
-	c := Still(at)
-	moved := c.Moved()
-	time.Sleep(time.Millisecond)
-	if got := c.Now(); !got.Equal(at) {
-		t.Errorf("it runs: %v", got)
-	}
-	c.Advance(time.Minute)
-	<-moved
-	if got := c.Now(); !got.Equal(at.Add(time.Minute)) {
-		t.Errorf("a minute later it shows %v", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		at := time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)
+		c := Still(at)
+		moved := c.Moved()
+		time.Sleep(time.Hour)
+		if got := c.Now(); !got.Equal(at) {
+			t.Errorf("an hour later it shows %v, want %v", got, at)
+		}
+		c.Advance(time.Minute)
+		<-moved
+		if got, want := c.Now(), at.Add(time.Minute); !got.Equal(want) {
+			t.Errorf("advanced by a minute it shows %v, want %v", got, want)
+		}
+	})
+}
+
+// TestRunning: a clock that does not stand still shows the system's time and
+// what was added.
+func TestRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Clock
+		before := c.Now()
+		time.Sleep(time.Hour)
+		c.Advance(time.Minute)
+		if got, want := c.Now().Sub(before), time.Hour+time.Minute; got != want {
+			t.Errorf("moved by %v, want %v", got, want)
+		}
+	})
 }
 
 func TestRestart(t *testing.T) {

@@ -66,7 +66,7 @@ type Options struct {
 	// changes nothing; commit, which cannot fail, is called once the new
 	// generation is on disk, or never.
 	Prepare func(ctx context.Context) (commit func(), err error)
-	// Changed is told of each exchange but that at the start. It must not block.
+	// Changed is called for each exchange except that at the start. It must not block.
 	Changed func(e Entry)
 	// Stamp changes whenever what is on disk may have changed; for Watch.
 	Stamp func() string

@@ -1,6 +1,6 @@
 // Package milter asks mail filters that speak the milter protocol, such as
-// Rspamd, what they think of a message. It is the only home of go-milter. A
-// filter's answer changes nothing by itself: it is what policies act upon.
+// Rspamd, about a message. It is the only home of go-milter. A filter's answer
+// changes nothing by itself: policies decide what to do with it.
 package milter
 
 import (

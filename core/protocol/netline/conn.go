@@ -42,7 +42,7 @@ type Conn struct {
 	pending    []byte // of first: read while r was nil, goes into r before all else
 	remote     netip.AddrPort
 	local      netip.AddrPort
-	more       bool // first was filled: the rest is to be had at once
+	more       bool // first was filled: the rest can be read at once
 	info       *envelope.TLSInfo
 	config     *tls.Config // of the handshake that was made
 	lastBareLF bool        // the last line ended in a bare LF, its rest is to come

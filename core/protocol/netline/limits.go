@@ -60,7 +60,7 @@ type bucket struct {
 
 const minSweep = 1024
 
-// NewLimits makes Limits that tell the time by now (nil: the system's).
+// NewLimits makes Limits that take the time from now (nil: the system's).
 func NewLimits(cfg LimitsConfig, now func() time.Time) *Limits {
 	if now == nil {
 		now = time.Now
@@ -104,12 +104,12 @@ func (l *Limits) Acquire(addr netip.Addr) (release func(), reason string) {
 	}, ""
 }
 
-// Message counts a message and tells whether it may be sent now.
+// Message counts a message and reports whether it may be sent now.
 func (l *Limits) Message(addr netip.Addr) bool {
 	return l.take(addr, func(c *client, cfg *LimitsConfig) (*bucket, Rate) { return &c.messages, cfg.Messages }, true)
 }
 
-// Recipient counts a recipient and tells whether it may be named now.
+// Recipient counts a recipient and reports whether it may be named now.
 func (l *Limits) Recipient(addr netip.Addr) bool {
 	return l.take(addr, func(c *client, cfg *LimitsConfig) (*bucket, Rate) { return &c.recipients, cfg.Recipients }, true)
 }

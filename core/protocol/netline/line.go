@@ -121,7 +121,7 @@ func (c *Conn) readFirst() error {
 	return err
 }
 
-// SpokeEarly waits for so long and tells whether the client said something
+// SpokeEarly waits for so long and reports whether the client sent something
 // meanwhile; what it said is kept.
 func (c *Conn) SpokeEarly(wait time.Duration) bool {
 	c.lineBy = time.Now().Add(wait)

@@ -9,10 +9,10 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"carteiro/core/internal/testkit"
 	"carteiro/core/message/envelope"
 )
 
@@ -165,27 +165,10 @@ func talk(t *testing.T, addr, send string) (string, net.Conn) {
 	return strings.TrimSpace(line), nc
 }
 
-type syncLog struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *syncLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *syncLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // Limits are those of the client that the proxy names, and a proxy that names
 // none is refused; both are in the log.
 func TestProxiedClients(t *testing.T) {
-	log := &syncLog{}
+	log := &testkit.Buffer{}
 	s := &Server{Name: "mx", Log: slog.New(slog.NewTextHandler(log, nil)), TooManyFromIPReply: "421 greedy\r\n",
 		Limits: NewLimits(LimitsConfig{Connections: 1, Network: 2}, nil), ProxyFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	addr := echo(t, s, &Sessions{})

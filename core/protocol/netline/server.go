@@ -200,7 +200,7 @@ func (s *Server) readProxyHeader(c *Conn) (free func(), ok bool) {
 	return free, true
 }
 
-// countConn counts a connection of the whole server and tells whether it is
+// countConn counts a connection of the whole server and reports whether it is
 // within MaxConnections.
 func (s *Server) countConn() bool {
 	s.mu.Lock()

@@ -21,7 +21,7 @@ func quoteError(err error) string { return printable.Quote(err.Error()) }
 // mayLogin reports whether a password may be sent as it is.
 func (s *session) mayLogin() bool { return s.s.TLS != nil || s.cfg.InsecureAuth }
 
-// USER remembers a name; that it is unknown is not told.
+// USER remembers a name; it does not reveal whether it exists.
 func (s *session) USER(cmd command) bool {
 	switch {
 	case !s.mayLogin():

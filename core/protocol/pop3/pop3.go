@@ -1,20 +1,19 @@
-// Package pop3 hands a mailbox out by POP3 (RFC 1939 whole, with CAPA, STLS,
+// Package pop3 serves a mailbox over POP3 (all of RFC 1939, with CAPA, STLS,
 // SASL, response codes, PIPELINING, UTF8 and LANG: RFC 2449, 2595, 5034, 3206,
-// 6856). Messages go out as they are stored, with UTF8 and without it.
+// 6856). Messages are sent as they are stored, with UTF8 and without it.
 //
 // A session is in the AUTHORIZATION state until a login, then in TRANSACTION
-// with the maildrop locked, and by QUIT in UPDATE: there, and nowhere else,
-// messages are removed, all marked ones in one commit. A session that ends in
-// any other way removes nothing.
+// with the maildrop locked, and after QUIT in UPDATE. Only there messages are
+// removed. A session that ends in any other way removes nothing.
 //
-// The maildrop is what the folder held at login: STAT answers from the
-// counters read then, and the table of messages is loaded by the first
-// command that needs it. Messages that arrive later have higher UIDs and are
-// left out. Octet counts are those of what is sent, without the dots of
-// byte-stuffing: messages in a mailbox end in CRLF.
+// The maildrop is the content of the folder at login: STAT uses the counters
+// read then, and the first command that needs it loads the table of messages.
+// Messages that arrive later have higher UIDs and are left out. Octet counts
+// are those of what is sent, without the dots of byte-stuffing: messages in a
+// mailbox end in CRLF.
 //
-// It does not know accounts or passwords: a Backend judges credentials. Only
-// INBOX is served, for POP3 knows no folders.
+// It does not know accounts or passwords: a Backend verifies credentials. Only
+// INBOX is served, because POP3 has no folders.
 package pop3
 
 import (
@@ -38,7 +37,7 @@ type Backend interface {
 	Connect(ctx context.Context, s *envelope.Session) *envelope.Status
 	// Auth judges a login and slows guesses down. Identity.User is the owner
 	// of the mailbox to open; Extra["readonly"] true forbids DELE. A Status of
-	// 535 is told as [AUTH], one below 500 as [SYS/TEMP].
+	// 535 is shown as [AUTH], one below 500 as [SYS/TEMP].
 	Auth(ctx context.Context, s *envelope.Session, cred *envelope.Credentials) (*envelope.Identity, *envelope.Status)
 	// Close is called once for each session whose Connect was called;
 	// s.Closed is set and the maildrop is unlocked.

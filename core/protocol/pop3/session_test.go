@@ -3,18 +3,12 @@ package pop3
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/md5"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"path/filepath"
 	"slices"
@@ -24,6 +18,7 @@ import (
 	"time"
 
 	"carteiro/core/internal/dialogtest"
+	"carteiro/core/internal/testkit"
 	"carteiro/core/protocol/netline"
 	"carteiro/core/store"
 )
@@ -333,27 +328,7 @@ func TestAuthFailuresAreLimited(t *testing.T) {
 	c.line("-ERR [SYS/TEMP] too many failed logins")
 }
 
-var certificates = sync.OnceValues(func() (server, client *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "pop.example.com"},
-		DNSNames: []string{"pop.example.com"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}},
-		&tls.Config{RootCAs: pool, ServerName: "pop.example.com"}
-})
+var certificates = sync.OnceValues(func() (server, client *tls.Config) { return testkit.Certificates("pop.example.com") })
 
 func serverTLS() *tls.Config { s, _ := certificates(); return s }
 func clientTLS() *tls.Config { _, c := certificates(); return c }

@@ -7,10 +7,10 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"carteiro/core/internal/testkit"
 	"carteiro/core/message/envelope"
 )
 
@@ -76,7 +76,7 @@ const scene = "EHLO c.example\r\nAUTH PLAIN AGFsaWNlAHNlY3JldCB3b3Jk\r\nMAIL FRO
 func TestPanics(t *testing.T) {
 	for _, at := range []string{"Connect", "Helo", "Auth", "Mail", "Rcpt", "Data", "End", "Close"} {
 		t.Run(at, func(t *testing.T) {
-			log := &lockedLog{}
+			log := &testkit.Buffer{}
 			f := &faulty{keeper: newKeeper(), at: at}
 			addr, stop := start(t, New(Config{Hostname: "mx.example.com", InsecureAuth: true, Log: slog.New(slog.NewTextHandler(log, nil))}, f))
 			other := dial(t, addr)
@@ -107,25 +107,8 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-type lockedLog struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // waitFor waits until the log holds a text.
-func (l *lockedLog) waitFor(t *testing.T, text string) {
+func waitFor(t *testing.T, l *testkit.Buffer, text string) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); !strings.Contains(l.String(), text); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -164,7 +147,7 @@ func TestSlowClientsHoldNobodyUp(t *testing.T) {
 // Whoever is refused for a limit, or ends a session by one, is in the log
 // with the reason.
 func TestRefusalsAreLogged(t *testing.T) {
-	log := &lockedLog{}
+	log := &testkit.Buffer{}
 	cfg := Config{MaxErrors: 1, MaxNonMail: 2, MaxSize: 10, TLS: serverTLS(), Log: slog.New(slog.NewTextHandler(log, nil)),
 		Limits: NewLimits(LimitsConfig{Messages: Rate{N: 1, Per: time.Hour}}, nil)}
 	l := serve(t, cfg)
@@ -179,7 +162,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 		c := dial(t, l.addr)
 		c.send(tt.send)
 		c.everything()
-		log.waitFor(t, tt.reason)
+		waitFor(t, log, tt.reason)
 	}
 	cfg.Limits = NewLimits(LimitsConfig{Connections: 2}, nil)
 	l = serve(t, cfg)
@@ -187,7 +170,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 	one.reply("220 ")
 	two.reply("220 ")
 	dial(t, l.addr).reply("421 4.7.0")
-	log.waitFor(t, `reason="connections of the address"`)
+	waitFor(t, log, `reason="connections of the address"`)
 	for line := range strings.SplitSeq(strings.TrimSpace(log.String()), "\n") {
 		if !strings.Contains(line, "client=127.0.0.1") {
 			t.Errorf("no client in %q", line)

@@ -129,7 +129,7 @@ func (s *session) login(ctx context.Context, cred *envelope.Credentials) *envelo
 		return reply
 	}
 	if cred.Token != "" && reply.Code != 421 && !reply.Close {
-		// RFC 7628 3.2.2: the client hears why, says something, and then
+		// RFC 7628 3.2.2: the client gets the reason, sends something, and then
 		// hears that it failed.
 		if resp, _ := s.challenge(sasl.TokenRefused(cred.Mechanism)); resp == nil && s.gone {
 			return nil

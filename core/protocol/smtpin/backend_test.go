@@ -2,23 +2,17 @@ package smtpin
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"carteiro/core/internal/dialogtest"
+	"carteiro/core/internal/testkit"
 	"carteiro/core/message/envelope"
 )
 
@@ -175,11 +169,31 @@ type listener struct {
 	addr string
 	k    *keeper
 	stop func() error // ends Serve and returns its error
+
+	pipes *testkit.Pipes // of servePipes
 }
 
 // serve runs a Server until the test ends, then checks that every session and
 // every transaction was ended exactly once.
 func serve(t testing.TB, cfg Config) *listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serveOn(t, ln, cfg)
+}
+
+// servePipes is serve in a bubble: its clients come from dialPipe.
+func servePipes(t testing.TB, cfg Config) *listener {
+	t.Helper()
+	pipes := testkit.NewPipes()
+	l := serveOn(t, pipes, cfg)
+	l.pipes = pipes
+	return l
+}
+
+func serveOn(t testing.TB, ln net.Listener, cfg Config) *listener {
 	t.Helper()
 	l := &listener{k: newKeeper()}
 	cfg.Name = "test"
@@ -189,7 +203,7 @@ func serve(t testing.TB, cfg Config) *listener {
 	if cfg.Postmaster == "" {
 		cfg.Postmaster = "postmaster@example.com"
 	}
-	l.addr, l.stop = start(t, New(cfg, l.k))
+	l.addr, l.stop = startOn(ln, New(cfg, l.k))
 	t.Cleanup(func() {
 		if err := l.stop(); err != nil {
 			t.Errorf("Serve: %v", err)
@@ -207,6 +221,10 @@ func start(t testing.TB, srv *Server) (addr string, stop func() error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startOn(ln, srv)
+}
+
+func startOn(ln net.Listener, srv *Server) (addr string, stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ctx, ln) }()
@@ -216,28 +234,12 @@ func start(t testing.TB, srv *Server) (addr string, stop func() error) {
 	})
 }
 
-// certificates are the server's and the client's side of one self-signed key.
+// certificates are the server's and the client's side of one certificate, which
+// the server looks up at each handshake.
 var certificates = sync.OnceValues(func() (server, client *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mx.example.com"},
-		DNSNames: []string{"mx.example.com"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	cert := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	pool := x509.NewCertPool()
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	pool.AddCert(leaf)
-	server = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }}
-	return server, &tls.Config{RootCAs: pool, ServerName: "mx.example.com"}
+	server, client = testkit.Certificates("mx.example.com")
+	certificate := &server.Certificates[0]
+	return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil }}, client
 })
 
 func serverTLS() *tls.Config { s, _ := certificates(); return s }

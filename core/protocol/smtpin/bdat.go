@@ -31,7 +31,7 @@ func (s *session) BDAT(ctx context.Context, arg string) *envelope.Status {
 	size, last, err := parseBdat(arg)
 	if err != nil {
 		// How much content follows is not known, so nothing after it can
-		// be told from commands.
+		// be distinguished from commands.
 		return closing(s.protocolError(501, "5.5.4", "Syntax: BDAT size [LAST]"))
 	}
 	if size > s.drainLimit() {

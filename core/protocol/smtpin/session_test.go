@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"carteiro/core/message/envelope"
@@ -34,6 +35,17 @@ func dial(t testing.TB, addr string) *client {
 	}
 	t.Cleanup(func() { nc.Close() })
 	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	return &client{t: t, nc: nc, r: bufio.NewReader(nc)}
+}
+
+// dialPipe connects to a server of servePipes.
+func dialPipe(t testing.TB, l *listener) *client {
+	t.Helper()
+	nc, err := l.pipes.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
 	return &client{t: t, nc: nc, r: bufio.NewReader(nc)}
 }
 
@@ -274,56 +286,74 @@ func TestCommitIsNotCancelled(t *testing.T) {
 }
 
 func TestTooSlow(t *testing.T) {
-	l := serve(t, Config{MinRate: 1 << 20, RateAfter: 30 * time.Millisecond})
 	for _, begin := range []string{"DATA\r\n", "BDAT 1000000 LAST\r\n"} {
-		c := dial(t, l.addr)
-		c.transaction()
-		c.send(begin)
-		if begin == "DATA\r\n" {
-			c.reply("354 ")
-		}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			for range 200 {
-				if _, err := io.WriteString(c.nc, "slow\r\n"); err != nil {
-					return
-				}
-				time.Sleep(5 * time.Millisecond)
+		synctest.Test(t, func(t *testing.T) {
+			c := dialPipe(t, servePipes(t, Config{MinRate: 100, RateAfter: time.Minute}))
+			c.transaction()
+			c.send(begin)
+			if begin == "DATA\r\n" {
+				c.reply("354 ")
 			}
-		}()
-		c.reply("421 4.4.2")
-		<-done
+			began, done := time.Now(), make(chan struct{})
+			go func() {
+				defer close(done)
+				for {
+					time.Sleep(5 * time.Second)
+					if _, err := io.WriteString(c.nc, "slow\r\n"); err != nil {
+						return
+					}
+				}
+			}()
+			c.reply("421 4.4.2")
+			if took := time.Since(began); took < time.Minute || took > time.Minute+5*time.Second {
+				t.Errorf("%q ended after %v, want a minute", begin, took)
+			}
+			c.nc.Close()
+			<-done
+		})
 	}
 }
 
 func TestTimeout(t *testing.T) {
-	l := serve(t, Config{Timeouts: Timeouts{Command: 50 * time.Millisecond, DataBlock: 50 * time.Millisecond}})
-	c := dial(t, l.addr)
-	c.reply("220 ")
-	c.send("NOO") // part of a line does not buy more time
-	c.reply("421 4.4.2")
-	c = dial(t, l.addr)
-	c.transaction()
-	c.send("DATA\r\n")
-	c.reply("354 ")
-	c.reply("421 4.4.2")
-	c.eof()
+	limits := Timeouts{Command: 5 * time.Minute, DataBlock: 3 * time.Minute}
+	synctest.Test(t, func(t *testing.T) {
+		l := servePipes(t, Config{Timeouts: limits})
+		c := dialPipe(t, l)
+		c.reply("220 ")
+		began := time.Now()
+		time.Sleep(limits.Command - time.Second)
+		c.send("NOO") // part of a line does not buy more time
+		c.reply("421 4.4.2")
+		if took := time.Since(began); took != limits.Command {
+			t.Errorf("the command timed out after %v, want %v", took, limits.Command)
+		}
+		c = dialPipe(t, l)
+		c.transaction()
+		c.send("DATA\r\n")
+		c.reply("354 ")
+		began = time.Now()
+		c.reply("421 4.4.2")
+		if took := time.Since(began); took != limits.DataBlock {
+			t.Errorf("the content timed out after %v, want %v", took, limits.DataBlock)
+		}
+		c.eof()
+	})
 }
 
 // The limit of a read is each read's: content that keeps coming may take longer.
 func TestDeadlineRolls(t *testing.T) {
-	l := serve(t, Config{Timeouts: Timeouts{DataBlock: 150 * time.Millisecond}})
-	c := dial(t, l.addr)
-	c.transaction()
-	c.send("DATA\r\n")
-	c.reply("354 ")
-	for range 10 {
-		c.send("line\r\n")
-		time.Sleep(30 * time.Millisecond)
-	}
-	c.send(".\r\n")
-	c.reply("250 ")
+	synctest.Test(t, func(t *testing.T) {
+		c := dialPipe(t, servePipes(t, Config{MinRate: -1, Timeouts: Timeouts{DataBlock: 3 * time.Minute}}))
+		c.transaction()
+		c.send("DATA\r\n")
+		c.reply("354 ")
+		for range 10 {
+			c.send("line\r\n")
+			time.Sleep(3*time.Minute - time.Second)
+		}
+		c.send(".\r\n")
+		c.reply("250 ")
+	})
 }
 
 func TestConnectionLimits(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 
 type state uint8
 
-// States of a recipient; the package comment tells what moves it.
+// States of a recipient; the package comment says what changes it.
 const (
 	open    state = iota
 	settled       // its outcome is in out

@@ -148,7 +148,7 @@ func unitext(s string, raw bool) string {
 }
 
 // downgrade writes the domain of an address with A-labels (RFC 5890); ok
-// tells that the result is ASCII, which it is unless the local part is not.
+// reports whether the result is ASCII; it is not if the local part is not.
 func downgrade(a envelope.Address) (envelope.Address, bool) {
 	if a.ASCII() {
 		return a, true

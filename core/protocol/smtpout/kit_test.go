@@ -3,15 +3,10 @@ package smtpout
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"sync"
@@ -22,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"carteiro/core/internal/dialogtest"
+	"carteiro/core/internal/testkit"
 	"carteiro/core/message/envelope"
 	"carteiro/core/protocol/smtpin"
 	"carteiro/core/service/dns"
@@ -366,24 +362,8 @@ const any4 = "127.0.0.1:0"
 // certificates are a server's settings for mx.example.com and the pool that
 // trusts it.
 var certificates = sync.OnceValues(func() (*tls.Config, *x509.CertPool) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mx.example.com"},
-		DNSNames: []string{"mx.example.com"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, pool
+	server, client := testkit.Certificates("mx.example.com")
+	return server, client.RootCAs
 })
 
 func serverTLS() *tls.Config { s, _ := certificates(); return s }

@@ -130,13 +130,14 @@ func TestBrokenOffContent(t *testing.T) {
 	body := strings.Repeat(strings.Repeat("z", 78)+"\r\n", 200_000) // more than buffers on the way hold
 	for _, tt := range []struct{ last, want string }{{"", "250"}, {"552 5.3.4 too big", "552 5.3.4"}} {
 		t.Run(tt.want, func(t *testing.T) {
+			sent := make(chan struct{}) // closed when Send has returned
 			first, _ := play(t, any4, func(p *talk) {
 				if p.hello("PIPELINING") && p.want("MAIL") && p.want("RCPT") && p.want("DATA") {
 					p.say("250 ok", "250 ok", "354 go")
 					io.CopyN(io.Discard, p.r, 1000)
 					if tt.last != "" {
 						p.say(tt.last)
-						time.Sleep(5 * time.Second) // a reset would take the reply away
+						<-sent // a reset would take the reply away
 					}
 				}
 			})
@@ -144,8 +145,10 @@ func TestBrokenOffContent(t *testing.T) {
 			second.Preference = 10
 			tr := transfer("b@example.com")
 			tr.Open = opens(body)
-			c := client(t, Config{Timeouts: Timeouts{Block: 2 * time.Second, Final: 20 * time.Second}})
-			if out := c.Send(t.Context(), hop(first, second), tr); codes(out) != tt.want {
+			c := client(t, Config{Timeouts: Timeouts{Block: 500 * time.Millisecond, Final: 20 * time.Second}})
+			out := c.Send(t.Context(), hop(first, second), tr)
+			close(sent)
+			if codes(out) != tt.want {
 				t.Errorf("outcome %+v, want %s", out, tt.want)
 			}
 		})

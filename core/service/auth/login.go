@@ -62,7 +62,7 @@ func (d *Directory) loginName(user string) (envelope.Address, error) {
 	return a.Base(), err
 }
 
-// isScram tells of a login whose exchange did all the work already.
+// isScram reports whether the SCRAM exchange has already verified the login.
 func isScram(cred *envelope.Credentials) bool { return strings.HasPrefix(cred.Mechanism, "SCRAM-") }
 
 func (d *Directory) verify(acc *Account, cred *envelope.Credentials) bool {

@@ -261,7 +261,7 @@ func (l *Ledger) Report(ctx context.Context, p Period) (*Report, []envelope.Effe
 		gone = append(gone, envelope.Effect{Space: space, Op: envelope.Delete, Key: pair.Key})
 		var c storedRow
 		if json.Unmarshal(pair.Value, &c) != nil {
-			continue // of a version to come: it cannot be told
+			continue // written by a later version: it cannot be reported
 		}
 		if len(r.Rows) == MaxRows {
 			continue // a server that started anew did not know how many there were

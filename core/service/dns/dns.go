@@ -1,6 +1,6 @@
-// Package dns looks up what mail needs to know: MX, A, AAAA, TXT, PTR and
-// TLSA records, with a cache that honours TTLs and limits on what one answer
-// may cost. It is the only home of miekg/dns.
+// Package dns looks up the records that mail needs: MX, A, AAAA, TXT, PTR and
+// TLSA, with a cache that respects TTLs and with limits on the size of answers.
+// It is the only home of miekg/dns.
 package dns
 
 import "errors"

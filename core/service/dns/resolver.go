@@ -22,7 +22,7 @@ type Options struct {
 	Servers []string
 	// Timeout of one question to one server; 0 means 3 seconds.
 	Timeout time.Duration
-	// Now tells the time that TTLs are measured by; nil is the system's.
+	// Now returns the time for TTLs; nil is the system's.
 	Now func() time.Time
 }
 

@@ -137,7 +137,7 @@ func (f *Filter) apply(ctx context.Context, effects []envelope.Effect) error {
 	return nil
 }
 
-// Changed tells the filter of effects that were committed; those that are not
+// Changed informs the filter about effects that were committed; those that are not
 // about it are none of its business.
 func (f *Filter) Changed(effects []envelope.Effect) {
 	for _, e := range effects {

@@ -12,7 +12,7 @@ type odds struct{ spam, ham float32 }
 
 // What a word is worth.
 const (
-	strength  = 0.02 // of the assumption that an unknown word tells nothing
+	strength  = 0.02 // of the assumption that an unknown word means nothing
 	undecided = 0.1  // distance from one half below which a word is left out
 )
 

@@ -29,7 +29,7 @@ var Rates = []struct {
 	Rate float64
 }{{"0.1%", 0.001}, {"0.5%", 0.005}, {"1%", 0.01}}
 
-// Quality is how well spam and ham are told apart: the area under the ROC
+// Quality is how well spam and ham are distinguished: the area under the ROC
 // curve, and for each of Rates the share of spam that is missed when at most
 // so much ham is flagged. Spam that scores as the ham that is just not
 // flagged is missed.
@@ -39,7 +39,7 @@ type Quality struct {
 }
 
 // Measurement is the outcome of a cross-validation: for the mail as it is, and
-// stripped of the header fields that tell where it was collected.
+// without the header fields that show where it was collected.
 type Measurement struct {
 	Ham  int `json:"ham"`
 	Spam int `json:"spam"`
@@ -80,7 +80,7 @@ func Read(raw []byte) Message {
 	return Message{Header: h, Body: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }}
 }
 
-// Strip takes out of a header section all that tells of the way that the
+// Strip removes from a header section everything about the way that the
 // message took: Subject, From, Reply-To, MIME-Version, X-Mailer and Content-*
 // are left.
 func Strip(h *mime.Header) *mime.Header {

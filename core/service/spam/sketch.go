@@ -9,8 +9,8 @@ import (
 // can be compared: of all its runs of words the least hashes in bins, an octet
 // each (Broder 1997; Li, Owen and Zhang 2012; Li and König 2010). Two sketches
 // agree in as large a share of the bins as the texts have in common of the
-// runs that either has. The zero sketch is that of a text too short to be told
-// from others.
+// runs that either has. The zero sketch is that of a text too short to be
+// distinguished from others.
 type sketch [sketchFunctions]uint64
 
 const (

@@ -1,19 +1,19 @@
-// Package spam is a text model that tells unwanted mail from wanted by what it
-// was taught. It knows nothing of policies: any bundle may ask it.
+// Package spam is a text model that learns to distinguish wanted and unwanted
+// mail. It knows nothing about policies: any bundle may use it.
 //
-// What is kept of a taught message is its features, hashed, under a key that
-// is the same for each copy of the message. The models are made from all that
-// is kept, in an order that only the keys decide: so teaching a message twice
-// is teaching it once, untaught it leaves no trace, and the same messages
-// always give the same answers, whatever the order they came in.
+// It keeps the hashed features of each taught message, under a key that is the
+// same for every copy of the message. The models are made from all kept
+// messages, in an order that depends only on the keys: so teaching a message
+// twice has no effect, forgetting it leaves no trace, and the same messages
+// always give the same model, whatever their order.
 //
-// Four learners vote: the combination of word probabilities by Fisher's
-// method (as Robinson has it), logistic regression over log count ratios,
-// and linear support vector machines over words, over the letters of the
-// text, and over the header section. The header section has learners of its
-// own, without which the others are whole: it tells much at home and little
-// elsewhere. So fields that tell to whom a message went, or through which list,
-// are left out: with them, ham of a list that was not taught is spam.
+// Several learners vote: the combination of word probabilities by Fisher's
+// method (in Robinson's form), logistic regression over log count ratios, and
+// linear support vector machines over words, over the letters of the text, and
+// over the header section. The header section has its own learners, which the
+// others do not depend on, because it says much about mail of this site and
+// little about other mail. Fields that name the recipient or the list are left
+// out: with them, ham of a list that was not taught is spam.
 package spam
 
 import (

@@ -7,7 +7,7 @@ import (
 	"carteiro/core/store"
 )
 
-// Watch returns a store that tells the filter of each effect that it committed, so
+// Watch returns a store that passes each effect that it committed to the filter, so
 // that what policies teach near a message counts once the message is on disk.
 func Watch(s store.Store, f *Filter) store.Store { return watched{s, f} }
 

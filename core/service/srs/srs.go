@@ -1,18 +1,18 @@
-// Package srs makes return addresses that only this server can have made, and
-// reads them: senders of forwarded mail (the Sender Rewriting Scheme), so that
-// the next server does not take us for a forger and bounces come back through
-// us, and signatures of other addresses, as VERP needs them.
+// Package srs makes and verifies signed return addresses: senders of forwarded
+// mail (the Sender Rewriting Scheme), so that the message passes SPF at the
+// next server and bounces come back through us, and signatures of other
+// addresses, as VERP needs them.
 //
 //	SRS0=sign=day=domain=local@OURS      for local@domain
 //	SRS1=sign=domain=rest@OURS           for SRS0rest@domain, which another
 //	                                     forwarder made
 //
-// An address lives Days days. The sign has 30 bits, as much as fits beside
-// names within 64 octets; guessing one takes millions of tries at RCPT. Case
-// does not matter, for mail systems change it.
+// An address is valid for Days days. The signature has 30 bits, which is what
+// fits into 64 octets together with the names; guessing one takes millions of
+// tries at RCPT. Case does not matter, because mail systems change it.
 //
-// It sends nothing and decides nothing: whether a bounce may go home is for
-// the pipeline to say.
+// It sends nothing and decides nothing: the pipeline decides whether a bounce
+// is forwarded to the original sender.
 package srs
 
 import (

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"carteiro/core/message/envelope"
@@ -136,7 +137,9 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-func TestKeyring(t *testing.T) {
+func TestKeyring(t *testing.T) { synctest.Test(t, testKeyring) }
+
+func testKeyring(t *testing.T) {
 	dir := t.TempDir()
 	ring := NewKeyring("mx.a.example", dir, nil)
 	if _, err := ring.Generate("A.example", "one", "rsa", true); err != nil {
@@ -168,7 +171,7 @@ func TestKeyring(t *testing.T) {
 	if _, err := ring.Generate("a.example", "two", "ed25519", false); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(lookAgain + 50*time.Millisecond) // what another process made is noticed
+	time.Sleep(lookAgain) // what another process made is noticed
 	if got := signing(ring); !slices.Equal(got, []string{"two"}) {
 		t.Errorf("signing %q", got)
 	}

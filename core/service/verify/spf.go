@@ -137,7 +137,7 @@ func (c *spfCheck) expandTarget(spec, domain string) (string, error) {
 	return c.expand(spec, domain)
 }
 
-// countVoid counts a term whose question had no answer, and tells apart what is
+// countVoid counts a term whose question had no answer, and distinguishes what is
 // not there from what could not be asked.
 func (c *spfCheck) countVoid(n int, err error) error {
 	if err != nil && lookupResult(err) == "temperror" {

@@ -1,12 +1,12 @@
-// Package verify tells who a message really comes from: SPF (RFC 7208) for
-// the client and the envelope, DKIM (RFC 6376, RFC 8463) for what was signed,
-// DMARC (RFC 9989) for whether either speaks for the author's domain, ARC (RFC
-// 8617) for what hosts on the way vouch for. It writes the results as an
+// Package verify checks who a message really comes from: SPF (RFC 7208) checks
+// the client and the envelope, DKIM (RFC 6376, RFC 8463) the signatures, DMARC
+// (RFC 9989) whether either of them is for the author's domain, and ARC (RFC
+// 8617) what hosts on the way found. It writes the results as an
 // Authentication-Results field (RFC 8601).
 //
-// It decides nothing: what a failure means is for policies. It blocks on DNS
-// and reads the message once, with ARC twice; it keeps no state but what the
-// resolver caches.
+// It decides nothing: policies decide what a failure means. It blocks on DNS
+// and reads the message once, with ARC twice; its only state is the resolver's
+// cache.
 package verify
 
 import (

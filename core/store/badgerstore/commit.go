@@ -219,7 +219,7 @@ func (p *preparedGroup) place(id envelope.ID, q *state) (early, due []entry, err
 	return early, due, nil
 }
 
-// messages stages new messages and tells how many there were not yet: a
+// messages stages new messages and returns how many are new: a
 // message whose ID is in the spool already is the repetition of a commit.
 func (st *stage) messages(prepared []*preparedMessage) (fresh int, err error) {
 	for _, p := range prepared {

@@ -143,7 +143,7 @@ func forgetKey(when time.Time, id envelope.ID) []byte {
 	return append(appendMillis(prefixOf(keyForget), when), id[:]...)
 }
 
-func duePrefix(c envelope.Class) []byte { return append(prefixOf(keyDue), byte(c)) }
+func duePrefix(c envelope.Class) []byte { return []byte{keyDue, '/', byte(c)} }
 
 func dueKey(c envelope.Class, due time.Time, id envelope.ID, block uint32) []byte {
 	k := append(appendMillis(duePrefix(c), due), id[:]...)

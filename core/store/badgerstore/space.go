@@ -31,7 +31,7 @@ const (
 type urgency uint8
 
 const (
-	// intake is what the world may be told to send later.
+	// intake is what clients may send again later.
 	intake urgency = iota
 	// work finishes messages or is small; it may use half of the reserve.
 	work

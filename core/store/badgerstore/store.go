@@ -1,17 +1,17 @@
 // Package badgerstore keeps mail in a Badger database on one disk. It is the
 // only home of Badger.
 //
-// One goroutine, the committer, writes: it gathers the writes that wait for
-// it into one transaction, has that flushed, and only then lets the callers
-// go on. So a thousand waiting messages cost two flushes, not two thousand,
-// and no two transactions ever conflict. Reads go past it.
+// One goroutine, the committer, writes. It puts the waiting writes into one
+// transaction, flushes it, and only then lets the callers continue. So a
+// thousand waiting messages cost two flushes, not two thousand, and two
+// transactions never conflict. Reads do not use it.
 //
-// What is guaranteed: a call that returned nil is on disk; a call that
-// returned an error other than ErrFailed or that of its context wrote
-// nothing; after a failed flush no write is accepted any more. Octets and
-// records carry checksums, since Badger drops what follows a flipped bit in
-// its logs without a word: what is lost that way in the middle of a body or a
-// record is found on reading, whole lost transactions are not.
+// Guarantees: the data of a call that returned nil is on disk; a call that
+// returned an error other than ErrFailed or that of its context wrote nothing;
+// after a failed flush no write is accepted any more. Octets and records have
+// checksums, because Badger silently drops what follows a flipped bit in its
+// logs. Reading detects what is missing of a body or a record that way; it
+// cannot detect that a whole transaction is missing.
 //
 // What it does not do: share its directory with another process, survive the
 // loss of the disk, or hold bodies in memory.
@@ -52,7 +52,7 @@ type Options struct {
 	Trail time.Duration
 	// Clock measures the lifetime of keys and trails; nil is the system's.
 	Clock *clock.Clock
-	// Log hears of Badger's trouble and of damage that no caller can be told
+	// Log gets Badger's errors and damage that no caller can be informed
 	// about; nil is slog.Default.
 	Log *slog.Logger
 	// InMemory keeps everything in memory, for tests; Dir is not used.
@@ -110,7 +110,7 @@ var _ store.Store = (*Store)(nil)
 // wrote it, ErrCorrupt when it cannot be read, and a plain one for a wrong
 // key; none of these changes what is stored. A store of an older format is
 // brought to the present one first, which reads all records of some kinds and
-// may take minutes; the log tells how far it is. Close it.
+// may take minutes; the log shows the progress. Close it.
 func Open(o Options) (*Store, error) {
 	s, err := newStore(o)
 	if err != nil {
@@ -215,7 +215,7 @@ func (s *Store) Stats() store.Stats {
 
 // Sizes that the memory, the space that garbage takes and the time to open
 // follow from. With Badger's defaults the collector never gets to work,
-// because only compaction tells it what is garbage and tables this small are
+// because only compaction shows it what is garbage and tables this small are
 // what makes compactions frequent.
 const (
 	memTable = 8 << 20

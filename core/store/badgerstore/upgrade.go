@@ -98,7 +98,7 @@ func (u *upgrade) flush() error {
 }
 
 // each calls f with the records under a prefix, as they were when the step
-// began, and tells the log now and then how many those were.
+// began, and logs now and then how many those were.
 func (u *upgrade) each(kind byte, f func(key, payload []byte) error) error {
 	return u.s.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefixOf(kind), PrefetchValues: true, PrefetchSize: 100})

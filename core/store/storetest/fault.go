@@ -10,7 +10,7 @@ import (
 )
 
 // faults are writes with what shows whether they happened. Each prepares,
-// then returns the write and a look that tells what is there afterwards.
+// then returns the write and a function that checks what is there afterwards.
 var faults = []struct {
 	name string
 	prep func(w *world) (write func() error, happened func() bool)

@@ -1,6 +1,6 @@
-// Package storetest is the one conformance and fault suite for every backend
-// of store.Store. A backend's test calls Run; what the suite says is the
-// contract in executable form.
+// Package storetest is the conformance and fault test suite for every backend
+// of store.Store. A backend's test calls Run; the suite is the contract in
+// executable form.
 //
 // It covers the methods and their sentinel errors, concurrency, durability
 // across a reopening, deliveries and effects that happen once however often
