@@ -15,7 +15,7 @@ import (
 )
 
 // Header implements store.Spool.
-func (s *Store) Header(_ context.Context, e *envelope.Envelope) ([]byte, error) {
+func (s *bodies) Header(_ context.Context, e *envelope.Envelope) ([]byte, error) {
 	h, err := s.readHeader(e.ID)
 	if err != nil {
 		return nil, fmt.Errorf("header of %s: %w", e.ID, err)
@@ -24,7 +24,7 @@ func (s *Store) Header(_ context.Context, e *envelope.Envelope) ([]byte, error) 
 }
 
 // Body implements store.Spool.
-func (s *Store) Body(ctx context.Context, e *envelope.Envelope) (io.ReadCloser, error) {
+func (s *bodies) Body(ctx context.Context, e *envelope.Envelope) (io.ReadCloser, error) {
 	h, err := s.readHeader(e.ID)
 	if err != nil {
 		return nil, fmt.Errorf("body of %s: %w", e.ID, err)
@@ -32,7 +32,7 @@ func (s *Store) Body(ctx context.Context, e *envelope.Envelope) (io.ReadCloser, 
 	return s.body(ctx, e.Body, h), nil
 }
 
-func (s *Store) body(ctx context.Context, id envelope.ID, h *header) *bodyReader {
+func (s *bodies) body(ctx context.Context, id envelope.ID, h *header) *bodyReader {
 	return &bodyReader{
 		s: s, ctx: ctx, id: id, chunks: h.chunks,
 		verify: true, crc: crc32.Checksum(h.section, castagnoli), want: h.crc, left: h.size,
@@ -42,7 +42,7 @@ func (s *Store) body(ctx context.Context, id envelope.ID, h *header) *bodyReader
 // bodyReader reads a body chunk by chunk, each in a snapshot of its own, so
 // that a slow reader pins nothing.
 type bodyReader struct {
-	s      *Store
+	s      *bodies
 	ctx    context.Context // of the call that opened it
 	id     envelope.ID
 	chunks uint32
@@ -117,7 +117,7 @@ const chunkSize = 512 << 10
 
 // draft is a body being written.
 type draft struct {
-	s     *Store
+	s     *bodies
 	ctx   context.Context // of the transaction that the draft belongs to
 	id    envelope.ID
 	buf   []byte // the chunk that is being filled, sealed when it is full
@@ -132,7 +132,7 @@ type draft struct {
 var errDraftEnded = errors.New("draft was committed or discarded")
 
 // Draft implements store.Spool.
-func (s *Store) Draft(ctx context.Context) store.Draft {
+func (s *bodies) Draft(ctx context.Context) store.Draft {
 	d := &draft{s: s, ctx: ctx, id: envelope.NewID(s.opt.Clock.Now()), buf: []byte{formatPlain}}
 	s.draftMu.Lock()
 	defer s.draftMu.Unlock()
@@ -141,7 +141,7 @@ func (s *Store) Draft(ctx context.Context) store.Draft {
 }
 
 // drafting reports whether this process is still writing a body.
-func (s *Store) drafting(id envelope.ID) bool {
+func (s *bodies) drafting(id envelope.ID) bool {
 	s.draftMu.Lock()
 	defer s.draftMu.Unlock()
 	_, ok := s.drafts[id]
@@ -238,7 +238,7 @@ func (d *draft) Discard() {
 }
 
 // abandon leaves the chunks of a draft to the sweeper.
-func (s *Store) abandon(id envelope.ID) {
+func (s *bodies) abandon(id envelope.ID) {
 	s.draftMu.Lock()
 	defer s.draftMu.Unlock()
 	s.abandoned = append(s.abandoned, id)

@@ -27,7 +27,7 @@ type preparedMessage struct {
 
 // Commit implements store.Spool. A crash before the transaction leaves chunks
 // and records that nothing names; after it, everything.
-func (s *Store) Commit(ctx context.Context, effects []envelope.Effect, messages ...*store.Message) error {
+func (s *spool) Commit(ctx context.Context, effects []envelope.Effect, messages ...*store.Message) error {
 	prepared, size, err := s.prepare(messages)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func releaseDrafts(prepared []*preparedMessage) {
 	}
 }
 
-func (s *Store) prepare(messages []*store.Message) (prepared []*preparedMessage, size int64, err error) {
+func (s *spool) prepare(messages []*store.Message) (prepared []*preparedMessage, size int64, err error) {
 	known := make(map[envelope.ID]*header)
 	for _, m := range messages {
 		p, err := s.prepareOne(m, known)
@@ -69,7 +69,7 @@ func (s *Store) prepare(messages []*store.Message) (prepared []*preparedMessage,
 	return prepared, size, nil
 }
 
-func (s *Store) prepareOne(m *store.Message, known map[envelope.ID]*header) (*preparedMessage, error) {
+func (s *spool) prepareOne(m *store.Message, known map[envelope.ID]*header) (*preparedMessage, error) {
 	env := &m.Envelope
 	if env.ID.IsZero() {
 		return nil, errors.New("no id")
@@ -104,7 +104,7 @@ func (p *preparedMessage) add(to *[]entry, key, payload []byte) {
 }
 
 // prepareBody decides where the octets are and computes their checksum.
-func (s *Store) prepareBody(p *preparedMessage, m *store.Message, known map[envelope.ID]*header) (*header, error) {
+func (s *spool) prepareBody(p *preparedMessage, m *store.Message, known map[envelope.ID]*header) (*header, error) {
 	h := &header{section: m.Header}
 	switch {
 	case (m.Draft == nil) == (m.Share == nil):
@@ -121,7 +121,7 @@ func (s *Store) prepareBody(p *preparedMessage, m *store.Message, known map[enve
 		h.bodyCRC, h.size, h.chunks = from.bodyCRC, from.size, from.chunks
 	default:
 		d, ok := m.Draft.(*draft)
-		if !ok || d.s != s {
+		if !ok || d.s != s.bodies {
 			return nil, errors.New("draft of another store")
 		}
 		if d.ended {
@@ -257,7 +257,7 @@ func (st *stage) message(p *preparedMessage) error {
 	return nil
 }
 
-func (s *Store) readHeader(id envelope.ID) (h *header, err error) {
+func (s *bodies) readHeader(id envelope.ID) (h *header, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		b, err := get(txn, headerKey(id))
 		if err == nil {

@@ -39,11 +39,11 @@ type write struct {
 // commit writes the changes of apply and returns when they are on disk. If ctx
 // ends before the committer began with them, nothing is written; if it ends
 // later, the caller does not know the outcome, but it is still all or nothing.
-func (s *Store) commit(ctx context.Context, u urgency, size int64, apply func(*stage) error) error {
+func (s *engine) commit(ctx context.Context, u urgency, size int64, apply func(*stage) error) error {
 	return s.submit(ctx, u, &write{size: size, apply: apply})
 }
 
-func (s *Store) submit(ctx context.Context, u urgency, w *write) error {
+func (s *engine) submit(ctx context.Context, u urgency, w *write) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -73,13 +73,13 @@ func (s *Store) submit(ctx context.Context, u urgency, w *write) error {
 
 // committer is the state of the goroutine that writes.
 type committer struct {
-	store     *Store
+	store     *engine
 	last      int                // writes in the last batch
 	persisted [][]byte           // watermarks on disk, by class
 	cache     map[string]counter // as on disk
 }
 
-func (s *Store) commitLoop(c *committer) {
+func (s *engine) commitLoop(c *committer) {
 	defer close(s.done)
 	for w := range s.queue {
 		c.run(w)
@@ -159,7 +159,7 @@ func notFound(what fmt.Stringer, err error) error {
 // batch is one transaction in the making, with those who wait for it.
 type batch struct {
 	c        *committer
-	s        *Store
+	s        *engine
 	txn      *badger.Txn // nil while there is nothing in it, see tx
 	waiting  []*write
 	counters map[string]counter

@@ -17,7 +17,7 @@ import (
 )
 
 // Record implements store.Data.
-func (s *Store) Record(_ context.Context, kind, name string) ([]byte, error) {
+func (s *adminData) Record(_ context.Context, kind, name string) ([]byte, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (s *Store) Record(_ context.Context, kind, name string) ([]byte, error) {
 
 // PutRecords implements store.Data. A crash before the transaction leaves the
 // old records, a crash after it the new ones.
-func (s *Store) PutRecords(ctx context.Context, records ...store.Record) error {
+func (s *adminData) PutRecords(ctx context.Context, records ...store.Record) error {
 	records = slices.Clone(records)
 	var size int64
 	for i := range records {
@@ -82,7 +82,7 @@ func (st *stage) record(r *store.Record) error {
 }
 
 // Records implements store.Data.
-func (s *Store) Records(ctx context.Context, kind, prefix string) iter.Seq2[store.Record, error] {
+func (s *adminData) Records(ctx context.Context, kind, prefix string) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
 		skip := len(recordKey(kind, ""))
 		err := s.each(ctx, recordKey(kind, prefix), false, func(_ *badger.Txn, key, payload []byte) error {

@@ -39,7 +39,7 @@ type preparedDelivery struct {
 	edit    []byte // nil when there is none
 }
 
-func (s *Store) prepareDeliveries(deliveries []store.Delivery) ([]preparedDelivery, error) {
+func (s *bodies) prepareDeliveries(deliveries []store.Delivery) ([]preparedDelivery, error) {
 	packed := make([]preparedDelivery, 0, len(deliveries))
 	for i := range deliveries {
 		d := &deliveries[i]
@@ -78,7 +78,7 @@ func (s *Store) prepareDeliveries(deliveries []store.Delivery) ([]preparedDelive
 
 // deliveredSize returns the size that the delivery says, or else what the edit
 // makes of the header section.
-func (s *Store) deliveredSize(d *store.Delivery) (int64, error) {
+func (s *bodies) deliveredSize(d *store.Delivery) (int64, error) {
 	if d.Size > 0 {
 		return d.Size, nil
 	}
@@ -94,12 +94,12 @@ func (s *Store) deliveredSize(d *store.Delivery) (int64, error) {
 
 // Deliver implements store.Mailboxes. A crash before the transaction leaves
 // no delivery of the call, a crash after it all of them, and their keys.
-func (s *Store) Deliver(ctx context.Context, deliveries ...store.Delivery) error {
+func (s *mailboxes) Deliver(ctx context.Context, deliveries ...store.Delivery) error {
 	packed, err := s.prepareDeliveries(deliveries)
 	if err != nil {
 		return fmt.Errorf("deliver: %w", err)
 	}
-	err = s.commit(ctx, work, 0, func(st *stage) error { return st.deliver(packed) })
+	err = s.commit(ctx, work, 0, func(st *stage) error { return mailStage{st}.deliver(packed) })
 	if err != nil {
 		return fmt.Errorf("deliver: %w", err)
 	}
@@ -109,7 +109,7 @@ func (s *Store) Deliver(ctx context.Context, deliveries ...store.Delivery) error
 // deliver stages items for those deliveries that did not happen yet. All are
 // looked at before it returns a QuotaError, so that the caller can leave out
 // the ones that do not fit and repeat the rest.
-func (st *stage) deliver(deliveries []preparedDelivery) error {
+func (st mailStage) deliver(deliveries []preparedDelivery) error {
 	var over store.QuotaError
 	for i := range deliveries {
 		fits, err := st.deliverOne(&deliveries[i])
@@ -127,7 +127,7 @@ func (st *stage) deliver(deliveries []preparedDelivery) error {
 	return nil
 }
 
-func (st *stage) deliverOne(d *preparedDelivery) (fits bool, err error) {
+func (st mailStage) deliverOne(d *preparedDelivery) (fits bool, err error) {
 	b, err := st.box(d.key)
 	if err != nil {
 		return false, err
@@ -155,7 +155,7 @@ func (st *stage) deliverOne(d *preparedDelivery) (fits bool, err error) {
 	return true, st.addItem(b, a, d)
 }
 
-func (st *stage) addItem(b *box, a *account, d *preparedDelivery) error {
+func (st mailStage) addItem(b *box, a *account, d *preparedDelivery) error {
 	uid := b.next
 	b.next++
 	b.count++
@@ -182,7 +182,7 @@ func (st *stage) addItem(b *box, a *account, d *preparedDelivery) error {
 
 // shareBody makes sure that the body is there and that the end of the message
 // leaves it to the sweeper.
-func (st *stage) shareBody(d *preparedDelivery) error {
+func (st mailStage) shareBody(d *preparedDelivery) error {
 	q, err := st.state(d.item.header)
 	if err == nil && q.body == d.item.body {
 		q.shared = true

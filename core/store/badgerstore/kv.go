@@ -29,7 +29,7 @@ func cloneEffects(effects []envelope.Effect) []envelope.Effect {
 }
 
 // Get implements store.KV.
-func (s *Store) Get(_ context.Context, space, key string) (value []byte, err error) {
+func (s *keyValues) Get(_ context.Context, space, key string) (value []byte, err error) {
 	if err := checkKV(space, key); err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func checkKV(space, key string) error {
 
 // Apply implements store.KV. A crash before the transaction leaves none of
 // the effects, a crash after it all.
-func (s *Store) Apply(ctx context.Context, effects []envelope.Effect) (results []int64, err error) {
+func (s *keyValues) Apply(ctx context.Context, effects []envelope.Effect) (results []int64, err error) {
 	effects = cloneEffects(effects)
 	var staged []int64
 	err = s.commit(ctx, work, 0, func(st *stage) error {
@@ -151,7 +151,7 @@ func (st *stage) swap(key []byte, e *envelope.Effect, expires time.Time) (int64,
 }
 
 // Scan implements store.KV.
-func (s *Store) Scan(ctx context.Context, space, prefix string, limit int) iter.Seq2[store.Pair, error] {
+func (s *keyValues) Scan(ctx context.Context, space, prefix string, limit int) iter.Seq2[store.Pair, error] {
 	return func(yield func(store.Pair, error) bool) {
 		err := checkKV(space, prefix)
 		if err == nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // Mailbox implements store.Mailboxes.
-func (s *Store) Mailbox(_ context.Context, owner envelope.Address, folder string) (info store.MailboxInfo, err error) {
+func (s *mailboxes) Mailbox(_ context.Context, owner envelope.Address, folder string) (info store.MailboxInfo, err error) {
 	folder, err = folderName(folder)
 	if err != nil {
 		return info, err
@@ -41,7 +41,7 @@ func (s *Store) Mailbox(_ context.Context, owner envelope.Address, folder string
 }
 
 // Folders implements store.Mailboxes.
-func (s *Store) Folders(ctx context.Context, owner envelope.Address) iter.Seq2[store.MailboxInfo, error] {
+func (s *mailboxes) Folders(ctx context.Context, owner envelope.Address) iter.Seq2[store.MailboxInfo, error] {
 	return func(yield func(store.MailboxInfo, error) bool) {
 		err := s.each(ctx, boxKey(owner, ""), false, func(_ *badger.Txn, key, payload []byte) error {
 			b, err := decodeBox(payload)
@@ -64,7 +64,7 @@ func (s *Store) Folders(ctx context.Context, owner envelope.Address) iter.Seq2[s
 }
 
 // Items implements store.Mailboxes.
-func (s *Store) Items(ctx context.Context, id store.MailboxID) iter.Seq2[store.Item, error] {
+func (s *mailboxes) Items(ctx context.Context, id store.MailboxID) iter.Seq2[store.Item, error] {
 	return func(yield func(store.Item, error) bool) {
 		err := s.each(ctx, boxIDKey(keyItem, id), false, func(_ *badger.Txn, key, payload []byte) error {
 			i, err := decodeItem(payload, binary.BigEndian.Uint32(key[len(key)-4:]))
@@ -83,7 +83,7 @@ func (s *Store) Items(ctx context.Context, id store.MailboxID) iter.Seq2[store.I
 }
 
 // Open implements store.Mailboxes.
-func (s *Store) Open(ctx context.Context, id store.MailboxID, uid uint32) (io.ReadCloser, error) {
+func (s *mailboxes) Open(ctx context.Context, id store.MailboxID, uid uint32) (io.ReadCloser, error) {
 	var i *item
 	var h *header
 	var edit envelope.HeaderEdit
@@ -124,7 +124,7 @@ func (s *Store) Open(ctx context.Context, id store.MailboxID, uid uint32) (io.Re
 
 // Expunge implements store.Mailboxes. A crash after the transaction leaves
 // bodies that nobody refers to any more, and a note for the sweeper.
-func (s *Store) Expunge(ctx context.Context, id store.MailboxID, uids []uint32) error {
+func (s *mailboxes) Expunge(ctx context.Context, id store.MailboxID, uids []uint32) error {
 	uids = append([]uint32(nil), uids...)
 	err := s.commit(ctx, work, 0, func(st *stage) error {
 		key, err := st.get(nameKey(id))
@@ -135,7 +135,7 @@ func (s *Store) Expunge(ctx context.Context, id store.MailboxID, uids []uint32) 
 			return err
 		}
 		for _, uid := range uids {
-			if err := st.expunge(id, key, uid); err != nil {
+			if err := (mailStage{st}).expunge(id, key, uid); err != nil {
 				return err
 			}
 		}
@@ -148,7 +148,7 @@ func (s *Store) Expunge(ctx context.Context, id store.MailboxID, uids []uint32) 
 	return nil
 }
 
-func (st *stage) expunge(id store.MailboxID, key []byte, uid uint32) error {
+func (st mailStage) expunge(id store.MailboxID, key []byte, uid uint32) error {
 	v, err := st.get(itemKey(id, uid))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -183,9 +183,9 @@ func (st *stage) expunge(id store.MailboxID, key []byte, uid uint32) error {
 }
 
 // SetQuota implements store.Mailboxes.
-func (s *Store) SetQuota(ctx context.Context, owner envelope.Address, limit int64) error {
+func (s *mailboxes) SetQuota(ctx context.Context, owner envelope.Address, limit int64) error {
 	return s.commit(ctx, work, 0, func(st *stage) error {
-		a, err := st.account(owner)
+		a, err := mailStage{st}.account(owner)
 		if err == nil {
 			a.limit = max(limit, 0)
 		}
@@ -194,7 +194,7 @@ func (s *Store) SetQuota(ctx context.Context, owner envelope.Address, limit int6
 }
 
 // Usage implements store.Mailboxes.
-func (s *Store) Usage(_ context.Context, owner envelope.Address) (used, limit int64, err error) {
+func (s *mailboxes) Usage(_ context.Context, owner envelope.Address) (used, limit int64, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		v, err := getExisting(txn, ownerKey(owner))
 		if err != nil || v == nil {
@@ -210,7 +210,7 @@ func (s *Store) Usage(_ context.Context, owner envelope.Address) (used, limit in
 }
 
 // Lock implements store.Mailboxes.
-func (s *Store) Lock(owner envelope.Address) (unlock func(), err error) {
+func (s *mailboxes) Lock(owner envelope.Address) (unlock func(), err error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -316,7 +316,7 @@ func splitBoxKey(key []byte) (owner envelope.Address, folder string, err error) 
 
 // box returns the counter of a folder for change; without an ID it does not
 // exist yet.
-func (st *stage) box(key []byte) (*box, error) {
+func (st mailStage) box(key []byte) (*box, error) {
 	c, err := st.count(key,
 		func(v []byte) (counter, error) { return decodeBox(v) },
 		func() (counter, error) { return &box{next: 1}, nil })
@@ -326,7 +326,7 @@ func (st *stage) box(key []byte) (*box, error) {
 	return c.(*box), nil
 }
 
-func (st *stage) account(owner envelope.Address) (*account, error) {
+func (st mailStage) account(owner envelope.Address) (*account, error) {
 	c, err := st.count(ownerKey(owner),
 		func(v []byte) (counter, error) { return decodeAccount(v) },
 		func() (counter, error) { return &account{}, nil })
@@ -337,7 +337,7 @@ func (st *stage) account(owner envelope.Address) (*account, error) {
 }
 
 // create gives a folder its ID and UIDVALIDITY.
-func (st *stage) create(b *box, key []byte) error {
+func (st mailStage) create(b *box, key []byte) error {
 	last, err := st.get(metaKey("boxes"))
 	if err == nil && len(last) == 8 {
 		b.id = store.MailboxID(binary.BigEndian.Uint64(last))

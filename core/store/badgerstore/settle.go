@@ -27,7 +27,7 @@ type outcome struct {
 // Settle implements store.Spool. A crash before the transaction leaves the
 // message as it was, a crash after it everything: recipients, items, new
 // messages and effects.
-func (s *Store) Settle(ctx context.Context, x *store.Settlement) error {
+func (s *spool) Settle(ctx context.Context, x *store.Settlement) error {
 	o, err := s.outcome(x)
 	if err != nil {
 		return fmt.Errorf("settle %s: %w", x.ID, err)
@@ -45,7 +45,7 @@ func (s *Store) Settle(ctx context.Context, x *store.Settlement) error {
 	return nil
 }
 
-func (s *Store) outcome(x *store.Settlement) (*outcome, error) {
+func (s *spool) outcome(x *store.Settlement) (*outcome, error) {
 	o := &outcome{id: x.ID, block: x.Block, effects: cloneEffects(x.Effects)}
 	if x.Group != nil {
 		g := *x.Group
@@ -104,7 +104,7 @@ func (o *outcome) apply(st *stage) error {
 	if _, err := st.messages(o.messages); err != nil {
 		return err
 	}
-	if err := st.deliver(o.deliveries); err != nil {
+	if err := (mailStage{st}).deliver(o.deliveries); err != nil {
 		return err
 	}
 	if _, err := st.effects(o.effects, false); err != nil {
@@ -197,7 +197,7 @@ const (
 )
 
 // Remove implements store.Spool.
-func (s *Store) Remove(ctx context.Context, id envelope.ID) error {
+func (s *spool) Remove(ctx context.Context, id envelope.ID) error {
 	err := s.commit(ctx, work, 0, func(st *stage) error {
 		q, err := st.state(id)
 		if err != nil {

@@ -215,7 +215,7 @@ func (s *space) measure() {
 }
 
 // Reserve implements store.Spool.
-func (s *Store) Reserve(size int64) (release func(), err error) {
+func (s *spool) Reserve(size int64) (release func(), err error) {
 	if err := s.failure.err(); err != nil {
 		return nil, err
 	}

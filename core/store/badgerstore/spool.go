@@ -62,7 +62,7 @@ func readGroup(txn *badger.Txn, id envelope.ID, block uint32, all bool) (*group,
 }
 
 // Load implements store.Spool.
-func (s *Store) Load(_ context.Context, id envelope.ID, block uint32) (e *envelope.Envelope, g *envelope.Group, err error) {
+func (s *spool) Load(_ context.Context, id envelope.ID, block uint32) (e *envelope.Envelope, g *envelope.Group, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		q, err := readState(txn, id)
 		if err != nil {
@@ -86,7 +86,7 @@ func (s *Store) Load(_ context.Context, id envelope.ID, block uint32) (e *envelo
 }
 
 // Envelope implements store.Spool.
-func (s *Store) Envelope(_ context.Context, id envelope.ID) (e *envelope.Envelope, err error) {
+func (s *spool) Envelope(_ context.Context, id envelope.ID) (e *envelope.Envelope, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		if _, err := readState(txn, id); err != nil {
 			return err
@@ -101,7 +101,7 @@ func (s *Store) Envelope(_ context.Context, id envelope.ID) (e *envelope.Envelop
 }
 
 // Groups implements store.Spool.
-func (s *Store) Groups(_ context.Context, id envelope.ID) (groups []*envelope.Group, err error) {
+func (s *spool) Groups(_ context.Context, id envelope.ID) (groups []*envelope.Group, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		q, err := readState(txn, id)
 		if err != nil {
@@ -121,7 +121,7 @@ func (s *Store) Groups(_ context.Context, id envelope.ID) (groups []*envelope.Gr
 
 // Messages implements store.Spool. An envelope without a state is left from a
 // message that has gone and is not there.
-func (s *Store) Messages(ctx context.Context) iter.Seq2[*envelope.Envelope, error] {
+func (s *spool) Messages(ctx context.Context) iter.Seq2[*envelope.Envelope, error] {
 	return func(yield func(*envelope.Envelope, error) bool) {
 		err := s.each(ctx, prefixOf(keyEnvelope), false, func(txn *badger.Txn, key, payload []byte) error {
 			id, err := idAt(key)
@@ -153,7 +153,7 @@ var errStop = errors.New("stop")
 
 // each walks what lives under prefix in a snapshot, backwards if reverse is
 // set, and skips what the clock has ended.
-func (s *Store) each(ctx context.Context, prefix []byte, reverse bool, f func(txn *badger.Txn, key, payload []byte) error) error {
+func (s *engine) each(ctx context.Context, prefix []byte, reverse bool, f func(txn *badger.Txn, key, payload []byte) error) error {
 	now := s.opt.Clock.Now()
 	err := s.view(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: reverse, PrefetchValues: true, PrefetchSize: 64})
@@ -262,7 +262,7 @@ func (w *watermarks) end(s *scan, first []byte) {
 }
 
 // Due implements store.Spool.
-func (s *Store) Due(ctx context.Context, class envelope.Class, before time.Time) iter.Seq2[store.DueEntry, error] {
+func (s *spool) Due(ctx context.Context, class envelope.Class, before time.Time) iter.Seq2[store.DueEntry, error] {
 	return func(yield func(store.DueEntry, error) bool) {
 		if err := s.enter(); err != nil {
 			yield(store.DueEntry{}, err)
@@ -326,7 +326,7 @@ func dueEntry(item *badger.Item) (store.DueEntry, error) {
 // saveMarks brings the marks on disk up to those in memory. It shares no
 // transaction, so that every key of the index is noted when it runs and none
 // is below the marks that it writes.
-func (s *Store) saveMarks(ctx context.Context) error {
+func (s *engine) saveMarks(ctx context.Context) error {
 	return s.submit(ctx, work, &write{alone: true, apply: func(st *stage) error {
 		for class, mark := range s.marks.get() {
 			if mark != nil && !bytes.Equal(mark, st.batch.c.persisted[class]) {

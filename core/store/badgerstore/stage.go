@@ -39,6 +39,9 @@ type stage struct {
 	finished bool
 }
 
+// mailStage stages changes of mailboxes.
+type mailStage struct{ *stage }
+
 func (st *stage) put(key, payload []byte) {
 	st.add(entry{key: key, value: seal(key, payload)})
 }

@@ -71,8 +71,20 @@ func (s *Store) Outgrown() bool { return s.outgrown.Load() }
 // DefaultTrail is how long trails are kept where Options say nothing.
 const DefaultTrail = 30 * 24 * time.Hour
 
-// Store implements store.Store. It is safe for concurrent use.
+// Store implements store.Store. It is safe for concurrent use. Its parts, one for
+// each interface of package store and one for the sweeper, share an engine.
 type Store struct {
+	*engine
+	*bodies
+	*spool
+	*mailboxes
+	*keyValues
+	*adminData
+	*sweeper
+}
+
+// engine is Badger, the goroutine that commits, and what both need.
+type engine struct {
 	opt     Options
 	db      *badger.DB
 	log     *slog.Logger
@@ -90,18 +102,40 @@ type Store struct {
 	active int        // calls that use db
 	closed bool
 
-	draftMu   sync.Mutex
-	drafts    map[envelope.ID]struct{} // bodies being written by this process
-	abandoned []envelope.ID            // those given up after chunks of them went to disk
-
-	lockMu sync.Mutex
-	locks  map[envelope.Address]struct{} // maildrops in use
-
 	commits, committed atomic.Int64
 	tombs              atomic.Int64 // deletions since the last Flatten
 	garbage            atomic.Bool  // notes for the sweeper were written
 	outgrown           atomic.Bool  // see Outgrown
 }
+
+// bodies are the octets of messages, in the spool and in mailboxes.
+type bodies struct {
+	*engine
+
+	draftMu   sync.Mutex
+	drafts    map[envelope.ID]struct{} // bodies being written by this process
+	abandoned []envelope.ID            // those given up after chunks of them went to disk
+}
+
+// spool implements store.Spool.
+type spool struct{ *bodies }
+
+// mailboxes implements store.Mailboxes.
+type mailboxes struct {
+	*bodies
+
+	lockMu sync.Mutex
+	locks  map[envelope.Address]struct{} // maildrops in use
+}
+
+// keyValues implements store.KV.
+type keyValues struct{ *engine }
+
+// adminData implements store.Data.
+type adminData struct{ *engine }
+
+// sweeper removes what nothing names any more.
+type sweeper struct{ *bodies }
 
 var _ store.Store = (*Store)(nil)
 
@@ -128,7 +162,7 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", o.Dir, err)
 	}
 	s.marks.set(marks)
-	go s.commitLoop(&committer{store: s, persisted: marks[:], cache: map[string]counter{}})
+	go s.commitLoop(&committer{store: s.engine, persisted: marks[:], cache: map[string]counter{}})
 	return s, nil
 }
 
@@ -142,11 +176,9 @@ func newStore(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	s := &Store{
-		opt: o, log: o.Log, failure: newFailure(o.Log), space: newSpace(o),
-		queue: make(chan *write, maxWrites), done: make(chan struct{}),
-		drafts: map[envelope.ID]struct{}{}, locks: map[envelope.Address]struct{}{},
-	}
+	e := &engine{opt: o, log: o.Log, failure: newFailure(o.Log), space: newSpace(o), queue: make(chan *write, maxWrites), done: make(chan struct{})}
+	b := &bodies{engine: e, drafts: map[envelope.ID]struct{}{}}
+	s := &Store{e, b, &spool{b}, &mailboxes{bodies: b, locks: map[envelope.Address]struct{}{}}, &keyValues{e}, &adminData{e}, &sweeper{b}}
 	s.idle = sync.NewCond(&s.mu)
 	return s, s.space.makeRoom()
 }
@@ -175,7 +207,7 @@ func (s *Store) Close() error {
 // enter is called before db or queue are used, leave afterwards. A counter
 // and not a read lock, because a consumer of an iterator may enter again
 // while Close waits.
-func (s *Store) enter() error {
+func (s *engine) enter() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -185,7 +217,7 @@ func (s *Store) enter() error {
 	return nil
 }
 
-func (s *Store) leave() {
+func (s *engine) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.active--; s.active == 0 && s.closed {
@@ -194,7 +226,7 @@ func (s *Store) leave() {
 }
 
 // view runs f on a snapshot.
-func (s *Store) view(f func(*badger.Txn) error) error {
+func (s *engine) view(f func(*badger.Txn) error) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -288,7 +320,7 @@ func openError(dir string, err error) error {
 
 // readMeta reads the format of the store, or writes it into a new one, and the
 // watermarks of the due index. ErrVersion.
-func (s *Store) readMeta() (marks [envelope.Classes][]byte, have uint32, err error) {
+func (s *engine) readMeta() (marks [envelope.Classes][]byte, have uint32, err error) {
 	key := metaKey("version")
 	have = format
 	err = s.db.View(func(txn *badger.Txn) error {

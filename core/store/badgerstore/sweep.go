@@ -21,7 +21,7 @@ const sweepSlice = 1000
 // garbage, then, if all is set, what a walk over the keys finds. Every step
 // checks and removes in one transaction; a crash leaves the rest for the next
 // sweep.
-func (s *Store) Sweep(ctx context.Context, all bool) error {
+func (s *sweeper) Sweep(ctx context.Context, all bool) error {
 	steps := []func(context.Context) error{s.sweepAbandoned}
 	if s.garbage.Swap(false) || all {
 		steps = append(steps, s.sweepMessages, s.sweepBodies)
@@ -39,7 +39,7 @@ func (s *Store) Sweep(ctx context.Context, all bool) error {
 
 // eachID walks the keys of a kind in slices and calls f with what follows the
 // prefix, cut to size octets, each once.
-func (s *Store) eachID(ctx context.Context, kind byte, size int, f func(suffix []byte) error) error {
+func (s *sweeper) eachID(ctx context.Context, kind byte, size int, f func(suffix []byte) error) error {
 	from := prefixOf(kind)
 	for from != nil {
 		var found [][]byte
@@ -96,7 +96,7 @@ func after(k []byte) []byte {
 }
 
 // clear removes all keys under prefix, a slice per transaction.
-func (s *Store) clear(ctx context.Context, prefix []byte) error {
+func (s *sweeper) clear(ctx context.Context, prefix []byte) error {
 	for more := true; more; {
 		err := s.commit(ctx, work, 0, func(st *stage) error {
 			n := 0
@@ -116,7 +116,7 @@ func (s *Store) clear(ctx context.Context, prefix []byte) error {
 }
 
 // sweepMessages clears the records of large messages that have gone.
-func (s *Store) sweepMessages(ctx context.Context) error {
+func (s *sweeper) sweepMessages(ctx context.Context) error {
 	return s.eachID(ctx, keyClear, idLen, func(suffix []byte) error {
 		id := envelope.ID(suffix)
 		if err := s.clearMessage(ctx, id); err != nil {
@@ -126,7 +126,7 @@ func (s *Store) sweepMessages(ctx context.Context) error {
 	})
 }
 
-func (s *Store) clearMessage(ctx context.Context, id envelope.ID) error {
+func (s *sweeper) clearMessage(ctx context.Context, id envelope.ID) error {
 	if err := s.clear(ctx, idKey(keyRcpt, id)); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (st *stage) clearGroups(id envelope.ID) (more bool, err error) {
 	return len(keys) == sweepSlice, nil
 }
 
-func (s *Store) drop(ctx context.Context, keys ...[]byte) error {
+func (s *sweeper) drop(ctx context.Context, keys ...[]byte) error {
 	return s.commit(ctx, work, 0, func(st *stage) error {
 		for _, k := range keys {
 			st.remove(k)
@@ -172,7 +172,7 @@ func (s *Store) drop(ctx context.Context, keys ...[]byte) error {
 }
 
 // sweepAbandoned removes the chunks of drafts that were given up.
-func (s *Store) sweepAbandoned(ctx context.Context) error {
+func (s *sweeper) sweepAbandoned(ctx context.Context) error {
 	s.draftMu.Lock()
 	abandoned := s.abandoned
 	s.abandoned = nil
@@ -186,7 +186,7 @@ func (s *Store) sweepAbandoned(ctx context.Context) error {
 }
 
 // sweepBodies looks at bodies that lost a reference.
-func (s *Store) sweepBodies(ctx context.Context) error {
+func (s *sweeper) sweepBodies(ctx context.Context) error {
 	return s.eachID(ctx, keyGarbage, 2*idLen, func(suffix []byte) error {
 		return s.sweepBody(ctx, envelope.ID(suffix), envelope.ID(suffix[idLen:]))
 	})
@@ -194,7 +194,7 @@ func (s *Store) sweepBodies(ctx context.Context) error {
 
 // sweepBody removes a header section that no edge names, and the body if no
 // edge is left at all. The committer runs it, so no edge can come meanwhile.
-func (s *Store) sweepBody(ctx context.Context, body, header envelope.ID) error {
+func (s *sweeper) sweepBody(ctx context.Context, body, header envelope.ID) error {
 	return s.commit(ctx, work, 0, func(st *stage) error {
 		if !header.IsZero() {
 			st.remove(garbageKey(body, header))
@@ -213,7 +213,7 @@ func (s *Store) sweepBody(ctx context.Context, body, header envelope.ID) error {
 }
 
 // sweepDelivered forgets the delivery keys of messages gone a week ago.
-func (s *Store) sweepDelivered(ctx context.Context) error {
+func (s *sweeper) sweepDelivered(ctx context.Context) error {
 	now := s.opt.Clock.Now()
 	return s.eachID(ctx, keyForget, 6+idLen, func(suffix []byte) error {
 		when, id := millisAt(suffix), envelope.ID(suffix[6:])
@@ -231,7 +231,7 @@ func (s *Store) sweepDelivered(ctx context.Context) error {
 // names: their message was never committed. Then it removes header sections
 // that no edge names. What the walk sees may be outdated; the transaction that
 // removes checks again.
-func (s *Store) sweepOrphans(ctx context.Context) error {
+func (s *sweeper) sweepOrphans(ctx context.Context) error {
 	err := s.eachID(ctx, keyBody, idLen, func(suffix []byte) error {
 		body := envelope.ID(suffix)
 		if used, err := s.used(idKey(keyEdge, body)); used || err != nil || s.drafting(body) {
@@ -264,7 +264,7 @@ func skipDamaged(err error) error {
 	return err
 }
 
-func (s *Store) used(prefix []byte) (used bool, err error) {
+func (s *engine) used(prefix []byte) (used bool, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		used = hasPrefix(txn, prefix)
 		return nil
@@ -274,7 +274,7 @@ func (s *Store) used(prefix []byte) (used bool, err error) {
 
 // sweepStateless removes records of messages without a state: records written
 // early for a commit that never came, or deleted keys that came back.
-func (s *Store) sweepStateless(ctx context.Context) error {
+func (s *sweeper) sweepStateless(ctx context.Context) error {
 	for _, kind := range []byte{keyEnvelope, keyGroup, keyRcpt} {
 		err := s.eachID(ctx, kind, idLen, func(suffix []byte) error {
 			return s.sweepStatelessMessage(ctx, kind, envelope.ID(suffix))
@@ -286,7 +286,7 @@ func (s *Store) sweepStateless(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) sweepStatelessMessage(ctx context.Context, kind byte, id envelope.ID) error {
+func (s *sweeper) sweepStatelessMessage(ctx context.Context, kind byte, id envelope.ID) error {
 	err := s.view(func(txn *badger.Txn) error {
 		_, err := readState(txn, id)
 		return err
@@ -317,7 +317,7 @@ func (s *Store) sweepStatelessMessage(ctx context.Context, kind byte, id envelop
 }
 
 // sweepDue removes entries of the due index that their group does not know.
-func (s *Store) sweepDue(ctx context.Context) error {
+func (s *sweeper) sweepDue(ctx context.Context) error {
 	return s.eachID(ctx, keyDue, 1+6+idLen+4, func(suffix []byte) error {
 		key := append(prefixOf(keyDue), suffix...)
 		e, err := parseDueKey(key)

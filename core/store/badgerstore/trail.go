@@ -12,7 +12,7 @@ import (
 
 // trailEntry encodes entries as one record, or none. Records sort by time and
 // within the same nanosecond by when they were made.
-func (s *Store) trailEntry(id envelope.ID, entries []envelope.TrailEntry) ([]entry, error) {
+func (s *spool) trailEntry(id envelope.ID, entries []envelope.TrailEntry) ([]entry, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
@@ -28,7 +28,7 @@ func (s *Store) trailEntry(id envelope.ID, entries []envelope.TrailEntry) ([]ent
 	}}, nil
 }
 
-func (s *Store) nextSeq(now time.Time) uint64 {
+func (s *spool) nextSeq(now time.Time) uint64 {
 	for {
 		last := s.seq.Load()
 		next := max(uint64(now.UnixNano()), last+1)
@@ -39,7 +39,7 @@ func (s *Store) nextSeq(now time.Time) uint64 {
 }
 
 // AppendTrail implements store.Spool.
-func (s *Store) AppendTrail(ctx context.Context, id envelope.ID, entries []envelope.TrailEntry) error {
+func (s *spool) AppendTrail(ctx context.Context, id envelope.ID, entries []envelope.TrailEntry) error {
 	e, err := s.trailEntry(id, entries)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (s *Store) AppendTrail(ctx context.Context, id envelope.ID, entries []envel
 }
 
 // Trail implements store.Spool; a message without a trail has an empty one.
-func (s *Store) Trail(ctx context.Context, id envelope.ID) (all []envelope.TrailEntry, err error) {
+func (s *spool) Trail(ctx context.Context, id envelope.ID) (all []envelope.TrailEntry, err error) {
 	err = s.each(ctx, trailPrefix(id), false, func(_ *badger.Txn, _, payload []byte) error {
 		var entries []envelope.TrailEntry
 		if err := decodeJSON(payload, &entries); err != nil {
@@ -66,7 +66,7 @@ func (s *Store) Trail(ctx context.Context, id envelope.ID) (all []envelope.Trail
 }
 
 // Trails implements store.Spool.
-func (s *Store) Trails(ctx context.Context, limit int) iter.Seq2[envelope.ID, error] {
+func (s *spool) Trails(ctx context.Context, limit int) iter.Seq2[envelope.ID, error] {
 	return func(yield func(envelope.ID, error) bool) {
 		var last envelope.ID
 		err := s.each(ctx, prefixOf(keyTrail), true, func(_ *badger.Txn, key, _ []byte) error {

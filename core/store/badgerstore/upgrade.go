@@ -36,7 +36,7 @@ const upgradeBatch = 500
 
 // upgrade is one run of a step.
 type upgrade struct {
-	s       *Store
+	s       *engine
 	txn     *badger.Txn
 	pending int // records changed in txn
 	done    int // records that the step has read
@@ -45,7 +45,7 @@ type upgrade struct {
 }
 
 // upgrade brings a store of format have to the present one.
-func (s *Store) upgrade(have uint32) error {
+func (s *engine) upgrade(have uint32) error {
 	for ; have < format; have++ {
 		step := upgradeSteps[have-1]
 		s.log.Info("store upgrade begins", "from", have, "to", have+1, "step", step.what)
