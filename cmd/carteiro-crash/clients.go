@@ -33,8 +33,8 @@ func sendAll(ctx context.Context, o options, addr string, led *Ledger, seed uint
 	return &clients
 }
 
-// session sends some messages over one connection. Its error means that the
-// server is gone; what the ledger needs is in the ledger.
+// session sends some messages over one connection. An error means that the
+// server is gone; the ledger is complete.
 func session(ctx context.Context, o options, addr string, led *Ledger, rnd *rand.Rand) error {
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
 	if err != nil {
@@ -68,19 +68,19 @@ func send(c *smtp.Client, o options, led *Ledger, rnd *rand.Rand) error {
 	}
 	text := body(rnd, o.maxSize)
 	n := led.Open(to, checksum(text))
-	err := transact(c, n, to, text)
+	err := sendTransaction(c, n, to, text)
 	var reply *textproto.Error
 	switch {
 	case err == nil:
-		led.Said(n, kept)
+		led.Record(n, kept)
 	case errors.As(err, &reply) && reply.Code != 421:
-		led.Said(n, refused)
+		led.Record(n, refused)
 		return c.Reset()
 	}
 	return err
 }
 
-func transact(c *smtp.Client, n int, to []string, text string) error {
+func sendTransaction(c *smtp.Client, n int, to []string, text string) error {
 	if err := c.Mail("client@there.example"); err != nil {
 		return err
 	}
@@ -121,24 +121,24 @@ func checksum(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// readBox reads all messages of an account by POP3 and removes them.
-func readBox(addr, who string) ([]Found, error) {
+// readMailbox reads all messages of an account by POP3 and removes them.
+func readMailbox(addr, who string) ([]Found, error) {
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Minute))
-	p := pop{textproto.NewReader(bufio.NewReader(conn)), conn}
-	if _, err := p.want(""); err != nil {
+	p := popClient{textproto.NewReader(bufio.NewReader(conn)), conn}
+	if _, err := p.command(""); err != nil {
 		return nil, err
 	}
 	for _, cmd := range []string{"USER " + who, "PASS " + password} {
-		if _, err := p.want(cmd); err != nil {
+		if _, err := p.command(cmd); err != nil {
 			return nil, err
 		}
 	}
-	stat, err := p.want("STAT")
+	stat, err := p.command("STAT")
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func readBox(addr, who string) ([]Found, error) {
 	}
 	var out []Found
 	for i := 1; i <= n; i++ {
-		if _, err := p.want(fmt.Sprintf("RETR %d", i)); err != nil {
+		if _, err := p.command(fmt.Sprintf("RETR %d", i)); err != nil {
 			return nil, err
 		}
 		text, err := p.ReadDotLines()
@@ -156,11 +156,11 @@ func readBox(addr, who string) ([]Found, error) {
 			return nil, err
 		}
 		out = append(out, identify(who, text))
-		if _, err := p.want(fmt.Sprintf("DELE %d", i)); err != nil {
+		if _, err := p.command(fmt.Sprintf("DELE %d", i)); err != nil {
 			return nil, err
 		}
 	}
-	_, err = p.want("QUIT")
+	_, err = p.command("QUIT")
 	return out, err
 }
 
@@ -181,13 +181,13 @@ func identify(who string, lines []string) Found {
 	return f
 }
 
-// pop is a POP3 dialogue.
-type pop struct {
+// popClient is a POP3 dialogue.
+type popClient struct {
 	*textproto.Reader
 	conn net.Conn
 }
 
-func (p pop) want(command string) (string, error) {
+func (p popClient) command(command string) (string, error) {
 	if command != "" {
 		if _, err := p.conn.Write([]byte(command + "\r\n")); err != nil {
 			return "", err

@@ -14,7 +14,7 @@ func TestAudit(t *testing.T) {
 	both := []Found{{a, 0, "sum"}, {b, 0, "sum"}}
 	tests := []struct {
 		name  string
-		said  said
+		said  answer
 		found []Found
 		want  string // beginning of the only fault; empty: none
 	}{
@@ -35,7 +35,7 @@ func TestAudit(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var l Ledger
-		l.Said(l.Open([]string{a, b}, "sum"), tt.said)
+		l.Record(l.Open([]string{a, b}, "sum"), tt.said)
 		faults := l.Audit(tt.found).Faults
 		switch {
 		case tt.want == "" && len(faults) > 0:
@@ -44,7 +44,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s: faults %q, want one %q", tt.name, faults, tt.want)
 		}
 	}
-	if (Verdict{}).Err() == nil {
+	if (AuditResult{}).Err() == nil {
 		t.Error("an audit of nothing passes")
 	}
 }

@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// said is the server's last word on a message.
-type said int
+// answer is what the server answered to a message.
+type answer int
 
 const (
-	unknown said = iota // the connection ended first: all recipients have it once, or none
-	kept                // 250: every recipient has it once
-	refused             // 4xx or 5xx: nobody has it
+	unknown answer = iota // the connection ended first: all recipients have it once, or none
+	kept                  // 250: every recipient has it once
+	refused               // 4xx or 5xx: nobody has it
 )
 
 // entry is one message of the ledger.
 type entry struct {
-	said said
+	said answer
 	to   []string
 	sum  string // of the body
 }
 
-// Ledger holds what the server said about each message. All methods may be
-// called at once from many goroutines.
+// Ledger records the server's answer to each message. It is safe for concurrent
+// use.
 type Ledger struct {
 	mu      sync.Mutex
 	entries []entry
@@ -38,15 +38,15 @@ func (l *Ledger) Open(to []string, sum string) int {
 	return len(l.entries) - 1
 }
 
-// Said records the server's answer.
-func (l *Ledger) Said(n int, s said) {
+// Record records the server's answer.
+func (l *Ledger) Record(n int, s answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries[n].said = s
 }
 
 // Count returns how many messages got an answer.
-func (l *Ledger) Count(s said) int {
+func (l *Ledger) Count(s answer) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
@@ -65,8 +65,8 @@ type Found struct {
 	Sum     string // of the body as it was read
 }
 
-// Verdict is what an audit found.
-type Verdict struct {
+// AuditResult is the result of an audit.
+type AuditResult struct {
 	Kills                  int
 	SlowestStart           time.Duration
 	Kept, Unknown, Refused int
@@ -74,11 +74,11 @@ type Verdict struct {
 	Faults                 []string // lost, doubled, damaged, half; one a line
 }
 
-// Audit holds mailboxes against the ledger.
-func (l *Ledger) Audit(found []Found) Verdict {
+// Audit compares the mailboxes with the ledger.
+func (l *Ledger) Audit(found []Found) AuditResult {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := Verdict{Read: len(found)}
+	v := AuditResult{Read: len(found)}
 	fault := func(format string, args ...any) { v.Faults = append(v.Faults, fmt.Sprintf(format, args...)) }
 	copies := make([]map[string]int, len(l.entries))
 	for _, f := range found {
@@ -129,7 +129,7 @@ func (l *Ledger) Audit(found []Found) Verdict {
 }
 
 // Err is nil when the audit found nothing wrong and had something to audit.
-func (v Verdict) Err() error {
+func (v AuditResult) Err() error {
 	switch {
 	case len(v.Faults) > 0:
 		return fmt.Errorf("%d faults", len(v.Faults))
@@ -139,7 +139,7 @@ func (v Verdict) Err() error {
 	return nil
 }
 
-func (v Verdict) String() string {
+func (v AuditResult) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d kills, slowest start %d ms\n", v.Kills, v.SlowestStart.Milliseconds())
 	fmt.Fprintf(&b, "%d messages answered with 250, %d refused, %d without an answer; %d read in the mailboxes\n", v.Kept, v.Refused,

@@ -2,10 +2,10 @@
 // answered with 250 is not lost. It runs `carteiro serve` as a child on a
 // temporary folder, loads it through SMTP, ends it with SIGKILL at random
 // moments, starts it again, and in the end reads all mailboxes by POP3 and
-// holds them against its ledger of what was said to whom.
+// compares them with its ledger of what the server answered.
 //
-// A killed process leaves what the kernel has taken; that the disk has it too
-// is a matter of fsync, which a power cut would test and this command does
+// After a kill, the kernel still has what the process wrote. Whether the disk
+// has it too depends on fsync; a power cut would test that, this command does
 // not.
 package main
 
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err := f.Parse(args); err != nil || f.NArg() > 0 {
 		return 2
 	}
-	verdict, err := torture(ctx, o, stdout, stderr)
+	verdict, err := crashTest(ctx, o, stdout, stderr)
 	if err == nil {
 		err = verdict.Err()
 	}
@@ -64,11 +64,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// torture does it all and returns what the audit found.
-func torture(ctx context.Context, o options, stdout, stderr io.Writer) (Verdict, error) {
+// crashTest runs the whole test and returns the result of the audit.
+func crashTest(ctx context.Context, o options, stdout, stderr io.Writer) (AuditResult, error) {
 	dir, err := os.MkdirTemp("", "carteiro-crash-")
 	if err != nil {
-		return Verdict{}, err
+		return AuditResult{}, err
 	}
 	if o.keep {
 		fmt.Fprintln(stdout, "folder:", dir)
@@ -79,21 +79,21 @@ func torture(ctx context.Context, o options, stdout, stderr io.Writer) (Verdict,
 		o.carteiro = filepath.Join(dir, "carteiro")
 		build := exec.CommandContext(ctx, "go", "build", "-o", o.carteiro, "carteiro/cmd/carteiro")
 		if out, err := build.CombinedOutput(); err != nil {
-			return Verdict{}, fmt.Errorf("build: %w\n%s", err, out)
+			return AuditResult{}, fmt.Errorf("build: %w\n%s", err, out)
 		}
 	}
-	s := &server{binary: o.carteiro, dir: dir, log: stderr}
-	if err := s.prepare(ctx); err != nil {
-		return Verdict{}, err
+	h := &testServer{binary: o.carteiro, dir: dir, log: stderr}
+	if err := h.prepare(ctx); err != nil {
+		return AuditResult{}, err
 	}
 	fmt.Fprintf(stdout, "seed %d\n", o.seed)
-	led, kills, slowest, err := loadAndKill(ctx, o, s, stdout)
+	led, kills, slowest, err := loadAndKill(ctx, o, h, stdout)
 	if err != nil {
-		return Verdict{}, err
+		return AuditResult{}, err
 	}
-	found, err := harvest(ctx, s)
+	found, err := readAll(ctx, h)
 	if err != nil {
-		return Verdict{}, err
+		return AuditResult{}, err
 	}
 	v := led.Audit(found)
 	v.Kills, v.SlowestStart = kills, slowest
@@ -101,15 +101,15 @@ func torture(ctx context.Context, o options, stdout, stderr io.Writer) (Verdict,
 	return v, nil
 }
 
-// loadAndKill gives the server one life after the other until the time is
-// over.
-func loadAndKill(ctx context.Context, o options, s *server, stdout io.Writer) (*Ledger, int, time.Duration, error) {
+// loadAndKill starts, loads and kills the server again and again until the time
+// is over.
+func loadAndKill(ctx context.Context, o options, h *testServer, stdout io.Writer) (*Ledger, int, time.Duration, error) {
 	rnd := rand.New(rand.NewPCG(o.seed, 0))
 	led := &Ledger{}
 	kills := 0
 	var slowest time.Duration
 	for end := time.Now().Add(o.duration); time.Now().Before(end); {
-		life, err := s.start(ctx)
+		life, err := h.start(ctx)
 		if err != nil {
 			return nil, 0, 0, fmt.Errorf("start %d: %w", kills+1, err)
 		}
@@ -142,33 +142,33 @@ func loadAndKill(ctx context.Context, o options, s *server, stdout io.Writer) (*
 	return led, kills, slowest, nil
 }
 
-// harvest reads and removes everything, kills once more, and makes sure that
-// what was removed stays so.
-func harvest(ctx context.Context, s *server) ([]Found, error) {
-	life, err := s.start(ctx)
+// readAll reads and removes all messages, kills the server once more, and
+// checks that they stay removed.
+func readAll(ctx context.Context, h *testServer) ([]Found, error) {
+	life, err := h.start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("last start: %w", err)
 	}
 	defer life.kill()
-	if err := s.untilDelivered(ctx, life); err != nil {
+	if err := h.untilDelivered(ctx, life); err != nil {
 		return nil, err
 	}
 	var all []Found
 	for _, who := range accounts {
-		found, err := readBox(life.pop3, who)
+		found, err := readMailbox(life.pop3, who)
 		if err != nil {
 			return nil, fmt.Errorf("mailbox of %s: %w", who, err)
 		}
 		all = append(all, found...)
 	}
 	life.kill()
-	again, err := s.start(ctx)
+	again, err := h.start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("start after the mailboxes were emptied: %w", err)
 	}
 	defer again.kill()
 	for _, who := range accounts {
-		found, err := readBox(again.pop3, who)
+		found, err := readMailbox(again.pop3, who)
 		if err != nil {
 			return nil, fmt.Errorf("mailbox of %s: %w", who, err)
 		}

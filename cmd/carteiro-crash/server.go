@@ -15,21 +15,21 @@ import (
 	"time"
 )
 
-// accounts are who gets the mail.
+// accounts are the recipients.
 var accounts = []string{"a@crash.example", "b@crash.example", "c@crash.example"}
 
 const password = "one for all"
 
-// server is a server's folder; its processes are killed, the folder remains.
-type server struct {
+// testServer is a server's folder; it stays when the processes are killed.
+type testServer struct {
 	binary string
 	dir    string
 	log    io.Writer // what the server prints that is not a listener
 }
 
-func (s *server) config() string { return filepath.Join(s.dir, "carteiro.toml") }
+func (h *testServer) configPath() string { return filepath.Join(h.dir, "carteiro.toml") }
 
-const configTemplate = `hostname = "mx.crash.example"
+const serverConfig = `hostname = "mx.crash.example"
 domains = ["crash.example"]
 postmaster = "a@crash.example"
 [storage]
@@ -54,12 +54,12 @@ format = "text"
 `
 
 // prepare writes the configuration and makes the accounts.
-func (s *server) prepare(ctx context.Context) error {
-	if err := os.WriteFile(s.config(), []byte(configTemplate), 0o600); err != nil {
+func (h *testServer) prepare(ctx context.Context) error {
+	if err := os.WriteFile(h.configPath(), []byte(serverConfig), 0o600); err != nil {
 		return err
 	}
 	for _, who := range accounts {
-		add := exec.CommandContext(ctx, s.binary, "account", "add", who, "--password-stdin", "-c", s.config())
+		add := exec.CommandContext(ctx, h.binary, "account", "add", who, "--password-stdin", "-c", h.configPath())
 		add.Stdin = strings.NewReader(password)
 		if out, err := add.CombinedOutput(); err != nil {
 			return fmt.Errorf("account add %s: %w\n%s", who, err, out)
@@ -68,8 +68,8 @@ func (s *server) prepare(ctx context.Context) error {
 	return nil
 }
 
-// life is one process of the server.
-type life struct {
+// process is one process of the server.
+type process struct {
 	cmd        *exec.Cmd
 	done       chan struct{} // closed when the process has ended
 	smtp, pop3 string        // addresses
@@ -80,10 +80,10 @@ type life struct {
 const startWithin = time.Minute
 
 // start runs the server and returns when its listeners are bound.
-func (s *server) start(ctx context.Context) (*life, error) {
+func (h *testServer) start(ctx context.Context) (*process, error) {
 	began := time.Now()
-	l := &life{cmd: exec.Command(s.binary, "serve", "-c", s.config()), done: make(chan struct{})}
-	l.cmd.Stderr = s.log
+	l := &process{cmd: exec.Command(h.binary, "serve", "-c", h.configPath()), done: make(chan struct{})}
+	l.cmd.Stderr = h.log
 	stdout, err := l.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -127,9 +127,8 @@ func (s *server) start(ctx context.Context) (*life, error) {
 	}
 }
 
-// kill ends the process as a power cut would and reports whether that is what
-// ended it.
-func (l *life) kill() bool {
+// kill ends the process with SIGKILL and reports whether that ended it.
+func (l *process) kill() bool {
 	select {
 	case <-l.done:
 		return false
@@ -142,11 +141,11 @@ func (l *life) kill() bool {
 }
 
 // untilDelivered waits until the queue is empty.
-func (s *server) untilDelivered(ctx context.Context, l *life) error {
+func (h *testServer) untilDelivered(ctx context.Context, l *process) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
-		out, err := exec.CommandContext(ctx, s.binary, "queue", "summary", "--json", "-c", s.config()).Output()
+		out, err := exec.CommandContext(ctx, h.binary, "queue", "summary", "--json", "-c", h.configPath()).Output()
 		var sums []struct {
 			Messages int    `json:"messages"`
 			Status   string `json:"status"`

@@ -72,7 +72,7 @@ func TestSend(t *testing.T) {
 
 func TestSize(t *testing.T) {
 	for _, size := range []int{200, 1000, 4096, 65536} {
-		o := sending{from: "a@b.example", size: size}
+		o := sendOptions{from: "a@b.example", size: size}
 		if got := len(o.message()) - len(".\r\n"); got < size || got > size+2 {
 			t.Errorf("a message of %d octets has %d", size, got)
 		}

@@ -6,7 +6,7 @@
 //	carteiro-load sink  accepts all mail by SMTP and drops it
 //
 // A run ends with one JSON object on standard output. It reports what the
-// client saw; what the server did with the mail afterwards is not measured.
+// client saw; it does not measure what the server did with the mail afterwards.
 package main
 
 import (
@@ -34,7 +34,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// errUsage is for what the caller has to put right.
+// errUsage is for errors of the command line.
 var errUsage = errors.New("usage")
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -111,7 +111,7 @@ func newMeter(messages int) *meter {
 	return m
 }
 
-// next reports whether one more message is to be done.
+// next reports whether there is one more message to do.
 func (m *meter) next() bool {
 	m.begin()
 	return m.left.Add(-1) >= 0
@@ -160,7 +160,7 @@ func percentile(sorted []time.Duration, p int) float64 {
 	return float64(sorted[max(i, 1)-1].Microseconds()) / 1000
 }
 
-// print writes a report and makes failures the run's.
+// print writes a report and returns an error if there were failures.
 func (r Report) print(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

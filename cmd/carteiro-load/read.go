@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// reading is what the flags of pop3 say.
-type reading struct {
+// readOptions are the flags of pop3.
+type readOptions struct {
 	server, tls    string
 	user, password string
 	connections    int
@@ -24,7 +24,7 @@ type reading struct {
 }
 
 func readCommand(ctx context.Context, f *flag.FlagSet, args []string, stdout io.Writer) error {
-	var o reading
+	var o readOptions
 	f.StringVar(&o.server, "server", "127.0.0.1:110", "`host:port`")
 	f.StringVar(&o.tls, "tls", "none", "none or implicit; certificates are not verified")
 	f.StringVar(&o.user, "user", "", "account; %d in it is the number of the connection, from 0 (must be set)")
@@ -60,7 +60,7 @@ func readCommand(ctx context.Context, f *flag.FlagSet, args []string, stdout io.
 }
 
 // session reads one maildrop.
-func (o *reading) session(ctx context.Context, m *meter, user string) error {
+func (o *readOptions) session(ctx context.Context, m *meter, user string) error {
 	conn, err := dial(ctx, o.server, o.tls == "implicit", o.timeout)
 	if err != nil {
 		return err

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// sending is what the flags of smtp say.
-type sending struct {
+// sendOptions are the flags of smtp.
+type sendOptions struct {
 	server, tls         string
 	from, to            string
 	user, password      string
@@ -28,7 +28,7 @@ type sending struct {
 }
 
 func sendCommand(ctx context.Context, f *flag.FlagSet, args []string, stdout io.Writer) error {
-	var o sending
+	var o sendOptions
 	f.StringVar(&o.server, "server", "127.0.0.1:25", "`host:port`")
 	f.StringVar(&o.tls, "tls", "none", "none, starttls or implicit; certificates are not verified")
 	f.StringVar(&o.from, "from", "load@load.example", "envelope sender")
@@ -66,7 +66,7 @@ func sendCommand(ctx context.Context, f *flag.FlagSet, args []string, stdout io.
 }
 
 // message returns a text of the wanted size, ready for the wire after DATA.
-func (o *sending) message() []byte {
+func (o *sendOptions) message() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: <%s>\r\nTo: undisclosed-recipients:;\r\nSubject: load\r\n\r\n", o.from)
 	for b.Len() < o.size {
@@ -76,9 +76,9 @@ func (o *sending) message() []byte {
 	return append(b.Bytes(), ".\r\n"...)
 }
 
-// client sends until nothing is left, over as many connections as it takes.
-// A connection that breaks costs the message that was under way.
-func (o *sending) client(ctx context.Context, m *meter, text []byte) {
+// client sends until nothing is left, over as many connections as needed. If a
+// connection breaks, the message that was being sent is lost.
+func (o *sendOptions) client(ctx context.Context, m *meter, text []byte) {
 	var c *smtpConn
 	defer func() { c.quit() }()
 	sent := 0
@@ -117,8 +117,8 @@ func newConn(conn net.Conn) *smtpConn {
 	return &smtpConn{conn, textproto.NewReader(bufio.NewReader(conn)), bufio.NewWriterSize(conn, 64<<10)}
 }
 
-// connect dials and says hello, encrypted and logged in if that is wanted.
-func (o *sending) connect(ctx context.Context) (c *smtpConn, err error) {
+// connect dials and greets the server, with TLS and a login if wanted.
+func (o *sendOptions) connect(ctx context.Context) (c *smtpConn, err error) {
 	conn, err := dial(ctx, o.server, o.tls == "implicit", o.timeout)
 	if err != nil {
 		return nil, err
@@ -129,25 +129,25 @@ func (o *sending) connect(ctx context.Context) (c *smtpConn, err error) {
 		}
 	}()
 	c = newConn(conn)
-	if err := c.say("", 220); err != nil {
+	if err := c.command("", 220); err != nil {
 		return nil, err
 	}
-	if err := c.say("EHLO load.example", 250); err != nil {
+	if err := c.command("EHLO load.example", 250); err != nil {
 		return nil, err
 	}
 	if o.tls == "starttls" {
-		if err := c.say("STARTTLS", 220); err != nil {
+		if err := c.command("STARTTLS", 220); err != nil {
 			return nil, err
 		}
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 		c = newConn(conn)
-		if err := c.say("EHLO load.example", 250); err != nil {
+		if err := c.command("EHLO load.example", 250); err != nil {
 			return nil, err
 		}
 	}
 	if o.user != "" {
 		plain := base64.StdEncoding.EncodeToString([]byte("\x00" + o.user + "\x00" + o.password))
-		if err := c.say("AUTH PLAIN "+plain, 235); err != nil {
+		if err := c.command("AUTH PLAIN "+plain, 235); err != nil {
 			return nil, err
 		}
 	}
@@ -167,10 +167,10 @@ func dial(ctx context.Context, addr string, encrypted bool, timeout time.Duratio
 	return conn, nil
 }
 
-// say sends a command ("" only listens) and wants a code.
-func (c *smtpConn) say(command string, code int) error {
+// command sends a command ("": none) and expects a code.
+func (c *smtpConn) command(command string, code int) error {
 	if command != "" {
-		if err := c.tell(command); err != nil {
+		if err := c.write(command); err != nil {
 			return err
 		}
 	}
@@ -181,13 +181,13 @@ func (c *smtpConn) say(command string, code int) error {
 	return err
 }
 
-func (c *smtpConn) tell(command string) error {
+func (c *smtpConn) write(command string) error {
 	_, err := c.w.WriteString(command + "\r\n")
 	return err
 }
 
 // send makes one transaction.
-func (c *smtpConn) send(o *sending, text []byte) error {
+func (c *smtpConn) send(o *sendOptions, text []byte) error {
 	c.SetDeadline(time.Now().Add(o.timeout))
 	commands := []string{"MAIL FROM:<" + o.from + ">"}
 	for i := range o.rcpts {
@@ -200,7 +200,7 @@ func (c *smtpConn) send(o *sending, text []byte) error {
 	commands, codes = append(commands, "DATA"), append(codes, 354)
 	if o.pipelining {
 		for _, cmd := range commands {
-			if err := c.tell(cmd); err != nil {
+			if err := c.write(cmd); err != nil {
 				return err
 			}
 		}
@@ -209,14 +209,14 @@ func (c *smtpConn) send(o *sending, text []byte) error {
 		if o.pipelining {
 			cmd = ""
 		}
-		if err := c.say(cmd, codes[i]); err != nil {
+		if err := c.command(cmd, codes[i]); err != nil {
 			return err
 		}
 	}
 	if _, err := c.w.Write(text); err != nil {
 		return err
 	}
-	return c.say("", 250)
+	return c.command("", 250)
 }
 
 func (c *smtpConn) close() {
@@ -227,7 +227,7 @@ func (c *smtpConn) close() {
 
 func (c *smtpConn) quit() {
 	if c != nil {
-		c.say("QUIT", 221)
+		c.command("QUIT", 221)
 		c.close()
 	}
 }

@@ -180,9 +180,9 @@ func (m *memory) Usage(context.Context, envelope.Address) (int64, int64, error) 
 	panic("not for POP3")
 }
 
-// porter is a Backend with one account: mrose, whose password and APOP secret
+// memoryBackend is a Backend with one account: mrose, whose password and APOP secret
 // are "tan staaf" and, as in RFC 1939, "tanstaaf".
-type porter struct {
+type memoryBackend struct {
 	dialogtest.PasswordsOnly
 
 	mu     sync.Mutex
@@ -190,14 +190,14 @@ type porter struct {
 	closed int
 }
 
-func (p *porter) Connect(context.Context, *envelope.Session) *envelope.Status {
+func (p *memoryBackend) Connect(context.Context, *envelope.Session) *envelope.Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open++
 	return nil
 }
 
-func (p *porter) Auth(_ context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
+func (p *memoryBackend) Auth(_ context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
 	id := &envelope.Identity{User: "mrose@example.com"}
 	switch {
 	case c.User == "busy":
@@ -220,7 +220,7 @@ func (p *porter) Auth(_ context.Context, _ *envelope.Session, c *envelope.Creden
 	return nil, envelope.Reject(535, "5.7.8", "wrong name or password")
 }
 
-func (p *porter) Close(*envelope.Session) {
+func (p *memoryBackend) Close(*envelope.Session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed++

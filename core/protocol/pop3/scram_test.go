@@ -15,13 +15,13 @@ import (
 	"carteiro/core/store/badgerstore"
 )
 
-// doorman is a backend with real accounts, and a judge of one token.
-type doorman struct {
-	*porter
+// directoryBackend is a backend with real accounts, and a judge of one token.
+type directoryBackend struct {
+	*memoryBackend
 	*auth.Directory
 }
 
-func (d *doorman) Auth(ctx context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
+func (d *directoryBackend) Auth(ctx context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
 	if c.Token == "good" {
 		return &envelope.Identity{User: envelope.Address(c.User)}, nil
 	}
@@ -32,7 +32,7 @@ func (d *doorman) Auth(ctx context.Context, _ *envelope.Session, c *envelope.Cre
 	return &envelope.Identity{User: a}, nil
 }
 
-func (d *doorman) Tokens() bool { return true }
+func (d *directoryBackend) Tokens() bool { return true }
 
 func TestScramAndTokens(t *testing.T) {
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Log: telemetry.Discard().Logger})
@@ -56,7 +56,7 @@ func TestScramAndTokens(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- New(Config{Hostname: "pop.example.com", TLS: serverTLS()}, &doorman{&porter{}, dir}, boxes).Serve(ctx, ln)
+		done <- New(Config{Hostname: "pop.example.com", TLS: serverTLS()}, &directoryBackend{&memoryBackend{}, dir}, boxes).Serve(ctx, ln)
 	}()
 	defer func() {
 		cancel()

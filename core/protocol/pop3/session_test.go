@@ -32,7 +32,7 @@ const (
 type drop struct {
 	addr string
 	m    *memory
-	p    *porter
+	p    *memoryBackend
 	srv  *Server
 	stop func() error
 }
@@ -40,7 +40,7 @@ type drop struct {
 func serve(t testing.TB, cfg Config) *drop {
 	t.Helper()
 	cfg.Name, cfg.Hostname = "pop3", "pop.example.com"
-	d := &drop{m: newMemory(), p: &porter{}}
+	d := &drop{m: newMemory(), p: &memoryBackend{}}
 	d.m.put("mrose@example.com", first, second)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -14,57 +14,57 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// faulty panics in one method of the backend.
-type faulty struct {
-	*keeper
+// panicBackend panics in one method of the backend.
+type panicBackend struct {
+	*memoryBackend
 	at string
 }
 
-func (f *faulty) fault(at string) {
+func (f *panicBackend) fault(at string) {
 	if f.at == at {
 		panic(at)
 	}
 }
 
-func (f *faulty) Connect(ctx context.Context, s *envelope.Session) *envelope.Status {
-	st := f.keeper.Connect(ctx, s)
+func (f *panicBackend) Connect(ctx context.Context, s *envelope.Session) *envelope.Status {
+	st := f.memoryBackend.Connect(ctx, s)
 	f.fault("Connect")
 	return st
 }
 
-func (f *faulty) Helo(ctx context.Context, s *envelope.Session, name string) *envelope.Status {
+func (f *panicBackend) Helo(ctx context.Context, s *envelope.Session, name string) *envelope.Status {
 	f.fault("Helo")
-	return f.keeper.Helo(ctx, s, name)
+	return f.memoryBackend.Helo(ctx, s, name)
 }
 
-func (f *faulty) Auth(ctx context.Context, s *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
+func (f *panicBackend) Auth(ctx context.Context, s *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
 	f.fault("Auth")
-	return f.keeper.Auth(ctx, s, c)
+	return f.memoryBackend.Auth(ctx, s, c)
 }
 
-func (f *faulty) Mail(ctx context.Context, s *envelope.Session, tx *envelope.Transaction) *envelope.Status {
-	st := f.keeper.Mail(ctx, s, tx)
+func (f *panicBackend) Mail(ctx context.Context, s *envelope.Session, tx *envelope.Transaction) *envelope.Status {
+	st := f.memoryBackend.Mail(ctx, s, tx)
 	f.fault("Mail")
 	return st
 }
 
-func (f *faulty) Rcpt(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, r *envelope.Recipient) *envelope.Status {
+func (f *panicBackend) Rcpt(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, r *envelope.Recipient) *envelope.Status {
 	f.fault("Rcpt")
-	return f.keeper.Rcpt(ctx, s, tx, r)
+	return f.memoryBackend.Rcpt(ctx, s, tx, r)
 }
 
-func (f *faulty) Data(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, content io.Reader) Outcome {
+func (f *panicBackend) Data(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, content io.Reader) Outcome {
 	f.fault("Data")
-	return f.keeper.Data(ctx, s, tx, content)
+	return f.memoryBackend.Data(ctx, s, tx, content)
 }
 
-func (f *faulty) End(s *envelope.Session, tx *envelope.Transaction) {
-	f.keeper.End(s, tx)
+func (f *panicBackend) End(s *envelope.Session, tx *envelope.Transaction) {
+	f.memoryBackend.End(s, tx)
 	f.fault("End")
 }
 
-func (f *faulty) Close(s *envelope.Session) {
-	f.keeper.Close(s)
+func (f *panicBackend) Close(s *envelope.Session) {
+	f.memoryBackend.Close(s)
 	f.fault("Close")
 }
 
@@ -77,7 +77,7 @@ func TestPanics(t *testing.T) {
 	for _, at := range []string{"Connect", "Helo", "Auth", "Mail", "Rcpt", "Data", "End", "Close"} {
 		t.Run(at, func(t *testing.T) {
 			log := &testkit.Buffer{}
-			f := &faulty{keeper: newKeeper(), at: at}
+			f := &panicBackend{memoryBackend: newMemoryBackend(), at: at}
 			addr, stop := start(t, New(Config{Hostname: "mx.example.com", InsecureAuth: true, Log: slog.New(slog.NewTextHandler(log, nil))}, f))
 			other := dial(t, addr)
 			if at != "Connect" {
@@ -200,7 +200,7 @@ func TestGreetDelay(t *testing.T) {
 
 // watcher keeps what Connect saw.
 type watcher struct {
-	*keeper
+	*memoryBackend
 	seen []envelope.Session
 }
 
@@ -212,13 +212,13 @@ func (w *watcher) Connect(ctx context.Context, s *envelope.Session) *envelope.St
 	if s.Remote.Addr() == netip.MustParseAddr("203.0.113.1") {
 		return envelope.Reject(554, "5.7.1", "Not you")
 	}
-	return w.keeper.Connect(ctx, s)
+	return w.memoryBackend.Connect(ctx, s)
 }
 
 // What a proxy says about its client holds for policies, trust and limits.
 func TestXclientIsBelieved(t *testing.T) {
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	w := &watcher{keeper: newKeeper()}
+	w := &watcher{memoryBackend: newMemoryBackend()}
 	addr, stop := start(t, New(Config{Hostname: "mx.example.com", RelayFrom: loopback, XclientFrom: loopback}, w))
 	c := dial(t, addr)
 	c.reply("220 ")
@@ -248,7 +248,7 @@ func TestXclientIsBelieved(t *testing.T) {
 // Behind a PROXY header, with TLS from the first octet too.
 func TestProxied(t *testing.T) {
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	w := &watcher{keeper: newKeeper()}
+	w := &watcher{memoryBackend: newMemoryBackend()}
 	addr, stop := start(t,
 		New(Config{Hostname: "mx.example.com", RelayFrom: loopback, ProxyFrom: loopback, TLS: serverTLS(), Implicit: true}, w))
 	nc, err := net.Dial("tcp", addr)
@@ -270,7 +270,7 @@ func TestProxied(t *testing.T) {
 }
 
 func TestKick(t *testing.T) {
-	k := newKeeper()
+	k := newMemoryBackend()
 	srv := New(Config{Hostname: "mx.example.com", InsecureAuth: true}, k)
 	addr, stop := start(t, srv)
 	a, b := dial(t, addr), dial(t, addr)

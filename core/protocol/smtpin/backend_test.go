@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// message is what the keeper took responsibility for.
+// message is what the memoryBackend took responsibility for.
 type message struct {
 	tx      envelope.Transaction
 	rcpts   []envelope.Recipient
@@ -26,10 +26,10 @@ type message struct {
 	body    string
 }
 
-// keeper is a Backend that keeps messages in memory. Addresses steer it:
+// memoryBackend is a Backend that keeps messages in memory. Addresses steer it:
 // refused@, later@, panic@ as recipients; the sender early@ makes Data refuse
 // without reading, discard@ makes it accept without reading, panicdata@ panic.
-type keeper struct {
+type memoryBackend struct {
 	dialogtest.PasswordsOnly
 
 	mu       sync.Mutex
@@ -43,18 +43,18 @@ type keeper struct {
 	block    chan struct{} // Data waits for it at the end, when set
 }
 
-func newKeeper() *keeper {
-	return &keeper{open: make(map[*envelope.Transaction]bool), sessions: make(map[*envelope.Session]bool)}
+func newMemoryBackend() *memoryBackend {
+	return &memoryBackend{open: make(map[*envelope.Transaction]bool), sessions: make(map[*envelope.Session]bool)}
 }
 
-func (k *keeper) Connect(_ context.Context, s *envelope.Session) *envelope.Status {
+func (k *memoryBackend) Connect(_ context.Context, s *envelope.Session) *envelope.Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.sessions[s] = true
 	return nil
 }
 
-func (k *keeper) Helo(_ context.Context, _ *envelope.Session, name string) *envelope.Status {
+func (k *memoryBackend) Helo(_ context.Context, _ *envelope.Session, name string) *envelope.Status {
 	switch name {
 	case "refused.example":
 		return envelope.Reject(550, "5.7.1", "Not you")
@@ -66,14 +66,14 @@ func (k *keeper) Helo(_ context.Context, _ *envelope.Session, name string) *enve
 	return nil
 }
 
-func (k *keeper) Auth(_ context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
+func (k *memoryBackend) Auth(_ context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
 	if c.User == "alice" && c.Password == "secret word" {
 		return &envelope.Identity{User: "alice@example.com"}, nil
 	}
 	return nil, envelope.Reject(535, "5.7.8", "Authentication credentials invalid")
 }
 
-func (k *keeper) Mail(_ context.Context, _ *envelope.Session, tx *envelope.Transaction) *envelope.Status {
+func (k *memoryBackend) Mail(_ context.Context, _ *envelope.Session, tx *envelope.Transaction) *envelope.Status {
 	if tx.Sender.Local() == "refused" {
 		return envelope.Reject(550, "5.7.1", "Sender refused")
 	}
@@ -87,7 +87,7 @@ func (k *keeper) Mail(_ context.Context, _ *envelope.Session, tx *envelope.Trans
 	return nil
 }
 
-func (k *keeper) Rcpt(_ context.Context, _ *envelope.Session, _ *envelope.Transaction, r *envelope.Recipient) *envelope.Status {
+func (k *memoryBackend) Rcpt(_ context.Context, _ *envelope.Session, _ *envelope.Transaction, r *envelope.Recipient) *envelope.Status {
 	switch r.Address.Local() {
 	case "refused":
 		return envelope.Reject(550, "5.1.1", "No such user\r\n250 injected "+strings.Repeat("x", 900))
@@ -101,7 +101,7 @@ func (k *keeper) Rcpt(_ context.Context, _ *envelope.Session, _ *envelope.Transa
 	return nil
 }
 
-func (k *keeper) Data(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, content io.Reader) Outcome {
+func (k *memoryBackend) Data(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, content io.Reader) Outcome {
 	switch tx.Sender.Local() {
 	case "early":
 		return Outcome{Status: envelope.Reject(554, "5.7.1", "Refused unread")}
@@ -138,7 +138,7 @@ func (k *keeper) Data(ctx context.Context, s *envelope.Session, tx *envelope.Tra
 	return out
 }
 
-func (k *keeper) End(_ *envelope.Session, tx *envelope.Transaction) {
+func (k *memoryBackend) End(_ *envelope.Session, tx *envelope.Transaction) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.open[tx] {
@@ -148,7 +148,7 @@ func (k *keeper) End(_ *envelope.Session, tx *envelope.Transaction) {
 	k.ended++
 }
 
-func (k *keeper) Close(s *envelope.Session) {
+func (k *memoryBackend) Close(s *envelope.Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.sessions[s] || !s.Closed.Load() {
@@ -158,7 +158,7 @@ func (k *keeper) Close(s *envelope.Session) {
 	k.closed++
 }
 
-func (k *keeper) messages() []message {
+func (k *memoryBackend) messages() []message {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return append([]message(nil), k.kept...)
@@ -167,7 +167,7 @@ func (k *keeper) messages() []message {
 // listener is a running Server under test.
 type listener struct {
 	addr string
-	k    *keeper
+	k    *memoryBackend
 	stop func() error // ends Serve and returns its error
 
 	pipes *testkit.Pipes // of servePipes
@@ -195,7 +195,7 @@ func servePipes(t testing.TB, cfg Config) *listener {
 
 func serveOn(t testing.TB, ln net.Listener, cfg Config) *listener {
 	t.Helper()
-	l := &listener{k: newKeeper()}
+	l := &listener{k: newMemoryBackend()}
 	cfg.Name = "test"
 	if cfg.Hostname == "" {
 		cfg.Hostname = "mx.example.com"

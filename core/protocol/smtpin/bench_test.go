@@ -40,26 +40,26 @@ func BenchmarkData(b *testing.B) {
 	}
 }
 
-// sink accepts everything and keeps nothing.
-type sink struct{ dialogtest.PasswordsOnly }
+// discardBackend accepts everything and keeps nothing.
+type discardBackend struct{ dialogtest.PasswordsOnly }
 
-func (sink) Connect(context.Context, *envelope.Session) *envelope.Status      { return nil }
-func (sink) Helo(context.Context, *envelope.Session, string) *envelope.Status { return nil }
-func (sink) Auth(context.Context, *envelope.Session, *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
+func (discardBackend) Connect(context.Context, *envelope.Session) *envelope.Status      { return nil }
+func (discardBackend) Helo(context.Context, *envelope.Session, string) *envelope.Status { return nil }
+func (discardBackend) Auth(context.Context, *envelope.Session, *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
 	return nil, nil
 }
-func (sink) Mail(context.Context, *envelope.Session, *envelope.Transaction) *envelope.Status {
+func (discardBackend) Mail(context.Context, *envelope.Session, *envelope.Transaction) *envelope.Status {
 	return nil
 }
-func (sink) Rcpt(context.Context, *envelope.Session, *envelope.Transaction, *envelope.Recipient) *envelope.Status {
+func (discardBackend) Rcpt(context.Context, *envelope.Session, *envelope.Transaction, *envelope.Recipient) *envelope.Status {
 	return nil
 }
-func (sink) Data(_ context.Context, _ *envelope.Session, _ *envelope.Transaction, content io.Reader) Outcome {
+func (discardBackend) Data(_ context.Context, _ *envelope.Session, _ *envelope.Transaction, content io.Reader) Outcome {
 	_, err := io.Copy(io.Discard, content)
 	return Outcome{Status: envelope.StatusOf(err)}
 }
-func (sink) End(*envelope.Session, *envelope.Transaction) {}
-func (sink) Close(*envelope.Session)                      {}
+func (discardBackend) End(*envelope.Session, *envelope.Transaction) {}
+func (discardBackend) Close(*envelope.Session)                      {}
 
 // BenchmarkSessions sends messages of 2 KiB and 64 KiB over 1, 10 and 100
 // connections by a client that pipelines the envelope. The client's work is
@@ -74,7 +74,7 @@ func BenchmarkSessions(b *testing.B) {
 }
 
 func sessions(b *testing.B, conns int, text string) {
-	addr, stop := start(b, New(Config{Hostname: "mx.example.com"}, sink{}))
+	addr, stop := start(b, New(Config{Hostname: "mx.example.com"}, discardBackend{}))
 	var clients []net.Conn
 	for range conns {
 		nc, err := net.Dial("tcp", addr)

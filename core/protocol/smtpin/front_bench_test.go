@@ -94,7 +94,7 @@ func BenchmarkFront(b *testing.B) {
 			front(b, pieces, len(text), func(ln net.Listener, done <-chan struct{}) error {
 				ctx, cancel := context.WithCancel(context.Background())
 				go func() { <-done; cancel() }()
-				return New(Config{Hostname: "mx.example.com"}, sink{}).Serve(ctx, ln)
+				return New(Config{Hostname: "mx.example.com"}, discardBackend{}).Serve(ctx, ln)
 			})
 		})
 		b.Run(size.name+"/go-smtp", func(b *testing.B) {
@@ -156,7 +156,7 @@ func BenchmarkIdle(b *testing.B) {
 	limit.Cur = limit.Max
 	syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) // what is allowed must do
 	n := min(10_000, int(limit.Cur-100)/2)
-	addr, stop := start(b, New(Config{Hostname: "mx.example.com"}, sink{}))
+	addr, stop := start(b, New(Config{Hostname: "mx.example.com"}, discardBackend{}))
 	conns := make([]net.Conn, n)
 	buf := make([]byte, 4096)
 	before := memory()

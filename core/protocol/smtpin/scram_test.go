@@ -18,13 +18,13 @@ import (
 	"carteiro/core/store/badgerstore"
 )
 
-// doorman is a backend with real accounts, and a judge of one token.
-type doorman struct {
-	*keeper
+// directoryBackend is a backend with real accounts, and a judge of one token.
+type directoryBackend struct {
+	*memoryBackend
 	dir *auth.Directory
 }
 
-func newDoorman(t testing.TB) *doorman {
+func newDirectoryBackend(t testing.TB) *directoryBackend {
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Log: telemetry.Discard().Logger})
 	if err != nil {
 		t.Fatal(err)
@@ -37,10 +37,10 @@ func newDoorman(t testing.TB) *doorman {
 	if err := dir.AddAccount(context.Background(), "alice@example.com", "secret word"); err != nil {
 		t.Fatal(err)
 	}
-	return &doorman{newKeeper(), dir}
+	return &directoryBackend{newMemoryBackend(), dir}
 }
 
-func (d *doorman) Auth(ctx context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
+func (d *directoryBackend) Auth(ctx context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
 	if c.Token == "good" {
 		return &envelope.Identity{User: envelope.Address(c.User)}, nil
 	}
@@ -51,11 +51,11 @@ func (d *doorman) Auth(ctx context.Context, _ *envelope.Session, c *envelope.Cre
 	return &envelope.Identity{User: a}, nil
 }
 
-func (d *doorman) Scram(ctx context.Context, plus bool, bind func(string) []byte) sasl.Exchange {
+func (d *directoryBackend) Scram(ctx context.Context, plus bool, bind func(string) []byte) sasl.Exchange {
 	return d.dir.Scram(ctx, plus, bind)
 }
 
-func (d *doorman) Tokens() bool { return true }
+func (d *directoryBackend) Tokens() bool { return true }
 
 // scram logs in and returns the last reply.
 func (c *client) scram(mechanism string, s dialogtest.Scram, initial bool) (string, error) {
@@ -92,7 +92,7 @@ func (c *client) scram(mechanism string, s dialogtest.Scram, initial bool) (stri
 }
 
 func TestScram(t *testing.T) {
-	d := newDoorman(t)
+	d := newDirectoryBackend(t)
 	addr, stop := start(t, New(Config{Hostname: "mx.example.com", Protocol: Submission, TLS: serverTLS(), Implicit: true, MaxErrors: 100}, d))
 	right := dialogtest.Scram{User: "alice", Password: "secret word"}
 	connect := func() (*client, *tls.Conn) {
@@ -167,7 +167,7 @@ func TestScram(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
-	d := newDoorman(t)
+	d := newDirectoryBackend(t)
 	addr, stop := start(t, New(Config{Hostname: "mx.example.com", InsecureAuth: true}, d))
 	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	c := dial(t, addr)

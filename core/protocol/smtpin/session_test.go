@@ -436,16 +436,16 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // refuser refuses every connection.
-type refuser struct{ *keeper }
+type refuser struct{ *memoryBackend }
 
 func (r refuser) Connect(ctx context.Context, s *envelope.Session) *envelope.Status {
-	r.keeper.Connect(ctx, s)
+	r.memoryBackend.Connect(ctx, s)
 	return envelope.Reject(554, "5.7.1", "No service")
 }
 
 // RFC 5321 3.1: after a 554 greeting only QUIT is obeyed.
 func TestRefusedAtConnect(t *testing.T) {
-	k := newKeeper()
+	k := newMemoryBackend()
 	addr, stop := start(t, New(Config{Hostname: "mx.example.com"}, refuser{k}))
 	c := dial(t, addr)
 	c.reply("554 5.7.1")

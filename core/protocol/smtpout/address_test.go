@@ -30,7 +30,7 @@ func TestPrivate(t *testing.T) {
 
 // TestHostsThatCannotBeTried: none of these may see a connection.
 func TestHostsThatCannotBeTried(t *testing.T) {
-	open, n := play(t, any4, accept)
+	open, n := runPeer(t, any4, accept)
 	r := resolver(t)
 	at := func(name string) envelope.Host { return envelope.Host{Name: name, Port: open.Port} }
 	conf := func(h envelope.NextHop) envelope.NextHop { h.Configured = true; return h }
@@ -93,7 +93,7 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Errorf("outcomes %+v", out)
 	}
 	// A host that spoke tells more than one that did not.
-	h, _ := play(t, any4, func(p *talk) { p.say("450 4.3.2 busy") })
+	h, _ := runPeer(t, any4, func(p *peer) { p.say("450 4.3.2 busy") })
 	h.Preference = 5
 	down.Preference = 10
 	if out := c.Send(t.Context(), hop(down, h), transfer("b@example.com")); codes(out) != "450 4.3.2" || out[0].Host == "" {
@@ -114,7 +114,7 @@ func TestOtherFamilyAndOtherAddress(t *testing.T) {
 		{"one of two addresses", "two.example.com", "127.0.0.2:0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h, n := play(t, tt.listen, accept)
+			h, n := runPeer(t, tt.listen, accept)
 			h.Name = tt.host
 			out := client(t, Config{}).Send(t.Context(), hop(h), transfer("b@example.com"))
 			if codes(out) != "250" || n.Load() != 1 {
@@ -126,8 +126,8 @@ func TestOtherFamilyAndOtherAddress(t *testing.T) {
 
 // A host that is busy at one address may not be at another.
 func TestBusyAtOneAddress(t *testing.T) {
-	busy, n := play(t, any4, func(p *talk) { p.say("450 4.3.2 busy") })
-	other, m := play(t, fmt.Sprintf("127.0.0.2:%d", busy.Port), accept)
+	busy, n := runPeer(t, any4, func(p *peer) { p.say("450 4.3.2 busy") })
+	other, m := runPeer(t, fmt.Sprintf("127.0.0.2:%d", busy.Port), accept)
 	other.Name = "two.example.com"
 	c := client(t, Config{MaxIdle: -1})
 	for range 5 {
@@ -220,8 +220,8 @@ func TestConnectionsOfOneSendAreLimited(t *testing.T) {
 	var n atomic.Int32
 	var hosts []envelope.Host
 	for range 12 {
-		h, _ := play(t, any4, func(*talk) { n.Add(1) })
-		play(t, fmt.Sprintf("127.0.0.2:%d", h.Port), func(*talk) { n.Add(1) })
+		h, _ := runPeer(t, any4, func(*peer) { n.Add(1) })
+		runPeer(t, fmt.Sprintf("127.0.0.2:%d", h.Port), func(*peer) { n.Add(1) })
 		h.Name = "two.example.com"
 		hosts = append(hosts, h)
 	}
@@ -235,9 +235,9 @@ func TestConnectionsOfOneSendAreLimited(t *testing.T) {
 // closed.
 func TestRaceLeavesNothingOpen(t *testing.T) {
 	var closed atomic.Int32
-	wait := func(p *talk) { p.eof(); closed.Add(1) }
-	h, n := play(t, any4, wait)
-	_, m := play(t, fmt.Sprintf("127.0.0.2:%d", h.Port), wait)
+	wait := func(p *peer) { p.eof(); closed.Add(1) }
+	h, n := runPeer(t, any4, wait)
+	_, m := runPeer(t, fmt.Sprintf("127.0.0.2:%d", h.Port), wait)
 	addrs := []netip.AddrPort{
 		netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", h.Port)),
 		netip.MustParseAddrPort(fmt.Sprintf("127.0.0.2:%d", h.Port)),

@@ -16,7 +16,7 @@ func BenchmarkDelay(b *testing.B) {
 	}
 	for name, ext := range map[string][]string{"pipelining": {"PIPELINING"}, "plain": nil} {
 		b.Run(name, func(b *testing.B) {
-			h, _ := play(b, any4, func(p *talk) { counting(p, 20*time.Millisecond, ext...) })
+			h, _ := runPeer(b, any4, func(p *peer) { counting(p, 20*time.Millisecond, ext...) })
 			c := benchClient(b, Config{})
 			for b.Loop() {
 				if out := c.Send(b.Context(), hop(h), transfer(to...)); out[9].Status.Code != 250 {

@@ -13,7 +13,7 @@ import (
 var errCorrupt = errors.New("corrupt")
 
 // accept is a peer that takes everything.
-func accept(p *talk) {
+func accept(p *peer) {
 	if !p.hello("PIPELINING", "DSN") {
 		return
 	}
@@ -36,7 +36,7 @@ func accept(p *talk) {
 }
 
 // saysEnvelope reads a pipelined envelope for one recipient.
-func saysEnvelope(p *talk) bool {
+func saysEnvelope(p *peer) bool {
 	return p.hello("PIPELINING") && p.want("MAIL") && p.want("RCPT") && p.want("DATA")
 }
 
@@ -46,8 +46,8 @@ func twoHosts(t *testing.T, tried bool, scenes []scene) {
 	t.Helper()
 	for _, tt := range scenes {
 		t.Run(tt.name, func(t *testing.T) {
-			first, _ := play(t, any4, func(p *talk) { p.t = t; tt.peer(p) })
-			second, n := play(t, any4, accept)
+			first, _ := runPeer(t, any4, func(p *peer) { p.t = t; tt.peer(p) })
+			second, n := runPeer(t, any4, accept)
 			second.Preference = 10
 			c := client(t, Config{Timeouts: Timeouts{Greeting: 300 * time.Millisecond, Final: 2 * time.Second, Quit: 50 * time.Millisecond}})
 			out := c.Send(t.Context(), hop(second, first), transfer("b@example.com"))
@@ -61,34 +61,34 @@ func twoHosts(t *testing.T, tried bool, scenes []scene) {
 // TestNextHost: until the end of the content is sent, the next host may do.
 func TestNextHost(t *testing.T) {
 	twoHosts(t, true, []scene{
-		{"gone at once", func(*talk) {}, "250"},
-		{"greeting 554", func(p *talk) { p.say("554 no") }, "250"},
-		{"greeting 451", func(p *talk) { p.say("451 later") }, "250"},
-		{"gone after the greeting", func(p *talk) { p.say("220 peer") }, "250"},
-		{"gone after EHLO", func(p *talk) { p.hello() }, "250"},
-		{"421 to EHLO", func(p *talk) { p.say("220 peer"); p.step("EHLO", "421 busy") }, "250"},
-		{"MAIL 4xx", func(p *talk) {
+		{"gone at once", func(*peer) {}, "250"},
+		{"greeting 554", func(p *peer) { p.say("554 no") }, "250"},
+		{"greeting 451", func(p *peer) { p.say("451 later") }, "250"},
+		{"gone after the greeting", func(p *peer) { p.say("220 peer") }, "250"},
+		{"gone after EHLO", func(p *peer) { p.hello() }, "250"},
+		{"421 to EHLO", func(p *peer) { p.say("220 peer"); p.step("EHLO", "421 busy") }, "250"},
+		{"MAIL 4xx", func(p *peer) {
 			if saysEnvelope(p) {
 				p.say("451 4.3.0 later", "503 no", "503 no")
 				p.eof()
 			}
 		}, "250"},
-		{"421 to RCPT", func(p *talk) {
+		{"421 to RCPT", func(p *peer) {
 			if saysEnvelope(p) {
 				p.say("250 ok", "421 4.3.2 busy")
 			}
 		}, "250"},
-		{"gone after MAIL", func(p *talk) {
+		{"gone after MAIL", func(p *peer) {
 			if saysEnvelope(p) {
 				p.say("250 ok")
 			}
 		}, "250"},
-		{"gone after RCPT", func(p *talk) {
+		{"gone after RCPT", func(p *peer) {
 			if saysEnvelope(p) {
 				p.say("250 ok", "250 ok")
 			}
 		}, "250"},
-		{"silence after EHLO", func(p *talk) { p.say("220 peer"); p.eof() }, "250"},
+		{"silence after EHLO", func(p *peer) { p.say("220 peer"); p.eof() }, "250"},
 	})
 }
 
@@ -96,25 +96,25 @@ func TestNextHost(t *testing.T) {
 // host.
 func TestLastWord(t *testing.T) {
 	twoHosts(t, false, []scene{
-		{"MAIL 5xx", func(p *talk) {
+		{"MAIL 5xx", func(p *peer) {
 			if saysEnvelope(p) {
 				p.say("550 5.7.1 no", "503 no", "503 no")
 				p.step("RSET", "250 ok")
 			}
 		}, "550 5.7.1"},
-		{"RCPT 4xx", func(p *talk) {
+		{"RCPT 4xx", func(p *peer) {
 			if saysEnvelope(p) {
 				p.say("250 ok", "450 4.7.1 grey", "503 no")
 				p.step("RSET", "250 ok")
 			}
 		}, "450 4.7.1"},
-		{"gone after the dot", func(p *talk) {
+		{"gone after the dot", func(p *peer) {
 			if saysEnvelope(p) {
 				p.say("250 ok", "250 ok", "354 go")
 				p.message()
 			}
 		}, "451 4.4.2"},
-		{"garbage after the dot", func(p *talk) {
+		{"garbage after the dot", func(p *peer) {
 			if saysEnvelope(p) {
 				p.say("250 ok", "250 ok", "354 go")
 				p.message()
@@ -131,7 +131,7 @@ func TestBrokenOffContent(t *testing.T) {
 	for _, tt := range []struct{ last, want string }{{"", "250"}, {"552 5.3.4 too big", "552 5.3.4"}} {
 		t.Run(tt.want, func(t *testing.T) {
 			sent := make(chan struct{}) // closed when Send has returned
-			first, _ := play(t, any4, func(p *talk) {
+			first, _ := runPeer(t, any4, func(p *peer) {
 				if p.hello("PIPELINING") && p.want("MAIL") && p.want("RCPT") && p.want("DATA") {
 					p.say("250 ok", "250 ok", "354 go")
 					io.CopyN(io.Discard, p.r, 1000)
@@ -141,7 +141,7 @@ func TestBrokenOffContent(t *testing.T) {
 					}
 				}
 			})
-			second, _ := play(t, any4, accept)
+			second, _ := runPeer(t, any4, accept)
 			second.Preference = 10
 			tr := transfer("b@example.com")
 			tr.Open = opens(body)
@@ -165,13 +165,13 @@ func TestUnreadableMessage(t *testing.T) {
 	for name, open := range bodies {
 		t.Run(name, func(t *testing.T) {
 			got := make(chan string, 1)
-			first, _ := play(t, any4, func(p *talk) {
+			first, _ := runPeer(t, any4, func(p *peer) {
 				if p.hello("PIPELINING") && p.want("MAIL") && p.want("RCPT") && p.want("DATA") {
 					p.say("250 ok", "250 ok", "354 go")
 					got <- p.message()
 				}
 			})
-			second, n := play(t, any4, accept)
+			second, n := runPeer(t, any4, accept)
 			second.Preference = 10
 			tr := transfer("b@example.com")
 			tr.Open = open
@@ -193,15 +193,15 @@ func TestUnreadableMessage(t *testing.T) {
 // A connection that waited is replaced without a trace when it turns out to
 // be gone.
 func TestReplacedWhenStale(t *testing.T) {
-	for name, end := range map[string]func(p *talk){
-		"closed":        func(*talk) {},
-		"421 unasked":   func(p *talk) { p.say("421 4.4.2 idle for too long") },
-		"421 to MAIL":   func(p *talk) { p.step("MAIL", "421 4.4.2 idle for too long") },
-		"reset at MAIL": func(p *talk) { p.want("MAIL") },
+	for name, end := range map[string]func(p *peer){
+		"closed":        func(*peer) {},
+		"421 unasked":   func(p *peer) { p.say("421 4.4.2 idle for too long") },
+		"421 to MAIL":   func(p *peer) { p.step("MAIL", "421 4.4.2 idle for too long") },
+		"reset at MAIL": func(p *peer) { p.want("MAIL") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			ended := make(chan struct{})
-			h, n := play(t, any4, func(p *talk) {
+			h, n := runPeer(t, any4, func(p *peer) {
 				if p.hello() && p.step("MAIL", "250 ok") && p.step("RCPT", "250 ok") && p.step("DATA", "354 go") {
 					p.message()
 					p.say("250 ok")
@@ -224,11 +224,11 @@ func TestReplacedWhenStale(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	reached := make(chan struct{}, 1)
-	wait := func(p *talk) { reached <- struct{}{}; p.eof() }
-	for name, peer := range map[string]func(p *talk){
+	wait := func(p *peer) { reached <- struct{}{}; p.eof() }
+	for name, peer := range map[string]func(p *peer){
 		"before the greeting": wait,
-		"after EHLO":          func(p *talk) { p.say("220 peer"); p.want("EHLO"); wait(p) },
-		"after the dot": func(p *talk) {
+		"after EHLO":          func(p *peer) { p.say("220 peer"); p.want("EHLO"); wait(p) },
+		"after the dot": func(p *peer) {
 			if p.hello() && p.step("MAIL", "250 ok") && p.step("RCPT", "550 5.1.1 no") && p.step("RCPT", "250 ok") && p.step("DATA", "354 go") {
 				p.message()
 				wait(p)
@@ -236,7 +236,7 @@ func TestCancel(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, n := play(t, any4, peer)
+			h, n := runPeer(t, any4, peer)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() { <-reached; cancel() }()
 			began := time.Now()

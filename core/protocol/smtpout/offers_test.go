@@ -11,7 +11,7 @@ import (
 )
 
 func TestMessageNeedsMoreThanOffered(t *testing.T) {
-	plainPeer := func(p *talk) {
+	plainPeer := func(p *peer) {
 		if p.hello("DSN") {
 			for {
 				line, err := p.r.ReadString('\n')
@@ -51,7 +51,7 @@ func TestMessageNeedsMoreThanOffered(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			seen := make(chan []string, 1)
-			h, _ := play(t, any4, func(p *talk) {
+			h, _ := runPeer(t, any4, func(p *peer) {
 				p.t = t
 				plainPeer(p)
 				seen <- p.seen
@@ -78,7 +78,7 @@ func TestFlights(t *testing.T) {
 		want int
 	}{{[]string{"PIPELINING"}, 3}, {nil, 14}} { // EHLO, [MAIL 10 RCPT DATA], content
 		flights := make(chan int, 1)
-		h, _ := play(t, any4, func(p *talk) { flights <- counting(p, 0, tt.ext...) })
+		h, _ := runPeer(t, any4, func(p *peer) { flights <- counting(p, 0, tt.ext...) })
 		var to []string
 		for i := range 10 {
 			to = append(to, fmt.Sprintf("r%d@example.com", i))
@@ -95,7 +95,7 @@ func TestFlights(t *testing.T) {
 
 // counting is a peer that takes everything, answers each flight after delay,
 // and tells how many came before QUIT.
-func counting(p *talk, delay time.Duration, ext ...string) int {
+func counting(p *peer, delay time.Duration, ext ...string) int {
 	p.say("220 peer")
 	buf := make([]byte, 64<<10)
 	content, rest := false, ""

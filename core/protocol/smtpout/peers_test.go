@@ -13,24 +13,26 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// other is a backend for go-smtp's server.
-type other struct {
+// otherBackend is a backend for go-smtp's server.
+type otherBackend struct {
 	mu   sync.Mutex
 	kept []string // "sender|recipients|envid|body"
 }
 
 type otherSession struct {
-	o        *other
+	o        *otherBackend
 	from     string
 	to       []string
 	opts     gosmtp.MailOptions
 	loggedIn bool
 }
 
-func (o *other) NewSession(*gosmtp.Conn) (gosmtp.Session, error) { return &otherSession{o: o}, nil }
-func (s *otherSession) Reset()                                   { s.from, s.to = "", nil }
-func (s *otherSession) Logout() error                            { return nil }
-func (s *otherSession) AuthMechanisms() []string                 { return []string{sasl.Plain} }
+func (o *otherBackend) NewSession(*gosmtp.Conn) (gosmtp.Session, error) {
+	return &otherSession{o: o}, nil
+}
+func (s *otherSession) Reset()                   { s.from, s.to = "", nil }
+func (s *otherSession) Logout() error            { return nil }
+func (s *otherSession) AuthMechanisms() []string { return []string{sasl.Plain} }
 
 func (s *otherSession) Auth(string) (sasl.Server, error) {
 	return sasl.NewPlainServer(func(_, user, pass string) error {
@@ -80,9 +82,9 @@ func (s *otherSession) LMTPData(r io.Reader, status gosmtp.StatusCollector) erro
 	return nil
 }
 
-func serveOther(t *testing.T, edit func(*gosmtp.Server)) (envelope.Host, *other) {
+func serveOther(t *testing.T, edit func(*gosmtp.Server)) (envelope.Host, *otherBackend) {
 	t.Helper()
-	o := &other{}
+	o := &otherBackend{}
 	srv := gosmtp.NewServer(o)
 	srv.Domain, srv.TLSConfig, srv.EnableDSN, srv.EnableSMTPUTF8, srv.MaxRecipients = "mx.example.com", serverTLS(), true, true, 10
 	if edit != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // startTLS is a peer that encrypts and then offers ext.
-func startTLS(p *talk, ext ...string) bool {
+func startTLS(p *peer, ext ...string) bool {
 	if !p.hello("STARTTLS") || !p.step("STARTTLS", "220 go") {
 		return false
 	}
@@ -26,7 +26,7 @@ func startTLS(p *talk, ext ...string) bool {
 // REQUIRETLS must be offered by a host whose certificate is good; of two
 // hosts the one that does so gets the message.
 func TestRequireTLSFindsTheHost(t *testing.T) {
-	without, _ := play(t, any4, func(p *talk) {
+	without, _ := runPeer(t, any4, func(p *peer) {
 		if startTLS(p, "8BITMIME") {
 			p.step("QUIT", "221 bye")
 		}
@@ -51,50 +51,50 @@ func TestRequireTLSFindsTheHost(t *testing.T) {
 func TestLOGIN(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		script func(p *talk)
+		script func(p *peer)
 		want   string
 	}{
-		{"LOGIN", func(p *talk) {
+		{"LOGIN", func(p *peer) {
 			if p.hello("AUTH=LOGIN") && p.step("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6") &&
 				p.step("YWxpY2U=\r\n", "334 UGFzc3dvcmQ6") && p.step("c2VjcmV0\r\n", "235 ok") {
 				p.step("MAIL", "550 5.7.1 no")
 				p.step("RSET", "250 ok")
 			}
 		}, "550 5.7.1"},
-		{"a question too many", func(p *talk) {
+		{"a question too many", func(p *peer) {
 			if p.hello("AUTH LOGIN") && p.step("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6") &&
 				p.step("YWxpY2U=\r\n", "334 UGFzc3dvcmQ6") && p.step("c2VjcmV0\r\n", "334 YWdhaW4/") {
 				p.step("*\r\n", "501 5.7.0 cancelled")
 			}
 		}, "451 4.7.0"},
-		{"PLAIN first", func(p *talk) {
+		{"PLAIN first", func(p *peer) {
 			if p.hello("AUTH LOGIN PLAIN") {
 				p.step("AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n", "535 5.7.8 no")
 			}
 		}, "451 4.7.8"},
-		{"no base64", func(p *talk) {
+		{"no base64", func(p *peer) {
 			if p.hello("AUTH LOGIN") && p.step("AUTH LOGIN\r\n", "334 ???") {
 				p.eof()
 			}
 		}, "451 4.5.0"},
-		{"success with another code", func(p *talk) {
+		{"success with another code", func(p *peer) {
 			if p.hello("AUTH PLAIN") {
 				p.step("AUTH", "250 ok")
 			}
 		}, "451 4.5.0"},
-		{"gone", func(p *talk) {
+		{"gone", func(p *peer) {
 			if p.hello("AUTH PLAIN") {
 				p.want("AUTH")
 			}
 		}, "451 4.4.2"},
-		{"nothing known", func(p *talk) {
+		{"nothing known", func(p *peer) {
 			if p.hello("AUTH CRAM-MD5") {
 				p.step("QUIT", "221 bye")
 			}
 		}, "451 4.7.0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h, _ := play(t, any4, func(p *talk) { p.t = t; tt.script(p) })
+			h, _ := runPeer(t, any4, func(p *peer) { p.t = t; tt.script(p) })
 			nh := hop(h)
 			nh.User, nh.Password = "alice", "secret"
 			if out := client(t, Config{}).Send(t.Context(), nh, transfer("b@example.com")); codes(out) != tt.want {
@@ -137,7 +137,7 @@ func TestEnough(t *testing.T) {
 
 func TestSource(t *testing.T) {
 	from := make(chan string, 2)
-	h, _ := play(t, any4, func(p *talk) {
+	h, _ := runPeer(t, any4, func(p *peer) {
 		from <- p.nc.RemoteAddr().String()
 		p.say("554 no")
 	})
@@ -153,23 +153,23 @@ func TestSource(t *testing.T) {
 
 // LMTP counts its replies by the recipients that were accepted.
 func TestLMTPOddities(t *testing.T) {
-	begin := func(p *talk) bool {
+	begin := func(p *peer) bool {
 		p.say("220 peer")
 		return p.want("LHLO") && p.offer("PIPELINING") && p.want("MAIL") && p.want("RCPT") && p.want("RCPT") && p.want("DATA")
 	}
 	for _, tt := range []struct {
 		name   string
-		script func(p *talk)
+		script func(p *peer)
 		want   string
 	}{
-		{"lost between two replies", func(p *talk) {
+		{"lost between two replies", func(p *peer) {
 			if begin(p) {
 				p.say("250 ok", "250 ok", "250 ok", "354 go")
 				p.message()
 				p.say("250 2.1.5 first")
 			}
 		}, "250, 451 4.4.2"},
-		{"DATA accepted without recipients", func(p *talk) {
+		{"DATA accepted without recipients", func(p *peer) {
 			if begin(p) {
 				p.say("250 ok", "550 5.1.1 no", "550 5.1.1 no", "354 go")
 				if rest := p.eof(); rest != "" {
@@ -177,14 +177,14 @@ func TestLMTPOddities(t *testing.T) {
 				}
 			}
 		}, "550 5.1.1, 550 5.1.1"},
-		{"LHLO refused", func(p *talk) {
+		{"LHLO refused", func(p *peer) {
 			p.say("220 peer")
 			p.step("LHLO", "500 5.5.1 this is SMTP")
 			p.step("QUIT", "221 bye")
 		}, "451 4.5.1, 451 4.5.1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h, n := play(t, any4, func(p *talk) { p.t = t; tt.script(p) })
+			h, n := runPeer(t, any4, func(p *peer) { p.t = t; tt.script(p) })
 			nh := hop(h, h)
 			nh.LMTP = true
 			if tt.name == "LHLO refused" {

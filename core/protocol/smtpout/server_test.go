@@ -131,7 +131,7 @@ func TestReuseAfterRefusals(t *testing.T) {
 
 func TestIdleConnectionsEnd(t *testing.T) {
 	gone := make(chan string, 1)
-	h, _ := play(t, any4, func(p *talk) {
+	h, _ := runPeer(t, any4, func(p *peer) {
 		if p.hello() && p.step("MAIL", "250 ok") && p.step("RCPT", "250 ok") && p.step("DATA", "354 go") {
 			p.message()
 			p.say("250 ok")

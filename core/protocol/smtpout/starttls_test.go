@@ -8,8 +8,8 @@ import (
 )
 
 func TestSTARTTLS(t *testing.T) {
-	start := func(p *talk) bool { return p.hello("STARTTLS") && p.want("STARTTLS") }
-	inClear := func(p *talk) {
+	start := func(p *peer) bool { return p.hello("STARTTLS") && p.want("STARTTLS") }
+	inClear := func(p *peer) {
 		if p.hello("STARTTLS") && p.step("MAIL", "250 ok") && p.step("RCPT", "250 ok") && p.step("DATA", "354 go") {
 			p.message()
 			p.say("250 taken")
@@ -19,25 +19,25 @@ func TestSTARTTLS(t *testing.T) {
 	tests := []struct {
 		name        string
 		policy      envelope.TLSPolicy
-		first       func(p *talk)
+		first       func(p *peer)
 		want        string
 		connections int32
 	}{
-		{"handshake fails", envelope.TLSMay, func(p *talk) {
+		{"handshake fails", envelope.TLSMay, func(p *peer) {
 			if start(p) {
 				p.say("220 go")
 				p.r.ReadByte()
 				p.say("TLS is not available")
 			}
 		}, "250", 2},
-		{"handshake fails, verify", envelope.TLSVerify, func(p *talk) {
+		{"handshake fails, verify", envelope.TLSVerify, func(p *peer) {
 			if start(p) {
 				p.say("220 go")
 				p.r.ReadByte()
 				p.say("TLS is not available")
 			}
 		}, "451 4.7.5", 1},
-		{"injected reply", envelope.TLSMay, func(p *talk) {
+		{"injected reply", envelope.TLSMay, func(p *peer) {
 			if start(p) {
 				p.say("220 go", "250-injected", "250 DSN")
 				if rest := p.eof(); rest != "" {
@@ -45,7 +45,7 @@ func TestSTARTTLS(t *testing.T) {
 				}
 			}
 		}, "451 4.7.5", 1},
-		{"refused after all", envelope.TLSMay, func(p *talk) {
+		{"refused after all", envelope.TLSMay, func(p *peer) {
 			if start(p) {
 				p.say("454 4.7.0 not now")
 				if p.step("MAIL", "250 ok") && p.step("RCPT", "250 ok") && p.step("DATA", "354 go") {
@@ -54,7 +54,7 @@ func TestSTARTTLS(t *testing.T) {
 				}
 			}
 		}, "250", 1},
-		{"refused after all, verify", envelope.TLSVerify, func(p *talk) {
+		{"refused after all, verify", envelope.TLSVerify, func(p *peer) {
 			if start(p) {
 				p.say("454 4.7.0 not now")
 				p.eof()
@@ -63,7 +63,7 @@ func TestSTARTTLS(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h, n := play(t, any4, func(p *talk) { p.t = t; tt.first(p) }, func(p *talk) { p.t = t; inClear(p) })
+			h, n := runPeer(t, any4, func(p *peer) { p.t = t; tt.first(p) }, func(p *peer) { p.t = t; inClear(p) })
 			nh := hop(h)
 			nh.TLS = tt.policy
 			c := client(t, Config{MaxIdle: -1})
@@ -82,7 +82,7 @@ func TestSTARTTLS(t *testing.T) {
 
 // What was offered before the handshake does not count after it.
 func TestOffersInTheClearAreVoid(t *testing.T) {
-	h, _ := play(t, any4, func(p *talk) {
+	h, _ := runPeer(t, any4, func(p *peer) {
 		if !p.hello("STARTTLS", "DSN", "SIZE 10") || !p.step("STARTTLS", "220 go") {
 			return
 		}

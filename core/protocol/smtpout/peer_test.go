@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const letter = "From: a@example.org\r\nTo: b@example.com\r\nSubject: x\r\n\r\n.dots\r\n..\r\nend\r\n"
 
-// message is what a keeper took responsibility for.
+// message is what a memoryBackend took responsibility for.
 type message struct {
 	tx    envelope.Transaction
 	rcpts []envelope.Recipient
@@ -45,9 +45,9 @@ func (m message) to() string {
 	return strings.Join(out, " ")
 }
 
-// keeper is a backend of smtpin that keeps messages. Recipients named
+// memoryBackend is a backend of smtpin that keeps messages. Recipients named
 // refused@, later@, full@ and the sender refused@ steer it.
-type keeper struct {
+type memoryBackend struct {
 	dialogtest.PasswordsOnly
 
 	mu       sync.Mutex
@@ -56,35 +56,35 @@ type keeper struct {
 	helo     string
 }
 
-func (k *keeper) Connect(context.Context, *envelope.Session) *envelope.Status {
+func (k *memoryBackend) Connect(context.Context, *envelope.Session) *envelope.Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.sessions++
 	return nil
 }
 
-func (k *keeper) Helo(_ context.Context, _ *envelope.Session, name string) *envelope.Status {
+func (k *memoryBackend) Helo(_ context.Context, _ *envelope.Session, name string) *envelope.Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.helo = name
 	return nil
 }
 
-func (k *keeper) Auth(_ context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
+func (k *memoryBackend) Auth(_ context.Context, _ *envelope.Session, c *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
 	if c.User == "alice" && c.Password == "secret word" {
 		return &envelope.Identity{User: "alice@example.com"}, nil
 	}
 	return nil, envelope.Reject(535, "5.7.8", "Authentication credentials invalid")
 }
 
-func (k *keeper) Mail(_ context.Context, _ *envelope.Session, tx *envelope.Transaction) *envelope.Status {
+func (k *memoryBackend) Mail(_ context.Context, _ *envelope.Session, tx *envelope.Transaction) *envelope.Status {
 	if tx.Sender.Local() == "refused" {
 		return envelope.Reject(550, "5.7.1", "Sender refused")
 	}
 	return nil
 }
 
-func (k *keeper) Rcpt(_ context.Context, _ *envelope.Session, _ *envelope.Transaction, r *envelope.Recipient) *envelope.Status {
+func (k *memoryBackend) Rcpt(_ context.Context, _ *envelope.Session, _ *envelope.Transaction, r *envelope.Recipient) *envelope.Status {
 	switch r.Address.Local() {
 	case "refused":
 		return envelope.Reject(550, "5.1.1", "No such user")
@@ -94,7 +94,7 @@ func (k *keeper) Rcpt(_ context.Context, _ *envelope.Session, _ *envelope.Transa
 	return nil
 }
 
-func (k *keeper) Data(_ context.Context, s *envelope.Session, tx *envelope.Transaction, content io.Reader) smtpin.Outcome {
+func (k *memoryBackend) Data(_ context.Context, s *envelope.Session, tx *envelope.Transaction, content io.Reader) smtpin.Outcome {
 	b, err := io.ReadAll(content)
 	if err != nil {
 		return smtpin.Outcome{Status: envelope.StatusOf(err)}
@@ -118,19 +118,19 @@ func (k *keeper) Data(_ context.Context, s *envelope.Session, tx *envelope.Trans
 	return out
 }
 
-func (k *keeper) End(*envelope.Session, *envelope.Transaction) {}
-func (k *keeper) Close(*envelope.Session)                      {}
+func (k *memoryBackend) End(*envelope.Session, *envelope.Transaction) {}
+func (k *memoryBackend) Close(*envelope.Session)                      {}
 
-func (k *keeper) messages() []message {
+func (k *memoryBackend) messages() []message {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return append([]message(nil), k.kept...)
 }
 
 // serve runs a Server of smtpin until the test ends.
-func serve(t testing.TB, cfg smtpin.Config) (envelope.Host, *keeper) {
+func serve(t testing.TB, cfg smtpin.Config) (envelope.Host, *memoryBackend) {
 	t.Helper()
-	k := &keeper{}
+	k := &memoryBackend{}
 	cfg.Name, cfg.Hostname, cfg.Grace = "test", "mx.example.com", time.Millisecond
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -255,8 +255,8 @@ func codes(out []envelope.Outcome) string {
 	return strings.Join(s, ", ")
 }
 
-// talk is a scripted peer's side of one connection.
-type talk struct {
+// peer is a scripted peer's side of one connection.
+type peer struct {
 	t    testing.TB
 	nc   net.Conn
 	r    *bufio.Reader
@@ -264,13 +264,13 @@ type talk struct {
 }
 
 // say sends lines.
-func (p *talk) say(lines ...string) {
+func (p *peer) say(lines ...string) {
 	io.WriteString(p.nc, strings.Join(lines, "\r\n")+"\r\n")
 }
 
 // want reads a line and checks how it starts; false when it does not, or the
 // connection is gone.
-func (p *talk) want(prefix string) bool {
+func (p *peer) want(prefix string) bool {
 	line, err := p.r.ReadString('\n')
 	p.seen = append(p.seen, strings.TrimRight(line, "\r\n"))
 	if err == nil && strings.HasPrefix(line, prefix) {
@@ -281,12 +281,12 @@ func (p *talk) want(prefix string) bool {
 }
 
 // hello greets and answers EHLO with extensions.
-func (p *talk) hello(ext ...string) bool {
+func (p *peer) hello(ext ...string) bool {
 	p.say("220 peer ESMTP")
 	return p.want("EHLO out.example.org") && p.offer(ext...)
 }
 
-func (p *talk) offer(ext ...string) bool {
+func (p *peer) offer(ext ...string) bool {
 	lines := append([]string{"peer"}, ext...)
 	for i := range lines {
 		sep := "-"
@@ -300,7 +300,7 @@ func (p *talk) offer(ext ...string) bool {
 }
 
 // step wants a line and answers it.
-func (p *talk) step(prefix string, reply ...string) bool {
+func (p *peer) step(prefix string, reply ...string) bool {
 	if !p.want(prefix) {
 		return false
 	}
@@ -309,7 +309,7 @@ func (p *talk) step(prefix string, reply ...string) bool {
 }
 
 // message reads content to its end; the dots stay.
-func (p *talk) message() string {
+func (p *peer) message() string {
 	var b strings.Builder
 	for {
 		line, err := p.r.ReadString('\n')
@@ -324,14 +324,14 @@ func (p *talk) message() string {
 }
 
 // eof waits for the client to go; what it still says is returned.
-func (p *talk) eof() string {
+func (p *peer) eof() string {
 	b, _ := io.ReadAll(p.r)
 	return string(b)
 }
 
-// play runs a peer on addr; connection n is led by the nth script, those
+// runPeer runs a peer on addr; connection n is led by the nth script, those
 // after the last by the last. The number of connections is counted.
-func play(t testing.TB, addr string, scripts ...func(p *talk)) (envelope.Host, *atomic.Int32) {
+func runPeer(t testing.TB, addr string, scripts ...func(p *peer)) (envelope.Host, *atomic.Int32) {
 	t.Helper()
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -349,7 +349,7 @@ func play(t testing.TB, addr string, scripts ...func(p *talk)) (envelope.Host, *
 			wg.Go(func() {
 				defer nc.Close()
 				nc.SetDeadline(time.Now().Add(10 * time.Second))
-				script(&talk{t: t, nc: nc, r: bufio.NewReader(nc)})
+				script(&peer{t: t, nc: nc, r: bufio.NewReader(nc)})
 			})
 		}
 	})
