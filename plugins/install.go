@@ -12,7 +12,7 @@ import (
 
 // Reasons why a bundle is not installed.
 var (
-	// ErrGreedy: it wants more than was granted.
+	// ErrGreedy: the bundle wants more than was granted.
 	ErrGreedy = errors.New("wants more than is granted")
 	// ErrDowngrade: its version is lower than the installed one's.
 	ErrDowngrade = errors.New("is older than what is installed")
@@ -112,7 +112,7 @@ func isOlder(m *Manifest, version string) bool {
 	return err == nil && m.version.LessThan(other)
 }
 
-// checkRequirements tells what a tree requires that is neither installed nor shipped,
+// checkRequirements returns what a tree requires that is neither installed nor shipped,
 // and which installed bundles would not accept it.
 func (d *BundleStore) checkRequirements(t *Tree, server string) error {
 	l := &loading{Options: Options{Store: d, Server: server}, byName: map[string]*loaded{t.Manifest.Name(): {tree: t}}}
@@ -173,7 +173,7 @@ func (d *BundleStore) Remove(name string) error {
 }
 
 // Sweep removes the folders of versions that the lock does not name. Nobody
-// reads them; what cannot be removed is told and stays.
+// reads them; an error names what cannot be removed and stays.
 //
 // Crash: some of them are left for the next time.
 func (d *BundleStore) Sweep() error {

@@ -90,7 +90,7 @@ const (
 	aFolder
 )
 
-// room tells why a file cannot be taken, before its content is read.
+// room returns why a file cannot be taken, before its content is read.
 func (b *treeBuilder) room(path string, size int64) error {
 	switch {
 	case !safePath(path):

@@ -167,7 +167,7 @@ func dial(ctx context.Context, addr string, encrypted bool, timeout time.Duratio
 	return conn, nil
 }
 
-// say sends a command ("" only listens) and wants a code.
+// say sends a command ("" sends nothing) and expects a reply code.
 func (c *smtpConn) say(command string, code int) error {
 	if command != "" {
 		if err := c.tell(command); err != nil {

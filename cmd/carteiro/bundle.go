@@ -53,7 +53,7 @@ func bundleLintCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "lint DIR|FILE",
-		Short: "Check manifest and Lua of a bundle; nothing runs but the top of its files",
+		Short: "Check manifest and Lua of a bundle; no handler runs",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, t, err := o.lintAnd(cmd, cmd.OutOrStdout(), args[0], readBundle)

@@ -64,8 +64,8 @@ type policyLine struct {
 	values map[string]string
 }
 
-// readPolicyLine tells our options, -c, --config, --json and --help, from
-// those of the policy, which all have a value. Behind "--" all are words.
+// readPolicyLine separates our options, -c, --config, --json and --help, from
+// those of the policy, which all have a value. After "--" there are no options.
 func readPolicyLine(words []string) (*policyLine, error) {
 	l := &policyLine{options: options{config: defaultConfig}, values: map[string]string{}}
 	for len(words) > 0 {

@@ -12,7 +12,7 @@ import (
 	"carteiro/hooks/lua"
 )
 
-// editorSettings tell LuaLS what policies do not have, and where the test
+// editorSettings say to LuaLS what policies do not have, and where the test
 // library is described.
 const editorSettings = `{
   "runtime.version": "Lua 5.1",
