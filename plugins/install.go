@@ -81,7 +81,7 @@ func (d *BundleStore) checkConsent(t *Tree, old Pinned, had bool, c Consent) err
 		// To install is to grant what the manifest declares; what no bundle has
 		// by itself needs a word more.
 		if len(wants.Limits) > 0 && !c.Capabilities {
-			return fmt.Errorf("%w: %s; with --accept-capabilities it gets that", ErrGreedy, text(Grants{Limits: wants.Limits}.List()))
+			return fmt.Errorf("%w: %s; --accept-capabilities grants it", ErrGreedy, text(Grants{Limits: wants.Limits}.List()))
 		}
 		return nil
 	}
@@ -92,7 +92,7 @@ func (d *BundleStore) checkConsent(t *Tree, old Pinned, had bool, c Consent) err
 		}
 	} else if isOlder(m, old.Version) {
 		if !c.Downgrade {
-			return fmt.Errorf("%w (%s); --downgrade takes it, `carteiro bundle rollback` goes back to the version before", ErrDowngrade, old.Version)
+			return fmt.Errorf("%w (%s); --downgrade accepts it, `carteiro bundle rollback` goes back to the version before", ErrDowngrade, old.Version)
 		}
 	} else if !c.Upgrade {
 		return fmt.Errorf("%w: version %s; run `carteiro bundle upgrade`", ErrInstalled, old.Version)
@@ -101,7 +101,7 @@ func (d *BundleStore) checkConsent(t *Tree, old Pinned, had bool, c Consent) err
 		return nil
 	}
 	if more := wants.beyond(old.Versions[old.Version].Granted); len(more) > 0 {
-		return fmt.Errorf("%w: %s; with --accept-capabilities it gets that", ErrGreedy, text(more))
+		return fmt.Errorf("%w: %s; --accept-capabilities grants it", ErrGreedy, text(more))
 	}
 	return nil
 }

@@ -151,7 +151,7 @@ func (l *loading) enable(e Enabled) {
 	}
 	name := t.Manifest.Name()
 	if l.byName[name] != nil {
-		l.errs = append(l.errs, e.at("", fmt.Errorf("%w %s is configured twice; settings of a domain stand under [bundle.domain.\"DOMAIN\"]",
+		l.errs = append(l.errs, e.at("", fmt.Errorf("%w %s is configured twice; settings of a domain belong under [bundle.domain.\"DOMAIN\"]",
 			ErrBundle, name)))
 		return
 	}

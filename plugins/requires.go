@@ -79,7 +79,7 @@ func (l *loading) checkCircles() error {
 		}
 		path = append(path, name)
 		if state[name] == 1 {
-			return fmt.Errorf("%w: bundles require each other in a circle: %s", ErrBundle, strings.Join(path, " requires "))
+			return fmt.Errorf("%w: bundles require each other in a loop: %s", ErrBundle, strings.Join(path, " requires "))
 		}
 		state[name] = 1
 		for _, next := range slices.Sorted(maps.Keys(b.tree.Manifest.requires)) {

@@ -152,7 +152,7 @@ func ReadArchive(path string) (archive, signature []byte, err error) {
 		err = fmt.Errorf("it has more than %d octets", maxSignature)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w %s: no signature that can be read: %w", ErrBundle, path+SignatureSuffix, err)
+		return nil, nil, fmt.Errorf("%w %s: the signature cannot be read: %w", ErrBundle, path+SignatureSuffix, err)
 	}
 	return archive, signature, nil
 }

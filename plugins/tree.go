@@ -116,7 +116,7 @@ func (b *treeBuilder) add(path string, content []byte) error {
 	b.folded[key] = aFile
 	for dir := parent(key); dir != ""; dir = parent(dir) {
 		if b.folded[dir] == aFile {
-			return fmt.Errorf("%s is there as a file and as a folder", dir)
+			return fmt.Errorf("%s is both a file and a folder", dir)
 		}
 		b.folded[dir] = aFolder
 	}

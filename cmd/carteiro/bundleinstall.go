@@ -111,7 +111,7 @@ func (i *installation) open(cfg *config.Config, path string) (t *plugins.Tree, s
 	}
 	t, err = plugins.Open(archive, signature, path, cfg.Trust, i.unsigned)
 	if errors.Is(err, plugins.ErrUnsigned) {
-		err = fmt.Errorf("%w (no %s); --unsigned takes it all the same", err, path+plugins.SignatureSuffix)
+		err = fmt.Errorf("%w (no %s); --unsigned accepts it", err, path+plugins.SignatureSuffix)
 	}
 	return t, len(signature) > 0, err
 }
@@ -191,7 +191,7 @@ func reloadServer(ctx context.Context, w io.Writer, cfg *config.Config) error {
 	if _, err = client.Call(ctx, "reload", admin.ReloadArgs{By: "cli"}); err != nil {
 		return err
 	}
-	fmt.Fprintln(w, "the running server has taken it over")
+	fmt.Fprintln(w, "the running server uses it now")
 	return nil
 }
 
@@ -302,7 +302,7 @@ func bundleRemoveCommand() *cobra.Command {
 				}
 				named := func(b config.Bundle) bool { return b.Name == args[0] }
 				if slices.ContainsFunc(cfg.Bundles, named) && !slices.Contains(plugins.Shipped(), args[0]) {
-					return fmt.Errorf("%s names %s under [[bundle]]; take that out first, and nothing is removed until then", cfg.Path, args[0])
+					return fmt.Errorf("%s names %s under [[bundle]]; remove it there first; nothing was removed", cfg.Path, args[0])
 				}
 				return nil
 			})

@@ -174,7 +174,7 @@ func (o *commandOptions) removeGone(cmd *cobra.Command, list, source string, ros
 		if _, err := o.ask(cmd.Context(), "list", "unsubscribe", append([]string{list}, gone[:n]...)); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%d members taken out\n", n)
+		fmt.Fprintf(cmd.OutOrStdout(), "%d members removed\n", n)
 		gone = gone[n:]
 	}
 	return nil

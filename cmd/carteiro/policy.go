@@ -110,7 +110,7 @@ func readPolicyLine(words []string) (*policyLine, error) {
 			}
 			l.values[name] = value
 		case len(word) > 1 && word[0] == '-' && (word[1] < '0' || word[1] > '9'):
-			return nil, usage("unknown option %s; options of policies are written --NAME VALUE; a word that begins with a dash goes behind --", word)
+			return nil, usage("unknown option %s; options of policies are written --NAME VALUE; a word that begins with a dash goes after --", word)
 		default:
 			l.words = append(l.words, word)
 		}

@@ -312,7 +312,7 @@ func scriptsCheckCommand() *cobra.Command {
 	return cmd
 }
 
-var errFaults = errors.New("policies have faults, as told above")
+var errFaults = errors.New("policies have faults, listed above")
 
 // faultReport is a fault as --json prints it.
 type faultReport struct {
