@@ -141,7 +141,7 @@ func TestRefusedArchives(t *testing.T) {
 		"twice":              {compressed(t, with(&tar.Header{Name: "init.lua", Uname: "x"})), "init.lua is there twice"},
 		"twice but for case": {compressed(t, with(&tar.Header{Name: "INIT.lua", Uname: "x"})), "INIT.lua is there twice"},
 		"file and folder": {compressed(t, with(&tar.Header{Name: "lib", Uname: "x"}, &tar.Header{Name: "lib/x.lua"})),
-			"lib is there as a file and as a folder"},
+			"lib is both a file and a folder"},
 		"too many":     {compressed(t, with(many...)), "more than 500 files"},
 		"a large file": {compressed(t, with(&tar.Header{Name: "x", Uname: strings.Repeat("x", maxFile+1)})), "x is larger than 4 MiB"},
 		"bomb": {compressed(t,

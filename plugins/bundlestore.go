@@ -55,7 +55,7 @@ type LockedFile struct {
 	Digest  string `toml:"digest"`
 	Signed  bool   `toml:"signed"`
 	Granted Grants `toml:"granted"`
-	// Format tells who wrote the entry: 0 is a version that knew no rights.
+	// Format says which version wrote the entry: 0 is one without rights.
 	Format int `toml:"format,omitempty"`
 	// Kept are the rights that the bundle's code uses and nobody was asked
 	// for, because an earlier version installed it. The next upgrade asks.

@@ -119,7 +119,7 @@ func TestRefusedInstallations(t *testing.T) {
 		"older, before a release": {version(t, "acme/hello", "1.1.0-rc.1", kv), Consent{Upgrade: true}, ErrDowngrade, ""},
 		"older, wanted":           {version(t, "acme/hello", "1.0.9", kv), Consent{Upgrade: true, Downgrade: true}, nil, ""},
 		"wants another module": {version(t, "acme/hello", "1.2.0", strings.Replace(kv, `"kv"`, `"kv", "dns"`, 1)), Consent{Upgrade: true},
-			ErrGreedy, "module dns; with --accept-capabilities"},
+			ErrGreedy, "module dns; --accept-capabilities grants it"},
 		"wants to send more": {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "11/min", 1)), Consent{Upgrade: true},
 			ErrGreedy, "submit 11/1m"},
 		"wants more at once": {version(t, "acme/hello", "1.2.0", strings.Replace(kv, "10/min", "100/h", 1)), Consent{Upgrade: true},
@@ -130,7 +130,7 @@ func TestRefusedInstallations(t *testing.T) {
 			Consent{Upgrade: true}, ErrGreedy, "hook receive.data, message body:read"},
 		"consent": {version(t, "acme/hello", "1.2.0", "hooks = [\"receive.data\"]\n"+kv),
 			Consent{Upgrade: true, Capabilities: true}, nil, ""},
-		"limits above the hook's": {version(t, "acme/big", "1.0.0", greedy), Consent{}, ErrGreedy, "limit wall 30s; with --accept-capabilities"},
+		"limits above the hook's": {version(t, "acme/big", "1.0.0", greedy), Consent{}, ErrGreedy, "limit wall 30s; --accept-capabilities grants it"},
 		"limits, with consent":    {version(t, "acme/big", "1.0.0", greedy), Consent{Capabilities: true}, nil, ""},
 		"upgrade of nothing":      {version(t, "acme/other", "1.0.0", ""), Consent{Upgrade: true}, nil, "it is not installed"},
 		"requires what is not": {version(t, "acme/other", "1.0.0", "requires = { \"acme/nothing\" = \"^1\" }\n"), Consent{}, ErrBundle,
@@ -176,7 +176,7 @@ func TestRequiredBundles(t *testing.T) {
 		t.Error(err)
 	}
 	if err := d.Clone().Install(version(t, "acme/util", "1.1.0", "requires = { \"acme/hello\" = \"*\" }\n"),
-		Consent{Upgrade: true}); err == nil || !strings.Contains(err.Error(), "in a circle: acme/util requires acme/hello requires acme/util") {
+		Consent{Upgrade: true}); err == nil || !strings.Contains(err.Error(), "in a loop: acme/util requires acme/hello requires acme/util") {
 		t.Error(err)
 	}
 	d.Enable("acme/hello", "")
@@ -201,7 +201,7 @@ func TestRequiresOfTheConfiguration(t *testing.T) {
 		want string
 	}{
 		{[]Enabled{folder("a/a", `"b/b" = "^1"`), folder("b/b", "")}, ""},
-		{[]Enabled{folder("a/a", `"b/b" = "^1"`), folder("b/b", `"a/a" = "1.x"`)}, "in a circle: a/a requires b/b requires a/a"},
+		{[]Enabled{folder("a/a", `"b/b" = "^1"`), folder("b/b", `"a/a" = "1.x"`)}, "in a loop: a/a requires b/b requires a/a"},
 		{[]Enabled{folder("a/a", `"b/b" = "^2"`), folder("b/b", "")}, "requires b/b ^2, but 1.0.0 is there"},
 		{[]Enabled{folder("a/a", `"b/b" = "^1"`)}, `requires b/b ^1: bundle "b/b" is neither installed nor shipped`},
 		{[]Enabled{folder("a/a", `carteiro = ">=9"`)}, "requires carteiro >=9, but this is 0.1.0"},

@@ -66,7 +66,7 @@ func (c *checker) bad(key, format string, args ...any) {
 func (c *checker) manifest(m *Manifest) {
 	b := &m.Bundle
 	if !validName(b.Name) {
-		c.bad("bundle.name", "name %q is not publisher/name in small letters, digits and hyphens", b.Name)
+		c.bad("bundle.name", "name %q is not publisher/name in lower-case letters, digits and hyphens", b.Name)
 	}
 	var err error
 	if m.version, err = semver.StrictNewVersion(b.Version); err != nil {

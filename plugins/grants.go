@@ -46,7 +46,7 @@ func (m *Manifest) capabilitiesWanted() Grants {
 
 // limitsWanted are the limits that are above what every bundle has at the most
 // generous hook that it declares, by name; times in milliseconds. Below that,
-// each hook's own limit counts where it is stricter.
+// each hook's own limit counts if it is stricter.
 func (m *Manifest) limitsWanted() map[string]int64 {
 	out := map[string]int64{}
 	above := func(name string, n, free int64) {

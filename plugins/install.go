@@ -12,7 +12,7 @@ import (
 
 // Reasons why a bundle is not installed.
 var (
-	// ErrGreedy: it wants more than was granted.
+	// ErrGreedy: the bundle wants more than was granted.
 	ErrGreedy = errors.New("wants more than is granted")
 	// ErrDowngrade: its version is lower than the installed one's.
 	ErrDowngrade = errors.New("is older than what is installed")
@@ -81,7 +81,7 @@ func (d *BundleStore) checkConsent(t *Tree, old Pinned, had bool, c Consent) err
 		// To install is to grant what the manifest declares; what no bundle has
 		// by itself needs a word more.
 		if len(wants.Limits) > 0 && !c.Capabilities {
-			return fmt.Errorf("%w: %s; with --accept-capabilities it gets that", ErrGreedy, text(Grants{Limits: wants.Limits}.List()))
+			return fmt.Errorf("%w: %s; --accept-capabilities grants it", ErrGreedy, text(Grants{Limits: wants.Limits}.List()))
 		}
 		return nil
 	}
@@ -92,7 +92,7 @@ func (d *BundleStore) checkConsent(t *Tree, old Pinned, had bool, c Consent) err
 		}
 	} else if isOlder(m, old.Version) {
 		if !c.Downgrade {
-			return fmt.Errorf("%w (%s); --downgrade takes it, `carteiro bundle rollback` goes back to the version before", ErrDowngrade, old.Version)
+			return fmt.Errorf("%w (%s); --downgrade accepts it, `carteiro bundle rollback` goes back to the version before", ErrDowngrade, old.Version)
 		}
 	} else if !c.Upgrade {
 		return fmt.Errorf("%w: version %s; run `carteiro bundle upgrade`", ErrInstalled, old.Version)
@@ -101,7 +101,7 @@ func (d *BundleStore) checkConsent(t *Tree, old Pinned, had bool, c Consent) err
 		return nil
 	}
 	if more := wants.beyond(old.Versions[old.Version].Granted); len(more) > 0 {
-		return fmt.Errorf("%w: %s; with --accept-capabilities it gets that", ErrGreedy, text(more))
+		return fmt.Errorf("%w: %s; --accept-capabilities grants it", ErrGreedy, text(more))
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func isOlder(m *Manifest, version string) bool {
 	return err == nil && m.version.LessThan(other)
 }
 
-// checkRequirements tells what a tree requires that is neither installed nor shipped,
+// checkRequirements returns what a tree requires that is neither installed nor shipped,
 // and which installed bundles would not accept it.
 func (d *BundleStore) checkRequirements(t *Tree, server string) error {
 	l := &loading{Options: Options{Store: d, Server: server}, byName: map[string]*loaded{t.Manifest.Name(): {tree: t}}}
@@ -173,7 +173,7 @@ func (d *BundleStore) Remove(name string) error {
 }
 
 // Sweep removes the folders of versions that the lock does not name. Nobody
-// reads them; what cannot be removed is told and stays.
+// reads them; an error names what cannot be removed and stays.
 //
 // Crash: some of them are left for the next time.
 func (d *BundleStore) Sweep() error {

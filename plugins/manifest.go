@@ -96,7 +96,7 @@ func (f *Fault) Error() string {
 // Unwrap makes it an ErrBundle.
 func (f *Fault) Unwrap() error { return ErrBundle }
 
-// parseManifest reads and checks bundle.toml. All faults are told, joined,
+// parseManifest reads and checks bundle.toml. It reports all faults, joined,
 // each a *Fault; only a text that is no TOML, or a value of another type than
 // its key has, stands alone.
 func parseManifest(raw []byte, label string) (*Manifest, error) {
@@ -129,7 +129,7 @@ func parseManifest(raw []byte, label string) (*Manifest, error) {
 	return &m, nil
 }
 
-// validName is "publisher/name", each of small letters, digits and hyphens.
+// validName is "publisher/name", each of lower-case letters, digits and hyphens.
 func validName(s string) bool {
 	publisher, name, ok := strings.Cut(s, "/")
 	return ok && validWord(publisher) && validWord(name)

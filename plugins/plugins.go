@@ -109,7 +109,7 @@ func Load(o Options) ([]hooks.Source, error) {
 	return out, errors.Join(l.errs...)
 }
 
-// Trees are the bundles that Load takes, but for those that are only required
+// Trees returns the bundles that Load takes, except those that are only required
 // by others, in the same order.
 func Trees(o Options) ([]*Tree, error) {
 	l := &loading{Options: o, byName: map[string]*loaded{}}
@@ -151,7 +151,7 @@ func (l *loading) enable(e Enabled) {
 	}
 	name := t.Manifest.Name()
 	if l.byName[name] != nil {
-		l.errs = append(l.errs, e.at("", fmt.Errorf("%w %s is configured twice; settings of a domain stand under [bundle.domain.\"DOMAIN\"]",
+		l.errs = append(l.errs, e.at("", fmt.Errorf("%w %s is configured twice; settings of a domain belong under [bundle.domain.\"DOMAIN\"]",
 			ErrBundle, name)))
 		return
 	}
@@ -212,7 +212,7 @@ func (l *loading) open(e Enabled) (*Tree, bool, error) {
 func (l *loading) find(name string) (*Tree, bool, error) {
 	if l.Store != nil && l.Store.Has(name) {
 		t, err := l.Store.Current(name)
-		return t, err == nil, err // what it wants was granted when it was installed
+		return t, err == nil, err // its capabilities were granted when it was installed
 	}
 	for _, t := range l.Beside {
 		if t.Manifest.Name() == name {

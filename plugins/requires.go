@@ -40,7 +40,7 @@ func (l *loading) require(b *loaded) {
 	}
 }
 
-// checkRange tells whether another bundle has a version that m accepts.
+// checkRange checks whether another bundle has a version that m accepts.
 func (m *Manifest) checkRange(label string, other *Manifest) error {
 	r := m.requires[other.Name()]
 	if r == nil || r.Check(other.version) {
@@ -50,7 +50,7 @@ func (m *Manifest) checkRange(label string, other *Manifest) error {
 		other.Bundle.Version)
 }
 
-// checkServer tells whether the server has a version that m accepts. What a
+// checkServer checks whether the server has a version that m accepts. What a
 // version being built adds to its number does not count.
 func (m *Manifest) checkServer(label, version string) error {
 	r := m.requires[server]
@@ -79,7 +79,7 @@ func (l *loading) checkCircles() error {
 		}
 		path = append(path, name)
 		if state[name] == 1 {
-			return fmt.Errorf("%w: bundles require each other in a circle: %s", ErrBundle, strings.Join(path, " requires "))
+			return fmt.Errorf("%w: bundles require each other in a loop: %s", ErrBundle, strings.Join(path, " requires "))
 		}
 		state[name] = 1
 		for _, next := range slices.Sorted(maps.Keys(b.tree.Manifest.requires)) {

@@ -14,8 +14,8 @@ import (
 // sandbox, and of `allow_web` with which an admin lets it have them.
 const plainWeb = "plain"
 
-// capabilityTexts say in words what a capability lets a bundle do, for those that
-// reach further than their names tell.
+// capabilityTexts explain the capabilities whose effect is wider than their names
+// say.
 var capabilityTexts = map[string]string{
 	"hook receive.auth": "it is asked about each login of its domains, and may let people in or keep them out",
 	"module account":    "it reads the accounts and aliases of its domains, their settings and rights, and can try passwords",
@@ -27,7 +27,7 @@ var capabilityTexts = map[string]string{
 		"its pages may use whatever a browser keeps for this server, and read the pages of other bundles",
 }
 
-// DescribeCapability is what a capability of Granted means in words, or "".
+// DescribeCapability explains a capability, or returns "" if its name says it all.
 func DescribeCapability(capability string) string { return capabilityTexts[capability] }
 
 // completeKept adds what this version keeps of an entry to those that an earlier

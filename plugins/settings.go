@@ -61,7 +61,7 @@ func (c *checker) setting(at, key string, s Setting) {
 	}
 }
 
-// bound reads min or max; false where it is not a number.
+// bound reads min or max; false if it is not a number.
 func bound(v any) (float64, bool) {
 	switch v := v.(type) {
 	case nil:
@@ -97,7 +97,7 @@ func (m *Manifest) settings(label string, given map[string]any) (map[string]any,
 	return out, nil
 }
 
-// domainSettings are the whole settings of a domain that has some of its own.
+// domainSettings returns all settings of a domain that has some of its own.
 func (m *Manifest) domainSettings(label, domain string, shared, own map[string]any) (map[string]any, error) {
 	where := " for " + domain
 	if err := m.checkKeys(label, where, own); err != nil {
@@ -130,7 +130,7 @@ func (m *Manifest) checkKeys(label, where string, given map[string]any) error {
 	return nil
 }
 
-// check tells why a value does not fit; the text follows the setting's name.
+// check returns why a value does not fit; the text follows the setting's name.
 func (s Setting) check(v any) error {
 	ok, n, of := false, 0.0, ""
 	switch s.Type {

@@ -80,7 +80,7 @@ func PublicKey(text string) (string, error) {
 // Verify finds the publishers whose pinned key signed the archive, in the order
 // of their names. trust holds public keys by publisher, several of them between
 // blanks. Errors are ErrUnsigned, ErrUntrusted,
-// ErrSignature, or tell what is wrong with a text.
+// ErrSignature, or say what is wrong with a text.
 func Verify(archive, signature []byte, trust map[string]string) (publishers []string, err error) {
 	if len(signature) == 0 {
 		return nil, ErrUnsigned
@@ -152,10 +152,10 @@ func ReadArchive(path string) (archive, signature []byte, err error) {
 		err = fmt.Errorf("it has more than %d octets", maxSignature)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w %s: no signature that can be read: %w", ErrBundle, path+SignatureSuffix, err)
+		return nil, nil, fmt.Errorf("%w %s: the signature cannot be read: %w", ErrBundle, path+SignatureSuffix, err)
 	}
 	return archive, signature, nil
 }
 
-// IsArchive tells by its name whether a path is an archive.
+// IsArchive reports whether a path has the name of an archive.
 func IsArchive(path string) bool { return strings.HasSuffix(path, Suffix) }

@@ -19,7 +19,7 @@ var skeleton embed.FS
 // not there or empty.
 func New(name, dir string) error {
 	if !validName(name) {
-		return fmt.Errorf("%w: %q is not publisher/name in small letters, digits and hyphens", ErrBundle, name)
+		return fmt.Errorf("%w: %q is not publisher/name in lower-case letters, digits and hyphens", ErrBundle, name)
 	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%w: %s is not empty", ErrBundle, dir)

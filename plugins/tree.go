@@ -90,7 +90,7 @@ const (
 	aFolder
 )
 
-// room tells why a file cannot be taken, before its content is read.
+// room returns why a file cannot be taken, before its content is read.
 func (b *treeBuilder) room(path string, size int64) error {
 	switch {
 	case !safePath(path):
@@ -116,7 +116,7 @@ func (b *treeBuilder) add(path string, content []byte) error {
 	b.folded[key] = aFile
 	for dir := parent(key); dir != ""; dir = parent(dir) {
 		if b.folded[dir] == aFile {
-			return fmt.Errorf("%s is there as a file and as a folder", dir)
+			return fmt.Errorf("%s is both a file and a folder", dir)
 		}
 		b.folded[dir] = aFolder
 	}

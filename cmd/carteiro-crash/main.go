@@ -114,7 +114,7 @@ func loadAndKill(ctx context.Context, o options, h *testServer, stdout io.Writer
 			return nil, 0, 0, fmt.Errorf("start %d: %w", kills+1, err)
 		}
 		slowest = max(slowest, life.took)
-		// Most lives are short: crashes within the first moments, while the
+		// Most processes run for a short time: crashes within the first moments, while the
 		// store recovers and the queue wakes up, are the harder ones.
 		span := time.Duration(rnd.Int64N(int64(400 * time.Millisecond)))
 		if rnd.IntN(3) == 0 {

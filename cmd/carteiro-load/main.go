@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-const usage = "usage: carteiro-load smtp|pop3|sink [FLAGS]; carteiro-load COMMAND -h tells the flags"
+const usage = "usage: carteiro-load smtp|pop3|sink [FLAGS]; carteiro-load COMMAND -h prints the flags"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

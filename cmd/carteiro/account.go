@@ -161,7 +161,7 @@ func accountSet() *cobra.Command {
 		},
 	}
 	o.flags(cmd, false)
-	cmd.Flags().BoolVar(&confirmed, "confirmed", false, "whoever the setting names has agreed, as the target of a forward")
+	cmd.Flags().BoolVar(&confirmed, "confirmed", false, "the people whom the setting names have agreed, such as the target of a forward")
 	return cmd
 }
 
@@ -187,7 +187,7 @@ func accountAudit() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "audit OWNER",
-		Short: "Tell what others did in an owner's name, the newest first",
+		Short: "Print what others did in an owner's name, the newest first",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return show(cmd, &o, "account.audit", admin.AuditArgs{Owner: args[0], Limit: limit}, true, func(w io.Writer, list []audit.Entry) {
@@ -206,7 +206,7 @@ func accountRevoke() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "revoke OWNER DELEGATE [RIGHT]",
-		Short: "Take a right back, or all of them",
+		Short: "Revoke a right, or all rights of a delegate",
 		Args:  cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := admin.GrantArgs{Owner: args[0], Delegate: args[1]}

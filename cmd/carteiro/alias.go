@@ -14,7 +14,7 @@ import (
 func aliasCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "alias",
-		Short: "Addresses that stand for others: add, rm, list, import",
+		Short: "Addresses that lead to other addresses: add, rm, list, import",
 	}
 	var o options
 	add := &cobra.Command{

@@ -16,7 +16,7 @@ func aliasImport() *cobra.Command {
 	var domain string
 	cmd := &cobra.Command{
 		Use:   "import FILE [--domain D]",
-		Short: "Take over a table of aliases, Postfix's virtual or /etc/aliases, all or nothing",
+		Short: "Import a table of aliases, Postfix's virtual or /etc/aliases, all or nothing",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := os.ReadFile(args[0])

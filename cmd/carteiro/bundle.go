@@ -53,7 +53,7 @@ func bundleLintCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "lint DIR|FILE",
-		Short: "Check manifest and Lua of a bundle; nothing runs but the top of its files",
+		Short: "Check manifest and Lua of a bundle; no handler runs",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, t, err := o.lintAnd(cmd, cmd.OutOrStdout(), args[0], readBundle)
@@ -297,7 +297,7 @@ func lintBundle(ctx context.Context, notes io.Writer, cfg *config.Config, t *plu
 	for _, name := range t.Manifest.Bundle.Hooks {
 		own := func(h hooks.Handler) bool { return h.Info().Bundle == t.Manifest.Name() }
 		if !slices.ContainsFunc(gen.Chain.Handlers(hooks.Point(name)), own) {
-			fmt.Fprintf(notes, "note: %s is declared, but nothing is registered at it\n", name)
+			fmt.Fprintf(notes, "note: %s is declared, but there is no handler at it\n", name)
 		}
 	}
 	return nil

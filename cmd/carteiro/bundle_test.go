@@ -36,7 +36,7 @@ func TestBundleREADME(t *testing.T) {
 	for command, want := range map[string]string{
 		"carteiro bundle test":     "2 cases, 0 failed",
 		"carteiro bundle install":  "granted: message headers:read",
-		"carteiro bundle enable":   "the running server has taken it over",
+		"carteiro bundle enable":   "the running server uses it now",
 		"carteiro bundle list":     "example.com",
 		"carteiro bundle upgrade":  "installed acme/hello 0.2.0, signed by acme",
 		"carteiro bundle rollback": "acme/hello is at 0.1.0",

@@ -29,8 +29,8 @@ func (i *installation) flags(cmd *cobra.Command) {
 	i.options.flags(cmd, false)
 	cmd.Flags().BoolVar(&i.capabilities, "accept-capabilities", false,
 		"grant more than the installed version had, and limits above those of all bundles")
-	cmd.Flags().BoolVar(&i.unsigned, "unsigned", false, "take an archive that nobody signed")
-	cmd.Flags().BoolVar(&i.downgrade, "downgrade", false, "take a lower version than the installed one")
+	cmd.Flags().BoolVar(&i.unsigned, "unsigned", false, "accept an archive without a signature")
+	cmd.Flags().BoolVar(&i.downgrade, "downgrade", false, "accept a lower version than the installed one")
 }
 
 func bundleInstallCommand() *cobra.Command {
@@ -111,7 +111,7 @@ func (i *installation) open(cfg *config.Config, path string) (t *plugins.Tree, s
 	}
 	t, err = plugins.Open(archive, signature, path, cfg.Trust, i.unsigned)
 	if errors.Is(err, plugins.ErrUnsigned) {
-		err = fmt.Errorf("%w (no %s); --unsigned takes it all the same", err, path+plugins.SignatureSuffix)
+		err = fmt.Errorf("%w (no %s); --unsigned accepts it", err, path+plugins.SignatureSuffix)
 	}
 	return t, len(signature) > 0, err
 }
@@ -191,7 +191,7 @@ func reloadServer(ctx context.Context, w io.Writer, cfg *config.Config) error {
 	if _, err = client.Call(ctx, "reload", admin.ReloadArgs{By: "cli"}); err != nil {
 		return err
 	}
-	fmt.Fprintln(w, "the running server has taken it over")
+	fmt.Fprintln(w, "the running server uses it now")
 	return nil
 }
 
@@ -251,7 +251,7 @@ func switchCommand(verb, short string, turn func(d *plugins.BundleStore, name, d
 	return cmd
 }
 
-// noteForeign tells of domains that no mail ends at: a slip of the finger, or
+// noteForeign reports domains that are not local: a typing mistake, or
 // one that is added later.
 func (o *options) noteForeign(cmd *cobra.Command, domains []string) {
 	raw, err := o.call(cmd.Context(), "domain.list", struct{}{}, false)
@@ -270,7 +270,7 @@ func bundleRollbackCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "rollback NAME",
-		Short: "Go back to the version before the last upgrade; again to undo that",
+		Short: "Go back to the version before the last upgrade; again: undo that",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			version := ""
@@ -302,7 +302,7 @@ func bundleRemoveCommand() *cobra.Command {
 				}
 				named := func(b config.Bundle) bool { return b.Name == args[0] }
 				if slices.ContainsFunc(cfg.Bundles, named) && !slices.Contains(plugins.Shipped(), args[0]) {
-					return fmt.Errorf("%s names %s under [[bundle]]; take that out first, and nothing is removed until then", cfg.Path, args[0])
+					return fmt.Errorf("%s names %s under [[bundle]]; remove it there first; nothing was removed", cfg.Path, args[0])
 				}
 				return nil
 			})

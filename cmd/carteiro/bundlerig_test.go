@@ -91,14 +91,14 @@ func noteOf(from, to string, fields ...string) string {
 	return text + "\n\nhello\n"
 }
 
-// answers are what the far host got since it was last asked.
+// answers are what the other server got since it was last asked.
 func (l *bundleRig) answers() []testserver.Received {
 	l.t.Helper()
 	l.WaitQueueEmpty(l.t)
 	return l.mx.Take()
 }
 
-// answered checks how many messages the far host got since it was last asked.
+// answered checks how many messages the other server got since it was last asked.
 func (l *bundleRig) answered(want int, what string) []testserver.Received {
 	l.t.Helper()
 	got := l.answers()

@@ -10,7 +10,7 @@ import (
 	"carteiro/plugins"
 )
 
-// bundleDir is where the installed bundles of a configuration live.
+// bundleDir is the folder of the installed bundles.
 func bundleDir(cfg *config.Config) string { return filepath.Join(cfg.Storage.Dir, "bundles") }
 
 // readBundles reads the bundles that the configuration or `bundle enable`
@@ -30,7 +30,7 @@ func readBundles(cfg *config.Config) ([]hooks.Source, error) {
 func completeLock(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	installed, err := plugins.OpenStore(bundleDir(cfg))
 	if err != nil {
-		return nil // told where the policies load
+		return nil // reported when the policies load
 	}
 	for title, rights := range installed.Kept() {
 		log.WarnContext(ctx, "an installed bundle "+keptText(rights), "bundle", title)

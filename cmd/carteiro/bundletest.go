@@ -19,7 +19,7 @@ func bundleTestCommand() *cobra.Command {
 	var domain string
 	cmd := &cobra.Command{
 		Use:   "test DIR|FILE",
-		Short: "Run a bundle's tests/*.lua, each case in a world of its own",
+		Short: "Run a bundle's tests/*.lua, each case in a server of its own, in memory",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, t, err := o.lintAnd(cmd, cmd.ErrOrStderr(), args[0], readBundle)
@@ -34,8 +34,8 @@ func bundleTestCommand() *cobra.Command {
 		},
 	}
 	o.flags(cmd, true)
-	cmd.Flags().BoolVar(&cover, "cover", false, "tell which lines ran")
-	cmd.Flags().StringVar(&domain, "domain", "", "run as if the bundle were enabled for this `domain` alone")
+	cmd.Flags().BoolVar(&cover, "cover", false, "print which lines ran")
+	cmd.Flags().StringVar(&domain, "domain", "", "run as if the bundle were enabled for this `domain` only")
 	return cmd
 }
 

@@ -87,7 +87,7 @@ func check(ctx context.Context, cfg *config.Config) (*hooks.Generation, error) {
 	return gen, nil
 }
 
-// printBundleNotes tells which installed bundles have rights that nobody was asked
+// printBundleNotes prints which installed bundles have rights that nobody was asked
 // for, and which pages are not plain although their bundle asks for it.
 func printBundleNotes(w io.Writer, cfg *config.Config) error {
 	installed, err := plugins.OpenStore(bundleDir(cfg))
@@ -114,7 +114,7 @@ func printBundleNotes(w io.Writer, cfg *config.Config) error {
 }
 
 // checkTests runs the tests of the scripts' folder and of the enabled bundles,
-// but for those that this program ships, and returns how many cases there
+// except those that this program ships, and returns how many cases there
 // were. What failed is written to w.
 func checkTests(ctx context.Context, w io.Writer, cfg *config.Config, sources []hooks.Source) (cases int, err error) {
 	if cfg.Scripts.Dir != "" {

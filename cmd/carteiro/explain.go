@@ -14,7 +14,7 @@ func explainCommand() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "explain ID|ADDRESS",
-		Short: "Tell where a message is and why, step by step",
+		Short: "Print where a message is and why, step by step",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return show(cmd, &o, "explain", admin.ExplainArgs{What: args[0], Limit: limit}, false, printTrails)

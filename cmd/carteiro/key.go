@@ -15,12 +15,12 @@ import (
 func keyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "Keys that mail is encrypted to, of accounts and of addresses elsewhere: add, rm, list",
+		Short: "Public keys of accounts and of other addresses, for encryption: add, rm, list",
 	}
 	var o options
 	add := &cobra.Command{
 		Use:   "add ADDRESS FILE",
-		Short: "Add an armored OpenPGP key or a PEM certificate, in place of one of its kind; FILE may be -",
+		Short: "Add an armored OpenPGP key or a PEM certificate; it replaces one of the same kind; FILE may be -",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := readKeyFile(args[1], cmd.InOrStdin())

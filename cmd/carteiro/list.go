@@ -112,8 +112,8 @@ func listImport() *cobra.Command {
 	var source string
 	cmd := &cobra.Command{
 		Use:   "import LIST FILE|DIR|-",
-		Short: "Take over the members of a Mailman 3 or mlmmj list, or of a source that changes",
-		Long: "Take over members, without telling them. FILE is a list of addresses, a line each (`mailman members`), or the JSON of " +
+		Short: "Import the members of a Mailman 3 or mlmmj list, or of a source that changes",
+		Long: "Import members; they get no mail about it. FILE is a list of addresses, a line each (`mailman members`), or the JSON of " +
 			"Mailman's REST API\n(/lists/ID/roster/member); DIR is the folder of an mlmmj list; - is standard input. With --source NAME the " +
 			"list follows a source, such as a\ndirectory or a database: who is new there is added, who came from there and is gone is taken " +
 			"out, all others stay. Run it by a timer.",
@@ -174,7 +174,7 @@ func (o *commandOptions) removeGone(cmd *cobra.Command, list, source string, ros
 		if _, err := o.ask(cmd.Context(), "list", "unsubscribe", append([]string{list}, gone[:n]...)); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%d members taken out\n", n)
+		fmt.Fprintf(cmd.OutOrStdout(), "%d members removed\n", n)
 		gone = gone[n:]
 	}
 	return nil

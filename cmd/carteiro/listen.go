@@ -21,8 +21,8 @@ import (
 	"carteiro/core/service/dns"
 )
 
-// smtpBackend is the pipeline as the SMTP sessions want it; it also looks the
-// client's name up, which the trace field shows.
+// smtpBackend is the pipeline as smtpin.Backend. It also looks up the client's
+// name, which the trace field shows.
 type smtpBackend struct {
 	*core.Pipeline
 	resolver *dns.Resolver
@@ -45,8 +45,8 @@ func (i smtpBackend) Data(ctx context.Context, s *envelope.Session, tx *envelope
 	return smtpin.Outcome{Status: st, Recipients: each}
 }
 
-// pop3Backend is the pipeline as the POP3 sessions want it: receive.connect is
-// about clients that bring mail.
+// pop3Backend is the pipeline as pop3.Backend, without receive.connect, which is
+// about clients that send mail.
 type pop3Backend struct{ *core.Pipeline }
 
 func (pop3Backend) Connect(context.Context, *envelope.Session) *envelope.Status { return nil }

@@ -558,7 +558,7 @@ func listImports(l *listRig) {
 	l.list("import", "imp@l.test", write("ldap", "one@out.test\nnew@out.test\ngone@out.test\n"), "--source", "ldap")
 	l.list("member", "imp@l.test", "new@out.test", "mode=digest")
 	testserver.Contains(l.t, l.list("import", "imp@l.test", write("ldap", "new@out.test\nnewer@out.test\n"), "--source", "ldap"),
-		"1 members taken out\n", "1 members taken over\n")
+		"1 members removed\n", "1 members taken over\n")
 	got := l.list("members", "imp@l.test")
 	if m := l.member("imp@l.test", "new@out.test"); m.Mode != "digest" || strings.Contains(got, "gone@") || !strings.Contains(got,
 		"newer@out.test\n") || !strings.Contains(got, "one@out.test\n") {

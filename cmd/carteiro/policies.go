@@ -159,8 +159,8 @@ func (s *server) prepare(ctx context.Context, cfg *config.Config, sources []hook
 // smoke tests run.
 const smokeGCPercent = 40
 
-// runSmokeTests runs the cases tagged so of the scripts' folder, and those that
-// bundles name.
+// runSmokeTests runs the cases tagged smoke of the scripts' folder, and the smoke
+// tests that bundles name.
 func runSmokeTests(ctx context.Context, cfg *config.Config, sources []hooks.Source) error {
 	// Worlds of tests are large for a moment. The collector runs more often
 	// meanwhile, and what they took goes back to the system: the server may have

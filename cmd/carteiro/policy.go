@@ -64,8 +64,8 @@ type policyLine struct {
 	values map[string]string
 }
 
-// readPolicyLine tells our options, -c, --config, --json and --help, from
-// those of the policy, which all have a value. Behind "--" all are words.
+// readPolicyLine separates our options, -c, --config, --json and --help, from
+// those of the policy, which all have a value. After "--" there are no options.
 func readPolicyLine(words []string) (*policyLine, error) {
 	l := &policyLine{options: options{config: defaultConfig}, values: map[string]string{}}
 	for len(words) > 0 {
@@ -110,7 +110,7 @@ func readPolicyLine(words []string) (*policyLine, error) {
 			}
 			l.values[name] = value
 		case len(word) > 1 && word[0] == '-' && (word[1] < '0' || word[1] > '9'):
-			return nil, usage("unknown option %s; options of policies are written --NAME VALUE; a word that begins with a dash goes behind --", word)
+			return nil, usage("unknown option %s; options of policies are written --NAME VALUE; a word that begins with a dash goes after --", word)
 		default:
 			l.words = append(l.words, word)
 		}

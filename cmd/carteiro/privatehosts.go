@@ -58,7 +58,7 @@ func httpHosts(cfg *config.Config, sources []hooks.Source) []httpHost {
 	return out
 }
 
-// privateOnes are those that lead to private networks alone. Names that cannot be
+// privateOnes are those that lead to private networks only. Names that cannot be
 // looked up now are none.
 func privateOnes(ctx context.Context, list []httpHost) []httpHost {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
@@ -140,7 +140,7 @@ func (r *refusedHosts) list() []string {
 	return slices.Sorted(maps.Keys(r.hosts))
 }
 
-// lookForPrivateHosts tells at a start which requests will be refused. The
+// lookForPrivateHosts logs at a start which requests will be refused. The
 // start does not wait for it.
 func (s *server) lookForPrivateHosts(ctx context.Context) {
 	for _, h := range privateOnes(ctx, httpHosts(s.cfg, s.policies.Get().Sources)) {

@@ -46,7 +46,7 @@ func (f *filterFlags) filter(args []string) (operate.Filter, error) {
 func queueCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "queue",
-		Short: "Messages on their way: list, show, summary, hold, release, retry, bounce, drop",
+		Short: "Messages in the queue: list, show, summary, hold, release, retry, bounce, drop",
 	}
 	cmd.AddCommand(queueList(), queueShow(), queueSummary())
 	for op, short := range map[operate.Operation]string{
@@ -175,6 +175,6 @@ func queueOperate(op operate.Operation, short string) *cobra.Command {
 	o.flags(cmd, true)
 	f.flags(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "every message")
-	cmd.Flags().StringVar(&reason, "reason", "", "told by `queue list` and `explain`")
+	cmd.Flags().StringVar(&reason, "reason", "", "shown by `queue list` and `explain`")
 	return cmd
 }

@@ -12,7 +12,7 @@ func reloadCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "reload",
-		Short: "Read scripts, bundles and certificates anew; on any error nothing changes",
+		Short: "Read scripts, bundles and certificates again; on any error nothing changes",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return show(cmd, &o, "reload", admin.ReloadArgs{By: "cli"}, false, func(w io.Writer, g admin.Generation) {

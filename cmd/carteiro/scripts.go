@@ -191,7 +191,7 @@ func scriptsOrderCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "order",
-		Short: "Print which handler is asked when, hook by hook",
+		Short: "Print the handlers of each hook in the order in which they run",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
@@ -313,7 +313,7 @@ func scriptsCheckCommand() *cobra.Command {
 	return cmd
 }
 
-var errFaults = errors.New("policies have faults, as told above")
+var errFaults = errors.New("policies have faults, listed above")
 
 // faultReport is a fault as --json prints it.
 type faultReport struct {

@@ -50,7 +50,7 @@ func diffCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args = append(args, "", "")
 			if disk && args[1] != "" {
-				return usage("--disk stands for the second generation")
+				return usage("--disk replaces the second generation")
 			}
 			raw, err := o.call(cmd.Context(), "generation.diff", admin.DiffArgs{A: args[0], B: args[1], Disk: disk}, false)
 			if err != nil {

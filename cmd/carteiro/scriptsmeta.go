@@ -12,7 +12,7 @@ import (
 	"carteiro/hooks/lua"
 )
 
-// editorSettings tell LuaLS what policies do not have, and where the test
+// editorSettings say to LuaLS what policies do not have, and where the test
 // library is described.
 const editorSettings = `{
   "runtime.version": "Lua 5.1",
@@ -49,7 +49,7 @@ func scriptsMetaCommand() *cobra.Command {
 			}{{filepath.Join(dir, "carteiro.lua"), lua.Annotations(), false}, {library, lua.TestAnnotations(), false},
 				{filepath.Join(dir, ".luarc.json"), []byte(editorSettings), true}} {
 				if _, err := os.Stat(f.name); f.own && !errors.Is(err, fs.ErrNotExist) {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s is there already, and stays\n", f.name)
+					fmt.Fprintf(cmd.OutOrStdout(), "%s exists already and was not changed\n", f.name)
 					continue
 				}
 				if err := os.WriteFile(f.name, f.text, 0o644); err != nil {

@@ -22,7 +22,7 @@ func scriptsRunCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "run FILE|DIR --eml M",
-		Short: "Send one message through policies, in memory, and tell what each handler saw and did",
+		Short: "Send one message through policies, in memory, and print what each handler saw and did",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if eml == "" {

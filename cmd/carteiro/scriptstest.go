@@ -20,7 +20,7 @@ func scriptsTestCommand() *cobra.Command {
 	var run string
 	cmd := &cobra.Command{
 		Use:   "test [DIR|FILE]",
-		Short: "Run tests/*.lua of a folder of scripts, or tests/NAME.lua of NAME.lua alone; each case in a world of its own",
+		Short: "Run tests/*.lua of a folder of scripts, or only tests/NAME.lua of NAME.lua; each case in a server of its own, in memory",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := o.readTree(args)
@@ -37,7 +37,7 @@ func scriptsTestCommand() *cobra.Command {
 		},
 	}
 	o.flags(cmd, true)
-	cmd.Flags().BoolVar(&cover, "cover", false, "tell which lines ran")
+	cmd.Flags().BoolVar(&cover, "cover", false, "print which lines ran")
 	cmd.Flags().StringVar(&run, "run", "", "only cases whose \"file: name\" matches this `regexp`")
 	return cmd
 }

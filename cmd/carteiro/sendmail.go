@@ -98,7 +98,7 @@ func parseSendmail(args []string) (*sendmailArgs, error) {
 	return a, nil
 }
 
-// send reads the message, makes its lines and recipients what SMTP wants and
+// send reads the message, converts its lines and recipients for SMTP and
 // hands it to the running server.
 func (a *sendmailArgs) send(ctx context.Context, stdin io.Reader) error {
 	cfg, err := config.Load(a.config)

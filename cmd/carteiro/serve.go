@@ -27,7 +27,7 @@ func serveCommand() *cobra.Command {
 	var testClock bool
 	cmd := &cobra.Command{
 		Use:   "serve -c FILE",
-		Short: "Run the server: SIGHUP reloads, SIGTERM finishes what runs and stops",
+		Short: "Run the server: SIGHUP reloads, SIGTERM finishes running work and stops",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
@@ -66,8 +66,8 @@ func (s *server) serve(ctx context.Context) (err error) {
 			err = e
 		}
 	}()
-	// From before anybody is told that the server is there: a SIGHUP that
-	// nobody waits for would end it.
+	// Before anybody can know that the server is there: a SIGHUP without a
+	// channel would end the process.
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)

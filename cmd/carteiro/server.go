@@ -220,7 +220,7 @@ func loopbackOnly(cfg *config.Config) error {
 			return err
 		}
 		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-			return usage("listener %s at %s: a test clock is for loopback addresses alone", l.Name, l.Addr)
+			return usage("listener %s at %s: a test clock needs loopback addresses only", l.Name, l.Addr)
 		}
 	}
 	return nil

@@ -104,7 +104,7 @@ func spamUnlearn() *cobra.Command {
 	var account string
 	cmd := &cobra.Command{
 		Use:   "unlearn FILE... [--account ADDRESS]",
-		Short: "Make learn undone, as if it had never been",
+		Short: "Undo learn, as if it had never happened",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.teach(cmd, "spam.unlearn", admin.SpamArgs{Account: account}, args)

@@ -23,7 +23,7 @@ func traceCommand() *cobra.Command {
 	var n int
 	cmd := &cobra.Command{
 		Use:   "trace",
-		Short: "Show what clients say, what they hear and what each policy decides, as it happens",
+		Short: "Show what clients send, the replies, and what each policy decides, as it happens",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config)
@@ -78,7 +78,7 @@ func printTraceLine(w io.Writer, l telemetry.Line) {
 	fmt.Fprintf(w, "  %s > %s\n", l.Text, l.Reply)
 }
 
-// traceHook shows a call of a handler to who looks.
+// traceHook sends a call of a handler to `carteiro trace`.
 func (s *server) traceHook(c hooks.Call) {
 	l := telemetry.Line{
 		Time:    s.clock.Now(),
@@ -144,7 +144,7 @@ func (s *server) dialogue() func(*envelope.Session, string, *envelope.Status) {
 	return s.traceDialogue
 }
 
-// traceDialogue shows a command and its reply to who looks.
+// traceDialogue sends a command and its reply to `carteiro trace`.
 func (s *server) traceDialogue(session *envelope.Session, command string, reply *envelope.Status) {
 	l := telemetry.Line{
 		Time:     s.clock.Now(),

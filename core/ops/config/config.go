@@ -89,7 +89,7 @@ type Listener struct {
 type Web struct {
 	URL    string `toml:"url"`
 	Token  any    `toml:"token"` // of operators: text, { file = } or { env = }
-	Secret string `toml:"-"`     // what Token stands for; empty: there is no API
+	Secret string `toml:"-"`     // the value of Token; empty: there is no API
 }
 
 // Scripts is where the admin's policies are.
@@ -130,7 +130,7 @@ type Relay struct {
 	Host     string `toml:"host"`
 	User     string `toml:"user"`
 	Password any    `toml:"password"` // text, { file = } or { env = }
-	Secret   string `toml:"-"`        // what Password stands for
+	Secret   string `toml:"-"`        // the value of Password
 }
 
 // DMARC says who sends aggregate reports (RFC 9990).
@@ -167,7 +167,7 @@ type NextHop struct {
 	TLS      string `toml:"tls"`
 	User     string `toml:"user"`
 	Password any    `toml:"password"` // text, { file = } or { env = }
-	Secret   string `toml:"-"`        // what Password stands for
+	Secret   string `toml:"-"`        // the value of Password
 }
 
 // DKIM names the signing keys of a domain.
@@ -197,7 +197,7 @@ type Limits struct {
 	Errors       int  `toml:"errors"`
 }
 
-// Log is what is told.
+// Log is what is logged, and how.
 type Log struct {
 	Level  string `toml:"level"`
 	Format string `toml:"format"`

@@ -130,7 +130,8 @@ func (c *Config) validateHops() error {
 
 const notHost = `%q is not host:port, or "host:port private"`
 
-// notHostPort is the first that is none, with " private" behind it or without,
+// notHostPort returns the first element that is not host:port, or host:port and
+// " private",
 // or "".
 func notHostPort(list []string) string {
 	for _, h := range list {

@@ -6,7 +6,7 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// mark is a moment in a world, from which on a report tells.
+// mark is the moment from which on a report counts.
 type mark struct{ calls, written, sent int }
 
 func (w *World) mark() mark {
@@ -84,7 +84,7 @@ func (w *World) Deliver(o map[string]any) (map[string]any, error) {
 	return w.Report(from, r)
 }
 
-// Report tells what happened since a moment, and what is in the mailboxes.
+// Report returns what happened since a moment, and what is in the mailboxes.
 func (w *World) Report(from mark, r map[string]any) (map[string]any, error) {
 	if err := w.waitIdle(); err != nil {
 		return nil, err

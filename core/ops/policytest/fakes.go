@@ -32,7 +32,7 @@ func newFakeDNS() *fakeDNS {
 
 func key(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
-// failing is the error that the test wants for such a question, or nil.
+// failing is the error that the test set for such a question, or nil.
 func (n *fakeDNS) failing(kind, name string) error {
 	for _, k := range []string{"", kind, kind + " " + key(name)} {
 		if err := n.fails[k]; err != nil {
@@ -42,7 +42,7 @@ func (n *fakeDNS) failing(kind, name string) error {
 	return nil
 }
 
-// find is what a name has of a kind.
+// find returns the records of a kind that a name has.
 func (n *fakeDNS) find(kind, name string) (any, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -79,7 +79,7 @@ func (n *fakeDNS) AAAA(_ context.Context, name string) ([]netip.Addr, error) {
 	return n.addrs("aaaa", name)
 }
 
-// MX implements lua.Resolver. A text stands for a host of preference 10.
+// MX implements lua.Resolver. A text is a host of preference 10.
 func (n *fakeDNS) MX(_ context.Context, name string) ([]dns.MX, error) {
 	v, err := n.find("mx", name)
 	if err != nil {
@@ -255,7 +255,7 @@ func (w *fakeWeb) requests() []any {
 	return slices.Concat([]any{}, w.got)
 }
 
-// hosts are those that the answers name, as "host:port".
+// hosts are the hosts of the answers, as "host:port".
 func (w *fakeWeb) hosts() (list []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

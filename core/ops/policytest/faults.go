@@ -12,7 +12,7 @@ import (
 	"carteiro/core/store"
 )
 
-// faults are what goes wrong in the store because the test wants it to.
+// faults are the errors of the store that the test set.
 type faults struct {
 	mu   sync.Mutex
 	left map[string]int // how often each still happens; -1: always

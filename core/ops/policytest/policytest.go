@@ -80,7 +80,7 @@ func (r *Report) Failed() int {
 	return n
 }
 
-// Test runs the cases of all test files, each in a world of its own. Its
+// Test runs the cases of all test files, each in a World of its own. Its
 // error is about tests or sources that do not load; what a case found is in
 // the Report. It blocks until all have run or ctx ends.
 func Test(ctx context.Context, o Options) (*Report, error) {
@@ -89,7 +89,7 @@ func Test(ctx context.Context, o Options) (*Report, error) {
 	if o.Cover {
 		cover = lua.NewCoverage()
 	}
-	// Once without a world: what does not load is told before any case runs.
+	// Once without a World: load errors are reported before any case runs.
 	o.like = lua.New(lua.Options{Hostname: hostname, Cover: cover})
 	if _, err := o.like.Load(ctx, o.Sources); err != nil {
 		return nil, err
@@ -234,7 +234,7 @@ func covered(files map[string]map[int]int) []Covered {
 	return out
 }
 
-// statusOf is the status as a table; ok stands for one that is nil.
+// statusOf is a status as a table; ok replaces one that is nil.
 func statusOf(st *envelope.Status, ok envelope.Status) map[string]any {
 	if st == nil {
 		st = &ok

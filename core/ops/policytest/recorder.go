@@ -12,7 +12,7 @@ import (
 )
 
 // recorder is a store that remembers what was committed: a message that has
-// been delivered leaves the store, and the test still wants to see it.
+// been delivered leaves the store, and the test still needs it.
 type recorder struct {
 	store.Store
 	faults  faults
@@ -57,7 +57,7 @@ func (r *recorder) keep(made []committed, err error) {
 	r.written = append(r.written, made...)
 }
 
-// since are the messages behind the first n.
+// since returns the messages after the first n.
 func (r *recorder) since(n int) []committed {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -171,7 +171,7 @@ func oneOf(words ...string) shape {
 	}
 }
 
-// either is what one of the shapes takes; the error is that of the last.
+// either accepts what one of the shapes accepts; the error is that of the last.
 func either(list ...shape) shape {
 	return func(v any) (err error) {
 		for _, s := range list {

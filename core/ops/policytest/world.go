@@ -28,7 +28,7 @@ import (
 
 const (
 	hostname = "mx." + LocalDomain
-	// Password is that of every account, until the test says otherwise.
+	// Password is the password of every account, unless the test sets another.
 	Password = "secret"
 )
 
@@ -45,7 +45,7 @@ type World struct {
 	ctx     context.Context
 	clock   *clock.Clock
 	store   *recorder
-	badger  *badgerstore.Store // behind it
+	badger  *badgerstore.Store // what store wraps
 	dir     *auth.Directory
 	keys    *crypt.Keys
 	secrets []*keys.Key
@@ -162,7 +162,7 @@ func (w *World) observe(c hooks.Call) {
 	w.calls = append(w.calls, hookCall{c, eventSummary(c.Event)})
 }
 
-// since are the calls behind the first n.
+// since returns the calls after the first n.
 func (w *World) since(n int) []hookCall {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -201,7 +201,7 @@ func (w *World) ready() error {
 	return w.pipe.Tick(w.ctx) // timers count from here
 }
 
-// overrideLimits are limits with those that t.limit set.
+// overrideLimits returns l with the limits that t.limit set.
 func overrideLimits(l, by hooks.Limits) hooks.Limits {
 	if by.Wall > 0 {
 		l.Wall = by.Wall

@@ -176,7 +176,10 @@ func newStore(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	e := &engine{opt: o, log: o.Log, failure: newFailure(o.Log), space: newSpace(o), queue: make(chan *write, maxWrites), done: make(chan struct{})}
+	e := &engine{
+		opt: o, log: o.Log, failure: newFailure(o.Log), space: newSpace(o),
+		queue: make(chan *write, maxWrites), done: make(chan struct{}),
+	}
 	b := &bodies{engine: e, drafts: map[envelope.ID]struct{}{}}
 	s := &Store{e, b, &spool{b}, &mailboxes{bodies: b, locks: map[envelope.Address]struct{}{}}, &keyValues{e}, &adminData{e}, &sweeper{b}}
 	s.idle = sync.NewCond(&s.mu)

@@ -1,7 +1,7 @@
 -- The short tests of carteiro/forward, which run at each reload too.
 local t = require "carteiro.test"
 
-local function house(settings)
+local function setup(settings)
   t.account("ann@our.example", { forward = settings }, { confirmed = true })
   t.account("bob@our.example")
 end
@@ -12,7 +12,7 @@ local function deliver(o)
 end
 
 t.case("a copy goes, a copy stays", function()
-  house { to = { "x@out.example" }, keep = true }
+  setup { to = { "x@out.example" }, keep = true }
   local r = deliver { subject = "hello", text = "line\n" }
   t.eq(r.code, 250)
   t.eq(r.mailboxes["ann@our.example"].INBOX, 1)
@@ -25,7 +25,7 @@ t.case("a copy goes, a copy stays", function()
 end)
 
 t.case("nothing stays without keep", function()
-  house { to = { "x@out.example", "bob@our.example" } }
+  setup { to = { "x@out.example", "bob@our.example" } }
   local r = deliver {}
   t.eq(r.mailboxes["ann@our.example"].INBOX, 0)
   t.eq(r.mailboxes["bob@our.example"].INBOX, 1)

@@ -1,7 +1,7 @@
 -- Tests of carteiro/forward: carteiro bundle test plugins/forward
 local t = require "carteiro.test"
 
-local function house(settings, options)
+local function setup(settings, options)
   t.account("ann@our.example", { forward = settings }, options or { confirmed = true })
   t.account("bob@our.example")
 end
@@ -13,7 +13,7 @@ local function deliver(o)
 end
 
 t.case("tags, aliases and catch-alls lead to the account; an alias with a tag of its own does not", function()
-  house { to = { "x@out.example" } }
+  setup { to = { "x@out.example" } }
   t.alias("sales@our.example", { "ann@our.example" })
   t.alias("ann+not@our.example", { "bob@our.example" })
   t.eq(#deliver({ to = "sales@our.example" }).sent, 1)
@@ -24,14 +24,14 @@ t.case("tags, aliases and catch-alls lead to the account; an alias with a tag of
 end)
 
 t.case("paused", function()
-  house { to = { "x@out.example" }, paused = true }
+  setup { to = { "x@out.example" }, paused = true }
   local r = deliver {}
   t.eq(#r.sent, 0)
   t.eq(r.mailboxes["ann@our.example"].INBOX, 1)
 end)
 
 t.case("the text of a .forward file", function()
-  house("# comment\n\\ann, x@out.example\nbob\n\"|/usr/bin/vacation ann\"\n/dev/null\n")
+  setup("# comment\n\\ann, x@out.example\nbob\n\"|/usr/bin/vacation ann\"\n/dev/null\n")
   local r = deliver {}
   t.eq(#r.sent, 1)
   t.eq(r.mailboxes["ann@our.example"].INBOX, 1)
@@ -41,17 +41,17 @@ end)
 
 t.case("nonsense is refused", function()
   for bad, why in pairs { [7] = "forward is 7, not of type table or addresses", ["x y"] = "not an address", ["|/bin/x"] = "names no address", ["\\ann"] = "nobody but ann@our.example" } do
-    t.contains(select(2, pcall(house, bad)), why)
+    t.contains(select(2, pcall(setup, bad)), why)
   end
   for why, bad in pairs { ["forward.to is missing"] = { keep = true }, ["not an address"] = { to = { "x@out.example", "x y" } }, ["nobody but"] = { to = { "Ann+x@our.example" } },
     ["forward.to is 7"] = { to = 7 }, ["forward.keep is yes"] = { to = "x@out.example", keep = "yes" }, ["did you mean keep?"] = { to = "x@out.example", keeps = true } } do
-    t.contains(select(2, pcall(house, bad)), why)
+    t.contains(select(2, pcall(setup, bad)), why)
   end
   t.eq(deliver({}).mailboxes["ann@our.example"].INBOX, 1)
 end)
 
 t.case("encrypted to the target's key, or else to the owner's; what stays is as it came", function()
-  house { to = { "x@out.example", "y@out.example", "bob@our.example" }, keep = true, encrypt = true }
+  setup { to = { "x@out.example", "y@out.example", "bob@our.example" }, keep = true, encrypt = true }
   t.key("x@out.example", "smime")
   t.key("ann@our.example", "openpgp")
   local r = deliver { subject = "plan", text = "at noon\n" }
@@ -69,7 +69,7 @@ t.case("encrypted to the target's key, or else to the owner's; what stays is as 
 end)
 
 t.case("nothing leaves plain that was to be encrypted", function()
-  house { to = { "x@out.example" }, encrypt = true }
+  setup { to = { "x@out.example" }, encrypt = true }
   local function kept(why)
     local r = deliver { headers = { ["Message-ID"] = "<" .. why .. "@x>" } }
     t.no_errors(r)
@@ -86,7 +86,7 @@ t.case("nothing leaves plain that was to be encrypted", function()
 end)
 
 t.case("what is encrypted already, and reports, go as they are", function()
-  house { to = { "x@out.example" }, encrypt = true, attach = true }
+  setup { to = { "x@out.example" }, encrypt = true, attach = true }
   t.key("x@out.example", "openpgp")
   local dsn = "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nsorry\r\n--b--\r\n"
   t.contains(deliver({ sender = "", raw = "Subject: failed\r\n" .. dsn }).sent[1].raw, "sorry")
@@ -95,14 +95,14 @@ t.case("what is encrypted already, and reports, go as they are", function()
 end)
 
 t.case("null and own senders stay", function()
-  house { to = { "x@out.example" } }
+  setup { to = { "x@out.example" } }
   t.eq(deliver({ sender = "" }).sent[1].sender, "")
   t.eq(deliver({ sender = "bob@our.example", identity = "bob@our.example" }).sent[1].sender, "bob@our.example")
 end)
 
 t.case("a sender too long for SRS has an address that is stored", function()
   local long = "bounces-1234567-0123456789abcdef-user=gmail.example@em1234.sender.example"
-  house { to = { "x@out.example" } }
+  setup { to = { "x@out.example" } }
   local path = deliver({ sender = long }).sent[1].sender
   t.matches(path, "^forward%-return%+%x+@our%.example$")
   t.eq(deliver({ sender = long, headers = { ["Message-ID"] = "<2@x>" } }).sent[1].sender, path)
@@ -116,9 +116,9 @@ t.case("a sender too long for SRS has an address that is stored", function()
   t.no_errors()
 end)
 
-t.case("reports come home, and not without end", function()
+t.case("DSNs reach the sender, and not without end", function()
   t.config { return_rate = "2/1h" }
-  house { to = { "x@out.example" } }
+  setup { to = { "x@out.example" } }
   local path = deliver({}).sent[1].sender
   t.eq(t.deliver({ sender = "", to = path }).sent[1].to, { "s@s.example" })
   t.eq(t.deliver({ sender = "", to = path }).code, 250)
@@ -127,7 +127,7 @@ t.case("reports come home, and not without end", function()
 end)
 
 t.case("spam stays, and says why", function()
-  house { to = { "x@out.example", "bob@our.example" } }
+  setup { to = { "x@out.example", "bob@our.example" } }
   for name, value in pairs { ["X-Spam"] = "yes", ["X-Spam-Flag"] = "YES", ["X-Spam-Status"] = "Yes, score=9" } do
     local r = deliver { headers = { [name] = value, ["Message-ID"] = "<" .. name .. "@x>" } }
     t.eq(#r.sent, 0)
@@ -139,7 +139,7 @@ end)
 
 t.case("spam goes where the admin says so", function()
   t.config { spam = "forward" }
-  house { to = { "x@out.example" } }
+  setup { to = { "x@out.example" } }
   t.eq(#deliver({ headers = { ["X-Spam"] = "yes" } }).sent, 1)
 end)
 
@@ -149,7 +149,7 @@ end
 
 t.case("what fails DMARC stays", function()
   forged "none"
-  house { to = { "x@out.example" } }
+  setup { to = { "x@out.example" } }
   local r = deliver { from = "s@s.example" }
   t.eq(#r.sent, 0)
   t.eq(t.mailbox("ann@our.example")[1].headers["x-carteiro-forward-kept"], "DMARC failed")
@@ -157,14 +157,14 @@ t.case("what fails DMARC stays", function()
 end)
 
 t.case("what fails DMARC: enforced policies alone, or none", function()
-  house { to = { "x@out.example" } }
+  setup { to = { "x@out.example" } }
   t.config { dmarc = "enforced" }
   forged "none"
   t.eq(#deliver({ from = "s@s.example" }).sent, 1)
 end)
 
 t.case("a target agrees once, by mail", function()
-  house({ to = { "x@out.example" } }, {})
+  setup({ to = { "x@out.example" } }, {})
   local r = deliver {}
   t.eq(r.mailboxes["ann@our.example"].INBOX, 1)
   t.eq(t.mailbox("ann@our.example")[1].headers["x-carteiro-forward-kept"], "a target has not confirmed")
@@ -183,7 +183,7 @@ t.case("a target agrees once, by mail", function()
 end)
 
 t.case("a target agrees once, by a button", function()
-  house({ to = { "x@out.example" } }, {})
+  setup({ to = { "x@out.example" } }, {})
   local raw = string.gsub(deliver({}).submitted[1].raw, "=\r?\n", "")
   local path = string.match(raw, "https://mx%.our%.example/b/forward(/confirm/our%.example/%x+)")
   local function ask(method, p) return t.web { bundle = "forward", method = method, path = p or path } end
@@ -199,7 +199,7 @@ t.case("a target agrees once, by a button", function()
 end)
 
 t.case("a token ends", function()
-  house({ to = { "x@out.example" } }, {})
+  setup({ to = { "x@out.example" } }, {})
   local r = deliver {}
   local token = string.match(r.submitted[1].raw, "forward%-confirm%+%x+@our%.example")
   t.clock.advance("8d")
@@ -208,15 +208,15 @@ t.case("a token ends", function()
 end)
 
 t.case("a setting asks at once; whoever was taken out is asked anew", function()
-  house()
+  setup()
   t.settle()
-  house({ to = { "x@out.example" } }, {})
+  setup({ to = { "x@out.example" } }, {})
   local r = t.settle()
   local token = string.match(r.submitted[1].raw, "forward%-confirm%+%x+@our%.example")
   t.deliver { sender = "x@out.example", to = token }
-  house({ to = { "y@out.example" } }, { confirmed = true })
+  setup({ to = { "y@out.example" } }, { confirmed = true })
   t.settle()
-  house({ to = { "x@out.example", "y@out.example" } }, {})
+  setup({ to = { "x@out.example", "y@out.example" } }, {})
   t.settle()
   r = deliver {}
   t.eq(#r.sent, 1)
@@ -235,7 +235,7 @@ end)
 
 t.case("domains that are not allowed", function()
   t.config { allow = { "good.example", ".fine.example" } }
-  house { to = { "x@out.example", "y@good.example", "z@sub.fine.example" } }
+  setup { to = { "x@out.example", "y@good.example", "z@sub.fine.example" } }
   local r = deliver {}
   t.eq(#r.sent, 2)
   t.eq(r.mailboxes["ann@our.example"].INBOX, 1)
@@ -244,7 +244,7 @@ end)
 
 t.case("limits of one account and of one target", function()
   t.config { user_rate = "2/1h" }
-  house { to = { "x@out.example" } }
+  setup { to = { "x@out.example" } }
   local sent = 0
   for i = 1, 4 do sent = sent + #deliver({ headers = { ["Message-ID"] = "<" .. i .. "@x>" } }).sent end
   t.eq(sent, 2)
@@ -268,7 +268,7 @@ t.case("two who keep nothing and forward to each other refuse", function()
 end)
 
 t.case("what comes back is not kept or sent twice", function()
-  house { to = { "x@out.example" }, keep = true }
+  setup { to = { "x@out.example" }, keep = true }
   local id = { ["Message-ID"] = "<1@x>" }
   t.eq(#deliver({ headers = id }).sent, 1)
   local back = deliver { headers = { ["Message-ID"] = "<1@x>", ["Delivered-To"] = "ann@our.example" } }
@@ -282,14 +282,14 @@ t.case("what comes back is not kept or sent twice", function()
 end)
 
 t.case("fields of lists stay", function()
-  house { to = { "x@out.example" } }
+  setup { to = { "x@out.example" } }
   local r = deliver { headers = { ["List-Id"] = "<l.s.example>", ["List-Unsubscribe"] = "<mailto:l-leave@s.example>" } }
   t.eq(r.sent[1].headers["list-id"], "<l.s.example>")
   t.eq(r.sent[1].headers["list-unsubscribe"], "<mailto:l-leave@s.example>")
 end)
 
 t.case("as an attachment", function()
-  house { to = { "x@out.example", "y@out.example" }, keep = true, attach = true }
+  setup { to = { "x@out.example", "y@out.example" }, keep = true, attach = true }
   local r = deliver { subject = "hello", text = "line\n", headers = { ["Delivered-To"] = "other@out.example" } }
   t.eq(#r.sent, 1)
   t.eq(r.sent[1].sender, "ann@our.example")
@@ -310,7 +310,7 @@ t.case("as an attachment", function()
 end)
 
 t.case("as an attachment, nothing kept", function()
-  house { to = { "x@out.example" }, attach = true }
+  setup { to = { "x@out.example" }, attach = true }
   local r = deliver {}
   t.eq(#r.sent, 1)
   t.eq(r.mailboxes["ann@our.example"].INBOX, 0)
@@ -318,29 +318,29 @@ t.case("as an attachment, nothing kept", function()
 end)
 
 t.case("a pause keeps what the target agreed to", function()
-  house({ to = { "x@out.example" } }, {})
+  setup({ to = { "x@out.example" } }, {})
   local r = deliver {}
   local token = string.match(r.submitted[1].raw, "forward%-confirm%+%x+@our%.example")
   t.deliver { sender = "x@out.example", to = token, text = "yes" }
   t.eq(#deliver({ headers = { ["Message-ID"] = "<one@x>" } }).sent, 1)
-  house({ to = { "x@out.example" }, paused = true }, {})
+  setup({ to = { "x@out.example" }, paused = true }, {})
   t.settle()
   t.eq(#deliver({ headers = { ["Message-ID"] = "<two@x>" } }).sent, 0)
-  house({ to = { "x@out.example" } }, {})
+  setup({ to = { "x@out.example" } }, {})
   t.settle()
   t.eq(#deliver({ headers = { ["Message-ID"] = "<three@x>" } }).sent, 1)
 end)
 
 t.case("one's own alias means to keep", function()
   t.alias("me@our.example", { "ann@our.example" })
-  house { to = { "me@our.example", "x@out.example" } }
+  setup { to = { "me@our.example", "x@out.example" } }
   local r = deliver {}
   t.eq(#r.sent, 1)
   t.eq(r.mailboxes["ann@our.example"].INBOX, 1)
 end)
 
 t.case("the return path is changed for targets elsewhere alone", function()
-  house { to = { "bob@our.example", "x@out.example" } }
+  setup { to = { "bob@our.example", "x@out.example" } }
   local r = deliver {}
   t.matches(r.sent[1].sender, "^SRS0=")
   t.contains(t.mailbox("bob@our.example")[1].raw, "Return-Path: <s@s.example>")
@@ -348,7 +348,7 @@ end)
 
 t.case("as an attachment that cannot be delivered: the account is told", function()
   t.remote { ["*"] = 550 }
-  house { to = { "x@out.example" }, attach = true }
+  setup { to = { "x@out.example" }, attach = true }
   deliver {}
   t.clock.advance("1d")
   local box = t.mailbox("ann@our.example")

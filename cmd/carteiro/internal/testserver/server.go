@@ -180,11 +180,17 @@ func (s *Server) Run(args ...string) error {
 	}
 }
 
-// Addr is the address of a listener.
+// Addr returns the address of a listener. It waits for listeners that a test adds,
+// which come after web; "" says that there is none.
 func (s *Server) Addr(listener string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.addrs[listener]
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		addr := s.addrs[listener]
+		s.mu.Unlock()
+		if addr != "" || time.Now().After(deadline) {
+			return addr
+		}
+	}
 }
 
 // Port is the port of a listener.
