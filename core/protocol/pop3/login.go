@@ -19,10 +19,10 @@ import (
 func quoteError(err error) string { return printable.Quote(err.Error()) }
 
 // mayLogin reports whether a password may be sent as it is.
-func (s *session) mayLogin() bool { return s.s.TLS != nil || s.cfg.InsecureAuth }
+func (s *authState) mayLogin() bool { return s.s.TLS != nil || s.cfg.InsecureAuth }
 
 // USER remembers a name; it does not reveal whether it exists.
-func (s *session) USER(cmd command) bool {
+func (s *authState) USER(cmd command) bool {
 	switch {
 	case !s.mayLogin():
 		return s.protocolError("use STLS first")
@@ -33,7 +33,7 @@ func (s *session) USER(cmd command) bool {
 	return s.ok("send PASS")
 }
 
-func (s *session) PASS(ctx context.Context, cmd command) bool {
+func (s *authState) PASS(ctx context.Context, cmd command) bool {
 	user := s.user
 	s.user = ""
 	switch {
@@ -46,7 +46,7 @@ func (s *session) PASS(ctx context.Context, cmd command) bool {
 }
 
 // APOP is "APOP name digest" (RFC 1939 section 7).
-func (s *session) APOP(ctx context.Context, cmd command) bool {
+func (s *authState) APOP(ctx context.Context, cmd command) bool {
 	if s.stamp == "" {
 		return s.protocolError("APOP is not offered")
 	}
@@ -63,7 +63,7 @@ func isHexDigest(s string) bool {
 }
 
 // AUTH is SASL (RFC 5034).
-func (s *session) AUTH(ctx context.Context, cmd command) bool {
+func (s *authState) AUTH(ctx context.Context, cmd command) bool {
 	name, initial, hasInitial := strings.Cut(cmd.arg, " ")
 	exchange := sasl.Begin(ctx, s.backend, s.c, strings.ToUpper(name))
 	switch {
@@ -92,7 +92,7 @@ func (s *session) AUTH(ctx context.Context, cmd command) bool {
 
 // exchange runs a mechanism to its credentials; it returns none when the
 // refusal is written or the connection lost.
-func (s *session) exchange(x sasl.Exchange, response []byte) (*envelope.Credentials, bool) {
+func (s *authState) exchange(x sasl.Exchange, response []byte) (*envelope.Credentials, bool) {
 	for {
 		challenge, cred, err := x.Next(response)
 		switch {
@@ -112,7 +112,7 @@ func (s *session) exchange(x sasl.Exchange, response []byte) (*envelope.Credenti
 
 // challenge sends one and reads the response; it returns nil when the refusal
 // is written or the connection lost.
-func (s *session) challenge(challenge []byte) []byte {
+func (s *authState) challenge(challenge []byte) []byte {
 	w := s.c.Writer()
 	w.WriteString("+ " + base64.StdEncoding.EncodeToString(challenge) + "\r\n")
 	line, err := s.c.ReadLine(s.cfg.Idle)
@@ -139,7 +139,7 @@ func (s *session) challenge(challenge []byte) []byte {
 }
 
 // login asks the backend and opens the maildrop.
-func (s *session) login(ctx context.Context, cred *envelope.Credentials) bool {
+func (s *authState) login(ctx context.Context, cred *envelope.Credentials) bool {
 	if !s.cfg.Limits.MayAuth(s.s.Remote.Addr()) {
 		s.log.Info("too many failed logins")
 		s.ended = true
@@ -162,7 +162,7 @@ func (s *session) login(ctx context.Context, cred *envelope.Credentials) bool {
 	return s.openMaildrop(ctx, id)
 }
 
-func (s *session) denied(st *envelope.Status) bool {
+func (s *authState) denied(st *envelope.Status) bool {
 	text := respCode(st) + st.Text
 	if st.Close || st.Code == 421 {
 		s.ended = true
@@ -177,7 +177,7 @@ func (s *session) denied(st *envelope.Status) bool {
 // openMaildrop enters the TRANSACTION state. Until the lock is given back no other
 // session has the maildrop; a crash gives it back. Who may only read takes no
 // lock, and finds that messages are gone that others removed.
-func (s *session) openMaildrop(ctx context.Context, id *envelope.Identity) bool {
+func (s *authState) openMaildrop(ctx context.Context, id *envelope.Identity) bool {
 	if wait := s.delay.wait(id.User, s.cfg.LoginDelay, s.cfg.Now()); wait > 0 {
 		return s.err(fmt.Sprintf("[LOGIN-DELAY] %d seconds to wait until the next login", int(math.Ceil(wait.Seconds()))))
 	}

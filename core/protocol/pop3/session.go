@@ -18,18 +18,29 @@ import (
 
 // session is one connection. All of it belongs to the session's goroutine.
 type session struct {
-	*Server
-	c            *netline.Conn
-	log          *slog.Logger
-	s            *envelope.Session
-	stamp        string // of the greeting, for APOP
-	user         string // of USER, until PASS
-	drop         *maildrop
+	*authState
 	prefetch     prefetch
-	errors       int
-	idleCommands int  // commands in a row that do nothing
-	ended        bool // nothing more is read
-	gone         bool // nor written
+	idleCommands int // commands in a row that do nothing
+}
+
+// connection is what a session says and hears, and when it ends.
+type connection struct {
+	*Server
+	c      *netline.Conn
+	log    *slog.Logger
+	s      *envelope.Session
+	errors int
+	ended  bool // nothing more is read
+	gone   bool // nor written
+}
+
+// authState is a session's first state (RFC 1939 section 4), and the maildrop
+// to which it leads.
+type authState struct {
+	*connection
+	stamp string // of the greeting, for APOP
+	user  string // of USER, until PASS
+	drop  *maildrop
 }
 
 func (srv *Server) session(ctx context.Context, c *netline.Conn) {
@@ -38,11 +49,11 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 	c.WriteTimeout = srv.cfg.Write
 	now := srv.cfg.Now()
 	id := envelope.NewID(now).String()
-	s := &session{Server: srv, c: c, s: &envelope.Session{
+	s := &session{authState: &authState{connection: &connection{Server: srv, c: c, s: &envelope.Session{
 		ID: id, Listener: srv.cfg.Name, Protocol: "pop3",
 		Remote: c.Remote(), Local: c.Local(), TLS: c.TLS(),
 		Started: now, Meta: make(map[string]any),
-	}}
+	}}}}
 	s.log = srv.cfg.Log.With("session", id, "listener", srv.cfg.Name, "client", s.s.Remote.Addr().String())
 	srv.open.Put(c, s.s)
 	if srv.cfg.APOP {
@@ -66,7 +77,7 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 
 // recoverPanic turns a panic into the end of this session alone. The maildrop is
 // unlocked and nothing is deleted.
-func (s *session) recoverPanic() {
+func (s *connection) recoverPanic() {
 	if r := recover(); r != nil {
 		s.log.Error("panic in session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		s.err("[SYS/TEMP] internal error, closing")
@@ -84,7 +95,7 @@ func (s *session) close() {
 	s.log.Debug("session closed")
 }
 
-func (s *session) safely(f func()) {
+func (s *connection) safely(f func()) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("panic at the end of a session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
@@ -117,7 +128,7 @@ func (s *session) run(ctx context.Context) {
 
 // connectionEnded ends the session without UPDATE. After the autologout timer
 // it closes without a reply (RFC 1939 section 3).
-func (s *session) connectionEnded(err error) {
+func (s *connection) connectionEnded(err error) {
 	s.ended = true
 	var ne net.Error
 	switch {
@@ -134,18 +145,18 @@ func (s *session) connectionEnded(err error) {
 	}
 }
 
-func (s *session) ok(text string) bool {
+func (s *connection) ok(text string) bool {
 	s.line("+OK", text)
 	return true
 }
 
-func (s *session) err(text string) bool {
+func (s *connection) err(text string) bool {
 	s.line("-ERR", text)
 	return false
 }
 
 // protocolError returns a refusal that counts; too many end the session.
-func (s *session) protocolError(text string) bool {
+func (s *connection) protocolError(text string) bool {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
 		s.log.Info("session ended by a limit", "reason", "errors", "last", printable.Quote(text))
@@ -155,7 +166,7 @@ func (s *session) protocolError(text string) bool {
 	return s.err(text)
 }
 
-func (s *session) line(word, text string) {
+func (s *connection) line(word, text string) {
 	w := s.c.Writer()
 	w.WriteString(word) // an error of the writer stays and meets the next flush
 	if text != "" {

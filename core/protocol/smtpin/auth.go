@@ -16,7 +16,7 @@ func quoteError(err error) string { return printable.Quote(err.Error()) }
 
 // mayAuth reports whether AUTH is offered: not in LMTP, and by default not in
 // the clear.
-func (s *session) mayAuth() bool {
+func (s *connection) mayAuth() bool {
 	return s.cfg.Protocol != LMTP && (s.s.TLS != nil || s.cfg.InsecureAuth)
 }
 

@@ -27,7 +27,7 @@ func parseBdat(arg string) (size int64, last bool, err error) {
 
 // BDAT handles the first BDAT of a message, or one that is out of order. It
 // always reads the octets: they are content and must never run as commands.
-func (s *session) BDAT(ctx context.Context, arg string) *envelope.Status {
+func (s *transactions) BDAT(ctx context.Context, arg string) *envelope.Status {
 	size, last, err := parseBdat(arg)
 	if err != nil {
 		// How much content follows is not known, so nothing after it can
@@ -68,7 +68,7 @@ func (s *session) BDAT(ctx context.Context, arg string) *envelope.Status {
 // replies 250 and reads the next command itself, so that the backend reads the
 // whole message in one call, on the session's goroutine.
 type chunkReader struct {
-	s    *session
+	s    *transactions
 	left int64 // of this chunk
 	last bool
 }

@@ -141,7 +141,7 @@ func (s *session) dispatch(ctx context.Context, cmd command) *envelope.Status {
 
 // countNonMail counts a command that leads to no message. It ends the session
 // if there were too many: each is allowed, a flood of them is not.
-func (s *session) countNonMail(verb string) *envelope.Status {
+func (s *transactions) countNonMail(verb string) *envelope.Status {
 	switch verb {
 	case "NOOP", "RSET", "HELP", "VRFY", "EXPN", "HELO", "EHLO", "LHLO":
 		s.nonMail++
@@ -172,7 +172,7 @@ func (s *session) QUIT(arg string) *envelope.Status {
 }
 
 // answerTrivial replies to the verbs that change nothing.
-func (s *session) answerTrivial(cmd command) *envelope.Status {
+func (s *transactions) answerTrivial(cmd command) *envelope.Status {
 	switch cmd.verb {
 	case "NOOP":
 		return ok(250, "2.0.0", "Ok")
@@ -199,7 +199,7 @@ func (s *session) answerTrivial(cmd command) *envelope.Status {
 const helpText = "HELO EHLO LHLO MAIL RCPT DATA BDAT AUTH STARTTLS RSET NOOP VRFY HELP QUIT"
 
 // helpVerbs returns the verbs of this listener.
-func (s *session) helpVerbs() string {
+func (s *transactions) helpVerbs() string {
 	out := strings.Fields(helpText)
 	return strings.Join(slices.DeleteFunc(out, func(v string) bool {
 		switch v {

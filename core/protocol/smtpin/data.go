@@ -14,7 +14,7 @@ import (
 
 // DATA replies 354, receives the content and replies to it (in LMTP for each
 // recipient).
-func (s *session) DATA(ctx context.Context, arg string) *envelope.Status {
+func (s *transactions) DATA(ctx context.Context, arg string) *envelope.Status {
 	switch {
 	case arg != "":
 		return s.protocolError(501, "5.5.4", "DATA takes no argument")
@@ -32,20 +32,20 @@ func (s *session) DATA(ctx context.Context, arg string) *envelope.Status {
 }
 
 // startContent switches the connection from commands to content.
-func (s *session) startContent() {
+func (s *transactions) startContent() {
 	s.c.Busy = true
 	s.c.NewContent()
 	s.resumeContent()
 }
 
-func (s *session) resumeContent() {
+func (s *transactions) resumeContent() {
 	s.c.Content(s.cfg.Timeouts.DataBlock, s.cfg.RateAfter, s.cfg.MinRate)
 }
 
 // receiveContent passes content to the backend and returns the reply; nil if it
 // is already written, or if nobody is left to read it. all: what the backend
 // does not read is read to the end even if the message is refused.
-func (s *session) receiveContent(ctx context.Context, src contentSource, all bool) *envelope.Status {
+func (s *transactions) receiveContent(ctx context.Context, src contentSource, all bool) *envelope.Status {
 	defer func() { s.c.Busy = false }()
 	c := &content{src: src, max: s.cfg.MaxSize, mode: s.cfg.BareNewlines, binary: s.tx.Params.Body == "BINARYMIME"}
 	_, c.wholeLines = src.(*dotReader)
@@ -92,7 +92,7 @@ func isLastChunk(src contentSource) bool {
 // contentBroken ends the session, or continues it, after incomplete content. If
 // another command broke off a sequence of BDATs, that command is pending and
 // the session continues; otherwise the connection is useless.
-func (s *session) contentBroken(err error) *envelope.Status {
+func (s *transactions) contentBroken(err error) *envelope.Status {
 	if s.pending != nil {
 		return nil
 	}
@@ -109,14 +109,14 @@ func (s *session) contentBroken(err error) *envelope.Status {
 // drainLimit returns how many octets of content are still read only to be
 // dropped. A client that sends more than four times the size limit, and some,
 // gets no reply in the end.
-func (s *session) drainLimit() int64 {
+func (s *transactions) drainLimit() int64 {
 	if s.cfg.MaxSize <= 0 {
 		return math.MaxInt64
 	}
 	return 4*s.cfg.MaxSize + 1<<20 - s.dropped
 }
 
-func (s *session) floodReply() *envelope.Status {
+func (s *transactions) floodReply() *envelope.Status {
 	s.log.Info("session ended by a limit", "reason", "content far above the size limit")
 	return envelope.Reject(552, "5.3.4", "Message exceeds the size limit")
 }
@@ -143,7 +143,7 @@ func (o Outcome) accepted(lmtp bool) bool {
 // replyToContent returns the reply to content. Where each recipient gets one it
 // writes them all and returns the first; with PRDR, the one for the message
 // that follows them.
-func (s *session) replyToContent(tx *envelope.Transaction, out Outcome, each, end bool) *envelope.Status {
+func (s *transactions) replyToContent(tx *envelope.Transaction, out Outcome, each, end bool) *envelope.Status {
 	usual := ok(250, "2.0.0", "Ok: queued as "+tx.ID.String())
 	if tx.Params.PRDR && !each && end && len(tx.Recipients) > 1 {
 		return s.replyPRDR(tx, out, usual)
@@ -160,7 +160,7 @@ func (s *session) replyToContent(tx *envelope.Transaction, out Outcome, each, en
 
 // replyEach writes the replies of the recipients and returns the first that
 // is a success, else the first.
-func (s *session) replyEach(tx *envelope.Transaction, out Outcome, usual *envelope.Status) *envelope.Status {
+func (s *transactions) replyEach(tx *envelope.Transaction, out Outcome, usual *envelope.Status) *envelope.Status {
 	var first *envelope.Status
 	for i := range tx.Recipients {
 		st := out.Status
@@ -180,7 +180,7 @@ func (s *session) replyEach(tx *envelope.Transaction, out Outcome, usual *envelo
 
 // replyPRDR follows draft-hall-prdr: 353, a reply for each recipient, and
 // the one for the message. A message with one recipient has one reply.
-func (s *session) replyPRDR(tx *envelope.Transaction, out Outcome, usual *envelope.Status) *envelope.Status {
+func (s *transactions) replyPRDR(tx *envelope.Transaction, out Outcome, usual *envelope.Status) *envelope.Status {
 	s.reply(&envelope.Status{Code: 353, Text: "A reply for each recipient follows"})
 	return s.replyEach(tx, out, usual)
 }

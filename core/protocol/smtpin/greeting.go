@@ -74,9 +74,9 @@ func (s *session) extensions() []string {
 
 // offersHold reports whether FUTURERELEASE is offered: to submission alone (RFC
 // 4865 5).
-func (s *session) offersHold() bool { return s.cfg.Protocol == Submission && s.cfg.MaxHold > 0 }
+func (s *transactions) offersHold() bool { return s.cfg.Protocol == Submission && s.cfg.MaxHold > 0 }
 
-func (s *session) holdLimit() time.Duration {
+func (s *transactions) holdLimit() time.Duration {
 	if s.offersHold() {
 		return s.cfg.MaxHold
 	}

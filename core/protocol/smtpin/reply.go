@@ -9,7 +9,7 @@ import (
 
 // reply writes a status as one line. It returns errQuit when the session ends
 // with it: 221, 421 and Status.Close.
-func (s *session) reply(st *envelope.Status) error {
+func (s *connection) reply(st *envelope.Status) error {
 	s.write(st, st.Text, ' ')
 	if st.Code == 421 || st.Code == 221 || st.Close {
 		return errQuit
@@ -17,7 +17,7 @@ func (s *session) reply(st *envelope.Status) error {
 	return nil
 }
 
-func (s *session) write(st *envelope.Status, text string, sep byte) {
+func (s *connection) write(st *envelope.Status, text string, sep byte) {
 	code, enhanced := st.Code, st.Enhanced
 	if code < 200 || code > 599 {
 		code, enhanced = 451, "4.3.0"
@@ -40,7 +40,7 @@ func (s *session) write(st *envelope.Status, text string, sep byte) {
 }
 
 // recordReply keeps what is written, for the watcher of the dialogue.
-func (s *session) recordReply(code int, text string) {
+func (s *connection) recordReply(code int, text string) {
 	if s.recorded != "" {
 		s.recorded += " | " + text
 		return
@@ -49,7 +49,7 @@ func (s *session) recordReply(code int, text string) {
 }
 
 // watcher returns the function that watches the dialogue, or nil.
-func (s *session) watcher() func(*envelope.Session, string, *envelope.Status) {
+func (s *connection) watcher() func(*envelope.Session, string, *envelope.Status) {
 	if f := s.cfg.Observe.Dialogue; f != nil {
 		return f()
 	}
@@ -58,7 +58,7 @@ func (s *session) watcher() func(*envelope.Session, string, *envelope.Status) {
 
 // multilineReply writes a reply of several lines without enhanced codes, as
 // EHLO's is.
-func (s *session) multilineReply(code int, texts ...string) {
+func (s *connection) multilineReply(code int, texts ...string) {
 	for i, t := range texts {
 		sep := byte('-')
 		if i == len(texts)-1 {
@@ -70,7 +70,7 @@ func (s *session) multilineReply(code int, texts ...string) {
 
 // protocolError returns a refusal that counts as an error of the client.
 // Refusals by the backend do not: a list with dead addresses is no attack.
-func (s *session) protocolError(code int, enhanced, text string) *envelope.Status {
+func (s *connection) protocolError(code int, enhanced, text string) *envelope.Status {
 	s.errors++
 	if s.errors > s.cfg.MaxErrors {
 		s.log.Info("session ended by a limit", "reason", "errors", "last", printable.Quote(text))

@@ -19,23 +19,34 @@ import (
 
 // session is one connection. All of it belongs to the session's goroutine.
 type session struct {
+	*transactions
+	xclient bool // XCLIENT is believed
+}
+
+// connection is what a session says and hears, and when it ends.
+type connection struct {
 	*Server
 	c   *netline.Conn
 	log *slog.Logger
 	s   *envelope.Session
+	tx  *envelope.Transaction // nil: none is open
 
-	greeted    bool // HELO, EHLO or LHLO was accepted
-	refused    bool // Connect refused: only QUIT is left (RFC 5321 3.1)
-	tx         *envelope.Transaction
-	errors     int
+	errors    int
+	gone      bool   // the client has gone, or is not worth another reply
+	recorded  string // what a command wrote itself instead of returning it, while somebody watches
+	recording bool   // so
+}
+
+// transactions are the mail transactions of a session, one after the other.
+type transactions struct {
+	*connection
+
+	greeted    bool     // HELO, EHLO or LHLO was accepted
+	refused    bool     // Connect refused: only QUIT is left (RFC 5321 3.1)
 	forgivable int      // commands without MAIL that a pipelining client did not know to be pointless
 	nonMail    int      // commands since the last message that led to none
 	dropped    int64    // octets of content since then that were read to be dropped
-	xclient    bool     // XCLIENT is believed
 	pending    *command // what ended a sequence of BDATs, to be run next
-	gone       bool     // the client has gone, or is not worth another reply
-	recorded   string   // what a command wrote itself instead of returning it, while somebody watches
-	recording  bool     // so
 }
 
 // errQuit ends a session whose last reply is written.
@@ -56,7 +67,10 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 		Started:  now,
 		Meta:     make(map[string]any),
 	}
-	s := &session{Server: srv, c: c, s: ms, xclient: containsAddr(srv.cfg.XclientFrom, ms.Remote.Addr())}
+	s := &session{
+		transactions: &transactions{connection: &connection{Server: srv, c: c, s: ms}},
+		xclient:      containsAddr(srv.cfg.XclientFrom, ms.Remote.Addr()),
+	}
 	s.setClient(ms.Remote, ms.Local)
 	start := time.Now()
 	if f := srv.cfg.Observe.Open; f != nil {
@@ -75,7 +89,7 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 }
 
 // setClient records who the client is, and what follows from that.
-func (s *session) setClient(remote, local netip.AddrPort) {
+func (s *connection) setClient(remote, local netip.AddrPort) {
 	s.s.Remote, s.s.Local = remote, local
 	s.s.Trusted = containsAddr(s.cfg.RelayFrom, remote.Addr())
 	s.log = s.cfg.Log.With("session", s.s.ID, "listener", s.s.Listener, "client", remote.Addr().String())
@@ -88,7 +102,7 @@ func containsAddr(networks []netip.Prefix, a netip.Addr) bool {
 
 // recoverPanic turns a panic, ours or the backend's, into a 421 for this client
 // only. Close and End are still called.
-func (s *session) recoverPanic() {
+func (s *connection) recoverPanic() {
 	if r := recover(); r != nil {
 		s.log.Error("panic in session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		s.reply(envelope.Reject(421, "4.3.0", "internal error, closing"))
@@ -103,7 +117,7 @@ func (s *session) close() {
 	s.log.Debug("session closed")
 }
 
-func (s *session) safely(f func()) {
+func (s *connection) safely(f func()) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("panic at the end of a session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))
@@ -114,7 +128,7 @@ func (s *session) safely(f func()) {
 
 // endTransaction calls the backend's End; it forgets the transaction first, so
 // that a panic in End does not cause a second call.
-func (s *session) endTransaction() {
+func (s *transactions) endTransaction() {
 	tx := s.tx
 	s.tx = nil
 	if tx != nil {
@@ -168,7 +182,7 @@ func (s *session) banner(ctx context.Context) *envelope.Status {
 
 // nextCommand returns the command to run. It replies to lines that are not
 // commands.
-func (s *session) nextCommand() (command, error) {
+func (s *transactions) nextCommand() (command, error) {
 	if s.pending != nil {
 		cmd := *s.pending
 		s.pending = nil
@@ -202,7 +216,7 @@ func (s *session) nextCommand() (command, error) {
 
 // sayGoodbye sends the last reply for an error that ended the session, if the
 // connection still works.
-func (s *session) sayGoodbye(err error) {
+func (s *connection) sayGoodbye(err error) {
 	var ne net.Error
 	switch {
 	case errors.Is(err, errQuit):

@@ -10,7 +10,7 @@ import (
 )
 
 // MAIL begins a transaction.
-func (s *session) MAIL(ctx context.Context, arg string) *envelope.Status {
+func (s *transactions) MAIL(ctx context.Context, arg string) *envelope.Status {
 	st := s.openTransaction(ctx, arg)
 	s.forgivable = 0
 	if st.Code >= 400 && s.s.ESMTP {
@@ -22,7 +22,7 @@ func (s *session) MAIL(ctx context.Context, arg string) *envelope.Status {
 // noTransaction refuses a command that needs a transaction. Behind a refused
 // MAIL it is no error of the client, which may have sent all in one go (RFC
 // 2920).
-func (s *session) noTransaction() *envelope.Status {
+func (s *transactions) noTransaction() *envelope.Status {
 	if s.forgivable > 0 {
 		s.forgivable--
 		return envelope.Reject(503, "5.5.1", "Send MAIL first")
@@ -30,7 +30,7 @@ func (s *session) noTransaction() *envelope.Status {
 	return s.protocolError(503, "5.5.1", "Send MAIL first")
 }
 
-func (s *session) openTransaction(ctx context.Context, arg string) *envelope.Status {
+func (s *transactions) openTransaction(ctx context.Context, arg string) *envelope.Status {
 	if st := s.checkMAIL(); st != nil {
 		return st
 	}
@@ -69,7 +69,7 @@ func (s *session) openTransaction(ctx context.Context, arg string) *envelope.Sta
 	return reply
 }
 
-func (s *session) checkMAIL() *envelope.Status {
+func (s *transactions) checkMAIL() *envelope.Status {
 	switch {
 	case !s.greeted:
 		return s.protocolError(503, "5.5.1", "Send HELO or EHLO first")
@@ -85,7 +85,7 @@ func (s *session) checkMAIL() *envelope.Status {
 }
 
 // RCPT adds a recipient.
-func (s *session) RCPT(ctx context.Context, arg string) *envelope.Status {
+func (s *transactions) RCPT(ctx context.Context, arg string) *envelope.Status {
 	if s.tx == nil {
 		return s.noTransaction()
 	}
@@ -124,7 +124,7 @@ func (s *session) RCPT(ctx context.Context, arg string) *envelope.Status {
 }
 
 // parsePath reads a path's inside; what is wrong with it is the reply.
-func (s *session) parsePath(inner string, utf8ok bool, enhanced string) (envelope.Address, *envelope.Status) {
+func (s *transactions) parsePath(inner string, utf8ok bool, enhanced string) (envelope.Address, *envelope.Status) {
 	if !utf8ok && !envelope.Address(inner).ASCII() && utf8.ValidString(inner) {
 		return "", s.protocolError(553, "5.6.7", "Address needs SMTPUTF8")
 	}
@@ -135,7 +135,7 @@ func (s *session) parsePath(inner string, utf8ok bool, enhanced string) (envelop
 	return a, nil
 }
 
-func (s *session) paramError(err error) *envelope.Status {
+func (s *transactions) paramError(err error) *envelope.Status {
 	if errors.Is(err, errParam) {
 		return s.protocolError(555, "5.5.4", "Parameter not recognized")
 	}
