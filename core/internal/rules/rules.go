@@ -20,11 +20,12 @@ import (
 	"unicode/utf8"
 )
 
-// Sizes in lines and columns.
+// Sizes in lines, columns and methods.
 const (
 	MaxFile     = 500 // not for tests
 	MaxFunction = 80  // in tests without the lines of tables
 	MaxColumn   = 140 // a tab counts as one
+	MaxMethods  = 30  // of one type
 )
 
 // File is one parsed source file.
@@ -247,6 +248,42 @@ func Columns(files []*File) []string {
 		}
 	}
 	return out
+}
+
+// Methods reports types with too many methods. Those of embedded types do not
+// count.
+func Methods(files []*File) []string {
+	counts := map[string]int{}
+	for _, f := range files {
+		for _, d := range f.syntax.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil && !f.Test {
+				counts[f.Package+"."+receiver(fn.Recv.List[0].Type)]++
+			}
+		}
+	}
+	var out []string
+	for name, n := range counts {
+		if n > MaxMethods {
+			out = append(out, fmt.Sprintf("%s has %d methods, at most %d", name, n, MaxMethods))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// receiver is the name of a method's type.
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.IndexListExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
 }
 
 // span returns how many lines a node has.

@@ -37,6 +37,7 @@ func TestColumns(t *testing.T)  { report(t, Columns(all(t))) }
 func TestComments(t *testing.T) { report(t, Comments(all(t))) }
 func TestInits(t *testing.T)    { report(t, Inits(all(t))) }
 func TestNames(t *testing.T)    { report(t, Names(all(t))) }
+func TestMethods(t *testing.T)  { report(t, Methods(all(t))) }
 func TestLevels(t *testing.T)   { report(t, Levels(levels)) }
 func TestUnused(t *testing.T)   { report(t, Unused(all(t))) }
 
@@ -183,6 +184,12 @@ func TestRulesBite(t *testing.T) {
 		case tt.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], tt.want)):
 			t.Errorf("%s: %q, want %q\n%.200s", tt.path, got, tt.want, tt.text)
 		}
+	}
+	many := "package x\ntype t int\n" + strings.Repeat("func (*t) m() {}\n", MaxMethods+1)
+	if f, err := parse("core/x/a.go", "a.go", many); err != nil {
+		t.Fatal(err)
+	} else if got := Methods([]*File{f}); len(got) != 1 || got[0] != "core/x.t has 31 methods, at most 30" {
+		t.Errorf("Methods: %q", got)
 	}
 	up := []level{{"low", map[string][]string{"a": {"b"}}}, {"high", map[string][]string{"b": {"b", "c"}}}}
 	if got := Levels(up); len(got) != 2 {

@@ -31,7 +31,7 @@ func parseAddress(address string) (envelope.Address, error) {
 	return envelope.Address(strings.ToLower(string(a))), nil
 }
 
-func (s *Service) accountAdd(ctx context.Context, args AccountArgs) (any, error) {
+func accountAdd(ctx context.Context, s *Service, args AccountArgs) (any, error) {
 	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func (s *Service) accountAdd(ctx context.Context, args AccountArgs) (any, error)
 	return s.Directory.Account(ctx, a)
 }
 
-func (s *Service) accountRemove(ctx context.Context, args AccountArgs) (any, error) {
+func accountRemove(ctx context.Context, s *Service, args AccountArgs) (any, error) {
 	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (s *Service) accountRemove(ctx context.Context, args AccountArgs) (any, err
 	return none{}, s.Directory.RemoveAccount(ctx, a, crypt.Gone(a))
 }
 
-func (s *Service) accountList(ctx context.Context, _ none) (any, error) {
+func accountList(ctx context.Context, s *Service, _ none) (any, error) {
 	all, err := s.Directory.Accounts(ctx)
 	if all == nil {
 		all = []auth.Summary{}
@@ -73,7 +73,7 @@ type FolderReport struct {
 	Bytes    int64  `json:"bytes"`
 }
 
-func (s *Service) accountShow(ctx context.Context, args AccountArgs) (any, error) {
+func accountShow(ctx context.Context, s *Service, args AccountArgs) (any, error) {
 	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (s *Service) accountShow(ctx context.Context, args AccountArgs) (any, error
 	return r, nil
 }
 
-func (s *Service) accountPassword(ctx context.Context, args AccountArgs) (any, error) {
+func accountPassword(ctx context.Context, s *Service, args AccountArgs) (any, error) {
 	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ type SetArgs struct {
 	Confirmed bool `json:"confirmed,omitempty"`
 }
 
-func (s *Service) accountSet(ctx context.Context, args SetArgs) (any, error) {
+func accountSet(ctx context.Context, s *Service, args SetArgs) (any, error) {
 	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ type GrantArgs struct {
 	Until    string `json:"until,omitempty"` // a day, the last one
 }
 
-func (s *Service) accountGrant(ctx context.Context, args GrantArgs) (any, error) {
+func accountGrant(ctx context.Context, s *Service, args GrantArgs) (any, error) {
 	owner, err := parseAddress(args.Owner)
 	if err != nil {
 		return nil, err
@@ -197,7 +197,7 @@ func (s *Service) accountGrant(ctx context.Context, args GrantArgs) (any, error)
 	return none{}, s.Directory.Grant(ctx, owner, delegate, args.Right, until)
 }
 
-func (s *Service) accountRevoke(ctx context.Context, args GrantArgs) (any, error) {
+func accountRevoke(ctx context.Context, s *Service, args GrantArgs) (any, error) {
 	owner, err := parseAddress(args.Owner)
 	if err != nil {
 		return nil, err
@@ -215,7 +215,7 @@ type AuditArgs struct {
 	Limit int    `json:"limit,omitempty"`
 }
 
-func (s *Service) accountAudit(ctx context.Context, args AuditArgs) (any, error) {
+func accountAudit(ctx context.Context, s *Service, args AuditArgs) (any, error) {
 	owner, err := parseAddress(args.Owner)
 	if err != nil {
 		return nil, err
@@ -231,12 +231,14 @@ type DomainArgs struct {
 	Domain string `json:"domain"`
 }
 
-func (s *Service) domainAdd(ctx context.Context, args DomainArgs) (any, error) {
+func domainAdd(ctx context.Context, s *Service, args DomainArgs) (any, error) {
 	return none{}, s.Directory.AddDomain(ctx, args.Domain)
 }
 
-func (s *Service) domainRemove(ctx context.Context, args DomainArgs) (any, error) {
+func domainRemove(ctx context.Context, s *Service, args DomainArgs) (any, error) {
 	return none{}, s.Directory.RemoveDomain(ctx, args.Domain)
 }
 
-func (s *Service) domainList(context.Context, none) (any, error) { return s.Directory.Domains(), nil }
+func domainList(_ context.Context, s *Service, _ none) (any, error) {
+	return s.Directory.Domains(), nil
+}

@@ -96,72 +96,72 @@ type Listener struct {
 
 // method is one call, and an empty value of its arguments.
 type method struct {
-	call func(s *Service, ctx context.Context, args json.RawMessage) (any, error)
+	call func(ctx context.Context, s *Service, args json.RawMessage) (any, error)
 	args any
 }
 
 // typed makes a method of a function with its own argument type; unknown
 // fields are errors, as unknown settings are.
-func typed[A any](f func(s *Service, ctx context.Context, args A) (any, error)) method {
+func typed[A any](f func(ctx context.Context, s *Service, args A) (any, error)) method {
 	var empty A
-	return method{args: empty, call: func(s *Service, ctx context.Context, raw json.RawMessage) (any, error) {
+	return method{args: empty, call: func(ctx context.Context, s *Service, raw json.RawMessage) (any, error) {
 		var args A
 		if len(raw) > 0 {
 			if err := decodeStrict(raw, &args); err != nil {
 				return nil, err
 			}
 		}
-		return f(s, ctx, args)
+		return f(ctx, s, args)
 	}}
 }
 
 // methods is the table of calls.
 func methods() map[string]method {
 	return map[string]method{
-		"status":  typed((*Service).status),
-		"reload":  typed((*Service).reload),
-		"clock":   typed((*Service).advance),
-		"explain": typed((*Service).explain),
-		"command": typed((*Service).command),
+		"status":  typed(status),
+		"reload":  typed(reload),
+		"clock":   typed(advance),
+		"explain": typed(explain),
+		"command": typed(command),
 
-		"command.list": typed((*Service).commandList),
-		"bundle.usage": typed((*Service).bundleUsage),
+		"command.list": typed(commandList),
+		"bundle.usage": typed(bundleUsage),
 
-		"generation.list":     typed((*Service).generationList),
-		"generation.diff":     typed((*Service).generationDiff),
-		"generation.rollback": typed((*Service).generationRollback),
+		"generation.list":     typed(generationList),
+		"generation.diff":     typed(generationDiff),
+		"generation.rollback": typed(generationRollback),
 
-		"account.add":      typed((*Service).accountAdd),
-		"account.rm":       typed((*Service).accountRemove),
-		"account.list":     typed((*Service).accountList),
-		"account.show":     typed((*Service).accountShow),
-		"account.set":      typed((*Service).accountSet),
-		"account.password": typed((*Service).accountPassword),
-		"account.grant":    typed((*Service).accountGrant),
-		"account.revoke":   typed((*Service).accountRevoke),
-		"account.audit":    typed((*Service).accountAudit),
-		"alias.add":        typed((*Service).aliasAdd),
-		"alias.rm":         typed((*Service).aliasRemove),
-		"alias.list":       typed((*Service).aliasList),
-		"alias.import":     typed((*Service).aliasImport),
-		"key.add":          typed((*Service).keyAdd),
-		"key.rm":           typed((*Service).keyRemove),
-		"key.list":         typed((*Service).keyList),
-		"srs.list":         typed((*Service).srsList),
-		"srs.rotate":       typed((*Service).srsRotate),
-		"domain.add":       typed((*Service).domainAdd),
-		"domain.rm":        typed((*Service).domainRemove),
-		"domain.list":      typed((*Service).domainList),
+		"account.add":      typed(accountAdd),
+		"account.rm":       typed(accountRemove),
+		"account.list":     typed(accountList),
+		"account.show":     typed(accountShow),
+		"account.set":      typed(accountSet),
+		"account.password": typed(accountPassword),
+		"account.grant":    typed(accountGrant),
+		"account.revoke":   typed(accountRevoke),
+		"account.audit":    typed(accountAudit),
+		"alias.add":        typed(aliasAdd),
+		"alias.rm":         typed(aliasRemove),
+		"alias.list":       typed(aliasList),
+		"alias.import":     typed(aliasImport),
+		"key.add":          typed(keyAdd),
+		"key.rm":           typed(keyRemove),
+		"key.list":         typed(keyList),
+		"srs.list":         typed(srsList),
+		"srs.rotate":       typed(srsRotate),
+		"domain.add":       typed(domainAdd),
+		"domain.rm":        typed(domainRemove),
+		"domain.list":      typed(domainList),
 
-		"spam.learn":    typed((*Service).spamLearn),
-		"spam.unlearn":  typed((*Service).spamUnlearn),
-		"spam.classify": typed((*Service).spamClassify),
-		"spam.stats":    typed((*Service).spamStats),
+		"spam.learn":    typed(spamLearn),
+		"spam.unlearn":  typed(spamUnlearn),
+		"spam.classify": typed(spamClassify),
+		"spam.stats":    typed(spamStats),
 
-		"queue.list":    typed((*Service).queueList),
-		"queue.show":    typed((*Service).queueShow),
-		"queue.summary": typed((*Service).queueSummary),
-		"queue.operate": typed((*Service).queueOperate),
+		"queue.list":    typed(queueList),
+		"queue.show":    typed(queueShow),
+		"queue.summary": typed(queueSummary),
+		"queue.operate": typed(queueOperate),
 	}
 }
 
@@ -180,7 +180,7 @@ func (s *Service) Call(ctx context.Context, name string, args json.RawMessage) (
 	if !ok {
 		return nil, fmt.Errorf("no call %q", name)
 	}
-	return m.call(s, ctx, args)
+	return m.call(ctx, s, args)
 }
 
 // none is for calls without arguments.
@@ -204,7 +204,7 @@ type StatusReport struct {
 	PrivateHosts []string `json:"private_hosts,omitempty"`
 }
 
-func (s *Service) status(ctx context.Context, _ none) (any, error) {
+func status(ctx context.Context, s *Service, _ none) (any, error) {
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable
 	}
@@ -226,7 +226,7 @@ type ReloadArgs struct {
 	By string `json:"by,omitempty"`
 }
 
-func (s *Service) reload(ctx context.Context, a ReloadArgs) (any, error) {
+func reload(ctx context.Context, s *Service, a ReloadArgs) (any, error) {
 	if s.Reload == nil {
 		return nil, ErrUnavailable
 	}
@@ -240,7 +240,7 @@ func (s *Service) reload(ctx context.Context, a ReloadArgs) (any, error) {
 	return s.Reload(ctx, a.By)
 }
 
-func (s *Service) bundleUsage(context.Context, none) (any, error) {
+func bundleUsage(_ context.Context, s *Service, _ none) (any, error) {
 	if s.BundleUsage == nil {
 		return nil, ErrUnavailable
 	}
@@ -253,7 +253,7 @@ type advanceArgs struct {
 
 // advance moves the test clock. Timers that fall due have run when it returns, so
 // that each of several calls in a row is a run of its own.
-func (s *Service) advance(ctx context.Context, a advanceArgs) (any, error) {
+func advance(ctx context.Context, s *Service, a advanceArgs) (any, error) {
 	if !s.TestClock {
 		return nil, errors.New("this server lives by the system's clock; start it with --test-clock, or use `carteiro dev`")
 	}

@@ -47,7 +47,7 @@ func aliasTargets(name envelope.Address, list []string) ([]envelope.Address, err
 	return out, nil
 }
 
-func (s *Service) aliasAdd(ctx context.Context, args AliasArgs) (any, error) {
+func aliasAdd(ctx context.Context, s *Service, args AliasArgs) (any, error) {
 	a, err := aliasName(args.Address)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ type ImportReport struct {
 }
 
 // aliasImport takes a whole table or nothing of it.
-func (s *Service) aliasImport(ctx context.Context, args ImportArgs) (any, error) {
+func aliasImport(ctx context.Context, s *Service, args ImportArgs) (any, error) {
 	var all []auth.Alias
 	for _, one := range args.Aliases {
 		a, err := aliasName(one.Address)
@@ -97,7 +97,7 @@ func (s *Service) aliasImport(ctx context.Context, args ImportArgs) (any, error)
 	return ImportReport{Aliases: len(all)}, nil
 }
 
-func (s *Service) aliasRemove(ctx context.Context, args AliasArgs) (any, error) {
+func aliasRemove(ctx context.Context, s *Service, args AliasArgs) (any, error) {
 	a, err := aliasName(args.Address)
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (s *Service) aliasRemove(ctx context.Context, args AliasArgs) (any, error) 
 	return none{}, s.Directory.RemoveAlias(ctx, a)
 }
 
-func (s *Service) aliasList(ctx context.Context, _ none) (any, error) {
+func aliasList(ctx context.Context, s *Service, _ none) (any, error) {
 	all, err := s.Directory.Aliases(ctx)
 	if all == nil {
 		all = []auth.Alias{}
@@ -113,9 +113,9 @@ func (s *Service) aliasList(ctx context.Context, _ none) (any, error) {
 	return all, err
 }
 
-func (s *Service) srsList(ctx context.Context, _ none) (any, error) { return s.Returns.List(ctx) }
+func srsList(ctx context.Context, s *Service, _ none) (any, error) { return s.Returns.List(ctx) }
 
-func (s *Service) srsRotate(ctx context.Context, _ none) (any, error) {
+func srsRotate(ctx context.Context, s *Service, _ none) (any, error) {
 	if err := s.Returns.Rotate(ctx); err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ type CommandAnswer struct {
 }
 
 // command hands a command to the policy that has it.
-func (s *Service) command(ctx context.Context, cmd hooks.Command) (any, error) {
+func command(ctx context.Context, s *Service, cmd hooks.Command) (any, error) {
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable
 	}
@@ -34,7 +34,7 @@ type PolicyCommand struct {
 	Handler string `json:"handler"`
 }
 
-func (s *Service) commandList(context.Context, none) (any, error) {
+func commandList(_ context.Context, s *Service, _ none) (any, error) {
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable
 	}

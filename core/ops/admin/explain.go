@@ -30,7 +30,7 @@ type MessageTrail struct {
 // searched is how many trails a search by address reads at most.
 const searched = 20_000
 
-func (s *Service) explain(ctx context.Context, args ExplainArgs) (any, error) {
+func explain(ctx context.Context, s *Service, args ExplainArgs) (any, error) {
 	if !strings.Contains(args.What, "@") {
 		id, err := envelope.ParseID(args.What)
 		if err != nil {

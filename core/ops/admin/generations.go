@@ -4,7 +4,7 @@ import (
 	"context"
 )
 
-func (s *Service) generationList(ctx context.Context, _ none) (any, error) {
+func generationList(ctx context.Context, s *Service, _ none) (any, error) {
 	if s.Policies == nil {
 		return nil, ErrUnavailable
 	}
@@ -23,7 +23,7 @@ type DiffReport struct {
 	Diff string `json:"diff"` // unified; "": no difference
 }
 
-func (s *Service) generationDiff(ctx context.Context, a DiffArgs) (any, error) {
+func generationDiff(ctx context.Context, s *Service, a DiffArgs) (any, error) {
 	if s.Policies == nil {
 		return nil, ErrUnavailable
 	}
@@ -36,7 +36,7 @@ type RollbackArgs struct {
 	ID string `json:"id,omitempty"`
 }
 
-func (s *Service) generationRollback(ctx context.Context, a RollbackArgs) (any, error) {
+func generationRollback(ctx context.Context, s *Service, a RollbackArgs) (any, error) {
 	if s.Policies == nil {
 		return nil, ErrUnavailable
 	}

@@ -13,7 +13,7 @@ type KeyArgs struct {
 	Which   string `json:"which,omitempty"`   // a kind or a fingerprint; "": all
 }
 
-func (s *Service) keyAdd(ctx context.Context, args KeyArgs) (any, error) {
+func keyAdd(ctx context.Context, s *Service, args KeyArgs) (any, error) {
 	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
@@ -21,7 +21,7 @@ func (s *Service) keyAdd(ctx context.Context, args KeyArgs) (any, error) {
 	return s.Keys.Add(ctx, a, args.File)
 }
 
-func (s *Service) keyRemove(ctx context.Context, args KeyArgs) (any, error) {
+func keyRemove(ctx context.Context, s *Service, args KeyArgs) (any, error) {
 	a, err := parseAddress(args.Address)
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func (s *Service) keyRemove(ctx context.Context, args KeyArgs) (any, error) {
 	return none{}, s.Keys.Remove(ctx, a, args.Which)
 }
 
-func (s *Service) keyList(ctx context.Context, args KeyArgs) (any, error) {
+func keyList(ctx context.Context, s *Service, args KeyArgs) (any, error) {
 	var a envelope.Address
 	if args.Address != "" {
 		var err error

@@ -35,7 +35,7 @@ type QueueLine struct {
 	Subject    string    `json:"subject,omitempty"`
 }
 
-func (s *Service) queueList(ctx context.Context, args QueueArgs) (any, error) {
+func queueList(ctx context.Context, s *Service, args QueueArgs) (any, error) {
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable
 	}
@@ -89,7 +89,7 @@ type QueueGroup struct {
 	Expand bool `json:"expand,omitempty"`
 }
 
-func (s *Service) queueShow(ctx context.Context, args QueueArgs) (any, error) {
+func queueShow(ctx context.Context, s *Service, args QueueArgs) (any, error) {
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable
 	}
@@ -120,7 +120,7 @@ type QueueSum struct {
 	Oldest     time.Time `json:"oldest"`
 }
 
-func (s *Service) queueSummary(ctx context.Context, args QueueArgs) (any, error) {
+func queueSummary(ctx context.Context, s *Service, args QueueArgs) (any, error) {
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable
 	}
@@ -173,7 +173,7 @@ type OperateReport struct {
 	Failed  []string `json:"failed"`
 }
 
-func (s *Service) queueOperate(ctx context.Context, args OperateArgs) (any, error) {
+func queueOperate(ctx context.Context, s *Service, args OperateArgs) (any, error) {
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable
 	}

@@ -28,7 +28,7 @@ func (s *Service) spamAccount(ctx context.Context, args SpamArgs) (envelope.Addr
 	return envelope.Address(summary.Address), err
 }
 
-func (s *Service) spamLearn(ctx context.Context, args SpamArgs) (any, error) {
+func spamLearn(ctx context.Context, s *Service, args SpamArgs) (any, error) {
 	class, err := spam.ParseClass(args.Class)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (s *Service) spamLearn(ctx context.Context, args SpamArgs) (any, error) {
 	return none{}, nil
 }
 
-func (s *Service) spamUnlearn(ctx context.Context, args SpamArgs) (any, error) {
+func spamUnlearn(ctx context.Context, s *Service, args SpamArgs) (any, error) {
 	account, err := s.spamAccount(ctx, args)
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (s *Service) spamUnlearn(ctx context.Context, args SpamArgs) (any, error) {
 }
 
 // spamClassify answers with a probability for each message.
-func (s *Service) spamClassify(ctx context.Context, args SpamArgs) (any, error) {
+func spamClassify(ctx context.Context, s *Service, args SpamArgs) (any, error) {
 	account, err := s.spamAccount(ctx, args)
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func (s *Service) spamClassify(ctx context.Context, args SpamArgs) (any, error) 
 	return out, nil
 }
 
-func (s *Service) spamStats(ctx context.Context, args SpamArgs) (any, error) {
+func spamStats(ctx context.Context, s *Service, args SpamArgs) (any, error) {
 	account, err := s.spamAccount(ctx, args)
 	if err != nil {
 		return nil, err
