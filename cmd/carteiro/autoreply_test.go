@@ -37,7 +37,7 @@ func TestAutoreply(t *testing.T) {
 
 func testAutoreplyOne(t *testing.T) {
 	l := autoreply(t, "")
-	l.PublishDKIM(l.t, l.dns, "example.com")
+	testserver.PublishDKIM(l.t, l.Server, l.dns, "example.com")
 	l.hello("ann@s.test", alice, "References: <0@s.test>")
 	r := l.answered(1, "a message")[0]
 	if r.Sender != "" || fmt.Sprint(r.To) != "[ann@s.test]" {

@@ -86,7 +86,7 @@ func (l *bundleRig) audit(owner string) []audit.Entry {
 
 func testDelegationAs(t *testing.T) {
 	l := delegation(t, "send-as")
-	l.PublishDKIM(l.t, l.dns, "example.com")
+	testserver.PublishDKIM(l.t, l.Server, l.dns, "example.com")
 	p := l.sent(alice, noteOf(alice, "x@s.test"))
 	checkField(t, p, "From", alice)
 	checkField(t, p, "Sender", "")
@@ -134,7 +134,7 @@ func testDelegationAs(t *testing.T) {
 
 func testDelegationBehalf(t *testing.T) {
 	l := delegation(t, "send-on-behalf")
-	l.PublishDKIM(l.t, l.dns, "example.com")
+	testserver.PublishDKIM(l.t, l.Server, l.dns, "example.com")
 	for _, from := range []string{alice, bob} {
 		p := l.sent(from, noteOf(alice, "x@s.test"))
 		checkField(t, p, "From", alice)

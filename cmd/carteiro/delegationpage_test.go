@@ -1,10 +1,11 @@
 package main
 
 import (
-	"carteiro/cmd/carteiro/internal/testserver"
 	"regexp"
 	"strings"
 	"testing"
+
+	"carteiro/cmd/carteiro/internal/testserver"
 )
 
 // A browser, as far as a form needs one: curl with somebody's password.

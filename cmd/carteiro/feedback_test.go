@@ -54,7 +54,7 @@ func TestAggregateReports(t *testing.T) {
 		l.Ctl(t, "clock", "advance", time.Until(noon).Round(time.Second).String())
 	}
 	restart()
-	l.PublishDKIM(t, l.dns, "example.com")
+	testserver.PublishDKIM(t, l.Server, l.dns, "example.com")
 	private, _ := l.authorKey("s.test")
 	signed := signedBy(t, python, letterOf("1"), "s.test", private)
 	l.Deliver(t, "s@s.test", "alice@example.com", signed)

@@ -435,7 +435,7 @@ func TestForwardMember(t *testing.T) {
 func TestForwardSealed(t *testing.T) {
 	python := dkimpy(t)
 	l := newForwardRig(t, `arc = true`, nil)
-	l.PublishDKIM(t, l.dns, "example.com")
+	testserver.PublishDKIM(t, l.Server, l.dns, "example.com")
 	private, record := l.authorKey("s.test")
 	setForward(t, l.Server, "alice@example.com", `{"to": ["x@out.test"], "keep": true}`)
 	l.Deliver(t, "s@s.test", "alice@example.com", signedBy(t, python, letterOf("1"), "s.test", private))

@@ -46,7 +46,7 @@ func TestInteropGetmail(t *testing.T) {
 				deliverNote(t, h, s)
 			}
 			rc := h.WriteFile(t, "getmailrc", fmt.Sprintf(getmailrc, tt.kind, h.Port(tt.listener), tt.password, tt.more, box))
-			h.MustRunClient(t, "", getmail, "--getmaildir", dir, "--rcfile", rc)
+			testserver.MustRunClient(t, h, "", getmail, "--getmaildir", dir, "--rcfile", rc)
 			all, err := os.ReadFile(box)
 			if err != nil {
 				t.Fatal(err)
@@ -58,6 +58,6 @@ func TestInteropGetmail(t *testing.T) {
 		})
 	}
 	rc := h.WriteFile(t, "getmailrc", fmt.Sprintf(getmailrc, "SimplePOP3Retriever", h.Port("pop3"), "wrong", "use_apop = true", box))
-	out, _ := h.RunClient(t, "", getmail, "--getmaildir", dir, "--rcfile", rc)
+	out, _ := testserver.RunClient(t, h, "", getmail, "--getmaildir", dir, "--rcfile", rc)
 	testserver.Contains(t, out, "-ERR [AUTH]")
 }

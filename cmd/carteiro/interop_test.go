@@ -89,7 +89,7 @@ func TestInteropSwaks(t *testing.T) {
 			args := append([]string{"--server", "127.0.0.1", "--port", h.Port(tt.listener), "--helo", "client.example.net", "--from",
 				"alice@example.com",
 				"--header", "Subject: " + subject}, tt.args...)
-			out, status := h.RunClient(t, "", swaks, args...)
+			out, status := testserver.RunClient(t, h, "", swaks, args...)
 			if status != tt.status {
 				t.Fatalf("exit status %d, want %d\n%s\n%s", status, tt.status, out, h.Log())
 			}
@@ -121,11 +121,11 @@ func TestInteropCurlSends(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h.MustRunClient(t, "", curl, append(append(common, tt.args...), tt.url)...)
+			testserver.MustRunClient(t, h, "", curl, append(append(common, tt.args...), tt.url)...)
 			testserver.Contains(t, h.Mail(t, "bob"), tt.with, "\n\nhello\n.a line with a dot\n.\nlast line\n")
 		})
 	}
-	if out, status := h.RunClient(t, "", curl, append(common, "--ssl-reqd", "--user", "alice@example.com:wrong",
+	if out, status := testserver.RunClient(t, h, "", curl, append(common, "--ssl-reqd", "--user", "alice@example.com:wrong",
 		tests[1].url)...); status != 67 {
 		t.Errorf("a wrong password: exit status %d, want 67\n%s", status, out)
 	}
@@ -163,7 +163,7 @@ func TestInteropCurlReads(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			out, status := h.RunClient(t, "", curl, append([]string{"-sS", "--max-time", "20", "--cacert", cert}, tt.args...)...)
+			out, status := testserver.RunClient(t, h, "", curl, append([]string{"-sS", "--max-time", "20", "--cacert", cert}, tt.args...)...)
 			if status != tt.status {
 				t.Fatalf("exit status %d, want %d\n%s\n%s", status, tt.status, out, h.Log())
 			}
@@ -186,18 +186,18 @@ func TestInteropMsmtp(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rc := h.WriteFile(t, "msmtprc", fmt.Sprintf(account, h.Port(tt.listener), tt.password, tt.starttls, cert, tt.auth))
-			h.MustRunClient(t, letter, msmtp, "-C", rc, "bob@example.com")
+			testserver.MustRunClient(t, h, letter, msmtp, "-C", rc, "bob@example.com")
 			testserver.Contains(t, h.Mail(t, "bob"), "with ESMTPSA (", "\n\nhello\n.a line with a dot\n.\nlast line\n")
-			h.MustRunClient(t, letter, msmtp, "-C", rc, "-t")
+			testserver.MustRunClient(t, h, letter, msmtp, "-C", rc, "-t")
 			h.Mail(t, "bob")
 		})
 	}
 	rc := h.WriteFile(t, "msmtprc", fmt.Sprintf(account, h.Port("submission"), "wrong", "on", cert, "plain"))
-	if out, status := h.RunClient(t, letter, msmtp, "-C", rc, "bob@example.com"); status != 77 { // EX_NOPERM
+	if out, status := testserver.RunClient(t, h, letter, msmtp, "-C", rc, "bob@example.com"); status != 77 { // EX_NOPERM
 		t.Errorf("a wrong password: exit status %d, want 77\n%s", status, out)
 	}
 	rc = h.WriteFile(t, "msmtprc", fmt.Sprintf(account, h.Port("submission"), testserver.Password, "on", cert, "plain"))
-	out, _ := h.RunClient(t, "", msmtp, "-C", rc, "--serverinfo")
+	out, _ := testserver.RunClient(t, h, "", msmtp, "-C", rc, "--serverinfo")
 	testserver.Contains(t, out, "PIPELINING", "DSN", "SIZE", "STARTTLS")
 }
 
@@ -218,7 +218,7 @@ func TestInteropMpop(t *testing.T) {
 			box := filepath.Join(h.Dir, fmt.Sprint("mbox-", i))
 			rc := h.WriteFile(t, "mpoprc", fmt.Sprintf(account, h.Port(tt.listener), tt.password, tt.auth, tt.tls, tt.starttls,
 				filepath.Join(h.Dir, "cert.pem"), box, filepath.Join(h.Dir, "uidls")))
-			h.MustRunClient(t, "", mpop, "-C", rc)
+			testserver.MustRunClient(t, h, "", mpop, "-C", rc)
 			got, err := os.ReadFile(box)
 			if err != nil {
 				t.Fatal(err)
@@ -255,14 +255,15 @@ func TestInteropFetchmail(t *testing.T) {
 			subject := fmt.Sprint("fetched-", i)
 			deliverNote(t, h, subject)
 			rc := h.WriteFile(t, "fetchmailrc", tt.rc)
-			h.MustRunClient(t, "", fetchmail, "-f", rc, "-v", "--nosyslog", "--pidfile", filepath.Join(h.Dir, "fetchmail.pid"), "-i",
+			testserver.MustRunClient(t, h, "", fetchmail, "-f", rc, "-v", "--nosyslog", "--pidfile", filepath.Join(h.Dir, "fetchmail.pid"), "-i",
 				filepath.Join(h.Dir, "fetchids"), "--timeout", "20")
 			testserver.Contains(t, h.Mail(t, "bob"), "Subject: "+subject+"\n", "\nhello\n.a line with a dot\n", "with POP3 (fetchmail")
 			if left, err := testserver.ReadPOP3(h.Addr("pop3"), "alice", false); err != nil || len(left) != 0 {
 				t.Errorf("%d messages left, %v", len(left), err)
 			}
 			// Nothing new is status 1.
-			if out, status := h.RunClient(t, "", fetchmail, "-f", rc, "--nosyslog", "--pidfile", filepath.Join(h.Dir, "fetchmail.pid"), "-i",
+			if out, status := testserver.RunClient(t, h, "", fetchmail, "-f", rc, "--nosyslog", "--pidfile", filepath.Join(h.Dir, "fetchmail.pid"),
+				"-i",
 				filepath.Join(h.Dir, "fetchids")); status != 1 {
 				t.Errorf("an empty maildrop: exit status %d, want 1\n%s", status, out)
 			}
@@ -281,7 +282,7 @@ func TestInteropPython(t *testing.T) {
 	for _, l := range []string{"mx", "submission", "submissions", "lmtp", "pop3", "pop3s"} {
 		args = append(args, h.Port(l))
 	}
-	out := h.MustRunClient(t, "", python, args...)
+	out := testserver.MustRunClient(t, h, "", python, args...)
 	if !strings.HasSuffix(out, "all is well\n") {
 		t.Errorf("the script printed\n%s", out)
 	}

@@ -20,7 +20,7 @@ import (
 
 func TestList(t *testing.T) {
 	l := newListRig(t, "", "d@l.test", "boss@l.test")
-	l.PublishDKIM(l.t, l.dns, "l.test")
+	testserver.PublishDKIM(l.t, l.Server, l.dns, "l.test")
 	for _, tt := range []struct {
 		name string
 		run  func(*listRig)

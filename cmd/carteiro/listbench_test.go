@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/admin"
 )
@@ -81,7 +82,7 @@ func BenchmarkPeersList(b *testing.B) {
 	roster("plain@l.test", "out.test")
 	roster("local@l.test", "m.test")
 	roster("signed@m.test", "out.test")
-	l.PublishDKIM(l.t, l.dns, "m.test")
+	testserver.PublishDKIM(l.t, l.Server, l.dns, "m.test")
 	var peers []listPeer
 	if _, err := exec.LookPath("mlmmj-receive"); err == nil {
 		peers = append(peers, newMlmmj(b, program, l, members("out.test")))

@@ -45,9 +45,9 @@ func (s *server) pipelineConfig() core.Config {
 }
 
 // milters are the filters that policies may ask.
-func (s *server) milters() *milter.Client {
+func milters(cfg *config.Config) *milter.Client {
 	filters := map[string]milter.Filter{}
-	for name, m := range s.cfg.Milters {
+	for name, m := range cfg.Milters {
 		filters[name] = milter.Filter{Network: m.Network(), Addr: m.Addr, Timeout: m.Timeout.Std()}
 	}
 	return milter.New(filters)

@@ -119,7 +119,7 @@ func (s *server) connect(ctx context.Context, key []byte) error {
 	s.resolver = dns.New(dns.Options{Servers: servers, Now: s.clock.Now})
 	s.engine = lua.New(lua.Options{KV: s.store, Resolver: s.resolver, Accounts: s.directory, Clock: s.clock, Log: s.journal.Logger,
 		Hostname: s.cfg.Hostname, WebURL: s.cfg.Web.URL, Secret: key, Ring: &s.returns.Ring, Local: s.directory.Local, HTTP: lua.NewDoer(),
-		Refused: s.refused.add, Metrics: s.journal.Counted, Milters: s.milters(), Spam: s.spam, Keys: s.keys, Observe: s.observeHook,
+		Refused: s.refused.add, Metrics: s.journal.Counted, Milters: milters(s.cfg), Spam: s.spam, Keys: s.keys, Observe: s.observeHook,
 		Usage: s.countUsage})
 	if err := completeLock(ctx, s.cfg, s.journal.Logger); err != nil {
 		return err

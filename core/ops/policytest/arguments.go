@@ -84,7 +84,7 @@ var arguments = map[string][]argument{
 var mxShapes = map[string]shape{"host": isWord, "preference": whole(0, 65535)}
 
 // check looks at the arguments of an operation before anything is done.
-func (w *World) check(what string, args []any) error {
+func (w argumentChecks) check(what string, args []any) error {
 	label, given := what, args
 	if verb, ok := strings.CutPrefix(what, "session."); ok {
 		label = "s:" + verb
@@ -131,41 +131,41 @@ func (w *World) check(what string, args []any) error {
 }
 
 // meanings are what arguments that are well formed still have to be.
-var meanings = map[string]func(w *World, args []any) error{
-	"deliver": func(_ *World, args []any) error {
+var meanings = map[string]func(w argumentChecks, args []any) error{
+	"deliver": func(_ argumentChecks, args []any) error {
 		o := args[0].(map[string]any)
 		if o["to"] == nil {
 			return wrong("the option to is missing: who is the message for?")
 		}
 		return wholeOrParts(o)
 	},
-	"session.data": func(_ *World, args []any) error {
+	"session.data": func(_ argumentChecks, args []any) error {
 		if len(args) == 0 {
 			return nil
 		}
 		o, _ := args[0].(map[string]any)
 		return wholeOrParts(o)
 	},
-	"mailbox": func(w *World, args []any) error {
+	"mailbox": func(w argumentChecks, args []any) error {
 		a := envelope.Address(args[0].(string))
 		if !w.dir.Local(a.Domain()) {
 			return wrong("%s is at no domain of this server; %s is one, t.domain makes others", a, LocalDomain)
 		}
 		return nil
 	},
-	"web": func(_ *World, args []any) error {
+	"web": func(_ argumentChecks, args []any) error {
 		if o := args[0].(map[string]any); o["body"] != nil && o["form"] != nil {
 			return wrong("a request has a body or a form, not both")
 		}
 		return nil
 	},
-	"command": func(_ *World, args []any) error {
+	"command": func(_ argumentChecks, args []any) error {
 		if args[0].(map[string]any)["name"] == nil {
 			return wrong("the option name is missing: which command?")
 		}
 		return nil
 	},
-	"milter": func(_ *World, args []any) error {
+	"milter": func(_ argumentChecks, args []any) error {
 		for name, v := range args[0].(map[string]any) {
 			m, _ := v.(map[string]any)
 			if s, ok := m["enhanced"].(string); ok && !envelope.ValidEnhanced(s) {
@@ -174,7 +174,7 @@ var meanings = map[string]func(w *World, args []any) error{
 		}
 		return nil
 	},
-	"dns": func(_ *World, args []any) error {
+	"dns": func(_ argumentChecks, args []any) error {
 		for name, v := range args[0].(map[string]any) {
 			records := v.(map[string]any)
 			if records["ptr"] != nil && isIP(name) != nil {
@@ -186,8 +186,8 @@ var meanings = map[string]func(w *World, args []any) error{
 		}
 		return nil
 	},
-	"config":  (*World).checkConfig,
-	"account": (*World).checkAccount,
+	"config":  argumentChecks.checkConfig,
+	"account": argumentChecks.checkAccount,
 }
 
 func wholeOrParts(o map[string]any) error {
@@ -200,7 +200,7 @@ func wholeOrParts(o map[string]any) error {
 }
 
 // checkConfig refuses a setting that no policy names.
-func (w *World) checkConfig(args []any) error {
+func (w argumentChecks) checkConfig(args []any) error {
 	for k := range args[0].(map[string]any) {
 		found, known := false, []string{}
 		for _, s := range w.o.Sources {
@@ -223,7 +223,7 @@ func (w *World) checkConfig(args []any) error {
 }
 
 // checkAccount looks at the settings that are the server's own.
-func (w *World) checkAccount(args []any) error {
+func (w argumentChecks) checkAccount(args []any) error {
 	if len(args) < 2 || args[1] == nil {
 		return nil
 	}
@@ -239,7 +239,7 @@ func (w *World) checkAccount(args []any) error {
 }
 
 // doUnknown says what may be meant by a name that the library has not.
-func (w *World) doUnknown(args []any) (any, error) {
+func (w argumentChecks) doUnknown(args []any) (any, error) {
 	var known []string
 	for _, v := range args[2:] {
 		known = append(known, fmt.Sprint(v))

@@ -10,7 +10,7 @@ import (
 )
 
 // doKey makes a key and gives it to an address.
-func (w *World) doKey(args []any) (any, error) {
+func (w entries) doKey(args []any) (any, error) {
 	address, err := asText(args, 0, "the address")
 	kind, err2 := asText(args, 1, "the kind")
 	o, err3 := asTable(args, 2)
@@ -32,7 +32,7 @@ func (w *World) doKey(args []any) (any, error) {
 
 // doDecrypt is what a message holds that was encrypted to one of the test's
 // keys.
-func (w *World) doDecrypt(args []any) (any, error) {
+func (w entries) doDecrypt(args []any) (any, error) {
 	raw, err := asText(args, 0, "the message")
 	if err != nil {
 		return nil, err

@@ -102,17 +102,17 @@ func (w *World) doSession(args []any) (any, error) {
 		ok.Code = 250 // the reply to EHLO, which the test asked for
 	}
 	m := statusOf(st, ok)
-	m["number"], m["id"] = float64(len(w.sessions)), s.ID
+	m["number"], m["id"] = float64(len(w.opened)), s.ID
 	return m, nil
 }
 
 // verb is one command of a session; the first argument is its number.
-func (w *World) verb(verb string, args []any) (any, error) {
+func (w sessions) verb(verb string, args []any) (any, error) {
 	n, _ := args[0].(float64)
-	if n < 1 || int(n) > len(w.sessions) {
+	if n < 1 || int(n) > len(w.opened) {
 		return nil, fmt.Errorf("%w: no such session; commands are written with a colon, s:%s(...)", errArguments, verb)
 	}
-	s := w.sessions[int(n)-1]
+	s := w.opened[int(n)-1]
 	args = args[1:]
 	if s.refused != nil {
 		return statusOf(s.refused, envelope.Status{}), nil
@@ -150,7 +150,7 @@ func (w *World) verb(verb string, args []any) (any, error) {
 	return statusOf(nil, envelope.Status{Code: 221, Enhanced: "2.0.0", Text: "bye"}), nil
 }
 
-func (w *World) envelope(s *session, verb string, args []any) (any, error) {
+func (w sessions) envelope(s *session, verb string, args []any) (any, error) {
 	address, err := asText(args, 0, "the address")
 	o, err2 := asTable(args, 1)
 	if err = errors.Join(err, err2); err != nil {
@@ -167,7 +167,7 @@ func (w *World) envelope(s *session, verb string, args []any) (any, error) {
 	return statusOf(st, ok), err
 }
 
-func (w *World) data(s *session, args []any) (any, error) {
+func (w sessions) data(s *session, args []any) (any, error) {
 	raw, isText := "", false
 	if len(args) > 0 {
 		raw, isText = args[0].(string)
@@ -305,7 +305,7 @@ func (w *World) doCommand(args []any) (any, error) {
 }
 
 // soleBundle is the name under which the tested source answers.
-func (w *World) soleBundle() string {
+func (w *world) soleBundle() string {
 	for _, s := range w.o.Sources {
 		if s.Bundle != "" {
 			return s.Bundle[strings.LastIndexByte(s.Bundle, '/')+1:]
@@ -348,7 +348,7 @@ func (w *World) doFail(args []any) (any, error) {
 
 // doAccount makes an account; from the first on, only those exist that the
 // test made.
-func (w *World) doAccount(args []any) (any, error) {
+func (w entries) doAccount(args []any) (any, error) {
 	address, err := asText(args, 0, "the address")
 	settings, err2 := asTable(args, 1)
 	options, err3 := asTable(args, 2)
@@ -391,7 +391,7 @@ func (w *World) doAccount(args []any) (any, error) {
 	return nil, nil
 }
 
-func (w *World) doAlias(args []any) (any, error) {
+func (w entries) doAlias(args []any) (any, error) {
 	address, err := asText(args, 0, "the address")
 	if err != nil {
 		return nil, err
@@ -407,7 +407,7 @@ func (w *World) doAlias(args []any) (any, error) {
 }
 
 // doGrant lets a delegate act for an owner, without end.
-func (w *World) doGrant(args []any) (any, error) {
+func (w entries) doGrant(args []any) (any, error) {
 	var names []string
 	for n, what := range []string{"the owner", "the delegate", "the right"} {
 		s, err := asText(args, n, what)
@@ -424,7 +424,7 @@ func (w *World) doGrant(args []any) (any, error) {
 	return nil, w.dir.Grant(w.ctx, envelope.Address(names[0]), envelope.Address(names[1]), names[2], time.Time{})
 }
 
-func (w *World) doDomain(args []any) (any, error) {
+func (w entries) doDomain(args []any) (any, error) {
 	name, err := asText(args, 0, "the domain")
 	if err != nil || w.dir.Local(name) {
 		return nil, err
@@ -464,7 +464,7 @@ func (w *World) doSet(args []any) (any, error) {
 	if d >= 0 {
 		return nil, w.advance(d)
 	}
-	if len(w.sessions) > 0 {
+	if len(w.opened) > 0 {
 		return nil, fmt.Errorf("%w: t.clock.set: after the first session of a test its clock only goes forward; it is %s",
 			errArguments, w.clock.Now().UTC().Format(time.RFC3339))
 	}
@@ -472,7 +472,7 @@ func (w *World) doSet(args []any) (any, error) {
 }
 
 // restart has the world begin at an earlier time: timers count from there.
-func (w *World) restart(at time.Time) error {
+func (w *world) restart(at time.Time) error {
 	if err := w.waitIdle(); err != nil {
 		return err
 	}

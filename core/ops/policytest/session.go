@@ -21,7 +21,7 @@ type session struct {
 var sessionOptions = []string{"ip", "helo", "rdns", "listener", "protocol", "identity", "tls", "trusted"}
 
 // open connects a client, and says HELO unless helo is false.
-func (w *World) open(o map[string]any) (*session, *envelope.Status, error) {
+func (w sessions) open(o map[string]any) (*session, *envelope.Status, error) {
 	if err := w.ready(); err != nil {
 		return nil, nil, err
 	}
@@ -53,7 +53,7 @@ func (w *World) open(o map[string]any) (*session, *envelope.Status, error) {
 	}
 	s.Listener = text(o, "listener", s.Listener)
 	s.Protocol = text(o, "protocol", s.Protocol)
-	w.sessions = append(w.sessions, s)
+	w.opened = append(w.opened, s)
 	if s.refused = w.pipe.Connect(w.ctx, s.Session); s.refused != nil {
 		return s, s.refused, nil
 	}
@@ -64,13 +64,13 @@ func (w *World) open(o map[string]any) (*session, *envelope.Status, error) {
 	return s, st, nil
 }
 
-func (w *World) helo(s *session, name string) *envelope.Status {
+func (w sessions) helo(s *session, name string) *envelope.Status {
 	s.Helo = name
 	w.reset(s)
 	return w.pipe.Helo(w.ctx, s.Session, name)
 }
 
-func (w *World) reset(s *session) {
+func (w sessions) reset(s *session) {
 	if s.tx != nil {
 		w.pipe.End(s.Session, s.tx)
 		s.tx = nil
@@ -78,7 +78,7 @@ func (w *World) reset(s *session) {
 }
 
 // begin is MAIL.
-func (w *World) begin(s *session, sender string, o map[string]any) (*envelope.Status, error) {
+func (w sessions) begin(s *session, sender string, o map[string]any) (*envelope.Status, error) {
 	if err := only(o, "size", "body", "smtputf8", "envid", "ret", "by", "hold_for", "priority", "requiretls"); err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (w *World) begin(s *session, sender string, o map[string]any) (*envelope.St
 }
 
 // recipient is RCPT.
-func (w *World) recipient(s *session, to string, o map[string]any) (*envelope.Status, error) {
+func (w sessions) recipient(s *session, to string, o map[string]any) (*envelope.Status, error) {
 	if err := only(o, "notify", "orcpt"); err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (w *World) recipient(s *session, to string, o map[string]any) (*envelope.St
 }
 
 // content is DATA and what follows it.
-func (w *World) content(s *session, raw string) (*envelope.Status, []*envelope.Status) {
+func (w sessions) content(s *session, raw string) (*envelope.Status, []*envelope.Status) {
 	if s.tx == nil || len(s.tx.Recipients) == 0 {
 		return envelope.Reject(503, "5.5.1", "MAIL and RCPT first"), nil
 	}
@@ -172,7 +172,7 @@ func lines5322(s string) string {
 }
 
 // compose makes a message of its parts.
-func (w *World) compose(o map[string]any) string {
+func (w sessions) compose(o map[string]any) string {
 	if raw := text(o, "raw", ""); raw != "" {
 		return raw
 	}
@@ -207,7 +207,7 @@ func orElse(s, otherwise string) string {
 }
 
 // login is AUTH.
-func (w *World) login(s *session, user, password, mechanism string) *envelope.Status {
+func (w sessions) login(s *session, user, password, mechanism string) *envelope.Status {
 	id, st := w.pipe.Auth(w.ctx, s.Session, &envelope.Credentials{Mechanism: mechanism, User: user, Password: password})
 	if st == nil || st.Code < 400 {
 		s.Identity = id

@@ -41,6 +41,22 @@ const settleWithin = 30 * time.Second
 
 // World is one server without sockets. Its operations come one at a time.
 type World struct {
+	*world
+	sessions
+	entries
+	argumentChecks
+}
+
+// The parts of a World: what a test's clients say, what an admin enters, and what the
+// arguments of operations must be.
+type (
+	sessions       struct{ *world }
+	entries        struct{ *world }
+	argumentChecks struct{ *world }
+)
+
+// world is the pipeline and what surrounds it.
+type world struct {
 	o       Options
 	ctx     context.Context
 	clock   *clock.Clock
@@ -58,7 +74,7 @@ type World struct {
 	pipe    *core.Pipeline
 	stop    func() error
 
-	sessions []*session
+	opened   []*session
 	used     bool // something was done
 	named    bool // accounts are those that the test named
 	limits   hooks.Limits
@@ -92,7 +108,8 @@ func (l *lines) all() []string {
 // NewWorld opens a world. Policies load at its first operation that needs
 // them, so that a test can set things up before.
 func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, error) {
-	w := &World{o: o, ctx: ctx, clock: clock.Still(begin), filters: fakeMilters{}}
+	state := &world{o: o, ctx: ctx, clock: clock.Still(begin), filters: fakeMilters{}}
+	w := &World{state, sessions{state}, entries{state}, argumentChecks{state}}
 	w.names, w.web, w.hosts = newFakeDNS(), &fakeWeb{answers: map[string]any{}}, &fakeHosts{answers: map[string]any{}}
 	logger := telemetry.With(slog.New(logHandler{slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo}), &w.said}))
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Small: o.Small, Clock: w.clock, Log: telemetry.Discard().Logger})
@@ -156,21 +173,21 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 // Close ends the world.
 func (w *World) Close() error { return w.stop() }
 
-func (w *World) observe(c hooks.Call) {
+func (w *world) observe(c hooks.Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls = append(w.calls, hookCall{c, eventSummary(c.Event)})
 }
 
 // since returns the calls after the first n.
-func (w *World) since(n int) []hookCall {
+func (w *world) since(n int) []hookCall {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]hookCall(nil), w.calls[n:]...)
 }
 
 // ready puts the policies in force, with what the test has set since.
-func (w *World) ready() error {
+func (w *world) ready() error {
 	if w.loaded {
 		return nil
 	}
@@ -225,7 +242,7 @@ var anAddress = regexp.MustCompile(`[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+`)
 
 // makeAccounts makes an account of every address of ours that policies or tests
 // name, unless the test says who there is.
-func (w *World) makeAccounts() error {
+func (w *world) makeAccounts() error {
 	if w.named {
 		return nil
 	}
@@ -249,7 +266,7 @@ func (w *World) makeAccounts() error {
 }
 
 // makeAccount makes sure that an address of ours has an account.
-func (w *World) makeAccount(s string) error {
+func (w *world) makeAccount(s string) error {
 	a, err := envelope.ParseAddress(s)
 	if err != nil || w.named || !w.dir.Local(a.Domain()) {
 		return nil
@@ -267,7 +284,7 @@ func (w *World) makeAccount(s string) error {
 }
 
 // waitIdle lets everything happen that is due.
-func (w *World) waitIdle() error {
+func (w *world) waitIdle() error {
 	if err := w.ready(); err != nil {
 		return err
 	}
@@ -282,7 +299,7 @@ func (w *World) waitIdle() error {
 	return fmt.Errorf("the queue is not idle after %v", settleWithin)
 }
 
-func (w *World) isIdle() bool {
+func (w *world) isIdle() bool {
 	if w.pipe.InFlight() > 0 {
 		return false
 	}
@@ -295,7 +312,7 @@ func (w *World) isIdle() bool {
 }
 
 // advance moves the clock, and lets happen what falls due.
-func (w *World) advance(d time.Duration) error {
+func (w *world) advance(d time.Duration) error {
 	if err := w.ready(); err != nil {
 		return err
 	}

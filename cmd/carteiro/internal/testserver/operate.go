@@ -84,7 +84,7 @@ func (s *Server) Sendmail(t testing.TB, to, text string) {
 
 // RunClient runs a program in the server's folder with input and returns what it
 // printed, and its exit status.
-func (s *Server) RunClient(t testing.TB, input, program string, args ...string) (string, int) {
+func RunClient(t testing.TB, s *Server, input, program string, args ...string) (string, int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Dir = s.Dir
@@ -99,9 +99,9 @@ func (s *Server) RunClient(t testing.TB, input, program string, args ...string) 
 }
 
 // MustRunClient is RunClient for a program that has to succeed.
-func (s *Server) MustRunClient(t testing.TB, input, program string, args ...string) string {
+func MustRunClient(t testing.TB, s *Server, input, program string, args ...string) string {
 	t.Helper()
-	out, status := s.RunClient(t, input, program, args...)
+	out, status := RunClient(t, s, input, program, args...)
 	if status != 0 {
 		t.Fatalf("%s %s: exit status %d\n%s\n%s", filepath.Base(program), strings.Join(args, " "), status, out, s.Log())
 	}
@@ -136,22 +136,22 @@ func (s *Server) WaitFolder(t testing.TB, account, name string, n int64) {
 // to is queued in the delivery's own commit, so nothing follows.
 func (s *Server) WaitQueueEmpty(t testing.TB) {
 	t.Helper()
-	s.waitQueue(t, Patience, admin.QueueArgs{})
+	waitQueue(t, s, Patience, admin.QueueArgs{})
 }
 
 // WaitQueueEmptyWithin is WaitQueueEmpty with a time of its own.
 func (s *Server) WaitQueueEmptyWithin(t testing.TB, within time.Duration) {
 	t.Helper()
-	s.waitQueue(t, within, admin.QueueArgs{})
+	waitQueue(t, s, within, admin.QueueArgs{})
 }
 
 // WaitQueueIdle waits until nothing is due: what is deferred or held may remain.
 func (s *Server) WaitQueueIdle(t testing.TB) {
 	t.Helper()
-	s.waitQueue(t, Patience, admin.QueueArgs{Filter: operate.Filter{Status: "queued"}})
+	waitQueue(t, s, Patience, admin.QueueArgs{Filter: operate.Filter{Status: "queued"}})
 }
 
-func (s *Server) waitQueue(t testing.TB, within time.Duration, args admin.QueueArgs) {
+func waitQueue(t testing.TB, s *Server, within time.Duration, args admin.QueueArgs) {
 	t.Helper()
 	empty := 0 // a message that goes while another takes its place may hide both from one look
 	var lines []admin.QueueLine
@@ -171,7 +171,7 @@ func (s *Server) waitQueue(t testing.TB, within time.Duration, args admin.QueueA
 }
 
 // PublishDKIM makes a DKIM key for a domain and puts it into a zone.
-func (s *Server) PublishDKIM(t testing.TB, zone *dnsserver.Server, domain string) {
+func PublishDKIM(t testing.TB, s *Server, zone *dnsserver.Server, domain string) {
 	t.Helper()
 	var key verify.Key
 	if err := json.Unmarshal([]byte(s.Ctl(t, "dkim", "generate", domain, "--json")), &key); err != nil {
