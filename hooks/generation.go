@@ -73,10 +73,10 @@ type Generation struct {
 // it after another took its place.
 const MaxRetired = 10 * time.Minute
 
-// Retire says that another generation took the place of this one.
+// Retire notes that another generation has replaced this one.
 func (g *Generation) Retire(now time.Time) { g.retired.Store(now.UnixNano()) }
 
-// Outlived reports whether another took its place more than MaxRetired ago.
+// Outlived reports whether it was replaced more than MaxRetired ago.
 func (g *Generation) Outlived(now time.Time) bool {
 	at := g.retired.Load()
 	return at != 0 && now.UnixNano()-at > int64(MaxRetired)

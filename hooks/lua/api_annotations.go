@@ -44,11 +44,11 @@ var reserved = map[string]bool{
 //go:embed carteiro_test_annotations.lua
 var testAnnotations []byte
 
-// TestAnnotations is the test library as Annotations has the rest. The caller
+// TestAnnotations returns the test library as Annotations has the rest. The caller
 // must not change it.
 func TestAnnotations() []byte { return testAnnotations }
 
-// Annotations is the API as a file of LuaLS annotations: valid Lua that does
+// Annotations returns the API as a file of LuaLS annotations: valid Lua that does
 // nothing. The caller owns the result.
 func Annotations() []byte {
 	var b bytes.Buffer
@@ -116,7 +116,7 @@ func annotate(b *bytes.Buffer, name string, e Entry) {
 	fmt.Fprintf(b, "function %s(%s) end\n", name, strings.Join(names, ", "))
 }
 
-// annotated is a parameter's name as Lua can have it.
+// annotated returns a parameter's name as Lua can have it.
 func (p parameter) annotated() string {
 	name := p.name
 	if reserved[name] {
@@ -128,7 +128,7 @@ func (p parameter) annotated() string {
 	return name
 }
 
-// annotatedResults are the results behind a separator, or nothing.
+// annotatedResults returns the results after a separator, or nothing.
 func annotatedResults(s *signature, separator string) string {
 	var kinds []string
 	for _, k := range s.results {

@@ -70,7 +70,7 @@ var signatures = sync.OnceValues(func() (map[string]*signature, error) {
 	return out, nil
 })
 
-// signatureOf is what is known of a name, or nil.
+// signatureOf returns what is known of a name, or nil.
 func signatureOf(name string) *signature {
 	all, _ := signatures() // a test reads the errors
 	return all[name]
@@ -222,7 +222,7 @@ var luaTypes = map[string]string{"pattern": "string", "re2": "string", "address"
 	"rate": "string", "enhanced4": "string", "enhanced5": "string",
 	"code4": "number", "status": "number", "code5": "number", "duration": "string|number", "[]": "table", "{}": "table", "fun": "function"}
 
-// luaTypes are the names of the Lua types and objects that a kind allows.
+// luaTypes returns the names of the Lua types and objects that a kind allows.
 func (k kind) luaTypes() (out []string) {
 	for _, a := range k {
 		name := a.name
@@ -241,7 +241,7 @@ func (k kind) luaTypes() (out []string) {
 	return out
 }
 
-// single is the only alternative but nil, if there is no other.
+// single returns the only alternative but nil, if there is no other.
 func (k kind) single() (alternative, bool) {
 	var found alternative
 	n := 0
@@ -253,7 +253,7 @@ func (k kind) single() (alternative, bool) {
 	return found, n == 1
 }
 
-// String is how editors write it.
+// String returns how editors write it.
 func (k kind) String() string {
 	var out []string
 	for _, a := range k {

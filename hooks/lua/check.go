@@ -12,12 +12,12 @@ import (
 	"carteiro/hooks"
 )
 
-// checker tells what is certain to fail when the code runs, from the text
+// checker finds what is certain to fail when the code runs, from the text
 // alone: it knows the classes of handlers' parameters and the signatures of
-// the API. What it tells raises an error when the policy comes there, so that
-// such a policy loads; only checks refuse it.
+// the API. Such code raises an error only when it runs, so the policy
+// loads; only checks refuse it.
 //
-// It tells nothing about values that it does not know: variables that are
+// It reports nothing about values that it does not know: variables that are
 // assigned again or asked for their type, and code that pcall watches.
 type checker struct {
 	source *loadedSource
@@ -191,7 +191,7 @@ func (c *checker) loop(s *ast.GenericForStmt) {
 	c.stmts(s.Stmts)
 }
 
-// reportNotIterable tells of a loop that runs over what is no function.
+// reportNotIterable reports a loop over something that is not a function.
 func (c *checker) reportNotIterable(s *ast.GenericForStmt, name string) {
 	const text = "a for loop needs ipairs, pairs or an iterator such as msg:parts(), but this is "
 	_, written := s.Exprs[0].(*ast.TableExpr)
@@ -230,7 +230,7 @@ func (c *checker) function(f *ast.FunctionExpr) {
 var argumentKinds = map[string]kind{"name": {{name: "string"}}, "key": {{name: "string"}}, "now": {{name: "number"}},
 	"domain": {{name: "string"}, {name: "nil"}}, "rcpts": {{name: "[]", of: kind{{name: "rcpt"}}}}}
 
-// argumentKind is what an argument of a handler is.
+// argumentKind returns what an argument of a handler is.
 func argumentKind(name string) kind {
 	if k, ok := argumentKinds[name]; ok {
 		return k
@@ -250,7 +250,7 @@ func (c *checker) setParameterKinds(f *ast.FunctionExpr, spec hooks.Spec) {
 	}
 }
 
-// checkReturns tells of what a handler returns and no verdict is.
+// checkReturns reports results of a handler that are not verdicts.
 func (c *checker) checkReturns(f *ast.FunctionExpr, spec hooks.Spec) {
 	for _, ret := range returnStatements(f.Stmts, nil) {
 		if len(ret.Exprs) == 0 {
@@ -349,7 +349,7 @@ func (c *checker) values(e ast.Expr) []kind {
 	return nil
 }
 
-// reportUncalledMethod tells of a method that is written like a field where a value is
+// reportUncalledMethod reports a method that is written like a field where a value is
 // wanted: msg.subject == "x" is never true.
 func (c *checker) reportUncalledMethod(e ast.Expr) {
 	get, ok := e.(*ast.AttrGetExpr)
@@ -363,7 +363,7 @@ func (c *checker) reportUncalledMethod(e ast.Expr) {
 	}
 }
 
-// classOf is the class of an object, where it is known. It tells nothing.
+// classOf returns the class of an object, where it is known. It reports nothing.
 func (c *checker) classOf(e ast.Expr) *class {
 	c.quiet++
 	k := c.expr(e)
@@ -403,7 +403,7 @@ func (c *checker) isBuiltin(id *ast.IdentExpr) bool {
 	return c.names.Uses[id] == nil && builtins()[id.Value]
 }
 
-// member is a member that is read.
+// member checks a member that is read and returns its kind.
 func (c *checker) member(e *ast.AttrGetExpr) kind {
 	key, named := e.Key.(*ast.StringExpr)
 	if id, ok := e.Object.(*ast.IdentExpr); ok {
@@ -488,7 +488,7 @@ func (c *checker) hint(e ast.Expr, member string) string {
 	return ""
 }
 
-// reportMissing tells of a member that a class has not.
+// reportMissing reports a member that a class does not have.
 func (c *checker) reportMissing(e *ast.AttrGetExpr, cl *class, member string) {
 	hint := c.hint(e.Object, member)
 	if hint == "" {

@@ -72,7 +72,7 @@ func assignable(cl *class) string {
 	return "these can be assigned: " + strings.Join(can, ", ")
 }
 
-// reportHidden tells of a local variable that has the name of a module and is used
+// reportHidden reports a local variable that has the name of a module and is used
 // as if it were that.
 func (c *checker) reportHidden(e *ast.AttrGetExpr, id *ast.IdentExpr, key *ast.StringExpr) {
 	v := c.names.Uses[id]

@@ -10,7 +10,7 @@ import (
 	"carteiro/hooks"
 )
 
-// call is a call: of a function of the API, of a method of a known object, or
+// call checks a call: of a function of the API, of a method of a known object, or
 // of anything else. It returns what is known of the results.
 func (c *checker) call(e *ast.FuncCallExpr) []kind {
 	if e.Func == nil {
@@ -59,7 +59,7 @@ func (c *checker) call(e *ast.FuncCallExpr) []kind {
 	return s.results
 }
 
-// dotCall is a call that is written with a dot: of a method, whose object then
+// dotCall checks the call of a method that is written with a dot: its object then
 // is the first argument.
 func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []kind, done bool) {
 	key, ok := f.Key.(*ast.StringExpr)
@@ -99,7 +99,7 @@ func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []ki
 	return nil, true
 }
 
-// reportCalledField tells of a field of plain data that is called.
+// reportCalledField reports a field of plain data that is called.
 func (c *checker) reportCalledField(e *ast.FuncCallExpr, cl *class, name string) {
 	s := signatureOf(cl.name + "." + name)
 	if s == nil {
@@ -169,7 +169,7 @@ func (c *checker) methodCall(e *ast.FuncCallExpr) []kind {
 	return s.results
 }
 
-// checkPlace tells of what works only while files load.
+// checkPlace reports what works only while files load.
 func (c *checker) checkPlace(e *ast.FuncCallExpr, name string) {
 	if c.handler != nil && slices.Contains([]string{"map.open", "require", "cache.memoize"}, name) {
 		c.report(e.Line(), lastWord(name), name+" belongs at the top of the file, not inside a handler",
@@ -211,7 +211,7 @@ func (c *checker) checkArguments(e *ast.FuncCallExpr, name string, s *signature,
 // tooShort reports whether a form has fewer parameters than there are arguments.
 func (f form) tooShort(args []ast.Expr) bool { return f.variadic == nil && len(f.params) < len(args) }
 
-// checkForm is what is wrong with the arguments for one form, and which of them.
+// checkForm returns what is wrong with the arguments for one form, and which of them.
 func (c *checker) checkForm(f form, name string, args []ast.Expr) (at int, why string) {
 	known := len(args)
 	if n := len(args); n > 0 && hasSeveralValues(args[n-1]) {
@@ -304,7 +304,7 @@ func (k kind) accepts(name string) bool {
 	return false
 }
 
-// inWords is a kind in words.
+// inWords returns a kind in words.
 func inWords(k kind) string {
 	var out []string
 	for _, a := range k {
@@ -385,7 +385,7 @@ func (c *checker) mismatchKeys(p parameter, a alternative, t *ast.TableExpr) str
 	return ""
 }
 
-// usageOf is how a function is called.
+// usageOf returns how a function is called.
 func usageOf(name string) string {
 	for _, e := range API() {
 		if e.Kind == "function" && e.Name == name || e.Kind == "" && strings.HasPrefix(e.Signature, name) &&
@@ -396,7 +396,7 @@ func usageOf(name string) string {
 	return name + "(...)"
 }
 
-// checkRights tells of what a bundle has to declare for a call.
+// checkRights reports what a bundle has to declare for a call.
 func (c *checker) checkRights(e *ast.FuncCallExpr, name string, s *signature) {
 	if name == "redirect" { // told where verdicts are
 		return

@@ -63,8 +63,8 @@ func (c *checker) mismatchConstant(p parameter, e ast.Expr) string {
 	return ""
 }
 
-// isPure are the functions of the API whose result depends on their arguments
-// alone: what constants they refuse can be tried.
+// isPure reports whether the result of a function of the API depends on nothing but
+// its arguments.
 func isPure(name string) bool {
 	if _, ok := verdictActions[name]; ok {
 		return true
@@ -132,7 +132,7 @@ func (c *checker) tryCall(name string, f form, args []ast.Expr) (text string, tr
 	return strings.Replace(text, "to 'main chunk'", "to '"+name[strings.LastIndexAny(name, ".:")+1:]+"'", 1), true
 }
 
-// trialState is a state in which constants are tried, made when it is needed.
+// trialState returns a state in which constants are tried, made when it is needed.
 func (u *loadedSource) trialState() *state {
 	if u.trial == nil {
 		own := &loadedSource{src: hooks.Source{Name: "scratch"}, files: map[string]*compiled{}}
@@ -162,7 +162,7 @@ func (st *state) functionNamed(name string) glua.LGFunction {
 	return nil
 }
 
-// constantValue is the value of an expression that is one, or nil.
+// constantValue returns the value of an expression that is one, or nil.
 func (st *state) constantValue(e ast.Expr) glua.LValue {
 	switch e := e.(type) {
 	case *ast.StringExpr:
@@ -197,7 +197,7 @@ type trialValues struct {
 	some  bool // one is
 }
 
-// value is the constant, or a value that fits where it is none or where fit
+// value returns the constant, or a value that fits where it is none or where fit
 // asks for one; nil if there is none.
 func (t *trialValues) value(e ast.Expr, k kind, fit bool) glua.LValue {
 	if table, ok := e.(*ast.TableExpr); ok {
@@ -248,7 +248,7 @@ func (t *trialValues) table(e *ast.TableExpr, k kind, fit bool) glua.LValue {
 	return out
 }
 
-// sampleValue is a value that fits, or nil.
+// sampleValue returns a value that fits, or nil.
 func (st *state) sampleValue(k kind) glua.LValue {
 	if len(k) == 0 {
 		return nil
@@ -285,7 +285,7 @@ func (st *state) sampleValue(k kind) glua.LValue {
 	return nil // what is in it may matter
 }
 
-// checkPattern tells what is wrong with a pattern of Lua that is a constant. The
+// checkPattern reports what is wrong with a pattern of Lua that is a constant. The
 // matcher itself finds that only where it comes to that place.
 func (c *checker) checkPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) (told bool) {
 	switch name {

@@ -113,7 +113,7 @@ func (st *state) beginKV(L *glua.LState, what string) (*call, string) {
 	return c, key
 }
 
-// read is the value of a key as the handler sees it: stored, then changed by
+// read returns the value of a key as the handler sees it: stored, then changed by
 // the effects that wait for their commit.
 func (st *state) read(c *call, space, key string) ([]byte, error) {
 	value, err := st.generation.engine.KV.Get(c.ctx, space, key)
@@ -133,7 +133,7 @@ func (st *state) read(c *call, space, key string) ([]byte, error) {
 	return value, nil
 }
 
-// applyEffect is what an effect makes of a value; nil is an absent key.
+// applyEffect returns what an effect makes of a value; nil is an absent key.
 func applyEffect(value []byte, f envelope.Effect) []byte {
 	switch f.Op {
 	case envelope.Set:
@@ -310,7 +310,7 @@ func kvOnce(L *glua.LState) int {
 	return 1
 }
 
-// message is the id of the message at hand, or "".
+// message returns the id of the message at hand, or "".
 func (c *call) message() string {
 	if c.event.Msg != nil {
 		return c.event.Msg.ID.String()

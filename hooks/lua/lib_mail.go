@@ -190,7 +190,7 @@ func (l *newMail) field(L *glua.LState, st *state, key string, v glua.LValue) {
 	}
 }
 
-// recipients are those of to and cc, each once.
+// recipients returns those of to and cc, each once.
 func (l *newMail) recipients(L *glua.LState) []envelope.Address {
 	var out []envelope.Address
 	seen := map[envelope.Address]bool{}
@@ -301,7 +301,7 @@ func (l *newMail) compose(L *glua.LState, st *state, s *hooks.Submit) {
 		boundary)
 }
 
-// quotedPrintable is a text in quoted-printable, with a line end.
+// quotedPrintable returns a text in quoted-printable, with a line end.
 func quotedPrintable(s string) []byte {
 	b := mime.QuotedPrintable(strings.ToValidUTF8(s, "\uFFFD"))
 	if !bytes.HasSuffix(b, []byte("\r\n")) {

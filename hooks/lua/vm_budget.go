@@ -130,7 +130,7 @@ func (b *budget) Err() error { return b.err }
 // Deadline completes it.
 func (b *budget) Deadline() (time.Time, bool) { return b.deadline(), true }
 
-// deadline is when the call has to be over.
+// deadline returns when the call has to be over.
 func (b *budget) deadline() time.Time { return epoch.Add(b.until) }
 
 // Value passes through to the caller's context.

@@ -322,7 +322,7 @@ return discard(u.strip(" a b ") .. n .. u.list[3].deep .. u.default)`), "ab83dfl
 	}
 }
 
-// TestAfter: bundles are asked behind those that they name; circles are
+// TestAfter: bundles are asked after those that they name; circles are
 // errors.
 func TestAfter(t *testing.T) {
 	source := func(name string, position int, after ...string) hooks.Source {

@@ -72,7 +72,7 @@ func (u *loadedSource) serves(e *Engine, domain string) bool {
 	return e.Local(domain) && (len(u.src.Domains) == 0 || slices.Contains(u.src.Domains, domain))
 }
 
-// ownerName is who runs, as errors name it.
+// ownerName returns who runs, as errors name it.
 func (u *loadedSource) ownerName() string {
 	if u.src.Bundle == "" {
 		return u.src.Name
@@ -80,7 +80,7 @@ func (u *loadedSource) ownerName() string {
 	return u.bundleName()
 }
 
-// boundCheckFor is what checks values for the code that runs, or nil where it may
+// boundCheckFor returns what checks values for the code that runs, or nil where it may
 // name everything.
 func (st *state) boundCheckFor(L *glua.LState, what string) *boundCheck {
 	if st.source == nil || !st.source.isConfined() {
@@ -96,7 +96,7 @@ var guards struct {
 	made map[[2]string]glua.LGFunction
 }
 
-// guarded is the function as scripts call it: its bounds are kept to before it
+// guarded returns the function as scripts call it: its bounds are kept to before it
 // runs. owner is what errors put before its name, as "list." or "rcpt:".
 func (f *function) guarded(owner string) glua.LGFunction {
 	if len(f.bounds) == 0 {
@@ -148,7 +148,7 @@ type guardedArgument struct {
 	bound
 }
 
-// in is the argument's value in a call.
+// in returns the value of the argument in a call.
 func (a *guardedArgument) in(L *glua.LState, receiver int) glua.LValue {
 	v := L.Get(a.position + receiver)
 	if a.field == "" {
@@ -209,7 +209,7 @@ func splitParameters(s string) (out []string) {
 	return out
 }
 
-// fieldsOf are the names before each "=" of "{ a =, b = 1 }".
+// fieldsOf returns the names before each "=" of "{ a =, b = 1 }".
 func fieldsOf(table string, position int) (out []bounded) {
 	for part := range strings.SplitSeq(strings.Trim(table, " {}[]"), ",") {
 		name, _, ok := strings.Cut(part, "=")
@@ -220,7 +220,7 @@ func fieldsOf(table string, position int) (out []bounded) {
 	return out
 }
 
-// domainOf is the domain that a text names: what follows its last "@", or all
+// domainOf returns the domain that a text names: what follows its last "@", or all
 // of it.
 func domainOf(s string) string {
 	s = s[strings.LastIndexByte(s, '@')+1:]
@@ -327,7 +327,7 @@ func (r *boundCheck) isCurrentSender(s string) bool {
 		e.Tx != nil && e.Tx.Sender == a || e.Rcpt != nil && e.Rcpt.Sender != nil && *e.Rcpt.Sender == a
 }
 
-// currentMessage is the header section of the message at hand, or nil.
+// currentMessage returns the header section of the message at hand, or nil.
 func (r *boundCheck) currentMessage() *mime.Header {
 	if r.st.call == nil || r.st.call.event.Msg == nil {
 		return nil
@@ -358,7 +358,7 @@ func (r *boundCheck) checkAuthor(name string, v glua.LValue, before *mime.Header
 	})
 }
 
-// refuseHiddenAddresses refuses a text in which a domain out of reach stands behind an "@",
+// refuseHiddenAddresses refuses a text in which a domain out of reach stands after an "@",
 // where its addresses cannot be told.
 func (r *boundCheck) refuseHiddenAddresses(name, s string) {
 	for rest := s; ; {

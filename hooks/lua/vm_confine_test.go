@@ -165,7 +165,8 @@ func TestConfined(t *testing.T) {
 				t.Errorf("%s for other people, %s: %s", who, r.text, err)
 			}
 		}
-		if err := r.ask(w, confinedBundle(nil, []string{"other.example"}), "other.example"); !strings.Contains(err, refused) && !strings.Contains(err, notOurs) {
+		if err := r.ask(w, confinedBundle(nil, []string{"other.example"}), "other.example"); !strings.Contains(err, refused) &&
+			!strings.Contains(err, notOurs) {
 			t.Errorf("switched off for the domain, %s: %s", r.text, err)
 		}
 		for _, src := range []hooks.Source{confinedBundle(nil, nil), {Name: "scripts", Tier: hooks.Admin}} {

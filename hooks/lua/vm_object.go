@@ -119,7 +119,7 @@ func (st *state) requireAlive(o *object) {
 	}
 }
 
-// self is the receiver of a method: argument 1 as an object of that class.
+// self returns the receiver of a method: argument 1 as an object of that class.
 func self(L *glua.LState, class string) (*state, *object) {
 	st := stateOf(L)
 	if ud, ok := L.Get(1).(*glua.LUserData); ok {

@@ -55,7 +55,7 @@ type state struct {
 }
 
 // call is what objects of one hook call share. Its memory serves the next
-// call of the state: number tells which one an object belongs to.
+// call of the state: number says which call an object belongs to.
 type call struct {
 	number         uint64
 	ctx            context.Context
@@ -117,7 +117,7 @@ func (st *state) newMatcher() *pattern.Matcher {
 	return pattern.NewMatcher(func(n int64) { st.budget.chargeSteps(st.L, n) }, func(s string) { st.L.RaiseError("%s", s) })
 }
 
-// number is a number as a value, without an allocation for small ones.
+// number returns a number as a value, without an allocation for small ones.
 func (st *state) number(f float64) glua.LValue {
 	if f >= 0 && f < smallNumbers && f == float64(int(f)) {
 		return st.small[int(f)]

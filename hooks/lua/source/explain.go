@@ -9,7 +9,7 @@ import (
 	"github.com/yuin/gopher-lua/ast"
 )
 
-// The interpreter tells what went wrong with a value, and not where the value
+// The interpreter reports what went wrong with a value, but not where the value
 // came from: the code that it runs has no names any more. So where an error is
 // shown or caught, the line of the text is looked at once more, and the
 // variable, the field or the call is named that the value can have come from.
@@ -165,7 +165,7 @@ type exprLine struct {
 	line  int
 }
 
-// names are those of the values that pick takes from the expressions of the
+// names returns those of the values that pick takes from the expressions of the
 // line.
 func (p exprLine) names(pick func(e ast.Expr) []ast.Expr) []string {
 	var out []string
@@ -275,7 +275,7 @@ func (p exprLine) measured() []string {
 	})
 }
 
-// joined are the values that stand at a place in chains of "..".
+// joined returns the values that stand at a place in chains of "..".
 func (p exprLine) joined(n int) []string {
 	return p.names(func(e ast.Expr) []ast.Expr {
 		chain, ok := e.(*ast.StringConcatOpExpr)

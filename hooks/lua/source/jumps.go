@@ -6,7 +6,7 @@ import (
 	"github.com/yuin/gopher-lua/ast"
 )
 
-// noop is a statement of one instruction that changes nothing.
+// noop returns a statement of one instruction that changes nothing.
 func noop(at ast.PositionHolder) ast.Stmt {
 	none := &ast.NilExpr{}
 	local := &ast.LocalAssignStmt{Names: []string{"(nothing)"}, Exprs: []ast.Expr{none}}
@@ -17,7 +17,7 @@ func noop(at ast.PositionHolder) ast.Stmt {
 	return block
 }
 
-// loopBody is the body of a loop, with an instruction before a first jump.
+// loopBody returns the body of a loop, with an instruction before a first jump.
 func loopBody(loop ast.PositionHolder, body []ast.Stmt) []ast.Stmt {
 	if faultL2 || !startsWithJump(body) {
 		return body
@@ -172,7 +172,7 @@ func (r *repairer) leaveByGoto(loop ast.Stmt, body []ast.Stmt, finish func() ast
 	return block
 }
 
-// replaceBreaks turns each break of a loop's body into a goto, and tells whether there
+// replaceBreaks turns each break of a loop's body into a goto, and reports whether there
 // was one.
 func replaceBreaks(list []ast.Stmt, label string) (found bool) {
 	for i, s := range list {
@@ -215,7 +215,7 @@ func makesFunctions(list []ast.Stmt) bool {
 	return found
 }
 
-// innerBlocks are the statements inside of one that is no function.
+// innerBlocks returns the statements inside of one that is no function.
 func innerBlocks(s ast.Stmt) [][]ast.Stmt {
 	switch s := s.(type) {
 	case *ast.DoBlockStmt:
