@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"carteiro/hooks/lua/signature"
+
 	glua "github.com/yuin/gopher-lua"
 
 	"carteiro/hooks"
@@ -166,8 +168,8 @@ func API() []Entry {
 		case e.Owner != "":
 			name = e.Owner + "." + name
 		}
-		if s := signatureOf(name); s != nil {
-			e.Rights = s.rights
+		if s := signature.Of(name); s != nil {
+			e.Rights = s.Rights
 		}
 	}
 	return out

@@ -182,7 +182,7 @@ func trials(t *testing.T) (out []trial) {
 }
 
 // keyTrials are calls with one key more in a table.
-func keyTrials(name string, args []string, i int, p lua.Parameter) (out []trial) {
+func keyTrials(name string, args []string, i int, p lua.ParameterForTest) (out []trial) {
 	add := func(key, value string) {
 		changed := slices.Clone(args)
 		inner := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(changed[i]), "{"), "}")

@@ -35,8 +35,8 @@ func (c *checker) checkOn(e *ast.FuncCallExpr) {
 		t, ok := e.Args[1].(*ast.TableExpr)
 		if !ok {
 			known = false
-			if k, sure := c.expr(e.Args[1]).single(); sure && k.name != "table" {
-				c.report(e.Line(), "on", "on: options must be a table, got "+k.name, "")
+			if k, sure := c.expr(e.Args[1]).Single(); sure && k.Name != "table" {
+				c.report(e.Line(), "on", "on: options must be a table, got "+k.Name, "")
 			}
 		} else {
 			given, known = c.checkOptions(e, spec, t)

@@ -49,6 +49,9 @@ var levels = []level{
 		"hooks":   {envelope, mime, "core/service/forward"},
 		"scripts": {},
 	}},
+	{"types of the Lua API", map[string][]string{
+		"hooks/lua/signature": {"hooks"},
+	}},
 	{"patterns of Lua", map[string][]string{
 		"hooks/lua/pattern": {},
 	}},
@@ -63,7 +66,8 @@ var levels = []level{
 		"core/ops/generations":   {clock, store, "core/ops/telemetry", "hooks"},
 		"plugins":                {"core/ops/config", "hooks"},
 		"hooks/lua": {envelope, clock, mime, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
-			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks", "hooks/lua/pattern", "hooks/lua/source"},
+			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks", "hooks/lua/pattern", "hooks/lua/signature",
+			"hooks/lua/source"},
 	}},
 	{"the pipeline: no protocol, no Lua, no Badger", map[string][]string{
 		"core": {envelope, clock, mime, store, "core/message/crypt", "core/ops/telemetry", "core/service/auth", "core/service/dmarc",
