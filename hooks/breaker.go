@@ -78,7 +78,7 @@ func (b *breaker) allow(e *Event) error {
 	return nil
 }
 
-// countsAgainstHandler notes a call that the mail at hand ran out of budget, and reports
+// countsAgainstHandler notes a call that the current mail ran out of budget, and reports
 // whether it counts as a failure of the handler. Mail without a client, such as
 // that of policies, always counts.
 func (b *breaker) countsAgainstHandler(e *Event) (counts bool) {

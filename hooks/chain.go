@@ -287,7 +287,7 @@ type run struct {
 	final    Verdict
 	accepted bool
 	tier     Tier // in which accept was said last
-	ended    bool // a verdict ended the chain, or the side at hand
+	ended    bool // a verdict ended the chain, or the current side
 	keep     bool // a handler failed with "keep": nothing may drop the message
 	trail    []envelope.TrailEntry
 	stats    Ran

@@ -167,7 +167,7 @@ type Target struct {
 	ARC      string            // the domain that seals this copy; "": likewise
 	Priority *envelope.Priority
 	Notify   *envelope.Notify // which DSNs its sender gets; nil: as the sender asked
-	Msg      *Message         // what it gets, see Event.Variant; nil: the message at hand
+	Msg      *Message         // what it gets, see Event.Variant; nil: the current message
 	Mailbox  bool             // it is filed in the mailbox of Address, with an account or without
 	From     envelope.Change  // who added it
 }
@@ -179,7 +179,7 @@ type Copy struct {
 }
 
 // Submit is a message that a policy sends. Header and Body are complete; with
-// Forward they are empty and the message at hand is sent on with Edit. Copies
+// Forward they are empty and the current message is sent on with Edit. Copies
 // go into folders beside it, without a policy being asked.
 type Submit struct {
 	Sender  envelope.Address
@@ -187,7 +187,7 @@ type Submit struct {
 	Header  []byte
 	Body    []byte
 	Forward bool
-	From    []envelope.Change // with Forward: the way of the mail so far, the recipient at hand last
+	From    []envelope.Change // with Forward: the way of the mail so far, the current recipient last
 	Edit    envelope.HeaderEdit
 	Copies  []Copy
 	Space   string // of the policy, for limits

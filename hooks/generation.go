@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Source is one unit that an engine loads: a script directory, a domain's
+// Source is what an engine loads as a whole: a script directory, a domain's
 // own scripts, or a bundle.
 type Source struct {
 	Name     string // "scripts", "scripts/domains/example.com" or the bundle's name

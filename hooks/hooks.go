@@ -57,7 +57,7 @@ var (
 	ErrSame = errors.New("nothing to change")
 	// ErrBudget: the handler used up its instructions, its time or its memory.
 	ErrBudget = errors.New("budget exhausted")
-	// ErrExhausted is an ErrBudget that the message at hand caused: the handler
+	// ErrExhausted is an ErrBudget that the current message caused: the handler
 	// used up its instructions or its memory on it, and did not wait for anything.
 	ErrExhausted = fmt.Errorf("%w", ErrBudget)
 )

@@ -97,7 +97,7 @@ type Making struct {
 	Rcpt    envelope.Address
 	// All: the recipient itself gets the fork, so the handler is done with all
 	// who get it; else only with that recipient, and it is asked about others,
-	// who may be lists or forward in their turn.
+	// who may be lists or forward in turn.
 	All bool
 }
 
@@ -127,7 +127,7 @@ func (m *Message) Differs() bool {
 }
 
 // Fork makes a message of its own for a recipient and those that replace it:
-// the message at hand, which from then on can be changed for them alone. It
+// the current message, which from then on can be changed for them alone. It
 // returns the same fork when it is asked again. Only queue.expand can make
 // one: ErrNotHere.
 func (e *Event) Fork(r *Rcpt) (*Message, error) {

@@ -81,7 +81,7 @@ func (i *Info) isWithin(e *Event) bool {
 	return len(e.Rcpts) > 0 && !slices.ContainsFunc(e.Rcpts, other) && e.isToOurs()
 }
 
-// isAskedForSide reports whether the handler is asked for the side at hand: once where
+// isAskedForSide reports whether the handler is asked for the current side: once where
 // both sides are one domain, and about mail to elsewhere from the recipient's
 // side only if it is for that domain, or nobody of ours sends it.
 func (i *Info) isAskedForSide(e *Event) bool {

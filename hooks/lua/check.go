@@ -228,7 +228,7 @@ func (c *checker) function(f *ast.FunctionExpr) {
 	c.handler = handler
 }
 
-// argumentKinds are what hooks give that is no object.
+// argumentKinds are the kinds of arguments that are not objects.
 var argumentKinds = map[string]signature.Kind{"name": {{Name: "string"}}, "key": {{Name: "string"}}, "now": {{Name: "number"}},
 	"domain": {{Name: "string"}, {Name: "nil"}}, "rcpts": {{Name: "[]", Of: signature.Kind{{Name: "rcpt"}}}}}
 

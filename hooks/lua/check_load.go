@@ -13,7 +13,7 @@ import (
 )
 
 // loadCheck finds what cannot work in the text of a file, whenever the file is
-// loaded: verdicts that a hook has not, and what a bundle has no right to.
+// loaded: verdicts that a hook does not have, and what a bundle has no right to.
 type loadCheck struct {
 	*source.Nodes
 	source *loadedSource
@@ -52,7 +52,7 @@ func (r *loadCheck) verdict(c *ast.FuncCallExpr) string {
 	return id.Value
 }
 
-// checkOn looks at on("hook", ..., function) for verdicts the hook has not.
+// checkOn looks at on("hook", ..., function) for verdicts the hook does not have.
 func (r *loadCheck) checkOn(c *ast.FuncCallExpr) []error {
 	id, ok := c.Func.(*ast.IdentExpr)
 	if !ok || id.Value != "on" || r.Locals["on"] || len(c.Args) < 2 {

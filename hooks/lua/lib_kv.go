@@ -310,7 +310,7 @@ func kvOnce(L *glua.LState) int {
 	return 1
 }
 
-// message returns the id of the message at hand, or "".
+// message returns the id of the current message, or "".
 func (c *call) message() string {
 	if c.event.Msg != nil {
 		return c.event.Msg.ID.String()

@@ -78,7 +78,7 @@ func (st *state) beginSubmit(L *glua.LState, what string) *call {
 	return c
 }
 
-// submitRate takes one from what the bundle may send for the domain at hand.
+// submitRate takes one from what the bundle may send for the current domain.
 // It lasts over restarts as rate.take does, and is given back when the handler
 // fails.
 func (st *state) submitRate(L *glua.LState, c *call, what string) {
@@ -207,7 +207,7 @@ func (l *newMail) recipients(L *glua.LState) []envelope.Address {
 	return out
 }
 
-// fieldWriter builds a header section, refusing what is no field.
+// fieldWriter builds a header section, refusing what is not a field.
 type fieldWriter struct {
 	L   *glua.LState
 	out strings.Builder

@@ -65,7 +65,7 @@ func fieldValue(raw string) string {
 	return v
 }
 
-// recipients returns those of the event at hand.
+// recipients returns those of the current event.
 func (c *call) recipients() (list []envelope.Address) {
 	e := c.event
 	switch {

@@ -60,7 +60,7 @@ func (u *loadedSource) unreadParameters(fn *glua.LFunction) uint64 {
 			}
 		}
 	}
-	return 0 // of another unit
+	return 0 // of another source
 }
 
 // compileSource checks and compiles all Lua files of a source; what old has

@@ -252,7 +252,7 @@ func (c *Coverage) Files() map[string]map[int]int {
 	return out
 }
 
-// add makes the lines of a unit known.
+// add makes the lines of a source known.
 func (c *Coverage) add(u *loadedSource) {
 	var walk func(p *glua.FunctionProto, lines map[int]int)
 	walk = func(p *glua.FunctionProto, lines map[int]int) {

@@ -29,7 +29,7 @@ var epoch = time.Now()
 // It belongs to the goroutine that runs the state.
 type budget struct {
 	state *state
-	ctx   context.Context // of the call at hand; replaced by reset
+	ctx   context.Context // of the current call; replaced by reset
 
 	left, total int64         // instructions
 	due         int64         // value of left from which on Done does more than count

@@ -71,7 +71,7 @@ func (c *call) space() string {
 	return c.source.space + "/" + c.domain
 }
 
-// settings returns those of the domain at hand.
+// settings returns those of the current domain.
 func (u *loadedSource) settings(c *call) map[string]any {
 	if c != nil {
 		if own, ok := u.src.DomainConfig[c.domain]; ok {

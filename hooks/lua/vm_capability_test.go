@@ -250,7 +250,7 @@ on("receive.connect", function(session) session.meta.early = config.greeting end
 	if v, err := w.KV.Get(t.Context(), "acme/hello/b.example", "n"); err != nil || string(v) != "4" {
 		t.Errorf("%q %v", v, err)
 	}
-	// Before anybody logged in no domain is at hand: seen everywhere.
+	// Before anybody logged in no domain is known: seen everywhere.
 	s = hookstest.Session("192.0.2.7")
 	src.Domains = nil
 	src.Except = []string{"x.example"}

@@ -22,7 +22,7 @@ import (
 
 // bound is how one argument is confined.
 type bound struct {
-	// check raises for a value that the unit may not name. nil: the function
+	// check raises for a value that the source may not name. nil: the function
 	// checks the argument where it reads it, for the value may come later.
 	check func(r *boundCheck, v glua.LValue)
 }
@@ -40,12 +40,12 @@ var (
 	inForceKeys = bound{(*boundCheck).checkKeyDomain}
 	// asUser is an address, or a table with one as user.
 	asUser = bound{(*boundCheck).checkUser}
-	// asSender is an envelope sender of the message at hand: who sent it may stay.
+	// asSender is an envelope sender of the current message: who sent it may stay.
 	asSender = bound{(*boundCheck).checkSender}
 	// asAuthor is the value of a From field.
 	asAuthor = bound{func(r *boundCheck, v glua.LValue) { r.checkAuthor("From", v, nil) }}
 	// asFields is a table of header fields of a new message, keepFields one of
-	// the message at hand, whose authors may stay.
+	// the current message, whose authors may stay.
 	asFields   = bound{func(r *boundCheck, v glua.LValue) { r.checkFields(v, nil) }}
 	keepFields = bound{func(r *boundCheck, v glua.LValue) { r.checkFields(v, r.currentMessage()) }}
 	// asMessage is a whole message.
@@ -61,10 +61,10 @@ type boundCheck struct {
 	what string
 }
 
-// isConfined reports whether the unit is in force for single domains alone.
+// isConfined reports whether the source serves only some domains.
 func (u *loadedSource) isConfined() bool { return len(u.src.Domains)+len(u.src.Except) > 0 }
 
-// serves reports whether the unit is in force for a domain of this server.
+// serves reports whether the source serves a domain of this server.
 func (u *loadedSource) serves(e *Engine, domain string) bool {
 	if u.ownDomain != nil {
 		return u.ownDomain(domain)
@@ -313,7 +313,7 @@ func (r *boundCheck) checkSender(v glua.LValue) {
 	})
 }
 
-// isCurrentSender reports whether an address is the sender of the message at hand, or the
+// isCurrentSender reports whether an address is the sender of the current message, or the
 // user who logged in to send it.
 func (r *boundCheck) isCurrentSender(s string) bool {
 	if r.st.call == nil {
@@ -327,7 +327,7 @@ func (r *boundCheck) isCurrentSender(s string) bool {
 		e.Tx != nil && e.Tx.Sender == a || e.Rcpt != nil && e.Rcpt.Sender != nil && *e.Rcpt.Sender == a
 }
 
-// currentMessage returns the header section of the message at hand, or nil.
+// currentMessage returns the header section of the current message, or nil.
 func (r *boundCheck) currentMessage() *mime.Header {
 	if r.st.call == nil || r.st.call.event.Msg == nil {
 		return nil

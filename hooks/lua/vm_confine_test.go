@@ -230,7 +230,7 @@ func TestSenderStays(t *testing.T) {
 }
 
 // TestConfinedForks: what a bundle makes of a message is signed as mail of its
-// author's domain where the bundle is in force for that alone.
+// author's domain if the bundle serves only that domain.
 func TestConfinedForks(t *testing.T) {
 	w := confinedWorld(t)
 	for _, c := range []struct {

@@ -38,7 +38,7 @@ type classCache struct {
 	class     *class
 	methods   *glua.LTable // functions of this state, by name
 	metatable *glua.LTable
-	object    *object // of the call at hand, or nil
+	object    *object // of the current call, or nil
 }
 
 // classCacheOf makes a class's shape when it is first asked for.
@@ -51,7 +51,7 @@ func (st *state) classCacheOf(c *class) *classCache {
 	for _, f := range c.methods {
 		sh.methods.RawSetString(f.name, st.L.NewFunction(f.guarded(c.name+":")))
 	}
-	// What is no method is asked for here; the interpreter hands over the
+	// What is not a method is asked for here; the interpreter hands over the
 	// table in which it found none, and not the object.
 	other := st.L.CreateTable(0, 1)
 	other.RawSetString("__index", st.L.NewFunction(func(L *glua.LState) int { return st.push(L, sh.object, L.Get(2)) }))
@@ -89,7 +89,7 @@ func (st *state) endCall() {
 	st.budget.ctx = context.Background()
 }
 
-// newObject makes an object of the call at hand.
+// newObject makes an object of the current call.
 func (st *state) newObject(c *class, v any) *glua.LUserData {
 	cl := st.call
 	if cl == nil || len(cl.slots) == cap(cl.slots) {
@@ -151,7 +151,7 @@ func objectIndex(L *glua.LState) int {
 	return st.push(L, o, name)
 }
 
-// push pushes a member of an object that is no method.
+// push pushes a member of an object that is not a method.
 func (st *state) push(L *glua.LState, o *object, key glua.LValue) int {
 	c := o.class
 	if n, ok := key.(glua.LNumber); ok && c.number != nil {

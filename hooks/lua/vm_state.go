@@ -62,7 +62,7 @@ type call struct {
 	event          *hooks.Event
 	handler        *handler
 	source         *loadedSource
-	domain         string       // at hand, of a bundle
+	domain         string       // the current one, of a bundle
 	submits        int          // messages sent
 	slots          []objectSlot // of its first objects
 	text           string       // cache of msg:text(textMax)
@@ -72,7 +72,7 @@ type call struct {
 	spam           *spam.Features
 	pixels         int64    // of pictures searched for codes
 	requests       int      // of http
-	wrongVerdictAt string   // where a verdict was made that the hook has not
+	wrongVerdictAt string   // where a verdict was made that the hook does not have
 	after          []func() // done when the handler has returned normally
 }
 

@@ -215,7 +215,7 @@ func makesFunctions(list []ast.Stmt) bool {
 	return found
 }
 
-// innerBlocks returns the statements inside of one that is no function.
+// innerBlocks returns the statements inside of one that is not a function.
 func innerBlocks(s ast.Stmt) [][]ast.Stmt {
 	switch s := s.(type) {
 	case *ast.DoBlockStmt:

@@ -193,7 +193,7 @@ func (r *Names) expr(e ast.Expr) {
 	}
 }
 
-// Children replaces the expressions inside of one that is no function.
+// Children replaces the expressions inside of one that is not a function.
 func Children(e ast.Expr, f func(ast.Expr) ast.Expr) {
 	switch e := e.(type) {
 	case *ast.AttrGetExpr:
