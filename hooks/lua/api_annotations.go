@@ -99,14 +99,14 @@ func annotate(b *bytes.Buffer, name string, e Entry) {
 			params = append(params, "self: "+owner)
 		}
 		for _, p := range f.Params {
-			params = append(params, annotated(p)+": "+p.Kind.String())
+			params = append(params, annotationName(p)+": "+p.Kind.String())
 		}
 		fmt.Fprintf(b, "---@overload fun(%s)%s\n", strings.Join(params, ", "), annotatedResults(s, ": "))
 	}
 	var names []string
 	for _, p := range main.Params {
-		fmt.Fprintf(b, "---@param %s %s\n", annotated(p), p.Kind)
-		names = append(names, strings.TrimSuffix(annotated(p), "?"))
+		fmt.Fprintf(b, "---@param %s %s\n", annotationName(p), p.Kind)
+		names = append(names, strings.TrimSuffix(annotationName(p), "?"))
 	}
 	if main.Variadic != nil {
 		fmt.Fprintf(b, "---@param ... %s\n", main.Variadic)
@@ -118,8 +118,8 @@ func annotate(b *bytes.Buffer, name string, e Entry) {
 	fmt.Fprintf(b, "function %s(%s) end\n", name, strings.Join(names, ", "))
 }
 
-// annotated returns a parameter's name as Lua can have it.
-func annotated(p signature.Parameter) string {
+// annotationName returns a parameter's name as Lua can have it.
+func annotationName(p signature.Parameter) string {
 	name := p.Name
 	if reserved[name] {
 		name += "_"

@@ -30,20 +30,20 @@ func Forms(name string) (out [][]ParameterForTest) {
 	for _, f := range signature.Of(name).Forms {
 		var one []ParameterForTest
 		for _, p := range f.Params {
-			one = append(one, exported(p))
+			one = append(one, parameterForTest(p))
 		}
 		if f.Variadic != nil {
-			one = append(one, exported(signature.Parameter{Name: "...", Kind: f.Variadic, Optional: true}))
+			one = append(one, parameterForTest(signature.Parameter{Name: "...", Kind: f.Variadic, Optional: true}))
 		}
 		out = append(out, one)
 	}
 	return out
 }
 
-func exported(p signature.Parameter) ParameterForTest {
+func parameterForTest(p signature.Parameter) ParameterForTest {
 	out := ParameterForTest{Name: p.Name, Kind: p.Kind[0].Name, Plain: p.Kind.LuaTypes(), Optional: p.Optional}
 	for _, k := range p.Kind[0].Keys {
-		out.Keys = append(out.Keys, exported(k))
+		out.Keys = append(out.Keys, parameterForTest(k))
 	}
 	return out
 }

@@ -131,7 +131,7 @@ func (st *state) environment(u *loadedSource) *glua.LTable {
 	put := func(list []function) {
 		for _, f := range list {
 			if u.uses[f.name] {
-				env.RawSetString(f.name, st.L.NewFunction(f.guarded("")))
+				env.RawSetString(f.name, st.L.NewFunction(f.withChecks("")))
 			}
 		}
 	}
@@ -177,7 +177,7 @@ func (st *state) runFile(c *compiled) (err error) {
 	fn := st.L.NewFunctionFromProto(c.Proto)
 	fn.Env = ld.env
 	st.L.Push(fn)
-	tripped("run", c.Name)
+	runTrip("run", c.Name)
 	if err := st.protect(0, 1); err != nil {
 		return st.sourceFault(c, err)
 	}

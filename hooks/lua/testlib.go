@@ -120,7 +120,7 @@ func (f *TestFile) Run(ctx context.Context, n int, w World) (err error) {
 	}
 	st.budget.reset(ctx, testWall, testInstructions, &hooks.Limits{Alloc: testAlloc, Granted: true})
 	st.L.Push(st.tester.fns[n])
-	tripped("tested", f.main)
+	runTrip("tested", f.main)
 	if err := st.protect(0, 0); err != nil {
 		return st.sourceFault(c, err)
 	}

@@ -96,9 +96,9 @@ var guards struct {
 	made map[[2]string]glua.LGFunction
 }
 
-// guarded returns the function as scripts call it: its bounds are kept to before it
+// withChecks returns the function as scripts call it: its bounds are kept to before it
 // runs. owner is what errors put before its name, as "list." or "rcpt:".
-func (f *function) guarded(owner string) glua.LGFunction {
+func (f *function) withChecks(owner string) glua.LGFunction {
 	if len(f.bounds) == 0 {
 		return f.call
 	}
@@ -351,7 +351,7 @@ func (r *boundCheck) checkAuthor(name string, v glua.LValue, before *mime.Header
 			r.refuseHiddenAddresses(name, s)
 		}
 		for _, m := range list {
-			if d := domainOf(string(m.Address)); r.isForeign(d) && !kept(before, name, m.Address) {
+			if d := domainOf(string(m.Address)); r.isForeign(d) && !hasAuthor(before, name, m.Address) {
 				r.refuse(d, name+": "+s)
 			}
 		}
@@ -377,7 +377,7 @@ func (r *boundCheck) refuseHiddenAddresses(name, s string) {
 	}
 }
 
-func kept(before *mime.Header, name string, a envelope.Address) bool {
+func hasAuthor(before *mime.Header, name string, a envelope.Address) bool {
 	return before != nil && slices.ContainsFunc(before.Addresses(name), func(m mime.Mailbox) bool { return m.Address == a })
 }
 

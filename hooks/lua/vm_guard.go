@@ -23,7 +23,7 @@ import (
 // what was compiled.
 var trip func(step, file string, proto *glua.FunctionProto)
 
-func tripped(step, file string) {
+func runTrip(step, file string) {
 	if trip != nil {
 		trip(step, file, nil)
 	}

@@ -39,7 +39,7 @@ func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (_ 
 			err = fmt.Errorf("%w: %s: %w: %v", hooks.ErrHook, h.info.Name(), source.ErrEngine, p)
 		}
 	}()
-	tripped("called", h.file.Name)
+	runTrip("called", h.file.Name)
 	pool := h.generation.poolFor(h.info.MayBlock)
 	st, err := h.generation.acquire(ctx, pool, spec.Wall)
 	if err != nil {

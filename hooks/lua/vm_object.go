@@ -49,7 +49,7 @@ func (st *state) classCacheOf(c *class) *classCache {
 	}
 	sh = &classCache{class: c, methods: st.L.CreateTable(0, len(c.methods)), metatable: st.L.CreateTable(0, 3)}
 	for _, f := range c.methods {
-		sh.methods.RawSetString(f.name, st.L.NewFunction(f.guarded(c.name+":")))
+		sh.methods.RawSetString(f.name, st.L.NewFunction(f.withChecks(c.name+":")))
 	}
 	// What is not a method is asked for here; the interpreter hands over the
 	// table in which it found none, and not the object.

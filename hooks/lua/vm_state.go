@@ -137,7 +137,7 @@ func makeSmall() []glua.LValue {
 func (st *state) addModule(m *module) {
 	members := st.L.CreateTable(0, len(m.functions)+len(m.values))
 	for _, f := range m.functions {
-		fn := st.L.NewFunction(st.withModuleGrant(m, f.guarded(m.name+".")))
+		fn := st.L.NewFunction(st.withModuleGrant(m, f.withChecks(m.name+".")))
 		members.RawSetString(f.name, fn)
 		if f.blocks {
 			st.blocking[fn] = true
