@@ -78,7 +78,7 @@ func (b *breaker) allow(e *Event) error {
 	return nil
 }
 
-// countsAgainstHandler notes a call that the mail at hand ran out of budget, and reports
+// countsAgainstHandler notes a call that the current mail ran out of budget, and reports
 // whether it counts as a failure of the handler. Mail without a client, such as
 // that of policies, always counts.
 func (b *breaker) countsAgainstHandler(e *Event) (counts bool) {
@@ -129,14 +129,14 @@ func (b *breaker) record(now time.Time, bad, counts bool) {
 	}
 }
 
-// stats is how many calls there were, and how many failed.
+// stats returns how many calls there were, and how many failed.
 func (b *breaker) stats() (calls, failures int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.succeeded - b.succeededBefore + b.bad, b.bad
 }
 
-// copy is a breaker in the same state whose counts begin anew. A call that is
+// copy returns a breaker in the same state whose counts begin anew. A call that is
 // under way to see if the handler is well again counts for the one that it was
 // made of.
 func (b *breaker) copy() *breaker {

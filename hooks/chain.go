@@ -24,7 +24,7 @@ const (
 	After              // scripts of the admin with tier = "after"
 )
 
-// String is the tier as `scripts order` prints it.
+// String returns the tier as `scripts order` prints it.
 func (t Tier) String() string {
 	return [...]string{"admin", "bundle", "domain", "after"}[min(int(t), 3)]
 }
@@ -54,14 +54,14 @@ type Info struct {
 	Number     int           // among the handlers of its file at its hook, by line; NewChain sets it
 	key        string        // what Key is, once the number is set
 	MayBlock   bool          // uses dns, http, milter or auth
-	Code       string        // digest of its file, by which an edit is told
+	Code       string        // digest of its file; it changes with each edit
 	Generation string
 }
 
-// Wants reports whether a handler of observe.event is to be told of an event.
+// Wants reports whether a handler of observe.event wants an event.
 func (i Info) Wants(event string) bool { return i.Events == nil || slices.Contains(i.Events, event) }
 
-// Name is the handler as people see it: "file:line" or "bundle@version file:line".
+// Name returns the handler as people see it: "file:line" or "bundle@version file:line".
 func (i Info) Name() string {
 	at := i.place()
 	if i.Bundle == "" {
@@ -70,7 +70,7 @@ func (i Info) Name() string {
 	return i.Bundle + "@" + i.Version + " " + at
 }
 
-// place is where the handler stands: its file, below domains/ for a domain's own
+// place returns where the handler stands: its file, below domains/ for a domain's own
 // script, and its line.
 func (i Info) place() string {
 	file := i.File
@@ -80,7 +80,7 @@ func (i Info) place() string {
 	return fmt.Sprintf("%s:%d", file, i.Line)
 }
 
-// Change is the handler as the author of a change.
+// Change returns the handler as the author of a change.
 func (i Info) Change() envelope.Change {
 	c := envelope.Change{Hook: string(i.Point), Handler: i.place(), Generation: i.Generation}
 	if i.Bundle != "" {
@@ -104,36 +104,35 @@ type Handler interface {
 // 30 s, then one call tries it again; meanwhile it counts as failing.
 type Chain struct {
 	points map[Point][]link
-	// Observe is told of each call; nil is fine. It must not block.
+	// Observe, if set, is called after each call of a handler. It must not block.
 	Observe func(c Call)
-	// Ran is told of each walk through the handlers of a hook, and of each
-	// time that a hook of this chain had none (Passed); nil is fine. It must
-	// not block.
+	// Ran, if set, is called after each walk through the handlers of a hook, and
+	// by Passed for a hook that has none. It must not block.
 	Ran func(r Ran)
 }
 
-// Ran is what one walk through the handlers of a hook came to.
+// Ran is the outcome of one walk through the handlers of a hook.
 type Ran struct {
 	Point    Point
 	Verdict  Verdict // that the stage obeys
-	Calls    int     // of handlers; what the store had wrong counts as a call that went well
+	Calls    int     // of handlers; an error of the store is not a failure of the handler
 	Failures int
-	Open     bool // one was not asked, for it failed too often
-	// Of the handlers that failed, the one that failed most often so far.
+	Open     bool // a handler was not called because it failed too often
+	// Worst is the handler with the largest share of failures, of those that failed.
 	Worst Often
 }
 
-// Often is how often a handler was called, and failed, since it was loaded.
+// Often counts the calls and failures of a handler since it was loaded.
 type Often struct {
 	Handler         string
 	Calls, Failures int64
 	Err             string // the last failure's first line
 }
 
-// Share is that of the calls that failed.
+// Share returns the share of the calls that failed.
 func (o Often) Share() float64 { return float64(o.Failures) / float64(max(o.Calls, 1)) }
 
-// Call is what one call of a handler came to.
+// Call is the outcome of one call of a handler.
 type Call struct {
 	Info         Info
 	Verdict      Verdict // what its failure means, if it failed
@@ -177,7 +176,7 @@ func NewChain(handlers []Handler) *Chain {
 	return c
 }
 
-// Infos describe the handlers of a hook in their order, with their numbers.
+// Infos describes the handlers of a hook in their order, with their numbers.
 func (c *Chain) Infos(p Point) []Info {
 	if c == nil {
 		return nil
@@ -189,7 +188,7 @@ func (c *Chain) Infos(p Point) []Info {
 	return list
 }
 
-// Handlers are those of a hook in their order.
+// Handlers returns the handlers of a hook in their order.
 func (c *Chain) Handlers(p Point) []Handler {
 	list := make([]Handler, len(c.points[p]))
 	for i, l := range c.points[p] {
@@ -198,12 +197,12 @@ func (c *Chain) Handlers(p Point) []Handler {
 	return list
 }
 
-// Has reports whether anybody listens at p, so that a stage can spare itself
-// the making of an Event.
+// Has reports whether the hook p has handlers: without them a stage need not
+// make an Event.
 func (c *Chain) Has(p Point) bool { return c != nil && len(c.points[p]) > 0 }
 
-// Observes reports whether a handler of observe.event wants to be told of one
-// of these events, so that nobody makes them for nothing.
+// Observes reports whether a handler of observe.event wants one of these
+// events; the others need not be made.
 func (c *Chain) Observes(events ...string) bool {
 	if c == nil {
 		return false
@@ -253,16 +252,16 @@ func (r *run) askTiers(ctx context.Context, from, to Tier) {
 	}
 }
 
-// Passed counts a stage at which nobody listens, so that the shares of what
-// is refused can be compared with those of a chain with handlers there.
+// Passed counts a hook that has no handlers, so that the share of refused mail
+// can be compared with that of a chain that has some.
 func (c *Chain) Passed(p Point) {
 	if c != nil && c.Ran != nil {
 		c.Ran(Ran{Point: p})
 	}
 }
 
-// RunOne is Run for one handler of the hook alone, the one at position n of
-// Handlers: timers have a time of their own, and what runs behind the 250 has.
+// RunOne is Run for a single handler, the one at position n of Handlers. Timers
+// and handlers that run after the 250 are called one by one.
 func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []envelope.TrailEntry) {
 	spec, ok := Lookup(e.Point)
 	if !ok || n >= len(c.points[e.Point]) {
@@ -288,13 +287,13 @@ type run struct {
 	final    Verdict
 	accepted bool
 	tier     Tier // in which accept was said last
-	ended    bool // a verdict ended the chain, or the side at hand
+	ended    bool // a verdict ended the chain, or the current side
 	keep     bool // a handler failed with "keep": nothing may drop the message
 	trail    []envelope.TrailEntry
 	stats    Ran
 }
 
-// reportStats tells how the walk went.
+// reportStats calls Ran with the outcome of the walk.
 func (r *run) reportStats() {
 	if r.chain.Ran != nil {
 		r.stats.Point, r.stats.Verdict = r.e.Point, r.final
@@ -302,7 +301,7 @@ func (r *run) reportStats() {
 	}
 }
 
-// count adds a call to what is told.
+// count adds a call to the outcome of the walk.
 func (r *run) count(l *link, err error) {
 	r.stats.Calls++
 	if err == nil {
@@ -425,7 +424,7 @@ func (r *run) applyVerdict(v Verdict, tier Tier) bool {
 	return v.Action.ends()
 }
 
-// failure is the verdict of a handler that failed.
+// failure returns the verdict of a handler that failed.
 func (r *run) failure(info *Info) Verdict {
 	f := r.spec.Fail
 	if info.OnError != "" {

@@ -7,15 +7,15 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// Applies reports whether the handler is to be asked about an event: by the
-// listener and the login that it asks for, and by the domains that it is for.
-// All ways of calling a handler ask this and nothing else. A hook with two
-// sides asks it for the side at hand, see Event.Direction.
+// Applies reports whether the handler is to be called for an event, considering
+// its options listener and login and the domains that it serves. All ways of
+// calling a handler use it. At a hook with two sides it is about the current
+// side, see Event.Direction.
 func (i *Info) Applies(e *Event) bool {
 	return (i.Listener == "" || i.Listener == e.listener()) && (!i.Login || e.user() != "") && i.isAbout(e)
 }
 
-// listener is the one by which the message or the client came, or "".
+// listener returns the listener that the client or the message came in by, or "".
 func (e *Event) listener() string {
 	switch {
 	case e.Session != nil:
@@ -26,7 +26,7 @@ func (e *Event) listener() string {
 	return ""
 }
 
-// user is who logged in, or submitted the message, or "".
+// user returns the user who logged in or submitted the message, or "".
 func (e *Event) user() envelope.Address {
 	switch {
 	case e.Session != nil && e.Session.Identity != nil:
@@ -37,8 +37,8 @@ func (e *Event) user() envelope.Address {
 	return ""
 }
 
-// isAbout reports whether the event is about one of the domains that the
-// handler is for; of a hook with two sides, on the side at hand.
+// isAbout reports whether the event is about one of the domains that the handler
+// serves; at a hook with two sides, on the current side.
 func (i *Info) isAbout(e *Event) bool {
 	if e.side == sideSender {
 		return !i.NoOutgoing && i.serves(e.Outgoing)
@@ -57,13 +57,13 @@ func (i *Info) isAbout(e *Event) bool {
 	return slices.ContainsFunc(about, i.serves)
 }
 
-// serves reports whether the handler is for a domain.
+// serves reports whether the handler serves a domain.
 func (i *Info) serves(domain string) bool {
 	return (len(i.Domains) == 0 || slices.Contains(i.Domains, domain)) && !slices.Contains(i.Except, domain)
 }
 
-// domains are those that the event is about: of the login, the recipient, the
-// group, the route or the timer where there is one; else of the user, the
+// domains returns the domains that the event is about: that of the login, the
+// recipient, the group, the route or the timer if there is one; else of the user, the
 // recipients of a report, of the transaction or of what observe.event tells.
 func (e *Event) domains() []string {
 	var out []string
@@ -109,27 +109,27 @@ func (e *Event) domains() []string {
 	return out
 }
 
-// speaksFor reports whether a handler may say that somebody is this user: one
-// of a domain lets in users of that domain alone.
+// speaksFor reports whether a handler may log in this user: a handler of a domain
+// can only log in users of that domain.
 func (i *Info) speaksFor(user string) bool {
 	return i.isFor(envelope.Address(strings.ToLower(user)))
 }
 
 func (i *Info) isFor(a envelope.Address) bool { return i.serves(a.Domain()) }
 
-// IsForRecipient reports whether a recipient of the transaction is one that a handler
-// is for: all are where it is not for single domains, or for that of the user
-// who sends; else those whose address, as it is or as it was given, is of its
-// domains.
+// IsForRecipient reports whether the handler applies to a recipient of the
+// transaction: always if the handler is not limited to domains or serves the
+// domain of the user who sends, otherwise if it serves the domain of the
+// recipient's current or original address.
 func (e *Event) IsForRecipient(i *Info, r *envelope.Recipient) bool {
 	return len(i.Domains)+len(i.Except) == 0 || e.Session != nil && e.Session.Identity != nil && i.isFor(e.Session.Identity.User) ||
 		i.isFor(r.Address) ||
 		i.isFor(r.Orig)
 }
 
-// limitToDomain has a verdict about a message count for the recipients that the handler
-// is for, where there are others too: their policies are still asked. A refusal
-// is for all: the client still has the message, and hears of it.
+// limitToDomain limits a verdict about a message to the handler's recipients if
+// the message has others: the chain continues for those. A refusal is for all
+// recipients: the client still has the message and learns of it.
 func (e *Event) limitToDomain(i *Info, v Verdict) Verdict {
 	if e.Tx == nil || e.Msg == nil || v.Action != Accept && v.Action != Discard && v.Action != Quarantine {
 		return v
@@ -150,7 +150,7 @@ func (e *Event) limitToDomain(i *Info, v Verdict) Verdict {
 	return Verdict{}
 }
 
-// DomainAtHand is the domain whose settings and kv a bundle has at this
+// DomainAtHand returns the domain whose settings and kv a bundle has at this
 // event, or "" for the server as a whole. Only domains that ours says yes to
 // count. The first of these decides:
 //
@@ -203,7 +203,7 @@ func (e *Event) DomainAtHand(ours func(string) bool) string {
 	return found
 }
 
-// commonDomain is the domain of all recipients that pick takes; false if they
+// commonDomain returns the domain of all recipients that pick takes; false if they
 // are of several.
 func (e *Event) commonDomain(pick func(envelope.Address) string) (string, bool) {
 	found := ""
@@ -240,7 +240,7 @@ func (e *Event) commonDomain(pick func(envelope.Address) string) (string, bool) 
 	return found, true
 }
 
-// addresses are those that an event tells of: recipients as they were given,
+// addresses returns those that an event tells of: recipients as they were given,
 // and who logged in.
 func (o *Observed) addresses() (rcpts []envelope.Address, user envelope.Address) {
 	text := func(key string) envelope.Address {

@@ -30,7 +30,7 @@ type Event struct {
 	Key     string // route.resolve
 	Req     *Request
 	Command *Command // admin.command
-	// Observed is what observe.event is told of.
+	// Observed is the event of observe.event.
 	Observed *Observed
 
 	// Pending collects effects and submissions. Events about one message
@@ -43,10 +43,9 @@ type Event struct {
 	// Delay is how long the reply to the client waits, see Tarpit.
 	Delay time.Duration
 
-	// Exhausted is asked what is to become of a message that a handler ran out
-	// of its budget on, where that would defer it; nil: it is deferred. It
-	// returns a verdict that the stage obeys, Quarantine where the hook has none
-	// of its own too.
+	// Exhausted, if set, is called when a message would be deferred because a
+	// handler exhausted its budget on it. It returns the verdict that counts
+	// instead; it may be Quarantine even if the hook has no such verdict.
 	Exhausted func(i Info, deferred Verdict, err error) Verdict
 
 	// Outgoing is the domain of ours that the mail is outgoing mail of: that of
@@ -115,13 +114,13 @@ type Cred struct {
 	Delegate envelope.Address // who that is, where it is not the account's owner
 }
 
-// Attempt is a try that is about to happen.
+// Attempt is a delivery attempt that is about to start.
 type Attempt struct {
 	Number      int // 1 for the first
 	First, Last time.Time
 }
 
-// Result is the outcome of a try for one recipient.
+// Result is the outcome of an attempt for one recipient.
 type Result struct {
 	Class   string // "delivered", "deferred" or "failed"
 	Status  envelope.Status
@@ -130,7 +129,7 @@ type Result struct {
 	Age     time.Duration // since the message was received
 }
 
-// DSN is a report about to be made.
+// DSN is a delivery status notification that is about to be made.
 type DSN struct {
 	Action string // "failed", "delayed", "delivered", "relayed", "expanded"
 	Status string // RFC 3463 code of the first recipient
@@ -146,7 +145,7 @@ type Box interface {
 	Setting(name string) (any, error)
 }
 
-// Rcpt is a recipient as policies see it, and what they made of it.
+// Rcpt is a recipient as policies see it, with the changes that they made.
 type Rcpt struct {
 	*envelope.Recipient
 	// Replace is non-nil once a policy replaced the recipient, even by nobody.
@@ -167,8 +166,8 @@ type Target struct {
 	Fill     envelope.Fill     // of marks in appended text, for this copy; nil: as the recipient it is made for
 	ARC      string            // the domain that seals this copy; "": likewise
 	Priority *envelope.Priority
-	Notify   *envelope.Notify // what its sender is told of; nil: as the sender asked
-	Msg      *Message         // what it gets, see Event.Variant; nil: the message at hand
+	Notify   *envelope.Notify // which DSNs its sender gets; nil: as the sender asked
+	Msg      *Message         // what it gets, see Event.Variant; nil: the current message
 	Mailbox  bool             // it is filed in the mailbox of Address, with an account or without
 	From     envelope.Change  // who added it
 }
@@ -180,7 +179,7 @@ type Copy struct {
 }
 
 // Submit is a message that a policy sends. Header and Body are complete; with
-// Forward they are empty and the message at hand is sent on with Edit. Copies
+// Forward they are empty and the current message is sent on with Edit. Copies
 // go into folders beside it, without a policy being asked.
 type Submit struct {
 	Sender  envelope.Address
@@ -188,7 +187,7 @@ type Submit struct {
 	Header  []byte
 	Body    []byte
 	Forward bool
-	From    []envelope.Change // with Forward: the way of the mail so far, the recipient at hand last
+	From    []envelope.Change // with Forward: the way of the mail so far, the current recipient last
 	Edit    envelope.HeaderEdit
 	Copies  []Copy
 	Space   string // of the policy, for limits
@@ -204,13 +203,13 @@ type Submit struct {
 type Pending struct {
 	Effects []envelope.Effect
 	Submits []Submit
-	// Undo gives back what was taken at once and not in the commit, as rates;
-	// see Back.
+	// Undo gives back what was taken at once instead of in the commit, such as
+	// tokens of rate limits; see Back.
 	Undo []func()
 }
 
-// Back takes back all but the first so many effects, submissions and undos: of
-// mail that is put off, or whose commit did not come about.
+// Back drops all effects, submissions and undos after the first so many. It is
+// for mail that is deferred and for a commit that failed.
 func (p *Pending) Back(effects, submits, undo int) {
 	for i := len(p.Undo) - 1; i >= undo; i-- {
 		p.Undo[i]()
@@ -218,7 +217,7 @@ func (p *Pending) Back(effects, submits, undo int) {
 	p.Effects, p.Submits, p.Undo = p.Effects[:effects], p.Submits[:submits], p.Undo[:undo]
 }
 
-// may returns ErrNotHere unless the hook allows the change.
+// checkAllowed returns ErrNotHere unless the hook allows the change.
 func (e *Event) checkAllowed(m Changes, what string) error {
 	if e.allowed&m == 0 {
 		return fmt.Errorf("%s cannot be changed at %s: %w", what, e.Point, ErrNotHere)
@@ -230,7 +229,7 @@ func (e *Event) checkAllowed(m Changes, what string) error {
 // refuse with its own words.
 func (e *Event) Allowed(m Changes) bool { return e.allowed&m != 0 }
 
-// record keeps the way back from a change.
+// record notes a change and how to undo it.
 func (e *Event) record(what string, undo func()) {
 	e.changes = append(e.changes, what)
 	e.undo = append(e.undo, undo)
@@ -406,9 +405,9 @@ func (e *Event) AddSubmit(s Submit) error {
 	return nil
 }
 
-// Undo registers the way back from a change that an engine made outside of
-// the Event, such as a token taken from a rate limit: for when the handler
-// fails, and for when the commit that its effects wait for does not come about.
+// Undo registers how to undo a change that an engine made outside of the Event,
+// such as a token taken from a rate limit. undo runs if the handler fails, or if
+// the commit that its effects wait for fails.
 func (e *Event) Undo(what string, undo func()) {
 	p := e.Pending
 	n := len(p.Undo)

@@ -11,7 +11,7 @@ func (e *Event) isCausedByMail(err error) bool {
 	return errors.Is(err, ErrExhausted) && (e.Session != nil || e.Msg != nil)
 }
 
-// clientNetwork is the client's: its /24, its /64, or "" where there is no client.
+// clientNetwork returns the client's: its /24, its /64, or "" where there is no client.
 func (e *Event) clientNetwork() string {
 	var ip netip.Addr
 	switch {
@@ -23,7 +23,7 @@ func (e *Event) clientNetwork() string {
 	return ClientNet(ip)
 }
 
-// ClientNet is the network of a client's address: its /24, or its /64 for IPv6;
+// ClientNet returns the network of a client's address: its /24, or its /64 for IPv6;
 // "" for no address.
 func ClientNet(ip netip.Addr) string {
 	if !ip.IsValid() {

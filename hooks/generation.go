@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Source is one unit that an engine loads: a script directory, a domain's
+// Source is what an engine loads as a whole: a script directory, a domain's
 // own scripts, or a bundle.
 type Source struct {
 	Name     string // "scripts", "scripts/domains/example.com" or the bundle's name
@@ -73,10 +73,10 @@ type Generation struct {
 // it after another took its place.
 const MaxRetired = 10 * time.Minute
 
-// Retire says that another generation took the place of this one.
+// Retire notes that another generation has replaced this one.
 func (g *Generation) Retire(now time.Time) { g.retired.Store(now.UnixNano()) }
 
-// Outlived reports whether another took its place more than MaxRetired ago.
+// Outlived reports whether it was replaced more than MaxRetired ago.
 func (g *Generation) Outlived(now time.Time) bool {
 	at := g.retired.Load()
 	return at != 0 && now.UnixNano()-at > int64(MaxRetired)

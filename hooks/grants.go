@@ -21,7 +21,7 @@ const (
 	RecipientsAdd Right = "recipients:add" // replace, copy_to, fork and others
 )
 
-// Rights are all rights in the order of the documentation.
+// Rights returns all rights in the order of the documentation.
 func Rights() []Right {
 	return []Right{HeadersRead, BodyRead, HeadersWrite, BodyWrite, RecipientsAdd}
 }
@@ -35,14 +35,14 @@ var modules = map[string]bool{
 	"uuid": false,
 }
 
-// Module tells whether the contract has a module of that name, and whether a
+// Module reports whether the contract has a module of that name, and whether a
 // bundle needs a grant for it. An engine may have fewer.
 func Module(name string) (known, granted bool) {
 	granted, known = modules[name]
 	return known, granted
 }
 
-// Modules are the names of the contract's modules, sorted.
+// Modules returns the names of the contract's modules, sorted.
 func Modules() []string {
 	return slices.Sorted(maps.Keys(modules))
 }
@@ -53,7 +53,7 @@ type Rate struct {
 	Per time.Duration
 }
 
-// String is the rate as manifests write it, "10/1m".
+// String returns the rate as manifests write it, "10/1m".
 func (r Rate) String() string {
 	per := r.Per.String()
 	for _, unit := range []string{"m0s", "h0m"} {
@@ -74,7 +74,7 @@ type Secret struct {
 // maxSecret bounds a secret's file, in octets.
 const maxSecret = 64 << 10
 
-// Read is the secret without its line ends. It blocks on the file.
+// Read returns the secret without its line ends. It blocks on the file.
 func (s Secret) Read() (string, error) {
 	if s.Text != "" {
 		return s.Text, nil
@@ -121,7 +121,7 @@ const (
 	RightCredentials BundleRight = "credentials" // Cookie and Authorization in req.headers
 )
 
-// BundleRights are all of them in the order of the documentation.
+// BundleRights returns all of them in the order of the documentation.
 func BundleRights() []BundleRight {
 	return []BundleRight{RightGrants, RightPasswords, RightCredentials}
 }
@@ -151,7 +151,7 @@ func (g *Grants) Has(r Right) bool { return g == nil || slices.Contains(g.Messag
 // MaySubmit reports whether mail may be sent at all.
 func (g *Grants) MaySubmit() bool { return g == nil || g.Submit.N > 0 }
 
-// OwnPrefix is what the names of a bundle's own header fields begin with:
+// OwnPrefix returns what the names of a bundle's own header fields begin with:
 // "X-Acme-Vacation-" for acme/vacation. It may write those without a grant.
 func OwnPrefix(bundle string) string {
 	var b strings.Builder

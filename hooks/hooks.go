@@ -57,7 +57,7 @@ var (
 	ErrSame = errors.New("nothing to change")
 	// ErrBudget: the handler used up its instructions, its time or its memory.
 	ErrBudget = errors.New("budget exhausted")
-	// ErrExhausted is an ErrBudget that the message at hand caused: the handler
+	// ErrExhausted is an ErrBudget that the current message caused: the handler
 	// used up its instructions or its memory on it, and did not wait for anything.
 	ErrExhausted = fmt.Errorf("%w", ErrBudget)
 )
@@ -130,7 +130,7 @@ func (s Spec) Takes(option string) bool {
 	return false
 }
 
-// Options are the names of all options of on, in the order of the manual.
+// Options returns the names of all options of on, in the order of the manual.
 func Options() []string {
 	return []string{"order", "tier", "on_error", "listener", "login", "async", "every", "each", "path", "command", "events"}
 }
@@ -375,11 +375,11 @@ var specs = []Spec{
 	},
 }
 
-// Specs is the contract's table in the order of the hooks. The caller must
+// Specs returns the contract's table in the order of the hooks. The caller must
 // not change it.
 func Specs() []Spec { return specs }
 
-// PointNames are the names of all hooks that scripts know, in the order of Specs.
+// PointNames returns the names of all hooks that scripts know, in the order of Specs.
 func PointNames() []string {
 	var names []string
 	for _, s := range specs {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Key is the identity of a handler that survives a reload: its tier, its
+// Key returns the identity of a handler that survives a reload: its tier, its
 // domain or bundle, its file, its hook, and its number among the handlers of
 // that file at that hook. What is stored for a handler (when a timer last ran,
 // which events and messages wait for it) is stored under it. Lines, options
@@ -24,7 +24,7 @@ func (i *Info) Key() string {
 		i.Number)
 }
 
-// keyTier is the tier as Key names it. An admin's script may move between
+// keyTier returns the tier as Key names it. An admin's script may move between
 // Admin and After by an option, which does not make it another one.
 func (i *Info) keyTier() Tier {
 	if i.Tier == After {

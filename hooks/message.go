@@ -53,11 +53,12 @@ type Message struct {
 	// Sign are the DKIM signatures that handlers want beside the author's
 	// domain's; they are made when all handlers have run.
 	Sign []envelope.Signature
-	// MaySign, of a fork, tells for which domains it may be signed as mail of
-	// theirs; nil: for all. See Event.Confine.
+	// MaySign reports for which domains a fork may be signed as their mail; nil:
+	// for all. See Event.Confine.
 	MaySign func(domain string) bool
 
-	// Made tells which handlers made a fork, and those that it was made of.
+	// Made lists the handlers that made a fork, and those of the forks that it was
+	// made from.
 	Made []Making
 
 	makers []string     // of a fork: Keys of the handlers that made it or asked for it
@@ -66,7 +67,7 @@ type Message struct {
 	from   *mime.Header // what of was copied to, until the fork's is edited
 }
 
-// fork is a copy of m that can be changed without changing m.
+// fork returns a copy of m that can be changed without changing m.
 func (m *Message) fork() *Message {
 	h := m.Header.Clone()
 	return &Message{
@@ -90,18 +91,18 @@ func (m *Message) fork() *Message {
 	}
 }
 
-// Making says that a handler made a fork for a recipient.
+// Making records that a handler made a fork for a recipient.
 type Making struct {
 	Handler string // its Info.Key
 	Rcpt    envelope.Address
 	// All: the recipient itself gets the fork, so the handler is done with all
 	// who get it; else only with that recipient, and it is asked about others,
-	// who may be lists or forward in their turn.
+	// who may be lists or forward in turn.
 	All bool
 }
 
-// MadeFor is what a fork's own Made is to say beside that of the message that
-// it was made of.
+// MadeFor returns what to add to a fork's Made beside that of the message that it
+// was made from.
 func (m *Message) MadeFor(rcpt envelope.Address, stays bool) []Making {
 	var out []Making
 	for _, key := range m.makers {
@@ -116,18 +117,17 @@ func (m *Message) madeBy(key string, rcpt envelope.Address) bool {
 	return slices.ContainsFunc(m.Made, func(by Making) bool { return by.Handler == key && (by.All || by.Rcpt == rcpt) })
 }
 
-// Rewritten reports whether handlers want a body other than the one that Body
-// opens.
+// Rewritten reports whether handlers changed the body, so that it is not the one
+// that Body opens.
 func (m *Message) Rewritten() bool { return len(m.Edits) > 0 || len(m.Footer) > 0 || m.Encrypt != nil }
 
-// Differs reports whether a fork is another message than the one that it was
-// made of.
+// Differs reports whether a fork differs from the message that it was made from.
 func (m *Message) Differs() bool {
 	return m.Rewritten() || len(m.Sign) > 0 || m.Header != m.from || m.Priority != m.of.Priority || !reflect.DeepEqual(m.Meta, m.of.Meta)
 }
 
 // Fork makes a message of its own for a recipient and those that replace it:
-// the message at hand, which from then on can be changed for them alone. It
+// the current message, which from then on can be changed for them alone. It
 // returns the same fork when it is asked again. Only queue.expand can make
 // one: ErrNotHere.
 func (e *Event) Fork(r *Rcpt) (*Message, error) {
@@ -160,8 +160,8 @@ func (e *Event) Variant(r *Rcpt) (*Message, error) {
 	return m, nil
 }
 
-// Confine keeps a fork from being signed as mail of its author's domain where
-// serves says no: the policy that can change it may not speak for that domain.
+// Confine keeps a fork from being signed as mail of a domain for which serves is
+// false: the policy that changes the fork does not speak for that domain.
 func (e *Event) Confine(m *Message, serves func(domain string) bool) {
 	old := m.MaySign
 	e.record("signed only for the policy's own domains", func() { m.MaySign = old })
@@ -218,7 +218,7 @@ type Score struct {
 	Note   string
 }
 
-// Total is the sum of the scores, with what came before the queue.
+// Total returns the sum of the scores, with what came before the queue.
 func (m *Message) Total() float64 {
 	t := m.Earlier
 	for _, s := range m.Scores {
@@ -227,7 +227,7 @@ func (m *Message) Total() float64 {
 	return t
 }
 
-// Parts is the index of the body's MIME parts, made at the first call.
+// Parts returns the index of the body's MIME parts, made at the first call.
 func (m *Message) Parts() (*mime.Index, error) {
 	if m.index != nil {
 		return m.index, nil

@@ -60,7 +60,7 @@ var FieldTypes = []string{
 	"addresses",
 }
 
-// Sound tells what is wrong with the description itself, nil for nothing.
+// Sound returns what is wrong with the description itself, or nil.
 func (f Field) Sound() error {
 	if !slices.Contains(FieldTypes, f.Type) {
 		return fmt.Errorf("has the unknown type %q; there are %s", f.Type, strings.Join(FieldTypes, ", "))
@@ -97,7 +97,7 @@ func (f Field) Sound() error {
 	return nil
 }
 
-// fits tells whether a value is of the JSON type that a Field has.
+// fits reports whether a value is of the JSON type that a Field has.
 func (f Field) fits(v any) bool {
 	switch v := v.(type) {
 	case string:
@@ -114,7 +114,7 @@ func (f Field) fits(v any) bool {
 	return false
 }
 
-// Check tells why a value, decoded JSON, does not fit as a setting of owner;
+// Check returns why a value, decoded JSON, does not fit as a setting of owner;
 // name is how the error calls it. ErrSetting.
 func (f Field) Check(owner envelope.Address, name string, v any) error {
 	if !f.fits(v) {

@@ -18,17 +18,17 @@ const (
 	sideSender
 )
 
-// Directions of a message, as msg.direction tells them.
+// Directions of a message, as in msg.direction.
 const (
 	In     = "in"     // to a domain of ours
 	Out    = "out"    // outgoing mail of a domain of ours, or other mail that leaves
 	Within = "within" // outgoing mail of a domain of ours to it, or to another one of ours
 )
 
-// Direction is the way of the mail as the handler at hand is asked about it.
+// Direction returns the direction of the mail for the current call of a handler.
 func (e *Event) Direction() string { return e.direction }
 
-// directionFor is the way of the mail as a handler is asked about it now.
+// directionFor returns the direction of the mail for a call of the handler now.
 func (e *Event) directionFor(i *Info) string {
 	outgoing := e.Outgoing
 	if outgoing == "" {
@@ -81,7 +81,7 @@ func (i *Info) isWithin(e *Event) bool {
 	return len(e.Rcpts) > 0 && !slices.ContainsFunc(e.Rcpts, other) && e.isToOurs()
 }
 
-// isAskedForSide reports whether the handler is asked for the side at hand: once where
+// isAskedForSide reports whether the handler is asked for the current side: once where
 // both sides are one domain, and about mail to elsewhere from the recipient's
 // side only if it is for that domain, or nobody of ours sends it.
 func (i *Info) isAskedForSide(e *Event) bool {

@@ -74,14 +74,14 @@ func TestSides(t *testing.T) {
 			}
 			hooks.NewChain(handlers).Run(context.Background(), sidesEvent(p, rc, c.outgoing))
 			got := strings.Join(asked, " ")
-			if sorted(got) != sorted(c.asked) || len(c.by) < 3 && got != c.asked {
+			if sortWords(got) != sortWords(c.asked) || len(c.by) < 3 && got != c.asked {
 				t.Errorf("%s, %s: asked %q, want %q", p, c.name, got, c.asked)
 			}
 		}
 	}
 }
 
-func sorted(s string) string {
+func sortWords(s string) string {
 	f := strings.Fields(s)
 	slices.Sort(f)
 	return strings.Join(f, " ")

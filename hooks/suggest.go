@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Suggestion is "; did you mean x?" for the nearest name, or "".
+// Suggestion returns "; did you mean x?" for the nearest name, or "".
 func Suggestion(name string, names []string) string {
 	best, least := "", 1+len(name)/3
 	for _, n := range names {
@@ -19,7 +19,7 @@ func Suggestion(name string, names []string) string {
 	return fmt.Sprintf("; did you mean %s?", best)
 }
 
-// distance is the number of single edits between two names, swapped
+// distance returns the number of single edits between two names, swapped
 // neighbours counting as one.
 func distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {

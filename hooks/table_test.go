@@ -117,8 +117,8 @@ func onHook(s hooks.Spec, body string) string {
 	return fmt.Sprintf("on(%q, %sfunction(%s) %s end)", name, options, strings.Join(s.Args, ", "), body)
 }
 
-// concerns reports whether a body names only what the hook gives.
-func given(s hooks.Spec, body string) bool {
+// usesOnlyArguments reports whether a body names only what the hook gives.
+func usesOnlyArguments(s hooks.Spec, body string) bool {
 	for _, name := range []string{"session", "tx", "msg", "rcpt", "rcpts", "group", "dsn"} {
 		for _, sep := range []string{".", ":", "[", ","} {
 			for _, before := range []string{" ", "(", ""} {
@@ -133,9 +133,9 @@ func given(s hooks.Spec, body string) bool {
 	return true
 }
 
-// tried runs a body at a hook; it returns how the handler failed, or "", and
+// runBody runs a body at a hook; it returns how the handler failed, or "", and
 // what was changed.
-func tried(t *testing.T, s hooks.Spec, body string) (failure string, changes []string) {
+func runBody(t *testing.T, s hooks.Spec, body string) (failure string, changes []string) {
 	t.Helper()
 	src := hookstest.Scripts(map[string]string{"a.lua": onHook(s, body)})
 	g, err := lua.New(lua.Options{}).Load(t.Context(), []hooks.Source{src})
@@ -168,11 +168,11 @@ func TestTable(t *testing.T) {
 	n := 0
 	for _, s := range hooks.Specs() {
 		cell := func(what, body string, allowed bool) {
-			if !given(s, body) {
+			if !usesOnlyArguments(s, body) {
 				return
 			}
 			n++
-			failure, changes := tried(t, s, body)
+			failure, changes := runBody(t, s, body)
 			switch {
 			case allowed && failure != "":
 				t.Errorf("%s: the table has %s, but %s fails: %s", s.Point, what, body, failure)

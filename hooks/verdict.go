@@ -35,7 +35,7 @@ const (
 var actionNames = [...]string{"continue", "accept", "reject", "defer", "disconnect", "discard", "quarantine", "hold",
 	"schedule", "keep", "fileinto", "redirect", "route", "reroute", "retry", "fail", "nodsn", "response"}
 
-// String is the name of the Lua function that makes the verdict.
+// String returns the name of the Lua function that makes the verdict.
 func (a Action) String() string {
 	if int(a) < len(actionNames) {
 		return actionNames[a]
@@ -63,7 +63,7 @@ type Verdict struct {
 	Response *Response        // Respond
 }
 
-// String is the verdict as trails and logs show it.
+// String returns the verdict as trails and logs show it.
 func (v Verdict) String() string {
 	switch v.Action {
 	case Reject, Defer, Disconnect, Fail:

@@ -1,26 +1,26 @@
--- The policy of this server. Edit it, then run `carteiro reload`: the new
--- policy is checked first and takes over as a whole; if anything is wrong
--- with it, you are told the file and the line, and the old one stays.
+-- The policy of this server. Edit it, then run `carteiro reload`. The server
+-- checks the new policy first and then uses all of it; if anything is wrong,
+-- it shows you the file and the line, and keeps the old policy.
 --
--- A policy is a set of handlers. on(HOOK, function ... end) has the function
--- called each time a message, or a client, comes to that point. The hooks, in
--- the order in which a message meets them:
+-- A policy is a set of handlers. on(HOOK, function ... end) registers a function
+-- that the server calls each time a message, or a client, comes to that hook.
+-- The hooks, in the order in which a message passes them:
 --
 --   receive.connect helo auth mail rcpt headers data   while the client waits
---   queue.expand queue.commit                          just before it hears 250
+--   queue.expand queue.commit                          just before the reply 250
 --   route.resolve                                      where does it go?
---   deliver.attempt local result dsn                   each try, and what came of it
+--   deliver.attempt local result dsn                   each attempt and its outcome
 --
 -- A handler returns a verdict, such as reject("no") or fileinto("Lists"), or
--- nothing: then the next handler is asked, and at the end the server does
--- what a mail server does. What a handler changes counts only if it returns
--- normally. If it fails, the client is asked to come again later; mail that
--- was accepted is delivered as if the handler were not there. So a mistake
--- here loses no mail. `carteiro explain ID` tells what each handler did.
+-- nothing: then the server asks the next handler, and at last does what a mail
+-- server does without policies. Changes of a handler count only if it returns
+-- normally. If it fails, the client is asked to try again later; mail that was
+-- accepted already is delivered as if the handler did not exist. So a mistake
+-- here loses no mail. `carteiro explain ID` shows what each handler did.
 
 
 -- 1. RECEIVE. Nobody who logged in may send more than 100 messages an hour,
--- after a burst of 100: a stolen password must not make us a source of spam.
+-- after a burst of 100, so that a stolen password does not make us send spam.
 on("receive.mail", function(session, tx)
   if not session.identity then return end
   local ok, wait = rate.take("submit:" .. session.identity.user, "100/1h", { burst = 100 })
@@ -29,7 +29,7 @@ on("receive.mail", function(session, tx)
   end
 end)
 
--- Mail from outside has to say whom it is from (RFC 5322 3.6).
+-- Mail from outside must have a From field (RFC 5322 3.6).
 on("receive.data", function(session, tx, msg)
   if not session.identity and not msg:header("From") then
     return reject(550, "5.6.0", "message has no From field")
@@ -37,7 +37,7 @@ on("receive.data", function(session, tx, msg)
 end)
 
 
--- 2. QUEUE. Mail that was sent to many can wait until other mail has left.
+-- 2. QUEUE. Bulk mail waits until other mail has been sent.
 on("queue.commit", function(msg, group)
   local precedence = string.lower(msg:header("Precedence") or "")
   if group:priority() == 0 and (precedence == "bulk" or precedence == "list" or msg:header("List-Id")) then
@@ -46,8 +46,8 @@ on("queue.commit", function(msg, group)
 end)
 
 
--- 3. ROUTE. Without an answer from here the MX records decide. To send the
--- mail of a domain another way, remove the dashes and put in your own names:
+-- 3. ROUTE. Without a route from here the MX records decide. To send the mail
+-- for a domain another way, remove the dashes and write your own names:
 --
 -- on("route.resolve", function(domain, key)
 --   if domain == "partner.example" then

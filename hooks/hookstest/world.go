@@ -63,12 +63,12 @@ func NewWith(t testing.TB, o Options) *World {
 	return w
 }
 
-// Scripts is a source of the admin. Files ending in .lua directly in it run.
+// Scripts returns a source of the admin. Files ending in .lua directly in it run.
 func Scripts(files map[string]string) hooks.Source {
 	return source(hooks.Source{Name: "scripts", Tier: hooks.Admin}, files)
 }
 
-// Bundle is a source of a bundle.
+// Bundle returns a source of a bundle.
 func Bundle(name string, files map[string]string) hooks.Source {
 	return source(hooks.Source{Name: name, Bundle: name, Version: "1.0.0", Tier: hooks.Bundle}, files)
 }
@@ -116,7 +116,7 @@ type Answer struct {
 	Event *hooks.Event
 }
 
-// Err is the first failure of a handler, or "".
+// Err returns the first failure of a handler, or "".
 func (a Answer) Err() string {
 	for _, t := range a.Trail {
 		if t.Err != "" {
@@ -155,7 +155,7 @@ func (w *World) Commit(e *hooks.Event) {
 	e.Pending = nil
 }
 
-// Session is a client.
+// Session returns a client.
 func Session(ip string) *envelope.Session {
 	return &envelope.Session{ID: "s1", Listener: "mx", Protocol: "smtp", Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), 4025),
 		Helo: "mx.a.example", ESMTP: true, Started: time.Now()}
@@ -166,7 +166,7 @@ func Identity(user string) *envelope.Identity {
 	return &envelope.Identity{User: envelope.Address(user)}
 }
 
-// Tx is a transaction with recipients; those at our.example are local.
+// Tx returns a transaction with recipients; those at our.example are local.
 func Tx(sender string, rcpts ...string) *envelope.Transaction {
 	tx := &envelope.Transaction{ID: envelope.NewID(time.Now()), Sender: envelope.Address(sender)}
 	for i, r := range rcpts {
@@ -181,7 +181,7 @@ func Recipient(n uint32, address string) *envelope.Recipient {
 	return &envelope.Recipient{N: n, Address: a, Orig: a, State: envelope.Queued, IsLocal: a.Domain() == "our.example"}
 }
 
-// Rcpt is a recipient as queue.expand and later hooks see it.
+// Rcpt returns a recipient as queue.expand and later hooks see it.
 func Rcpt(address string) *hooks.Rcpt { return &hooks.Rcpt{Recipient: Recipient(0, address)} }
 
 // Message makes a message of its text; line ends become CRLF.
@@ -209,7 +209,7 @@ func (l *Log) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-// String is all that was logged.
+// String returns all that was logged.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

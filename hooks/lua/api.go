@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"carteiro/hooks/lua/signature"
+
 	glua "github.com/yuin/gopher-lua"
 
 	"carteiro/hooks"
@@ -83,33 +85,33 @@ type field struct {
 	bound bound         // how its value is confined, as the arguments of functions are
 }
 
-// textField is a field that is a text.
+// textField returns a field that is a text.
 func textField(name, doc string, value func(o *object) string) field {
 	return field{name: name, doc: doc, get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(value(o)) }}
 }
 
-// optionalField is a field that is a text, or nil instead of an empty one.
+// optionalField returns a field that is a text, or nil instead of an empty one.
 func optionalField(name, doc string, value func(o *object) string) field {
 	return field{name: name, doc: doc, get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return optional(value(o)) }}
 }
 
-// boolField is a field that is true or false.
+// boolField returns a field that is true or false.
 func boolField(name, doc string, value func(o *object) bool) field {
 	return field{name: name, doc: doc, get: func(_ *state, _ *glua.LState, o *object) glua.LValue { return glua.LBool(value(o)) }}
 }
 
-// numberField is a field that is a number.
+// numberField returns a field that is a number.
 func numberField(name, doc string, value func(o *object) float64) field {
 	return field{name: name, doc: doc, get: func(st *state, _ *glua.LState, o *object) glua.LValue { return st.number(value(o)) }}
 }
 
-// timeField is a field that is a time in Unix seconds, or nil instead of a zero
+// timeField returns a field that is a time in Unix seconds, or nil instead of a zero
 // time.
 func timeField(name, doc string, value func(o *object) time.Time) field {
 	return field{name: name, doc: doc, get: func(st *state, _ *glua.LState, o *object) glua.LValue { return seconds(st, value(o)) }}
 }
 
-// metaField is the field meta.
+// metaField returns the field meta.
 func metaField(doc string, value func(o *object) *metaTable) field {
 	return field{name: "meta", doc: doc, get: func(st *state, _ *glua.LState, o *object) glua.LValue {
 		return st.newObject(&metaClass,
@@ -166,14 +168,14 @@ func API() []Entry {
 		case e.Owner != "":
 			name = e.Owner + "." + name
 		}
-		if s := signatureOf(name); s != nil {
-			e.Rights = s.rights
+		if s := signature.Of(name); s != nil {
+			e.Rights = s.Rights
 		}
 	}
 	return out
 }
 
-// allModules are the modules in the order of the documentation.
+// allModules returns the modules in the order of the documentation.
 func allModules() []*module {
 	return []*module{
 		&addrModule, &mailModule, &accountModule, &serverModule, &listModule,
@@ -185,7 +187,7 @@ func allModules() []*module {
 	}
 }
 
-// allClasses are the objects in the order of the documentation.
+// allClasses returns the objects in the order of the documentation.
 func allClasses() []*class {
 	return []*class{
 		&sessionClass, &tlsClass, &identityClass, &credClass,

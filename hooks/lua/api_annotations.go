@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"carteiro/hooks/lua/signature"
+
 	"carteiro/hooks"
 )
 
@@ -44,11 +46,11 @@ var reserved = map[string]bool{
 //go:embed carteiro_test_annotations.lua
 var testAnnotations []byte
 
-// TestAnnotations is the test library as Annotations has the rest. The caller
+// TestAnnotations returns the test library as Annotations has the rest. The caller
 // must not change it.
 func TestAnnotations() []byte { return testAnnotations }
 
-// Annotations is the API as a file of LuaLS annotations: valid Lua that does
+// Annotations returns the API as a file of LuaLS annotations: valid Lua that does
 // nothing. The caller owns the result.
 func Annotations() []byte {
 	var b bytes.Buffer
@@ -72,8 +74,8 @@ func Annotations() []byte {
 			annotate(&b, e.Owner+sep+e.Name, e)
 		default:
 			kind := "any"
-			if s := signatureOf(e.Owner + "." + e.Name); s != nil && s.field != nil {
-				kind = s.field.String()
+			if s := signature.Of(e.Owner + "." + e.Name); s != nil && s.Field != nil {
+				kind = s.Field.String()
 			}
 			fmt.Fprintf(&b, "---%s\n%s.%s = nil ---@type %s\n", e.Doc, e.Owner, e.Name, kind)
 		}
@@ -85,53 +87,53 @@ func Annotations() []byte {
 // longest form, and the others as overloads.
 func annotate(b *bytes.Buffer, name string, e Entry) {
 	fmt.Fprintf(b, "\n---%s\n", e.Doc)
-	s := signatureOf(name)
+	s := signature.Of(name)
 	if s == nil { // a test finds it
 		fmt.Fprintf(b, "function %s(...) end\n", name)
 		return
 	}
-	main := s.forms[len(s.forms)-1]
-	for _, f := range s.forms[:len(s.forms)-1] {
+	main := s.Forms[len(s.Forms)-1]
+	for _, f := range s.Forms[:len(s.Forms)-1] {
 		var params []string
 		if owner, _, isMethod := strings.Cut(name, ":"); isMethod {
 			params = append(params, "self: "+owner)
 		}
-		for _, p := range f.params {
-			params = append(params, p.annotated()+": "+p.kind.String())
+		for _, p := range f.Params {
+			params = append(params, annotationName(p)+": "+p.Kind.String())
 		}
 		fmt.Fprintf(b, "---@overload fun(%s)%s\n", strings.Join(params, ", "), annotatedResults(s, ": "))
 	}
 	var names []string
-	for _, p := range main.params {
-		fmt.Fprintf(b, "---@param %s %s\n", p.annotated(), p.kind)
-		names = append(names, strings.TrimSuffix(p.annotated(), "?"))
+	for _, p := range main.Params {
+		fmt.Fprintf(b, "---@param %s %s\n", annotationName(p), p.Kind)
+		names = append(names, strings.TrimSuffix(annotationName(p), "?"))
 	}
-	if main.variadic != nil {
-		fmt.Fprintf(b, "---@param ... %s\n", main.variadic)
+	if main.Variadic != nil {
+		fmt.Fprintf(b, "---@param ... %s\n", main.Variadic)
 		names = append(names, "...")
 	}
-	if len(s.results) > 0 {
+	if len(s.Results) > 0 {
 		fmt.Fprintf(b, "---@return%s\n", annotatedResults(s, " "))
 	}
 	fmt.Fprintf(b, "function %s(%s) end\n", name, strings.Join(names, ", "))
 }
 
-// annotated is a parameter's name as Lua can have it.
-func (p parameter) annotated() string {
-	name := p.name
+// annotationName returns a parameter's name as Lua can have it.
+func annotationName(p signature.Parameter) string {
+	name := p.Name
 	if reserved[name] {
 		name += "_"
 	}
-	if p.optional {
+	if p.Optional {
 		name += "?"
 	}
 	return name
 }
 
-// annotatedResults are the results behind a separator, or nothing.
-func annotatedResults(s *signature, separator string) string {
+// annotatedResults returns the results after a separator, or nothing.
+func annotatedResults(s *signature.Signature, separator string) string {
 	var kinds []string
-	for _, k := range s.results {
+	for _, k := range s.Results {
 		kinds = append(kinds, k.String())
 	}
 	if kinds == nil {

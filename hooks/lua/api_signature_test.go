@@ -94,9 +94,9 @@ var given = map[string][]string{
 	"map.open": nil, "require": nil, "on": nil, "print": {`"x"`}, "rcpt:replace": {`"x@out.example"`, "{}"},
 }
 
-// untried are functions that no arguments let through in this test's world, or
+// isUntried are functions that no arguments let through in this test's world, or
 // that end what asks.
-func untried(name string) bool {
+func isUntried(name string) bool {
 	args, ok := given[name]
 	return ok && args == nil
 }
@@ -145,7 +145,7 @@ func trials(t *testing.T) (out []trial) {
 		t.Fatal(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if name == "_" || untried(name) || strings.Count(name, ".") == 1 && isField(name) {
+		if name == "_" || isUntried(name) || strings.Count(name, ".") == 1 && isField(name) {
 			continue
 		}
 		for _, form := range lua.Forms(name) {
@@ -182,7 +182,7 @@ func trials(t *testing.T) (out []trial) {
 }
 
 // keyTrials are calls with one key more in a table.
-func keyTrials(name string, args []string, i int, p lua.Parameter) (out []trial) {
+func keyTrials(name string, args []string, i int, p lua.ParameterForTest) (out []trial) {
 	add := func(key, value string) {
 		changed := slices.Clone(args)
 		inner := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(changed[i]), "{"), "}")

@@ -45,7 +45,7 @@ end)`)
 }
 
 // TestCaughtErrors: what a function shares with those around it stays shared
-// behind an error that pcall catches. The expected texts are what PUC Lua 5.1
+// after an error that pcall catches. The expected texts are what PUC Lua 5.1
 // prints.
 func TestCaughtErrors(t *testing.T) {
 	for _, c := range [][2]string{

@@ -93,8 +93,8 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// hundred is a script of 100 lines.
-func hundred(change int) string {
+// hundredLines is a script of 100 lines.
+func hundredLines(change int) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "-- %d\n%s", change, benchHook)
 	for j := strings.Count(benchHook, "\n"); j < 100; j += 5 {
@@ -109,7 +109,7 @@ func hundred(change int) string {
 func fifty(change int) []hooks.Source {
 	var sources []hooks.Source
 	for i := range 50 {
-		sources = append(sources, hookstest.Bundle(fmt.Sprintf("acme/b%d", i), map[string]string{"init.lua": hundred(change)}))
+		sources = append(sources, hookstest.Bundle(fmt.Sprintf("acme/b%d", i), map[string]string{"init.lua": hundredLines(change)}))
 	}
 	return sources
 }
@@ -238,7 +238,7 @@ func BenchmarkIdleState(b *testing.B) {
 		files := map[string]string{"ask.lua": `on("receive.connect", function(session) if not dns.a("x.example") then return reject("no") end
 end)`}
 		for n := range scripts - 1 {
-			files[fmt.Sprintf("s%d.lua", n)] = hundred(n)
+			files[fmt.Sprintf("s%d.lua", n)] = hundredLines(n)
 		}
 		sources := []hooks.Source{hookstest.Scripts(files)}
 		b.Run(fmt.Sprintf("scripts=%d", scripts), func(b *testing.B) {

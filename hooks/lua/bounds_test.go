@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// declared calls f with every function of the API and what errors put before
+// eachFunction calls f with every function of the API and what errors put before
 // its name.
-func declared(f func(owner string, fn function)) {
+func eachFunction(f func(owner string, fn function)) {
 	for _, m := range allModules() {
 		for _, fn := range m.functions {
 			f(m.name+".", fn)
@@ -28,7 +28,7 @@ func declared(f func(owner string, fn function)) {
 
 // Bounded are the arguments that are confined, as "module.function.argument".
 func Bounded() (out []string) {
-	declared(func(owner string, fn function) {
+	eachFunction(func(owner string, fn function) {
 		for name := range fn.bounds {
 			out = append(out, owner+fn.name+"."+name)
 		}
@@ -86,7 +86,7 @@ var plainOf = map[string]string{
 func TestBounds(t *testing.T) {
 	n := 0
 	used := map[string]bool{}
-	declared(func(owner string, fn function) {
+	eachFunction(func(owner string, fn function) {
 		names := map[string]bool{}
 		for _, p := range argumentsOf(fn.sig) {
 			names[p.name] = true

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"carteiro/hooks/lua/signature"
+
 	"carteiro/hooks/lua/source"
 
 	"github.com/yuin/gopher-lua/ast"
@@ -12,12 +14,12 @@ import (
 	"carteiro/hooks"
 )
 
-// checker tells what is certain to fail when the code runs, from the text
+// checker finds what is certain to fail when the code runs, from the text
 // alone: it knows the classes of handlers' parameters and the signatures of
-// the API. What it tells raises an error when the policy comes there, so that
-// such a policy loads; only checks refuse it.
+// the API. Such code raises an error only when it runs, so the policy
+// loads; only checks refuse it.
 //
-// It tells nothing about values that it does not know: variables that are
+// It reports nothing about values that it does not know: variables that are
 // assigned again or asked for their type, and code that pcall watches.
 type checker struct {
 	source *loadedSource
@@ -25,7 +27,7 @@ type checker struct {
 	names  *source.Names
 	facts  *facts
 
-	kinds   map[*source.Variable]kind
+	kinds   map[*source.Variable]signature.Kind
 	origins map[*source.Variable]origin
 	handler *hooks.Spec // in whose handler the walk is, or nil
 	quiet   int         // code whose errors are caught, in so many ways
@@ -45,7 +47,7 @@ func (u *loadedSource) check(f *source.File, chunk []ast.Stmt) []error {
 		source:  u,
 		file:    f,
 		names:   source.Resolve(f, chunk),
-		kinds:   map[*source.Variable]kind{},
+		kinds:   map[*source.Variable]signature.Kind{},
 		origins: map[*source.Variable]origin{},
 	}
 	c.facts = gatherFacts(chunk, c.names, u.mayCatch(f.Path))
@@ -119,7 +121,7 @@ func (c *checker) stmt(s ast.Stmt) {
 			c.expr(s.Step)
 		}
 		for _, v := range c.names.Declared[s] {
-			c.setKind(v, kind{{name: "number"}})
+			c.setKind(v, signature.Kind{{Name: "number"}})
 		}
 		c.stmts(s.Stmts)
 	case *ast.GenericForStmt:
@@ -135,7 +137,7 @@ func (c *checker) stmt(s ast.Stmt) {
 }
 
 // setKind notes what a variable is, where it stays so.
-func (c *checker) setKind(v *source.Variable, k kind) {
+func (c *checker) setKind(v *source.Variable, k signature.Kind) {
 	if v != nil && !v.Assigned && !c.facts.asked[v] && k != nil {
 		c.kinds[v] = k
 	}
@@ -161,28 +163,28 @@ func (c *checker) local(s *ast.LocalAssignStmt) {
 // loop knows what ipairs of a list and an iterator of ours give.
 func (c *checker) loop(s *ast.GenericForStmt) {
 	declared := c.names.Declared[s]
-	var given kind
+	var given signature.Kind
 	at := 0
 	if call, ok := s.Exprs[0].(*ast.FuncCallExpr); ok && len(s.Exprs) == 1 {
 		if id, ok := call.Func.(*ast.IdentExpr); ok && c.isBuiltin(id) && id.Value == "ipairs" && len(call.Args) == 1 {
-			if list, ok := c.expr(call.Args[0]).single(); ok && list.name == "fun" {
+			if list, ok := c.expr(call.Args[0]).Single(); ok && list.Name == "fun" {
 				c.report(call.Line(), "ipairs", "ipairs is for lists, but this is an iterator", "write for ... in without ipairs")
-			} else if ok && list.name == "[]" {
-				given, at = list.of, 1
-				c.setKind(declared[0], kind{{name: "number"}})
+			} else if ok && list.Name == "[]" {
+				given, at = list.Of, 1
+				c.setKind(declared[0], signature.Kind{{Name: "number"}})
 			}
 		} else if kinds := c.values(call); len(kinds) > 0 {
-			if it, ok := kinds[0].single(); ok && it.name == "fun" {
-				given = it.of
+			if it, ok := kinds[0].Single(); ok && it.Name == "fun" {
+				given = it.Of
 			} else if ok {
-				c.reportNotIterable(s, it.name)
+				c.reportNotIterable(s, it.Name)
 			}
 		}
 	} else {
-		k, ok := c.expr(s.Exprs[0]).single()
+		k, ok := c.expr(s.Exprs[0]).Single()
 		c.exprs(s.Exprs[1:])
 		if ok && len(s.Exprs) == 1 {
-			c.reportNotIterable(s, k.name)
+			c.reportNotIterable(s, k.Name)
 		}
 	}
 	if at < len(declared) {
@@ -191,7 +193,7 @@ func (c *checker) loop(s *ast.GenericForStmt) {
 	c.stmts(s.Stmts)
 }
 
-// reportNotIterable tells of a loop that runs over what is no function.
+// reportNotIterable reports a loop over something that is not a function.
 func (c *checker) reportNotIterable(s *ast.GenericForStmt, name string) {
 	const text = "a for loop needs ipairs, pairs or an iterator such as msg:parts(), but this is "
 	_, written := s.Exprs[0].(*ast.TableExpr)
@@ -226,16 +228,16 @@ func (c *checker) function(f *ast.FunctionExpr) {
 	c.handler = handler
 }
 
-// argumentKinds are what hooks give that is no object.
-var argumentKinds = map[string]kind{"name": {{name: "string"}}, "key": {{name: "string"}}, "now": {{name: "number"}},
-	"domain": {{name: "string"}, {name: "nil"}}, "rcpts": {{name: "[]", of: kind{{name: "rcpt"}}}}}
+// argumentKinds are the kinds of arguments that are not objects.
+var argumentKinds = map[string]signature.Kind{"name": {{Name: "string"}}, "key": {{Name: "string"}}, "now": {{Name: "number"}},
+	"domain": {{Name: "string"}, {Name: "nil"}}, "rcpts": {{Name: "[]", Of: signature.Kind{{Name: "rcpt"}}}}}
 
-// argumentKind is what an argument of a handler is.
-func argumentKind(name string) kind {
+// argumentKind returns what an argument of a handler is.
+func argumentKind(name string) signature.Kind {
 	if k, ok := argumentKinds[name]; ok {
 		return k
 	}
-	return kind{{name: name}}
+	return signature.Kind{{Name: name}}
 }
 
 func (c *checker) setParameterKinds(f *ast.FunctionExpr, spec hooks.Spec) {
@@ -250,7 +252,7 @@ func (c *checker) setParameterKinds(f *ast.FunctionExpr, spec hooks.Spec) {
 	}
 }
 
-// checkReturns tells of what a handler returns and no verdict is.
+// checkReturns reports results of a handler that are not verdicts.
 func (c *checker) checkReturns(f *ast.FunctionExpr, spec hooks.Spec) {
 	for _, ret := range returnStatements(f.Stmts, nil) {
 		if len(ret.Exprs) == 0 {
@@ -286,7 +288,7 @@ func (c *checker) exprs(list []ast.Expr) {
 
 // expr walks over an expression and returns what it is, nil where that is not
 // known.
-func (c *checker) expr(e ast.Expr) kind {
+func (c *checker) expr(e ast.Expr) signature.Kind {
 	if kinds := c.values(e); len(kinds) > 0 {
 		return kinds[0]
 	}
@@ -294,8 +296,8 @@ func (c *checker) expr(e ast.Expr) kind {
 }
 
 // values is expr for all values of an expression that may have several.
-func (c *checker) values(e ast.Expr) []kind {
-	one := func(name string) []kind { return []kind{{{name: name}}} }
+func (c *checker) values(e ast.Expr) []signature.Kind {
+	one := func(name string) []signature.Kind { return []signature.Kind{{{Name: name}}} }
 	switch e := e.(type) {
 	case *ast.StringExpr:
 		return one("string")
@@ -307,7 +309,7 @@ func (c *checker) values(e ast.Expr) []kind {
 		return one("nil")
 	case *ast.IdentExpr:
 		if v := c.names.Uses[e]; v != nil {
-			return []kind{c.kinds[v]}
+			return []signature.Kind{c.kinds[v]}
 		}
 	case *ast.TableExpr:
 		source.Children(e, func(x ast.Expr) ast.Expr { c.expr(x); return x })
@@ -316,7 +318,7 @@ func (c *checker) values(e ast.Expr) []kind {
 		c.function(e)
 		return one("function")
 	case *ast.AttrGetExpr:
-		return []kind{c.member(e)}
+		return []signature.Kind{c.member(e)}
 	case *ast.FuncCallExpr:
 		results := c.call(e)
 		if e.AdjustRet && len(results) > 1 {
@@ -349,7 +351,7 @@ func (c *checker) values(e ast.Expr) []kind {
 	return nil
 }
 
-// reportUncalledMethod tells of a method that is written like a field where a value is
+// reportUncalledMethod reports a method that is written like a field where a value is
 // wanted: msg.subject == "x" is never true.
 func (c *checker) reportUncalledMethod(e ast.Expr) {
 	get, ok := e.(*ast.AttrGetExpr)
@@ -363,13 +365,13 @@ func (c *checker) reportUncalledMethod(e ast.Expr) {
 	}
 }
 
-// classOf is the class of an object, where it is known. It tells nothing.
+// classOf returns the class of an object, where it is known. It reports nothing.
 func (c *checker) classOf(e ast.Expr) *class {
 	c.quiet++
 	k := c.expr(e)
 	c.quiet--
-	if a, ok := k.single(); ok {
-		return classNamed(a.name)
+	if a, ok := k.Single(); ok {
+		return classNamed(a.Name)
 	}
 	return nil
 }
@@ -403,16 +405,16 @@ func (c *checker) isBuiltin(id *ast.IdentExpr) bool {
 	return c.names.Uses[id] == nil && builtins()[id.Value]
 }
 
-// member is a member that is read.
-func (c *checker) member(e *ast.AttrGetExpr) kind {
+// member checks a member that is read and returns its kind.
+func (c *checker) member(e *ast.AttrGetExpr) signature.Kind {
 	key, named := e.Key.(*ast.StringExpr)
 	if id, ok := e.Object.(*ast.IdentExpr); ok {
 		c.reportHidden(e, id, key)
 		if named && c.isBuiltin(id) && moduleNamed(id.Value) != nil {
-			if s := signatureOf(id.Value + "." + key.Value); s != nil && s.field != nil {
-				return s.field
+			if s := signature.Of(id.Value + "." + key.Value); s != nil && s.Field != nil {
+				return s.Field
 			}
-			return kind{{name: "function"}}
+			return signature.Kind{{Name: "function"}}
 		}
 		if o, ok := c.origins[c.names.Uses[id]]; ok && o.absent && !c.facts.valued[c.names.Uses[id]] {
 			c.report(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
@@ -420,43 +422,43 @@ func (c *checker) member(e *ast.AttrGetExpr) kind {
 		}
 	}
 	k := c.expr(e.Object)
-	a, ok := k.single()
-	if ok && a.name == "function" {
+	a, ok := k.Single()
+	if ok && a.Name == "function" {
 		c.reportUncalledMethod(e.Object)
 	}
 	if !named {
-		if at := c.expr(e.Key); ok && a.name == "[]" && len(at) == 1 && at[0].name == "number" {
-			return append(kind{{name: "nil"}}, a.of...)
+		if at := c.expr(e.Key); ok && a.Name == "[]" && len(at) == 1 && at[0].Name == "number" {
+			return append(signature.Kind{{Name: "nil"}}, a.Of...)
 		}
 		return nil
 	}
 	if !ok {
 		return nil
 	}
-	switch a.name {
+	switch a.Name {
 	case "string":
 		if !stringModule.has(key.Value) {
 			c.report(e.Line(), key.Value, c.describe(e.Object, "a text")+" has no "+key.Value, c.hint(e.Object, key.Value))
 		}
-		return kind{{name: "function"}}
+		return signature.Kind{{Name: "function"}}
 	case "number", "boolean":
-		c.report(e.Line(), key.Value, c.describe(e.Object, "a "+a.name)+" has no "+key.Value, c.hint(e.Object, key.Value))
+		c.report(e.Line(), key.Value, c.describe(e.Object, "a "+a.Name)+" has no "+key.Value, c.hint(e.Object, key.Value))
 		return nil
 	}
-	cl := classNamed(a.name)
+	cl := classNamed(a.Name)
 	if cl == nil || cl.index != nil {
 		return nil
 	}
 	if f := cl.field(key.Value); f != nil {
-		if s := signatureOf(cl.name + "." + key.Value); s != nil {
-			return s.field
+		if s := signature.Of(cl.name + "." + key.Value); s != nil {
+			return s.Field
 		}
 		return nil
 	}
 	if cl.method(key.Value) == nil {
 		c.reportMissing(e, cl, key.Value)
 	}
-	return kind{{name: "function"}}
+	return signature.Kind{{Name: "function"}}
 }
 
 // describe names a value for people: what it is, and where it is a variable
@@ -488,7 +490,7 @@ func (c *checker) hint(e ast.Expr, member string) string {
 	return ""
 }
 
-// reportMissing tells of a member that a class has not.
+// reportMissing reports a member that a class does not have.
 func (c *checker) reportMissing(e *ast.AttrGetExpr, cl *class, member string) {
 	hint := c.hint(e.Object, member)
 	if hint == "" {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"carteiro/hooks/lua/signature"
+
 	"github.com/yuin/gopher-lua/ast"
 )
 
@@ -15,11 +17,11 @@ var fixed = []string{identityClass.name, configClass.name, dataClass.name, froze
 func (c *checker) assign(e *ast.AttrGetExpr, value ast.Expr) {
 	key, named := e.Key.(*ast.StringExpr)
 	k := c.expr(e.Object)
-	a, ok := k.single()
+	a, ok := k.Single()
 	if !named {
 		c.expr(e.Key)
 	}
-	cl := classNamed(a.name)
+	cl := classNamed(a.Name)
 	if id, isName := e.Object.(*ast.IdentExpr); isName && c.isBuiltin(id) {
 		if id.Value == "config" {
 			cl, ok = &configClass, true
@@ -40,15 +42,15 @@ func (c *checker) assign(e *ast.AttrGetExpr, value ast.Expr) {
 	case f == nil || f.set == nil:
 		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" cannot be assigned", assignable(cl))
 	default:
-		s := signatureOf(cl.name + "." + key.Value)
+		s := signature.Of(cl.name + "." + key.Value)
 		if s == nil {
 			return
 		}
-		for _, r := range s.rights {
+		for _, r := range s.Rights {
 			c.checkRight(e.Line(), key.Value, cl.name+"."+key.Value, r)
 		}
 		if value != nil {
-			if text := c.mismatch(parameter{name: cl.name + "." + key.Value, kind: s.field}, value); text != "" {
+			if text := c.mismatch(signature.Parameter{Name: cl.name + "." + key.Value, Kind: s.Field}, value); text != "" {
 				c.report(e.Line(), key.Value, text, "")
 			}
 		}
@@ -72,7 +74,7 @@ func assignable(cl *class) string {
 	return "these can be assigned: " + strings.Join(can, ", ")
 }
 
-// reportHidden tells of a local variable that has the name of a module and is used
+// reportHidden reports a local variable that has the name of a module and is used
 // as if it were that.
 func (c *checker) reportHidden(e *ast.AttrGetExpr, id *ast.IdentExpr, key *ast.StringExpr) {
 	v := c.names.Uses[id]
@@ -83,15 +85,15 @@ func (c *checker) reportHidden(e *ast.AttrGetExpr, id *ast.IdentExpr, key *ast.S
 	if m == nil || !m.has(key.Value) {
 		return
 	}
-	a, ok := c.kinds[v].single()
+	a, ok := c.kinds[v].Single()
 	if !ok {
 		return
 	}
 	switch {
-	case a.name == "string" && !stringModule.has(key.Value), a.name == "number", a.name == "boolean",
-		a.name == "table" && !c.facts.fills(v, key.Value):
+	case a.Name == "string" && !stringModule.has(key.Value), a.Name == "number", a.Name == "boolean",
+		a.Name == "table" && !c.facts.fills(v, key.Value):
 	default:
-		if cl := classNamed(a.name); cl == nil || cl.index != nil || cl.field(key.Value) != nil || cl.method(key.Value) != nil {
+		if cl := classNamed(a.Name); cl == nil || cl.index != nil || cl.field(key.Value) != nil || cl.method(key.Value) != nil {
 			return
 		}
 	}

@@ -5,14 +5,16 @@ import (
 	"slices"
 	"strings"
 
+	"carteiro/hooks/lua/signature"
+
 	"github.com/yuin/gopher-lua/ast"
 
 	"carteiro/hooks"
 )
 
-// call is a call: of a function of the API, of a method of a known object, or
+// call checks a call: of a function of the API, of a method of a known object, or
 // of anything else. It returns what is known of the results.
-func (c *checker) call(e *ast.FuncCallExpr) []kind {
+func (c *checker) call(e *ast.FuncCallExpr) []signature.Kind {
 	if e.Func == nil {
 		return c.methodCall(e)
 	}
@@ -46,22 +48,22 @@ func (c *checker) call(e *ast.FuncCallExpr) []kind {
 		c.checkOn(e)
 		return nil
 	}
-	s := signatureOf(name)
+	s := signature.Of(name)
 	if s == nil {
 		return nil
 	}
 	c.checkPlace(e, name)
 	c.checkArguments(e, name, s, e.Args, 0)
 	c.checkRights(e, name, s)
-	if name == "unpack" || name == "select" || strings.HasPrefix(name, "string.") && s.results[len(s.results)-1].String() == "any" {
+	if name == "unpack" || name == "select" || strings.HasPrefix(name, "string.") && s.Results[len(s.Results)-1].String() == "any" {
 		return nil // as many as there are
 	}
-	return s.results
+	return s.Results
 }
 
-// dotCall is a call that is written with a dot: of a method, whose object then
+// dotCall checks the call of a method that is written with a dot: its object then
 // is the first argument.
-func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []kind, done bool) {
+func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []signature.Kind, done bool) {
 	key, ok := f.Key.(*ast.StringExpr)
 	cl := c.classOf(f.Object)
 	if !ok || cl == nil {
@@ -82,38 +84,38 @@ func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []ki
 		return nil, true
 	}
 	first := c.expr(e.Args[0])
-	if a, known := first.single(); known && a.name != cl.name {
+	if a, known := first.Single(); known && a.Name != cl.name {
 		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method and is called with a colon",
 			"write "+cl.name+":"+key.Value+"(...)")
 		return nil, true
 	}
 	c.exprs(e.Args[1:])
-	if s := signatureOf(cl.name + ":" + key.Value); s != nil {
-		for _, r := range s.rights {
+	if s := signature.Of(cl.name + ":" + key.Value); s != nil {
+		for _, r := range s.Rights {
 			if r != hooks.HeadersWrite {
 				c.checkRight(e.Line(), key.Value, cl.name+":"+key.Value, r)
 			}
 		}
-		return s.results, true
+		return s.Results, true
 	}
 	return nil, true
 }
 
-// reportCalledField tells of a field of plain data that is called.
+// reportCalledField reports a field of plain data that is called.
 func (c *checker) reportCalledField(e *ast.FuncCallExpr, cl *class, name string) {
-	s := signatureOf(cl.name + "." + name)
+	s := signature.Of(cl.name + "." + name)
 	if s == nil {
 		return
 	}
-	data := func(a alternative) bool {
-		return a.name != "any" && a.name != "value" && a.name != "function" && a.name != "fun"
+	data := func(a signature.Alternative) bool {
+		return a.Name != "any" && a.Name != "value" && a.Name != "function" && a.Name != "fun"
 	}
-	if len(s.field) > 0 && !slices.ContainsFunc(s.field, func(a alternative) bool { return !data(a) }) {
+	if len(s.Field) > 0 && !slices.ContainsFunc(s.Field, func(a signature.Alternative) bool { return !data(a) }) {
 		c.report(e.Line(), name, cl.name+"."+name+" is a field, not a method", "write "+cl.name+"."+name)
 	}
 }
 
-func (c *checker) methodCall(e *ast.FuncCallExpr) []kind {
+func (c *checker) methodCall(e *ast.FuncCallExpr) []signature.Kind {
 	if id, ok := e.Receiver.(*ast.IdentExpr); ok {
 		if o, ok := c.origins[c.names.Uses[id]]; ok && o.absent && !c.facts.valued[c.names.Uses[id]] {
 			c.report(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
@@ -125,30 +127,30 @@ func (c *checker) methodCall(e *ast.FuncCallExpr) []kind {
 	}
 	k := c.expr(e.Receiver)
 	c.exprs(e.Args)
-	a, ok := k.single()
+	a, ok := k.Single()
 	if !ok {
 		return nil
 	}
 	at := &ast.AttrGetExpr{Object: e.Receiver, Key: &ast.StringExpr{Value: e.Method}}
 	at.SetLine(e.Line())
 	at.SetLastLine(e.LastLine())
-	switch a.name {
+	switch a.Name {
 	case "string":
-		s := signatureOf("string." + e.Method)
+		s := signature.Of("string." + e.Method)
 		if s == nil {
 			c.member(at)
 			return nil
 		}
 		c.checkArguments(e, "string."+e.Method, s, append([]ast.Expr{e.Receiver}, e.Args...), 1)
-		if s.results[len(s.results)-1].String() == "any" {
+		if s.Results[len(s.Results)-1].String() == "any" {
 			return nil
 		}
-		return s.results
+		return s.Results
 	case "number", "boolean":
 		c.member(at)
 		return nil
 	}
-	cl := classNamed(a.name)
+	cl := classNamed(a.Name)
 	if cl == nil || cl.index != nil {
 		return nil
 	}
@@ -160,16 +162,16 @@ func (c *checker) methodCall(e *ast.FuncCallExpr) []kind {
 		c.reportMissing(at, cl, e.Method)
 		return nil
 	}
-	s := signatureOf(cl.name + ":" + e.Method)
+	s := signature.Of(cl.name + ":" + e.Method)
 	if s == nil {
 		return nil
 	}
 	c.checkArguments(e, cl.name+":"+e.Method, s, e.Args, 0)
 	c.checkRights(e, cl.name+":"+e.Method, s)
-	return s.results
+	return s.Results
 }
 
-// checkPlace tells of what works only while files load.
+// checkPlace reports what works only while files load.
 func (c *checker) checkPlace(e *ast.FuncCallExpr, name string) {
 	if c.handler != nil && slices.Contains([]string{"map.open", "require", "cache.memoize"}, name) {
 		c.report(e.Line(), lastWord(name), name+" belongs at the top of the file, not inside a handler",
@@ -182,10 +184,10 @@ func lastWord(name string) string {
 }
 
 // checkArguments compares what a call is given with each form of the function.
-func (c *checker) checkArguments(e *ast.FuncCallExpr, name string, s *signature, args []ast.Expr, self int) {
+func (c *checker) checkArguments(e *ast.FuncCallExpr, name string, s *signature.Signature, args []ast.Expr, self int) {
 	best, text := -1, ""
-	for _, f := range s.forms {
-		if f.tooShort(args) && !s.forms[len(s.forms)-1].tooShort(args) {
+	for _, f := range s.Forms {
+		if tooShort(f, args) && !tooShort(s.Forms[len(s.Forms)-1], args) {
 			continue // another form was meant
 		}
 		at, why := c.checkForm(f, name, args)
@@ -194,7 +196,7 @@ func (c *checker) checkArguments(e *ast.FuncCallExpr, name string, s *signature,
 			break
 		}
 		// The form with as many parameters is the one that was meant.
-		if len(f.params) == len(args) {
+		if len(f.Params) == len(args) {
 			at += 100
 		}
 		if at > best {
@@ -209,30 +211,32 @@ func (c *checker) checkArguments(e *ast.FuncCallExpr, name string, s *signature,
 }
 
 // tooShort reports whether a form has fewer parameters than there are arguments.
-func (f form) tooShort(args []ast.Expr) bool { return f.variadic == nil && len(f.params) < len(args) }
+func tooShort(f signature.Form, args []ast.Expr) bool {
+	return f.Variadic == nil && len(f.Params) < len(args)
+}
 
-// checkForm is what is wrong with the arguments for one form, and which of them.
-func (c *checker) checkForm(f form, name string, args []ast.Expr) (at int, why string) {
+// checkForm returns what is wrong with the arguments for one form, and which of them.
+func (c *checker) checkForm(f signature.Form, name string, args []ast.Expr) (at int, why string) {
 	known := len(args)
 	if n := len(args); n > 0 && hasSeveralValues(args[n-1]) {
 		known-- // how many values there are is not known
 	}
-	for i, p := range f.params {
+	for i, p := range f.Params {
 		switch {
 		case i < known:
-			p.name = name + ": " + p.name
+			p.Name = name + ": " + p.Name
 			if why := c.mismatch(p, args[i]); why != "" {
 				return i, why
 			}
 		case known < len(args): // what several values give
 			return 0, ""
-		case !p.optional && !p.kind.has("any"): // a nil has to be written
-			return i, name + " needs " + p.name
+		case !p.Optional && !p.Kind.Has("any"): // a nil has to be written
+			return i, name + " needs " + p.Name
 		}
 	}
-	for i := len(f.params); i < known; i++ {
-		if f.variadic != nil {
-			if why := c.mismatch(parameter{name: name + ": argument " + fmt.Sprint(i+1), kind: f.variadic}, args[i]); why != "" {
+	for i := len(f.Params); i < known; i++ {
+		if f.Variadic != nil {
+			if why := c.mismatch(signature.Parameter{Name: name + ": argument " + fmt.Sprint(i+1), Kind: f.Variadic}, args[i]); why != "" {
 				return i, why
 			}
 		}
@@ -250,13 +254,9 @@ func hasSeveralValues(e ast.Expr) bool {
 	return false
 }
 
-func (k kind) has(name string) bool {
-	return slices.ContainsFunc(k, func(a alternative) bool { return a.name == name })
-}
-
 // mismatch says why a value is nothing for a parameter, or "".
-func (c *checker) mismatch(p parameter, e ast.Expr) string {
-	if p.kind.has("any") || p.kind.has("value") {
+func (c *checker) mismatch(p signature.Parameter, e ast.Expr) string {
+	if p.Kind.Has("any") || p.Kind.Has("value") {
 		return ""
 	}
 	if t, ok := e.(*ast.TableExpr); ok {
@@ -265,38 +265,36 @@ func (c *checker) mismatch(p parameter, e ast.Expr) string {
 	c.quiet++
 	k := c.expr(e)
 	c.quiet--
-	if k == nil || k.has("any") {
+	if k == nil || k.Has("any") {
 		return ""
 	}
-	if _, isNil := e.(*ast.NilExpr); isNil && (p.optional || p.kind.has("nil")) {
+	if _, isNil := e.(*ast.NilExpr); isNil && (p.Optional || p.Kind.Has("nil")) {
 		return ""
 	}
 	for _, a := range k {
-		if a.name == "nil" && len(k) > 1 {
+		if a.Name == "nil" && len(k) > 1 {
 			continue // it may be another value
 		}
-		if p.kind.accepts(a.name) {
+		if accepts(p.Kind, a.Name) {
 			return c.mismatchConstant(p, e)
 		}
 	}
-	if n, ok := e.(*ast.NumberExpr); ok && p.kind.has("text") {
-		return fmt.Sprintf("%s must be a string, got %s", p.name, n.Value)
+	if n, ok := e.(*ast.NumberExpr); ok && p.Kind.Has("text") {
+		return fmt.Sprintf("%s must be a string, got %s", p.Name, n.Value)
 	}
-	a, _ := k.single()
-	if a.name == "" {
-		a.name = "nil"
+	a, _ := k.Single()
+	if a.Name == "" {
+		a.Name = "nil"
 	}
-	return fmt.Sprintf("%s must be %s, got %s", p.name, inWords(p.kind), inWords(kind{a}))
+	return fmt.Sprintf("%s must be %s, got %s", p.Name, inWords(p.Kind), inWords(signature.Kind{a}))
 }
 
 // accepts reports whether Lua's type or an object may stand for a parameter:
 // numbers do for texts, as in Lua, and texts may for numbers.
-func (k kind) accepts(name string) bool {
-	if t, ok := luaTypes[name]; ok {
-		name = t
-	}
-	for _, want := range k.luaTypes() {
-		if want == name || want == "string" && name == "number" && !k.has("text") || want == "number" && name == "string" ||
+func accepts(k signature.Kind, name string) bool {
+	name = signature.LuaType(name)
+	for _, want := range k.LuaTypes() {
+		if want == name || want == "string" && name == "number" && !k.Has("text") || want == "number" && name == "string" ||
 			want == "table" && classNamed(name) != nil || want == "function" && name == "table" {
 			return true
 		}
@@ -304,11 +302,11 @@ func (k kind) accepts(name string) bool {
 	return false
 }
 
-// inWords is a kind in words.
-func inWords(k kind) string {
+// inWords returns a kind in words.
+func inWords(k signature.Kind) string {
 	var out []string
 	for _, a := range k {
-		word := a.name
+		word := a.Name
 		switch word {
 		case "nil":
 			if len(k) > 1 {
@@ -341,15 +339,15 @@ func inWords(k kind) string {
 }
 
 // mismatchTable compares a table that is written out with what a function takes.
-func (c *checker) mismatchTable(p parameter, t *ast.TableExpr) string {
-	for _, a := range p.kind {
-		switch a.name {
+func (c *checker) mismatchTable(p signature.Parameter, t *ast.TableExpr) string {
+	for _, a := range p.Kind {
+		switch a.Name {
 		case "table", "function":
 			return ""
 		case "[]":
 			for _, f := range t.Fields {
 				if f.Key == nil {
-					if why := c.mismatch(parameter{name: p.name, kind: a.of}, f.Value); why != "" {
+					if why := c.mismatch(signature.Parameter{Name: p.Name, Kind: a.Of}, f.Value); why != "" {
 						return why
 					}
 				}
@@ -359,13 +357,13 @@ func (c *checker) mismatchTable(p parameter, t *ast.TableExpr) string {
 			return c.mismatchKeys(p, a, t)
 		}
 	}
-	return fmt.Sprintf("%s must be %s, got a table", p.name, inWords(p.kind))
+	return fmt.Sprintf("%s must be %s, got a table", p.Name, inWords(p.Kind))
 }
 
-func (c *checker) mismatchKeys(p parameter, a alternative, t *ast.TableExpr) string {
+func (c *checker) mismatchKeys(p signature.Parameter, a signature.Alternative, t *ast.TableExpr) string {
 	var known []string
-	for _, k := range a.keys {
-		known = append(known, k.name)
+	for _, k := range a.Keys {
+		known = append(known, k.Name)
 	}
 	for _, f := range t.Fields {
 		key, ok := f.Key.(*ast.StringExpr)
@@ -374,10 +372,10 @@ func (c *checker) mismatchKeys(p parameter, a alternative, t *ast.TableExpr) str
 		}
 		i := slices.Index(known, key.Value)
 		if i < 0 {
-			return fmt.Sprintf("%s has no %s%s", p.name, key.Value, hooks.Suggestion(key.Value, known))
+			return fmt.Sprintf("%s has no %s%s", p.Name, key.Value, hooks.Suggestion(key.Value, known))
 		}
-		one := a.keys[i]
-		one.name = p.name + "." + one.name
+		one := a.Keys[i]
+		one.Name = p.Name + "." + one.Name
 		if why := c.mismatch(one, f.Value); why != "" {
 			return why
 		}
@@ -385,7 +383,7 @@ func (c *checker) mismatchKeys(p parameter, a alternative, t *ast.TableExpr) str
 	return ""
 }
 
-// usageOf is how a function is called.
+// usageOf returns how a function is called.
 func usageOf(name string) string {
 	for _, e := range API() {
 		if e.Kind == "function" && e.Name == name || e.Kind == "" && strings.HasPrefix(e.Signature, name) &&
@@ -396,12 +394,12 @@ func usageOf(name string) string {
 	return name + "(...)"
 }
 
-// checkRights tells of what a bundle has to declare for a call.
-func (c *checker) checkRights(e *ast.FuncCallExpr, name string, s *signature) {
+// checkRights reports what a bundle has to declare for a call.
+func (c *checker) checkRights(e *ast.FuncCallExpr, name string, s *signature.Signature) {
 	if name == "redirect" { // told where verdicts are
 		return
 	}
-	for _, r := range s.rights {
+	for _, r := range s.Rights {
 		if r == hooks.HeadersWrite && !c.isForeignField(e) {
 			continue
 		}

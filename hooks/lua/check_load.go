@@ -13,7 +13,7 @@ import (
 )
 
 // loadCheck finds what cannot work in the text of a file, whenever the file is
-// loaded: verdicts that a hook has not, and what a bundle has no right to.
+// loaded: verdicts that a hook does not have, and what a bundle has no right to.
 type loadCheck struct {
 	*source.Nodes
 	source *loadedSource
@@ -27,7 +27,8 @@ func (c *compiled) checkCalls(nodes *source.Nodes, n *source.Names) []error {
 	var errs []error
 	for _, c := range r.Statements {
 		if name := r.verdict(c); name != "" {
-			errs = append(errs, r.file.Fault(c.Line(), 0, name, name+"(...) makes a verdict, but the handler does not return it", "write return "+name+"(...)"))
+			errs = append(errs, r.file.Fault(c.Line(), 0, name, name+"(...) makes a verdict, but the handler does not return it",
+				"write return "+name+"(...)"))
 		}
 	}
 	for _, c := range r.Calls {
@@ -39,7 +40,7 @@ func (c *compiled) checkCalls(nodes *source.Nodes, n *source.Names) []error {
 	return errs
 }
 
-// verdict is the name of the verdict function that c calls, or "".
+// verdict returns the name of the verdict function that c calls, or "".
 func (r *loadCheck) verdict(c *ast.FuncCallExpr) string {
 	id, ok := c.Func.(*ast.IdentExpr)
 	if !ok || r.Locals[id.Value] {
@@ -51,7 +52,7 @@ func (r *loadCheck) verdict(c *ast.FuncCallExpr) string {
 	return id.Value
 }
 
-// checkOn looks at on("hook", ..., function) for verdicts the hook has not.
+// checkOn looks at on("hook", ..., function) for verdicts the hook does not have.
 func (r *loadCheck) checkOn(c *ast.FuncCallExpr) []error {
 	id, ok := c.Func.(*ast.IdentExpr)
 	if !ok || id.Value != "on" || r.Locals["on"] || len(c.Args) < 2 {
@@ -91,7 +92,7 @@ func (r *loadCheck) checkOn(c *ast.FuncCallExpr) []error {
 	return errs
 }
 
-// optionFields are the fields of on("hook", { key = value }, function).
+// optionFields returns the fields of on("hook", { key = value }, function).
 func optionFields(c *ast.FuncCallExpr) []*ast.Field {
 	if len(c.Args) != 3 {
 		return nil

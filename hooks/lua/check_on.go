@@ -23,7 +23,7 @@ func (c *checker) checkOn(e *ast.FuncCallExpr) {
 	}
 	spec, ok := hooks.Named(name.Value)
 	if !ok {
-		return // told by the pass over verdicts
+		return // reported by loadCheck
 	}
 	src := c.source.src
 	if !src.Grants.HasHook(spec.Point) {
@@ -35,8 +35,8 @@ func (c *checker) checkOn(e *ast.FuncCallExpr) {
 		t, ok := e.Args[1].(*ast.TableExpr)
 		if !ok {
 			known = false
-			if k, sure := c.expr(e.Args[1]).single(); sure && k.name != "table" {
-				c.report(e.Line(), "on", "on: options must be a table, got "+k.name, "")
+			if k, sure := c.expr(e.Args[1]).Single(); sure && k.Name != "table" {
+				c.report(e.Line(), "on", "on: options must be a table, got "+k.Name, "")
 			}
 		} else {
 			given, known = c.checkOptions(e, spec, t)
@@ -47,7 +47,7 @@ func (c *checker) checkOn(e *ast.FuncCallExpr) {
 	}
 }
 
-// checkOptions tells what is wrong with each option, and returns their names; all
+// checkOptions reports what is wrong with each option, and returns their names; all
 // is false where there are others.
 func (c *checker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr) (given []string, all bool) {
 	st := c.source.trialState()
@@ -64,7 +64,7 @@ func (c *checker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.Tabl
 		}
 		given = append(given, key.Value)
 		if !slices.Contains(hooks.Options(), key.Value) {
-			continue // told by the pass over verdicts
+			continue // reported by loadCheck
 		}
 		value := st.constantValue(f.Value)
 		if value == nil || value == glua.LNil {
@@ -80,7 +80,7 @@ func (c *checker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.Tabl
 	return given, all
 }
 
-// neededOption is the option without which a hook has no sense, or "".
+// neededOption returns the option without which a hook has no sense, or "".
 func neededOption(p hooks.Point) string {
 	switch p {
 	case hooks.TimerTick:

@@ -41,7 +41,7 @@ func (r *loadCheck) checkReadOnly(spec hooks.Spec, handler *ast.FunctionExpr) (e
 	return errs
 }
 
-// parameterClass is what an expression is, where it is one of the handler's parameters.
+// parameterClass returns what an expression is, where it is one of the handler's parameters.
 func (r *loadCheck) parameterClass(spec hooks.Spec, handler *ast.FunctionExpr, e ast.Expr) *class {
 	id, ok := e.(*ast.IdentExpr)
 	if !ok {

@@ -20,7 +20,7 @@ func (st *state) requireBundleRight(L *glua.LState, r hooks.BundleRight, what st
 	}
 }
 
-// secretOf is a field of cred that bundles see with a right alone.
+// secretOf returns a field of cred that bundles see with a right alone.
 func secretOf(get func(*hooks.Cred) string) func(*state, *glua.LState, *object) glua.LValue {
 	return func(st *state, _ *glua.LState, o *object) glua.LValue {
 		if !st.source.src.Grants.HasRight(hooks.RightPasswords) {
@@ -114,7 +114,8 @@ func (c *compiled) checkHiddenFields(chunk []ast.Stmt, n *source.Names) (errs []
 			}
 		}
 		if right != "" && !g.HasRight(right) {
-			errs = append(errs, c.Fault(e.Line(), 0, key.Value, what+" is nil: this bundle does not have the right "+string(right), declareRight(right)))
+			errs = append(errs, c.Fault(e.Line(), 0, key.Value, what+" is nil: this bundle does not have the right "+string(right),
+				declareRight(right)))
 		}
 	}
 	return errs
@@ -124,7 +125,7 @@ func declareRight(r hooks.BundleRight) string {
 	return `declare rights = ["` + string(r) + `"] under [capabilities]`
 }
 
-// credParameter is the parameter cred of on("receive.auth", ..., function), or nil.
+// credParameter returns the parameter cred of on("receive.auth", ..., function), or nil.
 func credParameter(c *ast.FuncCallExpr, n *source.Names) *source.Variable {
 	id, ok := c.Func.(*ast.IdentExpr)
 	if !ok || id.Value != "on" || n.Uses[id] != nil || len(c.Args) < 2 {

@@ -94,7 +94,8 @@ func TestCheck(t *testing.T) {
 		{"deliver.attempt", "msg, group, attempt", `return retry("soon")`, []string{"retry: seconds: a duration is like"}},
 		{"deliver.attempt", "msg, group, attempt", `return retry(0)`, []string{"retry: at least a second"}},
 		{"route.resolve", "domain, key", `return route { hosts = { domain }, port = 70000 }`, []string{"port must be 1..65535, got 70000"}},
-		{"route.resolve", "domain, key", `return route { hosts = "h.example:99999" }`, []string{`route: "h.example:99999" is not a host and port`}},
+		{"route.resolve", "domain, key", `return route { hosts = "h.example:99999" }`,
+			[]string{`route: "h.example:99999" is not a host and port`}},
 		{"route.resolve", "domain, key", `return route { hosts = { "[2001:db8::1]:smtp" } }`, []string{"is not a host and port"}},
 		{"route.resolve", "domain, key", `return route { host = domain }`, []string{"route: options has no host; did you mean hosts?"}},
 		{"route.resolve", "domain, key", `return route { hosts = domain, tls = "always" }`,
@@ -159,7 +160,7 @@ func TestCheck(t *testing.T) {
 }
 
 // TestCheckOptions: every fault of the options of on is told at once, and so
-// are those that a file has behind them.
+// are those that a file has after them.
 func TestCheckOptions(t *testing.T) {
 	src := hookstest.Scripts(map[string]string{"a.lua": `on("receive.mail", { ordr = 5, tier = "before" }, function() end)
 on("timer.tick", function() end)

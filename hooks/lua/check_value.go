@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	"carteiro/hooks/lua/signature"
+
 	glua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
 
@@ -15,7 +17,7 @@ import (
 
 // mismatchConstant says what is wrong with a constant that has a form: a pattern, a
 // rate, a duration.
-func (c *checker) mismatchConstant(p parameter, e ast.Expr) string {
+func (c *checker) mismatchConstant(p signature.Parameter, e ast.Expr) string {
 	var value glua.LValue
 	switch e := e.(type) {
 	case *ast.StringExpr:
@@ -31,13 +33,13 @@ func (c *checker) mismatchConstant(p parameter, e ast.Expr) string {
 	}
 	var err error
 	text, isText := value.(glua.LString)
-	a, _ := p.kind.single()
-	for _, one := range p.kind {
-		if one.name == "address" || one.name[0] == '"' {
+	a, _ := p.Kind.Single()
+	for _, one := range p.Kind {
+		if one.Name == "address" || one.Name[0] == '"' {
 			a = one
 		}
 	}
-	switch a.name {
+	switch a.Name {
 	case "number":
 		if _, ok := parseNumber(string(text)); isText && !ok {
 			err = fmt.Errorf("a number was expected, got %q", string(text))
@@ -53,18 +55,18 @@ func (c *checker) mismatchConstant(p parameter, e ast.Expr) string {
 	case "re2":
 		_, err = c.source.patterns.compile(tostringPlain(value))
 	default:
-		if a.name[0] == '"' && !p.kind.has(strconv.Quote(tostringPlain(value))) {
-			err = fmt.Errorf("it must be %s, got %q", inWords(p.kind), tostringPlain(value))
+		if a.Name[0] == '"' && !p.Kind.Has(strconv.Quote(tostringPlain(value))) {
+			err = fmt.Errorf("it must be %s, got %q", inWords(p.Kind), tostringPlain(value))
 		}
 	}
 	if err != nil {
-		return p.name + ": " + err.Error()
+		return p.Name + ": " + err.Error()
 	}
 	return ""
 }
 
-// isPure are the functions of the API whose result depends on their arguments
-// alone: what constants they refuse can be tried.
+// isPure reports whether the result of a function of the API depends on nothing but
+// its arguments.
 func isPure(name string) bool {
 	if _, ok := verdictActions[name]; ok {
 		return true
@@ -80,7 +82,7 @@ func isPure(name string) bool {
 // checkConstants tries a call whose arguments are constants, or in part: a value
 // that fits stands for each of the others. It tells only what fails because of
 // the constants.
-func (c *checker) checkConstants(e *ast.FuncCallExpr, name string, s *signature, args []ast.Expr) {
+func (c *checker) checkConstants(e *ast.FuncCallExpr, name string, s *signature.Signature, args []ast.Expr) {
 	if n := len(args); !isPure(name) || n == 0 || hasSeveralValues(args[n-1]) {
 		return
 	}
@@ -88,8 +90,8 @@ func (c *checker) checkConstants(e *ast.FuncCallExpr, name string, s *signature,
 		return
 	}
 	var first string
-	for _, f := range s.forms {
-		if len(f.params) < len(args) && f.variadic == nil || len(s.forms) > 1 && len(f.params) != len(args) {
+	for _, f := range s.Forms {
+		if len(f.Params) < len(args) && f.Variadic == nil || len(s.Forms) > 1 && len(f.Params) != len(args) {
 			continue
 		}
 		text, tried := c.tryCall(name, f, args)
@@ -106,7 +108,7 @@ func (c *checker) checkConstants(e *ast.FuncCallExpr, name string, s *signature,
 // tryCall calls the function. text is the error that it raises; where values stand
 // for arguments that are no constants, only if it raises none with values for
 // all of them.
-func (c *checker) tryCall(name string, f form, args []ast.Expr) (text string, tried bool) {
+func (c *checker) tryCall(name string, f signature.Form, args []ast.Expr) (text string, tried bool) {
 	st := c.source.trialState()
 	fn := st.functionNamed(name)
 	if fn == nil {
@@ -115,11 +117,11 @@ func (c *checker) tryCall(name string, f form, args []ast.Expr) (text string, tr
 	t := &trialValues{state: st, whole: true}
 	var given, fits []glua.LValue
 	for i, a := range args {
-		p := parameter{kind: f.variadic}
-		if i < len(f.params) {
-			p = f.params[i]
+		p := signature.Parameter{Kind: f.Variadic}
+		if i < len(f.Params) {
+			p = f.Params[i]
 		}
-		v, sample := t.value(a, p.kind, false), t.value(a, p.kind, true)
+		v, sample := t.value(a, p.Kind, false), t.value(a, p.Kind, true)
 		if v == nil || sample == nil {
 			return "", false
 		}
@@ -132,7 +134,7 @@ func (c *checker) tryCall(name string, f form, args []ast.Expr) (text string, tr
 	return strings.Replace(text, "to 'main chunk'", "to '"+name[strings.LastIndexAny(name, ".:")+1:]+"'", 1), true
 }
 
-// trialState is a state in which constants are tried, made when it is needed.
+// trialState returns a state in which constants are tried, made when it is needed.
 func (u *loadedSource) trialState() *state {
 	if u.trial == nil {
 		own := &loadedSource{src: hooks.Source{Name: "scratch"}, files: map[string]*compiled{}}
@@ -162,7 +164,7 @@ func (st *state) functionNamed(name string) glua.LGFunction {
 	return nil
 }
 
-// constantValue is the value of an expression that is one, or nil.
+// constantValue returns the value of an expression that is one, or nil.
 func (st *state) constantValue(e ast.Expr) glua.LValue {
 	switch e := e.(type) {
 	case *ast.StringExpr:
@@ -197,9 +199,9 @@ type trialValues struct {
 	some  bool // one is
 }
 
-// value is the constant, or a value that fits where it is none or where fit
+// value returns the constant, or a value that fits where it is none or where fit
 // asks for one; nil if there is none.
-func (t *trialValues) value(e ast.Expr, k kind, fit bool) glua.LValue {
+func (t *trialValues) value(e ast.Expr, k signature.Kind, fit bool) glua.LValue {
 	if table, ok := e.(*ast.TableExpr); ok {
 		return t.table(table, k, fit)
 	}
@@ -216,19 +218,19 @@ func (t *trialValues) value(e ast.Expr, k kind, fit bool) glua.LValue {
 	return v
 }
 
-func (t *trialValues) table(e *ast.TableExpr, k kind, fit bool) glua.LValue {
+func (t *trialValues) table(e *ast.TableExpr, k signature.Kind, fit bool) glua.LValue {
 	out := t.state.L.NewTable()
 	n := 0
 	for _, f := range e.Fields {
-		var want kind
+		var want signature.Kind
 		key, named := f.Key.(*ast.StringExpr)
 		for _, a := range k {
-			if f.Key == nil && a.name == "[]" {
-				want = a.of
+			if f.Key == nil && a.Name == "[]" {
+				want = a.Of
 			}
-			for _, p := range a.keys {
-				if named && p.name == key.Value {
-					want = p.kind
+			for _, p := range a.Keys {
+				if named && p.Name == key.Value {
+					want = p.Kind
 				}
 			}
 		}
@@ -248,12 +250,12 @@ func (t *trialValues) table(e *ast.TableExpr, k kind, fit bool) glua.LValue {
 	return out
 }
 
-// sampleValue is a value that fits, or nil.
-func (st *state) sampleValue(k kind) glua.LValue {
+// sampleValue returns a value that fits, or nil.
+func (st *state) sampleValue(k signature.Kind) glua.LValue {
 	if len(k) == 0 {
 		return nil
 	}
-	switch k[0].name {
+	switch k[0].Name {
 	case "string", "text", "pattern", "re2":
 		return glua.LString("x")
 	case "address":
@@ -279,13 +281,13 @@ func (st *state) sampleValue(k kind) glua.LValue {
 	case "function":
 		return st.L.NewFunction(func(*glua.LState) int { return 0 })
 	}
-	if name := k[0].name; name[0] == '"' {
+	if name := k[0].Name; name[0] == '"' {
 		return glua.LString(strings.Trim(name, `"`))
 	}
 	return nil // what is in it may matter
 }
 
-// checkPattern tells what is wrong with a pattern of Lua that is a constant. The
+// checkPattern reports what is wrong with a pattern of Lua that is a constant. The
 // matcher itself finds that only where it comes to that place.
 func (c *checker) checkPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) (told bool) {
 	switch name {

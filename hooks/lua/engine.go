@@ -1,5 +1,5 @@
 // Package lua is the policy engine that Carteiro ships: it runs Lua 5.1
-// without coroutines on gopher-lua, of which it is the only home, behind
+// without coroutines on gopher-lua, of which it is the only home, after
 // hooks.Engine.
 //
 // A Load checks everything that can be checked before it counts: limits on
@@ -48,18 +48,17 @@ type Accounts interface {
 	Exists(ctx context.Context, a envelope.Address) bool
 	// Setting is what `account set` stored, decoded JSON; nil when absent.
 	Setting(ctx context.Context, a envelope.Address, name string) (any, error)
-	// Confirmed tells whether that setting was set as confirmed.
+	// Confirmed reports whether that setting was set as confirmed.
 	Confirmed(ctx context.Context, a envelope.Address, name string) (bool, error)
-	// Stands is what a local address stands for: a mailbox, or other addresses;
-	// neither when nobody has it.
+	// Stands resolves a local address: to a mailbox, or to other addresses;
+	// to neither if nobody has it.
 	Stands(ctx context.Context, a envelope.Address) (mailbox envelope.Address, targets []envelope.Address, err error)
 	// MaySendAs is "as", "behalf" or "" for no.
 	MaySendAs(ctx context.Context, user, a envelope.Address) string
-	// Owns tells whether an address is the user's own: the account's, with any
+	// Owns reports whether an address is the user's own: the account's, with any
 	// tag, or an alias that leads to it.
 	Owns(ctx context.Context, user, a envelope.Address) bool
-	// AccountOf is the one account that an address stands for, or "".
-
+	// AccountOf returns the one account that an address leads to, or "".
 	AccountOf(ctx context.Context, a envelope.Address) envelope.Address
 
 	// Grant, Revoke and Granted give rights, take them back and list them; a
@@ -80,8 +79,8 @@ type Options struct {
 	Resolver Resolver
 	Accounts Accounts
 	HTTP     Doer // nil: http raises
-	// Refused is told of each request that was refused because its host leads
-	// to a private network; nil is fine. It must not block.
+	// Refused, if set, is called for each request that was refused because its
+	// host leads to a private network. It must not block.
 	Refused  func(host string)
 	Metrics  Metrics // nil: what scripts count is dropped
 	Milters  Milters // nil: milter raises
@@ -94,18 +93,17 @@ type Options struct {
 	WebURL   string    // how the world reaches the http listener, see server.url
 	Secret   []byte    // of server.sign
 	Ring     *srs.Ring // signs addr.srs and addr.verp; without keys they raise
-	// Local tells domains of ours, whose senders need no SRS.
+	// Local reports whether a domain is one of this server; its senders need no SRS.
 	Local func(domain string) bool
-	// Observe is told of each call; it must not block.
+	// Observe, if set, is called after each call of a handler; it must not block.
 	Observe func(c hooks.Call)
-	// Usage is told of each call of a bundle; it must not block.
+	// Usage, if set, is called after each call of a bundle; it must not block.
 	Usage func(Usage)
-	// Strict has Load refuse handlers that try to change what their hook only
-	// shows: such a line is an error when it runs, and not before.
+	// Strict makes Load run the checks of `scripts check`, which find code that is
+	// certain to fail. Without it such code raises an error only when it runs.
 	Strict bool
-	// Like, if set, is an engine whose compiled files this one takes over, and
-	// the other way round: for engines that load the same sources one after the
-	// other.
+	// Like, if set, is an engine with which this one shares compiled files: for
+	// engines that load the same sources one after the other.
 	Like *Engine
 	// HeapLimit ends calls while the process's heap holds more octets; 0: nine
 	// tenths of the runtime's memory limit where one is set, else 4 GiB.
@@ -259,7 +257,7 @@ func (s *generation) fillPool(ctx context.Context, scratch *state) error {
 	return nil
 }
 
-// digest is the first 12 hexadecimal digits of a digest over all sources.
+// digest returns the first 12 hexadecimal digits of a digest over all sources.
 func digest(sources []hooks.Source) string {
 	h := sha256.New()
 	put := func(s string) { fmt.Fprintf(h, "%d:%s", len(s), s) }

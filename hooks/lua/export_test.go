@@ -1,11 +1,14 @@
 package lua
 
-import "carteiro/hooks/lua/source"
+import (
+	"carteiro/hooks/lua/signature"
+	"carteiro/hooks/lua/source"
+)
 
 // SignatureKeys are the names that signatures.txt has, and what is wrong with
 // it.
 func SignatureKeys() (map[string]bool, error) {
-	all, err := signatures()
+	all, err := signature.All()
 	keys := map[string]bool{}
 	for name := range all {
 		keys[name] = true
@@ -13,44 +16,44 @@ func SignatureKeys() (map[string]bool, error) {
 	return keys, err
 }
 
-// Parameter is one of a function's, for tests.
-type Parameter struct {
+// ParameterForTest is one of a function's, for tests.
+type ParameterForTest struct {
 	Name     string
 	Kind     string   // the first alternative
 	Plain    []string // Lua's types and objects
 	Optional bool
-	Keys     []Parameter // of a table
+	Keys     []ParameterForTest // of a table
 }
 
 // Forms are the parameters of a function's forms.
-func Forms(name string) (out [][]Parameter) {
-	for _, f := range signatureOf(name).forms {
-		var one []Parameter
-		for _, p := range f.params {
-			one = append(one, exported(p))
+func Forms(name string) (out [][]ParameterForTest) {
+	for _, f := range signature.Of(name).Forms {
+		var one []ParameterForTest
+		for _, p := range f.Params {
+			one = append(one, parameterForTest(p))
 		}
-		if f.variadic != nil {
-			one = append(one, exported(parameter{name: "...", kind: f.variadic, optional: true}))
+		if f.Variadic != nil {
+			one = append(one, parameterForTest(signature.Parameter{Name: "...", Kind: f.Variadic, Optional: true}))
 		}
 		out = append(out, one)
 	}
 	return out
 }
 
-func exported(p parameter) Parameter {
-	out := Parameter{Name: p.name, Kind: p.kind[0].name, Plain: p.kind.luaTypes(), Optional: p.optional}
-	for _, k := range p.kind[0].keys {
-		out.Keys = append(out.Keys, exported(k))
+func parameterForTest(p signature.Parameter) ParameterForTest {
+	out := ParameterForTest{Name: p.Name, Kind: p.Kind[0].Name, Plain: p.Kind.LuaTypes(), Optional: p.Optional}
+	for _, k := range p.Kind[0].Keys {
+		out.Keys = append(out.Keys, parameterForTest(k))
 	}
 	return out
 }
 
 // FieldKind is what a field is, as Lua's types and objects.
-func FieldKind(name string) []string { return signatureOf(name).field.luaTypes() }
+func FieldKind(name string) []string { return signature.Of(name).Field.LuaTypes() }
 
 // Rights are what a function needs.
 func Rights(name string) (out []string) {
-	for _, r := range signatureOf(name).rights {
+	for _, r := range signature.Of(name).Rights {
 		out = append(out, string(r))
 	}
 	return out

@@ -52,7 +52,8 @@ func firstLine(s string) string {
 	return line
 }
 
-// TestDeadline: the wall time ends a call that the instructions would not.
+// TestDeadline: the wall time ends a call that the instructions would not. The
+// loop needs a real clock: that of a synctest bubble stands while code runs.
 func TestDeadline(t *testing.T) {
 	src := hookstest.Scripts(map[string]string{"a.lua": `on("receive.mail", function() while true do end end)`})
 	src.Limits = hooks.Limits{Wall: 50 * time.Millisecond, Instructions: 1 << 40, Granted: true}

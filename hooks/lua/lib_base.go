@@ -63,7 +63,7 @@ func baseError(L *glua.LState) int {
 	return 0
 }
 
-// caller is the place of the function at a level, as it stands before an error:
+// caller returns the place of the function at a level, as it stands before an error:
 // nothing for functions of ours, as for pcall(error, "x").
 func caller(L *glua.LState, level int) string {
 	dbg, ok := L.GetStack(level)
@@ -104,7 +104,7 @@ func baseToString(L *glua.LState) int {
 	return 1
 }
 
-// tostring is the text of v; __tostring is honoured for tables and must give
+// tostring returns the text of v; __tostring is honoured for tables and must give
 // a string.
 func tostring(L *glua.LState, v glua.LValue) string {
 	switch v := v.(type) {

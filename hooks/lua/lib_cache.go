@@ -69,7 +69,7 @@ func cacheMemoize(L *glua.LState) int {
 	return 1
 }
 
-// memo is the n-th memoized function; all states meet at the same one.
+// memo returns the n-th memoized function; all states meet at the same one.
 func (s *generation) memo(n int, ttl time.Duration, size int) *memo {
 	s.memoMu.Lock()
 	defer s.memoMu.Unlock()

@@ -58,7 +58,7 @@ const (
 	cryptOctets = 256
 )
 
-// keys are the server's; looking one up counts as an operation of kv.
+// keys returns the server's; looking one up counts as an operation of kv.
 func (st *state) keys(L *glua.LState, what string) (*call, Keys) {
 	c := st.currentCall(L, what)
 	if st.generation.engine.Keys == nil {
@@ -106,7 +106,7 @@ func encryptionOf(ctx context.Context, keys Keys, a envelope.Address, kind strin
 	return k.Encryption()
 }
 
-// encryptable is the reason why a message must not or cannot be encrypted.
+// encryptable returns the reason why a message must not or cannot be encrypted.
 func (st *state) encryptable(L *glua.LState, m *hooks.Message, kind string) error {
 	if m.Encrypt != nil {
 		return crypt.ErrEncrypted

@@ -85,7 +85,7 @@ func anyList(list []string) []any {
 	return out
 }
 
-// errorWord is the word for an error.
+// errorWord returns the word for an error.
 func errorWord(err error) string {
 	switch {
 	case errors.Is(err, dns.ErrNXDomain):
@@ -146,7 +146,7 @@ func dnsRBL(L *glua.LState) int {
 	return st.pushAnswer(L, answer, err)
 }
 
-// reverseName is an address as block lists name it (RFC 5782 2.1, 2.4).
+// reverseName returns an address as block lists name it (RFC 5782 2.1, 2.4).
 func reverseName(ip netip.Addr) string {
 	b := ip.AsSlice()
 	parts := make([]string, 0, 2*len(b))

@@ -115,7 +115,7 @@ func grantHint(u *loadedSource) string {
 	return "; see http in [capabilities] of bundle.toml"
 }
 
-// HostPort is where a URL leads, "host:port", as the lists of hosts that are
+// HostPort returns where a URL leads, "host:port", as the lists of hosts that are
 // granted have it.
 func HostPort(u *url.URL) string {
 	port := u.Port()
@@ -258,7 +258,7 @@ func (st *state) do(x exchange) (map[string]any, error) {
 
 var errTooLong = errors.New("answer is too long")
 
-// httpOutcome is the word for an error. It names no addresses.
+// httpOutcome returns the word for an error. It names no addresses.
 func httpOutcome(err error) string {
 	timeout, _ := errors.AsType[net.Error](err)
 	switch {

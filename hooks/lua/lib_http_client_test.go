@@ -28,7 +28,7 @@ func TestPrivateHosts(t *testing.T) {
 		text := data(strings.ReplaceAll(call, "URL", "http://"+host+"/"))
 		src := hookstest.Scripts(map[string]string{"policy.lua": text})
 		if bundle {
-			src = granted(text, hooks.Grants{Modules: []string{"http"}})
+			src = bundleWith(text, hooks.Grants{Modules: []string{"http"}})
 		}
 		src.HTTP = grants
 		refused := ""
@@ -76,7 +76,7 @@ func TestSharedConnections(t *testing.T) {
 	text := func(name string) string { return data(strings.NewReplacer("PORT", port, "NAME", name).Replace(get)) }
 	script := hookstest.Scripts(map[string]string{"policy.lua": text("first")})
 	script.HTTP = []string{"localhost:" + port + " private"}
-	bundle := granted(text("second"), hooks.Grants{Modules: []string{"http"}})
+	bundle := bundleWith(text("second"), hooks.Grants{Modules: []string{"http"}})
 	bundle.HTTP = []string{"localhost:" + port}
 	e := dataEvent(plainMail)
 	if a := hookstest.New(t).Load(script, bundle).Ask(e); a.Err() != "" {

@@ -113,7 +113,7 @@ func (st *state) beginKV(L *glua.LState, what string) (*call, string) {
 	return c, key
 }
 
-// read is the value of a key as the handler sees it: stored, then changed by
+// read returns the value of a key as the handler sees it: stored, then changed by
 // the effects that wait for their commit.
 func (st *state) read(c *call, space, key string) ([]byte, error) {
 	value, err := st.generation.engine.KV.Get(c.ctx, space, key)
@@ -133,7 +133,7 @@ func (st *state) read(c *call, space, key string) ([]byte, error) {
 	return value, nil
 }
 
-// applyEffect is what an effect makes of a value; nil is an absent key.
+// applyEffect returns what an effect makes of a value; nil is an absent key.
 func applyEffect(value []byte, f envelope.Effect) []byte {
 	switch f.Op {
 	case envelope.Set:
@@ -167,8 +167,8 @@ func (st *state) write(L *glua.LState, c *call, f envelope.Effect) {
 	st.raiseIf(L, c.event.AddEffect(f))
 }
 
-// encoded is argument n as stored.
-func (st *state) encoded(L *glua.LState, n int, what string) []byte {
+// encodeArgument is argument n as stored.
+func (st *state) encodeArgument(L *glua.LState, n int, what string) []byte {
 	v, err := toPlain(L.Get(n))
 	if err == nil && plainSize(v) > maxKVValue {
 		err = fmt.Errorf("value has more than %d KiB", maxKVValue>>10)
@@ -212,11 +212,11 @@ func kvGet(L *glua.LState) int {
 	c, key := st.beginKV(L, "kv.get")
 	b, err := st.read(c, c.space(), key)
 	st.raiseIf(L, err)
-	L.Push(st.decoded(L, b, "kv.get"))
+	L.Push(st.decodeValue(L, b, "kv.get"))
 	return 1
 }
 
-func (st *state) decoded(L *glua.LState, b []byte, what string) glua.LValue {
+func (st *state) decodeValue(L *glua.LState, b []byte, what string) glua.LValue {
 	if b == nil {
 		return glua.LNil
 	}
@@ -234,7 +234,7 @@ func kvSet(L *glua.LState) int {
 		st.write(L, c, envelope.Effect{Op: envelope.Delete, Key: key})
 		return 0
 	}
-	st.write(L, c, envelope.Effect{Op: envelope.Set, Key: key, Value: st.encoded(L, 2, "kv.set"), TTL: ttl(L, 3, "kv.set")})
+	st.write(L, c, envelope.Effect{Op: envelope.Set, Key: key, Value: st.encodeArgument(L, 2, "kv.set"), TTL: ttl(L, 3, "kv.set")})
 	return 0
 }
 
@@ -276,9 +276,9 @@ func kvCAS(L *glua.LState) int {
 	c, key := st.beginKV(L, "kv.cas")
 	var old []byte
 	if L.Get(2) != glua.LNil {
-		old = st.encoded(L, 2, "kv.cas")
+		old = st.encodeArgument(L, 2, "kv.cas")
 	}
-	value := st.encoded(L, 3, "kv.cas")
+	value := st.encodeArgument(L, 3, "kv.cas")
 	life := ttl(L, 4, "kv.cas")
 	b, err := st.read(c, c.space(), key)
 	st.raiseIf(L, err)
@@ -310,7 +310,7 @@ func kvOnce(L *glua.LState) int {
 	return 1
 }
 
-// message is the id of the message at hand, or "".
+// message returns the id of the current message, or "".
 func (c *call) message() string {
 	if c.event.Msg != nil {
 		return c.event.Msg.ID.String()
@@ -349,7 +349,7 @@ func kvScan(L *glua.LState) int {
 		}
 		pair := L.CreateTable(0, 2)
 		pair.RawSetString("key", glua.LString(key))
-		pair.RawSetString("value", st.decoded(L, found[key], "kv.scan"))
+		pair.RawSetString("value", st.decodeValue(L, found[key], "kv.scan"))
 		t.RawSetInt(i+1, pair)
 	}
 	L.Push(t)

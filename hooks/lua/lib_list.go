@@ -201,7 +201,7 @@ func listSet(L *glua.LState) int {
 	return 1
 }
 
-// scanSpace is all of a space, with what waits for its commit.
+// scanSpace returns all of a space, with what waits for its commit.
 func (st *state) scanSpace(L *glua.LState, c *call, space string) map[string][]byte {
 	found := map[string][]byte{}
 	for p, err := range st.generation.engine.KV.Scan(c.ctx, space, "", 1<<20) {

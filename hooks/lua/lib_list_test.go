@@ -69,7 +69,7 @@ end)`}), plainMail)
 	}
 }
 
-// A fork is changed like the message of receive.data; the message at hand
+// A fork is changed like the message of receive.data; the current message
 // cannot be, and does not change.
 func TestForkInLua(t *testing.T) {
 	raw := strings.ReplaceAll(plainMail, "Subject:", "X-Old: 1\nSubject:")

@@ -78,7 +78,7 @@ func (st *state) beginSubmit(L *glua.LState, what string) *call {
 	return c
 }
 
-// submitRate takes one from what the bundle may send for the domain at hand.
+// submitRate takes one from what the bundle may send for the current domain.
 // It lasts over restarts as rate.take does, and is given back when the handler
 // fails.
 func (st *state) submitRate(L *glua.LState, c *call, what string) {
@@ -190,7 +190,7 @@ func (l *newMail) field(L *glua.LState, st *state, key string, v glua.LValue) {
 	}
 }
 
-// recipients are those of to and cc, each once.
+// recipients returns those of to and cc, each once.
 func (l *newMail) recipients(L *glua.LState) []envelope.Address {
 	var out []envelope.Address
 	seen := map[envelope.Address]bool{}
@@ -207,7 +207,7 @@ func (l *newMail) recipients(L *glua.LState) []envelope.Address {
 	return out
 }
 
-// fieldWriter builds a header section, refusing what is no field.
+// fieldWriter builds a header section, refusing what is not a field.
 type fieldWriter struct {
 	L   *glua.LState
 	out strings.Builder
@@ -301,7 +301,7 @@ func (l *newMail) compose(L *glua.LState, st *state, s *hooks.Submit) {
 		boundary)
 }
 
-// quotedPrintable is a text in quoted-printable, with a line end.
+// quotedPrintable returns a text in quoted-printable, with a line end.
 func quotedPrintable(s string) []byte {
 	b := mime.QuotedPrintable(strings.ToValidUTF8(s, "\uFFFD"))
 	if !bytes.HasSuffix(b, []byte("\r\n")) {

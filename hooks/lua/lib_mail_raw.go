@@ -21,7 +21,7 @@ const maxHeaderLine = 998
 
 // parseRawMail takes a whole message apart that a policy made. What other servers
 // could read in another way than we do is refused: a CR that ends no line would
-// be a line end on the wire, and what stands behind it a field of its own.
+// be a line end on the wire, and what stands after it a field of its own.
 func parseRawMail(raw string) (*mime.Header, string, error) {
 	raw = crlf(raw)
 	if i := bareOctetIndex(raw); i >= 0 {
@@ -60,7 +60,7 @@ func isAddressList(s string) bool {
 	return complete && len(list) > 0 && !slices.ContainsFunc(list, func(m mime.Mailbox) bool { return m.Address == "" })
 }
 
-// checkSingleFields tells which field is there twice that must not.
+// checkSingleFields returns an error for a field that occurs twice and must not.
 func checkSingleFields(h *mime.Header) error {
 	for _, name := range onceFields {
 		if h.Count(name) > 1 {
@@ -70,7 +70,7 @@ func checkSingleFields(h *mime.Header) error {
 	return nil
 }
 
-// bareOctetIndex is the index of a NUL or of a CR or LF that is no half of a CRLF, or
+// bareOctetIndex returns the index of a NUL or of a CR or LF that is no half of a CRLF, or
 // -1.
 func bareOctetIndex(s string) int {
 	for i := range len(s) {
@@ -100,7 +100,7 @@ func octetName(c byte) string {
 	return "an LF outside of a line end"
 }
 
-// controlIndex is the index of a control character, or -1. What policies give for a
+// controlIndex returns the index of a control character, or -1. What policies give for a
 // line of the network must have none; a tab is white space.
 func controlIndex(s string) int {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })

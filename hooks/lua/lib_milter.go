@@ -59,13 +59,13 @@ func milterScan(L *glua.LState) int {
 	return 2
 }
 
-// fieldValue is what follows a field's colon, as it stands.
+// fieldValue returns what follows a field's colon, as it stands.
 func fieldValue(raw string) string {
 	_, v, _ := strings.Cut(raw, ":")
 	return v
 }
 
-// recipients are those of the event at hand.
+// recipients returns those of the current event.
 func (c *call) recipients() (list []envelope.Address) {
 	e := c.event
 	switch {

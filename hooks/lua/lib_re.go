@@ -29,7 +29,7 @@ type regex struct {
 	weight int // instructions of its program
 
 	once  sync.Once
-	after *regexp.Regexp // the same behind any character, see from
+	after *regexp.Regexp // the same after any character, see from
 	err   error
 }
 

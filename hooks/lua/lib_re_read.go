@@ -13,12 +13,12 @@ import (
 type matches struct {
 	re  *regex
 	s   string
-	at  int // where the next may begin; behind the end of s: there is none
+	at  int // where the next may begin; after the end of s: there is none
 	end int // of the last one; -1: there was none
 }
 
-// next is where the next match is, and its captures, or nil. An empty one right
-// behind another does not count.
+// next returns where the next match is, and its captures, or nil. An empty one right
+// after another does not count.
 func (m *matches) next(L *glua.LState, st *state) []int {
 	for m.at <= len(m.s) {
 		loc := m.re.from(L, st, m.s, m.at)
@@ -47,9 +47,9 @@ const shortText = 256
 // payEvery is after how many octets of a stream they are paid for.
 const payEvery = 256
 
-// from finds the first match that begins at an octet of s or behind it, and
+// from finds the first match that begins at an octet of s or after it, and
 // pays for what it reads of s for that. What stands before counts for "^" and
-// "\\b": so the pattern is looked for behind the character there.
+// "\\b": so the pattern is looked for after the character there.
 func (re *regex) from(L *glua.LState, st *state, s string, at int) []int {
 	st.budget.chargeMemory(L, int64(24+16*(re.NumSubexp()+1)))
 	if prefix, _ := re.LiteralPrefix(); prefix != "" && len(s)-at > shortText {
@@ -84,7 +84,7 @@ func (re *regex) from(L *glua.LState, st *state, s string, at int) []int {
 	return loc
 }
 
-// find is the first match of r, which is re or re.after, in s.
+// find returns the first match of r, which is re or re.after, in s.
 func (re *regex) find(L *glua.LState, st *state, r *regexp.Regexp, s string) []int {
 	if len(s) <= shortText {
 		st.budget.chargeSteps(L, re.price(len(s)))
@@ -96,7 +96,7 @@ func (re *regex) find(L *glua.LState, st *state, r *regexp.Regexp, s string) []i
 	return loc
 }
 
-// price is what a match takes that reads n octets.
+// price returns what a match takes that reads n octets.
 func (re *regex) price(n int) int64 { return int64(n)*int64(re.weight)/256 + int64(n)/64 + 1 }
 
 // reading is a text as a stream that is paid for as it is read.

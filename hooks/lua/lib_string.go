@@ -83,7 +83,7 @@ func raiseArgument(L *glua.LState, n int, want string, got glua.LValue) {
 	L.RaiseError("bad argument #%d to '%s' (%s expected, got %s)", n, functionName(L), want, name)
 }
 
-// functionName is the name by which the function that runs was called.
+// functionName returns the name by which the function that runs was called.
 func functionName(L *glua.LState) string {
 	if dbg, ok := L.GetStack(0); ok {
 		if _, err := L.GetInfo("n", dbg, glua.LNil); err == nil && !strings.HasPrefix(dbg.Name, "(") {

@@ -118,7 +118,7 @@ func timeParse(L *glua.LState) int {
 	return 1
 }
 
-// now is the event's time, so that one call sees one time; while files load,
+// now returns the event's time, so that one call sees one time; while files load,
 // the engine's.
 func (st *state) now() time.Time {
 	if st.call != nil && !st.call.event.Now.IsZero() {

@@ -124,14 +124,14 @@ func (st *state) load(ctx context.Context) ([]*handler, error) {
 	return ld.handlers, errors.Join(ld.errs...)
 }
 
-// environment is the table of a source's globals: of ours, only what its
+// environment returns the table of a source's globals: of ours, only what its
 // code names.
 func (st *state) environment(u *loadedSource) *glua.LTable {
 	env := st.L.CreateTable(0, len(u.uses)+2)
 	put := func(list []function) {
 		for _, f := range list {
 			if u.uses[f.name] {
-				env.RawSetString(f.name, st.L.NewFunction(f.guarded("")))
+				env.RawSetString(f.name, st.L.NewFunction(f.withChecks("")))
 			}
 		}
 	}
@@ -177,7 +177,7 @@ func (st *state) runFile(c *compiled) (err error) {
 	fn := st.L.NewFunctionFromProto(c.Proto)
 	fn.Env = ld.env
 	st.L.Push(fn)
-	tripped("run", c.Name)
+	runTrip("run", c.Name)
 	if err := st.protect(0, 1); err != nil {
 		return st.sourceFault(c, err)
 	}
@@ -186,7 +186,7 @@ func (st *state) runFile(c *compiled) (err error) {
 	return nil
 }
 
-// requireKey is a file's name among what a loader ran.
+// requireKey returns a file's name among what a loader ran.
 func (u *loadedSource) requireKey(c *compiled) string { return u.src.Bundle + ":" + c.Path }
 
 // sourceFault turns an error of the interpreter into one with its place.
@@ -319,7 +319,7 @@ func unknownHook(f *source.File, line int, name string) *source.Error {
 		strings.TrimPrefix(hooks.Suggestion(name, hooks.PointNames()), "; "))
 }
 
-// callerPlace is the file and line that calls the running Go function.
+// callerPlace returns the file and line that calls the running Go function.
 func (st *state) callerPlace(L *glua.LState) (*compiled, int) {
 	dbg, ok := L.GetStack(1)
 	if ok {

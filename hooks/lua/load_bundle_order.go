@@ -12,7 +12,7 @@ import (
 // errOrder: bundles that want to be asked after each other.
 var errOrder = errors.New("the order of the bundles has a cycle")
 
-// orderBundles gives bundles their positions: as they come, but each behind those
+// orderBundles gives bundles their positions: as they come, but each after those
 // that it names in After. A name without a publisher means every publisher's;
 // names of bundles that are not there mean nothing.
 func orderBundles(sources []hooks.Source) error {

@@ -70,7 +70,7 @@ func (st *state) runDependency(L *glua.LState, c *compiled) glua.LValue {
 	return v
 }
 
-// freeze is a value that its user cannot change: a table becomes an object
+// freeze returns a value that its user cannot change: a table becomes an object
 // that reads like one.
 func (st *state) freeze(frozen *class, v glua.LValue) glua.LValue {
 	t, ok := v.(*glua.LTable)

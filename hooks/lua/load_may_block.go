@@ -15,7 +15,7 @@ func (h *handler) findBlocking(st *state) (err error) {
 			err = h.file.EngineFault(h.info.Line, "searched for what may block", p)
 		}
 	}()
-	tripped("searched", h.file.Name)
+	runTrip("searched", h.file.Name)
 	h.info.MayBlock = st.mayBlock(st.handlers[h.number])
 	return nil
 }

@@ -20,7 +20,7 @@ func unknownOption(key string) (text, hint string) {
 	return "unknown option " + key, strings.TrimPrefix(hooks.Suggestion(key, hooks.Options()), "; ")
 }
 
-// ineffectiveOption is the fault of an option that means nothing at a hook, or "".
+// ineffectiveOption returns the fault of an option that means nothing at a hook, or "".
 func ineffectiveOption(spec hooks.Spec, key string) (text, hint string) {
 	if !slices.Contains(hooks.Options(), key) || spec.Takes(key) {
 		return "", ""

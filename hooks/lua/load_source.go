@@ -60,7 +60,7 @@ func (u *loadedSource) unreadParameters(fn *glua.LFunction) uint64 {
 			}
 		}
 	}
-	return 0 // of another unit
+	return 0 // of another source
 }
 
 // compileSource checks and compiles all Lua files of a source; what old has
@@ -202,7 +202,7 @@ func unknownHint(name string, own, ours map[string]bool) string {
 	return strings.TrimPrefix(hooks.Suggestion(name, names), "; ")
 }
 
-// builtins are all names that a script finds.
+// builtins returns all names that a script finds.
 func builtins() map[string]bool {
 	names := map[string]bool{
 		"config":          true,
@@ -247,7 +247,7 @@ func (u *loadedSource) resolveRequire(from, name string) (*compiled, error) {
 	return nil, fmt.Errorf("require: there is no %s next to %s", rel, from)
 }
 
-// displayName is a file as people see it.
+// displayName returns a file as people see it.
 func displayName(src hooks.Source, path string) string {
 	prefix := src.Bundle
 	if prefix == "" {

@@ -214,7 +214,7 @@ func TestReloads(t *testing.T) {
 	e := lua.New(lua.Options{})
 	answer := func(text string, g hooks.Grants) string {
 		t.Helper()
-		loaded, err := e.Load(t.Context(), []hooks.Source{granted(text, g)})
+		loaded, err := e.Load(t.Context(), []hooks.Source{bundleWith(text, g)})
 		if err != nil {
 			return err.Error()
 		}

@@ -149,7 +149,7 @@ var msgClass = class{
 	},
 }
 
-// msgSender is the sender as the handlers before left it.
+// msgSender returns the sender as the handlers before left it.
 func msgSender(o *object) envelope.Address {
 	if tx := o.call.event.Tx; tx != nil {
 		return tx.Sender
@@ -165,7 +165,7 @@ func headerName(L *glua.LState, what string) string {
 	return string(s)
 }
 
-// msgArgument is an argument that must be the msg; what begins the complaint.
+// msgArgument returns an argument that must be the msg; what begins the complaint.
 func (st *state) msgArgument(L *glua.LState, v glua.LValue, what string) *object {
 	if ud, ok := v.(*glua.LUserData); ok {
 		if o, ok := ud.Value.(*object); ok && o.class == &msgClass {
@@ -177,7 +177,7 @@ func (st *state) msgArgument(L *glua.LState, v glua.LValue, what string) *object
 	return nil
 }
 
-// readableSelf is the msg that a method is called on, whose header section the
+// readableSelf returns the msg that a method is called on, whose header section the
 // bundle may read.
 func readableSelf(L *glua.LState, what string) (*state, *object) {
 	st, o := self(L, "msg")

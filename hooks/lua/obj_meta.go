@@ -19,7 +19,7 @@ type metaTable struct {
 	rcpt bool // "folder" is the core's own and stored plain
 }
 
-// key is where a policy's key is stored: bundles do not see each other's,
+// key returns where a policy's key is stored: bundles do not see each other's,
 // nor one domain another's.
 func (n *metaTable) key(st *state, key string) string {
 	b := st.source.src.Bundle
@@ -32,7 +32,7 @@ func (n *metaTable) key(st *state, key string) string {
 	return b + ":" + key
 }
 
-// read is a value: the domain's, else what was noted when no domain was at
+// read returns a value: the domain's, else what was noted when no domain was at
 // hand yet, as at receive.connect.
 func (n *metaTable) read(st *state, key string) any {
 	v, ok := (*n.meta)[n.key(st, key)]

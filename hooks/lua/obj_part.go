@@ -74,7 +74,7 @@ func (st *state) bodyIndex(L *glua.LState, m *hooks.Message) *mime.Index {
 	return index
 }
 
-// bodyOf is the msg that a method is called on, whose body the bundle may
+// bodyOf returns the msg that a method is called on, whose body the bundle may
 // read.
 func bodyOf(L *glua.LState, what string) (*state, *object) {
 	st, o := self(L, "msg")
@@ -181,7 +181,7 @@ func partQRCode(L *glua.LState) int {
 	return 1
 }
 
-// qrCode is the text of the code in a picture; "" where there is none, or
+// qrCode returns the text of the code in a picture; "" where there is none, or
 // where it would cost more than one call may.
 func (p *part) qrCode(L *glua.LState, st *state) string {
 	st.budget.chargeMemory(L, min(maxPicture, p.End-p.Start))
@@ -244,7 +244,7 @@ func (st *state) eachTextPart(L *glua.LState, m *hooks.Message, limit int64, f f
 	}
 }
 
-// textOf is the text of a message, cached for the call.
+// textOf returns the text of a message, cached for the call.
 func (st *state) textOf(L *glua.LState, m *hooks.Message, limit int64) string {
 	c := st.call
 	if c.hasText && c.textMax == limit {
@@ -265,7 +265,7 @@ func (st *state) textOf(L *glua.LState, m *hooks.Message, limit int64) string {
 	return c.text
 }
 
-// stripHTML is the text a reader would see, roughly.
+// stripHTML returns the text a reader would see, roughly.
 func stripHTML(s string) string {
 	var out strings.Builder
 	z := html.NewTokenizer(strings.NewReader(s))

@@ -10,7 +10,7 @@ import (
 	"carteiro/hooks"
 )
 
-// recipientOf is the recipient behind a rcpt object of either kind: those of
+// recipientOf returns the recipient behind a rcpt object of either kind: those of
 // a transaction, and those that policies may replace.
 func recipientOf(o *object) *envelope.Recipient {
 	if r, ok := o.v.(*hooks.Rcpt); ok {
@@ -19,7 +19,7 @@ func recipientOf(o *object) *envelope.Recipient {
 	return o.v.(*envelope.Recipient)
 }
 
-// senderOf is the sender of a recipient's copy.
+// senderOf returns the sender of a recipient's copy.
 func senderOf(o *object) envelope.Address {
 	if r := recipientOf(o); r.Sender != nil {
 		return *r.Sender
@@ -161,7 +161,7 @@ func rcptNotify(st *state, L *glua.LState, o *object) glua.LValue {
 	return st.strings(L, list)
 }
 
-// expandableSelf is the receiver of replace, copy_to and the header methods.
+// expandableSelf returns the receiver of replace, copy_to and the header methods.
 func expandableSelf(L *glua.LState, what string) (*state, *object, *hooks.Rcpt) {
 	st, o := self(L, "rcpt")
 	r, ok := o.v.(*hooks.Rcpt)

@@ -37,7 +37,7 @@ var sessionClass = class{name: "session", doc: "one connection of a client; it c
 		metaField("data of policies, kept for this session", func(o *object) *metaTable { return &metaTable{meta: &sessionOf(o).Meta} }),
 	}}
 
-// sessionValue is the session or nil where the message came without one.
+// sessionValue returns the session or nil where the message came without one.
 func (st *state) sessionValue(e *hooks.Event) glua.LValue {
 	if e.Session == nil {
 		return glua.LNil

@@ -46,8 +46,8 @@ func TestCompiled(t *testing.T) {
 	}
 }
 
-// seed is that of the environment, or a new one.
-func seed(t *testing.T) uint64 {
+// programSeed is that of the environment, or a new one.
+func programSeed(t *testing.T) uint64 {
 	if text := os.Getenv("CARTEIRO_LUA_SEED"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
@@ -81,7 +81,7 @@ func TestProgramsAgainstLua51(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: runs some thousand programs twice")
 	}
-	path, first, total := lua51(t), seed(t), howMany(t)
+	path, first, total := lua51(t), programSeed(t), howMany(t)
 	t.Logf("CARTEIRO_LUA_SEED=%d, %d programs", first, total)
 	const batch = 100
 	for from := 0; from < total; from += batch {

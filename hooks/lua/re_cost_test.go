@@ -8,8 +8,8 @@ import (
 	"carteiro/hooks/hookstest"
 )
 
-// used is how many instructions a handler takes, and what it finds.
-func used(t *testing.T, body string) int64 {
+// instructionsOf is how many instructions a handler takes, and what it finds.
+func instructionsOf(t *testing.T, body string) int64 {
 	t.Helper()
 	src := hookstest.Scripts(map[string]string{"a.lua": "local r = re.compile([[<a href=\"([^\"]{1,300})\">([^<]*)</a>]])\n" +
 		"local word = re.compile(\"[a-z]+!\")\n" +
@@ -37,7 +37,7 @@ func TestMatchesPayForWhatTheyRead(t *testing.T) {
 		"plain find":    `local at = 1 while true do local i, j = s:find("href", at, true) if not i then break end n, at = n + 1, j + 1 end`,
 	} {
 		cost := func(links int) int64 {
-			return used(t, fmt.Sprintf("local s, n = string.rep(%q, %d), 0\n%s\nif n ~= %d and n ~= 100 then error(n) end return reject(\"found\")",
+			return instructionsOf(t, fmt.Sprintf("local s, n = string.rep(%q, %d), 0\n%s\nif n ~= %d and n ~= 100 then error(n) end return reject(\"found\")",
 				`<p>some words</p><a href="https://click.example/`+strings.Repeat("T", 180)+`">https://news.example/</a>`, links, loop, links))
 		}
 		small, large := cost(100), cost(800)
@@ -51,7 +51,7 @@ func TestMatchesPayForWhatTheyRead(t *testing.T) {
 // where what it finds is short.
 func TestReadingOnIsPaid(t *testing.T) {
 	cost := func(n int) int64 {
-		return used(t, fmt.Sprintf(`local s, n = string.rep("a", %d), 0
+		return instructionsOf(t, fmt.Sprintf(`local s, n = string.rep("a", %d), 0
 local far = re.compile("a[^!]*!|a")
 for a in far:gmatch(s) do n = n + 1 if n == 20 then break end end
 return reject("found")`, n))

@@ -120,7 +120,7 @@ func (f *TestFile) Run(ctx context.Context, n int, w World) (err error) {
 	}
 	st.budget.reset(ctx, testWall, testInstructions, &hooks.Limits{Alloc: testAlloc, Granted: true})
 	st.L.Push(st.tester.fns[n])
-	tripped("tested", f.main)
+	runTrip("tested", f.main)
 	if err := st.protect(0, 0); err != nil {
 		return st.sourceFault(c, err)
 	}
@@ -216,7 +216,7 @@ func testFail(L *glua.LState) int {
 	return 0
 }
 
-// testLine is the place of the nearest caller outside of the library.
+// testLine returns the place of the nearest caller outside of the library.
 func (st *state) testLine(L *glua.LState) (file string, line int) {
 	for level := 1; level < 20; level++ {
 		dbg, ok := L.GetStack(level)
@@ -240,7 +240,7 @@ type Coverage struct {
 // NewCoverage counts nothing yet.
 func NewCoverage() *Coverage { return &Coverage{lines: map[string]map[int]int{}} }
 
-// Files are the names of the files, and for each line with code how often it
+// Files returns the names of the files, and for each line with code how often it
 // ran. The result is the caller's.
 func (c *Coverage) Files() map[string]map[int]int {
 	c.mu.Lock()
@@ -252,7 +252,7 @@ func (c *Coverage) Files() map[string]map[int]int {
 	return out
 }
 
-// add makes the lines of a unit known.
+// add makes the lines of a source known.
 func (c *Coverage) add(u *loadedSource) {
 	var walk func(p *glua.FunctionProto, lines map[int]int)
 	walk = func(p *glua.FunctionProto, lines map[int]int) {

@@ -54,7 +54,7 @@ func arith(L *glua.LState, event string, compute func(a, b float64) float64) int
 	return 1
 }
 
-// operand is an argument as a number, or an error as Lua words it.
+// operand returns an argument as a number, or an error as Lua words it.
 func operand(L *glua.LState, n int) float64 {
 	switch v := L.Get(n).(type) {
 	case glua.LNumber:

@@ -29,7 +29,7 @@ var epoch = time.Now()
 // It belongs to the goroutine that runs the state.
 type budget struct {
 	state *state
-	ctx   context.Context // of the call at hand; replaced by reset
+	ctx   context.Context // of the current call; replaced by reset
 
 	left, total int64         // instructions
 	due         int64         // value of left from which on Done does more than count
@@ -130,7 +130,7 @@ func (b *budget) Err() error { return b.err }
 // Deadline completes it.
 func (b *budget) Deadline() (time.Time, bool) { return b.deadline(), true }
 
-// deadline is when the call has to be over.
+// deadline returns when the call has to be over.
 func (b *budget) deadline() time.Time { return epoch.Add(b.until) }
 
 // Value passes through to the caller's context.

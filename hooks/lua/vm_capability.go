@@ -8,7 +8,7 @@ import (
 	"carteiro/hooks"
 )
 
-// bundleName is the bundle whose code runs, as errors name it.
+// bundleName returns the bundle whose code runs, as errors name it.
 func (u *loadedSource) bundleName() string { return u.src.Bundle + "@" + u.src.Version }
 
 // requireRight raises unless the bundle that runs has the right.
@@ -39,7 +39,7 @@ func (st *state) requireFieldRight(L *glua.LState, name, what string) {
 	}
 }
 
-// withModuleGrant is a function of a module as bundles call it: one that got the
+// withModuleGrant returns a function of a module as bundles call it: one that got the
 // module from elsewhere, as from a bundle that it requires, is refused too.
 func (st *state) withModuleGrant(m *module, f glua.LGFunction) glua.LGFunction {
 	if _, needs := hooks.Module(m.name); !needs {
@@ -62,7 +62,7 @@ func (s *generation) ownDomains(src *hooks.Source) func(string) bool {
 	return func(d string) bool { return s.engine.Local(d) && !oneOf(d, src.Except...) }
 }
 
-// space is the kv namespace at hand: of scripts their source's, of a bundle
+// space returns the kv namespace at hand: of scripts their source's, of a bundle
 // one for each domain and one for the server as a whole.
 func (c *call) space() string {
 	if c.domain == "" {
@@ -71,7 +71,7 @@ func (c *call) space() string {
 	return c.source.space + "/" + c.domain
 }
 
-// settings are those of the domain at hand.
+// settings returns those of the current domain.
 func (u *loadedSource) settings(c *call) map[string]any {
 	if c != nil {
 		if own, ok := u.src.DomainConfig[c.domain]; ok {

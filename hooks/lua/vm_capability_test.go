@@ -13,8 +13,8 @@ import (
 	"carteiro/hooks/lua"
 )
 
-// granted is a bundle with grants alone.
-func granted(text string, g hooks.Grants) hooks.Source {
+// bundleWith is a bundle with grants alone.
+func bundleWith(text string, g hooks.Grants) hooks.Source {
 	src := hookstest.Bundle("acme/hello", map[string]string{"init.lua": text})
 	if g.Hooks == nil {
 		g.Hooks = []hooks.Point{hooks.ReceiveData, hooks.QueueExpand, hooks.ReceiveRcpt, hooks.DeliverLocal}
@@ -60,7 +60,7 @@ func TestRights(t *testing.T) {
 			}
 		}
 		ask := func(rights []hooks.Right) string {
-			w := hookstest.New(t).Load(granted(c.text, hooks.Grants{Message: rights}))
+			w := hookstest.New(t).Load(bundleWith(c.text, hooks.Grants{Message: rights}))
 			a := w.Ask(rightsEvent(c.text))
 			return a.Err()
 		}
@@ -89,7 +89,7 @@ func rightsEvent(text string) *hooks.Event {
 func TestBodyWrite(t *testing.T) {
 	text := data(`for p in msg:parts() do p:replace("x") end`)
 	for _, rights := range [][]hooks.Right{{hooks.BodyRead}, {hooks.BodyRead, hooks.BodyWrite}} {
-		a := hookstest.New(t).Load(granted(text, hooks.Grants{Message: rights})).Ask(dataEvent(plainMail))
+		a := hookstest.New(t).Load(bundleWith(text, hooks.Grants{Message: rights})).Ask(dataEvent(plainMail))
 		if refused := strings.Contains(a.Err(), `"body:write"`); refused != (len(rights) == 1) {
 			t.Errorf("%v: %s", rights, a.Err())
 		}
@@ -99,7 +99,7 @@ func TestBodyWrite(t *testing.T) {
 // TestOwnFields: fields under the bundle's prefix need no right, neither on
 // the message nor on a copy nor on what it sends itself.
 func TestOwnFields(t *testing.T) {
-	w := hookstest.New(t).Load(granted(data(`msg:set_header("x-acme-hello-Seen", "yes") msg:remove_header("X-Acme-Hello-Old")
+	w := hookstest.New(t).Load(bundleWith(data(`msg:set_header("x-acme-hello-Seen", "yes") msg:remove_header("X-Acme-Hello-Old")
 mail.submit { from = "a@our.example", to = "b@our.example", text = "x", headers = { ["X-Any"] = "x" } }`)+"\n"+
 		expand(`rcpt:add_header("X-Acme-Hello-Copy", "1")`), hooks.Grants{Modules: []string{"mail"}, Submit: hooks.Rate{N: 1, Per: time.Minute}}))
 	if a := w.Ask(dataEvent(plainMail)); a.Err() != "" {
@@ -122,7 +122,7 @@ func TestLiteralGrants(t *testing.T) {
 		data(`local x = kv.get("x")`):                                            "init.lua:2: module kv is not granted",
 		"on(\"receive.mail\", function() end)":                                   "receive.mail is not among the hooks",
 	} {
-		_, err := hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{granted(text, hooks.Grants{Modules: []string{"mail", "secrets"}})})
+		_, err := hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{bundleWith(text, hooks.Grants{Modules: []string{"mail", "secrets"}})})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
 		}
@@ -134,7 +134,7 @@ func TestLiteralGrants(t *testing.T) {
 func TestSubmitRate(t *testing.T) {
 	text := data(`mail.submit { from = "a@our.example", to = "b@our.example", text = "x" } if tx.sender == "fail@a.example" then error("x")
 end`)
-	src := granted(text, hooks.Grants{Modules: []string{"mail"}, Submit: hooks.Rate{N: 2, Per: time.Minute}})
+	src := bundleWith(text, hooks.Grants{Modules: []string{"mail"}, Submit: hooks.Rate{N: 2, Per: time.Minute}})
 	src.Domains = []string{"our.example", "b.example"}
 	w := hookstest.New(t).Load(src)
 	to := "bob@our.example"
@@ -174,7 +174,7 @@ func TestSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("HELLO_SECRET", "from env")
-	w := hookstest.New(t).Load(granted(data(`local name = tx.sender == "" and "other" or "token" return discard(secrets.get(name) ..
+	w := hookstest.New(t).Load(bundleWith(data(`local name = tx.sender == "" and "other" or "token" return discard(secrets.get(name) ..
 secrets.get("env"))`),
 		hooks.Grants{Modules: []string{"secrets"}, Secrets: map[string]hooks.Secret{"token": {File: file}, "env": {Env: "HELLO_SECRET"}}}))
 	for range 2 {
@@ -201,7 +201,7 @@ func TestLimits(t *testing.T) {
 		{hooks.Limits{Instructions: 1 << 30}, "1e7", false},
 		{hooks.Limits{Instructions: 1 << 30, Granted: true}, "1e7", true},
 	} {
-		src := granted(data("for i = 1, "+c.loops+" do end"), hooks.Grants{})
+		src := bundleWith(data("for i = 1, "+c.loops+" do end"), hooks.Grants{})
 		src.Limits = c.limits
 		a := hookstest.New(t).Load(src).Ask(dataEvent(plainMail))
 		if (a.Err() == "") != c.ok {
@@ -213,7 +213,7 @@ func TestLimits(t *testing.T) {
 // TestPerCall: so many operations in a call, more where that is granted.
 func TestPerCall(t *testing.T) {
 	for limit, ok := range map[int]bool{0: true, 3: false, 300: true} {
-		src := granted(data(`for i = 1, 150 do kv.get("x") end`), hooks.Grants{Modules: []string{"kv"}})
+		src := bundleWith(data(`for i = 1, 150 do kv.get("x") end`), hooks.Grants{Modules: []string{"kv"}})
 		src.Limits.KV = limit
 		a := hookstest.New(t).Load(src).Ask(dataEvent(plainMail))
 		if (a.Err() == "") != ok || !ok && !strings.Contains(a.Err(), "too many kv and account operations") {
@@ -225,7 +225,7 @@ func TestPerCall(t *testing.T) {
 // TestDomains: config, kv and meta are apart for each domain, and shared ones
 // are those of mail that is of none or several.
 func TestDomains(t *testing.T) {
-	src := granted(`on("receive.rcpt", function(session, tx, rcpt)
+	src := bundleWith(`on("receive.rcpt", function(session, tx, rcpt)
   kv.incr("n")
   tx.meta.n = (tx.meta.n or 0) + 1
   return discard(config.greeting .. kv.incr("n") .. " " .. tx.meta.n .. " " .. (session.meta.early or ""))
@@ -250,7 +250,7 @@ on("receive.connect", function(session) session.meta.early = config.greeting end
 	if v, err := w.KV.Get(t.Context(), "acme/hello/b.example", "n"); err != nil || string(v) != "4" {
 		t.Errorf("%q %v", v, err)
 	}
-	// Before anybody logged in no domain is at hand: seen everywhere.
+	// Before anybody logged in no domain is known: seen everywhere.
 	s = hookstest.Session("192.0.2.7")
 	src.Domains = nil
 	src.Except = []string{"x.example"}
@@ -276,7 +276,7 @@ return { strip = strip, list = { 1, 2, { deep = 3 } }, kv = kv, store = function
 	util.Grants = &hooks.Grants{Modules: []string{"kv"}}
 	util.Config = map[string]any{"x": "dflt"}
 	load := func(text string) (*hookstest.World, error) {
-		src := granted(text, hooks.Grants{})
+		src := bundleWith(text, hooks.Grants{})
 		src.Requires = []string{"acme/util", "acme/absent"}
 		w := hookstest.New(t)
 		g, err := w.Engine.Load(t.Context(), []hooks.Source{src, util})
@@ -322,7 +322,7 @@ return discard(u.strip(" a b ") .. n .. u.list[3].deep .. u.default)`), "ab83dfl
 	}
 }
 
-// TestAfter: bundles are asked behind those that they name; circles are
+// TestAfter: bundles are asked after those that they name; circles are
 // errors.
 func TestAfter(t *testing.T) {
 	source := func(name string, position int, after ...string) hooks.Source {
@@ -362,7 +362,7 @@ func TestUsage(t *testing.T) {
 	w := hookstest.New(t)
 	e := lua.New(lua.Options{KV: w.KV, Clock: w.Clock, Local: func(d string) bool { return d == "our.example" },
 		Usage: func(u lua.Usage) { got = append(got, u) }})
-	src := granted(data(`mail.submit { from = "a@our.example", to = "b@our.example", text = "x" } if tx.sender == "" then error("x") end`),
+	src := bundleWith(data(`mail.submit { from = "a@our.example", to = "b@our.example", text = "x" } if tx.sender == "" then error("x") end`),
 		hooks.Grants{Modules: []string{"mail"}, Submit: hooks.Rate{N: 9, Per: time.Minute}})
 	g, err := e.Load(t.Context(), []hooks.Source{src})
 	if err != nil {
@@ -394,7 +394,7 @@ func TestModuleNames(t *testing.T) {
 // TestTimerOfEachDomain: the settings and kv are those of the domain whose
 // turn it is.
 func TestTimerOfEachDomain(t *testing.T) {
-	src := granted(`on("timer.tick", { every = "1h", each = "domain" }, function(now, domain) kv.set("is", domain .. " " .. config.x) end)`,
+	src := bundleWith(`on("timer.tick", { every = "1h", each = "domain" }, function(now, domain) kv.set("is", domain .. " " .. config.x) end)`,
 		hooks.Grants{Modules: []string{"kv"}, Hooks: []hooks.Point{hooks.TimerTick}})
 	src.Config, src.Domains = map[string]any{"x": "shared"}, []string{"a.example", "our.example"}
 	src.DomainConfig = map[string]map[string]any{"a.example": {"x": "own"}}
@@ -412,7 +412,7 @@ func TestTimerOfEachDomain(t *testing.T) {
 	for want, bad := range map[string]hooks.Source{
 		`each = "domain" is for timer.tick of bundles`: hookstest.Scripts(map[string]string{"a.lua": `on("timer.tick", { every = "1h", each =
 "domain" }, function() end)`}),
-		"each has no effect at receive.data": granted(`on("receive.data", { each = "domain" }, function() end)`, hooks.Grants{}),
+		"each has no effect at receive.data": bundleWith(`on("receive.data", { each = "domain" }, function() end)`, hooks.Grants{}),
 	} {
 		if _, err := hookstest.New(t).Engine.Load(t.Context(), []hooks.Source{bad}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
@@ -424,7 +424,7 @@ func TestTimerOfEachDomain(t *testing.T) {
 // read it.
 func TestObservedSubject(t *testing.T) {
 	for _, rights := range [][]hooks.Right{nil, {hooks.HeadersRead}} {
-		w := hookstest.New(t).Load(granted(`on("observe.event", function(event) kv.set("is", (event.data.subject or "none") .. " " ..
+		w := hookstest.New(t).Load(bundleWith(`on("observe.event", function(event) kv.set("is", (event.data.subject or "none") .. " " ..
 event.data.sender) end)`,
 			hooks.Grants{Modules: []string{"kv"}, Hooks: []hooks.Point{hooks.ObserveEvent}, Message: rights}))
 		a := w.Ask(&hooks.Event{Point: hooks.ObserveEvent, Observed: &hooks.Observed{Name: "accepted", Data: map[string]any{"subject": "hello",

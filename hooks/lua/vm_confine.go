@@ -22,7 +22,7 @@ import (
 
 // bound is how one argument is confined.
 type bound struct {
-	// check raises for a value that the unit may not name. nil: the function
+	// check raises for a value that the source may not name. nil: the function
 	// checks the argument where it reads it, for the value may come later.
 	check func(r *boundCheck, v glua.LValue)
 }
@@ -40,12 +40,12 @@ var (
 	inForceKeys = bound{(*boundCheck).checkKeyDomain}
 	// asUser is an address, or a table with one as user.
 	asUser = bound{(*boundCheck).checkUser}
-	// asSender is an envelope sender of the message at hand: who sent it may stay.
+	// asSender is an envelope sender of the current message: who sent it may stay.
 	asSender = bound{(*boundCheck).checkSender}
 	// asAuthor is the value of a From field.
 	asAuthor = bound{func(r *boundCheck, v glua.LValue) { r.checkAuthor("From", v, nil) }}
 	// asFields is a table of header fields of a new message, keepFields one of
-	// the message at hand, whose authors may stay.
+	// the current message, whose authors may stay.
 	asFields   = bound{func(r *boundCheck, v glua.LValue) { r.checkFields(v, nil) }}
 	keepFields = bound{func(r *boundCheck, v glua.LValue) { r.checkFields(v, r.currentMessage()) }}
 	// asMessage is a whole message.
@@ -61,10 +61,10 @@ type boundCheck struct {
 	what string
 }
 
-// isConfined reports whether the unit is in force for single domains alone.
+// isConfined reports whether the source serves only some domains.
 func (u *loadedSource) isConfined() bool { return len(u.src.Domains)+len(u.src.Except) > 0 }
 
-// serves reports whether the unit is in force for a domain of this server.
+// serves reports whether the source serves a domain of this server.
 func (u *loadedSource) serves(e *Engine, domain string) bool {
 	if u.ownDomain != nil {
 		return u.ownDomain(domain)
@@ -72,7 +72,7 @@ func (u *loadedSource) serves(e *Engine, domain string) bool {
 	return e.Local(domain) && (len(u.src.Domains) == 0 || slices.Contains(u.src.Domains, domain))
 }
 
-// ownerName is who runs, as errors name it.
+// ownerName returns who runs, as errors name it.
 func (u *loadedSource) ownerName() string {
 	if u.src.Bundle == "" {
 		return u.src.Name
@@ -80,7 +80,7 @@ func (u *loadedSource) ownerName() string {
 	return u.bundleName()
 }
 
-// boundCheckFor is what checks values for the code that runs, or nil where it may
+// boundCheckFor returns what checks values for the code that runs, or nil where it may
 // name everything.
 func (st *state) boundCheckFor(L *glua.LState, what string) *boundCheck {
 	if st.source == nil || !st.source.isConfined() {
@@ -96,9 +96,9 @@ var guards struct {
 	made map[[2]string]glua.LGFunction
 }
 
-// guarded is the function as scripts call it: its bounds are kept to before it
+// withChecks returns the function as scripts call it: its bounds are kept to before it
 // runs. owner is what errors put before its name, as "list." or "rcpt:".
-func (f *function) guarded(owner string) glua.LGFunction {
+func (f *function) withChecks(owner string) glua.LGFunction {
 	if len(f.bounds) == 0 {
 		return f.call
 	}
@@ -148,7 +148,7 @@ type guardedArgument struct {
 	bound
 }
 
-// in is the argument's value in a call.
+// in returns the value of the argument in a call.
 func (a *guardedArgument) in(L *glua.LState, receiver int) glua.LValue {
 	v := L.Get(a.position + receiver)
 	if a.field == "" {
@@ -209,7 +209,7 @@ func splitParameters(s string) (out []string) {
 	return out
 }
 
-// fieldsOf are the names before each "=" of "{ a =, b = 1 }".
+// fieldsOf returns the names before each "=" of "{ a =, b = 1 }".
 func fieldsOf(table string, position int) (out []bounded) {
 	for part := range strings.SplitSeq(strings.Trim(table, " {}[]"), ",") {
 		name, _, ok := strings.Cut(part, "=")
@@ -220,7 +220,7 @@ func fieldsOf(table string, position int) (out []bounded) {
 	return out
 }
 
-// domainOf is the domain that a text names: what follows its last "@", or all
+// domainOf returns the domain that a text names: what follows its last "@", or all
 // of it.
 func domainOf(s string) string {
 	s = s[strings.LastIndexByte(s, '@')+1:]
@@ -313,7 +313,7 @@ func (r *boundCheck) checkSender(v glua.LValue) {
 	})
 }
 
-// isCurrentSender reports whether an address is the sender of the message at hand, or the
+// isCurrentSender reports whether an address is the sender of the current message, or the
 // user who logged in to send it.
 func (r *boundCheck) isCurrentSender(s string) bool {
 	if r.st.call == nil {
@@ -327,7 +327,7 @@ func (r *boundCheck) isCurrentSender(s string) bool {
 		e.Tx != nil && e.Tx.Sender == a || e.Rcpt != nil && e.Rcpt.Sender != nil && *e.Rcpt.Sender == a
 }
 
-// currentMessage is the header section of the message at hand, or nil.
+// currentMessage returns the header section of the current message, or nil.
 func (r *boundCheck) currentMessage() *mime.Header {
 	if r.st.call == nil || r.st.call.event.Msg == nil {
 		return nil
@@ -351,14 +351,14 @@ func (r *boundCheck) checkAuthor(name string, v glua.LValue, before *mime.Header
 			r.refuseHiddenAddresses(name, s)
 		}
 		for _, m := range list {
-			if d := domainOf(string(m.Address)); r.isForeign(d) && !kept(before, name, m.Address) {
+			if d := domainOf(string(m.Address)); r.isForeign(d) && !hasAuthor(before, name, m.Address) {
 				r.refuse(d, name+": "+s)
 			}
 		}
 	})
 }
 
-// refuseHiddenAddresses refuses a text in which a domain out of reach stands behind an "@",
+// refuseHiddenAddresses refuses a text in which a domain out of reach stands after an "@",
 // where its addresses cannot be told.
 func (r *boundCheck) refuseHiddenAddresses(name, s string) {
 	for rest := s; ; {
@@ -377,7 +377,7 @@ func (r *boundCheck) refuseHiddenAddresses(name, s string) {
 	}
 }
 
-func kept(before *mime.Header, name string, a envelope.Address) bool {
+func hasAuthor(before *mime.Header, name string, a envelope.Address) bool {
 	return before != nil && slices.ContainsFunc(before.Addresses(name), func(m mime.Mailbox) bool { return m.Address == a })
 }
 

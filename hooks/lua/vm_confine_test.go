@@ -165,7 +165,8 @@ func TestConfined(t *testing.T) {
 				t.Errorf("%s for other people, %s: %s", who, r.text, err)
 			}
 		}
-		if err := r.ask(w, confinedBundle(nil, []string{"other.example"}), "other.example"); !strings.Contains(err, refused) && !strings.Contains(err, notOurs) {
+		if err := r.ask(w, confinedBundle(nil, []string{"other.example"}), "other.example"); !strings.Contains(err, refused) &&
+			!strings.Contains(err, notOurs) {
 			t.Errorf("switched off for the domain, %s: %s", r.text, err)
 		}
 		for _, src := range []hooks.Source{confinedBundle(nil, nil), {Name: "scripts", Tier: hooks.Admin}} {
@@ -229,7 +230,7 @@ func TestSenderStays(t *testing.T) {
 }
 
 // TestConfinedForks: what a bundle makes of a message is signed as mail of its
-// author's domain where the bundle is in force for that alone.
+// author's domain if the bundle serves only that domain.
 func TestConfinedForks(t *testing.T) {
 	w := confinedWorld(t)
 	for _, c := range []struct {

@@ -118,7 +118,7 @@ func (st *state) toLua(L *glua.LState, v any) glua.LValue {
 	return st.budget.newString(L, fmt.Sprint(v))
 }
 
-// strings is a list of strings.
+// strings returns a list of strings.
 func (st *state) strings(L *glua.LState, list []string) glua.LValue {
 	st.budget.chargeMemory(L, listCost(len(list)))
 	t := L.CreateTable(len(list), 0)

@@ -23,7 +23,7 @@ import (
 // what was compiled.
 var trip func(step, file string, proto *glua.FunctionProto)
 
-func tripped(step, file string) {
+func runTrip(step, file string) {
 	if trip != nil {
 		trip(step, file, nil)
 	}
@@ -71,7 +71,7 @@ func (st *state) panicError(apiErr *glua.ApiError) error {
 	return fmt.Errorf("%s%w: %s", place, source.ErrEngine, text)
 }
 
-// innermostPlace is the place of the innermost running function that has one.
+// innermostPlace returns the place of the innermost running function that has one.
 func (st *state) innermostPlace() (file string, line int) {
 	for level := range callDepth {
 		file, line, more := st.placeAt(level)
@@ -82,7 +82,7 @@ func (st *state) innermostPlace() (file string, line int) {
 	return "", 0
 }
 
-// placeAt is the place of the function at a level; "" where there is none. A
+// placeAt returns the place of the function at a level; "" where there is none. A
 // frame that is in disorder panics once more.
 func (st *state) placeAt(level int) (file string, line int, more bool) {
 	defer func() {
@@ -100,7 +100,7 @@ func (st *state) placeAt(level int) (file string, line int, more bool) {
 	return dbg.Source, st.lineAt(dbg), true
 }
 
-// lineAt is the line at which a function is, or where it begins.
+// lineAt returns the line at which a function is, or where it begins.
 func (st *state) lineAt(dbg *glua.Debug) (line int) {
 	line = max(dbg.LineDefined, 1)
 	defer func() {
@@ -121,7 +121,7 @@ func guardLoad(step *string, err *error) {
 	}
 }
 
-// tryConstant is the error that a call raises, or "".
+// tryConstant returns the error that a call raises, or "".
 func (st *state) tryConstant(fn glua.LGFunction, args []glua.LValue) (text string) {
 	defer func() {
 		if recover() != nil { // it needs what only a handler has

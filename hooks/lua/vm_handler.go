@@ -39,7 +39,7 @@ func (h *handler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (_ 
 			err = fmt.Errorf("%w: %s: %w: %v", hooks.ErrHook, h.info.Name(), source.ErrEngine, p)
 		}
 	}()
-	tripped("called", h.file.Name)
+	runTrip("called", h.file.Name)
 	pool := h.generation.poolFor(h.info.MayBlock)
 	st, err := h.generation.acquire(ctx, pool, spec.Wall)
 	if err != nil {
@@ -106,7 +106,7 @@ func (st *state) run(ctx context.Context, h *handler, spec *hooks.Spec, e *hooks
 	return v, nil
 }
 
-// failure is the error of a call with its traceback.
+// failure returns the error of a call with its traceback.
 func (st *state) failure(err error) error {
 	text := errorText(st, err)
 	trace := ""
@@ -126,7 +126,7 @@ func (st *state) failure(err error) error {
 	return fmt.Errorf("%s\n%s", text, trace)
 }
 
-// errorText is the text of an error object; it runs no code of the script.
+// errorText returns the text of an error object; it runs no code of the script.
 func errorText(st *state, err error) string {
 	apiErr, ok := errors.AsType[*glua.ApiError](err)
 	if !ok {
@@ -139,7 +139,7 @@ func errorText(st *state, err error) string {
 	return st.generation.explain(text)
 }
 
-// tostringPlain is the text of a value without its __tostring.
+// tostringPlain returns the text of a value without its __tostring.
 func tostringPlain(v glua.LValue) string {
 	switch v := v.(type) {
 	case glua.LString:

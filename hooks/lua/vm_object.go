@@ -38,7 +38,7 @@ type classCache struct {
 	class     *class
 	methods   *glua.LTable // functions of this state, by name
 	metatable *glua.LTable
-	object    *object // of the call at hand, or nil
+	object    *object // of the current call, or nil
 }
 
 // classCacheOf makes a class's shape when it is first asked for.
@@ -49,9 +49,9 @@ func (st *state) classCacheOf(c *class) *classCache {
 	}
 	sh = &classCache{class: c, methods: st.L.CreateTable(0, len(c.methods)), metatable: st.L.CreateTable(0, 3)}
 	for _, f := range c.methods {
-		sh.methods.RawSetString(f.name, st.L.NewFunction(f.guarded(c.name+":")))
+		sh.methods.RawSetString(f.name, st.L.NewFunction(f.withChecks(c.name+":")))
 	}
-	// What is no method is asked for here; the interpreter hands over the
+	// What is not a method is asked for here; the interpreter hands over the
 	// table in which it found none, and not the object.
 	other := st.L.CreateTable(0, 1)
 	other.RawSetString("__index", st.L.NewFunction(func(L *glua.LState) int { return st.push(L, sh.object, L.Get(2)) }))
@@ -89,7 +89,7 @@ func (st *state) endCall() {
 	st.budget.ctx = context.Background()
 }
 
-// newObject makes an object of the call at hand.
+// newObject makes an object of the current call.
 func (st *state) newObject(c *class, v any) *glua.LUserData {
 	cl := st.call
 	if cl == nil || len(cl.slots) == cap(cl.slots) {
@@ -119,7 +119,7 @@ func (st *state) requireAlive(o *object) {
 	}
 }
 
-// self is the receiver of a method: argument 1 as an object of that class.
+// self returns the receiver of a method: argument 1 as an object of that class.
 func self(L *glua.LState, class string) (*state, *object) {
 	st := stateOf(L)
 	if ud, ok := L.Get(1).(*glua.LUserData); ok {
@@ -151,7 +151,7 @@ func objectIndex(L *glua.LState) int {
 	return st.push(L, o, name)
 }
 
-// push pushes a member of an object that is no method.
+// push pushes a member of an object that is not a method.
 func (st *state) push(L *glua.LState, o *object, key glua.LValue) int {
 	c := o.class
 	if n, ok := key.(glua.LNumber); ok && c.number != nil {

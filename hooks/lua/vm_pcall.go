@@ -85,7 +85,7 @@ func callWithin(L *glua.LState) int {
 	return L.GetTop()
 }
 
-// catchError is the error object of a failed protected call. What must not be
+// catchError returns the error object of a failed protected call. What must not be
 // caught, an exhausted budget or a fault of the engine, is raised again.
 func catchError(L *glua.LState, err error) glua.LValue {
 	b := budgetOf(L)

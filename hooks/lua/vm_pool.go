@@ -38,7 +38,7 @@ func newPool(size int, idle time.Duration) *pool {
 	return &pool{slots: make(chan struct{}, size), idle: idle}
 }
 
-// poolFor is where the state for a handler comes from.
+// poolFor returns where the state for a handler comes from.
 func (s *generation) poolFor(blocks bool) *pool {
 	if blocks {
 		return s.slow
@@ -80,7 +80,7 @@ func (p *pool) wait(ctx context.Context, wall time.Duration) error {
 	}
 }
 
-// takeIdle is the state that was used last, or nil.
+// takeIdle returns the state that was used last, or nil.
 func (p *pool) takeIdle() *state {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -55,14 +55,14 @@ type state struct {
 }
 
 // call is what objects of one hook call share. Its memory serves the next
-// call of the state: number tells which one an object belongs to.
+// call of the state: number says which call an object belongs to.
 type call struct {
 	number         uint64
 	ctx            context.Context
 	event          *hooks.Event
 	handler        *handler
 	source         *loadedSource
-	domain         string       // at hand, of a bundle
+	domain         string       // the current one, of a bundle
 	submits        int          // messages sent
 	slots          []objectSlot // of its first objects
 	text           string       // cache of msg:text(textMax)
@@ -72,7 +72,7 @@ type call struct {
 	spam           *spam.Features
 	pixels         int64    // of pictures searched for codes
 	requests       int      // of http
-	wrongVerdictAt string   // where a verdict was made that the hook has not
+	wrongVerdictAt string   // where a verdict was made that the hook does not have
 	after          []func() // done when the handler has returned normally
 }
 
@@ -117,7 +117,7 @@ func (st *state) newMatcher() *pattern.Matcher {
 	return pattern.NewMatcher(func(n int64) { st.budget.chargeSteps(st.L, n) }, func(s string) { st.L.RaiseError("%s", s) })
 }
 
-// number is a number as a value, without an allocation for small ones.
+// number returns a number as a value, without an allocation for small ones.
 func (st *state) number(f float64) glua.LValue {
 	if f >= 0 && f < smallNumbers && f == float64(int(f)) {
 		return st.small[int(f)]
@@ -137,7 +137,7 @@ func makeSmall() []glua.LValue {
 func (st *state) addModule(m *module) {
 	members := st.L.CreateTable(0, len(m.functions)+len(m.values))
 	for _, f := range m.functions {
-		fn := st.L.NewFunction(st.withModuleGrant(m, f.guarded(m.name+".")))
+		fn := st.L.NewFunction(st.withModuleGrant(m, f.withChecks(m.name+".")))
 		members.RawSetString(f.name, fn)
 		if f.blocks {
 			st.blocking[fn] = true

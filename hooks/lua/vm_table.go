@@ -11,7 +11,7 @@ import (
 // what the interpreter takes for the length of a list ends there.
 const maxArrayIndex = 65536
 
-// length is a border of t, as the operator # of Lua 5.1 gives it, whatever is
+// length returns a border of t, as the operator # of Lua 5.1 gives it, whatever is
 // in the array of t and whatever is not.
 func length(st *state, t *glua.LTable) int {
 	n := t.Len()
@@ -46,7 +46,7 @@ func length(st *state, t *glua.LTable) int {
 	return low
 }
 
-// listCost is what a list of n elements takes: those beyond the array take
+// listCost returns what a list of n elements takes: those beyond the array take
 // several times as much as the others.
 func listCost(n int) int64 {
 	return 120 + 32*int64(n) + 128*int64(max(n-maxArrayIndex+1, 0))

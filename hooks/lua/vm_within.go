@@ -47,7 +47,7 @@ func (b *budget) move(n int64) {
 	b.setNextCheck()
 }
 
-// endIfOver tells whether a part is over, and lets what is around it go on.
+// endIfOver reports whether a part is over, and lets what is around it go on.
 func (b *budget) endIfOver(p *share) bool {
 	if e, ok := b.err.(*partError); !ok || e.part != p {
 		return false

@@ -1,5 +1,6 @@
--- Guessing passwords gets slow, then it ends: each wrong password of a network
--- delays the answer by a second more, the tenth bans it for an hour.
+-- Slows down and then stops guessing of passwords: each wrong password from a
+-- network delays the next reply by one more second, the tenth bans the network
+-- for an hour.
 on("receive.auth", function(session, cred)
   if cred.verified then return end
   local wrong = kv.incr("wrong:" .. session.ip_net, 1, { ttl = "15m" })

@@ -1,5 +1,5 @@
--- A list of networks that may not send mail here, in blocked.cidr beside this
--- file: one network a line. `carteiro reload` takes changes over.
+-- Refuses mail from the networks in blocked.cidr, a file next to this one with
+-- one network per line. `carteiro reload` makes changes count.
 local blocked = map.open("blocked.cidr")
 
 on("receive.connect", { listener = "mx" }, function(session)

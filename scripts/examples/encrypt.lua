@@ -1,7 +1,7 @@
--- Mail for people here who have a key (`carteiro key add`) is kept encrypted.
--- A key that cannot be used quarantines the message instead, and its owner
--- hears of that once a week; nothing is kept plain because of it. What the
--- server itself has to say stays readable.
+-- Encrypts mail for users here who have a key (`carteiro key add`). If the key
+-- cannot be used, the message goes into quarantine and the user gets a notice
+-- once a week: such mail is never stored unencrypted. Mail of the server
+-- itself, such as a DSN, stays readable.
 on("queue.expand", function(msg, rcpt)
   local kind = rcpt.is_local and crypt.has_key(rcpt.address)
   if not kind or msg.ours and msg.sender == "" then return end

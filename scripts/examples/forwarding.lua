@@ -1,6 +1,6 @@
--- Forwarding that keeps a copy and cannot loop (forwards.toml). The envelope
--- sender is rewritten (SRS), so that the next server does not take us for a
--- forger, and bounces find their way home.
+-- Forwards mail as forwards.toml says, keeps a copy and cannot loop. The return
+-- path is rewritten (SRS), so that SPF passes at the next server and bounces
+-- come back here.
 local forwards = map.open("forwards.toml")
 
 on("queue.expand", function(msg, rcpt)

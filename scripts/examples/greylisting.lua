@@ -1,4 +1,4 @@
--- Greylisting: an unknown sender is asked to come again in five minutes.
+-- Greylisting: an unknown sender is asked to try again in five minutes.
 -- Mail servers do, most spam programs do not.
 on("receive.rcpt", function(session, tx, rcpt)
   if session.identity or not rcpt.is_local then return end

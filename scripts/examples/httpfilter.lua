@@ -1,8 +1,8 @@
--- Another program judges the text of mail from outside, over HTTP: it gets
+-- Asks another program about the text of mail from outside, over HTTP: it gets
 -- JSON and answers { "score": 7.5, "reason": "..." }. It needs
 --   [scripts]
 --   http = ["127.0.0.1:8081"]
--- in the configuration. While it does not answer, mail is taken without it.
+-- in the configuration. While it does not answer, mail is accepted without it.
 local filter = "http://127.0.0.1:8081/judge"
 
 on("receive.data", { order = 50 }, function(session, tx, msg)

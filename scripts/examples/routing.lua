@@ -1,5 +1,5 @@
--- Another way for the mail of some domains (routes.toml), and a way out when
--- three tries have failed.
+-- Sends the mail for some domains another way (routes.toml), and uses a fallback
+-- relay after three failed attempts.
 local routes = map.open("routes.toml")
 
 on("route.resolve", function(domain, key)

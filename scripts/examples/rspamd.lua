@@ -1,4 +1,4 @@
--- What Rspamd, or any other milter, says of a message is done. It needs
+-- Does with a message what Rspamd, or any other milter, says. It needs
 --   [milter.rspamd]
 --   addr = "127.0.0.1:11332"
 -- in the configuration. A filter that does not answer fails this handler, so

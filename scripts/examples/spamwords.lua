@@ -1,5 +1,5 @@
--- Points for what looks like spam. Several handlers add theirs; the last one
--- (order = 90) decides.
+-- Gives points for what looks like spam. Several handlers add points; the last
+-- one (order = 90) decides.
 local bad = re.set { "(?i)crypto\\s+giveaway", "(?i)you have won" }
 
 on("receive.data", { order = 10 }, function(session, tx, msg)

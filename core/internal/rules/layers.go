@@ -62,7 +62,8 @@ var levels = []level{
 		"scripts": {},
 	}},
 	{"parts of the engine", map[string][]string{
-		"hooks/lua/source": {"hooks/lua/pattern"},
+		"hooks/lua/source":    {"hooks/lua/pattern"},
+		"hooks/lua/signature": {"hooks"},
 	}},
 	{"protocols, backends, engines; never each other", map[string][]string{
 		"core/protocol/smtpin":   {envelope, printable, sasl, "core/protocol/netline"},
@@ -75,7 +76,7 @@ var levels = []level{
 		"hooks/lua": {
 			dsn, envelope, mime, clock, store, "core/message/crypt", "core/message/qrcode", "core/protocol/milter", "core/service/audit",
 			"core/service/dns", "core/service/lists", "core/service/spam", "core/service/srs", "hooks", "hooks/lua/pattern",
-			"hooks/lua/source",
+			"hooks/lua/signature", "hooks/lua/source",
 		},
 	}},
 	// The pipeline: no protocol but the logins of SASL, no Lua, no Badger.

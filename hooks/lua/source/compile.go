@@ -80,7 +80,7 @@ func (f *File) step(doing string, proto *glua.FunctionProto) {
 	}
 }
 
-// EngineFault is the error of a file at which something panicked.
+// EngineFault returns the error of a file at which something panicked.
 func (f *File) EngineFault(line int, doing string, p any) *Error {
 	return f.Fault(max(line, 1), 0, "", fmt.Sprintf("%s while the file is %s: %v", ErrEngine, doing, p),
 		"please report it; until then, write the statement in another way")

@@ -11,7 +11,7 @@ const flush = 50
 
 // ChunkFields is how many fields of a long constructor are compiled together.
 // The compiler's time grows with the square of the number of constants in a
-// function, and it loses fields behind 511 times flush.
+// function, and it loses fields after 511 times flush.
 const ChunkFields = 2000
 
 // table turns {...} into a call that pays for its size. A last field with
@@ -94,7 +94,7 @@ func joinParts(e *ast.TableExpr) ast.Expr {
 	return newCall(JoinName, e, append(args, more...)...)
 }
 
-// asFunctionCall is a table of constants as (function() return {...} end)().
+// asFunctionCall returns a table of constants as (function() return {...} end)().
 func asFunctionCall(part *ast.TableExpr) ast.Expr {
 	for _, f := range part.Fields {
 		if !isConstant(f.Value) {

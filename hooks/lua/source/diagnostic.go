@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Faults are all SourceErrors in err, however it wraps them, in the order of
+// Faults returns all SourceErrors in err, however it wraps them, in the order of
 // files and lines; rest is what else it holds, or nil.
 func Faults(err error) (faults []*Error, rest error) {
 	var others []error
@@ -44,7 +44,7 @@ func hasFault(err error) bool {
 	return ok
 }
 
-// Diagnostic is the fault as a compiler shows it: place and text, the line, a
+// Diagnostic returns the fault as a compiler shows it: place and text, the line, a
 // caret, a hint.
 func (e *Error) Diagnostic() string {
 	var b strings.Builder
@@ -65,7 +65,7 @@ func (e *Error) Diagnostic() string {
 	return b.String()
 }
 
-// Diagnostic is an error with the pictures of its faults; other errors are as
+// Diagnostic returns an error with the pictures of its faults; other errors are as
 // they print.
 func Diagnostic(err error) string {
 	faults, rest := Faults(err)

@@ -21,7 +21,7 @@ type Error struct {
 	Snippet string // the line with a caret under the column, or ""
 }
 
-// Error is "file:line: what; hint".
+// Error returns "file:line: what; hint".
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.File)
@@ -78,7 +78,7 @@ func (f *File) Fault(line, column int, near, text, hint string) *Error {
 	return e
 }
 
-// findWord is the index of word in line where it is not part of another one.
+// findWord returns the index of word in line where it is not part of another one.
 func findWord(line, word string) int {
 	letter := func(i int) bool {
 		if i < 0 || i >= len(line) {

@@ -9,7 +9,7 @@ import (
 	"github.com/yuin/gopher-lua/ast"
 )
 
-// The interpreter tells what went wrong with a value, and not where the value
+// The interpreter reports what went wrong with a value, but not where the value
 // came from: the code that it runs has no names any more. So where an error is
 // shown or caught, the line of the text is looked at once more, and the
 // variable, the field or the call is named that the value can have come from.
@@ -20,10 +20,10 @@ var sayings = []struct {
 	explain func(at exprLine, m []string) string
 }{
 	{regexp.MustCompile(`^attempt to index a non-table object\((\w+)\) with key '(.*)'$`), func(at exprLine, m []string) string {
-		return describe("attempt to index", at.indexed(m[2]), m[1])
+		return describe("attempt to index", at.indexedNames(m[2]), m[1])
 	}},
 	{regexp.MustCompile(`^attempt to call a non-function object$`), func(at exprLine, _ []string) string {
-		return describeCall(at.called())
+		return describeCall(at.calledNames())
 	}},
 	{regexp.MustCompile(`^cannot perform (\w+) operation between (\w+) and (\w+)$`), func(at exprLine, m []string) string {
 		left := m[2] != "number" && m[2] != "string"
@@ -31,20 +31,20 @@ var sayings = []struct {
 		if left {
 			kind = m[2]
 		}
-		return describe("attempt to perform arithmetic on", at.operands(left), kind)
+		return describe("attempt to perform arithmetic on", at.operandNames(left), kind)
 	}},
 	{regexp.MustCompile(`^attempt to perform arithmetic on a (\w+) value$`), func(at exprLine, m []string) string {
-		return describe("attempt to perform arithmetic on", append(at.operands(true), at.operands(false)...), m[1])
+		return describe("attempt to perform arithmetic on", append(at.operandNames(true), at.operandNames(false)...), m[1])
 	}},
 	{regexp.MustCompile(`^__unm undefined$`), func(at exprLine, _ []string) string {
-		return describe("attempt to perform arithmetic on", at.negated(), "")
+		return describe("attempt to perform arithmetic on", at.negatedNames(), "")
 	}},
 	{regexp.MustCompile(`^attempt to get length of a (\w+) value$`), func(at exprLine, m []string) string {
-		return describe("attempt to get length of", at.measured(), m[1])
+		return describe("attempt to get length of", at.measuredNames(), m[1])
 	}},
 	{regexp.MustCompile(`^attempt to concatenate a (\w+) value \(operand (\d+)\)$`), func(at exprLine, m []string) string {
 		n, _ := strconv.Atoi(m[2])
-		return describe("attempt to concatenate", at.joined(n), m[1])
+		return describe("attempt to concatenate", at.joinedNames(n), m[1])
 	}},
 	{regexp.MustCompile(`^for statement (init|limit|step) must be a number$`), func(_ exprLine, m []string) string {
 		return "'for' " + strings.Replace(m[1], "init", "initial value", 1) + " must be a number"
@@ -165,7 +165,7 @@ type exprLine struct {
 	line  int
 }
 
-// names are those of the values that pick takes from the expressions of the
+// names returns those of the values that pick takes from the expressions of the
 // line.
 func (p exprLine) names(pick func(e ast.Expr) []ast.Expr) []string {
 	var out []string
@@ -202,7 +202,7 @@ func nameOf(e ast.Expr) string {
 	return ""
 }
 
-func (p exprLine) indexed(key string) []string {
+func (p exprLine) indexedNames(key string) []string {
 	computed := p.names(func(e ast.Expr) []ast.Expr {
 		if get, ok := e.(*ast.AttrGetExpr); ok {
 			if _, ok := get.Key.(*ast.StringExpr); !ok {
@@ -230,7 +230,7 @@ func (p exprLine) indexed(key string) []string {
 	return named
 }
 
-func (p exprLine) called() []string {
+func (p exprLine) calledNames() []string {
 	var out []string
 	for _, name := range p.names(func(e ast.Expr) []ast.Expr {
 		if call, ok := e.(*ast.FuncCallExpr); ok {
@@ -246,7 +246,7 @@ func (p exprLine) called() []string {
 	return out
 }
 
-func (p exprLine) operands(left bool) []string {
+func (p exprLine) operandNames(left bool) []string {
 	return p.names(func(e ast.Expr) []ast.Expr {
 		if a, ok := e.(*ast.ArithmeticOpExpr); ok && left {
 			return []ast.Expr{a.Lhs}
@@ -257,7 +257,7 @@ func (p exprLine) operands(left bool) []string {
 	})
 }
 
-func (p exprLine) negated() []string {
+func (p exprLine) negatedNames() []string {
 	return p.names(func(e ast.Expr) []ast.Expr {
 		if minus, ok := e.(*ast.UnaryMinusOpExpr); ok {
 			return []ast.Expr{minus.Expr}
@@ -266,7 +266,7 @@ func (p exprLine) negated() []string {
 	})
 }
 
-func (p exprLine) measured() []string {
+func (p exprLine) measuredNames() []string {
 	return p.names(func(e ast.Expr) []ast.Expr {
 		if length, ok := e.(*ast.UnaryLenOpExpr); ok {
 			return []ast.Expr{length.Expr}
@@ -275,8 +275,8 @@ func (p exprLine) measured() []string {
 	})
 }
 
-// joined are the values that stand at a place in chains of "..".
-func (p exprLine) joined(n int) []string {
+// joinedNames returns the values that stand at a place in chains of "..".
+func (p exprLine) joinedNames(n int) []string {
 	return p.names(func(e ast.Expr) []ast.Expr {
 		chain, ok := e.(*ast.StringConcatOpExpr)
 		for i := 1; ok && i < n; i++ {

@@ -6,7 +6,7 @@ import (
 	"github.com/yuin/gopher-lua/ast"
 )
 
-// noop is a statement of one instruction that changes nothing.
+// noop returns a statement of one instruction that changes nothing.
 func noop(at ast.PositionHolder) ast.Stmt {
 	none := &ast.NilExpr{}
 	local := &ast.LocalAssignStmt{Names: []string{"(nothing)"}, Exprs: []ast.Expr{none}}
@@ -17,7 +17,7 @@ func noop(at ast.PositionHolder) ast.Stmt {
 	return block
 }
 
-// loopBody is the body of a loop, with an instruction before a first jump.
+// loopBody returns the body of a loop, with an instruction before a first jump.
 func loopBody(loop ast.PositionHolder, body []ast.Stmt) []ast.Stmt {
 	if faultL2 || !startsWithJump(body) {
 		return body
@@ -43,17 +43,17 @@ func startsWithJump(list []ast.Stmt) bool {
 		case *ast.BreakStmt:
 			return true
 		case *ast.LocalAssignStmt:
-			return len(s.Exprs) > 0 && startsWithFolded(s.Exprs[0])
+			return len(s.Exprs) > 0 && startsWithFoldedExpr(s.Exprs[0])
 		case *ast.AssignStmt:
-			return startsWithFolded(s.Lhs[0]) || startsWithFolded(s.Rhs[0])
+			return startsWithFoldedExpr(s.Lhs[0]) || startsWithFoldedExpr(s.Rhs[0])
 		case *ast.ReturnStmt:
-			return len(s.Exprs) > 0 && startsWithFolded(s.Exprs[0])
+			return len(s.Exprs) > 0 && startsWithFoldedExpr(s.Exprs[0])
 		case *ast.FuncCallStmt:
-			return startsWithFolded(s.Expr)
+			return startsWithFoldedExpr(s.Expr)
 		case *ast.NumberForStmt:
-			return startsWithFolded(s.Init)
+			return startsWithFoldedExpr(s.Init)
 		case *ast.GenericForStmt:
-			return startsWithFolded(s.Exprs[0])
+			return startsWithFoldedExpr(s.Exprs[0])
 		}
 		return false
 	}
@@ -69,30 +69,30 @@ func startsWithConstant(e ast.Expr) bool {
 	case *ast.UnaryNotOpExpr:
 		return startsWithConstant(e.Expr)
 	}
-	return isConstant(e) || startsWithFolded(e)
+	return isConstant(e) || startsWithFoldedExpr(e)
 }
 
-// startsWithFolded reports whether the code of a value begins with that of a
+// startsWithFoldedExpr reports whether the code of a value begins with that of a
 // logical expression which begins with a constant.
-func startsWithFolded(e ast.Expr) bool {
+func startsWithFoldedExpr(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.LogicalOpExpr:
 		return startsWithConstant(e.Lhs)
 	case *ast.RelationalOpExpr:
-		return startsWithFolded(e.Lhs) || isConstant(e.Lhs) && startsWithFolded(e.Rhs)
+		return startsWithFoldedExpr(e.Lhs) || isConstant(e.Lhs) && startsWithFoldedExpr(e.Rhs)
 	case *ast.ArithmeticOpExpr:
-		return startsWithFolded(e.Lhs) || isConstant(e.Lhs) && startsWithFolded(e.Rhs)
+		return startsWithFoldedExpr(e.Lhs) || isConstant(e.Lhs) && startsWithFoldedExpr(e.Rhs)
 	case *ast.AttrGetExpr:
-		return startsWithFolded(e.Object) || startsWithFolded(e.Key)
+		return startsWithFoldedExpr(e.Object) || startsWithFoldedExpr(e.Key)
 	case *ast.FuncCallExpr:
 		if e.Func != nil {
-			return startsWithFolded(e.Func)
+			return startsWithFoldedExpr(e.Func)
 		}
-		return startsWithFolded(e.Receiver)
+		return startsWithFoldedExpr(e.Receiver)
 	case *ast.UnaryMinusOpExpr:
-		return startsWithFolded(e.Expr)
+		return startsWithFoldedExpr(e.Expr)
 	case *ast.UnaryNotOpExpr:
-		return startsWithFolded(e.Expr)
+		return startsWithFoldedExpr(e.Expr)
 	}
 	return false
 }
@@ -172,7 +172,7 @@ func (r *repairer) leaveByGoto(loop ast.Stmt, body []ast.Stmt, finish func() ast
 	return block
 }
 
-// replaceBreaks turns each break of a loop's body into a goto, and tells whether there
+// replaceBreaks turns each break of a loop's body into a goto, and reports whether there
 // was one.
 func replaceBreaks(list []ast.Stmt, label string) (found bool) {
 	for i, s := range list {
@@ -215,7 +215,7 @@ func makesFunctions(list []ast.Stmt) bool {
 	return found
 }
 
-// innerBlocks are the statements inside of one that is no function.
+// innerBlocks returns the statements inside of one that is not a function.
 func innerBlocks(s ast.Stmt) [][]ast.Stmt {
 	switch s := s.(type) {
 	case *ast.DoBlockStmt:

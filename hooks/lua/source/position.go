@@ -6,7 +6,7 @@ import (
 	"github.com/yuin/gopher-lua/parse"
 )
 
-// column is where a word is meant on a line, from 1; 0: nowhere. The syntax
+// column returns where a word is meant on a line, from 1; 0: nowhere. The syntax
 // tree has lines alone, so the tokens are looked at: a name that is no
 // member, a member if the word begins with a dot, or else a text. Only where
 // none of them is the word are comments and parts of texts searched.
@@ -26,7 +26,7 @@ func (f *File) column(shown string, line int, word string) int {
 		case tok.Pos.Line != line || tok.Str != name:
 		case tok.Type == parse.TString:
 			if inText == 0 {
-				inText = tok.Pos.Column + 1 // behind the quote
+				inText = tok.Pos.Column + 1 // after the quote
 			}
 		case member == (before == '.' || before == ':'):
 			return tok.Pos.Column

@@ -12,7 +12,7 @@ import (
 //   - x = E, where x is a local variable and E a call, "..." or a logical
 //     expression: what is computed in the register of x drops the registers
 //     above it, or is not moved there (assignment).
-//   - a jump as the first instruction of a loop or behind a label: a jump back
+//   - a jump as the first instruction of a loop or after a label: a jump back
 //     to it is led on to a place that is none (loop, labels).
 //   - a generic for with fewer than three values, or fewer names than values:
 //     registers are read that nothing was written to (genericFor).
@@ -20,7 +20,7 @@ import (
 //     share a register that others use later (breaks).
 //   - a constant as the object of an assignment: it is taken for a register
 //     (assignment).
-//   - constructors that have fields with names behind fifty without: those are
+//   - constructors that have fields with names after fifty without: those are
 //     written twice (rewriter.table).
 //
 // Each has its test in TestCompiled, and the comparison with the reference
@@ -51,7 +51,7 @@ func (r *repairer) block(list []ast.Stmt) []ast.Stmt {
 	return r.afterLabels(list)
 }
 
-// afterLabels puts an instruction behind labels that a jump would follow.
+// afterLabels puts an instruction after labels that a jump would follow.
 func (r *repairer) afterLabels(list []ast.Stmt) []ast.Stmt {
 	for i := len(list) - 2; i >= 0 && !faultL2; i-- {
 		if _, ok := list[i].(*ast.LabelStmt); !ok || !startsWithJump(list[i+1:]) {
@@ -135,7 +135,7 @@ func (r *repairer) assignment(s *ast.AssignStmt) ast.Stmt {
 	return block
 }
 
-// computedElsewhere tells which values cannot be computed where a local
+// computedElsewhere reports whether a value cannot be computed where a local
 // variable is.
 func computedElsewhere(e ast.Expr) bool {
 	switch e.(type) {
@@ -190,7 +190,7 @@ func hasManyValues(e ast.Expr) bool {
 	return false
 }
 
-// while is a loop whose first instruction is none that jumps.
+// while returns the loop so that its first instruction does not jump.
 func (r *repairer) while(s *ast.WhileStmt) ast.Stmt {
 	if faultL2 || !startsWithConstant(s.Condition) {
 		return s

@@ -46,7 +46,7 @@ var splitElse = regexp.MustCompile(`\belse[ \t]+if\b`)
 
 var wrongElse = regexp.MustCompile(`\b(elif|elsif)\b`)
 
-// spellingHint is the hint for a place at which the syntax is wrong, or "".
+// spellingHint returns the hint for a place at which the syntax is wrong, or "".
 func (f *File) spellingHint(line, column int, token string) string {
 	lines := strings.Split(f.Text, "\n")
 	if line < 1 || line > len(lines) || column < 1 || column > len(lines[line-1]) {
@@ -56,7 +56,7 @@ func (f *File) spellingHint(line, column int, token string) string {
 	if wrongElse.MatchString(text) {
 		return "it is written elseif"
 	}
-	// The place may be that of the token behind.
+	// The place may be that of the token after.
 	for _, at := range []int{column - 1, column - 2, column - len(token)} {
 		if at < 0 || at > len(text) {
 			continue

@@ -6,7 +6,7 @@ import (
 
 // When an error is caught, the interpreter cuts every open closure off from
 // the local variables that it shares with the functions around it, also from
-// those of functions that go on: behind a pcall that failed, an assignment on
+// those of functions that go on: after a pcall that failed, an assignment on
 // one side is not seen on the other. So a local variable that is both used by
 // an inner function and assigned again is kept in a table of one element,
 // which both sides hold. Others keep their value, and are left as they are.
@@ -193,7 +193,7 @@ func (r *Names) expr(e ast.Expr) {
 	}
 }
 
-// Children replaces the expressions inside of one that is no function.
+// Children replaces the expressions inside of one that is not a function.
 func Children(e ast.Expr, f func(ast.Expr) ast.Expr) {
 	switch e := e.(type) {
 	case *ast.AttrGetExpr:
@@ -242,7 +242,7 @@ func (b *boxer) block(list []ast.Stmt) []ast.Stmt {
 	return out
 }
 
-// box is a statement that puts a variable's value into a box of its name:
+// box returns a statement that puts a variable's value into a box of its name:
 // local x = { x }.
 func box(name string, at ast.PositionHolder) ast.Stmt {
 	id := &ast.IdentExpr{Value: name}
@@ -254,7 +254,7 @@ func box(name string, at ast.PositionHolder) ast.Stmt {
 	return s
 }
 
-// newBoxes are those for the variables that by declares.
+// newBoxes returns those for the variables that by declares.
 func (b *boxer) newBoxes(by any, names []string, at ast.PositionHolder) (out []ast.Stmt) {
 	for i, v := range b.Declared[by] {
 		if v.needsBox() {
@@ -352,7 +352,7 @@ func (b *boxer) expr(e ast.Expr) ast.Expr {
 	return e
 }
 
-// boxElement is what a box holds.
+// boxElement returns what a box holds.
 func boxElement(name string, at ast.PositionHolder) ast.Expr {
 	id, key := &ast.IdentExpr{Value: name}, &ast.NumberExpr{Value: "1"}
 	get := &ast.AttrGetExpr{Object: id, Key: key}

@@ -1,13 +1,18 @@
-package lua_test
+package source_test
 
 import (
 	"strings"
 	"testing"
 
-	"carteiro/hooks"
-	"carteiro/hooks/hookstest"
-	"carteiro/hooks/lua"
+	"carteiro/hooks/lua/source"
 )
+
+// compile returns what is wrong with a text.
+func compile(text string) error {
+	f := &source.File{Path: "a.lua", Name: "a.lua", Text: text}
+	_, err := f.Compile(source.Checks{})
+	return err
+}
 
 // TestSyntaxHints: what people write who come from another language has a
 // hint, and a block that is open is named with its line.
@@ -49,14 +54,13 @@ func TestSyntaxHints(t *testing.T) {
 		{"if x then\n  while y do\n    f()\nelse\nend", `"end" is missing, the while at line 2 is open`},
 	} {
 		text, want := c[0], c[1]
-		_, err := lua.New(lua.Options{}).Load(t.Context(), []hooks.Source{hookstest.Scripts(map[string]string{"a.lua": text})})
+		err := compile(text)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
 		}
 	}
 	// A word inside of a text or a comment opens nothing.
-	_, err := lua.New(lua.Options{}).Load(t.Context(),
-		[]hooks.Source{hookstest.Scripts(map[string]string{"a.lua": "-- if x then\nlocal s = 'function ('\nx = = 1"})})
+	err := compile("-- if x then\nlocal s = 'function ('\nx = = 1")
 	if err == nil || strings.Contains(err.Error(), "open") {
 		t.Errorf("%v", err)
 	}

@@ -1,4 +1,7 @@
-package lua
+// Package signature has the types of the Lua API: what each function takes and
+// returns, what each field is, and which rights a bundle needs for it. They are
+// written in signatures.txt; checks and the annotations for editors use them.
+package signature
 
 import (
 	_ "embed"
@@ -15,43 +18,45 @@ import (
 //go:embed signatures.txt
 var signaturesText string
 
-// kind is what a value may be: one of several alternatives.
-type kind []alternative
+// Kind is what a value may be: one of several alternatives.
+type Kind []Alternative
 
-// alternative is a type by its name; of lists, tables and iterators also what
+// Alternative is a type by its name; of lists, tables and iterators also what
 // is in them.
-type alternative struct {
-	name string      // "string", "msg", "[]", "{}", "fun"
-	of   kind        // elements of a list, or what an iterator gives
-	keys []parameter // of a table
-	open bool        // a table that may have other keys
+type Alternative struct {
+	Name string      // "string", "msg", "[]", "{}", "fun"
+	Of   Kind        // elements of a list, or what an iterator gives
+	Keys []Parameter // of a table
+	Open bool        // a table that may have other keys
 }
 
-// parameter is one of a function's, or a key of a table.
-type parameter struct {
-	name     string
-	kind     kind
-	optional bool
+// Parameter is one of a function's, or a key of a table.
+type Parameter struct {
+	Name     string
+	Kind     Kind
+	Optional bool
 }
 
-// form is one way to call a function.
-type form struct {
-	params   []parameter
-	variadic kind // of what stands for "...", or nil
+// Form is one way to call a function.
+type Form struct {
+	Params   []Parameter
+	Variadic Kind // of what stands for "...", or nil
 }
 
-// signature is what a function takes and returns, or what a field is.
-type signature struct {
-	forms   []form
-	results []kind
-	rights  []hooks.Right
-	field   kind // of a field, else nil
+// Signature is what a function takes and returns, or what a field is.
+type Signature struct {
+	Forms   []Form
+	Results []Kind
+	Rights  []hooks.Right
+	Field   Kind // of a field, else nil
 }
 
-// signatures are those of the API, by "name", "module.name", "class:method"
-// and "class.field".
-var signatures = sync.OnceValues(func() (map[string]*signature, error) {
-	out := map[string]*signature{}
+// All returns the signatures of the API, by "name", "module.name", "class:method"
+// and "class.field", and what is wrong with signatures.txt.
+func All() (map[string]*Signature, error) { return readAll() }
+
+var readAll = sync.OnceValues(func() (map[string]*Signature, error) {
+	out := map[string]*Signature{}
 	for n, line := range strings.Split(signaturesText, "\n") {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
@@ -62,7 +67,7 @@ var signatures = sync.OnceValues(func() (map[string]*signature, error) {
 			return nil, fmt.Errorf("signatures.txt:%d: %w", n+1, err)
 		}
 		if had := out[name]; had != nil { // another form
-			had.forms = append(had.forms, s.forms...)
+			had.Forms = append(had.Forms, s.Forms...)
 			continue
 		}
 		out[name] = s
@@ -70,9 +75,9 @@ var signatures = sync.OnceValues(func() (map[string]*signature, error) {
 	return out, nil
 })
 
-// signatureOf is what is known of a name, or nil.
-func signatureOf(name string) *signature {
-	all, _ := signatures() // a test reads the errors
+// Of returns what is known of a name, or nil.
+func Of(name string) *Signature {
+	all, _ := All() // a test reads the errors
 	return all[name]
 }
 
@@ -82,8 +87,8 @@ type signatureReader struct {
 	at   int
 }
 
-func (p *signatureReader) read() (string, *signature, error) {
-	s := &signature{}
+func (p *signatureReader) read() (string, *Signature, error) {
+	s := &Signature{}
 	end := strings.IndexAny(p.text, "( ")
 	if end < 0 {
 		return "", nil, fmt.Errorf("no type in %q", p.text)
@@ -92,33 +97,33 @@ func (p *signatureReader) read() (string, *signature, error) {
 	p.at = end
 	if p.text[end] == ' ' {
 		var err error
-		if s.field, err = p.kind(); err != nil {
+		if s.Field, err = p.kind(); err != nil {
 			return name, nil, err
 		}
 		return name, s, p.needs(s)
 	}
 	p.take("(")
-	var f form
+	var f Form
 	for !p.take(")") {
 		one, err := p.parameter()
 		if err != nil {
 			return name, nil, err
 		}
-		if one.name == "..." {
-			f.variadic = one.kind
+		if one.Name == "..." {
+			f.Variadic = one.Kind
 		} else {
-			f.params = append(f.params, one)
+			f.Params = append(f.Params, one)
 		}
 		p.take(",")
 	}
-	s.forms = []form{f}
+	s.Forms = []Form{f}
 	if p.take("->") {
 		for {
 			k, err := p.kind()
 			if err != nil {
 				return name, nil, err
 			}
-			s.results = append(s.results, k)
+			s.Results = append(s.Results, k)
 			if !p.take(",") {
 				break
 			}
@@ -128,10 +133,10 @@ func (p *signatureReader) read() (string, *signature, error) {
 }
 
 // needs reads the rights at the end of a line.
-func (p *signatureReader) needs(s *signature) error {
+func (p *signatureReader) needs(s *Signature) error {
 	if p.take("needs ") {
 		for _, r := range strings.Fields(p.text[p.at:]) {
-			s.rights = append(s.rights, hooks.Right(r))
+			s.Rights = append(s.Rights, hooks.Right(r))
 		}
 		p.at = len(p.text)
 	}
@@ -162,33 +167,33 @@ func (p *signatureReader) word() string {
 	return p.text[p.at-n : p.at]
 }
 
-func (p *signatureReader) parameter() (one parameter, err error) {
-	one.name = p.word()
-	one.optional = p.take("?")
-	if one.name == "" || !p.take(":") {
+func (p *signatureReader) parameter() (one Parameter, err error) {
+	one.Name = p.word()
+	one.Optional = p.take("?")
+	if one.Name == "" || !p.take(":") {
 		return one, fmt.Errorf("a parameter was expected at %q", p.text[p.at:])
 	}
-	one.kind, err = p.kind()
+	one.Kind, err = p.kind()
 	return one, err
 }
 
-func (p *signatureReader) kind() (kind, error) {
-	var out kind
+func (p *signatureReader) kind() (Kind, error) {
+	var out Kind
 	for {
-		a := alternative{}
+		a := Alternative{}
 		switch {
 		case p.take("{"):
-			a.name = "{}"
+			a.Name = "{}"
 			for !p.take("}") {
 				if p.take("...") {
-					a.open = true
+					a.Open = true
 					continue
 				}
 				key, err := p.parameter()
 				if err != nil {
 					return nil, err
 				}
-				a.keys = append(a.keys, key)
+				a.Keys = append(a.Keys, key)
 				p.take(",")
 			}
 		case p.take("fun():"):
@@ -196,18 +201,18 @@ func (p *signatureReader) kind() (kind, error) {
 			if err != nil {
 				return nil, err
 			}
-			a.name, a.of = "fun", of
+			a.Name, a.Of = "fun", of
 		case p.take(`"`): // that text and no other
 			text, _, _ := strings.Cut(p.text[p.at:], `"`)
-			a.name = `"` + text + `"`
+			a.Name = `"` + text + `"`
 			p.at += len(text) + 1
 		default:
-			if a.name = p.word(); a.name == "" {
+			if a.Name = p.word(); a.Name == "" {
 				return nil, fmt.Errorf("a type was expected at %q", p.text[p.at:])
 			}
 		}
 		for p.take("[]") {
-			a = alternative{name: "[]", of: kind{a}}
+			a = Alternative{Name: "[]", Of: Kind{a}}
 		}
 		out = append(out, a)
 		if !p.take("|") {
@@ -222,10 +227,10 @@ var luaTypes = map[string]string{"pattern": "string", "re2": "string", "address"
 	"rate": "string", "enhanced4": "string", "enhanced5": "string",
 	"code4": "number", "status": "number", "code5": "number", "duration": "string|number", "[]": "table", "{}": "table", "fun": "function"}
 
-// luaTypes are the names of the Lua types and objects that a kind allows.
-func (k kind) luaTypes() (out []string) {
+// LuaTypes returns the names of the Lua types and objects that a kind allows.
+func (k Kind) LuaTypes() (out []string) {
 	for _, a := range k {
-		name := a.name
+		name := a.Name
 		if t, ok := luaTypes[name]; ok {
 			name = t
 		}
@@ -241,41 +246,41 @@ func (k kind) luaTypes() (out []string) {
 	return out
 }
 
-// single is the only alternative but nil, if there is no other.
-func (k kind) single() (alternative, bool) {
-	var found alternative
+// Single returns the only alternative but nil, if there is no other.
+func (k Kind) Single() (Alternative, bool) {
+	var found Alternative
 	n := 0
 	for _, a := range k {
-		if a.name != "nil" {
+		if a.Name != "nil" {
 			found, n = a, n+1
 		}
 	}
 	return found, n == 1
 }
 
-// String is how editors write it.
-func (k kind) String() string {
+// String returns how editors write it.
+func (k Kind) String() string {
 	var out []string
 	for _, a := range k {
-		one := a.name
+		one := a.Name
 		switch one {
 		case "[]":
-			one = a.of.String() + "[]"
-			if len(a.of) > 1 {
-				one = "(" + a.of.String() + ")[]"
+			one = a.Of.String() + "[]"
+			if len(a.Of) > 1 {
+				one = "(" + a.Of.String() + ")[]"
 			}
 		case "{}":
 			var keys []string
-			for _, p := range a.keys {
+			for _, p := range a.Keys {
 				mark := ""
-				if p.optional {
+				if p.Optional {
 					mark = "?"
 				}
-				keys = append(keys, p.name+mark+": "+p.kind.String())
+				keys = append(keys, p.Name+mark+": "+p.Kind.String())
 			}
 			one = "{ " + strings.Join(keys, ", ") + " }"
 		case "fun":
-			one = "fun(): " + a.of.String()
+			one = "fun(): " + a.Of.String()
 		default:
 			if t, ok := luaTypes[one]; ok {
 				one = t
@@ -284,4 +289,17 @@ func (k kind) String() string {
 		out = append(out, one)
 	}
 	return strings.Join(out, "|")
+}
+
+// Has reports whether the kind has an alternative of that name.
+func (k Kind) Has(name string) bool {
+	return slices.ContainsFunc(k, func(a Alternative) bool { return a.Name == name })
+}
+
+// LuaType returns the Lua type of an alternative, or its name if it has none.
+func LuaType(name string) string {
+	if t, ok := luaTypes[name]; ok {
+		return t
+	}
+	return name
 }
