@@ -598,18 +598,17 @@ func listSource(l *listRig) {
 	is := func(after, state string, want ...string) {
 		l.t.Helper()
 		l.advance(after)
-		got := ""
-		for end := time.Now().Add(testserver.Patience); ; time.Sleep(20 * time.Millisecond) {
+		var got string
+		var have []string
+		ok := testserver.Poll(testserver.Patience, func() bool {
 			got = l.list("members", "club@l.test") + l.list("show", "club@l.test")
 			members, _, _ := strings.Cut(got, "anonymous=")
-			have := strings.Fields(members)
+			have = strings.Fields(members)
 			slices.Sort(have)
-			if slices.Equal(have, want) && strings.Contains(got, "the source: "+state+"\n") {
-				return
-			}
-			if time.Now().After(end) {
-				l.t.Fatalf("after %s %v, want %v and %s, in\n%s", after, have, want, state, got)
-			}
+			return slices.Equal(have, want) && strings.Contains(got, "the source: "+state+"\n")
+		})
+		if !ok {
+			l.t.Fatalf("after %s %v, want %v and %s, in\n%s", after, have, want, state, got)
 		}
 	}
 	set("200", "text/plain", "# the club\nAnn@Out.test\n\nbea@out.test\r\nown@out.test\n")
