@@ -92,7 +92,8 @@ func (d *BundleStore) checkConsent(t *Tree, old Pinned, had bool, c Consent) err
 		}
 	} else if isOlder(m, old.Version) {
 		if !c.Downgrade {
-			return fmt.Errorf("%w (%s); --downgrade accepts it, `carteiro bundle rollback` goes back to the version before", ErrDowngrade, old.Version)
+			return fmt.Errorf("%w (%s); --downgrade accepts it, `carteiro bundle rollback` goes back to the version before", ErrDowngrade,
+				old.Version)
 		}
 	} else if !c.Upgrade {
 		return fmt.Errorf("%w: version %s; run `carteiro bundle upgrade`", ErrInstalled, old.Version)

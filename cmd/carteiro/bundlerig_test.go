@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"carteiro/cmd/carteiro/internal/testserver"
 	"carteiro/core/service/dns/dnsserver"
@@ -133,14 +132,9 @@ func (l *bundleRig) plain(listener, authzid, user string) error {
 // until runs a command of the command line until it prints a word.
 func (l *bundleRig) until(word string, args ...string) {
 	l.t.Helper()
-	for end := time.Now().Add(testserver.Patience); ; time.Sleep(20 * time.Millisecond) {
-		if strings.Contains(l.Ctl(l.t, args...), word) {
-			return
-		}
-		if time.Now().After(end) {
-			l.t.Fatalf("carteiro %s does not print %q", strings.Join(args, " "), word)
-		}
-	}
+	testserver.Until(l.t, fmt.Sprintf("carteiro %s prints %q", strings.Join(args, " "), word), func() bool {
+		return strings.Contains(l.Ctl(l.t, args...), word)
+	})
 }
 
 // login opens an authenticated session at submission.

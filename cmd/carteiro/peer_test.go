@@ -135,24 +135,24 @@ func (p *peer) stop(t testing.TB) {
 // await returns when something greets at a port.
 func (p *peer) await(t testing.TB, port string) {
 	t.Helper()
-	for end := time.Now().Add(testserver.Patience); ; time.Sleep(50 * time.Millisecond) {
-		if w, err := testserver.Dial("127.0.0.1:" + port); err == nil {
-			_, err := w.ReadLine()
-			w.Write([]byte("QUIT\r\n"))
-			w.ReadLine()
-			w.Close()
-			if err == nil {
-				return
-			}
-		}
+	ok := testserver.Poll(testserver.Patience, func() bool {
 		select {
 		case <-p.done:
 			t.Fatalf("%s ended\n%s", p.name, p.log())
 		default:
 		}
-		if time.Now().After(end) {
-			t.Fatalf("%s does not answer within %v\n%s", p.name, testserver.Patience, p.log())
+		w, err := testserver.Dial("127.0.0.1:" + port)
+		if err != nil {
+			return false
 		}
+		defer w.Close()
+		_, err = w.ReadLine()
+		w.Write([]byte("QUIT\r\n"))
+		w.ReadLine()
+		return err == nil
+	})
+	if !ok {
+		t.Fatalf("%s does not answer within %v\n%s", p.name, testserver.Patience, p.log())
 	}
 }
 
@@ -171,23 +171,26 @@ func (p *peer) log() string {
 // removes it.
 func (p *peer) mail(t testing.TB, maildir string) string {
 	t.Helper()
-	for end := time.Now().Add(testserver.Patience); ; time.Sleep(50 * time.Millisecond) {
-		files, err := filepath.Glob(filepath.Join(p.dir, maildir, "new", "*"))
-		if err != nil {
+	return takeFromMaildir(t, filepath.Join(p.dir, maildir))
+}
+
+// takeFromMaildir waits for the only message in a maildir, and removes it.
+func takeFromMaildir(t testing.TB, maildir string) string {
+	t.Helper()
+	var files []string
+	testserver.Until(t, "a message is in "+maildir, func() bool {
+		var err error
+		if files, err = filepath.Glob(filepath.Join(maildir, "new", "*")); err != nil {
 			t.Fatal(err)
 		}
-		if len(files) > 1 {
-			t.Fatalf("%d messages in %s, want 1", len(files), maildir)
-		}
-		if len(files) == 1 {
-			b, err := os.ReadFile(files[0])
-			if err := errors.Join(err, os.Remove(files[0])); err != nil {
-				t.Fatal(err)
-			}
-			return string(b)
-		}
-		if time.Now().After(end) {
-			t.Fatalf("no message in %s within %v", maildir, testserver.Patience)
-		}
+		return len(files) > 0
+	})
+	if len(files) > 1 {
+		t.Fatalf("%d messages in %s, want 1", len(files), maildir)
 	}
+	b, err := os.ReadFile(files[0])
+	if err := errors.Join(err, os.Remove(files[0])); err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

@@ -75,7 +75,7 @@ func (p *peopleServer) turn(b *testing.B) {
 	p.people(b)
 	p.sent = 0
 	p.batch(b, 1000)                   // among them the first to each user, which are answered
-	time.Sleep(300 * time.Millisecond) // until the replies were tried
+	time.Sleep(300 * time.Millisecond) // a benchmark's pause, so that replies of the first batch do not run in the second
 	runtime.GC()
 	began, used := time.Now(), cpu()
 	p.batch(b, peopleBatch)

@@ -203,23 +203,23 @@ func (p *postfix) stop(t testing.TB) {
 // await returns when the instance greets.
 func (p *postfix) await(t testing.TB) {
 	t.Helper()
-	for end := time.Now().Add(testserver.Patience); ; time.Sleep(50 * time.Millisecond) {
-		if w, err := testserver.Dial("127.0.0.1:" + p.port); err == nil {
-			code, _, err := w.SMTP("")
-			w.SMTP("QUIT")
-			w.Close()
-			if err == nil && code == 220 {
-				return
-			}
-		}
+	ok := testserver.Poll(testserver.Patience, func() bool {
 		select {
 		case <-p.done:
 			t.Fatalf("Postfix ended\n%s", p.log())
 		default:
 		}
-		if time.Now().After(end) {
-			t.Fatalf("Postfix does not answer within %v\n%s", testserver.Patience, p.log())
+		w, err := testserver.Dial("127.0.0.1:" + p.port)
+		if err != nil {
+			return false
 		}
+		defer w.Close()
+		code, _, err := w.SMTP("")
+		w.SMTP("QUIT")
+		return err == nil && code == 220
+	})
+	if !ok {
+		t.Fatalf("Postfix does not answer within %v\n%s", testserver.Patience, p.log())
 	}
 }
 
@@ -232,25 +232,7 @@ func (p *postfix) log() string {
 // mail waits for the only message in carol's mailbox, and removes it.
 func (p *postfix) mail(t testing.TB) string {
 	t.Helper()
-	for end := time.Now().Add(testserver.Patience); ; time.Sleep(50 * time.Millisecond) {
-		files, err := filepath.Glob(filepath.Join(p.dir, "mail", "carol", "new", "*"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(files) > 1 {
-			t.Fatalf("%d messages for carol, want 1", len(files))
-		}
-		if len(files) == 1 {
-			b, err := os.ReadFile(files[0])
-			if err := errors.Join(err, os.Remove(files[0])); err != nil {
-				t.Fatal(err)
-			}
-			return string(b)
-		}
-		if time.Now().After(end) {
-			t.Fatalf("no message for carol within %v", testserver.Patience)
-		}
-	}
+	return takeFromMaildir(t, filepath.Join(p.dir, "mail", "carol"))
 }
 
 // send gives a message to the instance.
@@ -318,14 +300,9 @@ func TestInteropPostfix(t *testing.T) {
 	})
 	t.Run("a certificate that is not verified gets no mail", func(t *testing.T) {
 		h.Sendmail(t, "x@strict.example", "From: alice@example.com\nSubject: strict\n\nhello\n")
-		for end := time.Now().Add(testserver.Patience); ; time.Sleep(50 * time.Millisecond) {
-			out, err := h.Command("queue", "list", "--domain", "strict.example").CombinedOutput()
-			if err == nil && strings.Contains(string(out), "deferred") && strings.Contains(string(out), "certificate") {
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatalf("%v\n%s", err, out)
-			}
-		}
+		testserver.Until(t, "the message is deferred for the certificate", func() bool {
+			out := h.Ctl(t, "queue", "list", "--domain", "strict.example")
+			return strings.Contains(out, "deferred") && strings.Contains(out, "certificate")
+		})
 	})
 }

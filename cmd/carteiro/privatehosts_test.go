@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"carteiro/cmd/carteiro/internal/testserver"
 )
@@ -78,12 +77,9 @@ func TestPrivateHosts(t *testing.T) {
 		}
 		return out
 	}
-	for end := time.Now().Add(testserver.Patience); !strings.Contains(h.Log(),
-		name+" leads to addresses of private networks alone"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("the log says nothing of it\n%s", h.Log())
-		}
-	}
+	testserver.Until(t, "the log names the host", func() bool {
+		return strings.Contains(h.Log(), name+" leads to addresses of private networks alone")
+	})
 	if got := status(); !strings.Contains(got, name+" leads to a private network") {
 		t.Errorf("status:\n%s", got)
 	}

@@ -142,10 +142,8 @@ func (r *readme) serve(line, config string) {
 		r.t.Fatal(err)
 	}
 	r.servers = append(r.servers, cmd)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if r.command("carteiro status -c "+config).Run() == nil {
-			return
-		}
+	if testserver.Poll(testserver.Patience, func() bool { return r.command("carteiro status -c "+config).Run() == nil }) {
+		return
 	}
 	r.stop()
 	r.t.Fatalf("%s never answered:\n%s", line, log.String())

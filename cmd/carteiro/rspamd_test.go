@@ -61,12 +61,13 @@ func TestInteropRspamd(t *testing.T) {
 		t.Errorf("without the filter: %s", reply)
 	}
 	p.start(t, nil, program, "-f", "-i", "-c", p.path("rspamd.conf"), "-u", p.owner.Username, "-g", "nogroup")
-	for end := time.Now().Add(testserver.Patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil { // Rspamd takes a moment until it listens
+	testserver.Until(t, "Rspamd listens", func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
 			conn.Close()
-			break
 		}
-	}
+		return err == nil
+	})
 	spam := send("X" + pattern)
 	if !strings.HasPrefix(spam, "554 5.7.1 ") {
 		t.Errorf("spam: %s", spam)

@@ -146,14 +146,12 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, !neg && len(args) > 1, "until REGEXP COMMAND...")
 	re, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	for end := time.Now().Add(testserver.Patience); ; time.Sleep(20 * time.Millisecond) {
-		err := ts.Exec(args[1], args[2:]...)
-		if err == nil && re.MatchString(ts.ReadFile("stdout")) {
-			return
-		}
-		if time.Now().After(end) {
-			ts.Fatalf("no match for %q within %v, %v", args[0], testserver.Patience, err)
-		}
+	ok := testserver.Poll(testserver.Patience, func() bool {
+		err = ts.Exec(args[1], args[2:]...)
+		return err == nil && re.MatchString(ts.ReadFile("stdout"))
+	})
+	if !ok {
+		ts.Fatalf("no match for %q within %v, %v", args[0], testserver.Patience, err)
 	}
 }
 

@@ -35,7 +35,7 @@ func stepAutoreply(ctx context.Context, d *demo) (string, error) {
 	}
 	err := set(`{"active": true, "text": "I am away", "days": 0}`)
 	if err == nil || !strings.Contains(err.Error(), "days") {
-		return "", fmt.Errorf("a bad setting was taken: %v", err)
+		return "", fmt.Errorf("a bad setting was accepted: %v", err)
 	}
 	fmt.Fprintf(d.out, "[%s] %v\n", d.com.name, err)
 	if err := set(`{"active": true, "text": "I am away, {name}", "from": "2001-01-01", "timezone": "Europe/Lisbon"}`); err != nil {
@@ -52,8 +52,8 @@ func stepAutoreply(ctx context.Context, d *demo) (string, error) {
 		"I am away, bob@example.org"); err != nil {
 		return "", err
 	}
-	// The answer to the second note, if there were one, would be on its way
-	// before the note is read.
+	// If there were an answer to the second note, it would be in a queue before
+	// the note is read.
 	if err := d.write(ctx, "Tea?"); err != nil {
 		return "", err
 	}
@@ -65,7 +65,7 @@ func stepAutoreply(ctx context.Context, d *demo) (string, error) {
 	if more, err := d.org.drain(ctx, "bob"); err != nil || len(more) > 0 {
 		return "", fmt.Errorf("bob was answered again: %q, %v", more, err)
 	}
-	return "bob heard once that alice is away; both his messages are in her inbox", set("null")
+	return "bob got one answer that alice is away; both his messages are in her inbox", set("null")
 }
 
 // idle waits until a server's queue is empty.
@@ -138,5 +138,6 @@ func stepDelegation(ctx context.Context, d *demo) (string, error) {
 	if err := d.forTheBoss(ctx); err == nil || !strings.Contains(err.Error(), "550 5.7.1") {
 		return "", fmt.Errorf("after the revocation: %v", err)
 	}
-	return "Sender names alice unless she may send as the boss; copies in the boss's Sent, who did it on record, over when revoked", nil
+	return "Sender names alice unless she may send as the boss; copies in the boss's Sent, an audit record of who sent, and no more after " +
+		"revoke", nil
 }

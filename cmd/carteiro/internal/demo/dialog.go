@@ -130,7 +130,7 @@ func (t *dialog) content(text string) (string, error) {
 	return id, nil
 }
 
-// submit plays the part of a user's mail program.
+// submit sends a message as a user's mail program does.
 func (s *server) submit(ctx context.Context, user, to, text string) (string, error) {
 	t, err := s.dial(ctx, s.ports.submission)
 	if err != nil {
@@ -163,7 +163,7 @@ func (s *server) submit(ctx context.Context, user, to, text string) (string, err
 	return id, err
 }
 
-// deliver plays the part of another server at the MX port.
+// deliver sends a message to the MX port as another server does.
 func (s *server) deliver(ctx context.Context, from, to, text string) (string, error) {
 	t, err := s.dial(ctx, s.ports.mx)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"carteiro/core/ops/admin"
 )
 
-// stepForward: theboss forwards to bob, who has to agree. A message of bob's
+// stepForward: theboss forwards to bob, who has to agree. A message from bob
 // goes the whole way round, and a DSN finds the way back by its return path.
 func stepForward(ctx context.Context, d *demo) (string, error) {
 	const boss, bob = "theboss@example.com", "bob@example.org"
@@ -60,7 +60,7 @@ func stepForward(ctx context.Context, d *demo) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "bob answered one mail, then had it under " + path[1] + "; a copy stayed; a report to that address reached him", checkHas(
+	return "bob answered one mail, then got a message under " + path[1] + "; a copy stayed; a DSN to that address reached him", checkHas(
 		report,
 		"Return-Path: <>",
 		"Subject: Undelivered",

@@ -224,7 +224,7 @@ func (s *server) running() bool {
 // stop ends the server as an operator would.
 func (s *server) stop() { s.end(syscall.SIGTERM) }
 
-// kill ends it as a power cut would.
+// kill ends the server as a power cut would.
 func (s *server) kill() { s.end(syscall.SIGKILL) }
 
 func (s *server) end(sig syscall.Signal) {
@@ -239,7 +239,7 @@ func (s *server) end(sig syscall.Signal) {
 	}
 }
 
-// until waits for something to become true.
+// until waits until ok is true; what says what the server should have done.
 func (s *server) until(ctx context.Context, what string, ok func() bool) error {
 	for {
 		if ok() {

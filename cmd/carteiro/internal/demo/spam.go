@@ -8,7 +8,7 @@ import (
 	"carteiro/core/service/spam"
 )
 
-// What the demo teaches the text model, a letter each.
+// What the demo teaches the text model, a message each.
 var (
 	wantedTexts = []string{
 		"the minutes of our meeting, lunch is on Tuesday",
@@ -28,6 +28,7 @@ var (
 	}
 )
 
+// featuresOf returns the features of messages with these texts.
 func featuresOf(texts ...string) (out []*spam.Features, err error) {
 	for _, text := range texts {
 		f, err := spam.Extract(spam.Read([]byte("From: somebody@example.net\r\nSubject: " + text + "\r\n\r\n" + text + "\r\n")))
@@ -39,8 +40,8 @@ func featuresOf(texts ...string) (out []*spam.Features, err error) {
 	return out, nil
 }
 
-// stepSpam teaches the running server's model, asks it about letters that it
-// has not seen, and takes all back.
+// stepSpam teaches the running server's model, asks it about messages that it
+// has not seen, and unlearns everything.
 func stepSpam(ctx context.Context, d *demo) (string, error) {
 	wanted, err := featuresOf(wantedTexts...)
 	if err != nil {
@@ -76,7 +77,7 @@ func stepSpam(ctx context.Context, d *demo) (string, error) {
 		return "", err
 	}
 	if none[0] != 0.5 || none[1] != 0.5 {
-		return "", fmt.Errorf("all was untaught, and the model says %v", none)
+		return "", fmt.Errorf("everything was unlearned, and the model says %v", none)
 	}
-	return fmt.Sprintf("six letters of each kind tell %.2f from %.2f; untaught, it knows nothing again", p[0], p[1]), nil
+	return fmt.Sprintf("six messages of each kind give %.2f and %.2f; after unlearn it knows nothing", p[0], p[1]), nil
 }
