@@ -39,8 +39,8 @@ func (s *bodies) body(ctx context.Context, id envelope.ID, h *header) *bodyReade
 	}
 }
 
-// bodyReader reads a body chunk by chunk, each in a snapshot of its own, so
-// that a slow reader pins nothing.
+// bodyReader reads a body chunk by chunk, each in a separate snapshot, so that
+// a slow reader keeps no old data alive.
 type bodyReader struct {
 	s      *bodies
 	ctx    context.Context // of the call that opened it
@@ -55,8 +55,8 @@ type bodyReader struct {
 	err    error
 }
 
-// Read checks each chunk before it gives anything of it away, and the whole
-// before io.EOF.
+// Read verifies each chunk before it returns any octet of it, and the whole
+// body before io.EOF.
 func (r *bodyReader) Read(p []byte) (int, error) {
 	for len(r.buf) == 0 && r.err == nil {
 		r.fill()
@@ -111,8 +111,8 @@ func hasPrefix(txn *badger.Txn, prefix []byte) (found bool) {
 	return found
 }
 
-// chunkSize is how many octets of a body are stored under one key. A body up
-// to that size travels in the transaction of its envelope.
+// chunkSize is how many octets of a body are stored under one key. A body up to
+// that size is in the transaction of its envelope.
 const chunkSize = 512 << 10
 
 // draft is a body being written.
@@ -185,8 +185,8 @@ func (d *draft) end(part []byte) {
 	}
 }
 
-// flush writes the chunk in hand. A crash after it leaves an orphan, swept at
-// the next start.
+// flush writes the current chunk. A crash after it leaves an orphan, which the
+// next start sweeps.
 func (d *draft) flush() error {
 	e := d.chunk()
 	err := d.s.commit(d.ctx, intake, int64(len(e.value)), func(st *stage) error {
@@ -202,7 +202,7 @@ func (d *draft) flush() error {
 	return nil
 }
 
-// chunk seals the octets in hand without copying them.
+// chunk seals the current octets without copying them.
 func (d *draft) chunk() entry {
 	key := chunkKey(d.id, d.n)
 	return entry{key: key, value: sealTo(key, d.buf)}

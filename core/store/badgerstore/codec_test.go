@@ -54,8 +54,8 @@ func FuzzRecord(f *testing.F) {
 	q := &state{nextBlock: 1, nextRcpt: 2, open: 1, shared: true, chunks: 3, body: envelope.ID{1, 2}}
 	f.Add(uint8(0), q.encode())
 	f.Add(uint8(1), (&header{crc: 1, bodyCRC: 2, size: 3, chunks: 1, section: []byte("A: b\r\n\r\n")}).encode())
-	f.Add(uint8(2), (&box{id: 1, validity: 2, next: 3, count: 4, bytes: 5}).encode())
-	f.Add(uint8(3), (&account{used: 1, limit: 2}).encode())
+	f.Add(uint8(2), (&folderState{id: 1, validity: 2, next: 3, count: 4, bytes: 5}).encode())
+	f.Add(uint8(3), (&usage{used: 1, limit: 2}).encode())
 	f.Add(uint8(4), (&item{body: envelope.ID{1}, Item: store.Item{Size: 7, Flags: []string{"a", "b"}, Date: time.UnixMilli(5)}}).encode())
 	g, _ := (&group{first: 1, count: 2, left: 1, Group: envelope.Group{Key: "k", Due: time.Unix(9, 0).UTC()}}).encode()
 	f.Add(uint8(5), g)

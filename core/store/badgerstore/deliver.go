@@ -53,7 +53,7 @@ func (s *bodies) prepareDeliveries(deliveries []store.Delivery) ([]preparedDeliv
 		if slices.ContainsFunc(d.Flags, func(f string) bool { return f == "" || strings.ContainsRune(f, 0) }) {
 			return nil, fmt.Errorf("flags %q are empty or hold NUL", d.Flags)
 		}
-		p := preparedDelivery{owner: d.Owner, key: boxKey(d.Owner, folder), message: d.Message, rcpt: d.Rcpt}
+		p := preparedDelivery{owner: d.Owner, key: folderKey(d.Owner, folder), message: d.Message, rcpt: d.Rcpt}
 		p.item = item{body: d.Source.Body, header: d.Source.ID}
 		p.item.Flags, p.item.Date = slices.Clone(d.Flags), d.Date
 		if d.Date.IsZero() {
@@ -76,8 +76,8 @@ func (s *bodies) prepareDeliveries(deliveries []store.Delivery) ([]preparedDeliv
 	return packed, nil
 }
 
-// deliveredSize returns the size that the delivery says, or else what the edit
-// makes of the header section.
+// deliveredSize returns the size that the delivery gives, or computes it with
+// the edited header section.
 func (s *bodies) deliveredSize(d *store.Delivery) (int64, error) {
 	if d.Size > 0 {
 		return d.Size, nil
@@ -106,9 +106,9 @@ func (s *mailboxes) Deliver(ctx context.Context, deliveries ...store.Delivery) e
 	return nil
 }
 
-// deliver stages items for those deliveries that did not happen yet. All are
-// looked at before it returns a QuotaError, so that the caller can leave out
-// the ones that do not fit and repeat the rest.
+// deliver stages items for the deliveries that have not happened yet. It checks
+// all of them before it returns a QuotaError, so that the caller can leave out
+// those that do not fit and repeat the rest.
 func (st mailStage) deliver(deliveries []preparedDelivery) error {
 	var over store.QuotaError
 	for i := range deliveries {
@@ -128,7 +128,7 @@ func (st mailStage) deliver(deliveries []preparedDelivery) error {
 }
 
 func (st mailStage) deliverOne(d *preparedDelivery) (fits bool, err error) {
-	b, err := st.box(d.key)
+	b, err := st.folderState(d.key)
 	if err != nil {
 		return false, err
 	}
@@ -155,7 +155,7 @@ func (st mailStage) deliverOne(d *preparedDelivery) (fits bool, err error) {
 	return true, st.addItem(b, a, d)
 }
 
-func (st mailStage) addItem(b *box, a *account, d *preparedDelivery) error {
+func (st mailStage) addItem(b *folderState, a *usage, d *preparedDelivery) error {
 	uid := b.next
 	b.next++
 	b.count++
@@ -180,8 +180,8 @@ func (st mailStage) addItem(b *box, a *account, d *preparedDelivery) error {
 	return nil
 }
 
-// shareBody makes sure that the body is there and that the end of the message
-// leaves it to the sweeper.
+// shareBody checks that the body exists, and makes the end of the message leave
+// it to the sweeper.
 func (st mailStage) shareBody(d *preparedDelivery) error {
 	q, err := st.state(d.item.header)
 	if err == nil && q.body == d.item.body {

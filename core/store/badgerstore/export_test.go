@@ -175,7 +175,7 @@ func (a *auditor) box(txn *badger.Txn, k []byte) {
 		return
 	}
 	var count, bytes int64
-	prefix := boxIDKey('i', b.id)
+	prefix := folderIDKey('i', b.id)
 	eachKey(txn, prefix, prefix, func(ik []byte) bool {
 		v, _ := get(txn, ik)
 		i, err := decodeItem(v, 0)
@@ -199,7 +199,7 @@ func (a *auditor) owner(txn *badger.Txn, k []byte) {
 		return
 	}
 	var used int64
-	prefix := boxKey(envelope.Address(k[2:]), "")
+	prefix := folderKey(envelope.Address(k[2:]), "")
 	eachKey(txn, prefix, prefix, func(bk []byte) bool {
 		v, _ := get(txn, bk)
 		if b, err := decodeBox(v); err == nil {

@@ -70,20 +70,20 @@ func clearKey(id envelope.ID) []byte                 { return idKey(keyClear, id
 func ownerKey(owner envelope.Address) []byte         { return append(prefixOf(keyOwner), owner...) }
 func metaKey(name string) []byte                     { return append(prefixOf(keyMeta), name...) }
 func markKey(c envelope.Class) []byte                { return append(metaKey("mark"), byte(c)) }
-func nameKey(box store.MailboxID) []byte             { return boxIDKey(keyFolderName, box) }
-func itemKey(box store.MailboxID, uid uint32) []byte { return boxUIDKey(keyItem, box, uid) }
-func editKey(box store.MailboxID, uid uint32) []byte { return boxUIDKey(keyEdit, box, uid) }
+func nameKey(box store.MailboxID) []byte             { return folderIDKey(keyFolderName, box) }
+func itemKey(box store.MailboxID, uid uint32) []byte { return folderUIDKey(keyItem, box, uid) }
+func editKey(box store.MailboxID, uid uint32) []byte { return folderUIDKey(keyEdit, box, uid) }
 
 func trailKey(id envelope.ID, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(trailPrefix(id), seq)
 }
 
-func boxIDKey(kind byte, box store.MailboxID) []byte {
+func folderIDKey(kind byte, box store.MailboxID) []byte {
 	return binary.BigEndian.AppendUint64(prefixOf(kind), uint64(box))
 }
 
-func boxUIDKey(kind byte, box store.MailboxID, uid uint32) []byte {
-	return binary.BigEndian.AppendUint32(boxIDKey(kind, box), uid)
+func folderUIDKey(kind byte, box store.MailboxID, uid uint32) []byte {
+	return binary.BigEndian.AppendUint32(folderIDKey(kind, box), uid)
 }
 
 // edgePrefix covers all references to a body that come with one header.
@@ -108,7 +108,7 @@ func deliveredKey(id envelope.ID, rcpt uint32, box store.MailboxID) []byte {
 	return binary.BigEndian.AppendUint64(idNumKey(keyDelivered, id, rcpt), uint64(box))
 }
 
-func boxKey(owner envelope.Address, folder string) []byte {
+func folderKey(owner envelope.Address, folder string) []byte {
 	return append(append(append(prefixOf(keyFolder), owner...), 0), folder...)
 }
 

@@ -24,11 +24,11 @@ func (s *mailboxes) Mailbox(_ context.Context, owner envelope.Address, folder st
 		return info, err
 	}
 	err = s.view(func(txn *badger.Txn) error {
-		v, err := getExisting(txn, boxKey(owner, folder))
+		v, err := getExisting(txn, folderKey(owner, folder))
 		if err != nil {
 			return err
 		}
-		b := &box{next: 1}
+		b := &folderState{next: 1}
 		if v != nil {
 			if b, err = decodeBox(v); err != nil {
 				return err
@@ -43,12 +43,12 @@ func (s *mailboxes) Mailbox(_ context.Context, owner envelope.Address, folder st
 // Folders implements store.Mailboxes.
 func (s *mailboxes) Folders(ctx context.Context, owner envelope.Address) iter.Seq2[store.MailboxInfo, error] {
 	return func(yield func(store.MailboxInfo, error) bool) {
-		err := s.each(ctx, boxKey(owner, ""), false, func(_ *badger.Txn, key, payload []byte) error {
+		err := s.each(ctx, folderKey(owner, ""), false, func(_ *badger.Txn, key, payload []byte) error {
 			b, err := decodeBox(payload)
 			if err != nil {
 				return err
 			}
-			_, folder, err := splitBoxKey(key)
+			_, folder, err := splitFolderKey(key)
 			if err != nil {
 				return err
 			}
@@ -66,7 +66,7 @@ func (s *mailboxes) Folders(ctx context.Context, owner envelope.Address) iter.Se
 // Items implements store.Mailboxes.
 func (s *mailboxes) Items(ctx context.Context, id store.MailboxID) iter.Seq2[store.Item, error] {
 	return func(yield func(store.Item, error) bool) {
-		err := s.each(ctx, boxIDKey(keyItem, id), false, func(_ *badger.Txn, key, payload []byte) error {
+		err := s.each(ctx, folderIDKey(keyItem, id), false, func(_ *badger.Txn, key, payload []byte) error {
 			i, err := decodeItem(payload, binary.BigEndian.Uint32(key[len(key)-4:]))
 			if err != nil {
 				return err
@@ -160,11 +160,11 @@ func (st mailStage) expunge(id store.MailboxID, key []byte, uid uint32) error {
 	if err != nil {
 		return err
 	}
-	owner, _, err := splitBoxKey(key)
+	owner, _, err := splitFolderKey(key)
 	if err != nil {
 		return err
 	}
-	b, err := st.box(key)
+	b, err := st.folderState(key)
 	if err != nil {
 		return err
 	}
@@ -233,8 +233,8 @@ func (s *mailboxes) Lock(owner envelope.Address) (unlock func(), err error) {
 	}, nil
 }
 
-// box is the state of a folder; its owner and name are in its key as well.
-type box struct {
+// folderState is the state of a folder; its owner and name are also in its key.
+type folderState struct {
 	id       store.MailboxID
 	validity uint32
 	next     uint32 // UID of the next item
@@ -242,9 +242,9 @@ type box struct {
 	bytes    int64
 }
 
-func (b *box) clone() counter { c := *b; return &c }
+func (b *folderState) clone() counter { c := *b; return &c }
 
-func (b *box) encode() []byte {
+func (b *folderState) encode() []byte {
 	v := make([]byte, 0, 32)
 	v = binary.BigEndian.AppendUint64(v, uint64(b.id))
 	v = binary.BigEndian.AppendUint32(v, b.validity)
@@ -253,39 +253,39 @@ func (b *box) encode() []byte {
 	return binary.BigEndian.AppendUint64(v, uint64(b.bytes))
 }
 
-func decodeBox(v []byte) (*box, error) {
+func decodeBox(v []byte) (*folderState, error) {
 	if len(v) != 32 {
 		return nil, fmt.Errorf("folder: %w", store.ErrCorrupt)
 	}
-	return &box{
+	return &folderState{
 		id: store.MailboxID(binary.BigEndian.Uint64(v)), validity: binary.BigEndian.Uint32(v[8:]),
 		next: binary.BigEndian.Uint32(v[12:]), count: int64(binary.BigEndian.Uint64(v[16:])),
 		bytes: int64(binary.BigEndian.Uint64(v[24:])),
 	}, nil
 }
 
-func (b *box) info(owner envelope.Address, folder string) store.MailboxInfo {
+func (b *folderState) info(owner envelope.Address, folder string) store.MailboxInfo {
 	return store.MailboxInfo{
 		ID: b.id, Owner: owner, Folder: folder, UIDValidity: b.validity, UIDNext: b.next,
 		Count: b.count, Bytes: b.bytes,
 	}
 }
 
-// account is what an owner uses and may use.
-type account struct{ used, limit int64 }
+// usage is how many octets an owner uses and may use.
+type usage struct{ used, limit int64 }
 
-func (a *account) clone() counter { c := *a; return &c }
+func (a *usage) clone() counter { c := *a; return &c }
 
-func (a *account) encode() []byte {
+func (a *usage) encode() []byte {
 	v := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(a.used))
 	return binary.BigEndian.AppendUint64(v, uint64(a.limit))
 }
 
-func decodeAccount(v []byte) (*account, error) {
+func decodeAccount(v []byte) (*usage, error) {
 	if len(v) != 16 {
 		return nil, fmt.Errorf("account: %w", store.ErrCorrupt)
 	}
-	return &account{used: int64(binary.BigEndian.Uint64(v)), limit: int64(binary.BigEndian.Uint64(v[8:]))}, nil
+	return &usage{used: int64(binary.BigEndian.Uint64(v)), limit: int64(binary.BigEndian.Uint64(v[8:]))}, nil
 }
 
 // maxFolder is the longest name of a folder in octets.
@@ -302,8 +302,8 @@ func folderName(folder string) (string, error) {
 	return folder, nil
 }
 
-// splitBoxKey reads owner and folder out of a key or a name record.
-func splitBoxKey(key []byte) (owner envelope.Address, folder string, err error) {
+// splitFolderKey reads owner and folder out of a key or a name record.
+func splitFolderKey(key []byte) (owner envelope.Address, folder string, err error) {
 	if len(key) < 2 {
 		return "", "", fmt.Errorf("folder key: %w", store.ErrCorrupt)
 	}
@@ -314,30 +314,30 @@ func splitBoxKey(key []byte) (owner envelope.Address, folder string, err error) 
 	return envelope.Address(o), f, nil
 }
 
-// box returns the counter of a folder for change; without an ID it does not
+// folderState returns the counter of a folder for change; without an ID it does not
 // exist yet.
-func (st mailStage) box(key []byte) (*box, error) {
+func (st mailStage) folderState(key []byte) (*folderState, error) {
 	c, err := st.count(key,
 		func(v []byte) (counter, error) { return decodeBox(v) },
-		func() (counter, error) { return &box{next: 1}, nil })
+		func() (counter, error) { return &folderState{next: 1}, nil })
 	if err != nil {
 		return nil, err
 	}
-	return c.(*box), nil
+	return c.(*folderState), nil
 }
 
-func (st mailStage) account(owner envelope.Address) (*account, error) {
+func (st mailStage) account(owner envelope.Address) (*usage, error) {
 	c, err := st.count(ownerKey(owner),
 		func(v []byte) (counter, error) { return decodeAccount(v) },
-		func() (counter, error) { return &account{}, nil })
+		func() (counter, error) { return &usage{}, nil })
 	if err != nil {
 		return nil, err
 	}
-	return c.(*account), nil
+	return c.(*usage), nil
 }
 
 // create gives a folder its ID and UIDVALIDITY.
-func (st mailStage) create(b *box, key []byte) error {
+func (st mailStage) create(b *folderState, key []byte) error {
 	last, err := st.get(metaKey("boxes"))
 	if err == nil && len(last) == 8 {
 		b.id = store.MailboxID(binary.BigEndian.Uint64(last))

@@ -9,8 +9,8 @@ import (
 	"carteiro/core/store"
 )
 
-// outcome is a settlement made ready by its caller's goroutine. It shares no
-// memory with the settlement that the committer would write to.
+// outcome is a settlement that the caller's goroutine has encoded. The
+// committer writes to none of the caller's memory.
 type outcome struct {
 	id         envelope.ID
 	block      uint32
@@ -119,8 +119,8 @@ func (o *outcome) apply(st *stage) error {
 	return nil
 }
 
-// visibleGroup returns a group that the message's state counts: what a commit that
-// never came wrote early is not there.
+// visibleGroup returns a group that the message's state counts, and not one
+// that was written early for a commit that never came.
 func (st *stage) visibleGroup(id envelope.ID, block uint32, q *state) (*group, error) {
 	if block >= q.nextBlock {
 		return nil, fmt.Errorf("group %d: %w", block, store.ErrNotFound)
@@ -129,7 +129,7 @@ func (st *stage) visibleGroup(id envelope.ID, block uint32, q *state) (*group, e
 }
 
 // changeRecipients stages the recipients that are not Done on disk and counts
-// those that now are. A settlement that names recipients all of which are Done
+// those that now are. If all named recipients are already Done, the settlement
 // was made before: repeated.
 func (o *outcome) changeRecipients(st *stage, g *group) (done uint32, repeated bool, err error) {
 	changed := 0
@@ -223,9 +223,10 @@ func (s *spool) Remove(ctx context.Context, id envelope.ID) error {
 	return nil
 }
 
-// dropMessage stages the end of a message whose groups are out of the due
-// index. Without its state nothing of it is visible; records too many for one
-// transaction follow in the sweeper, as does a body that others may share.
+// dropMessage stages the removal of a message whose groups are not in the due
+// index. Without its state nothing of it is visible. The sweeper removes
+// records that are too many for one transaction, and a body that others may
+// share.
 func (st *stage) dropMessage(id envelope.ID, q *state) error {
 	st.remove(envelopeKey(id))
 	st.remove(spoolEdge(q.body, id))

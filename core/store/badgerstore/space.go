@@ -21,13 +21,13 @@ const (
 	// minReserve is what Badger needs to write memory-mapped files, flush a
 	// table and collect garbage at the same time.
 	minReserve = 2*memTable + vlogFile + 16<<20
-	// ballastSize is given up so that Badger can open on a full disk: its
-	// write-ahead log, the head of a value log and a table.
+	// ballastSize is freed so that Badger can open on a full disk: its write-ahead
+	// log, the head of a value log and a table.
 	ballastSize = 2*memTable + vlogFile
 	probeEvery  = time.Second
 )
 
-// urgency says how much space a write may use up.
+// urgency says how much of the free space a write may use.
 type urgency uint8
 
 const (
@@ -85,9 +85,9 @@ func (s *space) look() {
 	}
 }
 
-// take is check for octets that are now on their way: what waits for the
-// committer is not on disk and must be counted all the same. Once written it
-// counts twice until the next probe, which errs on the safe side.
+// take is check for octets that now wait for the committer: they are not on
+// disk yet, but count. Once written they count twice until the next probe,
+// which is the safe side.
 func (s *space) take(u urgency, size int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +98,7 @@ func (s *space) take(u urgency, size int64) error {
 	return err
 }
 
-// check returns ErrFull when size more octets would eat into what is kept.
+// check returns ErrFull if size more octets would use space that is reserved.
 func (s *space) check(u urgency, size int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +117,7 @@ func (s *space) checkLocked(u urgency, size int64) error {
 	return nil
 }
 
-// promise sets size octets aside for one message.
+// promise reserves size octets for one message.
 func (s *space) promise(size int64) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +148,8 @@ func (s *space) figures() (free, reserved int64) {
 
 func (s *space) ballastFile() string { return filepath.Join(s.dir, "ballast") }
 
-// makeRoom drops the ballast before Badger opens, if that is short of space.
+// makeRoom removes the ballast before Badger opens, if there is too little
+// space.
 func (s *space) makeRoom() error {
 	if s.ballast == 0 {
 		return nil
@@ -168,8 +169,8 @@ func (s *space) makeRoom() error {
 	return nil
 }
 
-// keepBallast makes the ballast when there is plenty of space and drops it
-// in an emergency.
+// keepBallast makes the ballast if there is enough space, and removes it in an
+// emergency.
 func (s *space) keepBallast() error {
 	if s.ballast == 0 {
 		return nil

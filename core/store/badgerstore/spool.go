@@ -119,8 +119,8 @@ func (s *spool) Groups(_ context.Context, id envelope.ID) (groups []*envelope.Gr
 	return groups, err
 }
 
-// Messages implements store.Spool. An envelope without a state is left from a
-// message that has gone and is not there.
+// Messages implements store.Spool. An envelope without a state is a remainder
+// of a removed message and is skipped.
 func (s *spool) Messages(ctx context.Context) iter.Seq2[*envelope.Envelope, error] {
 	return func(yield func(*envelope.Envelope, error) bool) {
 		err := s.each(ctx, prefixOf(keyEnvelope), false, func(txn *badger.Txn, key, payload []byte) error {
@@ -151,8 +151,8 @@ func (s *spool) Messages(ctx context.Context) iter.Seq2[*envelope.Envelope, erro
 // errStop ends a walk without an error.
 var errStop = errors.New("stop")
 
-// each walks what lives under prefix in a snapshot, backwards if reverse is
-// set, and skips what the clock has ended.
+// each walks the keys under prefix in a snapshot, backwards if reverse is set,
+// and skips expired ones.
 func (s *engine) each(ctx context.Context, prefix []byte, reverse bool, f func(txn *badger.Txn, key, payload []byte) error) error {
 	now := s.opt.Clock.Now()
 	err := s.view(func(txn *badger.Txn) error {
@@ -187,17 +187,17 @@ func (s *engine) each(ctx context.Context, prefix []byte, reverse bool, f func(t
 	return err
 }
 
-// watermarks remember per class a key below which the due index is empty, so
-// that a look at its head does not wade through the tombstones of everything
-// delivered since the last compaction.
+// watermarks keep, for each class, a key below which the due index is empty, so
+// that reading its head does not pass the tombstones of everything delivered
+// since the last compaction.
 type watermarks struct {
 	mu    sync.Mutex
 	marks [envelope.Classes][]byte // nil: from the start of the class
 	scans map[*scan]struct{}
 }
 
-// scan is a look at the head of the index. What is inserted while it goes on
-// may be missing from its snapshot and bounds the mark it may set.
+// scan is one reading of the head of the index. Keys inserted meanwhile may be
+// missing from its snapshot, so they limit the mark that it may set.
 type scan struct {
 	class envelope.Class
 	low   []byte
@@ -232,7 +232,7 @@ func (w *watermarks) note(keys [][]byte) {
 	}
 }
 
-// begin registers a scan, before it takes its snapshot, and says where it
+// begin registers a scan, before it takes its snapshot, and returns where it
 // starts.
 func (w *watermarks) begin(class envelope.Class) (*scan, []byte) {
 	w.mu.Lock()
@@ -323,9 +323,9 @@ func dueEntry(item *badger.Item) (store.DueEntry, error) {
 	return e, err
 }
 
-// saveMarks brings the marks on disk up to those in memory. It shares no
-// transaction, so that every key of the index is noted when it runs and none
-// is below the marks that it writes.
+// saveMarks writes the marks in memory to disk. It has a transaction alone, so
+// that all keys of the index are noted when it runs, and none is below the
+// marks that it writes.
 func (s *engine) saveMarks(ctx context.Context) error {
 	return s.submit(ctx, work, &write{alone: true, apply: func(st *stage) error {
 		for class, mark := range s.marks.get() {

@@ -41,10 +41,10 @@ import (
 // Options say where a store is and how it behaves.
 type Options struct {
 	Dir string
-	// Reserve is the free space in octets below which no message is taken
-	// in: Reserve, Draft and Commit return ErrFull. What finishes messages
-	// goes on down to half of it. Less than 64 MiB counts as 64 MiB, for
-	// Badger's memory-mapped files do not survive a disk without space.
+	// Reserve is the free space in octets below which no message is accepted:
+	// Reserve, Draft and Commit return ErrFull. Work that finishes messages
+	// continues down to half of it. Less than 64 MiB counts as 64 MiB, because
+	// Badger's memory-mapped files need free space.
 	Reserve int64
 	// Key encrypts everything at rest with AES-256; it is nil or 32 octets.
 	Key []byte
@@ -57,8 +57,8 @@ type Options struct {
 	Log *slog.Logger
 	// InMemory keeps everything in memory, for tests; Dir is not used.
 	InMemory bool
-	// Small, with InMemory: it takes a sixteenth of the memory, and fails where
-	// one commit is larger than half a megabyte.
+	// Small, with InMemory: the store uses a sixteenth of the memory, and a commit
+	// of more than half a megabyte fails.
 	Small bool
 
 	upgradeHook func(*upgrade) // tests cut upgrades off
@@ -68,7 +68,7 @@ type Options struct {
 // that is not Small may take it.
 func (s *Store) Outgrown() bool { return s.outgrown.Load() }
 
-// DefaultTrail is how long trails are kept where Options say nothing.
+// DefaultTrail is how long trails are kept if Options do not say.
 const DefaultTrail = 30 * 24 * time.Hour
 
 // Store implements store.Store. It is safe for concurrent use. Its parts, one for
@@ -186,8 +186,8 @@ func newStore(o Options) (*Store, error) {
 	return s, s.space.makeRoom()
 }
 
-// Close waits for calls in progress and closes the database. Iterators that
-// somebody still ranges over keep it waiting.
+// Close waits for calls in progress, including iterators that are still in use,
+// and closes the database.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -248,10 +248,9 @@ func (s *Store) Stats() store.Stats {
 	}
 }
 
-// Sizes that the memory, the space that garbage takes and the time to open
-// follow from. With Badger's defaults the collector never gets to work,
-// because only compaction shows it what is garbage and tables this small are
-// what makes compactions frequent.
+// These sizes determine the memory, the space that garbage takes and the time
+// to open. With Badger's defaults the collector never does anything, because
+// only compactions find garbage, and only small tables make them frequent.
 const (
 	memTable = 8 << 20
 	vlogFile = 32 << 20
@@ -306,8 +305,8 @@ func openBadger(o Options, l *failure) (db *badger.DB, err error) {
 	return db, nil
 }
 
-// openError sorts what Badger says on opening. Everything that is not the
-// operating system's refusal is damage.
+// openError classifies Badger's error on opening. Every error that is not from
+// the operating system is damage.
 func openError(dir string, err error) error {
 	refused := []error{fs.ErrPermission, syscall.ENOSPC, syscall.EROFS, syscall.ENOTDIR, syscall.EMFILE, syscall.ENOMEM}
 	switch {
