@@ -1,17 +1,17 @@
 // Package lua is the policy engine that Carteiro ships: it runs Lua 5.1
-// without coroutines on gopher-lua, of which it is the only home, after
-// hooks.Engine.
+// without coroutines on gopher-lua and implements hooks.Engine. hooks/README.md
+// says what the files are about.
 //
-// A Load checks everything that can be checked before it counts: limits on
-// the source text, syntax, unknown and accidental globals, hook names,
-// options and literal verdicts; then it runs the files once in a scratch
-// state. Load is deterministic, changes nothing on error and returns all
-// errors it found as *SourceError, joined.
+// A Load checks everything that can be checked before the policies count: limits
+// on the source text, syntax, unknown and accidental globals, hook names, options
+// and literal verdicts; then it runs the files once in a scratch state. Load is
+// deterministic, changes nothing on error and returns all errors that it found as
+// *source.Error, joined.
 //
-// A call is bounded in instructions, wall time and octets of strings and
-// tables made; pcall cannot escape that. Scripts reach only functions of this
-// package. These limits are for mistakes: they are not a wall against an
-// author who wants to do harm, for Go gives no account of one call's memory.
+// A call is bounded in instructions, wall time and octets of strings and tables
+// made; pcall cannot escape that. Scripts reach only functions of this package.
+// These limits are for mistakes: they are not a wall against an author who wants
+// to do harm, because Go cannot account for the memory of a single call.
 package lua
 
 import (

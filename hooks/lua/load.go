@@ -159,7 +159,7 @@ func (st *state) environment(u *loadedSource) *glua.LTable {
 	return env
 }
 
-// runFile runs one main file. Errors become SourceErrors.
+// runFile runs one main file. Errors become *source.Error.
 func (st *state) runFile(c *compiled) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

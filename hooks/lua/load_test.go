@@ -58,7 +58,7 @@ func TestLoadErrors(t *testing.T) {
 				t.Fatalf("got %v, want %q", err, c.want)
 			}
 			if _, ok := errors.AsType[*source.Error](err); !ok {
-				t.Errorf("%T is no *SourceError", err)
+				t.Errorf("%T is not a *source.Error", err)
 			}
 		})
 	}

@@ -37,8 +37,9 @@ func TestMatchesPayForWhatTheyRead(t *testing.T) {
 		"plain find":    `local at = 1 while true do local i, j = s:find("href", at, true) if not i then break end n, at = n + 1, j + 1 end`,
 	} {
 		cost := func(links int) int64 {
-			return instructionsOf(t, fmt.Sprintf("local s, n = string.rep(%q, %d), 0\n%s\nif n ~= %d and n ~= 100 then error(n) end return reject(\"found\")",
-				`<p>some words</p><a href="https://click.example/`+strings.Repeat("T", 180)+`">https://news.example/</a>`, links, loop, links))
+			return instructionsOf(t,
+				fmt.Sprintf("local s, n = string.rep(%q, %d), 0\n%s\nif n ~= %d and n ~= 100 then error(n) end return reject(\"found\")",
+					`<p>some words</p><a href="https://click.example/`+strings.Repeat("T", 180)+`">https://news.example/</a>`, links, loop, links))
 		}
 		small, large := cost(100), cost(800)
 		if large > small*10 {

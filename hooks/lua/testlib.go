@@ -66,7 +66,7 @@ type tester struct {
 	fns   []*glua.LFunction
 }
 
-// TestFile compiles one test file. Errors are *SourceError, joined. name is
+// TestFile compiles one test file. Errors are *source.Error, joined. name is
 // its path among files, "tests/basic.lua".
 func (e *Engine) TestFile(name string, files map[string][]byte) (*TestFile, error) {
 	// Of Lua files only this one and what it may require: the policies beside
@@ -102,7 +102,7 @@ func (f *TestFile) Cases(ctx context.Context, w World) ([]TestCase, error) {
 
 // Run runs case n against w, in a state of its own: the file first, and then
 // the case. A failed assertion and every other error of the test is returned
-// as *SourceError.
+// as *source.Error.
 func (f *TestFile) Run(ctx context.Context, n int, w World) (err error) {
 	c := f.unit.files[f.main]
 	defer func() {

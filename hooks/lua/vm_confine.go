@@ -89,7 +89,7 @@ func (st *state) boundCheckFor(L *glua.LState, what string) *boundCheck {
 	return &boundCheck{st, L, what}
 }
 
-// guards are the functions that guard made, by owner and name: each interpreter
+// guards are the functions that withChecks made, by owner and name: each interpreter
 // asks for all of them.
 var guards struct {
 	sync.Mutex
@@ -116,7 +116,7 @@ func (f *function) withChecks(owner string) glua.LGFunction {
 	return g
 }
 
-// withBounds makes what guard returns.
+// withBounds makes what withChecks returns.
 func (f *function) withBounds(owner string) glua.LGFunction {
 	var checks []guardedArgument
 	for _, p := range argumentsOf(f.sig) {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Faults returns all SourceErrors in err, however it wraps them, in the order of
+// Faults returns all Errors in err, however it wraps them, in the order of
 // files and lines; rest is what else it holds, or nil.
 func Faults(err error) (faults []*Error, rest error) {
 	var others []error
