@@ -58,8 +58,10 @@ type Info struct {
 	Generation string
 }
 
-// Wants reports whether a handler of observe.event wants an event.
-func (i Info) Wants(event string) bool { return i.Events == nil || slices.Contains(i.Events, event) }
+// WantsEvent reports whether a handler of observe.event wants an event.
+func (i Info) WantsEvent(event string) bool {
+	return i.Events == nil || slices.Contains(i.Events, event)
+}
 
 // Name returns the handler as people see it: "file:line" or "bundle@version file:line".
 func (i Info) Name() string {
@@ -104,33 +106,33 @@ type Handler interface {
 // 30 s, then one call tries it again; meanwhile it counts as failing.
 type Chain struct {
 	points map[Point][]link
-	// Observe, if set, is called after each call of a handler. It must not block.
-	Observe func(c Call)
-	// Ran, if set, is called after each walk through the handlers of a hook, and
+	// OnCall, if set, is called after each call of a handler. It must not block.
+	OnCall func(c Call)
+	// OnRun, if set, is called after each walk through the handlers of a hook, and
 	// by Passed for a hook that has none. It must not block.
-	Ran func(r Ran)
+	OnRun func(r RunStats)
 }
 
-// Ran is the outcome of one walk through the handlers of a hook.
-type Ran struct {
-	Point    Point
-	Verdict  Verdict // that the stage obeys
-	Calls    int     // of handlers; an error of the store is not a failure of the handler
-	Failures int
-	Open     bool // a handler was not called because it failed too often
-	// Worst is the handler with the largest share of failures, of those that failed.
-	Worst Often
+// RunStats is the outcome of one walk through the handlers of a hook.
+type RunStats struct {
+	Point       Point
+	Verdict     Verdict // that the stage obeys
+	Calls       int     // of handlers; an error of the store is not a failure of the handler
+	Failures    int
+	BreakerOpen bool // a handler was not called because it failed too often
+	// WorstHandler is the handler with the largest share of failures, of those that failed.
+	WorstHandler CallStats
 }
 
-// Often counts the calls and failures of a handler since it was loaded.
-type Often struct {
+// CallStats counts the calls and failures of a handler since it was loaded.
+type CallStats struct {
 	Handler         string
 	Calls, Failures int64
 	Err             string // the last failure's first line
 }
 
 // Share returns the share of the calls that failed.
-func (o Often) Share() float64 { return float64(o.Failures) / float64(max(o.Calls, 1)) }
+func (o CallStats) Share() float64 { return float64(o.Failures) / float64(max(o.Calls, 1)) }
 
 // Call is the outcome of one call of a handler.
 type Call struct {
@@ -201,14 +203,14 @@ func (c *Chain) Handlers(p Point) []Handler {
 // make an Event.
 func (c *Chain) Has(p Point) bool { return c != nil && len(c.points[p]) > 0 }
 
-// Observes reports whether a handler of observe.event wants one of these
+// HasObserver reports whether a handler of observe.event wants one of these
 // events; the others need not be made.
-func (c *Chain) Observes(events ...string) bool {
+func (c *Chain) HasObserver(events ...string) bool {
 	if c == nil {
 		return false
 	}
 	for i := range c.points[ObserveEvent] {
-		if slices.ContainsFunc(events, c.points[ObserveEvent][i].info.Wants) {
+		if slices.ContainsFunc(events, c.points[ObserveEvent][i].info.WantsEvent) {
 			return true
 		}
 	}
@@ -224,7 +226,7 @@ func (c *Chain) Run(ctx context.Context, e *Event) (Verdict, []envelope.TrailEnt
 	if e.Now.IsZero() {
 		e.Now = time.Now()
 	}
-	spec, ok := Lookup(e.Point)
+	spec, ok := SpecOf(e.Point)
 	if !ok || !c.Has(e.Point) {
 		return Verdict{}, nil
 	}
@@ -252,18 +254,18 @@ func (r *run) askTiers(ctx context.Context, from, to Tier) {
 	}
 }
 
-// Passed counts a hook that has no handlers, so that the share of refused mail
+// CountEmpty counts a hook that has no handlers, so that the share of refused mail
 // can be compared with that of a chain that has some.
-func (c *Chain) Passed(p Point) {
-	if c != nil && c.Ran != nil {
-		c.Ran(Ran{Point: p})
+func (c *Chain) CountEmpty(p Point) {
+	if c != nil && c.OnRun != nil {
+		c.OnRun(RunStats{Point: p})
 	}
 }
 
 // RunOne is Run for a single handler, the one at position n of Handlers. Timers
 // and handlers that run after the 250 are called one by one.
 func (c *Chain) RunOne(ctx context.Context, e *Event, n int) (Verdict, []envelope.TrailEntry) {
-	spec, ok := Lookup(e.Point)
+	spec, ok := SpecOf(e.Point)
 	if !ok || n >= len(c.points[e.Point]) {
 		return Verdict{}, nil
 	}
@@ -290,14 +292,14 @@ type run struct {
 	ended    bool // a verdict ended the chain, or the current side
 	keep     bool // a handler failed with "keep": nothing may drop the message
 	trail    []envelope.TrailEntry
-	stats    Ran
+	stats    RunStats
 }
 
 // reportStats calls Ran with the outcome of the walk.
 func (r *run) reportStats() {
-	if r.chain.Ran != nil {
+	if r.chain.OnRun != nil {
 		r.stats.Point, r.stats.Verdict = r.e.Point, r.final
-		r.chain.Ran(r.stats)
+		r.chain.OnRun(r.stats)
 	}
 }
 
@@ -308,12 +310,12 @@ func (r *run) count(l *link, err error) {
 		return
 	}
 	r.stats.Failures++
-	r.stats.Open = r.stats.Open || errors.Is(err, ErrOpen)
+	r.stats.BreakerOpen = r.stats.BreakerOpen || errors.Is(err, ErrOpen)
 	calls, failures := l.breaker.stats()
-	if o := (Often{Calls: calls, Failures: failures}); r.stats.Worst.Calls == 0 || o.Share() > r.stats.Worst.Share() {
+	if o := (CallStats{Calls: calls, Failures: failures}); r.stats.WorstHandler.Calls == 0 || o.Share() > r.stats.WorstHandler.Share() {
 		o.Handler = l.info.Name()
 		o.Err, _, _ = strings.Cut(strings.TrimPrefix(err.Error(), ErrHook.Error()+": "), "\n")
-		r.stats.Worst = o
+		r.stats.WorstHandler = o
 	}
 }
 
@@ -324,7 +326,7 @@ func (r *run) skip(l *link) bool {
 	if r.accepted && info.Tier >= r.tier && (info.Tier != After || r.tier == After) {
 		return true
 	}
-	if r.e.Point == QueueExpand && r.e.Msg != nil && len(r.e.Msg.Made) > 0 && r.e.Msg.madeBy(l.key, r.e.Rcpt.Address) {
+	if r.e.Point == QueueExpand && r.e.Msg != nil && len(r.e.Msg.ForkMakers) > 0 && r.e.Msg.madeBy(l.key, r.e.Rcpt.Address) {
 		return true // its own fork
 	}
 	return !info.Applies(r.e) || r.e.twoSided && !info.isAskedForSide(r.e)
@@ -360,12 +362,12 @@ func (r *run) askOne(ctx context.Context, l *link) bool {
 	if err != nil {
 		e.rollback()
 		v, changes = r.failure(&l.info), nil
-		if v.Action == Defer && e.isCausedByMail(err) && e.Exhausted != nil {
-			v = e.Exhausted(l.info, v, err)
+		if v.Action == Defer && e.isCausedByMail(err) && e.OnExhausted != nil {
+			v = e.OnExhausted(l.info, v, err)
 		}
 	}
-	if r.chain.Observe != nil {
-		r.chain.Observe(Call{Info: l.info, Verdict: v, Changes: changes, Cost: cost, Instructions: instructions, Err: err, Event: e})
+	if r.chain.OnCall != nil {
+		r.chain.OnCall(Call{Info: l.info, Verdict: v, Changes: changes, Cost: cost, Instructions: instructions, Err: err, Event: e})
 	}
 	r.addTrail(&l.info, v, changes, cost, instructions, err)
 	return r.applyVerdict(e.limitToDomain(&l.info, v), l.info.Tier)
@@ -386,7 +388,7 @@ func (r *run) call(ctx context.Context, l *link) (Verdict, int64, error) {
 // applyEffects commits effects of hooks whose effects do not wait for a message.
 func (r *run) applyEffects() error {
 	p := r.e.Pending
-	if r.spec.Intents || len(p.Effects)+len(p.Submits) == 0 {
+	if r.spec.InCommit || len(p.Effects)+len(p.Submits) == 0 {
 		return nil
 	}
 	effects, submits := p.Effects, p.Submits

@@ -177,7 +177,7 @@ func TestFailureColumn(t *testing.T) {
 		hooks.QueueCommit: "defer 451", hooks.RouteResolve: "continue", hooks.DeliverAttempt: "continue", hooks.DeliverLocal: "continue",
 		hooks.DeliverResult: "continue", hooks.DeliverDSN: "continue", hooks.TimerTick: "continue", hooks.WebRequest: "continue",
 		hooks.ObserveEvent: "continue",
-		hooks.AdminCommand: "continue", hooks.ReceiveAsync: "continue",
+		hooks.AdminCommand: "continue", hooks.ReceiveAfter: "continue",
 	}
 	if len(want) != len(hooks.Specs()) {
 		t.Fatalf("%d hooks in the table, %d here", len(hooks.Specs()), len(want))
@@ -262,7 +262,7 @@ func TestTrail(t *testing.T) {
 		error) {
 		return hooks.Verdict{}, nil
 	}}})
-	c.Observe = func(c hooks.Call) { seen = append(seen, c.Info.Name()) }
+	c.OnCall = func(c hooks.Call) { seen = append(seen, c.Info.Name()) }
 	now := time.Unix(1700000000, 0)
 	_, trail := c.Run(context.Background(), &hooks.Event{Point: hooks.ReceiveRcpt, Now: now,
 		Rcpt: &hooks.Rcpt{Recipient: &envelope.Recipient{Address: "b@x.example"}}})
@@ -297,8 +297,8 @@ func TestApply(t *testing.T) {
 		if v.Action != hooks.Defer {
 			t.Errorf("%s: %v", s.Point, v)
 		}
-		if wantApplied, wantPending := map[bool][2]int{true: {0, 1}, false: {1, 0}}[s.Intents][0],
-			map[bool]int{true: 1}[s.Intents]; applied != wantApplied || len(e.Pending.Effects) != wantPending {
+		if wantApplied, wantPending := map[bool][2]int{true: {0, 1}, false: {1, 0}}[s.InCommit][0],
+			map[bool]int{true: 1}[s.InCommit]; applied != wantApplied || len(e.Pending.Effects) != wantPending {
 			t.Errorf("%s: %d applied, %d pending", s.Point, applied, len(e.Pending.Effects))
 		}
 	}
@@ -387,7 +387,7 @@ func TestExhausted(t *testing.T) {
 		return hooks.Verdict{}, fmt.Errorf("%w: %w", hooks.ErrHook, hooks.ErrExhausted)
 	}}})
 	failures := 0
-	c.Ran = func(r hooks.Ran) { failures += r.Failures }
+	c.OnRun = func(r hooks.RunStats) { failures += r.Failures }
 	now := time.Unix(1700000040, 0)
 	ask := func(ip string) []envelope.TrailEntry {
 		s := &envelope.Session{Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), 25)}
@@ -455,9 +455,9 @@ func TestInherit(t *testing.T) {
 	}
 	for code, want := range map[string]int{"1": 0, "2": 1} {
 		asked = 0
-		var worst hooks.Often
+		var worst hooks.CallStats
 		next := hooks.NewChain([]hooks.Handler{other, ill(code)})
-		next.Ran = func(r hooks.Ran) { worst = r.Worst }
+		next.OnRun = func(r hooks.RunStats) { worst = r.WorstHandler }
 		next.Inherit(first)
 		if ask(next); asked != want {
 			t.Errorf("file %s: asked %d times after the reload, want %d", code, asked, want)

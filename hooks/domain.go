@@ -46,7 +46,7 @@ func (i *Info) isAbout(e *Event) bool {
 	if len(i.Domains)+len(i.Except) == 0 {
 		return true
 	}
-	spec, _ := Lookup(e.Point)
+	spec, _ := SpecOf(e.Point)
 	about := e.domains()
 	if len(about) == 0 && spec.NoMail {
 		return true

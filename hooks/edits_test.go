@@ -90,7 +90,7 @@ func TestRollback(t *testing.T) {
 			before := picture(t, e)
 			chain(func() (hooks.Verdict, error) { return hooks.Verdict{}, nil }).Run(context.Background(), e)
 			changed := picture(t, e) != before
-			if effect := edit.may == hooks.ChangeEffects && !s.Intents; effect {
+			if effect := edit.may == hooks.ChangeEffects && !s.InCommit; effect {
 				changed = allowed // it was handed to Apply
 			}
 			if changed != allowed || allowed != (refused == nil) || refused != nil && !errors.Is(refused, hooks.ErrNotHere) {
@@ -139,7 +139,7 @@ func TestRollbackIsPerHandler(t *testing.T) {
 		e.SetMeta(&e.Tx.Meta, "k", "bad")
 		e.SetMeta(&e.Tx.Meta, "k", nil)
 		undone := false
-		e.Undo("outside", func() { undone = true })
+		e.OnUndo("outside", func() { undone = true })
 		t.Cleanup(func() {
 			if !undone {
 				t.Error("the undo of an engine was not called")

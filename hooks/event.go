@@ -43,10 +43,10 @@ type Event struct {
 	// Delay is how long the reply to the client waits, see Tarpit.
 	Delay time.Duration
 
-	// Exhausted, if set, is called when a message would be deferred because a
+	// OnExhausted, if set, is called when a message would be deferred because a
 	// handler exhausted its budget on it. It returns the verdict that counts
 	// instead; it may be Quarantine even if the hook has no such verdict.
-	Exhausted func(i Info, deferred Verdict, err error) Verdict
+	OnExhausted func(i Info, deferred Verdict, err error) Verdict
 
 	// Outgoing is the domain of ours that the mail is outgoing mail of: that of
 	// the user who logged in and submitted it, of the policy that made it, or of
@@ -163,7 +163,7 @@ type Target struct {
 	Address  envelope.Address
 	Sender   *envelope.Address // nil: the message's
 	Fields   string            // header lines with CRLF for this copy
-	Fill     envelope.Fill     // of marks in appended text, for this copy; nil: as the recipient it is made for
+	Fill     envelope.Values   // of marks in appended text, for this copy; nil: as the recipient it is made for
 	ARC      string            // the domain that seals this copy; "": likewise
 	Priority *envelope.Priority
 	Notify   *envelope.Notify // which DSNs its sender gets; nil: as the sender asked
@@ -208,9 +208,9 @@ type Pending struct {
 	Undo []func()
 }
 
-// Back drops all effects, submissions and undos after the first so many. It is
+// RollbackTo drops all effects, submissions and undos after the first so many. It is
 // for mail that is deferred and for a commit that failed.
-func (p *Pending) Back(effects, submits, undo int) {
+func (p *Pending) RollbackTo(effects, submits, undo int) {
 	for i := len(p.Undo) - 1; i >= undo; i-- {
 		p.Undo[i]()
 	}
@@ -392,7 +392,7 @@ func (e *Event) AddSubmit(s Submit) error {
 	if err := e.checkAllowed(ChangeEffects, "the queue"); err != nil {
 		return err
 	}
-	if spec, _ := Lookup(e.Point); s.Forward && !spec.Intents {
+	if spec, _ := SpecOf(e.Point); s.Forward && !spec.InCommit {
 		return fmt.Errorf("there is no complete message to forward at %s: %w", e.Point, ErrNotHere)
 	}
 	p, n := e.Pending, len(e.Pending.Submits)
@@ -405,10 +405,10 @@ func (e *Event) AddSubmit(s Submit) error {
 	return nil
 }
 
-// Undo registers how to undo a change that an engine made outside of the Event,
+// OnUndo registers how to undo a change that an engine made outside of the Event,
 // such as a token taken from a rate limit. undo runs if the handler fails, or if
 // the commit that its effects wait for fails.
-func (e *Event) Undo(what string, undo func()) {
+func (e *Event) OnUndo(what string, undo func()) {
 	p := e.Pending
 	n := len(p.Undo)
 	p.Undo = append(p.Undo, undo)

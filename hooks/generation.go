@@ -76,8 +76,8 @@ const MaxRetired = 10 * time.Minute
 // Retire notes that another generation has replaced this one.
 func (g *Generation) Retire(now time.Time) { g.retired.Store(now.UnixNano()) }
 
-// Outlived reports whether it was replaced more than MaxRetired ago.
-func (g *Generation) Outlived(now time.Time) bool {
+// IsExpired reports whether it was replaced more than MaxRetired ago.
+func (g *Generation) IsExpired(now time.Time) bool {
 	at := g.retired.Load()
 	return at != 0 && now.UnixNano()-at > int64(MaxRetired)
 }

@@ -40,9 +40,9 @@ const (
 	TimerTick      Point = "timer.tick"
 	WebRequest     Point = "web.request"
 	AdminCommand   Point = "admin.command"
-	// ReceiveAsync is where handlers of receive.data stand that have the option
+	// ReceiveAfter is where handlers of receive.data stand that have the option
 	// async; scripts cannot name it.
-	ReceiveAsync Point = "receive.data async"
+	ReceiveAfter Point = "receive.data async"
 	ObserveEvent Point = "observe.event"
 )
 
@@ -94,9 +94,9 @@ type Spec struct {
 	Status   envelope.Status // what a deferring failure answers
 	Wall     time.Duration
 	Budget   int64 // instructions
-	// Intents: effects travel in the message's commit instead of being
+	// InCommit: effects travel in the message's commit instead of being
 	// applied on normal return.
-	Intents bool
+	InCommit bool
 	// Sides: bundles are asked for the recipient's domain, and for the domain
 	// that the mail is outgoing mail of, see Event.Outgoing.
 	Sides bool
@@ -105,9 +105,9 @@ type Spec struct {
 	NoMail bool
 }
 
-// Takes reports whether an option of on means something at this hook, so that
+// HasOption reports whether an option of on means something at this hook, so that
 // one that would have no effect is refused when a file loads.
-func (s Spec) Takes(option string) bool {
+func (s Spec) HasOption(option string) bool {
 	session := slices.Contains(s.Args, "session")
 	switch option {
 	case "order", "tier", "on_error":
@@ -117,7 +117,7 @@ func (s Spec) Takes(option string) bool {
 	case "login": // before a login nobody has logged in
 		return s.Point != ReceiveConnect && s.Point != ReceiveAuth && (session || slices.Contains(s.Args, "msg"))
 	case "async":
-		return s.Point == ReceiveData || s.Point == ReceiveAsync
+		return s.Point == ReceiveData || s.Point == ReceiveAfter
 	case "every", "each":
 		return s.Point == TimerTick
 	case "path":
@@ -233,18 +233,18 @@ var specs = []Spec{
 		Status:   failStatus(451, "4.3.0"),
 		Wall:     15 * time.Second,
 		Budget:   5 * mega,
-		Intents:  true,
+		InCommit: true,
 	},
 	{
-		Point: ReceiveAsync,
+		Point: ReceiveAfter,
 		Args:  []string{"session", "tx", "msg"},
 		When: "after the 250, once, in a separate commit, for handlers of receive.data with `async = true`; one that fails is called " +
 			"again, as often and as late as a delivery is tried again",
-		Changes: ChangeEffects,
-		Fail:    FailContinue,
-		Wall:    time.Minute,
-		Budget:  20 * mega,
-		Intents: true,
+		Changes:  ChangeEffects,
+		Fail:     FailContinue,
+		Wall:     time.Minute,
+		Budget:   20 * mega,
+		InCommit: true,
 	},
 	{
 		Point:    QueueExpand,
@@ -256,7 +256,7 @@ var specs = []Spec{
 		Status:   failStatus(451, "4.3.0"),
 		Wall:     5 * time.Second,
 		Budget:   2 * mega,
-		Intents:  true,
+		InCommit: true,
 		Sides:    true,
 	},
 	{
@@ -269,7 +269,7 @@ var specs = []Spec{
 		Status:   failStatus(451, "4.3.0"),
 		Wall:     1 * time.Second,
 		Budget:   200 * kilo,
-		Intents:  true,
+		InCommit: true,
 		Sides:    true,
 	},
 	{
@@ -291,7 +291,7 @@ var specs = []Spec{
 		Fail:     FailContinue,
 		Wall:     2 * time.Second,
 		Budget:   500 * kilo,
-		Intents:  true,
+		InCommit: true,
 		Sides:    true,
 	},
 	{
@@ -303,7 +303,7 @@ var specs = []Spec{
 		Fail:     FailKeep,
 		Wall:     5 * time.Second,
 		Budget:   2 * mega,
-		Intents:  true,
+		InCommit: true,
 	},
 	{
 		Point:    DeliverResult,
@@ -314,7 +314,7 @@ var specs = []Spec{
 		Fail:     FailContinue,
 		Wall:     2 * time.Second,
 		Budget:   500 * kilo,
-		Intents:  true,
+		InCommit: true,
 		Sides:    true,
 	},
 	{
@@ -326,7 +326,7 @@ var specs = []Spec{
 		Fail:     FailContinue,
 		Wall:     2 * time.Second,
 		Budget:   500 * kilo,
-		Intents:  true,
+		InCommit: true,
 		Sides:    true,
 	},
 	{
@@ -383,23 +383,23 @@ func Specs() []Spec { return specs }
 func PointNames() []string {
 	var names []string
 	for _, s := range specs {
-		if s.Point != ReceiveAsync {
+		if s.Point != ReceiveAfter {
 			names = append(names, string(s.Point))
 		}
 	}
 	return names
 }
 
-// Named finds the row of a hook by the name that scripts use.
-func Named(name string) (Spec, bool) {
-	if name == string(ReceiveAsync) {
+// SpecNamed finds the row of a hook by the name that scripts use.
+func SpecNamed(name string) (Spec, bool) {
+	if name == string(ReceiveAfter) {
 		return Spec{}, false
 	}
-	return Lookup(Point(name))
+	return SpecOf(Point(name))
 }
 
-// Lookup finds the row of a hook.
-func Lookup(p Point) (Spec, bool) {
+// SpecOf finds the row of a hook.
+func SpecOf(p Point) (Spec, bool) {
 	for _, s := range specs {
 		if s.Point == p {
 			return s, true

@@ -47,9 +47,9 @@ func HTTPHost(host, port string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// HTTPGranted reports whether a list of grants has a host, as HTTPHost writes
+// HTTPGrantFor reports whether a list of grants has a host, as HTTPHost writes
 // it, and whether it may be one of a private network.
-func HTTPGranted(list []string, host string) (granted, private bool) {
+func HTTPGrantFor(list []string, host string) (granted, private bool) {
 	for _, s := range list {
 		if g, ok := ParseHTTPGrant(s); ok && g.Host == host {
 			granted, private = true, private || g.Private

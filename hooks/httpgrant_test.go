@@ -27,7 +27,7 @@ func TestHTTPGrant(t *testing.T) {
 	list := []string{"a.example:80", "b.example:80 private", "a.example:81", "a.example:81 private"}
 	for host, want := range map[string][2]bool{"a.example:80": {true, false}, "b.example:80": {true, true}, "a.example:81": {true, true},
 		"c.example:80": {}} {
-		if granted, private := HTTPGranted(list, host); granted != want[0] || private != want[1] {
+		if granted, private := HTTPGrantFor(list, host); granted != want[0] || private != want[1] {
 			t.Errorf("%s: %v %v", host, granted, private)
 		}
 	}

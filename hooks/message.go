@@ -57,9 +57,9 @@ type Message struct {
 	// for all. See Event.Confine.
 	MaySign func(domain string) bool
 
-	// Made lists the handlers that made a fork, and those of the forks that it was
+	// ForkMakers lists the handlers that made a fork, and those of the forks that it was
 	// made from.
-	Made []Making
+	ForkMakers []ForkMaker
 
 	makers []string     // of a fork: Keys of the handlers that made it or asked for it
 	index  *mime.Index  // cached, see Parts
@@ -91,22 +91,22 @@ func (m *Message) fork() *Message {
 	}
 }
 
-// Making records that a handler made a fork for a recipient.
-type Making struct {
+// ForkMaker records that a handler made a fork for a recipient.
+type ForkMaker struct {
 	Handler string // its Info.Key
 	Rcpt    envelope.Address
-	// All: the recipient itself gets the fork, so the handler is done with all
+	// AllRecipients: the recipient itself gets the fork, so the handler is done with all
 	// who get it; else only with that recipient, and it is asked about others,
 	// who may be lists or forward in turn.
-	All bool
+	AllRecipients bool
 }
 
-// MadeFor returns what to add to a fork's Made beside that of the message that it
+// ForkMakersFor returns what to add to a fork's Made beside that of the message that it
 // was made from.
-func (m *Message) MadeFor(rcpt envelope.Address, stays bool) []Making {
-	var out []Making
+func (m *Message) ForkMakersFor(rcpt envelope.Address, stays bool) []ForkMaker {
+	var out []ForkMaker
 	for _, key := range m.makers {
-		out = append(out, Making{Handler: key, Rcpt: rcpt, All: stays})
+		out = append(out, ForkMaker{Handler: key, Rcpt: rcpt, AllRecipients: stays})
 	}
 	return out
 }
@@ -114,16 +114,18 @@ func (m *Message) MadeFor(rcpt envelope.Address, stays bool) []Making {
 // madeBy reports whether the handler with a Key made this fork, or one that it
 // was made of, and is done with the recipient.
 func (m *Message) madeBy(key string, rcpt envelope.Address) bool {
-	return slices.ContainsFunc(m.Made, func(by Making) bool { return by.Handler == key && (by.All || by.Rcpt == rcpt) })
+	return slices.ContainsFunc(m.ForkMakers, func(by ForkMaker) bool { return by.Handler == key && (by.AllRecipients || by.Rcpt == rcpt) })
 }
 
-// Rewritten reports whether handlers changed the body, so that it is not the one
+// HasBodyEdits reports whether handlers changed the body, so that it is not the one
 // that Body opens.
-func (m *Message) Rewritten() bool { return len(m.Edits) > 0 || len(m.Footer) > 0 || m.Encrypt != nil }
+func (m *Message) HasBodyEdits() bool {
+	return len(m.Edits) > 0 || len(m.Footer) > 0 || m.Encrypt != nil
+}
 
-// Differs reports whether a fork differs from the message that it was made from.
-func (m *Message) Differs() bool {
-	return m.Rewritten() || len(m.Sign) > 0 || m.Header != m.from || m.Priority != m.of.Priority || !reflect.DeepEqual(m.Meta, m.of.Meta)
+// IsChangedFork reports whether a fork differs from the message that it was made from.
+func (m *Message) IsChangedFork() bool {
+	return m.HasBodyEdits() || len(m.Sign) > 0 || m.Header != m.from || m.Priority != m.of.Priority || !reflect.DeepEqual(m.Meta, m.of.Meta)
 }
 
 // Fork makes a message of its own for a recipient and those that replace it:

@@ -45,7 +45,7 @@ var changes = []struct {
 // forwarding is what the hooks that have the whole message can do beside.
 const forwarding = "mail.forward, mail.file"
 
-func forwards(s hooks.Spec) bool { return s.Intents && slices.Contains(s.Args, "msg") }
+func forwards(s hooks.Spec) bool { return s.InCommit && slices.Contains(s.Args, "msg") }
 
 // readmeText reads a part of the page that people wrote.
 func readmeText(t *testing.T, name string) string {
@@ -80,7 +80,7 @@ func readme(t *testing.T) []byte {
 			fail += fmt.Sprintf(" %d", s.Status.Code)
 		}
 		name := string(s.Point)
-		if s.Intents {
+		if s.InCommit {
 			name += " *"
 		}
 		if s.Sides {

@@ -60,8 +60,8 @@ var FieldTypes = []string{
 	"addresses",
 }
 
-// Sound returns what is wrong with the description itself, or nil.
-func (f Field) Sound() error {
+// Validate returns what is wrong with the description itself, or nil.
+func (f Field) Validate() error {
 	if !slices.Contains(FieldTypes, f.Type) {
 		return fmt.Errorf("has the unknown type %q; there are %s", f.Type, strings.Join(FieldTypes, ", "))
 	}
@@ -76,18 +76,18 @@ func (f Field) Sound() error {
 		return fmt.Errorf("has min above max")
 	}
 	for _, o := range f.Or {
-		if err := o.Sound(); err != nil {
+		if err := o.Validate(); err != nil {
 			return fmt.Errorf("alternative %w", err)
 		}
 	}
 	if f.Of != nil {
-		if err := f.Of.Sound(); err != nil {
+		if err := f.Of.Validate(); err != nil {
 			return fmt.Errorf("element %w", err)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Fields)) {
 		g := f.Fields[name]
-		if err := g.Sound(); err != nil {
+		if err := g.Validate(); err != nil {
 			return fmt.Errorf("field %s %w", name, err)
 		}
 		if g.When != "" && f.Fields[g.When].Type != "boolean" || g.After != "" && f.Fields[g.After].Type != "date" {

@@ -22,7 +22,7 @@ func TestFieldCheck(t *testing.T) {
 		"how":  {Type: "line", Choices: []string{"a", "b"}},
 		"sub":  {Type: "table", Fields: map[string]Field{"x": {Type: "line", Required: true}}},
 	}}
-	if err := table.Sound(); err != nil {
+	if err := table.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct{ value, wrong string }{
@@ -89,7 +89,7 @@ func TestFieldSound(t *testing.T) {
 		"has no addresses":                  {Type: "table", Other: true},
 		"element has the un":                {Type: "list", Of: &Field{Type: "?"}},
 	} {
-		if err := f.Sound(); err == nil || !strings.Contains(err.Error(), wrong) {
+		if err := f.Validate(); err == nil || !strings.Contains(err.Error(), wrong) {
 			t.Errorf("%+v: %v, want %q", f, err, wrong)
 		}
 	}

@@ -105,7 +105,7 @@ func tableEvent(s hooks.Spec) *hooks.Event {
 func onHook(s hooks.Spec, body string) string {
 	name, options := string(s.Point), ""
 	switch s.Point {
-	case hooks.ReceiveAsync:
+	case hooks.ReceiveAfter:
 		name, options = string(hooks.ReceiveData), "{ async = true }, "
 	case hooks.TimerTick:
 		options = `{ every = "1h" }, `
@@ -215,7 +215,7 @@ func TestTable(t *testing.T) {
 
 // TestTableIdentity: who logged in is for receive.auth to say.
 func TestTableIdentity(t *testing.T) {
-	s, _ := hooks.Lookup(hooks.ReceiveAuth)
+	s, _ := hooks.SpecOf(hooks.ReceiveAuth)
 	w := hookstest.New(t).Load(hookstest.Scripts(map[string]string{"a.lua": onHook(s,
 		`return accept { user = "ann@our.example", role = "x" }`)}))
 	if v, trail := w.Generation.Chain.Run(t.Context(), withApply(tableEvent(s))); v.Action != hooks.Accept ||

@@ -82,7 +82,7 @@ func (c *checker) manifest(m *Manifest) {
 		}
 	}
 	c.each("bundle.hooks", b.Hooks, func(h string) string {
-		if _, ok := hooks.Named(h); !ok {
+		if _, ok := hooks.SpecNamed(h); !ok {
 			return fmt.Sprintf("there is no hook %q%s", h, hooks.Suggestion(h, hooks.PointNames()))
 		}
 		return ""
@@ -93,7 +93,7 @@ func (c *checker) manifest(m *Manifest) {
 		c.setting("config."+key, key, m.Config[key])
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.Account)) {
-		if err := m.Account[key].Sound(); err != nil {
+		if err := m.Account[key].Validate(); err != nil {
 			c.bad("account."+key, "account.%s %v", key, err)
 		}
 	}

@@ -28,7 +28,7 @@ func FuzzManifest(f *testing.F) {
 			t.Errorf("accepted %+v", m.Bundle)
 		}
 		for _, h := range m.Bundle.Hooks {
-			if _, ok := hooks.Lookup(hooks.Point(h)); !ok {
+			if _, ok := hooks.SpecOf(hooks.Point(h)); !ok {
 				t.Errorf("hook %q", h)
 			}
 		}

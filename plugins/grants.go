@@ -57,7 +57,7 @@ func (m *Manifest) limitsWanted() map[string]int64 {
 	var wall time.Duration
 	var instructions int64
 	for _, h := range m.Bundle.Hooks {
-		if spec, ok := hooks.Lookup(hooks.Point(h)); ok {
+		if spec, ok := hooks.SpecOf(hooks.Point(h)); ok {
 			wall, instructions = max(wall, spec.Wall), max(instructions, spec.Budget)
 		}
 	}
@@ -90,7 +90,7 @@ func (g Grants) beyond(have Grants) []string {
 	list("right", g.Rights, have.Rights)
 	list("message", g.Message, have.Message)
 	for _, h := range g.HTTP {
-		if granted, private := hooks.HTTPGranted(have.HTTP, hostOf(h).Host); !granted || hostOf(h).Private && !private {
+		if granted, private := hooks.HTTPGrantFor(have.HTTP, hostOf(h).Host); !granted || hostOf(h).Private && !private {
 			out = append(out, "http "+h)
 		}
 	}

@@ -109,7 +109,7 @@ func readScripts(dir, name string, tier hooks.Tier) (hooks.Source, error) {
 }
 
 // keeper makes what holds the policies in force.
-func (s *server) keeper() *generations.Keeper {
+func (s *server) keeper() *generations.Manager {
 	var cfg atomic.Pointer[config.Config] // what the last Read found
 	cfg.Store(s.cfg)
 	var found atomic.Pointer[[]hooks.Source] // and with it

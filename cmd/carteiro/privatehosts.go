@@ -38,7 +38,7 @@ func httpHosts(cfg *config.Config, sources []hooks.Source) []httpHost {
 	add := func(list, all []string, bundle int, of string) {
 		for _, s := range list {
 			g, ok := hooks.ParseHTTPGrant(s)
-			if _, private := hooks.HTTPGranted(all, g.Host); ok && !private {
+			if _, private := hooks.HTTPGrantFor(all, g.Host); ok && !private {
 				out = append(out, httpHost{g.Host, s, bundle, of})
 			}
 		}

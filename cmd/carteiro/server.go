@@ -49,7 +49,7 @@ type server struct {
 	keys      *crypt.Keys
 	resolver  *dns.Resolver
 	engine    *lua.Engine
-	policies  *generations.Keeper
+	policies  *generations.Manager
 	usage     bundleUsage
 	refused   refusedHosts
 	out       *smtpout.Client

@@ -32,12 +32,12 @@ func TestOptionsAtEveryHook(t *testing.T) {
 		}
 		variants := []variant{{"no option", hooks.Info{}, true, p != hooks.ReceiveAuth && p != hooks.RouteResolve && p != hooks.DeliverDSN}}
 		everybody := variants[0].others
-		if spec.Takes("listener") {
+		if spec.HasOption("listener") {
 			variants = append(variants, variant{"listener of users", hooks.Info{Listener: "submission"}, true, false},
 				variant{"listener of others", hooks.Info{Listener: "mx"}, false, everybody},
 				variant{"another listener", hooks.Info{Listener: "lmtp"}, false, false})
 		}
-		if spec.Takes("login") {
+		if spec.HasOption("login") {
 			variants = append(variants, variant{"login", hooks.Info{Login: true}, !slices.Contains(beforeLogin, p), false})
 		}
 		known := !slices.Contains(beforeLogin, p) // the domain that the session is about

@@ -21,7 +21,7 @@ func TestAsync(t *testing.T) {
 	fails.Store(true)
 	policies := func() []hooks.Handler {
 		return []hooks.Handler{at(hooks.ReceiveData, func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }),
-			at(hooks.ReceiveAsync, func(e *hooks.Event) (hooks.Verdict, error) {
+			at(hooks.ReceiveAfter, func(e *hooks.Event) (hooks.Verdict, error) {
 				asked.Add(1)
 				if err := e.AddEffect(envelope.Effect{Space: "s", Op: envelope.Incr, Key: "ran", N: 1}); err != nil {
 					return hooks.Verdict{}, err

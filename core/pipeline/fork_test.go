@@ -74,7 +74,7 @@ func TestCopiesOfTheirOwn(t *testing.T) {
 		var to []hooks.Target
 		for _, a := range []envelope.Address{"alice@our.example", "bob@our.example", "x@out.example", "y@out.example"} {
 			bounces := envelope.Address("bounce+" + a.Local() + "@our.example")
-			fill := envelope.Fill{"who": "dear " + a.Local() + strings.Repeat("!", len(to)*30)}
+			fill := envelope.Values{"who": "dear " + a.Local() + strings.Repeat("!", len(to)*30)}
 			if a.Local() == "bob" {
 				fill = nil
 			}
@@ -139,8 +139,8 @@ func TestFillsAreToldApart(t *testing.T) {
 		}
 		return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Name: "a", Text: "-"}, mime.Text{Text: " and "},
 			mime.Text{Name: "b", Text: "-"}),
-			e.Replace(e.Rcpt, []hooks.Target{{Address: "x@out.example", Fill: envelope.Fill{"a": "1 b:2"}},
-				{Address: "y@out.example", Fill: envelope.Fill{"a": "1", "b": "2"}}}))
+			e.Replace(e.Rcpt, []hooks.Target{{Address: "x@out.example", Fill: envelope.Values{"a": "1 b:2"}},
+				{Address: "y@out.example", Fill: envelope.Values{"a": "1", "b": "2"}}}))
 	}))
 	h.accept(session(), "a@a.example", plain, "all@our.example")
 	h.idle()

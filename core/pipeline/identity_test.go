@@ -66,12 +66,12 @@ func TestAsyncWaitsForItsHandler(t *testing.T) {
 	var ours, others atomic.Int32
 	var fails atomic.Bool
 	fails.Store(true)
-	archive := counting(ofDomain(hooks.ReceiveAsync, "our.example", "archive.lua", 0), &ours, &fails)
+	archive := counting(ofDomain(hooks.ReceiveAfter, "our.example", "archive.lua", 0), &ours, &fails)
 	h := newHouse(t, core.Config{}, archive)
 	h.accept(session(), "a@a.example", plain, "bob@our.example")
 	h.until("it was asked", func() bool { return ours.Load() == 1 && h.InFlight() == 0 })
-	admin := hooks.Info{Point: hooks.ReceiveAsync, File: "archive.lua", Line: 1}
-	h.swap("two", counting(admin, &others, nil), counting(ofDomain(hooks.ReceiveAsync, "a.example", "archive.lua", 0), &others, nil), archive)
+	admin := hooks.Info{Point: hooks.ReceiveAfter, File: "archive.lua", Line: 1}
+	h.swap("two", counting(admin, &others, nil), counting(ofDomain(hooks.ReceiveAfter, "a.example", "archive.lua", 0), &others, nil), archive)
 	fails.Store(false)
 	h.clock.Advance(time.Hour)
 	h.until("it has run", func() bool { return h.spooled() == 0 })
@@ -83,10 +83,10 @@ func TestAsyncWaitsForItsHandler(t *testing.T) {
 // An async handler that asks for a login or a listener is not shown other mail.
 func TestAsyncApplies(t *testing.T) {
 	var login, listener, all atomic.Int32
-	one := hooks.Info{Point: hooks.ReceiveAsync, File: "login.lua", Login: true}
-	two := hooks.Info{Point: hooks.ReceiveAsync, File: "listener.lua", Listener: "submission"}
+	one := hooks.Info{Point: hooks.ReceiveAfter, File: "login.lua", Login: true}
+	two := hooks.Info{Point: hooks.ReceiveAfter, File: "listener.lua", Listener: "submission"}
 	h := newHouse(t, core.Config{}, counting(one, &login, nil), counting(two, &listener, nil),
-		counting(hooks.Info{Point: hooks.ReceiveAsync, File: "all.lua"}, &all, nil))
+		counting(hooks.Info{Point: hooks.ReceiveAfter, File: "all.lua"}, &all, nil))
 	h.accept(session(), "a@a.example", plain, "bob@our.example")
 	h.until("the stranger's message is done", func() bool { return h.spooled() == 0 && all.Load() == 1 })
 	if login.Load() != 0 || listener.Load() != 0 {

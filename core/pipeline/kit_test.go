@@ -149,7 +149,7 @@ func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Stor
 		t.Fatal(err)
 	}
 	d, err := auth.New(ctx, auth.Options{Data: st, Domains: []string{"our.example"}, Postmaster: "alice@our.example", Key: make([]byte, 32),
-		Clock: h.clock, Cheap: true})
+		Clock: h.clock, WeakHash: true})
 	if err != nil {
 		t.Fatal(err)
 	}

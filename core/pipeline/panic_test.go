@@ -266,7 +266,7 @@ func (h *house) besides(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
 		if got, err := h.Command(h.t.Context(), &hooks.Command{Name: "x"}); err == nil || errors.Is(err, policyrun.ErrNoCommand) {
 			h.t.Errorf("the command gives %+v, %v", got, err)
 		}
-	case hooks.ReceiveAsync: // asked again until a reload takes it away
+	case hooks.ReceiveAfter: // asked again until a reload takes it away
 		h.until("the handler was asked", func() bool { return asked.Load() > 0 && h.InFlight() == 0 })
 		h.gen.Swap(&hooks.Generation{ID: "without it", Chain: hooks.NewChain(nil)})
 		h.clock.Advance(time.Hour)

@@ -153,8 +153,8 @@ func (a *Accounts) Revoke(_ context.Context, owner, delegate envelope.Address, r
 	return nil
 }
 
-// Granted implements lua.Accounts.
-func (a *Accounts) Granted(_ context.Context, owner envelope.Address) []envelope.Grant {
+// Grants implements lua.Accounts.
+func (a *Accounts) Grants(_ context.Context, owner envelope.Address) []envelope.Grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.granted[owner])
@@ -191,8 +191,8 @@ func (a *Accounts) Confirmed(context.Context, envelope.Address, string) (bool, e
 	return false, nil
 }
 
-// Stands implements lua.Accounts: there are accounts, and no aliases.
-func (a *Accounts) Stands(ctx context.Context, address envelope.Address) (envelope.Address, []envelope.Address, error) {
+// ResolveForPolicy implements lua.Accounts: there are accounts, and no aliases.
+func (a *Accounts) ResolveForPolicy(ctx context.Context, address envelope.Address) (envelope.Address, []envelope.Address, error) {
 	if a.Exists(ctx, address) {
 		return address.Base(), nil, nil
 	}

@@ -146,7 +146,7 @@ func annotatedResults(s *signature.Signature, separator string) string {
 func annotateOn(b *bytes.Buffer) {
 	b.WriteString("\n---registers a handler\n")
 	for _, s := range hooks.Specs() {
-		if s.Point == hooks.ReceiveAsync {
+		if s.Point == hooks.ReceiveAfter {
 			continue
 		}
 		var params []string

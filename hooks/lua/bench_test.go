@@ -32,7 +32,7 @@ end)
 func BenchmarkHook(b *testing.B) {
 	w := hookstest.New(b).Script(benchHook)
 	h := w.Generation.Chain.Handlers(hooks.ReceiveData)[0]
-	spec, _ := hooks.Lookup(hooks.ReceiveData)
+	spec, _ := hooks.SpecOf(hooks.ReceiveData)
 	e := &hooks.Event{Point: hooks.ReceiveData, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example", "bob@our.example"),
 		Msg: hookstest.Message("a@a.example", plainMail)}
 	b.ReportAllocs()
@@ -290,7 +290,7 @@ func BenchmarkExhausted(b *testing.B) {
 	w := hookstest.New(b).Script(`on("receive.data", function(session, tx, msg) local n = 0 while true do n = n + 1 end end)`)
 	minute := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	asked := 0
-	w.Generation.Chain.Observe = func(c hooks.Call) {
+	w.Generation.Chain.OnCall = func(c hooks.Call) {
 		if c.Instructions > 0 {
 			asked++
 		}

@@ -182,7 +182,7 @@ var verdictCases = []struct{ hook, body, want string }{
 
 func TestVerdicts(t *testing.T) {
 	for _, c := range verdictCases {
-		spec, _ := hooks.Lookup(hooks.Point(c.hook))
+		spec, _ := hooks.SpecOf(hooks.Point(c.hook))
 		w := hookstest.New(t).Script("on(\"" + c.hook + "\", function(" + strings.Join(spec.Args, ", ") + ")\n" + c.body + "\nend)")
 		a := w.Ask(&hooks.Event{Point: spec.Point, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example"),
 			Msg:  hookstest.Message("a@a.example", plainMail),

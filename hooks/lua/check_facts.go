@@ -420,13 +420,13 @@ func (g *gatherer) on(args []ast.Expr) []ast.Expr {
 	name, ok := args[0].(*ast.StringExpr)
 	spec, known := hooks.Spec{}, false
 	if ok {
-		spec, known = hooks.Named(name.Value)
+		spec, known = hooks.SpecNamed(name.Value)
 	}
 	if !known {
 		return args
 	}
 	if asyncOption(args) {
-		spec, _ = hooks.Lookup(hooks.ReceiveAsync)
+		spec, _ = hooks.SpecOf(hooks.ReceiveAfter)
 	}
 	switch f := args[len(args)-1].(type) {
 	case *ast.FunctionExpr:

@@ -63,12 +63,12 @@ func (r *loadCheck) checkOn(c *ast.FuncCallExpr) []error {
 	if !ok1 || !ok2 {
 		return nil
 	}
-	spec, ok := hooks.Named(name.Value)
+	spec, ok := hooks.SpecNamed(name.Value)
 	if !ok {
 		return []error{unknownHook(r.file, c.Line(), name.Value)}
 	}
 	if name.Value == string(hooks.ReceiveData) && r.hasOption(c, "async") {
-		spec, _ = hooks.Lookup(hooks.ReceiveAsync)
+		spec, _ = hooks.SpecOf(hooks.ReceiveAfter)
 	}
 	errs := append(r.unknownOptions(c), r.checkEncryption(spec, body)...)
 	if r.source.strict {

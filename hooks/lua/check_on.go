@@ -21,7 +21,7 @@ func (c *checker) checkOn(e *ast.FuncCallExpr) {
 	if !ok {
 		return
 	}
-	spec, ok := hooks.Named(name.Value)
+	spec, ok := hooks.SpecNamed(name.Value)
 	if !ok {
 		return // reported by loadCheck
 	}

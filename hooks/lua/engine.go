@@ -50,9 +50,9 @@ type Accounts interface {
 	Setting(ctx context.Context, a envelope.Address, name string) (any, error)
 	// Confirmed reports whether that setting was set as confirmed.
 	Confirmed(ctx context.Context, a envelope.Address, name string) (bool, error)
-	// Stands resolves a local address: to a mailbox, or to other addresses;
+	// ResolveForPolicy resolves a local address: to a mailbox, or to other addresses;
 	// to neither if nobody has it.
-	Stands(ctx context.Context, a envelope.Address) (mailbox envelope.Address, targets []envelope.Address, err error)
+	ResolveForPolicy(ctx context.Context, a envelope.Address) (mailbox envelope.Address, targets []envelope.Address, err error)
 	// MaySendAs is "as", "behalf" or "" for no.
 	MaySendAs(ctx context.Context, user, a envelope.Address) string
 	// Owns reports whether an address is the user's own: the account's, with any
@@ -65,7 +65,7 @@ type Accounts interface {
 	// grant's error is for who asked.
 	Grant(ctx context.Context, owner, delegate envelope.Address, right string, until time.Time) error
 	Revoke(ctx context.Context, owner, delegate envelope.Address, right string) error
-	Granted(ctx context.Context, owner envelope.Address) []envelope.Grant
+	Grants(ctx context.Context, owner envelope.Address) []envelope.Grant
 
 	// Login verifies credentials and returns the account; it blocks for the
 	// work, and longer after wrong guesses.
@@ -238,7 +238,7 @@ func (e *Engine) Load(ctx context.Context, sources []hooks.Source) (_ *hooks.Gen
 		handlers[i] = h
 	}
 	chain := hooks.NewChain(handlers)
-	chain.Observe = e.Observe
+	chain.OnCall = e.Observe
 	return &hooks.Generation{ID: s.id, Loaded: e.Clock.Now(), Sources: sources, Chain: chain}, nil
 }
 

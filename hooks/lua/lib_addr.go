@@ -323,7 +323,7 @@ func accountResolve(L *glua.LState) int {
 		L.Push(glua.LString("foreign"))
 		return 1
 	}
-	mailbox, targets, err := accounts.Stands(c.ctx, a)
+	mailbox, targets, err := accounts.ResolveForPolicy(c.ctx, a)
 	st.raiseIf(L, err)
 	switch {
 	case mailbox != "":

@@ -70,7 +70,7 @@ rcpt:copy_to("ann@far.example", { msg = v })`},
 			`local seal = crypt.openpgp is(pcall(seal, msg, "bob@our.example"), false) is(pcall(rcpt.variant, rcpt), false)`},
 	} {
 		w := hookstest.NewWith(t, hookstest.Options{Keys: keyring(t)})
-		spec, _ := hooks.Lookup(hooks.Point(tt.hook))
+		spec, _ := hooks.SpecOf(hooks.Point(tt.hook))
 		w.Script(is + "on(\"" + tt.hook + "\", function(" + strings.Join(spec.Args, ", ") + ")\n" + tt.body + "\nend)")
 		a := w.Ask(&hooks.Event{Point: spec.Point, Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx("a@a.example", "bob@our.example"),
 			Msg:  hookstest.Message("a@a.example", tt.raw),

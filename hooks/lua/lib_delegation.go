@@ -53,7 +53,7 @@ func accountGranted(L *glua.LState) int {
 	st := stateOf(L)
 	c, accounts := st.accounts(L)
 	list := []any{}
-	for _, g := range accounts.Granted(c.ctx, envelope.Address(text(L, 1))) {
+	for _, g := range accounts.Grants(c.ctx, envelope.Address(text(L, 1))) {
 		m := map[string]any{"delegate": string(g.Delegate), "right": g.Right}
 		if !g.Until.IsZero() {
 			m["until"] = float64(g.Until.Unix())

@@ -85,7 +85,7 @@ func (st *state) newExchange(L *glua.LState, what, target string, raw glua.LValu
 		L.RaiseError("%s: %q is not a URL with http:// or https://", what, target)
 	}
 	host := HostPort(u)
-	granted, private := hooks.HTTPGranted(c.source.src.HTTP, host)
+	granted, private := hooks.HTTPGrantFor(c.source.src.HTTP, host)
 	if !granted {
 		L.RaiseError("%s: %s is not among the hosts that were granted%s", what, host, grantHint(c.source))
 	}

@@ -304,7 +304,7 @@ func kvOnce(L *glua.LState) int {
 	if ok {
 		// A CAS, for a claim is this process's own and another may be first.
 		st.write(L, c, envelope.Effect{Op: envelope.CAS, Key: key, Value: []byte("true"), TTL: life})
-		c.event.Undo("once "+key, release)
+		c.event.OnUndo("once "+key, release)
 	}
 	L.Push(glua.LBool(ok))
 	return 1

@@ -129,7 +129,7 @@ func (st *state) takeRate(c *call, suffix, key string, g gcra) (ok bool, wait, r
 		e.rates.refund(full, spent)
 		return false, 0, 0, err
 	}
-	c.event.Undo("rate "+key, func() { e.rates.refund(full, spent) })
+	c.event.OnUndo("rate "+key, func() { e.rates.refund(full, spent) })
 	return true, 0, remaining, nil
 }
 

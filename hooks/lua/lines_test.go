@@ -96,7 +96,7 @@ var doors = []door{
 
 // open asks a handler of the door's hook.
 func (d door) open(t *testing.T, value string) (string, *hooks.Event) {
-	spec, _ := hooks.Lookup(d.hook)
+	spec, _ := hooks.SpecOf(d.hook)
 	text := "on(\"" + string(d.hook) + "\", " + map[bool]string{true: "{ path = \"/\" }, "}[d.hook == hooks.WebRequest] + "function(" +
 		strings.Join(spec.Args, ", ") + ")\n" +
 		strings.ReplaceAll(d.text, "VALUE", value) + "\nend)"

@@ -271,7 +271,7 @@ func hookOn(L *glua.LState) int {
 	if !ok {
 		return complain("on", "on: the name of a hook expected, got "+typeOf(L.Get(1)), "")
 	}
-	spec, ok := hooks.Named(string(name))
+	spec, ok := hooks.SpecNamed(string(name))
 	if !ok {
 		ld.errs = append(ld.errs, unknownHook(&c.File, line, string(name)))
 		return 0

@@ -22,12 +22,12 @@ func unknownOption(key string) (text, hint string) {
 
 // ineffectiveOption returns the fault of an option that means nothing at a hook, or "".
 func ineffectiveOption(spec hooks.Spec, key string) (text, hint string) {
-	if !slices.Contains(hooks.Options(), key) || spec.Takes(key) {
+	if !slices.Contains(hooks.Options(), key) || spec.HasOption(key) {
 		return "", ""
 	}
 	var at []string
 	for _, name := range hooks.PointNames() {
-		if s, _ := hooks.Named(name); s.Takes(key) {
+		if s, _ := hooks.SpecNamed(name); s.HasOption(key) {
 			at = append(at, name)
 		}
 	}
@@ -81,8 +81,8 @@ func (h *handler) options(t *glua.LTable, lenient bool) (text, hint string) {
 			if async, ok := v.(glua.LBool); !ok {
 				return "async is true or false", ""
 			} else if async {
-				h.spec, _ = hooks.Lookup(hooks.ReceiveAsync)
-				h.info.Point = hooks.ReceiveAsync
+				h.spec, _ = hooks.SpecOf(hooks.ReceiveAfter)
+				h.info.Point = hooks.ReceiveAfter
 			}
 		case "every", "each", "path", "command", "events":
 			if text, hint := h.ownOption(string(key), v); text != "" {

@@ -17,7 +17,7 @@ func TestOptionsOfEveryHook(t *testing.T) {
 		"every": `"1h"`, "path": `"/x"`, "command": `"x"`, "events": `{ "accepted" }`}
 	needs := map[hooks.Point]string{hooks.TimerTick: "every", hooks.WebRequest: "path", hooks.AdminCommand: "command"}
 	for _, name := range hooks.PointNames() {
-		spec, _ := hooks.Named(name)
+		spec, _ := hooks.SpecNamed(name)
 		for option, value := range values {
 			options := option + " = " + value
 			if need := needs[spec.Point]; need != "" && need != option {
@@ -26,9 +26,9 @@ func TestOptionsOfEveryHook(t *testing.T) {
 			src := hookstest.Scripts(map[string]string{"a.lua": fmt.Sprintf("on(%q, { %s }, function() end)", name, options)})
 			engine := hookstest.New(t).Engine
 			_, err := engine.Load(t.Context(), []hooks.Source{src})
-			if want := option + " has no effect at " + name; spec.Takes(option) != (err == nil) || err != nil && !strings.Contains(err.Error(),
+			if want := option + " has no effect at " + name; spec.HasOption(option) != (err == nil) || err != nil && !strings.Contains(err.Error(),
 				want) {
-				t.Errorf("%s at %s: %v; the option means something: %v", option, name, err, spec.Takes(option))
+				t.Errorf("%s at %s: %v; the option means something: %v", option, name, err, spec.HasOption(option))
 			}
 			if option != "listener" && option != "login" || err == nil {
 				continue

@@ -184,7 +184,7 @@ mail.submit { to = "b@x.example", raw = "From: a@x.example\nSubject: s\n\nbody\n
 
 func TestModules(t *testing.T) {
 	for _, c := range checks {
-		spec, _ := hooks.Lookup(hooks.Point(c.hook))
+		spec, _ := hooks.SpecOf(hooks.Point(c.hook))
 		w := hookstest.New(t)
 		w.Resolver.Answers = map[string]any{"a one.example": addrs("192.0.2.1"),
 			"mx one.example":   []dns.MX{{Host: "mx.one.example", Preference: 10}},

@@ -175,7 +175,7 @@ func rcptReplace(L *glua.LState) int {
 	st, o, r := expandableSelf(L, "rcpt:replace")
 	if e := o.call.event; !e.Allowed(hooks.ChangeRecipients) {
 		here := ""
-		if spec, _ := hooks.Lookup(e.Point); spec.Allows(hooks.Redirect) {
+		if spec, _ := hooks.SpecOf(e.Point); spec.Allows(hooks.Redirect) {
 			here = "; here return redirect(address)"
 		}
 		L.RaiseError("rcpt:replace: only at queue.expand%s", here)
@@ -295,12 +295,12 @@ func howArgument(L *glua.LState, st *state, how glua.LValue, what string, t *hoo
 const maxFilled = 4096
 
 // fillArgument reads a table of texts for the marks of msg:append_text.
-func fillArgument(L *glua.LState, st *state, v glua.LValue, what string) envelope.Fill {
+func fillArgument(L *glua.LState, st *state, v glua.LValue, what string) envelope.Values {
 	table, ok := v.(*glua.LTable)
 	if !ok {
 		L.RaiseError("%s: fill must be a table, got %s", what, typeOf(v))
 	}
-	fill := envelope.Fill{}
+	fill := envelope.Values{}
 	for k, v := table.Next(glua.LNil); k != glua.LNil; k, v = table.Next(k) {
 		text, ok := v.(glua.LString)
 		if !ok || len(text) > maxFilled || len(fill) >= maxMarks {

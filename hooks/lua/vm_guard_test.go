@@ -111,7 +111,7 @@ func TestPanicsOfHandlers(t *testing.T) {
 	event := func() *hooks.Event {
 		return &hooks.Event{Point: hooks.ReceiveHelo, Session: &envelope.Session{}, Name: "x"}
 	}
-	spec, _ := hooks.Lookup(hooks.ReceiveHelo)
+	spec, _ := hooks.SpecOf(hooks.ReceiveHelo)
 	spoil(t)
 	g, err := loadFile(New(Options{}), "faulty.lua", text)
 	if err != nil {

@@ -34,9 +34,9 @@ type stored struct {
 	Raw         []byte    `json:"raw"`
 }
 
-// Gone returns the record that removes all keys of an address, for a commit with
+// RemovalRecord returns the record that removes all keys of an address, for a commit with
 // what else goes.
-func Gone(a envelope.Address) store.Record {
+func RemovalRecord(a envelope.Address) store.Record {
 	return store.Record{Kind: kindKeys, Name: string(a.Base())}
 }
 

@@ -139,7 +139,7 @@ func TestKeys(t *testing.T) {
 		t.Error(err)
 	}
 	list("bob@our.example", "bob@our.example openpgp expired")
-	if err := st.PutRecords(ctx, crypt.Gone("bob@our.example")); err != nil {
+	if err := st.PutRecords(ctx, crypt.RemovalRecord("bob@our.example")); err != nil {
 		t.Fatal(err)
 	}
 	list("", "ann@far.example smime expired")
@@ -159,7 +159,7 @@ func TestBrokenKeys(t *testing.T) {
 	defer st.Close()
 	ctx := context.Background()
 	keys := &crypt.Keys{Data: st, Clock: &clock.Clock{}}
-	broken := crypt.Gone("joe@our.example")
+	broken := crypt.RemovalRecord("joe@our.example")
 	broken.Value = []byte(`[{"kind": "smime", "raw": "AAAA"}, {"kind": "openpgp"}, {"kind": "rot13"}]`)
 	if err := st.PutRecords(ctx, broken); err != nil {
 		t.Fatal(err)

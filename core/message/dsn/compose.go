@@ -13,8 +13,8 @@ import (
 	"carteiro/core/message/printable"
 )
 
-// Report describes a delivery status notification to compose.
-type Report struct {
+// Notification describes a delivery status notification to compose.
+type Notification struct {
 	ID        envelope.ID
 	Hostname  string // Reporting-MTA
 	To        envelope.Address
@@ -23,14 +23,14 @@ type Report struct {
 	Arrival   time.Time
 	EnvID     string
 	Text      string // the part for people; "": ReportText
-	Rcpts     []ReportRcpt
+	Rcpts     []Recipient
 	Header    []byte // of the original
 	Body      []byte // of the original; nil: only its header section is returned
 	RetryTill time.Time
 }
 
-// ReportRcpt is one recipient of a Report.
-type ReportRcpt struct {
+// Recipient is one recipient of a Report.
+type Recipient struct {
 	Original   string // ORCPT, "rfc822;user@domain"
 	Final      envelope.Address
 	Status     envelope.Status
@@ -47,8 +47,8 @@ var subjects = map[string]string{
 	"expanded":  "Mail was forwarded to a list of recipients",
 }
 
-// ReportText returns the default text of the part for people.
-func ReportText(r *Report) string {
+// DefaultText returns the default text of the part for people.
+func DefaultText(r *Notification) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "This is the mail system at %s.\n\n", r.Hostname)
 	switch r.Action {
@@ -68,7 +68,7 @@ func ReportText(r *Report) string {
 	return b.String()
 }
 
-func rcptText(rc ReportRcpt) string {
+func rcptText(rc Recipient) string {
 	if !rc.Diagnostic {
 		return enhancedCode(rc)
 	}
@@ -78,7 +78,7 @@ func rcptText(rc ReportRcpt) string {
 	return printable.FieldText(rc.Status.Reply())
 }
 
-func enhancedCode(rc ReportRcpt) string {
+func enhancedCode(rc Recipient) string {
 	if rc.Status.Enhanced != "" {
 		return rc.Status.Enhanced
 	}
@@ -89,7 +89,7 @@ func enhancedCode(rc ReportRcpt) string {
 }
 
 // Compose returns the header section and the body, with CRLF line ends.
-func (r *Report) Compose() (*mime.Header, []byte) {
+func (r *Notification) Compose() (*mime.Header, []byte) {
 	boundary := "dsn-" + r.ID.String()
 	utf8 := !r.To.ASCII() || mime.Has8Bit(r.Header)
 	for _, rc := range r.Rcpts {
@@ -111,7 +111,7 @@ func (r *Report) Compose() (*mime.Header, []byte) {
 	part := func(fields string) { fmt.Fprintf(&b, "--%s\r\n%s\r\n\r\n", boundary, fields) }
 	text := r.Text
 	if text == "" {
-		text = ReportText(r)
+		text = DefaultText(r)
 	}
 	part("Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable")
 	b.Write(mime.QuotedPrintable(text))
@@ -155,7 +155,7 @@ func choose(yes bool, a, b string) string {
 }
 
 // writeStatus writes the part for programs (RFC 3464 2; RFC 6533 for UTF-8).
-func (r *Report) writeStatus(b *bytes.Buffer, utf8 bool) {
+func (r *Notification) writeStatus(b *bytes.Buffer, utf8 bool) {
 	field := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(b, "%s: %s\r\n", name, statusText(value, utf8))

@@ -31,55 +31,55 @@ func statusOf(text string) (*Received, error) {
 }
 
 func TestParseFieldForms(t *testing.T) {
-	rcpt := func(final envelope.Address, action, status string, class Class, diagnostic string) ReceivedRcpt {
-		return ReceivedRcpt{Final: final, Action: action, Status: status, Class: class, Diagnostic: diagnostic}
+	rcpt := func(final envelope.Address, action, status string, class Class, diagnostic string) ReceivedRecipient {
+		return ReceivedRecipient{Final: final, Action: action, Status: status, Class: class, Diagnostic: diagnostic}
 	}
 	tests := []struct {
 		name, text string
-		want       []ReceivedRcpt
+		want       []ReceivedRecipient
 	}{
 		{
 			"by the book",
 			"Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n" +
 				"Diagnostic-Code: smtp; 550 5.1.1 no\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.1.1", Hard, "550 5.1.1 no")},
+			[]ReceivedRecipient{rcpt("a@x.example", "failed", "5.1.1", Hard, "550 5.1.1 no")},
 		},
 		{
 			"comments and case",
 			"reporting-mta:dns;mx\r\n\r\n\r\nFINAL-RECIPIENT: RFC822;<a@x.example>\r\nACTION: Failed (really)\r\nSTATUS: 4.2.2 (full)\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "failed", "4.2.2", Soft, "")},
+			[]ReceivedRecipient{rcpt("a@x.example", "failed", "4.2.2", Soft, "")},
 		},
 		{
 			"no blank lines, LF",
 			"Reporting-MTA: dns; mx\nFinal-Recipient: rfc822; a@x.example\nAction: delayed\nStatus: 4.4.1\n" +
 				"Final-Recipient: rfc822; b@x.example\nAction: delivered\nStatus: 2.1.5\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "delayed", "4.4.1", Soft, ""), rcpt("b@x.example", "delivered", "2.1.5", "", "")},
+			[]ReceivedRecipient{rcpt("a@x.example", "delayed", "4.4.1", Soft, ""), rcpt("b@x.example", "delivered", "2.1.5", "", "")},
 		},
 		{
 			"no type",
 			"Final-Recipient: a@x.example\r\nAction: failed\r\nStatus: 5.0.0\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "")},
+			[]ReceivedRecipient{rcpt("a@x.example", "failed", "5.0.0", Hard, "")},
 		},
 		{"no status", "Final-Recipient: rfc822; a@x.example\r\nAction: failed\r\nDiagnostic-Code: smtp; 552-5.2.2 over quota\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "552-5.2.2 over quota")}},
+			[]ReceivedRecipient{rcpt("a@x.example", "failed", "5.0.0", Hard, "552-5.2.2 over quota")}},
 		{
 			"status in words",
 			"Final-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: none\r\nDiagnostic-Code: smtp; 450 #4.2.1 later\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "failed", "4.2.1", Soft, "450 #4.2.1 later")},
+			[]ReceivedRecipient{rcpt("a@x.example", "failed", "4.2.1", Soft, "450 #4.2.1 later")},
 		},
 		{"code only", "Final-Recipient: rfc822; a@x.example\r\nDiagnostic-Code: smtp; 421 busy\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "delayed", "4.0.0", Soft, "421 busy")}},
-		{"nothing but a name", "Final-Recipient: rfc822; a@x.example\r\n", []ReceivedRcpt{rcpt("a@x.example", "failed", "5.0.0", Hard, "")}},
+			[]ReceivedRecipient{rcpt("a@x.example", "delayed", "4.0.0", Soft, "421 busy")}},
+		{"nothing but a name", "Final-Recipient: rfc822; a@x.example\r\n", []ReceivedRecipient{rcpt("a@x.example", "failed", "5.0.0", Hard, "")}},
 		{
 			"unknown action",
 			"Final-Recipient: rfc822; a@x.example\r\nAction: returned\r\nStatus: 2.0.0\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "delivered", "2.0.0", "", "")},
+			[]ReceivedRecipient{rcpt("a@x.example", "delivered", "2.0.0", "", "")},
 		},
 		{
 			"original alone",
 			"Original-Recipient: rfc822;a@x.example\r\nAction: failed\r\nStatus: 5.7.1\r\n\r\nOriginal-Recipient: rfc822;b@x.example\r\n" +
 				"Final-Recipient: rfc822; c@x.example\r\nAction: relayed\r\n",
-			[]ReceivedRcpt{
+			[]ReceivedRecipient{
 				{Original: "a@x.example", Action: "failed", Status: "5.7.1", Class: Hard},
 				{Original: "b@x.example", Final: "c@x.example", Action: "relayed", Status: "2.0.0"},
 			},
@@ -88,13 +88,13 @@ func TestParseFieldForms(t *testing.T) {
 			"UTF-8",
 			"Final-Recipient: utf-8; jos\\x{E9}@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n" +
 				"Final-Recipient: utf-8; josé@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n",
-			[]ReceivedRcpt{rcpt("josé@x.example", "failed", "5.1.1", Hard, ""), rcpt("josé@x.example", "failed", "5.1.1", Hard, "")},
+			[]ReceivedRecipient{rcpt("josé@x.example", "failed", "5.1.1", Hard, ""), rcpt("josé@x.example", "failed", "5.1.1", Hard, "")},
 		},
 		{
 			"folded",
 			"Final-Recipient: rfc822;\r\n a@x.example\r\nAction:\r\n failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550\r\n" +
 				" \x1b[31mno\r\n\tsuch user\r\n",
-			[]ReceivedRcpt{rcpt("a@x.example", "failed", "5.1.1", Hard, "550  [31mno such user")},
+			[]ReceivedRecipient{rcpt("a@x.example", "failed", "5.1.1", Hard, "550  [31mno such user")},
 		},
 		{"nobody", "Reporting-MTA: dns; mx\r\n\r\nAction: failed\r\n\r\nFinal-Recipient: rfc822; nobody\r\n", nil},
 		{"x400", "Final-Recipient: x400; /c=br/\r\nAction: failed\r\n", nil},
@@ -164,9 +164,9 @@ func TestParseIsBounded(t *testing.T) {
 }
 
 // sampleReport returns a report with everything in it.
-func sampleReport(to, final envelope.Address, action string, st envelope.Status) *Report {
+func sampleReport(to, final envelope.Address, action string, st envelope.Status) *Notification {
 	at := time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC)
-	return &Report{
+	return &Notification{
 		ID:        envelope.NewID(at),
 		Hostname:  "mx.our.example",
 		To:        to,
@@ -177,7 +177,7 @@ func sampleReport(to, final envelope.Address, action string, st envelope.Status)
 		RetryTill: at.Add(48 * time.Hour),
 		Header:    []byte("Subject: orig\r\nMessage-ID: <1@x.example>\r\n\r\n"),
 		Body:      []byte("words\r\n"),
-		Rcpts: []ReportRcpt{
+		Rcpts: []Recipient{
 			{
 				Original:   "rfc822;" + string(final),
 				Final:      final,
@@ -206,7 +206,7 @@ func TestComposeThenParse(t *testing.T) {
 }
 
 // checkRoundTrip composes a report and compares what is read of it.
-func checkRoundTrip(t *testing.T, r *Report) {
+func checkRoundTrip(t *testing.T, r *Notification) {
 	t.Helper()
 	h, body := r.Compose()
 	n, err := Parse(mime.ParseHeader(h.Bytes()), opener(string(body)))

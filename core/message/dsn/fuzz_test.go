@@ -44,7 +44,7 @@ func FuzzCompose(f *testing.F) {
 	})
 }
 
-func wantClass(r *Report) Class {
+func wantClass(r *Notification) Class {
 	switch {
 	case r.Action == "delayed" || r.Action == "failed" && r.Rcpts[0].Status.Code/100 == 4:
 		return Soft

@@ -25,12 +25,12 @@ type Received struct {
 	ReportingMTA string
 	EnvID        string
 	Arrival      time.Time // of the message that it is about; zero when it is missing
-	Rcpts        []ReceivedRcpt
+	Rcpts        []ReceivedRecipient
 	Header       *mime.Header // of the message that it is about; nil when it was not returned
 }
 
-// ReceivedRcpt is what a Received says about one recipient.
-type ReceivedRcpt struct {
+// ReceivedRecipient is what a Received says about one recipient.
+type ReceivedRecipient struct {
 	Original   envelope.Address // as the sender wrote it; "" when missing or not a mail address
 	Final      envelope.Address // "" when missing or not a mail address
 	Action     string           // failed, delayed, delivered, relayed or expanded
@@ -200,7 +200,7 @@ func (n *Received) add(f *rcptFields) {
 		return
 	}
 	get := func(name string) string { return (*f)[name] }
-	r := ReceivedRcpt{
+	r := ReceivedRecipient{
 		Original: parseAddress(get("original-recipient")),
 		Final:    parseAddress(get("final-recipient")),
 		Last:     parseDate(get("last-attempt-date")),
@@ -221,7 +221,7 @@ func (n *Received) add(f *rcptFields) {
 
 // complete derives a missing action from the status, or a missing status from
 // the action.
-func (r *ReceivedRcpt) complete() {
+func (r *ReceivedRecipient) complete() {
 	byAction := map[string]string{"failed": "5.0.0", "delayed": "4.0.0", "delivered": "2.0.0", "relayed": "2.0.0", "expanded": "2.0.0"}
 	if byAction[r.Action] == "" {
 		r.Action = ""

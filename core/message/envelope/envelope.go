@@ -54,8 +54,8 @@ type Envelope struct {
 	// Sign are the DKIM signatures that each copy gets when it leaves or is filed;
 	// they are made for each copy because copies differ in their fields.
 	Sign []Signature `json:"sign,omitempty"`
-	// Marks are the places of the body that each recipient's Fill replaces.
-	Marks []Mark `json:"marks,omitempty"`
+	// Placeholders are the places of the body that each recipient's Fill replaces.
+	Placeholders []Placeholder `json:"marks,omitempty"`
 }
 
 // Signature is a DKIM signature to be made.
@@ -84,7 +84,7 @@ type Recipient struct {
 	Sender   *Address       `json:"sender,omitempty"`   // overrides the envelope's
 	Priority *Priority      `json:"priority,omitempty"` // overrides the envelope's
 	Edit     HeaderEdit     `json:"edit,omitzero"`      // this recipient's copy only
-	Fill     Fill           `json:"fill,omitempty"`     // of the body's marks, likewise
+	Values   Values         `json:"fill,omitempty"`     // of the body's marks, likewise
 	ARC      string         `json:"arc,omitempty"`      // the domain that seals this copy (RFC 8617)
 	Meta     map[string]any `json:"meta,omitempty"`
 	From     []Change       `json:"from,omitempty"` // how Orig became Address
@@ -106,16 +106,16 @@ type Recipient struct {
 	Filed *Filing `json:"filed,omitempty"`
 }
 
-// Mark is a place in a body that is replaced in each copy. The Len octets at
+// Placeholder is a place in a body that is replaced in each copy. The Len octets at
 // At, quoted-printable between two soft line breaks, are the default text.
-type Mark struct {
+type Placeholder struct {
 	Name string `json:"name"`
 	At   int64  `json:"at"`
 	Len  int64  `json:"len"`
 }
 
-// Fill holds the texts of one copy for the marks, by name, in UTF-8.
-type Fill map[string]string
+// Values holds the texts of one copy for the marks, by name, in UTF-8.
+type Values map[string]string
 
 // Filing is where a copy of a message is put.
 type Filing struct {

@@ -22,7 +22,7 @@ type Text struct{ Name, Text string }
 const softBreak = "=\r\n"
 
 // marked encodes pieces, and returns where the marks are.
-func marked(pieces []Text) (encoded []byte, marks []envelope.Mark) {
+func marked(pieces []Text) (encoded []byte, marks []envelope.Placeholder) {
 	plain := "" // as one, so that its lines are broken as one
 	for _, p := range pieces {
 		if p.Name == "" {
@@ -31,7 +31,7 @@ func marked(pieces []Text) (encoded []byte, marks []envelope.Mark) {
 		}
 		encoded = append(append(encoded, QuotedPrintable(plain)...), softBreak...)
 		text := QuotedPrintable(p.Text)
-		marks = append(marks, envelope.Mark{Name: p.Name, At: int64(len(encoded)), Len: int64(len(text))})
+		marks = append(marks, envelope.Placeholder{Name: p.Name, At: int64(len(encoded)), Len: int64(len(text))})
 		encoded, plain = append(append(encoded, text...), softBreak...), ""
 	}
 	return append(encoded, QuotedPrintable(plain)...), marks
@@ -44,7 +44,7 @@ func marked(pieces []Text) (encoded []byte, marks []envelope.Mark) {
 // signed or encrypted stays as it is (RFC 1847, RFC 8551, and text in OpenPGP's
 // armour). index is of this header section and body. Errors are those of body
 // and w.
-func AppendText(h *Header, index *Index, text []Text, body io.Reader, w io.Writer) (*Header, []envelope.Mark, error) {
+func AppendText(h *Header, index *Index, text []Text, body io.Reader, w io.Writer) (*Header, []envelope.Placeholder, error) {
 	root := index.Parts[0]
 	if sealed(root.Type) {
 		_, err := io.Copy(w, body)
@@ -80,7 +80,7 @@ func sealed(kind string) bool {
 }
 
 // wrapText makes the whole message a part beside the text.
-func wrapText(h *Header, text []Text, body io.Reader, w io.Writer) (*Header, []envelope.Mark, error) {
+func wrapText(h *Header, text []Text, body io.Reader, w io.Writer) (*Header, []envelope.Placeholder, error) {
 	boundary := "=_" + rand.Text()
 	outer, inner := &Header{}, &Header{}
 	for _, f := range h.fields {
@@ -124,7 +124,7 @@ func wrapText(h *Header, text []Text, body io.Reader, w io.Writer) (*Header, []e
 
 // Filled is body with fill in its marks, which are in order, and the octets
 // that it is longer; names that fill lacks stay as they are.
-func Filled(body io.Reader, marks []envelope.Mark, fill envelope.Fill) (io.Reader, int64) {
+func Filled(body io.Reader, marks []envelope.Placeholder, fill envelope.Values) (io.Reader, int64) {
 	var parts []io.Reader
 	var at, more int64
 	for _, m := range marks {

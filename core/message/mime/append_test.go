@@ -117,7 +117,7 @@ func TestMarks(t *testing.T) {
 			t.Errorf("for those without: %q", got)
 		}
 		url := "https://mx.example/" + strings.Repeat("=é", 60)
-		for _, fill := range []envelope.Fill{{"who": "Zoë\r\n.\r\nand ", "url": url}, {"url": url}, {"who": ""}, {}, {"other": "x"}} {
+		for _, fill := range []envelope.Values{{"who": "Zoë\r\n.\r\nand ", "url": url}, {"url": url}, {"who": ""}, {}, {"other": "x"}} {
 			want := text[3].Text
 			if v, ok := fill["url"]; ok {
 				want = v

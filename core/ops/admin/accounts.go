@@ -47,7 +47,7 @@ func accountRemove(ctx context.Context, s *Service, args AccountArgs) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	return none{}, s.Directory.RemoveAccount(ctx, a, crypt.Gone(a))
+	return none{}, s.Directory.RemoveAccount(ctx, a, crypt.RemovalRecord(a))
 }
 
 func accountList(ctx context.Context, s *Service, _ none) (any, error) {

@@ -49,7 +49,7 @@ type Service struct {
 	// returns the generation that is in force now.
 	Reload func(ctx context.Context, by string) (Generation, error)
 	// Policies are the generations that were in force.
-	Policies *generations.Keeper
+	Policies *generations.Manager
 	// Generation describes the policies in force.
 	Generation func() Generation
 	// BundleUsage is what bundles cost since the server started.

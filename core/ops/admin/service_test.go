@@ -97,7 +97,7 @@ func newRig(t testing.TB) *rig {
 		Postmaster: "postmaster@a.example",
 		Key:        key,
 		Clock:      now,
-		Cheap:      true,
+		WeakHash:   true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ func lineFilter(v url.Values) (func(telemetry.Line) bool, error) {
 		return nil, err
 	}
 	hook, handler, address := v.Get("hook"), v.Get("handler"), v.Get("address")
-	if _, ok := hooks.Lookup(hooks.Point(hook)); hook != "" && !ok {
+	if _, ok := hooks.SpecOf(hooks.Point(hook)); hook != "" && !ok {
 		return nil, fmt.Errorf("there is no hook %q%s", hook, hooks.Suggestion(hook, hooks.PointNames()))
 	}
 	return func(l telemetry.Line) bool {

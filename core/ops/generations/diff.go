@@ -16,7 +16,7 @@ import (
 // Diff compares the files and settings of two generations, "" being the one
 // before for a and the one in force for b; with disk, b is what is on disk.
 // The result is a unified diff, "" where there is no difference. ErrUnknown.
-func (k *Keeper) Diff(ctx context.Context, a, b string, disk bool) (string, error) {
+func (k *Manager) Diff(ctx context.Context, a, b string, disk bool) (string, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
 	list, err := k.entries(ctx)
@@ -52,7 +52,7 @@ func (k *Keeper) Diff(ctx context.Context, a, b string, disk bool) (string, erro
 	return compare(before, after), nil
 }
 
-func (k *Keeper) readFiles(ctx context.Context, list []Entry, id string) (map[string][]byte, error) {
+func (k *Manager) readFiles(ctx context.Context, list []Entry, id string) (map[string][]byte, error) {
 	e, err := find(list, id)
 	if err != nil {
 		return nil, err

@@ -72,8 +72,8 @@ type Options struct {
 	Stamp func() string
 }
 
-// Keeper holds the generation in force. It is safe for concurrent use.
-type Keeper struct {
+// Manager holds the generation in force. It is safe for concurrent use.
+type Manager struct {
 	hooks.Current
 	o         Options
 	changing  sync.Mutex // one change at a time
@@ -92,17 +92,17 @@ type loaded struct {
 }
 
 // New makes a Keeper without policies.
-func New(o Options) *Keeper {
-	return &Keeper{o: o, alarm: make(chan struct{}, 1), counts: newCounts()}
+func New(o Options) *Manager {
+	return &Manager{o: o, alarm: make(chan struct{}, 1), counts: newCounts()}
 }
 
 // Fallback reports whether the files on disk were broken at the start, so
 // that the last good generation is in force instead.
-func (k *Keeper) Fallback() bool { return k.fallback.Load() }
+func (k *Manager) Fallback() bool { return k.fallback.Load() }
 
 // Pinned returns why a rollback is in force and not what is on disk, "" where none
 // is.
-func (k *Keeper) Pinned() string {
+func (k *Manager) Pinned() string {
 	if why := k.pinned.Load(); why != nil {
 		return *why
 	}
@@ -113,7 +113,7 @@ func (k *Keeper) Pinned() string {
 // last generation if a rollback pinned it, or if the files are broken or fail
 // the tests of a reload, which is logged as an error. A probation continues.
 // ErrBroken: nothing loads.
-func (k *Keeper) Start(ctx context.Context) error {
+func (k *Manager) Start(ctx context.Context) error {
 	k.changing.Lock()
 	defer k.changing.Unlock()
 	list, err := k.entries(ctx)
@@ -155,7 +155,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 
 // startFallback puts the newest generation in force that still loads and was
 // not rolled back, because the files on disk are broken.
-func (k *Keeper) startFallback(ctx context.Context, list []Entry, broken error) error {
+func (k *Manager) startFallback(ctx context.Context, list []Entry, broken error) error {
 	none := len(list) == 0
 	if none {
 		list = []Entry{{}} // what an old version kept
@@ -185,7 +185,7 @@ func (k *Keeper) startFallback(ctx context.Context, list []Entry, broken error) 
 }
 
 // runSmokeTests runs the tests that the files on disk have to pass.
-func (k *Keeper) runSmokeTests(ctx context.Context, sources []hooks.Source) error {
+func (k *Manager) runSmokeTests(ctx context.Context, sources []hooks.Source) error {
 	if k.o.Smoke == nil {
 		return nil
 	}
@@ -193,12 +193,12 @@ func (k *Keeper) runSmokeTests(ctx context.Context, sources []hooks.Source) erro
 }
 
 // readDisk reads what is on disk and remembers its stamp, for Watch.
-func (k *Keeper) readDisk(ctx context.Context) ([]hooks.Source, error) {
+func (k *Manager) readDisk(ctx context.Context) ([]hooks.Source, error) {
 	k.noteStamp() // before the files: what changes meanwhile is read again
 	return k.o.Read(ctx)
 }
 
-func (k *Keeper) noteStamp() {
+func (k *Manager) noteStamp() {
 	if k.o.Stamp != nil {
 		s := k.o.Stamp()
 		k.read.Store(&s)
@@ -207,7 +207,7 @@ func (k *Keeper) noteStamp() {
 
 // load makes a generation of sources. If they are the sources of the one in
 // force, both are counted together.
-func (k *Keeper) load(ctx context.Context, sources []hooks.Source) (loaded, error) {
+func (k *Manager) load(ctx context.Context, sources []hooks.Source) (loaded, error) {
 	gen, err := k.o.Engine.Load(ctx, sources)
 	if err != nil {
 		return loaded{}, err
@@ -216,13 +216,13 @@ func (k *Keeper) load(ctx context.Context, sources []hooks.Source) (loaded, erro
 	if gen.ID == k.Get().ID {
 		c = k.counts
 	}
-	gen.Chain.Ran = func(r hooks.Ran) { k.countRun(c, r) }
+	gen.Chain.OnRun = func(r hooks.RunStats) { k.countRun(c, r) }
 	return loaded{gen, c}, nil
 }
 
 // restore loads a generation from the store and puts it in force without a
 // new entry. ErrNotFound: there is none.
-func (k *Keeper) restore(ctx context.Context, id string) error {
+func (k *Manager) restore(ctx context.Context, id string) error {
 	sources, err := k.sources(ctx, id)
 	if err != nil {
 		return err
@@ -237,7 +237,7 @@ func (k *Keeper) restore(ctx context.Context, id string) error {
 
 // swapIn exchanges the generation in force. A probation ends, unless the same
 // sources came again.
-func (k *Keeper) swapIn(gen loaded) {
+func (k *Manager) swapIn(gen loaded) {
 	if gen.ID != k.Get().ID {
 		k.probation.Store(nil)
 	}
@@ -262,7 +262,7 @@ type step struct {
 //
 // Crash before the store's commit: the old generation is in force after the
 // restart, unless the files changed. After it: the new one.
-func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
+func (k *Manager) Reload(ctx context.Context, by string) (Entry, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
 	var sources []hooks.Source
@@ -300,7 +300,7 @@ func (k *Keeper) Reload(ctx context.Context, by string) (Entry, error) {
 // putInForce puts a generation in force, first on disk, and commits what else
 // changes with it. If the generation before was given up, reason says why. A
 // generation that a reload brought is on probation.
-func (k *Keeper) putInForce(ctx context.Context, gen loaded, e Entry, reason string, commit func()) error {
+func (k *Manager) putInForce(ctx context.Context, gen loaded, e Entry, reason string, commit func()) error {
 	ctx = context.WithoutCancel(ctx) // who asked may be gone; the store and memory must agree
 	list, err := k.entries(ctx)
 	if err != nil {
@@ -345,7 +345,7 @@ func (k *Keeper) putInForce(ctx context.Context, gen loaded, e Entry, reason str
 
 // Rollback puts an earlier generation in force again and pins it; "" is the
 // one before. ErrUnknown. It does not look at the files.
-func (k *Keeper) Rollback(ctx context.Context, id string) (Entry, error) {
+func (k *Manager) Rollback(ctx context.Context, id string) (Entry, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
 	list, err := k.entries(ctx)
@@ -382,7 +382,7 @@ func (k *Keeper) Rollback(ctx context.Context, id string) (Entry, error) {
 }
 
 // newestEntry returns the entry of the generation in force.
-func (k *Keeper) newestEntry(ctx context.Context) (Entry, error) {
+func (k *Manager) newestEntry(ctx context.Context) (Entry, error) {
 	list, err := k.entries(ctx)
 	if err != nil {
 		return Entry{}, err

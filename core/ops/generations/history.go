@@ -43,7 +43,7 @@ func prependEntry(list []Entry, e Entry, reason string) []Entry {
 
 // save writes the list, the sources of the newest entry and its probation, and
 // removes those that are no longer in the list, all in one commit.
-func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.Source, probe *probation) error {
+func (k *Manager) save(ctx context.Context, old, fresh []Entry, sources []hooks.Source, probe *probation) error {
 	listed, err := json.Marshal(fresh)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func (k *Keeper) save(ctx context.Context, old, fresh []Entry, sources []hooks.S
 
 // saveFallback writes that an older generation is in force, because the newest
 // no longer loads.
-func (k *Keeper) saveFallback(ctx context.Context, list []Entry, id string) error {
+func (k *Manager) saveFallback(ctx context.Context, list []Entry, id string) error {
 	e, err := find(list, id)
 	if err != nil {
 		return err
@@ -87,13 +87,13 @@ func (k *Keeper) saveFallback(ctx context.Context, list []Entry, id string) erro
 }
 
 // List returns the generations that were in force, the newest first.
-func (k *Keeper) List(ctx context.Context) ([]Entry, error) {
+func (k *Manager) List(ctx context.Context) ([]Entry, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
 	return k.entries(ctx)
 }
 
-func (k *Keeper) entries(ctx context.Context) ([]Entry, error) {
+func (k *Manager) entries(ctx context.Context) ([]Entry, error) {
 	raw, err := k.o.Store.Record(ctx, kind, historyRecord)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
@@ -110,7 +110,7 @@ func (k *Keeper) entries(ctx context.Context) ([]Entry, error) {
 
 // sources returns the sources of a generation; "": the one that an old version
 // kept.
-func (k *Keeper) sources(ctx context.Context, id string) ([]hooks.Source, error) {
+func (k *Manager) sources(ctx context.Context, id string) ([]hooks.Source, error) {
 	name := "g/" + id
 	if id == "" {
 		name = lastGoodRecord

@@ -55,15 +55,15 @@ func newCounts() counts {
 }
 
 // add counts a walk and reports whether anything about it was bad.
-func (t *tally) add(r hooks.Ran) (bad bool) {
+func (t *tally) add(r hooks.RunStats) (bad bool) {
 	t.runs.Add(1)
 	t.calls.Add(int64(r.Calls))
 	if r.Failures > 0 {
 		t.failures.Add(int64(r.Failures))
-		if r.Open {
+		if r.BreakerOpen {
 			t.opened.Store(true)
 		}
-		for share := r.Worst.Share(); r.Worst.Failures >= minFailures; {
+		for share := r.WorstHandler.Share(); r.WorstHandler.Failures >= minFailures; {
 			old := t.worst.Load()
 			if share <= math.Float64frombits(old) || t.worst.CompareAndSwap(old, math.Float64bits(share)) {
 				break
@@ -122,7 +122,7 @@ type probation struct {
 }
 
 // resume takes up the probation that the store has of the generation in force.
-func (k *Keeper) resume(ctx context.Context) error {
+func (k *Manager) resume(ctx context.Context) error {
 	raw, err := k.o.Store.Record(ctx, kind, probationRecord)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -141,7 +141,7 @@ func (k *Keeper) resume(ctx context.Context) error {
 }
 
 // countRun counts one run of a hook's handlers. It does not block.
-func (k *Keeper) countRun(c counts, r hooks.Ran) {
+func (k *Manager) countRun(c counts, r hooks.RunStats) {
 	t := c[r.Point]
 	if t == nil || !t.add(r) {
 		return
@@ -165,7 +165,7 @@ func (k *Keeper) countRun(c counts, r hooks.Ran) {
 const maxReason = 300
 
 // worstHandler names the handler that failed most, and its last error.
-func worstHandler(w hooks.Often) string {
+func worstHandler(w hooks.CallStats) string {
 	if w.Handler == "" {
 		return ""
 	}
@@ -177,20 +177,21 @@ func worstHandler(w hooks.Often) string {
 }
 
 // reasonToGiveUp says why a generation has to go, or "".
-func (p *probation) reasonToGiveUp(r hooks.Ran, t *tally) string {
+func (p *probation) reasonToGiveUp(r hooks.RunStats, t *tally) string {
 	was, known := p.Was[r.Point]
 	if !known {
 		was.Refused = -1
 	}
-	if r.Open && !was.Opened {
-		return fmt.Sprintf("%s failed so often at %s that it is not asked any more%s", r.Worst.Handler, r.Point, worstHandler(r.Worst))
+	if r.BreakerOpen && !was.Opened {
+		return fmt.Sprintf("%s failed so often at %s that it is not asked any more%s", r.WorstHandler.Handler, r.Point,
+			worstHandler(r.WorstHandler))
 	}
 	calls, failures := t.calls.Load(), t.failures.Load()
 	if share := float64(failures) / float64(max(calls, 1)); failures >= minFailures && share > 2*was.Failed+moreFailures {
 		return fmt.Sprintf("%d of %d calls of handlers failed at %s, %.0f %%; before it was %.0f %%%s", failures, calls, r.Point, 100*share,
-			100*was.Failed, worstHandler(r.Worst))
+			100*was.Failed, worstHandler(r.WorstHandler))
 	}
-	if w := r.Worst; w.Failures >= minFailures && w.Share() > 2*was.Worst+moreFailures {
+	if w := r.WorstHandler; w.Failures >= minFailures && w.Share() > 2*was.Worst+moreFailures {
 		return fmt.Sprintf("%d of %d calls of %s failed at %s, %.0f %%; before no handler had more than %.0f %%%s", w.Failures, w.Calls,
 			w.Handler, r.Point, 100*w.Share(), 100*was.Worst, worstHandler(w))
 	}
@@ -203,7 +204,7 @@ func (p *probation) reasonToGiveUp(r hooks.Ran, t *tally) string {
 
 // OnProbation returns when the probation of the generation in force ends; zero
 // when it is on none.
-func (k *Keeper) OnProbation() time.Time {
+func (k *Manager) OnProbation() time.Time {
 	if p := k.probation.Load(); p != nil && k.o.Clock.Now().Before(p.Until) {
 		return p.Until
 	}
@@ -213,7 +214,7 @@ func (k *Keeper) OnProbation() time.Time {
 // Run rolls back generations that do not pass their probation, until ctx
 // ends. With watch it also reloads when what is on disk has changed and then
 // stayed as it is for two seconds; a tree that does not load is logged once.
-func (k *Keeper) Run(ctx context.Context, watch bool) error {
+func (k *Manager) Run(ctx context.Context, watch bool) error {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
 	w := watcher{keeper: k}
@@ -234,7 +235,7 @@ func (k *Keeper) Run(ctx context.Context, watch bool) error {
 
 // endProbation ends a probation that was passed, so that the generation before is
 // kept in memory no longer.
-func (k *Keeper) endProbation() {
+func (k *Manager) endProbation() {
 	k.changing.Lock()
 	defer k.changing.Unlock()
 	if k.probation.Load() != nil && k.OnProbation().IsZero() {
@@ -244,7 +245,7 @@ func (k *Keeper) endProbation() {
 
 // giveUp rolls back to the generation before. It is pinned: a restart must
 // not load the files that were just found bad.
-func (k *Keeper) giveUp(ctx context.Context) {
+func (k *Manager) giveUp(ctx context.Context) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
 	p := k.probation.Load()
@@ -264,7 +265,7 @@ func (k *Keeper) giveUp(ctx context.Context) {
 		"generation", p.Before, "from", from, "reason", reason)
 }
 
-func (k *Keeper) restoreBefore(ctx context.Context, p *probation, reason string) error {
+func (k *Manager) restoreBefore(ctx context.Context, p *probation, reason string) error {
 	gen := p.gen
 	if gen.Generation == nil {
 		sources, err := k.sources(ctx, p.Before)

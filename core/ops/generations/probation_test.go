@@ -324,11 +324,11 @@ func TestRetired(t *testing.T) {
 	old := s.keep.Get()
 	s.reload(says("two"))
 	s.clock.Advance(9 * time.Minute)
-	if old.Outlived(s.clock.Now()) {
+	if old.IsExpired(s.clock.Now()) {
 		t.Error("outlived after nine minutes")
 	}
 	s.clock.Advance(2 * time.Minute)
-	if !old.Outlived(s.clock.Now()) || s.keep.Get().Outlived(s.clock.Now()) {
+	if !old.IsExpired(s.clock.Now()) || s.keep.Get().IsExpired(s.clock.Now()) {
 		t.Error("not outlived after eleven minutes, or the one in force is")
 	}
 }

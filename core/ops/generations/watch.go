@@ -4,7 +4,7 @@ import "context"
 
 // watcher notices changes on disk.
 type watcher struct {
-	keeper *Keeper
+	keeper *Manager
 	seen   string // stamp at the look before
 	quiet  int    // looks since it changed
 }

@@ -74,12 +74,12 @@ type world struct {
 	pipe    *core.Pipeline
 	stop    func() error
 
-	opened   []*session
-	used     bool // something was done
-	named    bool // accounts are those that the test named
-	limits   hooks.Limits
-	config   map[string]any
-	loaded   bool // the policies in force are those of the settings
+	opened []*session
+	used   bool // something was done
+	named  bool // accounts are those that the test named
+	limits hooks.Limits
+	config map[string]any
+	loaded bool // the policies in force are those of the settings
 
 	mu    sync.Mutex
 	calls []hookCall
@@ -125,7 +125,7 @@ func NewWorld(ctx context.Context, o Options, cover *lua.Coverage) (*World, erro
 		Postmaster: "postmaster@" + LocalDomain,
 		Key:        make([]byte, 32),
 		Clock:      w.clock,
-		Cheap:      true,
+		WeakHash:   true,
 	})
 	if err != nil {
 		return nil, errors.Join(err, st.Close())

@@ -101,7 +101,7 @@ func (u *Unit) Savepoint() Savepoint {
 // Rollback takes back everything since s but the trail: what policies decided
 // stays explained. The zero Savepoint is the beginning.
 func (u *Unit) Rollback(s Savepoint) {
-	u.Pending.Back(s.effects, 0, s.undo)
+	u.Pending.RollbackTo(s.effects, 0, s.undo)
 	u.Pending.Submits = s.submits[:len(s.submits):len(s.submits)]
 	u.rollbackMessages(s)
 	u.Deliveries, u.DSNs, u.Events = u.Deliveries[:s.deliveries], append([]DSN(nil), s.dsns...), u.Events[:s.events]

@@ -20,7 +20,7 @@ type asyncRun struct{ *attempt }
 //
 // Crash before the commit: the handler runs again. After it: it does not.
 func (a asyncRun) run(ctx context.Context, due []*envelope.Recipient) {
-	infos := a.policies.Chain.Infos(hooks.ReceiveAsync)
+	infos := a.policies.Chain.Infos(hooks.ReceiveAfter)
 	for _, r := range due {
 		at := slices.IndexFunc(infos, func(i hooks.Info) bool { return i.Key() == string(r.Address) })
 		if at < 0 {
@@ -68,7 +68,7 @@ func (a asyncRun) arrivalEvent() *hooks.Event {
 	for _, to := range from.Recipients {
 		tx.Recipients = append(tx.Recipients, &envelope.Recipient{Address: to, Orig: to, IsLocal: a.dir.Local(to.Domain())})
 	}
-	e := a.event(hooks.ReceiveAsync)
+	e := a.event(hooks.ReceiveAfter)
 	e.Session, e.Tx = s, tx
 	return e
 }

@@ -199,7 +199,7 @@ func (a *attempt) resolve(ctx context.Context, r *envelope.Recipient, o outcome)
 	if !v.NoDSN {
 		a.addDSN(r, o)
 	}
-	if a.policies.Chain.Observes(outcomeEvents...) {
+	if a.policies.Chain.HasObserver(outcomeEvents...) {
 		a.u.Events = append(a.u.Events, a.outcomeEvent(r, o))
 	}
 	a.note(ctx, r, o)

@@ -16,13 +16,13 @@ func (a *attempt) bodyOf(ctx context.Context, r *envelope.Recipient) (open func(
 	if !a.hasPlaceholders(r) {
 		return stored, 0
 	}
-	_, longer = mime.Filled(nil, a.env.Marks, r.Fill)
+	_, longer = mime.Filled(nil, a.env.Placeholders, r.Values)
 	return func() (io.ReadCloser, error) {
 		body, err := stored()
 		if err != nil {
 			return nil, err
 		}
-		filled, _ := mime.Filled(body, a.env.Marks, r.Fill)
+		filled, _ := mime.Filled(body, a.env.Placeholders, r.Values)
 		return struct {
 			io.Reader
 			io.Closer
@@ -32,5 +32,5 @@ func (a *attempt) bodyOf(ctx context.Context, r *envelope.Recipient) (open func(
 
 // hasPlaceholders reports whether a recipient's copy has a body of its own.
 func (a *attempt) hasPlaceholders(r *envelope.Recipient) bool {
-	return slices.ContainsFunc(a.env.Marks, func(m envelope.Mark) bool { _, ok := r.Fill[m.Name]; return ok })
+	return slices.ContainsFunc(a.env.Placeholders, func(m envelope.Placeholder) bool { _, ok := r.Values[m.Name]; return ok })
 }

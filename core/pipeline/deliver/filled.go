@@ -28,7 +28,7 @@ func (l *localDelivery) makeFilledCopy(ctx context.Context, r *envelope.Recipien
 		return fmt.Errorf("body of a copy of %s: %w", l.env.ID, err)
 	}
 	env := *l.env
-	env.ID, env.Depth, env.Marks = envelope.NewID(l.now), l.env.Depth+1, nil
+	env.ID, env.Depth, env.Placeholders = envelope.NewID(l.now), l.env.Depth+1, nil
 	one := envelope.Recipient{Address: r.Address, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, Edit: r.Edit,
 		IsLocal: true,
 		Meta:    maps.Clone(r.Meta), From: r.From, State: envelope.Queued, Filed: &envelope.Filing{Folder: folder, Flags: flags}}

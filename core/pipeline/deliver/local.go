@@ -161,7 +161,7 @@ func (l *localDelivery) askLocal(ctx context.Context, r *envelope.Recipient, own
 	v := l.runHook(ctx, e)
 	for _, t := range e.Rcpt.Copies {
 		copied := envelope.Recipient{Address: t.Address, Orig: r.Orig, Notify: r.Notify, Sender: t.Sender, Priority: t.Priority,
-			Edit: envelope.HeaderEdit{Prepend: t.Fields}, From: appendHop(r, t.From), Fill: t.Fill, ARC: t.ARC}
+			Edit: envelope.HeaderEdit{Prepend: t.Fields}, From: appendHop(r, t.From), Values: t.Fill, ARC: t.ARC}
 		intake.ApplyTarget(&copied, t)
 		if st := l.addCopy(ctx, copied); st != nil && st.Code < 500 {
 			return v, st

@@ -33,7 +33,7 @@ func (d remoteDelivery) run(ctx context.Context, due []*envelope.Recipient) erro
 	for _, r := range due {
 		k := copyKey{route: r.Route, sender: string(d.returnPath(r)), prepend: r.Edit.Prepend, arc: r.ARC}
 		if d.hasPlaceholders(r) {
-			k.fill = fmt.Sprintf("%q", r.Fill) // quoted: two fills never read the same
+			k.fill = fmt.Sprintf("%q", r.Values) // quoted: two fills never read the same
 		}
 		for _, name := range r.Edit.Remove {
 			k.remove += name + ":"

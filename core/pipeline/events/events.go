@@ -96,7 +96,7 @@ func New(kv KV, policies *hooks.Current, log *telemetry.Journal, c *clock.Clock)
 
 // Wanted reports whether a handler in force wants to be told of events with
 // one of these names.
-func (q *Queue) Wanted(names ...string) bool { return q.policies.Get().Chain.Observes(names...) }
+func (q *Queue) Wanted(names ...string) bool { return q.policies.Get().Chain.HasObserver(names...) }
 
 // Effects returns the effects that put events into the queue of each handler
 // that wants them. They are committed together with what they tell of; Wake
@@ -107,7 +107,7 @@ func (q *Queue) Effects(gen *hooks.Generation, list ...Event) (effects []envelop
 	}
 	now, queues, handlers := q.clock.Now(), queueNames(gen), gen.Chain.Infos(hooks.ObserveEvent)
 	for _, e := range list {
-		if !gen.Chain.Observes(e.Name) {
+		if !gen.Chain.HasObserver(e.Name) {
 			continue
 		}
 		raw, err := json.Marshal(hooks.Observed{Name: e.Name, ID: envelope.NewID(now).String(), Time: now, Data: e.Data})
@@ -116,7 +116,7 @@ func (q *Queue) Effects(gen *hooks.Generation, list ...Event) (effects []envelop
 			continue
 		}
 		for i, queue := range queues {
-			if !handlers[i].Wants(e.Name) {
+			if !handlers[i].WantsEvent(e.Name) {
 				continue
 			}
 			q.count(queue, 1)
@@ -154,7 +154,7 @@ func (q *Queue) Notice(name string, data map[string]any) {
 // Learned returns the events of effects that teach the text model.
 func Learned(effects []envelope.Effect) (list []Event) {
 	for _, e := range effects {
-		if account, class, ok := spam.Taught(e); ok {
+		if account, class, ok := spam.TaughtBy(e); ok {
 			list = append(list, Event{"learned", map[string]any{"class": class.String(), "account": string(account)}})
 		}
 	}

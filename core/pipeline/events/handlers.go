@@ -116,7 +116,7 @@ func (a asker) deliver(ctx context.Context, gen *hooks.Generation, n int, key st
 		return true, a.apply(ctx, gen, []envelope.Effect{remove}, nil)
 	}
 	info := gen.Chain.Infos(hooks.ObserveEvent)[n]
-	if !info.Wants(o.Name) { // it did before a reload
+	if !info.WantsEvent(o.Name) { // it did before a reload
 		return true, a.apply(ctx, gen, []envelope.Effect{remove}, nil)
 	}
 	stored := false

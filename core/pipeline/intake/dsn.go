@@ -97,7 +97,7 @@ func (s dsnStep) run(ctx context.Context, b *builder) *envelope.Status {
 		s.dsn.To = back
 	}
 	env := s.about.Envelope
-	r := &dsn.Report{ID: envelope.NewID(now), Hostname: b.hostname, To: s.dsn.To, Action: s.dsn.Action, Now: now,
+	r := &dsn.Notification{ID: envelope.NewID(now), Hostname: b.hostname, To: s.dsn.To, Action: s.dsn.Action, Now: now,
 		Arrival: env.ReceivedAt, EnvID: env.EnvID, Header: s.about.Header, Body: s.about.Body, RetryTill: s.about.Expires}
 	for _, rc := range s.dsn.Rcpts {
 		r.Rcpts = append(r.Rcpts, dsnRcpt(rc, now))
@@ -113,12 +113,12 @@ func (s dsnStep) run(ctx context.Context, b *builder) *envelope.Status {
 	return nil
 }
 
-func (b *builder) askDSN(ctx context.Context, s dsnStep, r *dsn.Report) hooks.Verdict {
+func (b *builder) askDSN(ctx context.Context, s dsnStep, r *dsn.Notification) hooks.Verdict {
 	gen := s.about.Gen
 	if !gen.Chain.Has(hooks.DeliverDSN) {
 		return hooks.Verdict{}
 	}
-	d := &hooks.DSN{Action: s.dsn.Action, Status: r.Rcpts[0].Status.Enhanced, Text: dsn.ReportText(r)}
+	d := &hooks.DSN{Action: s.dsn.Action, Status: r.Rcpts[0].Status.Enhanced, Text: dsn.DefaultText(r)}
 	e := &hooks.Event{Point: hooks.DeliverDSN, Now: r.Now, Msg: s.about.Message, DSN: d, Pending: &b.u.Pending}
 	for _, rc := range s.dsn.Rcpts {
 		e.Rcpts = append(e.Rcpts, &hooks.Rcpt{Recipient: rc})
@@ -134,7 +134,7 @@ func (b *builder) askDSN(ctx context.Context, s dsnStep, r *dsn.Report) hooks.Ve
 // dsnMessageStep makes the message of a DSN, with the null sender.
 type dsnMessageStep struct {
 	dsnStep
-	report *dsn.Report
+	report *dsn.Notification
 	to     envelope.Address
 	gen    *hooks.Generation // whose policies are asked about it
 	last   bool              // it is not tried again without policies
@@ -188,8 +188,8 @@ func (s dsnMadeStep) run(ctx context.Context, b *builder) *envelope.Status {
 // dsnRcpt is a recipient as its DSN names it: by the address that the
 // sender knows, and without a peer's words when that is not the address that
 // the peer spoke of (RFC 3461 10).
-func dsnRcpt(rc *envelope.Recipient, now time.Time) dsn.ReportRcpt {
-	out := dsn.ReportRcpt{Original: rc.ORcpt, Final: rc.Orig, Diagnostic: rc.Orig.Base() == rc.Address.Base(), Last: now}
+func dsnRcpt(rc *envelope.Recipient, now time.Time) dsn.Recipient {
+	out := dsn.Recipient{Original: rc.ORcpt, Final: rc.Orig, Diagnostic: rc.Orig.Base() == rc.Address.Base(), Last: now}
 	if rc.Last != nil {
 		out.Status = *rc.Last
 	}

@@ -161,12 +161,12 @@ func (x *expansion) keyOf(ctx context.Context, r *envelope.Recipient) string {
 // policies asks queue.expand; done says that the recipient is dealt with.
 func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st *envelope.Status) {
 	if !x.in.Gen.Chain.Has(hooks.QueueExpand) {
-		x.in.Gen.Chain.Passed(hooks.QueueExpand)
+		x.in.Gen.Chain.CountEmpty(hooks.QueueExpand)
 		return false, nil
 	}
 	hr := &hooks.Rcpt{Recipient: it.r}
 	e := &hooks.Event{Point: hooks.QueueExpand, Now: x.b.clock.Now(), Msg: x.msg, Rcpt: hr, Pending: &x.b.u.Pending,
-		Outgoing: x.b.Outgoing(&x.in.Envelope, it.r), Exhausted: x.in.exhausted()}
+		Outgoing: x.b.Outgoing(&x.in.Envelope, it.r), OnExhausted: x.in.exhausted()}
 	v, entries := x.in.Gen.Chain.Run(ctx, e)
 	x.in.addTrail(entries...)
 	trail.LogFailures(ctx, x.b.log, x.in.Envelope.ID.String(), entries)
@@ -196,7 +196,7 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 		wanted, named = slices.Delete(wanted, i, i+1), slices.Delete(named, i, i+1)
 	}
 	others := x.splitVariants(it, wanted, named)
-	if hr.Fork != nil && (hr.Fork.Differs() || !stays || len(others) > 0) {
+	if hr.Fork != nil && (hr.Fork.IsChangedFork() || !stays || len(others) > 0) {
 		if stays {
 			others = append(others, it.r)
 		}
@@ -262,9 +262,9 @@ func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify envel
 	for _, t := range targets {
 		r := &envelope.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: notify, Sender: t.Sender,
 			IsLocal: x.b.dir.Local(t.Address.Domain()), From: append(slices.Clone(it.r.From), t.From), Edit: it.r.Edit,
-			Fill: it.r.Fill, ARC: cmp.Or(t.ARC, it.r.ARC)}
+			Values: it.r.Values, ARC: cmp.Or(t.ARC, it.r.ARC)}
 		if t.Fill != nil {
-			r.Fill = t.Fill
+			r.Values = t.Fill
 		}
 		r.From[len(r.From)-1].Address = it.r.Address
 		r.Edit.Prepend = t.Fields + r.Edit.Prepend

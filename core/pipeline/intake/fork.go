@@ -39,17 +39,17 @@ func (s forkStep) run(ctx context.Context, b *builder) *envelope.Status {
 	now := b.clock.Now()
 	more := &Incoming{
 		Envelope: in.Envelope, Header: f.msg.Header, Body: in.Body, Rcpts: f.rcpts, Gen: in.Gen, Due: in.Due, Quarantine: in.Quarantine,
-		Ours: in.Ours, Budget: in.Budget, forked: true, forkedBy: append(slices.Clone(in.forkedBy), f.msg.MadeFor(f.of, f.stays)...),
+		Ours: in.Ours, Budget: in.Budget, forked: true, forkedBy: append(slices.Clone(in.forkedBy), f.msg.ForkMakersFor(f.of, f.stays)...),
 		reports: true, submits: in.submits,
 	}
 	more.Envelope.ID, more.Envelope.Depth = envelope.NewID(now), in.Envelope.Depth+1
 	more.Envelope.Meta, more.Envelope.Priority = f.msg.Meta, f.msg.Priority
-	if f.msg.Rewritten() {
+	if f.msg.HasBodyEdits() {
 		header, draft, marks, err := b.Rewrite(ctx, b.u, f.msg)
 		if err != nil {
 			return ReadStatus(fmt.Errorf("fork of %s: %w", in.Envelope.ID, err))
 		}
-		more.Header, more.Body, more.Envelope.Marks = header, NewBody(draft), marks
+		more.Header, more.Body, more.Envelope.Placeholders = header, NewBody(draft), marks
 		if f.msg.Encrypt != nil {
 			more.Envelope.EightBit = mime.Has8Bit(header.Bytes())
 		}

@@ -37,7 +37,7 @@ func (b *builder) group(ctx context.Context, in *Incoming) *envelope.Status {
 		if r.IsLocal {
 			k.kind, k.key = envelope.Mailbox, LocalKey
 		}
-		k.own = k.kind == envelope.Remote && (r.Sender != nil || r.Fill != nil)
+		k.own = k.kind == envelope.Remote && (r.Sender != nil || r.Values != nil)
 		if r.Priority != nil {
 			k.priority = *r.Priority
 		}
@@ -84,7 +84,7 @@ func (b *builder) askCommit(ctx context.Context, in *Incoming, g *envelope.Group
 		return nil
 	}
 	e := &hooks.Event{Point: hooks.QueueCommit, Now: b.clock.Now(), Msg: b.view(in), Group: g, Pending: &b.u.Pending,
-		Outgoing: b.OutgoingGroup(&in.Envelope, g), Exhausted: in.exhausted()}
+		Outgoing: b.OutgoingGroup(&in.Envelope, g), OnExhausted: in.exhausted()}
 	v, entries := in.Gen.Chain.Run(ctx, e)
 	in.addTrail(entries...)
 	trail.LogFailures(ctx, b.log, in.Envelope.ID.String(), entries)
@@ -139,12 +139,12 @@ const asyncKey = "async"
 // there are none, or where nothing is left of the message. It is committed
 // with the message, and keeps it until the last of them has run.
 func (k *Intake) asyncGroup(in *Incoming) *envelope.Group {
-	if in.Arrival == nil || len(in.groups)+len(in.forks) == 0 || !in.Gen.Chain.Has(hooks.ReceiveAsync) {
+	if in.Arrival == nil || len(in.groups)+len(in.forks) == 0 || !in.Gen.Chain.Has(hooks.ReceiveAfter) {
 		return nil
 	}
 	g := k.newGroup(in, groupKey{kind: envelope.Asynchronous, key: asyncKey, priority: in.Envelope.Priority})
 	g.Async, g.Held, g.Reason = in.Arrival, false, ""
-	for _, info := range in.Gen.Chain.Infos(hooks.ReceiveAsync) {
+	for _, info := range in.Gen.Chain.Infos(hooks.ReceiveAfter) {
 		name := envelope.Address(info.Key())
 		g.Recipients = append(g.Recipients, envelope.Recipient{Address: name, Orig: name, State: envelope.Queued, Notify: envelope.NotifyNever})
 	}

@@ -97,7 +97,7 @@ type Incoming struct {
 	Budget     *Budget              // of a message that came by a session
 
 	forked   bool                     // policies made it of another message
-	forkedBy []hooks.Making           // those policies
+	forkedBy []hooks.ForkMaker        // those policies
 	maySign  func(domain string) bool // as mail of its author's domain; nil: for all
 	reports  bool                     // recipients that are rejected or expanded are reported
 	submits  int                      // submissions of its policies begin here in the unit's
@@ -141,7 +141,7 @@ func (k *Intake) Enqueue(ctx context.Context, u *commit.Unit, in *Incoming) (Rej
 	if st := k.build(ctx, u, first...); st != nil {
 		return nil, st
 	}
-	if in.Gen != nil && in.Envelope.Auto == "" && in.Gen.Chain.Observes("accepted", "learned") {
+	if in.Gen != nil && in.Envelope.Auto == "" && in.Gen.Chain.HasObserver("accepted", "learned") {
 		u.Events = append(append(u.Events, events.Learned(u.Pending.Effects)...), in.acceptedEvent())
 	}
 	if err := k.writer.Commit(ctx, in.Gen, u); err != nil {
@@ -196,7 +196,7 @@ func (b *builder) view(in *Incoming) *hooks.Message {
 	return &hooks.Message{Auth: b.Verification(&in.Envelope, in.Header, in.Body.Open),
 		ID: in.Envelope.ID, Ours: in.Ours, Sender: in.Envelope.Sender, Size: in.size(), ReceivedAt: in.Envelope.ReceivedAt, Scores: in.Scores,
 		Header: in.Header, Priority: in.Envelope.Priority, Meta: in.Envelope.Meta, Earlier: in.earlierScore(), Identity: in.Envelope.Identity,
-		Listener: in.Envelope.Listener, Client: in.Envelope.Client, Made: in.forkedBy, Body: in.Body.Open}
+		Listener: in.Envelope.Listener, Client: in.Envelope.Client, ForkMakers: in.forkedBy, Body: in.Body.Open}
 }
 
 // ReadStatus returns what a failed read or write of a message's octets means: the

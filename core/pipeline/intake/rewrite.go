@@ -17,7 +17,7 @@ import (
 // of parts, appended text, encryption. With an error there is no draft, so that
 // plain text is never sent in place of what was to be encrypted. The draft belongs
 // to the unit.
-func (k *Intake) Rewrite(ctx context.Context, u *commit.Unit, m *hooks.Message) (*mime.Header, store.Draft, []envelope.Mark, error) {
+func (k *Intake) Rewrite(ctx context.Context, u *commit.Unit, m *hooks.Message) (*mime.Header, store.Draft, []envelope.Placeholder, error) {
 	r := rewriting{k: k, u: u, header: m.Header, open: m.Body}
 	if len(m.Edits) > 0 {
 		r.step(ctx, func(body io.Reader, w io.Writer) (*mime.Header, error) {
@@ -54,7 +54,7 @@ type rewriting struct {
 	header *mime.Header
 	open   func() (io.ReadCloser, error)
 	draft  store.Draft // what open reads, unless that is the body that came
-	marks  []envelope.Mark
+	marks  []envelope.Placeholder
 	err    error
 }
 

@@ -37,7 +37,7 @@ type content struct {
 	eight  bool
 	msg    *hooks.Message
 	u      commit.Unit
-	marks  []envelope.Mark // of text that policies appended
+	marks  []envelope.Placeholder // of text that policies appended
 	// verified are SPF, DKIM and DMARC, once a policy asked for them or the
 	// message is counted for reports.
 	verified intake.Verified
@@ -232,12 +232,12 @@ func hasHiddenField(rest []byte, login bool) bool {
 // runHook runs a hook with session, transaction and message.
 func (r *Receiver) runHook(ctx context.Context, c *content, point hooks.Point) hooks.Verdict {
 	if !c.gen.Chain.Has(point) {
-		c.gen.Chain.Passed(point)
+		c.gen.Chain.CountEmpty(point)
 		return hooks.Verdict{}
 	}
 	e := &hooks.Event{Point: point, Now: r.clock.Now(), Session: c.s, Tx: c.tx, Msg: c.msg, Pending: &c.u.Pending}
-	e.Exhausted = c.budget.Exhausted
-	if spec, _ := hooks.Lookup(point); !spec.Intents {
+	e.OnExhausted = c.budget.Exhausted
+	if spec, _ := hooks.SpecOf(point); !spec.InCommit {
 		e.Pending = nil
 		e.Apply = func(f []envelope.Effect, s []hooks.Submit) error { return r.intake.Apply(ctx, c.gen, f, s) }
 	}
@@ -276,7 +276,7 @@ func discardAll(tx *envelope.Transaction) {
 // buildIncoming makes the message as it will be stored: policies' edits of the
 // body applied, trace field on top.
 func (r *Receiver) buildIncoming(ctx context.Context, c *content, v hooks.Verdict) (*intake.Incoming, *envelope.Status) {
-	if c.msg.Rewritten() {
+	if c.msg.HasBodyEdits() {
 		if err := r.editBody(ctx, c); err != nil {
 			return nil, intake.ReadStatus(fmt.Errorf("edit %s: %w", c.tx.ID, err))
 		}
@@ -285,7 +285,7 @@ func (r *Receiver) buildIncoming(ctx context.Context, c *content, v hooks.Verdic
 	env := envelope.Envelope{ID: tx.ID, Sender: tx.Sender, ReceivedAt: now, EnvID: tx.Params.EnvID, Ret: tx.Params.Ret,
 		Priority: c.msg.Priority, SMTPUTF8: tx.Params.SMTPUTF8, EightBit: c.eight, RequireTLS: tx.Params.RequireTLS,
 		Listener: c.s.Listener, Protocol: c.s.With(tx.Params.SMTPUTF8), Client: c.s.Remote.Addr().String(), Helo: trail.Clean(c.s.Helo),
-		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta, Score: c.msg.Total(), Marks: c.marks}
+		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta, Score: c.msg.Total(), Placeholders: c.marks}
 	if c.s.Identity != nil {
 		env.Identity = c.s.Identity.User
 	}

@@ -81,7 +81,7 @@ func (r *Receiver) login(ctx context.Context, s *envelope.Session, cred *envelop
 		id.User, err = r.dir.Login(ctx, cred)
 		return id, err
 	}
-	owner, own := r.dir.Delegated(ctx, cred)
+	owner, own := r.dir.SplitDelegated(ctx, cred)
 	user, err := r.dir.Login(ctx, own)
 	if err != nil || owner == "" || owner == user {
 		return envelope.Identity{User: user}, err

@@ -136,7 +136,7 @@ func (r *Receiver) generation(s *envelope.Session) *hooks.Generation {
 // checkGeneration refuses a transaction whose generation was replaced too long
 // ago: its interpreters must not stay for as long as a client pleases.
 func checkGeneration(gen *hooks.Generation, now time.Time) *envelope.Status {
-	if !gen.Outlived(now) {
+	if !gen.IsExpired(now) {
 		return nil
 	}
 	return envelope.Defer(451, "4.3.0", "transaction took too long, try again", nil)
@@ -163,7 +163,7 @@ func (r *Receiver) ask(ctx context.Context, s *envelope.Session, e *hooks.Event)
 func (r *Receiver) run(ctx context.Context, s *envelope.Session, e *hooks.Event) hooks.Verdict {
 	gen := r.generation(s)
 	if !gen.Chain.Has(e.Point) {
-		gen.Chain.Passed(e.Point)
+		gen.Chain.CountEmpty(e.Point)
 		return hooks.Verdict{}
 	}
 	e.Session, e.Now = s, r.clock.Now()

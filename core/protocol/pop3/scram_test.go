@@ -40,7 +40,7 @@ func TestScramAndTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	dir, err := auth.New(t.Context(), auth.Options{Data: st, Domains: []string{"example.com"}, Cheap: true})
+	dir, err := auth.New(t.Context(), auth.Options{Data: st, Domains: []string{"example.com"}, WeakHash: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func newDirectoryBackend(t testing.TB) *directoryBackend {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	dir, err := auth.New(context.Background(), auth.Options{Data: st, Domains: []string{"example.com"}, Key: make([]byte, 32), Cheap: true})
+	dir, err := auth.New(context.Background(), auth.Options{Data: st, Domains: []string{"example.com"}, Key: make([]byte, 32), WeakHash: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,8 +53,8 @@ type Options struct {
 	// Group reports whether a group other than an alias has a name, and whether an
 	// address is in it. nil: there are no such groups.
 	Group func(ctx context.Context, name, member envelope.Address) (exists, in bool, err error)
-	// Cheap makes password hashes fast and weak, for tests alone.
-	Cheap bool
+	// WeakHash makes password hashes fast and weak, for tests alone.
+	WeakHash bool
 }
 
 // Directory looks up and changes accounts, aliases and domains, and verifies

@@ -25,7 +25,7 @@ func open(t testing.TB, c *clock.Clock) *Directory {
 	}
 	t.Cleanup(func() { st.Close() })
 	d, err := New(t.Context(),
-		Options{Data: st, Domains: []string{"Our.example"}, Postmaster: "root@our.example", Key: make([]byte, 32), Clock: c, Cheap: true})
+		Options{Data: st, Domains: []string{"Our.example"}, Postmaster: "root@our.example", Key: make([]byte, 32), Clock: c, WeakHash: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestSecretsAreSealed(t *testing.T) {
 	if _, err := d.sealer.open("bob@our.example", acc.APOP); err == nil {
 		t.Error("a sealed secret can be moved to another account")
 	}
-	without, err := New(ctx, Options{Data: d.o.Data, Domains: []string{"our.example"}, Cheap: true})
+	without, err := New(ctx, Options{Data: d.o.Data, Domains: []string{"our.example"}, WeakHash: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +317,7 @@ func TestDomains(t *testing.T) {
 	if err := d.AddDomain(ctx, "more.example"); !errors.Is(err, ErrExists) {
 		t.Errorf("twice: %v", err)
 	}
-	again, err := New(ctx, Options{Data: d.o.Data, Cheap: true})
+	again, err := New(ctx, Options{Data: d.o.Data, WeakHash: true})
 	if err != nil || !again.Local("more.example") {
 		t.Errorf("not kept: %v", err)
 	}

@@ -197,9 +197,9 @@ func (d *GrantTable) revokeAll(ctx context.Context, delegate envelope.Address) e
 	return nil
 }
 
-// Granted returns the rights that an owner gave, including expired ones. The
+// Grants returns the rights that an owner gave, including expired ones. The
 // caller must not change them.
-func (d *GrantTable) Granted(ctx context.Context, owner envelope.Address) []Grant {
+func (d *GrantTable) Grants(ctx context.Context, owner envelope.Address) []Grant {
 	return d.grants(ctx, owner.Base())
 }
 
@@ -275,11 +275,11 @@ func (d *GrantTable) Access(ctx context.Context, user, owner envelope.Address) s
 	return best
 }
 
-// Delegated splits credentials that ask for somebody else's mailbox, by a name
+// SplitDelegated splits credentials that ask for somebody else's mailbox, by a name
 // like "owner*delegate" or by an authorization identity (RFC 4422 3.4.1), into
 // the owner and the credentials of the delegate. owner is "" for all other
 // credentials.
-func (d *Directory) Delegated(ctx context.Context, cred *envelope.Credentials) (owner envelope.Address, own *envelope.Credentials) {
+func (d *Directory) SplitDelegated(ctx context.Context, cred *envelope.Credentials) (owner envelope.Address, own *envelope.Credentials) {
 	name, asked := cred.User, cred.Authzid
 	if o, user, ok := d.splitLogin(ctx, name); ok {
 		if asked != "" && asked != name && asked != o {

@@ -117,7 +117,7 @@ func TestDelegatedNames(t *testing.T) {
 		{"ann*", "", "", "ann*"},
 		{"a b*bob", "", "", "a b*bob"},
 	} {
-		owner, own := d.Delegated(ctx, &envelope.Credentials{User: tt.user, Authzid: tt.authzid, Password: "p"})
+		owner, own := d.SplitDelegated(ctx, &envelope.Credentials{User: tt.user, Authzid: tt.authzid, Password: "p"})
 		if owner != tt.owner || own.User != tt.login || own.Password != "p" || owner != "" && own.Authzid != "" {
 			t.Errorf("%q for %q: %s, %+v; want %s, %s", tt.user, tt.authzid, owner, own, tt.owner, tt.login)
 		}

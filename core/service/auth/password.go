@@ -30,7 +30,7 @@ var b64 = base64.RawStdEncoding
 // hashPassword makes a PHC string of a password.
 func (d *AccountTable) hashPassword(password string) string {
 	memory, passes := uint32(argonMemory), uint32(argonTime)
-	if d.o.Cheap {
+	if d.o.WeakHash {
 		memory, passes = 64, 1
 	}
 	salt := make([]byte, 16)
@@ -47,7 +47,7 @@ func (d *AccountTable) checkPassword(hash, password string) bool {
 	memory, passes, salt, want, ok := parseHash(hash)
 	if !ok {
 		memory, passes, salt = argonMemory, argonTime, make([]byte, 16)
-		if d.o.Cheap {
+		if d.o.WeakHash {
 			memory, passes = 64, 1
 		}
 	}

@@ -43,9 +43,10 @@ func (d *AliasTable) Resolve(ctx context.Context, a envelope.Address) (Resolutio
 	return Resolution{}, fmt.Errorf("%s: %w", a, ErrUnknown)
 }
 
-// Stands is Resolve for policies: it returns neither a mailbox nor targets if
+// ResolveForPolicy is Resolve for policies: it returns neither a mailbox nor targets if
 // nobody has the address.
-func (d *AliasTable) Stands(ctx context.Context, a envelope.Address) (mailbox envelope.Address, targets []envelope.Address, err error) {
+func (d *AliasTable) ResolveForPolicy(ctx context.Context, a envelope.Address) (mailbox envelope.Address, targets []envelope.Address,
+	err error) {
 	r, err := d.Resolve(ctx, a)
 	if errors.Is(err, ErrUnknown) {
 		return "", nil, nil

@@ -18,7 +18,7 @@ import (
 const defaultRounds = 65536
 
 func (d *AccountTable) scramRounds() int {
-	if d.o.Cheap {
+	if d.o.WeakHash {
 		return 4096
 	}
 	return defaultRounds

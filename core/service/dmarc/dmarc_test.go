@@ -99,10 +99,10 @@ func TestLedger(t *testing.T) {
 	if err := later.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if ended, err := later.Ended(t.Context(), morning.Add(15*time.Hour)); err != nil || len(ended) != 0 {
+	if ended, err := later.EndedPeriods(t.Context(), morning.Add(15*time.Hour)); err != nil || len(ended) != 0 {
 		t.Errorf("ended on the same day: %v, %v", ended, err)
 	}
-	ended, err := later.Ended(t.Context(), morning.Add(24*time.Hour))
+	ended, err := later.EndedPeriods(t.Context(), morning.Add(24*time.Hour))
 	if err != nil || len(ended) != 1 || ended[0].Domain != "a.example" || !ended[0].Day.Equal(morning.Truncate(24*time.Hour)) {
 		t.Fatalf("ended %v, %v", ended, err)
 	}
@@ -113,7 +113,7 @@ func TestLedger(t *testing.T) {
 	if _, err := m.Apply(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
-	if ended, _ := later.Ended(t.Context(), morning.Add(72*time.Hour)); len(ended) != 1 || day(ended[0].Day) != "2026-11-03" {
+	if ended, _ := later.EndedPeriods(t.Context(), morning.Add(72*time.Hour)); len(ended) != 1 || day(ended[0].Day) != "2026-11-03" {
 		t.Errorf("left: %v", ended)
 	}
 }

@@ -225,8 +225,8 @@ type Period struct {
 
 func (p Period) prefix() string { return day(p.Day) + " " + p.Domain + " " }
 
-// Ended returns the periods with counts that were over at a time, oldest first.
-func (l *Ledger) Ended(ctx context.Context, now time.Time) ([]Period, error) {
+// EndedPeriods returns the periods with counts that were over at a time, oldest first.
+func (l *Ledger) EndedPeriods(ctx context.Context, now time.Time) ([]Period, error) {
 	var out []Period
 	for pair, err := range l.kv.Scan(ctx, space, "", maxStored) {
 		if err != nil {

@@ -97,7 +97,7 @@ func (r *Reporter) sendDue(ctx context.Context, waits map[Period]time.Time) erro
 	h := fnv.New32a()
 	h.Write([]byte(r.cfg.Hostname))
 	after := 5*time.Minute + time.Duration(h.Sum32()%3000)*time.Second
-	ended, err := r.ledger.Ended(ctx, r.clock.Now().Add(-after))
+	ended, err := r.ledger.EndedPeriods(ctx, r.clock.Now().Add(-after))
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func TestReportWaits(t *testing.T) {
 		if err := r.sendDue(t.Context(), waits); err != nil {
 			t.Fatal(err)
 		}
-		ended, err := ledger.Ended(t.Context(), clk.Now())
+		ended, err := ledger.EndedPeriods(t.Context(), clk.Now())
 		if err != nil || len(ended) != want || len(waits) != want {
 			t.Errorf("left %v, waiting %v, %v, want %d of each", ended, waits, err, want)
 		}

@@ -48,9 +48,9 @@ func Forget(account envelope.Address, f *Features) envelope.Effect {
 	return envelope.Effect{Space: space(account), Op: envelope.Delete, Key: f.key}
 }
 
-// Taught returns account and class of an effect of Teach; ok is false for all
+// TaughtBy returns account and class of an effect of Teach; ok is false for all
 // other effects.
-func Taught(e envelope.Effect) (account envelope.Address, class Class, ok bool) {
+func TaughtBy(e envelope.Effect) (account envelope.Address, class Class, ok bool) {
 	if account, ok = accountOf(e.Space); !ok || e.Op != envelope.Set {
 		return "", 0, false
 	}

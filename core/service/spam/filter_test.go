@@ -178,10 +178,10 @@ func TestWatch(t *testing.T) {
 	asked := letter(Spam, 300)
 	p := ask(t, f, "", asked)
 	effect := Teach("", mustExtract(t, asked), Ham, time.Unix(1e9, 0))
-	if account, class, ok := Taught(effect); !ok || account != "" || class != Ham {
+	if account, class, ok := TaughtBy(effect); !ok || account != "" || class != Ham {
 		t.Errorf("taught %q %v %v", account, class, ok)
 	}
-	if _, _, ok := Taught(envelope.Effect{Space: "bundle", Op: envelope.Set, Key: "k", Value: []byte("v")}); ok {
+	if _, _, ok := TaughtBy(envelope.Effect{Space: "bundle", Op: envelope.Set, Key: "k", Value: []byte("v")}); ok {
 		t.Error("another's effect is taken for one of ours")
 	}
 	if err := w.Commit(t.Context(), []envelope.Effect{effect}); err != nil {
