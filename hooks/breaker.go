@@ -64,8 +64,8 @@ func (b *breaker) allow(e *Event) error {
 	defer b.mu.Unlock()
 	now := e.Now
 	if len(b.exhausted) > 0 && b.minute.Equal(now.Truncate(time.Minute)) {
-		if n := b.exhausted[e.clientNetwork()]; n >= exhaustedCalls {
-			return fmt.Errorf("%w: %w: mail of %s exhausted its budget %d times within a minute", ErrHook, ErrNetwork, e.clientNetwork(), n)
+		if n := b.exhausted[clientNetwork(e)]; n >= exhaustedCalls {
+			return fmt.Errorf("%w: %w: mail of %s exhausted its budget %d times within a minute", ErrHook, ErrNetwork, clientNetwork(e), n)
 		}
 	}
 	if b.open.IsZero() {
@@ -84,7 +84,7 @@ func (b *breaker) allow(e *Event) error {
 func (b *breaker) countsAgainstHandler(e *Event) (counts bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now, network := e.Now, e.clientNetwork()
+	now, network := e.Now, clientNetwork(e)
 	if network == "" {
 		return true
 	}

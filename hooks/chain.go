@@ -339,14 +339,14 @@ func (r *run) askOne(ctx context.Context, l *link) bool {
 		e.Pending = &Pending{}
 	}
 	e.begin(r.spec.Changes)
-	e.direction, e.handler = e.directionFor(&l.info), l.key
+	e.direction, e.handler = directionFor(e, &l.info), l.key
 	start := time.Now()
 	var v Verdict
 	var instructions int64
 	err := l.breaker.allow(e)
 	if err == nil {
 		v, instructions, err = r.call(ctx, l)
-		counts := !e.isCausedByMail(err) || l.breaker.countsAgainstHandler(e)
+		counts := !isCausedByMail(e, err) || l.breaker.countsAgainstHandler(e)
 		l.breaker.record(e.Now, err != nil, counts)
 		if counts {
 			r.count(l, err)
@@ -362,7 +362,7 @@ func (r *run) askOne(ctx context.Context, l *link) bool {
 	if err != nil {
 		e.rollback()
 		v, changes = r.failure(&l.info), nil
-		if v.Action == Defer && e.isCausedByMail(err) && e.OnExhausted != nil {
+		if v.Action == Defer && isCausedByMail(e, err) && e.OnExhausted != nil {
 			v = e.OnExhausted(l.info, v, err)
 		}
 	}

@@ -12,11 +12,11 @@ import (
 // calling a handler use it. At a hook with two sides it is about the current
 // side, see Event.Direction.
 func (i *Info) Applies(e *Event) bool {
-	return (i.Listener == "" || i.Listener == e.listener()) && (!i.Login || e.user() != "") && i.isAbout(e)
+	return (i.Listener == "" || i.Listener == listenerOf(e)) && (!i.Login || userOf(e) != "") && i.isAbout(e)
 }
 
-// listener returns the listener that the client or the message came in by, or "".
-func (e *Event) listener() string {
+// listenerOf returns the listener that the client or the message came in by, or "".
+func listenerOf(e *Event) string {
 	switch {
 	case e.Session != nil:
 		return e.Session.Listener
@@ -26,8 +26,8 @@ func (e *Event) listener() string {
 	return ""
 }
 
-// user returns the user who logged in or submitted the message, or "".
-func (e *Event) user() envelope.Address {
+// userOf returns the user who logged in or submitted the message, or "".
+func userOf(e *Event) envelope.Address {
 	switch {
 	case e.Session != nil && e.Session.Identity != nil:
 		return e.Session.Identity.User
@@ -47,7 +47,7 @@ func (i *Info) isAbout(e *Event) bool {
 		return true
 	}
 	spec, _ := SpecOf(e.Point)
-	about := e.domains()
+	about := domainsOf(e)
 	if len(about) == 0 && spec.NoMail {
 		return true
 	}
@@ -62,10 +62,10 @@ func (i *Info) serves(domain string) bool {
 	return (len(i.Domains) == 0 || slices.Contains(i.Domains, domain)) && !slices.Contains(i.Except, domain)
 }
 
-// domains returns the domains that the event is about: that of the login, the
+// domainsOf returns the domains that the event is about: that of the login, the
 // recipient, the group, the route or the timer if there is one; else of the user, the
 // recipients of a report, of the transaction or of what observe.event tells.
-func (e *Event) domains() []string {
+func domainsOf(e *Event) []string {
 	var out []string
 	add := func(a envelope.Address) {
 		if d := a.Domain(); d != "" && !slices.Contains(out, d) {

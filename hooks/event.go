@@ -58,9 +58,14 @@ type Event struct {
 	twoSided  bool
 	direction string
 	handler   string // Key of the one that is asked
-	allowed   Changes
-	undo      []func()
-	changes   []string
+	changeLog
+}
+
+// changeLog is what a handler may change and has changed, and how to undo it.
+type changeLog struct {
+	allowed Changes
+	undo    []func()
+	changes []string
 }
 
 // EventNames are the names that an Observed can have.
@@ -226,24 +231,24 @@ func (e *Event) checkAllowed(m Changes, what string) error {
 }
 
 // Allowed reports whether the hook allows a change, so that an engine can
-// refuse with its own words.
-func (e *Event) Allowed(m Changes) bool { return e.allowed&m != 0 }
+// refuse it in its own words.
+func (l *changeLog) Allowed(m Changes) bool { return l.allowed&m != 0 }
 
 // record notes a change and how to undo it.
-func (e *Event) record(what string, undo func()) {
-	e.changes = append(e.changes, what)
-	e.undo = append(e.undo, undo)
+func (l *changeLog) record(what string, undo func()) {
+	l.changes = append(l.changes, what)
+	l.undo = append(l.undo, undo)
 }
 
 // begin starts a handler's transaction.
-func (e *Event) begin(may Changes) { e.allowed, e.undo, e.changes = may, e.undo[:0], nil }
+func (l *changeLog) begin(may Changes) { l.allowed, l.undo, l.changes = may, l.undo[:0], nil }
 
 // rollback undoes what the handler changed, last change first.
-func (e *Event) rollback() {
-	for i := len(e.undo) - 1; i >= 0; i-- {
-		e.undo[i]()
+func (l *changeLog) rollback() {
+	for i := len(l.undo) - 1; i >= 0; i-- {
+		l.undo[i]()
 	}
-	e.undo, e.changes = e.undo[:0], nil
+	l.undo, l.changes = l.undo[:0], nil
 }
 
 // SetSender changes the envelope sender of the transaction or message.

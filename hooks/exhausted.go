@@ -7,12 +7,12 @@ import (
 
 // isCausedByMail reports whether an error of a handler is the fault of the mail or of
 // the client at hand: it made the handler use up its budget.
-func (e *Event) isCausedByMail(err error) bool {
+func isCausedByMail(e *Event, err error) bool {
 	return errors.Is(err, ErrExhausted) && (e.Session != nil || e.Msg != nil)
 }
 
 // clientNetwork returns the client's: its /24, its /64, or "" where there is no client.
-func (e *Event) clientNetwork() string {
+func clientNetwork(e *Event) string {
 	var ip netip.Addr
 	switch {
 	case e.Session != nil:

@@ -29,13 +29,13 @@ const (
 func (e *Event) Direction() string { return e.direction }
 
 // directionFor returns the direction of the mail for a call of the handler now.
-func (e *Event) directionFor(i *Info) string {
+func directionFor(e *Event, i *Info) string {
 	outgoing := e.Outgoing
 	if outgoing == "" {
-		outgoing = e.user().Domain()
+		outgoing = userOf(e).Domain()
 	}
 	switch {
-	case e.side == sideSender || !e.isToOurs():
+	case e.side == sideSender || !isToOurs(e):
 		return Out
 	case outgoing == "" || e.twoSided && i.isOfDomains() && !i.isWithin(e):
 		return In
@@ -47,7 +47,7 @@ func (e *Event) directionFor(i *Info) string {
 func (i *Info) isOfDomains() bool { return i.Tier == Bundle || i.Tier == Domain }
 
 // isToOurs reports whether a recipient is at a domain of ours.
-func (e *Event) isToOurs() bool {
+func isToOurs(e *Event) bool {
 	switch {
 	case e.Rcpt != nil:
 		return e.Rcpt.IsLocal
@@ -78,7 +78,7 @@ func (i *Info) isWithin(e *Event) bool {
 		return e.Group.Domain == e.Outgoing
 	}
 	other := func(r *Rcpt) bool { return r.Address.Domain() != e.Outgoing && (r.IsLocal || restricted) }
-	return len(e.Rcpts) > 0 && !slices.ContainsFunc(e.Rcpts, other) && e.isToOurs()
+	return len(e.Rcpts) > 0 && !slices.ContainsFunc(e.Rcpts, other) && isToOurs(e)
 }
 
 // isAskedForSide reports whether the handler is asked for the current side: once where
@@ -91,7 +91,7 @@ func (i *Info) isAskedForSide(e *Event) bool {
 	if e.side == sideSender {
 		return !i.isWithin(e)
 	}
-	return i.isWithin(e) || len(i.Domains) > 0 || e.isToOurs()
+	return i.isWithin(e) || len(i.Domains) > 0 || isToOurs(e)
 }
 
 // askBothSides asks the handlers at a hook with two sides: the admin's, then
