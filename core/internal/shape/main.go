@@ -8,8 +8,8 @@
 // It reads the source of the module in each folder without testdata, vendor,
 // modules within it and folders whose name begins with a dot or an underscore.
 // Product is everything that is not in a file named _test.go. Lines are all lines
-// of a file, with comments and empty ones. A column is a character, and a tab is
-// four. A name has documentation when it or its group has a comment.
+// of a file, with comments and empty ones. A column is a character; a tab is one
+// too. A name has documentation when it or its group has a comment.
 //
 // Call cycles are found in the calls that the compiler can resolve; those by way
 // of interfaces and function values are not seen. They need packages that build;

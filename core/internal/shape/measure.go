@@ -19,7 +19,6 @@ const (
 	manyParams   = 5
 	deepNesting  = 4
 	wideLine     = 140
-	tabWidth     = 4
 )
 
 // How much is listed below the table.
@@ -170,7 +169,7 @@ func (s *shape) columns(f *source) {
 	for line := range bytes.Lines(f.text) {
 		n++
 		line = bytes.TrimRight(line, "\r\n")
-		width := utf8.RuneCount(line) + (tabWidth-1)*bytes.Count(line, []byte("\t"))
+		width := utf8.RuneCount(line)
 		if width > wideLine {
 			s.wide++
 		}

@@ -143,3 +143,19 @@ func TestNesting(t *testing.T) {
 		}
 	}
 }
+
+// TestNoCallCycles: functions of different files of this module do not call each
+// other in a circle.
+func TestNoCallCycles(t *testing.T) {
+	m, err := readModule("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cycles, err := findCycles(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cycles {
+		t.Errorf("%d functions call each other in a circle: %v", len(c.functions), c.functions)
+	}
+}
