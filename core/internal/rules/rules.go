@@ -226,19 +226,10 @@ func Sizes(files []*File) []string {
 	return out
 }
 
-// narrow are the folders whose lines are checked so far.
-var narrow = []string{
-	"core/internal/", "core/message/", "core/ops/clock/", "core/ops/generations/", "core/ops/telemetry/", "core/protocol/", "core/service/",
-	"core/store/", "cmd/carteiro-crash/", "cmd/carteiro-load/",
-}
-
 // Columns reports lines that are too long.
 func Columns(files []*File) []string {
 	var out []string
 	for _, f := range files {
-		if !slices.ContainsFunc(narrow, func(dir string) bool { return strings.HasPrefix(f.Path, dir) }) {
-			continue
-		}
 		n := 0
 		for line := range strings.Lines(f.text) {
 			n++

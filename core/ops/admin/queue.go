@@ -56,8 +56,10 @@ func queueList(ctx context.Context, s *Service, args QueueArgs) (any, error) {
 
 // queueLine describes a group that still has something to do.
 func queueLine(env *envelope.Envelope, g *envelope.Group) (QueueLine, bool) {
-	line := QueueLine{ID: env.ID.String(), Status: operate.Status(g), Sender: string(env.Sender), Key: g.Key, Class: g.Priority.Class().String(),
-		Size: env.Size, Received: env.ReceivedAt, Attempts: g.Attempts, Reason: g.Reason, Subject: env.Subject}
+	line := QueueLine{
+		ID: env.ID.String(), Status: operate.Status(g), Sender: string(env.Sender), Key: g.Key, Class: g.Priority.Class().String(),
+		Size: env.Size, Received: env.ReceivedAt, Attempts: g.Attempts, Reason: g.Reason, Subject: env.Subject,
+	}
 	if !g.Held {
 		line.Due = g.Due
 	}

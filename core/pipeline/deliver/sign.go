@@ -54,7 +54,9 @@ func (s copySigner) sign(ctx context.Context, r *envelope.Recipient, section []b
 }
 
 // add puts the fields of one signature on top of h and of all.
-func (s copySigner) add(r *envelope.Recipient, signature string, h *mime.Header, all *string, prepare func() (intake.SignFunc, error)) error {
+func (s copySigner) add(
+	r *envelope.Recipient, signature string, h *mime.Header, all *string, prepare func() (intake.SignFunc, error),
+) error {
 	sign := s.made[signature]
 	if sign == nil || s.a.hasPlaceholders(r) {
 		prepared, err := prepare()
