@@ -23,7 +23,7 @@ func ParsePriority(s string) (Priority, error) {
 }
 
 // Class is the queue class of a priority. Lower classes go first; ageing
-// (core/queue.go) keeps the higher ones from starving.
+// (core/pipeline/queue) keeps the higher ones from starving.
 type Class uint8
 
 // The classes, most urgent first. RFC 6710 asks only for an order; five

@@ -51,7 +51,7 @@ type Entry struct {
 	Pinned bool `json:"pinned,omitempty"`
 }
 
-// Options are what a Keeper needs. All but Smoke, Prepare, Changed and Stamp
+// Options are what a Manager needs. All but Smoke, Prepare, Changed and Stamp
 // must be set.
 type Options struct {
 	Store   store.Data
@@ -91,7 +91,7 @@ type loaded struct {
 	counts counts
 }
 
-// New makes a Keeper without policies.
+// New makes a Manager without policies.
 func New(o Options) *Manager {
 	return &Manager{o: o, alarm: make(chan struct{}, 1), counts: newCounts()}
 }
