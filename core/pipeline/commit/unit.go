@@ -47,8 +47,13 @@ type DSN struct {
 	Rcpts  []*envelope.Recipient
 }
 
+// Drafter starts bodies; the spool is one.
+type Drafter interface {
+	Draft(ctx context.Context) store.Draft
+}
+
 // Draft starts a body that belongs to the unit: Rollback and Close discard it.
-func (u *Unit) Draft(ctx context.Context, spool store.Spool) store.Draft {
+func (u *Unit) Draft(ctx context.Context, spool Drafter) store.Draft {
 	d := spool.Draft(context.WithoutCancel(ctx))
 	u.drafts = append(u.drafts, d)
 	return d

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"time"
 
 	"carteiro/core/internal/panics"
@@ -58,10 +59,29 @@ type Locks interface {
 	IsLocked(e store.DueEntry) bool
 }
 
+// Store is the part of the store that a Deliverer uses beside its Writer.
+type Store interface {
+	commit.Drafter
+	intake.BodyReader
+	Load(ctx context.Context, id envelope.ID, block uint32) (*envelope.Envelope, *envelope.Group, error)
+	Header(ctx context.Context, e *envelope.Envelope) ([]byte, error)
+	Settle(ctx context.Context, s *store.Settlement) error
+	Usage(ctx context.Context, owner envelope.Address) (used, limit int64, err error)
+	Folders(ctx context.Context, owner envelope.Address) iter.Seq2[store.MailboxInfo, error]
+}
+
+// Directory says where addresses of ours lead, and what their owners set;
+// *auth.Directory is one.
+type Directory interface {
+	Local(domain string) bool
+	Resolve(ctx context.Context, a envelope.Address) (auth.Resolution, error)
+	Setting(ctx context.Context, a envelope.Address, key string) (any, error)
+}
+
 // Parts are what a Deliverer is made of; all but Signer must be set.
 type Parts struct {
-	Store     store.Store
-	Directory *auth.Directory
+	Store     Store
+	Directory Directory
 	Transport Transport
 	Router    *Router
 	Policies  *hooks.Current
@@ -76,8 +96,8 @@ type Parts struct {
 // Deliverer makes attempts.
 type Deliverer struct {
 	cfg    Config
-	store  store.Store
-	dir    *auth.Directory
+	store  Store
+	dir    Directory
 	send   Transport
 	router *Router
 	gen    *hooks.Current

@@ -23,7 +23,7 @@ type Body struct {
 func NewBody(d store.Draft) *Body { return &Body{Open: d.Open, Draft: d} }
 
 // StoredBody returns the body of a message of the store. It is read with ctx.
-func StoredBody(ctx context.Context, s store.Spool, env *envelope.Envelope) *Body {
+func StoredBody(ctx context.Context, s BodyReader, env *envelope.Envelope) *Body {
 	return &Body{Open: func() (io.ReadCloser, error) { return s.Body(ctx, env) }, owner: env}
 }
 

@@ -13,7 +13,6 @@ import (
 	"carteiro/core/message/envelope"
 	"carteiro/core/pipeline/commit"
 	"carteiro/core/pipeline/trail"
-	"carteiro/core/store"
 	"carteiro/hooks"
 )
 
@@ -65,7 +64,7 @@ func compareAddress(a, b *envelope.Recipient) int {
 
 // ReturnedBody reads the body that goes back with a DSN, nil when RET=HDRS or the
 // message is too large (RFC 3461 4.3).
-func ReturnedBody(ctx context.Context, s store.Spool, env *envelope.Envelope) ([]byte, error) {
+func ReturnedBody(ctx context.Context, s BodyReader, env *envelope.Envelope) ([]byte, error) {
 	if strings.EqualFold(env.Ret, "HDRS") || env.Size > maxReturned {
 		return nil, nil
 	}

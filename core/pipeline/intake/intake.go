@@ -22,6 +22,7 @@ package intake
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"carteiro/core/internal/panics"
@@ -43,12 +44,33 @@ import (
 // submit mail about mail, forks of forks.
 const MaxDepth = 5
 
+// Store is the part of the store that an Intake uses beside its Writer.
+type Store interface {
+	commit.Drafter
+	BodyReader
+	AppendTrail(ctx context.Context, id envelope.ID, entries []envelope.TrailEntry) error
+	Get(ctx context.Context, space, key string) ([]byte, error)
+	Apply(ctx context.Context, effects []envelope.Effect) ([]int64, error)
+}
+
+// BodyReader reads bodies of the spool.
+type BodyReader interface {
+	Body(ctx context.Context, e *envelope.Envelope) (io.ReadCloser, error)
+}
+
+// Directory says which domains and addresses are ours; *auth.Directory is one.
+type Directory interface {
+	Local(domain string) bool
+	Domains() []auth.Domain
+	Resolve(ctx context.Context, a envelope.Address) (auth.Resolution, error)
+}
+
 // Parts are what an Intake is made of; all but Signer and ReturnPaths must be set.
 type Parts struct {
 	Hostname    string
 	Expire      time.Duration // age at which a recipient is given up
-	Store       store.Store
-	Directory   *auth.Directory
+	Store       Store
+	Directory   Directory
 	Resolver    verify.Resolver
 	Writer      *commit.Writer
 	Events      *events.Queue
@@ -62,8 +84,8 @@ type Parts struct {
 type Intake struct {
 	hostname    string
 	expire      time.Duration
-	store       store.Store
-	dir         *auth.Directory
+	store       Store
+	dir         Directory
 	resolver    verify.Resolver
 	writer      *commit.Writer
 	events      *events.Queue

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/clock"
@@ -26,9 +27,19 @@ import (
 // ErrBusy: the message is being tried right now.
 var ErrBusy = errors.New("is being tried right now, try again")
 
+// Store is the part of the store that an Operator uses.
+type Store interface {
+	Envelope(ctx context.Context, id envelope.ID) (*envelope.Envelope, error)
+	Groups(ctx context.Context, id envelope.ID) ([]*envelope.Group, error)
+	Messages(ctx context.Context) iter.Seq2[*envelope.Envelope, error]
+	Remove(ctx context.Context, id envelope.ID) error
+	AppendTrail(ctx context.Context, id envelope.ID, entries []envelope.TrailEntry) error
+	Scan(ctx context.Context, space, prefix string, limit int) iter.Seq2[store.Pair, error]
+}
+
 // Parts are what an Operator is made of; all must be set.
 type Parts struct {
-	Store     store.Store
+	Store     Store
 	Queue     *queue.Queue
 	Deliverer *deliver.Deliverer
 	Intake    *intake.Intake
@@ -39,7 +50,7 @@ type Parts struct {
 
 // Operator changes what is in the queue.
 type Operator struct {
-	store     store.Store
+	store     Store
 	queue     *queue.Queue
 	deliverer *deliver.Deliverer
 	intake    *intake.Intake

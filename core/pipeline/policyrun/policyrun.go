@@ -27,6 +27,11 @@ type KV interface {
 	Scan(ctx context.Context, space, prefix string, limit int) iter.Seq2[store.Pair, error]
 }
 
+// Directory lists the domains of ours; *auth.Directory is one.
+type Directory interface {
+	Domains() []auth.Domain
+}
+
 // Apply commits effects and submissions of a handler. It blocks until they are on
 // disk.
 type Apply func(ctx context.Context, gen *hooks.Generation, effects []envelope.Effect, submits []hooks.Submit) error
@@ -34,7 +39,7 @@ type Apply func(ctx context.Context, gen *hooks.Generation, effects []envelope.E
 // Parts are what a Runner is made of; all must be set.
 type Parts struct {
 	KV        KV
-	Directory *auth.Directory
+	Directory Directory
 	Policies  *hooks.Current
 	Apply     Apply
 	Log       *telemetry.Journal
@@ -44,7 +49,7 @@ type Parts struct {
 // Runner runs policies.
 type Runner struct {
 	store    KV
-	dir      *auth.Directory
+	dir      Directory
 	policies *hooks.Current
 	apply    Apply
 	log      *telemetry.Journal

@@ -20,9 +20,11 @@ import (
 	"carteiro/core/message/envelope"
 	"carteiro/core/ops/clock"
 	"carteiro/core/ops/telemetry"
+	"carteiro/core/pipeline/commit"
 	"carteiro/core/pipeline/events"
 	"carteiro/core/pipeline/intake"
 	"carteiro/core/pipeline/trail"
+	"carteiro/core/protocol/sasl"
 	"carteiro/core/service/auth"
 	"carteiro/core/service/dmarc"
 	"carteiro/core/service/verify"
@@ -34,11 +36,30 @@ import (
 // asks for a large limit, normally at least 100).
 const MaxHops = 100
 
+// Store is the part of the store that a Receiver uses.
+type Store interface {
+	commit.Drafter
+	Reserve(size int64) (release func(), err error)
+	AppendTrail(ctx context.Context, id envelope.ID, entries []envelope.TrailEntry) error
+	Usage(ctx context.Context, owner envelope.Address) (used, limit int64, err error)
+}
+
+// Directory verifies logins and says what users may do; *auth.Directory is one.
+type Directory interface {
+	Rights
+	Local(domain string) bool
+	Resolve(ctx context.Context, a envelope.Address) (auth.Resolution, error)
+	Login(ctx context.Context, cred *envelope.Credentials) (envelope.Address, error)
+	SplitDelegated(ctx context.Context, cred *envelope.Credentials) (owner envelope.Address, own *envelope.Credentials)
+	Access(ctx context.Context, user, owner envelope.Address) string
+	Scram(ctx context.Context, plus bool, bind func(kind string) []byte) sasl.Exchange
+}
+
 // Parts are what a Receiver is made of; all but Ledger and Delay must be set.
 type Parts struct {
 	Hostname  string
-	Store     store.Store
-	Directory *auth.Directory
+	Store     Store
+	Directory Directory
 	Resolver  verify.Resolver
 	Policies  *hooks.Current
 	Intake    *intake.Intake
@@ -55,8 +76,8 @@ type Parts struct {
 // Receiver answers the commands of sessions.
 type Receiver struct {
 	hostname string
-	store    store.Store
-	dir      *auth.Directory
+	store    Store
+	dir      Directory
 	resolver verify.Resolver
 	current  *hooks.Current
 	intake   *intake.Intake

@@ -5,11 +5,17 @@ import (
 
 	"carteiro/core/message/envelope"
 	"carteiro/core/message/mime"
-	"carteiro/core/service/auth"
 )
 
 // senders checks the senders and authors of users' mail.
-type senders struct{ dir *auth.Directory }
+type senders struct{ dir Rights }
+
+// Rights says which senders a user may use.
+type Rights interface {
+	MaySendAs(ctx context.Context, user, a envelope.Address) string
+	Owns(ctx context.Context, user, a envelope.Address) bool
+	AccountOf(ctx context.Context, a envelope.Address) envelope.Address
+}
 
 // maySend reports whether a user may use the envelope sender that MAIL gave. It
 // is asked again with each step of a transaction: a right can be taken back at any time.
