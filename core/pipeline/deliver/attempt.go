@@ -29,9 +29,13 @@ type attempt struct {
 	down     bool
 	start    time.Time
 	copies   copySigner
-	// redo makes the attempt once more after its commit failed, and reports
-	// whether that makes sense; nil: it does not.
-	redo func(ctx context.Context, err error) bool
+	redo     redoer // nil: an attempt is not made once more
+}
+
+// redoer makes an attempt once more after its commit failed, and reports whether
+// that makes sense.
+type redoer interface {
+	redo(ctx context.Context, err error) bool
 }
 
 // try asks deliver.attempt, then hands the due recipients on.
@@ -280,7 +284,7 @@ func (a *attempt) record(ctx context.Context, g *envelope.Group) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
 	defer cancel()
 	err := a.commit(ctx, g)
-	for err != nil && a.redo != nil && a.redo(ctx, err) {
+	for err != nil && a.redo != nil && a.redo.redo(ctx, err) {
 		err = a.commit(ctx, g)
 	}
 	if err != nil {

@@ -25,7 +25,7 @@ type localDelivery struct {
 
 func newLocalDelivery(a *attempt, due []*envelope.Recipient) *localDelivery {
 	l := &localDelivery{attempt: a, due: due, before: a.snapshot()}
-	a.redo = l.redoWithoutFull
+	a.redo = l
 	return l
 }
 

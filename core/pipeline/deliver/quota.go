@@ -28,10 +28,10 @@ func (a *attempt) snapshot() snapshot {
 	return s
 }
 
-// redoWithoutFull makes the attempt once more after its commit was refused
+// redo makes the attempt once more after its commit was refused
 // because mailboxes are full: those get nothing, and policies are not asked about
 // them. It reports whether full mailboxes are all that was wrong.
-func (l *localDelivery) redoWithoutFull(ctx context.Context, err error) bool {
+func (l *localDelivery) redo(ctx context.Context, err error) bool {
 	full, ok := errors.AsType[*store.QuotaError](err)
 	if !ok {
 		return false

@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"carteiro/core/message/envelope"
@@ -20,7 +21,8 @@ type builder struct {
 	*Intake
 	u     *commit.Unit
 	steps []listedStep
-	scope *scope // of the step that runs
+	scope *scope        // of the step that runs
+	space [8]listedStep // of steps, as long as they are few
 }
 
 // step is a part of making messages. A status says that it failed: with it fails
@@ -49,6 +51,7 @@ type scope struct {
 // scope fails.
 func (k *Intake) build(ctx context.Context, u *commit.Unit, first ...step) *envelope.Status {
 	b := &builder{Intake: k, u: u}
+	b.steps = b.space[:0]
 	b.add(first...)
 	for len(b.steps) > 0 {
 		next := b.steps[len(b.steps)-1]
@@ -101,16 +104,20 @@ func (s expandStep) run(ctx context.Context, b *builder) *envelope.Status {
 	if st := b.group(ctx, in); st != nil {
 		return st
 	}
-	var next []step
-	if in.reports && !in.PerRcpt {
-		for _, d := range in.rejectedDSNs() {
-			next = append(next, dsnStep{about: b.dsnSubject(in), dsn: d})
-		}
+	b.add(messageStep{in}) // after the DSNs
+	if !in.reports {
+		return nil
 	}
-	if in.reports && len(in.expanded) > 0 && in.Envelope.Sender != "" {
-		next = append(next, dsnStep{about: b.dsnSubject(in), dsn: commit.DSN{Action: "expanded", To: in.Envelope.Sender, Rcpts: in.expanded}})
+	var due []commit.DSN
+	if !in.PerRcpt {
+		due = in.rejectedDSNs()
 	}
-	b.add(append(next, messageStep{in})...)
+	if len(in.expanded) > 0 && in.Envelope.Sender != "" {
+		due = append(due, commit.DSN{Action: "expanded", To: in.Envelope.Sender, Rcpts: in.expanded})
+	}
+	for _, d := range slices.Backward(due) {
+		b.add(dsnStep{about: b.dsnSubject(in), dsn: d})
+	}
 	return nil
 }
 
@@ -134,11 +141,10 @@ func (s messageStep) run(ctx context.Context, b *builder) *envelope.Status {
 		in.message = in.newMessage()
 		b.u.Messages = append(b.u.Messages, in.message)
 	}
-	var next []step
-	for _, f := range in.forks {
-		next = append(next, forkStep{in, f})
+	b.add(trailStep{in}) // after the forks
+	for _, f := range slices.Backward(in.forks) {
+		b.add(forkStep{in, f})
 	}
-	b.add(append(next, trailStep{in})...)
 	return nil
 }
 

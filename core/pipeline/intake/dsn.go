@@ -150,7 +150,7 @@ func (s dsnMessageStep) run(ctx context.Context, b *builder) *envelope.Status {
 	if err := b.fill(ctx, in, body, []envelope.Address{s.to}); err != nil {
 		return b.failAll(fmt.Errorf("body of a dsn: %w", err))
 	}
-	b.add(expandStep{in}, submissionsStep{&in.Envelope, s.gen, in.submits}, dsnMadeStep{s})
+	b.add(expandStep{in}, submissionsStep{in}, dsnMadeStep{s})
 	return nil
 }
 

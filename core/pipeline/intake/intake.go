@@ -159,8 +159,7 @@ func (in *Incoming) earlierScore() float64 {
 // sender was not told yet.
 func (k *Intake) Enqueue(ctx context.Context, u *commit.Unit, in *Incoming) (Rejections, *envelope.Status) {
 	in.reports = true
-	first := []step{expandStep{in}, submissionsStep{cause: &in.Envelope, gen: in.Gen, from: 0}}
-	if st := k.build(ctx, u, first...); st != nil {
+	if st := k.build(ctx, u, expandStep{in}, submissionsStep{in}); st != nil {
 		return nil, st
 	}
 	if in.Gen != nil && in.Envelope.Auto == "" && in.Gen.Chain.HasObserver("accepted", "learned") {

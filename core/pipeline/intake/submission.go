@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"carteiro/core/message/envelope"
 	"carteiro/core/message/mime"
@@ -22,22 +23,17 @@ func (k *Intake) Submit(
 	return k.build(ctx, u, submitStep{cause, gen, s})
 }
 
-// submissionsStep makes what policies submitted: the unit's submissions from an
-// index on.
-type submissionsStep struct {
-	cause *envelope.Envelope
-	gen   *hooks.Generation
-	from  int
-}
+// submissionsStep makes what policies submitted about a message: the unit's
+// submissions since it began.
+type submissionsStep struct{ in *Incoming }
 
 func (s submissionsStep) run(_ context.Context, b *builder) *envelope.Status {
-	list := b.u.Pending.Submits[s.from:]
-	b.u.Pending.Submits = b.u.Pending.Submits[:s.from:s.from]
-	var next []step
-	for _, one := range list {
-		next = append(next, submitStep{s.cause, s.gen, one})
+	from := s.in.submits
+	list := b.u.Pending.Submits[from:]
+	b.u.Pending.Submits = b.u.Pending.Submits[:from:from]
+	for _, one := range slices.Backward(list) {
+		b.add(submitStep{&s.in.Envelope, s.in.Gen, one})
 	}
-	b.add(next...)
 	return nil
 }
 
@@ -67,7 +63,7 @@ func (s submitStep) run(ctx context.Context, b *builder) *envelope.Status {
 		return b.failAll(fmt.Errorf("body of a submission: %w", err))
 	}
 	in.Rcpts = append(in.Rcpts, b.FiledCopies(s.s)...)
-	b.add(expandStep{in}, submissionsStep{&in.Envelope, s.gen, in.submits}, submittedStep{in, cause, s.s})
+	b.add(expandStep{in}, submissionsStep{in}, submittedStep{in, cause, s.s})
 	return nil
 }
 
