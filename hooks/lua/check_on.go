@@ -50,7 +50,7 @@ func (c *checker) checkOn(e *ast.FuncCallExpr) {
 // checkOptions reports what is wrong with each option, and returns their names; all
 // is false where there are others.
 func (c *checker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr) (given []string, all bool) {
-	st := c.source.trialState()
+	trial := c.source.trialState()
 	src := c.source.src
 	all = true
 	for _, f := range t.Fields {
@@ -66,11 +66,11 @@ func (c *checker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.Tabl
 		if !slices.Contains(hooks.Options(), key.Value) {
 			continue // reported by loadCheck
 		}
-		value := st.constantValue(f.Value)
+		value := trial.constantValue(f.Value)
 		if value == nil || value == glua.LNil {
 			continue
 		}
-		one := st.L.NewTable()
+		one := trial.st.L.NewTable()
 		one.RawSetString(key.Value, value)
 		h := &handler{source: c.source, spec: spec, info: hooks.Info{Point: spec.Point, Bundle: src.Bundle, Tier: src.Tier}}
 		if text, hint := h.options(one, false); text != "" {

@@ -13,9 +13,9 @@ import (
 	"carteiro/hooks"
 )
 
-// requireBundleRight raises unless the bundle that runs has a right of its manifest.
-func (st *state) requireBundleRight(L *glua.LState, r hooks.BundleRight, what string) {
-	if u := st.source; !u.src.Grants.HasRight(r) {
+// requireBundleRight raises unless the bundle has a right of its manifest.
+func (u *loadedSource) requireBundleRight(L *glua.LState, r hooks.BundleRight, what string) {
+	if !u.src.Grants.HasRight(r) {
 		L.RaiseError("%s: %s does not have the right %q (capabilities.rights)", what, u.bundleName(), string(r))
 	}
 }
