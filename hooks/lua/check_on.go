@@ -13,7 +13,7 @@ import (
 
 // checkOn looks at the options of on("hook", { key = value }, handler) as loading
 // does, but at each of them, so that one check tells all that is wrong.
-func (c *checker) checkOn(e *ast.FuncCallExpr) {
+func (c valueChecker) checkOn(e *ast.FuncCallExpr) {
 	if len(e.Args) < 2 || c.handler != nil {
 		return
 	}
@@ -35,7 +35,7 @@ func (c *checker) checkOn(e *ast.FuncCallExpr) {
 		t, ok := e.Args[1].(*ast.TableExpr)
 		if !ok {
 			known = false
-			if k, sure := c.expr(e.Args[1]).Single(); sure && k.Name != "table" {
+			if k, sure := c.kindOf(e.Args[1]).Single(); sure && k.Name != "table" {
 				c.report(e.Line(), "on", "on: options must be a table, got "+k.Name, "")
 			}
 		} else {
@@ -49,7 +49,7 @@ func (c *checker) checkOn(e *ast.FuncCallExpr) {
 
 // checkOptions reports what is wrong with each option, and returns their names; all
 // is false where there are others.
-func (c *checker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr) (given []string, all bool) {
+func (c valueChecker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr) (given []string, all bool) {
 	trial := c.source.trialState()
 	src := c.source.src
 	all = true

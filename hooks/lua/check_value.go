@@ -17,7 +17,7 @@ import (
 
 // mismatchConstant says what is wrong with a constant that has a form: a pattern, a
 // rate, a duration.
-func (c *checker) mismatchConstant(p signature.Parameter, e ast.Expr) string {
+func (c valueChecker) mismatchConstant(p signature.Parameter, e ast.Expr) string {
 	var value glua.LValue
 	switch e := e.(type) {
 	case *ast.StringExpr:
@@ -82,7 +82,7 @@ func isPure(name string) bool {
 // checkConstants tries a call whose arguments are constants, or in part: a value
 // that fits stands for each of the others. It tells only what fails because of
 // the constants.
-func (c *checker) checkConstants(e *ast.FuncCallExpr, name string, s *signature.Signature, args []ast.Expr) {
+func (c valueChecker) checkConstants(e *ast.FuncCallExpr, name string, s *signature.Signature, args []ast.Expr) {
 	if n := len(args); !isPure(name) || n == 0 || hasSeveralValues(args[n-1]) {
 		return
 	}
@@ -108,7 +108,7 @@ func (c *checker) checkConstants(e *ast.FuncCallExpr, name string, s *signature.
 // tryCall calls the function. text is the error that it raises; where values stand
 // for arguments that are no constants, only if it raises none with values for
 // all of them.
-func (c *checker) tryCall(name string, f signature.Form, args []ast.Expr) (text string, tried bool) {
+func (c valueChecker) tryCall(name string, f signature.Form, args []ast.Expr) (text string, tried bool) {
 	fn := functionNamed(name)
 	if fn == nil {
 		return "", false
@@ -292,7 +292,7 @@ func (t *trial) sampleValue(k signature.Kind) glua.LValue {
 
 // checkPattern reports what is wrong with a pattern of Lua that is a constant. The
 // matcher itself finds that only where it comes to that place.
-func (c *checker) checkPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) (told bool) {
+func (c valueChecker) checkPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) (told bool) {
 	switch name {
 	case "string.find", "string.match", "string.gmatch", "string.gsub":
 	default:
