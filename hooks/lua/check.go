@@ -1,12 +1,9 @@
 package lua
 
 import (
-	"fmt"
-	"slices"
 	"strings"
 
 	"carteiro/hooks/lua/signature"
-
 	"carteiro/hooks/lua/source"
 
 	"github.com/yuin/gopher-lua/ast"
@@ -18,61 +15,28 @@ import (
 // alone: it knows the classes of handlers' parameters and the signatures of
 // the API. Such code raises an error only when it runs, so the policy
 // loads; only checks refuse it.
+// It walks over the chunk; findings and valueChecker judge what it comes to.
 //
 // It reports nothing about values that it does not know: variables that are
 // assigned again or asked for their type, and code that pcall watches.
 type checker struct {
-	source *loadedSource
-	file   *source.File
-	names  *source.Names
-	facts  *facts
-
-	kinds   map[*source.Variable]signature.Kind
-	origins map[*source.Variable]origin
-	handler *hooks.Spec // in whose handler the walk is, or nil
-	quiet   int         // code whose errors are caught, in so many ways
-	errs    []error
-}
-
-// origin is where a variable's kind comes from: a parameter of a handler.
-type origin struct {
-	spec   hooks.Spec
-	index  int
-	absent bool // the hook gives no such argument
+	*findings
+	values valueChecker
 }
 
 // check returns the faults of a chunk. It changes nothing in it.
 func (u *loadedSource) check(f *source.File, chunk []ast.Stmt) []error {
-	c := &checker{
+	c := &checker{findings: &findings{
 		source:  u,
 		file:    f,
 		names:   source.Resolve(f, chunk),
 		kinds:   map[*source.Variable]signature.Kind{},
 		origins: map[*source.Variable]origin{},
-	}
+	}}
+	c.values = valueChecker{c.findings, c.kindOf}
 	c.facts = gatherFacts(chunk, c.names, u.mayCatch(f.Path))
 	c.stmts(chunk)
 	return c.errs
-}
-
-// mayCatch reports whether a file other than that one may call under pcall what
-// it is given.
-func (u *loadedSource) mayCatch(path string) bool {
-	if len(u.src.Requires) > 0 {
-		return true
-	}
-	for name, text := range u.src.Files {
-		if name != path && strings.HasSuffix(name, ".lua") && strings.Contains(string(text), "pcall") {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *checker) report(line int, near, text, hint string) {
-	if c.quiet == 0 {
-		c.errs = append(c.errs, c.file.Fault(line, 0, near, text, hint))
-	}
 }
 
 func (c *checker) stmts(list []ast.Stmt) {
@@ -136,17 +100,10 @@ func (c *checker) stmt(s ast.Stmt) {
 	}
 }
 
-// setKind notes what a variable is, where it stays so.
-func (c *checker) setKind(v *source.Variable, k signature.Kind) {
-	if v != nil && !v.Assigned && !c.facts.asked[v] && k != nil {
-		c.kinds[v] = k
-	}
-}
-
 func (c *checker) local(s *ast.LocalAssignStmt) {
 	declared := c.names.Declared[s]
 	for i, e := range s.Exprs {
-		kinds := c.values(e)
+		kinds := c.allKinds(e)
 		switch {
 		case i < len(s.Exprs)-1:
 			if i < len(declared) && len(kinds) > 0 {
@@ -173,18 +130,18 @@ func (c *checker) loop(s *ast.GenericForStmt) {
 				given, at = list.Of, 1
 				c.setKind(declared[0], signature.Kind{{Name: "number"}})
 			}
-		} else if kinds := c.values(call); len(kinds) > 0 {
+		} else if kinds := c.allKinds(call); len(kinds) > 0 {
 			if it, ok := kinds[0].Single(); ok && it.Name == "fun" {
 				given = it.Of
 			} else if ok {
-				c.reportNotIterable(s, it.Name)
+				c.reportLoopOver(s, it.Name)
 			}
 		}
 	} else {
 		k, ok := c.expr(s.Exprs[0]).Single()
 		c.exprs(s.Exprs[1:])
 		if ok && len(s.Exprs) == 1 {
-			c.reportNotIterable(s, k.Name)
+			c.reportLoopOver(s, k.Name)
 		}
 	}
 	if at < len(declared) {
@@ -193,21 +150,13 @@ func (c *checker) loop(s *ast.GenericForStmt) {
 	c.stmts(s.Stmts)
 }
 
-// reportNotIterable reports a loop over something that is not a function.
-func (c *checker) reportNotIterable(s *ast.GenericForStmt, name string) {
-	const text = "a for loop needs ipairs, pairs or an iterator such as msg:parts(), but this is "
-	_, written := s.Exprs[0].(*ast.TableExpr)
-	switch {
-	case name == "function":
+// reportLoopOver reports a loop over something that is not a function, or over a
+// method that is not called.
+func (c *checker) reportLoopOver(s *ast.GenericForStmt, name string) {
+	if name == "function" {
 		c.reportUncalledMethod(s.Exprs[0])
-	case name == "[]":
-		c.report(s.Line(), "in", text+"a list", "write for i, value in ipairs(...) do")
-	case written: // another one may have __call
-		c.report(s.Line(), "in", text+"a table", "write for key, value in pairs(...) do")
-	case slices.Contains([]string{"string", "number", "boolean", "nil"}, name):
-		c.report(s.Line(), "in", text+"a "+name, "")
-	case classNamed(name) != nil:
-		c.report(s.Line(), "in", text+"the object "+name, "")
+	} else {
+		c.reportNotIterable(s, name)
 	}
 }
 
@@ -228,58 +177,6 @@ func (c *checker) function(f *ast.FunctionExpr) {
 	c.handler = handler
 }
 
-// argumentKinds are the kinds of arguments that are not objects.
-var argumentKinds = map[string]signature.Kind{"name": {{Name: "string"}}, "key": {{Name: "string"}}, "now": {{Name: "number"}},
-	"domain": {{Name: "string"}, {Name: "nil"}}, "rcpts": {{Name: "[]", Of: signature.Kind{{Name: "rcpt"}}}}}
-
-// argumentKind returns what an argument of a handler is.
-func argumentKind(name string) signature.Kind {
-	if k, ok := argumentKinds[name]; ok {
-		return k
-	}
-	return signature.Kind{{Name: name}}
-}
-
-func (c *checker) setParameterKinds(f *ast.FunctionExpr, spec hooks.Spec) {
-	for i, v := range c.names.Declared[f] {
-		if v.Assigned || c.facts.asked[v] {
-			continue
-		}
-		c.origins[v] = origin{spec: spec, index: i, absent: i >= len(spec.Args)}
-		if i < len(spec.Args) {
-			c.setKind(v, argumentKind(spec.Args[i]))
-		}
-	}
-}
-
-// checkReturns reports results of a handler that are not verdicts.
-func (c *checker) checkReturns(f *ast.FunctionExpr, spec hooks.Spec) {
-	for _, ret := range returnStatements(f.Stmts, nil) {
-		if len(ret.Exprs) == 0 {
-			continue
-		}
-		got := ""
-		switch e := ret.Exprs[0].(type) {
-		case *ast.StringExpr:
-			got = fmt.Sprintf("%q", cut(e.Value))
-		case *ast.NumberExpr:
-			got = e.Value
-		case *ast.TrueExpr:
-			got = "true"
-		case *ast.FalseExpr:
-			got = "false"
-		case *ast.TableExpr:
-			got = "a table"
-		case *ast.FunctionExpr:
-			got = "a function"
-		default:
-			continue
-		}
-		c.report(ret.Line(), "return", "a handler returns a verdict or nothing, not a value such as "+got, "verdicts of "+
-			string(spec.Point)+" are made by "+verdictList(spec))
-	}
-}
-
 func (c *checker) exprs(list []ast.Expr) {
 	for _, e := range list {
 		c.expr(e)
@@ -289,14 +186,14 @@ func (c *checker) exprs(list []ast.Expr) {
 // expr walks over an expression and returns what it is, nil where that is not
 // known.
 func (c *checker) expr(e ast.Expr) signature.Kind {
-	if kinds := c.values(e); len(kinds) > 0 {
+	if kinds := c.allKinds(e); len(kinds) > 0 {
 		return kinds[0]
 	}
 	return nil
 }
 
-// values is expr for all values of an expression that may have several.
-func (c *checker) values(e ast.Expr) []signature.Kind {
+// allKinds is expr for all values of an expression that may have several.
+func (c *checker) allKinds(e ast.Expr) []signature.Kind {
 	one := func(name string) []signature.Kind { return []signature.Kind{{{Name: name}}} }
 	switch e := e.(type) {
 	case *ast.StringExpr:
@@ -367,42 +264,39 @@ func (c *checker) reportUncalledMethod(e ast.Expr) {
 
 // classOf returns the class of an object, where it is known. It reports nothing.
 func (c *checker) classOf(e ast.Expr) *class {
-	c.quiet++
-	k := c.expr(e)
-	c.quiet--
-	if a, ok := k.Single(); ok {
+	if a, ok := c.kindOf(e).Single(); ok {
 		return classNamed(a.Name)
 	}
 	return nil
 }
 
-func classNamed(name string) *class {
-	for _, c := range allClasses() {
-		if c.name == name {
-			return c
+// kindOf is expr that reports nothing.
+func (c *checker) kindOf(e ast.Expr) signature.Kind {
+	c.quiet++
+	defer func() { c.quiet-- }()
+	return c.expr(e)
+}
+
+// assign is a member that is assigned to.
+func (c *checker) assign(e *ast.AttrGetExpr, value ast.Expr) {
+	key, named := e.Key.(*ast.StringExpr)
+	k := c.expr(e.Object)
+	a, ok := k.Single()
+	if !named {
+		c.expr(e.Key)
+	}
+	cl := classNamed(a.Name)
+	if id, isName := e.Object.(*ast.IdentExpr); isName && c.isBuiltin(id) {
+		if id.Value == "config" {
+			cl, ok = &configClass, true
+		} else if m := moduleNamed(id.Value); m != nil && named {
+			c.report(e.Line(), key.Value, id.Value+" is read only", "")
+			return
 		}
 	}
-	return nil
-}
-
-func (c *class) method(name string) *function {
-	if i := slices.IndexFunc(c.methods, func(f function) bool { return f.name == name }); i >= 0 {
-		return &c.methods[i]
+	if ok && cl != nil && named {
+		c.values.checkAssignment(e, cl, key.Value, value)
 	}
-	return nil
-}
-
-func (c *class) field(name string) *field {
-	if i := slices.IndexFunc(c.fields, func(f field) bool { return f.name == name }); i >= 0 {
-		return &c.fields[i]
-	}
-	return nil
-}
-
-// isBuiltin reports whether a name is one of the API, and no local variable or
-// global of the policy hides it.
-func (c *checker) isBuiltin(id *ast.IdentExpr) bool {
-	return c.names.Uses[id] == nil && builtins()[id.Value]
 }
 
 // member checks a member that is read and returns its kind.
@@ -416,8 +310,7 @@ func (c *checker) member(e *ast.AttrGetExpr) signature.Kind {
 			}
 			return signature.Kind{{Name: "function"}}
 		}
-		if o, ok := c.origins[c.names.Uses[id]]; ok && o.absent && !c.facts.valued[c.names.Uses[id]] {
-			c.report(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
+		if c.reportAbsent(e.Line(), id) {
 			return nil
 		}
 	}
@@ -461,40 +354,145 @@ func (c *checker) member(e *ast.AttrGetExpr) signature.Kind {
 	return signature.Kind{{Name: "function"}}
 }
 
-// describe names a value for people: what it is, and where it is a variable
-// that one.
-func (c *checker) describe(e ast.Expr, otherwise string) string {
-	if id, ok := e.(*ast.IdentExpr); ok {
-		return id.Value + " is " + otherwise + ", which"
+// call checks a call: of a function of the API, of a method of a known object, or
+// of anything else. It returns what is known of the results.
+func (c *checker) call(e *ast.FuncCallExpr) []signature.Kind {
+	if e.Func == nil {
+		return c.methodCall(e)
 	}
-	return otherwise
+	name := ""
+	switch f := e.Func.(type) {
+	case *ast.IdentExpr:
+		if c.isBuiltin(f) {
+			name = f.Value
+			if m := moduleNamed(name); m != nil {
+				c.report(e.Line(), name, name+" is a module, not a function",
+					"write "+name+"."+m.functions[0].name+"(...) or another of its functions")
+			}
+		} else {
+			c.expr(f)
+		}
+	case *ast.AttrGetExpr:
+		if results, done := c.dotCall(e, f); done {
+			return results
+		}
+		key, ok1 := f.Key.(*ast.StringExpr)
+		id, ok2 := f.Object.(*ast.IdentExpr)
+		if ok1 && ok2 && c.isBuiltin(id) {
+			name = id.Value + "." + key.Value
+		}
+		c.expr(f)
+	default:
+		c.expr(f)
+	}
+	c.exprs(e.Args)
+	if name == "on" {
+		c.values.checkOn(e)
+		return nil
+	}
+	s := signature.Of(name)
+	if s == nil {
+		return nil
+	}
+	c.checkPlace(e, name)
+	c.values.checkArguments(e, name, s, e.Args, 0)
+	c.checkRights(e, name, s)
+	if name == "unpack" || name == "select" || strings.HasPrefix(name, "string.") && s.Results[len(s.Results)-1].String() == "any" {
+		return nil // as many as there are
+	}
+	return s.Results
 }
 
-// hint says which argument of the hook has the member, where the parameter at
-// hand is another one than its user took it for.
-func (c *checker) hint(e ast.Expr, member string) string {
-	id, ok := e.(*ast.IdentExpr)
-	if !ok {
-		return ""
+// dotCall checks the call of a method that is written with a dot: its object then
+// is the first argument.
+func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []signature.Kind, done bool) {
+	key, ok := f.Key.(*ast.StringExpr)
+	cl := c.classOf(f.Object)
+	if !ok || cl == nil {
+		return nil, false
 	}
-	o, ok := c.origins[c.names.Uses[id]]
-	if !ok || o.absent {
-		return ""
+	if cl.index == nil && cl.field(key.Value) != nil {
+		c.expr(f)
+		c.reportCalledField(e, cl, key.Value)
+		c.exprs(e.Args)
+		return nil, true
 	}
-	for i, name := range o.spec.Args {
-		if cl := classNamed(name); cl != nil && i != o.index && (cl.field(member) != nil || cl.method(member) != nil) {
-			return fmt.Sprintf("the %s argument is %s; write function(%s)", ordinal(o.index), o.spec.Args[o.index],
-				strings.Join(o.spec.Args[:max(i, o.index)+1], ", "))
+	if cl.method(key.Value) == nil {
+		return nil, false
+	}
+	if len(e.Args) == 0 {
+		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method and is called with a colon",
+			"write "+cl.name+":"+key.Value+"(...)")
+		return nil, true
+	}
+	first := c.expr(e.Args[0])
+	if a, known := first.Single(); known && a.Name != cl.name {
+		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method and is called with a colon",
+			"write "+cl.name+":"+key.Value+"(...)")
+		return nil, true
+	}
+	c.exprs(e.Args[1:])
+	if s := signature.Of(cl.name + ":" + key.Value); s != nil {
+		for _, r := range s.Rights {
+			if r != hooks.HeadersWrite {
+				c.checkRight(e.Line(), key.Value, cl.name+":"+key.Value, r)
+			}
+		}
+		return s.Results, true
+	}
+	return nil, true
+}
+
+func (c *checker) methodCall(e *ast.FuncCallExpr) []signature.Kind {
+	if id, ok := e.Receiver.(*ast.IdentExpr); ok {
+		c.reportAbsent(e.Line(), id)
+		if c.isBuiltin(id) && moduleNamed(id.Value) != nil {
+			c.report(e.Line(), e.Method, id.Value+"."+e.Method+" is called with a dot", "write "+id.Value+"."+e.Method+"(...)")
+			return nil
 		}
 	}
-	return ""
-}
-
-// reportMissing reports a member that a class does not have.
-func (c *checker) reportMissing(e *ast.AttrGetExpr, cl *class, member string) {
-	hint := c.hint(e.Object, member)
-	if hint == "" {
-		hint = strings.TrimPrefix(hooks.Suggestion(member, cl.memberNames()), "; ")
+	k := c.expr(e.Receiver)
+	c.exprs(e.Args)
+	a, ok := k.Single()
+	if !ok {
+		return nil
 	}
-	c.report(e.Line(), member, cl.name+"."+member+" does not exist", hint)
+	at := &ast.AttrGetExpr{Object: e.Receiver, Key: &ast.StringExpr{Value: e.Method}}
+	at.SetLine(e.Line())
+	at.SetLastLine(e.LastLine())
+	switch a.Name {
+	case "string":
+		s := signature.Of("string." + e.Method)
+		if s == nil {
+			c.member(at)
+			return nil
+		}
+		c.values.checkArguments(e, "string."+e.Method, s, append([]ast.Expr{e.Receiver}, e.Args...), 1)
+		if s.Results[len(s.Results)-1].String() == "any" {
+			return nil
+		}
+		return s.Results
+	case "number", "boolean":
+		c.member(at)
+		return nil
+	}
+	cl := classNamed(a.Name)
+	if cl == nil || cl.index != nil {
+		return nil
+	}
+	if cl.field(e.Method) != nil {
+		c.reportCalledField(e, cl, e.Method)
+		return nil
+	}
+	if cl.method(e.Method) == nil {
+		c.reportMissing(at, cl, e.Method)
+		return nil
+	}
+	s := signature.Of(cl.name + ":" + e.Method)
+	if s == nil {
+		return nil
+	}
+	c.values.checkArguments(e, cl.name+":"+e.Method, s, e.Args, 0)
+	c.checkRights(e, cl.name+":"+e.Method, s)
+	return s.Results
 }

@@ -1,7 +1,6 @@
 package lua
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -13,45 +12,27 @@ import (
 // fixed are the classes to which nothing can be assigned.
 var fixed = []string{identityClass.name, configClass.name, dataClass.name, frozenClass.name}
 
-// assign is a member that is assigned to.
-func (c *checker) assign(e *ast.AttrGetExpr, value ast.Expr) {
-	key, named := e.Key.(*ast.StringExpr)
-	k := c.expr(e.Object)
-	a, ok := k.Single()
-	if !named {
-		c.expr(e.Key)
-	}
-	cl := classNamed(a.Name)
-	if id, isName := e.Object.(*ast.IdentExpr); isName && c.isBuiltin(id) {
-		if id.Value == "config" {
-			cl, ok = &configClass, true
-		} else if m := moduleNamed(id.Value); m != nil && named {
-			c.report(e.Line(), key.Value, id.Value+" is read only", "")
-			return
-		}
-	}
-	if !ok || cl == nil || !named {
-		return
-	}
-	switch f := cl.field(key.Value); {
+// checkAssignment judges what is assigned to a member of an object of a class.
+func (c valueChecker) checkAssignment(e *ast.AttrGetExpr, cl *class, key string, value ast.Expr) {
+	switch f := cl.field(key); {
 	case slices.Contains(fixed, cl.name):
-		c.report(e.Line(), key.Value, cl.name+" is read only", "")
+		c.report(e.Line(), key, cl.name+" is read only", "")
 	case cl.assign != nil:
-	case f == nil && cl.method(key.Value) == nil:
-		c.reportMissing(e, cl, key.Value)
+	case f == nil && cl.method(key) == nil:
+		c.reportMissing(e, cl, key)
 	case f == nil || f.set == nil:
-		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" cannot be assigned", assignable(cl))
+		c.report(e.Line(), key, cl.name+"."+key+" cannot be assigned", assignable(cl))
 	default:
-		s := signature.Of(cl.name + "." + key.Value)
+		s := signature.Of(cl.name + "." + key)
 		if s == nil {
 			return
 		}
 		for _, r := range s.Rights {
-			c.checkRight(e.Line(), key.Value, cl.name+"."+key.Value, r)
+			c.checkRight(e.Line(), key, cl.name+"."+key, r)
 		}
 		if value != nil {
-			if text := c.mismatch(signature.Parameter{Name: cl.name + "." + key.Value, Kind: s.Field}, value); text != "" {
-				c.report(e.Line(), key.Value, text, "")
+			if text := c.mismatch(signature.Parameter{Name: cl.name + "." + key, Kind: s.Field}, value); text != "" {
+				c.report(e.Line(), key, text, "")
 			}
 		}
 	}
@@ -72,33 +53,4 @@ func assignable(cl *class) string {
 		return ""
 	}
 	return "these can be assigned: " + strings.Join(can, ", ")
-}
-
-// reportHidden reports a local variable that has the name of a module and is used
-// as if it were that.
-func (c *checker) reportHidden(e *ast.AttrGetExpr, id *ast.IdentExpr, key *ast.StringExpr) {
-	v := c.names.Uses[id]
-	if v == nil || key == nil {
-		return
-	}
-	m := moduleNamed(id.Value)
-	if m == nil || !m.has(key.Value) {
-		return
-	}
-	a, ok := c.kinds[v].Single()
-	if !ok {
-		return
-	}
-	switch {
-	case a.Name == "string" && !stringModule.has(key.Value), a.Name == "number", a.Name == "boolean",
-		a.Name == "table" && !c.facts.fills(v, key.Value):
-	default:
-		if cl := classNamed(a.Name); cl == nil || cl.index != nil || cl.field(key.Value) != nil || cl.method(key.Value) != nil {
-			return
-		}
-	}
-	c.report(e.Line(), key.Value, fmt.Sprintf("%s.%s does not exist here: the local %s hides the module %s", id.Value, key.Value,
-		id.Value, id.Value),
-		"give the local another name")
-	delete(c.kinds, v) // told once
 }

@@ -12,171 +12,11 @@ import (
 	"carteiro/hooks"
 )
 
-// call checks a call: of a function of the API, of a method of a known object, or
-// of anything else. It returns what is known of the results.
-func (c *checker) call(e *ast.FuncCallExpr) []signature.Kind {
-	if e.Func == nil {
-		return c.methodCall(e)
-	}
-	name := ""
-	switch f := e.Func.(type) {
-	case *ast.IdentExpr:
-		if c.isBuiltin(f) {
-			name = f.Value
-			if m := moduleNamed(name); m != nil {
-				c.report(e.Line(), name, name+" is a module, not a function",
-					"write "+name+"."+m.functions[0].name+"(...) or another of its functions")
-			}
-		} else {
-			c.expr(f)
-		}
-	case *ast.AttrGetExpr:
-		if results, done := c.dotCall(e, f); done {
-			return results
-		}
-		key, ok1 := f.Key.(*ast.StringExpr)
-		id, ok2 := f.Object.(*ast.IdentExpr)
-		if ok1 && ok2 && c.isBuiltin(id) {
-			name = id.Value + "." + key.Value
-		}
-		c.expr(f)
-	default:
-		c.expr(f)
-	}
-	c.exprs(e.Args)
-	if name == "on" {
-		c.checkOn(e)
-		return nil
-	}
-	s := signature.Of(name)
-	if s == nil {
-		return nil
-	}
-	c.checkPlace(e, name)
-	c.checkArguments(e, name, s, e.Args, 0)
-	c.checkRights(e, name, s)
-	if name == "unpack" || name == "select" || strings.HasPrefix(name, "string.") && s.Results[len(s.Results)-1].String() == "any" {
-		return nil // as many as there are
-	}
-	return s.Results
-}
-
-// dotCall checks the call of a method that is written with a dot: its object then
-// is the first argument.
-func (c *checker) dotCall(e *ast.FuncCallExpr, f *ast.AttrGetExpr) (results []signature.Kind, done bool) {
-	key, ok := f.Key.(*ast.StringExpr)
-	cl := c.classOf(f.Object)
-	if !ok || cl == nil {
-		return nil, false
-	}
-	if cl.index == nil && cl.field(key.Value) != nil {
-		c.expr(f)
-		c.reportCalledField(e, cl, key.Value)
-		c.exprs(e.Args)
-		return nil, true
-	}
-	if cl.method(key.Value) == nil {
-		return nil, false
-	}
-	if len(e.Args) == 0 {
-		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method and is called with a colon",
-			"write "+cl.name+":"+key.Value+"(...)")
-		return nil, true
-	}
-	first := c.expr(e.Args[0])
-	if a, known := first.Single(); known && a.Name != cl.name {
-		c.report(e.Line(), key.Value, cl.name+"."+key.Value+" is a method and is called with a colon",
-			"write "+cl.name+":"+key.Value+"(...)")
-		return nil, true
-	}
-	c.exprs(e.Args[1:])
-	if s := signature.Of(cl.name + ":" + key.Value); s != nil {
-		for _, r := range s.Rights {
-			if r != hooks.HeadersWrite {
-				c.checkRight(e.Line(), key.Value, cl.name+":"+key.Value, r)
-			}
-		}
-		return s.Results, true
-	}
-	return nil, true
-}
-
-// reportCalledField reports a field of plain data that is called.
-func (c *checker) reportCalledField(e *ast.FuncCallExpr, cl *class, name string) {
-	s := signature.Of(cl.name + "." + name)
-	if s == nil {
-		return
-	}
-	data := func(a signature.Alternative) bool {
-		return a.Name != "any" && a.Name != "value" && a.Name != "function" && a.Name != "fun"
-	}
-	if len(s.Field) > 0 && !slices.ContainsFunc(s.Field, func(a signature.Alternative) bool { return !data(a) }) {
-		c.report(e.Line(), name, cl.name+"."+name+" is a field, not a method", "write "+cl.name+"."+name)
-	}
-}
-
-func (c *checker) methodCall(e *ast.FuncCallExpr) []signature.Kind {
-	if id, ok := e.Receiver.(*ast.IdentExpr); ok {
-		if o, ok := c.origins[c.names.Uses[id]]; ok && o.absent && !c.facts.valued[c.names.Uses[id]] {
-			c.report(e.Line(), id.Value, fmt.Sprintf("%s is nil: %s has %s", id.Value, o.spec.Point, argumentList(o.spec)), "")
-		}
-		if c.isBuiltin(id) && moduleNamed(id.Value) != nil {
-			c.report(e.Line(), e.Method, id.Value+"."+e.Method+" is called with a dot", "write "+id.Value+"."+e.Method+"(...)")
-			return nil
-		}
-	}
-	k := c.expr(e.Receiver)
-	c.exprs(e.Args)
-	a, ok := k.Single()
-	if !ok {
-		return nil
-	}
-	at := &ast.AttrGetExpr{Object: e.Receiver, Key: &ast.StringExpr{Value: e.Method}}
-	at.SetLine(e.Line())
-	at.SetLastLine(e.LastLine())
-	switch a.Name {
-	case "string":
-		s := signature.Of("string." + e.Method)
-		if s == nil {
-			c.member(at)
-			return nil
-		}
-		c.checkArguments(e, "string."+e.Method, s, append([]ast.Expr{e.Receiver}, e.Args...), 1)
-		if s.Results[len(s.Results)-1].String() == "any" {
-			return nil
-		}
-		return s.Results
-	case "number", "boolean":
-		c.member(at)
-		return nil
-	}
-	cl := classNamed(a.Name)
-	if cl == nil || cl.index != nil {
-		return nil
-	}
-	if cl.field(e.Method) != nil {
-		c.reportCalledField(e, cl, e.Method)
-		return nil
-	}
-	if cl.method(e.Method) == nil {
-		c.reportMissing(at, cl, e.Method)
-		return nil
-	}
-	s := signature.Of(cl.name + ":" + e.Method)
-	if s == nil {
-		return nil
-	}
-	c.checkArguments(e, cl.name+":"+e.Method, s, e.Args, 0)
-	c.checkRights(e, cl.name+":"+e.Method, s)
-	return s.Results
-}
-
-// checkPlace reports what works only while files load.
-func (c *checker) checkPlace(e *ast.FuncCallExpr, name string) {
-	if c.handler != nil && slices.Contains([]string{"map.open", "require", "cache.memoize"}, name) {
-		c.report(e.Line(), lastWord(name), name+" belongs at the top of the file, not inside a handler",
-			"write local x = "+name+"(...) above on(...)")
-	}
+// valueChecker judges the values that functions, fields and hooks of the API are given.
+// It asks the walk what a value is, which reports nothing.
+type valueChecker struct {
+	*findings
+	kindOf func(e ast.Expr) signature.Kind
 }
 
 func lastWord(name string) string {
@@ -184,7 +24,7 @@ func lastWord(name string) string {
 }
 
 // checkArguments compares what a call is given with each form of the function.
-func (c *checker) checkArguments(e *ast.FuncCallExpr, name string, s *signature.Signature, args []ast.Expr, self int) {
+func (c valueChecker) checkArguments(e *ast.FuncCallExpr, name string, s *signature.Signature, args []ast.Expr, self int) {
 	best, text := -1, ""
 	for _, f := range s.Forms {
 		if tooShort(f, args) && !tooShort(s.Forms[len(s.Forms)-1], args) {
@@ -216,7 +56,7 @@ func tooShort(f signature.Form, args []ast.Expr) bool {
 }
 
 // checkForm returns what is wrong with the arguments for one form, and which of them.
-func (c *checker) checkForm(f signature.Form, name string, args []ast.Expr) (at int, why string) {
+func (c valueChecker) checkForm(f signature.Form, name string, args []ast.Expr) (at int, why string) {
 	known := len(args)
 	if n := len(args); n > 0 && hasSeveralValues(args[n-1]) {
 		known-- // how many values there are is not known
@@ -255,16 +95,14 @@ func hasSeveralValues(e ast.Expr) bool {
 }
 
 // mismatch says why a value is nothing for a parameter, or "".
-func (c *checker) mismatch(p signature.Parameter, e ast.Expr) string {
+func (c valueChecker) mismatch(p signature.Parameter, e ast.Expr) string {
 	if p.Kind.Has("any") || p.Kind.Has("value") {
 		return ""
 	}
 	if t, ok := e.(*ast.TableExpr); ok {
 		return c.mismatchTable(p, t)
 	}
-	c.quiet++
-	k := c.expr(e)
-	c.quiet--
+	k := c.kindOf(e)
 	if k == nil || k.Has("any") {
 		return ""
 	}
@@ -339,7 +177,7 @@ func inWords(k signature.Kind) string {
 }
 
 // mismatchTable compares a table that is written out with what a function takes.
-func (c *checker) mismatchTable(p signature.Parameter, t *ast.TableExpr) string {
+func (c valueChecker) mismatchTable(p signature.Parameter, t *ast.TableExpr) string {
 	for _, a := range p.Kind {
 		switch a.Name {
 		case "table", "function":
@@ -360,7 +198,7 @@ func (c *checker) mismatchTable(p signature.Parameter, t *ast.TableExpr) string 
 	return fmt.Sprintf("%s must be %s, got a table", p.Name, inWords(p.Kind))
 }
 
-func (c *checker) mismatchKeys(p signature.Parameter, a signature.Alternative, t *ast.TableExpr) string {
+func (c valueChecker) mismatchKeys(p signature.Parameter, a signature.Alternative, t *ast.TableExpr) string {
 	var known []string
 	for _, k := range a.Keys {
 		known = append(known, k.Name)
@@ -392,38 +230,4 @@ func usageOf(name string) string {
 		}
 	}
 	return name + "(...)"
-}
-
-// checkRights reports what a bundle has to declare for a call.
-func (c *checker) checkRights(e *ast.FuncCallExpr, name string, s *signature.Signature) {
-	if name == "redirect" { // told where verdicts are
-		return
-	}
-	for _, r := range s.Rights {
-		if r == hooks.HeadersWrite && !c.isForeignField(e) {
-			continue
-		}
-		c.checkRight(e.Line(), lastWord(name), name, r)
-	}
-}
-
-// isForeignField reports whether the first argument is certain to be the name of
-// a header field that is not the bundle's own.
-func (c *checker) isForeignField(e *ast.FuncCallExpr) bool {
-	if len(e.Args) == 0 {
-		return false
-	}
-	name, ok := e.Args[0].(*ast.StringExpr)
-	own := hooks.OwnPrefix(c.source.src.Bundle)
-	return ok && (len(name.Value) <= len(own) || !strings.EqualFold(name.Value[:len(own)], own))
-}
-
-func (c *checker) checkRight(line int, near, name string, r hooks.Right) {
-	if !c.source.src.Grants.Has(r) {
-		hint := "declare it under [capabilities] message"
-		if r == hooks.HeadersWrite {
-			hint += ", or begin the name with " + hooks.OwnPrefix(c.source.src.Bundle)
-		}
-		c.report(line, near, fmt.Sprintf("%s needs the right %q", name, string(r)), hint)
-	}
 }

@@ -2,6 +2,7 @@ package lua
 
 import (
 	"slices"
+	"strings"
 
 	"carteiro/hooks/lua/source"
 
@@ -75,6 +76,20 @@ func gatherFacts(chunk []ast.Stmt, n *source.Names, wrappers bool) *facts {
 	}
 	g.spread()
 	return g.facts
+}
+
+// mayCatch reports whether a file other than that one may call under pcall what
+// it is given.
+func (u *loadedSource) mayCatch(path string) bool {
+	if len(u.src.Requires) > 0 {
+		return true
+	}
+	for name, text := range u.src.Files {
+		if name != path && strings.HasSuffix(name, ".lua") && strings.Contains(string(text), "pcall") {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *gatherer) handedFunctions() (out []any) {

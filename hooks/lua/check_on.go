@@ -13,7 +13,7 @@ import (
 
 // checkOn looks at the options of on("hook", { key = value }, handler) as loading
 // does, but at each of them, so that one check tells all that is wrong.
-func (c *checker) checkOn(e *ast.FuncCallExpr) {
+func (c valueChecker) checkOn(e *ast.FuncCallExpr) {
 	if len(e.Args) < 2 || c.handler != nil {
 		return
 	}
@@ -35,7 +35,7 @@ func (c *checker) checkOn(e *ast.FuncCallExpr) {
 		t, ok := e.Args[1].(*ast.TableExpr)
 		if !ok {
 			known = false
-			if k, sure := c.expr(e.Args[1]).Single(); sure && k.Name != "table" {
+			if k, sure := c.kindOf(e.Args[1]).Single(); sure && k.Name != "table" {
 				c.report(e.Line(), "on", "on: options must be a table, got "+k.Name, "")
 			}
 		} else {
@@ -49,8 +49,8 @@ func (c *checker) checkOn(e *ast.FuncCallExpr) {
 
 // checkOptions reports what is wrong with each option, and returns their names; all
 // is false where there are others.
-func (c *checker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr) (given []string, all bool) {
-	st := c.source.trialState()
+func (c valueChecker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.TableExpr) (given []string, all bool) {
+	trial := c.source.trialState()
 	src := c.source.src
 	all = true
 	for _, f := range t.Fields {
@@ -66,11 +66,11 @@ func (c *checker) checkOptions(e *ast.FuncCallExpr, spec hooks.Spec, t *ast.Tabl
 		if !slices.Contains(hooks.Options(), key.Value) {
 			continue // reported by loadCheck
 		}
-		value := st.constantValue(f.Value)
+		value := trial.constantValue(f.Value)
 		if value == nil || value == glua.LNil {
 			continue
 		}
-		one := st.L.NewTable()
+		one := trial.st.L.NewTable()
 		one.RawSetString(key.Value, value)
 		h := &handler{source: c.source, spec: spec, info: hooks.Info{Point: spec.Point, Bundle: src.Bundle, Tier: src.Tier}}
 		if text, hint := h.options(one, false); text != "" {

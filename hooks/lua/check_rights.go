@@ -1,10 +1,12 @@
 package lua
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 
+	"carteiro/hooks/lua/signature"
 	"carteiro/hooks/lua/source"
 
 	glua "github.com/yuin/gopher-lua"
@@ -13,9 +15,9 @@ import (
 	"carteiro/hooks"
 )
 
-// requireBundleRight raises unless the bundle that runs has a right of its manifest.
-func (st *state) requireBundleRight(L *glua.LState, r hooks.BundleRight, what string) {
-	if u := st.source; !u.src.Grants.HasRight(r) {
+// requireBundleRight raises unless the bundle has a right of its manifest.
+func (u *loadedSource) requireBundleRight(L *glua.LState, r hooks.BundleRight, what string) {
+	if !u.src.Grants.HasRight(r) {
 		L.RaiseError("%s: %s does not have the right %q (capabilities.rights)", what, u.bundleName(), string(r))
 	}
 }
@@ -159,5 +161,39 @@ func walk(v reflect.Value, f func(node any)) {
 				walk(v.Field(i), f)
 			}
 		}
+	}
+}
+
+// checkRights reports what a bundle has to declare for a call.
+func (f *findings) checkRights(e *ast.FuncCallExpr, name string, s *signature.Signature) {
+	if name == "redirect" { // told where verdicts are
+		return
+	}
+	for _, r := range s.Rights {
+		if r == hooks.HeadersWrite && !f.isForeignField(e) {
+			continue
+		}
+		f.checkRight(e.Line(), lastWord(name), name, r)
+	}
+}
+
+// isForeignField reports whether the first argument is certain to be the name of
+// a header field that is not the bundle's own.
+func (f *findings) isForeignField(e *ast.FuncCallExpr) bool {
+	if len(e.Args) == 0 {
+		return false
+	}
+	name, ok := e.Args[0].(*ast.StringExpr)
+	own := hooks.OwnPrefix(f.source.src.Bundle)
+	return ok && (len(name.Value) <= len(own) || !strings.EqualFold(name.Value[:len(own)], own))
+}
+
+func (f *findings) checkRight(line int, near, name string, r hooks.Right) {
+	if !f.source.src.Grants.Has(r) {
+		hint := "declare it under [capabilities] message"
+		if r == hooks.HeadersWrite {
+			hint += ", or begin the name with " + hooks.OwnPrefix(f.source.src.Bundle)
+		}
+		f.report(line, near, fmt.Sprintf("%s needs the right %q", name, string(r)), hint)
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 // mismatchConstant says what is wrong with a constant that has a form: a pattern, a
 // rate, a duration.
-func (c *checker) mismatchConstant(p signature.Parameter, e ast.Expr) string {
+func (c valueChecker) mismatchConstant(p signature.Parameter, e ast.Expr) string {
 	var value glua.LValue
 	switch e := e.(type) {
 	case *ast.StringExpr:
@@ -82,7 +82,7 @@ func isPure(name string) bool {
 // checkConstants tries a call whose arguments are constants, or in part: a value
 // that fits stands for each of the others. It tells only what fails because of
 // the constants.
-func (c *checker) checkConstants(e *ast.FuncCallExpr, name string, s *signature.Signature, args []ast.Expr) {
+func (c valueChecker) checkConstants(e *ast.FuncCallExpr, name string, s *signature.Signature, args []ast.Expr) {
 	if n := len(args); !isPure(name) || n == 0 || hasSeveralValues(args[n-1]) {
 		return
 	}
@@ -108,13 +108,13 @@ func (c *checker) checkConstants(e *ast.FuncCallExpr, name string, s *signature.
 // tryCall calls the function. text is the error that it raises; where values stand
 // for arguments that are no constants, only if it raises none with values for
 // all of them.
-func (c *checker) tryCall(name string, f signature.Form, args []ast.Expr) (text string, tried bool) {
-	st := c.source.trialState()
-	fn := st.functionNamed(name)
+func (c valueChecker) tryCall(name string, f signature.Form, args []ast.Expr) (text string, tried bool) {
+	fn := functionNamed(name)
 	if fn == nil {
 		return "", false
 	}
-	t := &trialValues{state: st, whole: true}
+	trial := c.source.trialState()
+	t := &trialValues{trial: trial, whole: true}
 	var given, fits []glua.LValue
 	for i, a := range args {
 		p := signature.Parameter{Kind: f.Variadic}
@@ -127,26 +127,29 @@ func (c *checker) tryCall(name string, f signature.Form, args []ast.Expr) (text 
 		}
 		given, fits = append(given, v), append(fits, sample)
 	}
-	if !t.some || !t.whole && st.tryConstant(fn, fits) != "" {
+	if !t.some || !t.whole && trial.errorOf(fn, fits) != "" {
 		return "", false
 	}
-	text = st.tryConstant(fn, given)
+	text = trial.errorOf(fn, given)
 	return strings.Replace(text, "to 'main chunk'", "to '"+name[strings.LastIndexAny(name, ".:")+1:]+"'", 1), true
 }
 
-// trialState returns a state in which constants are tried, made when it is needed.
-func (u *loadedSource) trialState() *state {
+// trial is a state in which calls with constants are tried.
+type trial struct{ st *state }
+
+// trialState returns the trial of a source, made when it is needed.
+func (u *loadedSource) trialState() *trial {
 	if u.trial == nil {
 		own := &loadedSource{src: hooks.Source{Name: "scratch"}, files: map[string]*compiled{}}
 		s := &generation{engine: New(Options{}), sources: []*loadedSource{own}, maps: map[tableKey]*table{}, secrets: map[hooks.Secret]string{}}
-		u.trial = newState(s)
-		u.trial.source = own
+		u.trial = &trial{newState(s)}
+		u.trial.st.source = own
 	}
 	return u.trial
 }
 
 // functionNamed finds one of the API.
-func (st *state) functionNamed(name string) glua.LGFunction {
+func functionNamed(name string) glua.LGFunction {
 	module, member, isMember := strings.Cut(name, ".")
 	lists := [][]function{verdictFunctions, baseFunctions}
 	if isMember {
@@ -165,7 +168,7 @@ func (st *state) functionNamed(name string) glua.LGFunction {
 }
 
 // constantValue returns the value of an expression that is one, or nil.
-func (st *state) constantValue(e ast.Expr) glua.LValue {
+func (t *trial) constantValue(e ast.Expr) glua.LValue {
 	switch e := e.(type) {
 	case *ast.StringExpr:
 		return glua.LString(e.Value)
@@ -180,12 +183,12 @@ func (st *state) constantValue(e ast.Expr) glua.LValue {
 	case *ast.NilExpr:
 		return glua.LNil
 	case *ast.UnaryMinusOpExpr:
-		if n, ok := st.constantValue(e.Expr).(glua.LNumber); ok {
+		if n, ok := t.constantValue(e.Expr).(glua.LNumber); ok {
 			return -n
 		}
 	case *ast.TableExpr:
-		t := &trialValues{state: st, whole: true}
-		if v := t.table(e, nil, false); t.whole {
+		values := &trialValues{trial: t, whole: true}
+		if v := values.table(e, nil, false); values.whole {
 			return v
 		}
 	}
@@ -194,7 +197,7 @@ func (st *state) constantValue(e ast.Expr) glua.LValue {
 
 // trialValues are values for a call that is tried.
 type trialValues struct {
-	state *state
+	trial *trial
 	whole bool // all are constants
 	some  bool // one is
 }
@@ -205,8 +208,8 @@ func (t *trialValues) value(e ast.Expr, k signature.Kind, fit bool) glua.LValue 
 	if table, ok := e.(*ast.TableExpr); ok {
 		return t.table(table, k, fit)
 	}
-	v := t.state.constantValue(e)
-	sample := t.state.sampleValue(k)
+	v := t.trial.constantValue(e)
+	sample := t.trial.sampleValue(k)
 	switch {
 	case v == nil:
 		t.whole = false
@@ -219,7 +222,7 @@ func (t *trialValues) value(e ast.Expr, k signature.Kind, fit bool) glua.LValue 
 }
 
 func (t *trialValues) table(e *ast.TableExpr, k signature.Kind, fit bool) glua.LValue {
-	out := t.state.L.NewTable()
+	out := t.trial.st.L.NewTable()
 	n := 0
 	for _, f := range e.Fields {
 		var want signature.Kind
@@ -251,7 +254,7 @@ func (t *trialValues) table(e *ast.TableExpr, k signature.Kind, fit bool) glua.L
 }
 
 // sampleValue returns a value that fits, or nil.
-func (st *state) sampleValue(k signature.Kind) glua.LValue {
+func (t *trial) sampleValue(k signature.Kind) glua.LValue {
 	if len(k) == 0 {
 		return nil
 	}
@@ -279,7 +282,7 @@ func (st *state) sampleValue(k signature.Kind) glua.LValue {
 	case "boolean":
 		return glua.LTrue
 	case "function":
-		return st.L.NewFunction(func(*glua.LState) int { return 0 })
+		return t.st.L.NewFunction(func(*glua.LState) int { return 0 })
 	}
 	if name := k[0].Name; name[0] == '"' {
 		return glua.LString(strings.Trim(name, `"`))
@@ -289,7 +292,7 @@ func (st *state) sampleValue(k signature.Kind) glua.LValue {
 
 // checkPattern reports what is wrong with a pattern of Lua that is a constant. The
 // matcher itself finds that only where it comes to that place.
-func (c *checker) checkPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) (told bool) {
+func (c valueChecker) checkPattern(e *ast.FuncCallExpr, name string, args []ast.Expr) (told bool) {
 	switch name {
 	case "string.find", "string.match", "string.gmatch", "string.gsub":
 	default:

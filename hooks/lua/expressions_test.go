@@ -61,6 +61,15 @@ var places = []string{
 	"return (function(...) local v = ... v = @ return v end)(3)",
 	"return pcall(pass, @)",
 	"local v = (function() return @ end)() return v",
+	"local c = 0 while l == (@) do c = c + 1 if c > 1 then break end end return c",
+	"local c = 0 while l ~= not (@) do c = c + 1 if c > 1 then break end end return c",
+	"local c = 0 while not (l ~= (n == (@))) do c = c + 1 if c > 1 then break end end return c",
+	"local c = 0 while 2 * -1 ~= (@) do c = c + 1 if c > 1 then break end end return c",
+	"local c = 0 while t[l == (@)] == n do c = c + 1 if c > 1 then break end end return c",
+	"local c = 0 while l + ((@) and 0 or 1) == 1 and c < 3 do c = c + 1 end return c",
+	"local c = 0 repeat local v = l == (@) c = c + 1 until v or c > 1 return c",
+	"local c = 0 for _ in next, { 1, 2 } do local v = l == (@) if v then c = c + 1 end end return c",
+	"local c = 0 while true do while l == (@) do c = c + 1 if c > 1 then break end end c = c + 1 if c > 3 then break end end return c",
 }
 
 // smallExpressions are all of two operands, and all of three of some.

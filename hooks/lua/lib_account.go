@@ -13,13 +13,13 @@ import (
 )
 
 func accountOwns(L *glua.LState) int {
-	c, accounts := stateOf(L).accounts(L)
+	c, accounts := requireAccounts(L)
 	L.Push(glua.LBool(accounts.Owns(c.ctx, envelope.Address(text(L, 1)), envelope.Address(text(L, 2)))))
 	return 1
 }
 
 func accountOf(L *glua.LState) int {
-	c, accounts := stateOf(L).accounts(L)
+	c, accounts := requireAccounts(L)
 	L.Push(optional(string(accounts.AccountOf(c.ctx, envelope.Address(text(L, 1))))))
 	return 1
 }
@@ -30,12 +30,12 @@ const loginWithin = 3 * time.Second
 
 func accountLogin(L *glua.LState) int {
 	st := stateOf(L)
-	c, accounts := st.accounts(L)
+	c, accounts := requireAccounts(L)
 	ctx, cancel := context.WithTimeout(c.ctx, loginWithin)
 	defer cancel()
 	a, err := accounts.Login(ctx, &envelope.Credentials{Mechanism: "PLAIN", User: text(L, 1), Password: text(L, 2)})
 	st.budget.checkLimits()
-	if r := st.boundCheckFor(L, "account.login"); err != nil || r != nil && r.isForeign(a.Domain()) { // a name without a domain may be of any
+	if r := boundCheckFor(L, "account.login"); err != nil || r != nil && r.isForeign(a.Domain()) { // a name without a domain may be of any
 		a = ""
 	}
 	L.Push(optional(string(a)))
@@ -48,7 +48,7 @@ const maxAuditText = 1000
 func accountAudit(L *glua.LState) int {
 	const what = "account.audit"
 	st := stateOf(L)
-	c, _ := st.accounts(L)
+	c, _ := requireAccounts(L)
 	e := audit.Entry{Time: st.now(), Owner: addressArgument(L, L.Get(1), what), By: c.source.src.Bundle}
 	t, ok := L.Get(2).(*glua.LTable)
 	if !ok {
@@ -81,16 +81,16 @@ func accountAudit(L *glua.LState) int {
 		}
 	}
 	f, err := audit.Add(e)
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	st.budget.chargeMemory(L, int64(len(f.Value)))
-	st.raiseIf(L, c.event.AddEffect(f))
+	raiseIf(L, c.event.AddEffect(f))
 	return 0
 }
 
 func accountAudited(L *glua.LState) int {
 	const what = "account.audited"
 	st := stateOf(L)
-	c, _ := st.accounts(L)
+	c, _ := requireAccounts(L)
 	limit := optInteger(L, 2, 100)
 	if limit < 1 || limit > maxScanned {
 		L.RaiseError("%s: limit must be 1..%d, got %d", what, maxScanned, limit)
@@ -99,7 +99,7 @@ func accountAudited(L *glua.LState) int {
 		L.RaiseError("%s: the server has no kv", what)
 	}
 	entries, err := audit.List(c.ctx, st.generation.engine.KV, addressArgument(L, L.Get(1), what), limit)
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	list := make([]any, len(entries))
 	for i, e := range entries {
 		m := map[string]any{"time": float64(e.Time.Unix())}
@@ -121,14 +121,15 @@ const maxAliasesAsked = 50
 
 // namesAccount reports whether one of the addresses is want, or an alias that leads
 // to it. Only names of domains of ours are looked up, each once.
-func (st *state) namesAccount(L *glua.LState, list []envelope.Address, want envelope.Address) bool {
+func namesAccount(L *glua.LState, list []envelope.Address, want envelope.Address) bool {
+	st := stateOf(L)
 	for _, a := range list {
 		if a.Base() == want {
 			return true
 		}
 	}
 	e := st.generation.engine
-	if r := st.boundCheckFor(L, "msg:addressed_to"); e.Accounts == nil || r != nil && r.isForeign(want.Domain()) {
+	if r := boundCheckFor(L, "msg:addressed_to"); e.Accounts == nil || r != nil && r.isForeign(want.Domain()) {
 		return false // what the message says is all that may be told of others' addresses
 	}
 	asked := map[envelope.Address]bool{}
@@ -137,7 +138,7 @@ func (st *state) namesAccount(L *glua.LState, list []envelope.Address, want enve
 			continue
 		}
 		asked[a] = true
-		c, accounts := st.accounts(L)
+		c, accounts := requireAccounts(L)
 		if accounts.Owns(c.ctx, want, a) {
 			return true
 		}

@@ -115,8 +115,9 @@ func addrOrgDomain(L *glua.LState) int {
 	return 1
 }
 
-// requireKey raises where the server has no key to sign with.
-func (st *state) requireKey(L *glua.LState, what string) *Engine {
+// requireSigningKey raises where the server has no key to sign with.
+func requireSigningKey(L *glua.LState, what string) *Engine {
+	st := stateOf(L)
 	if !st.generation.engine.Ring.Ready() || st.generation.engine.Hostname == "" {
 		L.RaiseError("%s: the server has no key to sign addresses with", what)
 	}
@@ -126,7 +127,7 @@ func (st *state) requireKey(L *glua.LState, what string) *Engine {
 func addrSRS(L *glua.LState) int {
 	const what = "addr.srs"
 	st := stateOf(L)
-	e := st.requireKey(L, what)
+	e := requireSigningKey(L, what)
 	from, domain := senderArgument(L, L.Get(1), what), e.Hostname
 	if L.Get(2) != glua.LNil {
 		if domain = strings.ToLower(text(L, 2)); !e.Local(domain) {
@@ -147,7 +148,7 @@ func (e *Engine) srs(a envelope.Address, domain string, now time.Time) envelope.
 
 func addrSRSReverse(L *glua.LState) int {
 	st := stateOf(L)
-	e := st.requireKey(L, "addr.srs_reverse")
+	e := requireSigningKey(L, "addr.srs_reverse")
 	L.Push(optional(string(e.Ring.Reverse(envelope.Address(text(L, 1)), st.now()))))
 	return 1
 }
@@ -162,8 +163,7 @@ func addressOrEmpty(s string) envelope.Address {
 }
 
 func addrVERP(L *glua.LState) int {
-	st := stateOf(L)
-	e := st.requireKey(L, "addr.verp")
+	e := requireSigningKey(L, "addr.verp")
 	bounces := addressArgument(L, L.Get(1), "addr.verp")
 	rcpt := addressArgument(L, L.Get(2), "addr.verp")
 	local := bounces.Local() + "+" + rcpt.Local() + "=" + rcpt.Domain() + "=" + e.Ring.Sign("verp", string(bounces), string(rcpt))
@@ -176,8 +176,7 @@ func addrVERP(L *glua.LState) int {
 }
 
 func addrVERPReverse(L *glua.LState) int {
-	st := stateOf(L)
-	e := st.requireKey(L, "addr.verp_reverse")
+	e := requireSigningKey(L, "addr.verp_reverse")
 	L.Push(optional(string(e.verpReverse(envelope.Address(text(L, 1))))))
 	return 1
 }
@@ -282,7 +281,9 @@ var accountModule = module{name: "account", doc: "accounts of this server", func
 	},
 }}
 
-func (st *state) accounts(L *glua.LState) (*call, Accounts) {
+// requireAccounts opens the accounts for one look-up.
+func requireAccounts(L *glua.LState) (*call, Accounts) {
+	st := stateOf(L)
 	c := st.currentCall(L, "account")
 	if st.generation.engine.Accounts == nil {
 		L.RaiseError("account: the server has no accounts")
@@ -292,39 +293,38 @@ func (st *state) accounts(L *glua.LState) (*call, Accounts) {
 }
 
 func accountExists(L *glua.LState) int {
-	c, accounts := stateOf(L).accounts(L)
+	c, accounts := requireAccounts(L)
 	L.Push(glua.LBool(accounts.Exists(c.ctx, envelope.Address(text(L, 1)))))
 	return 1
 }
 
 func accountSetting(L *glua.LState) int {
 	st := stateOf(L)
-	c, accounts := st.accounts(L)
+	c, accounts := requireAccounts(L)
 	v, err := accounts.Setting(c.ctx, envelope.Address(text(L, 1)), text(L, 2))
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	L.Push(st.toLua(L, v))
 	return 1
 }
 
 func accountConfirmed(L *glua.LState) int {
-	st := stateOf(L)
-	c, accounts := st.accounts(L)
+	c, accounts := requireAccounts(L)
 	ok, err := accounts.Confirmed(c.ctx, envelope.Address(text(L, 1)), text(L, 2))
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	L.Push(glua.LBool(ok))
 	return 1
 }
 
 func accountResolve(L *glua.LState) int {
 	st := stateOf(L)
-	c, accounts := st.accounts(L)
+	c, accounts := requireAccounts(L)
 	a := addressArgument(L, L.Get(1), "account.resolve")
 	if !st.generation.engine.Local(a.Domain()) {
 		L.Push(glua.LString("foreign"))
 		return 1
 	}
 	mailbox, targets, err := accounts.ResolveForPolicy(c.ctx, a)
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	switch {
 	case mailbox != "":
 		L.Push(glua.LString("mailbox"))
@@ -344,7 +344,7 @@ func accountResolve(L *glua.LState) int {
 }
 
 func accountMaySendAs(L *glua.LState) int {
-	c, accounts := stateOf(L).accounts(L)
+	c, accounts := requireAccounts(L)
 	L.Push(optional(accounts.MaySendAs(c.ctx, envelope.Address(text(L, 1)), envelope.Address(text(L, 2)))))
 	return 1
 }

@@ -350,7 +350,7 @@ func basePrint(L *glua.LState) int {
 		budgetOf(L).chargeMemory(L, int64(len(s)))
 		out.WriteString(s)
 	}
-	stateOf(L).log(L, logInfo, out.String(), nil)
+	writeLog(L, logInfo, out.String(), nil)
 	return 0
 }
 

@@ -88,7 +88,7 @@ func (m *memo) call(L *glua.LState, fn *glua.LFunction) int {
 	args := make([]any, L.GetTop())
 	for i := range args {
 		v, err := toPlain(L.Get(i + 1))
-		st.raiseIf(L, err)
+		raiseIf(L, err)
 		args[i] = v
 	}
 	b, err := appendJSON(nil, args)

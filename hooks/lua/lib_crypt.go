@@ -58,8 +58,9 @@ const (
 	cryptOctets = 256
 )
 
-// keys returns the server's; looking one up counts as an operation of kv.
-func (st *state) keys(L *glua.LState, what string) (*call, Keys) {
+// requireKeys returns the server's keys; looking one up counts as an operation of kv.
+func requireKeys(L *glua.LState, what string) (*call, Keys) {
+	st := stateOf(L)
 	c := st.currentCall(L, what)
 	if st.generation.engine.Keys == nil {
 		L.RaiseError("%s: the server has no keys", what)
@@ -73,14 +74,14 @@ func cryptTo(L *glua.LState, kind string) int {
 	what := "crypt." + kind
 	st := stateOf(L)
 	st.currentCall(L, what)
-	m := msgOf(st.msgArgument(L, L.Get(1), what+":"))
+	m := msgOf(msgArgument(L, L.Get(1), what+":"))
 	a := addressArgument(L, L.Get(2), what)
 	hide := hideArgument(L, what)
-	st.requireRight(L, hooks.BodyWrite, what)
-	c, keys := st.keys(L, what)
-	st.raiseIf(L, c.event.Editable(m))
+	st.source.requireRight(L, hooks.BodyWrite, what)
+	c, keys := requireKeys(L, what)
+	raiseIf(L, c.event.Editable(m))
 	st.budget.chargeSteps(L, m.Size/cryptOctets)
-	err := st.encryptable(L, m, kind)
+	err := checkEncryptable(L, m, kind)
 	var e envelope.Encryption
 	if err == nil {
 		e, err = encryptionOf(c.ctx, keys, a, kind)
@@ -90,10 +91,10 @@ func cryptTo(L *glua.LState, kind string) int {
 		L.Push(glua.LString(reason))
 		return 2
 	}
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	e.HideSubject = hide
 	st.budget.chargeMemory(L, int64(len(e.Key)))
-	st.raiseIf(L, c.event.SetEncryption(m, e))
+	raiseIf(L, c.event.SetEncryption(m, e))
 	L.Push(glua.LTrue)
 	return 1
 }
@@ -106,12 +107,12 @@ func encryptionOf(ctx context.Context, keys Keys, a envelope.Address, kind strin
 	return k.Encryption()
 }
 
-// encryptable returns the reason why a message must not or cannot be encrypted.
-func (st *state) encryptable(L *glua.LState, m *hooks.Message, kind string) error {
+// checkEncryptable returns the reason why a message must not or cannot be encrypted.
+func checkEncryptable(L *glua.LState, m *hooks.Message, kind string) error {
 	if m.Encrypt != nil {
 		return crypt.ErrEncrypted
 	}
-	if err := crypt.Examine(st.bodyIndex(L, m), m.Body); err != nil {
+	if err := crypt.Examine(bodyIndex(L, m), m.Body); err != nil {
 		return err
 	}
 	size := m.Size
@@ -144,14 +145,13 @@ func hideArgument(L *glua.LState, what string) (hide bool) {
 
 func cryptHasKey(L *glua.LState) int {
 	const what = "crypt.has_key"
-	st := stateOf(L)
-	c, keys := st.keys(L, what)
+	c, keys := requireKeys(L, what)
 	k, err := keys.Of(c.ctx, addressArgument(L, L.Get(1), what), "")
 	if errors.Is(err, crypt.ErrNoKey) {
 		L.Push(glua.LNil)
 		return 1
 	}
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	_, err = k.Encryption()
 	L.Push(glua.LString(k.Kind))
 	L.Push(optional(crypt.Reason(err)))
@@ -162,7 +162,7 @@ func cryptSignDKIM(L *glua.LState) int {
 	const what = "crypt.sign_dkim"
 	st := stateOf(L)
 	c := st.currentCall(L, what)
-	m := msgOf(st.msgArgument(L, L.Get(1), what+":"))
+	m := msgOf(msgArgument(L, L.Get(1), what+":"))
 	t, ok := L.Get(2).(*glua.LTable)
 	if !ok {
 		L.RaiseError("%s: { domain = } expected, got %s", what, typeOf(L.Get(2)))
@@ -182,6 +182,6 @@ func cryptSignDKIM(L *glua.LState) int {
 	if err := envelope.CheckDomain(s.Domain); err != nil || slices.ContainsFunc(s.Selectors, bad) {
 		L.RaiseError("%s: domain and selector must be names", what)
 	}
-	st.raiseIf(L, c.event.AddSignature(m, s))
+	raiseIf(L, c.event.AddSignature(m, s))
 	return 0
 }

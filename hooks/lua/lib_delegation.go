@@ -23,8 +23,8 @@ func pushResult(L *glua.LState, err error) int {
 func accountGrant(L *glua.LState) int {
 	const what = "account.grant"
 	st := stateOf(L)
-	st.requireBundleRight(L, hooks.RightGrants, what)
-	c, accounts := st.accounts(L)
+	st.source.requireBundleRight(L, hooks.RightGrants, what)
+	c, accounts := requireAccounts(L)
 	owner, delegate := addressArgument(L, L.Get(1), what), addressArgument(L, L.Get(2), what)
 	var until time.Time
 	if L.Get(4) != glua.LNil {
@@ -40,8 +40,8 @@ func accountGrant(L *glua.LState) int {
 func accountRevoke(L *glua.LState) int {
 	const what = "account.revoke"
 	st := stateOf(L)
-	st.requireBundleRight(L, hooks.RightGrants, what)
-	c, accounts := st.accounts(L)
+	st.source.requireBundleRight(L, hooks.RightGrants, what)
+	c, accounts := requireAccounts(L)
 	right := ""
 	if L.Get(3) != glua.LNil {
 		right = stringArgument(L, 3, what, "right")
@@ -51,7 +51,7 @@ func accountRevoke(L *glua.LState) int {
 
 func accountGranted(L *glua.LState) int {
 	st := stateOf(L)
-	c, accounts := st.accounts(L)
+	c, accounts := requireAccounts(L)
 	list := []any{}
 	for _, g := range accounts.Grants(c.ctx, envelope.Address(text(L, 1))) {
 		m := map[string]any{"delegate": string(g.Delegate), "right": g.Right}

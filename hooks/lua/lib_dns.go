@@ -96,9 +96,10 @@ func errorWord(err error) string {
 	return "servfail"
 }
 
-// resolver opens the DNS for one question. A question is cut off at the
+// requireResolver opens the DNS for one question. A question is cut off at the
 // call's own deadline.
-func (st *state) resolver(L *glua.LState) (context.Context, context.CancelFunc, Resolver) {
+func requireResolver(L *glua.LState) (context.Context, context.CancelFunc, Resolver) {
+	st := stateOf(L)
 	c := st.currentCall(L, "dns")
 	if st.generation.engine.Resolver == nil {
 		L.RaiseError("dns: the server has no resolver")
@@ -108,7 +109,8 @@ func (st *state) resolver(L *glua.LState) (context.Context, context.CancelFunc, 
 	return ctx, cancel, st.generation.engine.Resolver
 }
 
-func (st *state) pushAnswer(L *glua.LState, answer any, err error) int {
+func pushAnswer(L *glua.LState, answer any, err error) int {
+	st := stateOf(L)
 	st.budget.checkLimits() // the question may have taken all the time there was
 	if list, ok := answer.([]any); err == nil && ok && len(list) == 0 {
 		err = dns.ErrNXDomain
@@ -124,26 +126,24 @@ func (st *state) pushAnswer(L *glua.LState, answer any, err error) int {
 
 func dnsQuery(kind string) glua.LGFunction {
 	return func(L *glua.LState) int {
-		st := stateOf(L)
 		name := stringArgument(L, 1, "dns."+kind, "name")
-		ctx, cancel, r := st.resolver(L)
+		ctx, cancel, r := requireResolver(L)
 		defer cancel()
 		answer, err := ask(ctx, r, kind, name)
-		return st.pushAnswer(L, answer, err)
+		return pushAnswer(L, answer, err)
 	}
 }
 
 func dnsRBL(L *glua.LState) int {
-	st := stateOf(L)
 	ip, err := netip.ParseAddr(stringArgument(L, 1, "dns.rbl", "ip"))
 	zone := strings.Trim(stringArgument(L, 2, "dns.rbl", "zone"), ".")
 	if err != nil {
 		L.RaiseError("dns.rbl: %s", err.Error())
 	}
-	ctx, cancel, r := st.resolver(L)
+	ctx, cancel, r := requireResolver(L)
 	defer cancel()
 	answer, err := ask(ctx, r, "a", reverseName(ip.Unmap())+"."+zone)
-	return st.pushAnswer(L, answer, err)
+	return pushAnswer(L, answer, err)
 }
 
 // reverseName returns an address as block lists name it (RFC 5782 2.1, 2.4).
@@ -182,7 +182,7 @@ func dnsBatch(L *glua.LState) int {
 	answers := make([]any, len(questions))
 	var wg sync.WaitGroup
 	for i, q := range questions {
-		ctx, cancel, r := st.resolver(L)
+		ctx, cancel, r := requireResolver(L)
 		defer cancel()
 		wg.Go(func() {
 			answer, err := ask(ctx, r, q.kind, q.name)
@@ -195,7 +195,7 @@ func dnsBatch(L *glua.LState) int {
 		})
 	}
 	wg.Wait()
-	return st.pushAnswer(L, answers, nil)
+	return pushAnswer(L, answers, nil)
 }
 
 func oneOf(s string, list ...string) bool {

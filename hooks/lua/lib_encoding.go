@@ -93,7 +93,7 @@ var uuidModule = module{name: "uuid", doc: "random ids", functions: []function{
 }}
 
 func uuidNew(L *glua.LState) int {
-	stateOf(L).refuseWhileLoading(L, "uuid.new")
+	refuseWhileLoading(L, "uuid.new")
 	var b [16]byte
 	rand.Read(b[:])
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80

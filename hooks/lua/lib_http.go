@@ -63,6 +63,13 @@ var httpModule = module{
 	},
 }
 
+// httpCall is one call of a function of the module.
+type httpCall struct {
+	st   *state
+	L    *glua.LState
+	what string // the function, as errors name it
+}
+
 // exchange is one request to be made.
 type exchange struct {
 	req     *http.Request
@@ -74,7 +81,8 @@ type exchange struct {
 var httpOptions = []string{"headers", "type", "timeout"}
 
 // newExchange checks a request. raw is its body: nil for a GET.
-func (st *state) newExchange(L *glua.LState, what, target string, raw glua.LValue, options glua.LValue) exchange {
+func (h httpCall) newExchange(target string, raw glua.LValue, options glua.LValue) exchange {
+	st, L, what := h.st, h.L, h.what
 	c := st.currentCall(L, what)
 	if st.generation.engine.HTTP == nil {
 		L.RaiseError("%s: the server makes no HTTP requests", what)
@@ -92,7 +100,7 @@ func (st *state) newExchange(L *glua.LState, what, target string, raw glua.LValu
 	method, body, kind := http.MethodGet, "", ""
 	if raw != glua.LNil {
 		method = http.MethodPost
-		body, kind = st.httpBody(L, what, raw)
+		body, kind = h.body(raw)
 	}
 	req, err := http.NewRequest(method, u.String(), strings.NewReader(body))
 	if err != nil {
@@ -125,7 +133,9 @@ func HostPort(u *url.URL) string {
 	return hooks.HTTPHost(u.Hostname(), port)
 }
 
-func (st *state) httpBody(L *glua.LState, what string, raw glua.LValue) (body, kind string) {
+// body returns the body of a request and its type.
+func (h httpCall) body(raw glua.LValue) (body, kind string) {
+	L, what := h.L, h.what
 	if _, ok := raw.(*glua.LTable); ok {
 		v, err := toPlain(raw)
 		var b []byte
@@ -145,7 +155,7 @@ func (st *state) httpBody(L *glua.LState, what string, raw glua.LValue) (body, k
 	if len(body) > maxHTTPBody {
 		L.RaiseError("%s: body has %d octets, %d are allowed", what, len(body), maxHTTPBody)
 	}
-	st.budget.chargeMemory(L, int64(len(body)))
+	h.st.budget.chargeMemory(L, int64(len(body)))
 	return body, kind
 }
 
@@ -224,19 +234,19 @@ func (c *call) idempotencyKey() string {
 }
 
 // do makes one request within the call's time. The answer is plain data.
-func (st *state) do(x exchange) (map[string]any, error) {
-	until := st.budget.deadline()
+func (h httpCall) do(x exchange) (map[string]any, error) {
+	until := h.st.budget.deadline()
 	if x.timeout > 0 && time.Now().Add(x.timeout).Before(until) {
 		until = time.Now().Add(x.timeout)
 	}
-	ctx, cancel := context.WithDeadline(st.call.ctx, until)
+	ctx, cancel := context.WithDeadline(h.st.call.ctx, until)
 	defer cancel()
 	if x.private {
 		ctx = context.WithValue(ctx, privateKey{}, true)
 	}
-	res, err := st.generation.engine.HTTP.Do(x.req.WithContext(ctx))
+	res, err := h.st.generation.engine.HTTP.Do(x.req.WithContext(ctx))
 	if errors.Is(err, ErrPrivate) {
-		return nil, st.refusedHost(x)
+		return nil, h.refusedHost(x)
 	}
 	if err != nil {
 		return nil, err
@@ -274,59 +284,59 @@ func httpOutcome(err error) string {
 	return "unreachable"
 }
 
-func (st *state) pushHTTP(L *glua.LState, answer map[string]any, err error) int {
-	st.budget.checkLimits() // it may have taken all the time there was
+func (h httpCall) push(answer map[string]any, err error) int {
+	h.st.budget.checkLimits() // it may have taken all the time there was
 	if err != nil {
-		L.Push(glua.LNil)
-		L.Push(glua.LString(httpOutcome(err)))
+		h.L.Push(glua.LNil)
+		h.L.Push(glua.LString(httpOutcome(err)))
 		return 2
 	}
-	L.Push(st.toLua(L, answer))
+	h.L.Push(h.st.toLua(h.L, answer))
 	return 1
 }
 
 func httpGet(L *glua.LState) int {
-	st := stateOf(L)
-	answer, err := st.do(st.newExchange(L, "http.get", stringArgument(L, 1, "http.get", "url"), glua.LNil, L.Get(2)))
-	return st.pushHTTP(L, answer, err)
+	h := httpCall{stateOf(L), L, "http.get"}
+	answer, err := h.do(h.newExchange(stringArgument(L, 1, h.what, "url"), glua.LNil, L.Get(2)))
+	return h.push(answer, err)
 }
 
 func httpPost(L *glua.LState) int {
-	st := stateOf(L)
+	h := httpCall{stateOf(L), L, "http.post"}
 	body := L.Get(2)
 	if body == glua.LNil {
 		body = glua.LString("")
 	}
-	answer, err := st.do(st.newExchange(L, "http.post", stringArgument(L, 1, "http.post", "url"), body, L.Get(3)))
-	return st.pushHTTP(L, answer, err)
+	answer, err := h.do(h.newExchange(stringArgument(L, 1, h.what, "url"), body, L.Get(3)))
+	return h.push(answer, err)
 }
 
 func httpBatch(L *glua.LState) int {
-	st := stateOf(L)
+	h := httpCall{stateOf(L), L, "http.batch"}
 	list, ok := L.Get(1).(*glua.LTable)
 	if !ok {
 		L.RaiseError("http.batch: a list of requests expected, got %s", typeOf(L.Get(1)))
 	}
 	var requests []exchange
-	for i := 1; i <= length(st, list); i++ {
+	for i := 1; i <= length(h.st, list); i++ {
 		r, _ := at(list, i).(*glua.LTable)
 		if r == nil {
 			L.RaiseError("http.batch: request %d must be like { url = \"https://...\" }", i)
 		}
-		requests = append(requests, st.newExchange(L, "http.batch", tostringPlain(r.RawGetString("url")), r.RawGetString("body"), r))
+		requests = append(requests, h.newExchange(tostringPlain(r.RawGetString("url")), r.RawGetString("body"), r))
 	}
 	answers := make([]any, len(requests))
 	var wg sync.WaitGroup
 	for i, x := range requests {
 		wg.Go(func() {
-			answer, err := st.do(x)
+			answer, err := h.do(x)
 			if answers[i] = answer; err != nil {
 				answers[i] = httpOutcome(err)
 			}
 		})
 	}
 	wg.Wait()
-	st.budget.checkLimits()
-	L.Push(st.toLua(L, answers))
+	h.st.budget.checkLimits()
+	L.Push(h.st.toLua(L, answers))
 	return 1
 }

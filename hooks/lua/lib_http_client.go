@@ -60,16 +60,16 @@ func public(_, address string, _ syscall.RawConn) error {
 }
 
 // refusedHost logs that a request was refused, and says what to write.
-func (st *state) refusedHost(x exchange) error {
-	u := st.call.source
+func (h httpCall) refusedHost(x exchange) error {
+	u := h.st.call.source
 	where := "http in [scripts]"
 	if u.src.Bundle != "" {
 		where = "http in the [[bundle]] of " + u.src.Bundle
 	}
 	err := fmt.Errorf("%w: %s leads to a private network; if that is intended, write %q under %s of the configuration", ErrPrivate, x.host,
 		x.host+" private", where)
-	e := st.generation.engine
-	e.Log.WarnContext(st.call.ctx, "http request of a policy refused", "host", x.host, "handler", st.call.handler.info.Name(), "err", err)
+	e := h.st.generation.engine
+	e.Log.WarnContext(h.st.call.ctx, "http request of a policy refused", "host", x.host, "handler", h.st.call.handler.info.Name(), "err", err)
 	if e.Refused != nil {
 		e.Refused(x.host)
 	}

@@ -99,8 +99,17 @@ func decode(b []byte) (any, error) {
 	return parseJSON(string(b))
 }
 
-// beginKV opens the KV for one operation.
-func (st *state) beginKV(L *glua.LState, what string) (*call, string) {
+// kvAccess is one operation of a script on the KV.
+type kvAccess struct {
+	st   *state
+	L    *glua.LState
+	call *call
+	what string // the function, as errors name it
+}
+
+// beginKV opens the KV for one operation and reads its key, argument 1.
+func beginKV(L *glua.LState, what string) (kvAccess, string) {
+	st := stateOf(L)
 	c := st.currentCall(L, what)
 	if st.generation.engine.KV == nil {
 		L.RaiseError("%s: the server has no kv", what)
@@ -110,27 +119,25 @@ func (st *state) beginKV(L *glua.LState, what string) (*call, string) {
 	if len(key) > maxKey || key == "" && what != "kv.scan" || strings.IndexByte(key, 0) >= 0 {
 		L.RaiseError("%s: key must have 1 to %d octets and no NUL", what, maxKey)
 	}
-	return c, key
+	return kvAccess{st, L, c, what}, key
 }
 
 // read returns the value of a key as the handler sees it: stored, then changed by
-// the effects that wait for their commit.
-func (st *state) read(c *call, space, key string) ([]byte, error) {
-	value, err := st.generation.engine.KV.Get(c.ctx, space, key)
+// the effects that wait for their commit; nil is an absent key.
+func (k kvAccess) read(space, key string) []byte {
+	value, err := k.st.generation.engine.KV.Get(k.call.ctx, space, key)
 	if errors.Is(err, store.ErrNotFound) {
 		value, err = nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("kv: %w", err)
+		k.L.RaiseError("kv: %s", err.Error())
 	}
-	if c.event.Pending != nil {
-		for _, f := range c.event.Pending.Effects {
-			if f.Space == space && f.Key == key {
-				value = applyEffect(value, f)
-			}
+	for _, f := range k.call.pending() {
+		if f.Space == space && f.Key == key {
+			value = applyEffect(value, f)
 		}
 	}
-	return value, nil
+	return value
 }
 
 // applyEffect returns what an effect makes of a value; nil is an absent key.
@@ -158,18 +165,18 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-func (st *state) write(L *glua.LState, c *call, f envelope.Effect) {
-	f.Space = c.space()
+func (k kvAccess) write(f envelope.Effect) {
+	f.Space = k.call.space()
 	if f.Op == envelope.Delete {
-		st.generation.engine.claims.drop(f.Space + "\x00" + f.Key)
+		k.st.generation.engine.claims.drop(f.Space + "\x00" + f.Key)
 	}
-	st.budget.chargeMemory(L, int64(len(f.Key)+len(f.Value)+len(f.Old)+64))
-	st.raiseIf(L, c.event.AddEffect(f))
+	k.st.budget.chargeMemory(k.L, int64(len(f.Key)+len(f.Value)+len(f.Old)+64))
+	raiseIf(k.L, k.call.event.AddEffect(f))
 }
 
 // encodeArgument is argument n as stored.
-func (st *state) encodeArgument(L *glua.LState, n int, what string) []byte {
-	v, err := toPlain(L.Get(n))
+func (k kvAccess) encodeArgument(n int) []byte {
+	v, err := toPlain(k.L.Get(n))
 	if err == nil && plainSize(v) > maxKVValue {
 		err = fmt.Errorf("value has more than %d KiB", maxKVValue>>10)
 	}
@@ -181,13 +188,26 @@ func (st *state) encodeArgument(L *glua.LState, n int, what string) []byte {
 		err = fmt.Errorf("value has more than %d KiB", maxKVValue>>10)
 	}
 	if err != nil {
-		L.RaiseError("%s: %s", what, err.Error())
+		k.L.RaiseError("%s: %s", k.what, err.Error())
 	}
 	return b
 }
 
+// decodeValue returns a stored value as Lua has it.
+func (k kvAccess) decodeValue(b []byte) glua.LValue {
+	if b == nil {
+		return glua.LNil
+	}
+	v, err := decode(b)
+	if err != nil {
+		k.L.RaiseError("%s: the stored value cannot be read: %s", k.what, err.Error())
+	}
+	return k.st.toLua(k.L, v)
+}
+
 // ttl reads { ttl = } at argument n.
-func ttl(L *glua.LState, n int, what string) time.Duration {
+func (k kvAccess) ttl(n int) time.Duration {
+	L, what := k.L, k.what
 	v := L.Get(n)
 	if v == glua.LNil {
 		return 0
@@ -208,46 +228,31 @@ func ttl(L *glua.LState, n int, what string) time.Duration {
 }
 
 func kvGet(L *glua.LState) int {
-	st := stateOf(L)
-	c, key := st.beginKV(L, "kv.get")
-	b, err := st.read(c, c.space(), key)
-	st.raiseIf(L, err)
-	L.Push(st.decodeValue(L, b, "kv.get"))
+	k, key := beginKV(L, "kv.get")
+	b := k.read(k.call.space(), key)
+	L.Push(k.decodeValue(b))
 	return 1
 }
 
-func (st *state) decodeValue(L *glua.LState, b []byte, what string) glua.LValue {
-	if b == nil {
-		return glua.LNil
-	}
-	v, err := decode(b)
-	if err != nil {
-		L.RaiseError("%s: the stored value cannot be read: %s", what, err.Error())
-	}
-	return st.toLua(L, v)
-}
-
 func kvSet(L *glua.LState) int {
-	st := stateOf(L)
-	c, key := st.beginKV(L, "kv.set")
+	k, key := beginKV(L, "kv.set")
 	if L.Get(2) == glua.LNil {
-		st.write(L, c, envelope.Effect{Op: envelope.Delete, Key: key})
+		k.write(envelope.Effect{Op: envelope.Delete, Key: key})
 		return 0
 	}
-	st.write(L, c, envelope.Effect{Op: envelope.Set, Key: key, Value: st.encodeArgument(L, 2, "kv.set"), TTL: ttl(L, 3, "kv.set")})
+	k.write(envelope.Effect{Op: envelope.Set, Key: key, Value: k.encodeArgument(2), TTL: k.ttl(3)})
 	return 0
 }
 
 func kvDelete(L *glua.LState) int {
-	st := stateOf(L)
-	c, key := st.beginKV(L, "kv.delete")
-	st.write(L, c, envelope.Effect{Op: envelope.Delete, Key: key})
+	k, key := beginKV(L, "kv.delete")
+	k.write(envelope.Effect{Op: envelope.Delete, Key: key})
 	return 0
 }
 
 func kvIncr(L *glua.LState) int {
 	st := stateOf(L)
-	c, key := st.beginKV(L, "kv.incr")
+	k, key := beginKV(L, "kv.incr")
 	n, options := int64(1), 2
 	if v := L.Get(2); v.Type() == glua.LTNumber {
 		w, ok := wholeNumber(v)
@@ -258,33 +263,31 @@ func kvIncr(L *glua.LState) int {
 	} else if v == glua.LNil {
 		options = 3
 	}
-	b, err := st.read(c, c.space(), key)
-	st.raiseIf(L, err)
+	b := k.read(k.call.space(), key)
 	var before int64
 	if b != nil {
+		var err error
 		if before, err = strconv.ParseInt(string(b), 10, 64); err != nil {
 			L.RaiseError("kv.incr: the value of %s is not a whole number", key)
 		}
 	}
-	st.write(L, c, envelope.Effect{Op: envelope.Incr, Key: key, N: n, TTL: ttl(L, options, "kv.incr")})
+	k.write(envelope.Effect{Op: envelope.Incr, Key: key, N: n, TTL: k.ttl(options)})
 	L.Push(st.number(float64(before + n)))
 	return 1
 }
 
 func kvCAS(L *glua.LState) int {
-	st := stateOf(L)
-	c, key := st.beginKV(L, "kv.cas")
+	k, key := beginKV(L, "kv.cas")
 	var old []byte
 	if L.Get(2) != glua.LNil {
-		old = st.encodeArgument(L, 2, "kv.cas")
+		old = k.encodeArgument(2)
 	}
-	value := st.encodeArgument(L, 3, "kv.cas")
-	life := ttl(L, 4, "kv.cas")
-	b, err := st.read(c, c.space(), key)
-	st.raiseIf(L, err)
+	value := k.encodeArgument(3)
+	life := k.ttl(4)
+	b := k.read(k.call.space(), key)
 	same := (b == nil) == (old == nil) && string(b) == string(old)
 	if same {
-		st.write(L, c, envelope.Effect{Op: envelope.CAS, Key: key, Old: old, Value: value, TTL: life})
+		k.write(envelope.Effect{Op: envelope.CAS, Key: key, Old: old, Value: value, TTL: life})
 	}
 	L.Push(glua.LBool(same))
 	return 1
@@ -292,19 +295,18 @@ func kvCAS(L *glua.LState) int {
 
 func kvOnce(L *glua.LState) int {
 	st := stateOf(L)
-	c, key := st.beginKV(L, "kv.once")
-	life := ttl(L, 2, "kv.once")
-	b, err := st.read(c, c.space(), key)
-	st.raiseIf(L, err)
+	k, key := beginKV(L, "kv.once")
+	life := k.ttl(2)
+	b := k.read(k.call.space(), key)
 	if b != nil {
 		L.Push(glua.LFalse)
 		return 1
 	}
-	ok, release := st.generation.engine.claims.take(c.space()+"\x00"+key, c.message(), st.generation.engine.Clock.Now(), life)
+	ok, release := st.generation.engine.claims.take(k.call.space()+"\x00"+key, k.call.message(), st.generation.engine.Clock.Now(), life)
 	if ok {
 		// A CAS, for a claim is this process's own and another may be first.
-		st.write(L, c, envelope.Effect{Op: envelope.CAS, Key: key, Value: []byte("true"), TTL: life})
-		c.event.OnUndo("once "+key, release)
+		k.write(envelope.Effect{Op: envelope.CAS, Key: key, Value: []byte("true"), TTL: life})
+		k.call.event.OnUndo("once "+key, release)
 	}
 	L.Push(glua.LBool(ok))
 	return 1
@@ -320,21 +322,21 @@ func (c *call) message() string {
 
 func kvScan(L *glua.LState) int {
 	st := stateOf(L)
-	c, prefix := st.beginKV(L, "kv.scan")
+	k, prefix := beginKV(L, "kv.scan")
 	limit := optInteger(L, 2, 100)
 	if limit < 1 || limit > maxScanned {
 		L.RaiseError("kv.scan: limit must be 1..%d, got %d", maxScanned, limit)
 	}
 	found := map[string][]byte{}
 	// Pending deletions may hide some, so as many more are read.
-	more := len(c.pending())
-	for p, err := range st.generation.engine.KV.Scan(c.ctx, c.space(), prefix, limit+more) {
-		st.raiseIf(L, err)
+	more := len(k.call.pending())
+	for p, err := range st.generation.engine.KV.Scan(k.call.ctx, k.call.space(), prefix, limit+more) {
+		raiseIf(L, err)
 		st.budget.chargeMemory(L, int64(len(p.Key)+len(p.Value)))
 		found[p.Key] = notNil(p.Value)
 	}
-	for _, f := range c.pending() {
-		if f.Space == c.space() && strings.HasPrefix(f.Key, prefix) {
+	for _, f := range k.call.pending() {
+		if f.Space == k.call.space() && strings.HasPrefix(f.Key, prefix) {
 			if v := applyEffect(found[f.Key], f); v != nil {
 				found[f.Key] = v
 			} else {
@@ -349,7 +351,7 @@ func kvScan(L *glua.LState) int {
 		}
 		pair := L.CreateTable(0, 2)
 		pair.RawSetString("key", glua.LString(key))
-		pair.RawSetString("value", st.decodeValue(L, found[key], "kv.scan"))
+		pair.RawSetString("value", k.decodeValue(found[key]))
 		t.RawSetInt(i+1, pair)
 	}
 	L.Push(t)

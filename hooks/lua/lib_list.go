@@ -47,42 +47,49 @@ var listModule = module{
 	}, listMail...),
 }
 
-// listAccess counts one operation and reads the name.
-func (st *state) listAccess(L *glua.LState, what string) (*call, string) {
-	c, name := st.beginKV(L, what)
+// listAccess is one operation of a script on a list.
+type listAccess struct {
+	kvAccess
+	name string // of the list
+}
+
+// beginList counts one operation and reads the name, argument 1.
+func beginList(L *glua.LState, what string) listAccess {
+	k, name := beginKV(L, what)
 	if err := lists.CheckName(name); err != nil {
 		L.RaiseError("%s: %s", what, err.Error())
 	}
-	return c, name
+	return listAccess{k, name}
 }
 
 // readStored reads settings or attributes with what waits for its commit.
-func (st *state) readStored(L *glua.LState, c *call, space, key string) map[string]any {
-	b, err := st.read(c, space, key)
-	st.raiseIf(L, err)
+func (l listAccess) readStored(space, key string) map[string]any {
+	b := l.read(space, key)
 	if b == nil {
 		return nil
 	}
-	st.budget.chargeMemory(L, int64(len(b)))
+	l.st.budget.chargeMemory(l.L, int64(len(b)))
 	m, err := lists.Decode(b)
-	st.raiseIf(L, err)
+	raiseIf(l.L, err)
 	return m
 }
 
-func pushMap(L *glua.LState, st *state, m map[string]any) int {
+// change adds a change of a list to the effects of the call.
+func (l listAccess) change(f envelope.Effect) { raiseIf(l.L, l.call.event.AddEffect(f)) }
+
+func (l listAccess) pushMap(m map[string]any) int {
 	if m == nil {
-		L.Push(glua.LNil)
+		l.L.Push(glua.LNil)
 	} else {
-		L.Push(st.toLua(L, m))
+		l.L.Push(l.st.toLua(l.L, m))
 	}
 	return 1
 }
 
 func listSettings(L *glua.LState) int {
-	st := stateOf(L)
-	c, name := st.listAccess(L, "list.settings")
-	space, key := lists.SettingsKey(name)
-	return pushMap(L, st, st.readStored(L, c, space, key))
+	l := beginList(L, "list.settings")
+	space, key := lists.SettingsKey(l.name)
+	return l.pushMap(l.readStored(space, key))
 }
 
 // memberArgument is argument 2 as an address.
@@ -91,14 +98,13 @@ func memberArgument(L *glua.LState, what string) envelope.Address {
 }
 
 func listMember(L *glua.LState) int {
-	st := stateOf(L)
-	c, name := st.listAccess(L, "list.member")
+	l := beginList(L, "list.member")
 	if L.Get(2) == glua.LNil { // msg:from() of a message without one
 		L.Push(glua.LNil)
 		return 1
 	}
 	a := memberArgument(L, "list.member")
-	return pushMap(L, st, st.readStored(L, c, lists.MemberSpace(name), lists.MemberKey(a)))
+	return l.pushMap(l.readStored(lists.MemberSpace(l.name), lists.MemberKey(a)))
 }
 
 func listMembers(L *glua.LState) int {
@@ -120,19 +126,18 @@ func listRoster(L *glua.LState) int {
 
 // eachMember calls each with the members that (name, [filter]) means, in order.
 func eachMember(L *glua.LState, what string, each func(address string, m map[string]any)) *state {
-	st := stateOf(L)
-	c, name := st.listAccess(L, what)
+	l := beginList(L, what)
 	filter := attributes(L, 2, what+": filter")
-	found := st.scanSpace(L, c, lists.MemberSpace(name))
+	found := scanSpace(L, l.call, lists.MemberSpace(l.name))
 	for _, key := range sortedKeys(found) {
-		st.budget.chargeSteps(L, 4)
+		l.st.budget.chargeSteps(L, 4)
 		m, err := lists.Decode(found[key])
-		st.raiseIf(L, err)
+		raiseIf(L, err)
 		if has(m, filter) {
 			each(key, m)
 		}
 	}
-	return st
+	return l.st
 }
 
 // has reports whether m has all plain values of filter.
@@ -164,48 +169,46 @@ func attributes(L *glua.LState, n int, what string) map[string]any {
 	return m
 }
 
-func (st *state) putMember(L *glua.LState, c *call, name string, a envelope.Address, m map[string]any) {
-	f, err := lists.Put(name, lists.Member{Address: a, Attributes: m})
-	st.raiseIf(L, err)
-	st.budget.chargeMemory(L, int64(len(f.Value)))
-	st.raiseIf(L, c.event.AddEffect(f))
+func (l listAccess) putMember(a envelope.Address, m map[string]any) {
+	f, err := lists.Put(l.name, lists.Member{Address: a, Attributes: m})
+	raiseIf(l.L, err)
+	l.st.budget.chargeMemory(l.L, int64(len(f.Value)))
+	l.change(f)
 }
 
 func listAdd(L *glua.LState) int {
-	st := stateOf(L)
-	c, name := st.listAccess(L, "list.add")
-	st.putMember(L, c, name, memberArgument(L, "list.add"), attributes(L, 3, "list.add: attributes"))
+	l := beginList(L, "list.add")
+	l.putMember(memberArgument(L, "list.add"), attributes(L, 3, "list.add: attributes"))
 	return 0
 }
 
 func listRemove(L *glua.LState) int {
-	st := stateOf(L)
-	c, name := st.listAccess(L, "list.remove")
-	st.raiseIf(L, c.event.AddEffect(lists.Remove(name, memberArgument(L, "list.remove"))))
+	l := beginList(L, "list.remove")
+	l.change(lists.Remove(l.name, memberArgument(L, "list.remove")))
 	return 0
 }
 
 func listSet(L *glua.LState) int {
-	st := stateOf(L)
-	c, name := st.listAccess(L, "list.set")
+	l := beginList(L, "list.set")
 	a := memberArgument(L, "list.set")
 	change := attributes(L, 3, "list.set: attributes")
-	m := st.readStored(L, c, lists.MemberSpace(name), lists.MemberKey(a))
+	m := l.readStored(lists.MemberSpace(l.name), lists.MemberKey(a))
 	if m != nil {
 		for k, v := range change {
 			m[k] = v
 		}
-		st.putMember(L, c, name, a, m)
+		l.putMember(a, m)
 	}
 	L.Push(glua.LBool(m != nil))
 	return 1
 }
 
 // scanSpace returns all of a space, with what waits for its commit.
-func (st *state) scanSpace(L *glua.LState, c *call, space string) map[string][]byte {
+func scanSpace(L *glua.LState, c *call, space string) map[string][]byte {
+	st := stateOf(L)
 	found := map[string][]byte{}
 	for p, err := range st.generation.engine.KV.Scan(c.ctx, space, "", 1<<20) {
-		st.raiseIf(L, err)
+		raiseIf(L, err)
 		st.budget.chargeMemory(L, int64(len(p.Key)+len(p.Value)))
 		found[p.Key] = p.Value
 	}
@@ -227,10 +230,10 @@ func listNames(L *glua.LState) int {
 	if L.Get(1) != glua.LNil {
 		at = "@" + strings.ToLower(text(L, 1))
 	}
-	r := st.boundCheckFor(L, "list.names")
+	r := boundCheckFor(L, "list.names")
 	space, _ := lists.SettingsKey("")
 	var names []string
-	for _, name := range sortedKeys(st.scanSpace(L, c, space)) {
+	for _, name := range sortedKeys(scanSpace(L, c, space)) {
 		if strings.HasSuffix(name, at) && (r == nil || strings.Contains(name, "@") && st.source.serves(st.generation.engine, domainOf(name))) {
 			names = append(names, name)
 		}
@@ -241,23 +244,22 @@ func listNames(L *glua.LState) int {
 
 func listConfigure(L *glua.LState) int {
 	const what = "list.configure"
-	st := stateOf(L)
-	c, name := st.listAccess(L, what)
+	l := beginList(L, what)
 	settings := attributes(L, 2, what+": settings")
 	if settings != nil {
-		f, err := lists.Configure(name, settings)
-		st.raiseIf(L, err)
-		st.raiseIf(L, c.event.AddEffect(f))
+		f, err := lists.Configure(l.name, settings)
+		raiseIf(L, err)
+		l.change(f)
 		return 0
 	}
-	space, key := lists.SettingsKey(name)
+	space, key := lists.SettingsKey(l.name)
 	gone := []envelope.Effect{{Space: space, Op: envelope.Delete, Key: key}}
-	for _, member := range sortedKeys(st.scanSpace(L, c, lists.MemberSpace(name))) {
-		gone = append(gone, lists.Remove(name, envelope.Address(member)))
+	for _, member := range sortedKeys(scanSpace(L, l.call, lists.MemberSpace(l.name))) {
+		gone = append(gone, lists.Remove(l.name, envelope.Address(member)))
 	}
 	for _, f := range gone {
-		st.budget.chargeMemory(L, 128)
-		st.raiseIf(L, c.event.AddEffect(f))
+		l.st.budget.chargeMemory(L, 128)
+		l.change(f)
 	}
 	return 0
 }

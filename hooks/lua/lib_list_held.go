@@ -39,10 +39,9 @@ var listMail = []function{
 
 func listHold(L *glua.LState) int {
 	const what = "list.hold"
-	st := stateOf(L)
-	c, name := st.listAccess(L, what)
-	m := msgOf(st.msgArgument(L, L.Get(2), what+":"))
-	st.requireRight(L, hooks.RecipientsAdd, what)
+	l := beginList(L, what)
+	m := msgOf(msgArgument(L, L.Get(2), what+":"))
+	l.st.source.requireRight(L, hooks.RecipientsAdd, what)
 	to := addressArgument(L, L.Get(1), what+": name")
 	about := attributes(L, 3, what+": about")
 	if about == nil {
@@ -54,37 +53,36 @@ func listHold(L *glua.LState) int {
 	}
 	subject, _ := m.Header.Get("Subject")
 	about["from"], about["sender"], about["subject"] = from, string(m.Sender), mime.DecodeWords(subject)
-	about["size"], about["at"] = float64(m.Size), float64(c.event.Now.Unix())
-	f, err := lists.Hold(name, m.ID.String(), about)
-	st.raiseIf(L, err)
-	st.budget.chargeMemory(L, int64(len(f.Value)))
-	st.raiseIf(L, c.event.AddEffect(f))
-	st.raiseIf(L, c.event.AddSubmit(hooks.Submit{Forward: true, Hold: true, Sender: m.Sender, Rcpts: []envelope.Address{to},
-		Space: c.space()}))
+	about["size"], about["at"] = float64(m.Size), float64(l.call.event.Now.Unix())
+	f, err := lists.Hold(l.name, m.ID.String(), about)
+	raiseIf(L, err)
+	l.st.budget.chargeMemory(L, int64(len(f.Value)))
+	l.change(f)
+	raiseIf(L, l.call.event.AddSubmit(hooks.Submit{Forward: true, Hold: true, Sender: m.Sender, Rcpts: []envelope.Address{to},
+		Space: l.call.space()}))
 	return 0
 }
 
 func listHeld(L *glua.LState) int {
-	st := stateOf(L)
-	c, name := st.listAccess(L, "list.held")
-	space := lists.HeldSpace(name)
+	l := beginList(L, "list.held")
+	space := lists.HeldSpace(l.name)
 	if L.Get(2) != glua.LNil {
 		id := stringArgument(L, 2, "list.held", "id")
-		m := st.readStored(L, c, space, id)
+		m := l.readStored(space, id)
 		if m != nil {
 			m["id"] = id
 		}
-		return pushMap(L, st, m)
+		return l.pushMap(m)
 	}
 	out := []any{}
-	found := st.scanSpace(L, c, space)
+	found := scanSpace(L, l.call, space)
 	for _, id := range sortedKeys(found) {
 		m, err := lists.Decode(found[id])
-		st.raiseIf(L, err)
+		raiseIf(L, err)
 		m["id"] = id
 		out = append(out, m)
 	}
-	L.Push(st.toLua(L, out))
+	L.Push(l.st.toLua(L, out))
 	return 1
 }
 
@@ -92,13 +90,12 @@ func listRelease(L *glua.LState) int { return decideHeld(L, "release") }
 func listDrop(L *glua.LState) int    { return decideHeld(L, "drop") }
 
 func decideHeld(L *glua.LState, what string) int {
-	st := stateOf(L)
-	c, name := st.listAccess(L, "list."+what)
+	l := beginList(L, "list."+what)
 	id := stringArgument(L, 2, "list."+what, "id")
-	held := st.readStored(L, c, lists.HeldSpace(name), id) != nil
+	held := l.readStored(lists.HeldSpace(l.name), id) != nil
 	if held {
-		for _, f := range lists.Decide(name, id, what) {
-			st.raiseIf(L, c.event.AddEffect(f))
+		for _, f := range lists.Decide(l.name, id, what) {
+			l.change(f)
 		}
 	}
 	L.Push(glua.LBool(held))

@@ -22,24 +22,24 @@ const (
 
 func logAt(level slog.Level) glua.LGFunction {
 	return func(L *glua.LState) int {
-		st := stateOf(L)
 		s := tostring(L, L.CheckAny(1))
 		var fields map[string]any
 		if L.Get(2) != glua.LNil {
 			v, err := toPlain(L.Get(2))
-			st.raiseIf(L, err)
+			raiseIf(L, err)
 			m, ok := v.(map[string]any)
 			if !ok {
 				L.RaiseError("log: fields must be a table with names, got %s", typeOf(L.Get(2)))
 			}
 			fields = m
 		}
-		st.log(L, level, s, fields)
+		writeLog(L, level, s, fields)
 		return 0
 	}
 }
 
-func (st *state) log(L *glua.LState, level slog.Level, s string, fields map[string]any) {
+func writeLog(L *glua.LState, level slog.Level, s string, fields map[string]any) {
+	st := stateOf(L)
 	st.budget.chargeSteps(L, logSteps+int64(len(s))/16)
 	if len(s) > maxLine {
 		s = s[:maxLine]

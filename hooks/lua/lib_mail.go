@@ -67,21 +67,23 @@ type newMail struct {
 	replyTo       *hooks.Message
 }
 
-func (st *state) beginSubmit(L *glua.LState, what string) *call {
+func beginSubmit(L *glua.LState, what string) *call {
+	st := stateOf(L)
 	c := st.currentCall(L, what)
 	if !c.event.Allowed(hooks.ChangeEffects) {
 		L.RaiseError("%s: not at %s", what, c.event.Point)
 	}
 	st.budget.spendOne(L, &st.budget.submits, "messages")
-	st.submitRate(L, c, what)
+	takeSubmitRate(L, c, what)
 	c.submits++
 	return c
 }
 
-// submitRate takes one from what the bundle may send for the current domain.
+// takeSubmitRate takes one from what the bundle may send for the current domain.
 // It lasts over restarts as rate.take does, and is given back when the handler
 // fails.
-func (st *state) submitRate(L *glua.LState, c *call, what string) {
+func takeSubmitRate(L *glua.LState, c *call, what string) {
+	st := stateOf(L)
 	g := c.source.src.Grants
 	if g == nil {
 		return
@@ -92,12 +94,12 @@ func (st *state) submitRate(L *glua.LState, c *call, what string) {
 	if st.generation.engine.KV == nil {
 		L.RaiseError("%s: the server has no kv to count in", what)
 	}
-	ok, wait, _, err := st.takeRate(c, "#submit", "all", gcra{
+	ok, wait, _, err := st.generation.engine.takeRate(c, "#submit", "all", st.now(), gcra{
 		interval: g.Submit.Per / time.Duration(g.Submit.N),
 		burst:    float64(g.Submit.N),
 		cost:     1,
 	})
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	if !ok {
 		L.RaiseError("%s: %s sent %s (capabilities.submit), more in %d s", what, c.source.bundleName(), g.Submit, int(wait))
 	}
@@ -106,7 +108,7 @@ func (st *state) submitRate(L *glua.LState, c *call, what string) {
 func mailSubmit(L *glua.LState) int {
 	const what = "mail.submit"
 	st := stateOf(L)
-	c := st.beginSubmit(L, what)
+	c := beginSubmit(L, what)
 	t, ok := L.Get(1).(*glua.LTable)
 	if !ok {
 		L.RaiseError("%s: a table expected, got %s", what, typeOf(L.Get(1)))
@@ -125,7 +127,7 @@ func mailSubmit(L *glua.LState) int {
 		s.Copies = []hooks.Copy{{Owner: l.fromAddress, Filing: envelope.Filing{Folder: l.folder, Flags: []string{seen}}}}
 	}
 	st.budget.chargeMemory(L, int64(len(s.Header)+len(s.Body)))
-	st.raiseIf(L, c.event.AddSubmit(s))
+	raiseIf(L, c.event.AddSubmit(s))
 	return 0
 }
 
@@ -182,7 +184,7 @@ func (l *newMail) field(L *glua.LState, st *state, key string, v glua.LValue) {
 			L.RaiseError(`%s must be "auto-replied" or "auto-generated", got %q`, what, l.auto)
 		}
 	case "in_reply_to":
-		l.replyTo = msgOf(st.msgArgument(L, v, what))
+		l.replyTo = msgOf(msgArgument(L, v, what))
 	default:
 		L.RaiseError("mail.submit: unknown field %s%s", key,
 			hooks.Suggestion(key, []string{"sender", "from", "to", "cc", "subject", "text", "html", "raw", "headers", "auto", "in_reply_to",
@@ -357,8 +359,8 @@ func mailFile(L *glua.LState) int {
 	const what = "mail.file"
 	st := stateOf(L)
 	c := st.currentCall(L, what)
-	o := st.msgArgument(L, L.Get(1), what+":")
-	st.requireRight(L, hooks.RecipientsAdd, what)
+	o := msgArgument(L, L.Get(1), what+":")
+	st.source.requireRight(L, hooks.RecipientsAdd, what)
 	if st.budget.added--; st.budget.added < 0 {
 		L.RaiseError("%s: too many recipients added in one call", what)
 	}
@@ -372,16 +374,16 @@ func mailFile(L *glua.LState) int {
 		Space:   c.space(),
 		Copies:  []hooks.Copy{{Owner: addressArgument(L, L.Get(2), what), Filing: filing}},
 	}
-	st.raiseIf(L, c.event.AddSubmit(s))
+	raiseIf(L, c.event.AddSubmit(s))
 	return 0
 }
 
 func mailForward(L *glua.LState) int {
 	const what = "mail.forward"
 	st := stateOf(L)
-	c := st.beginSubmit(L, what)
-	o := st.msgArgument(L, L.Get(1), what+":")
-	st.requireRight(L, hooks.RecipientsAdd, what)
+	c := beginSubmit(L, what)
+	o := msgArgument(L, L.Get(1), what+":")
+	st.source.requireRight(L, hooks.RecipientsAdd, what)
 	s := hooks.Submit{Forward: true, Sender: msgSender(o), Space: c.space()}
 	if r := c.event.Rcpt; r != nil {
 		by := c.handler.info.Change()
@@ -399,13 +401,13 @@ func mailForward(L *glua.LState) int {
 			switch tostringPlain(k) {
 			case "srs":
 				if glua.LVAsBool(v) {
-					e := st.requireKey(L, what)
+					e := requireSigningKey(L, what)
 					s.Sender = e.srs(s.Sender, e.Hostname, st.now())
 				}
 			case "sender":
 				s.Sender = senderArgument(L, v, what+": sender")
 			case "headers":
-				s.Edit.Prepend = st.writableFields(L, v, what)
+				s.Edit.Prepend = writableFields(L, v, what)
 			default:
 				L.RaiseError("%s: unknown option %s%s", what, tostringPlain(k),
 					hooks.Suggestion(tostringPlain(k), []string{"srs", "sender", "headers"}))
@@ -414,6 +416,6 @@ func mailForward(L *glua.LState) int {
 	} else if L.Get(3) != glua.LNil {
 		L.RaiseError("%s: options must be a table, got %s", what, typeOf(L.Get(3)))
 	}
-	st.raiseIf(L, c.event.AddSubmit(s))
+	raiseIf(L, c.event.AddSubmit(s))
 	return 0
 }

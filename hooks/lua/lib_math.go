@@ -84,7 +84,7 @@ func mathModf(L *glua.LState) int {
 
 // mathRandom is refused while a file loads: every state has to load the same.
 func mathRandom(L *glua.LState) int {
-	stateOf(L).refuseWhileLoading(L, "math.random")
+	refuseWhileLoading(L, "math.random")
 	if L.GetTop() == 0 {
 		L.Push(glua.LNumber(rand.Float64()))
 		return 1

@@ -70,7 +70,7 @@ func metric(kind string) glua.LGFunction {
 		m := metricLabels(L, what, labels)
 		if sink := st.generation.engine.Metrics; sink != nil {
 			record, err := sink.Metric(kind, c.source.src.Bundle, name, m)
-			st.raiseIf(L, err)
+			raiseIf(L, err)
 			c.after = append(c.after, func() { record(v) })
 		}
 		return 0

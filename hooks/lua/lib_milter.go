@@ -32,7 +32,7 @@ func milterScan(L *glua.LState) int {
 	st := stateOf(L)
 	c := st.currentCall(L, "milter.scan")
 	name := stringArgument(L, 1, "milter.scan", "name")
-	o := st.msgArgument(L, L.Get(2), "milter.scan:")
+	o := msgArgument(L, L.Get(2), "milter.scan:")
 	if st.generation.engine.Milters == nil {
 		L.RaiseError("milter.scan: the server has no milters")
 	}
@@ -53,9 +53,9 @@ func milterScan(L *glua.LState) int {
 	defer cancel()
 	a, err := st.generation.engine.Milters.Scan(ctx, name, q)
 	st.budget.checkLimits()
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	L.Push(glua.LString(a.Action))
-	L.Push(st.milterChanges(L, a))
+	L.Push(milterChanges(L, a))
 	return 2
 }
 
@@ -83,7 +83,8 @@ func (c *call) recipients() (list []envelope.Address) {
 	return list
 }
 
-func (st *state) milterChanges(L *glua.LState, a *milter.Answer) glua.LValue {
+func milterChanges(L *glua.LState, a *milter.Answer) glua.LValue {
+	st := stateOf(L)
 	list := L.CreateTable(len(a.Changes), 0)
 	for i, ch := range a.Changes {
 		m := map[string]any{"op": ch.Op, "value": ch.Value}

@@ -63,7 +63,7 @@ func parseRate(s string) (n float64, per time.Duration, err error) {
 
 func rateTake(L *glua.LState) int {
 	st := stateOf(L)
-	c, key := st.beginKV(L, "rate.take")
+	k, key := beginKV(L, "rate.take")
 	n, per, err := parseRate(stringArgument(L, 2, "rate.take", "rate"))
 	if err != nil {
 		L.RaiseError("rate.take: %s", err.Error())
@@ -89,8 +89,9 @@ func rateTake(L *glua.LState) int {
 			}
 		}
 	}
-	ok, wait, remaining, err := st.takeRate(c, "#rate", key, gcra{interval: time.Duration(float64(per) / n), burst: burst, cost: cost})
-	st.raiseIf(L, err)
+	ok, wait, remaining, err := st.generation.engine.takeRate(k.call, "#rate", key, st.now(),
+		gcra{interval: time.Duration(float64(per) / n), burst: burst, cost: cost})
+	raiseIf(L, err)
 	L.Push(glua.LBool(ok))
 	L.Push(st.number(wait))
 	L.Push(st.number(remaining))
@@ -104,11 +105,9 @@ type gcra struct {
 }
 
 // takeRate takes from a rate that is kept in a namespace beside the kv's.
-func (st *state) takeRate(c *call, suffix, key string, g gcra) (ok bool, wait, remaining float64, err error) {
-	e := st.generation.engine
+func (e *Engine) takeRate(c *call, suffix, key string, now time.Time, g gcra) (ok bool, wait, remaining float64, err error) {
 	space := c.space() + suffix
 	full := space + "\x00" + key
-	now := st.now()
 	tat, known := e.rates.get(full)
 	if !known {
 		b, err := e.KV.Get(c.ctx, space, key)

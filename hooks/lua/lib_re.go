@@ -93,7 +93,8 @@ var regexSetClass = class{name: "regex_set", doc: "several compiled patterns", m
 	{name: "match", call: regexSetMatch, sig: "match(s)", doc: "number of the first pattern that matches and what it matched, or nil"},
 }}
 
-func (st *state) compileRegex(L *glua.LState, p, what string) *regex {
+func compileRegex(L *glua.LState, p, what string) *regex {
+	st := stateOf(L)
 	st.budget.chargeSteps(L, int64(len(p)))
 	re, err := st.generation.regexes.compile(p)
 	if err != nil {
@@ -103,18 +104,18 @@ func (st *state) compileRegex(L *glua.LState, p, what string) *regex {
 }
 
 // regexArgument takes a compiled regex or a pattern.
-func (st *state) regexArgument(L *glua.LState, n int, what string) *regex {
+func regexArgument(L *glua.LState, n int, what string) *regex {
 	if ud, ok := L.Get(n).(*glua.LUserData); ok {
 		if o, ok := ud.Value.(*object); ok && o.class == &regexClass {
 			return o.v.(*regex)
 		}
 	}
-	return st.compileRegex(L, stringArgument(L, n, what, "pattern"), what)
+	return compileRegex(L, stringArgument(L, n, what, "pattern"), what)
 }
 
 func reCompile(L *glua.LState) int {
 	st := stateOf(L)
-	re := st.compileRegex(L, stringArgument(L, 1, "re.compile", "pattern"), "re.compile")
+	re := compileRegex(L, stringArgument(L, 1, "re.compile", "pattern"), "re.compile")
 	L.Push(&glua.LUserData{Value: &object{class: &regexClass, v: re}, Metatable: st.metatable, Env: L.Env})
 	return 1
 }
@@ -123,7 +124,7 @@ func reSet(L *glua.LState) int {
 	st := stateOf(L)
 	var set []*regex
 	for _, p := range stringList(L, L.Get(1), "re.set") {
-		set = append(set, st.compileRegex(L, p, "re.set"))
+		set = append(set, compileRegex(L, p, "re.set"))
 	}
 	L.Push(&glua.LUserData{Value: &object{class: &regexSetClass, v: set}, Metatable: st.metatable, Env: L.Env})
 	return 1

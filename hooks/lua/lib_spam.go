@@ -62,7 +62,8 @@ const maxSpamPart = 8 << 20
 
 // spamMessage reads the features of argument 1, a message or a part that is
 // one, or returns nil where it is too complex.
-func (st *state) spamMessage(L *glua.LState, account envelope.Address, what string) (*call, *spam.Features) {
+func spamMessage(L *glua.LState, account envelope.Address, what string) (*call, *spam.Features) {
+	st := stateOf(L)
 	c := st.currentCall(L, what)
 	if st.generation.engine.Spam == nil {
 		L.RaiseError("%s: the server has no text model", what)
@@ -70,8 +71,8 @@ func (st *state) spamMessage(L *glua.LState, account envelope.Address, what stri
 	if account != "" && c.domain != "" && account.Domain() != c.domain {
 		L.RaiseError("%s: %s is not an account of %s", what, account, c.domain)
 	}
-	st.requireRight(L, hooks.HeadersRead, what)
-	st.requireRight(L, hooks.BodyRead, what)
+	st.source.requireRight(L, hooks.HeadersRead, what)
+	st.source.requireRight(L, hooks.BodyRead, what)
 	st.budget.spendOne(L, &st.budget.kv, "kv and account operations")
 	st.budget.chargeSteps(L, spamSteps)
 	if ud, ok := L.Get(1).(*glua.LUserData); ok {
@@ -80,7 +81,7 @@ func (st *state) spamMessage(L *glua.LState, account envelope.Address, what stri
 			return c, spamPart(L, partOf(o), what)
 		}
 	}
-	o := st.msgArgument(L, L.Get(1), what+":")
+	o := msgArgument(L, L.Get(1), what+":")
 	m := msgOf(o)
 	if m.Body == nil {
 		L.RaiseError("%s: the body is still coming at %s", what, c.event.Point)
@@ -140,26 +141,25 @@ func spamLearn(L *glua.LState) int {
 		L.RaiseError("%s: %s", what, err.Error())
 	}
 	account := spamAccount(L, 3, what)
-	c, f := st.spamMessage(L, account, what)
+	c, f := spamMessage(L, account, what)
 	if f == nil {
 		return tooComplex(L, glua.LFalse)
 	}
 	effect := spam.Teach(account, f, class, c.event.Now)
 	st.budget.chargeMemory(L, int64(len(effect.Value)))
-	st.raiseIf(L, c.event.AddEffect(effect))
+	raiseIf(L, c.event.AddEffect(effect))
 	L.Push(glua.LTrue)
 	return 1
 }
 
 func spamUnlearn(L *glua.LState) int {
 	const what = "spam.unlearn"
-	st := stateOf(L)
 	account := spamAccount(L, 2, what)
-	c, f := st.spamMessage(L, account, what)
+	c, f := spamMessage(L, account, what)
 	if f == nil {
 		return tooComplex(L, glua.LFalse)
 	}
-	st.raiseIf(L, c.event.AddEffect(spam.Forget(account, f)))
+	raiseIf(L, c.event.AddEffect(spam.Forget(account, f)))
 	L.Push(glua.LTrue)
 	return 1
 }
@@ -168,12 +168,12 @@ func spamClassify(L *glua.LState) int {
 	const what = "spam.classify"
 	st := stateOf(L)
 	account := spamAccount(L, 2, what)
-	c, f := st.spamMessage(L, account, what)
+	c, f := spamMessage(L, account, what)
 	if f == nil {
 		return tooComplex(L, glua.LNil)
 	}
 	p, err := st.generation.engine.Spam.Classify(c.ctx, account, f, false)
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	L.Push(st.number(p))
 	return 1
 }
@@ -182,12 +182,12 @@ func spamSimilar(L *glua.LState) int {
 	const what = "spam.similar"
 	st := stateOf(L)
 	account := spamAccount(L, 2, what)
-	c, f := st.spamMessage(L, account, what)
+	c, f := spamMessage(L, account, what)
 	if f == nil {
 		return tooComplex(L, glua.LNil)
 	}
 	share, class, err := st.generation.engine.Spam.Similar(c.ctx, account, f)
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	if share == 0 {
 		L.Push(glua.LNil)
 		return 1

@@ -22,7 +22,7 @@ var timeModule = module{name: "time", doc: "times are Unix seconds", functions: 
 
 func timeNow(L *glua.LState) int {
 	st := stateOf(L)
-	st.refuseWhileLoading(L, "time.now")
+	refuseWhileLoading(L, "time.now")
 	now := st.generation.engine.Clock.Now() // of a test
 	if st.call != nil {
 		now = st.now()

@@ -49,6 +49,7 @@ var hookFunctions = []function{
 
 // loader is what loading a state needs and forgets.
 type loader struct {
+	st       *state
 	owner    *loadedSource // whose files are run
 	source   *loadedSource // whose file runs: the owner's, or one that it requires
 	env      *glua.LTable
@@ -58,15 +59,16 @@ type loader struct {
 	handlers []*handler
 	lenient  bool // see hooks.Lenient
 	memos    int
-	// environment makes the globals of a bundle that is required.
-	environment func(*loadedSource) *glua.LTable
-	errs        []error
+	errs     []error
+	// newEnvironment makes the globals of a source. It is a field because the functions
+	// among those globals use the loader, and Go allows no such circle of names.
+	newEnvironment func(*state, *loadedSource) *glua.LTable
 }
 
 // loadFirst loads the scratch state; its handlers become the set's.
 func (s *generation) loadFirst(ctx context.Context) (*state, error) {
 	st := newState(s)
-	handlers, err := st.load(ctx)
+	handlers, err := load(ctx, st)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +90,7 @@ func (s *generation) loadFirst(ctx context.Context) (*state, error) {
 // loadAnother loads one more state and checks that it came out the same.
 func (s *generation) loadAnother(ctx context.Context) (*state, error) {
 	st := newState(s)
-	handlers, err := st.load(ctx)
+	handlers, err := load(ctx, st)
 	if err != nil {
 		return nil, err
 	}
@@ -103,19 +105,20 @@ func (s *generation) loadAnother(ctx context.Context) (*state, error) {
 	return st, nil
 }
 
-// load runs the main files of all sources.
-func (st *state) load(ctx context.Context) ([]*handler, error) {
-	ld := &loader{environment: st.environment, lenient: hooks.IsLenient(ctx)}
+// load runs the main files of all sources in a state.
+func load(ctx context.Context, st *state) ([]*handler, error) {
+	ld := &loader{st: st, newEnvironment: newEnvironment, lenient: hooks.IsLenient(ctx)}
 	st.loading = ld
 	for _, u := range st.generation.sources {
 		runtime.Gosched() // see source.File.Compile
 		st.source = u
-		ld.owner, ld.source, ld.env, ld.required, ld.envs = u, u, st.environment(u), map[string]glua.LValue{}, map[*loadedSource]*glua.LTable{}
+		ld.owner, ld.source, ld.env = u, u, newEnvironment(st, u)
+		ld.required, ld.envs = map[string]glua.LValue{}, map[*loadedSource]*glua.LTable{}
 		limits := u.src.Limits
 		limits.Wall, limits.Instructions = 0, 0
 		st.budget.reset(ctx, loadWall, loadInstructions, &limits)
 		for _, name := range u.src.Main {
-			if err := st.runFile(u.files[name]); err != nil {
+			if err := ld.runFile(u.files[name]); err != nil {
 				ld.errs = append(ld.errs, err)
 			}
 		}
@@ -124,9 +127,9 @@ func (st *state) load(ctx context.Context) ([]*handler, error) {
 	return ld.handlers, errors.Join(ld.errs...)
 }
 
-// environment returns the table of a source's globals: of ours, only what its
+// newEnvironment returns the table of a source's globals: of ours, only what its
 // code names.
-func (st *state) environment(u *loadedSource) *glua.LTable {
+func newEnvironment(st *state, u *loadedSource) *glua.LTable {
 	env := st.L.CreateTable(0, len(u.uses)+2)
 	put := func(list []function) {
 		for _, f := range list {
@@ -160,14 +163,13 @@ func (st *state) environment(u *loadedSource) *glua.LTable {
 }
 
 // runFile runs one main file. Errors become *source.Error.
-func (st *state) runFile(c *compiled) (err error) {
+func (ld *loader) runFile(c *compiled) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = c.EngineFault(0, "run", p)
 		}
 	}()
-	ld := st.loading
-	key := ld.source.requireKey(c)
+	st, key := ld.st, ld.source.requireKey(c)
 	if _, done := ld.required[key]; done {
 		return nil
 	}
@@ -224,13 +226,13 @@ func hookRequire(L *glua.LState) int {
 	}
 	name := text(L, 1)
 	c, found, err := st.generation.dependency(ld.source, name)
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	if found {
-		L.Push(st.runDependency(L, c))
+		L.Push(ld.runDependency(L, c))
 		return 1
 	}
 	c, err = ld.source.resolveRequire(ld.file[len(ld.file)-1], name)
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	key := ld.source.requireKey(c)
 	v, seen := ld.required[key]
 	if seen && v == nil {
@@ -262,7 +264,7 @@ func hookOn(L *glua.LState) int {
 	if ld == nil {
 		L.RaiseError("on belongs at the top of the file, not inside a handler")
 	}
-	c, line := st.callerPlace(L)
+	c, line := ld.callerPlace(L)
 	complain := func(near, text, hint string) int {
 		ld.errs = append(ld.errs, c.Fault(line, 0, near, text, hint))
 		return 0
@@ -320,17 +322,16 @@ func unknownHook(f *source.File, line int, name string) *source.Error {
 }
 
 // callerPlace returns the file and line that calls the running Go function.
-func (st *state) callerPlace(L *glua.LState) (*compiled, int) {
+func (ld *loader) callerPlace(L *glua.LState) (*compiled, int) {
 	dbg, ok := L.GetStack(1)
 	if ok {
 		if _, err := L.GetInfo("Sl", dbg, glua.LNil); err == nil {
-			for _, c := range st.loading.source.files {
+			for _, c := range ld.source.files {
 				if c.Name == dbg.Source {
 					return c, dbg.CurrentLine
 				}
 			}
 		}
 	}
-	ld := st.loading
 	return ld.source.files[ld.file[len(ld.file)-1]], 0
 }

@@ -38,8 +38,7 @@ func (s *generation) dependency(u *loadedSource, name string) (c *compiled, ok b
 // runDependency runs a file of another bundle for the one that loads: with
 // globals of its own, apart from those that others get of it, and with the
 // grants of the bundle that asked. What it returns is frozen.
-func (st *state) runDependency(L *glua.LState, c *compiled) glua.LValue {
-	ld := st.loading
+func (ld *loader) runDependency(L *glua.LState, c *compiled) glua.LValue {
 	key := c.source.src.Bundle + ":" + c.Path
 	v, seen := ld.required[key]
 	if seen && v == nil {
@@ -52,7 +51,7 @@ func (st *state) runDependency(L *glua.LState, c *compiled) glua.LValue {
 	unit, env, files := ld.source, ld.env, ld.file
 	env2, ok := ld.envs[c.source]
 	if !ok {
-		env2 = ld.environment(c.source)
+		env2 = ld.newEnvironment(ld.st, c.source)
 		ld.envs[c.source] = env2
 	}
 	ld.source, ld.env, ld.file = c.source, env2, []string{c.Path}
@@ -60,7 +59,7 @@ func (st *state) runDependency(L *glua.LState, c *compiled) glua.LValue {
 	fn.Env = env2
 	L.Push(fn)
 	L.Call(0, 1)
-	v = st.freeze(&frozenClass, L.Get(-1))
+	v = ld.st.freeze(&frozenClass, L.Get(-1))
 	L.Pop(1)
 	if v == glua.LNil {
 		v = glua.LTrue

@@ -32,7 +32,7 @@ type loadedSource struct {
 	// Of checks alone.
 	faults   []error // what is certain to fail when it runs
 	patterns regexes
-	trial    *state // in which constants are tried
+	trial    *trial // in which constants are tried
 }
 
 // compiled is one Lua file.

@@ -21,7 +21,7 @@ var groupClass = class{name: "group", doc: "recipients of one message that are d
 				if !ok || s == "" || len(s) > 200 || controlIndex(string(s)) >= 0 {
 					L.RaiseError("group.key: must be a text of one line, of up to 200 octets, got %s", tostringPlain(v))
 				}
-				st.raiseIf(L, o.call.event.SetGroup("group.key "+string(s), func(g *envelope.Group) { g.Key = string(s) }))
+				raiseIf(L, o.call.event.SetGroup("group.key "+string(s), func(g *envelope.Group) { g.Key = string(s) }))
 			},
 		},
 		textField("domain", "domain of the recipients", func(o *object) string { return groupOf(o).Domain }),
@@ -53,10 +53,10 @@ func groupRecipients(L *glua.LState) int {
 }
 
 func groupPriority(L *glua.LState) int {
-	st, o := self(L, "group")
+	_, o := self(L, "group")
 	if L.Get(2) != glua.LNil {
 		p := priorityArgument(L, L.Get(2), "group:priority")
-		st.raiseIf(L, o.call.event.SetGroup("group priority", func(g *envelope.Group) { g.Priority = p }))
+		raiseIf(L, o.call.event.SetGroup("group priority", func(g *envelope.Group) { g.Priority = p }))
 	}
 	L.Push(glua.LNumber(groupOf(o).Priority))
 	return 1
@@ -66,6 +66,6 @@ func groupExpire(L *glua.LState) int {
 	st, o := self(L, "group")
 	d := durationArgument(L, L.Get(2), "group:expire")
 	at := st.now().Add(d)
-	st.raiseIf(L, o.call.event.SetGroup("group expires after "+d.String(), func(g *envelope.Group) { g.Expires = at }))
+	raiseIf(L, o.call.event.SetGroup("group expires after "+d.String(), func(g *envelope.Group) { g.Expires = at }))
 	return 0
 }

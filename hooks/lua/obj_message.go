@@ -166,7 +166,8 @@ func headerName(L *glua.LState, what string) string {
 }
 
 // msgArgument returns an argument that must be the msg; what begins the complaint.
-func (st *state) msgArgument(L *glua.LState, v glua.LValue, what string) *object {
+func msgArgument(L *glua.LState, v glua.LValue, what string) *object {
+	st := stateOf(L)
 	if ud, ok := v.(*glua.LUserData); ok {
 		if o, ok := ud.Value.(*object); ok && o.class == &msgClass {
 			st.requireAlive(o)
@@ -181,7 +182,7 @@ func (st *state) msgArgument(L *glua.LState, v glua.LValue, what string) *object
 // bundle may read.
 func readableSelf(L *glua.LState, what string) (*state, *object) {
 	st, o := self(L, "msg")
-	st.requireMessageRight(L, hooks.HeadersRead, what)
+	st.source.requireMessageRight(L, hooks.HeadersRead, what)
 	return st, o
 }
 
@@ -214,9 +215,9 @@ func headerValue(L *glua.LState, what string) string {
 func editHeader(L *glua.LState, what string, change func(h *mime.Header, name string) error) {
 	st, o := self(L, "msg")
 	name := headerName(L, "msg:"+what)
-	st.requireFieldRight(L, name, "msg:"+what)
+	st.source.requireFieldRight(L, name, "msg:"+what)
 	if what != "remove_header" {
-		st.confineField(L, "msg:"+what, name, headerValue(L, "msg:"+what), msgOf(o).Header)
+		confineField(L, "msg:"+what, name, headerValue(L, "msg:"+what), msgOf(o).Header)
 	}
 	st.budget.chargeMemory(L, 64*int64(len(msgOf(o).Header.Fields()))+1024)
 	err := o.call.event.EditHeader(msgOf(o), what+" "+name, func(h *mime.Header) error { return change(h, name) })
@@ -319,7 +320,7 @@ func msgScore(L *glua.LState) int {
 		if len(name) > 60 || len(s.Note) > 400 || len(msgOf(o).Scores) >= 500 {
 			L.RaiseError("msg:score: at most 500 scores, names of 60 and notes of 400 octets")
 		}
-		st.raiseIf(L, o.call.event.AddScore(s))
+		raiseIf(L, o.call.event.AddScore(s))
 	}
 	L.Push(st.number(msgOf(o).Total()))
 	return 1
@@ -345,9 +346,9 @@ func priorityArgument(L *glua.LState, v glua.LValue, what string) envelope.Prior
 }
 
 func msgPriority(L *glua.LState) int {
-	st, o := self(L, "msg")
+	_, o := self(L, "msg")
 	if L.Get(2) != glua.LNil {
-		st.raiseIf(L, o.call.event.SetPriority(priorityArgument(L, L.Get(2), "msg:priority")))
+		raiseIf(L, o.call.event.SetPriority(priorityArgument(L, L.Get(2), "msg:priority")))
 	}
 	L.Push(glua.LNumber(msgOf(o).Priority))
 	return 1
@@ -402,13 +403,13 @@ func isRobot(a envelope.Address) bool {
 }
 
 func msgAddressedTo(L *glua.LState) int {
-	st, o := readableSelf(L, "addressed_to")
+	_, o := readableSelf(L, "addressed_to")
 	want := addressArgument(L, L.Get(2), "msg:addressed_to").Base()
 	var list []envelope.Address
 	for _, m := range msgOf(o).Header.Addresses("To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc") {
 		list = append(list, m.Address)
 	}
-	L.Push(glua.LBool(st.namesAccount(L, list, want)))
+	L.Push(glua.LBool(namesAccount(L, list, want)))
 	return 1
 }
 

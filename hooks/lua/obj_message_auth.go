@@ -19,7 +19,7 @@ func msgAuth(L *glua.LState) int {
 		ctx, cancel := context.WithDeadline(o.call.ctx, st.budget.deadline())
 		defer cancel()
 		found, err := verify(ctx)
-		st.raiseIf(L, err)
+		raiseIf(L, err)
 		st.budget.checkLimits()
 		res = found
 	}

@@ -14,7 +14,7 @@ import (
 
 func msgRaw(L *glua.LState) int {
 	st, o := bodyOf(L, "raw")
-	st.requireRight(L, hooks.HeadersRead, "msg:raw")
+	st.source.requireRight(L, hooks.HeadersRead, "msg:raw")
 	m := msgOf(o)
 	limit := maxArgument(L, st, 2, m.Size)
 	if m.Body == nil {
@@ -35,10 +35,10 @@ func msgRaw(L *glua.LState) int {
 
 func msgAppendText(L *glua.LState) int {
 	st, o := self(L, "msg")
-	st.requireRight(L, hooks.BodyWrite, "msg:append_text")
+	st.source.requireRight(L, hooks.BodyWrite, "msg:append_text")
 	s := stringArgument(L, 2, "msg:append_text", "text")
 	st.budget.chargeMemory(L, 2*int64(len(s)))
-	st.raiseIf(L, o.call.event.AppendText(msgOf(o), st.pieces(L, strings.ToValidUTF8(s, "\uFFFD"), L.Get(3))...))
+	raiseIf(L, o.call.event.AppendText(msgOf(o), pieces(L, strings.ToValidUTF8(s, "\uFFFD"), L.Get(3))...))
 	return 0
 }
 
@@ -48,7 +48,8 @@ const maxMarks = 50
 
 // pieces finds the marks in a text: "%(NAME)" for each name of a table, whose
 // values are what stands there for those who have nothing of their own.
-func (st *state) pieces(L *glua.LState, text string, marks glua.LValue) []mime.Text {
+func pieces(L *glua.LState, text string, marks glua.LValue) []mime.Text {
+	st := stateOf(L)
 	names, ok := marks.(*glua.LTable)
 	if marks == glua.LNil || ok && text == "" {
 		return []mime.Text{{Text: text}}
@@ -91,7 +92,7 @@ func msgReport(L *glua.LState) int {
 		L.Push(glua.LNil)
 		return 1
 	}
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	out := []any{}
 	for _, r := range n.Rcpts[:min(len(n.Rcpts), maxTold)] {
 		one := map[string]any{"action": r.Action, "status": r.Status, "diagnostic": r.Diagnostic}

@@ -70,7 +70,7 @@ var metaClass = class{name: "meta",
 		if _, had := (*n.meta)[full]; !had && len(*n.meta) >= maxMetaKeys {
 			L.RaiseError("meta: more than %d keys", maxMetaKeys)
 		}
-		st.raiseIf(L, o.call.event.SetMeta(n.meta, full, x))
+		raiseIf(L, o.call.event.SetMeta(n.meta, full, x))
 	},
 	pairs: func(st *state, o *object) glua.LValue {
 		n := o.v.(*metaTable)

@@ -63,7 +63,8 @@ var partClass = class{name: "part", doc: "one part of a message that has content
 	}}
 
 // bodyIndex reads the structure of the body.
-func (st *state) bodyIndex(L *glua.LState, m *hooks.Message) *mime.Index {
+func bodyIndex(L *glua.LState, m *hooks.Message) *mime.Index {
+	st := stateOf(L)
 	if m.Body == nil {
 		L.RaiseError("the body is still coming at %s", st.call.event.Point)
 	}
@@ -78,14 +79,14 @@ func (st *state) bodyIndex(L *glua.LState, m *hooks.Message) *mime.Index {
 // read.
 func bodyOf(L *glua.LState, what string) (*state, *object) {
 	st, o := self(L, "msg")
-	st.requireMessageRight(L, hooks.BodyRead, what)
+	st.source.requireMessageRight(L, hooks.BodyRead, what)
 	return st, o
 }
 
 func msgParts(L *glua.LState) int {
 	st, o := bodyOf(L, "parts")
 	m := msgOf(o)
-	index := st.bodyIndex(L, m)
+	index := bodyIndex(L, m)
 	i := 0
 	L.Push(L.NewFunction(func(L *glua.LState) int {
 		st.requireAlive(o)
@@ -211,24 +212,25 @@ func (p *part) qrCode(L *glua.LState, st *state) string {
 
 func partReplace(L *glua.LState) int {
 	st, o := self(L, "part")
-	st.requireRight(L, hooks.BodyWrite, "part:replace")
+	st.source.requireRight(L, hooks.BodyWrite, "part:replace")
 	s := stringArgument(L, 2, "part:replace", "text")
-	st.raiseIf(L, o.call.event.EditPart(partOf(o).msg, "part replaced",
+	raiseIf(L, o.call.event.EditPart(partOf(o).msg, "part replaced",
 		mime.PartEdit{Part: partOf(o).n, Text: strings.ToValidUTF8(s, "\uFFFD")}))
 	return 0
 }
 
 func partRemove(L *glua.LState) int {
 	st, o := self(L, "part")
-	st.requireRight(L, hooks.BodyWrite, "part:remove")
-	st.raiseIf(L, o.call.event.EditPart(partOf(o).msg, "part removed", mime.PartEdit{Part: partOf(o).n, Remove: true}))
+	st.source.requireRight(L, hooks.BodyWrite, "part:remove")
+	raiseIf(L, o.call.event.EditPart(partOf(o).msg, "part removed", mime.PartEdit{Part: partOf(o).n, Remove: true}))
 	return 0
 }
 
 // eachTextPart calls f with the decoded text of each text part until it returns
 // false.
-func (st *state) eachTextPart(L *glua.LState, m *hooks.Message, limit int64, f func(isHTML bool, text string) bool) {
-	index := st.bodyIndex(L, m)
+func eachTextPart(L *glua.LState, m *hooks.Message, limit int64, f func(isHTML bool, text string) bool) {
+	st := stateOf(L)
+	index := bodyIndex(L, m)
 	for i, leaf := range index.Parts {
 		if !leaf.Leaf() || !strings.HasPrefix(leaf.Type, "text/") || leaf.Disposition == "attachment" {
 			continue
@@ -245,13 +247,14 @@ func (st *state) eachTextPart(L *glua.LState, m *hooks.Message, limit int64, f f
 }
 
 // textOf returns the text of a message, cached for the call.
-func (st *state) textOf(L *glua.LState, m *hooks.Message, limit int64) string {
+func textOf(L *glua.LState, m *hooks.Message, limit int64) string {
+	st := stateOf(L)
 	c := st.call
 	if c.hasText && c.textMax == limit {
 		return c.text
 	}
 	var out strings.Builder
-	st.eachTextPart(L, m, limit, func(isHTML bool, s string) bool {
+	eachTextPart(L, m, limit, func(isHTML bool, s string) bool {
 		if isHTML {
 			s = stripHTML(s)
 		}
@@ -299,23 +302,23 @@ func stripHTML(s string) string {
 }
 
 func msgText(L *glua.LState) int {
-	st, o := bodyOf(L, "text")
+	_, o := bodyOf(L, "text")
 	limit := int64(optInteger(L, 2, defaultText))
 	if limit < 0 || limit > maxText {
 		L.RaiseError("msg:text: max must be from 0 to %d octets", maxText)
 	}
-	L.Push(glua.LString(st.textOf(L, msgOf(o), limit)))
+	L.Push(glua.LString(textOf(L, msgOf(o), limit)))
 	return 1
 }
 
 func msgFind(L *glua.LState) int {
 	st, o := bodyOf(L, "find")
-	st.requireRight(L, hooks.HeadersRead, "msg:find") // it looks into the subject too
-	re := st.regexArgument(L, 2, "msg:find")
+	st.source.requireRight(L, hooks.HeadersRead, "msg:find") // it looks into the subject too
+	re := regexArgument(L, 2, "msg:find")
 	subject, _ := msgOf(o).Header.Get("Subject")
 	s := mime.DecodeWords(subject) + "\n"
 	if msgOf(o).Body != nil {
-		s += st.textOf(L, msgOf(o), defaultText)
+		s += textOf(L, msgOf(o), defaultText)
 	}
 	re.pay(L, st, len(s))
 	if m := re.FindString(s); m != "" || re.MatchString(s) {
@@ -342,7 +345,7 @@ func msgURLs(L *glua.LState) int {
 			list = append(list, u)
 		}
 	}
-	st.eachTextPart(L, msgOf(o), defaultText, func(isHTML bool, s string) bool {
+	eachTextPart(L, msgOf(o), defaultText, func(isHTML bool, s string) bool {
 		if isHTML {
 			for _, m := range linkAttr.FindAllStringSubmatch(s, maxURLs) {
 				add(html.UnescapeString(m[1]))

@@ -43,8 +43,8 @@ var rcptClass = class{name: "rcpt", doc: "one recipient",
 				return str(string(recipientOf(o).Address))
 			},
 			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
-				st.requireRight(L, hooks.RecipientsAdd, "rcpt.address")
-				st.raiseIf(L, o.call.event.SetAddress(recipientOf(o), addressArgument(L, v, "rcpt.address"), o.call.handler.info.Change()))
+				st.source.requireRight(L, hooks.RecipientsAdd, "rcpt.address")
+				raiseIf(L, o.call.event.SetAddress(recipientOf(o), addressArgument(L, v, "rcpt.address"), o.call.handler.info.Change()))
 			},
 		},
 		textField("orig", "the address in the RCPT command", func(o *object) string { return string(recipientOf(o).Orig) }),
@@ -181,7 +181,7 @@ func rcptReplace(L *glua.LState) int {
 		L.RaiseError("rcpt:replace: only at queue.expand%s", here)
 	}
 	targets := targetArguments(L, st, o, "rcpt:replace")
-	st.raiseIf(L, o.call.event.Replace(r, targets))
+	raiseIf(L, o.call.event.Replace(r, targets))
 	return 0
 }
 
@@ -191,35 +191,35 @@ func rcptCopyTo(L *glua.LState) int {
 		L.RaiseError("rcpt:copy_to: recipients cannot be changed at %s", o.call.event.Point)
 	}
 	targets := targetArguments(L, st, o, "rcpt:copy_to")
-	st.raiseIf(L, o.call.event.CopyTo(r, targets))
+	raiseIf(L, o.call.event.CopyTo(r, targets))
 	return 0
 }
 
 func rcptFork(L *glua.LState) int {
 	st, o, r := expandableSelf(L, "rcpt:fork")
-	st.requireRight(L, hooks.RecipientsAdd, "rcpt:fork")
+	st.source.requireRight(L, hooks.RecipientsAdd, "rcpt:fork")
 	st.budget.chargeMemory(L, 4096)
 	m, err := o.call.event.Fork(r)
-	st.raiseIf(L, err)
-	st.confineFork(L, m)
+	raiseIf(L, err)
+	confineFork(L, m)
 	L.Push(st.newObject(&msgClass, m))
 	return 1
 }
 
 func rcptVariant(L *glua.LState) int {
 	st, o, r := expandableSelf(L, "rcpt:variant")
-	st.requireRight(L, hooks.RecipientsAdd, "rcpt:variant")
+	st.source.requireRight(L, hooks.RecipientsAdd, "rcpt:variant")
 	st.budget.chargeMemory(L, 4096+int64(len(o.call.event.Msg.Header.Bytes())))
 	m, err := o.call.event.Variant(r)
-	st.raiseIf(L, err)
-	st.confineFork(L, m)
+	raiseIf(L, err)
+	confineFork(L, m)
 	L.Push(st.newObject(&msgClass, m))
 	return 1
 }
 
 // targetArguments reads (address or list, [how]).
 func targetArguments(L *glua.LState, st *state, o *object, what string) []hooks.Target {
-	st.requireRight(L, hooks.RecipientsAdd, what)
+	st.source.requireRight(L, hooks.RecipientsAdd, what)
 	if L.Get(2) == glua.LNil {
 		L.RaiseError("%s: an address or a list of addresses expected, got nil", what)
 	}
@@ -262,7 +262,7 @@ func howArgument(L *glua.LState, st *state, how glua.LValue, what string, t *hoo
 			a := senderArgument(L, v, what+": sender")
 			t.Sender = &a
 		case "headers":
-			t.Fields = st.writableFields(L, v, what)
+			t.Fields = writableFields(L, v, what)
 		case "priority":
 			p := priorityArgument(L, v, what)
 			t.Priority = &p
@@ -277,7 +277,7 @@ func howArgument(L *glua.LState, st *state, how glua.LValue, what string, t *hoo
 				L.RaiseError("%s: arc must be a domain, got %s", what, tostringPlain(v))
 			}
 		case "msg":
-			t.Msg = msgOf(st.msgArgument(L, v, what+": msg:"))
+			t.Msg = msgOf(msgArgument(L, v, what+": msg:"))
 			if t.Msg == st.call.event.Msg || st.call.event.Editable(t.Msg) != nil {
 				L.RaiseError("%s: msg must be what rcpt:variant() made", what)
 			}
@@ -288,7 +288,7 @@ func howArgument(L *glua.LState, st *state, how glua.LValue, what string, t *hoo
 				hooks.Suggestion(key, []string{"sender", "headers", "priority", "notify", "mailbox", "fill", "arc", "msg"}))
 		}
 	}
-	st.confineHow(L, what, table, t)
+	confineHow(L, what, table, t)
 }
 
 // maxFilled is the longest text for a mark, in octets.
@@ -340,11 +340,12 @@ func fieldLines(L *glua.LState, st *state, v glua.LValue, what string) string {
 }
 
 // writableFields is fieldLines for a message that others wrote.
-func (st *state) writableFields(L *glua.LState, v glua.LValue, what string) string {
+func writableFields(L *glua.LState, v glua.LValue, what string) string {
+	st := stateOf(L)
 	lines := fieldLines(L, st, v, what)
 	if !st.source.src.Grants.Has(hooks.HeadersWrite) {
 		for _, f := range mime.ParseHeader([]byte(lines)).Fields() {
-			st.requireFieldRight(L, f.Name(), what)
+			st.source.requireFieldRight(L, f.Name(), what)
 		}
 	}
 	return lines
@@ -376,9 +377,9 @@ func editOwn(L *glua.LState, name string, replace bool) {
 	what := "rcpt:" + name
 	st, o, r := expandableSelf(L, what)
 	field := headerName(L, what)
-	st.requireFieldRight(L, field, what)
+	st.source.requireFieldRight(L, field, what)
 	value := headerValue(L, what)
-	st.confineField(L, what, field, value, o.call.event.Msg.Header)
+	confineField(L, what, field, value, o.call.event.Msg.Header)
 	line := fieldLine(L, st, field, value, what)
 	edit := envelope.HeaderEdit{Prepend: r.Edit.Prepend, Remove: append([]string(nil), r.Edit.Remove...)}
 	if replace {
@@ -386,24 +387,25 @@ func editOwn(L *glua.LState, name string, replace bool) {
 		edit.Remove = append(edit.Remove, field)
 	}
 	edit.Prepend = line + edit.Prepend
-	st.setEdit(L, o, r, name+" "+field, edit)
+	setEdit(L, o, r, name+" "+field, edit)
 }
 
 func rcptRemoveHeader(L *glua.LState) int {
 	st, o, r := expandableSelf(L, "rcpt:remove_header")
 	field := headerName(L, "rcpt:remove_header")
-	st.requireFieldRight(L, field, "rcpt:remove_header")
+	st.source.requireFieldRight(L, field, "rcpt:remove_header")
 	edit := envelope.HeaderEdit{Prepend: withoutField(r.Edit.Prepend, field), Remove: append(append([]string(nil), r.Edit.Remove...), field)}
-	st.setEdit(L, o, r, "remove_header "+field, edit)
+	setEdit(L, o, r, "remove_header "+field, edit)
 	return 0
 }
 
-func (st *state) setEdit(L *glua.LState, o *object, r *hooks.Rcpt, what string, edit envelope.HeaderEdit) {
+func setEdit(L *glua.LState, o *object, r *hooks.Rcpt, what string, edit envelope.HeaderEdit) {
+	st := stateOf(L)
 	if len(edit.Prepend) > 256<<10 || len(edit.Remove) > 500 {
 		L.RaiseError("rcpt: too many header fields for one recipient")
 	}
 	st.budget.chargeMemory(L, int64(len(edit.Prepend))+16*int64(len(edit.Remove)))
-	st.raiseIf(L, o.call.event.SetEdit(r, what, edit))
+	raiseIf(L, o.call.event.SetEdit(r, what, edit))
 }
 
 // withoutField drops a field from lines that will be prepended.

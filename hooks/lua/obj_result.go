@@ -45,7 +45,7 @@ var boxClass = class{name: "box", doc: "the mailbox that the mail is delivered t
 func boxFolders(L *glua.LState) int {
 	st, o := self(L, "box")
 	list, err := boxOf(o).Folders()
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	L.Push(st.strings(L, list))
 	return 1
 }
@@ -53,7 +53,7 @@ func boxFolders(L *glua.LState) int {
 func boxQuota(L *glua.LState) int {
 	st, o := self(L, "box")
 	used, limit, err := boxOf(o).Quota()
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	L.Push(st.number(float64(used)))
 	if limit == 0 {
 		L.Push(glua.LNil)
@@ -66,7 +66,7 @@ func boxQuota(L *glua.LState) int {
 func boxSetting(L *glua.LState) int {
 	st, o := self(L, "box")
 	v, err := boxOf(o).Setting(stringArgument(L, 2, "box:setting", "name"))
-	st.raiseIf(L, err)
+	raiseIf(L, err)
 	L.Push(st.toLua(L, v))
 	return 1
 }
@@ -87,7 +87,7 @@ var dsnClass = class{name: "dsn", doc: "a delivery status notification (DSN) tha
 			if !ok || len(s) > 64<<10 {
 				L.RaiseError("dsn.text: must be a text of up to 64 KiB, got %s", typeOf(v))
 			}
-			st.raiseIf(L, o.call.event.SetText(strings.ToValidUTF8(string(s), "\uFFFD")))
+			raiseIf(L, o.call.event.SetText(strings.ToValidUTF8(string(s), "\uFFFD")))
 		},
 	},
 }}

@@ -38,7 +38,7 @@ var sessionClass = class{name: "session", doc: "one connection of a client; it c
 	}}
 
 // sessionValue returns the session or nil where the message came without one.
-func (st *state) sessionValue(e *hooks.Event) glua.LValue {
+func sessionValue(st *state, e *hooks.Event) glua.LValue {
 	if e.Session == nil {
 		return glua.LNil
 	}
@@ -116,6 +116,6 @@ var credClass = class{name: "cred", doc: "a login attempt, after the server chec
 func hookTarpit(L *glua.LState) int {
 	st := stateOf(L)
 	c := st.currentCall(L, "tarpit")
-	st.raiseIf(L, c.event.Tarpit(durationArgument(L, L.Get(1), "tarpit")))
+	raiseIf(L, c.event.Tarpit(durationArgument(L, L.Get(1), "tarpit")))
 	return 0
 }

@@ -19,7 +19,7 @@ var txClass = class{name: "tx", doc: "the mail transaction, while the client sen
 			doc:   "envelope sender; \"\" is the null sender",
 			get:   func(_ *state, _ *glua.LState, o *object) glua.LValue { return str(string(txOf(o).Sender)) },
 			set: func(st *state, L *glua.LState, o *object, v glua.LValue) {
-				st.raiseIf(L, o.call.event.SetSender(senderArgument(L, v, "tx.sender")))
+				raiseIf(L, o.call.event.SetSender(senderArgument(L, v, "tx.sender")))
 			},
 		},
 		{

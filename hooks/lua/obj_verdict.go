@@ -317,7 +317,7 @@ func longList(L *glua.LState, v glua.LValue, name string, most int) []string {
 }
 
 func verdictRedirect(L *glua.LState) int {
-	stateOf(L).requireRight(L, hooks.RecipientsAdd, "redirect")
+	stateOf(L).source.requireRight(L, hooks.RecipientsAdd, "redirect")
 	return pushVerdict(L, hooks.Verdict{Action: hooks.Redirect, Address: addressArgument(L, L.Get(1), "redirect")})
 }
 

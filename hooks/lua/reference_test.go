@@ -88,7 +88,7 @@ func runHere(chunk string) (string, error) {
 	s := &generation{engine: e, id: "test", sources: []*loadedSource{u}, maps: map[tableKey]*table{}}
 	st := newState(s)
 	defer st.L.Close()
-	if _, err := st.load(context.Background()); err != nil {
+	if _, err := load(context.Background(), st); err != nil {
 		return "", err
 	}
 	st.source = u

@@ -131,7 +131,7 @@ func (f *TestFile) start(ctx context.Context, w World) (*state, error) {
 	s := &generation{engine: f.uses, id: "test", sources: []*loadedSource{f.unit}, maps: map[tableKey]*table{}}
 	st := newState(s)
 	st.tester = &tester{ctx: ctx, world: w, files: f.unit.src.Files}
-	if _, err := st.load(ctx); err != nil {
+	if _, err := load(ctx, st); err != nil {
 		st.L.Close()
 		return nil, err
 	}
@@ -150,12 +150,12 @@ func testDo(L *glua.LState) int {
 	st := stateOf(L)
 	what := text(L, 1)
 	if what == "file" {
-		return st.testFile(L)
+		return testFile(L)
 	}
 	var args []any
 	for i := 2; i <= L.GetTop(); i++ {
 		v, err := toPlain(L.Get(i))
-		st.raiseIf(L, err)
+		raiseIf(L, err)
 		args = append(args, v)
 	}
 	answer, err := st.tester.world.Do(st.tester.ctx, what, args)
@@ -170,7 +170,8 @@ func testDo(L *glua.LState) int {
 }
 
 // testFile gives the text of a file beside the test.
-func (st *state) testFile(L *glua.LState) int {
+func testFile(L *glua.LState) int {
+	st := stateOf(L)
 	name := text(L, 2)
 	for _, p := range []string{"tests/" + name, name} {
 		if b, ok := st.tester.files[p]; ok {
@@ -185,7 +186,8 @@ func (st *state) testFile(L *glua.LState) int {
 
 // refuseWhileLoading raises while a file loads, for what differs from call to call. A
 // handler and a case of a test may ask.
-func (st *state) refuseWhileLoading(L *glua.LState, what string) {
+func refuseWhileLoading(L *glua.LState, what string) {
+	st := stateOf(L)
 	if st.tester == nil || st.loading != nil {
 		st.currentCall(L, what)
 	}
@@ -195,7 +197,7 @@ func (st *state) refuseWhileLoading(L *glua.LState, what string) {
 func testRegister(L *glua.LState) int {
 	st := stateOf(L)
 	if st.loading == nil {
-		file, line := st.testLine(L)
+		file, line := testLine(L)
 		L.Error(glua.LString(fmt.Sprintf("%s:%d: t.case belongs at the top of the file, not inside a case", file, line)), 0)
 	}
 	tags := strings.Fields(text(L, 2))
@@ -203,7 +205,7 @@ func testRegister(L *glua.LState) int {
 	if !ok {
 		L.RaiseError("t.case: expected t.case(name, [options,] function)")
 	}
-	_, line := st.testLine(L)
+	_, line := testLine(L)
 	st.tester.cases = append(st.tester.cases, TestCase{Name: text(L, 1), Tags: tags, Line: line})
 	st.tester.fns = append(st.tester.fns, fn)
 	return 0
@@ -211,13 +213,13 @@ func testRegister(L *glua.LState) int {
 
 // testFail raises an error at the line of the test that asked.
 func testFail(L *glua.LState) int {
-	file, line := stateOf(L).testLine(L)
+	file, line := testLine(L)
 	L.Error(glua.LString(fmt.Sprintf("%s:%d: %s", file, line, text(L, 1))), 0)
 	return 0
 }
 
 // testLine returns the place of the nearest caller outside of the library.
-func (st *state) testLine(L *glua.LState) (file string, line int) {
+func testLine(L *glua.LState) (file string, line int) {
 	for level := 1; level < 20; level++ {
 		dbg, ok := L.GetStack(level)
 		if !ok {

@@ -26,12 +26,12 @@ func modulo(a, b float64) float64 {
 	return m
 }
 
-// stringArithmetic adds the metamethods to the metatable of strings.
-func (st *state) stringArithmetic(mt *glua.LTable) {
+// addStringArithmetic adds the metamethods to the metatable of strings.
+func addStringArithmetic(L *glua.LState, mt *glua.LTable) {
 	for event, compute := range arithmetic {
-		mt.RawSetString(event, st.L.NewFunction(func(L *glua.LState) int { return arith(L, event, compute) }))
+		mt.RawSetString(event, L.NewFunction(func(L *glua.LState) int { return arith(L, event, compute) }))
 	}
-	mt.RawSetString("__unm", st.L.NewFunction(func(L *glua.LState) int {
+	mt.RawSetString("__unm", L.NewFunction(func(L *glua.LState) int {
 		L.Push(glua.LNumber(-operand(L, 1)))
 		return 1
 	}))

@@ -11,25 +11,24 @@ import (
 // bundleName returns the bundle whose code runs, as errors name it.
 func (u *loadedSource) bundleName() string { return u.src.Bundle + "@" + u.src.Version }
 
-// requireRight raises unless the bundle that runs has the right.
-func (st *state) requireRight(L *glua.LState, r hooks.Right, what string) {
-	if u := st.source; !u.src.Grants.Has(r) {
+// requireRight raises unless the bundle has the right.
+func (u *loadedSource) requireRight(L *glua.LState, r hooks.Right, what string) {
+	if !u.src.Grants.Has(r) {
 		L.RaiseError("%s: %s has no %q among its message rights", what, u.bundleName(), string(r))
 	}
 }
 
-// requireMessageRight is demand for a method of the message. It makes no text unless it
+// requireMessageRight is requireRight for a method of the message. It makes no text unless it
 // raises: most calls of a handler come by here.
-func (st *state) requireMessageRight(L *glua.LState, r hooks.Right, method string) {
-	if !st.source.src.Grants.Has(r) {
-		st.requireRight(L, r, "msg:"+method)
+func (u *loadedSource) requireMessageRight(L *glua.LState, r hooks.Right, method string) {
+	if !u.src.Grants.Has(r) {
+		u.requireRight(L, r, "msg:"+method)
 	}
 }
 
-// requireFieldRight raises unless the bundle that runs may write fields of that
-// name: its own, or any with the right to.
-func (st *state) requireFieldRight(L *glua.LState, name, what string) {
-	u := st.source
+// requireFieldRight raises unless the bundle may write fields of that name: its own,
+// or any with the right to.
+func (u *loadedSource) requireFieldRight(L *glua.LState, name, what string) {
 	if u.src.Grants.Has(hooks.HeadersWrite) {
 		return
 	}
@@ -41,12 +40,12 @@ func (st *state) requireFieldRight(L *glua.LState, name, what string) {
 
 // withModuleGrant returns a function of a module as bundles call it: one that got the
 // module from elsewhere, as from a bundle that it requires, is refused too.
-func (st *state) withModuleGrant(m *module, f glua.LGFunction) glua.LGFunction {
+func withModuleGrant(m *module, f glua.LGFunction) glua.LGFunction {
 	if _, needs := hooks.Module(m.name); !needs {
 		return f
 	}
 	return func(L *glua.LState) int {
-		if u := st.source; u != nil && !u.src.Grants.HasModule(m.name) {
+		if u := stateOf(L).source; u != nil && !u.src.Grants.HasModule(m.name) {
 			L.RaiseError("module %s is not granted to %s (capabilities.modules)", m.name, u.bundleName())
 		}
 		return f(L)

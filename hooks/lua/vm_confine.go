@@ -82,7 +82,8 @@ func (u *loadedSource) ownerName() string {
 
 // boundCheckFor returns what checks values for the code that runs, or nil where it may
 // name everything.
-func (st *state) boundCheckFor(L *glua.LState, what string) *boundCheck {
+func boundCheckFor(L *glua.LState, what string) *boundCheck {
+	st := stateOf(L)
 	if st.source == nil || !st.source.isConfined() {
 		return nil
 	}
@@ -132,7 +133,7 @@ func (f *function) withBounds(owner string) glua.LGFunction {
 		receiver = 1
 	}
 	return func(L *glua.LState) int {
-		if r := stateOf(L).boundCheckFor(L, what); r != nil {
+		if r := boundCheckFor(L, what); r != nil {
 			for _, c := range checks {
 				if v := c.in(L, receiver); v != glua.LNil {
 					c.check(r, v)
@@ -410,16 +411,17 @@ func (r *boundCheck) checkMessage(v glua.LValue) {
 
 // confineField raises where a changed field says that somebody of another
 // domain wrote the message.
-func (st *state) confineField(L *glua.LState, what, name, value string, before *mime.Header) {
-	if r := st.boundCheckFor(L, what); r != nil && namesAuthor(name) {
+func confineField(L *glua.LState, what, name, value string, before *mime.Header) {
+	if r := boundCheckFor(L, what); r != nil && namesAuthor(name) {
 		r.checkAuthor(name, glua.LString(value), before)
 	}
 }
 
 // confineFork keeps a message that a policy for single domains can change from
 // being signed as mail of a user of another domain.
-func (st *state) confineFork(L *glua.LState, m *hooks.Message) {
-	if r := st.boundCheckFor(L, "rcpt:fork"); r != nil {
+func confineFork(L *glua.LState, m *hooks.Message) {
+	st := stateOf(L)
+	if r := boundCheckFor(L, "rcpt:fork"); r != nil {
 		u, e := st.source, st.generation.engine
 		st.call.event.Confine(m, func(domain string) bool { return !u.isForeign(e, domain) })
 	}
@@ -427,8 +429,8 @@ func (st *state) confineFork(L *glua.LState, m *hooks.Message) {
 
 // confineHow is the bound of what a policy says of a copy: its sender, fields
 // and seal, and, with mailbox, whose mailbox it is filed in.
-func (st *state) confineHow(L *glua.LState, what string, how *glua.LTable, t *hooks.Target) {
-	r := st.boundCheckFor(L, what)
+func confineHow(L *glua.LState, what string, how *glua.LTable, t *hooks.Target) {
+	r := boundCheckFor(L, what)
 	if r == nil {
 		return
 	}

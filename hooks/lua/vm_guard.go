@@ -39,7 +39,7 @@ func (st *state) protect(nargs, nret int) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			place := ""
-			if file, line := st.innermostPlace(); file != "" {
+			if file, line := innermostPlace(st.L); file != "" {
 				place = fmt.Sprintf("%s:%d: ", file, line)
 			}
 			err = fmt.Errorf("%s%w: %v", place, source.ErrEngine, p)
@@ -47,7 +47,7 @@ func (st *state) protect(nargs, nret int) (err error) {
 	}()
 	err = st.L.PCall(nargs, nret, nil)
 	if apiErr, ok := err.(*glua.ApiError); ok && apiErr.Type == glua.ApiErrorPanic {
-		return st.panicError(apiErr)
+		return panicError(apiErr)
 	}
 	return err
 }
@@ -59,7 +59,7 @@ const overflow = "callstack overflow"
 var tracedPlace = regexp.MustCompile(`(?m)^\s+(\S[^\n]*?):(\d+): in `)
 
 // panicError makes an error of a panic that the interpreter has caught itself.
-func (st *state) panicError(apiErr *glua.ApiError) error {
+func panicError(apiErr *glua.ApiError) error {
 	text := tostringPlain(apiErr.Object)
 	place := ""
 	if m := tracedPlace.FindStringSubmatch(apiErr.StackTrace); m != nil {
@@ -72,9 +72,9 @@ func (st *state) panicError(apiErr *glua.ApiError) error {
 }
 
 // innermostPlace returns the place of the innermost running function that has one.
-func (st *state) innermostPlace() (file string, line int) {
+func innermostPlace(L *glua.LState) (file string, line int) {
 	for level := range callDepth {
-		file, line, more := st.placeAt(level)
+		file, line, more := placeAt(L, level)
 		if file != "" || !more {
 			return file, line
 		}
@@ -84,31 +84,31 @@ func (st *state) innermostPlace() (file string, line int) {
 
 // placeAt returns the place of the function at a level; "" where there is none. A
 // frame that is in disorder panics once more.
-func (st *state) placeAt(level int) (file string, line int, more bool) {
+func placeAt(L *glua.LState, level int) (file string, line int, more bool) {
 	defer func() {
 		if recover() != nil {
 			file, more = "", true
 		}
 	}()
-	dbg, ok := st.L.GetStack(level)
+	dbg, ok := L.GetStack(level)
 	if !ok {
 		return "", 0, false
 	}
-	if _, err := st.L.GetInfo("S", dbg, glua.LNil); err != nil || dbg.Source == "" {
+	if _, err := L.GetInfo("S", dbg, glua.LNil); err != nil || dbg.Source == "" {
 		return "", 0, true
 	}
-	return dbg.Source, st.lineAt(dbg), true
+	return dbg.Source, lineAt(L, dbg), true
 }
 
 // lineAt returns the line at which a function is, or where it begins.
-func (st *state) lineAt(dbg *glua.Debug) (line int) {
+func lineAt(L *glua.LState, dbg *glua.Debug) (line int) {
 	line = max(dbg.LineDefined, 1)
 	defer func() {
 		if recover() != nil {
 			line = max(dbg.LineDefined, 1)
 		}
 	}()
-	if _, err := st.L.GetInfo("l", dbg, glua.LNil); err == nil && dbg.CurrentLine > 0 {
+	if _, err := L.GetInfo("l", dbg, glua.LNil); err == nil && dbg.CurrentLine > 0 {
 		line = dbg.CurrentLine
 	}
 	return line
@@ -121,13 +121,14 @@ func guardLoad(step *string, err *error) {
 	}
 }
 
-// tryConstant returns the error that a call raises, or "".
-func (st *state) tryConstant(fn glua.LGFunction, args []glua.LValue) (text string) {
+// errorOf returns the error that a call raises, or "".
+func (t *trial) errorOf(fn glua.LGFunction, args []glua.LValue) (text string) {
 	defer func() {
 		if recover() != nil { // it needs what only a handler has
 			text = ""
 		}
 	}()
+	st := t.st
 	st.budget.reset(context.Background(), time.Second, 1_000_000, &hooks.Limits{Alloc: 64 << 20, Granted: true})
 	st.L.SetTop(0)
 	st.L.Push(st.L.NewFunction(fn))

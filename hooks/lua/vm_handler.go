@@ -163,7 +163,7 @@ func (st *state) pushArguments(spec *hooks.Spec, e *hooks.Event, unread uint64) 
 		}
 		switch name {
 		case "session":
-			L.Push(st.sessionValue(e))
+			L.Push(sessionValue(st, e))
 		case "req":
 			L.Push(st.newObject(&reqClass, e.Req))
 		case "cmd":

@@ -207,7 +207,7 @@ func objectAssign(L *glua.LState) int {
 				L.RaiseError("%s.%s is read only", o.class.name, name)
 			}
 			if f.bound.check != nil {
-				if r := st.boundCheckFor(L, o.class.name+"."+name); r != nil {
+				if r := boundCheckFor(L, o.class.name+"."+name); r != nil {
 					f.bound.check(r, L.Get(3))
 				}
 			}

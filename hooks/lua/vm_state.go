@@ -137,7 +137,7 @@ func makeSmall() []glua.LValue {
 func (st *state) addModule(m *module) {
 	members := st.L.CreateTable(0, len(m.functions)+len(m.values))
 	for _, f := range m.functions {
-		fn := st.L.NewFunction(st.withModuleGrant(m, f.withChecks(m.name+".")))
+		fn := st.L.NewFunction(withModuleGrant(m, f.withChecks(m.name+".")))
 		members.RawSetString(f.name, fn)
 		if f.blocks {
 			st.blocking[fn] = true
@@ -173,7 +173,7 @@ func (st *state) stringMetatable() {
 	mt := st.L.CreateTable(0, 2+len(arithmetic)+1)
 	mt.RawSetString("__index", st.modules["string"].Metatable.(*glua.LTable).RawGetString("__index"))
 	mt.RawSetString("__metatable", glua.LFalse)
-	st.stringArithmetic(mt)
+	addStringArithmetic(st.L, mt)
 	st.L.SetMetatable(glua.LString(""), mt)
 }
 
@@ -187,7 +187,7 @@ func (st *state) currentCall(L *glua.LState, what string) *call {
 }
 
 // raiseIf raises an error of the contract's methods in the script's words.
-func (st *state) raiseIf(L *glua.LState, err error) {
+func raiseIf(L *glua.LState, err error) {
 	if err != nil {
 		L.RaiseError("%s", err.Error())
 	}

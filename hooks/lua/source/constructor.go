@@ -14,19 +14,17 @@ const flush = 50
 // function, and it loses fields after 511 times flush.
 const ChunkFields = 2000
 
-// table turns {...} into a call that pays for its size. A last field with
+// tableCall turns {...} into a call that pays for its size. A last field with
 // many values is given as a negative count, to be measured.
-func (r *rewriter) table(e *ast.TableExpr) ast.Expr {
+func tableCall(e *ast.TableExpr) ast.Expr {
 	positional, keyed, mixed := 0, 0, false
 	for _, f := range e.Fields {
 		if f.Key != nil {
-			f.Key = r.expr(f.Key)
 			keyed++
 			mixed = mixed || positional >= flush
 		} else {
 			positional++
 		}
-		f.Value = r.expr(f.Value)
 	}
 	n := len(e.Fields)
 	last := n > 0 && e.Fields[n-1].Key == nil && hasManyValues(e.Fields[n-1].Value)

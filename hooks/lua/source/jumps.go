@@ -79,9 +79,9 @@ func startsWithFoldedExpr(e ast.Expr) bool {
 	case *ast.LogicalOpExpr:
 		return startsWithConstant(e.Lhs)
 	case *ast.RelationalOpExpr:
-		return startsWithFoldedExpr(e.Lhs) || isConstant(e.Lhs) && startsWithFoldedExpr(e.Rhs)
+		return startsWithFoldedExpr(e.Lhs) || mayHaveNoCode(e.Lhs) && startsWithFoldedExpr(e.Rhs)
 	case *ast.ArithmeticOpExpr:
-		return startsWithFoldedExpr(e.Lhs) || isConstant(e.Lhs) && startsWithFoldedExpr(e.Rhs)
+		return startsWithFoldedExpr(e.Lhs) || mayHaveNoCode(e.Lhs) && startsWithFoldedExpr(e.Rhs)
 	case *ast.AttrGetExpr:
 		return startsWithFoldedExpr(e.Object) || startsWithFoldedExpr(e.Key)
 	case *ast.FuncCallExpr:
@@ -93,6 +93,34 @@ func startsWithFoldedExpr(e ast.Expr) bool {
 		return startsWithFoldedExpr(e.Expr)
 	case *ast.UnaryNotOpExpr:
 		return startsWithFoldedExpr(e.Expr)
+	}
+	return false
+}
+
+// mayHaveNoCode reports whether an operand may be read where it is, so that the code
+// begins with that of the next operand: a local variable, a constant, or arithmetic
+// with constants.
+func mayHaveNoCode(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.IdentExpr:
+		return true
+	case *ast.ArithmeticOpExpr:
+		return isConstantNumber(e)
+	case *ast.UnaryMinusOpExpr:
+		return isConstantNumber(e)
+	}
+	return isConstant(e)
+}
+
+// isConstantNumber reports whether the compiler computes an expression.
+func isConstantNumber(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.NumberExpr:
+		return true
+	case *ast.ArithmeticOpExpr:
+		return isConstantNumber(e.Lhs) && isConstantNumber(e.Rhs)
+	case *ast.UnaryMinusOpExpr:
+		return isConstantNumber(e.Expr)
 	}
 	return false
 }

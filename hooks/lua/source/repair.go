@@ -21,7 +21,7 @@ import (
 //   - a constant as the object of an assignment: it is taken for a register
 //     (assignment).
 //   - constructors that have fields with names after fifty without: those are
-//     written twice (rewriter.table).
+//     written twice (tableCall).
 //
 // Each has its test in TestCompiled, and the comparison with the reference
 // implementation finds each where it comes back.
