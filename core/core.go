@@ -1,19 +1,19 @@
-// Package core puts the pipeline together: the way of a message from a client to
-// its last recipient. Each stage is a package of its own and calls only what is
+// Package core puts the pipeline together: the path of a message from a client to
+// its last recipient. Each stage is a separate package and calls only packages
 // below it:
 //
-//	pipeline/receive    sessions and their messages: one commit, only then 250
-//	pipeline/intake     recipients, policies of the queue, DSNs, forks
+//	pipeline/receive    sessions and their messages: one commit, then the 250
+//	pipeline/intake     recipients, hooks of the queue, DSNs, forks
 //	pipeline/commit     what one commit writes, all or nothing
-//	pipeline/queue      what is due, by priority with ageing
+//	pipeline/queue      which group is tried next, by priority and waiting time
 //	pipeline/deliver    routes, attempts, mailboxes; one commit records the outcome
-//	pipeline/events     what policies are told afterwards
-//	pipeline/policyrun  policies beside the mail: timers, commands, pages
-//	pipeline/operate    what operators do to the queue
+//	pipeline/events     events for handlers of observe.event
+//	pipeline/policyrun  policies that no message triggers: timers, commands, web pages
+//	pipeline/operate    changes that operators make to the queue
 //
-// The pipeline knows no protocol, no Lua and no Badger: sessions call its
-// methods, it hands messages on through a Transport, policies are
-// a hooks.Generation, and the store is an interface.
+// The pipeline contains no protocol, no Lua and no Badger code: sessions call its
+// methods, it sends messages through a Transport, policies are a
+// hooks.Generation, and the store is an interface.
 package core
 
 import (
@@ -56,14 +56,14 @@ type Config struct {
 	Reports  AggregateReports // DMARC
 }
 
-// AggregateReports says who sends DMARC aggregate reports (RFC 9990) to the owners
-// of domains in whose name mail arrived.
+// AggregateReports sets the sender of DMARC aggregate reports (RFC 9990), which go
+// to the owners of the domains that mail claimed to come from.
 type AggregateReports struct {
 	From         envelope.Address // "" for no reports
 	Organization string
 }
 
-// Defaults for what a Config leaves empty.
+// Defaults for fields that a Config leaves empty.
 const (
 	DefaultExpire  = 5 * 24 * time.Hour
 	DefaultWorkers = 200
@@ -100,8 +100,8 @@ type Parts struct {
 	Clock       *clock.Clock
 	Signer      intake.Signer // nil: nothing is signed
 	ReturnPaths *srs.Ring     // nil: there are no return paths of ours
-	// Delay waits as long as a policy's tarpit says, or until ctx ends; nil:
-	// by the system's time.
+	// Delay waits for d, the time that a policy's tarpit asks for, or until ctx
+	// ends; nil: it waits by the system clock.
 	Delay func(ctx context.Context, d time.Duration)
 }
 
@@ -156,8 +156,8 @@ func New(cfg Config, parts Parts) *Pipeline {
 	return p
 }
 
-// Run works until ctx ends, then lets running attempts finish and returns nil. It
-// returns early, with an error that is store.ErrFailed, when the store fails.
+// Run runs the pipeline until ctx ends, then waits for running attempts and returns
+// nil. If the store fails it returns early, with an error that is store.ErrFailed.
 func (p *Pipeline) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.store.Run(ctx) })
@@ -175,27 +175,27 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	return err
 }
 
-// Notice tells policies of an event that has no commit of its own, such as a
-// reload. It does not block: the event is written within a moment, and is lost
-// if the process ends before.
+// Notice queues an event that does not belong to a commit, such as a reload, for
+// handlers of observe.event. It does not block: the event is written a moment
+// later, and is lost if the process ends before that.
 func (p *Pipeline) Notice(name string, data map[string]any) { p.events.Notice(name, data) }
 
-// Events counts the events that handlers were not told of yet.
+// Events counts the events that wait for their handlers.
 func (p *Pipeline) Events(ctx context.Context) (events.Backlog, error) { return p.events.Events(ctx) }
 
-// EventsDue reports whether there are events that a handler is to be told of now.
+// EventsDue reports whether there are events that a handler should get now.
 func (p *Pipeline) EventsDue(ctx context.Context) bool { return p.events.EventsDue(ctx) }
 
-// Nudge makes the queue look at the store again, after a change from outside.
+// Nudge makes the queue read the store again, after a change from outside.
 func (p *Pipeline) Nudge() { p.queue.Rescan() }
 
-// LockedMailboxes is the number of mailboxes that deliver.local locks now.
+// LockedMailboxes returns the number of mailboxes that deliver.local locks now.
 func (p *Pipeline) LockedMailboxes() int { return p.deliverer.LockedMailboxes() }
 
-// InFlight is the number of groups being tried, for `status`.
+// InFlight returns the number of groups that are being tried, for `status`.
 func (p *Pipeline) InFlight() int { return p.queue.InFlight() }
 
-// submitReport hands aggregate reports to the intake.
+// submitReport returns the function that sends aggregate reports through the intake.
 func (p *Pipeline) submitReport(policies *hooks.Current) dmarc.Submit {
 	return func(ctx context.Context, effects []envelope.Effect, m *dmarc.Mail) error {
 		var submits []hooks.Submit

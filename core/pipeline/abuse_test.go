@@ -21,8 +21,8 @@ import (
 	"carteiro/hooks"
 )
 
-// curious are policies that look at everything of a message.
-func curious() []hooks.Handler {
+// readEverything returns policies that read everything of a message.
+func readEverything() []hooks.Handler {
 	look := func(e *hooks.Event) (hooks.Verdict, error) {
 		h := e.Msg.Header
 		h.Addresses("From", "To", "Cc")
@@ -43,7 +43,7 @@ func curious() []hooks.Handler {
 		}
 		return hooks.Verdict{}, nil
 	}
-	return []hooks.Handler{at(hooks.ReceiveHeaders, look), at(hooks.ReceiveData, look), at(hooks.DeliverLocal, look)}
+	return []hooks.Handler{handlerAt(hooks.ReceiveHeaders, look), handlerAt(hooks.ReceiveData, look), handlerAt(hooks.DeliverLocal, look)}
 }
 
 func readPart(m *hooks.Message, p mime.Part) error {
@@ -56,8 +56,8 @@ func readPart(m *hooks.Message, p mime.Part) error {
 	return err
 }
 
-// TestBombs: messages made to be slow go through the whole pipeline, looked
-// at by policies, for little processor time, and arrive or are refused whole.
+// TestBombs: messages that are made to be slow pass the whole pipeline, with policies
+// that read them, in little processor time. They arrive complete or are refused.
 func TestBombs(t *testing.T) {
 	fill := func(s string, n int) string { return strings.Repeat(s, n/len(s)) }
 	var deep, wide strings.Builder
@@ -89,26 +89,26 @@ func TestBombs(t *testing.T) {
 		{"nothing", "", 0},
 	}
 	for _, tt := range tests {
-		h := newHouse(t, core.Config{}, curious()...)
-		before := cpu(t)
-		st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, tt.text, "alice@our.example")
+		srv := newTestServer(t, core.Config{}, readEverything()...)
+		before := processorTime(t)
+		st := srv.send(newSession(), &envelope.Transaction{Sender: "a@a.example"}, tt.text, "alice@our.example")
 		if tt.want == 0 && st != nil || tt.want != 0 && (st == nil || st.Code != tt.want) {
-			t.Errorf("%s: answer %v, want %d", tt.name, st, tt.want)
+			t.Errorf("%s: got reply %v, want code %d (0: accepted)", tt.name, st, tt.want)
 		}
-		h.idle()
-		if took := cpu(t) - before; took > 20*time.Second { // linear work takes well below one; quadratic takes minutes
-			t.Errorf("%s: %v of processor time", tt.name, took)
+		srv.waitIdle()
+		if took := processorTime(t) - before; took > 20*time.Second { // linear work takes less than a second, quadratic work takes minutes
+			t.Errorf("%s: took %v of processor time, want at most 20s", tt.name, took)
 		} else {
 			t.Logf("%s: %v", tt.name, took)
 		}
-		if got := len(h.box("alice@our.example", "INBOX")); (got == 1) != (tt.want == 0) || h.spooled() != 0 {
-			t.Errorf("%s: %d in the mailbox, %d in the spool", tt.name, got, h.spooled())
+		if got := len(srv.mailbox("alice@our.example", "INBOX")); (got == 1) != (tt.want == 0) || srv.spoolCount() != 0 {
+			t.Errorf("%s: %d messages in the mailbox, %d in the spool", tt.name, got, srv.spoolCount())
 		}
-		h.stop()
+		srv.stop()
 	}
 }
 
-func cpu(t *testing.T) time.Duration {
+func processorTime(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -117,8 +117,8 @@ func cpu(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// TestBccInEveryForm: no form of it leaves a submission, and what only looks
-// like it stays.
+// TestBccInEveryForm: a Bcc field in any form is removed from a submission; text that
+// only looks like one stays.
 func TestBccInEveryForm(t *testing.T) {
 	const from = "From: alice@our.example\r\nTo: undisclosed-recipients:;\r\n"
 	tests := []struct {
@@ -149,82 +149,83 @@ func TestBccInEveryForm(t *testing.T) {
 		{"in the text", from + "\r\nBcc: stays\r\n", false, []string{"\r\n\r\nBcc: stays\r\n"}},
 		{"other names", from + "X-Bcc: stays\r\nBcc-X: stays\r\n\r\n", false, []string{"X-Bcc: stays", "Bcc-X: stays"}},
 	}
-	h := newHouse(t, core.Config{})
+	srv := newTestServer(t, core.Config{})
 	for _, tt := range tests {
-		sent := len(h.sink.all())
-		st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, tt.text, "x@out.example",
+		sent := len(srv.transport.messages())
+		st := srv.send(newUserSession("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, tt.text, "x@out.example",
 			"secret@out.example")
 		if tt.refused {
 			if st == nil || st.Code != 550 {
-				t.Errorf("%s: answer %v", tt.name, st)
+				t.Errorf("%s: got reply %v, want 550", tt.name, st)
 			}
 			continue
 		}
 		if st != nil {
-			t.Errorf("%s: refused: %v", tt.name, st)
+			t.Errorf("%s: got reply %v, want 250", tt.name, st)
 			continue
 		}
-		h.until(tt.name, func() bool { return len(h.sink.all()) == sent+1 })
-		got := h.sink.all()[sent].text
+		srv.waitFor(tt.name, func() bool { return len(srv.transport.messages()) == sent+1 })
+		got := srv.transport.messages()[sent].text
 		if strings.Contains(got, "secret") {
-			t.Errorf("%s: shows in %q", tt.name, got)
+			t.Errorf("%s: the Bcc address is in the message %q", tt.name, got)
 		}
 		for _, want := range append(tt.stays, "Date: ", "Message-ID: ") {
 			if !strings.Contains(got, want) {
-				t.Errorf("%s: no %q in %q", tt.name, want, got)
+				t.Errorf("%s: no %q in the message %q", tt.name, want, got)
 			}
 		}
 	}
 }
 
-// TestOncePerSubmission: fields of which there may be one (RFC 5322 3.6).
+// TestOncePerSubmission: fields that may occur only once (RFC 5322 3.6).
 func TestOncePerSubmission(t *testing.T) {
-	h := newHouse(t, core.Config{})
+	srv := newTestServer(t, core.Config{})
 	for _, name := range []string{"From", "Sender", "Date", "Message-ID", "Subject", "To", "Cc", "Reply-To"} {
 		text := "From: alice@our.example\r\n" + name + ": alice@our.example\r\n" + strings.ToUpper(name) + " :\r\n alice@our.example\r\n\r\n"
-		if st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, text, "bob@our.example"); st == nil ||
-			st.Reply()[:9] != "550 5.6.0" {
-			t.Errorf("two %s: %v", name, st)
+		st := srv.send(newUserSession("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, text, "bob@our.example")
+		if st == nil || st.Reply()[:9] != "550 5.6.0" {
+			t.Errorf("two %s fields: got reply %v, want 550 5.6.0", name, st)
 		}
 	}
 	for _, from := range []string{"", "nobody", "alice@our.example, ", "<alice@our.example", "bob@our.example <alice@our.example>",
 		"alice@our.example (", "a: alice@our.example"} {
-		st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: "+from+"\r\n\r\n", "bob@our.example")
+		st := srv.send(newUserSession("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: "+from+"\r\n\r\n",
+			"bob@our.example")
 		if fine := from == "alice@our.example, "; fine != (st == nil) {
-			t.Errorf("From: %q: %v", from, st)
+			t.Errorf("From: %q: got reply %v, want 250 only for one address", from, st)
 		}
 	}
 }
 
 func TestOneCopyForEachMailbox(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	if err := h.accounts.AddAlias(t.Context(), "team@our.example", []envelope.Address{"bob@our.example", "alice@our.example"}); err != nil {
+	srv := newTestServer(t, core.Config{})
+	if err := srv.accounts.AddAlias(t.Context(), "team@our.example", []envelope.Address{"bob@our.example", "alice@our.example"}); err != nil {
 		t.Fatal(err)
 	}
-	h.accept(session(), "a@a.example", plain, "bob@our.example", "BOB+x@our.example", "team@our.example", "bob@our.example")
-	h.idle()
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "bob@our.example", "BOB+x@our.example", "team@our.example", "bob@our.example")
+	srv.waitIdle()
 	for _, who := range []envelope.Address{"alice@our.example", "bob@our.example"} {
-		got := h.box(who, "INBOX")
+		got := srv.mailbox(who, "INBOX")
 		if len(got) != 1 {
-			t.Errorf("%s has %d copies", who, len(got))
+			t.Errorf("%s has %d copies, want 1", who, len(got))
 		}
 		if other := map[envelope.Address]string{"alice@our.example": "bob@", "bob@our.example": "alice@"}[who]; len(got) == 1 &&
 			strings.Contains(strings.SplitN(got[0], "From:", 2)[0], other) {
-			t.Errorf("the trace fields of %s name another: %q", who, got[0])
+			t.Errorf("the trace fields of %s name another recipient: %q", who, got[0])
 		}
 	}
 }
 
-// records is a slog.Handler that keeps every text it gets.
-type records struct {
+// logRecords is a slog.Handler that keeps every text it gets.
+type logRecords struct {
 	mu   sync.Mutex
 	text []string
 }
 
-func (r *records) Enabled(context.Context, slog.Level) bool { return true }
-func (r *records) WithAttrs([]slog.Attr) slog.Handler       { return r }
-func (r *records) WithGroup(string) slog.Handler            { return r }
-func (r *records) Handle(_ context.Context, rec slog.Record) error {
+func (r *logRecords) Enabled(context.Context, slog.Level) bool { return true }
+func (r *logRecords) WithAttrs([]slog.Attr) slog.Handler       { return r }
+func (r *logRecords) WithGroup(string) slog.Handler            { return r }
+func (r *logRecords) Handle(_ context.Context, rec slog.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.text = append(r.text, rec.Message)
@@ -235,100 +236,102 @@ func (r *records) Handle(_ context.Context, rec slog.Record) error {
 	return nil
 }
 
-func (r *records) all() []string {
+func (r *logRecords) all() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.text)
 }
 
-// evil is what strangers put wherever they can. Its word is looked for, so
-// that the test knows that it got there.
-const evil = "EVIL\x1b[31m\r\nBcc: v@x.example\r\n\x00\x7f\u0085\u202e\xff"
+// strangersText is what strangers put wherever they can. The tests search for the word
+// EVIL, to be sure that the text got there.
+const strangersText = "EVIL\x1b[31m\r\nBcc: v@x.example\r\n\x00\x7f\u0085\u202e\xff"
 
-// legibleText reports what of a text steers a terminal; lines of a traceback
-// may have their ends.
-func legibleText(s string) bool {
+// isPrintable reports whether a text has no character that controls a terminal; the
+// line ends of a traceback are allowed.
+func isPrintable(s string) bool {
 	return len(s) <= 9000 && !strings.ContainsFunc(s, func(c rune) bool {
 		return c != '\n' &&
 			(c == unicode.ReplacementChar || !unicode.IsGraphic(c))
 	})
 }
 
-// TestStrangersWordsStayText: what peers, their servers and policies that
-// repeat it put into names, addresses, replies and errors reaches no log, no
-// trail and no header section as anything but printable text.
+// TestStrangersWordsStayText: text of peers in names, addresses, replies and errors,
+// also if policies repeat it, is only printable text in logs, trails and header
+// sections.
 func TestStrangersWordsStayText(t *testing.T) {
-	repeat := func(e *hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, errors.New("bad: " + evil) }
-	log := &records{}
-	h := newHouse(t, core.Config{}, at(hooks.DeliverAttempt, repeat), at(hooks.DeliverLocal, repeat),
-		at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
+	repeat := func(e *hooks.Event) (hooks.Verdict, error) {
+		return hooks.Verdict{}, errors.New("bad: " + strangersText)
+	}
+	log := &logRecords{}
+	srv := newTestServer(t, core.Config{}, handlerAt(hooks.DeliverAttempt, repeat), handlerAt(hooks.DeliverLocal, repeat),
+		handlerAt(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
 			if e.Tx.Sender == "refused@a.example" {
-				return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Text: "no " + evil}}, nil
+				return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Text: "no " + strangersText}}, nil
 			}
-			return hooks.Verdict{}, e.AddScore(hooks.Score{Name: evil})
+			return hooks.Verdict{}, e.AddScore(hooks.Score{Name: strangersText})
 		}))
-	h.log.Logger = telemetry.With(slog.New(log)).Logger
-	long := evil + strings.Repeat("x", 20_000)
-	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+	srv.log.Logger = telemetry.With(slog.New(log)).Logger
+	long := strangersText + strings.Repeat("x", 20_000)
+	srv.transport.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
 		return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: long, Err: errors.New(long)}, Host: "mx" + long}
 	}
-	s := user("alice@our.example")
+	s := newUserSession("alice@our.example")
 	s.Helo, s.RDNS, s.Remote = long, long, netip.MustParseAddrPort("[2001:db8::1%eth0]:1")
-	h.Auth(t.Context(), s, &envelope.Credentials{Mechanism: "PLAIN", User: long, Password: "x"})
+	srv.Auth(t.Context(), s, &envelope.Credentials{Mechanism: "PLAIN", User: long, Password: "x"})
 	tx := &envelope.Transaction{Sender: "alice@our.example", Params: envelope.Params{EnvID: long}}
 	text := "From: alice@our.example\r\nSubject: EVIL\x1b[31m\u202e\xff\r\n\r\nx\r\n"
-	if st := h.offer(s, tx, text, "x@out.example"); st != nil {
+	if st := srv.send(s, tx, text, "x@out.example"); st != nil {
 		t.Fatal(st)
 	}
-	h.idle()
+	srv.waitIdle()
 	refused := &envelope.Transaction{Sender: "refused@a.example"}
-	h.offer(session(), refused, plain, "alice@our.example")
+	srv.send(newSession(), refused, plainMessage, "alice@our.example")
 	seen := 0
 	for _, v := range log.all() {
 		if strings.Contains(v, "EVIL") {
 			seen++
 		}
-		if !legibleText(v) {
-			t.Errorf("in the log: %.300q", v)
+		if !isPrintable(v) {
+			t.Errorf("not printable in the log: %.300q", v)
 		}
 	}
 	if seen < 5 {
-		t.Errorf("the words were logged %d times, so the test sees little", seen)
+		t.Errorf("the text was logged %d times, want at least 5: else the test checks too little", seen)
 	}
-	h.checkTrail(tx.ID)
-	h.checkTrail(refused.ID)
-	got := h.box("alice@our.example", "INBOX")
+	srv.checkTrail(tx.ID)
+	srv.checkTrail(refused.ID)
+	got := srv.mailbox("alice@our.example", "INBOX")
 	if len(got) != 1 {
-		t.Fatalf("%d DSNs", len(got))
+		t.Fatalf("alice has %d DSNs, want 1", len(got))
 	}
 	own, returned, _ := strings.Cut(got[0], "Content-Type: message/global\r\n")
 	trace, _, _ := strings.Cut(returned, "From: alice")
 	if !strings.Contains(own, "EVIL") || !strings.Contains(trace, "Received: from unknown (unknown [IPv6:2001:db8::1])") {
-		t.Errorf("DSN: %.3000q", got[0])
+		t.Errorf("the DSN lacks the text or the masked trace field: %.3000q", got[0])
 	}
 	for line := range strings.SplitSeq(own+trace, "\r\n") {
 		if len(line) > 998 || strings.HasPrefix(line, "Bcc") || strings.ContainsFunc(line, unicode.IsControl) && !strings.HasPrefix(line, "\t") {
-			t.Errorf("in the report: %.300q", line)
+			t.Errorf("not safe in the DSN: %.300q", line)
 		}
 	}
 }
 
-func (h *house) checkTrail(id envelope.ID) {
-	h.t.Helper()
-	trail, err := h.store.Trail(h.t.Context(), id)
+func (srv *testServer) checkTrail(id envelope.ID) {
+	srv.t.Helper()
+	trail, err := srv.store.Trail(srv.t.Context(), id)
 	if err != nil || len(trail) == 0 {
-		h.t.Fatalf("trail %v, %v", trail, err)
+		srv.t.Fatalf("Trail: got %v, %v, want entries", trail, err)
 	}
 	seen := false
 	for _, e := range trail {
 		for _, v := range append(slices.Clone(e.Changes), e.Text, e.Verdict, e.Err, string(e.Rcpt)) {
 			seen = seen || strings.Contains(v, "EVIL")
-			if !legibleText(v) {
-				h.t.Errorf("in the trail: %.300q", v)
+			if !isPrintable(v) {
+				srv.t.Errorf("not printable in the trail: %.300q", v)
 			}
 		}
 	}
 	if !seen {
-		h.t.Error("the words are not in the trail, so the test sees nothing")
+		srv.t.Error("the text is not in the trail: the test checks nothing")
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"carteiro/hooks"
 )
 
-// TestOptionsAtEveryHook crosses every hook with every option that says when a
-// handler applies, in the way in which the server calls handlers of that hook:
-// in order, after the 250, by a timer, for an event, a request or a command.
+// TestOptionsAtEveryHook tests every hook with every option that says when a handler
+// applies. The handlers are called as the server calls them: in order, after the 250,
+// by a timer, for an event, a request or a command.
 func TestOptionsAtEveryHook(t *testing.T) {
 	const ours, route = "our.example", "out.example"
 	beforeLogin := []hooks.Point{hooks.ReceiveConnect, hooks.ReceiveHelo}
@@ -28,7 +28,7 @@ func TestOptionsAtEveryHook(t *testing.T) {
 		type variant struct {
 			name         string
 			info         hooks.Info
-			user, others bool // asked about mail of a user who logged in, of a stranger
+			user, others bool // called for mail of a user who logged in, of a stranger
 		}
 		variants := []variant{{"no option", hooks.Info{}, true, p != hooks.ReceiveAuth && p != hooks.RouteResolve && p != hooks.DeliverDSN}}
 		everybody := variants[0].others
@@ -54,63 +54,63 @@ func TestOptionsAtEveryHook(t *testing.T) {
 				if info.Events = nil; p == hooks.ObserveEvent {
 					info.Events = []string{"accepted"}
 				}
-				h := newHouse(t, core.Config{}, handler{info, func(*hooks.Event) (hooks.Verdict, error) {
+				srv := newTestServer(t, core.Config{}, goHandler{info, func(*hooks.Event) (hooks.Verdict, error) {
 					asked.Add(1)
 					return hooks.Verdict{}, nil
 				}})
 				check := func(who string, want bool) {
 					t.Helper()
-					h.callBeside(p, info)
-					h.quiet()
+					srv.callOtherHook(p, info)
+					srv.waitAllIdle()
 					if got := asked.Swap(0) > 0; got != want {
-						t.Errorf("%s: asked %v, want %v", who, got, want)
+						t.Errorf("%s: called %v, want %v", who, got, want)
 					}
 				}
-				if st := h.visitAll(); st != nil {
+				if st := srv.sendThroughAllHooks(); st != nil {
 					t.Fatal(st)
 				}
-				h.until("the user's mail is delivered", func() bool { return h.spooled() == 0 })
+				srv.waitFor("the user's mail is delivered", func() bool { return srv.spoolCount() == 0 })
 				check("a user's mail", v.user)
-				h.strangerVisits()
-				h.until("the stranger's mail is delivered", func() bool { return h.spooled() == 0 })
+				srv.sendAsStranger()
+				srv.waitFor("the stranger's mail is delivered", func() bool { return srv.spoolCount() == 0 })
 				check("a stranger's mail", v.others)
 			})
 		}
 	}
 }
 
-// strangerVisits plays a session of a stranger that sends mail to bob.
-func (h *house) strangerVisits() {
-	h.t.Helper()
-	s, ctx := session(), h.t.Context()
-	defer h.Close(s)
-	if st := h.Connect(ctx, s); st != nil {
-		h.t.Fatal(st)
+// sendAsStranger runs a session of a stranger that sends mail to bob.
+func (srv *testServer) sendAsStranger() {
+	srv.t.Helper()
+	s, ctx := newSession(), srv.t.Context()
+	defer srv.Close(s)
+	if st := srv.Connect(ctx, s); st != nil {
+		srv.t.Fatal(st)
 	}
-	if st := h.Helo(ctx, s, "client.example"); st != nil {
-		h.t.Fatal(st)
+	if st := srv.Helo(ctx, s, "client.example"); st != nil {
+		srv.t.Fatal(st)
 	}
-	if st := h.offer(s, &envelope.Transaction{Sender: "a@a.example"}, plain, "bob@our.example"); st != nil {
-		h.t.Fatal(st)
+	if st := srv.send(s, &envelope.Transaction{Sender: "a@a.example"}, plainMessage, "bob@our.example"); st != nil {
+		srv.t.Fatal(st)
 	}
 }
 
-// callBeside asks the hooks that no message meets.
-func (h *house) callBeside(p hooks.Point, info hooks.Info) {
-	h.t.Helper()
+// callOtherHook calls a hook that does not run for messages.
+func (srv *testServer) callOtherHook(p hooks.Point, info hooks.Info) {
+	srv.t.Helper()
 	switch p {
 	case hooks.WebRequest:
-		h.Web(h.t.Context(), cmp.Or(info.Bundle[strings.LastIndexByte(info.Bundle, '/')+1:], "scripts"), &hooks.Request{Path: "/x"})
+		srv.Web(srv.t.Context(), cmp.Or(info.Bundle[strings.LastIndexByte(info.Bundle, '/')+1:], "scripts"), &hooks.Request{Path: "/x"})
 	case hooks.AdminCommand:
-		_, _ = h.Command(h.t.Context(), &hooks.Command{Name: "x"}) // nobody answers: the call is what counts
+		_, _ = srv.Command(srv.t.Context(), &hooks.Command{Name: "x"}) // the error does not matter here
 	case hooks.TimerTick:
-		h.until("the timer is known", func() bool {
+		srv.waitFor("the timer is known", func() bool {
 			info.Number = 0
-			return h.value(timerSpace, timerName(info.Key(), "")) != ""
+			return srv.kvValue(timerSpace, timerName(info.Key(), "")) != ""
 		})
-		h.clock.Advance(2 * time.Hour)
-		if err := h.Tick(h.t.Context()); err != nil {
-			h.t.Fatal(err)
+		srv.clock.Advance(2 * time.Hour)
+		if err := srv.Tick(srv.t.Context()); err != nil {
+			srv.t.Fatal(err)
 		}
 	}
 }

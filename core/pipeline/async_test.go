@@ -13,15 +13,16 @@ import (
 	"carteiro/hooks"
 )
 
-// What runs behind the 250 cannot refuse, knows what the session was, has its
-// own commit, and is tried again, over a restart too, until it has run once.
+// A handler that runs after the 250 cannot refuse the message. It knows the session,
+// its effects have a separate commit, and it is tried again, also after a restart,
+// until it has succeeded once.
 func TestAsync(t *testing.T) {
 	var asked atomic.Int64
 	var fails atomic.Bool
 	fails.Store(true)
 	policies := func() []hooks.Handler {
-		return []hooks.Handler{at(hooks.ReceiveData, func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }),
-			at(hooks.ReceiveAfter, func(e *hooks.Event) (hooks.Verdict, error) {
+		return []hooks.Handler{handlerAt(hooks.ReceiveData, func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }),
+			handlerAt(hooks.ReceiveAfter, func(e *hooks.Event) (hooks.Verdict, error) {
 				asked.Add(1)
 				if err := e.AddEffect(envelope.Effect{Space: "s", Op: envelope.Incr, Key: "ran", N: 1}); err != nil {
 					return hooks.Verdict{}, err
@@ -49,37 +50,37 @@ func TestAsync(t *testing.T) {
 			})}
 	}
 	dir := t.TempDir()
-	h := openHouse(t, dir, core.Config{}, policies()...)
-	h.accept(session(), "a@a.example", plain, "alice@our.example", "bob@our.example")
-	h.until("it was asked", func() bool { return asked.Load() == 1 && h.InFlight() == 0 })
-	h.until("the mail has arrived", func() bool { return len(h.box("bob@our.example", "INBOX")) == 1 })
-	if n := h.spooled(); n != 1 {
-		t.Fatalf("%d messages in the spool", n)
+	srv := openTestServer(t, dir, core.Config{}, policies()...)
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example", "bob@our.example")
+	srv.waitFor("it was asked", func() bool { return asked.Load() == 1 && srv.InFlight() == 0 })
+	srv.waitFor("the mail has arrived", func() bool { return len(srv.mailbox("bob@our.example", "INBOX")) == 1 })
+	if n := srv.spoolCount(); n != 1 {
+		t.Fatalf("%d messages in the spool, want 1", n)
 	}
-	h.stop()
+	srv.stop()
 	fails.Store(false)
-	h = openHouse(t, dir, core.Config{}, policies()...)
-	h.clock.Advance(10 * time.Minute)
-	h.until("it has run", func() bool { return h.spooled() == 0 })
-	if v, err := h.store.Get(context.Background(), "s", "ran"); err != nil || string(v) != "1" || asked.Load() != 2 {
-		t.Errorf("ran %s times, asked %d, %v", v, asked.Load(), err)
+	srv = openTestServer(t, dir, core.Config{}, policies()...)
+	srv.clock.Advance(10 * time.Minute)
+	srv.waitFor("it has run", func() bool { return srv.spoolCount() == 0 })
+	if v, err := srv.store.Get(context.Background(), "s", "ran"); err != nil || string(v) != "1" || asked.Load() != 2 {
+		t.Errorf("ran %s times, called %d times, %v; want 1 and 2", v, asked.Load(), err)
 	}
-	// Mail that nobody gets runs nothing.
-	drop := at(hooks.ReceiveRcpt, func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Discard}, nil })
-	h.gen.Swap(&hooks.Generation{ID: "drop", Chain: hooks.NewChain(append(policies(), drop))})
-	h.accept(session(), "a@a.example", plain, "alice@our.example")
-	h.idle()
+	// For a message that nobody gets the handler does not run.
+	drop := handlerAt(hooks.ReceiveRcpt, func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Discard}, nil })
+	srv.policies.Swap(&hooks.Generation{ID: "drop", Chain: hooks.NewChain(append(policies(), drop))})
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example")
+	srv.waitIdle()
 	if asked.Load() != 2 {
-		t.Errorf("asked %d times", asked.Load())
+		t.Errorf("called %d times, want 2", asked.Load())
 	}
-	// One that never runs ends with the message, and nobody is told.
+	// A handler that always fails is given up when the message expires, without a DSN.
 	fails.Store(true)
-	h.gen.Swap(&hooks.Generation{ID: "again", Chain: hooks.NewChain(policies())})
-	h.accept(session(), "alice@our.example", plain, "bob@our.example", "alice@our.example")
-	h.until("it was asked", func() bool { return asked.Load() == 3 && h.InFlight() == 0 })
-	h.clock.Advance(6 * 24 * time.Hour)
-	h.until("it is given up", func() bool { return h.spooled() == 0 })
-	if n := len(h.box("alice@our.example", "INBOX")); n != 2 { // both messages, and no report
-		t.Errorf("alice has %d messages", n)
+	srv.policies.Swap(&hooks.Generation{ID: "again", Chain: hooks.NewChain(policies())})
+	srv.mustSend(newSession(), "alice@our.example", plainMessage, "bob@our.example", "alice@our.example")
+	srv.waitFor("it was asked", func() bool { return asked.Load() == 3 && srv.InFlight() == 0 })
+	srv.clock.Advance(6 * 24 * time.Hour)
+	srv.waitFor("it is given up", func() bool { return srv.spoolCount() == 0 })
+	if n := len(srv.mailbox("alice@our.example", "INBOX")); n != 2 { // both messages, and no DSN
+		t.Errorf("alice has %d messages, want 2", n)
 	}
 }

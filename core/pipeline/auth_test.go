@@ -41,16 +41,16 @@ func TestAuthAndPolicies(t *testing.T) {
 	for _, tt := range tests {
 		var handlers []hooks.Handler
 		if tt.policy != nil {
-			handlers = append(handlers, at(hooks.ReceiveAuth, tt.policy))
+			handlers = append(handlers, handlerAt(hooks.ReceiveAuth, tt.policy))
 		}
-		h := newHouse(t, core.Config{}, handlers...)
-		id, st := h.Auth(t.Context(), session(), tt.cred)
+		srv := newTestServer(t, core.Config{}, handlers...)
+		id, st := srv.Auth(t.Context(), newSession(), tt.cred)
 		switch {
 		case tt.code == 0 && (st != nil || id == nil || id.User != tt.user):
-			t.Errorf("%s: %+v, %v; want %s", tt.name, id, st, tt.user)
+			t.Errorf("%s: got %+v, %v; want user %s", tt.name, id, st, tt.user)
 		case tt.code != 0 && (id != nil || st == nil || st.Code != tt.code):
-			t.Errorf("%s: %+v, %v; want %d", tt.name, id, st, tt.code)
+			t.Errorf("%s: got %+v, %v; want code %d", tt.name, id, st, tt.code)
 		}
-		h.stop()
+		srv.stop()
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"carteiro/hooks"
 )
 
-// TestLocalGroupsOfDomains: a message to users of two domains of ours is a
-// group for each, so that a domain's own policies see theirs and no other.
+// TestLocalGroupsOfDomains: a message to users of two domains of ours has one group for
+// each domain, so that the policies of a domain see only its group.
 func TestLocalGroupsOfDomains(t *testing.T) {
 	var mu sync.Mutex
 	var saw []string
@@ -20,7 +20,7 @@ func TestLocalGroupsOfDomains(t *testing.T) {
 	for _, p := range []hooks.Point{hooks.QueueCommit, hooks.DeliverAttempt} {
 		for name, info := range map[string]hooks.Info{"of": {Domains: []string{"b.example"}}, "but": {Except: []string{"b.example"}}} {
 			info.Point, info.File, info.Line = p, name+".lua", 1
-			handlers = append(handlers, handler{info, func(e *hooks.Event) (hooks.Verdict, error) {
+			handlers = append(handlers, goHandler{info, func(e *hooks.Event) (hooks.Verdict, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				saw = append(saw, fmt.Sprintf("%s %s %s %d", p, name, e.Group.Domain, len(e.Group.Recipients)))
@@ -28,19 +28,19 @@ func TestLocalGroupsOfDomains(t *testing.T) {
 			}})
 		}
 	}
-	h := newHouse(t, core.Config{}, handlers...)
-	d := h.accounts
+	srv := newTestServer(t, core.Config{}, handlers...)
+	d := srv.accounts
 	if err := d.AddDomain(t.Context(), "b.example"); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.AddAccount(t.Context(), "carol@b.example", ""); err != nil {
 		t.Fatal(err)
 	}
-	h.accept(session(), "x@x.example", "Subject: x\r\n\r\nx\r\n", "alice@our.example", "carol@b.example", "bob@our.example")
-	h.idle()
+	srv.mustSend(newSession(), "x@x.example", "Subject: x\r\n\r\nx\r\n", "alice@our.example", "carol@b.example", "bob@our.example")
+	srv.waitIdle()
 	for _, a := range []envelope.Address{"alice@our.example", "bob@our.example", "carol@b.example"} {
-		if n := len(h.box(a, "INBOX")); n != 1 {
-			t.Errorf("%s has %d messages", a, n)
+		if n := len(srv.mailbox(a, "INBOX")); n != 1 {
+			t.Errorf("%s has %d messages, want 1", a, n)
 		}
 	}
 	mu.Lock()

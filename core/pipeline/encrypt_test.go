@@ -13,9 +13,9 @@ import (
 	"carteiro/hooks"
 )
 
-// TestEncrypted: a message is encrypted behind all other edits, with what
-// handlers after the one that asked for it did, at receive.data and for one
-// recipient; one that cannot be is refused for now and nothing of it is kept.
+// TestEncrypted: a message is encrypted after all other edits, also those of later
+// handlers, at receive.data and for one recipient. A message that cannot be encrypted
+// is deferred, and nothing of it is stored.
 func TestEncrypted(t *testing.T) {
 	key, err := keys.New(crypt.OpenPGP, "alice@our.example", time.Now().Add(-time.Hour), 24*time.Hour)
 	if err != nil {
@@ -33,16 +33,16 @@ func TestEncrypted(t *testing.T) {
 		return hooks.Verdict{}, ev.SetEncryption(m, e)
 	}
 	policies := []hooks.Handler{
-		at(hooks.ReceiveData, func(ev *hooks.Event) (hooks.Verdict, error) {
+		handlerAt(hooks.ReceiveData, func(ev *hooks.Event) (hooks.Verdict, error) {
 			if ev.Tx.Sender == "fork@a.example" {
 				return hooks.Verdict{}, nil
 			}
 			return seal(ev, ev.Msg)
 		}),
-		at(hooks.ReceiveData, func(ev *hooks.Event) (hooks.Verdict, error) {
+		handlerAt(hooks.ReceiveData, func(ev *hooks.Event) (hooks.Verdict, error) {
 			return hooks.Verdict{}, ev.AppendText(ev.Msg, mime.Text{Text: "-- \n"}, mime.Text{Name: "who", Text: "the foot"})
 		}),
-		at(hooks.QueueExpand, func(ev *hooks.Event) (hooks.Verdict, error) {
+		handlerAt(hooks.QueueExpand, func(ev *hooks.Event) (hooks.Verdict, error) {
 			if ev.Msg.Sender != "fork@a.example" || ev.Rcpt.Address != "alice@our.example" || ev.Msg.Header.Has("Content-Type") &&
 				strings.Contains(ev.Msg.Header.All("Content-Type")[0], "encrypted") {
 				return hooks.Verdict{}, nil
@@ -54,16 +54,16 @@ func TestEncrypted(t *testing.T) {
 			return seal(ev, m)
 		}),
 	}
-	h := newHouse(t, core.Config{}, policies...)
-	eight := strings.Replace(plain, "hello", "olá", 1)
+	srv := newTestServer(t, core.Config{}, policies...)
+	eight := strings.Replace(plainMessage, "hello", "olá", 1)
 	for _, sender := range []envelope.Address{"a@a.example", "fork@a.example"} {
-		h.accept(session(), sender, eight, "alice@our.example", "bob@our.example")
+		srv.mustSend(newSession(), sender, eight, "alice@our.example", "bob@our.example")
 	}
-	h.idle()
+	srv.waitIdle()
 	for who, want := range map[envelope.Address][]bool{"alice@our.example": {true, true}, "bob@our.example": {true, false}} {
-		got := h.box(who, "INBOX")
+		got := srv.mailbox(who, "INBOX")
 		if len(got) != len(want) {
-			t.Fatalf("%s has %d messages", who, len(got))
+			t.Fatalf("%s has %d messages, want 2", who, len(got))
 		}
 		for _, text := range got {
 			sealed := want[0]
@@ -71,7 +71,7 @@ func TestEncrypted(t *testing.T) {
 				sealed = want[1]
 			}
 			if strings.Contains(text, "the foot") == sealed {
-				t.Errorf("%s: encrypted is to be %v: %q", who, sealed, text)
+				t.Errorf("%s: want encrypted %v, got %q", who, sealed, text)
 			}
 			if !sealed {
 				continue
@@ -79,21 +79,21 @@ func TestEncrypted(t *testing.T) {
 			inside, err := key.Decrypt([]byte(text))
 			if s := string(inside); err != nil || !strings.Contains(s, "Content-Type: text/plain") || !strings.Contains(s, "=C3=A1") ||
 				!strings.HasSuffix(strings.TrimSpace(strings.ReplaceAll(s, "=\r\n", "")), "the foot") {
-				t.Errorf("%s: inside is %q, %v", who, inside, err)
+				t.Errorf("%s: decrypted to %q, %v, want the part with the appended text", who, inside, err)
 			}
 		}
 	}
-	for n, err := range h.store.Messages(t.Context()) {
-		t.Errorf("left: %v, %v", n, err)
+	for n, err := range srv.store.Messages(t.Context()) {
+		t.Errorf("message left in the spool: %v, %v", n, err)
 	}
-	h.clock.Advance(48 * time.Hour) // between the policy's look at the key and its use, so to speak
+	srv.clock.Advance(48 * time.Hour) // the key has expired now
 	for _, sender := range []envelope.Address{"a@a.example", "fork@a.example"} {
-		if st := h.offer(session(), &envelope.Transaction{Sender: sender}, plain, "alice@our.example"); st == nil || st.Code != 451 {
-			t.Errorf("%s: answer %v", sender, st)
+		if st := srv.send(newSession(), &envelope.Transaction{Sender: sender}, plainMessage, "alice@our.example"); st == nil || st.Code != 451 {
+			t.Errorf("%s: got reply %v, want 451", sender, st)
 		}
 	}
-	h.idle()
-	if n := len(h.box("alice@our.example", "INBOX")); n != 2 || h.spooled() != 0 {
-		t.Errorf("%d messages, %d in the spool", n, h.spooled())
+	srv.waitIdle()
+	if n := len(srv.mailbox("alice@our.example", "INBOX")); n != 2 || srv.spoolCount() != 0 {
+		t.Errorf("%d messages, %d in the spool, want 2 and 0", n, srv.spoolCount())
 	}
 }

@@ -10,8 +10,9 @@ import (
 	"carteiro/hooks"
 )
 
-// What policies store about mail that comes about in a commit, a report or a
-// policy's own, is in that commit, and they see there what caused it.
+// Hooks also run for messages that result from a commit: DSNs and mail of policies.
+// Their effects are in the same commit, and they see the effects that were there
+// before.
 func TestEffectsOfMailInTheSameCommit(t *testing.T) {
 	const space = "s"
 	set := func(e *hooks.Event, key string) error {
@@ -19,7 +20,7 @@ func TestEffectsOfMailInTheSameCommit(t *testing.T) {
 	}
 	submit := hooks.Submit{Sender: "alice@our.example", Rcpts: []envelope.Address{"bob@our.example"},
 		Header: []byte("From: alice@our.example\r\nSubject: more\r\n\r\n"), Body: []byte("x\r\n")}
-	expand := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	expand := handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		subject, _ := e.Msg.Header.Get("Subject")
 		switch {
 		case subject == "hi" && e.Rcpt.Address == "alice@our.example":
@@ -34,29 +35,33 @@ func TestEffectsOfMailInTheSameCommit(t *testing.T) {
 		}
 		return hooks.Verdict{}, nil
 	})
-	web := handler{hooks.Info{Point: hooks.WebRequest, File: "policy.lua", Line: 1, Path: "/x"}, func(e *hooks.Event) (hooks.Verdict, error) {
-		return hooks.Verdict{Action: hooks.Respond, Response: &hooks.Response{Status: 200}}, errors.Join(set(e, "web"), e.AddSubmit(submit))
-	}}
-	h := newHouse(t, core.Config{}, expand, web)
+	web := goHandler{
+		hooks.Info{Point: hooks.WebRequest, File: "policy.lua", Line: 1, Path: "/x"},
+		func(e *hooks.Event) (hooks.Verdict, error) {
+			return hooks.Verdict{Action: hooks.Respond, Response: &hooks.Response{Status: 200}}, errors.Join(set(e, "web"), e.AddSubmit(submit))
+		},
+	}
+	srv := newTestServer(t, core.Config{}, expand, web)
 	stored := func(keys ...string) {
 		t.Helper()
 		for _, key := range keys {
-			if _, err := h.store.Get(t.Context(), space, key); err != nil {
-				t.Errorf("%s: %v", key, err)
+			if _, err := srv.store.Get(t.Context(), space, key); err != nil {
+				t.Errorf("no value of %s: %v", key, err)
 			}
 		}
-		h.store.Apply(t.Context(), []envelope.Effect{{Space: space, Op: envelope.Delete, Key: "submitted"}})
+		srv.store.Apply(t.Context(), []envelope.Effect{{Space: space, Op: envelope.Delete, Key: "submitted"}})
 	}
-	if got, ok := h.Web(t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 200 {
-		t.Fatalf("%+v", got)
+	if got, ok := srv.Web(t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 200 {
+		t.Fatalf("web.request: got %+v, want status 200", got)
 	}
 	stored("web", "submitted")
-	h.accept(session(), "bob@our.example", plain, "alice@our.example")
+	srv.mustSend(newSession(), "bob@our.example", plainMessage, "alice@our.example")
 	stored("cause", "submitted")
-	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+	srv.transport.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
 		return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
 	}
-	h.accept(user("bob@our.example"), "bob@our.example", strings.Replace(plain, "a@a.example", "bob@our.example", 1), "x@out.example")
-	h.idle()
+	srv.mustSend(newUserSession("bob@our.example"), "bob@our.example", strings.Replace(plainMessage, "a@a.example", "bob@our.example", 1),
+		"x@out.example")
+	srv.waitIdle()
 	stored("report")
 }

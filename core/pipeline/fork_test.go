@@ -20,10 +20,10 @@ import (
 	"carteiro/hooks"
 )
 
-// lists is a policy in Go: whatever is for NAME-list@ goes to alice, bob and
-// x@out.example as a message of its own, for alter to change.
-func mailsTo(alter func(e *hooks.Event, m *hooks.Message) error) hooks.Handler {
-	return at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+// listPolicy is a policy in Go: a message to NAME-list@ is forked for alice, bob and
+// x@out.example, and alter changes the fork.
+func listPolicy(alter func(e *hooks.Event, m *hooks.Message) error) hooks.Handler {
+	return handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if !strings.HasSuffix(e.Rcpt.Address.Local(), "-list") {
 			return hooks.Verdict{}, nil
 		}
@@ -31,7 +31,7 @@ func mailsTo(alter func(e *hooks.Event, m *hooks.Message) error) hooks.Handler {
 		if err != nil {
 			return hooks.Verdict{}, err
 		}
-		if e.Msg.Size < int64(len(plain)) || m.Size != e.Msg.Size {
+		if e.Msg.Size < int64(len(plainMessage)) || m.Size != e.Msg.Size {
 			return hooks.Verdict{}, fmt.Errorf("size %d", e.Msg.Size)
 		}
 		var to []hooks.Target
@@ -46,7 +46,9 @@ func mailsTo(alter func(e *hooks.Event, m *hooks.Message) error) hooks.Handler {
 	})
 }
 
-func known(e *hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Accept}, nil }
+func acceptRcpt(e *hooks.Event) (hooks.Verdict, error) {
+	return hooks.Verdict{Action: hooks.Accept}, nil
+}
 
 func fields(text, name string) string {
 	head, _, _ := strings.Cut(text, "\r\n\r\n")
@@ -58,12 +60,11 @@ func body(text string) string {
 	return b
 }
 
-// Copies of one fork have each its own text where the appended one has a mark,
-// and a seal that tells how the message arrived; what is signed is what goes
-// out.
+// Copies of one fork differ where the appended text has a placeholder. Each has an ARC
+// seal about how the message arrived, and signatures that match the copy.
 func TestCopiesOfTheirOwn(t *testing.T) {
-	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
-	letter := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	srv := &testServer{t: t, transport: &fakeTransport{}, clock: &clock.Clock{}}
+	letter := handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address != "all@our.example" {
 			return hooks.Verdict{}, nil
 		}
@@ -84,16 +85,16 @@ func TestCopiesOfTheirOwn(t *testing.T) {
 			mime.Text{Text: "\n"}),
 			e.AddSignature(m, envelope.Signature{Domain: "our.example"}), e.Replace(e.Rcpt, to))
 	})
-	h.furnish(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(*badgerstore.Store) []hooks.Handler {
-		return []hooks.Handler{at(hooks.ReceiveRcpt, known), letter}
+	srv.start(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(*badgerstore.Store) []hooks.Handler {
+		return []hooks.Handler{handlerAt(hooks.ReceiveRcpt, acceptRcpt), letter}
 	})
-	h.signer = stamps{}
-	h.accept(session(), "a@a.example", plain, "all@our.example")
-	h.idle()
+	srv.signer = fakeSigner{}
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "all@our.example")
+	srv.waitIdle()
 	says := func(text string) string {
 		for line := range strings.SplitSeq(text, "\r\n") {
 			if strings.HasPrefix(line, "ARC-Seal") && !strings.HasSuffix(line, fmt.Sprintf("over 1 signatures and %d octets", len(body(text)))) {
-				t.Errorf("%q above a body of %d octets", line, len(body(text)))
+				t.Errorf("%q is above a body of %d octets, want that number in it", line, len(body(text)))
 			}
 		}
 		b, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(body(text))))
@@ -104,60 +105,65 @@ func TestCopiesOfTheirOwn(t *testing.T) {
 		return strings.TrimSpace(foot)
 	}
 	for who, want := range map[envelope.Address]string{"alice@our.example": "dear alice", "bob@our.example": "everybody"} {
-		got := h.box(who, "INBOX")
+		got := srv.mailbox(who, "INBOX")
 		if len(got) != 1 || says(got[0]) != want || fields(got[0], "DKIM-Signature") == "" || fields(got[0], "ARC-Seal") != "" ||
 			fields(got[0], "Return-Path") != "<bounce+"+who.Local()+"@our.example>" {
-			t.Errorf("%s has %q", who, got)
+			t.Errorf("%s has %q, want one filled copy with its own return path", who, got)
 		}
 	}
-	out := slices.Clone(h.sink.got)
-	slices.SortFunc(out, func(a, b sent) int { return strings.Compare(string(a.sender), string(b.sender)) })
+	out := slices.Clone(srv.transport.received)
+	slices.SortFunc(out, func(a, b sentMessage) int { return strings.Compare(string(a.sender), string(b.sender)) })
 	if len(out) != 2 {
-		t.Fatalf("%d copies went out", len(out))
+		t.Fatalf("%d copies were sent, want 2", len(out))
 	}
 	for i, want := range []string{"dear x" + strings.Repeat("!", 60), "dear y" + strings.Repeat("!", 90)} {
 		if got := says(out[i].text); got != want || int64(len(out[i].text)) != out[i].size {
-			t.Errorf("copy %d: %q, %d octets, said to be %d", i, got, len(out[i].text), out[i].size)
+			t.Errorf("copy %d: got %q, %d octets, size %d", i, got, len(out[i].text), out[i].size)
 		}
 		if seal := fields(out[i].text, "ARC-Seal"); !strings.HasPrefix(seal, "d=our.example spf=pass over 1 ") ||
 			!strings.HasPrefix(out[i].text, "ARC-Seal") {
-			t.Errorf("copy %d: seal %q in %q", i, seal, out[i].text)
+			t.Errorf("copy %d: got seal %q in %q, want the seal of our.example on top", i, seal, out[i].text)
 		}
 	}
 }
 
-// TestFillsAreToldApart: whose texts read alike, but for where one ends, get no
-// copy of each other.
+// TestFillsAreToldApart: recipients whose values give the same text when joined still
+// get different copies.
 func TestFillsAreToldApart(t *testing.T) {
-	h := newHouse(t, core.Config{}, at(hooks.ReceiveRcpt, known), at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
-		if e.Rcpt.Address != "all@our.example" {
-			return hooks.Verdict{}, nil
-		}
-		m, err := e.Fork(e.Rcpt)
-		if err != nil {
-			return hooks.Verdict{}, err
-		}
-		return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Name: "a", Text: "-"}, mime.Text{Text: " and "},
-			mime.Text{Name: "b", Text: "-"}),
-			e.Replace(e.Rcpt, []hooks.Target{{Address: "x@out.example", Fill: envelope.Values{"a": "1 b:2"}},
-				{Address: "y@out.example", Fill: envelope.Values{"a": "1", "b": "2"}}}))
-	}))
-	h.accept(session(), "a@a.example", plain, "all@our.example")
-	h.idle()
-	for _, got := range h.sink.all() {
+	srv := newTestServer(
+		t,
+		core.Config{},
+		handlerAt(hooks.ReceiveRcpt, acceptRcpt),
+		handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+			if e.Rcpt.Address != "all@our.example" {
+				return hooks.Verdict{}, nil
+			}
+			m, err := e.Fork(e.Rcpt)
+			if err != nil {
+				return hooks.Verdict{}, err
+			}
+			return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Name: "a", Text: "-"}, mime.Text{Text: " and "},
+				mime.Text{Name: "b", Text: "-"}),
+				e.Replace(e.Rcpt, []hooks.Target{{Address: "x@out.example", Fill: envelope.Values{"a": "1 b:2"}},
+					{Address: "y@out.example", Fill: envelope.Values{"a": "1", "b": "2"}}}))
+		}),
+	)
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "all@our.example")
+	srv.waitIdle()
+	for _, got := range srv.transport.messages() {
 		b, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(body(got.text))))
 		want := map[envelope.Address]string{"x@out.example": "1 b:2 and -", "y@out.example": "1 and 2"}[got.to[0]]
 		if err != nil || len(got.to) != 1 || !strings.HasSuffix(strings.TrimSpace(string(b)), want) {
-			t.Errorf("%s got %q, %v", got.to, b, err)
+			t.Errorf("%s got %q, %v, want its own text", got.to, b, err)
 		}
 	}
-	if n := len(h.sink.all()); n != 2 {
-		t.Errorf("%d copies went out", n)
+	if n := len(srv.transport.messages()); n != 2 {
+		t.Errorf("%d copies were sent, want 2", n)
 	}
 }
 
-// A fork goes out as it was changed, each copy with its own fields, sender and
-// signature; whoever else got the message sees nothing of that.
+// The copies of a fork have its changes, and each has its own fields, sender and
+// signature. Other recipients of the message get it unchanged.
 func TestFork(t *testing.T) {
 	for name, tt := range map[string]struct {
 		footer string
@@ -173,18 +179,18 @@ func TestFork(t *testing.T) {
 			[]string{"", "a-list@our.example", "b-list@our.example"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
-			h.furnish(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(*badgerstore.Store) []hooks.Handler {
-				return []hooks.Handler{at(hooks.ReceiveRcpt, known), mailsTo(func(e *hooks.Event,
+			srv := &testServer{t: t, transport: &fakeTransport{}, clock: &clock.Clock{}}
+			srv.start(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(*badgerstore.Store) []hooks.Handler {
+				return []hooks.Handler{handlerAt(hooks.ReceiveRcpt, acceptRcpt), listPolicy(func(e *hooks.Event,
 					m *hooks.Message) error {
 					return e.AppendText(m, mime.Text{Text: tt.footer})
 				})}
 			})
-			h.signer = stamps{}
-			id := h.accept(session(), "a@a.example", plain, tt.to...)
-			h.idle()
+			srv.signer = fakeSigner{}
+			id := srv.mustSend(newSession(), "a@a.example", plainMessage, tt.to...)
+			srv.waitIdle()
 			var got []string
-			for _, text := range h.box("alice@our.example", "INBOX") {
+			for _, text := range srv.mailbox("alice@our.example", "INBOX") {
 				list := fields(text, "List-Id")
 				got = append(got, list)
 				want, sign, own, returns := "hello\r\n", "", "", "<a@a.example>"
@@ -194,12 +200,12 @@ func TestFork(t *testing.T) {
 				}
 				if body := strings.ReplaceAll(body(text), "=20", " "); body != want || fields(text, "DKIM-Signature") != sign+" " &&
 					fields(text, "DKIM-Signature") != sign || fields(text, "X-Own") != own || fields(text, "Return-Path") != returns {
-					t.Errorf("list %q: %s", list, text)
+					t.Errorf("list %q: wrong text or fields: %s", list, text)
 				}
 			}
 			slices.Sort(got)
 			if !slices.Equal(got, tt.alice) {
-				t.Errorf("alice got %q", got)
+				t.Errorf("alice got List-Ids %q, want %q", got, tt.alice)
 			}
 			forks := 0
 			for _, a := range tt.to {
@@ -207,30 +213,31 @@ func TestFork(t *testing.T) {
 					continue
 				}
 				forks++
-				if archive := h.box(a, "INBOX"); len(archive) != 1 || fields(archive[0], "List-Id") != string(a) || fields(archive[0], "X-Own") != "" {
-					t.Errorf("filed for %s: %q", a, archive)
+				if archive := srv.mailbox(a, "INBOX"); len(archive) != 1 || fields(archive[0], "List-Id") != string(a) ||
+					fields(archive[0], "X-Own") != "" {
+					t.Errorf("filed for %s: got %q, want one copy with that List-Id and no X-Own", a, archive)
 				}
 			}
-			out := h.sink.all()
+			out := srv.transport.messages()
 			if len(out) != forks || out[0].sender != "bounce+x@our.example" || fields(out[0].text, "X-Own") != "x" ||
 				int64(len(out[0].text)) < out[0].size {
-				t.Errorf("sent %+v", out)
+				t.Errorf("sent %+v, want one message for each fork, from bounce+x@our.example", out)
 			}
-			if n := h.spooled(); n != 0 {
-				t.Errorf("%d messages left", n)
+			if n := srv.spoolCount(); n != 0 {
+				t.Errorf("%d messages are left in the spool, want 0", n)
 			}
-			if trail, err := h.store.Trail(t.Context(), id); err != nil || !slices.ContainsFunc(trail,
+			if trail, err := srv.store.Trail(t.Context(), id); err != nil || !slices.ContainsFunc(trail,
 				func(e envelope.TrailEntry) bool { return strings.HasPrefix(e.Text, "goes on as message ") }) {
-				t.Errorf("the trail does not say where it went: %v, %+v", err, trail)
+				t.Errorf("no entry in the trail about the fork: %v, %+v", err, trail)
 			}
 		})
 	}
 }
 
-// A handler is not asked about the fork that it made; others are.
+// A handler does not run for the fork that it made; other handlers do.
 func TestForkIsNotShownToItsMaker(t *testing.T) {
 	forking := func(file, name string, more ...envelope.Address) hooks.Handler {
-		return handler{hooks.Info{Point: hooks.QueueExpand, File: file}, func(e *hooks.Event) (hooks.Verdict, error) {
+		return goHandler{hooks.Info{Point: hooks.QueueExpand, File: file}, func(e *hooks.Event) (hooks.Verdict, error) {
 			m, err := e.Fork(e.Rcpt)
 			if err == nil && len(more) > 0 {
 				err = e.CopyTo(e.Rcpt, []hooks.Target{{Address: more[0]}})
@@ -239,9 +246,9 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 		}}
 	}
 	looked := 0
-	looks := handler{hooks.Info{Point: hooks.QueueExpand, File: "looks.lua"},
+	looks := goHandler{hooks.Info{Point: hooks.QueueExpand, File: "looks.lua"},
 		func(*hooks.Event) (hooks.Verdict, error) { looked++; return hooks.Verdict{}, nil }}
-	varies := handler{hooks.Info{Point: hooks.QueueExpand, File: "varies.lua"}, func(e *hooks.Event) (hooks.Verdict, error) {
+	varies := goHandler{hooks.Info{Point: hooks.QueueExpand, File: "varies.lua"}, func(e *hooks.Event) (hooks.Verdict, error) {
 		m, err := e.Variant(e.Rcpt)
 		err = errors.Join(err, e.EditHeader(m, "again", func(h *mime.Header) error { return h.Append("X-Varied", "yes") }))
 		return hooks.Verdict{}, errors.Join(err, e.Replace(e.Rcpt, []hooks.Target{{Address: e.Rcpt.Address, Msg: m}}))
@@ -262,14 +269,14 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			looked = 0
-			h := newHouse(t, core.Config{}, c.handlers...)
-			h.accept(session(), "a@a.example", plain, "alice@our.example")
-			h.until("it is delivered", func() bool { return h.spooled() == 0 })
+			srv := newTestServer(t, core.Config{}, c.handlers...)
+			srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example")
+			srv.waitFor("it is delivered", func() bool { return srv.spoolCount() == 0 })
 			for _, a := range []envelope.Address{"alice@our.example", c.to} {
 				if a == "" {
 					continue
 				}
-				got := h.box(a, "INBOX")
+				got := srv.mailbox(a, "INBOX")
 				if len(got) != 1 {
 					t.Fatalf("%s has %d messages, want 1", a, len(got))
 				}
@@ -280,83 +287,82 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 				}
 			}
 			if looked != c.looked {
-				t.Errorf("another handler was asked %d times, want %d", looked, c.looked)
+				t.Errorf("another handler was called %d times, want %d", looked, c.looked)
 			}
 		})
 	}
 }
 
-// A recipient that a policy replaces by itself stays, with what the policy wants
-// for it.
+// A recipient that a policy replaces by itself stays, with the changes of the policy.
 func TestReplacedByItself(t *testing.T) {
 	bounces := envelope.Address("bounces@our.example")
-	again := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	again := handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: "bob@our.example"},
 			{Address: e.Rcpt.Address, Sender: &bounces, Fields: "X-Own: yes\r\n"}})
 	})
-	h := newHouse(t, core.Config{}, again)
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "x@out.example")
-	h.until("it is sent", func() bool { return h.spooled() == 0 })
-	if out := h.sink.all(); len(out) != 1 || out[0].sender != bounces || fields(out[0].text, "X-Own") != "yes" {
-		t.Errorf("sent %+v", out)
+	srv := newTestServer(t, core.Config{}, again)
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "x@out.example")
+	srv.waitFor("it is sent", func() bool { return srv.spoolCount() == 0 })
+	if out := srv.transport.messages(); len(out) != 1 || out[0].sender != bounces || fields(out[0].text, "X-Own") != "yes" {
+		t.Errorf("sent %+v, want one message with the policy's sender and field", out)
 	}
-	if got := h.box("bob@our.example", "INBOX"); len(got) != 1 || fields(got[0], "X-Own") != "yes" {
-		t.Errorf("bob has %q", got)
+	if got := srv.mailbox("bob@our.example", "INBOX"); len(got) != 1 || fields(got[0], "X-Own") != "yes" {
+		t.Errorf("bob has %q, want one message with the policy's field", got)
 	}
 }
 
-// One that a policy replaces by itself with a tag, or written in another way,
-// stays too.
+// The same holds for the address with a tag, or in another spelling.
 func TestReplacedByItsTag(t *testing.T) {
 	for _, to := range []envelope.Address{"bob+news@our.example", "BOB@our.example"} {
-		h := newHouse(t, core.Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		srv := newTestServer(t, core.Config{}, handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 			return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: to, Fields: "X-Own: yes\r\n"}})
 		}))
-		h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example")
-		h.until("it is filed", func() bool { return h.spooled() == 0 })
-		if got := h.box("bob@our.example", "INBOX"); len(got) != 1 || fields(got[0], "X-Own") != "yes" {
-			t.Errorf("%s: bob has %q", to, got)
+		srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example")
+		srv.waitFor("it is filed", func() bool { return srv.spoolCount() == 0 })
+		if got := srv.mailbox("bob@our.example", "INBOX"); len(got) != 1 || fields(got[0], "X-Own") != "yes" {
+			t.Errorf("%s: bob has %q, want one message with the policy's field", to, got)
 		}
 	}
 }
 
-// Forks of forks for ever new recipients end.
+// A policy that forks each fork for a new recipient is stopped.
 func TestForksEnd(t *testing.T) {
-	again := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	again := handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		m, err := e.Fork(e.Rcpt)
 		err = errors.Join(err, e.EditHeader(m, "again", func(h *mime.Header) error { return h.Append("X-Again", "yes") }))
 		return hooks.Verdict{}, errors.Join(err, e.Replace(e.Rcpt, []hooks.Target{{Address: "x" + e.Rcpt.Address}}))
 	})
-	h := newHouse(t, core.Config{}, again)
-	if st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "alice@our.example"); st == nil || st.Code != 554 {
-		t.Errorf("answer %v", st)
+	srv := newTestServer(t, core.Config{}, again)
+	if st := srv.send(newSession(), &envelope.Transaction{Sender: "a@a.example"}, plainMessage, "alice@our.example"); st == nil ||
+		st.Code != 554 {
+		t.Errorf("got reply %v, want 554", st)
 	}
-	h.idle()
-	if n := h.spooled(); n != 0 || len(h.box("alice@our.example", "INBOX")) != 0 {
-		t.Errorf("%d left", n)
+	srv.waitIdle()
+	if n := srv.spoolCount(); n != 0 || len(srv.mailbox("alice@our.example", "INBOX")) != 0 {
+		t.Errorf("%d messages in the spool, or some in the mailbox, want none", n)
 	}
 }
 
-// A fork that nobody changed is no other message.
+// A fork without changes does not become another message.
 func TestForkUnchanged(t *testing.T) {
-	h := newHouse(t, core.Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	srv := newTestServer(t, core.Config{}, handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		_, err := e.Fork(e.Rcpt)
 		return hooks.Verdict{}, err
 	}))
-	id := h.accept(session(), "a@a.example", plain, "alice@our.example")
-	h.idle()
-	trail, err := h.store.Trail(t.Context(), id)
+	id := srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example")
+	srv.waitIdle()
+	trail, err := srv.store.Trail(t.Context(), id)
 	if err != nil || slices.ContainsFunc(trail, func(e envelope.TrailEntry) bool {
 		return strings.HasPrefix(e.Text,
 			"goes on as message ")
-	}) || len(h.box("alice@our.example", "INBOX")) != 1 {
-		t.Errorf("%v, %+v", err, trail)
+	}) || len(srv.mailbox("alice@our.example", "INBOX")) != 1 {
+		t.Errorf("want one message and no fork in the trail: %v, %+v", err, trail)
 	}
 }
 
-// A variant goes to those whose target names it, and to nobody else.
+// Only the recipients whose target names a variant get it.
 func TestVariant(t *testing.T) {
-	h := newHouse(t, core.Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	srv := newTestServer(t, core.Config{}, handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address != "alice@our.example" || e.Msg.Header.Has("X-Variant") {
 			return hooks.Verdict{}, nil
 		}
@@ -368,30 +374,30 @@ func TestVariant(t *testing.T) {
 		return hooks.Verdict{}, errors.Join(err, err2, set(none, "nobody's"), set(m, "yes"),
 			e.CopyTo(e.Rcpt, []hooks.Target{{Address: "bob@our.example", Msg: m}, {Address: "x@out.example"}, {Address: "y@out.example", Msg: m}}))
 	}))
-	h.accept(session(), "a@a.example", plain, "alice@our.example")
-	h.idle()
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example")
+	srv.waitIdle()
 	for who, want := range map[envelope.Address]string{"alice@our.example": "", "bob@our.example": "yes"} {
-		if got := h.box(who, "INBOX"); len(got) != 1 || fields(got[0], "X-Variant") != want {
-			t.Errorf("%s has %q", who, got)
+		if got := srv.mailbox(who, "INBOX"); len(got) != 1 || fields(got[0], "X-Variant") != want {
+			t.Errorf("%s has %q, want only its own variant", who, got)
 		}
 	}
-	for _, s := range h.sink.all() {
+	for _, s := range srv.transport.messages() {
 		if want := map[envelope.Address]string{"y@out.example": "yes"}[s.to[0]]; fields(s.text, "X-Variant") != want {
-			t.Errorf("%s has %q", s.to, s.text)
+			t.Errorf("%s got %q, want only its own variant", s.to, s.text)
 		}
 	}
-	if n := len(h.sink.all()); n != 2 {
-		t.Errorf("%d sent", n)
+	if n := len(srv.transport.messages()); n != 2 {
+		t.Errorf("%d messages were sent, want 2", n)
 	}
-	if n := h.spooled(); n != 0 {
-		t.Errorf("%d messages left", n)
+	if n := srv.spoolCount(); n != 0 {
+		t.Errorf("%d messages are left in the spool, want 0", n)
 	}
 }
 
-// Who is refused among those that replace a recipient is told to the sender
-// that the copy has, and the others get theirs.
+// If one of the recipients that replace another is rejected, the DSN goes to the
+// sender of its copy, and the others get theirs.
 func TestForkRefusedInPart(t *testing.T) {
-	policy := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	policy := handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address != "a-list@our.example" {
 			return hooks.Verdict{}, nil
 		}
@@ -399,18 +405,18 @@ func TestForkRefusedInPart(t *testing.T) {
 		bounces := envelope.Address("bob@our.example")
 		return hooks.Verdict{}, errors.Join(err, e.Replace(e.Rcpt, []hooks.Target{{Address: "nobody@our.example", Sender: &bounces}}))
 	})
-	h := newHouse(t, core.Config{}, at(hooks.ReceiveRcpt, known), policy)
-	h.accept(session(), "a@a.example", plain, "a-list@our.example")
-	h.idle()
-	if got := h.box("bob@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "Status: 5.1.1") {
-		t.Errorf("the report: %q", got)
+	srv := newTestServer(t, core.Config{}, handlerAt(hooks.ReceiveRcpt, acceptRcpt), policy)
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "a-list@our.example")
+	srv.waitIdle()
+	if got := srv.mailbox("bob@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "Status: 5.1.1") {
+		t.Errorf("bob has %q, want one DSN with status 5.1.1", got)
 	}
 }
 
-// holdAll is a policy in Go that holds what is for NAME-list@ until it is
+// holdPolicy is a policy in Go that holds messages to NAME-list@ until they are
 // released.
-func holdAll(next hooks.Handler) hooks.Handler {
-	return at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+func holdPolicy(next hooks.Handler) hooks.Handler {
+	return handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if !strings.HasSuffix(e.Rcpt.Address.Local(), "-list") || e.Rcpt.Released {
 			v, _, err := next.Call(context.Background(), hooks.Spec{}, e)
 			return v, err
@@ -421,20 +427,23 @@ func holdAll(next hooks.Handler) hooks.Handler {
 	})
 }
 
-// What is held waits, over a restart too, until it is released, dropped or
-// returned, by a policy's decision or by an operator, once.
+// A held message waits, also after a restart, until a policy or an operator releases,
+// drops or bounces it. That happens once.
 func TestHeld(t *testing.T) {
-	policies := []hooks.Handler{at(hooks.ReceiveRcpt, known), holdAll(mailsTo(func(*hooks.Event, *hooks.Message) error { return nil }))}
+	policies := []hooks.Handler{
+		handlerAt(hooks.ReceiveRcpt, acceptRcpt),
+		holdPolicy(listPolicy(func(*hooks.Event, *hooks.Message) error { return nil })),
+	}
 	dir := t.TempDir()
-	h := openHouse(t, dir, core.Config{}, policies...)
+	srv := openTestServer(t, dir, core.Config{}, policies...)
 	decide := func(id envelope.ID, what string) {
 		t.Helper()
-		if err := applied(h.store.Apply(t.Context(), lists.Decide("a-list@our.example", id.String(), what))); err != nil {
+		if err := errorOf(srv.store.Apply(t.Context(), lists.Decide("a-list@our.example", id.String(), what))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	listed := func() (ids []string) {
-		for p, err := range h.store.Scan(t.Context(), lists.HeldSpace("a-list@our.example"), "", 100) {
+		for p, err := range srv.store.Scan(t.Context(), lists.HeldSpace("a-list@our.example"), "", 100) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -444,46 +453,46 @@ func TestHeld(t *testing.T) {
 	}
 	var ids []envelope.ID
 	for range 4 {
-		ids = append(ids, h.accept(session(), "bob@our.example", plain, "a-list@our.example", "alice@our.example"))
+		ids = append(ids, srv.mustSend(newSession(), "bob@our.example", plainMessage, "a-list@our.example", "alice@our.example"))
 	}
-	h.idle()
-	if n := h.spooled(); n != 4 || len(listed()) != 4 || len(h.box("alice@our.example", "INBOX")) != 4 {
-		t.Fatalf("%d in the spool, listed %v", n, listed())
+	srv.waitIdle()
+	if n := srv.spoolCount(); n != 4 || len(listed()) != 4 || len(srv.mailbox("alice@our.example", "INBOX")) != 4 {
+		t.Fatalf("%d messages in the spool, listed %v, want 4 and 4", n, listed())
 	}
-	h.stop()
-	h = openHouse(t, dir, core.Config{}, policies...)
+	srv.stop()
+	srv = openTestServer(t, dir, core.Config{}, policies...)
 	decide(ids[0], "release")
 	decide(ids[0], "release")
 	decide(ids[1], "drop")
-	if err := h.Operate(t.Context(), operate.OpBounce, ids[2], "no"); err != nil {
+	if err := srv.Operate(t.Context(), operate.OpBounce, ids[2], "no"); err != nil {
 		t.Fatal(err)
 	}
-	h.until("decided", func() bool { return h.spooled() == 1 && h.InFlight() == 0 })
-	h.idle()
+	srv.waitFor("decided", func() bool { return srv.spoolCount() == 1 && srv.InFlight() == 0 })
+	srv.waitIdle()
 	if got := listed(); !slices.Equal(got, []string{ids[3].String()}) {
-		t.Errorf("listed %v", got)
+		t.Errorf("listed %v, want only the fourth message", got)
 	}
 	fromList := 0
-	for _, text := range h.box("alice@our.example", "INBOX") {
+	for _, text := range srv.mailbox("alice@our.example", "INBOX") {
 		if fields(text, "List-Id") != "" {
 			fromList++
 		}
 	}
-	if fromList != 1 || len(h.sink.all()) != 1 {
-		t.Errorf("released %d times, %d left", fromList, len(h.sink.all()))
+	if fromList != 1 || len(srv.transport.messages()) != 1 {
+		t.Errorf("released %d times, sent %d messages, want 1 and 1", fromList, len(srv.transport.messages()))
 	}
-	if got := h.box("bob@our.example", "INBOX"); len(got) != 2 { // the list's copy and the report of what was returned
-		t.Errorf("bob got %q", got)
+	if got := srv.mailbox("bob@our.example", "INBOX"); len(got) != 2 { // the list's copy and a DSN
+		t.Errorf("bob got %q, want the list's copy and a DSN", got)
 	}
-	if err := h.Operate(t.Context(), operate.OpDrop, ids[3], "no"); err != nil {
+	if err := srv.Operate(t.Context(), operate.OpDrop, ids[3], "no"); err != nil {
 		t.Fatal(err)
 	}
 	if got := listed(); got != nil {
-		t.Errorf("dropped and still listed: %v", got)
+		t.Errorf("still listed after drop: %v", got)
 	}
-	for p, err := range h.store.Scan(t.Context(), lists.DecisionSpace, "", 10) {
-		t.Errorf("still to be decided: %v, %v", p, err)
+	for p, err := range srv.store.Scan(t.Context(), lists.DecisionSpace, "", 10) {
+		t.Errorf("decision left in the store: %v, %v", p, err)
 	}
 }
 
-func applied(_ []int64, err error) error { return err }
+func errorOf(_ []int64, err error) error { return err }

@@ -12,19 +12,19 @@ import (
 	"carteiro/hooks"
 )
 
-// TestReturnAddresses: reports come home through addresses that we signed;
-// nothing else leaves by them, whoever sends it and whatever a policy says.
+// TestReturnAddresses: bounces to return paths that we signed are sent to the original
+// sender; no other mail is relayed through them, for any client and with any policy.
 func TestReturnAddresses(t *testing.T) {
 	yes := func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Accept}, nil }
-	h := newHouse(t, core.Config{}, at(hooks.ReceiveRcpt, yes))
+	srv := newTestServer(t, core.Config{}, handlerAt(hooks.ReceiveRcpt, yes))
 	back := func(domain string) envelope.Address {
-		return testRing.Rewrite("ann@out.example", domain, h.clock.Now())
+		return testReturnPaths.Rewrite("ann@out.example", domain, srv.clock.Now())
 	}
 	good := back("our.example")
 	forged := envelope.Address(strings.Replace(string(good), "ann@", "anna@", 1))
 	changed := []byte(good)
 	changed[6] ^= 1
-	alien := srs.NewRing([]byte("another server")).Rewrite("ann@out.example", "our.example", h.clock.Now())
+	alien := srs.NewRing([]byte("another server")).Rewrite("ann@out.example", "our.example", srv.clock.Now())
 	for _, tt := range []struct {
 		name string
 		s    *envelope.Session
@@ -32,42 +32,43 @@ func TestReturnAddresses(t *testing.T) {
 		to   envelope.Address
 		code int
 	}{
-		{"a report", session(), "", good, 0},
-		{"a report, at our name", session(), "", back("mx.our.example"), 0},
-		{"a report, in other case", session(), "", envelope.Address(strings.ToLower(string(good))), 0},
-		{"mail of a stranger", session(), "eve@evil.example", good, 550},
-		{"mail of a user", user("alice@our.example"), "alice@our.example", good, 550},
-		{"another local part", session(), "", forged, 550},
-		{"one letter", session(), "", envelope.Address(changed), 550},
-		{"another server's key", session(), "", alien, 550},
-		{"at another domain", session(), "", back("out.example"), 554}, // not ours: relaying
+		{"a report", newSession(), "", good, 0},
+		{"a report, at our name", newSession(), "", back("mx.our.example"), 0},
+		{"a report, in other case", newSession(), "", envelope.Address(strings.ToLower(string(good))), 0},
+		{"mail of a stranger", newSession(), "eve@evil.example", good, 550},
+		{"mail of a user", newUserSession("alice@our.example"), "alice@our.example", good, 550},
+		{"another local part", newSession(), "", forged, 550},
+		{"one letter", newSession(), "", envelope.Address(changed), 550},
+		{"another server's key", newSession(), "", alien, 550},
+		{"at another domain", newSession(), "", back("out.example"), 554}, // not ours: relaying
 	} {
-		before := len(h.sink.all())
-		st := h.offer(tt.s, &envelope.Transaction{Sender: tt.from}, plain, tt.to)
-		h.idle()
-		got := h.sink.all()[before:]
+		before := len(srv.transport.messages())
+		st := srv.send(tt.s, &envelope.Transaction{Sender: tt.from}, plainMessage, tt.to)
+		srv.waitIdle()
+		got := srv.transport.messages()[before:]
 		switch {
 		case tt.code == 0 && (st != nil || len(got) != 1 || got[0].sender != "" || !strings.EqualFold(string(got[0].to[0]), "ann@out.example")):
-			t.Errorf("%s: %v, sent %+v", tt.name, st, got)
+			t.Errorf("%s: got reply %v, sent %+v; want 250, and the bounce sent to ann@out.example", tt.name, st, got)
 		case tt.code != 0 && (st == nil || st.Code != tt.code || !strings.HasPrefix(st.Enhanced, "5.7.") || len(got) != 0):
-			t.Errorf("%s: %v, sent %+v", tt.name, st, got)
+			t.Errorf("%s: got reply %v, sent %+v; want code %d with 5.7.x, and nothing sent", tt.name, st, got, tt.code)
 		}
 	}
-	h.clock.Advance((srs.Days + 1) * 24 * time.Hour)
-	if st := h.offer(session(), &envelope.Transaction{}, plain, good); st == nil || st.Code != 550 || !strings.HasPrefix(st.Enhanced, "5.7.") {
-		t.Errorf("an old one: %v", st)
+	srv.clock.Advance((srs.Days + 1) * 24 * time.Hour)
+	if st := srv.send(newSession(), &envelope.Transaction{}, plainMessage, good); st == nil || st.Code != 550 ||
+		!strings.HasPrefix(st.Enhanced, "5.7.") {
+		t.Errorf("an old return path: got reply %v, want 550 5.7.x", st)
 	}
 }
 
-// TestReturnAddressBehindPolicies: what policies do behind RCPT gets nothing
-// past the guard.
+// TestReturnAddressBehindPolicies: policies after RCPT cannot override the check of
+// return paths.
 func TestReturnAddressBehindPolicies(t *testing.T) {
 	var good envelope.Address
 	for name, h := range map[string]hooks.Handler{
-		"another sender": at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
+		"another sender": handlerAt(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
 			return hooks.Verdict{}, e.SetSender("eve@evil.example")
 		}),
-		"another recipient": at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		"another recipient": handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 			if e.Rcpt.Address == "alice@our.example" {
 				sender := envelope.Address("eve@evil.example")
 				return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: good, Sender: &sender}})
@@ -75,45 +76,45 @@ func TestReturnAddressBehindPolicies(t *testing.T) {
 			return hooks.Verdict{}, nil
 		}),
 	} {
-		h := newHouse(t, core.Config{}, h)
-		good = testRing.Rewrite("ann@out.example", "our.example", h.clock.Now())
+		srv := newTestServer(t, core.Config{}, h)
+		good = testReturnPaths.Rewrite("ann@out.example", "our.example", srv.clock.Now())
 		to := good
 		if name == "another recipient" {
 			to = "alice@our.example"
 		}
-		st := h.offer(session(), &envelope.Transaction{}, plain, to)
-		h.idle()
-		if st == nil || st.Code != 550 || len(h.sink.all()) != 0 {
-			t.Errorf("%s: %v, sent %+v", name, st, h.sink.all())
+		st := srv.send(newSession(), &envelope.Transaction{}, plainMessage, to)
+		srv.waitIdle()
+		if st == nil || st.Code != 550 || len(srv.transport.messages()) != 0 {
+			t.Errorf("%s: got reply %v, sent %+v; want 550 and nothing sent", name, st, srv.transport.messages())
 		}
-		h.stop()
+		srv.stop()
 	}
 }
 
-// TestReportsGoHome: a report of ours about a forwarded message goes to its
-// sender, by their own name, over any number of layers.
+// TestReportsGoHome: our DSN about a forwarded message goes to the original sender,
+// also if the message was forwarded several times.
 func TestReportsGoHome(t *testing.T) {
-	forwarder := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	forwarder := handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address != "alice@our.example" {
 			return hooks.Verdict{}, nil
 		}
-		sender := testRing.Rewrite("ann@out.example", "our.example", e.Now)
-		sender = testRing.Rewrite(sender, "our.example", e.Now)
+		sender := testReturnPaths.Rewrite("ann@out.example", "our.example", e.Now)
+		sender = testReturnPaths.Rewrite(sender, "our.example", e.Now)
 		return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: "x@gone.example", Sender: &sender}})
 	})
-	h := newHouse(t, core.Config{}, forwarder)
-	h.accept(session(), "ann@out.example", plain, "alice@our.example")
-	h.idle()
-	got := h.sink.all()
+	srv := newTestServer(t, core.Config{}, forwarder)
+	srv.mustSend(newSession(), "ann@out.example", plainMessage, "alice@our.example")
+	srv.waitIdle()
+	got := srv.transport.messages()
 	if len(got) != 1 || got[0].sender != "" || got[0].to[0] != "ann@out.example" ||
 		!strings.Contains(got[0].text, "To: ann@out.example\r\n") ||
 		!strings.Contains(got[0].text, "Final-Recipient: rfc822; alice@our.example") || strings.Contains(got[0].text, "gone.example") {
-		t.Errorf("report: %+v", got)
+		t.Errorf("sent %+v, want one DSN to ann@out.example that does not name gone.example", got)
 	}
 }
 
-// TestConfidentialSuccess: a next hop is not asked to tell of success at an
-// address that the sender does not know; we say "relayed" (RFC 3461 5.2.7.4).
+// TestConfidentialSuccess: we do not ask a next hop for DSNs of success about an
+// address that the sender does not know, but send "relayed" (RFC 3461 5.2.7.4).
 func TestConfidentialSuccess(t *testing.T) {
 	for _, tt := range []struct {
 		to       envelope.Address
@@ -128,31 +129,31 @@ func TestConfidentialSuccess(t *testing.T) {
 		{"front@our.example", true, 0, 0, false},
 		{"hidden@out.example", true, envelope.NotifySuccess, envelope.NotifySuccess, false},
 	} {
-		h := newHouse(t, core.Config{})
+		srv := newTestServer(t, core.Config{})
 		var told []envelope.Notify
-		h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
+		srv.transport.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 			told = append(told, r.Notify)
 			return envelope.Outcome{Status: envelope.Status{Code: 250}, NoDSN: !tt.dsn}
 		}
-		if err := h.accounts.AddAlias(t.Context(), "front@our.example", []envelope.Address{"hidden@out.example"}); err != nil {
+		if err := srv.accounts.AddAlias(t.Context(), "front@our.example", []envelope.Address{"hidden@out.example"}); err != nil {
 			t.Fatal(err)
 		}
-		h.sendNotify(tt.to, tt.notify, envelope.Params{})
-		got := h.box("alice@our.example", "INBOX")
+		srv.sendNotify(tt.to, tt.notify, envelope.Params{})
+		got := srv.mailbox("alice@our.example", "INBOX")
 		if !slices.Equal(told, []envelope.Notify{tt.told}) || (len(got) == 1) != tt.reported {
-			t.Errorf("%+v: told %v, reports %q", tt, told, got)
+			t.Errorf("%+v: the next hop got %v, alice got DSNs %q", tt, told, got)
 		}
 		if tt.reported && (!strings.Contains(got[0], "Action: relayed") || strings.Contains(got[0], "hidden@")) {
-			t.Errorf("%+v: %s", tt, got[0])
+			t.Errorf("%+v: the DSN must say \"relayed\" and not name the hidden address: %s", tt, got[0])
 		}
-		h.stop()
+		srv.stop()
 	}
 }
 
-// TestCirclesAreRefused: recipients who lead to nobody but themselves are an
-// error of the message, not a silence.
+// TestCirclesAreRefused: a message is refused if its recipients lead only back to
+// themselves.
 func TestCirclesAreRefused(t *testing.T) {
-	h := newHouse(t, core.Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	srv := newTestServer(t, core.Config{}, handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		other := map[envelope.Address]envelope.Address{"alice@our.example": "bob@our.example",
 			"bob@our.example": "alice@our.example"}[e.Rcpt.Address]
 		if other == "" {
@@ -160,22 +161,22 @@ func TestCirclesAreRefused(t *testing.T) {
 		}
 		return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: other}})
 	}))
-	// The pattern leads back to itself; when it was made, nobody could see.
-	if err := h.accounts.AddAlias(t.Context(), "/turn-(.+)/@our.example", []envelope.Address{"turn-$1@our.example"}); err != nil {
+	// The pattern leads back to itself, which is not visible when it is created.
+	if err := srv.accounts.AddAlias(t.Context(), "/turn-(.+)/@our.example", []envelope.Address{"turn-$1@our.example"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, to := range [][]envelope.Address{{"alice@our.example"}, {"alice@our.example", "bob@our.example"}, {"turn-x@our.example"}} {
-		if st := h.offer(session(), &envelope.Transaction{Sender: "ann@out.example"}, plain, to...); st == nil || st.Code != 554 ||
+		if st := srv.send(newSession(), &envelope.Transaction{Sender: "ann@out.example"}, plainMessage, to...); st == nil || st.Code != 554 ||
 			st.Enhanced != "5.4.6" {
-			t.Errorf("%v: %v", to, st)
+			t.Errorf("%v: got reply %v, want 554 5.4.6", to, st)
 		}
 	}
-	// Somebody else on the way: not an error.
-	if err := h.accounts.AddAlias(t.Context(), "more@our.example", []envelope.Address{"alice@our.example", "postmaster@our.example",
+	// With another target it is not an error.
+	if err := srv.accounts.AddAlias(t.Context(), "more@our.example", []envelope.Address{"alice@our.example", "postmaster@our.example",
 		"x@out.example"}); err != nil {
 		t.Fatal(err)
 	}
-	if st := h.offer(session(), &envelope.Transaction{Sender: "ann@out.example"}, plain, "more@our.example"); st != nil {
-		t.Errorf("an alias for others too: %v", st)
+	if st := srv.send(newSession(), &envelope.Transaction{Sender: "ann@out.example"}, plainMessage, "more@our.example"); st != nil {
+		t.Errorf("an alias with another target too: got reply %v, want 250", st)
 	}
 }

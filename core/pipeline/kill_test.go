@@ -23,15 +23,15 @@ import (
 	"carteiro/hooks/lua"
 )
 
-// Where a copy of the test binary works, and the step at which it dies.
+// Environment of the copy of the test binary: its directory, and the step at which it
+// is killed.
 const (
 	killDir  = "CARTEIRO_TEST_KILL_DIR"
 	killStep = "CARTEIRO_TEST_KILL_STEP"
 )
 
-// countingPolicy has effects at every hook whose effects travel with a
-// message: a number in the KV, and a letter to bob. What it submits itself it
-// leaves alone.
+// countingPolicy has effects at every hook whose effects are committed with a message:
+// it counts in the KV, and sends a message to bob. It ignores its own messages.
 const countingPolicy = `
 local function count(msg, what)
   if msg:header("Auto-Submitted") then return end
@@ -50,28 +50,33 @@ on("observe.event", function(event)
 end)
 `
 
-// counted is everything that the policy does about the one message: to alice,
-// to a host that takes it, and to one that refuses, for whom there is a DSN.
-var counted = []string{"attempt bad.example", "attempt here", "attempt out.example", "commit bad.example", "commit here",
+// wantCounts is everything that the policy does for one message to alice, to a host
+// that accepts it, and to one that refuses it, which gives a DSN.
+var wantCounts = []string{"attempt bad.example", "attempt here", "attempt out.example", "commit bad.example", "commit here",
 	"commit out.example", "data",
 	"dsn failed", "expand alice@our.example", "expand x@bad.example", "expand x@out.example", "local alice@our.example",
 	"result alice@our.example",
 	"result x@bad.example", "result x@out.example"}
 
-// told are the events about it.
-var told = []string{"event accepted", "event bounced x@bad.example", "event delivered alice@our.example", "event delivered x@out.example"}
+// wantEvents are the events about it.
+var wantEvents = []string{
+	"event accepted",
+	"event bounced x@bad.example",
+	"event delivered alice@our.example",
+	"event delivered x@out.example",
+}
 
-// killer counts the steps of a process and ends it at one of them.
-type killer struct{ at, now atomic.Int64 }
+// killer counts the steps of a process and kills it at one of them.
+type killer struct{ killAt, now atomic.Int64 }
 
 func (k *killer) step() {
-	if k.now.Add(1) == k.at.Load() {
+	if k.now.Add(1) == k.killAt.Load() {
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
 	}
 }
 
-// around is a step before and one behind.
+// around calls f between two steps.
 func (k *killer) around(f func() error) error {
 	k.step()
 	defer k.step()
@@ -108,14 +113,14 @@ func (h killerHandler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event
 	return v, n, h.k.around(func() error { v, n, err = h.Handler.Call(ctx, spec, e); return err })
 }
 
-// countingHouse is a house with the counting policy whose process dies at a
-// step, 0 being none.
-func countingHouse(t *testing.T, dir string, at int64) (*house, *killer) {
+// newCountingServer returns a server with the counting policy whose process is killed
+// at a step; 0: never.
+func newCountingServer(t *testing.T, dir string, at int64) (*testServer, *killer) {
 	t.Helper()
 	k := &killer{}
-	k.at.Store(at)
-	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}, dir: dir}
-	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
+	k.killAt.Store(at)
+	srv := &testServer{t: t, transport: &fakeTransport{}, clock: &clock.Clock{}, dir: dir}
+	srv.transport.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		k.step()
 		if r.Address == "x@bad.example" {
 			return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
@@ -124,9 +129,9 @@ func countingHouse(t *testing.T, dir string, at int64) (*house, *killer) {
 	}
 	hop := envelope.NextHop{Hosts: []envelope.Host{{Name: "mx.example", Port: 25}}}
 	cfg := core.Config{NextHops: map[string]envelope.NextHop{"out.example": hop, "bad.example": hop}}
-	h.furnish(badgerstore.Options{Dir: dir}, func(s store.Store) store.Store { return killerStore{s, k} }, cfg,
+	srv.start(badgerstore.Options{Dir: dir}, func(s store.Store) store.Store { return killerStore{s, k} }, cfg,
 		func(st *badgerstore.Store) []hooks.Handler {
-			gen, err := lua.New(lua.Options{KV: st, Clock: h.clock, Hostname: "mx.our.example"}).Load(t.Context(),
+			gen, err := lua.New(lua.Options{KV: st, Clock: srv.clock, Hostname: "mx.our.example"}).Load(t.Context(),
 				[]hooks.Source{hookstest.Scripts(map[string]string{"count.lua": countingPolicy})})
 			if err != nil {
 				t.Fatal(err)
@@ -139,10 +144,10 @@ func countingHouse(t *testing.T, dir string, at int64) (*house, *killer) {
 			}
 			return list
 		})
-	return h, k
+	return srv, k
 }
 
-// TestKillVictim is what the copy runs.
+// TestKillVictim is the test that the copy runs.
 func TestKillVictim(t *testing.T) {
 	dir := os.Getenv(killDir)
 	if dir == "" {
@@ -152,44 +157,42 @@ func TestKillVictim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, k := countingHouse(t, dir, at)
-	h.accept(user("alice@our.example"), "alice@our.example", strings.Replace(plain, "a@a.example", "alice@our.example", 1),
-		"alice@our.example", "x@out.example", "x@bad.example")
+	srv, k := newCountingServer(t, dir, at)
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example",
+		strings.Replace(plainMessage, "a@a.example", "alice@our.example", 1), "alice@our.example", "x@out.example", "x@bad.example")
 	os.Stdout.WriteString("250\n")
 	k.step()
-	h.quiet()
+	srv.waitAllIdle()
 	fmt.Printf("steps %d\n", k.now.Load())
 }
 
-// victim runs a copy that dies at a step, 0 being none, and returns what it
-// said.
-func victim(t *testing.T, dir string, at int) (said string, killed bool) {
+// runKilled runs a copy that is killed at a step (0: never), and returns its output.
+func runKilled(t *testing.T, dir string, at int) (said string, killed bool) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKillVictim$", "-test.count=1")
 	cmd.Env = append(os.Environ(), killDir+"="+dir, killStep+"="+strconv.Itoa(at))
 	out, err := cmd.CombinedOutput()
 	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	killed = status.Signaled() && status.Signal() == syscall.SIGKILL
 	if err != nil && !killed {
-		t.Errorf("step %d: %v\n%s", at, err, out)
+		t.Errorf("step %d: got %v, want success or SIGKILL\n%s", at, err, out)
 	}
 	return string(out), killed
 }
 
-// TestKillBetweenSteps kills a process before and behind each write to the
-// store, each handler and each answer of a peer, starts another one, and
-// counts: every effect of every hook has to be there exactly once where the
-// message was taken, and not at all where it was not.
+// TestKillBetweenSteps kills a process before and after each write to the store, each
+// handler and each reply of a peer, and starts another one. If the message was
+// accepted, every effect of every hook must be there exactly once, else none.
 func TestKillBetweenSteps(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts and kills some hundred processes")
 	}
-	said, _ := victim(t, t.TempDir(), 0)
+	said, _ := runKilled(t, t.TempDir(), 0)
 	_, after, _ := strings.Cut(said, "steps ")
 	var steps int
 	if _, err := fmt.Sscan(after, &steps); err != nil || steps < 100 {
-		t.Fatalf("%d steps, %v\n%s", steps, err, said)
+		t.Fatalf("%d steps, %v, want at least 100\n%s", steps, err, said)
 	}
-	// Most of the time is spent waiting for the disk.
+	// Most of the time the test waits for the disk.
 	var next, taken, lost atomic.Int64
 	var workers sync.WaitGroup
 	for range 4 {
@@ -200,10 +203,10 @@ func TestKillBetweenSteps(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				said, killed := victim(t, dir, at)
+				said, killed := runKilled(t, dir, at)
 				switch { // a run may have fewer steps than the first had
 				case !killed:
-				case auditKilled(t, dir, strings.Contains(said, "250\n"), at):
+				case checkAfterKill(t, dir, strings.Contains(said, "250\n"), at):
 					taken.Add(1)
 				default:
 					lost.Add(1)
@@ -215,51 +218,51 @@ func TestKillBetweenSteps(t *testing.T) {
 	workers.Wait()
 	t.Logf("killed at each of %d steps: the message was taken %d times, and %d times not", steps, taken.Load(), lost.Load())
 	if taken.Load() < 50 || lost.Load() < 5 {
-		t.Error("too few of one kind")
+		t.Error("want at least 50 runs with the message accepted and 5 without")
 	}
 }
 
-// auditKilled finishes what a killed process left, and looks at it. It tells
-// whether the message was taken.
-func auditKilled(t *testing.T, dir string, answered bool, at int) bool {
+// checkAfterKill finishes the work of a killed process and checks the result. It
+// returns whether the message was accepted.
+func checkAfterKill(t *testing.T, dir string, answered bool, at int) bool {
 	t.Helper()
-	h, _ := countingHouse(t, dir, 0)
-	defer h.stop()
-	h.quiet()
+	srv, _ := newCountingServer(t, dir, 0)
+	defer srv.stop()
+	srv.waitAllIdle()
 	got := map[string]string{}
-	for p, err := range h.store.Scan(t.Context(), "scripts", "", 1000) {
+	for p, err := range srv.store.Scan(t.Context(), "scripts", "", 1000) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		got[p.Key] = string(p.Value)
 	}
-	letters, want := counted, slices.Concat(counted, told)
+	letters, want := wantCounts, slices.Concat(wantCounts, wantEvents)
 	if len(got) == 0 && !answered {
 		letters, want = nil, nil
 	}
 	for _, what := range want {
 		if got[what] != "1" {
-			t.Errorf("step %d: %s happened %q times", at, what, got[what])
+			t.Errorf("step %d: %s happened %q times, want once", at, what, got[what])
 		}
 	}
 	if len(got) != len(want) {
-		t.Errorf("step %d: counted %v", at, got)
+		t.Errorf("step %d: counted %v, want %v", at, got, want)
 	}
 	var subjects []string
-	for _, text := range h.box("bob@our.example", "INBOX") {
+	for _, text := range srv.mailbox("bob@our.example", "INBOX") {
 		_, rest, _ := strings.Cut(text, "\r\nSubject: ")
 		subject, _, _ := strings.Cut(rest, "\r\n")
 		subjects = append(subjects, subject)
 	}
 	slices.Sort(subjects)
 	if !slices.Equal(subjects, letters) {
-		t.Errorf("step %d: bob got %q", at, subjects)
+		t.Errorf("step %d: bob got subjects %q, want %q", at, subjects, letters)
 	}
-	if n := len(h.box("alice@our.example", "INBOX")); n != 2 && want != nil || n != 0 && want == nil { // the message and its DSN
-		t.Errorf("step %d: alice has %d messages", at, n)
+	if n := len(srv.mailbox("alice@our.example", "INBOX")); n != 2 && want != nil || n != 0 && want == nil { // the message and its DSN
+		t.Errorf("step %d: alice has %d messages, want the message and its DSN if it was accepted, else none", at, n)
 	}
-	if n := h.spooled(); n != 0 {
-		t.Errorf("step %d: %d messages are left", at, n)
+	if n := srv.spoolCount(); n != 0 {
+		t.Errorf("step %d: %d messages are left in the spool, want 0", at, n)
 	}
 	return want != nil
 }

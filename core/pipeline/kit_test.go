@@ -25,15 +25,15 @@ import (
 	"carteiro/hooks"
 )
 
-// sink is a Transport that keeps what it gets and answers as told.
-type sink struct {
-	mu     sync.Mutex
-	got    []sent
-	answer func(hop envelope.NextHop, r *envelope.Recipient) envelope.Outcome // nil: 250
-	hold   chan struct{}                                                      // if set, each transfer waits for one receive
+// fakeTransport is a Transport that keeps the messages it gets, and replies as answer says.
+type fakeTransport struct {
+	mu       sync.Mutex
+	received []sentMessage
+	answer   func(hop envelope.NextHop, r *envelope.Recipient) envelope.Outcome // nil: 250
+	block    chan struct{}                                                      // if set, each transfer first receives from it
 }
 
-type sent struct {
+type sentMessage struct {
 	hop    envelope.NextHop
 	sender envelope.Address
 	to     []envelope.Address
@@ -42,9 +42,9 @@ type sent struct {
 	size   int64
 }
 
-func (s *sink) Send(_ context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome {
-	if s.hold != nil {
-		<-s.hold
+func (s *fakeTransport) Send(_ context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome {
+	if s.block != nil {
+		<-s.block
 	}
 	r, err := t.Open()
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *sink) Send(_ context.Context, hop envelope.NextHop, t envelope.Transfer
 	if err != nil {
 		panic(err)
 	}
-	one := sent{hop: hop, sender: t.Sender, text: string(text), prio: t.Priority, size: t.Size}
+	one := sentMessage{hop: hop, sender: t.Sender, text: string(text), prio: t.Priority, size: t.Size}
 	var out []envelope.Outcome
 	for _, rc := range t.Recipients {
 		o := envelope.Outcome{Status: envelope.Status{Code: 250, Enhanced: "2.0.0", Text: "ok"}, Host: hop.Hosts[0].Name}
@@ -67,20 +67,20 @@ func (s *sink) Send(_ context.Context, hop envelope.NextHop, t envelope.Transfer
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.got = append(s.got, one)
+	s.received = append(s.received, one)
 	return out
 }
 
-func (s *sink) all() []sent {
+func (s *fakeTransport) messages() []sentMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]sent(nil), s.got...)
+	return append([]sentMessage(nil), s.received...)
 }
 
-// zone is a Resolver with fixed answers; other names do not exist.
-type zone map[string][]dns.MX
+// fakeResolver is a Resolver with fixed answers; other names do not exist.
+type fakeResolver map[string][]dns.MX
 
-func (z zone) MX(_ context.Context, domain string) ([]dns.MX, error) {
+func (z fakeResolver) MX(_ context.Context, domain string) ([]dns.MX, error) {
 	if domain == "broken.example" {
 		return nil, dns.ErrServFail
 	}
@@ -91,10 +91,10 @@ func (z zone) MX(_ context.Context, domain string) ([]dns.MX, error) {
 	return mx, nil
 }
 
-func (zone) A(context.Context, string) ([]netip.Addr, error)    { return nil, dns.ErrNXDomain }
-func (zone) AAAA(context.Context, string) ([]netip.Addr, error) { return nil, dns.ErrNXDomain }
-func (zone) PTR(context.Context, netip.Addr) ([]string, error)  { return nil, dns.ErrNXDomain }
-func (zone) TXT(_ context.Context, name string) ([]string, error) {
+func (fakeResolver) A(context.Context, string) ([]netip.Addr, error)    { return nil, dns.ErrNXDomain }
+func (fakeResolver) AAAA(context.Context, string) ([]netip.Addr, error) { return nil, dns.ErrNXDomain }
+func (fakeResolver) PTR(context.Context, netip.Addr) ([]string, error)  { return nil, dns.ErrNXDomain }
+func (fakeResolver) TXT(_ context.Context, name string) ([]string, error) {
 	texts := map[string]string{"a.example": "v=spf1 ip4:192.0.2.7 -all", "_dmarc.a.example": "v=DMARC1; p=reject"}
 	if t, ok := texts[name]; ok {
 		return []string{t}, nil
@@ -102,54 +102,54 @@ func (zone) TXT(_ context.Context, name string) ([]string, error) {
 	return nil, dns.ErrNXDomain
 }
 
-// house is a pipeline for our.example with accounts alice and bob.
-type house struct {
+// testServer is a pipeline for our.example with accounts alice and bob.
+type testServer struct {
 	*core.Pipeline
-	t        *testing.T
-	store    store.Store
-	log      *telemetry.Journal
-	gen      *hooks.Current
-	accounts *auth.Directory
-	router   *deliver.Router
-	signer   intake.Signer // nil: nothing is signed
-	sink     *sink
-	clock    *clock.Clock
-	stop     func()
-	dir      string
+	t         *testing.T
+	store     store.Store
+	log       *telemetry.Journal
+	policies  *hooks.Current
+	accounts  *auth.Directory
+	router    *deliver.Router
+	signer    intake.Signer // nil: nothing is signed
+	transport *fakeTransport
+	clock     *clock.Clock
+	stop      func()
+	dir       string
 }
 
-var testZone = zone{"out.example": {{Host: "mx2.out.example", Preference: 20}, {Host: "mx1.out.example", Preference: 10}},
+var testResolver = fakeResolver{"out.example": {{Host: "mx2.out.example", Preference: 20}, {Host: "mx1.out.example", Preference: 10}},
 	"slow.example": {}, "null.example": {{Host: ""}},
 	"loop.example":   {{Host: "mx.our.example", Preference: 10}, {Host: "mx2.out.example", Preference: 20}},
 	"backup.example": {{Host: "mx1.out.example", Preference: 10}, {Host: "mx.our.example", Preference: 20}}}
 
-var testRing = srs.NewRing([]byte("core test"))
+var testReturnPaths = srs.NewRing([]byte("core test"))
 
-func newHouse(t *testing.T, cfg core.Config, handlers ...hooks.Handler) *house {
+func newTestServer(t *testing.T, cfg core.Config, handlers ...hooks.Handler) *testServer {
 	t.Helper()
-	return openHouse(t, t.TempDir(), cfg, handlers...)
+	return openTestServer(t, t.TempDir(), cfg, handlers...)
 }
 
-func openHouse(t *testing.T, dir string, cfg core.Config, handlers ...hooks.Handler) *house {
+func openTestServer(t *testing.T, dir string, cfg core.Config, handlers ...hooks.Handler) *testServer {
 	t.Helper()
-	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}, dir: dir}
-	h.furnish(badgerstore.Options{Dir: dir}, nil, cfg, func(*badgerstore.Store) []hooks.Handler { return handlers })
-	return h
+	srv := &testServer{t: t, transport: &fakeTransport{}, clock: &clock.Clock{}, dir: dir}
+	srv.start(badgerstore.Options{Dir: dir}, nil, cfg, func(*badgerstore.Store) []hooks.Handler { return handlers })
+	return srv
 }
 
-// furnish opens the store, which wrap may stand before, makes the accounts
-// that are not there yet, and starts the pipeline.
-func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Store, cfg core.Config,
+// start opens the store, makes the accounts if they do not exist, and starts the
+// pipeline. wrap may put another store in front of the opened one.
+func (srv *testServer) start(o badgerstore.Options, wrap func(store.Store) store.Store, cfg core.Config,
 	policies func(*badgerstore.Store) []hooks.Handler) {
-	h.t.Helper()
-	t, ctx := h.t, h.t.Context()
-	o.Clock, o.Log = h.clock, telemetry.Discard().Logger
+	srv.t.Helper()
+	t, ctx := srv.t, srv.t.Context()
+	o.Clock, o.Log = srv.clock, telemetry.Discard().Logger
 	st, err := badgerstore.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d, err := auth.New(ctx, auth.Options{Data: st, Domains: []string{"our.example"}, Postmaster: "alice@our.example", Key: make([]byte, 32),
-		Clock: h.clock, WeakHash: true})
+		Clock: srv.clock, WeakHash: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,41 +167,41 @@ func (h *house) furnish(o badgerstore.Options, wrap func(store.Store) store.Stor
 	cfg.Hostname = "mx.our.example"
 	current := &hooks.Current{}
 	current.Swap(&hooks.Generation{ID: "test", Chain: hooks.NewChain(policies(st))})
-	h.store, h.gen, h.log, h.accounts = front, current, telemetry.Discard(), d
-	h.Pipeline = core.New(cfg, core.Parts{Store: front, Directory: d, Transport: h.sink, Resolver: testZone, Policies: current, Journal: h.log,
-		Clock: h.clock, ReturnPaths: testRing, Signer: signerOf{h}})
+	srv.store, srv.policies, srv.log, srv.accounts = front, current, telemetry.Discard(), d
+	srv.Pipeline = core.New(cfg, core.Parts{Store: front, Directory: d, Transport: srv.transport, Resolver: testResolver,
+		Policies: current, Journal: srv.log, Clock: srv.clock, ReturnPaths: testReturnPaths, Signer: testSigner{srv}})
 	port := cfg.Port
 	if port == 0 {
 		port = 25
 	}
-	h.router = deliver.NewRouter(deliver.RouterConfig{Hostname: cfg.Hostname, Port: port, Relay: cfg.Relay, NextHops: cfg.NextHops},
-		deliver.RouterParts{Resolver: testZone, Policies: current, Apply: noEffects, Log: h.log, Clock: h.clock})
+	srv.router = deliver.NewRouter(deliver.RouterConfig{Hostname: cfg.Hostname, Port: port, Relay: cfg.Relay, NextHops: cfg.NextHops},
+		deliver.RouterParts{Resolver: testResolver, Policies: current, Apply: noEffects, Log: srv.log, Clock: srv.clock})
 	run, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- h.Run(run) }()
-	h.stop = sync.OnceFunc(func() {
+	go func() { done <- srv.Run(run) }()
+	srv.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
+			t.Errorf("Run: got %v, want nil", err)
 		}
 		if err := st.Close(); err != nil {
-			t.Errorf("Close: %v", err)
+			t.Errorf("Close: got %v, want nil", err)
 		}
 	})
-	t.Cleanup(h.stop)
+	t.Cleanup(srv.stop)
 }
 
-// signerOf signs as the test that set up h wants it, by the time that a message is signed.
-type signerOf struct{ h *house }
+// testSigner signs with the signer that srv has at that time.
+type testSigner struct{ h *testServer }
 
-func (s signerOf) Sign(w envelope.Signature, body func() (io.ReadCloser, error)) (func(h *mime.Header) (string, error), error) {
+func (s testSigner) Sign(w envelope.Signature, body func() (io.ReadCloser, error)) (func(h *mime.Header) (string, error), error) {
 	if s.h.signer == nil {
 		return func(*mime.Header) (string, error) { return "", nil }, nil
 	}
 	return s.h.signer.Sign(w, body)
 }
 
-func (s signerOf) Seal(domain string, arrived *envelope.AuthResults, body func() (io.ReadCloser, error)) (func(h *mime.Header) (string,
+func (s testSigner) Seal(domain string, arrived *envelope.AuthResults, body func() (io.ReadCloser, error)) (func(h *mime.Header) (string,
 	error), error) {
 	if s.h.signer == nil {
 		return func(*mime.Header) (string, error) { return "", nil }, nil
@@ -209,7 +209,7 @@ func (s signerOf) Seal(domain string, arrived *envelope.AuthResults, body func()
 	return s.h.signer.Seal(domain, arrived, body)
 }
 
-// noEffects is for routes of policies that store nothing.
+// noEffects is the Apply of a Router whose policies have no effects.
 func noEffects(_ context.Context, _ *hooks.Generation, effects []envelope.Effect, submits []hooks.Submit) error {
 	if len(effects)+len(submits) > 0 {
 		return errors.New("a route with effects")
@@ -217,9 +217,9 @@ func noEffects(_ context.Context, _ *hooks.Generation, effects []envelope.Effect
 	return nil
 }
 
-// route is the next hop of a group.
-func (h *house) route(ctx context.Context, env *envelope.Envelope, g *envelope.Group) (envelope.NextHop, *envelope.Status) {
-	return h.router.Route(ctx, env, g)
+// route returns the next hop of a group.
+func (srv *testServer) route(ctx context.Context, env *envelope.Envelope, g *envelope.Group) (envelope.NextHop, *envelope.Status) {
+	return srv.router.Route(ctx, env, g)
 }
 
 // Key spaces on disk.
@@ -229,100 +229,100 @@ const (
 	parkedSpace = "#events-parked"
 )
 
-// timerName is the key under which the last run of a timer for a domain is stored.
+// timerName returns the key of the last run of a timer for a domain.
 func timerName(handler, domain string) string { return strings.TrimSuffix(handler+" "+domain, " ") }
 
-func session() *envelope.Session {
+func newSession() *envelope.Session {
 	return &envelope.Session{ID: "s1", Listener: "mx", Protocol: "smtp", ESMTP: true, Helo: "client.example",
 		Remote: netip.MustParseAddrPort("192.0.2.7:1234"), Started: time.Now()}
 }
 
-func user(name envelope.Address) *envelope.Session {
-	s := session()
+func newUserSession(name envelope.Address) *envelope.Session {
+	s := newSession()
 	s.Protocol, s.Listener, s.Identity = "submission", "submission", &envelope.Identity{User: name}
 	return s
 }
 
-// offer plays a transaction and returns the answer to its first refusal or to
-// its data, nil for 250.
-func (h *house) offer(s *envelope.Session, tx *envelope.Transaction, text string, to ...envelope.Address) *envelope.Status {
-	h.t.Helper()
-	ctx := h.t.Context()
-	if st := h.Mail(ctx, s, tx); st != nil && st.Code >= 400 {
+// send runs a transaction and returns the first refusal, or the reply to the data; nil
+// for 250.
+func (srv *testServer) send(s *envelope.Session, tx *envelope.Transaction, text string, to ...envelope.Address) *envelope.Status {
+	srv.t.Helper()
+	ctx := srv.t.Context()
+	if st := srv.Mail(ctx, s, tx); st != nil && st.Code >= 400 {
 		return st
 	}
-	defer h.End(s, tx)
+	defer srv.End(s, tx)
 	for _, a := range to {
 		r := &envelope.Recipient{Address: a, Orig: a}
-		if st := h.Rcpt(ctx, s, tx, r); st != nil && st.Code >= 400 {
+		if st := srv.Rcpt(ctx, s, tx, r); st != nil && st.Code >= 400 {
 			return st
 		}
 		tx.Recipients = append(tx.Recipients, r)
 	}
-	st, _ := h.Data(ctx, s, tx, strings.NewReader(text))
+	st, _ := srv.Data(ctx, s, tx, strings.NewReader(text))
 	return st
 }
 
-const plain = "From: a@a.example\r\nTo: alice@our.example\r\nSubject: hi\r\nMessage-ID: <1@a.example>\r\nDate: Mon, 2 Nov 2026 " +
+const plainMessage = "From: a@a.example\r\nTo: alice@our.example\r\nSubject: hi\r\nMessage-ID: <1@a.example>\r\nDate: Mon, 2 Nov 2026 " +
 	"10:00:00 +0000\r\n\r\nhello\r\n"
 
-func (h *house) accept(s *envelope.Session, from envelope.Address, text string, to ...envelope.Address) envelope.ID {
-	h.t.Helper()
+func (srv *testServer) mustSend(s *envelope.Session, from envelope.Address, text string, to ...envelope.Address) envelope.ID {
+	srv.t.Helper()
 	tx := &envelope.Transaction{Sender: from}
-	if st := h.offer(s, tx, text, to...); st != nil {
-		h.t.Fatalf("refused: %v", st)
+	if st := srv.send(s, tx, text, to...); st != nil {
+		srv.t.Fatalf("got reply %v, want 250", st)
 	}
 	return tx.ID
 }
 
-// idle waits until nothing is due and nothing runs.
-func (h *house) idle() {
-	h.t.Helper()
-	h.until("the queue is idle", func() bool {
-		if h.InFlight() > 0 {
+// waitIdle waits until nothing is due and nothing runs.
+func (srv *testServer) waitIdle() {
+	srv.t.Helper()
+	srv.waitFor("the queue is idle", func() bool {
+		if srv.InFlight() > 0 {
 			return false
 		}
 		for c := range envelope.Classes {
-			for range h.store.Due(h.t.Context(), envelope.Class(c), h.clock.Now()) {
+			for range srv.store.Due(srv.t.Context(), envelope.Class(c), srv.clock.Now()) {
 				return false
 			}
 		}
-		return h.InFlight() == 0
+		return srv.InFlight() == 0
 	})
 }
 
-func (h *house) until(what string, ok func() bool) {
-	h.t.Helper()
+func (srv *testServer) waitFor(what string, ok func() bool) {
+	srv.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	h.t.Fatalf("never: %s", what)
+	srv.t.Fatalf("timeout: %s", what)
 }
 
-// box returns the texts in a mailbox.
-func (h *house) box(owner envelope.Address, folder string) []string {
-	h.t.Helper()
-	info, err := h.store.Mailbox(h.t.Context(), owner, folder)
+// mailbox returns the messages in a folder.
+func (srv *testServer) mailbox(owner envelope.Address, folder string) []string {
+	srv.t.Helper()
+	info, err := srv.store.Mailbox(srv.t.Context(), owner, folder)
 	if err != nil {
-		h.t.Fatal(err)
+		srv.t.Fatal(err)
 	}
 	var out []string
-	for it, err := range h.store.Items(h.t.Context(), info.ID) {
+	for it, err := range srv.store.Items(srv.t.Context(), info.ID) {
 		if err != nil {
-			h.t.Fatal(err)
+			srv.t.Fatal(err)
 		}
-		r, err := h.store.Open(h.t.Context(), info.ID, it.UID)
+		r, err := srv.store.Open(srv.t.Context(), info.ID, it.UID)
 		if err != nil {
-			h.t.Fatal(err)
+			srv.t.Fatal(err)
 		}
 		b, err := io.ReadAll(r)
 		if err != nil {
-			h.t.Fatal(err)
+			srv.t.Fatal(err)
 		}
 		if int64(len(b)) != it.Size {
-			h.t.Errorf("size is %d, but %d octets came", it.Size, len(b))
+			srv.t.Errorf("item has size %d, but %d octets were read", it.Size, len(b))
 		}
 		out = append(out, string(b))
 		r.Close()
@@ -330,32 +330,32 @@ func (h *house) box(owner envelope.Address, folder string) []string {
 	return out
 }
 
-// spooled counts messages in the spool.
-func (h *house) spooled() int {
+// spoolCount counts messages in the spool.
+func (srv *testServer) spoolCount() int {
 	n := 0
-	for _, err := range h.store.Messages(h.t.Context()) {
+	for _, err := range srv.store.Messages(srv.t.Context()) {
 		if err != nil {
-			h.t.Fatal(err)
+			srv.t.Fatal(err)
 		}
 		n++
 	}
 	return n
 }
 
-// handler is a policy in Go.
-type handler struct {
+// goHandler is a policy in Go.
+type goHandler struct {
 	info hooks.Info
 	call func(e *hooks.Event) (hooks.Verdict, error)
 }
 
-func (h handler) Info() hooks.Info { return h.info }
-func (h handler) Call(_ context.Context, _ hooks.Spec, e *hooks.Event) (hooks.Verdict, int64, error) {
+func (h goHandler) Info() hooks.Info { return h.info }
+func (h goHandler) Call(_ context.Context, _ hooks.Spec, e *hooks.Event) (hooks.Verdict, int64, error) {
 	v, err := h.call(e)
 	return v, 1, err
 }
 
-func at(p hooks.Point, call func(e *hooks.Event) (hooks.Verdict, error)) hooks.Handler {
-	return handler{hooks.Info{Point: p, File: "policy.lua", Line: 1}, call}
+func handlerAt(p hooks.Point, call func(e *hooks.Event) (hooks.Verdict, error)) hooks.Handler {
+	return goHandler{hooks.Info{Point: p, File: "policy.lua", Line: 1}, call}
 }
 
 var _ store.Store = (*badgerstore.Store)(nil)

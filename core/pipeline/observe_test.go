@@ -12,15 +12,15 @@ import (
 	"carteiro/hooks"
 )
 
-// diary is an observe.event handler that writes down what it is told.
-type diary struct {
+// eventRecorder is an observe.event handler that records the events it gets.
+type eventRecorder struct {
 	mu    sync.Mutex
 	told  []string
 	fails int // of the next calls
 }
 
-func (d *diary) handler(file string) hooks.Handler {
-	return handler{hooks.Info{Point: hooks.ObserveEvent, File: file, Line: 1}, func(e *hooks.Event) (hooks.Verdict, error) {
+func (d *eventRecorder) handler(file string) hooks.Handler {
+	return goHandler{hooks.Info{Point: hooks.ObserveEvent, File: file, Line: 1}, func(e *hooks.Event) (hooks.Verdict, error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.fails > 0 {
@@ -36,20 +36,20 @@ func (d *diary) handler(file string) hooks.Handler {
 	}}
 }
 
-func (d *diary) all() []string {
+func (d *eventRecorder) all() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.told)
 }
 
-func (h *house) quiet() {
-	h.t.Helper()
-	h.idle()
-	h.until("the events are told", func() bool { return !h.EventsDue(h.t.Context()) })
+func (srv *testServer) waitAllIdle() {
+	srv.t.Helper()
+	srv.waitIdle()
+	srv.waitFor("the events are told", func() bool { return !srv.EventsDue(srv.t.Context()) })
 }
 
-func (h *house) value(space, key string) string {
-	v, err := h.store.Get(h.t.Context(), space, key)
+func (srv *testServer) kvValue(space, key string) string {
+	v, err := srv.store.Get(srv.t.Context(), space, key)
 	if err != nil {
 		return ""
 	}
@@ -57,138 +57,139 @@ func (h *house) value(space, key string) string {
 }
 
 func TestEvents(t *testing.T) {
-	one, two := &diary{}, &diary{}
-	h := newHouse(t, core.Config{}, one.handler("a.lua"), two.handler("b.lua"))
-	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
+	one, two := &eventRecorder{}, &eventRecorder{}
+	srv := newTestServer(t, core.Config{}, one.handler("a.lua"), two.handler("b.lua"))
+	srv.transport.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		code := map[envelope.Address]int{"later@out.example": 451, "never@out.example": 550}[r.Address]
 		if code == 0 {
 			code = 250
 		}
 		return envelope.Outcome{Status: envelope.Status{Code: code, Text: "said so"}, Host: "mx1.out.example"}
 	}
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n", "bob@our.example",
-		"later@out.example", "never@out.example")
-	h.quiet()
-	for _, d := range []*diary{one, two} {
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n",
+		"bob@our.example", "later@out.example", "never@out.example")
+	srv.waitAllIdle()
+	for _, d := range []*eventRecorder{one, two} {
 		got := d.all()
 		want := []string{"accepted", "bounced never@out.example", "deferred later@out.example", "delivered alice@our.example",
 			"delivered bob@our.example"}
 		if len(got) == 0 || got[0] != "accepted" || !slices.Equal(slices.Sorted(slices.Values(got)), want) {
-			t.Errorf("told %q, want %q", got, want)
+			t.Errorf("got events %q, want %q", got, want)
 		}
 	}
-	// What has no commit of its own.
-	_, _ = h.Auth(t.Context(), session(), &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "wrong"})
-	_, _ = h.Auth(t.Context(), session(), &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "secret"})
-	h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: x@out.example\r\n\r\n", "bob@our.example")
-	h.Notice("reload", nil)
-	h.quiet()
+	// Events that belong to no commit.
+	_, _ = srv.Auth(t.Context(), newSession(), &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "wrong"})
+	_, _ = srv.Auth(t.Context(), newSession(), &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "secret"})
+	srv.send(newUserSession("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: x@out.example\r\n\r\n",
+		"bob@our.example")
+	srv.Notice("reload", nil)
+	srv.waitAllIdle()
 	if got := one.all()[5:]; !slices.Equal(got, []string{"login_failed", "login", "rejected", "reload"}) {
-		t.Errorf("told %q", got)
+		t.Errorf("got events %q, want login_failed, login, rejected, reload", got)
 	}
-	h.clock.Advance(6 * 24 * time.Hour)
-	h.quiet()
+	srv.clock.Advance(6 * 24 * time.Hour)
+	srv.waitAllIdle()
 	if got := one.all(); !slices.Contains(got, "expired later@out.example") {
-		t.Errorf("told %q", got)
+		t.Errorf("got events %q, want \"expired later@out.example\" among them", got)
 	}
 }
 
-// A handler that fails is asked again after a while and holds up its own
-// events alone; one that fails to the end loses its turn, not the event.
+// A handler that fails runs again later, and delays only its own events. If it always
+// fails for one event, that event is parked and the next one is handled.
 func TestEventRetries(t *testing.T) {
-	bad, good := &diary{fails: 3}, &diary{}
-	h := newHouse(t, core.Config{}, bad.handler("a.lua"), good.handler("b.lua"))
-	h.Notice("first", nil)
-	h.quiet()
-	h.Notice("second", nil)
-	h.quiet()
+	bad, good := &eventRecorder{fails: 3}, &eventRecorder{}
+	srv := newTestServer(t, core.Config{}, bad.handler("a.lua"), good.handler("b.lua"))
+	srv.Notice("first", nil)
+	srv.waitAllIdle()
+	srv.Notice("second", nil)
+	srv.waitAllIdle()
 	if len(bad.all()) != 0 || len(good.all()) != 2 {
-		t.Fatalf("told %q and %q", bad.all(), good.all())
+		t.Fatalf("the failing handler got %q, the other %q, want none and two", bad.all(), good.all())
 	}
 	for range 3 {
-		h.clock.Advance(40 * time.Second)
-		h.quiet()
+		srv.clock.Advance(40 * time.Second)
+		srv.waitAllIdle()
 	}
 	if got := bad.all(); !slices.Equal(got, []string{"first", "second"}) {
-		t.Errorf("told %q", got)
+		t.Errorf("got events %q, want first, second", got)
 	}
 	bad.mu.Lock()
 	bad.fails = 6
 	bad.mu.Unlock()
-	h.Notice("hopeless", nil)
-	h.Notice("third", nil)
+	srv.Notice("hopeless", nil)
+	srv.Notice("third", nil)
 	for range 6 {
-		h.quiet()
-		h.clock.Advance(11 * time.Minute)
+		srv.waitAllIdle()
+		srv.clock.Advance(11 * time.Minute)
 	}
-	h.quiet()
+	srv.waitAllIdle()
 	if got := bad.all(); !slices.Equal(got, []string{"first", "second", "third"}) {
-		t.Errorf("told %q", got)
+		t.Errorf("got events %q, want first, second, third", got)
 	}
 	parked := 0
-	for range h.store.Scan(t.Context(), parkedSpace, "", 10) {
+	for range srv.store.Scan(t.Context(), parkedSpace, "", 10) {
 		parked++
 	}
 	if parked != 1 {
-		t.Errorf("%d events are parked", parked)
+		t.Errorf("%d events are parked, want 1", parked)
 	}
-	b, err := h.Events(t.Context())
+	b, err := srv.Events(t.Context())
 	if err != nil || b.Waiting != 0 || b.Parked != 1 || len(b.Latest) != 1 || b.Latest[0].Name != "hopeless" ||
 		b.Latest[0].Handler != "a.lua 0" {
-		t.Errorf("backlog %+v, %v", b, err)
+		t.Errorf("backlog: got %+v, %v, want one parked event \"hopeless\" of a.lua 0", b, err)
 	}
 }
 
-// What was not told before the end of a process is told after its restart,
+// Events that were not handled before the process ended are handled after the restart,
 // and the effects of handlers are there once.
 func TestEventsOutliveTheProcess(t *testing.T) {
-	d := &diary{fails: 1}
-	h := newHouse(t, core.Config{}, d.handler("a.lua"))
-	h.accept(session(), "a@a.example", plain, "alice@our.example")
-	h.quiet()
+	d := &eventRecorder{fails: 1}
+	srv := newTestServer(t, core.Config{}, d.handler("a.lua"))
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example")
+	srv.waitAllIdle()
 	if len(d.all()) != 0 {
-		t.Fatalf("told %q", d.all())
+		t.Fatalf("got events %q, want none before the restart", d.all())
 	}
-	h.stop()
-	again := openHouse(t, h.dir, core.Config{}, d.handler("a.lua"))
-	again.quiet()
-	if got := d.all(); !slices.Equal(got, []string{"accepted", "delivered alice@our.example"}) || again.value("diary", "a.lua") != "2" {
-		t.Errorf("told %q, counted %q", got, again.value("diary", "a.lua"))
+	srv.stop()
+	again := openTestServer(t, srv.dir, core.Config{}, d.handler("a.lua"))
+	again.waitAllIdle()
+	if got := d.all(); !slices.Equal(got, []string{"accepted", "delivered alice@our.example"}) || again.kvValue("diary", "a.lua") != "2" {
+		t.Errorf("got events %q, counted %q, want two, and \"2\"", got, again.kvValue("diary", "a.lua"))
 	}
 	again.stop()
-	third := openHouse(t, h.dir, core.Config{}, d.handler("a.lua"))
-	third.quiet()
-	if third.value("diary", "a.lua") != "2" {
-		t.Error("told twice")
+	third := openTestServer(t, srv.dir, core.Config{}, d.handler("a.lua"))
+	third.waitAllIdle()
+	if third.kvValue("diary", "a.lua") != "2" {
+		t.Error("an event was handled twice")
 	}
 }
 
-// A handler that names events is told of those alone, and others are not even
-// written.
+// A handler that names events gets only those, and others are not written.
 func TestNamedEvents(t *testing.T) {
-	d := &diary{}
-	one := d.handler("a.lua").(handler)
+	d := &eventRecorder{}
+	one := d.handler("a.lua").(goHandler)
 	one.info.Events = []string{"bounced", "setting"}
-	h := newHouse(t, core.Config{}, one)
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example", "x@null.example")
-	h.Notice("login", nil)
-	h.Notice("setting", nil)
-	h.until("both are told", func() bool { return len(d.all()) >= 2 && !h.EventsDue(t.Context()) })
-	h.quiet()
+	srv := newTestServer(t, core.Config{}, one)
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\nx\r\n", "bob@our.example",
+		"x@null.example")
+	srv.Notice("login", nil)
+	srv.Notice("setting", nil)
+	srv.waitFor("both are told", func() bool { return len(d.all()) >= 2 && !srv.EventsDue(t.Context()) })
+	srv.waitAllIdle()
 	if got := slices.Sorted(slices.Values(d.all())); !slices.Equal(got, []string{"bounced x@null.example", "setting"}) {
-		t.Errorf("told %q", got)
+		t.Errorf("got events %q, want \"bounced x@null.example\", \"setting\"", got)
 	}
-	if n := h.value("diary", "a.lua"); n != "2" {
-		t.Errorf("asked %s times", n)
+	if n := srv.kvValue("diary", "a.lua"); n != "2" {
+		t.Errorf("called %s times, want 2", n)
 	}
 }
 
 // Without a handler nothing is written.
 func TestNoEvents(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	h.accept(session(), "a@a.example", plain, "alice@our.example")
-	h.idle()
-	for range h.store.Scan(t.Context(), eventSpace, "", 1) {
-		t.Error("an event for nobody")
+	srv := newTestServer(t, core.Config{})
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example")
+	srv.waitIdle()
+	for range srv.store.Scan(t.Context(), eventSpace, "", 1) {
+		t.Error("an event was written without a handler")
 	}
 }

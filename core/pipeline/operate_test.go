@@ -13,23 +13,23 @@ import (
 )
 
 func TestOperations(t *testing.T) {
-	h := newHouse(t, core.Config{})
+	srv := newTestServer(t, core.Config{})
 	ctx := t.Context()
 	down := true
-	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+	srv.transport.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
 		if down {
 			return envelope.Outcome{Status: envelope.Status{Code: 451, Text: "later"}}
 		}
 		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
 	send := func() envelope.ID {
-		id := h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
-		h.idle()
+		id := srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
+		srv.waitIdle()
 		return id
 	}
 	one := func(f operate.Filter) int {
 		t.Helper()
-		q, err := h.Queue(ctx, f, 0)
+		q, err := srv.Queue(ctx, f, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,50 +38,50 @@ func TestOperations(t *testing.T) {
 	a, b, c := send(), send(), send()
 	if one(operate.Filter{Status: "deferred"}) != 3 || one(operate.Filter{Domain: "out.example", Sender: "alice@our.example"}) != 3 ||
 		one(operate.Filter{To: "y@out.example"}) != 0 || one(operate.Filter{OlderThan: time.Hour}) != 0 {
-		t.Error("filters select wrongly")
+		t.Error("a filter selects the wrong number of messages")
 	}
-	if err := h.Operate(ctx, operate.OpHold, a, "wait"); err != nil {
+	if err := srv.Operate(ctx, operate.OpHold, a, "wait"); err != nil {
 		t.Fatal(err)
 	}
 	if one(operate.Filter{Status: "held"}) != 1 {
-		t.Error("hold")
+		t.Error("want one message with status held after hold")
 	}
-	if err := h.Operate(ctx, operate.OpDrop, b, ""); err != nil {
+	if err := srv.Operate(ctx, operate.OpDrop, b, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Operate(ctx, operate.OpBounce, c, ""); err != nil {
+	if err := srv.Operate(ctx, operate.OpBounce, c, ""); err != nil {
 		t.Fatal(err)
 	}
-	h.until("the DSN", func() bool { return len(h.box("alice@our.example", "INBOX")) == 1 })
-	if got := h.box("alice@our.example", "INBOX")[0]; !strings.Contains(got, "returned by the postmaster") {
-		t.Errorf("DSN: %s", got)
+	srv.waitFor("the DSN", func() bool { return len(srv.mailbox("alice@our.example", "INBOX")) == 1 })
+	if got := srv.mailbox("alice@our.example", "INBOX")[0]; !strings.Contains(got, "returned by the postmaster") {
+		t.Errorf("no \"returned by the postmaster\" in the DSN: %s", got)
 	}
-	n := len(h.sink.all())
-	h.clock.Advance(time.Hour)
-	h.idle()
-	if len(h.sink.all()) != n {
+	n := len(srv.transport.messages())
+	srv.clock.Advance(time.Hour)
+	srv.waitIdle()
+	if len(srv.transport.messages()) != n {
 		t.Error("a held message was tried")
 	}
 	down = false
-	if err := h.Operate(ctx, operate.OpRelease, a, ""); err != nil {
+	if err := srv.Operate(ctx, operate.OpRelease, a, ""); err != nil {
 		t.Fatal(err)
 	}
-	h.until("delivery after release", func() bool { return h.spooled() == 0 })
-	if err := h.Operate(ctx, operate.OpHold, a, ""); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("a message that has gone: %v", err)
+	srv.waitFor("delivery after release", func() bool { return srv.spoolCount() == 0 })
+	if err := srv.Operate(ctx, operate.OpHold, a, ""); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("hold of a delivered message: got %v, want ErrNotFound", err)
 	}
 }
 
 func TestRetryNow(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+	srv := newTestServer(t, core.Config{})
+	srv.transport.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
 		return envelope.Outcome{Status: envelope.Status{Code: 451, Text: "later"}}
 	}
-	id := h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
-	h.until("a try", func() bool { return len(h.sink.all()) == 1 })
-	h.idle()
-	if err := h.Operate(t.Context(), operate.OpRetry, id, ""); err != nil {
+	id := srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
+	srv.waitFor("a try", func() bool { return len(srv.transport.messages()) == 1 })
+	srv.waitIdle()
+	if err := srv.Operate(t.Context(), operate.OpRetry, id, ""); err != nil {
 		t.Fatal(err)
 	}
-	h.until("another try", func() bool { return len(h.sink.all()) == 2 })
+	srv.waitFor("another try", func() bool { return len(srv.transport.messages()) == 2 })
 }

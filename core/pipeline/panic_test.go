@@ -21,16 +21,16 @@ import (
 	"carteiro/hooks"
 )
 
-// faultyStore is a real store in memory of which single writes can be made to
-// fail or panic, and which counts what is handed out.
+// faultyStore is a real store in memory whose writes can be made to fail or panic. It
+// counts open drafts and reservations.
 type faultyStore struct {
 	store.Store
 	reserved, drafts atomic.Int64
 
-	write func() error // asked at each write of a draft; nil: none fails
+	write func() error // called at each write of a draft; nil: none fails
 
 	mu     sync.Mutex
-	faults map[string]func() error // by operation; each is for one call
+	faults map[string]func() error // by operation, see fail
 }
 
 // fail lets the next n calls of an operation fail.
@@ -54,8 +54,8 @@ func (s *faultyStore) fault(op string) error {
 	return nil
 }
 
-// broken tells how many operations are still to fail.
-func (s *faultyStore) broken() int {
+// pendingFaults returns how many operations still have to fail.
+func (s *faultyStore) pendingFaults() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.faults)
@@ -82,14 +82,14 @@ func (s *faultyStore) Commit(ctx context.Context, effects []envelope.Effect, mes
 	if err := s.fault("commit"); err != nil {
 		return err
 	}
-	return s.unwrapped(messages, func() error { return s.Store.Commit(ctx, effects, messages...) })
+	return s.withRealDrafts(messages, func() error { return s.Store.Commit(ctx, effects, messages...) })
 }
 
 func (s *faultyStore) Settle(ctx context.Context, x *store.Settlement) error {
 	if err := s.fault("settle"); err != nil {
 		return err
 	}
-	return s.unwrapped(x.Messages, func() error { return s.Store.Settle(ctx, x) })
+	return s.withRealDrafts(x.Messages, func() error { return s.Store.Settle(ctx, x) })
 }
 
 func (s *faultyStore) Apply(ctx context.Context, effects []envelope.Effect) ([]int64, error) {
@@ -106,8 +106,8 @@ func (s *faultyStore) AppendTrail(ctx context.Context, id envelope.ID, entries [
 	return s.Store.AppendTrail(ctx, id, entries)
 }
 
-// unwrapped gives the real store its own drafts.
-func (s *faultyStore) unwrapped(messages []*store.Message, write func() error) error {
+// withRealDrafts calls write with the drafts of the real store in messages.
+func (s *faultyStore) withRealDrafts(messages []*store.Message, write func() error) error {
 	for _, m := range messages {
 		d, ok := m.Draft.(*faultyDraft)
 		if !ok {
@@ -142,73 +142,74 @@ func (d *faultyDraft) Discard() {
 	d.Draft.Discard()
 }
 
-// faultyHouse is a house over such a store.
-func faultyHouse(t *testing.T, handlers ...hooks.Handler) (*house, *faultyStore) {
+// newFaultyServer returns a server with such a store.
+func newFaultyServer(t *testing.T, handlers ...hooks.Handler) (*testServer, *faultyStore) {
 	t.Helper()
-	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
+	srv := &testServer{t: t, transport: &fakeTransport{}, clock: &clock.Clock{}}
 	faulty := &faultyStore{faults: map[string]func() error{}}
-	h.furnish(badgerstore.Options{InMemory: true}, func(s store.Store) store.Store { faulty.Store = s; return faulty }, core.Config{},
+	srv.start(badgerstore.Options{InMemory: true}, func(s store.Store) store.Store { faulty.Store = s; return faulty }, core.Config{},
 		func(*badgerstore.Store) []hooks.Handler { return handlers })
-	return h, faulty
+	return srv, faulty
 }
 
-// nothingLeft checks that nothing is held when all is done.
-func (h *house) nothingLeft(s *faultyStore) {
-	h.t.Helper()
-	h.until("drafts and reservations are given back", func() bool { return s.drafts.Load() == 0 && s.reserved.Load() == 0 })
-	h.until("mailboxes are let go of", func() bool { return h.LockedMailboxes() == 0 })
-	if n := s.broken(); n != 0 {
-		h.t.Errorf("%d faults did not happen", n)
+// checkNothingHeld checks that no drafts, reservations and locks are left at the end.
+func (srv *testServer) checkNothingHeld(s *faultyStore) {
+	srv.t.Helper()
+	srv.waitFor("drafts and reservations are released", func() bool { return s.drafts.Load() == 0 && s.reserved.Load() == 0 })
+	srv.waitFor("mailboxes are unlocked", func() bool { return srv.LockedMailboxes() == 0 })
+	if n := s.pendingFaults(); n != 0 {
+		srv.t.Errorf("%d faults did not happen, want 0", n)
 	}
 }
 
-// visitAll plays a session through every hook and returns its first refusal.
+// sendThroughAllHooks runs a session with every hook and returns its first refusal.
 // The peer refuses bad@out.example, so that there is a DSN to alice.
-func (h *house) visitAll() *envelope.Status {
-	h.t.Helper()
-	h.sink.mu.Lock()
-	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
+func (srv *testServer) sendThroughAllHooks() *envelope.Status {
+	srv.t.Helper()
+	srv.transport.mu.Lock()
+	srv.transport.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		if r.Address == "bad@out.example" {
 			return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
 		}
 		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
-	h.sink.mu.Unlock()
-	s, ctx := user("alice@our.example"), h.t.Context()
+	srv.transport.mu.Unlock()
+	s, ctx := newUserSession("alice@our.example"), srv.t.Context()
 	s.Identity = nil
-	defer h.Close(s)
-	if st := h.Connect(ctx, s); st != nil {
+	defer srv.Close(s)
+	if st := srv.Connect(ctx, s); st != nil {
 		return st
 	}
-	if st := h.Helo(ctx, s, "client.example"); st != nil {
+	if st := srv.Helo(ctx, s, "client.example"); st != nil {
 		return st
 	}
-	id, st := h.Auth(ctx, s, &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "secret"})
+	id, st := srv.Auth(ctx, s, &envelope.Credentials{Mechanism: "PLAIN", User: "alice@our.example", Password: "secret"})
 	if st != nil {
 		return st
 	}
 	s.Identity = id
-	return h.offer(s, &envelope.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nhello\r\n", "bob@our.example",
+	return srv.send(s, &envelope.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nhello\r\n", "bob@our.example",
 		"x@out.example", "bad@out.example")
 }
 
-// arrived checks that a visit's message reached everybody exactly n times.
-func (h *house) arrived(n int) {
-	h.t.Helper()
-	h.until("bob's copy, the peer's and alice's DSN", func() bool {
-		h.t.Helper()
-		return h.spooled() == 0 && len(h.box("bob@our.example", "INBOX")) >= n && len(h.box("alice@our.example", "INBOX")) >= n
+// checkArrived checks that the message of sendThroughAllHooks reached everybody exactly
+// n times.
+func (srv *testServer) checkArrived(n int) {
+	srv.t.Helper()
+	srv.waitFor("bob's copy, the peer's and alice's DSN", func() bool {
+		srv.t.Helper()
+		return srv.spoolCount() == 0 && len(srv.mailbox("bob@our.example", "INBOX")) >= n && len(srv.mailbox("alice@our.example", "INBOX")) >= n
 	})
-	if bob, alice, out := len(h.box("bob@our.example", "INBOX")), len(h.box("alice@our.example", "INBOX")),
-		len(h.sink.all()); bob != n || alice != n || out != n {
-		h.t.Errorf("bob has %d, alice %d DSNs, the peer %d, want %d of each", bob, alice, out, n)
+	if bob, alice, out := len(srv.mailbox("bob@our.example", "INBOX")), len(srv.mailbox("alice@our.example", "INBOX")),
+		len(srv.transport.messages()); bob != n || alice != n || out != n {
+		srv.t.Errorf("bob has %d messages, alice %d DSNs, the peer %d messages, want %d of each", bob, alice, out, n)
 	}
 }
 
 var errFault = errors.New("a fault of the test")
 
-// TestHookFaults: at every hook, an error and a panic cost the verb at hand
-// before the 250, and nothing after it.
+// TestHookFaults: at every hook, an error or a panic makes the current command fail
+// before the 250, and has no other consequence after it.
 func TestHookFaults(t *testing.T) {
 	for _, spec := range hooks.Specs() {
 		for kind, fault := range map[string]func() error{"error": func() error { return errFault },
@@ -216,85 +217,85 @@ func TestHookFaults(t *testing.T) {
 			t.Run(string(spec.Point)+"/"+kind, func(t *testing.T) {
 				leak := goleak.IgnoreCurrent()
 				var asked atomic.Int64
-				broken := handler{hooks.Info{Point: spec.Point, File: "policy.lua", Line: 1, Every: time.Hour, Path: "/x", Command: "x"},
+				broken := goHandler{hooks.Info{Point: spec.Point, File: "policy.lua", Line: 1, Every: time.Hour, Path: "/x", Command: "x"},
 					func(*hooks.Event) (hooks.Verdict, error) {
 						asked.Add(1)
 						return hooks.Verdict{}, fault()
 					}}
-				h, s := faultyHouse(t, broken)
-				st := h.visitAll()
-				h.besides(spec.Point, broken.info, &asked)
+				srv, s := newFaultyServer(t, broken)
+				st := srv.sendThroughAllHooks()
+				srv.callOtherHooks(spec.Point, broken.info, &asked)
 				if before := spec.Fail == hooks.FailDefer; before {
 					if st == nil || st.Code != spec.Status.Code {
-						t.Errorf("answer %v, want %d", st, spec.Status.Code)
+						t.Errorf("got reply %v, want %d", st, spec.Status.Code)
 					}
-					if n := h.spooled() + len(h.sink.all()) + len(h.box("bob@our.example", "INBOX")); n != 0 {
-						t.Errorf("%d traces of a message that was not accepted", n)
+					if n := srv.spoolCount() + len(srv.transport.messages()) + len(srv.mailbox("bob@our.example", "INBOX")); n != 0 {
+						t.Errorf("%d copies of a message that was refused, want 0", n)
 					}
 				} else if st != nil {
-					t.Errorf("refused: %v", st)
+					t.Errorf("got reply %v, want 250", st)
 				} else {
-					h.arrived(1)
+					srv.checkArrived(1)
 				}
 				if asked.Load() == 0 {
-					t.Error("the hook was not asked")
+					t.Error("the handler was not called")
 				}
-				delivered := len(h.sink.all())
-				h.gen.Swap(&hooks.Generation{ID: "mended", Chain: hooks.NewChain(nil)})
-				if st := h.visitAll(); st != nil {
-					t.Errorf("the next session is refused: %v", st)
+				delivered := len(srv.transport.messages())
+				srv.policies.Swap(&hooks.Generation{ID: "mended", Chain: hooks.NewChain(nil)})
+				if st := srv.sendThroughAllHooks(); st != nil {
+					t.Errorf("next session: got reply %v, want 250", st)
 				}
-				h.arrived(delivered + 1)
-				h.nothingLeft(s)
-				h.stop()
+				srv.checkArrived(delivered + 1)
+				srv.checkNothingHeld(s)
+				srv.stop()
 				goleak.VerifyNone(t, leak)
 			})
 		}
 	}
 }
 
-// besides asks the hooks that no message meets.
-func (h *house) besides(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
-	h.t.Helper()
+// callOtherHooks calls a hook that does not run for messages.
+func (srv *testServer) callOtherHooks(p hooks.Point, info hooks.Info, asked *atomic.Int64) {
+	srv.t.Helper()
 	switch p {
 	case hooks.WebRequest:
-		if got, ok := h.Web(h.t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 500 ||
+		if got, ok := srv.Web(srv.t.Context(), "scripts", &hooks.Request{Path: "/x"}); !ok || got.Status != 500 ||
 			strings.Contains(got.Body, "test") {
-			h.t.Errorf("the page is %+v, %v", got, ok)
+			srv.t.Errorf("page: got %+v, %v, want status 500 without the error text", got, ok)
 		}
 	case hooks.AdminCommand:
-		if got, err := h.Command(h.t.Context(), &hooks.Command{Name: "x"}); err == nil || errors.Is(err, policyrun.ErrNoCommand) {
-			h.t.Errorf("the command gives %+v, %v", got, err)
+		if got, err := srv.Command(srv.t.Context(), &hooks.Command{Name: "x"}); err == nil || errors.Is(err, policyrun.ErrNoCommand) {
+			srv.t.Errorf("command: got %+v, %v, want the failure of its handler", got, err)
 		}
-	case hooks.ReceiveAfter: // asked again until a reload takes it away
-		h.until("the handler was asked", func() bool { return asked.Load() > 0 && h.InFlight() == 0 })
-		h.gen.Swap(&hooks.Generation{ID: "without it", Chain: hooks.NewChain(nil)})
-		h.clock.Advance(time.Hour)
+	case hooks.ReceiveAfter: // it is tried again until a reload removes it
+		srv.waitFor("the handler was asked", func() bool { return asked.Load() > 0 && srv.InFlight() == 0 })
+		srv.policies.Swap(&hooks.Generation{ID: "without it", Chain: hooks.NewChain(nil)})
+		srv.clock.Advance(time.Hour)
 	case hooks.ObserveEvent:
-		h.until("the event is told", func() bool { return asked.Load() > 0 })
+		srv.waitFor("the event is told", func() bool { return asked.Load() > 0 })
 	case hooks.TimerTick:
-		h.until("the timer is known", func() bool {
-			_, err := h.store.Get(h.t.Context(), timerSpace, timerName(info.Key(), ""))
+		srv.waitFor("the timer is known", func() bool {
+			_, err := srv.store.Get(srv.t.Context(), timerSpace, timerName(info.Key(), ""))
 			return err == nil
 		})
 		for n := range int64(2) {
-			h.clock.Advance(time.Hour)
-			h.until("the timer runs", func() bool { return asked.Load() == n+1 })
+			srv.clock.Advance(time.Hour)
+			srv.waitFor("the timer runs", func() bool { return asked.Load() == n+1 })
 		}
 	}
 }
 
-// effects is a policy whose effects are applied at RCPT, and with the message
-// at receive.data.
-func effects() []hooks.Handler {
+// effectHandlers returns a policy whose effects are applied at MAIL, with the message,
+// and with a delivery.
+func effectHandlers() []hooks.Handler {
 	add := func(e *hooks.Event) (hooks.Verdict, error) {
 		return hooks.Verdict{}, e.AddEffect(envelope.Effect{Space: "s", Op: envelope.Incr, Key: string(e.Point), N: 1})
 	}
-	return []hooks.Handler{at(hooks.ReceiveMail, add), at(hooks.ReceiveData, add), at(hooks.DeliverLocal, add)}
+	return []hooks.Handler{handlerAt(hooks.ReceiveMail, add), handlerAt(hooks.ReceiveData, add), handlerAt(hooks.DeliverLocal, add)}
 }
 
-// TestStoreFaults: a write that fails or panics costs the message at hand its
-// 250, or an attempt; then everything arrives, in mailboxes exactly once.
+// TestStoreFaults: a write that fails or panics defers the message, or an attempt; later
+// everything arrives, in mailboxes exactly once.
 func TestStoreFaults(t *testing.T) {
 	tests := []struct {
 		op      string
@@ -308,121 +309,121 @@ func TestStoreFaults(t *testing.T) {
 		for kind, fault := range map[string]func() error{"error": func() error { return errFault },
 			"panic": func() error { panic("a panic of the test") }} {
 			if tt.op == "reserve" && kind == "panic" {
-				continue // before a transaction there is nothing to be held; the adapter answers 421
+				continue // no transaction is open; the protocol package answers 421
 			}
 			t.Run(tt.op+"/"+kind, func(t *testing.T) {
 				leak := goleak.IgnoreCurrent()
-				h, s := faultyHouse(t, effects()...)
+				srv, s := newFaultyServer(t, effectHandlers()...)
 				s.fail(tt.op, tt.times, fault)
-				st := h.visitAll()
+				st := srv.sendThroughAllHooks()
 				if tt.refused == 0 && st != nil || tt.refused != 0 && (st == nil || st.Code != tt.refused) {
-					t.Errorf("answer %v, want %d", st, tt.refused)
+					t.Errorf("got reply %v, want code %d (0: accepted)", st, tt.refused)
 				}
 				if tt.refused != 0 {
-					if n := h.spooled() + len(h.sink.all()) + len(h.box("bob@our.example", "INBOX")); n != 0 {
-						t.Errorf("%d traces of a message that was not accepted", n)
+					if n := srv.spoolCount() + len(srv.transport.messages()) + len(srv.mailbox("bob@our.example", "INBOX")); n != 0 {
+						t.Errorf("%d copies of a message that was refused, want 0", n)
 					}
-					if st := h.visitAll(); st != nil {
-						t.Fatalf("the next session is refused: %v", st)
+					if st := srv.sendThroughAllHooks(); st != nil {
+						t.Fatalf("next session: got reply %v, want 250", st)
 					}
 				}
-				h.until("the fault", func() bool { return s.broken() == 0 })
-				h.until("rest", func() bool { return h.InFlight() == 0 })
-				h.clock.Advance(core.DefaultRetry[0] + time.Minute)
-				h.until("the end", func() bool {
-					h.clock.Advance(core.DefaultRetry[0])
-					return h.spooled() == 0
+				srv.waitFor("the fault", func() bool { return s.pendingFaults() == 0 })
+				srv.waitFor("no attempt runs", func() bool { return srv.InFlight() == 0 })
+				srv.clock.Advance(core.DefaultRetry[0] + time.Minute)
+				srv.waitFor("the end", func() bool {
+					srv.clock.Advance(core.DefaultRetry[0])
+					return srv.spoolCount() == 0
 				})
-				if bob, alice := len(h.box("bob@our.example", "INBOX")), len(h.box("alice@our.example", "INBOX")); bob != 1 || alice != 1 {
-					t.Errorf("bob has %d, alice %d DSNs, want one each", bob, alice)
+				if bob, alice := len(srv.mailbox("bob@our.example", "INBOX")), len(srv.mailbox("alice@our.example", "INBOX")); bob != 1 || alice != 1 {
+					t.Errorf("bob has %d messages, alice %d DSNs, want 1 and 1", bob, alice)
 				}
-				if v, err := h.store.Get(t.Context(), "s", string(hooks.DeliverLocal)); err != nil || string(v) != "2" { // bob's copy and alice's DSN
-					t.Errorf("effects of deliver.local: %q, %v, want 2", v, err)
+				if v, err := srv.store.Get(t.Context(), "s", string(hooks.DeliverLocal)); err != nil || string(v) != "2" { // bob's copy and alice's DSN
+					t.Errorf("effects of deliver.local: got %q, %v, want 2", v, err)
 				}
-				h.nothingLeft(s)
-				h.stop()
+				srv.checkNothingHeld(s)
+				srv.stop()
 				goleak.VerifyNone(t, leak)
 			})
 		}
 	}
 }
 
-// TestUnrecordedAttemptRests: an outcome that the store does not take is not
-// a reason to send the message again at once.
-func TestUnrecordedAttemptRests(t *testing.T) {
-	h, s := faultyHouse(t)
+// TestUnrecordedAttemptBacksOff: if the store cannot record an outcome, the message is
+// not sent again at once.
+func TestUnrecordedAttemptBacksOff(t *testing.T) {
+	srv, s := newFaultyServer(t)
 	s.fail("settle", 2, func() error { return errFault }) // the outcome, and the postponement
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
-	h.until("the fault", func() bool { return s.broken() == 0 && h.InFlight() == 0 })
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
+	srv.waitFor("the fault", func() bool { return s.pendingFaults() == 0 && srv.InFlight() == 0 })
 	for range 20 {
-		h.clock.Advance(time.Second)
-		h.Nudge()
+		srv.clock.Advance(time.Second)
+		srv.Nudge()
 		time.Sleep(5 * time.Millisecond)
 	}
-	if n := len(h.sink.all()); n != 1 {
-		t.Errorf("sent %d times within seconds", n)
+	if n := len(srv.transport.messages()); n != 1 {
+		t.Errorf("sent %d times within seconds, want once", n)
 	}
-	h.clock.Advance(core.DefaultRetry[0])
-	h.until("the second try", func() bool { return h.spooled() == 0 })
-	if n := len(h.sink.all()); n != 2 {
+	srv.clock.Advance(core.DefaultRetry[0])
+	srv.waitFor("the second try", func() bool { return srv.spoolCount() == 0 })
+	if n := len(srv.transport.messages()); n != 2 {
 		t.Errorf("sent %d times, want 2", n)
 	}
-	h.nothingLeft(s)
+	srv.checkNothingHeld(s)
 }
 
-// TestTrailFaults: a trail that cannot be kept holds nothing up.
+// TestTrailFaults: a trail that cannot be stored delays nothing.
 func TestTrailFaults(t *testing.T) {
 	for kind, fault := range map[string]func() error{"error": func() error { return errFault },
 		"panic": func() error { panic("a panic of the test") }} {
-		h, s := faultyHouse(t, at(hooks.ReceiveData, func(*hooks.Event) (hooks.Verdict, error) {
+		srv, s := newFaultyServer(t, handlerAt(hooks.ReceiveData, func(*hooks.Event) (hooks.Verdict, error) {
 			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Text: "no"}}, nil
 		}))
 		s.fail("trail", 1, fault)
 		var st *envelope.Status
-		err := panics.Catch(func() error { // as the adapter does
-			st = h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "alice@our.example")
+		err := panics.Catch(func() error { // as the protocol package does
+			st = srv.send(newSession(), &envelope.Transaction{Sender: "a@a.example"}, plainMessage, "alice@our.example")
 			return nil
 		})
 		if (kind == "panic") != errors.Is(err, panics.ErrPanic) || kind == "error" && (st == nil || st.Code != 550) {
-			t.Errorf("%s: answer %v, %v", kind, st, err)
+			t.Errorf("%s: got reply %v, error %v; want the panic, or 550", kind, st, err)
 		}
-		h.nothingLeft(s)
-		h.stop()
+		srv.checkNothingHeld(s)
+		srv.stop()
 	}
 }
 
-// TestTransportFaults: a panic while one copy is sent, and an answer too few,
-// defer what they hit; another copy of the same message is sent once.
+// TestTransportFaults: a panic while one copy is sent defers that copy; another copy of
+// the same message is sent once.
 func TestTransportFaults(t *testing.T) {
 	leak := goleak.IgnoreCurrent()
 	sender := envelope.Address("verp@our.example")
-	h, s := faultyHouse(t, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	srv, s := newFaultyServer(t, handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address != "both@out.example" {
 			return hooks.Verdict{}, nil
 		}
 		return hooks.Verdict{}, e.Replace(e.Rcpt, []hooks.Target{{Address: "good@out.example"}, {Address: "bad@out.example", Sender: &sender}})
 	}))
 	var panics atomic.Int64
-	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
+	srv.transport.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		if r.Address == "bad@out.example" && panics.Add(1) <= 2 {
 			panic("a panic of the test")
 		}
 		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "both@out.example")
-	h.until("the first try", func() bool { return panics.Load() == 1 && h.InFlight() == 0 })
-	h.until("everything is sent", func() bool {
-		h.clock.Advance(core.DefaultRetry[0])
-		return h.spooled() == 0
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "both@out.example")
+	srv.waitFor("the first try", func() bool { return panics.Load() == 1 && srv.InFlight() == 0 })
+	srv.waitFor("everything is sent", func() bool {
+		srv.clock.Advance(core.DefaultRetry[0])
+		return srv.spoolCount() == 0
 	})
 	var to []envelope.Address
-	for _, one := range h.sink.all() {
+	for _, one := range srv.transport.messages() {
 		to = append(to, one.to...)
 	}
 	if len(to) != 2 || panics.Load() != 3 {
-		t.Errorf("sent to %v after %d tries", to, panics.Load())
+		t.Errorf("sent to %v after %d tries, want two recipients and 3 tries", to, panics.Load())
 	}
-	h.nothingLeft(s)
-	h.stop()
+	srv.checkNothingHeld(s)
+	srv.stop()
 	goleak.VerifyNone(t, leak)
 }

@@ -16,29 +16,29 @@ import (
 )
 
 func TestLocalDelivery(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	id := h.accept(session(), "a@a.example", plain, "alice@our.example", "bob+tag@our.example")
-	h.idle()
+	srv := newTestServer(t, core.Config{})
+	id := srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example", "bob+tag@our.example")
+	srv.waitIdle()
 	for _, who := range []envelope.Address{"alice@our.example", "bob@our.example"} {
-		got := h.box(who, "INBOX")
+		got := srv.mailbox(who, "INBOX")
 		if len(got) != 1 {
-			t.Fatalf("%s has %d messages", who, len(got))
+			t.Fatalf("%s has %d messages, want 1", who, len(got))
 		}
 		if !strings.HasPrefix(got[0], "Return-Path: <a@a.example>\r\nDelivered-To: "+string(who)+"\r\nReceived: from client.example "+
 			"([192.0.2.7])\r\n\tby mx.our.example with ESMTP\r\n\tid "+id.String()+";") {
-			t.Errorf("trace fields: %q", got[0])
+			t.Errorf("wrong trace fields: %q", got[0])
 		}
-		if !strings.HasSuffix(got[0], plain) {
-			t.Errorf("content changed: %q", got[0])
+		if !strings.HasSuffix(got[0], plainMessage) {
+			t.Errorf("content changed, want it as sent: %q", got[0])
 		}
 	}
-	if n := h.spooled(); n != 0 {
-		t.Errorf("%d messages left in the spool", n)
+	if n := srv.spoolCount(); n != 0 {
+		t.Errorf("%d messages are left in the spool, want 0", n)
 	}
 }
 
 func TestRefusals(t *testing.T) {
-	h := newHouse(t, core.Config{})
+	srv := newTestServer(t, core.Config{})
 	tests := []struct {
 		name string
 		s    *envelope.Session
@@ -47,39 +47,39 @@ func TestRefusals(t *testing.T) {
 		text string
 		want string
 	}{
-		{"relay", session(), "a@a.example", "x@out.example", plain, "554 5.7.1"},
-		{"unknown", session(), "a@a.example", "nobody@our.example", plain, "550 5.1.1"},
-		{"foreign sender", user("alice@our.example"), "bob@our.example", "x@out.example", plain, "550 5.7.1"},
-		{"foreign From", user("alice@our.example"), "alice@our.example", "x@out.example", "From: bob@our.example\r\n\r\n", "550 5.7.1"},
-		{"two From", user("alice@our.example"), "alice@our.example", "x@out.example",
+		{"relay", newSession(), "a@a.example", "x@out.example", plainMessage, "554 5.7.1"},
+		{"unknown", newSession(), "a@a.example", "nobody@our.example", plainMessage, "550 5.1.1"},
+		{"foreign sender", newUserSession("alice@our.example"), "bob@our.example", "x@out.example", plainMessage, "550 5.7.1"},
+		{"foreign From", newUserSession("alice@our.example"), "alice@our.example", "x@out.example", "From: bob@our.example\r\n\r\n", "550 5.7.1"},
+		{"two From", newUserSession("alice@our.example"), "alice@our.example", "x@out.example",
 			"From: alice@our.example\r\nFrom: alice@our.example\r\n\r\n", "550 5.6.0"},
-		{"hops", session(), "a@a.example", "alice@our.example", strings.Repeat("Received: x\r\n", 101) + "\r\n", "554 5.4.6"},
+		{"hops", newSession(), "a@a.example", "alice@our.example", strings.Repeat("Received: x\r\n", 101) + "\r\n", "554 5.4.6"},
 	}
 	for _, tt := range tests {
-		st := h.offer(tt.s, &envelope.Transaction{Sender: tt.from}, tt.text, tt.to)
+		st := srv.send(tt.s, &envelope.Transaction{Sender: tt.from}, tt.text, tt.to)
 		if st == nil || !strings.HasPrefix(st.Reply(), tt.want) {
 			t.Errorf("%s: got %v, want %s", tt.name, st, tt.want)
 		}
 	}
-	h.idle()
-	if n := h.spooled() + len(h.sink.all()); n != 0 {
-		t.Errorf("%d messages of refused transactions exist", n)
+	srv.waitIdle()
+	if n := srv.spoolCount() + len(srv.transport.messages()); n != 0 {
+		t.Errorf("%d messages of refused transactions, want 0", n)
 	}
 }
 
 func TestPostmasterIsAlwaysKnown(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	h.accept(session(), "a@a.example", plain, "PostMaster@our.example")
-	h.idle()
-	if got := h.box("alice@our.example", "INBOX"); len(got) != 1 {
-		t.Errorf("postmaster's mail: %d", len(got))
+	srv := newTestServer(t, core.Config{})
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "PostMaster@our.example")
+	srv.waitIdle()
+	if got := srv.mailbox("alice@our.example", "INBOX"); len(got) != 1 {
+		t.Errorf("the postmaster has %d messages, want 1", len(got))
 	}
 }
 
-// cutOff gives some octets, then fails as a session does whose client left.
-type cutOff struct{ r io.Reader }
+// cutOffReader returns some octets, then the error of a session whose client has gone.
+type cutOffReader struct{ r io.Reader }
 
-func (c cutOff) Read(p []byte) (int, error) {
+func (c cutOffReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
@@ -88,41 +88,41 @@ func (c cutOff) Read(p []byte) (int, error) {
 }
 
 func TestMessageCutOffIsDropped(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	for _, text := range []string{plain[:20], plain[:len(plain)-3], plain} {
-		s, tx := session(), &envelope.Transaction{Sender: "a@a.example"}
-		if st := h.Mail(t.Context(), s, tx); st != nil {
+	srv := newTestServer(t, core.Config{})
+	for _, text := range []string{plainMessage[:20], plainMessage[:len(plainMessage)-3], plainMessage} {
+		s, tx := newSession(), &envelope.Transaction{Sender: "a@a.example"}
+		if st := srv.Mail(t.Context(), s, tx); st != nil {
 			t.Fatal(st)
 		}
 		r := &envelope.Recipient{Address: "alice@our.example"}
-		if st := h.Rcpt(t.Context(), s, tx, r); st != nil {
+		if st := srv.Rcpt(t.Context(), s, tx, r); st != nil {
 			t.Fatal(st)
 		}
 		tx.Recipients = append(tx.Recipients, r)
-		if st, _ := h.Data(t.Context(), s, tx, cutOff{strings.NewReader(text)}); st == nil || st.Code < 400 {
-			t.Errorf("cut message accepted: %v", st)
+		if st, _ := srv.Data(t.Context(), s, tx, cutOffReader{strings.NewReader(text)}); st == nil || st.Code < 400 {
+			t.Errorf("message cut off: got reply %v, want an error", st)
 		}
-		h.End(s, tx)
+		srv.End(s, tx)
 	}
-	h.idle()
-	if len(h.box("alice@our.example", "INBOX")) != 0 || h.spooled() != 0 {
-		t.Error("a cut message was delivered")
+	srv.waitIdle()
+	if len(srv.mailbox("alice@our.example", "INBOX")) != 0 || srv.spoolCount() != 0 {
+		t.Error("a message that was cut off was stored or delivered")
 	}
 }
 
 func TestSubmissionCompletesAndStripsBcc(t *testing.T) {
-	h := newHouse(t, core.Config{})
+	srv := newTestServer(t, core.Config{})
 	text := "From: alice@our.example\r\nTo: x@out.example\r\nbCC : secret@out.example,\r\n other@out.example\r\nResent-Bcc: " +
 		"z@z.example\r\nSubject: Bcc: stays\r\n\r\nBcc: body\r\n"
-	h.accept(user("alice@our.example"), "alice@our.example", text, "x@out.example", "secret@out.example")
-	h.idle()
-	got := h.sink.all()
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", text, "x@out.example", "secret@out.example")
+	srv.waitIdle()
+	got := srv.transport.messages()
 	if len(got) != 1 || len(got[0].to) != 2 {
-		t.Fatalf("transactions: %+v", got)
+		t.Fatalf("want one transaction with two recipients, got %+v", got)
 	}
 	head, body, _ := strings.Cut(got[0].text, "\r\n\r\n")
 	if strings.Contains(head, "secret@") || strings.Contains(head, "z@z.example") || strings.Contains(head, "for <") {
-		t.Errorf("Bcc shows: %q", head)
+		t.Errorf("the header section reveals the Bcc: %q", head)
 	}
 	for _, want := range []string{"Date: ", "Message-ID: <", "Subject: Bcc: stays", "with ESMTPA"} {
 		if !strings.Contains(head, want) {
@@ -130,94 +130,95 @@ func TestSubmissionCompletesAndStripsBcc(t *testing.T) {
 		}
 	}
 	if body != "Bcc: body\r\n" {
-		t.Errorf("body %q", body)
+		t.Errorf("got body %q, want it unchanged", body)
 	}
 	if hosts := got[0].hop.Hosts; len(hosts) != 2 {
-		t.Errorf("hosts %+v", hosts)
+		t.Errorf("got hosts %+v, want 2", hosts)
 	}
 }
 
 func TestUnknownRemoteRecipientBounces(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	h.sink.answer = func(hop envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
+	srv := newTestServer(t, core.Config{})
+	srv.transport.answer = func(hop envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		if strings.HasPrefix(string(r.Address), "nobody") {
 			return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no such user"}, Host: "mx1.out.example"}
 		}
 		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: x\r\n\r\nquoted text\r\n",
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: x\r\n\r\nquoted text\r\n",
 		"nobody@out.example", "x@out.example", "nobody2@out.example")
-	h.idle()
-	got := h.box("alice@our.example", "INBOX")
+	srv.waitIdle()
+	got := srv.mailbox("alice@our.example", "INBOX")
 	if len(got) != 1 {
-		t.Fatalf("%d DSNs", len(got))
+		t.Fatalf("alice has %d DSNs, want 1", len(got))
 	}
 	for _, want := range []string{"Return-Path: <>\r\n", "Auto-Submitted: auto-replied", "multipart/report; report-type=delivery-status",
 		"Reporting-MTA: dns; mx.our.example", "Final-Recipient: rfc822; nobody@out.example", "Final-Recipient: rfc822; nobody2@out.example",
 		"Action: failed", "Status: 5.1.1", "Remote-MTA: dns; mx1.out.example", "Diagnostic-Code: smtp; 550 5.1.1 no such user", "quoted text"} {
 		if !strings.Contains(got[0], want) {
-			t.Errorf("no %q in\n%s", want, got[0])
+			t.Errorf("no %q in the DSN\n%s", want, got[0])
 		}
 	}
-	if strings.Contains(got[0], "rfc822; x@out.example") || h.spooled() != 0 {
+	if strings.Contains(got[0], "rfc822; x@out.example") || srv.spoolCount() != 0 {
 		t.Error("a delivered recipient is in the DSN, or the spool is not empty")
 	}
 }
 
 func TestNullSenderGetsNoDSN(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	s := session()
+	srv := newTestServer(t, core.Config{})
+	s := newSession()
 	s.Trusted = true
-	h.accept(s, "", plain, "x@null.example", "y@nowhere.example")
-	h.idle()
-	if n := h.spooled(); n != 0 {
-		t.Errorf("%d messages left", n)
+	srv.mustSend(s, "", plainMessage, "x@null.example", "y@nowhere.example")
+	srv.waitIdle()
+	if n := srv.spoolCount(); n != 0 {
+		t.Errorf("%d messages are left in the spool, want 0", n)
 	}
 }
 
 func TestRetryWarnExpire(t *testing.T) {
-	h := newHouse(t, core.Config{Retry: []time.Duration{5 * time.Minute, 15 * time.Minute}, Expire: 24 * time.Hour, Warn: 4 * time.Hour})
-	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+	srv := newTestServer(t,
+		core.Config{Retry: []time.Duration{5 * time.Minute, 15 * time.Minute}, Expire: 24 * time.Hour, Warn: 4 * time.Hour})
+	srv.transport.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
 		return envelope.Outcome{Status: envelope.Status{Code: 451, Enhanced: "4.2.0", Text: "later"}, Host: "mx1.out.example"}
 	}
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
 	tries := func(n int) {
 		t.Helper()
-		h.until(fmt.Sprintf("%d tries", n), func() bool { return len(h.sink.all()) >= n })
-		h.idle()
-		if got := len(h.sink.all()); got != n {
+		srv.waitFor(fmt.Sprintf("%d tries", n), func() bool { return len(srv.transport.messages()) >= n })
+		srv.waitIdle()
+		if got := len(srv.transport.messages()); got != n {
 			t.Fatalf("%d tries, want %d", got, n)
 		}
 	}
 	tries(1)
-	h.clock.Advance(4 * time.Minute)
+	srv.clock.Advance(4 * time.Minute)
 	tries(1)
-	h.clock.Advance(2 * time.Minute)
+	srv.clock.Advance(2 * time.Minute)
 	tries(2)
-	h.clock.Advance(14 * time.Minute)
+	srv.clock.Advance(14 * time.Minute)
 	tries(2)
-	h.clock.Advance(2 * time.Minute)
+	srv.clock.Advance(2 * time.Minute)
 	tries(3)
-	h.clock.Advance(4 * time.Hour)
+	srv.clock.Advance(4 * time.Hour)
 	tries(4)
-	h.until("the warning", func() bool { return len(h.box("alice@our.example", "INBOX")) == 1 })
-	h.clock.Advance(20 * time.Hour)
+	srv.waitFor("the warning", func() bool { return len(srv.mailbox("alice@our.example", "INBOX")) == 1 })
+	srv.clock.Advance(20 * time.Hour)
 	tries(5)
-	h.until("the DSN", func() bool { return len(h.box("alice@our.example", "INBOX")) == 2 })
-	got := h.box("alice@our.example", "INBOX")
+	srv.waitFor("the DSN", func() bool { return len(srv.mailbox("alice@our.example", "INBOX")) == 2 })
+	got := srv.mailbox("alice@our.example", "INBOX")
 	if !strings.Contains(got[0], "Action: delayed") || !strings.Contains(got[0], "Will-Retry-Until: ") {
-		t.Errorf("warning: %s", got[0])
+		t.Errorf("want a DSN with Action: delayed and Will-Retry-Until, got %s", got[0])
 	}
 	if !strings.Contains(got[1], "Status: 5.4.7") || !strings.Contains(got[1], "Action: failed") {
-		t.Errorf("DSN: %s", got[1])
+		t.Errorf("want a DSN with Action: failed and status 5.4.7, got %s", got[1])
 	}
-	if h.spooled() != 0 {
+	if srv.spoolCount() != 0 {
 		t.Error("expired message is still there")
 	}
 }
 
 func TestRoutes(t *testing.T) {
-	h := newHouse(t, core.Config{Port: 2525, NextHops: map[string]envelope.NextHop{"legacy.example": {Name: "legacy", LMTP: true,
+	srv := newTestServer(t, core.Config{Port: 2525, NextHops: map[string]envelope.NextHop{"legacy.example": {Name: "legacy", LMTP: true,
 		Hosts: []envelope.Host{{Name: "127.0.0.1", Port: 24}}}}})
 	tests := []struct{ domain, want string }{
 		{"out.example", "mx1.out.example:2525 mx2.out.example:2525"},
@@ -231,7 +232,7 @@ func TestRoutes(t *testing.T) {
 		{"loop.example", "554 5.4.6"},
 	}
 	for _, tt := range tests {
-		hop, st := h.route(t.Context(), &envelope.Envelope{}, &envelope.Group{Kind: envelope.Remote, Domain: tt.domain, Key: tt.domain})
+		hop, st := srv.route(t.Context(), &envelope.Envelope{}, &envelope.Group{Kind: envelope.Remote, Domain: tt.domain, Key: tt.domain})
 		got := ""
 		for _, pref := range []int{0, 10, 20} {
 			for _, host := range hop.Hosts {
@@ -244,88 +245,88 @@ func TestRoutes(t *testing.T) {
 			got = " " + st.Reply()
 		}
 		if !strings.HasPrefix(got, " "+tt.want) {
-			t.Errorf("%s goes to%s, want %s", tt.domain, got, tt.want)
+			t.Errorf("%s: next hop or status%s, want %s", tt.domain, got, tt.want)
 		}
 	}
 }
 
 func TestAliases(t *testing.T) {
-	h := newHouse(t, core.Config{})
+	srv := newTestServer(t, core.Config{})
 	ctx := t.Context()
-	if err := h.accounts.AddAlias(ctx, "sales@our.example", []envelope.Address{"alice@our.example", "bob@our.example",
+	if err := srv.accounts.AddAlias(ctx, "sales@our.example", []envelope.Address{"alice@our.example", "bob@our.example",
 		"x@out.example"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.accounts.AddAlias(ctx, "@our.example", []envelope.Address{"sales@our.example"}); err != nil {
+	if err := srv.accounts.AddAlias(ctx, "@our.example", []envelope.Address{"sales@our.example"}); err != nil {
 		t.Fatal(err)
 	}
-	h.accept(session(), "a@a.example", plain, "anything@our.example", "alice@our.example", "Sales+x@our.example")
-	h.idle()
-	if a, b, out := len(h.box("alice@our.example", "INBOX")), len(h.box("bob@our.example", "INBOX")),
-		len(h.sink.all()); a != 1 || b != 1 || out != 1 {
-		t.Errorf("alice %d, bob %d, out %d; want one each", a, b, out)
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "anything@our.example", "alice@our.example", "Sales+x@our.example")
+	srv.waitIdle()
+	if a, b, out := len(srv.mailbox("alice@our.example", "INBOX")), len(srv.mailbox("bob@our.example", "INBOX")),
+		len(srv.transport.messages()); a != 1 || b != 1 || out != 1 {
+		t.Errorf("alice got %d, bob %d, the peer %d; want 1 each", a, b, out)
 	}
 }
 
 func TestRestartDeliversWhatWasQueued(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	h.sink.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
+	srv := newTestServer(t, core.Config{})
+	srv.transport.answer = func(envelope.NextHop, *envelope.Recipient) envelope.Outcome {
 		return envelope.Outcome{Status: envelope.Status{Code: 421, Text: "down"}, Down: true}
 	}
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
-	h.until("a try", func() bool { return len(h.sink.all()) == 1 })
-	h.idle()
-	h.stop()
-	again := openHouse(t, h.dir, core.Config{})
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@out.example")
+	srv.waitFor("a try", func() bool { return len(srv.transport.messages()) == 1 })
+	srv.waitIdle()
+	srv.stop()
+	again := openTestServer(t, srv.dir, core.Config{})
 	again.clock.Advance(time.Hour)
-	again.until("delivery", func() bool { return len(again.sink.all()) == 1 })
+	again.waitFor("delivery", func() bool { return len(again.transport.messages()) == 1 })
 }
 
 func TestQuota(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	if err := h.store.SetQuota(t.Context(), "bob@our.example", 1500); err != nil {
+	srv := newTestServer(t, core.Config{})
+	if err := srv.store.SetQuota(t.Context(), "bob@our.example", 1500); err != nil {
 		t.Fatal(err)
 	}
-	text := plain + strings.Repeat("0123456789\r\n", 80)
-	h.accept(session(), "a@a.example", text, "bob@our.example", "alice@our.example")
-	h.idle()
-	h.accept(session(), "a@a.example", text, "alice@our.example", "bob@our.example")
-	h.idle()
-	if a, b := len(h.box("alice@our.example", "INBOX")), len(h.box("bob@our.example", "INBOX")); a != 2 || b != 1 {
-		t.Errorf("alice has %d, bob %d; want 2 and 1", a, b)
+	text := plainMessage + strings.Repeat("0123456789\r\n", 80)
+	srv.mustSend(newSession(), "a@a.example", text, "bob@our.example", "alice@our.example")
+	srv.waitIdle()
+	srv.mustSend(newSession(), "a@a.example", text, "alice@our.example", "bob@our.example")
+	srv.waitIdle()
+	if a, b := len(srv.mailbox("alice@our.example", "INBOX")), len(srv.mailbox("bob@our.example", "INBOX")); a != 2 || b != 1 {
+		t.Errorf("alice has %d messages, bob %d; want 2 and 1", a, b)
 	}
-	if h.spooled() != 1 {
-		t.Errorf("the message that did not fit must wait: %d spooled", h.spooled())
+	if srv.spoolCount() != 1 {
+		t.Errorf("%d messages are spooled, want 1: the one that did not fit", srv.spoolCount())
 	}
-	if err := h.store.SetQuota(t.Context(), "bob@our.example", 0); err != nil {
+	if err := srv.store.SetQuota(t.Context(), "bob@our.example", 0); err != nil {
 		t.Fatal(err)
 	}
-	h.clock.Advance(10 * time.Minute)
-	h.until("the deferred delivery", func() bool { return len(h.box("bob@our.example", "INBOX")) == 2 })
+	srv.clock.Advance(10 * time.Minute)
+	srv.waitFor("the deferred delivery", func() bool { return len(srv.mailbox("bob@our.example", "INBOX")) == 2 })
 }
 
 func TestPoliciesAtEveryStage(t *testing.T) {
 	var seen []string
 	note := func(p hooks.Point, v hooks.Verdict) hooks.Handler {
-		return at(p, func(*hooks.Event) (hooks.Verdict, error) { seen = append(seen, string(p)); return v, nil })
+		return handlerAt(p, func(*hooks.Event) (hooks.Verdict, error) { seen = append(seen, string(p)); return v, nil })
 	}
-	h := newHouse(t, core.Config{},
+	srv := newTestServer(t, core.Config{},
 		note(hooks.ReceiveMail, hooks.Verdict{}), note(hooks.ReceiveRcpt, hooks.Verdict{}), note(hooks.ReceiveHeaders, hooks.Verdict{}),
 		note(hooks.ReceiveData, hooks.Verdict{}), note(hooks.QueueExpand, hooks.Verdict{}), note(hooks.QueueCommit, hooks.Verdict{}),
 		note(hooks.DeliverAttempt, hooks.Verdict{}), note(hooks.DeliverLocal, hooks.Verdict{Action: hooks.FileInto, Folder: "Lists"}),
 		note(hooks.DeliverResult, hooks.Verdict{}))
-	id := h.accept(session(), "a@a.example", plain, "alice@our.example")
-	h.idle()
+	id := srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example")
+	srv.waitIdle()
 	want := "receive.mail receive.rcpt receive.headers receive.data queue.expand queue.commit deliver.attempt deliver.local deliver.result"
 	if got := strings.Join(seen, " "); got != want {
 		t.Errorf("hooks ran as\n%s\nwant\n%s", got, want)
 	}
-	if len(h.box("alice@our.example", "Lists")) != 1 {
-		t.Error("not filed into the folder")
+	if len(srv.mailbox("alice@our.example", "Lists")) != 1 {
+		t.Error("the message is not in the folder Lists")
 	}
-	trail, err := h.store.Trail(t.Context(), id)
+	trail, err := srv.store.Trail(t.Context(), id)
 	if err != nil || len(trail) < 2 {
-		t.Errorf("trail %v, %v", trail, err)
+		t.Errorf("trail: got %v, %v, want at least 2 entries", trail, err)
 	}
 }
 
@@ -333,31 +334,31 @@ func TestPolicyFailureIsNeverConsent(t *testing.T) {
 	boom := func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, errors.New("boom") }
 	for _, p := range []hooks.Point{hooks.ReceiveMail, hooks.ReceiveRcpt, hooks.ReceiveHeaders, hooks.ReceiveData, hooks.QueueExpand,
 		hooks.QueueCommit} {
-		h := newHouse(t, core.Config{}, at(p, boom))
-		st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "alice@our.example")
+		srv := newTestServer(t, core.Config{}, handlerAt(p, boom))
+		st := srv.send(newSession(), &envelope.Transaction{Sender: "a@a.example"}, plainMessage, "alice@our.example")
 		if st == nil || st.Code != 451 {
-			t.Errorf("%s: answer %v, want 451", p, st)
+			t.Errorf("%s: got reply %v, want 451", p, st)
 		}
-		h.idle()
-		if len(h.box("alice@our.example", "INBOX")) != 0 {
-			t.Errorf("%s: delivered", p)
+		srv.waitIdle()
+		if len(srv.mailbox("alice@our.example", "INBOX")) != 0 {
+			t.Errorf("%s: a message was delivered that was deferred", p)
 		}
-		h.stop()
+		srv.stop()
 	}
 	for _, p := range []hooks.Point{hooks.DeliverAttempt, hooks.DeliverLocal, hooks.DeliverResult} {
-		h := newHouse(t, core.Config{}, at(p, boom))
-		h.accept(session(), "a@a.example", plain, "alice@our.example")
-		h.idle()
-		if len(h.box("alice@our.example", "INBOX")) != 1 {
-			t.Errorf("%s: after 250 a failure must not lose the message", p)
+		srv := newTestServer(t, core.Config{}, handlerAt(p, boom))
+		srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example")
+		srv.waitIdle()
+		if len(srv.mailbox("alice@our.example", "INBOX")) != 1 {
+			t.Errorf("%s: a failure after the 250 lost the message", p)
 		}
-		h.stop()
+		srv.stop()
 	}
 }
 
 func TestExpansionByPolicy(t *testing.T) {
 	sender := envelope.Address("list-bounces@our.example")
-	h := newHouse(t, core.Config{}, at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	srv := newTestServer(t, core.Config{}, handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address != "list@our.example" {
 			return hooks.Verdict{}, nil
 		}
@@ -366,25 +367,26 @@ func TestExpansionByPolicy(t *testing.T) {
 			to = append(to, hooks.Target{Address: a, Sender: &sender, Fields: "List-Id: <list>\r\n"})
 		}
 		return hooks.Verdict{}, e.Replace(e.Rcpt, to)
-	}), at(hooks.ReceiveRcpt, func(e *hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Accept}, nil }))
-	h.accept(session(), "a@a.example", plain, "list@our.example")
-	h.idle()
-	got := h.box("bob@our.example", "INBOX")
+	}), handlerAt(hooks.ReceiveRcpt, func(e *hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Accept}, nil }))
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "list@our.example")
+	srv.waitIdle()
+	got := srv.mailbox("bob@our.example", "INBOX")
 	if len(got) != 1 || !strings.Contains(got[0], "Return-Path: <list-bounces@our.example>") ||
 		!strings.Contains(got[0], "List-Id: <list>\r\n") {
-		t.Errorf("bob got %q", got)
+		t.Errorf("bob got %q, want one copy with the list's return path and List-Id", got)
 	}
-	if out := h.sink.all(); len(out) != 1 || out[0].sender != sender || !strings.HasPrefix(out[0].text, "List-Id: <list>\r\n") {
-		t.Errorf("out got %+v", out)
+	if out := srv.transport.messages(); len(out) != 1 || out[0].sender != sender || !strings.HasPrefix(out[0].text, "List-Id: <list>\r\n") {
+		t.Errorf("the peer got %+v, want one copy with the list's sender and List-Id", out)
 	}
-	// accept at RCPT does not invent mailboxes: nobody expands this one.
-	if st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "nobody@our.example"); st == nil || st.Code != 550 {
-		t.Errorf("unknown recipient: %v", st)
+	// accept at RCPT does not create mailboxes: no policy expands this address.
+	if st := srv.send(newSession(), &envelope.Transaction{Sender: "a@a.example"}, plainMessage, "nobody@our.example"); st == nil ||
+		st.Code != 550 {
+		t.Errorf("unknown recipient: got reply %v, want 550", st)
 	}
 }
 
 func TestSubmissionsAreSentOnce(t *testing.T) {
-	h := newHouse(t, core.Config{}, at(hooks.DeliverLocal, func(e *hooks.Event) (hooks.Verdict, error) {
+	srv := newTestServer(t, core.Config{}, handlerAt(hooks.DeliverLocal, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Msg.Sender == "" {
 			return hooks.Verdict{}, nil
 		}
@@ -394,232 +396,241 @@ func TestSubmissionsAreSentOnce(t *testing.T) {
 		return hooks.Verdict{}, e.AddSubmit(hooks.Submit{Rcpts: []envelope.Address{e.Msg.Sender},
 			Header: []byte("Subject: Auto\r\nAuto-Submitted: auto-replied\r\n\r\n"), Body: []byte("away\r\n")})
 	}))
-	h.accept(session(), "bob@our.example", plain, "alice@our.example")
-	h.idle()
-	if got := h.box("bob@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "Return-Path: <>\r\n") ||
+	srv.mustSend(newSession(), "bob@our.example", plainMessage, "alice@our.example")
+	srv.waitIdle()
+	if got := srv.mailbox("bob@our.example", "INBOX"); len(got) != 1 || !strings.Contains(got[0], "Return-Path: <>\r\n") ||
 		!strings.HasSuffix(got[0], "away\r\n") {
-		t.Errorf("reply: %q", got)
+		t.Errorf("bob got %q, want one reply with the null sender", got)
 	}
-	if v, err := h.store.Get(t.Context(), "scripts", "n"); err != nil || string(v) != "1" {
-		t.Errorf("effect: %q %v", v, err)
+	if v, err := srv.store.Get(t.Context(), "scripts", "n"); err != nil || string(v) != "1" {
+		t.Errorf("effect: got %q, %v, want 1", v, err)
 	}
 }
 
 func TestPriorityOrder(t *testing.T) {
-	h := newHouse(t, core.Config{Shaping: map[string]queue.Shaping{"out.example": {Connections: 1}}})
-	h.sink.hold = make(chan struct{})
+	srv := newTestServer(t, core.Config{Shaping: map[string]queue.Shaping{"out.example": {Connections: 1}}})
+	srv.transport.block = make(chan struct{})
 	send := func(p envelope.Priority, to envelope.Address) {
 		pr := p
 		tx := &envelope.Transaction{Sender: "alice@our.example", Params: envelope.Params{Priority: &pr}}
-		if st := h.offer(user("alice@our.example"), tx, "From: alice@our.example\r\n\r\n", to); st != nil {
+		if st := srv.send(newUserSession("alice@our.example"), tx, "From: alice@our.example\r\n\r\n", to); st != nil {
 			t.Fatal(st)
 		}
 	}
 	send(0, "first@out.example")
-	h.until("the first is on its way", func() bool { return h.InFlight() == 1 })
+	srv.waitFor("the first is on its way", func() bool { return srv.InFlight() == 1 })
 	for i := range 20 {
 		send(-6, envelope.Address(fmt.Sprintf("bulk%d@out.example", i)))
 	}
 	send(6, "urgent@out.example")
-	h.until("all are committed", func() bool { return h.spooled() == 22 })
+	srv.waitFor("all are committed", func() bool { return srv.spoolCount() == 22 })
 	go func() {
 		for range 22 {
-			h.sink.hold <- struct{}{}
+			srv.transport.block <- struct{}{}
 		}
 	}()
-	h.until("all are sent", func() bool { return len(h.sink.all()) == 22 })
-	got := h.sink.all()
+	srv.waitFor("all are sent", func() bool { return len(srv.transport.messages()) == 22 })
+	got := srv.transport.messages()
 	if got[0].to[0] != "first@out.example" || got[1].to[0] != "urgent@out.example" {
-		t.Errorf("order: %v, %v", got[0].to, got[1].to)
+		t.Errorf("sent to %v, then %v; want first@, then urgent@", got[0].to, got[1].to)
 	}
 }
 
 func TestAgeingLetsBulkMailLeave(t *testing.T) {
-	h := newHouse(t, core.Config{Shaping: map[string]queue.Shaping{"out.example": {Connections: 1}}})
-	h.sink.hold = make(chan struct{})
+	srv := newTestServer(t, core.Config{Shaping: map[string]queue.Shaping{"out.example": {Connections: 1}}})
+	srv.transport.block = make(chan struct{})
 	send := func(p envelope.Priority, to envelope.Address) {
 		pr := p
 		tx := &envelope.Transaction{Sender: "alice@our.example", Params: envelope.Params{Priority: &pr}}
-		if st := h.offer(user("alice@our.example"), tx, "From: alice@our.example\r\n\r\n", to); st != nil {
+		if st := srv.send(newUserSession("alice@our.example"), tx, "From: alice@our.example\r\n\r\n", to); st != nil {
 			t.Fatal(st)
 		}
 	}
 	send(6, "u0@out.example")
-	h.until("the first is on its way", func() bool { return h.InFlight() == 1 })
+	srv.waitFor("the first is on its way", func() bool { return srv.InFlight() == 1 })
 	send(-4, "bulk@out.example")
 	for i := 1; i <= 10; i++ { // one urgent message waits at any time
 		send(6, envelope.Address(fmt.Sprintf("u%d@out.example", i)))
-		h.sink.hold <- struct{}{}
-		h.until("it is sent", func() bool { return len(h.sink.all()) == i })
-		h.until("the next is on its way", func() bool { return h.InFlight() == 1 })
-		if got := h.sink.all(); got[len(got)-1].to[0] == "bulk@out.example" {
+		srv.transport.block <- struct{}{}
+		srv.waitFor("it is sent", func() bool { return len(srv.transport.messages()) == i })
+		srv.waitFor("the next is on its way", func() bool { return srv.InFlight() == 1 })
+		if got := srv.transport.messages(); got[len(got)-1].to[0] == "bulk@out.example" {
 			if i < 3 {
-				t.Errorf("bulk left after %d urgent ones", i)
+				t.Errorf("bulk mail was sent after %d urgent messages, want at least 3", i)
 			}
-			close(h.sink.hold)
+			close(srv.transport.block)
 			return
 		}
-		h.clock.Advance(queue.AgeStep)
+		srv.clock.Advance(queue.AgeStep)
 	}
-	close(h.sink.hold)
-	t.Error("bulk mail starved")
+	close(srv.transport.block)
+	t.Error("bulk mail was never sent")
 }
 
 func TestRefusalsAndDiscardsAreExplained(t *testing.T) {
-	h := newHouse(t, core.Config{}, at(hooks.ReceiveHelo, func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }),
-		at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
+	srv := newTestServer(
+		t,
+		core.Config{},
+		handlerAt(hooks.ReceiveHelo, func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }),
+		handlerAt(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
 			if e.Tx.Sender == "spam@a.example" {
 				return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Enhanced: "5.7.1", Text: "spam"}}, nil
 			}
 			return hooks.Verdict{Action: hooks.Discard, Reason: "trap"}, nil
-		}))
+		}),
+	)
 	refused := &envelope.Transaction{Sender: "spam@a.example"}
-	if st := h.offer(session(), refused, plain, "alice@our.example"); st == nil || st.Code != 550 {
-		t.Fatalf("answer %v", st)
+	if st := srv.send(newSession(), refused, plainMessage, "alice@our.example"); st == nil || st.Code != 550 {
+		t.Fatalf("got reply %v, want 550", st)
 	}
-	discarded := h.accept(session(), "b@a.example", plain, "alice@our.example")
-	h.idle()
-	if len(h.box("alice@our.example", "INBOX")) != 0 {
+	discarded := srv.mustSend(newSession(), "b@a.example", plainMessage, "alice@our.example")
+	srv.waitIdle()
+	if len(srv.mailbox("alice@our.example", "INBOX")) != 0 {
 		t.Error("a discarded message was delivered")
 	}
 	for id, want := range map[envelope.ID]string{refused.ID: "reject 550 5.7.1 spam", discarded: "discard (trap)"} {
-		trail, err := h.store.Trail(t.Context(), id)
+		trail, err := srv.store.Trail(t.Context(), id)
 		found := false
 		for _, e := range trail {
 			found = found || e.Verdict == want && e.Handler == "policy.lua:1"
 		}
 		if err != nil || !found {
-			t.Errorf("no %q in %+v, %v", want, trail, err)
+			t.Errorf("no %q of policy.lua:1 in the trail %+v, %v", want, trail, err)
 		}
 	}
 }
 
 func TestAPanicInAnAttemptHurtsOneMessage(t *testing.T) {
-	h := newHouse(t, core.Config{})
-	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
+	srv := newTestServer(t, core.Config{})
+	srv.transport.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		if r.Address == "bad@out.example" {
 			panic("boom")
 		}
 		return envelope.Outcome{Status: envelope.Status{Code: 250, Text: "ok"}}
 	}
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "bad@out.example")
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "good@out.example")
-	h.until("the good one is sent", func() bool { return len(h.sink.all()) == 1 })
-	h.idle()
-	if h.spooled() != 1 {
-		t.Errorf("%d messages in the spool, want the bad one, for later", h.spooled())
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "bad@out.example")
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "good@out.example")
+	srv.waitFor("the good one is sent", func() bool { return len(srv.transport.messages()) == 1 })
+	srv.waitIdle()
+	if srv.spoolCount() != 1 {
+		t.Errorf("%d messages in the spool, want 1: the bad one, deferred", srv.spoolCount())
 	}
 }
 
 func TestSmarthost(t *testing.T) {
-	h := newHouse(t, core.Config{Relay: &envelope.NextHop{Name: "relay", Hosts: []envelope.Host{{Name: "relay.example.net", Port: 587}},
+	srv := newTestServer(t, core.Config{Relay: &envelope.NextHop{Name: "relay", Hosts: []envelope.Host{{Name: "relay.example.net", Port: 587}},
 		User: "us"}})
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@nowhere.example")
-	h.idle()
-	if got := h.sink.all(); len(got) != 1 || got[0].hop.Hosts[0].Name != "relay.example.net" || got[0].hop.User != "us" {
-		t.Errorf("sent %+v", got)
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\n\r\n", "x@nowhere.example")
+	srv.waitIdle()
+	if got := srv.transport.messages(); len(got) != 1 || got[0].hop.Hosts[0].Name != "relay.example.net" || got[0].hop.User != "us" {
+		t.Errorf("sent %+v, want one message to the smarthost, as user us", got)
 	}
 }
 
 func TestTransactionKeepsItsGeneration(t *testing.T) {
 	mark := func(name string) hooks.Handler {
-		return at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
+		return handlerAt(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
 			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Text: name}}, nil
 		})
 	}
-	h := newHouse(t, core.Config{}, mark("old"))
-	ctx, s, tx := t.Context(), session(), &envelope.Transaction{Sender: "a@a.example"}
-	if st := h.Mail(ctx, s, tx); st != nil {
+	srv := newTestServer(t, core.Config{}, mark("old"))
+	ctx, s, tx := t.Context(), newSession(), &envelope.Transaction{Sender: "a@a.example"}
+	if st := srv.Mail(ctx, s, tx); st != nil {
 		t.Fatal(st)
 	}
-	h.gen.Swap(&hooks.Generation{ID: "new", Chain: hooks.NewChain([]hooks.Handler{mark("new")})})
+	srv.policies.Swap(&hooks.Generation{ID: "new", Chain: hooks.NewChain([]hooks.Handler{mark("new")})})
 	r := &envelope.Recipient{Address: "alice@our.example"}
-	if st := h.Rcpt(ctx, s, tx, r); st != nil {
+	if st := srv.Rcpt(ctx, s, tx, r); st != nil {
 		t.Fatal(st)
 	}
 	tx.Recipients = append(tx.Recipients, r)
-	if st, _ := h.Data(ctx, s, tx, strings.NewReader(plain)); st == nil || st.Text != "old" {
-		t.Errorf("the open transaction was judged by %v", st)
+	if st, _ := srv.Data(ctx, s, tx, strings.NewReader(plainMessage)); st == nil || st.Text != "old" {
+		t.Errorf("open transaction: got reply %v, want that of the old policy", st)
 	}
-	h.End(s, tx)
-	if st := h.offer(s, &envelope.Transaction{Sender: "a@a.example"}, plain, "alice@our.example"); st == nil || st.Text != "new" {
-		t.Errorf("the next one was judged by %v", st)
+	srv.End(s, tx)
+	if st := srv.send(s, &envelope.Transaction{Sender: "a@a.example"}, plainMessage, "alice@our.example"); st == nil || st.Text != "new" {
+		t.Errorf("next transaction: got reply %v, want that of the new policy", st)
 	}
 }
 
 func TestNoRelayWhateverAPolicySays(t *testing.T) {
 	yes := func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{Action: hooks.Accept}, nil }
-	h := newHouse(t, core.Config{}, at(hooks.ReceiveRcpt, yes), handler{hooks.Info{Point: hooks.ReceiveRcpt, Tier: hooks.Bundle,
-		File: "b.lua"}, yes})
-	if st := h.offer(session(), &envelope.Transaction{Sender: "a@a.example"}, plain, "x@out.example"); st == nil || st.Code != 554 {
-		t.Errorf("relayed for a stranger: %v", st)
+	srv := newTestServer(
+		t,
+		core.Config{},
+		handlerAt(hooks.ReceiveRcpt, yes),
+		goHandler{hooks.Info{Point: hooks.ReceiveRcpt, Tier: hooks.Bundle,
+			File: "b.lua"}, yes},
+	)
+	if st := srv.send(newSession(), &envelope.Transaction{Sender: "a@a.example"}, plainMessage, "x@out.example"); st == nil || st.Code != 554 {
+		t.Errorf("relaying for a stranger: got reply %v, want 554", st)
 	}
 }
 
 func TestTarpitDelaysOneSession(t *testing.T) {
-	h := newHouse(t, core.Config{}, at(hooks.ReceiveMail, func(e *hooks.Event) (hooks.Verdict, error) {
+	srv := newTestServer(t, core.Config{}, handlerAt(hooks.ReceiveMail, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Tx.Sender == "slow@a.example" {
-			return hooks.Verdict{}, e.Tarpit(time.Hour) // cut to MaxDelay
+			return hooks.Verdict{}, e.Tarpit(time.Hour) // limited to MaxDelay
 		}
 		return hooks.Verdict{}, nil
 	}))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
-		s, tx := session(), &envelope.Transaction{Sender: "slow@a.example"}
-		h.Mail(ctx, s, tx)
-		h.End(s, tx)
+		s, tx := newSession(), &envelope.Transaction{Sender: "slow@a.example"}
+		srv.Mail(ctx, s, tx)
+		srv.End(s, tx)
 		close(done)
 	}()
-	h.accept(session(), "fast@a.example", plain, "alice@our.example")
+	srv.mustSend(newSession(), "fast@a.example", plainMessage, "alice@our.example")
 	select {
 	case <-done:
-		t.Error("the slow session did not wait")
+		t.Error("the tarpit did not delay the slow session")
 	default:
 	}
-	cancel() // the client has gone: nobody waits any more
+	cancel() // the client has gone: the wait ends
 	<-done
 }
 
-// TestStatusPerRecipient: where the client can be told of each recipient it
-// is, and gets no report; else a report tells of those that were refused.
+// TestStatusPerRecipient: a client whose protocol allows it gets a status for each
+// recipient and no DSN; other clients get a DSN about rejected recipients.
 func TestStatusPerRecipient(t *testing.T) {
-	refuse := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	refuse := handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address == "bob@our.example" {
 			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Enhanced: "5.7.1", Text: "bob does not want it"}}, nil
 		}
 		return hooks.Verdict{}, nil
 	})
 	for _, kind := range []string{"smtp", "lmtp", "prdr"} {
-		h := newHouse(t, core.Config{}, refuse)
-		s, tx := user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}
+		srv := newTestServer(t, core.Config{}, refuse)
+		s, tx := newUserSession("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}
 		s.Protocol, tx.Params.PRDR = "smtp", kind == "prdr"
 		if kind == "lmtp" {
 			s.Protocol = "lmtp"
 		}
-		if st := h.Mail(t.Context(), s, tx); st != nil {
+		if st := srv.Mail(t.Context(), s, tx); st != nil {
 			t.Fatal(st)
 		}
 		for _, a := range []envelope.Address{"alice@our.example", "bob@our.example"} {
 			r := &envelope.Recipient{Address: a, Orig: a}
-			if st := h.Rcpt(t.Context(), s, tx, r); st != nil {
+			if st := srv.Rcpt(t.Context(), s, tx, r); st != nil {
 				t.Fatal(st)
 			}
 			tx.Recipients = append(tx.Recipients, r)
 		}
-		st, each := h.Data(t.Context(), s, tx, strings.NewReader("From: alice@our.example\r\nSubject: hello\r\n\r\nhello\r\n"))
-		h.End(s, tx)
-		h.idle()
+		st, each := srv.Data(t.Context(), s, tx, strings.NewReader("From: alice@our.example\r\nSubject: hello\r\n\r\nhello\r\n"))
+		srv.End(s, tx)
+		srv.waitIdle()
 		reports := 0
-		for _, text := range h.box("alice@our.example", "INBOX") {
+		for _, text := range srv.mailbox("alice@our.example", "INBOX") {
 			if strings.Contains(text, "bob does not want it") {
 				reports++
 			}
 		}
 		told := len(each) == 2 && each[0] == nil && each[1] != nil && each[1].Code == 550
-		if st != nil || told != (kind != "smtp") || (reports == 1) != (kind == "smtp") || len(h.box("bob@our.example", "INBOX")) != 0 {
-			t.Errorf("%s: %v, per recipient %v, %d reports", kind, st, each, reports)
+		if st != nil || told != (kind != "smtp") || (reports == 1) != (kind == "smtp") || len(srv.mailbox("bob@our.example", "INBOX")) != 0 {
+			t.Errorf("%s: got reply %v, per recipient %v, %d DSNs", kind, st, each, reports)
 		}
-		h.stop()
+		srv.stop()
 	}
 }

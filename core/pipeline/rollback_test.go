@@ -22,11 +22,11 @@ import (
 	"carteiro/hooks/lua"
 )
 
-// everythingPolicy gives one message everything that a commit can hold: effects,
-// mail of policies, a fork with a body of its own whose copies are filled in, a
-// message held for a group, a forward, copies in folders, a rejected recipient
-// with its DSN, a handler after the 250, events, and at delivery copies, forwards
-// and mail again. What policies send themselves it leaves alone.
+// everythingPolicy makes everything that a commit can hold from one message: effects,
+// mail of policies, a fork with another body and placeholders, a message held for a
+// list of people, a forward, copies in folders, a rejected recipient with its DSN, a
+// handler after the 250, events, and at delivery copies, forwards and mail again. It
+// ignores mail of policies.
 const everythingPolicy = `
 local function own(msg) return msg:header("Auto-Submitted") end
 local function note(what, n)
@@ -83,7 +83,7 @@ end)
 // failer counts the steps of a pipeline and lets one of them fail.
 type failer struct {
 	now, at, failed atomic.Int64
-	late            bool // a write is done, and reported as failed
+	late            bool // the write succeeds, but is reported as failed
 	taken           atomic.Int64
 }
 
@@ -96,7 +96,7 @@ func (f *failer) step() bool {
 	return hit
 }
 
-// write is a step around a write to the store.
+// write is a step that writes to the store.
 func (f *failer) write(do func() error) error {
 	if !f.step() {
 		return do()
@@ -130,15 +130,15 @@ func (s failerStore) Body(ctx context.Context, e *envelope.Envelope) (io.ReadClo
 	return s.faultyStore.Body(ctx, e)
 }
 
-// failerHandler fails before the 250, where a failure defers the message, and
-// takes something at each call that is given back when the call does not count.
+// failerHandler fails at hooks before the 250, where a failure defers the message. At
+// each call it adds to taken, and undoes that if the call is rolled back.
 type failerHandler struct {
 	hooks.Handler
 	f *failer
 }
 
-// ofPolicy reports whether a message is one that failing policies do not keep
-// back: a DSN, which then goes without them, or mail of policies, which is dropped.
+// ofPolicy reports whether a message is not deferred by failing policies: a DSN, which
+// is then sent without them, or mail of policies, which is dropped.
 func ofPolicy(m *hooks.Message) bool { return m != nil && m.Header.Has("Auto-Submitted") }
 
 func (h failerHandler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event) (hooks.Verdict, int64, error) {
@@ -146,29 +146,29 @@ func (h failerHandler) Call(ctx context.Context, spec hooks.Spec, e *hooks.Event
 		return hooks.Verdict{}, 1, errFault
 	}
 	v, n, err := h.Handler.Call(ctx, spec, e)
-	if spec.Fail == hooks.FailDefer && e.Apply == nil && err == nil { // the others commit at once, or are asked again at each attempt
+	if spec.Fail == hooks.FailDefer && e.Apply == nil && err == nil { // the others commit at once, or run again at each attempt
 		h.f.taken.Add(1)
 		e.Pending.Undo = append(e.Pending.Undo, func() { h.f.taken.Add(-1) })
 	}
 	return v, n, err
 }
 
-// everything is what a message left in the world.
-type everything struct {
+// messageTraces is everything that a message left behind.
+type messageTraces struct {
 	kv      map[string]string
 	boxes   map[string][]string
-	peers   []string // each letter to each address once
-	spooled int      // the message held for a group
+	peers   []string // each message to each address once
+	spooled int      // the message that is held
 	taken   int64    // by calls of handlers that defer a message when they fail
 }
 
-// everythingHouse is a pipeline with that policy of which one step fails.
-func everythingHouse(t *testing.T, at int64, late bool) (*house, *failer, *faultyStore) {
+// newEverythingServer returns a server with that policy whose step number at fails.
+func newEverythingServer(t *testing.T, at int64, late bool) (*testServer, *failer, *faultyStore) {
 	t.Helper()
 	f := &failer{late: late}
 	f.at.Store(at)
-	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
-	h.sink.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
+	srv := &testServer{t: t, transport: &fakeTransport{}, clock: &clock.Clock{}}
+	srv.transport.answer = func(_ envelope.NextHop, r *envelope.Recipient) envelope.Outcome {
 		if r.Address == "x@bad.example" {
 			return envelope.Outcome{Status: envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no"}}
 		}
@@ -183,9 +183,9 @@ func everythingHouse(t *testing.T, at int64, late bool) (*house, *failer, *fault
 		return nil
 	}}
 	wrap := func(s store.Store) store.Store { faulty.Store = s; return failerStore{faulty, f} }
-	h.furnish(badgerstore.Options{InMemory: true}, wrap, cfg, func(st *badgerstore.Store) []hooks.Handler {
+	srv.start(badgerstore.Options{InMemory: true}, wrap, cfg, func(st *badgerstore.Store) []hooks.Handler {
 		source := hookstest.Scripts(map[string]string{"everything.lua": everythingPolicy})
-		gen, err := lua.New(lua.Options{KV: st, Clock: h.clock, Hostname: "mx.our.example"}).Load(t.Context(), []hooks.Source{source})
+		gen, err := lua.New(lua.Options{KV: st, Clock: srv.clock, Hostname: "mx.our.example"}).Load(t.Context(), []hooks.Source{source})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,36 +197,36 @@ func everythingHouse(t *testing.T, at int64, late bool) (*house, *failer, *fault
 		}
 		return list
 	})
-	if err := h.accounts.AddAlias(t.Context(), "both@our.example", []envelope.Address{"alice@our.example", "bob@our.example"}); err != nil {
+	if err := srv.accounts.AddAlias(t.Context(), "both@our.example", []envelope.Address{"alice@our.example", "bob@our.example"}); err != nil {
 		t.Fatal(err)
 	}
-	return h, f, faulty
+	return srv, f, faulty
 }
 
 const everythingText = "From: alice@our.example\r\nTo: list@our.example\r\nSubject: hi\r\nMessage-ID: <1@our.example>\r\n" +
 	"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\n\r\nhello\r\n"
 
-func (h *house) offerEverything() *envelope.Status {
-	return h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, everythingText,
+func (srv *testServer) sendEverything() *envelope.Status {
+	return srv.send(newUserSession("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, everythingText,
 		"list@our.example", "no@our.example", "both@our.example", "x@bad.example")
 }
 
-// world waits until all is done, and returns what there is.
-func (h *house) world(f *failer) everything {
-	h.t.Helper()
-	h.quiet()
-	w := everything{kv: map[string]string{}, boxes: map[string][]string{}, spooled: h.spooled(), taken: f.taken.Load()}
-	for p, err := range h.store.Scan(h.t.Context(), "scripts", "", 1000) {
+// traces waits until all is done, and returns what the message left behind.
+func (srv *testServer) traces(f *failer) messageTraces {
+	srv.t.Helper()
+	srv.waitAllIdle()
+	w := messageTraces{kv: map[string]string{}, boxes: map[string][]string{}, spooled: srv.spoolCount(), taken: f.taken.Load()}
+	for p, err := range srv.store.Scan(srv.t.Context(), "scripts", "", 1000) {
 		if err != nil {
-			h.t.Fatal(err)
+			srv.t.Fatal(err)
 		}
 		w.kv[p.Key] = string(p.Value)
 	}
 	for _, owner := range []envelope.Address{"alice@our.example", "bob@our.example"} {
 		for _, folder := range []string{"INBOX", "Mail", "Again", "Filed"} {
 			var got []string
-			for _, text := range h.box(owner, folder) {
-				got = append(got, letter(text))
+			for _, text := range srv.mailbox(owner, folder) {
+				got = append(got, summaryOf(text))
 			}
 			slices.Sort(got)
 			if got != nil {
@@ -234,9 +234,9 @@ func (h *house) world(f *failer) everything {
 			}
 		}
 	}
-	for _, one := range h.sink.all() {
+	for _, one := range srv.transport.messages() {
 		for _, to := range one.to {
-			w.peers = append(w.peers, string(to)+" "+letter(one.text))
+			w.peers = append(w.peers, string(to)+" "+summaryOf(one.text))
 		}
 	}
 	slices.Sort(w.peers)
@@ -244,8 +244,8 @@ func (h *house) world(f *failer) everything {
 	return w
 }
 
-// letter is what tells one letter from the other.
-func letter(text string) string {
+// summaryOf returns a text that distinguishes the messages of the test.
+func summaryOf(text string) string {
 	_, body, _ := strings.Cut(text, "\r\n\r\n")
 	line, _, _ := strings.Cut(body, "\r\n")
 	last := body[strings.LastIndex(strings.TrimRight(body, "\r\n"), "\n")+1:]
@@ -255,14 +255,14 @@ func letter(text string) string {
 	return fields(text, "Subject") + " | " + line + " | " + strings.TrimRight(last, "\r\n")
 }
 
-func (w everything) differs(from everything) string {
+func (w messageTraces) differs(from messageTraces) string {
 	var out []string
-	for _, key := range slices.Sorted(maps.Keys(joined(w.kv, from.kv))) {
+	for _, key := range slices.Sorted(maps.Keys(mergeMaps(w.kv, from.kv))) {
 		if w.kv[key] != from.kv[key] {
 			out = append(out, fmt.Sprintf("%s is %q, want %q", key, w.kv[key], from.kv[key]))
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(joined(w.boxes, from.boxes))) {
+	for _, key := range slices.Sorted(maps.Keys(mergeMaps(w.boxes, from.boxes))) {
 		if !slices.Equal(w.boxes[key], from.boxes[key]) {
 			out = append(out, fmt.Sprintf("%s holds %q, want %q", key, w.boxes[key], from.boxes[key]))
 		}
@@ -279,35 +279,35 @@ func (w everything) differs(from everything) string {
 	return strings.Join(out, "\n")
 }
 
-func joined[V any](a, b map[string]V) map[string]V {
+func mergeMaps[V any](a, b map[string]V) map[string]V {
 	out := maps.Clone(a)
 	maps.Copy(out, b)
 	return out
 }
 
-// TestTakenBackAtEveryPoint lets each step fail in turn: every write of a body,
-// every read of one, every handler before the 250, and every commit, which is not
-// done, or is done and reported as failed. What was refused leaves nothing, and in the
-// end, when the client has come again and the queue has tried again, everything
-// is there exactly as without the fault.
+// TestTakenBackAtEveryPoint makes each step fail, one in each run: every write and read
+// of a body, every handler before the 250, and every commit, which either is not done,
+// or is done but reported as failed. A refused message leaves nothing. At the end, after
+// the client and the queue have tried again, the result is the same as without the
+// fault.
 func TestTakenBackAtEveryPoint(t *testing.T) {
-	clean, f, _ := everythingHouse(t, 0, false)
-	if st := clean.offerEverything(); st != nil {
+	clean, f, _ := newEverythingServer(t, 0, false)
+	if st := clean.sendEverything(); st != nil {
 		t.Fatal(st)
 	}
 	accepted := f.now.Load()
-	want := clean.world(f)
+	want := clean.traces(f)
 	steps := f.now.Load()
 	clean.stop()
 	if len(want.kv) < 20 || len(want.peers) < 8 || want.spooled != 1 || len(want.boxes) < 4 || accepted < 15 || steps < accepted+10 {
-		t.Fatalf("%d steps, %d until the 250, and too little came of them: %+v", steps, accepted, want)
+		t.Fatalf("%d steps, %d until the 250: the message has too few effects for this test: %+v", steps, accepted, want)
 	}
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range 4 {
 		workers.Go(func() {
 			for n := next.Add(1); n <= 2*steps && !t.Failed(); n = next.Add(1) {
-				takenBack(t, (n+1)/2, n%2 == 0, want)
+				checkFailingStep(t, (n+1)/2, n%2 == 0, want)
 			}
 		})
 	}
@@ -315,52 +315,52 @@ func TestTakenBackAtEveryPoint(t *testing.T) {
 	t.Logf("each of %d steps failed once, %d of them before the 250", steps, accepted)
 }
 
-func takenBack(t *testing.T, at int64, late bool, want everything) {
-	h, f, faulty := everythingHouse(t, at, late)
-	defer h.stop()
+func checkFailingStep(t *testing.T, at int64, late bool, want messageTraces) {
+	srv, f, faulty := newEverythingServer(t, at, late)
+	defer srv.stop()
 	name := fmt.Sprintf("step %d, late %v", at, late)
-	st := h.offerEverything()
+	st := srv.sendEverything()
 	refused := st != nil
 	if refused {
 		if st.Code/100 != 4 || f.failed.Load() != 1 {
-			t.Errorf("%s: answer %v after %d faults", name, st, f.failed.Load())
+			t.Errorf("%s: got reply %v after %d faults, want 4xx after 1", name, st, f.failed.Load())
 		}
 		if n := faulty.drafts.Load(); n != 0 {
-			t.Errorf("%s: %d drafts are left of what was refused", name, n)
+			t.Errorf("%s: %d drafts are left of a refused message, want 0", name, n)
 		}
-		left := h.world(f)
-		commitDone := late && len(left.kv) > 0 // only the answer was lost: the client sends it a second time
+		left := srv.traces(f)
+		commitDone := late && len(left.kv) > 0 // only the reply was lost: the client sends it again
 		if !commitDone {
-			if d := left.differs(everything{}); d != "" {
-				t.Errorf("%s: what was refused left\n%s", name, d)
+			if d := left.differs(messageTraces{}); d != "" {
+				t.Errorf("%s: a refused message left\n%s", name, d)
 			}
-			if st := h.offerEverything(); st != nil {
-				t.Errorf("%s: refused again: %v", name, st)
+			if st := srv.sendEverything(); st != nil {
+				t.Errorf("%s: second try: got reply %v, want 250", name, st)
 			}
 		}
 	}
-	h.quiet()
+	srv.waitAllIdle()
 	for range 3 { // attempts that failed are made again
-		h.clock.Advance(6 * time.Minute)
-		h.quiet()
+		srv.clock.Advance(6 * time.Minute)
+		srv.waitAllIdle()
 	}
-	got := h.world(f)
-	if late { // what was reported as failed is given back, though it counts
+	got := srv.traces(f)
+	if late { // a commit that was reported as failed was undone in taken
 		got.taken = want.taken
 	}
 	if d := got.differs(want); d != "" {
 		t.Errorf("%s, refused %v:\n%s", name, refused, d)
 	}
-	h.nothingLeft(faulty)
+	srv.checkNothingHeld(faulty)
 }
 
-// luaHouse is a pipeline with a policy in Lua.
-func luaHouse(t *testing.T, script string) *house {
+// newLuaServer returns a server with a policy in Lua.
+func newLuaServer(t *testing.T, script string) *testServer {
 	t.Helper()
-	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
-	h.furnish(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(st *badgerstore.Store) []hooks.Handler {
+	srv := &testServer{t: t, transport: &fakeTransport{}, clock: &clock.Clock{}}
+	srv.start(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(st *badgerstore.Store) []hooks.Handler {
 		source := hookstest.Scripts(map[string]string{"policy.lua": script})
-		gen, err := lua.New(lua.Options{KV: st, Clock: h.clock, Hostname: "mx.our.example"}).Load(t.Context(), []hooks.Source{source})
+		gen, err := lua.New(lua.Options{KV: st, Clock: srv.clock, Hostname: "mx.our.example"}).Load(t.Context(), []hooks.Source{source})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -370,13 +370,13 @@ func luaHouse(t *testing.T, script string) *house {
 		}
 		return list
 	})
-	return h
+	return srv
 }
 
-// TestForwardBesideFork: what deliver.local forwards is the message at hand, also
-// where a copy that it makes beside becomes a fork with another body.
+// TestForwardBesideFork: deliver.local forwards the delivered message, even if a copy
+// that it makes too becomes a fork with another body.
 func TestForwardBesideFork(t *testing.T) {
-	h := luaHouse(t, `
+	srv := newLuaServer(t, `
 on("receive.rcpt", function(session, tx, rcpt) if rcpt.address == "list@our.example" then return accept() end end)
 on("queue.expand", function(msg, rcpt)
   if rcpt.address ~= "list@our.example" then return end
@@ -388,73 +388,73 @@ on("deliver.local", function(msg, rcpt, box)
   rcpt:copy_to("list@our.example")
 end)
 `)
-	h.accept(session(), "a@a.example", plain, "alice@our.example")
-	h.quiet()
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example")
+	srv.waitAllIdle()
 	got := map[envelope.Address]bool{}
-	for _, one := range h.sink.all() {
+	for _, one := range srv.transport.messages() {
 		for _, to := range one.to {
 			got[to] = strings.Contains(one.text, "forked")
 		}
 	}
 	if want := map[envelope.Address]bool{"forwarded@out.example": false, "x@out.example": true}; !maps.Equal(got, want) {
-		t.Errorf("with the fork's text: %v, want %v", got, want)
+		t.Errorf("recipients with the fork's text: got %v, want %v", got, want)
 	}
 }
 
-// TestForwardWaitsForItsPolicy: a forward at delivery is not lost when a policy of
-// the queue fails for a while, and the delivery does not wait for it.
+// TestForwardWaitsForItsPolicy: a forward at delivery is not lost if a hook of the queue
+// fails temporarily, and the delivery does not wait for it.
 func TestForwardWaitsForItsPolicy(t *testing.T) {
-	h := luaHouse(t, `
+	srv := newLuaServer(t, `
 on("queue.expand", function(msg, rcpt)
   if rcpt.address == "forwarded@out.example" and kv.get("mended") == nil then error("broken") end
 end)
 on("deliver.local", function(msg, rcpt, box) mail.forward(msg, "forwarded@out.example") end)
 `)
-	id := h.accept(session(), "a@a.example", plain, "alice@our.example")
-	h.quiet()
-	if n := len(h.box("alice@our.example", "INBOX")); n != 1 || len(h.sink.all()) != 0 {
-		t.Errorf("alice has %d messages, the peer %d, want 1 and 0", n, len(h.sink.all()))
+	id := srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example")
+	srv.waitAllIdle()
+	if n := len(srv.mailbox("alice@our.example", "INBOX")); n != 1 || len(srv.transport.messages()) != 0 {
+		t.Errorf("alice has %d messages, the peer %d, want 1 and 0", n, len(srv.transport.messages()))
 	}
-	if err := applied(h.store.Apply(t.Context(), []envelope.Effect{{Space: "scripts", Op: envelope.Set, Key: "mended",
+	if err := errorOf(srv.store.Apply(t.Context(), []envelope.Effect{{Space: "scripts", Op: envelope.Set, Key: "mended",
 		Value: []byte(`"yes"`)}})); err != nil {
 		t.Fatal(err)
 	}
-	h.clock.Advance(6 * time.Minute)
-	h.quiet()
-	h.until("the forward is sent", func() bool { return len(h.sink.all()) == 1 })
-	if n := len(h.box("alice@our.example", "INBOX")); n != 1 || h.spooled() != 0 {
-		t.Errorf("alice has %d messages, %d are spooled, want 1 and 0", n, h.spooled())
+	srv.clock.Advance(6 * time.Minute)
+	srv.waitAllIdle()
+	srv.waitFor("the forward is sent", func() bool { return len(srv.transport.messages()) == 1 })
+	if n := len(srv.mailbox("alice@our.example", "INBOX")); n != 1 || srv.spoolCount() != 0 {
+		t.Errorf("alice has %d messages, %d are spooled, want 1 and 0", n, srv.spoolCount())
 	}
-	if to := h.sink.all()[0].to; len(to) != 1 || to[0] != "forwarded@out.example" {
-		t.Errorf("sent to %v (message %s)", to, id)
+	if to := srv.transport.messages()[0].to; len(to) != 1 || to[0] != "forwarded@out.example" {
+		t.Errorf("sent to %v, want forwarded@out.example (message %s)", to, id)
 	}
 }
 
-// TestDSNWaitsForTheDisk: a message whose DSN cannot be written is not taken, so that its
-// sender hears of the rejected recipient from nobody else than the client that sends again.
+// TestDSNWaitsForTheDisk: a message whose DSN cannot be written is deferred. The client
+// sends it again, and the DSN about the rejected recipient is made then.
 func TestDSNWaitsForTheDisk(t *testing.T) {
-	reject := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+	reject := handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 		if e.Rcpt.Address == "bob@our.example" {
 			return hooks.Verdict{Action: hooks.Reject, Status: envelope.Status{Code: 550, Enhanced: "5.7.1", Text: "no"}}, nil
 		}
 		return hooks.Verdict{}, nil
 	})
-	h, s := faultyHouse(t, reject)
+	srv, s := newFaultyServer(t, reject)
 	writes := 0
 	s.write = func() error {
-		if writes++; writes == 2 { // the first is the message's own
+		if writes++; writes == 2 { // the first writes the body of the message
 			return store.ErrFull
 		}
 		return nil
 	}
-	st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"},
-		strings.Replace(plain, "a@a.example", "alice@our.example", 1),
+	st := srv.send(newUserSession("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"},
+		strings.Replace(plainMessage, "a@a.example", "alice@our.example", 1),
 		"alice@our.example", "bob@our.example")
 	if st == nil || st.Code != 452 {
-		t.Fatalf("answer %v, want 452", st)
+		t.Fatalf("got reply %v, want 452", st)
 	}
-	if n := h.spooled() + len(h.box("alice@our.example", "INBOX")); n != 0 {
-		t.Errorf("%d messages are there of what was refused", n)
+	if n := srv.spoolCount() + len(srv.mailbox("alice@our.example", "INBOX")); n != 0 {
+		t.Errorf("%d messages are left of a refused one, want 0", n)
 	}
-	h.nothingLeft(s)
+	srv.checkNothingHeld(s)
 }

@@ -11,13 +11,13 @@ import (
 	"carteiro/hooks"
 )
 
-// TestRouteWithoutHosts: what a policy does not name stays as the server has it,
-// with all its checks.
+// TestRouteWithoutHosts: a policy's route changes only what it names; the rest is the
+// server's route, with all its checks.
 func TestRouteWithoutHosts(t *testing.T) {
 	cfg := core.Config{Port: 2525, NextHops: map[string]envelope.NextHop{"legacy.example": {Name: "legacy", LMTP: true, Configured: true,
 		TLS:  envelope.TLSVerify,
 		User: "we", Password: "secret", Hosts: []envelope.Host{{Name: "127.0.0.1", Port: 24}}}}}
-	own := newHouse(t, cfg)
+	own := newTestServer(t, cfg)
 	for _, c := range []struct {
 		name   string
 		route  hooks.Route
@@ -41,11 +41,11 @@ func TestRouteWithoutHosts(t *testing.T) {
 		}},
 	} {
 		for _, again := range []bool{false, true} {
-			route := handler{hooks.Info{Point: hooks.RouteResolve}, func(*hooks.Event) (hooks.Verdict, error) {
+			route := goHandler{hooks.Info{Point: hooks.RouteResolve}, func(*hooks.Event) (hooks.Verdict, error) {
 				r := c.route
 				return hooks.Verdict{Action: hooks.RouteTo, Route: &r}, nil
 			}}
-			h := newHouse(t, cfg, route)
+			srv := newTestServer(t, cfg, route)
 			for _, domain := range []string{"out.example", "slow.example", "legacy.example", "[192.0.2.9]", "backup.example", "null.example",
 				"nowhere.example", "loop.example"} {
 				g := &envelope.Group{Kind: envelope.Remote, Domain: domain, Key: domain}
@@ -61,23 +61,23 @@ func TestRouteWithoutHosts(t *testing.T) {
 						continue // a reroute has none
 					}
 				}
-				got, status := h.route(t.Context(), &envelope.Envelope{}, g)
+				got, status := srv.route(t.Context(), &envelope.Envelope{}, g)
 				if wantStatus == nil {
 					c.change(&want)
 				}
 				if !reflect.DeepEqual(got.Hosts, want.Hosts) || got.Configured != want.Configured || got.LMTP != want.LMTP ||
 					got.Source != want.Source ||
 					got.TLS != want.TLS || got.User != want.User || got.Password != want.Password {
-					t.Errorf("%s, %s: %+v, want %+v", c.name, domain, got, want)
+					t.Errorf("%s, %s: got %+v, want %+v", c.name, domain, got, want)
 				}
 				if (status == nil) != (wantStatus == nil) || status != nil && status.Reply() != wantStatus.Reply() {
-					t.Errorf("%s, %s: %v, want %v", c.name, domain, status, wantStatus)
+					t.Errorf("%s, %s: got status %v, want %v", c.name, domain, status, wantStatus)
 				}
 			}
 		}
 	}
 	if hop, _ := own.route(t.Context(), &envelope.Envelope{}, &envelope.Group{Kind: envelope.Remote, Domain: "legacy.example",
 		Key: "legacy.example"}); hop.Hosts[0].Port != 24 {
-		t.Errorf("a policy's port stayed in the configuration: %+v", hop)
+		t.Errorf("a policy's port changed the configuration: got %+v, want port 24", hop)
 	}
 }

@@ -16,11 +16,11 @@ import (
 	"carteiro/hooks"
 )
 
-// stamps is a Signer that says what it would sign.
-type stamps struct{ fail error }
+// fakeSigner is a Signer whose fields say what it would sign.
+type fakeSigner struct{ fail error }
 
 // Sign implements Signer.
-func (s stamps) Sign(w envelope.Signature, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
+func (s fakeSigner) Sign(w envelope.Signature, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error), error) {
 	body, err := open()
 	if err != nil {
 		return nil, err
@@ -40,8 +40,11 @@ func (s stamps) Sign(w envelope.Signature, open func() (io.ReadCloser, error)) (
 }
 
 // Seal implements Signer.
-func (s stamps) Seal(domain string, arrived *envelope.AuthResults, open func() (io.ReadCloser, error)) (func(*mime.Header) (string, error),
-	error) {
+func (s fakeSigner) Seal(
+	domain string,
+	arrived *envelope.AuthResults,
+	open func() (io.ReadCloser, error),
+) (func(*mime.Header) (string, error), error) {
 	body, err := open()
 	if err != nil {
 		return nil, err
@@ -57,7 +60,7 @@ func (s stamps) Seal(domain string, arrived *envelope.AuthResults, open func() (
 // Mail of users and of policies is signed for its author's domain, mail from
 // outside is not, and policies may ask for more.
 func TestSigning(t *testing.T) {
-	ask := at(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
+	ask := handlerAt(hooks.ReceiveData, func(e *hooks.Event) (hooks.Verdict, error) {
 		if s, _ := e.Msg.Header.Get("Subject"); s != "more" {
 			return hooks.Verdict{}, nil
 		}
@@ -66,11 +69,11 @@ func TestSigning(t *testing.T) {
 			e.AddSubmit(hooks.Submit{Sender: "bob@our.example", Rcpts: []envelope.Address{"alice@our.example"},
 				Header: []byte("From: bob@our.example\r\nSubject: from a policy\r\nAuto-Submitted: auto-generated\r\n\r\n"), Body: []byte("x\r\n")}))
 	})
-	h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
-	signer := &stamps{}
-	h.furnish(badgerstore.Options{InMemory: true}, nil, core.Config{},
+	srv := &testServer{t: t, transport: &fakeTransport{}, clock: &clock.Clock{}}
+	signer := &fakeSigner{}
+	srv.start(badgerstore.Options{InMemory: true}, nil, core.Config{},
 		func(*badgerstore.Store) []hooks.Handler { return []hooks.Handler{ask} })
-	h.signer = signer
+	srv.signer = signer
 	signatures := func(text string) string {
 		var out []string
 		for line := range strings.SplitSeq(text, "\r\n") {
@@ -80,35 +83,38 @@ func TestSigning(t *testing.T) {
 		}
 		return strings.Join(out, "; ")
 	}
-	h.accept(session(), "a@a.example", plain, "bob@our.example")
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n", "bob@our.example")
-	h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: more\r\n\r\nx\r\n", "bob@our.example")
-	h.idle()
+	srv.mustSend(newSession(), "a@a.example", plainMessage, "bob@our.example")
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n",
+		"bob@our.example")
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: more\r\n\r\nx\r\n",
+		"bob@our.example")
+	srv.waitIdle()
 	var got []string
-	for _, text := range h.box("bob@our.example", "INBOX") {
+	for _, text := range srv.mailbox("bob@our.example", "INBOX") {
 		got = append(got, signatures(text))
 	}
 	slices.Sort(got)
 	if want := []string{"", "d=our.example", "d=our.example; d=list.example s1"}; !slices.Equal(got, want) {
-		t.Errorf("signed %q, want %q", got, want)
+		t.Errorf("got signatures %q, want %q", got, want)
 	}
-	if s := signatures(h.box("alice@our.example", "INBOX")[0]); s != "d=our.example" {
-		t.Errorf("a policy's is signed %q", s)
+	if s := signatures(srv.mailbox("alice@our.example", "INBOX")[0]); s != "d=our.example" {
+		t.Errorf("signature of the policy's mail: got %q, want d=our.example", s)
 	}
 	signer.fail = errors.New("no key")
-	h.signer = *signer
-	if st := h.offer(user("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"}, "From: alice@our.example\r\n\r\nx\r\n",
-		"bob@our.example"); st == nil || st.Code != 451 {
-		t.Errorf("without a key: %v", st)
+	srv.signer = *signer
+	st := srv.send(newUserSession("alice@our.example"), &envelope.Transaction{Sender: "alice@our.example"},
+		"From: alice@our.example\r\n\r\nx\r\n", "bob@our.example")
+	if st == nil || st.Code != 451 {
+		t.Errorf("without a key: got reply %v, want 451", st)
 	}
 }
 
-// TestSigningOfForks: a policy that may not speak for the author's domain can
-// make another message of what a user wrote; that domain does not sign it, nor
-// what is made of that in its turn.
+// TestSigningOfForks: a policy without a right to the author's domain may change a
+// user's message. The changed message is not signed for that domain, and neither are
+// its forks.
 func TestSigningOfForks(t *testing.T) {
 	for _, confined := range []bool{false, true} {
-		change := at(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
+		change := handlerAt(hooks.QueueExpand, func(e *hooks.Event) (hooks.Verdict, error) {
 			next, ok := map[envelope.Address]envelope.Address{"all@our.example": "more@our.example",
 				"more@our.example": "x@out.example"}[e.Rcpt.Address]
 			if !ok {
@@ -124,15 +130,16 @@ func TestSigningOfForks(t *testing.T) {
 			return hooks.Verdict{}, errors.Join(e.AppendText(m, mime.Text{Text: "by a policy\n"}), e.Replace(e.Rcpt,
 				[]hooks.Target{{Address: next}}))
 		})
-		h := &house{t: t, sink: &sink{}, clock: &clock.Clock{}}
-		h.furnish(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(*badgerstore.Store) []hooks.Handler {
-			return []hooks.Handler{at(hooks.ReceiveRcpt, known), change}
+		srv := &testServer{t: t, transport: &fakeTransport{}, clock: &clock.Clock{}}
+		srv.start(badgerstore.Options{InMemory: true}, nil, core.Config{}, func(*badgerstore.Store) []hooks.Handler {
+			return []hooks.Handler{handlerAt(hooks.ReceiveRcpt, acceptRcpt), change}
 		})
-		h.signer = stamps{}
-		h.accept(user("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n", "all@our.example")
-		h.idle()
-		if len(h.sink.got) != 1 || strings.Contains(h.sink.got[0].text, "DKIM-Signature: d=our.example") == confined {
-			t.Errorf("confined %v: %+v", confined, h.sink.got)
+		srv.signer = fakeSigner{}
+		srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", "From: alice@our.example\r\nSubject: hi\r\n\r\nx\r\n",
+			"all@our.example")
+		srv.waitIdle()
+		if len(srv.transport.received) != 1 || strings.Contains(srv.transport.received[0].text, "DKIM-Signature: d=our.example") == confined {
+			t.Errorf("confined %v: sent %+v, want one message, signed only if not confined", confined, srv.transport.received)
 		}
 	}
 }

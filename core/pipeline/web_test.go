@@ -19,9 +19,9 @@ func TestWeb(t *testing.T) {
 		}
 	}
 	at := func(bundle, path string, call func(*hooks.Event) (hooks.Verdict, error)) hooks.Handler {
-		return handler{hooks.Info{Point: hooks.WebRequest, Bundle: bundle, Path: path, File: path}, call}
+		return goHandler{hooks.Info{Point: hooks.WebRequest, Bundle: bundle, Path: path, File: path}, call}
 	}
-	h := newHouse(t, core.Config{}, at("acme/lists", "/leave", answer("leave")), at("", "/hello", answer("hello")),
+	srv := newTestServer(t, core.Config{}, at("acme/lists", "/leave", answer("leave")), at("", "/hello", answer("hello")),
 		at("acme/lists", "/broken", func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, errors.New("boom") }),
 		at("acme/lists", "/silent", func(*hooks.Event) (hooks.Verdict, error) { return hooks.Verdict{}, nil }))
 	tests := []struct {
@@ -33,12 +33,12 @@ func TestWeb(t *testing.T) {
 		{"lists", "/broken", "internal error\n", 500}, {"lists", "/silent", "", 0},
 	}
 	for _, tt := range tests {
-		got, ok := h.Web(t.Context(), tt.bundle, &hooks.Request{Path: tt.path})
+		got, ok := srv.Web(t.Context(), tt.bundle, &hooks.Request{Path: tt.path})
 		if ok != (tt.status > 0) || got.Status != tt.status || got.Body != tt.body {
-			t.Errorf("%s%s: %+v, %v", tt.bundle, tt.path, got, ok)
+			t.Errorf("%s%s: got %+v, %v", tt.bundle, tt.path, got, ok)
 		}
 	}
-	if v, err := h.store.Get(t.Context(), "s", "leave"); err != nil || string(v) != "2" {
-		t.Errorf("effects: %q, %v", v, err)
+	if v, err := srv.store.Get(t.Context(), "s", "leave"); err != nil || string(v) != "2" {
+		t.Errorf("effects: got %q, %v", v, err)
 	}
 }

@@ -1,10 +1,10 @@
-// Package commit holds the unit of work: everything that one commit writes,
-// collected while policies are asked and messages are made, so that it can be
-// taken back as a whole, from a savepoint on or at the end. Nothing else in the
-// pipeline writes messages, outcomes or effects.
+// Package commit holds the unit of work: everything that one commit writes. It is
+// collected while policies run and messages are made, so that all of it, or
+// everything since a savepoint, can be rolled back. No other package of the pipeline
+// writes messages, outcomes or effects.
 //
 //	unit.go    the unit, its savepoints and their rollback
-//	writer.go  the commit, and who hears of it: the queue and handlers of events
+//	writer.go  the commit, which wakes the queue and the handlers of events
 package commit
 
 import (
@@ -16,31 +16,32 @@ import (
 	"carteiro/hooks"
 )
 
-// Unit is what one commit writes. It belongs to one goroutine. Whoever makes one
-// closes it: what was not committed by then is discarded.
+// Unit is what one commit writes. It belongs to one goroutine. The function that
+// makes a Unit must call Close, which discards what was not committed.
 type Unit struct {
 	// Pending are the effects and submissions of policies. Events of hooks share
 	// it, so that a later handler reads what an earlier one wrote.
 	Pending hooks.Pending
-	// Messages are new ones: the message that came, forks, DSNs, and what policies
-	// sent.
+	// Messages are new messages: the incoming message, forks, DSNs, and mail that
+	// policies send.
 	Messages []*store.Message
-	// Groups join a message that is in the store already: forwards and copies.
+	// Groups are added to a message that is in the store already: forwards and
+	// copies.
 	Groups []*envelope.Group
-	// Deliveries go into mailboxes.
+	// Deliveries are new entries in mailboxes.
 	Deliveries []store.Delivery
-	// DSNs are due; they become messages before the commit.
+	// DSNs have to be sent; they become messages before the commit.
 	DSNs []DSN
-	// Trail is added to the trail of the message at hand.
+	// Trail is added to the trail of the message that is being tried.
 	Trail []envelope.TrailEntry
-	// Events happen with the commit.
+	// Events are written with the commit.
 	Events []events.Event
 
 	drafts []store.Draft
 }
 
-// DSN is a delivery status notification that is due: about recipients that share
-// an action and a return path.
+// DSN is a delivery status notification that has to be sent, about recipients that
+// share an action and a return path.
 type DSN struct {
 	Action string // of RFC 3464 2.3.3
 	To     envelope.Address
@@ -59,8 +60,7 @@ func (u *Unit) Draft(ctx context.Context, spool Drafter) store.Draft {
 	return d
 }
 
-// AddDSN notes that a recipient is to be reported to a return path, together with
-// others that share it and the action.
+// AddDSN adds a recipient to the DSN with this action and return path.
 func (u *Unit) AddDSN(action string, to envelope.Address, r *envelope.Recipient) {
 	u.DSNs = addDSN(u.DSNs, action, to, r)
 }
@@ -68,7 +68,7 @@ func (u *Unit) AddDSN(action string, to envelope.Address, r *envelope.Recipient)
 func addDSN(list []DSN, action string, to envelope.Address, r *envelope.Recipient) []DSN {
 	for i := range list {
 		if list[i].Action == action && list[i].To == to {
-			// A copy, so that a savepoint keeps the recipients that it saw.
+			// A copy, so that the list in a savepoint does not change.
 			list[i].Rcpts = append(list[i].Rcpts[:len(list[i].Rcpts):len(list[i].Rcpts)], r)
 			return list
 		}
@@ -84,8 +84,8 @@ func GroupDSNs(action string, rcpts []*envelope.Recipient, to func(*envelope.Rec
 	return list
 }
 
-// Savepoint is what a unit held at one time: the lists that shrink too as they
-// were, and the lengths of the others.
+// Savepoint is the state of a unit at one time: copies of the lists that can also
+// shrink, and the lengths of the others.
 type Savepoint struct {
 	submits []hooks.Submit
 	dsns    []DSN
@@ -93,8 +93,8 @@ type Savepoint struct {
 	effects, undo, messages, groups, deliveries, trail, events, drafts int
 }
 
-// Savepoint returns the state to which Rollback and Restart return. Later
-// savepoints are void after that.
+// Savepoint returns the state that Rollback and Restart can return to. After such a
+// return, later savepoints are invalid.
 func (u *Unit) Savepoint() Savepoint {
 	return Savepoint{
 		submits: u.Pending.Submits, dsns: append([]DSN(nil), u.DSNs...),
@@ -103,8 +103,8 @@ func (u *Unit) Savepoint() Savepoint {
 	}
 }
 
-// Rollback takes back everything since s but the trail: what policies decided
-// stays explained. The zero Savepoint is the beginning.
+// Rollback removes everything since s except the trail, so that `explain` still shows
+// what policies decided. The zero Savepoint is the beginning.
 func (u *Unit) Rollback(s Savepoint) {
 	u.Pending.RollbackTo(s.effects, 0, s.undo)
 	u.Pending.Submits = s.submits[:len(s.submits):len(s.submits)]
@@ -112,8 +112,8 @@ func (u *Unit) Rollback(s Savepoint) {
 	u.Deliveries, u.DSNs, u.Events = u.Deliveries[:s.deliveries], append([]DSN(nil), s.dsns...), u.Events[:s.events]
 }
 
-// RollbackMessages takes back the messages and groups since s alone: they cannot
-// be had, and what policies noted about them stays.
+// RollbackMessages removes only the messages and groups since s: they could not be
+// made, but the effects of the policies stay.
 func (u *Unit) RollbackMessages(s Savepoint) { u.rollbackMessages(s) }
 
 func (u *Unit) rollbackMessages(s Savepoint) {
@@ -123,21 +123,21 @@ func (u *Unit) rollbackMessages(s Savepoint) {
 	u.Messages, u.Groups, u.drafts = u.Messages[:s.messages], u.Groups[:s.groups], u.drafts[:s.drafts]
 }
 
-// Restart takes back everything since s, the trail too: all of it is done once
-// more.
+// Restart removes everything since s, also the trail, because all of it is done
+// again.
 func (u *Unit) Restart(s Savepoint) {
 	u.Rollback(s)
 	u.Trail = u.Trail[:s.trail]
 }
 
-// Close discards the drafts that were not committed. It takes back nothing else
-// and may be called again.
+// Close discards the drafts that were not committed, and nothing else. It may be
+// called again.
 func (u *Unit) Close() {
 	for _, d := range u.drafts {
-		d.Discard() // harmless for one that was committed
+		d.Discard() // does nothing to a draft that was committed
 	}
 	u.drafts = nil
 }
 
-// reset empties a unit after its commit, so that the same attempt can go on.
+// reset empties a unit after its commit, so that the same attempt can use it again.
 func (u *Unit) reset() { *u = Unit{drafts: u.drafts} }

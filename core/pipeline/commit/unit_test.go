@@ -17,24 +17,24 @@ import (
 	"carteiro/hooks"
 )
 
-// watchedSpool counts the drafts that are open.
-type watchedSpool struct {
+// countingSpool counts the drafts that are open.
+type countingSpool struct {
 	store.Spool
 	open int
 }
 
-type watchedDraft struct {
+type countedDraft struct {
 	store.Draft
-	s    *watchedSpool
+	s    *countingSpool
 	done bool
 }
 
-func (s *watchedSpool) Draft(ctx context.Context) store.Draft {
+func (s *countingSpool) Draft(ctx context.Context) store.Draft {
 	s.open++
-	return &watchedDraft{Draft: s.Spool.Draft(ctx), s: s}
+	return &countedDraft{Draft: s.Spool.Draft(ctx), s: s}
 }
 
-func (d *watchedDraft) Discard() {
+func (d *countedDraft) Discard() {
 	if !d.done {
 		d.done = true
 		d.s.open--
@@ -42,7 +42,7 @@ func (d *watchedDraft) Discard() {
 	d.Draft.Discard()
 }
 
-// contents is what a unit holds, as text.
+// contents returns what a unit holds, as text.
 func contents(u *Unit) string {
 	var groups, messages []string
 	for _, g := range u.Groups {
@@ -64,7 +64,7 @@ func dsnText(list []DSN) (out []string) {
 }
 
 // TestRollback adds one of everything that a unit can hold, takes a savepoint at each
-// point on the way, and goes back to it from the end.
+// step, and returns to it from the end.
 func TestRollback(t *testing.T) {
 	spool := openSpool(t)
 	rcpt := &envelope.Recipient{Address: "x@out.example"}
@@ -85,13 +85,13 @@ func TestRollback(t *testing.T) {
 		func(u *Unit) { u.AddDSN("failed", "a@a.example", &envelope.Recipient{Address: "y@out.example"}) }, // joins the one before
 		func(u *Unit) { u.Trail = append(u.Trail, envelope.TrailEntry{Text: "trail"}) },
 		func(u *Unit) { u.Events = append(u.Events, events.Event{Name: "event"}) },
-		func(u *Unit) { u.Pending.Submits = nil }, // what was submitted is made, and taken off the list
+		func(u *Unit) { u.Pending.Submits = nil }, // submissions leave the list when their messages are made
 	}
 	for _, restart := range []bool{false, true} {
 		for at := range len(add) + 1 {
 			u := &Unit{}
 			undone = nil
-			for range 2 { // not only on an empty unit
+			for range 2 { // the unit is not empty at the savepoint
 				add[at%len(add)](u)
 			}
 			for _, f := range add[:at] {
@@ -109,56 +109,56 @@ func TestRollback(t *testing.T) {
 			} else {
 				u.Rollback(before)
 				if !reflect.DeepEqual(u.Trail, trail) {
-					t.Errorf("point %d: the trail is %v, want %v: it explains what was taken back", at, u.Trail, trail)
+					t.Errorf("step %d: after Rollback the trail is %v, want all of it: %v", at, u.Trail, trail)
 				}
 				u.Trail = u.Trail[:before.trail]
 			}
 			if got := contents(u); got != want {
-				t.Errorf("point %d, restart %v:\n%s\nwant\n%s", at, restart, got, want)
+				t.Errorf("step %d, restart %v: got\n%s\nwant\n%s", at, restart, got, want)
 			}
 			if spool.open != open {
-				t.Errorf("point %d: %d drafts are open, want %d", at, spool.open, open)
+				t.Errorf("step %d: %d drafts are open, want %d", at, spool.open, open)
 			}
 			var wantUndone []int
 			for n := later - 1; n >= undos; n-- {
 				wantUndone = append(wantUndone, n)
 			}
 			if !slices.Equal(undone, wantUndone) {
-				t.Errorf("point %d: undone in the order %v, want %v", at, undone, wantUndone)
+				t.Errorf("step %d: undone in the order %v, want %v", at, undone, wantUndone)
 			}
 			u.Close()
 			u.Close()
 			if spool.open != 0 {
-				t.Errorf("point %d: %d drafts are open after Close", at, spool.open)
+				t.Errorf("step %d: %d drafts are open after Close, want 0", at, spool.open)
 			}
 		}
 	}
 }
 
-func openSpool(t *testing.T) *watchedSpool {
+func openSpool(t *testing.T) *countingSpool {
 	t.Helper()
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Clock: &clock.Clock{}, Log: telemetry.Discard().Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	return &watchedSpool{Spool: st}
+	return &countingSpool{Spool: st}
 }
 
-// offers records what a Writer offers to the queue.
-type offers []store.DueEntry
+// recordedOffers records what a Writer offers to the queue.
+type recordedOffers []store.DueEntry
 
-func (o *offers) Offer(e store.DueEntry) { *o = append(*o, e) }
+func (o *recordedOffers) Offer(e store.DueEntry) { *o = append(*o, e) }
 
-// TestWriter: what is committed stays when the unit is closed, the queue is
-// offered what is not held, and a settlement empties its unit.
+// TestWriter: committed messages stay when the unit is closed, the queue is offered
+// the groups that are not held, and a settlement empties its unit.
 func TestWriter(t *testing.T) {
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Clock: &clock.Clock{}, Log: telemetry.Discard().Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	var got offers
+	var got recordedOffers
 	w := NewWriter(st, &got, events.New(st, &hooks.Current{}, telemetry.Discard(), &clock.Clock{}))
 	message := func(u *Unit, held bool) *store.Message {
 		d := u.Draft(t.Context(), st)
@@ -183,14 +183,14 @@ func TestWriter(t *testing.T) {
 	}
 	u.Close()
 	if len(got) != 1 || got[0].ID != first.Envelope.ID {
-		t.Errorf("offered %+v, want the group that is not held", got)
+		t.Errorf("offered %+v, want only the group that is not held, of %s", got, first.Envelope.ID)
 	}
 	env, g, err := st.Load(t.Context(), first.Envelope.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r, err := st.Body(t.Context(), env); err != nil {
-		t.Errorf("the body went with its unit: %v", err)
+		t.Errorf("Body after Close: %v, want the body", err)
 	} else {
 		r.Close()
 	}
@@ -201,10 +201,11 @@ func TestWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(s.Messages)+len(s.Trail) != 0 || len(got) != 2 || got[1].ID != more.Envelope.ID {
-		t.Errorf("after Settle the unit holds %s, offered %+v", contents(s), got)
+		t.Errorf("after Settle the unit holds %s, offered %+v; want an empty unit and one more offer, of %s", contents(s), got,
+			more.Envelope.ID)
 	}
 	s.Close()
 	if v, err := st.Get(t.Context(), "s", "k"); err != nil || string(v) != "v" {
-		t.Errorf("the effect is %q, %v", v, err)
+		t.Errorf("value of the effect: got %q, %v, want \"v\"", v, err)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"carteiro/hooks"
 )
 
-// Offerer takes groups that were just committed, so that they need not be found
-// by a scan of the store; the queue is one. Offer does not block.
+// Offerer takes groups that were just committed, so that the queue need not find
+// them by a scan of the store. *queue.Queue implements it. Offer does not block.
 type Offerer interface {
 	Offer(store.DueEntry)
 }
@@ -24,7 +24,7 @@ type Store interface {
 	Apply(ctx context.Context, effects []envelope.Effect) ([]int64, error)
 }
 
-// Writer commits units and wakes those who wait for what is in them.
+// Writer commits units, and wakes the goroutines that wait for what is in them.
 type Writer struct {
 	store     Store
 	queue     Offerer
@@ -37,15 +37,15 @@ func NewWriter(s Store, q Offerer, e *events.Queue) *Writer {
 	return &Writer{store: s, queue: q, events: e, decisions: make(chan struct{}, 1)}
 }
 
-// Decisions receives when a decision about a held message may have been committed.
+// Decisions returns a channel that receives after a decision about a held message may
+// have been committed.
 func (w *Writer) Decisions() <-chan struct{} { return w.decisions }
 
-// Commit writes a unit about new messages. It blocks until it is on disk, also
-// when ctx ends meanwhile, and returns the store's error as it is; then nothing
-// was written.
+// Commit writes a unit of new messages. It blocks until the unit is on disk, even if
+// ctx ends. With an error, which is that of the store, nothing was written.
 //
-// Crash: before Commit returns the store holds nothing of the unit or all of it.
-// If the queue has not heard of it, it finds it by a scan of the store.
+// Crash: before Commit returns, the store holds nothing of the unit or all of it. The
+// queue finds the groups by a scan of the store.
 func (w *Writer) Commit(ctx context.Context, gen *hooks.Generation, u *Unit) error {
 	effects := append(slices.Clip(u.Pending.Effects), w.events.Effects(gen, u.Events...)...)
 	if err := w.store.Commit(context.WithoutCancel(ctx), effects, u.Messages...); err != nil {
@@ -55,9 +55,9 @@ func (w *Writer) Commit(ctx context.Context, gen *hooks.Generation, u *Unit) err
 	return nil
 }
 
-// Apply writes effects that come with no message, as Commit does. An effect that
-// cannot be applied is an error here; in a commit of messages it is left out, so that
-// it holds no mail up.
+// Apply writes effects that belong to no message, as Commit does. An effect that
+// cannot be applied is an error here; Commit skips it, so that it does not delay
+// mail.
 func (w *Writer) Apply(ctx context.Context, effects []envelope.Effect) error {
 	if _, err := w.store.Apply(context.WithoutCancel(ctx), effects); err != nil {
 		return err
@@ -66,12 +66,12 @@ func (w *Writer) Apply(ctx context.Context, effects []envelope.Effect) error {
 	return nil
 }
 
-// Settle writes what an attempt came to, for the recipients in g. The unit is
-// empty after that. It blocks until it is on disk or ctx ends, and returns the
-// store's error as it is; then the unit is as it was.
+// Settle writes the outcomes of an attempt for the recipients in g, together with the
+// unit, which is empty after that. It blocks until both are on disk or ctx ends. With
+// an error, which is that of the store, the unit is unchanged.
 //
-// Crash: before Settle returns the group is as it was, or all of the unit is
-// written with its new state.
+// Crash: before Settle returns, the group is unchanged, or its new state and all of
+// the unit are written.
 func (w *Writer) Settle(ctx context.Context, gen *hooks.Generation, u *Unit, id envelope.ID, g *envelope.Group) error {
 	list := append(events.Learned(u.Pending.Effects), u.Events...)
 	effects := append(slices.Clip(u.Pending.Effects), w.events.Effects(gen, list...)...)
@@ -86,7 +86,7 @@ func (w *Writer) Settle(ctx context.Context, gen *hooks.Generation, u *Unit, id 
 	return nil
 }
 
-// wake tells those who wait for it what was committed.
+// wake informs the queue, the handlers of events and the decisions about a commit.
 func (w *Writer) wake(u *Unit, effects []envelope.Effect) {
 	for _, m := range u.Messages {
 		w.offer(m.Envelope.ID, m.Groups)

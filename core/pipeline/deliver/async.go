@@ -14,9 +14,9 @@ import (
 // asyncRun runs handlers of receive.data after the 250.
 type asyncRun struct{ *attempt }
 
-// run asks the handlers. What each does is in the commit that
-// says that it has run; one that fails is asked again, as a delivery is tried
-// again, until the message expires. Handlers that a reload took away are done.
+// run runs the handlers. The effects of each are in the commit that records that it
+// has run. A handler that fails runs again, on the retry schedule of deliveries,
+// until the message expires. Handlers that a reload removed count as done.
 //
 // Crash before the commit: the handler runs again. After it: it does not.
 func (a asyncRun) run(ctx context.Context, due []*envelope.Recipient) {
@@ -24,7 +24,7 @@ func (a asyncRun) run(ctx context.Context, due []*envelope.Recipient) {
 	for _, r := range due {
 		at := slices.IndexFunc(infos, func(i hooks.Info) bool { return i.Key() == string(r.Address) })
 		if at < 0 {
-			at = slices.Index(hooks.NamesOfFormat1(infos), string(r.Address)) // it waited when an earlier version ran
+			at = slices.Index(hooks.NamesOfFormat1(infos), string(r.Address)) // stored by an earlier version
 		}
 		if at < 0 {
 			a.finish(r, envelope.Discarded, envelope.Status{Code: 250, Enhanced: "2.0.0", Text: "there is no such handler any more"})
@@ -46,12 +46,12 @@ func (a asyncRun) run(ctx context.Context, due []*envelope.Recipient) {
 	}
 }
 
-// finish ends the work of a handler. Nobody is sent a report about it.
+// finish records that a handler is done. There is no DSN about it.
 func (a asyncRun) finish(r *envelope.Recipient, state envelope.State, st envelope.Status) {
 	r.State, r.Last = state, &st
 }
 
-// arrivalEvent is the event that such a handler is asked about.
+// arrivalEvent returns the event for such a handler.
 func (a asyncRun) arrivalEvent() *hooks.Event {
 	from := a.g.Async
 	s := &envelope.Session{ID: from.Session, Listener: a.env.Listener, Protocol: from.Protocol, RDNS: from.RDNS, Helo: a.env.Helo,

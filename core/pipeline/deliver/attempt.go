@@ -24,24 +24,24 @@ type attempt struct {
 	now      time.Time
 	msg      *hooks.Message
 	section  []byte // the header section as it is stored
-	outgoing []byte // what policies made of it for this try
+	outgoing []byte // the header section with the policies' edits for this attempt
 	u        commit.Unit
 	down     bool
 	start    time.Time
 	copies   copySigner
-	redo     redoer // nil: an attempt is not made once more
+	retry    retrier // nil: a failed commit is not tried again
 }
 
-// redoer makes an attempt once more after its commit failed, and reports whether
-// that makes sense.
-type redoer interface {
-	redo(ctx context.Context, err error) bool
+// retrier prepares an attempt again after its commit failed, and reports whether to
+// commit once more.
+type retrier interface {
+	retryCommit(ctx context.Context, err error) bool
 }
 
-// try asks deliver.attempt, then hands the due recipients on.
+// try runs deliver.attempt, then tries the recipients that are due.
 func (a *attempt) try(ctx context.Context) error {
 	if a.g.Kind == envelope.Remote || a.g.Kind == envelope.Mailbox {
-		if done := a.ask(ctx); done {
+		if done := a.runAttemptHook(ctx); done {
 			return a.settle(ctx)
 		}
 	}
@@ -77,8 +77,8 @@ func (a *attempt) try(ctx context.Context) error {
 	return a.settle(ctx)
 }
 
-// ask runs deliver.attempt; done says that nothing is tried now.
-func (a *attempt) ask(ctx context.Context) (done bool) {
+// runAttemptHook runs deliver.attempt. It returns done if nothing is to be tried now.
+func (a *attempt) runAttemptHook(ctx context.Context) (done bool) {
 	if !a.policies.Chain.Has(hooks.DeliverAttempt) {
 		return false
 	}
@@ -115,13 +115,13 @@ func (a *attempt) ask(ctx context.Context) (done bool) {
 	return false
 }
 
-// deferAll makes all recipients wait, as a policy wants it. Recipients that have expired
+// deferAll defers all recipients, as a policy asked. Recipients that have expired
 // fail.
 func (a *attempt) deferAll(ctx context.Context, delay time.Duration) {
 	for i := range a.g.Recipients {
 		r := &a.g.Recipients[i]
 		if r.State == envelope.Queued && !a.now.Before(a.g.Expires) {
-			a.resolve(ctx, r, own(envelope.Queued, envelope.Status{Code: 451, Enhanced: "4.7.0", Text: "a policy made it wait"}))
+			a.resolve(ctx, r, localOutcome(envelope.Queued, envelope.Status{Code: 451, Enhanced: "4.7.0", Text: "a policy made it wait"}))
 			continue
 		}
 		r.Next = a.now.Add(delay)
@@ -145,14 +145,14 @@ func reroute(r *envelope.Recipient, route *hooks.Route) {
 	}
 }
 
-// outcome is what became of one recipient in this attempt.
+// outcome is the result of this attempt for one recipient.
 type outcome struct {
 	envelope.Outcome
 	state envelope.State // Delivered, Failed, Queued (deferred), Discarded, Expanded
 }
 
-// own is an outcome that no peer is the cause of.
-func own(s envelope.State, st envelope.Status) outcome {
+// localOutcome returns an outcome that does not come from a peer's reply.
+func localOutcome(s envelope.State, st envelope.Status) outcome {
 	return outcome{Outcome: envelope.Outcome{Status: st}, state: s}
 }
 
@@ -166,16 +166,16 @@ func classOf(s envelope.State) string {
 	return "delivered"
 }
 
-// retryDelay is how long a recipient waits after its last attempt.
+// retryDelay returns how long a recipient waits after its last attempt.
 func (c Config) retryDelay(r *envelope.Recipient) time.Duration {
 	return c.Retry[min(max(r.Attempts-1, 0), len(c.Retry)-1)]
 }
 
-// resolve applies an outcome to a recipient: deliver.result may change the
-// schedule, then the state moves and DSNs fall due.
+// resolve applies an outcome to a recipient: it runs deliver.result, which may change
+// the schedule, then sets the new state and adds the DSN.
 func (a *attempt) resolve(ctx context.Context, r *envelope.Recipient, o outcome) {
 	delay := a.cfg.retryDelay(r)
-	v := a.askResult(ctx, r, o)
+	v := a.runResultHook(ctx, r, o)
 	if v.Action == hooks.Fail && o.state == envelope.Queued {
 		o.state = envelope.Failed
 		o.Status = envelope.Status{Code: 550, Enhanced: "5.0.0", Text: v.Status.Text}
@@ -185,7 +185,7 @@ func (a *attempt) resolve(ctx context.Context, r *envelope.Recipient, o outcome)
 		case hooks.Retry:
 			delay = max(v.Delay, time.Second)
 		case hooks.Reroute:
-			if r.Route == "" { // at once, but only the first time: ways that all fail must not chase each other
+			if r.Route == "" { // at once, but only the first time: routes that all fail must not cause a busy loop
 				delay = 0
 			}
 			reroute(r, v.Route)
@@ -206,10 +206,10 @@ func (a *attempt) resolve(ctx context.Context, r *envelope.Recipient, o outcome)
 	if a.policies.Chain.HasObserver(outcomeEvents...) {
 		a.u.Events = append(a.u.Events, a.outcomeEvent(r, o))
 	}
-	a.note(ctx, r, o)
+	a.logOutcome(ctx, r, o)
 }
 
-func (a *attempt) askResult(ctx context.Context, r *envelope.Recipient, o outcome) hooks.Verdict {
+func (a *attempt) runResultHook(ctx context.Context, r *envelope.Recipient, o outcome) hooks.Verdict {
 	if !a.policies.Chain.Has(hooks.DeliverResult) {
 		return hooks.Verdict{}
 	}
@@ -221,7 +221,7 @@ func (a *attempt) askResult(ctx context.Context, r *envelope.Recipient, o outcom
 
 var outcomeEvents = []string{"delivered", "deferred", "bounced", "expired"}
 
-// outcomeEvent returns the event of what became of a recipient.
+// outcomeEvent returns the event about the outcome for a recipient.
 func (a *attempt) outcomeEvent(r *envelope.Recipient, o outcome) events.Event {
 	name := classOf(o.state)
 	if name == "failed" {
@@ -235,8 +235,8 @@ func (a *attempt) outcomeEvent(r *envelope.Recipient, o outcome) events.Event {
 		"enhanced": o.Status.Enhanced, "text": o.Status.Text, "host": o.Host, "attempt": r.Attempts, "subject": a.env.Subject}}
 }
 
-// note puts the outcome in the log, the metrics and the trail.
-func (a *attempt) note(ctx context.Context, r *envelope.Recipient, o outcome) {
+// logOutcome writes the outcome to the log, the metrics and the trail.
+func (a *attempt) logOutcome(ctx context.Context, r *envelope.Recipient, o outcome) {
 	class := classOf(o.state)
 	kind := "smtp"
 	if a.g.Kind != envelope.Remote {
@@ -253,15 +253,15 @@ func (a *attempt) note(ctx context.Context, r *envelope.Recipient, o outcome) {
 		text += " by " + o.Host
 	}
 	text += ": " + o.Status.Reply()
-	if r.State == envelope.Discarded { // nobody got it
+	if r.State == envelope.Discarded { // it was not delivered
 		text = o.Status.Text
 	}
 	a.u.Trail = append(a.u.Trail, envelope.TrailEntry{Time: a.clock.Now(), Step: "deliver", Rcpt: r.Address, Verdict: string(r.State),
 		Text: text, Cost: time.Since(a.start)})
 }
 
-// settle records the outcome of the group. The peer may have the message already,
-// so this goes on even while the server stops.
+// settle records the outcome of the group. The peer may have the message already, so
+// this continues even while the server stops.
 func (a *attempt) settle(ctx context.Context) error {
 	a.reschedule()
 	return a.record(ctx, a.g)
@@ -278,13 +278,13 @@ func (a *attempt) settleSome(ctx context.Context, rcpts []*envelope.Recipient) e
 	return a.record(ctx, &some)
 }
 
-// record commits what the attempt came to so far, with the DSNs and the mail that
-// follow from it.
+// record commits the outcomes so far, with the DSNs and the mail that result from
+// them.
 func (a *attempt) record(ctx context.Context, g *envelope.Group) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
 	defer cancel()
 	err := a.commit(ctx, g)
-	for err != nil && a.redo != nil && a.redo.redo(ctx, err) {
+	for err != nil && a.retry != nil && a.retry.retryCommit(ctx, err) {
 		err = a.commit(ctx, g)
 	}
 	if err != nil {
@@ -293,7 +293,8 @@ func (a *attempt) record(ctx context.Context, g *envelope.Group) error {
 	return nil
 }
 
-// commit makes what follows from the outcome, and tries to commit it.
+// commit makes the DSNs and the mail that result from the outcomes, and tries to
+// commit all of it.
 func (a *attempt) commit(ctx context.Context, g *envelope.Group) error {
 	if err := a.makeDSNs(ctx); err != nil {
 		return err
@@ -310,7 +311,7 @@ func (a *attempt) commit(ctx context.Context, g *envelope.Group) error {
 	return a.writer.Settle(ctx, a.policies, &a.u, a.env.ID, g)
 }
 
-// reschedule makes the group due when the first of its recipients is.
+// reschedule makes the group due when the first of its recipients is due.
 func (a *attempt) reschedule() {
 	var next time.Time
 	for _, r := range a.g.Recipients {
@@ -323,8 +324,8 @@ func (a *attempt) reschedule() {
 	}
 }
 
-// submit adds what a policy submitted to the unit: a message of its own, or
-// this message for further recipients. A status says that the store failed.
+// submit adds a policy's submission to the unit: a new message, or this message for
+// further recipients. A status says that the store failed.
 func (a *attempt) submit(ctx context.Context, s hooks.Submit) *envelope.Status {
 	if !s.Forward {
 		return a.intake.Submit(ctx, &a.u, a.env, a.policies, s)
@@ -343,9 +344,9 @@ func (a *attempt) submit(ctx context.Context, s hooks.Submit) *envelope.Status {
 	return nil
 }
 
-// addForward sends this message to one more recipient. If a policy of the queue
-// fails for a while, the recipient waits in a group of its own: the outcome of
-// this attempt does not depend on it.
+// addForward sends this message to one more recipient. If a hook of the queue fails
+// temporarily, the recipient waits in a separate group: the outcome of this attempt
+// does not depend on it.
 func (a *attempt) addForward(ctx context.Context, r envelope.Recipient) {
 	before := a.u.Savepoint()
 	if st := a.addCopy(ctx, r); st != nil && st.Code < 500 {
@@ -367,13 +368,13 @@ func (a *attempt) addCopy(ctx context.Context, r envelope.Recipient) *envelope.S
 	return st
 }
 
-// addRecipient has a further recipient pass the policies of the queue; a status
-// says why it gets nothing.
+// addRecipient runs the hooks of the queue for a further recipient and adds its
+// groups to the unit; a status says why it gets nothing.
 func (a *attempt) addRecipient(ctx context.Context, r envelope.Recipient) *envelope.Status {
 	return a.intake.AddRecipient(ctx, &a.u, a.policies, a.env, a.msg.Header, r)
 }
 
-// returnPath is the envelope sender of a recipient's copy.
+// returnPath returns the envelope sender of a recipient's copy.
 func (a *attempt) returnPath(r *envelope.Recipient) envelope.Address {
 	if r.Sender != nil {
 		return *r.Sender

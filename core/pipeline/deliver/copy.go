@@ -9,8 +9,8 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// bodyOf returns the body of a recipient's copy, and how many octets it is longer
-// than the stored one.
+// bodyOf returns the body of a recipient's copy, and how many octets longer it is than
+// the stored one.
 func (a *attempt) bodyOf(ctx context.Context, r *envelope.Recipient) (open func() (io.ReadCloser, error), longer int64) {
 	stored := func() (io.ReadCloser, error) { return a.store.Body(ctx, a.env) }
 	if !a.hasPlaceholders(r) {
@@ -30,7 +30,8 @@ func (a *attempt) bodyOf(ctx context.Context, r *envelope.Recipient) (open func(
 	}, longer
 }
 
-// hasPlaceholders reports whether a recipient's copy has a body of its own.
+// hasPlaceholders reports whether values are filled into the body of a recipient's
+// copy.
 func (a *attempt) hasPlaceholders(r *envelope.Recipient) bool {
 	return slices.ContainsFunc(a.env.Placeholders, func(m envelope.Placeholder) bool { _, ok := r.Values[m.Name]; return ok })
 }

@@ -1,17 +1,22 @@
 // Package deliver tries to deliver groups of the queue, into mailboxes here or to
-// next hops, and records each outcome with all that follows from it in one commit.
+// next hops. It records each outcome in one commit, together with the DSNs and other
+// messages that result from it.
 //
-//	deliver.go    an attempt from its lease to its end
+//	deliver.go    the beginning and the end of an attempt
 //	attempt.go    deliver.attempt, outcomes, deliver.result, the commit
-//	dsn.go        which outcomes are reported
+//	dsn.go        DSNs about outcomes
 //	local.go      deliver.local, deliveries into mailboxes, redirects
 //	quota.go      mailboxes that are full
 //	remote.go     transactions with next hops
 //	route.go      the next hop of a group
-//	copy.go       texts that each copy fills in
-//	sign.go       signatures and ARC seals of copies
+//	copy.go       bodies of copies with filled-in placeholders
+//	filled.go     such copies for mailboxes here
+//	savepoint.go  states of an attempt to return to
+//	loop.go       forwarding loops
+//	keyed.go      locks of mailboxes
+//	sign.go       signatures and ARC sets of copies
 //	async.go      handlers that run after the 250
-//	held.go       messages that policies held for a group
+//	held.go       messages that policies held, and forwards that wait for a policy
 //	operation.go  what operators do to a group
 package deliver
 
@@ -36,7 +41,7 @@ import (
 	"carteiro/hooks"
 )
 
-// recordWithin bounds the commit of an outcome.
+// recordWithin is the time limit for the commit of an outcome.
 const recordWithin = time.Minute
 
 // Config is what an admin sets about deliveries.
@@ -47,14 +52,14 @@ type Config struct {
 
 // Transport hands messages to next hops.
 type Transport interface {
-	// Send makes one or more mail transactions with the first host of hop
-	// that answers, and returns one Outcome for each recipient, in their
-	// order. It blocks until all are known or ctx ends; what a peer has
-	// accepted before is in the outcomes even then.
+	// Send makes one or more mail transactions with the first host of hop that
+	// answers, and returns one Outcome for each recipient, in their order. It
+	// blocks until all are known or ctx ends; recipients that a peer accepted before
+	// that are in the outcomes.
 	Send(ctx context.Context, hop envelope.NextHop, t envelope.Transfer) []envelope.Outcome
 }
 
-// Locks tells which groups an operator changes; the queue is one.
+// Locks reports which groups an operator changes; *queue.Queue implements it.
 type Locks interface {
 	IsLocked(e store.DueEntry) bool
 }
@@ -95,38 +100,39 @@ type Parts struct {
 
 // Deliverer makes attempts.
 type Deliverer struct {
-	cfg    Config
-	store  Store
-	dir    Directory
-	send   Transport
-	router *Router
-	gen    *hooks.Current
-	intake *intake.Intake
-	writer *commit.Writer
-	locks  Locks
-	log    *telemetry.Journal
-	clock  *clock.Clock
-	signer intake.Signer
+	cfg       Config
+	store     Store
+	dir       Directory
+	transport Transport
+	router    *Router
+	gen       *hooks.Current
+	intake    *intake.Intake
+	writer    *commit.Writer
+	locks     Locks
+	log       *telemetry.Journal
+	clock     *clock.Clock
+	signer    intake.Signer
 
 	mailboxes keyedMutex // one deliver.local at a time for a mailbox
 }
 
 // New makes a Deliverer.
 func New(cfg Config, p Parts) *Deliverer {
-	return &Deliverer{cfg: cfg, store: p.Store, dir: p.Directory, send: p.Transport, router: p.Router, gen: p.Policies, intake: p.Intake,
+	return &Deliverer{cfg: cfg, store: p.Store, dir: p.Directory, transport: p.Transport, router: p.Router, gen: p.Policies, intake: p.Intake,
 		writer: p.Writer, locks: p.Locks, log: p.Log, clock: p.Clock, signer: p.Signer}
 }
 
-// Attempt tries a leased group once and records the outcome. down says that
-// the destination could not be reached; recorded is false when the store
-// could not even be told of a failure, and holds the group as it was.
+// Attempt tries a group once and records the outcome. down says that the destination
+// could not be reached; recorded is false if the store could not even record a
+// failure; the stored group is unchanged then.
 //
-// Crash: before the commit returns, the group is as it was, and the attempt is
-// made again; a peer that said 250 in between gets the message twice. A local
-// delivery is in the same commit as the state that says so.
+// Crash: before the commit returns, the group is unchanged, and the attempt is made
+// again. A peer that replied 250 before the crash gets the message twice. A local
+// delivery is in the same commit as the new state of its recipient, so it happens
+// once.
 func (d *Deliverer) Attempt(ctx context.Context, e store.DueEntry) (down, recorded bool) {
 	var a *attempt
-	err := panics.Catch(func() error { // a fault about one message must not stop the others
+	err := panics.Catch(func() error { // a panic about one message must not stop the others
 		var err error
 		if a, err = d.begin(ctx, e); a == nil || err != nil {
 			return err
@@ -149,7 +155,7 @@ func (d *Deliverer) Attempt(ctx context.Context, e store.DueEntry) (down, record
 	return a != nil && a.down, true
 }
 
-// begin loads a group; nil when there is nothing to try.
+// begin loads a group; it returns nil if there is nothing to try.
 func (d *Deliverer) begin(ctx context.Context, e store.DueEntry) (*attempt, error) {
 	if d.locks.IsLocked(e) {
 		return nil, nil
@@ -166,7 +172,7 @@ func (d *Deliverer) begin(ctx context.Context, e store.DueEntry) (*attempt, erro
 	return d.newAttempt(ctx, env, g)
 }
 
-// newAttempt reads what an attempt or an operator's change needs of a message.
+// newAttempt reads what an attempt or an operator's change needs to know of a message.
 func (d *Deliverer) newAttempt(ctx context.Context, env *envelope.Envelope, g *envelope.Group) (*attempt, error) {
 	section, err := d.store.Header(ctx, env)
 	if err != nil {
@@ -183,8 +189,8 @@ func (d *Deliverer) newAttempt(ctx context.Context, env *envelope.Envelope, g *e
 	return a, nil
 }
 
-// postpone keeps a group that cannot even be read or recorded from being
-// tried again at once; the store may not be able to record even that.
+// postpone defers a group whose attempt could not be made or recorded, so that it is
+// not tried again at once. The store may fail to record that too.
 func (d *Deliverer) postpone(ctx context.Context, e store.DueEntry, cause error) error {
 	env, g, err := d.store.Load(ctx, e.ID, e.Block)
 	if errors.Is(err, store.ErrNotFound) {
@@ -196,13 +202,13 @@ func (d *Deliverer) postpone(ctx context.Context, e store.DueEntry, cause error)
 	if errors.Is(cause, store.ErrCorrupt) {
 		intake.Hold(g, "stored data is corrupt")
 	}
-	told := cause.Error()
+	text := cause.Error()
 	if errors.Is(cause, panics.ErrPanic) {
-		told = "internal error" // the log has the traceback
+		text = "internal error" // the log has the traceback
 	}
 	g.Due = d.clock.Now().Add(d.cfg.Retry[0])
 	s := &store.Settlement{ID: env.ID, Block: e.Block, Group: g,
-		Trail: trail.Printable([]envelope.TrailEntry{{Time: d.clock.Now(), Step: "deliver", Err: told}})}
+		Trail: trail.Printable([]envelope.TrailEntry{{Time: d.clock.Now(), Step: "deliver", Err: text}})}
 	return d.store.Settle(context.WithoutCancel(ctx), s)
 }
 

@@ -7,8 +7,8 @@ import (
 	"carteiro/core/pipeline/intake"
 )
 
-// addDSN notes the DSN that an outcome calls for, if the sender wants one
-// (RFC 3461 4.1). Nobody is told about messages with the null sender.
+// addDSN adds the DSN for an outcome to the unit, if the sender wants one (RFC 3461
+// 4.1). There is no DSN about a message with the null sender.
 func (a *attempt) addDSN(r *envelope.Recipient, o outcome) {
 	action := ""
 	switch o.state {
@@ -31,8 +31,8 @@ func (a *attempt) addDSN(r *envelope.Recipient, o outcome) {
 	}
 }
 
-// isLate reports whether the sender has to be told that the message waits:
-// after Config.Warn, or when a DELIVERBY time with notification has passed.
+// isLate reports whether the sender should get a DSN of delay: after Config.Warn, or
+// after the time of DELIVERBY in its notify mode.
 func (a *attempt) isLate() bool {
 	if a.env.ByNotify && !a.env.By.IsZero() && !a.now.Before(a.env.By) {
 		return true
@@ -47,8 +47,8 @@ func ifWanted(r *envelope.Recipient, event envelope.Notify, action string) strin
 	return ""
 }
 
-// makeDSNs makes the messages of the DSNs that are due: a failure is never
-// committed without its DSN.
+// makeDSNs makes the messages of the unit's DSNs: a failure is never committed
+// without its DSN.
 func (a *attempt) makeDSNs(ctx context.Context) error {
 	for _, d := range a.u.DSNs {
 		body, err := intake.ReturnedBody(ctx, a.store, a.env)

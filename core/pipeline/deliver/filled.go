@@ -11,11 +11,11 @@ import (
 	"carteiro/core/store"
 )
 
-// makeFilledCopy makes a message of a local copy that has a body of its own, because
-// a body can be shared only whole. An attempt of its own puts it into the mailbox;
-// no policy is asked about it again.
+// makeFilledCopy makes a new message from a local copy with filled-in placeholders,
+// because a mailbox entry refers to a whole stored body. A later attempt delivers it
+// to the mailbox, without running deliver.local again.
 //
-// Crash: the message is in the commit that records the outcome for the recipient.
+// Crash: the new message and the outcome for the recipient are in one commit.
 func (l *localDelivery) makeFilledCopy(ctx context.Context, r *envelope.Recipient, folder string, flags []string) error {
 	open, _ := l.bodyOf(ctx, r)
 	body, err := open()

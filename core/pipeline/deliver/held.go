@@ -7,7 +7,8 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// expandHeld sends what was held on its way, as queue.expand says now.
+// expandHeld delivers a message that was released: it expands the recipients that it
+// was held for.
 func (a *attempt) expandHeld(ctx context.Context, due []*envelope.Recipient) {
 	for _, r := range due {
 		before := a.savepoint(r)
@@ -15,16 +16,16 @@ func (a *attempt) expandHeld(ctx context.Context, due []*envelope.Recipient) {
 			Released: true})
 		switch {
 		case st == nil:
-			a.resolve(ctx, r, own(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "released"}))
+			a.resolve(ctx, r, localOutcome(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "released"}))
 		case st.Code < 500:
 			a.deferRcpt(ctx, r, before, *st)
 		default:
-			a.resolve(ctx, r, own(envelope.Failed, *st))
+			a.resolve(ctx, r, localOutcome(envelope.Failed, *st))
 		}
 	}
 }
 
-// expandLater has forwards pass queue.expand again, at which a policy failed.
+// expandLater expands forwards for which queue.expand failed before.
 func (a *attempt) expandLater(ctx context.Context, due []*envelope.Recipient) {
 	for _, r := range due {
 		before := a.savepoint(r)
@@ -39,7 +40,7 @@ func (a *attempt) expandLater(ctx context.Context, due []*envelope.Recipient) {
 			r.Edit, r.Meta = before.edit, before.meta
 			r.Next, r.Last = a.now.Add(a.cfg.retryDelay(r)), st
 		default:
-			a.resolve(ctx, r, own(envelope.Failed, *st))
+			a.resolve(ctx, r, localOutcome(envelope.Failed, *st))
 		}
 	}
 }

@@ -2,7 +2,7 @@ package deliver
 
 import "sync"
 
-// keyedMutex is a mutex for each key; keys without a holder cost nothing.
+// keyedMutex is a mutex for each key; only keys that are locked use memory.
 type keyedMutex struct {
 	mu   sync.Mutex
 	held map[string]*keyLock

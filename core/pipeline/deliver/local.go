@@ -19,19 +19,19 @@ type localDelivery struct {
 	*attempt
 	due     []*envelope.Recipient
 	before  snapshot
-	full    map[uint32]bool // recipients whose mailboxes are
+	full    map[uint32]bool // recipients whose mailboxes are full
 	unlocks []func()        // of the mailboxes that are delivered to
 }
 
 func newLocalDelivery(a *attempt, due []*envelope.Recipient) *localDelivery {
 	l := &localDelivery{attempt: a, due: due, before: a.snapshot()}
-	a.redo = l
+	a.retry = l
 	return l
 }
 
-// run decides about each mailbox and prepares the deliveries; they are committed
-// together with the recipients' new states. The mailboxes stay locked, in the
-// order of their names, until unlockMailboxes.
+// run decides about each mailbox and prepares the deliveries, which are committed
+// together with the recipients' new states. The mailboxes are locked in the order of
+// their names, and stay locked until unlockMailboxes.
 func (l *localDelivery) run(ctx context.Context) {
 	due := l.due
 	owners := make([]envelope.Address, len(due))
@@ -43,11 +43,11 @@ func (l *localDelivery) run(ctx context.Context) {
 		res, err := l.dir.Resolve(ctx, r.Address)
 		switch {
 		case errors.Is(err, auth.ErrUnknown) || err == nil && res.Mailbox == "":
-			l.resolve(ctx, r, own(envelope.Failed, envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no such user here"}))
+			l.resolve(ctx, r, localOutcome(envelope.Failed, envelope.Status{Code: 550, Enhanced: "5.1.1", Text: "no such user here"}))
 		case err != nil:
-			l.resolve(ctx, r, own(envelope.Queued, *store.StatusOf(err)))
+			l.resolve(ctx, r, localOutcome(envelope.Queued, *store.StatusOf(err)))
 		case r.Filed == nil && l.hasVisited(res.Mailbox):
-			l.resolve(ctx, r, own(envelope.Failed, envelope.Status{Code: 554, Enhanced: "5.4.6", Text: "mail forwarding loop"}))
+			l.resolve(ctx, r, localOutcome(envelope.Failed, envelope.Status{Code: 554, Enhanced: "5.4.6", Text: "mail forwarding loop"}))
 		default:
 			owners[i] = res.Mailbox
 		}
@@ -67,7 +67,8 @@ func (l *localDelivery) hasVisited(owner envelope.Address) bool {
 	})
 }
 
-// lockMailboxes keeps other deliveries away, where policies want that.
+// lockMailboxes keeps other deliveries away from the mailboxes, if there are policies
+// at deliver.local.
 func (l *localDelivery) lockMailboxes(owners []envelope.Address) {
 	if !l.policies.Chain.Has(hooks.DeliverLocal) || len(l.unlocks) > 0 {
 		return
@@ -88,13 +89,13 @@ func (l *localDelivery) unlockMailboxes() {
 	l.unlocks = nil
 }
 
-// deliverTo asks deliver.local about one mailbox and does what it says. Core's
-// default, also when a policy fails, is to keep the message.
+// deliverTo runs deliver.local for one mailbox and carries out the verdict. Without a
+// verdict, or if a policy fails, the message goes into INBOX.
 func (l *localDelivery) deliverTo(ctx context.Context, r *envelope.Recipient, owner envelope.Address) {
 	before := l.savepoint(r)
 	switch {
 	case l.full[r.N]:
-		l.resolve(ctx, r, own(envelope.Queued, mailboxFull))
+		l.resolve(ctx, r, localOutcome(envelope.Queued, mailboxFull))
 		return
 	case r.Filed != nil:
 		l.deliver(ctx, r, owner, r.Filed.Folder, r.Filed.Flags, before)
@@ -104,7 +105,7 @@ func (l *localDelivery) deliverTo(ctx context.Context, r *envelope.Recipient, ow
 	if name, ok := r.Meta["folder"].(string); ok && name != "" {
 		folder = name
 	}
-	v, st := l.askLocal(ctx, r, owner)
+	v, st := l.runLocalHook(ctx, r, owner)
 	if st != nil {
 		l.deferRcpt(ctx, r, before, *st)
 		return
@@ -115,16 +116,16 @@ func (l *localDelivery) deliverTo(ctx context.Context, r *envelope.Recipient, ow
 	case hooks.Keep:
 		flags = v.Flags
 	case hooks.Discard:
-		l.resolve(ctx, r, own(envelope.Discarded, envelope.Status{Code: 250, Enhanced: "2.0.0", Text: "discarded: " + v.Reason}))
+		l.resolve(ctx, r, localOutcome(envelope.Discarded, envelope.Status{Code: 250, Enhanced: "2.0.0", Text: "discarded: " + v.Reason}))
 		return
 	case hooks.Reject:
-		l.resolve(ctx, r, own(envelope.Failed, v.Status))
+		l.resolve(ctx, r, localOutcome(envelope.Failed, v.Status))
 		return
 	case hooks.Redirect:
 		st = l.redirect(ctx, r, v.Address)
 		switch {
 		case st == nil:
-			l.resolve(ctx, r, own(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "redirected"}))
+			l.resolve(ctx, r, localOutcome(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "redirected"}))
 			return
 		case st.Code < 500:
 			l.deferRcpt(ctx, r, before, *st)
@@ -138,8 +139,8 @@ func (l *localDelivery) deliverTo(ctx context.Context, r *envelope.Recipient, ow
 	l.deliver(ctx, r, owner, folder, flags, before)
 }
 
-// redirect sends the message on instead of keeping it; a status says why that
-// cannot be.
+// redirect sends the message to another address instead of keeping it; a status says
+// why that is not possible.
 func (l *localDelivery) redirect(ctx context.Context, r *envelope.Recipient, to envelope.Address) *envelope.Status {
 	from := appendHop(r, envelope.Change{Hook: string(hooks.DeliverLocal)})
 	if wouldLoop(from, to) {
@@ -148,9 +149,9 @@ func (l *localDelivery) redirect(ctx context.Context, r *envelope.Recipient, to 
 	return l.addRecipient(ctx, envelope.Recipient{Address: to, Orig: r.Orig, ORcpt: r.ORcpt, Notify: r.Notify, Sender: r.Sender, From: from})
 }
 
-// askLocal asks the policies, and makes the copies that they want; a status says
-// that one cannot be had for a while.
-func (l *localDelivery) askLocal(ctx context.Context, r *envelope.Recipient, owner envelope.Address) (hooks.Verdict, *envelope.Status) {
+// runLocalHook runs deliver.local and makes the copies that policies ask for; a status
+// says that a copy cannot be made now.
+func (l *localDelivery) runLocalHook(ctx context.Context, r *envelope.Recipient, owner envelope.Address) (hooks.Verdict, *envelope.Status) {
 	if !l.policies.Chain.Has(hooks.DeliverLocal) {
 		return hooks.Verdict{}, nil
 	}
@@ -170,9 +171,9 @@ func (l *localDelivery) askLocal(ctx context.Context, r *envelope.Recipient, own
 	return v, nil
 }
 
-// deliver prepares the entry in the mailbox: Return-Path and Delivered-To on
-// top (RFC 5321 4.4), nothing else changed. What was prepared since before is for
-// this mailbox, and is taken back if the mailbox gets nothing now.
+// deliver prepares the entry in the mailbox, with Return-Path and Delivered-To on top
+// (RFC 5321 4.4). If the mailbox gets nothing now, everything since before is rolled
+// back.
 func (l *localDelivery) deliver(
 	ctx context.Context, r *envelope.Recipient, owner envelope.Address, folder string, flags []string, before savepoint,
 ) {
@@ -181,7 +182,7 @@ func (l *localDelivery) deliver(
 			l.deferRcpt(ctx, r, before, *store.StatusOf(err))
 			return
 		}
-		l.resolve(ctx, r, own(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "goes on as a message of its own"}))
+		l.resolve(ctx, r, localOutcome(envelope.Expanded, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "goes on as a message of its own"}))
 		return
 	}
 	sender := l.returnPath(r)
@@ -200,7 +201,7 @@ func (l *localDelivery) deliver(
 	}
 	l.u.Deliveries = append(l.u.Deliveries, store.Delivery{Owner: owner, Folder: folder, Message: l.env.ID, Rcpt: r.N,
 		Source: l.env, Edit: edit, Size: size, Flags: flags, Date: l.now})
-	l.resolve(ctx, r, own(envelope.Delivered, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "delivered to mailbox"}))
+	l.resolve(ctx, r, localOutcome(envelope.Delivered, envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "delivered to mailbox"}))
 }
 
 // mailbox is a mailbox as policies see it.

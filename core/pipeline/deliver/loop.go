@@ -8,15 +8,16 @@ import (
 	"carteiro/core/pipeline/intake"
 )
 
-// wouldLoop reports whether mail that went by all these addresses would come by
-// one of them again, or goes on and on: policies of several mailboxes may send
-// it around without knowing of each other.
+// wouldLoop reports whether mail that was forwarded by all these addresses would come
+// to one of them again, or was forwarded too often: policies of several mailboxes
+// may forward mail to each other.
 func wouldLoop(by []envelope.Change, to envelope.Address) bool {
 	visited := func(c envelope.Change) bool { return strings.EqualFold(string(c.Address), string(to)) }
 	return len(by) > intake.MaxExpansion || slices.ContainsFunc(by, visited)
 }
 
-// appendHop returns the way of mail that leaves a recipient at deliver.local.
+// appendHop returns the addresses that forwarded the mail of a recipient, with the
+// recipient added.
 func appendHop(r *envelope.Recipient, by envelope.Change) []envelope.Change {
 	by.Address = r.Address
 	return append(slices.Clone(r.From), by)

@@ -8,12 +8,12 @@ import (
 	"carteiro/core/pipeline/intake"
 )
 
-// Operation is an operator's change of one group: an attempt that tries nothing.
-// Nothing is written before Commit.
+// Operation is an operator's change of one group. It uses an attempt that tries
+// nothing. Nothing is written before Commit.
 type Operation struct{ a *attempt }
 
-// Open reads a group for an operator's change. It is nil when none of its
-// recipients are left. store.ErrNotFound.
+// Open reads a group for an operator's change. The Operation is nil if the group has
+// no recipients left. The error is store.ErrNotFound if there is no such group.
 func (d *Deliverer) Open(ctx context.Context, id envelope.ID, block uint32) (*Operation, error) {
 	env, g, err := d.store.Load(ctx, id, block)
 	if err != nil || len(g.Recipients) == 0 {
@@ -26,7 +26,7 @@ func (d *Deliverer) Open(ctx context.Context, id envelope.ID, block uint32) (*Op
 	return &Operation{a}, nil
 }
 
-// Group returns the group as it is, with the changes so far.
+// Group returns the group with the changes so far.
 func (o *Operation) Group() *envelope.Group { return o.a.g }
 
 // Note adds to the trail what was done and why.
@@ -52,7 +52,7 @@ func (o *Operation) Queue() {
 	g.Due = o.a.now
 }
 
-// Drop ends the group without a DSN.
+// Drop removes the group from the queue without a DSN.
 func (o *Operation) Drop() {
 	g := o.a.g
 	g.Held = false
@@ -61,12 +61,12 @@ func (o *Operation) Drop() {
 	}
 }
 
-// Bounce fails the recipients of the group, with a DSN to those who want one.
+// Bounce makes the recipients of the group fail, with DSNs to senders who want them.
 func (o *Operation) Bounce(ctx context.Context) {
 	g := o.a.g
 	g.Held = false
 	for i := range g.Recipients {
-		o.a.resolve(ctx, &g.Recipients[i], own(envelope.Failed, envelope.Status{Code: 550, Enhanced: "5.0.0",
+		o.a.resolve(ctx, &g.Recipients[i], localOutcome(envelope.Failed, envelope.Status{Code: 550, Enhanced: "5.0.0",
 			Text: "returned by the postmaster"}))
 	}
 }

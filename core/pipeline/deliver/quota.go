@@ -14,7 +14,7 @@ import (
 
 var mailboxFull = envelope.Status{Code: 452, Enhanced: "4.2.2", Text: "mailbox is full"}
 
-// snapshot is an attempt before its mailboxes were looked at.
+// snapshot is the state of an attempt before its recipients were tried.
 type snapshot struct {
 	unit  commit.Savepoint
 	rcpts []envelope.Recipient
@@ -28,10 +28,10 @@ func (a *attempt) snapshot() snapshot {
 	return s
 }
 
-// redo makes the attempt once more after its commit was refused
-// because mailboxes are full: those get nothing, and policies are not asked about
-// them. It reports whether full mailboxes are all that was wrong.
-func (l *localDelivery) redo(ctx context.Context, err error) bool {
+// retryCommit makes the attempt once more after its commit was refused because
+// mailboxes are full. Full mailboxes get nothing, and deliver.local does not run for
+// them. It returns false if the commit failed for another reason.
+func (l *localDelivery) retryCommit(ctx context.Context, err error) bool {
 	full, ok := errors.AsType[*store.QuotaError](err)
 	if !ok {
 		return false
@@ -57,16 +57,16 @@ func (l *localDelivery) redo(ctx context.Context, err error) bool {
 	return true
 }
 
-// wouldExceed looks ahead where policies are told of each outcome: they must not
-// hear of a delivery that the commit then refuses. Without such policies the
-// commit alone checks the quota.
+// wouldExceed checks the quota before the commit if there is a policy at
+// deliver.result: it must not see a delivery that the commit then refuses. Without
+// such a policy only the commit checks the quota.
 func (l *localDelivery) wouldExceed(ctx context.Context, owner envelope.Address, size int64) bool {
 	if !l.policies.Chain.Has(hooks.DeliverResult) {
 		return false
 	}
 	used, limit, err := l.store.Usage(ctx, owner)
 	if err != nil || limit == 0 {
-		return false // then the commit will tell
+		return false // the commit will find out
 	}
 	for _, d := range l.u.Deliveries {
 		if d.Owner == owner {

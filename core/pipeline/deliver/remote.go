@@ -13,18 +13,19 @@ import (
 	"carteiro/core/pipeline/trail"
 )
 
-// copyKey is what recipients must share to be in one mail transaction: the
-// way out, the sender, the header section and what is filled in.
+// copyKey is what recipients must have in common to be in one mail transaction: the
+// route, the sender, the edits of the header section and the values that are filled
+// in.
 type copyKey struct {
 	route, sender, prepend, remove, fill, arc string
 }
 
-// remoteDelivery is an attempt for a destination elsewhere.
+// remoteDelivery is an attempt for a next hop.
 type remoteDelivery struct{ *attempt }
 
-// run hands the message to next hops, recipients of one copy in one
-// transaction. Where there are several copies, as a mailing list makes them,
-// the outcome of each is recorded before the next one is sent.
+// run sends the message to next hops, with one transaction for the recipients of the
+// same copy. If there are several copies, as for a mailing list, the outcome of each
+// is recorded before the next one is sent.
 //
 // Crash: the copies that were recorded are not sent again.
 func (d remoteDelivery) run(ctx context.Context, due []*envelope.Recipient) error {
@@ -33,7 +34,7 @@ func (d remoteDelivery) run(ctx context.Context, due []*envelope.Recipient) erro
 	for _, r := range due {
 		k := copyKey{route: r.Route, sender: string(d.returnPath(r)), prepend: r.Edit.Prepend, arc: r.ARC}
 		if d.hasPlaceholders(r) {
-			k.fill = fmt.Sprintf("%q", r.Values) // quoted: two fills never read the same
+			k.fill = fmt.Sprintf("%q", r.Values) // quoted, so that different values never give the same text
 		}
 		for _, name := range r.Edit.Remove {
 			k.remove += name + ":"
@@ -60,7 +61,7 @@ func (d remoteDelivery) sendCopy(ctx context.Context, rcpts []*envelope.Recipien
 	hop, st := d.router.Route(ctx, d.env, &one)
 	if st != nil {
 		for _, r := range rcpts {
-			d.resolve(ctx, r, ofPeer(envelope.Outcome{Status: *st}))
+			d.resolve(ctx, r, peerOutcome(envelope.Outcome{Status: *st}))
 		}
 		return
 	}
@@ -69,7 +70,7 @@ func (d remoteDelivery) sendCopy(ctx context.Context, rcpts []*envelope.Recipien
 	signature, st := d.copies.sign(ctx, rcpts[0], section, true)
 	if st != nil {
 		for _, r := range rcpts {
-			d.resolve(ctx, r, ofPeer(envelope.Outcome{Status: *st}))
+			d.resolve(ctx, r, peerOutcome(envelope.Outcome{Status: *st}))
 		}
 		return
 	}
@@ -100,21 +101,21 @@ func (d remoteDelivery) sendCopy(ctx context.Context, rcpts []*envelope.Recipien
 		}
 		down = down && o.Down
 		o.NoDSN = o.NoDSN || hidesAddress(r)
-		d.resolve(ctx, r, ofPeer(o))
+		d.resolve(ctx, r, peerOutcome(o))
 	}
 	d.down = d.down || down
 }
 
-// hidesAddress reports whether the sender knows a recipient by another
-// address, which a report must not go beyond (RFC 3461 5.2.7.4).
+// hidesAddress reports whether the sender knows a recipient by another address. A DSN
+// must not reveal the current one (RFC 3461 5.2.7.4).
 func hidesAddress(r *envelope.Recipient) bool {
 	return r.Orig != "" && r.Orig.Base() != r.Address.Base()
 }
 
-// rcptsForPeer are the recipients as the next hop is told of them. It must not
-// tell a sender who does not know an address that mail has arrived there: for
-// that we say "relayed" ourselves, and only what goes wrong is left to it
-// (RFC 3461 5.2.7.4).
+// rcptsForPeer returns the recipients with the Notify that the next hop gets. It must
+// not send DSNs of success about an address that the sender does not know: we send the
+// DSN "relayed" instead, and ask the next hop only for DSNs of delay and failure (RFC
+// 3461 5.2.7.4).
 func rcptsForPeer(rcpts []*envelope.Recipient) []*envelope.Recipient {
 	out := make([]*envelope.Recipient, len(rcpts))
 	for i, r := range rcpts {
@@ -122,32 +123,32 @@ func rcptsForPeer(rcpts []*envelope.Recipient) []*envelope.Recipient {
 		if r.Notify&envelope.NotifySuccess == 0 || !hidesAddress(r) {
 			continue
 		}
-		told := *r
-		if told.Notify &^= envelope.NotifySuccess; told.Notify == 0 {
-			told.Notify = envelope.NotifyNever
+		changed := *r
+		if changed.Notify &^= envelope.NotifySuccess; changed.Notify == 0 {
+			changed.Notify = envelope.NotifyNever
 		}
-		out[i] = &told
+		out[i] = &changed
 	}
 	return out
 }
 
-// transfer hands a copy to the transport. What a fault of it leaves without an
-// outcome is deferred; what other copies of this attempt met stays known.
+// transfer sends a copy through the transport. If that panics there are no outcomes:
+// the recipients are deferred, and the outcomes of other copies are kept.
 func (d remoteDelivery) transfer(ctx context.Context, hop envelope.NextHop, t envelope.Transfer) (outcomes []envelope.Outcome) {
-	if err := panics.Catch(func() error { outcomes = d.send.Send(ctx, hop, t); return nil }); err != nil {
+	if err := panics.Catch(func() error { outcomes = d.transport.Send(ctx, hop, t); return nil }); err != nil {
 		d.log.ErrorContext(ctx, "transfer failed", "id", d.env.ID.String(), "block", d.g.Block, "err", err)
 		return nil
 	}
-	for i := range outcomes { // what the peer said, for logs, trails and reports
+	for i := range outcomes { // the peer's text goes into logs, trails and DSNs
 		o := &outcomes[i]
 		o.Status.Text, o.Host = printable.Line(o.Status.Text, trail.MaxText), printable.Line(o.Host, envelope.MaxDomain)
 	}
 	return outcomes
 }
 
-// ofPeer is the outcome that a reply means; anything but 2xx and 5xx is worth
-// another try.
-func ofPeer(o envelope.Outcome) outcome {
+// peerOutcome returns the outcome for a peer's reply; anything but 2xx and 5xx is
+// tried again.
+func peerOutcome(o envelope.Outcome) outcome {
 	switch {
 	case o.Status.Code >= 200 && o.Status.Code < 300 && o.NoDSN:
 		return outcome{o, envelope.Relayed}

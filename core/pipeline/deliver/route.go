@@ -22,7 +22,7 @@ import (
 	"carteiro/hooks"
 )
 
-// maxHosts caps how many MX hosts of a domain are considered.
+// maxHosts is the most MX hosts of a domain that are used.
 const maxHosts = 20
 
 // RouterConfig is what an admin sets about next hops.
@@ -33,12 +33,12 @@ type RouterConfig struct {
 	NextHops map[string]envelope.NextHop
 }
 
-// MXResolver looks the hosts of a domain up.
+// MXResolver looks up the MX hosts of a domain.
 type MXResolver interface {
 	MX(ctx context.Context, domain string) ([]dns.MX, error)
 }
 
-// Router finds next hops. It remembers what policies answered at route.resolve.
+// Router finds next hops. It caches the answers of policies at route.resolve.
 type Router struct {
 	cfg      RouterConfig
 	resolver MXResolver
@@ -56,7 +56,7 @@ type Router struct {
 type RouterParts struct {
 	Resolver MXResolver
 	Policies *hooks.Current
-	// Apply commits what policies want to be stored or sent at route.resolve.
+	// Apply commits the effects and submissions of route.resolve.
 	Apply func(ctx context.Context, gen *hooks.Generation, effects []envelope.Effect, submits []hooks.Submit) error
 	Log   *telemetry.Journal
 	Clock *clock.Clock
@@ -68,9 +68,9 @@ func NewRouter(cfg RouterConfig, p RouterParts) *Router {
 		seen: map[[2]string]cachedRoute{}}
 }
 
-// Route finds the next hop of a group: a policy's reroute of its recipients,
-// route.resolve, a configured next hop, the smarthost, an address literal,
-// and at last the domain's MX records (RFC 5321 5.1).
+// Route finds the next hop of a group. It takes the first of these that there is: a
+// policy's reroute of its recipients, the answer of route.resolve, a configured next
+// hop, the smarthost, an address literal, the MX records of the domain (RFC 5321 5.1).
 func (rt *Router) Route(ctx context.Context, env *envelope.Envelope, g *envelope.Group) (envelope.NextHop, *envelope.Status) {
 	if g.Kind != envelope.Remote {
 		return envelope.NextHop{Name: intake.LocalKey}, nil
@@ -100,8 +100,8 @@ func (rt *Router) Route(ctx context.Context, env *envelope.Envelope, g *envelope
 	return amend(hop, again), nil
 }
 
-// ownRoute is the next hop without policies: a configured one, the smarthost,
-// an address literal, or the domain's MX records.
+// ownRoute returns the next hop without policies: a configured one, the smarthost, an
+// address literal, or the MX records of the domain.
 func (rt *Router) ownRoute(ctx context.Context, g *envelope.Group) (envelope.NextHop, *envelope.Status) {
 	if hop, ok := rt.cfg.NextHops[g.Domain]; ok {
 		return hop, nil
@@ -115,13 +115,13 @@ func (rt *Router) ownRoute(ctx context.Context, g *envelope.Group) (envelope.Nex
 	return rt.mx(ctx, g.Domain)
 }
 
-// amend changes in a next hop what a policy's route without hosts names. The
-// hosts stay those of the server, with their order and all checks on them.
+// amend applies a policy's route without hosts to a next hop. It keeps the hosts of
+// the next hop, their order and all checks of them.
 func amend(hop envelope.NextHop, r *hooks.Route) envelope.NextHop {
 	if r == nil {
 		return hop
 	}
-	hop.Hosts = slices.Clone(hop.Hosts) // the configuration's own are shared
+	hop.Hosts = slices.Clone(hop.Hosts) // those of the configuration are shared
 	for i := range hop.Hosts {
 		if r.Port != 0 {
 			hop.Hosts[i].Port = r.Port
@@ -134,13 +134,13 @@ func amend(hop envelope.NextHop, r *hooks.Route) envelope.NextHop {
 			hop.User, hop.Password = r.User, r.Password
 		}
 		if r.TLS == "" && (hop.TLS == "" || hop.TLS == envelope.TLSMay) {
-			hop.TLS = envelope.TLSVerify // a password goes over it
+			hop.TLS = envelope.TLSVerify // the connection carries a password
 		}
 	}
 	return hop
 }
 
-// hop turns a policy's route with hosts into a next hop.
+// hop makes a next hop from a policy's route with hosts.
 func (rt *Router) hop(domain string, r *hooks.Route) envelope.NextHop {
 	hop := envelope.NextHop{Name: domain, LMTP: r.LMTP, TLS: envelope.TLSPolicy(r.TLS), Source: r.Source, User: r.User, Password: r.Password,
 		Configured: true}
@@ -160,9 +160,9 @@ func (rt *Router) hop(domain string, r *hooks.Route) envelope.NextHop {
 	return hop
 }
 
-// mx looks the hosts of a domain up. Without MX records the domain itself is
-// the host (RFC 5321 5.1); a null MX refuses all mail (RFC 7505). If we are
-// among the hosts, those that are no better than us are dropped.
+// mx looks up the MX hosts of a domain. Without MX records the domain itself is the
+// host (RFC 5321 5.1); a null MX refuses all mail (RFC 7505). If this server is among
+// the hosts, only hosts with a better preference than its own are used.
 func (rt *Router) mx(ctx context.Context, domain string) (envelope.NextHop, *envelope.Status) {
 	hop := envelope.NextHop{Name: domain}
 	records, err := rt.resolver.MX(ctx, domain)
@@ -204,8 +204,8 @@ const (
 	maxRoutes = 50_000
 )
 
-// resolve returns what route.resolve answered for a domain and key, nil for no
-// answer. It remembers it for as long as the answer says.
+// resolve returns the answer of route.resolve for a domain and group key, nil if there
+// is none. It caches the answer for the TTL that the policy gave.
 func (rt *Router) resolve(ctx context.Context, domain, key string) (*hooks.Route, *envelope.Status) {
 	gen := rt.policies.Get()
 	if !gen.Chain.Has(hooks.RouteResolve) {
@@ -223,7 +223,7 @@ func (rt *Router) resolve(ctx context.Context, domain, key string) (*hooks.Route
 		return nil, st
 	}
 	if trail.Failed(entries) != nil {
-		return nil, nil // a failure is not remembered
+		return nil, nil // a failure is not cached
 	}
 	ttl := routeTTL
 	if v.Route != nil && v.Route.TTL > 0 {

@@ -9,7 +9,7 @@ import (
 	"carteiro/core/pipeline/commit"
 )
 
-// savepoint is an attempt before one of its recipients is tried.
+// savepoint is the state of an attempt before one of its recipients is tried.
 type savepoint struct {
 	unit commit.Savepoint
 	edit envelope.HeaderEdit
@@ -22,10 +22,10 @@ func (a *attempt) savepoint(r *envelope.Recipient) savepoint {
 	return s
 }
 
-// deferRcpt defers a recipient who gets nothing now, and takes back what was
-// prepared since s: it is all prepared again at the next attempt.
+// deferRcpt defers a recipient, and rolls back what was prepared since s: the next
+// attempt prepares it again.
 func (a *attempt) deferRcpt(ctx context.Context, r *envelope.Recipient, s savepoint, why envelope.Status) {
 	a.u.Rollback(s.unit)
 	r.Edit, r.Meta = s.edit, s.meta
-	a.resolve(ctx, r, own(envelope.Queued, why))
+	a.resolve(ctx, r, localOutcome(envelope.Queued, why))
 }

@@ -9,17 +9,16 @@ import (
 	"carteiro/core/pipeline/intake"
 )
 
-// copySigner signs the copies of one attempt. Each copy has a header section of its
-// own; the body that most copies share is hashed once for each signature.
+// copySigner signs the copies of one attempt. Their header sections differ; the body
+// that most copies share is hashed once for each signature.
 type copySigner struct {
 	a    *attempt
 	made map[string]intake.SignFunc // for the shared body, by signature
 }
 
 // sign returns the fields for a copy with this header section: the signatures that
-// were asked for, and on top, if the copy leaves the server, the ARC seal of the
-// domain that vouches for how the message arrived. It returns "" for a message that was signed
-// when it came in.
+// policies asked for, and on top the ARC set of r.ARC, if the copy leaves the server.
+// It returns "" for a message that was signed when it came in.
 func (s copySigner) sign(ctx context.Context, r *envelope.Recipient, section []byte, leaves bool) (string, *envelope.Status) {
 	a := s.a
 	seal := r.ARC != "" && leaves && !a.env.Ours

@@ -10,7 +10,7 @@ import (
 	"carteiro/hooks"
 )
 
-// Limits of what waits for observe.event handlers.
+// Limits of the queues of observe.event handlers.
 const (
 	maxQueued   = 100_000 // events for one handler; the oldest are dropped
 	trimEvery   = time.Minute
@@ -19,9 +19,9 @@ const (
 	maxListed   = 20     // parked events that it names
 )
 
-// longQueues returns the queues that may be too long, once in trimEvery. Events
-// are counted before their commit, which may fail, and those of an earlier process
-// are not counted, so that the first call returns all queues.
+// longQueues returns the queues that may be too long, at most once in trimEvery. The
+// counts are not exact: events are counted before their commit, which may fail. Events
+// of an earlier process are not counted, so the first call returns all queues.
 func (q *Queue) longQueues(now time.Time, names []string) []string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -39,11 +39,11 @@ func (q *Queue) longQueues(now time.Time, names []string) []string {
 	return long
 }
 
-// trim drops the oldest events of handlers that do not keep up, so that one
-// that only fails cannot fill the disk.
+// trim drops the oldest events of handlers that do not keep up, so that a handler that
+// always fails cannot fill the disk.
 //
-// Crash: some of them are gone, and the rest goes at the next look.
-func (a asker) trim(ctx context.Context, gen *hooks.Generation, names []string) error {
+// Crash: some of them are dropped, and the next call drops the rest.
+func (a dispatcher) trim(ctx context.Context, gen *hooks.Generation, names []string) error {
 	for _, name := range a.longQueues(a.clock.Now(), names) {
 		var keys []string
 		for pair, err := range a.kv.Scan(ctx, space, name+" ", 2*a.maxQueued) {
@@ -82,8 +82,8 @@ func (q *Queue) recount(queue string, n int) {
 	q.waiting[queue] = n
 }
 
-// Backlog is what handlers of observe.event were not told of yet. Counts end at
-// 10,000.
+// Backlog counts the events that wait for their handlers, or are parked. Counts end
+// at 10,000.
 type Backlog struct {
 	Waiting int `json:"waiting"`
 	Parked  int `json:"parked"` // their handlers failed each time
@@ -99,8 +99,8 @@ type ParkedEvent struct {
 	Time    time.Time `json:"time"`
 }
 
-// queueHandler is the handler of a queue as people read it: its bundle or
-// domain, its file, and its number in it.
+// queueHandler returns the handler of a queue for display: its bundle or domain, its
+// file, and its number in the file.
 func queueHandler(queue string) string {
 	if owner, file, number, ok := hooks.ParseKey(queue); ok {
 		queue = owner + " " + file + " " + number
@@ -108,8 +108,8 @@ func queueHandler(queue string) string {
 	return strings.TrimSpace(queue)
 }
 
-// EventsDue reports whether there are events that a handler is to be told of
-// now, for tests that wait until there are none.
+// EventsDue reports whether there are events that a handler should get now. Tests wait
+// until there are none.
 func (q *Queue) EventsDue(ctx context.Context) bool {
 	if q.unwritten.Load() > 0 {
 		return true

@@ -1,10 +1,9 @@
-// Package events tells policies, at observe.event, of what happened. An event
-// waits in the key-value store, in a queue for each handler, from the commit
-// that it tells of until its handler was asked: a record that is gone has been
-// handled.
+// Package events runs the handlers of observe.event. Each handler has a queue of events
+// in the key-value store. An event is written in the commit that it is about, and
+// removed when its handler has run: a record that is gone has been handled.
 //
-//	events.go   the events of a commit, and those without a commit of their own
-//	handlers.go the handlers, each asked about its queue in order
+//	events.go   the events of commits, and those that belong to no commit
+//	handlers.go runs the handlers, each for its queue in order
 //	backlog.go  limits of the queues, and what `status` shows of them
 //	format1.go  queues that an earlier version named differently
 package events
@@ -26,7 +25,7 @@ import (
 	"carteiro/hooks"
 )
 
-// Key spaces of events; no policy's name space has these names.
+// KV namespaces of events; no policy's namespace has these names.
 const (
 	space       = "#events"
 	parkedSpace = "#events-parked"
@@ -34,8 +33,8 @@ const (
 
 // Limits of events.
 const (
-	life        = 7 * 24 * time.Hour  // of an event that nobody handles, because its handler is gone
-	parkedLife  = 30 * 24 * time.Hour // of an event whose handler failed each time
+	eventTTL    = 7 * 24 * time.Hour  // of an event that nobody handles, because its handler is gone
+	parkedTTL   = 30 * 24 * time.Hour // of an event whose handler failed each time
 	batch       = 50                  // events that are handled, or written, at once
 	maxPosted   = 1024                // posted events that wait to be written; more are dropped and counted
 	maxEventLen = 16 << 10            // octets of one event
@@ -60,14 +59,14 @@ type KV interface {
 // on disk.
 type Apply func(ctx context.Context, gen *hooks.Generation, effects []envelope.Effect, submits []hooks.Submit) error
 
-// Queue holds what handlers of observe.event are to be told of.
+// Queue holds the events for the handlers of observe.event.
 type Queue struct {
 	kv       KV
 	policies *hooks.Current
 	log      *telemetry.Journal
 	clock    *clock.Clock
 
-	posted    chan Event // events without a commit of their own
+	posted    chan Event // events that belong to no commit
 	unwritten atomic.Int64
 	wake      chan struct{} // something was written
 
@@ -78,29 +77,28 @@ type Queue struct {
 	maxQueued int            // events that may wait in one queue
 	trimmed   time.Time      // when the queues were last trimmed
 
-	adopted string // generation for which Run looked for queues of format 1; Run's own
+	adopted string // generation for which Run looked for queues of format 1; only Run uses it
 }
 
-// failure is how often a handler failed on an event, and when it is asked
-// again.
+// failure is how often a handler failed for an event, and when it runs again.
 type failure struct {
 	times int
 	next  time.Time
 }
 
-// New makes the queues; Run asks the handlers.
+// New makes the queues; Run runs the handlers.
 func New(kv KV, policies *hooks.Current, log *telemetry.Journal, c *clock.Clock) *Queue {
 	return &Queue{kv: kv, policies: policies, log: log, clock: c, posted: make(chan Event, maxPosted), wake: make(chan struct{}, 1),
 		failures: map[string]failure{}, waiting: map[string]int{}, maxQueued: maxQueued}
 }
 
-// Wanted reports whether a handler in force wants to be told of events with
-// one of these names.
+// Wanted reports whether a handler of the current generation wants events with one of
+// these names.
 func (q *Queue) Wanted(names ...string) bool { return q.policies.Get().Chain.HasObserver(names...) }
 
-// Effects returns the effects that put events into the queue of each handler
-// that wants them. They are committed together with what they tell of; Wake
-// the handlers after that.
+// Effects returns the effects that put events into the queue of each handler that
+// wants them. The caller commits them together with what the events are about, and
+// calls Wake after that.
 func (q *Queue) Effects(gen *hooks.Generation, list ...Event) (effects []envelope.Effect) {
 	if len(list) == 0 || !gen.Chain.Has(hooks.ObserveEvent) {
 		return nil
@@ -121,13 +119,13 @@ func (q *Queue) Effects(gen *hooks.Generation, list ...Event) (effects []envelop
 			}
 			q.count(queue, 1)
 			key := fmt.Sprintf("%s %016x", queue, q.nextKey(now))
-			effects = append(effects, envelope.Effect{Space: space, Op: envelope.Set, Key: key, Value: raw, TTL: life})
+			effects = append(effects, envelope.Effect{Space: space, Op: envelope.Set, Key: key, Value: raw, TTL: eventTTL})
 		}
 	}
 	return effects
 }
 
-// Wake has the handlers asked about what was committed.
+// Wake makes Run look for new events.
 func (q *Queue) Wake() {
 	select {
 	case q.wake <- struct{}{}:
@@ -135,9 +133,9 @@ func (q *Queue) Wake() {
 	}
 }
 
-// Notice tells policies of an event that has no commit of its own, such as a
-// reload. It does not block: the event is written within a moment, and is lost
-// if the process ends before.
+// Notice queues an event that belongs to no commit, such as a reload. It does not
+// block: the event is written a moment later, and is lost if the process ends before
+// that.
 func (q *Queue) Notice(name string, data map[string]any) {
 	if !q.Wanted(name) {
 		return
@@ -174,7 +172,7 @@ func Addresses(rcpts []*envelope.Recipient) []any {
 	return to
 }
 
-// queueNames are the names of the handlers' queues, in the order of the handlers.
+// queueNames returns the names of the handlers' queues, in the order of the handlers.
 func queueNames(gen *hooks.Generation) []string {
 	var names []string
 	for _, info := range gen.Chain.Infos(hooks.ObserveEvent) {
@@ -203,7 +201,7 @@ func (q *Queue) failure(key string) failure {
 	return q.failures[key]
 }
 
-// fail notes a failure and reports whether the handler is to be asked again.
+// fail counts a failure and reports whether the handler should run again.
 func (q *Queue) fail(key string, now time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

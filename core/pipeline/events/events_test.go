@@ -48,7 +48,7 @@ func (r *recorder) all() []string {
 	return slices.Clone(r.names)
 }
 
-// A handler that does not keep up loses its oldest events, and nobody else's.
+// A handler that does not keep up loses its oldest events; other handlers lose none.
 func TestEventsAreTrimmed(t *testing.T) {
 	clk := &clock.Clock{}
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Clock: clk, Log: telemetry.Discard().Logger})
@@ -62,7 +62,7 @@ func TestEventsAreTrimmed(t *testing.T) {
 	policies.Swap(&hooks.Generation{ID: "test", Chain: hooks.NewChain([]hooks.Handler{slow, good})})
 	q := New(st, policies, telemetry.Discard(), clk)
 	q.maxQueued = 3
-	a := asker{q, func(ctx context.Context, _ *hooks.Generation, effects []envelope.Effect, _ []hooks.Submit) error {
+	a := dispatcher{q, func(ctx context.Context, _ *hooks.Generation, effects []envelope.Effect, _ []hooks.Submit) error {
 		_, err := st.Apply(ctx, effects)
 		return err
 	}}
@@ -83,14 +83,15 @@ func TestEventsAreTrimmed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := slow.all(); !slices.Equal(got, names[2:]) {
-		t.Errorf("the slow handler was told of %q, want %q", got, names[2:])
+		t.Errorf("the slow handler got events %q, want %q", got, names[2:])
 	}
 	if got := good.all(); !slices.Equal(got, names) {
-		t.Errorf("the other handler was told of %q, want %q", got, names)
+		t.Errorf("the other handler got events %q, want %q", got, names)
 	}
 }
 
-// Domains' scripts of the same name do not take each other's events.
+// Scripts of the same name in two domains have separate queues, whose names do not
+// depend on the other domain.
 func TestEventQueuesOfDomains(t *testing.T) {
 	of := func(domain string) hooks.Handler {
 		return &recorder{info: hooks.Info{Point: hooks.ObserveEvent, File: "a.lua", Line: 1, Tier: hooks.Domain, Domains: []string{domain}}}
@@ -98,6 +99,6 @@ func TestEventQueuesOfDomains(t *testing.T) {
 	both := queueNames(&hooks.Generation{Chain: hooks.NewChain([]hooks.Handler{of("a.example"), of("b.example")})})
 	one := queueNames(&hooks.Generation{Chain: hooks.NewChain([]hooks.Handler{of("b.example")})})
 	if both[0] == both[1] || one[0] != both[1] {
-		t.Errorf("queues %q, without the first domain %q", both, one)
+		t.Errorf("queues %q, and %q without the first domain; want two different names, and the second one unchanged", both, one)
 	}
 }

@@ -9,18 +9,18 @@ import (
 	"carteiro/hooks"
 )
 
-// adopt moves events that wait or are parked under the names that stores of
-// format 1 gave to queues, once for each generation: a handler with such a name may come
-// into force at any reload.
+// moveFormat1 moves waiting and parked events from queues with the names of store
+// format 1. It does so once for each generation: any reload may bring back the handler
+// of such a queue.
 //
 // Crash: some are moved, and the rest at the next start.
-func (a asker) adopt(ctx context.Context, gen *hooks.Generation) error {
+func (a dispatcher) moveFormat1(ctx context.Context, gen *hooks.Generation) error {
 	if a.adopted == gen.ID {
 		return nil
 	}
 	infos := gen.Chain.Infos(hooks.ObserveEvent)
 	for n, old := range namesOfFormat1(infos) {
-		for space, life := range map[string]time.Duration{space: life, parkedSpace: parkedLife} {
+		for space, life := range map[string]time.Duration{space: eventTTL, parkedSpace: parkedTTL} {
 			if err := a.move(ctx, gen, space, old+" ", infos[n].Key()+" ", life); err != nil {
 				return err
 			}
@@ -31,7 +31,7 @@ func (a asker) adopt(ctx context.Context, gen *hooks.Generation) error {
 }
 
 // move replaces the prefix of all keys of a space that begin with it.
-func (a asker) move(ctx context.Context, gen *hooks.Generation, space, from, to string, life time.Duration) error {
+func (a dispatcher) move(ctx context.Context, gen *hooks.Generation, space, from, to string, life time.Duration) error {
 	for {
 		var effects []envelope.Effect
 		for pair, err := range a.kv.Scan(ctx, space, from, trimBatch) {
@@ -51,7 +51,7 @@ func (a asker) move(ctx context.Context, gen *hooks.Generation, space, from, to 
 	}
 }
 
-// namesOfFormat1 are the names that stores of format 1 gave to the queues.
+// namesOfFormat1 returns the names of the queues in store format 1.
 func namesOfFormat1(infos []hooks.Info) []string {
 	return hooks.NumberedNames(infos, func(i hooks.Info) string {
 		first := i.Bundle + " " + i.File

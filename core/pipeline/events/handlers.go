@@ -14,16 +14,16 @@ import (
 	"carteiro/hooks"
 )
 
-// asker asks the handlers about what is in their queues.
-type asker struct {
+// dispatcher runs the handlers for the events in their queues.
+type dispatcher struct {
 	*Queue
 	apply Apply
 }
 
-// Run writes posted events and asks the handlers of observe.event, until ctx
-// ends. It returns nil.
+// Run writes posted events and runs the handlers of observe.event, until ctx ends. It
+// returns nil.
 func (q *Queue) Run(ctx context.Context, apply Apply) error {
-	a := asker{q, apply}
+	a := dispatcher{q, apply}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -47,9 +47,9 @@ func (q *Queue) Run(ctx context.Context, apply Apply) error {
 	}
 }
 
-// runOnce writes posted events, then asks each handler, all at once, about the
+// runOnce writes posted events, then runs all handlers in parallel, each for the
 // events in its queue.
-func (a asker) runOnce(ctx context.Context, list []Event) error {
+func (a dispatcher) runOnce(ctx context.Context, list []Event) error {
 	gen := a.policies.Get()
 	defer a.unwritten.Add(-int64(len(list)))
 	if effects := a.Effects(gen, list...); len(effects) > 0 {
@@ -58,7 +58,7 @@ func (a asker) runOnce(ctx context.Context, list []Event) error {
 			return err
 		}
 	}
-	if err := a.adopt(ctx, gen); err != nil {
+	if err := a.moveFormat1(ctx, gen); err != nil {
 		a.log.ErrorContext(ctx, "events of an earlier version not moved", "err", err)
 		return err
 	}
@@ -76,9 +76,8 @@ func (a asker) runOnce(ctx context.Context, list []Event) error {
 	return errors.Join(errs...)
 }
 
-// drain asks handler n about the events in its queue, the oldest first, until
-// one fails.
-func (a asker) drain(ctx context.Context, gen *hooks.Generation, n int, name string) error {
+// drain runs handler n for the events in its queue, the oldest first, until it fails.
+func (a dispatcher) drain(ctx context.Context, gen *hooks.Generation, n int, name string) error {
 	for more := true; more && ctx.Err() == nil; {
 		count := 0
 		for pair, err := range a.kv.Scan(ctx, space, name+" ", batch) {
@@ -100,12 +99,12 @@ func (a asker) drain(ctx context.Context, gen *hooks.Generation, n int, name str
 	return nil
 }
 
-// deliver asks handler n about one event. It reports whether the event is done:
-// handled or parked.
+// deliver runs handler n for one event. It reports whether the event is done: handled
+// or parked.
 //
-// Crash: the commit that stores the handler's effects removes the event. Before
-// it: the handler is asked again after the restart. After it: it is not.
-func (a asker) deliver(ctx context.Context, gen *hooks.Generation, n int, key string, raw []byte) (done bool, err error) {
+// Crash: one commit stores the handler's effects and removes the event. Before it: the
+// handler runs again after the restart. After it: it does not.
+func (a dispatcher) deliver(ctx context.Context, gen *hooks.Generation, n int, key string, raw []byte) (done bool, err error) {
 	now := a.clock.Now()
 	if now.Before(a.failure(key).next) {
 		return false, nil
@@ -139,7 +138,7 @@ func (a asker) deliver(ctx context.Context, gen *hooks.Generation, n int, key st
 	default:
 		a.log.Metrics.Events.WithLabelValues("parked").Inc()
 		a.log.ErrorContext(ctx, "event parked, its handler failed each time", "event", o.Name, "id", o.ID, "handler", info.Name())
-		park := envelope.Effect{Space: parkedSpace, Op: envelope.Set, Key: key, Value: raw, TTL: parkedLife}
+		park := envelope.Effect{Space: parkedSpace, Op: envelope.Set, Key: key, Value: raw, TTL: parkedTTL}
 		err = a.apply(ctx, gen, []envelope.Effect{remove, park}, nil)
 	}
 	if err != nil {

@@ -17,22 +17,22 @@ import (
 	"carteiro/hooks"
 )
 
-// A message that makes a policy run out of its budget is deferred, as the
-// policy's failure says, for the policy may be mended meanwhile. One that did so
-// maxSpent times within spentLife is taken and kept apart, so that its sender
-// need not send it again and again and the policy need not be asked.
+// A message that makes a policy exceed its budget is deferred, because the admin may
+// correct the policy. If that happens maxExhausted times within exhaustedTTL, the
+// message is accepted and quarantined: the client does not send it again, and the
+// policy does not run for it again.
 const (
-	maxSpent  = 3
-	spentLife = 24 * time.Hour
-	// spentSpace is the KV namespace in which the failures are counted; no
+	maxExhausted = 3
+	exhaustedTTL = 24 * time.Hour
+	// exhaustedSpace is the KV namespace in which the failures are counted; no
 	// policy's namespace has this name.
-	spentSpace = "#exhausted"
+	exhaustedSpace = "#exhausted"
 )
 
-// Budget counts how often handlers ran out of their budget on one message that
-// came by a session, and decides what becomes of it.
+// Budget counts how often handlers exceeded their budget for one message of a
+// session, and decides whether to defer or quarantine it.
 type Budget struct {
-	// Message is the message at hand, as policies see it.
+	// Message is the message, as policies see it.
 	Message *hooks.Message
 	// Reason is why the message is quarantined; "": it is not.
 	Reason string
@@ -42,14 +42,14 @@ type Budget struct {
 	pending *hooks.Pending
 }
 
-// NewBudget begins to count for a message that comes in. Notices to the postmaster
-// go with its commit, through pending.
+// NewBudget returns the Budget of an incoming message. Notices to the postmaster are
+// added to pending, and committed with the message.
 func (k *Intake) NewBudget(ctx context.Context, pending *hooks.Pending) *Budget {
 	return &Budget{k: k, ctx: ctx, pending: pending}
 }
 
-// exhausted is what events about a message ask; nil: it did not come by a session,
-// and its failures are not counted.
+// exhausted returns the function for Event.OnExhausted; nil for a message that came
+// by no session: its failures are not counted.
 func (in *Incoming) exhausted() func(hooks.Info, hooks.Verdict, error) hooks.Verdict {
 	if in.Budget == nil {
 		return nil
@@ -57,7 +57,7 @@ func (in *Incoming) exhausted() func(hooks.Info, hooks.Verdict, error) hooks.Ver
 	return in.Budget.Exhausted
 }
 
-// Exhausted implements hooks.Event.Exhausted.
+// Exhausted is the function for hooks.Event.OnExhausted.
 func (x *Budget) Exhausted(i hooks.Info, deferred hooks.Verdict, err error) hooks.Verdict {
 	octets, parts, links, depth := shapeOf(x.Message)
 	x.k.log.ErrorContext(x.ctx, "message ran a policy out of its budget",
@@ -69,7 +69,7 @@ func (x *Budget) Exhausted(i hooks.Info, deferred hooks.Verdict, err error) hook
 			x.k.log.ErrorContext(x.ctx, "not counted", "id", x.Message.ID.String(), "err", err)
 			return deferred
 		}
-		if n < maxSpent {
+		if n < maxExhausted {
 			return deferred
 		}
 		x.Reason = fmt.Sprintf("%s ran out of its budget on it %d times", i.Name(), n)
@@ -78,11 +78,12 @@ func (x *Budget) Exhausted(i hooks.Info, deferred hooks.Verdict, err error) hook
 	return hooks.Verdict{Action: hooks.Quarantine, Reason: x.Reason}
 }
 
-// count adds one to the failures of the message, whatever becomes of it.
+// count adds one to the failures of the message, also if it is refused.
 //
-// Crash: it is counted, or its sender heard nothing and sends it again.
+// Crash: the failure is counted, or the client gets no reply and sends the message
+// again.
 func (x *Budget) count() (int64, error) {
-	one := envelope.Effect{Space: spentSpace, Op: envelope.Incr, Key: x.key(), N: 1, TTL: spentLife}
+	one := envelope.Effect{Space: exhaustedSpace, Op: envelope.Incr, Key: x.key(), N: 1, TTL: exhaustedTTL}
 	n, err := x.k.store.Apply(context.WithoutCancel(x.ctx), []envelope.Effect{one})
 	if err != nil {
 		return 0, err
@@ -90,8 +91,8 @@ func (x *Budget) count() (int64, error) {
 	return n[0], nil
 }
 
-// key is the same each time that the message is sent: by what its author wrote,
-// and not by what servers on its way add.
+// key returns a key that stays the same when the message is sent again: it is made
+// from fields of the author, without fields that servers add.
 func (x *Budget) key() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q", x.Message.Sender)
@@ -102,19 +103,19 @@ func (x *Budget) key() string {
 	return fmt.Sprintf("%x", h.Sum(nil)[:16])
 }
 
-// notice tells the postmaster, in the commit of the message, once within
-// spentLife however often the message comes.
+// notice sends a mail to the postmaster, in the commit of the message, at most once
+// within exhaustedTTL.
 func (x *Budget) notice(i hooks.Info) {
 	k := x.k
 	domains := k.dir.Domains()
 	if len(domains) == 0 || x.pending == nil {
 		return
 	}
-	told := x.key() + " told"
-	if _, err := k.store.Get(x.ctx, spentSpace, told); !errors.Is(err, store.ErrNotFound) {
+	noticeKey := x.key() + " told"
+	if _, err := k.store.Get(x.ctx, exhaustedSpace, noticeKey); !errors.Is(err, store.ErrNotFound) {
 		return
 	}
-	x.pending.Effects = append(x.pending.Effects, envelope.Effect{Space: spentSpace, Op: envelope.Set, Key: told, TTL: spentLife})
+	x.pending.Effects = append(x.pending.Effects, envelope.Effect{Space: exhaustedSpace, Op: envelope.Set, Key: noticeKey, TTL: exhaustedTTL})
 	to := envelope.Address("postmaster@" + domains[0].Name)
 	octets, parts, links, depth := shapeOf(x.Message)
 	subject, _ := x.Message.Header.Get("Subject")
@@ -136,9 +137,9 @@ The message has %d octets, %d parts, %d links, and is nested %d deep.
 
 carteiro explain %s shows what the policies did, and
 carteiro queue release %s delivers the message.
-`, id, x.Message.Sender.Path(), trail.Clean(subject), i.Name(), maxSpent, i.Point, octets, parts, links, depth, id, id)
+`, id, x.Message.Sender.Path(), trail.Clean(subject), i.Name(), maxExhausted, i.Point, octets, parts, links, depth, id, id)
 	x.pending.Submits = append(x.pending.Submits, hooks.Submit{Rcpts: []envelope.Address{to}, Header: h.Bytes(),
-		Body: []byte(strings.ReplaceAll(text, "\n", "\r\n")), Space: spentSpace})
+		Body: []byte(strings.ReplaceAll(text, "\n", "\r\n")), Space: exhaustedSpace})
 }
 
 func firstLine(s string) string {
@@ -146,11 +147,11 @@ func firstLine(s string) string {
 	return line
 }
 
-// maxShape is how much of a body is looked at for its links.
+// maxShape is how many octets of a body are searched for links.
 const maxShape = 4 << 20
 
-// shapeOf is what a message has that policies take their time with: octets,
-// parts, links, and how deep its parts are nested. What cannot be read is 0.
+// shapeOf returns what makes a message expensive for policies: octets, parts, links,
+// and how deep its parts are nested. A number is 0 if the body cannot be read.
 func shapeOf(m *hooks.Message) (octets int64, parts, links, depth int) {
 	octets = m.Size
 	if m.Body == nil {

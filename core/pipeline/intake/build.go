@@ -13,10 +13,10 @@ import (
 	"carteiro/hooks"
 )
 
-// builder makes the messages of one commit. What a message gives rise to (its
-// forks, DSNs about it, mail that policies send) is put on a list of steps, and
-// the newest step runs first: so everything that comes of one message is made
-// before the next one begins, and can be taken back together.
+// builder makes the messages of one commit. Messages that result from a message (its
+// forks, DSNs about it, mail that policies send) are put on a list of steps, and the
+// newest step runs first: everything that results from one message is made before
+// the next one begins, and can be rolled back together.
 type builder struct {
 	*Intake
 	u     *commit.Unit
@@ -25,8 +25,8 @@ type builder struct {
 	space [8]listedStep // of steps, as long as they are few
 }
 
-// step is a part of making messages. A status says that it failed: with it fails
-// its scope, or the whole commit where it has none.
+// step is a part of making messages. A status says that it failed; its scope fails
+// then, or the whole commit if it has no scope.
 type step interface {
 	run(ctx context.Context, b *builder) *envelope.Status
 }
@@ -36,19 +36,19 @@ type listedStep struct {
 	scope *scope
 }
 
-// scope is a part of the commit that fails alone, as a DSN or a message that a
-// policy sends.
+// scope is a part of the commit that can fail without the rest, such as a DSN or a
+// message that a policy sends.
 type scope struct {
 	parent *scope
 	save   commit.Savepoint
 	steps  int // length of the list when the scope began
-	// failed is called when all of the scope was taken back. It may return a step
-	// to run instead.
+	// failed is called after the scope was rolled back. It may return a step to run
+	// instead.
 	failed func(st *envelope.Status) step
 }
 
-// build runs steps and all that they add, until none is left or one that has no
-// scope fails.
+// build runs steps and the steps that they add, until none is left or a step without
+// a scope fails.
 func (k *Intake) build(ctx context.Context, u *commit.Unit, first ...step) *envelope.Status {
 	b := &builder{Intake: k, u: u}
 	b.steps = b.space[:0]
@@ -81,8 +81,8 @@ func (b *builder) add(steps ...step) {
 	}
 }
 
-// failAll makes a status fail the whole commit, whatever the scope: the store
-// failed, and nothing is to be lost for that.
+// failAll makes the whole commit fail, whatever the scope: the store failed, and no
+// message may be lost because of that.
 func (b *builder) failAll(err error) *envelope.Status {
 	b.scope = nil
 	return ReadStatus(err)
@@ -93,7 +93,7 @@ func (b *builder) begin(failed func(st *envelope.Status) step) {
 	b.scope = &scope{parent: b.scope, save: b.u.Savepoint(), steps: len(b.steps), failed: failed}
 }
 
-// expandStep finds out to whom a message goes.
+// expandStep expands and groups the recipients of a message.
 type expandStep struct{ in *Incoming }
 
 func (s expandStep) run(ctx context.Context, b *builder) *envelope.Status {
@@ -121,7 +121,7 @@ func (s expandStep) run(ctx context.Context, b *builder) *envelope.Status {
 	return nil
 }
 
-// messageStep makes the message itself, and has its forks made.
+// messageStep makes the message itself, and adds the steps for its forks.
 type messageStep struct{ in *Incoming }
 
 func (s messageStep) run(ctx context.Context, b *builder) *envelope.Status {
@@ -148,20 +148,21 @@ func (s messageStep) run(ctx context.Context, b *builder) *envelope.Status {
 	return nil
 }
 
-// trailStep gives a message its trail, when all that came of it is made.
+// trailStep sets the trail of a message after everything that results from it is
+// made.
 type trailStep struct{ in *Incoming }
 
 func (s trailStep) run(_ context.Context, b *builder) *envelope.Status {
 	in := s.in
 	if in.message != nil {
-		in.addTrail(envelope.TrailEntry{Time: b.clock.Now(), Step: "queue", Text: "committed: " + describe(in.groups)})
+		in.addTrail(envelope.TrailEntry{Time: b.clock.Now(), Step: "queue", Text: "committed: " + describeGroups(in.groups)})
 		in.message.Trail = trail.Printable(in.Trail)
 	}
 	return nil
 }
 
-// describe names the groups of a message for its trail.
-func describe(groups []*envelope.Group) string {
+// describeGroups names the groups of a message for its trail.
+func describeGroups(groups []*envelope.Group) string {
 	const named = 10
 	var b strings.Builder
 	for i, g := range groups {
@@ -180,9 +181,9 @@ func describe(groups []*envelope.Group) string {
 	return b.String()
 }
 
-// forward sends the message at hand to those to whom policies forwarded it with
-// mail.forward: further recipients of one stored body. They pass the policies of
-// the queue too, which may forward in their turn, MaxDepth times.
+// forward adds the recipients to whom policies forwarded the message with
+// mail.forward. The body is stored once. The hooks of the queue run for them too, and
+// may forward again, up to MaxDepth times.
 func (b *builder) forward(ctx context.Context, in *Incoming) *envelope.Status {
 	for range MaxDepth {
 		rcpts := b.takeForwards(in)
@@ -196,7 +197,7 @@ func (b *builder) forward(ctx context.Context, in *Incoming) *envelope.Status {
 			st = b.group(ctx, &more)
 		}
 		if st != nil && st.Code < 500 {
-			return st // a policy failed: the client comes again
+			return st // a policy failed: the client sends it again
 		}
 		for r, why := range more.rejected {
 			b.log.WarnContext(ctx, "forward not made", "id", in.Envelope.ID.String(), "to", string(r.Address), "status", why.Reply())
@@ -206,12 +207,12 @@ func (b *builder) forward(ctx context.Context, in *Incoming) *envelope.Status {
 			in.groups, in.forks = append(in.groups, more.groups...), append(in.forks, more.forks...)
 		}
 	}
-	b.takeForwards(in) // policies that forward what they forwarded are not asked again
+	b.takeForwards(in) // forwards beyond MaxDepth are dropped
 	return nil
 }
 
-// takeForwards takes the forwards out of the unit's submissions, since those of
-// the message began, and returns their recipients.
+// takeForwards removes the forwards of the message from the unit's submissions, and
+// returns their recipients.
 func (b *builder) takeForwards(in *Incoming) []*envelope.Recipient {
 	var rcpts []*envelope.Recipient
 	submits := b.u.Pending.Submits
@@ -235,9 +236,10 @@ func (b *builder) takeForwards(in *Incoming) []*envelope.Recipient {
 	return rcpts
 }
 
-// AddRecipient adds a recipient to a message of the store, as the policies of the
-// queue allow: its groups and the forks of the message go into the unit. A status
-// says why it gets nothing; what policies noted stays in the unit even then.
+// AddRecipient adds a recipient to a message in the store: it runs the hooks of the
+// queue, and adds the groups of the recipient and the forks of the message to the
+// unit. A status says why the recipient gets nothing; the effects of policies stay in
+// the unit even then.
 func (k *Intake) AddRecipient(
 	ctx context.Context, u *commit.Unit, gen *hooks.Generation, env *envelope.Envelope, h *mime.Header, r envelope.Recipient,
 ) *envelope.Status {
@@ -253,7 +255,7 @@ func (k *Intake) AddRecipient(
 	return st
 }
 
-// recipientStep finds out where one more recipient of a stored message is.
+// recipientStep expands and groups one more recipient of a stored message.
 type recipientStep struct{ in *Incoming }
 
 func (s recipientStep) run(ctx context.Context, b *builder) *envelope.Status {
@@ -268,7 +270,7 @@ func (s recipientStep) run(ctx context.Context, b *builder) *envelope.Status {
 		return why
 	}
 	b.u.Groups = append(b.u.Groups, in.groups...)
-	in.submits = len(b.u.Pending.Submits) // what policies forward belongs to the attempt at hand, not to the forks
+	in.submits = len(b.u.Pending.Submits) // forwards so far belong to the running attempt, not to the forks
 	for _, f := range in.forks {
 		b.add(forkStep{in, f})
 	}

@@ -16,29 +16,29 @@ import (
 	"carteiro/hooks"
 )
 
-// maxReturned is the largest message that comes back whole in a DSN; of
-// larger ones only the header section does.
+// maxReturned is the largest message that a DSN returns as a whole; of larger ones
+// it returns only the header section.
 const maxReturned = 256 << 10
 
 // DSNSubject is the message that a DSN is about.
 type DSNSubject struct {
 	Envelope *envelope.Envelope
 	Header   []byte
-	Body     []byte // nil: only the header section goes back
+	Body     []byte // nil: the DSN returns only the header section
 	Gen      *hooks.Generation
 	Message  *hooks.Message         // as policies see it
 	Expires  time.Time              // zero: no further attempts are made
 	Trail    *[]envelope.TrailEntry // to which the DSN is added
 }
 
-// dsnSubject returns a message that is not committed yet; only its header section
-// goes back.
+// dsnSubject returns the subject for a message that is not committed yet; the DSN
+// returns only its header section.
 func (b *builder) dsnSubject(in *Incoming) DSNSubject {
 	return DSNSubject{Envelope: &in.Envelope, Header: in.Header.Bytes(), Gen: in.Gen, Message: b.view(in), Trail: &in.Trail}
 }
 
-// rejectedDSNs are the DSNs about recipients that queue.expand refused while
-// others were accepted.
+// rejectedDSNs returns the DSNs about recipients that were rejected during expansion
+// while others were accepted.
 func (in *Incoming) rejectedDSNs() []commit.DSN {
 	var rcpts []*envelope.Recipient
 	for _, r := range slices.SortedFunc(maps.Keys(in.rejected), compareAddress) {
@@ -50,7 +50,7 @@ func (in *Incoming) rejectedDSNs() []commit.DSN {
 	return commit.GroupDSNs("failed", rcpts, in.returnPath)
 }
 
-// returnPath is where reports about a recipient go.
+// returnPath returns the address for DSNs about a recipient.
 func (in *Incoming) returnPath(r *envelope.Recipient) envelope.Address {
 	if r.Sender != nil {
 		return *r.Sender
@@ -62,8 +62,8 @@ func compareAddress(a, b *envelope.Recipient) int {
 	return strings.Compare(string(a.Address), string(b.Address))
 }
 
-// ReturnedBody reads the body that goes back with a DSN, nil when RET=HDRS or the
-// message is too large (RFC 3461 4.3).
+// ReturnedBody reads the body that a DSN returns. It is nil if the sender asked for
+// RET=HDRS or the message is too large (RFC 3461 4.3).
 func ReturnedBody(ctx context.Context, s BodyReader, env *envelope.Envelope) ([]byte, error) {
 	if strings.EqualFold(env.Ret, "HDRS") || env.Size > maxReturned {
 		return nil, nil
@@ -76,15 +76,15 @@ func ReturnedBody(ctx context.Context, s BodyReader, env *envelope.Envelope) ([]
 	return io.ReadAll(r)
 }
 
-// AddDSN makes the messages of a DSN and adds them to the unit, so that it is
-// committed with what it reports. deliver.dsn may drop, redirect or reword it. One
-// that nobody can get is logged and dropped. A status says that the store failed;
-// then the unit must not be committed.
+// AddDSN makes the message of a DSN and adds it to the unit, so that the DSN is
+// committed together with the outcome. deliver.dsn may drop, redirect or reword it. A
+// DSN that cannot be sent is logged and dropped. A status says that the store failed;
+// the unit must not be committed then.
 func (k *Intake) AddDSN(ctx context.Context, u *commit.Unit, about DSNSubject, d commit.DSN) *envelope.Status {
 	return k.build(ctx, u, dsnStep{about, d})
 }
 
-// dsnStep asks deliver.dsn about a DSN.
+// dsnStep runs deliver.dsn for a DSN.
 type dsnStep struct {
 	about DSNSubject
 	dsn   commit.DSN
@@ -92,7 +92,7 @@ type dsnStep struct {
 
 func (s dsnStep) run(ctx context.Context, b *builder) *envelope.Status {
 	now := b.clock.Now()
-	if back, _ := b.ReverseReturnPath(s.dsn.To, ""); back != "" { // we forwarded it: the sender is to read their own address
+	if back, _ := b.ReverseReturnPath(s.dsn.To, ""); back != "" { // we forwarded it: the DSN goes to the original sender
 		s.dsn.To = back
 	}
 	env := s.about.Envelope
@@ -102,7 +102,7 @@ func (s dsnStep) run(ctx context.Context, b *builder) *envelope.Status {
 		r.Rcpts = append(r.Rcpts, dsnRcpt(rc, now))
 	}
 	to := s.dsn.To
-	switch v := b.askDSN(ctx, s, r); v.Action {
+	switch v := b.runDSNHook(ctx, s, r); v.Action {
 	case hooks.Discard:
 		return nil
 	case hooks.Redirect:
@@ -112,7 +112,7 @@ func (s dsnStep) run(ctx context.Context, b *builder) *envelope.Status {
 	return nil
 }
 
-func (b *builder) askDSN(ctx context.Context, s dsnStep, r *dsn.Notification) hooks.Verdict {
+func (b *builder) runDSNHook(ctx context.Context, s dsnStep, r *dsn.Notification) hooks.Verdict {
 	gen := s.about.Gen
 	if !gen.Chain.Has(hooks.DeliverDSN) {
 		return hooks.Verdict{}
@@ -133,14 +133,14 @@ func (b *builder) askDSN(ctx context.Context, s dsnStep, r *dsn.Notification) ho
 // dsnMessageStep makes the message of a DSN, with the null sender.
 type dsnMessageStep struct {
 	dsnStep
-	report *dsn.Notification
-	to     envelope.Address
-	gen    *hooks.Generation // whose policies are asked about it
-	last   bool              // it is not tried again without policies
+	report    *dsn.Notification
+	to        envelope.Address
+	gen       *hooks.Generation // whose policies run for it
+	isLastTry bool              // if it fails, it is dropped
 }
 
 func (s dsnMessageStep) run(ctx context.Context, b *builder) *envelope.Status {
-	b.begin(func(st *envelope.Status) step { return s.without(ctx, b, st) })
+	b.begin(func(st *envelope.Status) step { return s.withoutPolicies(ctx, b, st) })
 	about, r := s.about.Envelope, s.report
 	in := &Incoming{Gen: s.gen, submits: len(b.u.Pending.Submits)}
 	var body []byte
@@ -154,12 +154,12 @@ func (s dsnMessageStep) run(ctx context.Context, b *builder) *envelope.Status {
 	return nil
 }
 
-// without returns the step that makes a DSN without the policies that fail for a while:
-// they do not keep it back. A DSN that fails for good is dropped: the sender's own address is
-// bad here, and there is nobody to tell.
-func (s dsnMessageStep) without(ctx context.Context, b *builder, st *envelope.Status) step {
-	if st.Code < 500 && !s.last {
-		s.gen, s.last = &hooks.Generation{Chain: hooks.NewChain(nil)}, true
+// withoutPolicies returns the step that makes a DSN once more without policies, if
+// they failed temporarily: that must not delay a DSN. A DSN that fails permanently is
+// dropped: the sender's address is invalid here, and there is nobody to notify.
+func (s dsnMessageStep) withoutPolicies(ctx context.Context, b *builder, st *envelope.Status) step {
+	if st.Code < 500 && !s.isLastTry {
+		s.gen, s.isLastTry = &hooks.Generation{Chain: hooks.NewChain(nil)}, true
 		return s
 	}
 	b.log.WarnContext(ctx, "dsn dropped", "id", s.about.Envelope.ID.String(), "to", string(s.to), "err", st)
@@ -167,13 +167,13 @@ func (s dsnMessageStep) without(ctx context.Context, b *builder, st *envelope.St
 	return nil
 }
 
-// addTrail adds what became of the DSN to the trail of the message that it is about.
+// addTrail adds the result of the DSN to the trail of the message that it is about.
 func (s dsnMessageStep) addTrail(e envelope.TrailEntry) {
 	e.Time, e.Step, e.Rcpt = s.report.Now, "bounce", s.to
 	*s.about.Trail = append(*s.about.Trail, e)
 }
 
-// dsnMadeStep logs a DSN when all of it is made.
+// dsnMadeStep logs a DSN after all steps for it are done.
 type dsnMadeStep struct{ dsnMessageStep }
 
 func (s dsnMadeStep) run(ctx context.Context, b *builder) *envelope.Status {
@@ -184,9 +184,8 @@ func (s dsnMadeStep) run(ctx context.Context, b *builder) *envelope.Status {
 	return nil
 }
 
-// dsnRcpt is a recipient as its DSN names it: by the address that the
-// sender knows, and without a peer's words when that is not the address that
-// the peer spoke of (RFC 3461 10).
+// dsnRcpt returns a recipient as the DSN names it: by the address that the sender
+// knows. The peer's reply is left out if it is about another address (RFC 3461 10).
 func dsnRcpt(rc *envelope.Recipient, now time.Time) dsn.Recipient {
 	out := dsn.Recipient{Original: rc.ORcpt, Final: rc.Orig, Diagnostic: rc.Orig.Base() == rc.Address.Base(), Last: now}
 	if rc.Last != nil {

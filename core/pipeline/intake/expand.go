@@ -16,20 +16,20 @@ import (
 	"carteiro/hooks"
 )
 
-// MaxExpansion is how often recipients may stand for others in turn.
+// MaxExpansion is how often a recipient may be replaced by others, one after the other.
 const MaxExpansion = 20
 
-// pendingRcpt is a recipient that still has to be looked at.
+// pendingRcpt is a recipient that still has to be expanded.
 type pendingRcpt struct {
 	r     *envelope.Recipient
-	root  *envelope.Recipient // the one of the transaction it comes from
+	root  *envelope.Recipient // the recipient of the transaction that led to it
 	depth int
-	from  string // key of the one that led here
+	from  string // key of the recipient that it replaces
 	key   string // its own, see keyOf
 }
 
-// expansion is one message's walk from the recipients it came with to those
-// that it goes to.
+// expansion turns the recipients that a message came with into those that it will
+// be delivered to.
 type expansion struct {
 	b        *builder
 	in       *Incoming
@@ -39,14 +39,14 @@ type expansion struct {
 	final    []*envelope.Recipient
 	rejected Rejections
 	graph    aliasGraph
-	keys     map[*envelope.Recipient]string // of those who came with the message
-	expanded []*envelope.Recipient          // stand for several, and the sender wants to hear of success
+	keys     map[*envelope.Recipient]string // of the recipients that came with the message
+	expanded []*envelope.Recipient          // replaced by several others, and the sender wants DSNs of success
 	forks    []fork
 }
 
-// expand asks queue.expand and follows aliases, per recipient, until what is
-// left are mailboxes and foreign addresses, each once. When everybody who
-// came with the message was rejected, that is the answer to the message.
+// expand runs queue.expand and follows aliases for each recipient, until only
+// mailboxes and foreign addresses are left, each once. If all recipients that came
+// with the message were rejected, it returns the rejection of the first.
 func (b *builder) expand(ctx context.Context, in *Incoming) *envelope.Status {
 	x := &expansion{b: b, in: in, seen: map[string]bool{}, rejected: Rejections{}, graph: newAliasGraph(),
 		keys: map[*envelope.Recipient]string{}}
@@ -69,9 +69,10 @@ func (b *builder) expand(ctx context.Context, in *Incoming) *envelope.Status {
 	return nil
 }
 
-// markExpanded notes that a recipient stands for several others. A sender who asked
-// about success hears that it was expanded, and of the others only what goes
-// wrong (RFC 3461 5.2.7.3). It returns what they are to be notified of.
+// markExpanded notes that n others replace a recipient. If there are several, and
+// the sender wants DSNs of success, they get the DSN "expanded", and about the
+// others only DSNs of delays and failures (RFC 3461 5.2.7.3). It returns the Notify
+// of the others.
 func (x *expansion) markExpanded(r *envelope.Recipient, n int) envelope.Notify {
 	if n < 2 || !r.Notify.Wants(envelope.NotifySuccess) {
 		return r.Notify
@@ -87,14 +88,14 @@ func (x *expansion) markExpanded(r *envelope.Recipient, n int) envelope.Notify {
 func (x *expansion) expandOne(ctx context.Context, it pendingRcpt) *envelope.Status {
 	r := it.r
 	if r.Discard {
-		x.trace(r, "discarded")
+		x.addTrail(r, "discarded")
 		return nil
 	}
 	if r.Filed != nil {
-		return x.filed(ctx, it)
+		return x.expandFiled(ctx, it)
 	}
 	if it.depth > MaxExpansion {
-		x.reject(it, envelope.Reject(554, "5.4.6", "recipient stands for itself"))
+		x.reject(it, envelope.Reject(554, "5.4.6", "alias loop: recipient is replaced too often"))
 		return nil
 	}
 	if st := x.reverseReturnPath(r); st != nil {
@@ -107,11 +108,11 @@ func (x *expansion) expandOne(ctx context.Context, it pendingRcpt) *envelope.Sta
 		x.keys[r] = it.key
 	}
 	if x.seen[it.key] {
-		x.trace(r, "duplicate of an earlier recipient")
+		x.addTrail(r, "duplicate of an earlier recipient")
 		return nil
 	}
 	x.seen[it.key] = true
-	done, st := x.policies(ctx, it)
+	done, st := x.runHook(ctx, it)
 	if done || st != nil {
 		return st
 	}
@@ -119,11 +120,12 @@ func (x *expansion) expandOne(ctx context.Context, it pendingRcpt) *envelope.Sta
 		x.final = append(x.final, r)
 		return nil
 	}
-	return x.local(ctx, it)
+	return x.expandLocal(ctx, it)
 }
 
-// filed takes a copy for a folder, beside what the mailbox gets anyhow.
-func (x *expansion) filed(ctx context.Context, it pendingRcpt) *envelope.Status {
+// expandFiled accepts a copy for a folder. The mailbox may get another copy, as a
+// recipient.
+func (x *expansion) expandFiled(ctx context.Context, it pendingRcpt) *envelope.Status {
 	if it.r.Filed.Anybody {
 		x.final = append(x.final, it.r)
 		return nil
@@ -133,15 +135,16 @@ func (x *expansion) filed(ctx context.Context, it pendingRcpt) *envelope.Status 
 	case err != nil && !errors.Is(err, auth.ErrUnknown):
 		return store.StatusOf(err)
 	case !it.r.IsLocal || err != nil || res.Mailbox == "":
-		x.trace(it.r, "no mailbox here for a copy")
+		x.addTrail(it.r, "no mailbox here for a copy")
 		return nil
 	}
 	x.final = append(x.final, it.r)
 	return nil
 }
 
-// keyOf is what recipients who are the same share: here the address without its
-// tag, unless with it it is an alias of its own.
+// keyOf returns a key that is equal for duplicate recipients. For a local address it
+// is the address without its tag, unless there is an alias for the address with the
+// tag.
 func (x *expansion) keyOf(ctx context.Context, r *envelope.Recipient) string {
 	base := r.Address.Base()
 	if !r.IsLocal {
@@ -158,8 +161,9 @@ func (x *expansion) keyOf(ctx context.Context, r *envelope.Recipient) string {
 	return string(base)
 }
 
-// policies asks queue.expand; done says that the recipient is dealt with.
-func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st *envelope.Status) {
+// runHook runs queue.expand for a recipient; done says that nothing is left to do
+// for it.
+func (x *expansion) runHook(ctx context.Context, it pendingRcpt) (done bool, st *envelope.Status) {
 	if !x.in.Gen.Chain.Has(hooks.QueueExpand) {
 		x.in.Gen.Chain.CountEmpty(hooks.QueueExpand)
 		return false, nil
@@ -179,18 +183,18 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	case hooks.Quarantine:
 		it.r.State = envelope.Quarantine
 	}
-	apart := inheritQuarantine(it.r)
-	told := it.r.Notify
+	state := inheritedState(it.r)
+	notify := it.r.Notify
 	if len(hr.Replace) > 0 {
-		told = x.markExpanded(it.r, len(hr.Replace))
+		notify = x.markExpanded(it.r, len(hr.Replace))
 	}
-	named := append(x.targets(it, hr.Copies, it.r.Notify), x.targets(it, hr.Replace, told)...)
+	named := append(x.targetRcpts(it, hr.Copies, it.r.Notify), x.targetRcpts(it, hr.Replace, notify)...)
 	for _, r := range named {
-		r.State = apart
+		r.State = state
 	}
 	wanted := append(hr.Copies[:len(hr.Copies):len(hr.Copies)], hr.Replace...)
 	stays := hr.Replace == nil && v.Action != hooks.Discard
-	if i := x.itself(ctx, it, wanted, named, len(hr.Copies)); i >= 0 {
+	if i := x.indexOfSelf(ctx, it, wanted, named, len(hr.Copies)); i >= 0 {
 		named[i].Meta, named[i].Released = it.r.Meta, it.r.Released
 		*it.r, stays = *named[i], v.Action != hooks.Discard
 		wanted, named = slices.Delete(wanted, i, i+1), slices.Delete(named, i, i+1)
@@ -200,7 +204,7 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 		if stays {
 			others = append(others, it.r)
 		}
-		x.forks = append(x.forks, fork{msg: hr.Fork, of: it.r.Address, stays: stays, rcpts: others})
+		x.forks = append(x.forks, fork{msg: hr.Fork, madeFor: it.r.Address, includesIt: stays, rcpts: others})
 		return true, nil
 	}
 	x.graph.aliasOnly[it.key] = !stays && len(others) > 0
@@ -210,10 +214,11 @@ func (x *expansion) policies(ctx context.Context, it pendingRcpt) (done bool, st
 	return !stays, nil
 }
 
-// itself is the place of a recipient among those that replace it, from first on,
-// or -1. One that a policy replaced by itself, be it with another tag, stays, with
-// what the policy wants for it: it does not come back to the policies.
-func (x *expansion) itself(ctx context.Context, it pendingRcpt, wanted []hooks.Target, named []*envelope.Recipient, first int) int {
+// indexOfSelf returns the index of a recipient among those that replace it, from
+// first on, or -1. A recipient that a policy replaced by itself, perhaps with another
+// tag, stays, with the changes that the policy made. The hook does not run for it
+// again.
+func (x *expansion) indexOfSelf(ctx context.Context, it pendingRcpt, wanted []hooks.Target, named []*envelope.Recipient, first int) int {
 	same := -1
 	for i := len(wanted) - 1; i >= first; i-- {
 		switch t := wanted[i]; {
@@ -227,17 +232,17 @@ func (x *expansion) itself(ctx context.Context, it pendingRcpt, wanted []hooks.T
 	return same
 }
 
-// inheritQuarantine is the state of those that a recipient stands for: what is kept apart
-// for one is so for the other.
-func inheritQuarantine(r *envelope.Recipient) envelope.State {
+// inheritedState returns the state of the recipients that replace r: they are
+// quarantined if r is.
+func inheritedState(r *envelope.Recipient) envelope.State {
 	if r.State == envelope.Quarantine {
 		return envelope.Quarantine
 	}
 	return ""
 }
 
-// splitVariants takes those who get a variant of the message out of a policy's
-// recipients, a fork for each variant, and returns the rest.
+// splitVariants makes a fork for each variant of the message that a policy gave to
+// some of its recipients, and returns the other recipients.
 func (x *expansion) splitVariants(it pendingRcpt, targets []hooks.Target, rcpts []*envelope.Recipient) []*envelope.Recipient {
 	var rest []*envelope.Recipient
 	first := len(x.forks)
@@ -249,15 +254,16 @@ func (x *expansion) splitVariants(it pendingRcpt, targets []hooks.Target, rcpts 
 		n := slices.IndexFunc(x.forks[first:], func(f fork) bool { return f.msg == t.Msg })
 		if n < 0 {
 			n = len(x.forks) - first
-			x.forks = append(x.forks, fork{msg: t.Msg, of: it.r.Address})
+			x.forks = append(x.forks, fork{msg: t.Msg, madeFor: it.r.Address})
 		}
 		x.forks[first+n].rcpts = append(x.forks[first+n].rcpts, rcpts[i])
 	}
 	return rest
 }
 
-// targets are the recipients that a policy named in place of one or beside it.
-func (x *expansion) targets(it pendingRcpt, targets []hooks.Target, notify envelope.Notify) []*envelope.Recipient {
+// targetRcpts makes the recipients that a policy named instead of one or in addition
+// to it.
+func (x *expansion) targetRcpts(it pendingRcpt, targets []hooks.Target, notify envelope.Notify) []*envelope.Recipient {
 	out := make([]*envelope.Recipient, 0, len(targets))
 	for _, t := range targets {
 		r := &envelope.Recipient{Address: t.Address, Orig: it.r.Orig, ORcpt: it.r.ORcpt, Notify: notify, Sender: t.Sender,
@@ -289,8 +295,9 @@ func ApplyTarget(r *envelope.Recipient, t hooks.Target) {
 	}
 }
 
-// local looks a local address up: a mailbox stays, an alias is followed.
-func (x *expansion) local(ctx context.Context, it pendingRcpt) *envelope.Status {
+// expandLocal looks up a local address: a mailbox is final, an alias is replaced by
+// its targets.
+func (x *expansion) expandLocal(ctx context.Context, it pendingRcpt) *envelope.Status {
 	r := it.r
 	res, err := x.b.dir.Resolve(ctx, r.Address)
 	switch {
@@ -303,27 +310,27 @@ func (x *expansion) local(ctx context.Context, it pendingRcpt) *envelope.Status 
 		x.final = append(x.final, r)
 		return nil
 	}
-	apart := inheritQuarantine(r)
+	state := inheritedState(r)
 	notify := x.markExpanded(r, len(res.Targets))
 	x.graph.aliasOnly[it.key] = true
 	for _, a := range res.Targets {
 		t := *r
-		t.Notify, t.State, t.Last = notify, apart, nil
+		t.Notify, t.State, t.Last = notify, state, nil
 		t.Address, t.IsLocal = a, x.b.dir.Local(a.Domain())
-		t.Meta = maps.Clone(r.Meta) // each may note something of its own
+		t.Meta = maps.Clone(r.Meta) // each recipient may get different data
 		t.From = append(slices.Clone(r.From), envelope.Change{Address: r.Address, Hook: "alias"})
 		x.work = append(x.work, pendingRcpt{r: &t, root: it.root, depth: it.depth + 1, from: it.key})
 	}
-	x.trace(r, fmt.Sprintf("alias for %d", len(res.Targets)))
+	x.addTrail(r, fmt.Sprintf("alias for %d", len(res.Targets)))
 	return nil
 }
 
-// reject remembers why a recipient of the transaction gets nothing.
+// reject notes the rejection of a recipient of the transaction.
 func (x *expansion) reject(it pendingRcpt, st *envelope.Status) {
 	x.rejected[it.root] = st
 	x.in.addTrail(envelope.TrailEntry{Time: x.b.clock.Now(), Step: "queue", Rcpt: it.r.Address, Verdict: "reject " + st.Reply()})
 }
 
-func (x *expansion) trace(r *envelope.Recipient, text string) {
+func (x *expansion) addTrail(r *envelope.Recipient, text string) {
 	x.in.addTrail(envelope.TrailEntry{Time: x.b.clock.Now(), Step: "queue", Rcpt: r.Address, Text: text})
 }

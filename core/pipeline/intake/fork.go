@@ -11,18 +11,18 @@ import (
 	"carteiro/hooks"
 )
 
-// fork is a message that policies of the queue made of the one at hand, for
-// one of its recipients or for those that stand for it.
+// fork is a message that a policy at queue.expand made from the current one, for one
+// of its recipients or for those that replace it.
 type fork struct {
-	msg   *hooks.Message
-	of    envelope.Address // the recipient that it was made for
-	stays bool             // and it is among rcpts
-	rcpts []*envelope.Recipient
+	msg        *hooks.Message
+	madeFor    envelope.Address // the recipient that it was made for
+	includesIt bool             // madeFor is among rcpts
+	rcpts      []*envelope.Recipient
 }
 
-// forkStep makes one fork of a message, in the same commit. It has an id and a
-// trail of its own; a body that was not changed is stored once. It passes the
-// policies of the queue in its turn, MaxDepth times.
+// forkStep makes one fork of a message, in the same commit. The fork has its own id
+// and trail; a body that was not changed is stored once. The hooks of the queue run
+// for the fork too, and may fork it again, up to MaxDepth times.
 type forkStep struct {
 	in *Incoming
 	f  fork
@@ -31,7 +31,7 @@ type forkStep struct {
 func (s forkStep) run(ctx context.Context, b *builder) *envelope.Status {
 	in, f := s.in, s.f
 	if in.Envelope.Depth >= MaxDepth {
-		return envelope.Reject(554, "5.4.6", "recipient stands for itself")
+		return envelope.Reject(554, "5.4.6", "mail loop: too many forks of forks")
 	}
 	if st := b.verifyBeforeFork(ctx, in, f); st != nil {
 		return st
@@ -39,17 +39,18 @@ func (s forkStep) run(ctx context.Context, b *builder) *envelope.Status {
 	now := b.clock.Now()
 	more := &Incoming{
 		Envelope: in.Envelope, Header: f.msg.Header, Body: in.Body, Rcpts: f.rcpts, Gen: in.Gen, Due: in.Due, Quarantine: in.Quarantine,
-		Ours: in.Ours, Budget: in.Budget, forked: true, forkedBy: append(slices.Clone(in.forkedBy), f.msg.ForkMakersFor(f.of, f.stays)...),
-		reports: true, submits: in.submits,
+		Ours: in.Ours, Budget: in.Budget, forked: true,
+		forkedBy: append(slices.Clone(in.forkedBy), f.msg.ForkMakersFor(f.madeFor, f.includesIt)...),
+		reports:  true, submits: in.submits,
 	}
 	more.Envelope.ID, more.Envelope.Depth = envelope.NewID(now), in.Envelope.Depth+1
 	more.Envelope.Meta, more.Envelope.Priority = f.msg.Meta, f.msg.Priority
 	if f.msg.HasBodyEdits() {
-		header, draft, marks, err := b.Rewrite(ctx, b.u, f.msg)
+		header, draft, placeholders, err := b.Rewrite(ctx, b.u, f.msg)
 		if err != nil {
 			return ReadStatus(fmt.Errorf("fork of %s: %w", in.Envelope.ID, err))
 		}
-		more.Header, more.Body, more.Envelope.Placeholders = header, NewBody(draft), marks
+		more.Header, more.Body, more.Envelope.Placeholders = header, NewBody(draft), placeholders
 		if f.msg.Encrypt != nil {
 			more.Envelope.EightBit = mime.Has8Bit(header.Bytes())
 		}
@@ -61,16 +62,17 @@ func (s forkStep) run(ctx context.Context, b *builder) *envelope.Status {
 	more.Envelope.Subject, _ = more.Header.Get("Subject")
 	more.Envelope.Subject = trail.Clean(more.Envelope.Subject)
 	more.Sign = f.msg.Sign
-	more.Envelope.Sign, more.Sign = b.signatures(more), nil // each copy is signed for itself
-	in.addTrail(envelope.TrailEntry{Time: now, Step: "queue", Rcpt: f.of, Text: "goes on as message " + more.Envelope.ID.String()})
-	more.addTrail(envelope.TrailEntry{Time: now, Step: "queue", Rcpt: f.of,
+	more.Envelope.Sign, more.Sign = b.signatures(more), nil // each copy is signed at its delivery
+	in.addTrail(envelope.TrailEntry{Time: now, Step: "queue", Rcpt: f.madeFor, Text: "goes on as message " + more.Envelope.ID.String()})
+	more.addTrail(envelope.TrailEntry{Time: now, Step: "queue", Rcpt: f.madeFor,
 		Text: fmt.Sprintf("made of message %s for %d recipients", in.Envelope.ID, len(f.rcpts))})
 	b.add(expandStep{more})
 	return nil
 }
 
-// verifyBeforeFork verifies the message at hand if a copy of the fork will get an
-// ARC seal: the seal says how the original arrived, and the fork may have another content.
+// verifyBeforeFork verifies the current message if a copy of the fork will get an
+// ARC seal: the seal records how the original arrived, and the fork may have other
+// content.
 func (b *builder) verifyBeforeFork(ctx context.Context, in *Incoming, f fork) *envelope.Status {
 	if in.Ours || !slices.ContainsFunc(f.rcpts, func(r *envelope.Recipient) bool { return r.ARC != "" }) {
 		return nil

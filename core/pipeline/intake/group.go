@@ -10,26 +10,26 @@ import (
 	"carteiro/hooks"
 )
 
-// LocalKey is the group key, as policies see it, of recipients with a mailbox
-// here.
+// LocalKey is the group key of recipients with a mailbox here, as policies see it.
 const LocalKey = "local"
 
-// groupKey is what recipients must share to be tried together.
+// groupKey holds what recipients must have in common to be in one group.
 type groupKey struct {
 	kind     envelope.GroupKind
 	key      string
-	domain   string // a group is of one, for policies that are of one domain
+	domain   string // one for each group, because a policy may belong to a domain
 	priority envelope.Priority
 	state    envelope.State
-	own      bool // each has a copy of its own
+	ownCopy  bool // the copies of the recipients differ
 }
 
-// maxCopies is the most recipients in a group whose copies differ: they take a
-// transaction each, one after the other, and groups leave side by side.
+// maxCopies is the most recipients in a group whose copies differ. Such copies need
+// one transaction each, one after the other; groups are delivered in parallel.
 const maxCopies = 20
 
-// group sorts recipients into groups of one next hop and priority, at most
-// envelope.MaxGroup each, or maxCopies of those with copies of their own, and asks queue.commit about each.
+// group sorts recipients into groups of one destination and priority, with at most
+// envelope.MaxGroup recipients, or maxCopies if their copies differ, and runs
+// queue.commit for each group.
 func (b *builder) group(ctx context.Context, in *Incoming) *envelope.Status {
 	byKey := map[groupKey]*envelope.Group{}
 	for _, r := range in.Rcpts {
@@ -37,12 +37,12 @@ func (b *builder) group(ctx context.Context, in *Incoming) *envelope.Status {
 		if r.IsLocal {
 			k.kind, k.key = envelope.Mailbox, LocalKey
 		}
-		k.own = k.kind == envelope.Remote && (r.Sender != nil || r.Values != nil)
+		k.ownCopy = k.kind == envelope.Remote && (r.Sender != nil || r.Values != nil)
 		if r.Priority != nil {
 			k.priority = *r.Priority
 		}
 		g := byKey[k]
-		if g == nil || len(g.Recipients) >= envelope.MaxGroup || k.own && len(g.Recipients) >= maxCopies {
+		if g == nil || len(g.Recipients) >= envelope.MaxGroup || k.ownCopy && len(g.Recipients) >= maxCopies {
 			g = b.newGroup(in, k)
 			byKey[k] = g
 			in.groups = append(in.groups, g)
@@ -56,7 +56,7 @@ func (b *builder) group(ctx context.Context, in *Incoming) *envelope.Status {
 		g.Recipients = append(g.Recipients, *r)
 	}
 	for _, g := range in.groups {
-		if st := b.askCommit(ctx, in, g); st != nil {
+		if st := b.runCommitHook(ctx, in, g); st != nil {
 			return st
 		}
 	}
@@ -68,7 +68,7 @@ func (k *Intake) newGroup(in *Incoming, key groupKey) *envelope.Group {
 	g := &envelope.Group{Kind: key.kind, Key: key.key, Domain: key.domain, Priority: key.priority, Due: now,
 		Expires: in.Envelope.ReceivedAt.Add(k.expire)}
 	if by := in.Envelope.By; !by.IsZero() && !in.Envelope.ByNotify && by.Before(g.Expires) {
-		g.Expires = by // returned when it cannot be delivered in time (RFC 2852 4.1.2)
+		g.Expires = by // after that time it is returned (RFC 2852 4.1.2)
 	}
 	if in.Due.After(now) {
 		g.Due = in.Due
@@ -79,7 +79,7 @@ func (k *Intake) newGroup(in *Incoming, key groupKey) *envelope.Group {
 	return g
 }
 
-func (b *builder) askCommit(ctx context.Context, in *Incoming, g *envelope.Group) *envelope.Status {
+func (b *builder) runCommitHook(ctx context.Context, in *Incoming, g *envelope.Group) *envelope.Status {
 	if !in.Gen.Chain.Has(hooks.QueueCommit) {
 		return nil
 	}
@@ -93,7 +93,7 @@ func (b *builder) askCommit(ctx context.Context, in *Incoming, g *envelope.Group
 		return v.Refusal()
 	case hooks.Hold:
 		Hold(g, v.Reason)
-	case hooks.Quarantine: // a policy ran out of its budget
+	case hooks.Quarantine: // a policy exceeded its budget
 		g.Held, g.Reason = true, v.Reason
 		for i := range g.Recipients {
 			g.Recipients[i].State = envelope.Quarantine
@@ -114,13 +114,13 @@ func Hold(g *envelope.Group, reason string) {
 	}
 }
 
-// HeldKey is the group key, in lists and logs, of messages that policies hold
-// for a group. When it is released, its recipient passes queue.expand again,
-// with rcpt.released.
+// HeldKey is the group key of messages that policies hold for a list of people, as
+// `queue list` and logs show it. When the message is released, queue.expand runs
+// again for its recipient, with rcpt.released.
 const HeldKey = "held"
 
-// HeldGroup keeps a message for a group of addresses until it is released or
-// dropped. It does not expire: it is tried only then.
+// HeldGroup returns the group that holds a message for a list of people until it is
+// released or dropped. It does not expire while it is held.
 func (k *Intake) HeldGroup(env *envelope.Envelope, name, sender envelope.Address) *envelope.Group {
 	g := k.newGroup(&Incoming{Envelope: *env}, groupKey{kind: envelope.HeldForGroup, key: HeldKey, priority: env.Priority})
 	g.Held, g.Reason = true, "held for "+string(name)
@@ -135,9 +135,9 @@ func (k *Intake) HeldGroup(env *envelope.Envelope, name, sender envelope.Address
 // asyncKey is the group key of handlers that run after the 250.
 const asyncKey = "async"
 
-// asyncGroup is the part of a message that such handlers work on, nil where
-// there are none, or where nothing is left of the message. It is committed
-// with the message, and keeps it until the last of them has run.
+// asyncGroup returns the group whose recipients are the handlers that run after the
+// 250; nil if there are none, or if nobody gets the message. It is committed with the
+// message, and keeps it in the store until the last handler has run.
 func (k *Intake) asyncGroup(in *Incoming) *envelope.Group {
 	if in.Arrival == nil || len(in.groups)+len(in.forks) == 0 || !in.Gen.Chain.Has(hooks.ReceiveAfter) {
 		return nil
@@ -151,12 +151,12 @@ func (k *Intake) asyncGroup(in *Incoming) *envelope.Group {
 	return g
 }
 
-// unexpandedKey is the group key, in lists and logs, of recipients that wait for
-// queue.expand.
+// unexpandedKey is the group key of recipients that wait for queue.expand, as `queue
+// list` and logs show it.
 const unexpandedKey = "expand"
 
-// UnexpandedGroup keeps a further recipient of a message until a policy that
-// failed for a while answers at queue.expand.
+// UnexpandedGroup returns the group of a further recipient for which queue.expand
+// failed temporarily. Its attempts run the hook again.
 func (k *Intake) UnexpandedGroup(env *envelope.Envelope, r envelope.Recipient, due time.Time) *envelope.Group {
 	g := k.newGroup(&Incoming{Envelope: *env}, groupKey{kind: envelope.Unexpanded, key: unexpandedKey, priority: env.Priority})
 	g.Due, r.State = due, envelope.Queued

@@ -1,22 +1,21 @@
-// Package intake takes messages into the queue, whether a client sent them, a
-// policy did, or they are DSNs: recipients are expanded and grouped, the
-// policies of the queue are asked, and the message is committed with everything
-// that it gives rise to.
+// Package intake puts messages into the queue: those of clients, those that policies
+// send, and DSNs. It expands and groups the recipients, runs the hooks of the queue,
+// and commits the message with all messages that result from it.
 //
-//	intake.go        a message on its way in, and its commit
+//	intake.go        an incoming message, and its commit
 //	build.go         the list of steps that make the messages of one commit
-//	expand.go        recipients: aliases, policies, who stands for whom
-//	loop.go          recipients that stand for nobody but themselves
+//	expand.go        recipients: aliases, queue.expand, duplicates
+//	loop.go          alias loops
 //	returnpath.go    return paths of forwarded mail (SRS), back to its sender
 //	group.go         recipients grouped by destination; queue.commit
-//	fork.go          messages that policies made of this one
+//	fork.go          messages that policies made from this one
 //	submission.go    messages that policies send
 //	dsn.go           delivery status notifications
 //	rewrite.go       bodies that policies changed
 //	sign.go          DKIM signatures
 //	verification.go  SPF, DKIM and DMARC, when a policy asks for them
-//	outgoing.go      whose outgoing mail a message is
-//	budget.go        messages on which a policy ran out of its budget
+//	outgoing.go      the domain of ours whose outgoing mail a message is
+//	budget.go        messages that made a policy exceed its budget
 package intake
 
 import (
@@ -40,8 +39,8 @@ import (
 	"carteiro/hooks"
 )
 
-// MaxDepth is how many messages may in turn give rise to others: policies that
-// submit mail about mail, forks of forks.
+// MaxDepth limits chains of messages that result from each other: mail that policies
+// send about mail of policies, and forks of forks.
 const MaxDepth = 5
 
 // Store is the part of the store that an Intake uses beside its Writer.
@@ -110,22 +109,22 @@ type Incoming struct {
 	Trail      []envelope.TrailEntry
 	Gen        *hooks.Generation
 	Due        time.Time            // not before
-	Quarantine string               // why all recipients are kept apart; "": they are not
-	PerRcpt    bool                 // the client can be told of each recipient that is rejected
+	Quarantine string               // why all recipients are quarantined; "": they are not
+	PerRcpt    bool                 // the client gets a status for each recipient
 	Sign       []envelope.Signature // that policies asked for
 	Ours       bool                 // it is mail of our users, of clients that may relay or of policies
-	Arrival    *envelope.Arrival    // nil: it did not come by a session
+	Arrival    *envelope.Arrival    // nil: it came by no session
 	Scores     []hooks.Score        // that policies gave
-	Budget     *Budget              // of a message that came by a session
+	Budget     *Budget              // nil: it came by no session
 
-	forked   bool                     // policies made it of another message
+	forked   bool                     // policies made it from another message
 	forkedBy []hooks.ForkMaker        // those policies
-	maySign  func(domain string) bool // as mail of its author's domain; nil: for all
-	reports  bool                     // recipients that are rejected or expanded are reported
-	submits  int                      // submissions of its policies begin here in the unit's
+	maySign  func(domain string) bool // whether it may be signed for the domain of its author; nil: yes
+	reports  bool                     // send DSNs about recipients that are rejected or expanded
+	submits  int                      // index of its first submission in the unit's list
 	rejected Rejections
 	groups   []*envelope.Group
-	expanded []*envelope.Recipient // that stand for several, where the sender asked about success
+	expanded []*envelope.Recipient // see expansion.expanded
 	forks    []fork
 	message  *store.Message // in the unit; nil: nobody is left to deliver to
 }
@@ -141,8 +140,8 @@ func (in *Incoming) size() int64 {
 	return in.Envelope.Size
 }
 
-// earlierScore is the spam score of a message whose single scores are not at
-// hand any more.
+// earlierScore returns the spam score of a message whose single scores were not
+// kept.
 func (in *Incoming) earlierScore() float64 {
 	if len(in.Scores) > 0 {
 		return 0
@@ -150,13 +149,13 @@ func (in *Incoming) earlierScore() float64 {
 	return in.Envelope.Score
 }
 
-// Enqueue expands, groups and commits a message with everything that it gives
-// rise to, and wakes the queue. A status says why the whole message was refused;
-// then nothing was written. Recipients that are rejected while others are taken
-// are returned; they become a DSN, unless in.PerRcpt says that the client is told.
+// Enqueue expands, groups and commits a message with all messages that result from
+// it, and wakes the queue. A status says why the whole message was refused; nothing
+// was written then. It returns the recipients that were rejected while others were
+// accepted; they get a DSN, unless in.PerRcpt says that the client gets their status.
 //
-// Crash: before the commit returns the store holds nothing or everything, and the
-// sender was not told yet.
+// Crash: before the commit returns, the store holds nothing or everything, and the
+// client has no reply yet.
 func (k *Intake) Enqueue(ctx context.Context, u *commit.Unit, in *Incoming) (Rejections, *envelope.Status) {
 	in.reports = true
 	if st := k.build(ctx, u, expandStep{in}, submissionsStep{in}); st != nil {
@@ -168,7 +167,7 @@ func (k *Intake) Enqueue(ctx context.Context, u *commit.Unit, in *Incoming) (Rej
 	if err := k.writer.Commit(ctx, in.Gen, u); err != nil {
 		return nil, store.StatusOf(err)
 	}
-	if len(in.groups) == 0 { // accepted and discarded, or gone on as forks: only its trail stays
+	if len(in.groups) == 0 { // discarded, or replaced by its forks: only its trail is stored
 		if len(in.forks) == 0 {
 			in.addTrail(envelope.TrailEntry{Time: k.clock.Now(), Step: "queue", Text: "nobody left to deliver to"})
 		}
@@ -181,7 +180,7 @@ func (k *Intake) Enqueue(ctx context.Context, u *commit.Unit, in *Incoming) (Rej
 
 func (in *Incoming) addTrail(entries ...envelope.TrailEntry) { in.Trail = append(in.Trail, entries...) }
 
-// acceptedEvent is the event of a message that was taken.
+// acceptedEvent returns the event for a message that was accepted.
 func (in *Incoming) acceptedEvent() events.Event {
 	return events.Event{Name: "accepted", Data: map[string]any{
 		"message": in.Envelope.ID.String(), "sender": string(in.Envelope.Sender), "to": events.Addresses(in.Rcpts), "recipients": len(in.Rcpts),
@@ -189,8 +188,8 @@ func (in *Incoming) acceptedEvent() events.Event {
 		"user": string(in.Envelope.Identity)}}
 }
 
-// Apply commits the effects of a hook whose effects do not wait for a message,
-// together with what it submitted. It blocks until they are on disk.
+// Apply commits the effects and submissions of a hook that does not belong to the
+// commit of a message. It blocks until they are on disk.
 func (k *Intake) Apply(ctx context.Context, gen *hooks.Generation, effects []envelope.Effect, submits []hooks.Submit) error {
 	return panics.Catch(func() error {
 		if len(submits) == 0 {
@@ -220,8 +219,8 @@ func (b *builder) view(in *Incoming) *hooks.Message {
 		Listener: in.Envelope.Listener, Client: in.Envelope.Client, ForkMakers: in.forkedBy, Body: in.Body.Open}
 }
 
-// ReadStatus returns what a failed read or write of a message's octets means: the
-// session gives a status of its own, the store one of its sentinels.
+// ReadStatus returns the status for a failed read or write of a message's octets. An
+// error of the session is a status already; an error of the store is a sentinel.
 func ReadStatus(err error) *envelope.Status {
 	if st, ok := errors.AsType[*envelope.Status](err); ok {
 		return st

@@ -6,10 +6,10 @@ import (
 	"carteiro/hooks"
 )
 
-// Outgoing returns the domain of ours that mail for some recipients is outgoing
-// mail of, or "": that of the sender which a policy gave their copies, such as a
-// list's, else that of the policy or of the user who sent the message. What the
-// client claimed as sender does not count.
+// Outgoing returns the domain of ours whose outgoing mail a message for some
+// recipients is, or "". It is the domain of the return path that a policy gave to
+// their copies, such as a mailing list's; otherwise the domain of the policy or of
+// the user who sent the message. The sender that the client claimed does not count.
 func (k *Intake) Outgoing(env *envelope.Envelope, rcpts ...*envelope.Recipient) string {
 	domain := env.Outgoing
 	if domain == "" {
@@ -32,7 +32,7 @@ func (k *Intake) Outgoing(env *envelope.Envelope, rcpts ...*envelope.Recipient) 
 	return domain
 }
 
-// OutgoingGroup is Outgoing for all recipients of a group.
+// OutgoingGroup returns Outgoing for all recipients of a group.
 func (k *Intake) OutgoingGroup(env *envelope.Envelope, g *envelope.Group) string {
 	rcpts := make([]*envelope.Recipient, len(g.Recipients))
 	for i := range g.Recipients {
@@ -41,7 +41,7 @@ func (k *Intake) OutgoingGroup(env *envelope.Envelope, g *envelope.Group) string
 	return k.Outgoing(env, rcpts...)
 }
 
-// ourDomain is the domain of an address if it is ours, else "".
+// ourDomain returns the domain of an address if it is ours, else "".
 func (k *Intake) ourDomain(a envelope.Address) string {
 	if d := a.Domain(); d != "" && k.dir.Local(d) {
 		return d
@@ -49,8 +49,8 @@ func (k *Intake) ourDomain(a envelope.Address) string {
 	return ""
 }
 
-// outgoingSubmit is the domain of ours that a policy's message is outgoing mail
-// of: the one at hand of the policy, else that of the sender, else of the author.
+// outgoingSubmit returns the domain of ours whose outgoing mail a policy's message is:
+// the domain that the policy runs for, else that of the sender, else of the author.
 func (k *Intake) outgoingSubmit(s *hooks.Submit, author envelope.Address) string {
 	if s.Domain != "" {
 		return s.Domain
@@ -61,7 +61,7 @@ func (k *Intake) outgoingSubmit(s *hooks.Submit, author envelope.Address) string
 	return k.ourDomain(author)
 }
 
-// author is the first address of From, or "".
+// author returns the first address of From, or "".
 func author(h *mime.Header) envelope.Address {
 	value, _ := h.Get("From")
 	if list, _ := mime.ParseAddressList(value); len(list) > 0 {

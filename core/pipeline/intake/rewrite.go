@@ -12,13 +12,12 @@ import (
 	"carteiro/hooks"
 )
 
-// Rewrite makes a new body with the changes of policies, and returns the header
-// section to use with it and the placeholders in the text that was appended. The order: edits
-// of parts, appended text, encryption. With an error there is no draft, so that
-// plain text is never sent in place of what was to be encrypted. The draft belongs
-// to the unit.
+// Rewrite writes a new body with the changes of policies: first edits of parts, then
+// appended text, then encryption. It returns the header section to use with it and
+// the placeholders in the appended text. With an error it returns no draft, so that
+// plain text is never sent instead of encrypted text. The draft belongs to the unit.
 func (k *Intake) Rewrite(ctx context.Context, u *commit.Unit, m *hooks.Message) (*mime.Header, store.Draft, []envelope.Placeholder, error) {
-	r := rewriting{k: k, u: u, header: m.Header, open: m.Body}
+	r := bodyRewriter{k: k, u: u, header: m.Header, open: m.Body}
 	if len(m.Edits) > 0 {
 		r.step(ctx, func(body io.Reader, w io.Writer) (*mime.Header, error) {
 			index, err := m.Parts()
@@ -34,33 +33,33 @@ func (k *Intake) Rewrite(ctx context.Context, u *commit.Unit, m *hooks.Message) 
 			if err != nil {
 				return nil, err
 			}
-			h, r.marks, err = mime.AppendText(r.header, index, m.Footer, body, w)
+			h, r.placeholders, err = mime.AppendText(r.header, index, m.Footer, body, w)
 			return h, err
 		})
 	}
 	if m.Encrypt != nil {
-		r.marks = nil // nobody can fill in what is encrypted
+		r.placeholders = nil // encrypted text cannot be filled in
 		r.step(ctx, func(body io.Reader, w io.Writer) (*mime.Header, error) {
 			return crypt.Encrypt(ctx, *m.Encrypt, r.header, body, w, k.clock.Now())
 		})
 	}
-	return r.header, r.draft, r.marks, r.err
+	return r.header, r.draft, r.placeholders, r.err
 }
 
-// rewriting is a message between two steps.
-type rewriting struct {
-	k      *Intake
-	u      *commit.Unit
-	header *mime.Header
-	open   func() (io.ReadCloser, error)
-	draft  store.Draft // what open reads, unless that is the body that came
-	marks  []envelope.Placeholder
-	err    error
+// bodyRewriter holds a message between two steps of Rewrite.
+type bodyRewriter struct {
+	k            *Intake
+	u            *commit.Unit
+	header       *mime.Header
+	open         func() (io.ReadCloser, error)
+	draft        store.Draft // what open reads; nil: open reads the original body
+	placeholders []envelope.Placeholder
+	err          error
 }
 
 // step copies the body through change into a new draft and discards the one
 // before. With an error no draft is left.
-func (r *rewriting) step(ctx context.Context, change func(io.Reader, io.Writer) (*mime.Header, error)) {
+func (r *bodyRewriter) step(ctx context.Context, change func(io.Reader, io.Writer) (*mime.Header, error)) {
 	if r.err != nil {
 		return
 	}
@@ -75,14 +74,17 @@ func (r *rewriting) step(ctx context.Context, change func(io.Reader, io.Writer) 
 	r.draft, r.header, r.open = draft, header, draft.Open
 }
 
-func (r *rewriting) apply(ctx context.Context, change func(io.Reader, io.Writer) (*mime.Header, error)) (store.Draft, *mime.Header, error) {
+func (r *bodyRewriter) apply(
+	ctx context.Context,
+	change func(io.Reader, io.Writer) (*mime.Header, error),
+) (store.Draft, *mime.Header, error) {
 	body, err := r.open()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer body.Close()
 	draft := r.u.Draft(ctx, r.k.store)
-	header, err := change(readUntil{ctx, body}, draft)
+	header, err := change(contextReader{ctx, body}, draft)
 	if err != nil {
 		draft.Discard()
 		return nil, nil, err
@@ -90,8 +92,8 @@ func (r *rewriting) apply(ctx context.Context, change func(io.Reader, io.Writer)
 	return draft, header, nil
 }
 
-// index is that of the body as it is between two steps.
-func (r *rewriting) index() (*mime.Index, error) {
+// index returns the index of the body after the last step.
+func (r *bodyRewriter) index() (*mime.Index, error) {
 	body, err := r.open()
 	if err != nil {
 		return nil, err
@@ -100,13 +102,13 @@ func (r *rewriting) index() (*mime.Index, error) {
 	return mime.ReadIndex(r.header, body)
 }
 
-// readUntil reads until ctx ends: the answer to a message has a limit.
-type readUntil struct {
+// contextReader reads until ctx ends: the reply to a message has a time limit.
+type contextReader struct {
 	ctx context.Context
 	r   io.Reader
 }
 
-func (t readUntil) Read(b []byte) (int, error) {
+func (t contextReader) Read(b []byte) (int, error) {
 	if err := t.ctx.Err(); err != nil {
 		return 0, err
 	}

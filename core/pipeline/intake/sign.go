@@ -10,10 +10,10 @@ import (
 
 // Signer makes DKIM signatures and ARC sets; *verify.Keyring is one.
 type Signer interface {
-	// Sign reads a body once and returns what makes the fields for a header
-	// section above it; they are "" for a domain without keys.
+	// Sign reads a body once and returns the function that makes the fields for a
+	// header section; they are "" for a domain without keys.
 	Sign(s envelope.Signature, body OpenBody) (SignFunc, error)
-	// Seal is Sign for an ARC set, which goes on top of signatures.
+	// Seal does the same for an ARC set, which goes on top of signatures.
 	Seal(domain string, arrived *envelope.AuthResults, body OpenBody) (SignFunc, error)
 }
 
@@ -23,12 +23,12 @@ type OpenBody = func() (io.ReadCloser, error)
 // SignFunc returns the fields that sign a header section.
 type SignFunc = func(h *mime.Header) (string, error)
 
-// sign puts DKIM signatures on top of a message: those that policies asked for,
-// and for mail of our users, of clients that may relay and of policies one of the
-// author's domain, if it is ours and has keys. A signature that was asked for and
-// cannot be made defers the message.
+// sign puts DKIM signatures on top of a message: those that policies asked for, and
+// the signature of the author's domain for mail of our users, of clients that may
+// relay and of policies, if the domain is ours and has keys. If a signature cannot
+// be made, the message is deferred.
 func (b *builder) sign(in *Incoming) *envelope.Status {
-	if b.signer == nil || in.forked { // copies of forks are signed each for itself
+	if b.signer == nil || in.forked { // each copy of a fork is signed at its delivery
 		return nil
 	}
 	var all string
@@ -49,13 +49,13 @@ func (b *builder) sign(in *Incoming) *envelope.Status {
 	return nil
 }
 
-// Unsigned is the status of a message that cannot be signed: without its signature
-// it would look forged.
+// Unsigned returns the status that defers a message that cannot be signed: without
+// its signature it would look forged.
 func Unsigned(err error) *envelope.Status {
 	return envelope.Defer(451, "4.7.5", "message cannot be signed", err)
 }
 
-// signatures returns the signatures that a message is to get, each once.
+// signatures returns the signatures to make for a message, each once.
 func (k *Intake) signatures(in *Incoming) []envelope.Signature {
 	wanted := in.Sign
 	if in.Ours {

@@ -12,11 +12,11 @@ import (
 	"carteiro/hooks"
 )
 
-// Submit makes the messages of a policy's mail.submit and adds them to the unit,
-// with the effects of the policies that they meet. cause is the message at which
-// the policy was asked. A message that cannot be made is logged and dropped: the
-// message at hand does not depend on it. A status says that the store failed; then
-// the unit must not be committed.
+// Submit makes the message of a policy's mail.submit and adds it to the unit, with
+// the effects of the policies that run for it. cause is the message whose hook
+// submitted it. A message that cannot be made is logged and dropped: cause does not
+// depend on it. A status says that the store failed; the unit must not be committed
+// then.
 func (k *Intake) Submit(
 	ctx context.Context, u *commit.Unit, cause *envelope.Envelope, gen *hooks.Generation, s hooks.Submit,
 ) *envelope.Status {
@@ -39,48 +39,55 @@ func (s submissionsStep) run(_ context.Context, b *builder) *envelope.Status {
 
 // submitStep makes one message that a policy submitted.
 type submitStep struct {
-	cause *envelope.Envelope
-	gen   *hooks.Generation
-	s     hooks.Submit
+	cause  *envelope.Envelope
+	gen    *hooks.Generation
+	submit hooks.Submit
 }
 
 func (s submitStep) run(ctx context.Context, b *builder) *envelope.Status {
 	cause := s.cause.ID.String()
 	if s.cause.Depth >= MaxDepth {
-		b.log.WarnContext(ctx, "submission dropped", "id", cause, "space", s.s.Space, "err", "policies answer policies")
+		b.log.WarnContext(ctx, "submission dropped", "id", cause, "space", s.submit.Space, "err", "policies answer policies")
 		return nil
 	}
 	b.begin(func(st *envelope.Status) step {
-		b.log.ErrorContext(ctx, "submission dropped", "id", cause, "space", s.s.Space, "status", st.Reply(), "err", st.Err)
+		b.log.ErrorContext(ctx, "submission dropped", "id", cause, "space", s.submit.Space, "status", st.Reply(), "err", st.Err)
 		return nil
 	})
 	now := b.clock.Now()
-	in := &Incoming{Gen: s.gen, Ours: true, reports: true, submits: len(b.u.Pending.Submits), Header: mime.ParseHeader(s.s.Header)}
-	in.Envelope = envelope.Envelope{ID: envelope.NewID(now), Sender: s.s.Sender, ReceivedAt: now, Depth: s.cause.Depth + 1, Auto: "policy",
-		Protocol: "policy", Ours: true}
-	in.Envelope.Outgoing = b.outgoingSubmit(&s.s, author(in.Header))
-	if err := b.fill(ctx, in, s.s.Body, s.s.Rcpts); err != nil {
+	in := &Incoming{Gen: s.gen, Ours: true, reports: true, submits: len(b.u.Pending.Submits), Header: mime.ParseHeader(s.submit.Header)}
+	in.Envelope = envelope.Envelope{
+		ID:         envelope.NewID(now),
+		Sender:     s.submit.Sender,
+		ReceivedAt: now,
+		Depth:      s.cause.Depth + 1,
+		Auto:       "policy",
+		Protocol:   "policy",
+		Ours:       true,
+	}
+	in.Envelope.Outgoing = b.outgoingSubmit(&s.submit, author(in.Header))
+	if err := b.fill(ctx, in, s.submit.Body, s.submit.Rcpts); err != nil {
 		return b.failAll(fmt.Errorf("body of a submission: %w", err))
 	}
-	in.Rcpts = append(in.Rcpts, b.FiledCopies(s.s)...)
-	b.add(expandStep{in}, submissionsStep{in}, submittedStep{in, cause, s.s})
+	in.Rcpts = append(in.Rcpts, b.FiledCopies(s.submit)...)
+	b.add(expandStep{in}, submissionsStep{in}, submittedStep{in, cause, s.submit})
 	return nil
 }
 
-// submittedStep logs a submission when all of it is made.
+// submittedStep logs a submission after all steps for it are done.
 type submittedStep struct {
-	in    *Incoming
-	cause string
-	s     hooks.Submit
+	in     *Incoming
+	cause  string
+	submit hooks.Submit
 }
 
 func (s submittedStep) run(ctx context.Context, b *builder) *envelope.Status {
 	b.log.Step(ctx, "submitted", s.in.Envelope.ID.String(),
-		"cause", s.cause, "space", s.s.Space, "from", string(s.s.Sender), "to", len(s.s.Rcpts))
+		"cause", s.cause, "space", s.submit.Space, "from", string(s.submit.Sender), "to", len(s.submit.Rcpts))
 	return nil
 }
 
-// fill gives a message of the server's own making its body and recipients.
+// fill sets the body and the recipients of a message that the server makes.
 func (b *builder) fill(ctx context.Context, in *Incoming, body []byte, rcpts []envelope.Address) error {
 	draft := b.u.Draft(ctx, b.store)
 	if _, err := draft.Write(body); err != nil {
@@ -90,7 +97,7 @@ func (b *builder) fill(ctx context.Context, in *Incoming, body []byte, rcpts []e
 	in.Envelope.EightBit = mime.Has8Bit(body)
 	in.Envelope.Subject, _ = in.Header.Get("Subject")
 	in.Envelope.Subject = trail.Clean(in.Envelope.Subject)
-	var notify envelope.Notify // of failures, whom the policy named as the sender
+	var notify envelope.Notify // zero: DSNs of failures go to the sender that the policy named
 	if in.Envelope.Sender == "" {
 		notify = envelope.NotifyNever
 	}
@@ -100,8 +107,8 @@ func (b *builder) fill(ctx context.Context, in *Incoming, body []byte, rcpts []e
 	return nil
 }
 
-// FiledCopies returns the recipients that stand for the copies of a submission in
-// folders.
+// FiledCopies returns a recipient for each copy of a submission that goes into a
+// folder.
 func (k *Intake) FiledCopies(s hooks.Submit) []*envelope.Recipient {
 	var rcpts []*envelope.Recipient
 	for _, c := range s.Copies {

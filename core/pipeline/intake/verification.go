@@ -9,15 +9,16 @@ import (
 	"carteiro/core/service/verify"
 )
 
-// Verified holds the results of SPF, DKIM and DMARC of one message. They are made
-// when a policy first asks for them, or for aggregate reports: most mail needs no look-ups.
+// Verified holds the results of SPF, DKIM and DMARC of one message. They are computed
+// when a policy or the aggregate reports first need them, so that other mail needs no
+// look-ups.
 type Verified struct{ Results *envelope.AuthResults }
 
 // AuthCheck returns the results of SPF, DKIM and DMARC of a message.
 type AuthCheck = func(context.Context) (*envelope.AuthResults, error)
 
-// Once returns the function that msg:auth() calls. It verifies once; a verification that
-// failed is made again.
+// Once returns the function that msg:auth() calls. It verifies the message at the
+// first call, and again after an error.
 func (v *Verified) Once(r verify.Resolver, m verify.Message) AuthCheck {
 	return func(ctx context.Context) (*envelope.AuthResults, error) {
 		if v.Results != nil {
@@ -31,9 +32,9 @@ func (v *Verified) Once(r verify.Resolver, m verify.Message) AuthCheck {
 	}
 }
 
-// Verification returns msg:auth() of a message that was accepted before: what was
-// found then, or what is found now from what the envelope remembers. It is nil for mail of our own, which has
-// no client.
+// Verification returns the function of msg:auth() for a message that was accepted
+// before. It returns the results from then, or verifies now, with the client address
+// in the envelope. It is nil for mail without a client.
 func (k *Intake) Verification(env *envelope.Envelope, header *mime.Header, body OpenBody) AuthCheck {
 	ip, err := netip.ParseAddr(env.Client)
 	if env.Auth == nil && err != nil {
@@ -45,7 +46,7 @@ func (k *Intake) Verification(env *envelope.Envelope, header *mime.Header, body 
 	return func(ctx context.Context) (*envelope.AuthResults, error) {
 		res, err := check(ctx)
 		if err == nil {
-			env.Auth = res // forks are told how this message arrived, not how they would
+			env.Auth = res // forks keep the results of the message that arrived
 		}
 		return res, err
 	}

@@ -59,7 +59,7 @@ func (o *Operator) carryOutDecisions(ctx context.Context) error {
 	return nil
 }
 
-// carryOut releases or drops what is held of a message for one group.
+// carryOut releases or drops a message that is held for one list of people.
 func (o *Operator) carryOut(ctx context.Context, text string, name envelope.Address, op Operation) error {
 	id, err := envelope.ParseID(text)
 	if err != nil {
@@ -86,8 +86,8 @@ func (o *Operator) carryOut(ctx context.Context, text string, name envelope.Addr
 	return nil
 }
 
-// Undecided reports whether decisions about held messages wait to be carried
-// out.
+// Undecided reports whether there are decisions about held messages that were not
+// carried out yet.
 func (o *Operator) Undecided(ctx context.Context) bool {
 	for range o.store.Scan(ctx, lists.DecisionSpace, "", 1) {
 		return true

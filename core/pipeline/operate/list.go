@@ -30,7 +30,7 @@ type Queued struct {
 	Groups   []*envelope.Group
 }
 
-// Status is the word that `queue list` and Filter.Status use for a group.
+// Status returns the word that `queue list` and Filter.Status use for a group.
 func Status(g *envelope.Group) string {
 	switch {
 	case g.Held && slices.ContainsFunc(g.Recipients, func(r envelope.Recipient) bool { return r.State == envelope.Quarantine }):
@@ -63,8 +63,8 @@ func (f Filter) matches(q Queued, now time.Time) bool {
 	return false
 }
 
-// Queue returns the messages that a filter selects in the order of arrival,
-// at most limit (0: all). It walks the queue.
+// Queue returns the messages that a filter selects in the order of arrival, at most
+// limit (0: all). It reads the whole queue.
 func (o *Operator) Queue(ctx context.Context, f Filter, limit int) ([]Queued, error) {
 	if f.ID != "" {
 		id, err := envelope.ParseID(f.ID)
@@ -77,7 +77,7 @@ func (o *Operator) Queue(ctx context.Context, f Filter, limit int) ([]Queued, er
 		}
 		return []Queued{q}, nil
 	}
-	var ids []envelope.ID // first, since a walk must not hold its snapshot for long
+	var ids []envelope.ID // collected first, because a scan must not keep its snapshot for long
 	for env, err := range o.store.Messages(ctx) {
 		if err != nil {
 			return nil, err

@@ -1,10 +1,10 @@
-// Package operate is what operators do to the queue, and what policies decided
-// about messages that they held: lists of messages by filter, hold, release,
-// retry, bounce, drop.
+// Package operate makes the changes that operators ask for in the queue (hold, release,
+// retry, bounce, drop), lists its messages, and carries out what policies decided about
+// messages that they held.
 //
 //	operate.go   operations on one message
 //	list.go      messages that a filter selects
-//	decisions.go decisions of policies, carried out beside them
+//	decisions.go decisions of policies about held messages
 package operate
 
 import (
@@ -24,7 +24,7 @@ import (
 	"carteiro/core/store"
 )
 
-// ErrBusy: the message is being tried right now.
+// ErrBusy: the message is being tried now.
 var ErrBusy = errors.New("is being tried right now, try again")
 
 // Store is the part of the store that an Operator uses.
@@ -76,9 +76,9 @@ const (
 	OpDrop    Operation = "drop"
 )
 
-// Operate does op to one message, all its groups that are not done. A crash
-// between two groups leaves some done; doing it again is harmless. ErrBusy,
-// store.ErrNotFound.
+// Operate does op to all unfinished groups of one message. After a crash some groups may
+// be changed and others not; the operation can be repeated. The error is ErrBusy or
+// store.ErrNotFound, among others.
 func (o *Operator) Operate(ctx context.Context, op Operation, id envelope.ID, reason string) error {
 	groups, err := o.store.Groups(ctx, id)
 	if err != nil {

@@ -12,17 +12,17 @@ import (
 	"carteiro/hooks"
 )
 
-// ErrNoCommand: no policy in force has a command of that name.
+// ErrNoCommand: no policy of the current generation has a command of that name.
 var ErrNoCommand = errors.New("no policy in force has this command")
 
-// Commands are the handlers of commands, in their order.
+// Commands returns the handlers of commands, in their order.
 func (r *Runner) Commands() []hooks.Info {
 	return r.policies.Get().Chain.Infos(hooks.AdminCommand)
 }
 
-// Command has the policies carry out what an operator typed. It returns
-// ErrNoCommand, what a policy refused it with, or how the policy failed. It
-// blocks for the policy and for the commit of its effects.
+// Command runs the policies for a command that an operator typed. The error is
+// ErrNoCommand, a policy's refusal, or a policy's failure. It blocks for the policy and
+// for the commit of its effects.
 func (r *Runner) Command(ctx context.Context, cmd *hooks.Command) (hooks.Response, error) {
 	gen := r.policies.Get()
 	asked := false
@@ -36,7 +36,7 @@ func (r *Runner) Command(ctx context.Context, cmd *hooks.Command) (hooks.Respons
 		trail.LogFailures(ctx, r.log, "command", entries)
 		asked = true
 		switch {
-		case v.Response != nil && v.Response.Status >= 400: // a failure, said as a page says it
+		case v.Response != nil && v.Response.Status >= 400: // a failure, given as an HTTP status
 			return hooks.Response{}, errors.New(cmp.Or(strings.TrimSpace(v.Response.Body), "refused"))
 		case v.Response != nil:
 			return *v.Response, nil
@@ -47,7 +47,7 @@ func (r *Runner) Command(ctx context.Context, cmd *hooks.Command) (hooks.Respons
 			return hooks.Response{}, fmt.Errorf("%s failed: %s", failed.Handler, failed.Err)
 		}
 	}
-	if asked { // a handler that returned nothing did what it had to
+	if asked { // a handler that returned nothing has succeeded
 		return hooks.Response{Status: 200, Type: "text/plain; charset=utf-8"}, nil
 	}
 	return hooks.Response{}, fmt.Errorf("%s: %w", cmd.Name, ErrNoCommand)

@@ -9,13 +9,12 @@ import (
 	"carteiro/hooks"
 )
 
-// adoptTimers moves the times at which timers last ran from the names that stores
-// of format 1 gave to handlers, which two handlers could share. It looks for them once for each
-// generation: a handler with such a name may come into force at any reload. A handler that has a time under its
-// new name keeps that.
+// moveFormat1Timers moves the times of last runs from the handler names of store format
+// 1, which two handlers could share. It does so once for each generation: any reload
+// may bring back a handler with such a name. A time under the new name is kept.
 //
 // Crash: some are moved, and the rest at the next start.
-func (r *Runner) adoptTimers(ctx context.Context, gen *hooks.Generation) error {
+func (r *Runner) moveFormat1Timers(ctx context.Context, gen *hooks.Generation) error {
 	if r.adopted == gen.ID {
 		return nil
 	}
@@ -39,7 +38,8 @@ func (r *Runner) adoptTimers(ctx context.Context, gen *hooks.Generation) error {
 	return nil
 }
 
-// rename are the effects that give a key another name, unless that is taken.
+// rename returns the effects that rename a key. If the new key exists, they only delete
+// the old one.
 func (r *Runner) rename(ctx context.Context, space, from, to string) ([]envelope.Effect, error) {
 	v, err := r.store.Get(ctx, space, from)
 	if errors.Is(err, store.ErrNotFound) {

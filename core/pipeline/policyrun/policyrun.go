@@ -1,10 +1,10 @@
-// Package policyrun runs policies beside the mail: by the clock, for operators
-// who type a command, and for browsers.
+// Package policyrun runs policies that no message triggers: timers, commands of
+// operators, and HTTP requests.
 //
-//	timers.go  timer.tick: a handler at a time; its last run is committed with its effects
+//	timers.go  timer.tick, one handler at a time; the time of the run is committed with its effects
 //	command.go admin.command
 //	web.go     web.request
-//	sandbox.go what a browser is told about pages of bundles
+//	sandbox.go HTTP headers that keep pages of bundles apart
 //	format1.go timers that an earlier version named differently
 package policyrun
 

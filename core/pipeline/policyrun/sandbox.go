@@ -10,15 +10,15 @@ import (
 	"carteiro/hooks"
 )
 
-// sandbox is what every page of a bundle carries: all bundles answer below one
-// name, and without it the script of one could read the pages of the others
-// with what the browser keeps for that name. A page under it has an origin of
-// its own; its forms and scripts work.
+// sandbox is the Content-Security-Policy of every page of a bundle. All bundles share
+// one host name, so that without it the JavaScript of one could read pages of the
+// others with the cookies and passwords that the browser has for that name. With it
+// each page has its own origin; forms and scripts work.
 const sandbox = "sandbox allow-forms allow-scripts"
 
-// confine adds the sandbox to an answer and makes the realm of a log-in that it
-// asks for one of the bundle's own, so that a browser shows a bundle no
-// password that was typed for another. Pages of the admin stay as they are.
+// confine adds the sandbox to a response, and the name of the bundle to the realm of a
+// login, so that a browser does not send a password to one bundle that was typed for
+// another. Pages of admin scripts are not changed.
 func confine(info *hooks.Info, r *hooks.Response) {
 	if info.Tier == hooks.Admin || info.Tier == hooks.After {
 		return
@@ -35,9 +35,9 @@ func confine(info *hooks.Info, r *hooks.Response) {
 	for _, name := range names {
 		value, key := r.Headers[name], textproto.CanonicalMIMEHeaderKey(name)
 		if key == "Www-Authenticate" {
-			value = ownRealm(value, cmp.Or(info.Bundle, strings.Join(info.Domains, " ")))
+			value = realmWithName(value, cmp.Or(info.Bundle, strings.Join(info.Domains, " ")))
 		}
-		if before := headers[key]; before != "" { // of a policy for content, each counts
+		if before := headers[key]; before != "" { // of several Content-Security-Policy values each applies
 			value = before + ", " + value
 		}
 		headers[key] = value
@@ -50,11 +50,12 @@ var (
 	realm     = regexp.MustCompile(`(?i)^\s*realm\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]*)`)
 )
 
-// ownRealm gives each challenge for Basic authentication (RFC 7617) a realm with
-// a name in it. Other schemes stay: their answers depend on the realm.
-func ownRealm(value, name string) string {
+// realmWithName adds a name to the realm of each challenge for Basic authentication
+// (RFC 7617). Other schemes are not changed: their responses are computed from the
+// realm.
+func realmWithName(value, name string) string {
 	var out []string
-	basic, at := false, -1 // the challenge at hand, and where its first parameter is, while it has no realm
+	basic, at := false, -1 // basic: the current challenge is Basic; at: index of its first parameter, -1 if it has a realm
 	end := func() {
 		if basic && at >= 0 {
 			sep := ", "

@@ -6,9 +6,9 @@ import (
 	"carteiro/hooks"
 )
 
-// TestOwnRealm: each challenge for Basic has a realm that names the bundle;
-// whatever else a field says stays as it is.
-func TestOwnRealm(t *testing.T) {
+// TestRealmWithName: each challenge for Basic has a realm that names the bundle; the
+// rest of the field is unchanged.
+func TestRealmWithName(t *testing.T) {
 	for value, want := range map[string]string{
 		`Basic realm="mail", charset="UTF-8"`:                     `Basic realm="mail (acme/x)", charset="UTF-8"`,
 		`basic  charset="UTF-8" , realm = "mail"`:                 `basic  charset="UTF-8" , realm="mail (acme/x)"`,
@@ -23,13 +23,13 @@ func TestOwnRealm(t *testing.T) {
 		`Negotiate, Basic`:                                        `Negotiate, Basic realm="acme/x"`,
 		"":                                                        "",
 	} {
-		if got := ownRealm(value, "acme/x"); got != want {
-			t.Errorf("%s: %s, not %s", value, got, want)
+		if got := realmWithName(value, "acme/x"); got != want {
+			t.Errorf("%s: got %s, want %s", value, got, want)
 		}
 	}
 }
 
-// TestConfinePages: which answers carry the sandbox.
+// TestConfinePages checks which responses have the sandbox.
 func TestConfinePages(t *testing.T) {
 	const own = "default-src 'none'"
 	for _, c := range []struct {
@@ -50,12 +50,12 @@ func TestConfinePages(t *testing.T) {
 		r := &hooks.Response{Headers: c.headers}
 		confine(&c.info, r)
 		if got := r.Headers["Content-Security-Policy"]; got != c.want {
-			t.Errorf("%+v with %v: %q, not %q", c.info, c.headers, got, c.want)
+			t.Errorf("%+v with %v: got %q, want %q", c.info, c.headers, got, c.want)
 		}
 	}
 	r := &hooks.Response{Headers: map[string]string{"www-authenticate": `Basic realm="mail"`}}
 	confine(&hooks.Info{Bundle: "acme/x", Tier: hooks.Bundle, PlainWeb: true}, r)
 	if got := r.Headers["Www-Authenticate"]; got != `Basic realm="mail (acme/x)"` {
-		t.Errorf("realm of plain pages: %s", got)
+		t.Errorf("WWW-Authenticate of plain pages: got %s, want the realm with the name of the bundle", got)
 	}
 }

@@ -15,11 +15,11 @@ import (
 	"carteiro/hooks"
 )
 
-// timerSpace is the KV namespace in which the last run of each timer is kept;
-// no policy's namespace has this name.
+// timerSpace is the KV namespace with the last run of each timer; no policy's namespace
+// has this name.
 const timerSpace = "#timers"
 
-// maxTimers bounds a scan of timerSpace.
+// maxTimers is the limit of a scan of timerSpace.
 const maxTimers = 100_000
 
 // RunTimers calls timer.tick handlers when they are due, until ctx ends.
@@ -40,20 +40,20 @@ func (r *Runner) RunTimers(ctx context.Context) error {
 	}
 }
 
-// Tick calls the timer.tick handlers that are due, one at a time, and returns
-// when all have returned. A handler that is seen for the first time runs after
-// its interval; one that missed several runs once. What goes wrong in one is
-// logged; an error is the store's end: ErrFailed or ErrClosed.
+// Tick calls the timer.tick handlers that are due, one at a time, and returns when all
+// have returned. A new handler runs after its interval; a handler that missed several
+// runs is called once. Failures of handlers are logged; an error is store.ErrFailed or
+// store.ErrClosed.
 func (r *Runner) Tick(ctx context.Context) error {
 	r.ticking.Lock()
 	defer r.ticking.Unlock()
 	gen := r.policies.Get()
-	if err := panics.Catch(func() error { return r.adoptTimers(ctx, gen) }); err != nil {
+	if err := panics.Catch(func() error { return r.moveFormat1Timers(ctx, gen) }); err != nil {
 		if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
 			return err
 		}
 		r.log.ErrorContext(ctx, "times of an earlier version not moved, timers wait", "err", err)
-		return nil // a timer that ran now would be taken for new
+		return nil // without its time a timer would count as new
 	}
 	for n, info := range gen.Chain.Infos(hooks.TimerTick) {
 		if ctx.Err() != nil {
@@ -71,8 +71,8 @@ func (r *Runner) Tick(ctx context.Context) error {
 	return nil
 }
 
-// RestartTimers has each timer count its interval from now on, as if all were
-// seen for the first time: for a clock that was set back before anything ran.
+// RestartTimers makes each timer count its interval from now, as if it were new. It is
+// for a clock that was set back.
 //
 // Crash: each timer counts from now or from its last run.
 func (r *Runner) RestartTimers(ctx context.Context) error {
@@ -89,13 +89,13 @@ func (r *Runner) RestartTimers(ctx context.Context) error {
 	return r.Tick(ctx)
 }
 
-// timerName is under what it is stored when a handler last ran for a domain.
+// timerName returns the key for the last run of a handler for a domain.
 func timerName(handler, domain string) string {
 	return strings.TrimSuffix(handler+" "+domain, " ")
 }
 
-// timerDomains are those that a timer runs for in turn; one that does not ask
-// for it runs once, for the server as a whole.
+// timerDomains returns the domains that a timer runs for, one after the other. A timer
+// without `each = "domain"` runs once for the whole server, with the domain "".
 func (r *Runner) timerDomains(i hooks.Info) []string {
 	if !i.EachDomain {
 		return []string{""}
@@ -142,5 +142,5 @@ func (r *Runner) runIfDue(ctx context.Context, gen *hooks.Generation, n int, nam
 	if stored {
 		return nil
 	}
-	return r.apply(ctx, gen, []envelope.Effect{ran}, nil) // nothing to store but the time, or it failed: the next tick comes in due time
+	return r.apply(ctx, gen, []envelope.Effect{ran}, nil) // it had no effects, or it failed: it runs again after its interval
 }

@@ -9,10 +9,10 @@ import (
 	"carteiro/hooks"
 )
 
-// Web asks the policies about an HTTP request to a bundle, named without its
-// publisher ("scripts" are the admin's). ok is false when nobody answers at
-// that path; a policy that fails is answered 500. It blocks for the policy
-// and for the commit of its effects.
+// Web runs the policies for an HTTP request to a bundle, named without its publisher
+// ("scripts" means the scripts of the admin). ok is false if no handler serves that
+// path. If a policy fails the answer is a 500. It blocks for the policy and for the
+// commit of its effects.
 func (r *Runner) Web(ctx context.Context, bundle string, req *hooks.Request) (answer hooks.Response, ok bool) {
 	gen := r.policies.Get()
 	for n, info := range gen.Chain.Infos(hooks.WebRequest) {

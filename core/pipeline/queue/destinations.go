@@ -9,16 +9,16 @@ import (
 	"carteiro/core/store"
 )
 
-// destQueueKey is what the groups of a destQueue share: their destination, and
-// their domain where it has limits of its own.
+// destQueueKey is what the groups of a destQueue have in common: their destination,
+// and their domain if there are limits for it.
 type destQueueKey struct {
 	destinationKey
 	domain string
 }
 
-// destinationKey names a destination. A policy may choose any group key, so the
-// kind tells the server's own destinations apart. byDomain stands for all mail of a
-// domain, whatever its group keys.
+// destinationKey names a destination. A policy may choose any group key, so the kind
+// distinguishes the server's own destinations. With byDomain it means all mail of a
+// domain, with any group key.
 type destinationKey struct {
 	kind     envelope.GroupKind
 	key      string
@@ -33,8 +33,8 @@ func (q *Queue) destQueueOf(e store.DueEntry) destQueueKey {
 	return k
 }
 
-// destinationsOf returns the destinations whose limits hold for a destQueue: its
-// own, and that of its domain or nil. Caller holds mu.
+// destinationsOf returns the destinations whose limits apply to a destQueue: its own,
+// and that of its domain, or nil. The caller holds mu.
 func (q *Queue) destinationsOf(k destQueueKey) (own, domain *destination) {
 	if k.domain != "" {
 		domain = q.destinationOf(destinationKey{kind: envelope.Remote, key: k.domain, byDomain: true})
@@ -47,64 +47,64 @@ type destQueue struct {
 	key     destQueueKey
 	class   envelope.Class
 	entries []store.DueEntry
-	at      int // in the heap, -1 when parked
+	index   int // in the heap, -1 when parked
 }
 
-// classQueue holds all groups of a class. The heap orders the destQueues whose
-// destination is not known to be busy by how long their first entry has been due.
+// classQueue holds all groups of a class. The heap has the destQueues that are not
+// parked, ordered by how long their first entry has been due.
 type classQueue struct {
 	heap  destHeap
 	byKey map[destQueueKey]*destQueue
-	n     int // entries in all destQueues
+	count int // entries in all destQueues
 }
 
 type destHeap []*destQueue
 
 func (h destHeap) Len() int           { return len(h) }
 func (h destHeap) Less(i, j int) bool { return h[i].entries[0].Due.Before(h[j].entries[0].Due) }
-func (h destHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].at, h[j].at = i, j }
-func (h *destHeap) Push(x any)        { l := x.(*destQueue); l.at = len(*h); *h = append(*h, l) }
+func (h destHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
+func (h *destHeap) Push(x any)        { dq := x.(*destQueue); dq.index = len(*h); *h = append(*h, dq) }
 func (h *destHeap) Pop() any {
 	old := *h
-	l := old[len(old)-1]
-	*h, l.at = old[:len(old)-1], -1
-	return l
+	dq := old[len(old)-1]
+	*h, dq.index = old[:len(old)-1], -1
+	return dq
 }
 
-func (ls *classQueue) push(key destQueueKey, e store.DueEntry) {
-	l := ls.byKey[key]
-	if l == nil {
-		l = &destQueue{key: key, class: e.Class, at: -1}
-		ls.byKey[key] = l
-		l.entries = append(l.entries, e)
-		heap.Push(&ls.heap, l)
+func (cq *classQueue) push(key destQueueKey, e store.DueEntry) {
+	dq := cq.byKey[key]
+	if dq == nil {
+		dq = &destQueue{key: key, class: e.Class, index: -1}
+		cq.byKey[key] = dq
+		dq.entries = append(dq.entries, e)
+		heap.Push(&cq.heap, dq)
 	} else {
-		l.entries = append(l.entries, e)
+		dq.entries = append(dq.entries, e)
 	}
-	ls.n++
+	cq.count++
 }
 
-// pop takes the first entry of the first destQueue.
-func (ls *classQueue) pop() store.DueEntry {
-	l := ls.heap[0]
-	e := l.entries[0]
-	l.entries = l.entries[1:]
-	ls.n--
-	if len(l.entries) == 0 {
-		heap.Pop(&ls.heap)
-		delete(ls.byKey, l.key)
+// pop removes and returns the first entry of the first destQueue.
+func (cq *classQueue) pop() store.DueEntry {
+	dq := cq.heap[0]
+	e := dq.entries[0]
+	dq.entries = dq.entries[1:]
+	cq.count--
+	if len(dq.entries) == 0 {
+		heap.Pop(&cq.heap)
+		delete(cq.byKey, dq.key)
 	} else {
-		heap.Fix(&ls.heap, 0)
+		heap.Fix(&cq.heap, 0)
 	}
 	return e
 }
 
 // park takes a destQueue out of the heap until its destination is free.
-func (ls *classQueue) park(l *destQueue) { heap.Remove(&ls.heap, l.at) }
+func (cq *classQueue) park(dq *destQueue) { heap.Remove(&cq.heap, dq.index) }
 
-func (ls *classQueue) unpark(l *destQueue) {
-	if l.at < 0 && len(l.entries) > 0 {
-		heap.Push(&ls.heap, l)
+func (cq *classQueue) unpark(dq *destQueue) {
+	if dq.index < 0 && len(dq.entries) > 0 {
+		heap.Push(&cq.heap, dq)
 	}
 }
 
@@ -142,8 +142,8 @@ func (q *Queue) destinationOf(key destinationKey) *destination {
 	return d
 }
 
-// free reports whether one more transaction may begin. A tenth of the slots,
-// at least one where there are several, is kept for urgent mail.
+// free reports whether one more attempt may begin. A tenth of the connections is
+// reserved for urgent mail, at least one if there are several.
 func (d *destination) free(class envelope.Class, now time.Time) bool {
 	limit := d.limit
 	if class > envelope.High && limit > 1 {
@@ -167,13 +167,13 @@ func (d *destination) backOff(down bool, now time.Time) {
 	d.until = now.Add(min(firstBackOff<<min(d.failures-1, 10), maxBackOff))
 }
 
-// wakeDestinations unparks the groups of destinations whose back-off is over. It
-// looks at all destinations, so not more than ten times a second.
+// wakeDestinations unparks the groups of destinations whose back-off is over. Because
+// it checks all destinations, it works at most ten times a second.
 func (q *Queue) wakeDestinations(now time.Time) {
-	if now.Sub(q.woken) < 100*time.Millisecond {
+	if now.Sub(q.lastWake) < 100*time.Millisecond {
 		return
 	}
-	q.woken = now
+	q.lastWake = now
 	for key, d := range q.destinations {
 		if len(d.waiting) > 0 && !now.Before(d.until) && !now.Before(d.next) && d.active < d.limit {
 			q.wakeDestination(d)
@@ -185,8 +185,8 @@ func (q *Queue) wakeDestinations(now time.Time) {
 }
 
 func (q *Queue) wakeDestination(d *destination) {
-	for _, l := range d.waiting {
-		q.classes[l.class].unpark(l)
+	for _, dq := range d.waiting {
+		q.classes[dq.class].unpark(dq)
 	}
 	d.waiting = d.waiting[:0]
 }

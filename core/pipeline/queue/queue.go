@@ -1,8 +1,8 @@
-// Package queue decides which group of the spool is tried next: by priority with
-// ageing, within the limits of each destination. What is due is read from the
-// store; a group that was just committed is offered.
+// Package queue decides which group of the spool is tried next: by priority and
+// waiting time, within the limits of each destination. It reads the groups that are
+// due from the store; groups that were just committed are offered to it.
 //
-//	queue.go         what is due, and the workers that try it
+//	queue.go         the groups that are due, and the workers that try them
 //	destinations.go  limits and back-off of each destination
 package queue
 
@@ -23,14 +23,14 @@ const (
 	// window is how many due groups of a class are held in memory; the rest
 	// stays in the store until there is room.
 	window = 10_000
-	// scanEvery is how often the store is asked for what fell due. A wake-up that
-	// is lost costs no more than this.
+	// scanEvery is how often the store is scanned for groups that became due. A lost
+	// wake-up delays a group by no more than this.
 	scanEvery = time.Second
-	// AgeStep is the ageing of the queue: a group that has waited this long goes
-	// before new groups of the next more urgent class. So the most urgent class
-	// goes first, and the least urgent one waits at most four steps for it.
+	// AgeStep is how long a group waits until it goes before new groups of the next
+	// more urgent class. So the most urgent class goes first, and the least urgent one
+	// waits at most four steps for it.
 	AgeStep = 5 * time.Minute
-	// stopWithin bounds how long running attempts may take after the end.
+	// stopWithin is how long running attempts may still take when the server stops.
 	stopWithin = 30 * time.Second
 )
 
@@ -45,7 +45,7 @@ func keyOf(e store.DueEntry) entryKey { return entryKey{e.ID, e.Block} }
 // Config limits what the queue tries at once.
 type Config struct {
 	Workers int // groups tried at once
-	// Retry is how long a group waits whose attempt could not be recorded.
+	// Retry is how long a group waits if its attempt could not be recorded.
 	Retry   time.Duration
 	Shaping map[string]Shaping // by destination: domain or group key
 }
@@ -56,8 +56,8 @@ type Shaping struct {
 	Every       time.Duration // at least between two messages, 0: no limit
 }
 
-// DefaultConnections is how many attempts for one destination run at once,
-// where no shaping says otherwise.
+// DefaultConnections is how many attempts for one destination run at once, if its
+// Shaping does not set another number.
 const DefaultConnections = 20
 
 // Store is the part of the spool that the queue reads.
@@ -65,13 +65,13 @@ type Store interface {
 	Due(ctx context.Context, class envelope.Class, before time.Time) iter.Seq2[store.DueEntry, error]
 }
 
-// Attempt tries a group once and records the outcome. down says that the
-// destination could not be reached; recorded is false when the store could not
-// even be told of a failure, and holds the group as it was.
+// Attempt tries a group once and records the outcome. down says that the destination
+// could not be reached; recorded is false if the store could not even record a
+// failure; the stored group is unchanged then.
 type Attempt func(ctx context.Context, e store.DueEntry) (down, recorded bool)
 
-// Queue decides what is tried next. Leases are in its memory alone: a restart
-// frees them, and the store still has everything.
+// Queue decides what is tried next. Which groups are being tried is only in its
+// memory: after a restart all groups in the store are free again.
 type Queue struct {
 	cfg     Config
 	store   Store
@@ -87,10 +87,11 @@ type Queue struct {
 	destinations map[destinationKey]*destination
 	active       int
 	running      map[entryKey]bool // being tried
-	locked       map[entryKey]bool // an operator works on it
-	woken        time.Time         // when wakeDestinations last looked
-	// backingOff are groups whose last attempt could not be recorded, and until
-	// when: the store has them as due, and the peer may have them already.
+	locked       map[entryKey]bool // an operator changes it
+	lastWake     time.Time         // when wakeDestinations last looked
+	// backingOff holds the groups whose last attempt could not be recorded, and when
+	// they may be tried again. In the store they are still due, but the peer may have
+	// the message already.
 	backingOff map[entryKey]time.Time
 }
 
@@ -106,8 +107,9 @@ func New(cfg Config, s Store, log *telemetry.Journal, c *clock.Clock) *Queue {
 	return q
 }
 
-// Run dispatches until ctx ends, then waits for the attempts that run. It returns
-// an error that is store.ErrFailed or store.ErrClosed when the store ends first.
+// Run starts attempts until ctx ends, then waits for those that run. If the store
+// fails or is closed before, it returns an error that is store.ErrFailed or
+// store.ErrClosed.
 func (q *Queue) Run(ctx context.Context, attempt Attempt) error {
 	attempts, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -126,9 +128,9 @@ func (q *Queue) Run(ctx context.Context, attempt Attempt) error {
 		case <-ctx.Done():
 		case <-q.wakeup:
 		case <-tick.C:
-			q.due()
+			q.scanAll()
 		case <-q.clock.Moved():
-			q.due()
+			q.scanAll()
 		}
 	}
 	defer time.AfterFunc(stopWithin, cancel).Stop()
@@ -136,7 +138,7 @@ func (q *Queue) Run(ctx context.Context, attempt Attempt) error {
 	return nil
 }
 
-// wake wakes Run, unless it is about to wake anyhow.
+// wake wakes Run.
 func (q *Queue) wake() {
 	select {
 	case q.wakeup <- struct{}{}:
@@ -144,8 +146,8 @@ func (q *Queue) wake() {
 	}
 }
 
-// due marks every class: the store may have due groups.
-func (q *Queue) due() {
+// scanAll marks every class for a scan of the store.
+func (q *Queue) scanAll() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.clock.Now()
@@ -159,9 +161,9 @@ func (q *Queue) due() {
 	}
 }
 
-// Rescan has the store asked again for what is due, after an operator's change.
+// Rescan makes Run scan the store again, after an operator's change.
 func (q *Queue) Rescan() {
-	q.due()
+	q.scanAll()
 	q.wake()
 }
 
@@ -172,11 +174,10 @@ func (q *Queue) InFlight() int {
 	return q.active
 }
 
-// Offer takes a group that was just committed, so that it need not be found
-// by a scan.
+// Offer takes a group that was just committed, so that no scan is needed to find it.
 func (q *Queue) Offer(e store.DueEntry) {
 	q.mu.Lock()
-	if q.classes[e.Class].n >= window || e.Due.After(q.clock.Now()) {
+	if q.classes[e.Class].count >= window || e.Due.After(q.clock.Now()) {
 		q.scan[e.Class] = true
 	} else {
 		q.add(e)
@@ -185,21 +186,21 @@ func (q *Queue) Offer(e store.DueEntry) {
 	q.wake()
 }
 
-// add puts an entry in its destQueue. Caller holds mu.
+// add puts an entry into its destQueue. The caller holds mu.
 func (q *Queue) add(e store.DueEntry) {
 	if _, backingOff := q.backingOff[keyOf(e)]; backingOff || q.seen[keyOf(e)] {
 		return
 	}
 	q.seen[keyOf(e)] = true
 	q.classes[e.Class].push(q.destQueueOf(e), e)
-	q.log.Metrics.Window.WithLabelValues(e.Class.String()).Set(float64(q.classes[e.Class].n))
+	q.log.Metrics.Window.WithLabelValues(e.Class.String()).Set(float64(q.classes[e.Class].count))
 }
 
-// refill reads due groups of the classes that are marked, up to the window.
+// refill reads the due groups of the marked classes, until the window is full.
 func (q *Queue) refill(ctx context.Context) error {
 	for c := range q.classes {
 		q.mu.Lock()
-		want := q.scan[c] && q.classes[c].n < window/2
+		want := q.scan[c] && q.classes[c].count < window/2
 		if want {
 			q.scan[c] = false
 		}
@@ -225,7 +226,7 @@ func (q *Queue) take(e store.DueEntry) (full bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.add(e)
-	return q.classes[e.Class].n >= window
+	return q.classes[e.Class].count >= window
 }
 
 func (q *Queue) scanAgain(class int) {
@@ -234,8 +235,7 @@ func (q *Queue) scanAgain(class int) {
 	q.scan[class] = true
 }
 
-// dispatch starts the best group that may start now, and reports whether there
-// was one.
+// dispatch starts an attempt for the next group, and reports whether there was one.
 func (q *Queue) dispatch(ctx context.Context, attempt Attempt) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -257,8 +257,8 @@ func (q *Queue) dispatch(ctx context.Context, attempt Attempt) bool {
 	return true
 }
 
-// pick takes out the entry that has waited longest, where each class of urgency
-// counts as one AgeStep of waiting. Caller holds mu.
+// pick removes and returns the entry that has waited longest; each class of urgency
+// counts as one AgeStep of waiting. The caller holds mu.
 func (q *Queue) pick() (store.DueEntry, bool) {
 	now := q.clock.Now()
 	q.wakeDestinations(now)
@@ -280,8 +280,8 @@ func (q *Queue) pick() (store.DueEntry, bool) {
 	}
 	e := q.classes[best].pop()
 	q.running[keyOf(e)] = true
-	q.log.Metrics.Window.WithLabelValues(e.Class.String()).Set(float64(q.classes[best].n))
-	if q.classes[best].n == window/2-1 {
+	q.log.Metrics.Window.WithLabelValues(e.Class.String()).Set(float64(q.classes[best].count))
+	if q.classes[best].count == window/2-1 {
 		q.wake() // time to refill
 	}
 	own, domain := q.destinationsOf(q.destQueueOf(e))
@@ -293,28 +293,28 @@ func (q *Queue) pick() (store.DueEntry, bool) {
 	return e, true
 }
 
-// ready returns the first destQueue of a class whose destination may be used now.
-// It parks those whose destination is busy until it is free. Caller holds mu.
+// ready returns the first destQueue of a class whose destination may be used now. It
+// parks destQueues whose destination is busy. The caller holds mu.
 func (q *Queue) ready(class int, now time.Time) *destQueue {
-	ls := &q.classes[class]
-	for len(ls.heap) > 0 {
-		l := ls.heap[0]
-		own, domain := q.destinationsOf(l.key)
+	cq := &q.classes[class]
+	for len(cq.heap) > 0 {
+		dq := cq.heap[0]
+		own, domain := q.destinationsOf(dq.key)
 		busy := own
 		if own.free(envelope.Class(class), now) {
 			if domain == nil || domain.free(envelope.Class(class), now) {
-				return l
+				return dq
 			}
 			busy = domain
 		}
-		ls.park(l)
-		busy.waiting = append(busy.waiting, l)
+		cq.park(dq)
+		busy.waiting = append(busy.waiting, dq)
 	}
 	return nil
 }
 
-// LockGroup keeps a group from being tried while an operator changes it. It
-// returns false when the group is being tried or changed right now.
+// LockGroup prevents attempts for a group while an operator changes it. It returns
+// false if the group is being tried or changed now.
 func (q *Queue) LockGroup(id envelope.ID, block uint32) bool {
 	k := entryKey{id, block}
 	q.mu.Lock()
@@ -334,7 +334,7 @@ func (q *Queue) UnlockGroup(id envelope.ID, block uint32) {
 	q.Rescan()
 }
 
-// IsLocked reports whether an operator changes a group. Each attempt asks it at its
+// IsLocked reports whether an operator changes a group. Each attempt checks it at the
 // start.
 func (q *Queue) IsLocked(e store.DueEntry) bool {
 	q.mu.Lock()
@@ -342,9 +342,9 @@ func (q *Queue) IsLocked(e store.DueEntry) bool {
 	return q.locked[keyOf(e)]
 }
 
-// release ends a lease. A destination that could not be reached is backed off
-// from, so that its other mail does not try in vain one by one; so is a group
-// whose attempt was not recorded, or it would be sent over and over.
+// release frees a group after its attempt. A destination that could not be reached
+// gets a back-off, so that its other groups are not all tried in vain. A group whose
+// attempt was not recorded gets one too, or it would be sent over and over.
 func (q *Queue) release(e store.DueEntry, down, recorded bool) {
 	q.mu.Lock()
 	if !recorded {
@@ -368,8 +368,8 @@ func (q *Queue) release(e store.DueEntry, down, recorded bool) {
 	q.wake()
 }
 
-// freeDestination unparks the groups that wait for a destination, and forgets a
-// destination about which nothing is to be remembered. Caller holds mu.
+// freeDestination unparks the groups that wait for a destination, and removes the
+// destination if it has no state to remember. The caller holds mu.
 func (q *Queue) freeDestination(key destinationKey, d *destination) {
 	q.wakeDestination(d)
 	if d.active == 0 && len(d.waiting) == 0 && d.failures == 0 && d.every == 0 {

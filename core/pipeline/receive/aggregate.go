@@ -9,14 +9,14 @@ import (
 	"carteiro/hooks"
 )
 
-// isReportable reports whether a message came from the outside, so that its
-// client's address says something about who sends in a domain's name.
+// isReportable reports whether a message came from outside: only then the address
+// of its client tells the domain owner who sends in the name of the domain.
 func (r *Receiver) isReportable(c *content) bool {
 	return r.ledger != nil && c.s.Identity == nil && !c.s.Trusted && c.s.Protocol == "smtp"
 }
 
-// verifyForReports verifies a message that is to be counted, if no policy asked
-// for that before.
+// verifyForReports runs SPF, DKIM and DMARC for a message that will be counted, if
+// no policy did so before.
 func (r *Receiver) verifyForReports(ctx context.Context, c *content) *envelope.Status {
 	if !r.isReportable(c) {
 		return nil
@@ -27,8 +27,8 @@ func (r *Receiver) verifyForReports(ctx context.Context, c *content) *envelope.S
 	return nil
 }
 
-// countForReports notes a message for the reports when its fate is known. One that is to
-// come again is counted then.
+// countForReports counts a message for the reports when it is accepted or refused.
+// A deferred message is counted when the client sends it again.
 func (r *Receiver) countForReports(c *content, st *envelope.Status) {
 	a := c.verified.Results
 	if !r.isReportable(c) || a == nil || a.Published == nil || st != nil && st.Code/100 == 4 {
@@ -46,9 +46,9 @@ func (r *Receiver) countForReports(c *content, st *envelope.Status) {
 	r.ledger.Add(r.clock.Now(), *a.Published, row)
 }
 
-// disposition is what became of a message by its DMARC result, and why that is
-// not what the domain asks for. What we refuse for other reasons is not said:
-// it would tell spammers about filters.
+// disposition returns what happened to a message because of its DMARC result, and
+// the reason if that is not what the domain asks for. It does not report refusals
+// for other reasons: they would tell spammers about our filters.
 func disposition(a *envelope.AuthResults, verdict hooks.Action, st *envelope.Status) (applied, override string) {
 	asked := a.DMARC.Policy // with t=y one step milder than what is published
 	if a.DMARC.Result != "fail" {

@@ -24,45 +24,45 @@ import (
 	"carteiro/hooks"
 )
 
-// answerWithin bounds everything between the end of data and its answer.
+// answerWithin is the time limit between the end of the data and the reply to it.
 const answerWithin = 120 * time.Second
 
-// content is a message whose octets are coming in.
+// content is a message that a client is sending.
 type content struct {
-	s      *envelope.Session
-	tx     *envelope.Transaction
-	gen    *hooks.Generation
-	header *mime.Header
-	draft  store.Draft
-	eight  bool
-	msg    *hooks.Message
-	u      commit.Unit
-	marks  []envelope.Placeholder // of text that policies appended
-	// verified are SPF, DKIM and DMARC, once a policy asked for them or the
-	// message is counted for reports.
+	s            *envelope.Session
+	tx           *envelope.Transaction
+	gen          *hooks.Generation
+	header       *mime.Header
+	draft        store.Draft
+	has8Bit      bool
+	msg          *hooks.Message
+	unit         commit.Unit
+	placeholders []envelope.Placeholder // of text that policies appended
+	// verified holds the results of SPF, DKIM and DMARC after a policy asked for
+	// them or the message was counted for aggregate reports.
 	verified intake.Verified
 	verdict  hooks.Action   // of receive.data
-	budget   *intake.Budget // that policies have for it
+	budget   *intake.Budget // counts handlers that ran out of their budget
 }
 
-// Data takes a message: header section, body, policies, then one commit, and
-// only when that is on disk the 250. perRcpt has a status for each recipient
-// when they differ, as LMTP can say. Nothing is kept of a message that is
-// refused or cut off.
+// Data receives a message: it reads the header section and the body, runs the
+// policies, commits, and returns the 250 when the commit is on disk. perRcpt has a
+// status for each recipient if they differ; LMTP can transmit that. Of a message
+// that is refused or cut off nothing is kept.
 func (r *Receiver) Data(
 	ctx context.Context, s *envelope.Session, tx *envelope.Transaction, src io.Reader,
 ) (st *envelope.Status, perRcpt []*envelope.Status) {
 	c := &content{s: s, tx: tx, gen: r.generation(s)}
-	defer c.u.Close()
-	c.draft = c.u.Draft(ctx, r.store)
-	c.budget = r.intake.NewBudget(ctx, &c.u.Pending)
+	defer c.unit.Close()
+	c.draft = c.unit.Draft(ctx, r.store)
+	c.budget = r.intake.NewBudget(ctx, &c.unit.Pending)
 	if err := panics.Catch(func() error { st, perRcpt = r.receive(ctx, c, src); return nil }); err != nil {
 		st, perRcpt = envelope.StatusOf(fmt.Errorf("message %s: %w", tx.ID, err)), nil
 	}
 	r.countForReports(c, st)
 	size := c.size()
 	if st != nil && st.Code < 500 && st.Code >= 400 {
-		c.u.Rollback(commit.Savepoint{}) // it will come again
+		c.unit.Rollback(commit.Savepoint{}) // the client will send it again
 	}
 	result := "accepted"
 	if st != nil && st.Code >= 400 {
@@ -91,7 +91,7 @@ func causeOf(st *envelope.Status) error {
 	return st.Err
 }
 
-// size is that of the message so far.
+// size returns the octets of the message so far.
 func (c *content) size() int64 {
 	if c.header == nil {
 		return 0
@@ -107,28 +107,28 @@ func (c *content) subject() string {
 	return trail.Clean(v)
 }
 
-// receive is Data without the log line.
+// receive does the work of Data; Data logs it.
 func (r *Receiver) receive(ctx context.Context, c *content, src io.Reader) (*envelope.Status, []*envelope.Status) {
-	buffered := readers.Get().(*bufio.Reader)
+	buffered := readerPool.Get().(*bufio.Reader)
 	buffered.Reset(src)
 	defer func() {
 		buffered.Reset(nil) // the pool must not keep the session alive
-		readers.Put(buffered)
+		readerPool.Put(buffered)
 	}()
 	if st := r.readHeader(ctx, c, buffered); st != nil {
 		return st, nil
 	}
-	w := &octets{w: c.draft}
+	w := &bodyWriter{w: c.draft}
 	if _, err := io.Copy(w, buffered); err != nil {
 		return intake.ReadStatus(err), nil
 	}
-	c.eight = c.eight || w.eight
+	c.has8Bit = c.has8Bit || w.has8Bit
 	if st := checkGeneration(c.gen, r.clock.Now()); st != nil {
 		return st, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 	defer cancel()
-	if c.s.Identity != nil { // once more: a right may be gone since the body began
+	if c.s.Identity != nil { // checked again: a right may have been revoked while the body came in
 		if st := r.senders.maySend(ctx, c.s, stateOf(c.s).tx.sender); st != nil {
 			return st, nil
 		}
@@ -136,9 +136,10 @@ func (r *Receiver) receive(ctx context.Context, c *content, src io.Reader) (*env
 			return st, nil
 		}
 	}
-	v := r.askData(ctx, c)
+	v := r.runDataHook(ctx, c)
 	if c.budget.Reason != "" && v.Action != hooks.Reject && v.Action != hooks.Defer && v.Action != hooks.Discard {
-		v = hooks.Verdict{Action: hooks.Quarantine, Reason: c.budget.Reason} // of receive.headers, or of one of several domains
+		// The budget was exceeded at receive.headers, or by the policies of one of several domains.
+		v = hooks.Verdict{Action: hooks.Quarantine, Reason: c.budget.Reason}
 	}
 	c.verdict = v.Action
 	if st := r.verifyForReports(ctx, c); st != nil {
@@ -154,8 +155,8 @@ func (r *Receiver) receive(ctx context.Context, c *content, src io.Reader) (*env
 	return r.accept(ctx, c, in)
 }
 
-// readHeader reads the header section, guards against loops and asks the
-// policies while the body is still coming.
+// readHeader reads the header section, refuses loops and runs receive.headers
+// while the body is still coming in.
 func (r *Receiver) readHeader(ctx context.Context, c *content, src *bufio.Reader) *envelope.Status {
 	raw, err := mime.ReadHeader(src, mime.MaxHeader)
 	if errors.Is(err, mime.ErrHeaderTooLarge) {
@@ -171,7 +172,7 @@ func (r *Receiver) readHeader(ctx context.Context, c *content, src *bufio.Reader
 		}
 	}
 	c.header = mime.ParseHeader(raw)
-	c.eight = mime.Has8Bit(raw)
+	c.has8Bit = mime.Has8Bit(raw)
 	if len(c.header.Fields()) > mime.MaxFields {
 		return envelope.Reject(552, "5.3.4", "too many header fields")
 	}
@@ -180,7 +181,7 @@ func (r *Receiver) readHeader(ctx context.Context, c *content, src *bufio.Reader
 	}
 	if c.s.Protocol == "submission" || c.s.Identity != nil {
 		if hasHiddenField(rest, c.s.Identity != nil) {
-			return envelope.Reject(550, "5.6.0", "a line of the header section is no field, and a field that is not for everybody follows it")
+			return envelope.Reject(550, "5.6.0", "the header section has an invalid line, and a Bcc or author field after it")
 		}
 		if st := r.completeSubmission(ctx, c); st != nil {
 			return st
@@ -195,7 +196,7 @@ func (r *Receiver) readHeader(ctx context.Context, c *content, src *bufio.Reader
 		c.msg.Identity = c.s.Identity.User
 	}
 	c.budget.Message = c.msg
-	v := r.runHook(ctx, c, hooks.ReceiveHeaders)
+	v := r.runContentHook(ctx, c, hooks.ReceiveHeaders)
 	if st := v.Refusal(); st != nil {
 		return st
 	}
@@ -205,9 +206,9 @@ func (r *Receiver) readHeader(ctx context.Context, c *content, src *bufio.Reader
 	return nil
 }
 
-// splitHeader takes octets that are no header fields back into the body: a
-// message may begin without any (RFC 5322 asks for two, mail in the wild has
-// none), and then everything is text.
+// splitHeader separates the header fields from what follows them and belongs to
+// the body. RFC 5322 requires two fields, but some real mail has none; all of it
+// is body then.
 func splitHeader(raw []byte) (header, rest []byte) {
 	fields := mime.ParseHeader(raw).Fields()
 	n := 0
@@ -220,22 +221,22 @@ func splitHeader(raw []byte) (header, rest []byte) {
 	return raw[:n], nil
 }
 
-// hasHiddenField reports whether what became text, because of a line that is no header
-// field, has a field that nobody else may see, or, of a user who logged in, an
-// author that some reader may take for one.
+// hasHiddenField reports whether the lines after an invalid header line contain a
+// Bcc field, or, in mail of a user who logged in, an author field that a mail
+// program might accept as one. These lines are part of the body.
 func hasHiddenField(rest []byte, login bool) bool {
 	h := mime.ParseHeader(rest)
 	authors := []string{"From", "Sender", "Resent-From", "Resent-Sender"}
 	return h.Has("Bcc") || h.Has("Resent-Bcc") || login && slices.ContainsFunc(authors, h.Has)
 }
 
-// runHook runs a hook with session, transaction and message.
-func (r *Receiver) runHook(ctx context.Context, c *content, point hooks.Point) hooks.Verdict {
+// runContentHook runs a hook that sees the session, the transaction and the message.
+func (r *Receiver) runContentHook(ctx context.Context, c *content, point hooks.Point) hooks.Verdict {
 	if !c.gen.Chain.Has(point) {
 		c.gen.Chain.CountEmpty(point)
 		return hooks.Verdict{}
 	}
-	e := &hooks.Event{Point: point, Now: r.clock.Now(), Session: c.s, Tx: c.tx, Msg: c.msg, Pending: &c.u.Pending}
+	e := &hooks.Event{Point: point, Now: r.clock.Now(), Session: c.s, Tx: c.tx, Msg: c.msg, Pending: &c.unit.Pending}
 	e.OnExhausted = c.budget.Exhausted
 	if spec, _ := hooks.SpecOf(point); !spec.InCommit {
 		e.Pending = nil
@@ -250,8 +251,8 @@ func (r *Receiver) runHook(ctx context.Context, c *content, point hooks.Point) h
 	return v
 }
 
-// askData asks receive.data, when the message is complete.
-func (r *Receiver) askData(ctx context.Context, c *content) hooks.Verdict {
+// runDataHook runs receive.data, when the message is complete.
+func (r *Receiver) runDataHook(ctx context.Context, c *content) hooks.Verdict {
 	c.msg.Header, c.msg.Body, c.msg.Sender = c.header, c.draft.Open, c.tx.Sender
 	c.msg.Auth = c.verified.Once(r.resolver, verify.Message{IP: c.s.Remote.Addr(), Helo: c.s.Helo, Sender: c.tx.Sender,
 		Header: c.header, Body: c.draft.Open, Now: r.clock.Now()})
@@ -259,7 +260,7 @@ func (r *Receiver) askData(ctx context.Context, c *content) hooks.Verdict {
 	if pr := c.tx.Params.Priority; pr != nil {
 		c.msg.Priority = *pr
 	}
-	v := r.runHook(ctx, c, hooks.ReceiveData)
+	v := r.runContentHook(ctx, c, hooks.ReceiveData)
 	c.header = c.msg.Header
 	if v.Action == hooks.Discard {
 		discardAll(c.tx)
@@ -273,8 +274,8 @@ func discardAll(tx *envelope.Transaction) {
 	}
 }
 
-// buildIncoming makes the message as it will be stored: policies' edits of the
-// body applied, trace field on top.
+// buildIncoming makes the message as it will be stored: with the policies' edits of
+// the body, and with the trace field on top.
 func (r *Receiver) buildIncoming(ctx context.Context, c *content, v hooks.Verdict) (*intake.Incoming, *envelope.Status) {
 	if c.msg.HasBodyEdits() {
 		if err := r.editBody(ctx, c); err != nil {
@@ -283,9 +284,9 @@ func (r *Receiver) buildIncoming(ctx context.Context, c *content, v hooks.Verdic
 	}
 	now, tx := r.clock.Now(), c.tx
 	env := envelope.Envelope{ID: tx.ID, Sender: tx.Sender, ReceivedAt: now, EnvID: tx.Params.EnvID, Ret: tx.Params.Ret,
-		Priority: c.msg.Priority, SMTPUTF8: tx.Params.SMTPUTF8, EightBit: c.eight, RequireTLS: tx.Params.RequireTLS,
+		Priority: c.msg.Priority, SMTPUTF8: tx.Params.SMTPUTF8, EightBit: c.has8Bit, RequireTLS: tx.Params.RequireTLS,
 		Listener: c.s.Listener, Protocol: c.s.With(tx.Params.SMTPUTF8), Client: c.s.Remote.Addr().String(), Helo: trail.Clean(c.s.Helo),
-		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta, Score: c.msg.Total(), Placeholders: c.marks}
+		Subject: c.subject(), Hops: c.header.Count("Received") + 1, Meta: c.msg.Meta, Score: c.msg.Total(), Placeholders: c.placeholders}
 	if c.s.Identity != nil {
 		env.Identity = c.s.Identity.User
 	}
@@ -296,11 +297,11 @@ func (r *Receiver) buildIncoming(ctx context.Context, c *content, v hooks.Verdic
 	came := fmt.Sprintf("from %s by %s at listener %q, client %s, %d octets, %d recipients", tx.Sender.Path(), env.Protocol, env.Listener,
 		env.Client, c.msg.Size, len(tx.Recipients))
 	arrived := envelope.TrailEntry{Time: now, Step: "receive", Text: came}
-	for _, rcpt := range tx.Recipients { // policies may have changed where it goes
+	for _, rcpt := range tx.Recipients { // policies may have changed the address
 		rcpt.IsLocal = r.dir.Local(rcpt.Address.Domain())
 	}
 	header := c.header.Clone()
-	header.Remove("Return-Path") // ours to add at final delivery (RFC 5321 4.4)
+	header.Remove("Return-Path") // we add it at final delivery (RFC 5321 4.4)
 	if a := c.verified.Results; a != nil {
 		env.Auth = a
 		header.Prepend("Authentication-Results", verify.Field(r.hostname, a))
@@ -309,33 +310,33 @@ func (r *Receiver) buildIncoming(ctx context.Context, c *content, v hooks.Verdic
 	in := &intake.Incoming{Envelope: env, Header: header, Body: intake.NewBody(c.draft), Rcpts: tx.Recipients, Gen: c.gen,
 		Due:   tx.Params.HoldUntil,
 		Trail: append([]envelope.TrailEntry{arrived}, stateOf(c.s).fullTrail()...), Sign: c.msg.Sign, Scores: c.msg.Scores, Ours: env.Ours,
-		PerRcpt: c.s.Protocol == "lmtp" || tx.Params.PRDR, Arrival: arrival(c.s, tx), Budget: c.budget}
+		PerRcpt: c.s.Protocol == "lmtp" || tx.Params.PRDR, Arrival: arrivalOf(c.s, tx), Budget: c.budget}
 	if v.Action == hooks.Quarantine {
 		in.Quarantine = v.Reason
 	}
 	return in, nil
 }
 
-// editBody writes the body anew with the policies' edits.
+// editBody writes a new body with the policies' edits.
 func (r *Receiver) editBody(ctx context.Context, c *content) error {
-	header, edited, marks, err := r.intake.Rewrite(ctx, &c.u, c.msg)
+	header, edited, placeholders, err := r.intake.Rewrite(ctx, &c.unit, c.msg)
 	if err != nil {
 		return err
 	}
 	c.draft.Discard()
-	c.draft, c.header, c.marks = edited, header, marks
+	c.draft, c.header, c.placeholders = edited, header, placeholders
 	if c.msg.Encrypt != nil {
-		c.eight = mime.Has8Bit(header.Bytes())
+		c.has8Bit = mime.Has8Bit(header.Bytes())
 	}
 	return nil
 }
 
-// accept commits the message. A crash before the commit leaves nothing and
-// the sender tries again; after it the message is ours, even if the 250 is
-// lost on its way (RFC 5321 4.1.1.4).
+// accept commits the message. A crash before the commit leaves nothing, and the
+// client sends the message again. After the commit we are responsible for it, even
+// if the 250 does not reach the client (RFC 5321 4.1.1.4).
 func (r *Receiver) accept(ctx context.Context, c *content, in *intake.Incoming) (*envelope.Status, []*envelope.Status) {
 	before := len(in.Trail)
-	rejected, st := r.intake.Enqueue(ctx, &c.u, in)
+	rejected, st := r.intake.Enqueue(ctx, &c.unit, in)
 	if st != nil {
 		stateOf(c.s).addTrail(in.Trail[before:])
 		return st, nil
@@ -352,21 +353,21 @@ func (r *Receiver) accept(ctx context.Context, c *content, in *intake.Incoming) 
 	return nil, each
 }
 
-// readers are what content is read through; one for each message at a time.
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
+// readerPool holds the buffered readers for content; a message uses one at a time.
+var readerPool = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
 
-// octets passes a body on and notices octets above 127 (RFC 6152).
-type octets struct {
-	w     io.Writer
-	eight bool
+// bodyWriter writes a body to w and notes whether it has octets above 127 (RFC 6152).
+type bodyWriter struct {
+	w       io.Writer
+	has8Bit bool
 }
 
-func (o *octets) Write(b []byte) (int, error) {
-	o.eight = o.eight || mime.Has8Bit(b)
+func (o *bodyWriter) Write(b []byte) (int, error) {
+	o.has8Bit = o.has8Bit || mime.Has8Bit(b)
 	return o.w.Write(b)
 }
 
-// rejectedEvent is the event of a message that was refused.
+// rejectedEvent returns the data of the event for a refused message.
 func (c *content) rejectedEvent(st *envelope.Status) map[string]any {
 	m := map[string]any{"message": c.tx.ID.String(), "sender": string(c.tx.Sender), "to": events.Addresses(c.tx.Recipients),
 		"recipients": len(c.tx.Recipients), "code": st.Code, "enhanced": st.Enhanced, "text": st.Text,
@@ -377,8 +378,9 @@ func (c *content) rejectedEvent(st *envelope.Status) map[string]any {
 	return m
 }
 
-// arrival is what handlers that run after the 250 are told of a session and its transaction.
-func arrival(s *envelope.Session, tx *envelope.Transaction) *envelope.Arrival {
+// arrivalOf returns what handlers that run after the 250 see of the session and its
+// transaction.
+func arrivalOf(s *envelope.Session, tx *envelope.Transaction) *envelope.Arrival {
 	a := &envelope.Arrival{Session: s.ID, Protocol: s.Protocol, RDNS: s.RDNS, TLS: s.TLS, Trusted: s.Trusted, Meta: maps.Clone(tx.Meta)}
 	if s.Identity != nil {
 		a.Extra = s.Identity.Extra

@@ -13,8 +13,8 @@ import (
 	"carteiro/hooks"
 )
 
-// Auth verifies a login of SMTP or POP3; the policies may let in who has no
-// account here, and turn away who has.
+// Auth verifies a login at SMTP or POP3. Policies may accept users without an
+// account here, and refuse users who have one.
 func (r *Receiver) Auth(ctx context.Context, s *envelope.Session, cred *envelope.Credentials) (*envelope.Identity, *envelope.Status) {
 	known, err := r.login(ctx, s, cred)
 	if err != nil && !errors.Is(err, auth.ErrCredentials) {
@@ -23,7 +23,7 @@ func (r *Receiver) Auth(ctx context.Context, s *envelope.Session, cred *envelope
 	}
 	c := &hooks.Cred{Credentials: cred, Verified: err == nil, Account: known.User, Delegate: known.Delegate}
 	e := &hooks.Event{Point: hooks.ReceiveAuth, Cred: c}
-	v := r.run(ctx, s, e)
+	v := r.runSessionHook(ctx, s, e)
 	id, status := identity(known, err == nil, cred, v)
 	result, event := "ok", "login"
 	if id == nil {
@@ -59,23 +59,23 @@ func identity(known envelope.Identity, verified bool, cred *envelope.Credentials
 	if extra == nil {
 		extra = known.Extra
 	} else {
-		maps.Copy(extra, known.Extra) // what a delegate may not do no policy allows
+		maps.Copy(extra, known.Extra) // no policy can lift the limits of a delegate
 	}
 	return &envelope.Identity{User: known.User, Delegate: known.Delegate, Extra: extra}, nil
 }
 
-// Scram begins a SCRAM-SHA-256 login; Auth judges what comes out of it.
+// Scram begins a SCRAM-SHA-256 login; Auth decides about its result.
 func (r *Receiver) Scram(ctx context.Context, plus bool, bind func(kind string) []byte) sasl.Exchange {
 	return r.dir.Scram(ctx, plus, bind)
 }
 
-// Tokens reports whether bearer tokens are taken: only policies can judge them.
+// Tokens reports whether bearer tokens are accepted: only policies can verify them.
 func (r *Receiver) Tokens() bool { return r.current.Get().Chain.Has(hooks.ReceiveAuth) }
 
-// login verifies credentials and returns whose they are. At POP3 they may ask
-// for the mailbox of somebody who granted that ("owner*delegate"): then the
-// identity is the owner's and names the delegate. All other protocols know
-// delegates under their own names alone.
+// login verifies credentials and returns their user. At POP3 a delegate may open
+// the mailbox of an owner who granted that, with the user name "owner*delegate":
+// the identity is the owner's then, and names the delegate. With other protocols
+// delegates log in only under their own names.
 func (r *Receiver) login(ctx context.Context, s *envelope.Session, cred *envelope.Credentials) (id envelope.Identity, err error) {
 	if s.Protocol != "pop3" {
 		id.User, err = r.dir.Login(ctx, cred)
@@ -93,8 +93,8 @@ func (r *Receiver) login(ctx context.Context, s *envelope.Session, cred *envelop
 	return envelope.Identity{User: owner, Delegate: user, Extra: map[string]any{"readonly": right == auth.Read}}, nil
 }
 
-// Overstays reports whether a session at somebody else's mailbox has lost its
-// right to it, or a part of it.
+// Overstays reports whether a delegate's session has lost its right to the mailbox,
+// or the right to change it.
 func (r *Receiver) Overstays(ctx context.Context, id *envelope.Identity) bool {
 	if id == nil || id.Delegate == "" {
 		return false

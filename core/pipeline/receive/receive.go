@@ -1,14 +1,14 @@
-// Package receive is the way of a message from its client to the answer to its
-// data: sessions and transactions, relaying, logins, the content, and what a
-// user's message needs to be complete. One commit, and only then the 250.
+// Package receive takes messages from clients: sessions, transactions, the check
+// against relaying, logins, the content, and header fields that are missing in a
+// user's message. A message is committed before the client gets its 250.
 //
 //	receive.go    connections, MAIL, RCPT, the end of a transaction
 //	login.go      AUTH, and delegates at POP3
 //	content.go    the data: header section, body, policies, commit
 //	sender.go     which senders and authors a user may use
-//	submission.go what is missing in a user's message
+//	submission.go header fields that a user's message must have
 //	tracefield.go the Received field
-//	aggregate.go  what is counted for DMARC aggregate reports
+//	aggregate.go  counts for DMARC aggregate reports
 package receive
 
 import (
@@ -68,8 +68,8 @@ type Parts struct {
 	Clock     *clock.Clock
 	// Ledger counts mail for DMARC aggregate reports; nil: nothing is counted.
 	Ledger *dmarc.Ledger
-	// Delay waits as long as a policy's tarpit says, or until ctx ends; nil:
-	// by the system's time.
+	// Delay waits for d, the time that a policy's tarpit asks for, or until ctx
+	// ends; nil: it waits by the system clock.
 	Delay func(ctx context.Context, d time.Duration)
 }
 
@@ -99,26 +99,25 @@ func New(p Parts) *Receiver {
 	return r
 }
 
-// sessionState is what the pipeline remembers of a session: what policies said
-// before MAIL, and the open transaction. It is Session.Policy.
+// sessionState is what the pipeline remembers of a session: the trail of the hooks
+// before MAIL, and the open transaction. It is stored in Session.Policy.
 type sessionState struct {
 	trail []envelope.TrailEntry
 	tx    *transaction
 }
 
-// transaction is an open mail transaction: the generation it began with (a
-// reload does not change it), the space that was reserved for it, and what
-// policies said so far.
+// transaction is an open mail transaction: the generation at its beginning (a
+// reload does not change it), the disk space reserved for it, and its trail so far.
 type transaction struct {
 	gen      *hooks.Generation
 	release  func()
-	sender   envelope.Address // as MAIL gave it, whatever policies made of it
+	sender   envelope.Address // as MAIL gave it; policies may have changed the sender since
 	trail    []envelope.TrailEntry
 	accepted bool
 }
 
-// maxSessionTrail bounds what is remembered of a session that logs in, says
-// EHLO and resets all day.
+// maxSessionTrail is the most trail entries that a session keeps outside of
+// transactions: a client may repeat EHLO and AUTH without end.
 const maxSessionTrail = 50
 
 func stateOf(s *envelope.Session) *sessionState {
@@ -130,8 +129,8 @@ func stateOf(s *envelope.Session) *sessionState {
 	return v
 }
 
-// addTrail keeps what policies said, for the trail of the message at hand or
-// of those to come.
+// addTrail adds entries to the open transaction, or to all later transactions of
+// the session if none is open.
 func (v *sessionState) addTrail(entries []envelope.TrailEntry) {
 	switch {
 	case v.tx != nil:
@@ -141,12 +140,12 @@ func (v *sessionState) addTrail(entries []envelope.TrailEntry) {
 	}
 }
 
-// fullTrail is everything that policies said about the open transaction.
+// fullTrail returns the trail of the session and of its open transaction.
 func (v *sessionState) fullTrail() []envelope.TrailEntry {
 	return append(v.trail[:len(v.trail):len(v.trail)], v.tx.trail...)
 }
 
-// generation is the generation that a session's hooks belong to now.
+// generation returns the generation whose hooks run for a session now.
 func (r *Receiver) generation(s *envelope.Session) *hooks.Generation {
 	if v := stateOf(s); v.tx != nil {
 		return v.tx.gen
@@ -154,8 +153,8 @@ func (r *Receiver) generation(s *envelope.Session) *hooks.Generation {
 	return r.current.Get()
 }
 
-// checkGeneration refuses a transaction whose generation was replaced too long
-// ago: its interpreters must not stay for as long as a client pleases.
+// checkGeneration refuses a transaction whose generation was replaced too long ago:
+// otherwise a client could keep old interpreters in memory without end.
 func checkGeneration(gen *hooks.Generation, now time.Time) *envelope.Status {
 	if !gen.IsExpired(now) {
 		return nil
@@ -163,25 +162,25 @@ func checkGeneration(gen *hooks.Generation, now time.Time) *envelope.Status {
 	return envelope.Defer(451, "4.3.0", "transaction took too long, try again", nil)
 }
 
-// Connect asks the policies before the banner.
+// Connect runs receive.connect, before the banner.
 func (r *Receiver) Connect(ctx context.Context, s *envelope.Session) *envelope.Status {
 	r.log.Metrics.Connections.WithLabelValues(s.Listener).Inc()
-	return r.ask(ctx, s, &hooks.Event{Point: hooks.ReceiveConnect})
+	return r.check(ctx, s, &hooks.Event{Point: hooks.ReceiveConnect})
 }
 
-// Helo asks the policies about the client's name.
+// Helo runs receive.helo with the name that the client gave.
 func (r *Receiver) Helo(ctx context.Context, s *envelope.Session, name string) *envelope.Status {
-	return r.ask(ctx, s, &hooks.Event{Point: hooks.ReceiveHelo, Name: name})
+	return r.check(ctx, s, &hooks.Event{Point: hooks.ReceiveHelo, Name: name})
 }
 
-// ask runs a hook of a session and says its verdict as a status; nil goes on.
-func (r *Receiver) ask(ctx context.Context, s *envelope.Session, e *hooks.Event) *envelope.Status {
-	v := r.run(ctx, s, e)
+// check runs a hook of a session and returns its refusal, or nil if there is none.
+func (r *Receiver) check(ctx context.Context, s *envelope.Session, e *hooks.Event) *envelope.Status {
+	v := r.runSessionHook(ctx, s, e)
 	return v.Refusal()
 }
 
-// run fills in what all events of a session have and asks the policies.
-func (r *Receiver) run(ctx context.Context, s *envelope.Session, e *hooks.Event) hooks.Verdict {
+// runSessionHook runs a hook, with the fields that all events of a session have.
+func (r *Receiver) runSessionHook(ctx context.Context, s *envelope.Session, e *hooks.Event) hooks.Verdict {
 	gen := r.generation(s)
 	if !gen.Chain.Has(e.Point) {
 		gen.Chain.CountEmpty(e.Point)
@@ -200,7 +199,7 @@ func (r *Receiver) run(ctx context.Context, s *envelope.Session, e *hooks.Event)
 	return v
 }
 
-// tarpit has a client wait for its reply. It holds nothing but the session.
+// tarpit makes a client wait for its reply. Only its session waits.
 func tarpit(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -210,20 +209,20 @@ func tarpit(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Mail opens a transaction: room is reserved, the sender must be the user's
-// own, the policies agree. Its generation stays until End.
+// Mail opens a transaction: it reserves disk space, checks that the user may use the
+// sender, and runs receive.mail. The transaction keeps its generation until End.
 func (r *Receiver) Mail(ctx context.Context, s *envelope.Session, tx *envelope.Transaction) *envelope.Status {
 	if tx.ID.IsZero() {
 		tx.ID = envelope.NewID(r.clock.Now())
 	}
 	release, err := r.store.Reserve(tx.Params.Size)
 	if err != nil {
-		return r.refused(ctx, s, store.StatusOf(err))
+		return r.logRefusal(ctx, s, store.StatusOf(err))
 	}
 	stateOf(s).tx = &transaction{gen: r.current.Get(), release: release, sender: tx.Sender}
 	if st := r.openTransaction(ctx, s, tx); st != nil && st.Code >= 400 {
 		r.End(s, tx)
-		return r.refused(ctx, s, st)
+		return r.logRefusal(ctx, s, st)
 	} else if st != nil {
 		return st
 	}
@@ -234,10 +233,10 @@ func (r *Receiver) openTransaction(ctx context.Context, s *envelope.Session, tx 
 	if st := r.senders.maySend(ctx, s, tx.Sender); st != nil {
 		return st
 	}
-	if st := r.ask(ctx, s, &hooks.Event{Point: hooks.ReceiveMail, Tx: tx}); st != nil {
+	if st := r.check(ctx, s, &hooks.Event{Point: hooks.ReceiveMail, Tx: tx}); st != nil {
 		return st
 	}
-	// RFC 6710 4.1: only those we know may raise a priority, and they are told.
+	// RFC 6710 4.1: only clients that we trust may raise a priority; others get a note in the reply.
 	if pr := tx.Params.Priority; pr != nil && *pr > 0 && s.Identity == nil && !s.Trusted {
 		*pr = 0
 		return &envelope.Status{Code: 250, Enhanced: "2.3.6", Text: "Ok, priority lowered to 0"}
@@ -245,16 +244,16 @@ func (r *Receiver) openTransaction(ctx context.Context, s *envelope.Session, tx 
 	return nil
 }
 
-// End closes a transaction, accepted or not. What policies said about one
-// that was not is kept, so that a refusal can be explained too; refusals of
-// our own, such as unknown users, are in the log alone.
+// End closes a transaction, accepted or not. If it was not accepted and policies
+// ran, its trail is stored, so that `explain` can show the refusal. Refusals without
+// policies, such as unknown users, are only in the log.
 func (r *Receiver) End(s *envelope.Session, tx *envelope.Transaction) {
 	v := stateOf(s)
 	t := v.tx
 	if t == nil {
 		return
 	}
-	defer func() { // whatever the store does below
+	defer func() { // also if the store panics below
 		t.release()
 		v.tx = nil
 	}()
@@ -267,12 +266,12 @@ func (r *Receiver) End(s *envelope.Session, tx *envelope.Transaction) {
 	}
 }
 
-// Close is told of the end of a session.
+// Close marks a session as closed.
 func (r *Receiver) Close(s *envelope.Session) { s.Closed.Store(true) }
 
-// Rcpt decides about one recipient: the guards first, which no policy can
-// open: relaying, and return addresses of ours; then the policies; then
-// whether the address exists.
+// Rcpt decides about one recipient. First come the checks that no policy can
+// override: relaying, and return paths of ours. Then the policies run, and last
+// comes the check whether the address exists.
 func (r *Receiver) Rcpt(ctx context.Context, s *envelope.Session, tx *envelope.Transaction, rcpt *envelope.Recipient) *envelope.Status {
 	rcpt.IsLocal = r.dir.Local(rcpt.Address.Domain())
 	if rcpt.Orig == "" {
@@ -280,21 +279,21 @@ func (r *Receiver) Rcpt(ctx context.Context, s *envelope.Session, tx *envelope.T
 	}
 	back, st := r.intake.ReverseReturnPath(rcpt.Address, tx.Sender)
 	if st != nil {
-		return r.refused(ctx, s, st)
+		return r.logRefusal(ctx, s, st)
 	}
 	if !rcpt.IsLocal && back == "" && s.Identity == nil && !s.Trusted {
-		return r.refused(ctx, s, envelope.Reject(554, "5.7.1", "relay access denied"))
+		return r.logRefusal(ctx, s, envelope.Reject(554, "5.7.1", "relay access denied"))
 	}
 	if st := checkGeneration(r.generation(s), r.clock.Now()); st != nil {
-		return r.refused(ctx, s, st)
+		return r.logRefusal(ctx, s, st)
 	}
 	if st := r.senders.maySend(ctx, s, stateOf(s).tx.sender); st != nil {
-		return r.refused(ctx, s, st)
+		return r.logRefusal(ctx, s, st)
 	}
 	given := rcpt.Address
-	v := r.run(ctx, s, &hooks.Event{Point: hooks.ReceiveRcpt, Tx: tx, Rcpt: &hooks.Rcpt{Recipient: rcpt}})
+	v := r.runSessionHook(ctx, s, &hooks.Event{Point: hooks.ReceiveRcpt, Tx: tx, Rcpt: &hooks.Rcpt{Recipient: rcpt}})
 	if st := v.Refusal(); st != nil {
-		return r.refused(ctx, s, st)
+		return r.logRefusal(ctx, s, st)
 	}
 	rcpt.IsLocal = r.dir.Local(rcpt.Address.Domain())
 	switch {
@@ -304,10 +303,10 @@ func (r *Receiver) Rcpt(ctx context.Context, s *envelope.Session, tx *envelope.T
 	case v.Action == hooks.Accept || !rcpt.IsLocal || back != "" && rcpt.Address == given:
 		return nil
 	}
-	return r.refused(ctx, s, r.checkMailbox(ctx, rcpt.Address))
+	return r.logRefusal(ctx, s, r.checkMailbox(ctx, rcpt.Address))
 }
 
-// checkMailbox checks whether a local address can get mail now.
+// checkMailbox checks whether a local address exists and its mailbox has room.
 func (r *Receiver) checkMailbox(ctx context.Context, a envelope.Address) *envelope.Status {
 	res, err := r.dir.Resolve(ctx, a)
 	switch {
@@ -328,8 +327,8 @@ func (r *Receiver) checkMailbox(ctx context.Context, a envelope.Address) *envelo
 	return nil
 }
 
-// refused logs a refusal; the reply goes to the peer. It passes st on.
-func (r *Receiver) refused(ctx context.Context, s *envelope.Session, st *envelope.Status) *envelope.Status {
+// logRefusal logs st if it is a refusal, and returns it.
+func (r *Receiver) logRefusal(ctx context.Context, s *envelope.Session, st *envelope.Status) *envelope.Status {
 	if st != nil && st.Code >= 400 {
 		r.log.Step(ctx, "refused", s.ID, "ip", s.Remote.Addr().String(), "status", st.Reply(), "err", st.Err)
 	}

@@ -7,9 +7,9 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// completeSubmission makes a user's message fit to be sent (RFC 6409 8):
-// From, Date and Message-ID where they are missing, no Bcc, and of a user who
-// logged in only authors that mayBeFrom allows.
+// completeSubmission completes a user's message (RFC 6409 8): it adds From, Date
+// and Message-ID if they are missing, removes Bcc, and checks the authors with
+// mayBeFrom if the user logged in.
 func (r *Receiver) completeSubmission(ctx context.Context, c *content) *envelope.Status {
 	h := c.header
 	for _, name := range []string{"From", "Sender", "Date", "Message-ID", "Subject", "To", "Cc", "Reply-To"} {
@@ -19,7 +19,7 @@ func (r *Receiver) completeSubmission(ctx context.Context, c *content) *envelope
 	}
 	h.Remove("Bcc")
 	h.Remove("Resent-Bcc")
-	if author := c.author(); !h.Has("From") && author != "" {
+	if author := c.defaultAuthor(); !h.Has("From") && author != "" {
 		h.Append("From", string(author))
 	}
 	if c.s.Identity != nil {

@@ -9,8 +9,8 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// traceField returns our Received field (RFC 5321 4.4). It has no "for" when there
-// is more than one recipient, so that it betrays no Bcc.
+// traceField returns our Received field (RFC 5321 4.4). If there is more than one
+// recipient it has no "for", so that it does not reveal a Bcc.
 func traceField(c *content, hostname string, now time.Time) string {
 	s := c.s
 	var b strings.Builder
@@ -39,8 +39,8 @@ func literal(s *envelope.Session) string {
 	return "[" + ip.String() + "]"
 }
 
-// atomOr keeps a name that is safe inside a trace field, and replaces others.
-// Letters beyond ASCII are for messages that may have them (RFC 6531 3.7.3).
+// atomOr returns s if it is safe inside a trace field, else other. Letters outside
+// of ASCII are allowed if utf8 is set (RFC 6531 3.7.3).
 func atomOr(s, other string, utf8 bool) string {
 	if s == "" || len(s) > envelope.MaxDomain {
 		return other

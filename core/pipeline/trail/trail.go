@@ -1,5 +1,5 @@
-// Package trail keeps what was decided about a message in a form that
-// `carteiro explain` can show, and logs what policies did wrong.
+// Package trail makes decision trails printable, for `carteiro explain`, and logs
+// failures of policies.
 package trail
 
 import (
@@ -10,11 +10,11 @@ import (
 	"carteiro/core/ops/telemetry"
 )
 
-// MaxText is the most octets of one text in a trail; engines cut the texts of
-// errors before.
+// MaxText is the most octets of one text in a trail; engines cut error texts before
+// that.
 const MaxText = 2000
 
-// maxPeerText is the most octets of what a peer said of itself in a log line.
+// maxPeerText is the most octets of a name that a peer sent, in a log line.
 const maxPeerText = 200
 
 // Failed returns the first entry about a policy that failed, or nil.
@@ -27,8 +27,8 @@ func Failed(entries []envelope.TrailEntry) *envelope.TrailEntry {
 	return nil
 }
 
-// LogFailures logs what policies did wrong; id names the message, session or
-// occasion. Their verdicts stand in trails.
+// LogFailures logs the failures of policies; id names the message or session, or is a
+// word such as "timer". Verdicts are only in trails.
 func LogFailures(ctx context.Context, log *telemetry.Journal, id string, entries []envelope.TrailEntry) {
 	for _, t := range entries {
 		if t.Err != "" {
@@ -38,12 +38,11 @@ func LogFailures(ctx context.Context, log *telemetry.Journal, id string, entries
 	}
 }
 
-// Clean makes a name that a peer sent fit for a log line.
+// Clean makes a name that a peer sent printable, for a log line.
 func Clean(s string) string { return printable.Mask(s, maxPeerText) }
 
-// Printable makes the texts of a trail fit for the terminal that `explain`
-// writes to: policies and other servers put there what strangers sent. It changes
-// the entries and returns them.
+// Printable makes the texts of a trail safe for the terminal that `explain` writes to:
+// they may contain what strangers sent. It changes the entries and returns them.
 func Printable(entries []envelope.TrailEntry) []envelope.TrailEntry {
 	for i := range entries {
 		t := &entries[i]
