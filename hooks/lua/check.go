@@ -395,7 +395,7 @@ func (c *checker) call(e *ast.FuncCallExpr) []signature.Kind {
 		return nil
 	}
 	c.checkPlace(e, name)
-	c.values.checkArguments(e, name, s, e.Args, 0)
+	c.values.checkArguments(e, name, s, e.Args)
 	c.checkRights(e, name, s)
 	if name == "unpack" || name == "select" || strings.HasPrefix(name, "string.") && s.Results[len(s.Results)-1].String() == "any" {
 		return nil // as many as there are
@@ -467,7 +467,7 @@ func (c *checker) methodCall(e *ast.FuncCallExpr) []signature.Kind {
 			c.member(at)
 			return nil
 		}
-		c.values.checkArguments(e, "string."+e.Method, s, append([]ast.Expr{e.Receiver}, e.Args...), 1)
+		c.values.checkArguments(e, "string."+e.Method, s, append([]ast.Expr{e.Receiver}, e.Args...))
 		if s.Results[len(s.Results)-1].String() == "any" {
 			return nil
 		}
@@ -492,7 +492,7 @@ func (c *checker) methodCall(e *ast.FuncCallExpr) []signature.Kind {
 	if s == nil {
 		return nil
 	}
-	c.values.checkArguments(e, cl.name+":"+e.Method, s, e.Args, 0)
+	c.values.checkArguments(e, cl.name+":"+e.Method, s, e.Args)
 	c.checkRights(e, cl.name+":"+e.Method, s)
 	return s.Results
 }

@@ -24,7 +24,7 @@ func lastWord(name string) string {
 }
 
 // checkArguments compares what a call is given with each form of the function.
-func (c valueChecker) checkArguments(e *ast.FuncCallExpr, name string, s *signature.Signature, args []ast.Expr, self int) {
+func (c valueChecker) checkArguments(e *ast.FuncCallExpr, name string, s *signature.Signature, args []ast.Expr) {
 	best, text := -1, ""
 	for _, f := range s.Forms {
 		if tooShort(f, args) && !tooShort(s.Forms[len(s.Forms)-1], args) {
