@@ -156,8 +156,8 @@ func key(day, domain string, row Row) string {
 // flushBatch bounds one transaction.
 const flushBatch = 500
 
-// Flush stores what was counted since the last one. It blocks until that is on
-// disk; what it could not store it keeps. It must not run beside itself.
+// Flush stores what was counted since the last Flush. It blocks until that is on disk,
+// and keeps what it could not store. It must not be called concurrently.
 func (l *Ledger) Flush(ctx context.Context) error {
 	l.mu.Lock()
 	fresh := l.fresh
@@ -204,7 +204,7 @@ func (l *Ledger) mergeStored(ctx context.Context, key string, c storedRow) (enve
 	return envelope.Effect{Space: space, Op: envelope.Set, Key: key, Value: value, TTL: life}, nil
 }
 
-// restore takes back what could not be stored.
+// restore adds counts that could not be stored to the current ones again.
 func (l *Ledger) restore(fresh map[string]*storedRow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

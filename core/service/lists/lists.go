@@ -59,7 +59,7 @@ func CheckName(name string) error {
 // MemberSpace returns the KV space of a group's members; its keys are addresses.
 func MemberSpace(name string) string { return memberSpace + strings.ToLower(name) }
 
-// SettingsKey returns where a group's settings are in the KV.
+// SettingsKey returns the namespace and key of a group's settings in the KV.
 func SettingsKey(name string) (space, key string) { return settingsSpace, strings.ToLower(name) }
 
 // MemberKey returns the key of a member.

@@ -207,8 +207,8 @@ func (f *Filter) hold(account envelope.Address) *held {
 	return h
 }
 
-// model returns the model in force. One caller makes it anew when it is time; the
-// others go on with the one before.
+// model returns the current model. One caller rebuilds it when it is too old; the others
+// use the previous one meanwhile.
 func (f *Filter) model(ctx context.Context, account envelope.Address, fresh bool) (*model, error) {
 	h := f.hold(account)
 	if m := h.model.Load(); m != nil && !h.stale.Load() {

@@ -114,12 +114,12 @@ func (x *index) nearest(s *sketch, since time.Time) (share float64, class Class)
 	return share, class
 }
 
-// Similar returns how large a share of its text, from Near to 1, a message has in
-// common with the nearest of the messages that the account, or with "" the
-// site alone, was taught, and what that one was taught as. It is 0 where none
-// is near, and for a text of few words. Of an account's word and the site's on
-// equally near messages the account's counts, and of the same one's on both
-// classes ham. It blocks on the store.
+// Similar finds the learned message whose text is nearest to that of m. It returns the
+// share of the text that they have in common, from Near to 1, and the class of the
+// learned message. It searches the messages of the account and of the site, or with ""
+// only those of the site. The share is 0 if no message is near, and for a text of few
+// words. Among equally near messages those of the account go before those of the site,
+// then ham before spam. It blocks on the store.
 func (f *Filter) Similar(ctx context.Context, account envelope.Address, m *Features) (share float64, class Class, err error) {
 	if m.sketch.isZero() {
 		return 0, 0, nil

@@ -133,8 +133,8 @@ func (k *Keys) secret(one key) []byte {
 	return k.seed
 }
 
-// use puts keys in force. A key that is past its end still verifies until the
-// next start: addresses have their days too.
+// use makes keys the current ones. A key after its end still verifies until the next
+// start; that does no harm, because addresses expire too.
 func (k *Keys) use(list []key) {
 	var keys [][]byte
 	for _, one := range list {

@@ -86,7 +86,7 @@ func readDKIM(raw string, now time.Time) (*signature, error) {
 	return s, nil
 }
 
-// seconds reads a time of a tag, zero where there is none.
+// seconds reads the time in a tag; it is zero if there is no such tag.
 func seconds(tags map[string]string, name string) (time.Time, error) {
 	v, ok := tags[name]
 	if !ok {

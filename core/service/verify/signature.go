@@ -92,7 +92,7 @@ func readSignature(raw string) (*signature, error) {
 	return s, nil
 }
 
-// body returns where the body is to be written.
+// body returns the hash to write the body to.
 func (s *signature) body() *bodyHash {
 	s.sum = sha256.New()
 	s.hashed = newBodyHash(s.sum, s.relaxedBody, s.limit)

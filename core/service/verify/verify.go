@@ -21,7 +21,7 @@ import (
 	"carteiro/core/service/dns"
 )
 
-// Resolver is what is asked; *dns.Resolver is one.
+// Resolver makes the DNS look-ups; *dns.Resolver implements it.
 type Resolver interface {
 	A(ctx context.Context, name string) ([]netip.Addr, error)
 	AAAA(ctx context.Context, name string) ([]netip.Addr, error)
