@@ -173,7 +173,7 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errDisk }
 
-// TestFailures: whatever goes wrong is an error, never a header section.
+// TestFailures: every failure returns an error and no header section.
 func TestFailures(t *testing.T) {
 	c := parse(t, newCertificate(t, certOptions{}).pem)
 	g := newGPG(t)

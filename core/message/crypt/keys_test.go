@@ -149,8 +149,7 @@ func TestKeys(t *testing.T) {
 	list("", "")
 }
 
-// TestBrokenKeys: what is stored and no key is told as that, and is not "no
-// key".
+// TestBrokenKeys: a damaged key in the store is reported as such, and not as "no key".
 func TestBrokenKeys(t *testing.T) {
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true})
 	if err != nil {

@@ -27,9 +27,9 @@ const MaxSMIME = 32 << 20
 // smimeAtOnce bounds that memory for the process.
 var smimeAtOnce = make(chan struct{}, 2)
 
-// chooseCipher: AES-256 in CBC mode is what every S/MIME program reads. The
-// GCM of the library is put into enveloped-data, where others do not look for
-// it (RFC 5083 has auth-enveloped-data).
+// chooseCipher guards the choice of AES-256 in CBC mode, which every S/MIME program reads.
+// The library puts GCM into enveloped-data, where other programs do not expect it (RFC
+// 5083 has auth-enveloped-data).
 var chooseCipher sync.Once
 
 const smimeFields = "Content-Type: application/pkcs7-mime; smime-type=enveloped-data;\r\n name=\"smime.p7m\"\r\n" +

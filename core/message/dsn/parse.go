@@ -57,7 +57,7 @@ const (
 	maxRcpts        = 1000
 )
 
-// Parse reads a delivery status notification from whatever multipart holds it.
+// Parse reads a delivery status notification from any kind of multipart.
 // It accepts what mail systems in the field write: missing types, actions and
 // codes, fields without blank lines in between. It calls open two or three
 // times for the body. It returns ErrNotDSN if no part reports on a recipient,

@@ -60,7 +60,7 @@ type addressList struct {
 	list     []Mailbox
 	complete bool
 
-	tokens []token // of the member at hand
+	tokens []token // of the current member
 	angle  int     // where in tokens what follows "<" begins, plus 1; 0: no "<" yet
 	closed bool    // its ">" was seen
 	group  bool    // inside of a group
@@ -99,7 +99,7 @@ func (p *addressList) startsRoute() bool {
 	return len(p.tokens) >= p.angle && p.tokens[p.angle-1].kind == '@'
 }
 
-// endMember ends the member at hand.
+// endMember ends the current member.
 func (p *addressList) endMember() {
 	tokens, angle, closed, comment := p.tokens, p.angle, p.closed, p.comment
 	p.tokens, p.angle, p.closed, p.comment = p.tokens[:0], 0, false, ""
