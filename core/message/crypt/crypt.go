@@ -23,7 +23,7 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// Kinds of keys, and of what is encrypted to them.
+// Kinds of keys, and of messages that are encrypted to them.
 const (
 	OpenPGP = "openpgp"
 	SMIME   = "smime"

@@ -242,7 +242,7 @@ func TestSMIMEWaits(t *testing.T) {
 	}
 }
 
-// TestExamine: what is encrypted already, and what only looks like it.
+// TestExamine: messages that are encrypted already, and such that only look like it.
 func TestExamine(t *testing.T) {
 	armor := "-----BEGIN PGP MESSAGE-----\r\n\r\nhQE\r\n-----END PGP MESSAGE-----\r\n"
 	enveloped := "MIAGCSqGSIb3DQEHA6CAMIACAQAxggFA\r\n"

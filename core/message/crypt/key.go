@@ -75,7 +75,7 @@ func Parse(file []byte, now time.Time) (Key, error) {
 	return Key{}, fmt.Errorf("%w: neither an armored OpenPGP key nor a PEM certificate", ErrUnreadable)
 }
 
-// describe fills in what is not stored of a key, as of now.
+// describe fills in the fields of a key that are not stored, as of now.
 func (k *Key) describe(now time.Time) {
 	k.Identities = []string{}
 	switch k.Kind {

@@ -97,7 +97,7 @@ func usable(c *x509.Certificate, now time.Time) error {
 // oidEmail is the attribute of a subject that names an address (RFC 2985 5.2.1).
 const oidEmail = "1.2.840.113549.1.9.1"
 
-// describeSMIME fills in what a certificate says. Errors are those of usable.
+// describeSMIME fills in the fields from a certificate. Errors are those of usable.
 func (k *Key) describeSMIME(c *x509.Certificate, now time.Time) error {
 	sum := sha256.Sum256(c.Raw)
 	k.Fingerprint = strings.ToUpper(hex.EncodeToString(sum[:]))

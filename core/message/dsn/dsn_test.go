@@ -205,7 +205,7 @@ func TestComposeThenParse(t *testing.T) {
 	}
 }
 
-// checkRoundTrip composes a report and compares what is read of it.
+// checkRoundTrip composes a DSN, parses it and compares the result.
 func checkRoundTrip(t *testing.T, r *Notification) {
 	t.Helper()
 	h, body := r.Compose()

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Envelope is what a spooled message has once, for all of its recipients.
+// Envelope is the data of a spooled message that is the same for all recipients.
 type Envelope struct {
 	ID         ID        `json:"id"`
 	Sender     Address   `json:"sender"`

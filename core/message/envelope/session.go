@@ -37,7 +37,7 @@ type TLSInfo struct {
 	Subject string // of a verified client certificate, or ""
 }
 
-// Identity is who logged in, with what a policy added.
+// Identity is the user who logged in, with data that a policy added.
 type Identity struct {
 	User Address
 	// Delegate is who really logged in, if User granted access to the mailbox;

@@ -45,7 +45,7 @@ func ParseAuthors(value string) (list []Mailbox, ok bool) {
 	return list, complete && !p.odd && len(list) > 0
 }
 
-// maxTokens is more than any mailbox has; what has more is none.
+// maxTokens is more than any mailbox has; text with more tokens is not an address.
 const maxTokens = 2000
 
 func (p *addressList) keep(t token) {
@@ -54,7 +54,7 @@ func (p *addressList) keep(t token) {
 	}
 }
 
-// addressList is what was read of a list so far.
+// addressList is the state of the parser of a list.
 type addressList struct {
 	lexer
 	list     []Mailbox

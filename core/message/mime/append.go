@@ -18,7 +18,7 @@ const maxAppended = 1 << 20
 // have something else in its place (Filled), the others have Text.
 type Text struct{ Name, Text string }
 
-// softBreak is a line end that is none (RFC 2045 6.7, rule 5).
+// softBreak is a soft line break (RFC 2045 6.7, rule 5).
 const softBreak = "=\r\n"
 
 // marked encodes pieces, and returns the placeholders in the result.

@@ -120,7 +120,7 @@ func FuzzWords(f *testing.F) {
 	})
 }
 
-// FuzzAddressList: what is read and written reads the same again.
+// FuzzAddressList: a list that is parsed and written parses to the same again.
 func FuzzAddressList(f *testing.F) {
 	for _, s := range []string{"a@x.example", "Ann <a@x.example>, \"B, C\" <b@y.example>", "G: a@b.c;", "<@r,@s:a@b.c>",
 		"(c (d)) a@b.c (e)", "=?utf-8?q?=C3=A9?= <\"a b\"@[192.0.2.1]>"} {

@@ -9,7 +9,7 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// Resolution is what a local address resolves to.
+// Resolution is the mailbox or the targets of a local address.
 type Resolution struct {
 	Mailbox envelope.Address   // the account, or ""
 	Targets []envelope.Address // of an alias

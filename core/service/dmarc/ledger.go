@@ -68,7 +68,7 @@ type storedRow struct {
 	Last      time.Time            `json:"last"`
 }
 
-// Store is what a Ledger needs of the store.
+// Store is the part of the store that a Ledger uses.
 type Store interface {
 	Get(ctx context.Context, space, key string) ([]byte, error)
 	Apply(ctx context.Context, effects []envelope.Effect) ([]int64, error)
@@ -123,7 +123,7 @@ func (l *Ledger) Add(now time.Time, published envelope.DMARCRecord, row Row) {
 	c.Published, c.Last = published, now
 }
 
-// shorten bounds what a message chose.
+// shorten limits the length of a value that a message chose.
 func (r *Row) shorten() {
 	for _, s := range []*string{&r.HeaderFrom, &r.EnvelopeFrom, &r.SPFDomain} {
 		*s = truncate(*s)
@@ -187,7 +187,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	return nil
 }
 
-// mergeStored adds what was counted before.
+// mergeStored adds earlier counts from the store.
 func (l *Ledger) mergeStored(ctx context.Context, key string, c storedRow) (envelope.Effect, error) {
 	raw, err := l.kv.Get(ctx, space, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -26,7 +26,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Limits of what is kept and believed.
+// Limits of the cache and of answers.
 const (
 	defaultTimeout = 3 * time.Second
 	tries          = 2 // of each server

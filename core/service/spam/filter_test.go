@@ -15,7 +15,7 @@ import (
 
 func mailAddress(s string) envelope.Address { return envelope.Address(s) }
 
-// dump returns all that is kept of what was taught.
+// dump returns everything that is stored about learned messages.
 func dump(t *testing.T, kv store.KV, account envelope.Address) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -218,7 +218,7 @@ func TestPoison(t *testing.T) {
 			t.Errorf("spam %d with noise: %v", i, p)
 		}
 	}
-	// Spam that carries words of ham is taught as what it is.
+	// Spam with words of ham is learned as spam.
 	for i := range 30 {
 		raw := letter(Spam, 900+i)
 		for range 100 {

@@ -129,7 +129,7 @@ func Measure(mail []Labelled) (*Measurement, error) {
 	return m, nil
 }
 
-// extractAll gives nil for what is too complex.
+// extractAll gives nil for messages that are too complex.
 func extractAll(mail []Labelled, stripped bool) ([]*Features, int, error) {
 	out := make([]*Features, len(mail))
 	var group errgroup.Group

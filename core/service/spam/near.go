@@ -52,14 +52,14 @@ func (x *index) note(key string) {
 	}
 }
 
-// start empties the index; what is noted from here on is read again.
+// start empties the index; keys that are noted from now on are read again.
 func (x *index) start() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.loaded, x.changed, x.places, x.entries = true, map[string]bool{}, map[string]int{}, nil
 }
 
-// put replaces, or with nil removes, what is known of a key.
+// put replaces the entry of a key, or removes it with nil.
 func (x *index) put(key string, s *sample) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -82,7 +82,7 @@ func (x *index) put(key string, s *sample) {
 	}
 }
 
-// take returns the keys to read anew, or loaded = false where all are.
+// take returns the keys to read again, or loaded = false if all have to be read.
 func (x *index) take() (keys []string, loaded bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -166,7 +166,7 @@ func (f *Filter) refresh(ctx context.Context, account envelope.Address, x *index
 	return nil
 }
 
-// reread reads one message of the index anew.
+// reread reads one message of the index again.
 func (f *Filter) reread(ctx context.Context, account envelope.Address, x *index, key string) error {
 	value, err := f.kv.Get(ctx, space(account), key)
 	if errors.Is(err, store.ErrNotFound) {

@@ -129,7 +129,7 @@ func TestSimilarAccounts(t *testing.T) {
 }
 
 // TestSimilarFollows: an index that followed the store change by change, many
-// at once too, is as one made anew.
+// at once too, is the same as a new one.
 func TestSimilarFollows(t *testing.T) {
 	st := openStore(t, nil)
 	f := New(st, nil)

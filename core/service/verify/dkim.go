@@ -126,7 +126,7 @@ func (s *signature) result() (result, reason string) {
 	var p permanent
 	switch {
 	case s.err == nil && s.limit >= 0:
-		// Anything may have been added after what was signed.
+		// Text may have been added after the signed part.
 		return "policy", "signature covers a part of the body"
 	case s.err == nil:
 		return "pass", ""

@@ -148,7 +148,7 @@ func parent(name string, n int) string {
 	return strings.Join(labels[1:], ".")
 }
 
-// record reads the DMARC record of exactly one name; several are none.
+// record reads the DMARC record of exactly this name; several records count as none.
 func (w *walk) record(name string) (map[string]string, error) {
 	texts, err := w.r.TXT(w.ctx, "_dmarc."+name)
 	if err != nil && lookupResult(err) == "temperror" {

@@ -94,7 +94,7 @@ func names(h *mime.Header) []string {
 	return names
 }
 
-// algorithm returns what a= says of the key.
+// algorithm returns the value of a= for the key.
 func (key *Key) algorithm() string {
 	if key.Kind == "ed25519" {
 		return "ed25519-sha256"

@@ -214,7 +214,7 @@ func rsaKey(raw []byte) (*rsa.PublicKey, error) {
 	return key, nil
 }
 
-// verify checks b= of a signature against the hash of what it covers.
+// verify checks b= of a signature against the hash of the fields that it covers.
 func (k *keyRecord) verify(tags map[string]string, sum []byte) error {
 	b, err := decode64(tags["b"])
 	if err != nil || len(b) == 0 {

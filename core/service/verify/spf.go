@@ -49,7 +49,7 @@ func checkSPF(ctx context.Context, r Resolver, m Message) envelope.AuthResult {
 	return out
 }
 
-// spfCheck is one check with what it has used up.
+// spfCheck is one check, with counts of its look-ups.
 type spfCheck struct {
 	ctx    context.Context
 	r      Resolver

@@ -30,7 +30,7 @@ type Resolver interface {
 	PTR(ctx context.Context, ip netip.Addr) ([]string, error)
 }
 
-// Message is what is verified.
+// Message is a message to verify.
 type Message struct {
 	IP     netip.Addr // of the client
 	Helo   string
