@@ -69,7 +69,7 @@ func Pack(t *Tree) ([]byte, error) {
 
 // Unpack reads an archive into memory; nothing is written to disk. Plain
 // files inside of the bundle are all that it may hold. It uses at most the
-// memory of the limits above, whatever the archive claims.
+// memory of the limits above, even if the archive claims other sizes.
 func Unpack(archive []byte, label string) (*Tree, error) {
 	b := &treeBuilder{files: map[string][]byte{}, folded: map[string]kind{}}
 	if err := b.unpack(archive); err != nil {

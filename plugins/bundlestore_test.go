@@ -359,7 +359,7 @@ func TestSwitches(t *testing.T) {
 	}
 }
 
-// TestSignatures: a bundle is taken from its publisher alone.
+// TestSignatures: only bundles that their publisher signed are accepted.
 func TestSignatures(t *testing.T) {
 	secret, public, err := NewKey()
 	if err != nil {

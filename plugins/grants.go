@@ -130,7 +130,7 @@ func perSecond(rate string) float64 {
 
 func atOnce(rate string) int { return int(rateOf(rate).N) }
 
-// rateOf is none where there is none.
+// rateOf returns the rate in a text, zero for an empty or invalid text.
 func rateOf(text string) config.Rate {
 	var r config.Rate
 	if text == "" || r.UnmarshalText([]byte(text)) != nil || r.Per <= 0 {

@@ -44,7 +44,7 @@ type Enabled struct {
 	// DomainConfig holds settings of domains that differ from Config.
 	DomainConfig map[string]map[string]any
 	Secrets      map[string]hooks.Secret
-	// HTTP are "host:port" that it may ask beside those of its manifest.
+	// HTTP are "host:port" that it may connect to in addition to those of its manifest.
 	HTTP []string
 	// GrantLimits lets the bundle at Path have limits above those of all.
 	GrantLimits bool
@@ -208,7 +208,7 @@ func (l *loading) open(e Enabled) (*Tree, bool, error) {
 	return t, e.GrantLimits, err
 }
 
-// find is a bundle by name: installed, beside, else shipped.
+// find returns a bundle by name: an installed one, else one of Beside, else a shipped one.
 func (l *loading) find(name string) (*Tree, bool, error) {
 	if l.Store != nil && l.Store.Has(name) {
 		t, err := l.Store.Current(name)

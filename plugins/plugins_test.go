@@ -118,7 +118,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 	}
 }
 
-// TestManifestFaults: each fault is told with its place.
+// TestManifestFaults: each error names its file and line.
 func TestManifestFaults(t *testing.T) {
 	change := func(old, new string) string { return strings.Replace(manifest, old, new, 1) }
 	for name, tt := range map[string]struct{ manifest, want string }{
@@ -179,7 +179,7 @@ func TestManifestFaults(t *testing.T) {
 	}
 }
 
-// TestDomainSettings: a domain gets its own values where the schema lets it.
+// TestDomainSettings: a domain gets its own values if the schema allows that.
 func TestDomainSettings(t *testing.T) {
 	dir := bundle(t, map[string]string{"bundle.toml": manifest, "init.lua": initLua})
 	load := func(own map[string]any) (hooks.Source, error) {
@@ -209,7 +209,7 @@ func TestDomainSettings(t *testing.T) {
 	}
 }
 
-// TestSecretsOfTheConfiguration: what is declared is given, nothing else.
+// TestSecretsOfTheConfiguration: a bundle gets only the secrets that it declares.
 func TestSecretsOfTheConfiguration(t *testing.T) {
 	dir := bundle(t, map[string]string{"bundle.toml": strings.Replace(manifest, "recipients = 5", `secrets = ["token"]`, 1),
 		"init.lua": initLua})

@@ -65,7 +65,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestPolicyTests: the starting policy passes the tests that stand beside it.
+// TestPolicyTests: the starting policy passes the tests in its folder.
 func TestPolicyTests(t *testing.T) {
 	test, err := os.ReadFile("tests/policy.lua")
 	if err != nil {

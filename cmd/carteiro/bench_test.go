@@ -30,7 +30,7 @@ func benchServer(b *testing.B, policy []byte, bundles ...string) (addr string, s
 	return addr, s
 }
 
-// startBench is benchServer for those who stop it themselves.
+// startBench is benchServer for benchmarks that stop the server themselves.
 func startBench(b *testing.B, policy []byte, bundles ...string) (addr string, s *server, stop func()) {
 	b.Helper()
 	dir := b.TempDir()
@@ -229,8 +229,8 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkLargeMessages tells how much memory messages of 50 MiB take while
-// they come in, alone and ten at once.
+// BenchmarkLargeMessages measures how much memory messages of 50 MiB take while they
+// come in, one and ten at once.
 func BenchmarkLargeMessages(b *testing.B) {
 	line := strings.Repeat("x", 74) + "\r\n"
 	chunk := strings.Repeat(line, 1000)
@@ -305,8 +305,7 @@ func residentMemory() uint64 {
 
 // BenchmarkTwentyHandlers sends messages of 2 KiB over 100 connections through
 // 20 handlers at receive.data, each with two header reads and a pattern, and
-// tells which share of the time from the end of the content to the 250 they
-// take.
+// reports their share of the time from the end of the content to the 250.
 func BenchmarkTwentyHandlers(b *testing.B) {
 	const handler = `on("receive.data", function(session, tx, msg)
   local from, id = msg:header("From"), msg:header("Message-ID")

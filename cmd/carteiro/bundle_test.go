@@ -19,8 +19,8 @@ import (
 	"carteiro/plugins"
 )
 
-// TestBundleREADME plays plugins/README.md: its commands, one after the other,
-// in one folder.
+// TestBundleREADME runs the commands of plugins/README.md, one after the other, in one
+// folder.
 func TestBundleREADME(t *testing.T) {
 	text, err := os.ReadFile("../../plugins/README.md")
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"carteiro/plugins"
 )
 
-// neighbours are what people of two domains of one server do to each other,
-// where a bundle is in force for one of them, two.example, alone.
+// neighbours are cases with users of two domains of one server, where a bundle is enabled
+// for only one of them, two.example.
 var neighbours = map[string]string{
 	"autoreply": `
 t.case("a neighbour is answered, and one's own mailbox elsewhere is nobody's business", function()
@@ -118,8 +118,8 @@ t.case("mail to a neighbour", function()
 end)`,
 }
 
-// TestBundlesOfOneDomain: the bundles that we ship do what they did where they
-// are in force for one domain alone, and leave the neighbours' mail be.
+// TestBundlesOfOneDomain: our bundles also work if they are enabled for only one domain,
+// and do not touch mail of other domains.
 func TestBundlesOfOneDomain(t *testing.T) {
 	for _, name := range plugins.Shipped() {
 		short := strings.TrimPrefix(name, "carteiro/")

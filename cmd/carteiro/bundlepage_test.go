@@ -26,8 +26,8 @@ end)
 `}
 }
 
-// fetchPage asks for a page with a password and a cookie, as a browser that was
-// logged in at another bundle's page does.
+// fetchPage gets a page with a password and a cookie, as a browser does that is logged in
+// at another bundle's page.
 func fetchPage(t *testing.T, h *testserver.Server, path string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+h.Addr("web")+path, nil)
@@ -48,9 +48,9 @@ func fetchPage(t *testing.T, h *testserver.Server, path string) (*http.Response,
 	return res, string(body)
 }
 
-// TestBundlePages: pages of bundles carry the sandbox, ask for a log-in under a
-// name of their own, and are shown what browsers send for other pages with the
-// right alone.
+// TestBundlePages: pages of bundles have the sandbox, ask for a login with the name of the
+// bundle in the realm, and get the credentials that browsers send only with the right to
+// them.
 func TestBundlePages(t *testing.T) {
 	t.Parallel()
 	h := &testserver.Server{Dir: t.TempDir()}
@@ -89,7 +89,7 @@ func TestBundlePages(t *testing.T) {
 			t.Errorf("%s: %s", c.path, got)
 		}
 		if c.body != "" && body != c.body {
-			t.Errorf("%s: shown %q, not %q", c.path, body, c.body)
+			t.Errorf("%s: got body %q, want %q", c.path, body, c.body)
 		}
 	}
 	out, err := h.Try("check")
@@ -137,7 +137,7 @@ func TestEarlierLock(t *testing.T) {
 		}
 	}
 	if now, _ := os.ReadFile(path); string(now) != string(old) {
-		t.Error("who only looks has changed the lock file")
+		t.Error("a command that only reads has changed the lock file")
 	}
 	for range 2 { // the second start reads what the first one wrote
 		if err := h.Start(); err != nil {

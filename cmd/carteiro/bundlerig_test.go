@@ -9,8 +9,8 @@ import (
 	"carteiro/core/service/dns/dnsserver"
 )
 
-// bundleRig is a server with bundles, a test clock, a DNS of its own, and one mail
-// server for all other domains.
+// bundleRig is a server with bundles, a test clock, a test DNS, and one mail server for all
+// other domains.
 type bundleRig struct {
 	*testserver.Server
 	t   testing.TB
@@ -49,7 +49,7 @@ func newBundleRig(t testing.TB, extra string, bundles ...string) *bundleRig {
 	return l
 }
 
-// restart starts the server once more after it was stopped.
+// restart starts the server again after it was stopped.
 func (l *bundleRig) restart() {
 	l.t.Helper()
 	if err := l.Start("--test-clock"); err != nil {
@@ -90,14 +90,14 @@ func noteOf(from, to string, fields ...string) string {
 	return text + "\n\nhello\n"
 }
 
-// answers are what the other server got since it was last asked.
+// answers returns the messages that the other server got since the last call.
 func (l *bundleRig) answers() []testserver.Received {
 	l.t.Helper()
 	l.WaitQueueEmpty(l.t)
 	return l.mx.Take()
 }
 
-// answered checks how many messages the other server got since it was last asked.
+// answered checks how many messages the other server got since the last call.
 func (l *bundleRig) answered(want int, what string) []testserver.Received {
 	l.t.Helper()
 	got := l.answers()
@@ -107,7 +107,7 @@ func (l *bundleRig) answered(want int, what string) []testserver.Received {
 	return got
 }
 
-// plain logs in by PLAIN at a listener with TLS and tells why it cannot.
+// plain logs in with PLAIN at a listener with TLS; the error says why that failed.
 func (l *bundleRig) plain(listener, authzid, user string) error {
 	l.t.Helper()
 	w, err := testserver.DialTLS(l.Addr(listener))

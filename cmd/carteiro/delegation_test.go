@@ -53,8 +53,7 @@ func (l *bundleRig) sent(from, text string) testserver.Received {
 	return got[0]
 }
 
-// refused submits a message as bob, which has to be refused with a code, and
-// nothing may come of it.
+// refused submits a message as bob, which must be refused with a code and have no effect.
 func (l *bundleRig) refused(from, text, code string) {
 	l.t.Helper()
 	if r := l.submit(bob, from, "x@s.test", text); !strings.HasPrefix(r, code) {
@@ -238,7 +237,7 @@ func (l *bundleRig) closed(w *testserver.Dialog, why string) {
 	l.t.Helper()
 	w.SetReadDeadline(time.Now().Add(time.Second))
 	if line, err := w.ReadLine(); err == nil {
-		l.t.Errorf("%s: the session hears %q", why, line)
+		l.t.Errorf("%s: the session got %q", why, line)
 	} else if strings.Contains(err.Error(), "timeout") {
 		l.t.Errorf("%s: the session is open after a second", why)
 	}
@@ -499,7 +498,7 @@ func testDelegationTransitive(t *testing.T) {
 	l.refused("ceo@example.com", noteOf("ceo@example.com", "x@s.test"), "550 5.7.1")
 	l.refused(alice, noteOf("ceo@example.com", "x@s.test"), "550 5.7.1")
 	if _, err := l.maildrop("ceo*bob"); err == nil {
-		t.Error("bob reads the mail of whom alice may act for")
+		t.Error("bob can read the mail of an owner that only alice may act for")
 	}
 	if out, err := l.Try("account", "grant", alice, alice, "read"); err == nil {
 		t.Errorf("a grant to oneself: %s", out)
@@ -509,7 +508,7 @@ func testDelegationTransitive(t *testing.T) {
 	l.Ctl(l.t, "account", "rm", "eve@example.com")
 	l.Ctl(l.t, "account", "add", "eve@example.com")
 	if out := l.Ctl(l.t, "account", "show", alice, "--json"); strings.Contains(out, "eve@") {
-		t.Errorf("another account of that name finds a right: %s", out)
+		t.Errorf("a new account of that name still has the right: %s", out)
 	}
 }
 

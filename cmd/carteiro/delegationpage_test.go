@@ -42,8 +42,8 @@ func (b browser) field(page, name string) string {
 	return ""
 }
 
-// TestDelegationInvited: an owner asks somebody on the page, who accepts on the
-// page that the letter names, and the right is there until it is taken back.
+// TestDelegationInvited: an owner invites a delegate on the page, the delegate accepts on
+// the page in the letter, and has the right until it is revoked.
 func TestDelegationInvited(t *testing.T) {
 	t.Parallel()
 	curl := need(t, "curl")

@@ -19,7 +19,7 @@ import (
 // as the example policy and the forward bundle go: GnuPG and OpenSSL of others
 // decrypt what a server made.
 
-// keeper is GnuPG and OpenSSL with keys of their own.
+// keeper is GnuPG and OpenSSL with separate keys.
 type keeper struct {
 	t    *testing.T
 	home string
@@ -173,7 +173,7 @@ func TestInteropEncryptDelivery(t *testing.T) {
 }
 
 // TestInteropEncryptExpired: point 4. With a key that has expired the message
-// is quarantined, and owner and postmaster hear of it once.
+// is quarantined, and owner and postmaster get one notice.
 func TestInteropEncryptExpired(t *testing.T) {
 	k := newKeeper(t)
 	l := newForwardRig(t, "", encryptExample(t))

@@ -19,8 +19,8 @@ on("receive.data", function(session, tx, msg)
   if msg:subject() == "letter forged" and msg:auth().dmarc.result == "fail" then return reject(550, "5.7.1", "not of this domain") end
 end)`
 
-// dmarcZone asks for reports at addresses of which other.test's has another one
-// instead, out.test's has not agreed, and the rest cannot be used.
+// dmarcZone names addresses for reports: other.test replaces its address by another one,
+// out.test has not agreed, and the others cannot be used.
 const dmarcZone = `
 _dmarc.s.test. 60 IN TXT "v=DMARC1; p=reject; adkim=s; rua=mailto:agg@s.test,mailto:x@out.test," (
 	"mailto:small@s.test!10,https://s.test/,mailto:y@other.test" )
@@ -28,9 +28,8 @@ s.test._report._dmarc.other.test. 60 IN TXT "v=DMARC1; rua=mailto:instead@other.
 _dmarc.other.test. 60 IN TXT "v=DMARC1; p=none"
 `
 
-// TestAggregateReports: the owner of a domain that asks for it is told once
-// a day what arrived in its name and what became of it (RFC 9990), at
-// addresses that agreed to that.
+// TestAggregateReports: a domain that asks for reports gets one a day about mail in its
+// name and what happened to it (RFC 9990), at addresses that agreed to that.
 func TestAggregateReports(t *testing.T) {
 	python := dkimpy(t)
 	l := newForwardRig(t, "", map[string]string{"dmarc.lua": rejectForged})

@@ -11,12 +11,11 @@ import (
 	"carteiro/cmd/carteiro/internal/testserver"
 )
 
-// The tests TestForward01 to TestForward10 are numbered as the acceptance
-// tests of forwarding are; those behind them take the points of its list that
-// these leave out. All run against a server, with a DNS and the servers of
-// other domains on loopback.
+// The tests TestForward01 to TestForward10 have the numbers of the acceptance tests of
+// forwarding; the tests after them are for the other points of that list. All run against
+// a server, with a DNS and the servers of other domains on loopback.
 
-// authentic asks dkimpy whether the author's signature of a message is good.
+// authentic returns whether dkimpy finds the author's signature of a message valid.
 func authentic(t *testing.T, python, raw, record string) bool {
 	t.Helper()
 	cmd := exec.Command(python, "-c", `
@@ -90,7 +89,7 @@ func TestForward01(t *testing.T) {
 		t.Errorf("the author's signature is broken:\n%s", got.Text)
 	}
 	if authentic(t, python, strings.Replace(got.Text, "hello", "hallo", 1), record) {
-		t.Error("the verifier takes anything")
+		t.Error("the verifier accepted a changed message")
 	}
 	l.Mail(t, "alice")
 	l.WaitQueueEmpty(t)
@@ -170,7 +169,7 @@ func TestForward04(t *testing.T) {
 		t.Errorf("%d copies, want 1: %q", len(got), got)
 	}
 	if n := len(l.s.All()); n != 0 {
-		t.Errorf("the sender hears of it: %+v", l.s.All())
+		t.Errorf("the sender got a DSN, want none: %+v", l.s.All())
 	}
 }
 
@@ -194,8 +193,8 @@ func TestForward05(t *testing.T) {
 	}
 }
 
-// TestForward07: a target that fails for an hour delays nobody else, and
-// nobody else gets the message again; neither after a restart.
+// TestForward07: a target that fails for an hour does not delay the others, and the others
+// get the message only once, also after a restart.
 func TestForward07(t *testing.T) {
 	l := newForwardRig(t, "", nil)
 	l.other.SetReply(func(string) string { return "451 4.2.1 come again" })
@@ -288,7 +287,7 @@ func TestForward09(t *testing.T) {
 	}
 }
 
-// notified sends a message whose sender wants to hear of success.
+// notified sends a message whose sender wants a DSN of success.
 func (l *forwardRig) notified(t *testing.T, to, notify, id string) {
 	t.Helper()
 	w, err := testserver.Dial(l.Addr("mx"))
@@ -305,8 +304,8 @@ func (l *forwardRig) notified(t *testing.T, to, notify, id string) {
 	}
 }
 
-// TestForward10: who asks about success hears "relayed" once, of the address
-// that they know, whether or not the next hop could report.
+// TestForward10: a sender who wants DSNs of success gets one "relayed", about the address
+// that they know, whether or not the next hop supports DSNs.
 func TestForward10(t *testing.T) {
 	l := newForwardRig(t, "", nil)
 	l.other.SetExtensions("DSN")
@@ -355,8 +354,8 @@ func TestForwardFailure(t *testing.T) {
 	}
 }
 
-// TestForwardConsent: nothing goes to a target outside before it has answered
-// the mail that asks it; a token works once; machines do not confirm.
+// TestForwardConsent: nothing is forwarded to a target outside before it has answered the
+// confirmation mail; a token works once; automatic answers do not confirm.
 func TestForwardConsent(t *testing.T) {
 	l := newForwardRig(t, "", nil)
 	l.Ctl(t, "account", "set", "alice@example.com", "forward", `{"to": ["x@out.test"], "keep": false}`)

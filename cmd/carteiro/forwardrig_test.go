@@ -84,7 +84,7 @@ func setForward(t testing.TB, h *testserver.Server, account, value string) {
 	h.Ctl(t, "account", "set", account, "forward", value, "--confirmed")
 }
 
-// letterOf is a message with an id of its own.
+// letterOf returns a message with the given id.
 func letterOf(id string, fields ...string) string {
 	return "From: Sam <s@s.test>\nTo: alice@example.com\nSubject: letter " + id +
 		"\nDate: Wed, 25 Nov 2026 12:00:00 +0000\nMessage-ID: <" + id + "@s.test>\n" +

@@ -21,9 +21,9 @@ import (
 // promised leaves room for slow machines.
 const hostileDelay = 2 * time.Second
 
-// TestHostileScripts runs every attack of the corpus in a server that others
-// use meanwhile: who asked for it gets the table's answer, the others get
-// theirs in time, and the process stays.
+// TestHostileScripts runs every attack of the corpus in a server that others use at the
+// same time: the attacker's message gets the reply in the table, other mail gets its reply
+// in time, and the process goes on.
 func TestHostileScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: runs each attack to the end of its budget")
@@ -88,8 +88,8 @@ func TestHostileScripts(t *testing.T) {
 	}
 }
 
-// Hostile source texts are refused by reload with their place, and the server
-// goes on with the policies that it has.
+// Reload refuses hostile source texts with file and line, and the server keeps its
+// policies.
 func TestHostileSources(t *testing.T) {
 	h := testserver.New(t, "")
 	h.SetPolicy(t, "good.lua", `on("receive.mail", function(session, tx)
@@ -115,7 +115,7 @@ end)`)
 	}
 }
 
-// peakMemory is the most memory of the server's process, as Linux tells it.
+// peakMemory returns the most memory that the server's process had, from Linux.
 func peakMemory(t testing.TB, h *testserver.Server) string {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.Process.Process.Pid))

@@ -123,9 +123,9 @@ func (l *listRig) held(name string) (out []heldPost) {
 
 func list2Moderation(l *listRig) {
 	l.make("mods@l.test", []string{"moderators=d@l.test,boss@l.test"}, "a@l.test")
-	// A stranger is refused, or held where the list says so.
+	// A stranger's post is refused, or held if the list is set so.
 	if reply := l.post("x@out.test", "mods@l.test", article("x@out.test", "mods@l.test", "spam?")); !strings.HasPrefix(reply, "550 5.7.2 ") {
-		l.t.Errorf("a stranger hears %s", reply)
+		l.t.Errorf("a stranger's post: got reply %s", reply)
 	}
 	l.list("set", "mods@l.test", "strangers=hold")
 	hold := func(subject string) (id, notice string) {
@@ -224,7 +224,7 @@ func list3DMARC(l *listRig) {
 		testserver.Header(got, "Cc") != "ann@strict.test" {
 		l.t.Errorf("Reply-To %q, Cc %q", testserver.Header(got, "Reply-To"), testserver.Header(got, "Cc"))
 	}
-	// A forged author is refused, whoever he says he is.
+	// A post with a forged author is refused, whatever the name.
 	if reply := l.post("eve@forged.test", "dmarc@l.test", article("Bob <bob@forged.test>", "dmarc@l.test",
 		"forged")); !strings.HasPrefix(reply, "550 5.7.2 ") {
 		l.t.Errorf("forged: %s", reply)
@@ -255,7 +255,7 @@ func list4Automatic(l *listRig) {
 	l.Mail(l.t, "a@l.test")
 }
 
-// web asks the http listener for the path of a URL.
+// web sends a request for the path of a URL to the http listener.
 func (l *listRig) web(method, link, form string) (int, string) {
 	l.t.Helper()
 	u, err := url.Parse(link)

@@ -46,10 +46,10 @@ func measured(b *testing.B, post func() string, copies func() int) posted {
 	return p
 }
 
-// BenchmarkPeersList posts 4 KiB to 10,000 members elsewhere, each with a
-// return path of its own, by way of Carteiro, and of mlmmj and Mailman 3 with
-// Postfix, which all hand them to the same server. Carteiro signs each copy (DKIM, RSA) in
-// its second form; in the third the members have their mailboxes here.
+// BenchmarkPeersList posts 4 KiB to 10,000 members on other servers, each with another
+// return path, with Carteiro, and with mlmmj and Mailman 3 with Postfix. All deliver to the
+// same server. In its second form Carteiro signs each copy (DKIM, RSA); in the third the
+// members have their mailboxes here.
 func BenchmarkPeersList(b *testing.B) {
 	program := need(b, "postfix")
 	l := newListRig(b, "")

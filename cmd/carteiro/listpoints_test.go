@@ -86,7 +86,7 @@ func listSettings(l *listRig) {
 	if got := l.list("members", "set@l.test"); got != "" {
 		l.t.Errorf("a command that fails leaves members: %q", got)
 	}
-	// VRFY and EXPN tell nothing.
+	// VRFY and EXPN reveal nothing.
 	for _, command := range []string{"VRFY set@l.test", "EXPN set@l.test"} {
 		w, err := testserver.Dial(l.Addr("mx"))
 		if err != nil {
@@ -113,7 +113,7 @@ func listPolicies(l *listRig) {
 	l.list("set", "ann@l.test", "post=anyone")
 	for _, from := range []string{"any@bad.test", "eve+1@out.test"} {
 		if reply := l.post(from, "ann@l.test", article(from, "ann@l.test", "banned")); !strings.HasPrefix(reply, "550 5.7.2 ") {
-			l.t.Errorf("%s is banned and hears %s", from, reply)
+			l.t.Errorf("%s is banned, but got reply %s", from, reply)
 		}
 	}
 	// Members' spellings: case of the domain, tags.
@@ -397,7 +397,7 @@ func listArchive(l *listRig) {
 	}
 }
 
-// Nothing tells who wrote.
+// Nothing reveals the author.
 func listAnonymous(l *listRig) {
 	l.make("anon@l.test", []string{"post=anyone", "anonymous=true", "title=Nobody"}, "a@l.test")
 	l.post("x@out.test", "anon@l.test", article("Xavier Who <x@out.test>", "anon@l.test", "anon",
@@ -420,8 +420,8 @@ func listAnonymous(l *listRig) {
 		strings.Contains(testserver.Header(got, "DKIM-Signature"), "out.test") {
 		l.t.Errorf("Reply-To %q, signed %q", testserver.Header(got, "Reply-To"), testserver.Header(got, "DKIM-Signature"))
 	}
-	// A signature that a change broke stays where the owner wants that, and one
-	// that nothing broke stays in any case.
+	// A signature that a change broke stays if the owner wants that; one that no change
+	// broke always stays.
 	l.list("set", "anon@l.test", "dkim=keep")
 	l.post("x@out.test", "anon@l.test", article("x@out.test", "anon@l.test", "kept", "DKIM-Signature: v=1; d=out.test\n"))
 	testserver.Contains(l.t, testserver.Header(l.Mail(l.t, "a@l.test"), "DKIM-Signature"), "d=out.test")
@@ -464,7 +464,7 @@ func listPersonal(l *listRig) {
 	}
 }
 
-// A seal that says how a post arrived, for those who trust the list's domain.
+// An ARC seal says how a post arrived, for receivers that trust the list's domain.
 func listSealed(l *listRig) {
 	l.make("sealed@l.test", []string{"post=anyone", "arc=true", "subject_prefix=[s]"}, "a@l.test", "p3@out.test")
 	l.post("ann@strict.test", "sealed@l.test", article("Ann <ann@strict.test>", "sealed@l.test", "one"))
@@ -546,7 +546,7 @@ func listImports(l *listRig) {
 	}
 }
 
-// A list whose members come from elsewhere, asked by the clock.
+// A list whose members come from a source, which is read at regular times.
 func listSource(l *listRig) {
 	ln, err := net.Listen("tcp", l.from)
 	if err != nil {

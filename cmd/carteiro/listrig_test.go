@@ -11,8 +11,8 @@ import (
 	"carteiro/core/service/dns/dnsserver"
 )
 
-// listRig is a running server for l.test and m.test, with mailing lists, and
-// the rest of the world: a DNS on loopback and one server for all others.
+// listRig is a running server for l.test and m.test, with mailing lists, a DNS on loopback,
+// and one server for all other domains.
 type listRig struct {
 	*testserver.Server
 	t    testing.TB

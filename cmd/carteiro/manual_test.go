@@ -86,7 +86,7 @@ var exits = regexp.MustCompile(`\s+# exit (\d+)$`)
 // webAddr is where `init` has the http listener; under test it is elsewhere.
 const webAddr = "127.0.0.1:8080"
 
-// listener is where a listener of mail/carteiro.toml is.
+// listener returns the address of a listener in mail/carteiro.toml.
 func (r *readme) listener(name string) string {
 	r.t.Helper()
 	out, err := r.command("carteiro status --json -c mail/carteiro.toml").Output()
@@ -144,7 +144,7 @@ func TestManualRights(t *testing.T) {
 	for _, e := range lua.API() {
 		for _, r := range e.Rights {
 			n++
-			// In a row of another right too, where it says "with" this one.
+			// Also in the row of another right, if that row says "with" this one.
 			found := false
 			for right, row := range rows {
 				for part := range strings.SplitSeq(row, "; ") {

@@ -16,8 +16,8 @@ import (
 	"carteiro/cmd/carteiro/internal/testserver"
 )
 
-// peer is a server of other people, with folders of its own, on loopback. It
-// stays in the foreground and ends on SIGTERM.
+// peer is another mail server, with its own folders, on loopback. It stays in the
+// foreground and ends on SIGTERM.
 type peer struct {
 	name  string
 	dir   string

@@ -14,12 +14,11 @@ import (
 	"carteiro/cmd/carteiro/internal/testserver"
 )
 
-// The benchmarks BenchmarkPeers* measure Carteiro and a server of other
-// people with the same client, carteiro-load, one after the other on the same
-// disk; all of them are processes of their own, and sync what they accept.
-// Run them with -benchtime 1x: one operation is many messages, and ns/op is
-// the time of one. They go round several times, so that what else the machine
-// does meets all of them: the names of later rounds end in #01, #02 and so on,
+// The benchmarks BenchmarkPeers* measure Carteiro and other mail servers with the same
+// client, carteiro-load, one after the other on the same disk. All are separate processes
+// and sync the mail that they accept. Run them with -benchtime 1x: one operation is many
+// messages, and ns/op is the time of one. There are several rounds, so that other load of
+// the machine affects all servers: the names of later rounds end in #01, #02 and so on,
 // and the median of all rounds is the result.
 const peerRounds = 5
 

@@ -16,7 +16,7 @@ import (
 	"carteiro/cmd/carteiro/internal/testserver"
 )
 
-// postfix is an instance of Postfix with folders of its own, on loopback. It
+// postfix is an instance of Postfix with its own folders, on loopback. It
 // is the mail server of example.net, with one mailbox, carol's, and relays
 // for loopback clients: example.com by SMTP with a verified certificate,
 // bob@example.com by LMTP.

@@ -94,7 +94,7 @@ func TestPrivateHosts(t *testing.T) {
 			}
 		}
 	}
-	// What a manifest alone names is told, and stops nothing.
+	// A host that only a manifest names gives a warning, and stops nothing.
 	granted(name+" private", "public.example:443")
 	out, err := h.Try("check")
 	if err != nil || !strings.Contains(out,

@@ -15,9 +15,9 @@ import (
 	"carteiro/cmd/carteiro/internal/testserver"
 )
 
-// readme plays the README: the lines of its sh blocks are run one after the
-// other in one folder, its lua block goes where the text says. Only ports are
-// changed, so that nobody has to be root.
+// readme follows the README: it runs the lines of its sh blocks one after the other in one
+// folder, and puts its lua block into the file that the text names. It changes only ports,
+// so that the test need not run as root.
 type readme struct {
 	t       *testing.T
 	dir     string

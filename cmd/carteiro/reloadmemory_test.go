@@ -15,7 +15,7 @@ import (
 	"carteiro/cmd/carteiro/internal/testserver"
 )
 
-// reloadGrowth is what a reload may take beside what the idle server has.
+// reloadGrowth is how much memory a reload may add to that of the idle server.
 const reloadGrowth = 40 << 20
 
 // shippedBundles enables all bundles that we ship.
@@ -72,9 +72,8 @@ func mostSince(t *testing.T, pid int, do func()) int64 {
 	return memoryOf(t, pid, "VmHWM")
 }
 
-// TestReloadMemory: a reload with all bundles, whose smoke tests run inside of
-// the server, takes little beside what the server has, and several in a row
-// take no more.
+// TestReloadMemory: a reload with all bundles, whose smoke tests run inside the server,
+// adds little memory, and several in a row add no more.
 func TestReloadMemory(t *testing.T) {
 	if _, err := os.Stat("/proc/self/clear_refs"); err != nil {
 		t.Skipf("memory is measured by /proc: %v", err)
@@ -148,9 +147,9 @@ func TestReloadInLittleMemory(t *testing.T) {
 	}
 }
 
-// limitedGroup makes a control group whose processes have so much memory
-// together, of either version, and tells how many of them were killed. The test
-// is skipped where none can be made.
+// limitedGroup makes a control group, of either version, whose processes together may use
+// so much memory; killed returns how many of them were killed. The test is skipped if no
+// control group can be made.
 func limitedGroup(t *testing.T, limit int64) (dir string, killed func() string) {
 	t.Helper()
 	root, file, events := "/sys/fs/cgroup", "memory.max", "memory.events"

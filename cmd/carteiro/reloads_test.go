@@ -23,8 +23,8 @@ import (
 	"carteiro/hooks"
 )
 
-// marking is a policy of which each hook knows what the others are: a message
-// that meets two generations between MAIL and 250 is refused.
+// marking is a policy that marks messages with its generation, and refuses a message that
+// two generations handle between MAIL and the 250.
 const marking = `local mine = %d
 on("receive.mail", function(session, tx) tx.meta.generation = mine end)
 on("receive.rcpt", function(session, tx, rcpt) if tx.meta.generation ~= mine then return reject("mixed") end end)

@@ -33,8 +33,8 @@ worker "rspamd_proxy" {
 actions { reject = 15; add_header = 6; }
 `
 
-// TestInteropRspamd: Rspamd is asked by the milter protocol, as the example of
-// the manual does it, and what it says happens.
+// TestInteropRspamd: the example of the manual sends messages to Rspamd by the milter
+// protocol, and its verdicts are carried out.
 func TestInteropRspamd(t *testing.T) {
 	program := need(t, "rspamd")
 	port := testserver.FreePort(t)

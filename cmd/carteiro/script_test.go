@@ -22,19 +22,19 @@ import (
 	"carteiro/hooks"
 )
 
-// TestScripts plays testdata/script/*.txtar: the command line as its users
-// meet it. Beside the commands of testscript there are
+// TestScripts runs testdata/script/*.txtar: the command line as users see it. In addition
+// to the commands of testscript there are
 //
 //	setup DIR [FILE]             a configuration with all listeners, a certificate, two
 //	                             accounts; FILE is added to it; sets $CONF
 //	serve DIR [FLAG...]          starts its server; sets $mx $submission $submissions $lmtp $pop3 $pop3s $web
-//	signal DIR TERM|INT|KILL|HUP sends a signal; waits for the end but after HUP
+//	signal DIR TERM|INT|KILL|HUP sends a signal; waits for the end, except with HUP
 //	status N COMMAND...          like exec, and wants exit status N
 //	until REGEXP COMMAND...      again and again until standard output matches
 //	send ADDR FROM TO,... FILE   one message by SMTP; prints the last reply, sets $ID
 //	pop ADDR USER N              waits for N messages, reads and removes them
-//	smtp ADDR COMMAND...         says one command after the other, prints the replies
-//	get URL                      asks as a browser does; prints status and body
+//	smtp ADDR COMMAND...         sends one command after the other, prints the replies
+//	get URL                      sends a request as a browser does; prints status and body
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -257,7 +257,7 @@ func TestScriptsComplete(t *testing.T) {
 		text.Write(b)
 	}
 	for _, path := range commandPaths(root()) {
-		// serve has a command of its own; demo and dev have their own tests.
+		// serve has another command here; demo and dev have other tests.
 		if path == "carteiro demo" || path == "carteiro dev" {
 			continue
 		}

@@ -18,8 +18,8 @@ import (
 	"carteiro/cmd/carteiro/internal/testserver"
 )
 
-// TestStoreRefused: a store that this version cannot read stays as it is, and
-// the operator is told which one and why.
+// TestStoreRefused: a store that this version cannot read is not changed, and the error
+// says which one it is and why.
 func TestStoreRefused(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -45,8 +45,8 @@ func store1Server(t *testing.T) string {
 	return dir
 }
 
-// TestUpgradeOfStore1: a server that the first released format served goes on,
-// with everything that waited in it. (Its store is compared record by record in
+// TestUpgradeOfStore1: a server with a store of the first released format continues, with
+// everything that waited in it. (Its store is compared record by record in
 // core/store/badgerstore.)
 func TestUpgradeOfStore1(t *testing.T) {
 	cfg, err := config.Load(filepath.Join(store1Server(t), "carteiro.toml"))
@@ -101,8 +101,8 @@ func TestUpgradeOfStore1(t *testing.T) {
 			t.Errorf("%d messages %s, want %d", got, status, want)
 		}
 	}
-	// Events that waited are told, those that were parked stay.
-	testserver.Until(t, "waiting events are told", func() bool {
+	// Waiting events are handled, parked ones stay.
+	testserver.Until(t, "waiting events are handled", func() bool {
 		return value("scripts", "told late") == "1" && value("scripts/domains/two.example", "told late") == "1"
 	})
 	testserver.Until(t, "none waits", func() bool { return !s.pipeline.EventsDue(ctx) })

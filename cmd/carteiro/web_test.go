@@ -95,7 +95,7 @@ func httpByCurl(t testing.TB, curl string, args ...string) (status, body string)
 	return string(out[i+1:]), string(out[:i])
 }
 
-// TestAPI: operators' calls at the http listener, for whoever has the token.
+// TestAPI: operators' calls at the http listener, for clients with the token.
 func TestAPI(t *testing.T) {
 	const token = "0123456789abcdef0123456789abcdef"
 	h := testserver.New(t, "[[listener]]\nname = \"tls\"\nprotocol = \"http\"\naddr = \"127.0.0.1:0\"\n"+

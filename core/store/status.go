@@ -7,9 +7,8 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// StatusOf returns what a peer hears of an error of the store: 452 4.3.1 for
-// ErrFull, 451 4.3.0 for ErrFailed, what envelope.StatusOf says for others, and nil
-// for nil.
+// StatusOf returns the status that a peer gets for an error of the store: 452 4.3.1 for
+// ErrFull, 451 4.3.0 for ErrFailed, envelope.StatusOf for others, and nil for nil.
 func StatusOf(err error) *envelope.Status {
 	switch {
 	case err == nil:

@@ -149,7 +149,7 @@ type Draft interface {
 	// Write takes body octets (what follows the blank line). It may block on
 	// the disk and returns ErrFull or ErrFailed.
 	io.Writer
-	// Size is what was written so far.
+	// Size is the number of octets written so far.
 	Size() int64
 	// Open reads back what was written so far, for content policies.
 	Open() (io.ReadCloser, error)

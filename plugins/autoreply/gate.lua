@@ -1,4 +1,4 @@
--- Which mail is answered: everything here says why not.
+-- Which mail is not answered, and why.
 
 local gate = {}
 
@@ -17,8 +17,8 @@ end
 
 local function yes(text) return string.match(string.lower(text or ""), "^%s*yes") ~= nil end
 
--- automatic: lists, bulk, reports and other machines, and those who ask for
--- silence ([MS-OXCMAIL] 2.2.3.2.14).
+-- automatic reports lists, bulk mail, DSNs and other mail of programs, and
+-- senders who do not want automatic answers ([MS-OXCMAIL] 2.2.3.2.14).
 function gate.automatic(msg)
   if msg:is_auto() then return true end
   for _, value in ipairs(msg:headers("X-Auto-Response-Suppress")) do
@@ -37,8 +37,8 @@ local names = {
   nobody = true, bounce = true, bounces = true, autoreply = true, ["auto-reply"] = true, noc = true, abuse = true,
 }
 
--- person is who is behind a return path that changes from day to day: one that
--- a forwarder wrote (SRS), or that carries a signature (BATV).
+-- person returns the original sender of a return path that changes from day to
+-- day: one that a forwarder wrote (SRS), or that has a signature (BATV).
 function gate.person(sender)
   local start = string.lower(string.sub(sender, 1, 4))
   if start == "srs0" then
@@ -51,7 +51,7 @@ function gate.person(sender)
   return addr.normalize(sender) or sender
 end
 
--- machine tells senders behind whom nobody reads.
+-- machine reports whether a sender is a program whose mail nobody reads.
 function gate.machine(sender)
   local name = string.lower(addr.user(sender))
   name = string.match(name, "^srs[01][=+-].*=([^=]+)$") or name -- who is behind a forwarder
@@ -71,7 +71,7 @@ function gate.suppressed(sender)
   return false
 end
 
--- junk: what a filter thinks of it, or whoever was asked before us.
+-- junk reports whether a filter, or an earlier policy, takes a message for spam.
 function gate.junk(msg, rcpt)
   if msg:score() >= config.score then return true end
   if yes(msg:header("X-Spam")) or yes(msg:header("X-Spam-Flag")) or yes(msg:header("X-Spam-Status")) then return true end
@@ -82,7 +82,7 @@ function gate.junk(msg, rcpt)
   return false
 end
 
--- own: another address of the user's, here or elsewhere.
+-- own reports whether an address is another one of the user, here or elsewhere.
 function gate.own(me, v, sender)
   if server.is_local(addr.domain(sender)) and account.owns(me, sender) then return true end
   for _, a in ipairs(v.addresses or {}) do
@@ -91,8 +91,8 @@ function gate.own(me, v, sender)
   return false
 end
 
--- addressed: the user is named, and not only by a catch-all or in Bcc (RFC
--- 5230 4.5).
+-- addressed reports whether To or Cc names the user: Bcc and a catch-all do
+-- not count (RFC 5230 4.5).
 function gate.addressed(msg, box, v)
   if msg:addressed_to(box.address) then return true end
   for _, a in ipairs(v.addresses or {}) do
@@ -109,8 +109,8 @@ local function same_domain(domain, box)
   return false
 end
 
--- inside: a colleague, who logged in here or whose server may send for the
--- domain. Others who use such an address are outsiders.
+-- inside reports whether the sender is a colleague, who logged in here or whose
+-- server may send for the domain. Others who use such an address are outsiders.
 function gate.inside(msg, box, sender)
   local domain = addr.domain(sender)
   if not same_domain(domain, box) then return false end
@@ -126,15 +126,15 @@ local function contact(v, sender)
   return false
 end
 
--- audience: whom the user wants to tell.
+-- audience reports whether the user wants to answer this sender.
 function gate.audience(msg, box, v, sender)
   if v.audience == "inside" then return gate.inside(msg, box, sender) end
   if v.audience == "contacts" then return contact(v, sender) end
   return true
 end
 
--- forged: an answer goes to the return path, so that is what must not be
--- somebody else's. Users who logged in are known.
+-- forged reports whether the return path may be somebody else's address: the
+-- answer would go there. Users who logged in are known.
 function gate.forged(msg, sender)
   if config.auth == "off" or msg.identity then return false end
   local a = msg:auth()

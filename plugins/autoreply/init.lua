@@ -1,23 +1,23 @@
 -- carteiro/autoreply: answers for users who are away (RFC 3834, RFC 5230).
 --
--- The answer travels in the commit of the delivery that it is about, and so
--- does the note of who was answered: both are there, once, or neither. One
--- mailbox takes one message at a time, so nobody is answered twice at once.
--- What costs least is asked first; the DNS comes last.
+-- The answer and the note of who got one are in the commit of the delivery:
+-- after a crash both are there, once, or neither. A mailbox gets one message
+-- at a time, so nobody is answered twice at once. Cheap checks come first, the
+-- DNS last.
 
 local gate = require "gate"
 local letter = require "letter"
 
 local HOUR, DAY = 3600, 86400
 
--- today is the day in a zone, as "2026-12-31".
+-- today returns the date in a time zone, as "2026-12-31".
 local function today(now, zone)
   local ok, day = pcall(time.format, now, "date", zone)
   if ok then return day end
   return time.format(now, "date")
 end
 
--- away tells whether the user is; `until` is the last day of it.
+-- away reports whether the user is away; `until` is the last day.
 local function away(v, now)
   if type(v) ~= "table" or v.active ~= true or type(v.text) ~= "string" then return false end
   local first, last = v.from, v["until"]
@@ -26,7 +26,7 @@ local function away(v, now)
   return not (first and day < first) and not (last and day > last)
 end
 
--- forgotten: an absence without an end, whose user may have forgotten it.
+-- forgotten reports whether an absence without an end is too old: the user may have forgotten it.
 local function forgotten(box, v, texts, now)
   if config.max_days == 0 or v["until"] then return false end
   local key = "since:" .. box.address .. texts
@@ -38,7 +38,7 @@ local function forgotten(box, v, texts, now)
   return now - since > config.max_days * DAY
 end
 
--- spent counts the account's answers of the last hour, and with `add` one more.
+-- spent counts the account's answers of the last hour, and one more with `add`.
 local function spent(box, now, add)
   local key, recent = "hour:" .. box.address, {}
   for _, at in ipairs(kv.get(key) or {}) do
@@ -51,8 +51,8 @@ local function spent(box, now, add)
   return #recent
 end
 
--- within_rate takes from what may go to a domain. Half of it may go at once,
--- the other half spreads over the hour, so that no hour has more than all.
+-- within_rate reports whether one more answer may go to a domain. Half of the hourly rate may
+-- go at once, the other half is spread over the hour, so that no hour has more than the rate.
 local function within_rate(domain)
   local half = math.max(1, math.floor(config.domain_hourly / 2))
   return (rate.take("domain:" .. domain, half .. "/1h", { burst = half }))
@@ -66,7 +66,7 @@ on("deliver.local", { order = 100 }, function(msg, rcpt, box)
   local sender = rcpt.sender or msg.sender
   if sender == "" then return end
 
-  -- Most mail to somebody who is away comes from who was answered already.
+  -- Most mail for a user who is away comes from senders who got an answer already.
   local days = math.max(1, v.days or config.days)
   local key = me .. " " .. gate.person(sender)
   if #key > 300 then key = hash.sha256(key) end

@@ -1,16 +1,16 @@
--- What is answered. Texts are the user's, with {words} that stand for what
--- came with the message; those are cut, cleaned and put in once, so that they
--- can neither become header fields nor other {words}.
+-- The text of the answer. Texts are the user's, with {words} that are replaced
+-- by data of the message. The data is cut, cleaned and put in once, so that it
+-- can become neither header fields nor other {words}.
 
 local letter = {}
 
--- cut shortens a text to so many octets, between characters.
+-- cut shortens a text to at most n octets, between characters.
 local function cut(s, n)
   if #s <= n then return s end
   return (string.gsub(string.sub(s, 1, n), "[\192-\255][\128-\191]*$", ""))
 end
 
--- clean: one line, and nothing in it that a reader would decode once more.
+-- clean makes one line without anything that a mail program would decode again.
 local function clean(s, n)
   s = string.gsub(s or "", "[%c%s]+", " ")
   s = string.gsub(s, "=%?", "= ?")
@@ -27,21 +27,21 @@ local function fill(text, values, html)
   end))
 end
 
--- texts stands for everything that the user may say: another text is news.
+-- texts is a key for all texts of the user: after a change everybody is answered again.
 function letter.texts(v)
   local inside, outside = v.inside or {}, v.outside or {}
   return hash.sha256(table.concat({ v.subject or "", v.text, v.html or "", inside.subject or "", inside.text or "", inside.html or "",
     outside.subject or "", outside.text or "", outside.html or "" }, "\0"))
 end
 
--- words are subject, text and html for a reader inside or outside.
+-- words returns subject, text and html for a sender inside or outside.
 function letter.words(v, inside)
   local own = inside and v.inside or not inside and v.outside or nil
   local from = own or v
   return { subject = from.subject or v.subject, text = from.text, html = from.html }
 end
 
--- from is the user's address with the name that the user gave.
+-- from returns the user's address with the name that the user set.
 local function from(box, v)
   local name = clean(v.name, 100)
   if name == "" then return box.address end

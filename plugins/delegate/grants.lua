@@ -1,6 +1,6 @@
--- Owners grant rights themselves, where the admin lets them. The delegate has
--- to accept an invitation: until then there is no right. Both log in with
--- their own passwords; a right is taken back at once.
+-- Owners grant rights themselves, if the admin allows it. The delegate has to
+-- accept an invitation: until then there is no right. Both log in with their
+-- own passwords; a right is revoked at once.
 
 local page = require "page"
 
@@ -9,8 +9,8 @@ local grants = {}
 local rights = { ["send-as"] = true, ["send-on-behalf"] = true, read = true, full = true }
 local WEEK = 7 * 86400
 
--- An invitation is kept under its token, and once more under its owner, for
--- the list of those that wait. Both end with the week.
+-- An invitation is stored under its token, and again under its owner, for the
+-- list of open ones. Both expire after a week.
 local function key(token) return "invitation:" .. token end
 local function listed(owner, token) return "waiting:" .. owner .. "\n" .. token end
 
@@ -33,7 +33,7 @@ local function waiting(owner)
   return out
 end
 
--- answer tells a program by value, and who looks at a page by its title.
+-- answer returns the result: value as JSON for programs, or a page with the title.
 local function answer(req, who, status, title, value)
   if page.wants_json(req) then
     return response { status = status, type = "application/json", body = json.encode(value) .. "\n", headers = { ["Cache-Control"] = "no-store" } }
@@ -44,8 +44,8 @@ end
 
 local function failed(req, who, status, text) return answer(req, who, status, "Not done: " .. text, { error = text }) end
 
--- asked is who asks and for what: JSON, which no page of others can send with
--- the password that a browser remembers, or a form of ours.
+-- asked returns the user who sent a request, and its content: JSON, which a page of
+-- another site cannot send with the password that a browser remembers, or a form of ours.
 local function asked(req)
   if not config.owners_grant then return nil, nil, failed(req, nil, 403, "owners do not grant here") end
   if req.method ~= "POST" then return nil, nil, failed(req, nil, 405, "POST only") end
@@ -65,7 +65,7 @@ local function asked(req)
   return who, what
 end
 
--- last is the first moment after the last day, in UTC; false where it is no day.
+-- last returns the first moment after the last day, in UTC; false if it is no day.
 local function last(day)
   if day == nil then return nil end
   local t = type(day) == "string" and string.match(day, "^%d%d%d%d%-%d%d%-%d%d$") and time.parse(day)
@@ -85,7 +85,7 @@ local function invite(owner, delegate, what)
   }
 end
 
--- front is the page of who logged in.
+-- front is the page of the user who logged in.
 function grants.front(req)
   if not config.owners_grant then return failed(req, nil, 403, "owners do not grant here") end
   if req.method ~= "GET" or req.path ~= "/" then return failed(req, nil, 404, "there is no such page") end
@@ -108,14 +108,14 @@ function grants.grant(req)
   return answer(req, owner, 202, delegate .. " is asked", { delegate = delegate, right = what.right, state = "invited" })
 end
 
--- mine is the invitation that a delegate was sent.
+-- mine returns the invitation that was sent to this delegate.
 local function mine(req, who, token)
   local i = find(token)
   if i and i.delegate == who then return i end
   return nil, failed(req, who, 404, "there is no such invitation to you")
 end
 
--- taken is the invitation that its delegate answers; it counts once.
+-- taken removes and returns an invitation, when its delegate answers: it counts once.
 local function taken(req)
   local who, what, refusal = asked(req)
   if not who then return nil, nil, refusal end
@@ -129,8 +129,8 @@ local function record(req, who, i, action)
   account.audit(i.owner, { action = action, who = who, as = i.owner, right = i.right, ip = req.ip })
 end
 
--- accept: { "token": TOKEN }, once, by the delegate alone. A GET shows what it
--- is about, and changes nothing.
+-- accept: { "token": TOKEN }, once, only by the delegate. A GET shows the
+-- invitation and changes nothing.
 function grants.accept(req)
   if req.method == "GET" and config.owners_grant then
     local who = page.login(req)
@@ -146,7 +146,7 @@ function grants.accept(req)
   return answer(req, who, 200, "You act for " .. i.owner .. " now: " .. i.right, { owner = i.owner, right = i.right, state = "granted" })
 end
 
--- decline: { "token": TOKEN }, by the delegate; the owner's record has it.
+-- decline: { "token": TOKEN }, by the delegate; it is in the owner's record.
 function grants.decline(req)
   local who, i, refusal = taken(req)
   if not who then return refusal end

@@ -1,14 +1,14 @@
--- carteiro/delegate: what follows when somebody acts for another.
+-- carteiro/delegate: records, copies and bounces when somebody acts for another.
 --
--- Who may do so is the server's business: it has checked every address of the
--- envelope and of From before we are asked, and written Sender. Here the
--- record, the copies and the bounces are seen to, in the message's own commit.
+-- The server decides who may do so: before it runs this bundle, it has checked
+-- every address of the envelope and of From, and written Sender. This bundle
+-- makes the record, the copies and the return path, in the message's commit.
 
 local page = require "page"
 local grants = require "grants"
 
--- delegated are the owners that a message speaks for, with the address that
--- was used and the right that allowed it.
+-- delegated returns the owners in whose name a message is sent, with the
+-- address that was used and the right that allowed it.
 local function delegated(user, msg)
   local out, seen = {}, {}
   local function look(a)
@@ -28,7 +28,7 @@ local function delegated(user, msg)
   return out
 end
 
--- wish is the owner's setting, or else the domain's.
+-- wish returns the owner's setting, or else the domain's.
 local function wish(owner, name)
   local own = account.setting(owner, "delegation")
   return type(own) == "table" and own[name] or config[name]
@@ -38,7 +38,7 @@ local function record(session, user, msg, d)
   account.audit(d.owner, { action = "send", who = user, as = d.as, right = d.right, message_id = msg:message_id() or "", message = msg.id, ip = session.ip })
 end
 
--- file puts one copy into each mailbox that is to have one.
+-- file puts one copy into each mailbox that should have one.
 local function file(user, msg, list)
   local boxes = {}
   for _, d in ipairs(list) do

@@ -1,4 +1,4 @@
--- What owners and delegates see in a browser, each with the own password.
+-- What owners and delegates see in a browser, each with their own password.
 
 local page = {}
 
@@ -7,7 +7,7 @@ function page.refused()
     headers = { ["WWW-Authenticate"] = 'Basic realm="mail", charset="UTF-8"' } }
 end
 
--- login is who logged in by HTTP (RFC 7617), or nil.
+-- login returns the user who logged in by HTTP (RFC 7617), or nil.
 function page.login(req)
   local encoded = string.match(req.headers.authorization or "", "^[Bb]asic +(.+)$")
   local plain = encoded and base64.decode(encoded)
@@ -17,13 +17,13 @@ function page.login(req)
   return account.login(name, password)
 end
 
--- wants_json tells programs from browsers.
+-- wants_json reports whether a request comes from a program, not from a browser.
 function page.wants_json(req)
   return string.match((req.headers["content-type"] or "") .. " " .. (req.headers.accept or ""), "application/json") ~= nil
 end
 
--- sign goes into the forms of who logged in: a page of others, which a browser
--- would send the password with as well, does not know it.
+-- sign is a secret in the forms of the user who logged in. A browser would also
+-- send the password with a form of another site, but that site does not know it.
 function page.sign(who) return server.sign("form\n" .. who) end
 
 local function escape(s)
@@ -39,7 +39,7 @@ function page.html(status, title, body)
       .. "<h1>" .. escape(title) .. "</h1>" .. body }
 end
 
--- button is a form of one button with what it sends.
+-- button returns a form with one button and the data that it sends.
 function page.button(who, path, text, fields)
   local out = { '<form method="post" action="', escape(server.url(path)), '"><input type="hidden" name="sign" value="', page.sign(who), '">' }
   for _, f in ipairs(fields) do
@@ -61,11 +61,11 @@ local function table_of(head, rows)
   return table.concat(out)
 end
 
--- day is the last whole day before a time.
+-- day returns the last whole day before a time.
 local function day(at) return at and time.format(at - 1, "%Y-%m-%d") or "without end" end
 
--- front is the page of who logged in: who acts for them, whom they asked, and
--- the form to ask another.
+-- front is the page of the user who logged in: who acts for them, whom they
+-- invited, and a form to invite another.
 function page.front(status, who, title, invitations)
   local given, asked = {}, {}
   for _, g in ipairs(account.granted(who)) do
@@ -84,14 +84,14 @@ function page.front(status, who, title, invitations)
     .. '<p><a href="' .. escape(server.url("/audit")) .. '">What was done in your name</a></p>')
 end
 
--- invitation is the page on which a delegate says yes or no.
+-- invitation is the page on which a delegate accepts or declines.
 function page.invitation(who, token, i)
   return page.html(200, i.owner .. " asks you to act for them", "<p>The right is <b>" .. escape(i.right) .. "</b>, "
     .. (i["until"] and "until " .. escape(i["until"]) or "without end") .. ".</p><p>"
     .. page.button(who, "/accept", "Accept", { { "token", token } }) .. " " .. page.button(who, "/decline", "Decline", { { "token", token } }) .. "</p>")
 end
 
--- audit answers with the newest entries, a line each, or as JSON.
+-- audit returns the newest entries, one on each line, or as JSON.
 function page.audit(req)
   if req.method ~= "GET" then return response { status = 405, type = "text/plain", body = "GET only\n", headers = { Allow = "GET" } } end
   local who = page.login(req)

@@ -1,13 +1,13 @@
--- Forwarding as an attachment: a message of the owner's, signed by the owner's
--- domain, that holds the one that came. It passes wherever the owner's own mail
--- does, and loses who may answer whom; so it is for those who ask for it.
+-- Forwarding as an attachment: a new message from the owner, signed by the owner's
+-- domain, with the original message in it. It passes wherever the owner's own mail
+-- does, but a reply to it goes to the owner; so users must ask for it.
 local M = {}
 
--- LARGEST is what is attached, in octets: policies' messages have 1 MiB.
+-- LARGEST is the largest message to attach, in octets: messages of policies have 1 MiB.
 local LARGEST = 512 * 1024
 
--- whole is the new message. It has every Delivered-To of the old one, so that
--- a loop is seen though its Message-ID is new each time.
+-- whole returns the new message. It has every Delivered-To of the old one, so
+-- that a loop is detected though its Message-ID is new each time.
 local function whole(msg, owner)
   local lines, boundary = {}, "forward-" .. uuid.new()
   local function line(s) lines[#lines + 1] = s end
@@ -37,8 +37,8 @@ local function whole(msg, owner)
   return table.concat(lines, "\r\n") .. "\r\n"
 end
 
--- send hands it to all targets; it returns why not, or nil. Its failures are
--- told to the owner, but those of reports to nobody.
+-- send sends it to all targets; it returns nil, or why it did not. The owner
+-- gets DSNs about its failures, but none about forwarded DSNs.
 function M.send(msg, owner, targets)
   if msg.size > LARGEST then return "it is too large to be attached" end
   local sender = msg.sender == "" and "" or owner

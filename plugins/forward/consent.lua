@@ -1,6 +1,6 @@
--- Targets outside agree before anything is forwarded to them: they get a mail
--- with a token, and answer it or press a button on a page. The token is random,
--- works once, and ends after config.confirm_days. Its digest alone is stored.
+-- Targets outside agree before anything is forwarded to them: they get a mail with
+-- a token, and answer it or press a button on a page. The token is random, works
+-- once, and expires after config.confirm_days. Only its digest is stored.
 local settings = require "settings"
 local M = {}
 
@@ -8,12 +8,12 @@ local USER = "forward-confirm"
 
 local function pair(owner, target) return owner .. " " .. string.lower(target) end
 
--- given: the admin vouched for the setting, or the target has answered.
+-- given reports whether the admin set it as confirmed, or the target has agreed.
 function M.given(owner, target)
   return not config.confirm or account.confirmed(owner, "forward") or kv.get("agreed:" .. pair(owner, target)) ~= nil
 end
 
--- message is the mail that asks. No word of it is the user's.
+-- message returns the mail to the target. It has no text of the user.
 local function message(owner, target, token)
   local from = USER .. "+" .. token .. "@" .. addr.domain(owner)
   return { sender = "", from = "Mail forwarding <" .. from .. ">", to = target, auto = "auto-generated",
@@ -25,8 +25,8 @@ local function message(owner, target, token)
       "If you do not agree, do nothing. Nothing is forwarded without your answer.\n" }
 end
 
--- ask writes to a target that has not agreed, once for each token's life; not
--- more than 3 mails an hour to one address, nor 20 a day for one account.
+-- ask sends the mail to a target that has not agreed, once for each token's
+-- life; at most 3 mails an hour to one address, and 20 a day for one account.
 function M.ask(owner, target)
   local asked = "asked:" .. pair(owner, target)
   if kv.get(asked) then return end
@@ -42,8 +42,8 @@ function M.ask(owner, target)
   kv.set("token:" .. hash.sha256(token), { owner = owner, target = string.lower(target) }, life)
 end
 
--- changed: an account has a new setting. Whoever is no longer a target has to
--- agree anew should they become one again.
+-- changed handles a new setting of an account. An address that is no longer a
+-- target has to agree again if it becomes one later.
 function M.changed(owner, confirmed)
   local wanted = {}
   local f = settings.of(owner, true)
@@ -62,14 +62,14 @@ function M.changed(owner, confirmed)
   end
 end
 
--- find is what a token stands for, or false for one that is unknown, used or
+-- find returns the data of a token, or false for one that is unknown, used or
 -- too old.
 local function find(token)
   local key = "token:" .. hash.sha256(string.lower(token))
   return kv.get(key) or false, key
 end
 
--- take has a target agree.
+-- take records that a target agrees.
 local function take(p, key)
   kv.set("agreed:" .. pair(p.owner, p.target), time.now())
   kv.delete(key)
@@ -77,7 +77,7 @@ local function take(p, key)
   log.info("a target agreed", { account = p.owner, target = p.target })
 end
 
--- pending is what the token in an address stands for; nil for other addresses.
+-- pending returns the data of the token in an address; nil for other addresses.
 local function pending(rcpt)
   if string.lower(rcpt.user) ~= USER or not rcpt.tag then return nil end
   return find(rcpt.tag)
@@ -92,7 +92,7 @@ function M.at_rcpt(rcpt)
   return p and accept() or unknown()
 end
 
--- at_expand takes an answer. A machine's answer is none.
+-- at_expand accepts an answer. Answers of programs do not count.
 function M.at_expand(msg, rcpt)
   local p, key = pending(rcpt)
   if p == nil then return nil end
@@ -116,8 +116,8 @@ local function page(status, body)
     body = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="robots" content="noindex"><title>Mail forwarding</title>' .. body }
 end
 
--- at_web answers /confirm/DOMAIN/TOKEN. Looking at it changes nothing, for
--- programs that check links do that too.
+-- at_web answers /confirm/DOMAIN/TOKEN. A GET changes nothing, because
+-- programs that check links send one too.
 function M.at_web(req)
   local domain, token = string.match(req.path, "^/confirm/([^/]+)/(%x+)$")
   if not domain or not server.is_local(domain) then return page(404, "<p>There is nothing here.</p>") end

@@ -2,7 +2,7 @@
 local consent = require "consent"
 local M = {}
 
--- allowed: config.allow lists domains, ".d" with all below.
+-- allowed reports whether config.allow has a domain; ".d" is d and all below it.
 local function allowed(domain)
   if #config.allow == 0 then return true end
   for _, d in ipairs(config.allow) do
@@ -11,7 +11,7 @@ local function allowed(domain)
   return false
 end
 
--- target: the reason why this target outside gets nothing, or nil.
+-- target returns the reason why this target outside gets nothing, or nil.
 function M.target(owner, target)
   if not allowed(addr.domain(target)) then return "the target's domain is not allowed" end
   if not consent.given(owner, target) then
@@ -20,7 +20,7 @@ function M.target(owner, target)
   end
 end
 
--- rates are asked last, so that what stays for another reason costs nothing.
+-- The rates are checked last: mail that stays for another reason does not count.
 function M.rates(owner, target)
   if not rate.take("user:" .. owner, config.user_rate) or not rate.take("target:" .. string.lower(target), config.target_rate) then
     return "too much mail was forwarded"
@@ -38,9 +38,9 @@ local function spam(msg, rcpt)
     (msg:score() >= config.spam_score or says_yes(msg, "X-Spam") or says_yes(msg, "X-Spam-Flag") or says_yes(msg, "X-Spam-Status"))
 end
 
--- message: the reason why this message does not leave, or nil. Forwarding what
--- is forged would lend it our name. Mail of our own users has no DMARC result
--- yet: it is signed when it leaves.
+-- message returns the reason why this message is not forwarded, or nil. Forged
+-- mail would be forwarded in our name. Mail of our users has no DMARC result
+-- yet: it is signed when it is sent.
 function M.message(msg, rcpt)
   if spam(msg, rcpt) then return "spam" end
   if msg.ours or config.dmarc == "forward" then return nil end
@@ -50,7 +50,7 @@ function M.message(msg, rcpt)
   end
 end
 
--- came_back: this mailbox had the message already.
+-- came_back reports whether this mailbox had the message already.
 function M.came_back(msg, owner)
   for _, v in ipairs(msg:headers("Delivered-To")) do
     if addr.normalize(v) == owner then return true end
@@ -58,7 +58,7 @@ function M.came_back(msg, owner)
   return false
 end
 
--- key names a message to this mailbox, however often it comes.
+-- key returns a name of a message to this mailbox, the same each time it comes.
 local function key(msg, owner)
   local id = msg:message_id() or ((msg:header("From") or "") .. "\n" .. (msg:header("Date") or "") .. "\n" .. (msg:header("Subject") or ""))
   return "seen:" .. hash.sha256(owner .. "\n" .. id)
@@ -66,8 +66,8 @@ end
 
 function M.seen(msg, owner) return kv.get(key(msg, owner)) ~= nil end
 
--- first remembers the message: a server that strips Delivered-To could send it
--- around for ever.
+-- first remembers the message, and returns whether it is new: a server that
+-- removes Delivered-To could forward it back without end.
 function M.first(msg, owner) return kv.once(key(msg, owner), { ttl = config.memory }) end
 
 return M

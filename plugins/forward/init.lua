@@ -1,10 +1,10 @@
--- carteiro/forward: users' mail goes on to where they want it.
+-- carteiro/forward: users forward their mail to other addresses.
 --
--- `carteiro account set ADDRESS forward VALUE` says where to (settings.lua). A
--- target outside has to agree first (consent.lua). What must not leave, or not
--- twice, stays in the mailbox, and a header field there says why (gate.lua):
--- nothing is lost because it could not be forwarded. The envelope sender
--- becomes an address of ours, through which bounces go home (returns.lua).
+-- `carteiro account set ADDRESS forward VALUE` sets the targets (settings.lua). A
+-- target outside has to agree first (consent.lua). Mail that must not be forwarded,
+-- or not twice, stays in the mailbox with a header field that says why (gate.lua):
+-- nothing is lost because it could not be forwarded. The envelope sender becomes an
+-- address of ours, which returns bounces to the original sender (returns.lua).
 local settings = require "settings"
 local consent = require "consent"
 local gate = require "gate"
@@ -17,8 +17,8 @@ assert(config.dmarc == "keep" or config.dmarc == "enforced" or config.dmarc == "
 
 local KEPT = "X-Carteiro-Forward-Kept"
 
--- special: the address may be one of this bundle's or a return address. Every
--- message passes here, so this is short.
+-- special reports whether an address may be one of this bundle, or a return
+-- path. It runs for every message, so it is short.
 local starts = { forw = true, srs0 = true, srs1 = true }
 local function special(rcpt) return starts[string.lower(string.sub(rcpt.address, 1, 4))] end
 
@@ -34,7 +34,7 @@ on("observe.event", { events = { "setting" } }, function(event)
   end
 end)
 
--- notified: with a copy at home the sender hears of success from there alone.
+-- notified: if a copy stays, only its delivery gives a DSN of success.
 local function notified(rcpt)
   if not rcpt.notify then return nil end
   local rest = {}
@@ -44,8 +44,8 @@ local function notified(rcpt)
   return rest
 end
 
--- sort tells which targets get the message, and why the others do not; copies
--- are those of targets that get one of their own, outside has those elsewhere.
+-- sort returns the targets that get the message, and why the others do not; copies
+-- are the targets that get a different message, outside those on other servers.
 local function sort(msg, rcpt, owner, f)
   local go, copies, outside, why, checked = {}, {}, {}, nil, nil
   for _, target in ipairs(f.to) do

@@ -1,9 +1,9 @@
--- Copies that leave encrypted, for users who want that.
+-- Copies that leave are encrypted, for users who want that.
 local M = {}
 
--- copy is the message for one target: encrypted to its key, or to the owner's
--- where it has none; nil where the one at hand goes as it is, for it is
--- encrypted already or a report. false and why, where it must not leave.
+-- copy returns the message for one target: encrypted to its key, or to the owner's
+-- if it has none. It returns nil if the message is sent as it is, because it is
+-- encrypted already or a DSN; false and the reason if it must not be sent.
 function M.copy(rcpt, owner, target)
   for _, who in ipairs { target, owner } do
     local in_force, ours = server.is_local(addr.domain(who))

@@ -3,7 +3,7 @@
 -- same for `carteiro account set`.
 local M = {}
 
--- address: "Name <a@b>" or "a@b", as the server writes it; nil for what is none.
+-- address reads "Name <a@b>" or "a@b" and returns the address; nil if it is none.
 local function address(text)
   if type(text) ~= "string" then return nil end
   return (addr.parse(text))
@@ -11,7 +11,7 @@ end
 
 -- dotforward reads a .forward file: addresses between commas and line ends, #
 -- begins a comment, \name is the user's own mailbox. Programs, files and
--- :include: are not supported and stand for nothing.
+-- :include: are not supported; they are ignored.
 local function dotforward(text, owner)
   local to, keep = {}, false
   for line in string.gmatch(text .. "\n", "([^\n]*)\n") do
@@ -29,17 +29,17 @@ local function dotforward(text, owner)
   return { to = to, keep = keep }
 end
 
--- kind is what a target is: "mailbox", "alias", nil for nobody, "foreign" for one
--- elsewhere. Of a domain of this server for which the bundle is not in force it
--- is "neighbour": nothing can be asked about that one.
+-- kind returns what a target is: "mailbox", "alias", nil for an unknown address,
+-- "foreign" for one on another server. For a domain of this server that does not
+-- use the bundle it is "neighbour": the bundle cannot look up its addresses.
 function M.kind(target)
   local in_force, ours = server.is_local(addr.domain(target))
   if ours and not in_force then return "neighbour" end
   return (account.resolve(target))
 end
 
--- of is what an account wants, or nil: no forwarding; with paused also where it
--- rests for now, and says so.
+-- of returns what an account wants, or nil for no forwarding; with paused,
+-- also that forwarding pauses.
 function M.of(who, paused)
   local v = account.setting(who, "forward")
   if v == nil then return nil end

@@ -7,8 +7,8 @@ local sources = require "sources"
 
 local admin = {}
 
--- told makes the answer: JSON where that is wanted, else text. What is empty
--- here is a list.
+-- told returns the answer: JSON if that is wanted, else text. An empty table
+-- is an empty list.
 local function told(cmd, value, text)
   if cmd.json then
     return response { type = "application/json", body = next(value) == nil and "[]" or json.encode(value) }
@@ -25,8 +25,8 @@ local function address(text)
   return a
 end
 
--- addresses are those behind the list's name, all of them good, so that a
--- command changes everything or nothing.
+-- addresses returns the addresses after the list's name, if all of them are
+-- valid, so that a command changes everything or nothing.
 local function addresses(cmd)
   local out = {}
   for i = 2, #cmd.args do out[#out + 1] = address(cmd.args[i]) end
@@ -34,7 +34,7 @@ local function addresses(cmd)
   return out
 end
 
--- opened is the list that a command names.
+-- opened returns the list that a command names.
 local function opened(cmd)
   local name = string.lower(cmd.args[1] or "")
   local l = settings.load(name)
@@ -145,7 +145,7 @@ function verbs.unsubscribe(cmd)
   return told(cmd, { list = to.name, unsubscribed = #cmd.args - 1 }, "")
 end
 
--- What an operator may change of a member.
+-- What an operator may change for a member.
 local kept = { mode = "mode", moderated = "switch", metoo = "switch", nodup = "switch", name = "text", language = "text" }
 
 function verbs.member(cmd)
@@ -191,7 +191,7 @@ end
 function verbs.approve(cmd) return decide(cmd, "approve", "approved") end
 function verbs.reject(cmd) return decide(cmd, "reject", "rejected") end
 
--- import takes members over, each "MODE ADDRESS NAME"; nobody is told.
+-- import adds members, each "MODE ADDRESS NAME", without a mail to them.
 verbs["import"] = function(cmd)
   local to = opened(cmd)
   local all = {}
@@ -212,8 +212,8 @@ verbs["import"] = function(cmd)
   return told(cmd, { list = to.name, imported = new }, new .. " members taken over\n")
 end
 
--- run carries out one command. A list belongs to a domain, and so does all
--- that is kept of it.
+-- run carries out one command. A list belongs to a domain, and so does all its
+-- data.
 function admin.run(cmd)
   local verb = verbs[cmd.verb]
   if not verb then return reject("there is no `list " .. cmd.verb .. "`") end

@@ -3,12 +3,12 @@
 
 local archive = {}
 
--- How much of a post's text the pages show, in octets.
+-- How many octets of a post's text the pages show.
 local shown = 16000
 
 local function month(t) return time.format(t, "%Y-%m") end
 
--- add puts a post on the pages, unless its author does not want that.
+-- add puts a post on the pages, unless its author objects (X-No-Archive).
 function archive.add(name, f, author)
   if string.lower(f:header("X-No-Archive") or "") == "yes" then return end
   local now = month(time.now())
@@ -22,7 +22,7 @@ function archive.add(name, f, author)
   kv.set("archived:" .. name .. ":" .. f.id, now)
 end
 
--- months in which there are posts, the newest first.
+-- months with posts, the newest first.
 function archive.months(name)
   local out, months = {}, kv.get("months:" .. name) or {}
   for n = #months, 1, -1 do out[#out + 1] = months[n] end
@@ -48,7 +48,7 @@ function archive.posts(name, when, with)
   return out
 end
 
--- find is one post, or nil.
+-- find returns one post, or nil.
 function archive.find(name, id)
   local when = kv.get("archived:" .. name .. ":" .. id)
   return when and kv.get("archive:" .. name .. ":" .. when .. ":" .. id)

@@ -1,7 +1,7 @@
--- Mail that comes back. Each copy has a signed return path that names its
--- member; what came back counts once a day, a hard failure one point, a soft
--- one half. A member with too many is probed; if the probe comes back too,
--- nothing is sent to it until it answers one of the letters of upkeep.lua.
+-- Bounces. Each copy has a signed return path that names its member. A bounce
+-- counts once a day: a hard failure one point, a soft one half. A member with
+-- too many points gets a probe; if the probe bounces too, nothing more is sent
+-- to the member until it answers one of the letters of upkeep.lua.
 
 local members = require "members"
 local letters = require "letters"
@@ -12,7 +12,7 @@ local bounces = {}
 
 local day, quiet = 86400, 7 * 86400
 
--- failure returns class and text of the first failure that a report tells of.
+-- failure returns class and text of the first failure in a DSN.
 local function failure(msg)
   for _, r in ipairs(msg:report() or {}) do
     if r.class then return r.class, (r.status or "") .. " " .. (r.diagnostic or "") end
@@ -30,7 +30,7 @@ local function count(m, class, now)
   return m.score
 end
 
--- expand takes what comes back to LIST-bounces+....
+-- expand handles mail to LIST-bounces+....
 function bounces.expand(msg, rcpt, to)
   local member = paths.back(rcpt.address)
   local class, text = failure(msg)
@@ -46,7 +46,7 @@ function bounces.expand(msg, rcpt, to)
   return discard("bounce of " .. key .. " counted, score " .. score)
 end
 
--- ask sends the probe: a letter whose own return path tells what it was.
+-- ask sends the probe: a letter whose return path says that it is a probe.
 function bounces.ask(to, address, reason)
   mail.submit {
     sender = paths.out(roles.at(to.name, "probe"))(address), from = roles.at(to.name, "request"), to = address,
@@ -55,7 +55,7 @@ function bounces.ask(to, address, reason)
   }
 end
 
--- probe takes a probe that came back.
+-- probe handles a bounce of a probe.
 function bounces.probe(msg, rcpt, to)
   local member = paths.back(rcpt.address)
   local class, text = failure(msg)

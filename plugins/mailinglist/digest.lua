@@ -9,12 +9,12 @@ local paths = require "paths"
 
 local digest = {}
 
--- What is kept of a post for the digest, in octets, and of all posts in one.
+-- How many octets of a post a digest has, and of all its posts together.
 local longest, most = 120000, 800000
 
 local function key(name) return "digest:" .. name .. ":" end
 
--- add keeps a post, where somebody gets digests.
+-- add stores a post, if any member gets digests.
 function digest.add(to, f)
   if #list.members(to.name, { digested = true }) == 0 then return end
   local raw = f:raw(longest + 1)
@@ -65,8 +65,8 @@ local function head(to, issue)
   return table.concat(out, "\n") .. "\n"
 end
 
--- send makes the digests of what was kept. It goes out by way of an address
--- of the list that is good once, so that it is expanded as a post is.
+-- send makes digests of the stored posts. It sends them to an address of the
+-- list that is valid once, so that they are expanded as a post is.
 function digest.send(to)
   local name = to.name
   local posts, size, keys = {}, 0, {}
@@ -90,14 +90,14 @@ function digest.send(to)
   kv.set("digest-sent:" .. name, time.now())
 end
 
--- due sends the digests when their time has come, or their size.
+-- due sends the digests when it is time, or when they are large enough.
 function digest.due(to, now)
   local last = kv.get("digest-sent:" .. to.name)
   if not last then return end
   if now - last >= to.settings.digest_every * 3600 or (kv.get("digest-size:" .. to.name) or 0) >= to.settings.digest_size then digest.send(to) end
 end
 
--- expand sends a digest to those who get that kind.
+-- expand sends a digest to the members who get that kind.
 function digest.expand(msg, rcpt, to)
   local out = rcpt.tag and kv.get("digest-out:" .. rcpt.tag)
   if not out or out.list ~= to.name or not msg.ours then return reject(550, "5.1.1", "no such address here") end

@@ -28,8 +28,8 @@ local actions = {
   probe = bounces.probe,
 }
 
--- Whether an address exists is said at RCPT; who may use it, when the message
--- is there.
+-- Whether an address exists is decided at RCPT; who may use it, when the
+-- message is complete.
 on("receive.rcpt", function(session, tx, rcpt)
   if not server.is_local(rcpt.domain) then return end
   local to = roles.find(rcpt.address)
@@ -66,8 +66,8 @@ on("timer.tick", { every = "1h", each = "domain" }, function(now, domain)
   end
 end)
 
--- Members from elsewhere. More often than they are asked: what one run has no
--- room for is for the next.
+-- Members from other sources. This runs more often than the sources are read:
+-- members that one run cannot handle are left for the next.
 on("timer.tick", { every = "5m", each = "domain" }, function(now, domain)
   for _, name in ipairs(list.names(domain)) do
     local l = settings.load(name)

@@ -1,6 +1,5 @@
 -- What a list writes to people: short letters in the list's language, from an
--- address of the list, with the null sender, so that nobody answers a machine
--- with a machine.
+-- address of the list, with the null sender, so that no program answers them.
 
 local roles = require "roles"
 local tokens = require "tokens"
@@ -8,13 +7,13 @@ local words = { en = require "words_en", pt = require "words_pt" }
 
 local letters = {}
 
--- fill puts values in the places of a text. Values are data: what looks like a
--- place in them stays as it is.
+-- fill puts values into the placeholders of a text. Placeholders in values are
+-- not replaced.
 function letters.fill(text, values)
   return (string.gsub(text, "%%%(([%w_]+)%)", function(name) return tostring(values[name] or "") end))
 end
 
--- word is a text of the list's language.
+-- word returns a text in the list's language.
 function letters.word(to, key, values)
   local known = words[to.settings.language] or words.en
   return letters.fill(known[key] or words.en[key], values or {})
@@ -39,24 +38,24 @@ function letters.send(to, address, key, values, options)
   }
 end
 
--- those who decide: moderators, or the owners where there are none.
+-- deciders: the moderators, or the owners if there are none.
 function letters.deciders(to)
   return #to.settings.moderators > 0 and to.settings.moderators or to.settings.owner
 end
 
--- to_deciders sends a letter to each who decides; a reply brings token back.
+-- to_deciders sends a letter to each of them; a reply has the token.
 function letters.to_deciders(to, key, values, token)
   for _, address in ipairs(letters.deciders(to)) do
     letters.send(to, address, key, values, { from = roles.at(to.name, "confirm+" .. token) })
   end
 end
 
--- to_owners tells the owners something that needs no answer.
+-- to_owners sends the owners a letter that needs no answer.
 function letters.to_owners(to, key, values)
   for _, address in ipairs(to.settings.owner) do letters.send(to, address, key, values) end
 end
 
--- moderation asks about a held post.
+-- moderation sends a held post to the moderators.
 function letters.moderation(to, msg, author, why)
   local token = tokens.make { action = "moderate", list = to.name, id = msg.id }
   letters.to_deciders(to, "moderation", { author = author, subject = msg:subject() or "", size = msg.size, reason = why, id = msg.id,

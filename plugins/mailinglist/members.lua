@@ -1,17 +1,17 @@
--- Members of a list and what is kept of each:
+-- Members of a list and what is stored about each:
 --   mode      regular, digest, mime-digest or none
---   active    gets posts as they come, digested: gets digests; both follow
---             from mode and off
+--   active    gets posts as they come, digested: gets digests; both are set
+--             by mode and off
 --   off       why nothing is sent: "bounces", or until when ("until 1800000000")
---   metoo     false: not his own posts; nodup: not what names him in To or Cc
---   moderated his posts are held; posts counts them
+--   metoo     false: no own posts; nodup: no posts that name them in To or Cc
+--   moderated their posts are held; posts counts them
 --   name, language, joined, and what bounces.lua keeps
 
 local members = {}
 
 members.modes = { regular = true, digest = true, ["mime-digest"] = true, none = true }
 
--- find is a member by any spelling: as it is, or without its "+tag".
+-- find returns a member by any spelling of the address, also without its "+tag".
 function members.find(name, address)
   local m = address and list.member(name, address)
   if m then return m, string.lower(address) end
@@ -23,7 +23,7 @@ function members.find(name, address)
   return nil
 end
 
--- put stores a member, with what follows from it.
+-- put stores a member, with the attributes that depend on others.
 function members.put(name, address, m)
   m.address = nil
   m.mode = m.mode or "regular"
@@ -32,7 +32,7 @@ function members.put(name, address, m)
   list.add(name, address, m)
 end
 
--- add makes a member; one that is there already keeps what it has.
+-- add makes a member; an existing member keeps its attributes.
 function members.add(name, address, with)
   local m = members.find(name, address) or { joined = time.now(), posts = 0 }
   for k, v in pairs(with or {}) do m[k] = v end
@@ -40,7 +40,7 @@ function members.add(name, address, with)
   members.put(name, address, m)
 end
 
--- change sets attributes; nil stands as false in changes that take one away.
+-- change sets attributes; false in changes removes one.
 function members.change(name, address, changes)
   local m, key = members.find(name, address)
   if not m then return false end
@@ -51,7 +51,7 @@ function members.change(name, address, changes)
   return true
 end
 
--- remove takes a member out; false when it is none.
+-- remove removes a member; it returns false if there is none.
 function members.remove(name, address)
   local m, key = members.find(name, address)
   if not m then return false end

@@ -1,15 +1,15 @@
--- The return path of each member's copy: signed, and naming the member, so
--- that what comes back can be counted. A local part has 64 octets at most; of
--- a member whose address does not fit, it names a number that is kept here.
+-- The return path of each member's copy: it is signed and names the member, so
+-- that bounces can be counted. A local part has at most 64 octets; if the
+-- address of a member does not fit, it has a number that is stored here.
 
 local paths = {}
 
--- At a domain that nobody has (RFC 2606): the local part is such a number.
+-- A domain that nobody has (RFC 2606): the local part is such a number.
 local long = "long.invalid"
 
--- out returns a function that makes the return path of a member. Of the
--- numbers, one call makes so many; other long members share a path that names
--- nobody.
+-- out returns a function that makes the return path of a member. It makes at
+-- most so many new numbers in one call; other long members share a path that
+-- names nobody.
 function paths.out(bounces)
   local left = 300
   return function(member)
@@ -22,7 +22,7 @@ function paths.out(bounces)
   end
 end
 
--- back is the member that a return path names, or nil when it is forged.
+-- back returns the member that a return path names, or nil if it is forged.
 function paths.back(address)
   local member = addr.verp_reverse(address)
   if member and addr.domain(member) == long then return kv.get("long:" .. addr.user(member)) end

@@ -1,4 +1,4 @@
--- A post: who may, what is held, and what goes out to the members.
+-- Posts: who may post, what is held, and what the members get.
 
 local settings = require "settings"
 local members = require "members"
@@ -11,8 +11,8 @@ local paths = require "paths"
 
 local post = {}
 
--- came_from_list says what the List-Id fields of a post mean: "loop" for the
--- list's own, "foreign" for a list that this one does not take posts of.
+-- came_from_list returns what the List-Id fields of a post mean: "loop" for
+-- this list, "foreign" for a list whose posts this one does not accept.
 local function came_from_list(msg, to)
   local found
   for _, value in ipairs(msg:headers("List-Id")) do
@@ -25,7 +25,7 @@ local function came_from_list(msg, to)
   return found
 end
 
--- counted is how many addresses To and Cc name.
+-- counted returns how many addresses To and Cc name.
 local function counted(msg)
   local n = 0
   for _, name in ipairs { "To", "Cc" } do
@@ -34,7 +34,7 @@ local function counted(msg)
   return n
 end
 
--- of_type finds a part of a type that the list does not take.
+-- of_type finds a part of a type that the list does not accept.
 local function of_type(msg, types)
   if #types == 0 then return nil end
   for part in msg:parts() do
@@ -47,7 +47,7 @@ end
 
 local orders = { subscribe = true, unsubscribe = true, join = true, leave = true, remove = true, signoff = true, help = true, who = true, ["end"] = true }
 
--- an_order tells mail that was meant for the list's machine, not its members.
+-- an_order reports whether mail was meant as a command to the list, not for its members.
 local function an_order(msg)
   local subject = string.lower(string.match(msg:subject() or "", "^%s*(.-)%s*$"))
   if orders[subject] then return true end
@@ -55,8 +55,7 @@ local function an_order(msg)
   return subject == "" and orders[text] == true
 end
 
--- allowed says what becomes of a post by author: nil for yes, else "hold" or
--- "reject" and why.
+-- allowed returns nil if the author may post, else "hold" or "reject" and why.
 local function allowed(msg, to, author, nested)
   local l = to.settings
   local stranger = l.strangers == "hold" and "hold" or "reject"
@@ -73,7 +72,7 @@ local function allowed(msg, to, author, nested)
   return nil
 end
 
--- fit says the same of what the post is.
+-- fit returns the same for the content of the post.
 local function fit(msg, to, nested)
   local l = to.settings
   if msg.size > l.max_size then return "reject", "message is too large for this list", "5.3.4" end
@@ -85,7 +84,7 @@ local function fit(msg, to, nested)
   return nil
 end
 
--- hold keeps a post and tells those who decide.
+-- hold stores a post and sends it to the moderators.
 local function hold(msg, to, author, why)
   list.hold(to.name, msg, { reason = why, author = author, message_id = msg:message_id() })
   if rate.take("notices:" .. to.name, "60/1h", { burst = 30 }) then
@@ -97,7 +96,7 @@ local function hold(msg, to, author, why)
   return discard("held for " .. to.name .. ": " .. why)
 end
 
--- refuse answers a post that nobody gets.
+-- refuse answers a post that is rejected.
 local function refuse(code, why)
   return reject(550, code or "5.7.2", why)
 end
@@ -131,23 +130,23 @@ function post.expand(msg, rcpt, to)
   return post.distribute(msg, rcpt, to, author)
 end
 
--- Fields of a post that are the list's to write, or nobody's.
+-- Fields of a post that only the list may set, or nobody.
 local own = { "List-Id", "List-Post", "List-Help", "List-Subscribe", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Owner", "List-Archive",
   "Archived-At", "Precedence", "Return-Receipt-To", "Disposition-Notification-To", "X-Confirm-Reading-To", "Errors-To", "Return-Path" }
 
--- Fields that tell who wrote, or from where.
+-- Fields that say who wrote, or from where.
 local telling = { "Sender", "Received", "DKIM-Signature", "ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results", "Authentication-Results",
   "Received-SPF", "X-Originating-IP", "X-Originating-Email", "X-Sender", "X-Mailer", "User-Agent", "Organization", "Reply-To", "Resent-From", "Resent-Sender",
   "X-Envelope-From", "X-Original-From", "X-Google-DKIM-Signature", "X-Gm-Message-State", "In-Reply-To-User", "Autocrypt", "OpenPGP" }
 
--- quoted is a display name as a quoted string.
+-- quoted returns a display name as a quoted string.
 local function quoted(name)
   return '"' .. string.gsub(name, '["\\%c]', "") .. '"'
 end
 
--- disowned tells authors whose domain rejects mail by others, so that From
--- has to be the list's. What the list's domain signs speaks for its own
--- organisation (RFC 7489 section 3.1).
+-- disowned reports whether the author's domain wants forwarded mail to be
+-- rejected, so that From has to be the list's address. A signature of the
+-- list's domain is valid for the whole organisation (RFC 7489 section 3.1).
 local function disowned(msg, l, author, name)
   if l.dmarc == "never" or addr.org_domain(addr.domain(author)) == addr.org_domain(addr.domain(name)) then return false end
   if msg.ours and server.is_local(addr.domain(author)) then return false end
@@ -156,7 +155,7 @@ local function disowned(msg, l, author, name)
 end
 
 -- identity writes From and Reply-To of the copies. It returns whether the
--- author's signature cannot hold any more.
+-- changes break the author's signature.
 local function identity(f, msg, to, author)
   local l = to.settings
   local title = l.title ~= "" and l.title or addr.user(to.name)
@@ -183,7 +182,7 @@ local function identity(f, msg, to, author)
   return reply ~= nil and msg:header("Reply-To") ~= reply
 end
 
--- subject puts the prefix in front where it is missing.
+-- subject adds the prefix if it is missing.
 local function subject(f, msg, prefix)
   if prefix == "" then return false end
   local now = msg:subject() or ""
@@ -196,17 +195,17 @@ local function footer(f, to)
   local text = to.settings.footer
   if text == "" then return false end
   local values = { list = to.name, title = to.settings.title ~= "" and to.settings.title or to.name, url = links.list(to.name) }
-  -- who reads it elsewhere, in the archive or a digest, is told of the list
+  -- readers of the archive or a digest get the name and page of the list
   f:append_text(string.gsub(text, "%%%((%a+)%)", values) .. "\n", { member = to.name, leave = values.url })
   return true
 end
 
--- personal tells footers that differ from member to member.
+-- personal reports whether the footer differs from member to member.
 local function personal(l)
   return string.find(l.footer, "%(member)", 1, true) ~= nil or string.find(l.footer, "%(leave)", 1, true) ~= nil
 end
 
--- fields are those of RFC 2369, 2919, 5064 and 8058 that all copies share.
+-- fields returns those of RFC 2369, 2919, 5064 and 8058 that all copies have.
 local function fields(f, to, id)
   local l, name = to.settings, to.name
   local function mailto(what) return "<mailto:" .. addr.user(name) .. "-" .. what .. "@" .. addr.domain(name) .. ">" end
@@ -223,7 +222,7 @@ local function fields(f, to, id)
   end
 end
 
--- receivers are the members that get this post as it is.
+-- receivers returns the members who get this post at once.
 local function receivers(msg, to, author)
   local gone = {}
   local m, key = members.find(to.name, author)

@@ -12,7 +12,7 @@ local requests = {}
 
 function requests.known(token) return tokens.find(token) ~= nil end
 
--- ask sends a confirmation, or nothing where that address was asked too often.
+-- ask sends a confirmation, unless that address got too many.
 function requests.ask(to, address, action)
   if not tokens.may_ask(address) then
     log.info("asked too often", { list = to.name, address = address })
@@ -23,8 +23,8 @@ function requests.ask(to, address, action)
   return true
 end
 
--- notice is a letter that nobody confirms; it counts as one all the same, for
--- it goes where a stranger said.
+-- notice sends a letter that needs no confirmation. It counts like one,
+-- because a stranger gave the address.
 local function notice(to, address, key)
   if tokens.may_ask(address) then letters.send(to, address, key) end
 end
@@ -33,7 +33,7 @@ function requests.welcome(to, address)
   letters.send(to, address, "welcome", { url = links.leave(to.name, address) })
 end
 
--- wants is who asks for something by mail, or nil and the answer.
+-- wants returns the sender of a request by mail, or nil and the answer.
 local function wants(msg, to)
   if trust.machine(msg) then return nil, discard("automatic mail gives no commands") end
   local author, wrong = trust.author(msg)
@@ -79,14 +79,14 @@ function requests.leave(msg, rcpt, to)
   return discard("leaving")
 end
 
--- gone takes a member out and says so.
+-- gone removes a member and sends a letter about it.
 function requests.gone(to, address)
   sources.gone(to.name, address)
   if members.remove(to.name, address) then letters.send(to, address, "goodbye") end
 end
 
--- first_word of a reply, and what follows it: the first line that is neither
--- empty nor quoted nor says who is quoted.
+-- first_word of a reply, and the text after it: from the first line that is
+-- not empty, not quoted, and not the line that introduces a quotation.
 local function first_word(msg)
   for line in string.gmatch(msg:text(4000) .. "\n", "([^\n]*)\n") do
     if string.find(line, "%S") and not string.find(line, "^%s*>") and not string.find(line, ":%s*$") then
@@ -100,7 +100,7 @@ end
 local refusing = { reject = true, refuse = true, no = true, recusar = true, rejeitar = true }
 local dropping = { discard = true, drop = true, delete = true, apagar = true, descartar = true }
 
--- moderate decides about a held post. It returns false when that was done
+-- moderate decides about a held post. It returns false if that was decided
 -- before.
 function requests.moderate(to, id, decision, reason)
   local held = list.held(to.name, id)
@@ -112,7 +112,7 @@ function requests.moderate(to, id, decision, reason)
   return list.drop(to.name, id)
 end
 
--- carry_out does what a token stands for; word is how its reply begins.
+-- carry_out does what a token was made for; word is the first word of the reply.
 function requests.carry_out(to, token, what, word, rest)
   if what.action == "moderate" then -- stays good: of two moderators, the second hears nothing bad
     local decision = refusing[word] and "reject" or dropping[word] and "drop" or "approve"
@@ -144,7 +144,7 @@ function requests.confirm(msg, rcpt, to)
   return discard("confirmed: " .. what.action)
 end
 
--- owner passes mail on to those who run the list.
+-- owner forwards mail to the owners of the list.
 function requests.owner(msg, rcpt, to)
   if settings.banned(to.settings, msg:from() or "") then return reject(550, "5.7.1", "you may not write to this list") end
   rcpt:replace(to.settings.owner, { sender = msg.sender ~= "" and to.settings.bounces or "" })
@@ -152,7 +152,7 @@ end
 
 local switches = { metoo = true, nodup = true }
 
--- set changes what a member may change himself.
+-- set changes what members may change themselves.
 local function set(to, address, words)
   if not members.find(to.name, address) then return letters.word(to, "members_only") end
   if members.modes[words[2]] then

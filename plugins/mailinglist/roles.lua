@@ -1,10 +1,10 @@
--- Which list an address belongs to, and what for.
+-- Which list an address belongs to, and its role.
 
 local settings = require "settings"
 
 local roles = {}
 
--- What follows the list's name, and the role it stands for.
+-- What follows the list's name, and the role that it means.
 local suffixes = {
   join = "join", subscribe = "join",
   leave = "leave", unsubscribe = "leave",
@@ -25,7 +25,7 @@ function roles.find(address)
   return { name = base .. "@" .. domain, role = suffixes[suffix], settings = parent }
 end
 
--- at is one of the list's own addresses: at("devs@x", "join") is devs-join@x.
+-- at returns an address of the list: at("devs@x", "join") is devs-join@x.
 function roles.at(name, what)
   return addr.user(name) .. "-" .. what .. "@" .. addr.domain(name)
 end

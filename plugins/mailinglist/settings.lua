@@ -1,4 +1,4 @@
--- The settings of a list: their names, what they may be, and their defaults.
+-- The settings of a list: their names, allowed values, and defaults.
 
 local settings = {}
 
@@ -38,7 +38,7 @@ local function url(value)
   return nil, "a URL with https:// or http://"
 end
 
--- text takes "\n" for line ends, for values come from a command line.
+-- text reads "\n" as a line end, because values come from a command line.
 local function text(longest)
   return function(value)
     value = string.gsub(value, "\\n", "\n")
@@ -61,7 +61,7 @@ local function address(value)
   return nil, "an address"
 end
 
--- addresses reads several, separated by commas; pattern lets "@domain" in.
+-- addresses reads several, separated by commas; pattern allows "@domain".
 local function addresses(pattern)
   return function(value)
     local out = {}
@@ -93,8 +93,8 @@ local function reply(value)
   return nil, "none, list or an address"
 end
 
--- keys are all settings: how a text becomes the value, the default, and a word
--- about it.
+-- keys are all settings: how a text becomes the value, the default, and a
+-- short description.
 settings.keys = {
   owner = { owners, nil, "who runs the list" },
   moderators = { addresses(), {}, "who decides about held messages; the owners where there are none" },
@@ -140,7 +140,7 @@ function settings.load(name)
   return out
 end
 
--- parse reads "KEY=VALUE"; it returns key and value, or nil and what is wrong.
+-- parse reads "KEY=VALUE"; it returns key and value, or nil and the error.
 function settings.parse(pair)
   local key, value = string.match(pair, "^([%w_]+)=(.*)$")
   if not key then return nil, "KEY=VALUE expected, got " .. pair end
@@ -156,8 +156,8 @@ function settings.parse(pair)
   return key, parsed
 end
 
--- save stores settings. What other policies may want to know of a list is
--- kept beside: its id, where its bounces go, and whether it is closed.
+-- save stores settings. It also stores for other policies: the list's id,
+-- where its bounces go, and whether it is closed.
 function settings.save(name, values)
   values.id = settings.id(name)
   values.bounces = addr.user(name) .. "-bounces@" .. addr.domain(name)
@@ -165,12 +165,12 @@ function settings.save(name, values)
   list.configure(name, values)
 end
 
--- id is what List-Id says between its brackets (RFC 2919 section 2).
+-- id returns the text between the brackets of List-Id (RFC 2919 section 2).
 function settings.id(name)
   return addr.user(name) .. "." .. addr.domain(name)
 end
 
--- runs tells owners and moderators.
+-- runs reports whether an address is an owner or a moderator.
 function settings.runs(l, address)
   for _, who in ipairs { l.owner, l.moderators } do
     for _, a in ipairs(who) do
@@ -180,7 +180,7 @@ function settings.runs(l, address)
   return false
 end
 
--- banned tells addresses that are banned by themselves or by their domain.
+-- banned reports whether an address or its domain is banned.
 function settings.banned(l, address)
   for _, ban in ipairs(l.bans) do
     if ban == "@" .. addr.domain(address) or addr.normalize(ban) == addr.normalize(address) then return true end

@@ -1,21 +1,21 @@
 -- Members that come from elsewhere, by HTTP: a directory, a shop, a club.
 --
--- The address of a source is a setting of the list; that the server may ask
--- its host, a word of the configuration ([[bundle]] http). A member is told
--- nothing when it comes or goes that way, and what it chose is kept. One that
--- left stays away, whatever the source says.
+-- The URL of a source is a setting of the list; the configuration ([[bundle]]
+-- http) must allow its host. Members get no mail when a source adds or removes
+-- them, and their own settings are kept. A member that left is not added
+-- again, even if it is still in the source.
 
 local members = require "members"
 
 local sources = {}
 
--- atOnce is how many members come or go in one run, at three operations of the
--- budget's 1,000 each; the rest waits for the next run.
+-- atOnce is how many members one run adds or removes, with three operations
+-- each of the budget's 1,000; the others wait for the next run.
 local atOnce = 300
 
 local function left(name, address) return "left:" .. name .. ":" .. address end
 
--- gone remembers that a member of a source left by itself.
+-- gone remembers that a member of a source left on their own.
 function sources.gone(name, address)
   local m, key = members.find(name, address)
   if m and m.source then kv.set(left(name, key), true) end
@@ -32,7 +32,7 @@ function sources.take(name, source, address, with)
   return true
 end
 
--- one reads an entry: an address or a table with one.
+-- one reads an entry: an address, or a table with one.
 local function one(entry)
   local with = {}
   if type(entry) == "table" then
@@ -48,8 +48,8 @@ local function one(entry)
 end
 
 -- read reads an answer: JSON, an array of addresses or of tables with address,
--- name and mode; or text, an address a line. It returns members by address, or
--- nil and what is wrong: an answer counts whole or not at all.
+-- name and mode; or text, one address on each line. It returns members by
+-- address, or nil and the error: with an error nothing of the answer counts.
 local function read(answer)
   local entries, found, n = {}, {}, 0
   if string.find(answer.headers["content-type"] or "", "json", 1, true) then
@@ -70,7 +70,7 @@ local function read(answer)
   return found
 end
 
--- fetch asks the source.
+-- fetch gets the members from the source.
 local function fetch(url)
   local answer, why = http.get(url, { timeout = "20s", headers = { Accept = "application/json, text/plain" } })
   if not answer then return nil, why end
@@ -78,8 +78,8 @@ local function fetch(url)
   return read(answer)
 end
 
--- follow makes the list's members those of the source, as far as one run goes.
--- It returns whether that was all.
+-- follow makes the list's members those of the source, as many as one run may
+-- change. It returns whether that was all.
 local function follow(name, source, found)
   local room, had = atOnce, {}
   for _, m in ipairs(list.roster(name)) do
@@ -100,8 +100,8 @@ local function follow(name, source, found)
   return true
 end
 
--- refresh asks the source of a list when its time has come. If that fails, the
--- members stay as they are, and `list show` says why.
+-- refresh reads the source of a list when it is time. If that fails, the
+-- members do not change, and `list show` says why.
 function sources.refresh(name, l, now)
   if l.source == "" then return end
   local key = "source:" .. name
@@ -117,7 +117,7 @@ function sources.refresh(name, l, now)
   kv.set(key, { url = l.source, next = done and now + l.source_every * 3600 or 0, at = now })
 end
 
--- state is what became of the last question, for owners.
+-- state is the result of the last run, for owners.
 function sources.state(name, l)
   if l.source == "" then return nil end
   local last = kv.get("source:" .. name)

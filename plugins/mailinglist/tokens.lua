@@ -1,15 +1,15 @@
--- Tokens: single use, for a few days, in the kv of the list's domain.
+-- Tokens: valid once, for a few days, in the kv of the list's domain.
 
 local tokens = {}
 
--- make stores what is to be done when the token comes back.
+-- make stores what to do when the token comes back.
 function tokens.make(what)
   local token = string.gsub(uuid.new(), "-", "")
   kv.set("token:" .. token, what, { ttl = config.token_days .. "d" })
   return token
 end
 
--- find returns what a token stands for, or nil.
+-- find returns the data of a token, or nil.
 function tokens.find(token)
   if not token or not string.find(token, "^%x+$") then return nil end
   return kv.get("token:" .. string.lower(token))
@@ -20,7 +20,7 @@ function tokens.spend(token)
 end
 
 -- may_ask counts confirmations to one address, over all lists and domains of
--- the server, so that nobody is buried in them: at most so many in any hour.
+-- the server, and limits them per hour, so that nobody is flooded with them.
 function tokens.may_ask(address)
   local most = config.confirmations
   return for_domain("", function()

@@ -1,8 +1,8 @@
--- Whom a message is from, as far as can be known.
+-- The author of a message, as far as it is authenticated.
 
 local trust = {}
 
--- author returns the address of the one author, or nil and what is wrong.
+-- author returns the address of the only author, or nil and the error.
 function trust.author(msg)
   if #msg:headers("From") ~= 1 then return nil, "exactly one From field is needed" end
   local all = addr.list(msg:header("From"))
@@ -10,9 +10,8 @@ function trust.author(msg)
   return all[1].address
 end
 
--- forged reports whether the author's domain disowns the message: by DMARC, or
--- where it has no such policy, by SPF without a signature that would speak for
--- it.
+-- forged reports whether the author's domain disowns the message: by DMARC,
+-- or, without such a policy, by SPF if there is no signature of the domain.
 function trust.forged(msg)
   if msg.ours then return false end
   local a = msg:auth()
@@ -20,13 +19,13 @@ function trust.forged(msg)
   return a.dmarc.result == "none" and a.spf.result == "fail" and a.dkim.result ~= "pass"
 end
 
--- proven reports whether the author's domain vouches for the message.
+-- proven reports whether the author's domain is authenticated.
 function trust.proven(msg)
   return msg.ours or msg:auth().dmarc.result == "pass"
 end
 
--- machine tells mail that no person wrote: it neither posts nor confirms, and
--- gets no answer (RFC 3834 section 2). A list's own mail is no machine's here.
+-- machine reports whether a program wrote a mail: such mail neither posts nor confirms,
+-- and gets no answer (RFC 3834 section 2). Mail of a list does not count here.
 function trust.machine(msg)
   if msg.sender == "" then return true end
   local auto = string.lower(msg:header("Auto-Submitted") or "no")

@@ -1,4 +1,4 @@
--- What a list does by the clock.
+-- What a list does at fixed times.
 
 local settings = require "settings"
 local members = require "members"
@@ -12,7 +12,7 @@ local upkeep = {}
 
 local week = 7 * 86400
 
--- warn tells a member that was switched off, once a week, and removes it in
+-- warn writes to a member that is switched off, once a week, and removes it at
 -- the end.
 local function warn(to, m, now)
   if now - (m.warned_at or m.off_at or now) < week then return end
@@ -27,7 +27,7 @@ local function warn(to, m, now)
   members.change(to.name, address, { warned = done + 1, warned_at = now })
 end
 
--- run looks after one list.
+-- run does the regular work of one list.
 function upkeep.run(name, now)
   local l = settings.load(name)
   if not l then return end

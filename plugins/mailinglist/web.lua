@@ -69,7 +69,7 @@ local function search_form(to, query)
   return '<form><input name="q" value="' .. escape(query) .. '"> <button>' .. escape(letters.word(to, "page_search")) .. "</button></form>"
 end
 
--- posts of the months, as links, at most so many.
+-- posts returns links to the posts of the months, at most so many.
 local function items(to, months, with)
   local out = {}
   for _, when in ipairs(months) do

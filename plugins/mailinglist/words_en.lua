@@ -12,8 +12,8 @@ return {
   goodbye = "This address does not get the mail of %(list) any more.\nTo come back, write to %(join).\n",
   already_subject = "You are a member of %(title)",
   already = "This address is a member of %(list) already.\n",
-  no_member_subject = "You are no member of %(title)",
-  no_member = "This address is no member of %(list).\n",
+  no_member_subject = "You are not a member of %(title)",
+  no_member = "This address is not a member of %(list).\n",
   asked_owner_subject = "Your membership of %(title) will be decided",
   asked_owner = "Thank you. The people who run %(list) decide who becomes a member;\nyou will hear of it.\n",
 
@@ -22,7 +22,7 @@ return {
   refused_subject = "Your message to %(title) was not accepted",
   refused = "Your message to %(list)\n\n  %(subject)\n\nwas not accepted. A moderator writes:\n\n%(reason)\n",
   moderation_subject = "%(title): a message waits for you, from %(author)",
-  moderation = "A message to %(list) is held. The reason: %(reason).\n\n  From:    %(author)\n  Subject: %(subject)\n  Size:    %(size) octets\n  Id:      %(id)\n\nReply and change nothing to let it go to the list. Begin your reply with\n\"discard\" to drop it silently, or with \"reject\" and a reason to have the\nauthor told.\n\n%(excerpt)\n",
+  moderation = "A message to %(list) is held. The reason: %(reason).\n\n  From:    %(author)\n  Subject: %(subject)\n  Size:    %(size) octets\n  Id:      %(id)\n\nReply and change nothing to let it go to the list. Begin your reply with\n\"discard\" to drop it silently, or with \"reject\" and a reason that the\nauthor gets.\n\n%(excerpt)\n",
   admit_subject = "%(title): %(address) wants to become a member",
   admit = "%(address) wants to become a member of %(list).\n\nReply and change nothing to agree. Begin your reply with \"reject\" to refuse.\n",
 

@@ -1,15 +1,15 @@
--- carteiro/priority: which class a message waits in.
+-- carteiro/priority: the class of the queue in which a message waits.
 --
--- Mailing lists and other bulk mail step back. Users who logged in may say
--- what is urgent with the header fields that their programs write; strangers
--- may not, for everybody's mail would be urgent.
+-- Mailing lists and other bulk mail wait longer. Users who logged in may say
+-- what is urgent, with the header fields that their programs write. Strangers
+-- may not, or all their mail would be urgent.
 
 local function is_bulk(msg)
   local precedence = string.lower(msg:header("Precedence") or "")
   return precedence == "bulk" or precedence == "list" or precedence == "junk" or msg:header("List-Id") ~= nil
 end
 
--- Importance (RFC 2156), Priority and X-Priority, the first that says something.
+-- Importance (RFC 2156), Priority and X-Priority; the first with a known value.
 local function wanted(msg)
   local words = { high = 1, urgent = 1, low = -1, ["non-urgent"] = -1 }
   local word = string.lower(msg:header("Importance") or msg:header("Priority") or "")

@@ -1,5 +1,5 @@
--- @NAME@: refuses mail whose subject begins with config.word, and notes on
--- all other mail that it was here.
+-- @NAME@: refuses mail whose subject begins with config.word, and adds a field
+-- to all other mail.
 on("receive.data", function(session, tx, msg)
   local subject = msg:subject() or ""
   if subject:sub(1, #config.word) == config.word then

@@ -1,11 +1,11 @@
--- Who the message really comes from.
+-- The real sender of a message: SPF, DKIM, DMARC and ARC.
 local add = require("symbols").add
 local M = {}
 
 local spf = { fail = 2, softfail = 1, permerror = 0.5, none = 0.2, pass = -0.2 }
 local dkim = { fail = 1, permerror = 0.3, pass = -0.3 }
 
--- dmarc points by what the domain asks for.
+-- dmarc adds points by the policy of the domain.
 local refused = { reject = 5, quarantine = 3, none = 1 }
 
 function M.score(msg)
@@ -16,13 +16,13 @@ function M.score(msg)
     add(msg, "DMARC_PASS", -0.5, a.dmarc.domain)
   elseif a.dmarc.result == "fail" then
     add(msg, "DMARC_FAIL", refused[a.dmarc.policy] or 1, a.dmarc.domain)
-    -- A forwarder that sealed what it saw explains the failure in part.
+    -- A forwarder with a valid ARC seal explains a part of the failure.
     if a.arc.result == "pass" then add(msg, "ARC_PASS", -1, a.arc.domain) end
   end
   if a.arc.result == "fail" then add(msg, "ARC_FAIL", 0.5) end
 end
 
--- domain is the domain that answers for the message, or nil.
+-- domain returns the authenticated domain of the message, or nil.
 function M.domain(msg)
   local a = msg:auth()
   if a.dmarc.result == "pass" then return addr.org_domain(a.dmarc.domain) end
@@ -30,7 +30,7 @@ function M.domain(msg)
   if a.spf.result == "pass" and a.spf.domain then return addr.org_domain(a.spf.domain) end
 end
 
--- listed tells whether an authenticated sender is in a list of addresses and
+-- listed reports whether an authenticated sender is in a list of addresses and
 -- domains.
 function M.listed(msg, list, authenticated)
   if #list == 0 then return false end

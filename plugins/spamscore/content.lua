@@ -1,4 +1,4 @@
--- What the message says of itself: links, names, attachments.
+-- The content of the message: links, names, attachments.
 local symbols = require "symbols"
 local add = symbols.add
 local M = {}
@@ -14,7 +14,7 @@ end
 
 local max_pictures = 5
 
--- host of a link in lower case, with what stands around it.
+-- host of a link in lower case, with what is around it.
 local function split(url)
   local authority = string.match(url, "^[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)")
   if not authority then return end
@@ -23,8 +23,8 @@ local function split(url)
   return string.lower(host or rest or authority), user, port
 end
 
--- codes are the links in QR codes of pictures: whoever hides one there hides it
--- from filters.
+-- codes returns the links in QR codes of pictures: spammers put them there to
+-- hide them from filters.
 local function codes(msg)
   local links, looks = {}, 0
   for p in msg:parts() do
@@ -37,7 +37,7 @@ local function codes(msg)
   return links
 end
 
--- links scores the tricks of links and returns their hosts.
+-- links scores tricks in links and returns their hosts.
 function M.links(msg)
   local hosts, seen, found, urls = {}, {}, {}, msg:urls()
   for _, url in ipairs(codes(msg)) do
@@ -68,11 +68,11 @@ function M.links(msg)
   return hosts
 end
 
--- What it takes to read a text grows with the size of the pattern, so nothing
--- in it is counted.
+-- The time to match a text grows with the size of the pattern, so the pattern has
+-- no counted repeats such as {1,253}.
 local anchor = re.compile("(?is)<a\\s[^>]*?href\\s*=\\s*[\"']?\\s*https?://([^/\"'\\s>?#]+)[^>]*>\\s*(?:<[^>]*>\\s*)*(?:https?://|www\\.)([^/<\\s?#\"]+)")
 
--- A link whose text names another site than the one that it leads to.
+-- A link whose text names another site than its target.
 local function mismatch(html)
   for real, shown in anchor:gmatch(html) do
     if #real <= 253 and #shown <= 253 then
@@ -88,7 +88,7 @@ for _, e in ipairs { "exe", "scr", "pif", "com", "bat", "cmd", "vbs", "vbe", "js
 end
 local macros = { docm = true, xlsm = true, pptm = true, dotm = true, xltm = true, xlam = true, xll = true, ppam = true }
 
--- To look into a part costs a way through the body up to it.
+-- To read a part, the body has to be read up to it.
 local max_looks = 20
 
 -- parts scores attachments and what HTML hides.

@@ -1,5 +1,5 @@
--- What is remembered: senders that came before, mail that users wrote, how
--- well a sender did.
+-- What is remembered: known senders, mail that users sent, how good the mail
+-- of a sender was.
 local add = require("symbols").add
 local M = {}
 
@@ -10,10 +10,10 @@ local function triplet(session, tx, rcpt) return "grey:" .. session.ip_net .. ":
 
 local function sender_domain(tx) return tx.sender ~= "" and addr.org_domain(addr.domain(tx.sender)) or nil end
 
--- greylist refuses a new sender for five minutes, if every one is asked to
--- wait, and else notes when it was first seen. A domain that did well is let
--- through from where it came before; from elsewhere, once SPF says that it may
--- send from there (M.confirm).
+-- greylist defers mail of a new sender for five minutes, if all new senders
+-- have to wait; otherwise it only stores when the sender was first seen. A
+-- domain with good mail need not wait from a network where it was seen before;
+-- from other networks only if SPF passes (M.confirm).
 function M.greylist(session, tx, rcpt)
   if config.greylisting == "off" or session.identity or not rcpt.is_local then return end
   local domain = sender_domain(tx)
@@ -37,17 +37,17 @@ function M.greylist(session, tx, rcpt)
   return defer(451, "4.7.1", "greylisted, please come again in 5 minutes")
 end
 
--- confirm lets through whom M.greylist let go on for the sake of SPF.
+-- confirm checks senders that M.greylist did not defer because SPF may pass.
 function M.confirm(tx, msg)
   if tx.meta.unless and msg:auth().spf.result ~= "pass" then
     return defer(451, "4.7.1", "greylisted, please come again in 5 minutes")
   end
 end
 
--- early tells whether the sender has not waited yet.
+-- early reports whether the sender has not waited long enough.
 function M.early(tx) return tx.meta.wait ~= nil and time.now() < tx.meta.wait end
 
--- rated refuses whom sends too fast.
+-- rated defers clients and users that send too fast.
 function M.rated(session)
   local key, limit = "ip:" .. session.ip, config.rate_ip
   if session.identity then key, limit = "user:" .. session.identity.user, config.rate_user end
@@ -56,7 +56,7 @@ function M.rated(session)
   if not ok then return defer(450, "4.7.28", "too much mail, come again in " .. math.ceil(seconds) .. " s") end
 end
 
--- wrote remembers what a user sends: its id, for answers, and to whom.
+-- wrote remembers mail of a user: its id, for answers, and its recipients.
 function M.wrote(msg, tx)
   local id = msg:message_id()
   if id then kv.set("id:" .. hash.sha256(id), true, { ttl = "60d" }) end
@@ -68,8 +68,8 @@ function M.wrote(msg, tx)
   end
 end
 
--- answers scores mail that answers what a user wrote, or comes from whom a
--- user wrote to, as far as the sender is who it says.
+-- answers scores mail that answers a user's mail, or whose sender a user wrote
+-- to, if the sender is authenticated.
 function M.answers(msg, authenticated)
   for _, field in ipairs { "In-Reply-To", "References" } do
     local n = 0
@@ -92,13 +92,13 @@ end
 
 local function whose(session, domain) return "rep:" .. (domain or session.ip_net) end
 
--- reputation scores how the sender's mail did before.
+-- reputation scores by earlier mail of the sender.
 function M.reputation(session, msg, domain)
   local r = kv.get(whose(session, domain))
   if r and r.n >= 5 then add(msg, "REPUTATION", math.max(-2, math.min(2, r.mean * 0.25)), (domain or session.ip_net) .. " " .. r.n .. " messages") end
 end
 
--- did remembers how a message did, the newer the more.
+-- did remembers the result of a message; newer ones count more.
 function M.did(session, tx, msg, domain, total)
   local key = whose(session, domain)
   local r = kv.get(key) or { n = 0, mean = 0 }

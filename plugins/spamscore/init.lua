@@ -45,7 +45,7 @@ end)
 
 local function at(total, threshold) return threshold > 0 and total >= threshold end
 
--- The action: behind what other policies score.
+-- The action: after the scores of other policies.
 on("receive.data", { order = 80 }, function(session, tx, msg)
   if session.identity then return end
   for _, name in ipairs { "X-Spam", "X-Spam-Result", "X-Spam-Flag", "X-Spam-Status" } do msg:remove_header(name) end

@@ -1,8 +1,8 @@
 -- Block lists by address, by domain of the sender, and by domain of links.
 --
--- A list that answers 127.255.255.x says that it will not answer us; one that
--- answers anything outside of 127/8 is no list any more; one that has 127.0.0.1
--- has everything (RFC 5782 section 5). None of them counts.
+-- A list that answers 127.255.255.x refuses our queries; one that answers
+-- anything outside of 127/8 is no block list any more; one that has 127.0.0.1
+-- lists everything (RFC 5782 section 5). None of them counts.
 local add = require("symbols").add
 local M = {}
 
@@ -11,14 +11,14 @@ local function reversed(ip)
   if a then return d .. "." .. c .. "." .. b .. "." .. a end
 end
 
--- everything tells whether a list has what no list may have.
+-- everything reports whether a list has an entry that no list may have.
 local everything = cache.memoize(function(probe)
   local answer = dns.a(probe)
   return answer ~= nil and #answer > 0
 end, { ttl = "1h", size = 200 })
 
--- points of the codes that a list answered, and the code that counted; nil for
--- an answer that is none.
+-- points returns the points of the codes that a list answered, and the code
+-- that counted; nil for an invalid answer.
 local function points_of(zone, codes, answer)
   local best, which
   for _, code in ipairs(answer) do
@@ -89,7 +89,7 @@ local function domains(msg, prefix, zones, names)
   ask(msg, prefix, questions)
 end
 
--- senders asks about the domains that the message claims to come from.
+-- senders looks up the domains that the message claims to come from.
 function M.senders(msg)
   local names, seen = {}, {}
   for _, a in ipairs { msg.sender, msg:from() or "" } do

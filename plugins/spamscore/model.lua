@@ -1,16 +1,16 @@
--- The model: its probability and copies of spam as points, and what it is
--- taught.
+-- The model: points for its probability and for copies of spam, and how it
+-- learns.
 local symbols = require "symbols"
 local M = {}
 
--- one recipient's own model counts where there is one alone.
+-- The model of a recipient counts if there is only one recipient.
 local function account(tx)
   local list = tx:recipients()
   if #list == 1 and server.is_local(list[1].domain) then return list[1].address end
 end
 
 -- score adds the probability as points: 5 at 99 %, -2.5 at 1 %. It returns
--- false for a message that is built to cost too much.
+-- false for a message that is made to cost too much.
 function M.score(msg, tx)
   if not config.model then return true end
   local p, why = spam.classify(msg, account(tx))
@@ -25,10 +25,10 @@ function M.score(msg, tx)
   return true
 end
 
--- From this share of text in common on a message counts as a copy of spam.
+-- The share of common text from which on a message counts as a copy of spam.
 local copy = 0.4
 
--- copies scores mail that has its text in common with spam that was taught.
+-- copies scores mail that has text in common with learned spam.
 function M.copies(msg, tx)
   if not config.model then return end
   local share, class = spam.similar(msg, account(tx))
@@ -37,12 +37,12 @@ function M.copies(msg, tx)
   end
 end
 
--- What the model knows from teaching, and what the sender did before, teach
--- nothing again.
+-- Symbols that depend on learning, or on earlier mail of the sender, must not
+-- cause more learning.
 local derived = { MODEL = true, FUZZY_SPAM = true, REPUTATION = true }
 
--- taught teaches the messages that a user attached to mail to an address made
--- for that. It returns a verdict, or nothing for all other mail.
+-- taught learns the messages that a user attached to mail to a learning
+-- address. It returns a verdict for such mail, and nothing for other mail.
 function M.taught(session, tx, msg)
   if not session.identity or not server.is_local(addr.domain(session.identity.user)) then return end
   local class
@@ -64,7 +64,7 @@ function M.taught(session, tx, msg)
   return discard("taught the model " .. n .. " as " .. class)
 end
 
--- automatic teaches what all other symbols are sure of.
+-- automatic learns messages whose class the other symbols make clear.
 function M.automatic(msg, authenticated)
   if not (config.model and config.autolearn) then return end
   local others = symbols.total(msg)

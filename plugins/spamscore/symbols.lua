@@ -1,5 +1,5 @@
--- Symbols: a name, points, and a note that says what was seen. The header
--- shows two decimals, so no symbol has more: what is shown adds up.
+-- Symbols: a name, points, and a note that says what was found. The header shows two
+-- decimals, so points are rounded to two: those in the header add up to the score.
 local M = {}
 
 local function rounded(points) return math.floor(points * 100 + 0.5) / 100 end
@@ -11,7 +11,7 @@ function M.add(msg, name, points, note)
   if points ~= 0 then msg:score(name, points, note and string.sub(note, 1, 200)) end
 end
 
--- share is what one rule may use of the handler's 5,000,000 instructions.
+-- share is how many of the handler's 5,000,000 instructions one rule may use.
 local share = 900000
 
 local function finish(msg, name, ...)
@@ -23,18 +23,18 @@ local function finish(msg, name, ...)
   return ...
 end
 
--- rule runs a rule and gives its results, nil where the message is too dear for
--- it: then the other rules go on.
+-- rule runs a rule and returns its results, nil if the message is too
+-- expensive for it: the other rules run all the same.
 function M.rule(msg, name, f, ...) return finish(msg, name, within(share, f, ...)) end
 
--- total is the sum of what the header shows.
+-- total is the sum of the points in the header.
 function M.total(msg)
   local sum = 0
   for _, s in ipairs(msg:scores()) do sum = sum + rounded(s.points) end
   return rounded(sum)
 end
 
--- header is the score with each symbol that made it.
+-- header returns the score with all its symbols.
 function M.header(msg, action)
   local parts = {}
   for _, s in ipairs(msg:scores()) do

@@ -11,7 +11,7 @@ import (
 	"carteiro/core/ops/policytest/keys"
 )
 
-// BenchmarkEncrypt: what a message costs in time and memory.
+// BenchmarkEncrypt measures time and memory for a message.
 func BenchmarkEncrypt(b *testing.B) {
 	now := time.Now()
 	for _, kind := range []string{crypt.OpenPGP, crypt.SMIME} {
@@ -35,7 +35,7 @@ func BenchmarkEncrypt(b *testing.B) {
 	}
 }
 
-// BenchmarkParse: what a key costs when it is added.
+// BenchmarkParse measures the time to add a key.
 func BenchmarkParse(b *testing.B) {
 	for _, kind := range []string{crypt.OpenPGP, crypt.SMIME} {
 		k, err := keys.New(kind, "bob@our.example", time.Now().Add(-time.Hour), 24*time.Hour)

@@ -7,8 +7,8 @@
 // as a whole or not at all: after an error no ciphertext may be used, and an
 // error never leads to plaintext being sent.
 //
-// It decrypts nothing, has no private keys, and asks nobody whether a
-// certificate was revoked.
+// It decrypts nothing, has no private keys, and does not check whether a certificate
+// was revoked.
 package crypt
 
 import (
@@ -23,7 +23,7 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// Kinds of keys, and of what is encrypted to them.
+// Kinds of keys, and of messages that are encrypted to them.
 const (
 	OpenPGP = "openpgp"
 	SMIME   = "smime"
@@ -107,13 +107,13 @@ func staysOutside(name string) bool {
 // hidden is what others read in place of a subject that goes inside.
 const hidden = "Subject: ...\r\n"
 
-// protected tells mail programs that fields of the header section inside are
-// those of the message.
+// protected is the parameter that says: the header section inside has the fields of the
+// message.
 const protected = `protected-headers="v1"`
 
-// divide returns the fields that stay outside, and the header section inside
-// with its blank line. Their octets are not changed but where the subject is
-// to be hidden.
+// divide returns the fields that stay outside, and the header section inside with its
+// blank line. The octets of the fields do not change, except for a subject that is to be
+// hidden.
 func divide(h *mime.Header, hideSubject bool) (outer, inner string) {
 	var out, in strings.Builder
 	typed := false

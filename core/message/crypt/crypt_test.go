@@ -173,7 +173,7 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errDisk }
 
-// TestFailures: whatever goes wrong is an error, never a header section.
+// TestFailures: every failure returns an error and no header section.
 func TestFailures(t *testing.T) {
 	c := parse(t, newCertificate(t, certOptions{}).pem)
 	g := newGPG(t)
@@ -242,7 +242,7 @@ func TestSMIMEWaits(t *testing.T) {
 	}
 }
 
-// TestExamine: what is encrypted already, and what only looks like it.
+// TestExamine: messages that are encrypted already, and such that only look like it.
 func TestExamine(t *testing.T) {
 	armor := "-----BEGIN PGP MESSAGE-----\r\n\r\nhQE\r\n-----END PGP MESSAGE-----\r\n"
 	enveloped := "MIAGCSqGSIb3DQEHA6CAMIACAQAxggFA\r\n"

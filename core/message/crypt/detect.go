@@ -9,8 +9,8 @@ import (
 )
 
 // Examine returns why a message must not be encrypted: ErrEncrypted, ErrReport,
-// or nil. index is of that message's body, which open reads. It looks at the
-// beginning of parts alone. Errors of open are returned as they are.
+// or nil. index is of that message's body, which open reads. It reads only the
+// beginning of parts. Errors of open are returned unchanged.
 //
 // A message is encrypted if all of its content is: PGP/MIME and S/MIME as a
 // whole say so; without them each part with content has to be a message in
@@ -65,8 +65,8 @@ var encryptedTypes = [][]byte{
 	{0x06, 0x0b, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x01, 0x17},
 }
 
-// examineSMIME distinguishes what is signed, which has the same type, from what is
-// encrypted: by the parameter, or where there is none by the content.
+// examineSMIME distinguishes encrypted parts from signed ones, which have the same type:
+// by the parameter smime-type, or without it by the content.
 func examineSMIME(p mime.Part, open func() (io.ReadCloser, error)) error {
 	switch strings.ToLower(p.Param("smime-type")) {
 	case "enveloped-data", "authenveloped-data":

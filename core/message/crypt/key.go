@@ -14,7 +14,7 @@ import (
 // MaxKey is the largest file that may hold a key, in octets.
 const MaxKey = 256 << 10
 
-// Why a file is no key to encrypt to, beside the reasons of Encrypt.
+// Reasons why a file has no key to encrypt to, in addition to those of Encrypt.
 var (
 	ErrPrivate = errors.New("a private key: it does not belong on a server, export the public one")
 	ErrSeveral = errors.New("more than one key; a file has to hold one")
@@ -36,8 +36,8 @@ type Key struct {
 	err error  // the reason for State
 }
 
-// Encryption asks for a message to be encrypted to the key; an error is one of
-// the reasons against it.
+// Encryption returns the request to encrypt a message to the key; an error says why the
+// key cannot be used.
 func (k Key) Encryption() (envelope.Encryption, error) {
 	return envelope.Encryption{Kind: k.Kind, Address: k.Address, Key: k.raw}, k.err
 }
@@ -75,7 +75,7 @@ func Parse(file []byte, now time.Time) (Key, error) {
 	return Key{}, fmt.Errorf("%w: neither an armored OpenPGP key nor a PEM certificate", ErrUnreadable)
 }
 
-// describe fills in what is not stored of a key, as of now.
+// describe fills in the fields of a key that are not stored, as of now.
 func (k *Key) describe(now time.Time) {
 	k.Identities = []string{}
 	switch k.Kind {

@@ -31,7 +31,7 @@ func program(t testing.TB, name string) string {
 	return path
 }
 
-// gpg is GnuPG with a keyring of its own.
+// gpg is GnuPG with a separate keyring.
 type gpg struct {
 	t    testing.TB
 	home string

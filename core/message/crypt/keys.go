@@ -18,9 +18,9 @@ import (
 // kindKeys are the records that hold keys, one for an address.
 const kindKeys = "key"
 
-// Keys are those in the store: at most one of each kind for an address, be it
-// an account here or somebody else's. Tags of addresses do not count. It is
-// safe for concurrent use; its methods block on the disk.
+// Keys are the public keys in the store: at most one of each kind for an address, of an
+// account here or elsewhere. Tags of addresses do not count. It is safe for concurrent
+// use; its methods block on the disk.
 type Keys struct {
 	Data  store.Data
 	Clock *clock.Clock
@@ -141,9 +141,9 @@ func (s *Keys) List(ctx context.Context, a envelope.Address) ([]Key, error) {
 	return out, nil
 }
 
-// Of returns the key of an address to encrypt to, of one kind or, with "", the
-// OpenPGP one before the certificate, but one that can be used before one that
-// cannot. That one can be used tells Key.Encryption alone. ErrNoKey.
+// Of returns the key of an address to encrypt to, of the given kind. With "" it prefers a
+// key that can be used, then OpenPGP to a certificate. The returned key may still be
+// unusable: only Key.Encryption checks that. The error is ErrNoKey if there is none.
 func (s *Keys) Of(ctx context.Context, a envelope.Address, kind string) (Key, error) {
 	list, _, err := s.read(ctx, a)
 	if err != nil {

@@ -75,7 +75,7 @@ func TestRefusedKeys(t *testing.T) {
 	}
 }
 
-// TestKeys: what is stored, found, listed and removed, and what time does.
+// TestKeys: keys are stored, found, listed and removed, and expire.
 func TestKeys(t *testing.T) {
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true})
 	if err != nil {
@@ -149,8 +149,7 @@ func TestKeys(t *testing.T) {
 	list("", "")
 }
 
-// TestBrokenKeys: what is stored and no key is told as that, and is not "no
-// key".
+// TestBrokenKeys: a damaged key in the store is reported as such, and not as "no key".
 func TestBrokenKeys(t *testing.T) {
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true})
 	if err != nil {
@@ -182,7 +181,7 @@ func TestBrokenKeys(t *testing.T) {
 	}
 }
 
-// FuzzParse: a file is refused, or what it holds encrypts.
+// FuzzParse: a file is refused, or its key can encrypt.
 func FuzzParse(f *testing.F) {
 	f.Add(armor("PGP PUBLIC KEY BLOCK"))
 	f.Add(armor("CERTIFICATE"))

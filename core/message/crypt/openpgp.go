@@ -66,7 +66,7 @@ func armored(to *openpgp.Entity, entity io.Reader, w io.Writer, now time.Time) e
 	return errors.Join(plain.Close(), a.Close())
 }
 
-// onlyWriter hides what would have io.Copy read all at once.
+// onlyWriter hides ReadFrom, with which io.Copy would read everything at once.
 type onlyWriter struct{ io.Writer }
 
 // crlf ends lines as mail does.

@@ -27,9 +27,9 @@ const MaxSMIME = 32 << 20
 // smimeAtOnce bounds that memory for the process.
 var smimeAtOnce = make(chan struct{}, 2)
 
-// chooseCipher: AES-256 in CBC mode is what every S/MIME program reads. The
-// GCM of the library is put into enveloped-data, where others do not look for
-// it (RFC 5083 has auth-enveloped-data).
+// chooseCipher guards the choice of AES-256 in CBC mode, which every S/MIME program reads.
+// The library puts GCM into enveloped-data, where other programs do not expect it (RFC
+// 5083 has auth-enveloped-data).
 var chooseCipher sync.Once
 
 const smimeFields = "Content-Type: application/pkcs7-mime; smime-type=enveloped-data;\r\n name=\"smime.p7m\"\r\n" +
@@ -97,7 +97,7 @@ func usable(c *x509.Certificate, now time.Time) error {
 // oidEmail is the attribute of a subject that names an address (RFC 2985 5.2.1).
 const oidEmail = "1.2.840.113549.1.9.1"
 
-// describeSMIME fills in what a certificate says. Errors are those of usable.
+// describeSMIME fills in the fields from a certificate. Errors are those of usable.
 func (k *Key) describeSMIME(c *x509.Certificate, now time.Time) error {
 	sum := sha256.Sum256(c.Raw)
 	k.Fingerprint = strings.ToUpper(hex.EncodeToString(sum[:]))

@@ -118,7 +118,7 @@ func TestParseFieldForms(t *testing.T) {
 	}
 }
 
-// TestParseElsewhere: encoded, in another multipart, alone, or absent.
+// TestParseElsewhere: a DSN that is encoded, in another multipart, without one, or absent.
 func TestParseElsewhere(t *testing.T) {
 	const status = "\r\n\r\nFinal-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n"
 	tests := map[string]struct {
@@ -205,7 +205,7 @@ func TestComposeThenParse(t *testing.T) {
 	}
 }
 
-// checkRoundTrip composes a report and compares what is read of it.
+// checkRoundTrip composes a DSN, parses it and compares the result.
 func checkRoundTrip(t *testing.T, r *Notification) {
 	t.Helper()
 	h, body := r.Compose()
@@ -233,8 +233,8 @@ func checkRoundTrip(t *testing.T, r *Notification) {
 	}
 }
 
-// TestComposeHoldsStrangersDown: whatever a peer and its DNS say, fields stay
-// fields, lines short, and 8-bit octets declared.
+// TestComposeHoldsStrangersDown: with any text of a peer and its DNS, fields stay fields,
+// lines are short, and 8-bit octets are declared.
 func TestComposeHoldsStrangersDown(t *testing.T) {
 	evil := "x\r\nBcc: v@x.example\r\n\r\n--dsn\x00\x1b[31m\u0085\u202e" + strings.Repeat("y", 5000)
 	r := sampleReport("s@our.example", "a@x.example", "failed", envelope.Status{Code: 550, Text: evil + "\xff"})

@@ -10,8 +10,8 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// FuzzCompose: a report that is composed tells the same when it is read, and
-// holds nothing but its own fields.
+// FuzzCompose: a DSN that is composed and parsed again has the same content and no other
+// fields.
 func FuzzCompose(f *testing.F) {
 	f.Add("s@our.example", "a@x.example", "no such user", "mx.x.example", "id", uint8(0), uint16(550))
 	f.Add("s@our.example", "josé@x.example", "não", "mx\r\nX: 1", "id\x00", uint8(1), uint16(451))
@@ -54,8 +54,7 @@ func wantClass(r *Notification) Class {
 	return ""
 }
 
-// FuzzParse: whatever comes in as a report is read within bounds, and what is
-// read is what others may rely on.
+// FuzzParse: any DSN is parsed within the limits, and the result has valid fields.
 func FuzzParse(f *testing.F) {
 	f.Add("Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.1.1\r\n")
 	f.Add("Original-Recipient: utf-8; \\x{E9}@x.example\nDiagnostic-Code: smtp; 450 #4.2.1")

@@ -29,7 +29,7 @@ type Received struct {
 	Header       *mime.Header // of the message that it is about; nil when it was not returned
 }
 
-// ReceivedRecipient is what a Received says about one recipient.
+// ReceivedRecipient is the part of a Received about one recipient.
 type ReceivedRecipient struct {
 	Original   envelope.Address // as the sender wrote it; "" when missing or not a mail address
 	Final      envelope.Address // "" when missing or not a mail address
@@ -41,7 +41,7 @@ type ReceivedRecipient struct {
 	Class      Class
 }
 
-// Class is what a Received means for the address.
+// Class says what a Received means for the address.
 type Class string
 
 // The classes. A notification of success has none.
@@ -57,7 +57,7 @@ const (
 	maxRcpts        = 1000
 )
 
-// Parse reads a delivery status notification from whatever multipart holds it.
+// Parse reads a delivery status notification from any kind of multipart.
 // It accepts what mail systems in the field write: missing types, actions and
 // codes, fields without blank lines in between. It calls open two or three
 // times for the body. It returns ErrNotDSN if no part reports on a recipient,

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Envelope is what a spooled message has once, for all of its recipients.
+// Envelope is the data of a spooled message that is the same for all recipients.
 type Envelope struct {
 	ID         ID        `json:"id"`
 	Sender     Address   `json:"sender"`
@@ -94,15 +94,15 @@ type Recipient struct {
 	State    State     `json:"state"`
 	Attempts int       `json:"attempts,omitempty"`
 	First    time.Time `json:"first,omitzero"` // first attempt
-	Next     time.Time `json:"next,omitzero"`  // not before
+	Next     time.Time `json:"next,omitzero"`  // earliest time of the next attempt
 	Last     *Status   `json:"last,omitempty"`
 	Host     string    `json:"host,omitempty"`  // that gave Last
 	Route    string    `json:"route,omitempty"` // a policy's reroute, JSON of hooks.Route
 	Warned   bool      `json:"warned,omitempty"`
 	Discard  bool      `json:"discard,omitempty"` // accepted at RCPT, to be dropped
 	IsLocal  bool      `json:"is_local,omitempty"`
-	// Filed says that a policy put this copy into a folder: it goes there, and no
-	// policy is asked about it again.
+	// Filed says that a policy put this copy into a folder: it goes there, and no hook
+	// runs for it again.
 	Filed *Filing `json:"filed,omitempty"`
 }
 
@@ -117,7 +117,7 @@ type Placeholder struct {
 // Values holds the texts of one copy for the marks, by name, in UTF-8.
 type Values map[string]string
 
-// Filing is where a copy of a message is put.
+// Filing is the folder and the flags of a copy of a message.
 type Filing struct {
 	Folder string   `json:"folder"`
 	Flags  []string `json:"flags,omitempty"`

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Networks that belong to no host of the public Internet, beside those that
-// net/netip knows (RFC 6890 and the IANA registries of special addresses).
+// specialNets are networks that are not part of the public Internet, in addition to those
+// that net/netip knows (RFC 6890 and the IANA registries of special addresses).
 var specialNets = func() []netip.Prefix {
 	var out []netip.Prefix
 	for _, s := range [...]string{"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15",

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestPublicIP: which addresses are none of the public Internet.
+// TestPublicIP: which addresses are not public.
 func TestPublicIP(t *testing.T) {
 	const private = `127.0.0.1 127.255.255.254 0.0.0.0 0.1.2.3 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 100.64.0.1
 	100.127.255.255

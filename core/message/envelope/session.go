@@ -7,8 +7,8 @@ import (
 )
 
 // Session is what is known about one client connection. It is not the socket:
-// it outlives the connection, which Closed reports. The protocol that made it
-// owns it; between two backend calls nobody else writes it.
+// it outlives the connection; Closed says whether that has ended. The protocol that
+// made it owns it, and only the owner changes it between two backend calls.
 type Session struct {
 	ID       string
 	Listener string // the listener's name in the configuration
@@ -37,7 +37,7 @@ type TLSInfo struct {
 	Subject string // of a verified client certificate, or ""
 }
 
-// Identity is who logged in, with what a policy added.
+// Identity is the user who logged in, with data that a policy added.
 type Identity struct {
 	User Address
 	// Delegate is who really logged in, if User granted access to the mailbox;

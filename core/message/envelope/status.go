@@ -14,7 +14,7 @@ type Status struct {
 	Enhanced string `json:"enhanced,omitempty"` // RFC 3463, "5.1.1"
 	Text     string `json:"text"`               // one line without CR, LF
 	Err      error  `json:"-"`
-	// Close asks the adapter to end the session after this reply.
+	// Close makes the protocol end the session after this reply.
 	Close bool `json:"close,omitempty"`
 }
 

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// NextHop is where a message is handed on: hosts to try in their order, and
-// how to speak to them.
+// NextHop is where a message is sent next: hosts to try in this order, and how to
+// connect to them.
 type NextHop struct {
 	Name     string // for logs: the domain, "relay" or the policy's choice
 	Hosts    []Host // best first; those of one Preference in any order
@@ -16,8 +16,8 @@ type NextHop struct {
 	Source   string // own address to send from, "" = the configured ones
 	User     string // SASL, needs TLS unless the peer is loopback
 	Password string
-	// Configured next hops may be private or loopback addresses whatever
-	// [delivery] says; those found by MX may not.
+	// Configured next hops may have private or loopback addresses with any setting of
+	// [delivery]; hosts found by MX may not.
 	Configured bool
 }
 

@@ -45,7 +45,7 @@ func ParseAuthors(value string) (list []Mailbox, ok bool) {
 	return list, complete && !p.odd && len(list) > 0
 }
 
-// maxTokens is more than any mailbox has; what has more is none.
+// maxTokens is more than any mailbox has; text with more tokens is not an address.
 const maxTokens = 2000
 
 func (p *addressList) keep(t token) {
@@ -54,13 +54,13 @@ func (p *addressList) keep(t token) {
 	}
 }
 
-// addressList is what was read of a list so far.
+// addressList is the state of the parser of a list.
 type addressList struct {
 	lexer
 	list     []Mailbox
 	complete bool
 
-	tokens []token // of the member at hand
+	tokens []token // of the current member
 	angle  int     // where in tokens what follows "<" begins, plus 1; 0: no "<" yet
 	closed bool    // its ">" was seen
 	group  bool    // inside of a group
@@ -99,7 +99,7 @@ func (p *addressList) startsRoute() bool {
 	return len(p.tokens) >= p.angle && p.tokens[p.angle-1].kind == '@'
 }
 
-// endMember ends the member at hand.
+// endMember ends the current member.
 func (p *addressList) endMember() {
 	tokens, angle, closed, comment := p.tokens, p.angle, p.closed, p.comment
 	p.tokens, p.angle, p.closed, p.comment = p.tokens[:0], 0, false, ""

@@ -41,7 +41,7 @@ func TestParseAddressList(t *testing.T) {
 		{"undisclosed-recipients:;", nil, true},
 		{"Undisclosed recipients: ;", nil, true},
 		{"Team: a@x.example, B <b@y.example>; , c@z.example", []Mailbox{{"a@x.example", ""}, {"b@y.example", "B"}, {"c@z.example", ""}}, true},
-		// what is broken costs itself only
+		// an invalid member does not affect the others
 		{"broken, a@x.example", one("", "a@x.example"), false},
 		{"a@x.example; b@y.example", []Mailbox{{"a@x.example", ""}, {"b@y.example", ""}}, false},
 		{"a@x.example b@y.example, c@z.example", one("", "c@z.example"), false},

@@ -18,10 +18,10 @@ const maxAppended = 1 << 20
 // have something else in its place (Filled), the others have Text.
 type Text struct{ Name, Text string }
 
-// softBreak is a line end that is none (RFC 2045 6.7, rule 5).
+// softBreak is a soft line break (RFC 2045 6.7, rule 5).
 const softBreak = "=\r\n"
 
-// marked encodes pieces, and returns where the marks are.
+// marked encodes pieces, and returns the placeholders in the result.
 func marked(pieces []Text) (encoded []byte, marks []envelope.Placeholder) {
 	plain := "" // as one, so that its lines are broken as one
 	for _, p := range pieces {
@@ -79,7 +79,7 @@ func sealed(kind string) bool {
 	return false
 }
 
-// wrapText makes the whole message a part beside the text.
+// wrapText makes a multipart of the whole message and the text.
 func wrapText(h *Header, text []Text, body io.Reader, w io.Writer) (*Header, []envelope.Placeholder, error) {
 	boundary := "=_" + rand.Text()
 	outer, inner := &Header{}, &Header{}

@@ -71,8 +71,8 @@ func TestAppendText(t *testing.T) {
 	}
 }
 
-// Marks in appended text can be filled in for each copy, and nothing else of a
-// body changes.
+// Placeholders in appended text can be filled in for each copy, and the rest of the body
+// does not change.
 func TestMarks(t *testing.T) {
 	text := []Text{
 		{Text: "-- \nto "},

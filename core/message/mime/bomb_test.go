@@ -127,7 +127,7 @@ func TestLargeFieldsAreRefused(t *testing.T) {
 	})
 }
 
-// TestFormatBombs: a policy may write what a stranger gave it.
+// TestFormatBombs: a policy may write values that a stranger sent.
 func TestFormatBombs(t *testing.T) {
 	unlessRacing(t)
 	for name, value := range map[string]string{"spaces": strings.Repeat(" ", 1<<20) + "x", "words": strings.Repeat("a ", 1<<19),

@@ -12,10 +12,9 @@ const (
 
 // FormatField writes "Name: value" folded at white space near column 78, with
 // CRLF. A value with CR, LF or NUL is refused, so that no value can become a
-// field of its own, and so is one that cannot be folded into lines of 998
-// octets. What is not ASCII becomes encoded words (RFC 2047), but for the
-// addresses of From, To and their like, which stay UTF-8 (RFC 6532). It
-// returns ErrField.
+// separate field, and so is one that cannot be folded into lines of 998 octets.
+// Text that is not ASCII becomes encoded words (RFC 2047), except for addresses in
+// From, To and similar fields, which stay UTF-8 (RFC 6532). The error is ErrField.
 func FormatField(name, value string) (string, error) {
 	if !validName([]byte(name)) || len(name) > 76 {
 		return "", fmt.Errorf("%w: name %.80q", ErrField, name)

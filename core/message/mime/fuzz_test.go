@@ -13,8 +13,8 @@ import (
 	"carteiro/core/message/printable"
 )
 
-// FuzzHeader: what is read and not edited is printed as it came; an edit
-// changes its field alone.
+// FuzzHeader: fields that are not edited are printed as they came; an edit changes only
+// its field.
 func FuzzHeader(f *testing.F) {
 	f.Add([]byte(sample))
 	f.Add([]byte("a:b"))
@@ -90,8 +90,8 @@ func FuzzFormatField(f *testing.F) {
 	})
 }
 
-// FuzzWords: encoded words are short, stand alone and decode to what they
-// were made of; decoding gives one line of UTF-8.
+// FuzzWords: encoded words are short, are separated by spaces and decode to the original
+// text; decoding gives one line of UTF-8.
 func FuzzWords(f *testing.F) {
 	f.Add("=?utf-8?q?a?= =?utf-8?q?b?=")
 	f.Add("ação 日本語 😀")
@@ -120,7 +120,7 @@ func FuzzWords(f *testing.F) {
 	})
 }
 
-// FuzzAddressList: what is read and written reads the same again.
+// FuzzAddressList: a list that is parsed and written parses to the same again.
 func FuzzAddressList(f *testing.F) {
 	for _, s := range []string{"a@x.example", "Ann <a@x.example>, \"B, C\" <b@y.example>", "G: a@b.c;", "<@r,@s:a@b.c>",
 		"(c (d)) a@b.c (e)", "=?utf-8?q?=C3=A9?= <\"a b\"@[192.0.2.1]>"} {

@@ -108,7 +108,7 @@ func ReadHeader(r *bufio.Reader, limit int) ([]byte, error) {
 	}
 }
 
-// atLineStart reports whether the last n octets of out are a line of their own.
+// atLineStart reports whether the last n octets of out begin a line.
 func atLineStart(out []byte, n int) bool {
 	return len(out) == n || out[len(out)-n-1] == '\n'
 }
@@ -167,8 +167,8 @@ func fieldLength(b []byte) int {
 	}
 }
 
-// nameLength returns the length of the field name, 0 where there is none. Spaces
-// before the colon are obsolete syntax that is read (RFC 5322 4.5).
+// nameLength returns the length of the field name, 0 if there is none. Spaces before the
+// colon are obsolete syntax, which is accepted (RFC 5322 4.5).
 func nameLength(raw []byte) int {
 	i := bytes.IndexByte(raw, ':')
 	if i < 0 {
@@ -278,8 +278,8 @@ func (h *Header) Append(name, value string) error {
 	return err
 }
 
-// Set gives the first field of that name a new value and removes the others;
-// where there is none, it appends one. It returns ErrField.
+// Set gives the first field of that name a new value and removes the others; if there is
+// none, it appends one. The error is ErrField.
 func (h *Header) Set(name, value string) error {
 	f, err := newField(name, value)
 	if err != nil {

@@ -23,7 +23,7 @@ func shape(x *Index, body string) []string {
 	return out
 }
 
-// TestBoundaries: RFC 2046 5.1.1 and what is sent in the field.
+// TestBoundaries: boundaries of RFC 2046 5.1.1, and those in real mail.
 func TestBoundaries(t *testing.T) {
 	tests := []struct {
 		name, boundary, body string

@@ -120,7 +120,7 @@ func decodeExtended(v string) string {
 	return recode(name, raw)
 }
 
-// unpercent undoes %XX; what is not of that form stays.
+// unpercent decodes %XX; other text is not changed.
 func unpercent(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

@@ -11,7 +11,7 @@ import (
 	"github.com/emersion/go-message/charset"
 )
 
-// Leaf reports whether the part holds content of its own.
+// Leaf reports whether the part holds content and not other parts.
 func (p Part) Leaf() bool { return !p.Multipart }
 
 // Param returns a parameter of its Content-Type, decoded; "" when there is none.
@@ -21,9 +21,9 @@ func (p Part) Param(name string) string {
 	return params.get(name)
 }
 
-// Open returns the part's content, transfer encoding undone; where that is
-// broken, the content ends. It takes a reader at the start of the body and
-// reads no further than the part. Reading returns errors of body alone.
+// Open returns the decoded content of the part. At an error in the transfer encoding the
+// content ends. body is a reader at the start of the message body; Open reads it no
+// further than the part. The only errors of reading are those of body.
 func (p Part) Open(body io.Reader) (io.Reader, error) {
 	if _, err := io.CopyN(io.Discard, body, p.Start); err != nil {
 		return nil, fmt.Errorf("body is shorter than its index: %w", err)

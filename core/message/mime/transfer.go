@@ -69,7 +69,7 @@ func decoder(encoding string, raw io.Reader) io.Reader {
 	return raw
 }
 
-// alphabet drops what is not base64 (RFC 2045 6.8) and stops at padding.
+// alphabet drops characters that are not base64 (RFC 2045 6.8) and stops at padding.
 type alphabet struct {
 	r    io.Reader
 	n    int64 // characters given so far
@@ -155,7 +155,7 @@ func (q *quotedPrintable) softBreak() (n int, ok bool) {
 	return n, len(rest) == 0 && len(ahead) < maxBlank
 }
 
-// lineOctets is what a base64 line of 76 characters holds (RFC 2045 6.8).
+// lineOctets is the number of octets in a base64 line of 76 characters (RFC 2045 6.8).
 const lineOctets = 57
 
 // WriteBase64 writes octets as lines of 76 characters, with CRLF. Errors are

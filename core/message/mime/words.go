@@ -146,7 +146,7 @@ func writeQ(b *strings.Builder, part string, safe func(byte) bool) {
 	b.WriteString(wordEnd)
 }
 
-// inText reports whether a character may stand for itself in unstructured
+// inText reports whether a character needs no encoding in an encoded word in unstructured
 // text (RFC 2047 4.2, 5 rule 1).
 func inText(c byte) bool { return c > ' ' && c < 0x7f && strings.IndexByte("=?_", c) < 0 }
 

@@ -125,8 +125,8 @@ func TestIsASCII(t *testing.T) {
 	}
 }
 
-// FuzzPrintable: whatever comes in, what comes out is printable, valid UTF-8
-// and within the limits.
+// FuzzPrintable: for any input the output is printable, valid UTF-8 and within the
+// limits.
 func FuzzPrintable(f *testing.F) {
 	f.Add("a\r\nb\tc\x00\x1b[31m", uint16(40))
 	f.Add("日本\xff\u202e\uFFFD", uint16(3))

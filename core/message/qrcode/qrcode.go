@@ -83,7 +83,7 @@ func Read(picture []byte) (text string, err error) {
 	return "", ErrNone
 }
 
-// find reads the code in what a decoder returned.
+// find reads the code in the result of a decoder.
 func find(picture image.Image, err error) (string, error) {
 	if err != nil {
 		return "", ErrNone

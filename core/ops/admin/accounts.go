@@ -114,7 +114,7 @@ type SetArgs struct {
 	Address string `json:"address"`
 	Key     string `json:"key"`
 	Value   string `json:"value"` // JSON; anything else is taken as text
-	// Confirmed: whoever the setting names has agreed.
+	// Confirmed: the addresses that the setting names have agreed.
 	Confirmed bool `json:"confirmed,omitempty"`
 }
 

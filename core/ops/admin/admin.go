@@ -1,9 +1,9 @@
-// Package admin is how operators speak to a server: named calls with JSON
+// Package admin has the calls that operators make to a server: they have a name, and JSON
 // arguments and answers. The command line uses them through the server's unix
 // socket (mode 0600: who can open it may do everything), or, for accounts,
 // aliases and domains, on a store that no server has open; programs may also
 // come through an http listener, with a token. It decides nothing
-// about mail; it asks core and auth.
+// about mail; it calls core and auth.
 package admin
 
 import (
@@ -30,8 +30,8 @@ import (
 // ErrUnavailable: the call needs a running server.
 var ErrUnavailable = errors.New("needs the running server")
 
-// Service answers calls. Store, Directory, Keys and Spam are always there; the rest is
-// nil where no server runs.
+// Service answers calls. Store, Directory, Keys and Spam are always set; the rest is nil
+// if no server runs.
 type Service struct {
 	Store     store.Store
 	Directory *auth.Directory
@@ -48,7 +48,7 @@ type Service struct {
 	// Reload reads scripts, bundles and the reloadable settings anew and
 	// returns the generation that is in force now.
 	Reload func(ctx context.Context, by string) (Generation, error)
-	// Policies are the generations that were in force.
+	// Policies are the current and the earlier generations.
 	Policies *generations.Manager
 	// Generation describes the policies in force.
 	Generation func() Generation
@@ -69,7 +69,7 @@ type Generation struct {
 	Handlers int       `json:"handlers"`
 	// Fallback: the files on disk are broken, this is the last good one.
 	Fallback bool `json:"fallback,omitempty"`
-	// Pinned is why a rollback is in force, and not the files on disk.
+	// Pinned is why the policies are those of a rollback, and not the files on disk.
 	Pinned string `json:"pinned,omitempty"`
 	// Probation is until when it is watched, and rolled back if it does badly.
 	Probation time.Time `json:"probation,omitzero"`
@@ -197,7 +197,7 @@ type StatusReport struct {
 	Store      store.Stats `json:"store"`
 	Listeners  []Listener  `json:"listeners"`
 	Watched    int         `json:"watched"` // by how many `carteiro trace`
-	// Events are those that handlers of observe.event were not told of.
+	// Events counts the events that handlers of observe.event have not got yet.
 	Events events.Backlog `json:"events"`
 	// PrivateHosts lead to private networks and were not granted so: http
 	// requests of policies to them are refused.
@@ -209,7 +209,7 @@ func status(ctx context.Context, s *Service, _ none) (any, error) {
 		return nil, ErrUnavailable
 	}
 	events, err := s.Pipeline.Events(ctx)
-	if err != nil { // the rest is wanted most when the store is not well
+	if err != nil { // the rest is needed most when the store has failed
 		s.Journal.WarnContext(ctx, "events not counted", "err", err)
 	}
 	var private []string
@@ -221,7 +221,7 @@ func status(ctx context.Context, s *Service, _ none) (any, error) {
 		Watched: s.Journal.Tracer.Watchers(), Events: events}, nil
 }
 
-// ReloadArgs say who asks for a reload: "api", which "" is, or "cli".
+// ReloadArgs say who wants a reload: "cli", or "api", which is also the meaning of "".
 type ReloadArgs struct {
 	By string `json:"by,omitempty"`
 }
@@ -251,8 +251,8 @@ type advanceArgs struct {
 	By time.Duration `json:"by"`
 }
 
-// advance moves the test clock. Timers that fall due have run when it returns, so
-// that each of several calls in a row is a run of its own.
+// advance moves the test clock. Timers that become due have run when it returns, so that
+// they run once for each of several calls.
 func advance(ctx context.Context, s *Service, a advanceArgs) (any, error) {
 	if !s.TestClock {
 		return nil, errors.New("this server lives by the system's clock; start it with --test-clock, or use `carteiro dev`")

@@ -168,8 +168,8 @@ func TestOffline(t *testing.T) {
 	offline.fails("clock", `{"by": 1}`, "this server lives by the system's clock")
 }
 
-// TestMethodsComplete: every call that Methods lists is tried in TestCalls or
-// in a test of its own, so that a new one cannot come without.
+// TestMethodsComplete: every call that Methods lists is tried in TestCalls or in another
+// test, so that no new call is without a test.
 func TestMethodsComplete(t *testing.T) {
 	var source []byte
 	files, err := filepath.Glob("*_test.go")
@@ -262,7 +262,7 @@ func post(t *testing.T, addr, method, path, token, body string) (int, string) {
 	return res.StatusCode, string(text)
 }
 
-// TestHTTP: the same calls at an http listener, for whoever has the token.
+// TestHTTP: the same calls at an http listener, for clients with the token.
 func TestHTTP(t *testing.T) {
 	const token = "0123456789abcdef0123456789abcdef"
 	r := newRig(t)
@@ -609,7 +609,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// failing is a store of which only the state is known.
+// failing is a store of which only the state can be read.
 type failing struct {
 	store.Store
 	failed bool

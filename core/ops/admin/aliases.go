@@ -9,7 +9,7 @@ import (
 	"carteiro/core/service/auth"
 )
 
-// AliasArgs name an alias and what it stands for.
+// AliasArgs name an alias and its targets.
 type AliasArgs struct {
 	Address string   `json:"address"`
 	Targets []string `json:"targets,omitempty"`

@@ -36,7 +36,7 @@ func decodeStrict(raw []byte, v any) error {
 
 type failure struct {
 	Error string `json:"error"`
-	// Kind is "no-command" where no policy has the command; else "".
+	// Kind is "no-command" if no policy has the command; else "".
 	Kind string `json:"kind,omitempty"`
 }
 

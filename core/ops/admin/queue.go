@@ -83,8 +83,8 @@ type QueueMessage struct {
 	Header     string               `json:"header"`
 }
 
-// QueueGroup is a group of a QueueMessage. Local and Expand are what its Kind
-// was told by before there was one.
+// QueueGroup is a group of a QueueMessage. Local and Expand are for clients that are older
+// than the field Kind.
 type QueueGroup struct {
 	*envelope.Group
 	Local  bool `json:"local,omitempty"`

@@ -34,7 +34,7 @@ func parseNetwork(s string) (netip.Prefix, error) {
 // TraceFilter says which lines are wanted; what is empty leaves none out.
 type TraceFilter struct {
 	IP      string // a client's address or network; lines without a client are left out then
-	Hook    string // calls at this hook alone
+	Hook    string // only calls at this hook
 	Handler string // calls of handlers whose name holds this
 	Address string // what is about this address
 }

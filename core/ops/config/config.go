@@ -107,9 +107,9 @@ type Bundle struct {
 	Config      map[string]any            `toml:"config"`
 	Domain      map[string]map[string]any `toml:"domain"` // settings of domains
 	Secrets     map[string]Secret         `toml:"secrets"`
-	HTTP        []string                  `toml:"http"` // host:port that it may ask beside those of its manifest
+	HTTP        []string                  `toml:"http"` // host:port that it may connect to in addition to its manifest
 	GrantLimits bool                      `toml:"grant_limits"`
-	AllowWeb    string                    `toml:"allow_web"` // "plain": pages without the sandbox, where the bundle asks for it
+	AllowWeb    string                    `toml:"allow_web"` // "plain": pages without the sandbox, if the bundle asks for it
 }
 
 // Secret says where a secret's text is: one of the two is set.

@@ -11,9 +11,9 @@ import (
 
 var placed = regexp.MustCompile(`/c/carteiro\.toml(?::(\d+))?`)
 
-// FuzzParse: an error names the file, and a line that it has; only a setting
-// that is written nowhere on a line of its own may be without one. What is
-// accepted has absolute paths and is accepted again in the same words.
+// FuzzParse: an error names the file and an existing line; only for a setting without its
+// own line the line may be missing. An accepted configuration has absolute paths, and is
+// accepted again after it was written out.
 func FuzzParse(f *testing.F) {
 	f.Add(minimal)
 	f.Add(full)

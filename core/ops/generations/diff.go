@@ -13,9 +13,9 @@ import (
 	"carteiro/hooks"
 )
 
-// Diff compares the files and settings of two generations, "" being the one
-// before for a and the one in force for b; with disk, b is what is on disk.
-// The result is a unified diff, "" where there is no difference. ErrUnknown.
+// Diff compares the files and settings of two generations. "" is the previous one for a,
+// and the current one for b; with disk, b is the files on disk. The result is a unified
+// diff, "" if there is no difference. The error is ErrUnknown for an unknown generation.
 func (k *Manager) Diff(ctx context.Context, a, b string, disk bool) (string, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()

@@ -46,8 +46,8 @@ type Entry struct {
 	State string    `json:"state"`
 	// Reason says why it was rolled back.
 	Reason string `json:"reason,omitempty"`
-	// Pinned: a rollback brought it back, and a restart keeps it, whatever is
-	// on disk, until the next reload.
+	// Pinned: a rollback loaded it, and it stays until the next reload: a restart does
+	// not load the files on disk.
 	Pinned bool `json:"pinned,omitempty"`
 }
 
@@ -62,9 +62,9 @@ type Options struct {
 	Read func(ctx context.Context) ([]hooks.Source, error)
 	// Smoke runs the tests that each reload has to pass.
 	Smoke func(ctx context.Context, sources []hooks.Source) error
-	// Prepare readies whatever else changes with a reload, or stops it. It
-	// changes nothing; commit, which cannot fail, is called once the new
-	// generation is on disk, or never.
+	// Prepare prepares the other changes of a reload, or stops the reload with an
+	// error. It changes nothing itself; commit, which cannot fail, is called when the
+	// new generation is on disk, or never.
 	Prepare func(ctx context.Context) (commit func(), err error)
 	// Changed is called for each exchange except that at the start. It must not block.
 	Changed func(e Entry)
@@ -250,15 +250,15 @@ func (k *Manager) swapIn(gen loaded) {
 	k.fallback.Store(false)
 }
 
-// step is where a reload is; it is a label of a metric.
+// step is the current step of a reload; it is a label of a metric.
 type step struct {
 	name string
 	do   func() error
 }
 
-// Reload puts what is on disk in force, or changes nothing. by says who asked.
-// The steps are read, verify, compile, scratch, warm, smoke, prepare, store,
-// and one exchange; the error names files and lines.
+// Reload puts the files on disk in force, or changes nothing. by says who wanted it.
+// The steps are read, verify, compile, scratch, warm, smoke, prepare, store, and
+// one exchange; the error names files and lines.
 //
 // Crash before the store's commit: the old generation is in force after the
 // restart, unless the files changed. After it: the new one.
@@ -301,7 +301,7 @@ func (k *Manager) Reload(ctx context.Context, by string) (Entry, error) {
 // changes with it. If the generation before was given up, reason says why. A
 // generation that a reload brought is on probation.
 func (k *Manager) putInForce(ctx context.Context, gen loaded, e Entry, reason string, commit func()) error {
-	ctx = context.WithoutCancel(ctx) // who asked may be gone; the store and memory must agree
+	ctx = context.WithoutCancel(ctx) // the caller may be gone; the store and memory must agree
 	list, err := k.entries(ctx)
 	if err != nil {
 		return err

@@ -119,12 +119,12 @@ func says(word string) string {
 	return fmt.Sprintf(`on("receive.mail", function(session, tx) if tx.sender == "who@a.example" then return reject(%q) end end)`, word)
 }
 
-// ask returns what the policies in force say.
+// ask returns the reply of the current policies.
 func (s *site) ask() string { return s.mail("who@a.example").Status.Text }
 
 func (s *site) mail(sender string) hooks.Verdict { return s.at(hooks.ReceiveMail, sender) }
 
-// at asks one of the hooks that a message passes.
+// at runs one of the hooks that a message passes.
 func (s *site) at(point hooks.Point, sender string) hooks.Verdict {
 	e := &hooks.Event{Point: point, Now: s.clock.Now(), Session: hookstest.Session("192.0.2.7"), Tx: hookstest.Tx(sender, "bob@our.example"),
 		Rcpt: hookstest.Rcpt("bob@our.example"), Msg: hookstest.Message(sender, "Subject: x\r\n\r\nx\r\n")}
@@ -256,7 +256,7 @@ func TestRollback(t *testing.T) {
 	}
 	s.want("two", "in force by rollback pinned, rolled back by api, retired by start")
 
-	// It stays over a restart, whatever is on disk, until the next reload.
+	// It stays until the next reload, also after a restart with other files on disk.
 	s.write(says("newer"))
 	s.restart()
 	s.start()

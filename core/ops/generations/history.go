@@ -20,7 +20,7 @@ const (
 	kind            = "generation"
 	historyRecord   = "history"
 	probationRecord = "probation" // of the newest; absent when it is on none
-	lastGoodRecord  = "last-good" // sources alone, as the first versions kept them
+	lastGoodRecord  = "last-good" // only the sources, as the first versions stored them
 )
 
 // prependEntry returns the list with e as the newest entry. The entry that was

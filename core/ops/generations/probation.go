@@ -108,20 +108,20 @@ func (c counts) shares() map[hooks.Point]shares {
 	return out
 }
 
-// probation is what a new generation is measured by. Its exported fields are
-// in the store, so that it goes on after a restart.
+// probation holds the measurements of a new generation. Its exported fields are in the
+// store, so that it continues after a restart.
 type probation struct {
 	Of     string                 `json:"of"`
 	Until  time.Time              `json:"until"`
 	Before string                 `json:"before"`
 	Was    map[hooks.Point]shares `json:"was"`
 
-	gen    loaded                 // the one before; nil after a restart, when it is in the store alone
+	gen    loaded                 // the previous one; nil after a restart, then it is only in the store
 	counts counts                 // of the one on probation
 	reason atomic.Pointer[string] // why it has to go
 }
 
-// resume takes up the probation that the store has of the generation in force.
+// resume continues the stored probation of the current generation.
 func (k *Manager) resume(ctx context.Context) error {
 	raw, err := k.o.Store.Record(ctx, kind, probationRecord)
 	if errors.Is(err, store.ErrNotFound) {

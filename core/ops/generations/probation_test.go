@@ -51,7 +51,7 @@ func TestProbation(t *testing.T) {
 				t.Error("a restart brought the bad tree back")
 			}
 
-			// Who means it puts it in force by name, and then reloads it.
+			// An admin who wants it anyway loads it by name, and then reloads.
 			if _, err := s.keep.Rollback(t.Context(), list[1].ID); err != nil {
 				t.Fatal(err)
 			}
@@ -116,8 +116,8 @@ func calm(s *site) {
 	}
 }
 
-// A policy that refuses everything is found out however many others agree
-// with the mail, and where nobody was asked before.
+// A policy that refuses everything is detected, even if many other handlers accept the
+// mail, or if there was no handler before.
 func TestProbationCountsMailNotHandlers(t *testing.T) {
 	fresh := strings.Repeat("on(\"receive.mail\", function() end)\n", 20) + `on("receive.mail", function() return reject("no") end)`
 	s := bring(t, `on("receive.data", function() end)`, fresh, calm)
@@ -155,7 +155,7 @@ func TestProbationOfRefusals(t *testing.T) {
 	}
 }
 
-// Without anything to compare with, refusals alone prove nothing.
+// Without an earlier generation to compare with, refusals prove nothing.
 func TestProbationNeedsABaseline(t *testing.T) {
 	s := bring(t, says("good"), failing, func(*site) {})
 	for range 200 {

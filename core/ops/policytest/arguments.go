@@ -248,7 +248,7 @@ func (w argumentChecks) doUnknown(args []any) (any, error) {
 	return nil, fmt.Errorf("there is no %s%s%s", args[0], name, hooks.Suggestion(name, known))
 }
 
-// lifetime is a duration of which isDuration says that it is right.
+// lifetime converts a duration that isDuration accepted; without one it returns otherwise.
 func lifetime(v any, otherwise time.Duration) time.Duration {
 	if d, err := duration(v); v != nil && err == nil {
 		return d

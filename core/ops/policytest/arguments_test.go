@@ -155,8 +155,8 @@ var refused = []struct{ call, want string }{
 	{`local r = t.settle() t.eq(r.mailboxes["x@our.example"], { INBOX = 5 })`, `got { INBOX = 0 }, want { INBOX = 5 }`},
 }
 
-// TestArguments: what the library does not understand fails the case, at the
-// line that asked, whatever the policies do.
+// TestArguments: an argument that the library does not understand fails the case at the
+// line of the call, whatever the policies do.
 func TestArguments(t *testing.T) {
 	var b strings.Builder
 	for i, c := range refused {

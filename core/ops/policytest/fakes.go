@@ -19,7 +19,7 @@ import (
 	"carteiro/hooks/lua"
 )
 
-// fakeDNS is the DNS of a world: what the test put there, and nothing else.
+// fakeDNS is the DNS of a world: it has only the records that the test put there.
 type fakeDNS struct {
 	mu    sync.Mutex
 	zone  map[string]map[string]any // by name: "a", "mx", ...
@@ -158,8 +158,8 @@ func (n *fakeDNS) fail(what, how string) error {
 	return nil
 }
 
-// fakeMX is the DNS as the pipeline asks it: a domain of which the test said
-// nothing has the host mx.DOMAIN, so that mail can leave.
+// fakeMX is the DNS for the pipeline: a domain without records of the test has the MX host
+// mx.DOMAIN, so that mail can be sent.
 type fakeMX struct{ *fakeDNS }
 
 func (r fakeMX) MX(ctx context.Context, name string) ([]dns.MX, error) {

@@ -12,7 +12,7 @@ import (
 const maxSaid = 50
 
 // logHandler is a slog.Handler that keeps what policies and tests log and print,
-// for those who look for the cause of a failure.
+// to find the cause of a failure.
 type logHandler struct {
 	slog.Handler
 	*loggedLines

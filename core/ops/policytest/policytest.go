@@ -26,7 +26,7 @@ const LocalDomain = "our.example"
 // Options are what is tested, and with what.
 type Options struct {
 	Sources []hooks.Source
-	// Tests holds test files, "tests/*.lua", and whatever they read, by path.
+	// Tests holds the test files, "tests/*.lua", and the files that they read, by path.
 	Tests map[string][]byte
 	// Only names files (without folder and .lua) or tags; nil: all cases.
 	Only []string
@@ -36,9 +36,8 @@ type Options struct {
 	Cover bool
 	// Domains are local besides LocalDomain.
 	Domains []string
-	// Small has each case run in a world that takes little memory, as a server
-	// that tests policies beside its work has to. A case that needs more is run
-	// again with more.
+	// Small makes each case run in a world with little memory, for a server that tests
+	// policies while it works. A case that needs more memory runs again with more.
 	Small bool
 
 	like *lua.Engine // that compiled the sources
@@ -80,9 +79,9 @@ func (r *Report) Failed() int {
 	return n
 }
 
-// Test runs the cases of all test files, each in a World of its own. Its
-// error is about tests or sources that do not load; what a case found is in
-// the Report. It blocks until all have run or ctx ends.
+// Test runs the cases of all test files, each in a separate World. Its error is about
+// tests or sources that do not load; results of cases are in the Report. It blocks until
+// all have run or ctx ends.
 func Test(ctx context.Context, o Options) (*Report, error) {
 	r := &Report{Cases: []Case{}}
 	var cover *lua.Coverage

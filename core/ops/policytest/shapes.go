@@ -110,7 +110,7 @@ func isSize(v any) error {
 	return wrong("must be a number of octets or a size such as \"8MiB\", got %s", showValue(v))
 }
 
-// sizeOf is a value of which isSize says that it is right.
+// sizeOf converts a value that isSize accepted.
 func sizeOf(v any) int64 {
 	if s, ok := v.(string); ok {
 		n, _ := config.ParseSize(s)
@@ -183,7 +183,7 @@ func either(list ...shape) shape {
 	}
 }
 
-// list is a list, each element of which has a shape.
+// list is the shape of a list whose elements have the given shape.
 func list(of shape) shape {
 	return func(v any) error {
 		if m, ok := v.(map[string]any); ok && len(m) == 0 {

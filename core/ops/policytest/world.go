@@ -186,7 +186,7 @@ func (w *world) since(n int) []hookCall {
 	return append([]hookCall(nil), w.calls[n:]...)
 }
 
-// ready puts the policies in force, with what the test has set since.
+// ready loads the policies, with the settings that the test has changed since.
 func (w *world) ready() error {
 	if w.loaded {
 		return nil

@@ -18,7 +18,7 @@ type Line struct {
 	Client   netip.Addr `json:"client,omitzero"`
 	Listener string     `json:"listener,omitempty"`
 	// What is "command" (Text is what the client said, Reply our answer) or
-	// "hook" (Text is the hook, Handler who was asked, Reply the verdict).
+	// "hook" (Text is the hook, Handler its handler, Reply the verdict).
 	What    string        `json:"what"`
 	Text    string        `json:"text"`
 	Reply   string        `json:"reply,omitempty"`
@@ -26,12 +26,12 @@ type Line struct {
 	Changes []string      `json:"changes,omitempty"`
 	Err     string        `json:"error,omitempty"`
 	Cost    time.Duration `json:"cost,omitempty"` // nanoseconds
-	// About are the addresses that a hook was asked about.
+	// About are the addresses that the call of a hook is about.
 	About []string `json:"about,omitempty"`
 }
 
-// Names reports whether a line is about an address: one that a hook was asked
-// about, or that the client named.
+// Names reports whether a line is about an address: one in About, or one that the client
+// named.
 func (l *Line) Names(address string) bool {
 	return slices.ContainsFunc(l.About, func(a string) bool { return strings.EqualFold(a, address) }) ||
 		l.What == "command" && strings.Contains(strings.ToLower(l.Text), "<"+strings.ToLower(address)+">")
@@ -40,7 +40,8 @@ func (l *Line) Names(address string) bool {
 // traceAhead is how many lines a slow reader may be behind; it misses more.
 const traceAhead = 1000
 
-// Tracer passes lines on to whoever looks. Nobody looking costs one load.
+// Tracer passes lines to the readers of a trace. Without readers a line costs one atomic
+// load.
 type Tracer struct {
 	watched atomic.Int32
 	mu      sync.Mutex

@@ -1,7 +1,7 @@
 // Package httpin serves HTTP at one listener: the pages of policies below
-// /b/BUNDLE/, GET /metrics and GET /health for monitors and, where a token is
-// set, the calls of operators below /v1/. It bounds what a client can use
-// (connections, time, octets); what a page answers is up to its Backend.
+// /b/BUNDLE/, GET /metrics and GET /health for monitors and, if a token is set, the
+// calls of operators below /v1/. It limits what a client can use (connections, time,
+// octets); the Backend answers the pages.
 package httpin
 
 import (
@@ -17,7 +17,7 @@ import (
 
 // Backend answers requests for pages. Calls come from many goroutines.
 type Backend interface {
-	// Web asks the policies about a request to a bundle, named without its
+	// Web runs the policies for a request to a bundle, named without its
 	// publisher. ok is false if no policy answers at that path. It blocks for the
 	// policy and for the commit of its effects.
 	Web(ctx context.Context, bundle string, req *hooks.Request) (answer hooks.Response, ok bool)
@@ -31,7 +31,7 @@ type Config struct {
 	InsecureAuth bool        // the token is taken without TLS from any host
 
 	Token   string       // of operators (RFC 6750); "": no calls
-	Calls   http.Handler // below /v1/, for whoever has the token
+	Calls   http.Handler // below /v1/, for clients with the token
 	Metrics http.Handler
 	Health  http.Handler
 

@@ -10,7 +10,7 @@ import (
 	"carteiro/hooks"
 )
 
-// servePage asks the backend about a request for a page.
+// servePage calls the backend for a request to a page.
 func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.cfg.MaxBody))
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// requireToken passes on the requests of whoever has the token (RFC 6750).
-// Like a password it is not taken in the clear, except from this host: a proxy
-// on this host may speak TLS with the world.
+// requireToken passes requests with the token (RFC 6750) to calls. Like a password, the
+// token is not accepted without TLS, except from this host, where a proxy may speak TLS
+// with the clients.
 func (s *Server) requireToken(calls http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(s.cfg.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

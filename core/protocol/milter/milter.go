@@ -1,5 +1,5 @@
-// Package milter asks mail filters that speak the milter protocol, such as
-// Rspamd, about a message. It is the only home of go-milter. A filter's answer
+// Package milter sends messages to mail filters that speak the milter protocol, such as
+// Rspamd, and returns their answers. It is the only home of go-milter. A filter's answer
 // changes nothing by itself: policies decide what to do with it.
 package milter
 
@@ -35,8 +35,8 @@ type Filter struct {
 	Timeout time.Duration // for each step of the dialogue; default 10 s
 }
 
-// Message is what a filter is asked about. Fields are the header section's,
-// in order; Body opens the octets after it.
+// Message is a message for a filter. Fields are those of the header section, in order;
+// Body opens the body.
 type Message struct {
 	ID         string
 	Hostname   string            // ours
@@ -227,7 +227,7 @@ func envelopeOf(s *milter.ClientSession, m *Message) (*milter.Action, error) {
 
 func header(s *milter.ClientSession, m *Message) (*milter.Action, error) {
 	for _, f := range m.Fields {
-		// Inside a value, milters expect LF alone.
+		// Inside a value, milters expect LF without CR.
 		if act, err := going(s.HeaderField(f.Name, strings.ReplaceAll(f.Value, "\r\n", "\n"))); act != nil || err != nil {
 			return act, err
 		}

@@ -19,8 +19,7 @@ import (
 	"carteiro/core/protocol/milter"
 )
 
-// filter is a real milter that says what the test wants, and notes what it is
-// told.
+// filter is a real milter that answers as the test wants, and records what it gets.
 type filter struct {
 	server.NoOpMilter
 	told *[]string

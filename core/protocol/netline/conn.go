@@ -45,7 +45,7 @@ type Conn struct {
 	more       bool // first was filled: the rest can be read at once
 	info       *envelope.TLSInfo
 	config     *tls.Config // of the handshake that was made
-	lastBareLF bool        // the last line ended in a bare LF, its rest is to come
+	lastBareLF bool        // the last line ended in a bare LF; skip up to the next CRLF
 	reads      int         // from the network
 	lineBy     time.Time   // deadline of the line being read; zero in content
 	content    pace
@@ -196,7 +196,7 @@ func (c *Conn) Stop() {
 	}
 }
 
-// Abort closes the connection whatever the session does.
+// Abort closes the connection at once.
 func (c *Conn) Abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

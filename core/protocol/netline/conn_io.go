@@ -41,7 +41,7 @@ func (c *Conn) readMore(p []byte) int {
 	return n
 }
 
-// readLine reads for a line; Stop ends it where the session is idle.
+// readLine reads octets of a line; Stop ends it if the session is idle.
 func (c *Conn) readLine(p []byte) (int, error) {
 	c.reads++
 	c.mu.Lock()

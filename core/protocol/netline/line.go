@@ -24,17 +24,15 @@ const (
 	maxLoneLine = 512
 )
 
-// ReadLine returns the next line without its CRLF; it is good until the next
-// read. It flushes replies before it waits, at most timeout for the whole
-// line.
+// ReadLine returns the next line without its CRLF; it is valid until the next read. It
+// flushes replies before it waits, and waits at most timeout for the whole line.
 //
 // Only CRLF ends a line. A line with a bare LF is refused with ErrBadLine, at
 // once, and so is what follows it up to the next CRLF: nothing that was
-// written together with a bare LF is ever obeyed. There is one exception, for
-// clients and testers that know no CR and wait for the reply: where a line
-// shorter than 512 octets began after our last reply, came in one piece and
-// its LF was the last octet of that piece, nothing is left of it and reading
-// goes on after the LF.
+// written together with a bare LF is ever executed. There is one exception, for clients
+// and testers that send no CR and wait for the reply: if a line shorter than 512 octets
+// began after our last reply, came in one piece, and its LF was the last octet of that
+// piece, then reading continues after the LF.
 func (c *Conn) ReadLine(timeout time.Duration) ([]byte, error) {
 	if c.idleStop() {
 		return nil, ErrStopping

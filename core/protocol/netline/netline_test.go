@@ -145,8 +145,8 @@ func TestReadLine(t *testing.T) {
 	}
 }
 
-// An LF alone, or after a short line, that was all the client said is refused
-// and forgotten; so is none that came with more.
+// A bare LF, alone or after a short line, is refused and skipped if the client sent
+// nothing else; if more came with it, the rest is refused too.
 func TestReadLineBareLF(t *testing.T) {
 	tests := []struct {
 		pieces []string
@@ -243,7 +243,7 @@ func (c *cutReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// A listener that fails is an error; one that is told to stop is not.
+// Serve returns an error if the listener fails, and none after Stop.
 func TestServeEnds(t *testing.T) {
 	var log bytes.Buffer
 	s := &Server{Grace: time.Second, Log: slog.New(slog.NewTextHandler(&log, nil)), Handle: func(_ context.Context, c *Conn) {

@@ -23,8 +23,8 @@ const (
 	minProxyV1     = len("PROXY UNKNOWN\r\n")
 )
 
-// proxyAddrs are the two ends of the connection that a proxy took. Known is
-// false where the header says that the proxy speaks for itself.
+// proxyAddrs are the two ends of the connection to a proxy. Known is false if the header
+// says that the proxy itself opened the connection.
 type proxyAddrs struct {
 	remote, local netip.AddrPort
 	known         bool

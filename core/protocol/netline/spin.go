@@ -38,8 +38,8 @@ func (c *Conn) SpinForInput() bool {
 	return c.readable(spinFor)
 }
 
-// readable asks again and again for so long. Others that can run do so in
-// between.
+// readable checks again and again, for at most wait, whether the client has sent
+// something. It yields to other goroutines in between.
 func (c *Conn) readable(wait time.Duration) (ready bool) {
 	nc := c.nc
 	if tc, ok := nc.(*tls.Conn); ok {

@@ -11,8 +11,8 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// A panic in the mailboxes ends that session alone; the maildrop is free for
-// the next, nothing is deleted, and no goroutine is left (TestMain looks).
+// A panic in the mailboxes ends only that session; the maildrop is free for the next one,
+// nothing is deleted, and no goroutine is left (TestMain checks).
 func TestPanics(t *testing.T) {
 	for _, at := range []string{"Lock", "Mailbox", "Items", "Open", "Expunge"} {
 		t.Run(at, func(t *testing.T) {

@@ -167,8 +167,8 @@ func (s *session) transaction(ctx context.Context, cmd command) bool {
 	return s.ok("") // NOOP
 }
 
-// CAPA lists what RFC 2449 asks for. The list is the same in both states but
-// for what TLS changes.
+// CAPA lists the capabilities (RFC 2449). The list is the same in both states, except for
+// those that depend on TLS.
 func (s *session) CAPA(cmd command) bool {
 	if cmd.hasArg {
 		return s.protocolError("CAPA takes no argument")

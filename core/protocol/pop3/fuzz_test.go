@@ -30,9 +30,9 @@ func FuzzCommand(f *testing.F) {
 	})
 }
 
-// FuzzStuff: what a strict client takes apart is the message, with a CRLF at
-// its end, and what follows the end is not part of it. A lenient client, to
-// which LF alone ends a line, sees no earlier end.
+// FuzzStuff: a strict client decodes exactly the message, with a CRLF at its end, and
+// nothing that follows. A lenient client, for which a bare LF ends a line, does not see an
+// earlier end.
 func FuzzStuff(f *testing.F) {
 	for _, s := range []string{
 		"", ".", "\r\n", ".\r\n", "a\r\n.\r\nb", "a\n.\nb\r\n", "a\r\n\n", "\r", strings.Repeat("x", 16<<10-1) + "\r\n.\r\n",

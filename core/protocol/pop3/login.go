@@ -138,7 +138,7 @@ func (s *authState) challenge(challenge []byte) []byte {
 	return response
 }
 
-// login asks the backend and opens the maildrop.
+// login calls the backend's Auth and opens the maildrop.
 func (s *authState) login(ctx context.Context, cred *envelope.Credentials) bool {
 	if !s.cfg.Limits.MayAuth(s.s.Remote.Addr()) {
 		s.log.Info("too many failed logins")

@@ -62,7 +62,7 @@ func (m *memory) put(owner envelope.Address, texts ...string) {
 	}
 }
 
-// fault panics where it was told to, with the lock that the caller holds.
+// fault panics if the test asked for it at this point; the caller holds the lock.
 func (m *memory) fault(at string) {
 	if m.panicAt == at {
 		panic(at)

@@ -214,9 +214,9 @@ func (s *session) readErrorReply(n int, err error) bool {
 	return s.err("[SYS/TEMP] message cannot be read, try later")
 }
 
-// dotStuff copies a message with a dot in front of each line that begins with
-// one, and ends it. A line counts as such after any LF: a client that takes
-// bare LFs for line ends must not see an end where there is none.
+// dotStuff copies a message with a dot in front of each line that begins with one, and
+// writes its end. A line begins after any LF: a client that accepts bare LFs as line ends
+// must not see an end too early.
 func dotStuff(w *bufio.Writer, r *bufio.Reader, body int64) (octets int64, err error) {
 	bol, crlf, header := true, true, true
 	var prev byte // the last octet of the piece before

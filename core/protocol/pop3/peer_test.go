@@ -31,7 +31,7 @@ p.quit()
 print("done")
 `
 
-// A client of other people's making, where it is installed.
+// A client by others, Python's poplib, if it is installed.
 func TestPoplib(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {

@@ -8,9 +8,8 @@ import (
 	"testing"
 )
 
-// What is read ahead is what the client would have got, whatever it asks for
-// between one RETR and the next, and no message is read twice for it more
-// often than the client is slow.
+// A client gets the same messages with reading ahead, with any commands between one RETR
+// and the next. Reading ahead reads no message twice, unless the client is slow.
 func TestReadAhead(t *testing.T) {
 	d := serve(t, Config{InsecureAuth: true})
 	const n = 300

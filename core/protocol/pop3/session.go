@@ -23,7 +23,7 @@ type session struct {
 	idleCommands int // commands in a row that do nothing
 }
 
-// connection is what a session says and hears, and when it ends.
+// connection sends replies, reads commands, and knows when the session has to end.
 type connection struct {
 	*Server
 	c      *netline.Conn
@@ -75,8 +75,8 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 	s.run(ctx)
 }
 
-// recoverPanic turns a panic into the end of this session alone. The maildrop is
-// unlocked and nothing is deleted.
+// recoverPanic ends only this session after a panic. The maildrop is unlocked and nothing
+// is deleted.
 func (s *connection) recoverPanic() {
 	if r := recover(); r != nil {
 		s.log.Error("panic in session", "panic", printable.Quote(fmt.Sprint(r)), "stack", string(debug.Stack()))

@@ -237,8 +237,8 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// What a client takes apart again is the stored message, in as many octets as
-// LIST says; where the message does not end in CRLF, with that at its end.
+// A client decodes exactly the stored message, in as many octets as LIST says. If the
+// message does not end in CRLF, one is added.
 func TestRetrIsExact(t *testing.T) {
 	long := strings.Repeat("x", 16<<10)
 	texts := []string{

@@ -71,8 +71,8 @@ func (f *panicBackend) Close(s *envelope.Session) {
 const scene = "EHLO c.example\r\nAUTH PLAIN AGFsaWNlAHNlY3JldCB3b3Jk\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n" +
 	"DATA\r\nx\r\n.\r\nQUIT\r\n"
 
-// A panic in any method of the backend ends that session alone, with 421, and
-// no session, transaction or goroutine (TestMain looks) is left.
+// A panic in any method of the backend ends only that session, with 421, and no session,
+// transaction or goroutine (TestMain checks) is left.
 func TestPanics(t *testing.T) {
 	for _, at := range []string{"Connect", "Helo", "Auth", "Mail", "Rcpt", "Data", "End", "Close"} {
 		t.Run(at, func(t *testing.T) {

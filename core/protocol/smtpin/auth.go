@@ -88,8 +88,8 @@ func (s *session) exchange(x sasl.Exchange, response []byte) (*envelope.Credenti
 	}
 }
 
-// challenge sends one and reads the response, which is nil where there is
-// none; then st is the refusal, or nil for a connection that is lost.
+// challenge sends a challenge and reads the response. If there is none, the response is
+// nil, and st is the refusal, or nil if the connection is lost.
 func (s *session) challenge(challenge []byte) (response []byte, st *envelope.Status) {
 	s.reply(&envelope.Status{Code: 334, Text: base64.StdEncoding.EncodeToString(challenge)})
 	line, err := s.c.ReadLine(s.cfg.Timeouts.Command)
@@ -129,8 +129,8 @@ func (s *session) login(ctx context.Context, cred *envelope.Credentials) *envelo
 		return reply
 	}
 	if cred.Token != "" && reply.Code != 421 && !reply.Close {
-		// RFC 7628 3.2.2: the client gets the reason, sends something, and then
-		// hears that it failed.
+		// RFC 7628 3.2.2: the client gets the reason, answers with anything, and then
+		// gets the failure.
 		if resp, _ := s.challenge(sasl.TokenRefused(cred.Mechanism)); resp == nil && s.gone {
 			return nil
 		}

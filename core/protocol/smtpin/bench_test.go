@@ -14,7 +14,7 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// BenchmarkData is the DATA reader alone, on lines of 76 octets.
+// BenchmarkData measures only the reader of DATA, on lines of 76 octets.
 func BenchmarkData(b *testing.B) {
 	line := strings.Repeat("x", 74) + "\r\n"
 	for _, size := range []int{2 << 10, 64 << 10, 1 << 20} {

@@ -19,8 +19,8 @@ type command struct {
 	verb, arg string
 }
 
-// parseCommand splits a line. Trailing white space is forgiven, as RFC 5321
-// 4.1.1 asks. It returns errCommand when there is no verb.
+// parseCommand splits a line. Trailing white space is ignored, as RFC 5321 4.1.1
+// requires. It returns errCommand if there is no verb.
 func parseCommand(line string) (command, error) {
 	line = strings.TrimRight(line, " \t")
 	verb, arg, _ := strings.Cut(line, " ")

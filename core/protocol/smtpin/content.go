@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// Why content is refused whatever the backend says.
+// Reasons to refuse content that do not depend on the backend.
 var (
 	errTooBig  = errors.New("message exceeds the size limit")
 	errNewline = errors.New("bare CR or LF in message")
@@ -16,9 +16,8 @@ var (
 
 // contentSource is the source of content: DATA or a sequence of BDATs.
 type contentSource interface {
-	// next gives some octets of the message, good until the next call, and
-	// a clean io.EOF after the last one. Every other error means that the
-	// rest cannot be read.
+	// next returns some octets of the message, valid until the next call, and
+	// io.EOF after the last one. After every other error the rest cannot be read.
 	next() ([]byte, error)
 }
 
@@ -118,8 +117,7 @@ func connectionError(err error) error {
 	return incomplete(err)
 }
 
-// drain drops the rest of the message, at most limit octets of it; more is
-// errFlood.
+// drain reads and drops the rest of the message, at most limit octets; more is errFlood.
 func (c *content) drain(limit int64) error {
 	for c.end == nil {
 		piece, err := c.src.next()

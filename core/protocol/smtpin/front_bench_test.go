@@ -13,9 +13,9 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 )
 
-// script is a connection whose client costs nothing: it has said everything
-// already, n transactions in pieces as a network would bring them, and does
-// not look at replies. The figures are those of the server alone.
+// script is a connection whose client costs nothing: its input, n transactions in pieces
+// as a network would deliver them, is ready at the start, and it ignores replies. So the
+// benchmark measures only the server.
 type script struct {
 	hello, pieces []string
 	n             int

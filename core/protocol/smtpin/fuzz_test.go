@@ -35,8 +35,8 @@ func FuzzCommand(f *testing.F) {
 	})
 }
 
-// FuzzPath: an accepted path holds an address that reads the same in brackets,
-// and the brackets are where a slow reading puts them.
+// FuzzPath: the address of an accepted path parses to the same in brackets, and the
+// brackets are where a simple slow parser finds them.
 func FuzzPath(f *testing.F) {
 	for _, s := range []string{
 		"FROM:<a@b>", "FROM:<@x,@y:a@b> SIZE=1", `FROM:<"a>b"@c> X`, `FROM:<"\">"@c>`, "FROM:<a@[IPv6:::1]>", "FROM:<> ", "from:<ü@ü>",
@@ -314,8 +314,8 @@ func (c *client) everything() string {
 	return string(b)
 }
 
-// FuzzAuth: whatever is sent, only the right password opens the session, and
-// each line gets one reply.
+// FuzzAuth: with any input, only the right password logs in, and each line gets one
+// reply.
 func FuzzAuth(f *testing.F) {
 	for _, s := range []string{"PLAIN AGFsaWNlAHNlY3JldCB3b3Jk", "PLAIN", "LOGIN", "LOGIN =", "PLAIN =", "plain AAA=", "", "X Y Z"} {
 		f.Add(s, "YWxpY2U=", "c2VjcmV0IHdvcmQ=")

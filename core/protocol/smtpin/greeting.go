@@ -72,8 +72,7 @@ func (s *session) extensions() []string {
 	return ext
 }
 
-// offersHold reports whether FUTURERELEASE is offered: to submission alone (RFC
-// 4865 5).
+// offersHold reports whether FUTURERELEASE is offered: only for submission (RFC 4865 5).
 func (s *transactions) offersHold() bool { return s.cfg.Protocol == Submission && s.cfg.MaxHold > 0 }
 
 func (s *transactions) holdLimit() time.Duration {

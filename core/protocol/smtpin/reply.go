@@ -83,8 +83,8 @@ func ok(code int, enhanced, text string) *envelope.Status {
 	return &envelope.Status{Code: code, Enhanced: enhanced, Text: text}
 }
 
-// backendReply returns the reply to a verb the backend judged: its status, or
-// success with the usual code whatever code below 400 it chose.
+// backendReply returns the reply to a verb for a status of the backend: a refusal as it
+// is, and any code below 400 as success with the usual code.
 func backendReply(st, usual *envelope.Status) (reply *envelope.Status, accepted bool) {
 	if st == nil {
 		return usual, true

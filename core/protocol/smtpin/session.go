@@ -23,7 +23,7 @@ type session struct {
 	xclient bool // XCLIENT is believed
 }
 
-// connection is what a session says and hears, and when it ends.
+// connection sends replies, reads commands, and knows when the session has to end.
 type connection struct {
 	*Server
 	c   *netline.Conn
@@ -158,7 +158,7 @@ func (s *session) run(ctx context.Context) {
 	}
 }
 
-// banner asks the backend about the client and gives the greeting.
+// banner calls the backend's Connect and sends the greeting.
 func (s *session) banner(ctx context.Context) *envelope.Status {
 	s.refused = false
 	st := s.backend.Connect(ctx, s.s)

@@ -133,8 +133,8 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// A client that goes away in the middle delivers nothing, and the backend
-// hears io.ErrUnexpectedEOF.
+// If a client disconnects in the middle of a message nothing is delivered, and the
+// backend gets io.ErrUnexpectedEOF.
 func TestCutShort(t *testing.T) {
 	for _, content := range []string{
 		"DATA\r\nhalf a mess", "DATA\r\nline\r\n", "DATA\r\nline\r\n.", "DATA\r\nline\r\n.\r",
@@ -215,8 +215,8 @@ func TestRepliesAreCoalesced(t *testing.T) {
 	}
 }
 
-// Stop: idle sessions hear 421, content that is coming may finish, and after
-// the grace everything is closed.
+// Stop: idle sessions get 421, content that is coming in may finish, and after the grace
+// period everything is closed.
 func TestStop(t *testing.T) {
 	l := serve(t, Config{Grace: 10 * time.Second})
 	idle, busy := dial(t, l.addr), dial(t, l.addr)

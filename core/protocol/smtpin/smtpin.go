@@ -1,6 +1,6 @@
 // Package smtpin serves SMTP, submission and LMTP clients (RFC 5321, RFC
-// 6409, RFC 2033): it turns octets into transactions and asks a Backend about
-// each step.
+// 6409, RFC 2033): it parses commands into transactions and calls a Backend at each
+// step.
 //
 // A session is in one of four states: new (no HELO yet), greeted, in a
 // transaction (MAIL was accepted), in content. A transaction ends with its

@@ -61,7 +61,7 @@ func (s *transactions) openTransaction(ctx context.Context, arg string) *envelop
 		return envelope.Reject(450, "4.7.1", "Too many messages, slow down")
 	}
 	tx := &envelope.Transaction{ID: envelope.NewID(s.cfg.Now()), Sender: sender, Params: p, Meta: make(map[string]any)}
-	s.tx = tx // so that a panic in Mail does not leave it behind
+	s.tx = tx // set first, so that the transaction is ended after a panic in Mail
 	reply, accepted := backendReply(s.backend.Mail(ctx, s.s, tx), ok(250, "2.1.0", "Ok"))
 	if !accepted {
 		s.tx = nil

@@ -42,8 +42,8 @@ func (c *Client) addresses(ctx context.Context, hop envelope.NextHop, h envelope
 	return out, nil
 }
 
-// lookup finds the addresses of a name, or reads one. "localhost" is not
-// asked for (RFC 6761 6.3).
+// lookup returns the addresses of a name, or the address that the name is. It does not
+// look up "localhost" (RFC 6761 6.3).
 func (c *Client) lookup(ctx context.Context, hop envelope.NextHop, name string) ([]netip.Addr, *envelope.Status) {
 	if ip, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 		return []netip.Addr{ip.Unmap().WithZone("")}, nil
@@ -71,8 +71,8 @@ func (c *Client) lookup(ctx context.Context, hop envelope.NextHop, name string) 
 	return nil, &envelope.Status{Code: 550, Enhanced: "5.4.4", Text: "host " + name + " has no address", Err: err4}
 }
 
-// interleave is v6 and v4 in turn, so that a host with many addresses of a family
-// that does not work here is still reached within maxAddresses.
+// interleave returns addresses of v6 and v4 alternately, so that a host with many
+// addresses of a family that does not work here is still reached within maxAddresses.
 func interleave(v6, v4 []netip.Addr) []netip.Addr {
 	var out []netip.Addr
 	for i := range max(len(v6), len(v4)) {
@@ -94,8 +94,8 @@ var privateNets = func() []netip.Prefix {
 	return out
 }()
 
-// isPrivate reports whether ip belongs to no host of the public Internet, be it
-// behind the translations of RFC 6052 and RFC 3056.
+// isPrivate reports whether ip is not an address of the public Internet, also inside an
+// address of RFC 6052 or RFC 3056.
 func isPrivate(ip netip.Addr) bool {
 	if ip.IsLoopback() || ip.IsPrivate() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
 		return true

@@ -92,7 +92,7 @@ func TestNobodyAnswers(t *testing.T) {
 	if codes(out) != "451 4.4.1 down, 451 4.4.1 down" || out[0].Host != "" {
 		t.Errorf("outcomes %+v", out)
 	}
-	// A host that spoke tells more than one that did not.
+	// The reply of a host says more than a failed connection to another one.
 	h, _ := runPeer(t, any4, func(p *peer) { p.say("450 4.3.2 busy") })
 	h.Preference = 5
 	down.Preference = 10

@@ -27,7 +27,7 @@ type attempt struct {
 	out       []envelope.Outcome // of an open recipient: why the best host so far failed
 	state     []state
 	connected bool  // a connection came about
-	tries     int   // connections asked for
+	tries     int   // connections tried
 	header    *bool // whether the header section is ASCII, once looked at
 }
 

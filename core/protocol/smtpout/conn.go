@@ -121,7 +121,7 @@ func (c *conn) quit() {
 	c.trace("> ", "QUIT")
 	c.nc.SetDeadline(time.Now().Add(c.cfg.Timeouts.Quit))
 	if _, err := c.nc.Write([]byte("QUIT\r\n")); err == nil {
-		readReply(c.r) // whatever it says, that was all
+		readReply(c.r) // the reply does not matter
 	}
 }
 

@@ -13,9 +13,9 @@ import (
 const lastReplyWait = time.Second
 
 // sendContent sends the message and reads the reply, in LMTP one for each
-// accepted recipient. Until the end of the content is sent the host has no
-// message, and the recipients stay open if the connection is lost; after that
-// it may have the message, whatever it replies.
+// accepted recipient. Until the end of the content is sent, the host does not have the
+// message, and the recipients stay open if the connection is lost. After that it may
+// have the message, with any reply.
 func (x *transaction) sendContent() useResult {
 	body, err := x.a.t.Open()
 	if err != nil {

@@ -33,8 +33,8 @@ func slowDots(text string) string {
 	return strings.ReplaceAll("\n"+s, "\n.", "\n..")[1:]
 }
 
-// undot returns what a strict server makes of content: lines end in CRLF, and the
-// first dot of a line goes. end tells where a line of one dot is, -1: nowhere.
+// undot returns how a strict server reads content: lines end in CRLF, and the first dot of
+// a line is removed. end is the position of a line with only a dot, -1: there is none.
 func undot(s string) (text string, end int) {
 	var b strings.Builder
 	at := 0

@@ -108,7 +108,7 @@ func notifyWords(n envelope.Notify) string {
 }
 
 // orcpt encodes "type;address" (RFC 3461 4.2); an address of the type "utf-8"
-// has an encoding of its own (RFC 6533 3).
+// has another encoding (RFC 6533 3).
 func (w envelopeParams) orcpt(s string) string {
 	kind, addr, ok := strings.Cut(s, ";")
 	if !ok || kind == "" || addr == "" {

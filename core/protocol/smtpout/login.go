@@ -52,9 +52,9 @@ func (c *conn) login(m connParams) *envelope.Status {
 	return makeTransient(rep.status())
 }
 
-// loginClient answers the first question with the name and the second with
-// the password, whatever their wording is; servers differ in that, and in
-// whether they take the name with AUTH.
+// loginClient answers the first challenge with the name and the second with the password.
+// It ignores the text of the challenges, because servers differ in it, and in whether
+// they accept the name with AUTH.
 type loginClient [2]string
 
 func (l *loginClient) Start() (string, []byte, error) { return sasl.Login, nil, nil }

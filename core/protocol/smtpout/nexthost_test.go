@@ -40,8 +40,8 @@ func saysEnvelope(p *peer) bool {
 	return p.hello("PIPELINING") && p.want("MAIL") && p.want("RCPT") && p.want("DATA")
 }
 
-// twoHosts plays scenes at the first of two hosts. tried tells whether the
-// second one must see a connection.
+// twoHosts plays scenes at the first of two hosts. tried says whether the second one
+// must get a connection.
 func twoHosts(t *testing.T, tried bool, scenes []scene) {
 	t.Helper()
 	for _, tt := range scenes {

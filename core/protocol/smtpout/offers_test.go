@@ -93,8 +93,8 @@ func TestFlights(t *testing.T) {
 	}
 }
 
-// counting is a peer that takes everything, answers each flight after delay,
-// and tells how many came before QUIT.
+// counting is a peer that accepts everything, answers each batch after delay, and returns
+// how many batches came before QUIT.
 func counting(p *peer, delay time.Duration, ext ...string) int {
 	p.say("220 peer")
 	buf := make([]byte, 64<<10)

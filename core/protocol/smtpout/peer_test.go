@@ -165,7 +165,7 @@ private.example.    60 IN AAAA fd00::1
 empty.example.      60 IN TXT "x"
 `
 
-// resolver asks a real server with the zone.
+// resolver returns a resolver that uses a real server with the zone.
 func resolver(t testing.TB) *dns.Resolver {
 	t.Helper()
 	s, err := dnsserver.Start(zone)

@@ -104,8 +104,8 @@ func (r reply) isSuccess() bool { return r.code/100 == 2 }
 func (r reply) isRefusal() bool { return r.code >= 400 }
 
 // status returns the reply with the first enhanced code that one of its lines
-// starts with. RFC 2034 4 puts it on every line; some servers have it on the
-// first or the last alone.
+// starts with. RFC 2034 4 puts it on every line; some servers have it only on the first
+// or the last.
 func (r reply) status() *envelope.Status {
 	out := &envelope.Status{Code: r.code}
 	var texts []string

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// scene is one odd peer, and what becomes of two recipients there.
+// scene is one unusual peer, and the outcomes of two recipients there.
 type scene struct {
 	name string
 	peer func(p *peer)
@@ -36,7 +36,7 @@ func pipelined(p *peer) bool {
 		p.want("RCPT TO:<c@example.com>") && p.want("DATA")
 }
 
-// TestRefusals: what becomes of recipients that are refused.
+// TestRefusals: the outcomes of refused recipients.
 func TestRefusals(t *testing.T) {
 	playScenes(t, []scene{
 		{"all refused, DATA accepted all the same", func(p *peer) {
@@ -221,8 +221,8 @@ func TestGreetings(t *testing.T) {
 	})
 }
 
-// A host that said how many it takes by refusing one more is not asked for
-// more again.
+// After a host has refused a recipient because there were too many, later transactions
+// have no more than it accepted.
 func TestLearnsHowManyAHostTakes(t *testing.T) {
 	h, _ := runPeer(t, any4, func(p *peer) {
 		if !p.hello("PIPELINING") || !p.want("MAIL") || !p.want("RCPT") || !p.want("RCPT") || !p.want("RCPT") || !p.want("DATA") {

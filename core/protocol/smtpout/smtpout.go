@@ -18,7 +18,7 @@
 // stores nothing. The caller of Send records the outcomes; after a crash before
 // that, the peer gets the message again.
 //
-// Each reply belongs to one command, whatever was pipelined. A host that
+// Each reply belongs to one command, with pipelining too. A host that
 // violates the protocol counts as failed. The text of a peer's reply is
 // returned without control characters.
 //

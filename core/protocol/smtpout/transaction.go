@@ -7,13 +7,12 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// Limits of what is sent before replies are read. A batch fits into the send
-// buffer of a connection on which everything sent before was answered, so
-// sending it never waits for a peer that in turn waits for us to read its
-// replies (RFC 2920 3.1).
+// Limits of what is sent before replies are read. A batch fits into the send buffer of a
+// connection that has no unanswered commands. So sending it never waits for a peer that
+// itself waits for us to read its replies (RFC 2920 3.1).
 const (
 	maxBatch      = 8 << 10 // octets
-	maxRecipients = 1000    // of a transaction, whatever the host says it takes
+	maxRecipients = 1000    // of a transaction, even if the host allows more
 )
 
 type verb uint8
@@ -99,8 +98,8 @@ func (x *transaction) sendEnvelope() *envelope.Status {
 	return nil
 }
 
-// batches returns the commands in the groups that are sent at once: all of them
-// where PIPELINING is offered and they are not too many, else each alone.
+// batches returns the commands in groups that are sent at once: all together if
+// PIPELINING is offered and they are not too many, else one by one.
 func (x *transaction) batches() [][]command {
 	cmds := []command{{verb: verbMail, line: x.params.mail(&x.a.t, x.a.client.cfg.Now())}}
 	for _, i := range x.rcpts {

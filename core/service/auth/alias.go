@@ -13,9 +13,9 @@ import (
 	"carteiro/core/store"
 )
 
-// Alias is a name that stands for others. "@example.com" is the catch-all of
-// a domain, "/pattern/@example.com" stands for all local parts that a regular
-// expression matches.
+// Alias is a name that is replaced by other addresses. "@example.com" is the catch-all of
+// a domain, "/pattern/@example.com" matches all local parts that match a regular
+// expression.
 type Alias struct {
 	Address envelope.Address   `json:"address"`
 	Targets []envelope.Address `json:"targets"`
@@ -97,9 +97,9 @@ type cycleCheck struct {
 	coming map[envelope.Address][]envelope.Address
 }
 
-// check walks what the targets lead to; path is how we came here. What a
-// pattern leads to depends on the address, so of patterns only targets without
-// $ are followed; the rest ends when mail is expanded.
+// check follows the targets; path is the list of addresses so far. The targets of a
+// pattern depend on the address, so only its targets without $ are followed; other loops
+// are found when mail is expanded.
 func (x *cycleCheck) check(ctx context.Context, a envelope.Address, targets, path []envelope.Address) error {
 	if len(path) > MaxAliasDepth {
 		return fmt.Errorf("%w: more than %d aliases in a row: %s", ErrCycle, MaxAliasDepth, join(path))

@@ -53,7 +53,7 @@ type Options struct {
 	// Group reports whether a group other than an alias has a name, and whether an
 	// address is in it. nil: there are no such groups.
 	Group func(ctx context.Context, name, member envelope.Address) (exists, in bool, err error)
-	// WeakHash makes password hashes fast and weak, for tests alone.
+	// WeakHash makes password hashes fast and weak; only for tests.
 	WeakHash bool
 }
 

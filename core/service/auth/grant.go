@@ -174,8 +174,8 @@ func (d *GrantTable) changeGrants(ctx context.Context, owner envelope.Address, e
 	return fmt.Errorf("grants of %s: %w", owner, store.ErrConflict)
 }
 
-// revokeAll takes back what a delegate that goes away was granted: another one
-// of that name must not find it.
+// revokeAll revokes the rights of a delegate whose account is removed: a new account of
+// that name must not get them.
 func (d *GrantTable) revokeAll(ctx context.Context, delegate envelope.Address) error {
 	var owners []envelope.Address
 	for _, kind := range []string{kindAccount, kindPrincipal} {
@@ -231,7 +231,7 @@ func (d *GrantTable) isHeldBy(ctx context.Context, g Grant, user envelope.Addres
 // MaySendAs returns how a user may use an address as sender: "as" if the user
 // owns it or its owner granted that; "behalf" if its owner granted that; "" not
 // at all. A user with both grants may send as. Tags of the owner's address, and
-// aliases of the owner alone, count as the owner.
+// aliases with the owner as their only target, count as the owner.
 func (d *GrantTable) MaySendAs(ctx context.Context, user, a envelope.Address) string {
 	user = user.Base()
 	if d.Owns(ctx, user, a) {

@@ -77,7 +77,7 @@ func TestGrantsToGroups(t *testing.T) {
 		}
 	}
 
-	// What goes away leaves no rights behind.
+	// Rights are removed together with the alias or account.
 	ok(d.RemoveAlias(ctx, "office@our.example"))
 	if s, err := d.Account(ctx, "ann@our.example"); err != nil || len(s.Grants) != 2 || s.Grants[0].Delegate != staff {
 		t.Errorf("grants %+v, %v", s.Grants, err)

@@ -12,8 +12,8 @@ import (
 )
 
 // Login verifies credentials and returns the account. A user name without a
-// domain stands for that name in the first domain of the configuration, or in
-// the only local one. It blocks while it computes a hash, and longer after
+// domain is looked up in the first domain of the configuration, or in the only
+// local one. It blocks while it computes a hash, and longer after
 // wrong guesses for the same name: half a second, doubled with each, up to 8
 // seconds, or until ctx ends. ErrCredentials does not say what was wrong.
 // Tokens are ErrCredentials at once: policies verify them.

@@ -34,8 +34,8 @@ func isPattern(a envelope.Address) bool {
 // maxPattern bounds a regular expression, in octets.
 const maxPattern = 200
 
-// compilePattern checks an alias with a pattern: the expression, and that its
-// targets are addresses once $1 and the like stand for something.
+// compilePattern checks an alias with a pattern: the expression, and that its targets
+// are addresses after $1 and the like are replaced.
 func compilePattern(a Alias) (*pattern, error) {
 	text := strings.TrimSuffix(a.Address.Local()[1:], "/")
 	if len(text) > maxPattern {
@@ -83,10 +83,9 @@ func (d *AliasTable) loadPatterns(ctx context.Context) error {
 	return nil
 }
 
-// matchPatterns finds the first pattern, in the order of their names, that
-// matches the local part with its tag or else without. What a group matched has
-// to make an address of the target; a target of which it makes none is left
-// out.
+// matchPatterns returns the targets of the first pattern, in the order of their names,
+// that matches the local part with its tag or without it. A target that is no valid
+// address after its groups are filled in is left out.
 func (d *AliasTable) matchPatterns(a envelope.Address) []envelope.Address {
 	for _, p := range (*d.patterns.Load())[a.Domain()] {
 		for _, local := range []string{strings.ToLower(a.Local()), a.Base().Local()} {

@@ -9,7 +9,7 @@ import (
 	"carteiro/core/message/envelope"
 )
 
-// Resolution is what a local address resolves to.
+// Resolution is the mailbox or the targets of a local address.
 type Resolution struct {
 	Mailbox envelope.Address   // the account, or ""
 	Targets []envelope.Address // of an alias
@@ -54,9 +54,9 @@ func (d *AliasTable) ResolveForPolicy(ctx context.Context, a envelope.Address) (
 	return r.Mailbox, r.Targets, err
 }
 
-// postmaster is always there (RFC 5321 4.5.1): the address that the
-// configuration names, or, where nobody has that either, a mailbox that waits
-// for somebody to add the account.
+// postmaster resolves a postmaster address that nobody has, because it must always
+// exist (RFC 5321 4.5.1): to the address in the configuration, or, if that does not
+// exist either, to a mailbox that can be read when its account is added.
 func (d *AliasTable) postmaster(ctx context.Context, a envelope.Address) (Resolution, error) {
 	named := d.o.Postmaster
 	if named == "" || named.Base() == a {

@@ -33,7 +33,7 @@ func (d *Directory) Scram(ctx context.Context, plus bool, bind func(kind string)
 	return sasl.Scram(plus, bind, func(user string) (*sasl.Verifier, error) { return d.verifier(ctx, user) })
 }
 
-// verifier returns what a user's password is verified with.
+// verifier returns the data to verify a user's password with.
 func (d *Directory) verifier(ctx context.Context, user string) (*sasl.Verifier, error) {
 	if _, delegate, ok := d.splitLogin(ctx, user); ok {
 		user = delegate // the exchange proves who it is; Login judges whether that is enough

@@ -139,7 +139,7 @@ func TestScramUnknownLooksKnown(t *testing.T) {
 	}
 }
 
-// A changed password changes what SCRAM takes; an account of before has none.
+// SCRAM accepts a changed password; accounts from before SCRAM cannot use it.
 func TestScramFollowsThePassword(t *testing.T) {
 	d := open(t, nil)
 	if err := d.SetPassword(t.Context(), "ann@our.example", "new"); err != nil {

@@ -118,7 +118,7 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// TestLedgerIsBounded: whoever forges mail fills no disk.
+// TestLedgerIsBounded: forged mail cannot fill the disk.
 func TestLedgerIsBounded(t *testing.T) {
 	m := &memory{data: map[string][]byte{}}
 	l := NewLedger(m)
@@ -172,7 +172,7 @@ func TestReportIsBounded(t *testing.T) {
 	}
 }
 
-// TestReportIsXML: whatever a message held, the report can be read.
+// TestReportIsXML: a report is valid XML with any content of messages.
 func TestReportIsXML(t *testing.T) {
 	r := &Report{Hostname: "mx.example", From: "r@mx.example", Begin: morning.Truncate(24 * time.Hour), Published: published,
 		Rows: []CountedRow{

@@ -68,7 +68,7 @@ type storedRow struct {
 	Last      time.Time            `json:"last"`
 }
 
-// Store is what a Ledger needs of the store.
+// Store is the part of the store that a Ledger uses.
 type Store interface {
 	Get(ctx context.Context, space, key string) ([]byte, error)
 	Apply(ctx context.Context, effects []envelope.Effect) ([]int64, error)
@@ -123,7 +123,7 @@ func (l *Ledger) Add(now time.Time, published envelope.DMARCRecord, row Row) {
 	c.Published, c.Last = published, now
 }
 
-// shorten bounds what a message chose.
+// shorten limits the length of a value that a message chose.
 func (r *Row) shorten() {
 	for _, s := range []*string{&r.HeaderFrom, &r.EnvelopeFrom, &r.SPFDomain} {
 		*s = truncate(*s)
@@ -156,8 +156,8 @@ func key(day, domain string, row Row) string {
 // flushBatch bounds one transaction.
 const flushBatch = 500
 
-// Flush stores what was counted since the last one. It blocks until that is on
-// disk; what it could not store it keeps. It must not run beside itself.
+// Flush stores what was counted since the last Flush. It blocks until that is on disk,
+// and keeps what it could not store. It must not be called concurrently.
 func (l *Ledger) Flush(ctx context.Context) error {
 	l.mu.Lock()
 	fresh := l.fresh
@@ -187,7 +187,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	return nil
 }
 
-// mergeStored adds what was counted before.
+// mergeStored adds earlier counts from the store.
 func (l *Ledger) mergeStored(ctx context.Context, key string, c storedRow) (envelope.Effect, error) {
 	raw, err := l.kv.Get(ctx, space, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -204,7 +204,7 @@ func (l *Ledger) mergeStored(ctx context.Context, key string, c storedRow) (enve
 	return envelope.Effect{Space: space, Op: envelope.Set, Key: key, Value: value, TTL: life}, nil
 }
 
-// restore takes back what could not be stored.
+// restore adds counts that could not be stored to the current ones again.
 func (l *Ledger) restore(fresh map[string]*storedRow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -118,7 +118,7 @@ func (r *Reporter) sendDue(ctx context.Context, waits map[Period]time.Time) erro
 	return nil
 }
 
-// errNoAnswer: where a report goes could not be looked up.
+// errNoAnswer: the destination of a report could not be looked up.
 var errNoAnswer = errors.New("destination not known yet")
 
 func (r *Reporter) sendPeriod(ctx context.Context, period Period) error {

@@ -34,8 +34,8 @@ func (*noTexts) A(context.Context, string) ([]netip.Addr, error)    { return nil
 func (*noTexts) AAAA(context.Context, string) ([]netip.Addr, error) { return nil, dns.ErrNXDomain }
 func (*noTexts) PTR(context.Context, netip.Addr) ([]string, error)  { return nil, dns.ErrNXDomain }
 
-// TestReportWaits: a report whose destination has no answer is kept, and its
-// destination is not asked about at each turn.
+// TestReportWaits: a report whose destination cannot be looked up is kept, and the
+// look-up is not repeated each time.
 func TestReportWaits(t *testing.T) {
 	clk := &clock.Clock{}
 	st, err := badgerstore.Open(badgerstore.Options{InMemory: true, Clock: clk, Log: telemetry.Discard().Logger})

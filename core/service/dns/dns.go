@@ -5,8 +5,8 @@ package dns
 
 import "errors"
 
-// Outcomes of a lookup other than records. A name that exists without
-// records of the type asked for gives an empty list and no error.
+// Errors of a look-up. A name that exists without records of the requested type gives an
+// empty list and no error.
 var (
 	// ErrNXDomain: the name does not exist. Permanent.
 	ErrNXDomain = errors.New("no such domain")

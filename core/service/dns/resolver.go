@@ -26,20 +26,20 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Limits of what is kept and believed.
+// Limits of the cache and of answers.
 const (
 	defaultTimeout = 3 * time.Second
 	tries          = 2 // of each server
 	maxEntries     = 50_000
 	maxTTL         = 24 * time.Hour
 	minTTL         = 5 * time.Second // spares the resolver a storm
-	negativeTTL    = time.Minute     // where no SOA says better
+	negativeTTL    = time.Minute     // if there is no SOA record
 	maxRecords     = 100             // of one answer
 	maxInFlight    = 500
 )
 
-// Resolver asks recursive resolvers and remembers their answers. It is safe
-// for concurrent use; equal questions at the same time are asked once.
+// Resolver sends queries to recursive resolvers and caches their answers. It is safe for
+// concurrent use; equal queries at the same time are sent once.
 type Resolver struct {
 	o        Options
 	flight   singleflight.Group
@@ -60,7 +60,7 @@ type cached struct {
 	until time.Time
 }
 
-// New makes a resolver. It asks nothing yet.
+// New makes a resolver. It sends no query.
 func New(o Options) *Resolver {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
@@ -200,8 +200,8 @@ func (r *Resolver) Verified(ctx context.Context, ip netip.Addr) string {
 
 func host(s string) string { return strings.ToLower(strings.TrimSuffix(s, ".")) }
 
-// lookup answers from the cache or asks. CNAMEs are followed by the recursive
-// resolver; the records of the last name are returned.
+// lookup answers from the cache or sends a query. The recursive resolver follows CNAMEs;
+// lookup returns the records of the last name.
 func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) ([]dns.RR, error) {
 	q := question{dns.Fqdn(ASCII(name)), qtype}
 	if _, ok := dns.IsDomainName(q.name); !ok {
@@ -236,7 +236,7 @@ func ASCII(name string) string {
 }
 
 // Unicode returns a name as people write it: A-labels in their own script (RFC
-// 5890). What stands for no such name stays as it is.
+// 5890). Labels that are not valid A-labels are not changed.
 func Unicode(name string) string {
 	if u, err := idna.Lookup.ToUnicode(ASCII(name)); err == nil {
 		return u
@@ -269,7 +269,7 @@ func (r *Resolver) put(q question, c cached) {
 	r.cache[q] = c
 }
 
-// ask puts the question to the servers in turn until one answers.
+// ask sends the query to one server after the other until one answers.
 func (r *Resolver) ask(ctx context.Context, q question) cached {
 	r.inFlight <- struct{}{}
 	defer func() { <-r.inFlight }()
@@ -304,7 +304,7 @@ func (r *Resolver) exchange(ctx context.Context, m *dns.Msg, server string) (*dn
 	return answer, err
 }
 
-// read takes the records asked for out of an answer.
+// read returns the records of an answer that belong to the query.
 func (r *Resolver) read(q question, answer *dns.Msg) cached {
 	var rrs []dns.RR
 	ttl := maxTTL

@@ -59,7 +59,7 @@ func CheckName(name string) error {
 // MemberSpace returns the KV space of a group's members; its keys are addresses.
 func MemberSpace(name string) string { return memberSpace + strings.ToLower(name) }
 
-// SettingsKey returns where a group's settings are in the KV.
+// SettingsKey returns the namespace and key of a group's settings in the KV.
 func SettingsKey(name string) (space, key string) { return settingsSpace, strings.ToLower(name) }
 
 // MemberKey returns the key of a member.
@@ -67,7 +67,7 @@ func MemberKey(a envelope.Address) string {
 	return strings.ToLower(a.Local()) + "@" + a.Domain()
 }
 
-// Settings returns those of a group; store.ErrNotFound when there is none.
+// Settings returns the settings of a group; store.ErrNotFound if there is no such group.
 func (g *Lists) Settings(ctx context.Context, name string) (map[string]any, error) {
 	space, key := SettingsKey(name)
 	return g.read(ctx, space, key)
@@ -186,7 +186,7 @@ func (g *Lists) Delete(ctx context.Context, name string) error {
 // out: "ID NAME", with "release" or "drop".
 const DecisionSpace = "groups.decisions"
 
-// HeldSpace returns the KV space of what is held for a group, by the message's id.
+// HeldSpace returns the KV namespace of messages that are held for a group, by id.
 func HeldSpace(name string) string { return heldSpace + strings.ToLower(name) }
 
 // Hold returns the effect that notes a message in the list of what is held for a

@@ -80,7 +80,7 @@ func isText(p mime.Part) bool {
 }
 
 // part appends a part's text to that of the message, as far as there is room.
-// The parts come in their order, so the body is read on, not anew.
+// The parts come in their order, so the body is read only once.
 func (x *extractor) part(p mime.Part, body *counter) error {
 	room := maxText - len(x.text)
 	if room <= 0 {

@@ -118,7 +118,7 @@ func TestOwnWayIsNotLearnt(t *testing.T) {
 	if a, b := mustExtract(t, raw), mustExtract(t, routed); !reflect.DeepEqual(a, b) {
 		t.Error("the way of a message is a feature")
 	}
-	// Fields that tell where it comes from are.
+	// Fields that say where it comes from are features.
 	if a, b := mustExtract(t, raw), mustExtract(t, append([]byte("Received: from elsewhere.example\n"), raw...)); reflect.DeepEqual(a, b) {
 		t.Error("where a message comes from is no feature")
 	}

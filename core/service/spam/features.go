@@ -33,8 +33,8 @@ type Features struct {
 	ids    [kinds + 1][]uint32 // by kind, each sorted by nothing, without doubles
 }
 
-// Key returns the same for every copy of a message, whatever hosts on its way
-// added.
+// Key returns a key that is the same for every copy of a message: fields that hosts add
+// to it do not count.
 func (f *Features) Key() string { return f.key }
 
 // hash is FNV-1a's with a better end.

@@ -28,7 +28,7 @@ func space(account envelope.Address) string {
 	return accountSpace + string(account)
 }
 
-// accountOf reads a space; ok is false where it is none of ours.
+// accountOf returns the account of a KV namespace; ok is false if it is not one of ours.
 func accountOf(space string) (account envelope.Address, ok bool) {
 	if space == siteSpace {
 		return "", true
@@ -173,7 +173,7 @@ func (f *Filter) Classify(ctx context.Context, account envelope.Address, m *Feat
 	return sigmoid(z), nil
 }
 
-// Stats counts what was taught.
+// Stats counts the learned messages.
 func (f *Filter) Stats(ctx context.Context, account envelope.Address) (Stats, error) {
 	h := f.hold(account)
 	h.making.Lock()
@@ -207,8 +207,8 @@ func (f *Filter) hold(account envelope.Address) *held {
 	return h
 }
 
-// model returns the model in force. One caller makes it anew when it is time; the
-// others go on with the one before.
+// model returns the current model. One caller rebuilds it when it is too old; the others
+// use the previous one meanwhile.
 func (f *Filter) model(ctx context.Context, account envelope.Address, fresh bool) (*model, error) {
 	h := f.hold(account)
 	if m := h.model.Load(); m != nil && !h.stale.Load() {
@@ -228,7 +228,7 @@ func (f *Filter) model(ctx context.Context, account envelope.Address, fresh bool
 	return h.model.Load(), err
 }
 
-// make reads what was taught and makes a model of it.
+// make reads the learned messages and makes a model from them.
 func (f *Filter) make(ctx context.Context, account envelope.Address, h *held) error {
 	start := time.Now()
 	h.stale.Store(false) // what is taught from here on may be missing
@@ -260,7 +260,7 @@ func limit(account envelope.Address) int {
 	return SiteLimit
 }
 
-// load reads samples with read; of more than the limit the oldest go for good.
+// load reads samples with read; if there are more than the limit, it deletes the oldest.
 // What cannot be read is left out: a model without one message is better than
 // none.
 func (f *Filter) load(

@@ -15,7 +15,7 @@ import (
 
 func mailAddress(s string) envelope.Address { return envelope.Address(s) }
 
-// dump returns all that is kept of what was taught.
+// dump returns everything that is stored about learned messages.
 func dump(t *testing.T, kv store.KV, account envelope.Address) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -65,8 +65,9 @@ func TestUnlearn(t *testing.T) {
 	}
 }
 
-// TestLearning: spam and ham that were never seen are told apart; twice is
-// once; the last word counts; the order does not.
+// TestLearning: unknown spam and ham are distinguished; learning a message twice is like
+// learning it once; the last class of a message counts; the order of messages does not
+// matter.
 func TestLearning(t *testing.T) {
 	f := New(openStore(t, nil), nil)
 	if p := ask(t, f, "", letter(Spam, 1)); p != 0.5 {
@@ -196,8 +197,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestPoison: texts by chance in what is taught or asked do not turn the
-// answer.
+// TestPoison: random text in learned or checked messages does not change the result.
 func TestPoison(t *testing.T) {
 	f := New(openStore(t, nil), nil)
 	teach(t, f, 60)
@@ -218,7 +218,7 @@ func TestPoison(t *testing.T) {
 			t.Errorf("spam %d with noise: %v", i, p)
 		}
 	}
-	// Spam that carries words of ham is taught as what it is.
+	// Spam with words of ham is learned as spam.
 	for i := range 30 {
 		raw := letter(Spam, 900+i)
 		for range 100 {

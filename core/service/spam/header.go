@@ -30,9 +30,9 @@ func ignored(name string) bool {
 		strings.HasPrefix(name, "x-carteiro")
 }
 
-// ours are fields that tell to whom a message went and through which list: they
-// tell one's own mail from that of others, and mean nothing, or the opposite,
-// as soon as mail comes another way. A sender can write them as it likes.
+// ours reports whether a field says to whom a message went and through which list.
+// Such fields distinguish the mail of one account from that of others, and mislead as
+// soon as mail comes by another route. A sender can write them at will.
 func ours(name string) bool {
 	switch name {
 	case "to", "cc", "bcc", "apparently-to", "delivered-to", "envelope-to", "x-envelope-to", "x-original-to", "x-rcpt-to",

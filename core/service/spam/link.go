@@ -25,7 +25,7 @@ func (x *extractor) plainLinks(s string) {
 	}
 }
 
-// link marks where a link in lower case goes and what tricks it plays.
+// link adds features for the target of a link, in lower case, and for tricks in it.
 func (x *extractor) link(u, tag string) {
 	x.links++
 	scheme, rest, ok := strings.Cut(u, ":")

@@ -49,8 +49,8 @@ type Measurement struct {
 	TooComplex int     `json:"too_complex,omitempty"` // counted as ham is, for they were not judged
 }
 
-// Copies are the shares of ham and of spam of which CopyShare or more of the text
-// is that of spam in the other folds, and not as much that of ham.
+// Copies are the shares of ham and of spam that have CopyShare or more of their text in
+// common with spam of the other folds, and less with ham.
 type Copies struct {
 	Ham  float64 `json:"ham"`
 	Spam float64 `json:"spam"`
@@ -129,7 +129,7 @@ func Measure(mail []Labelled) (*Measurement, error) {
 	return m, nil
 }
 
-// extractAll gives nil for what is too complex.
+// extractAll gives nil for messages that are too complex.
 func extractAll(mail []Labelled, stripped bool) ([]*Features, int, error) {
 	out := make([]*Features, len(mail))
 	var group errgroup.Group

@@ -52,14 +52,14 @@ func (x *index) note(key string) {
 	}
 }
 
-// start empties the index; what is noted from here on is read again.
+// start empties the index; keys that are noted from now on are read again.
 func (x *index) start() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.loaded, x.changed, x.places, x.entries = true, map[string]bool{}, map[string]int{}, nil
 }
 
-// put replaces, or with nil removes, what is known of a key.
+// put replaces the entry of a key, or removes it with nil.
 func (x *index) put(key string, s *sample) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -82,7 +82,7 @@ func (x *index) put(key string, s *sample) {
 	}
 }
 
-// take returns the keys to read anew, or loaded = false where all are.
+// take returns the keys to read again, or loaded = false if all have to be read.
 func (x *index) take() (keys []string, loaded bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -114,12 +114,12 @@ func (x *index) nearest(s *sketch, since time.Time) (share float64, class Class)
 	return share, class
 }
 
-// Similar returns how large a share of its text, from Near to 1, a message has in
-// common with the nearest of the messages that the account, or with "" the
-// site alone, was taught, and what that one was taught as. It is 0 where none
-// is near, and for a text of few words. Of an account's word and the site's on
-// equally near messages the account's counts, and of the same one's on both
-// classes ham. It blocks on the store.
+// Similar finds the learned message whose text is nearest to that of m. It returns the
+// share of the text that they have in common, from Near to 1, and the class of the
+// learned message. It searches the messages of the account and of the site, or with ""
+// only those of the site. The share is 0 if no message is near, and for a text of few
+// words. Among equally near messages those of the account go before those of the site,
+// then ham before spam. It blocks on the store.
 func (f *Filter) Similar(ctx context.Context, account envelope.Address, m *Features) (share float64, class Class, err error) {
 	if m.sketch.isZero() {
 		return 0, 0, nil
@@ -166,7 +166,7 @@ func (f *Filter) refresh(ctx context.Context, account envelope.Address, x *index
 	return nil
 }
 
-// reread reads one message of the index anew.
+// reread reads one message of the index again.
 func (f *Filter) reread(ctx context.Context, account envelope.Address, x *index, key string) error {
 	value, err := f.kv.Get(ctx, space(account), key)
 	if errors.Is(err, store.ErrNotFound) {

@@ -32,8 +32,8 @@ func learn(t testing.TB, f *Filter, account envelope.Address, class Class, raws 
 	}
 }
 
-// changed returns a message of which each word of the text is another one with that
-// probability, from another sender, and with another id.
+// changed returns a copy of a message with another sender and id, in which each word of
+// the text is replaced with probability p.
 func changed(raw []byte, p float64, seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 7))
 	_, text, _ := bytes.Cut(raw, []byte("\n\n"))
@@ -129,7 +129,7 @@ func TestSimilarAccounts(t *testing.T) {
 }
 
 // TestSimilarFollows: an index that followed the store change by change, many
-// at once too, is as one made anew.
+// at once too, is the same as a new one.
 func TestSimilarFollows(t *testing.T) {
 	st := openStore(t, nil)
 	f := New(st, nil)

@@ -5,12 +5,11 @@ import (
 	"math/bits"
 )
 
-// sketch stands for the text of a message so that the texts of two messages
-// can be compared: of all its runs of words the least hashes in bins, an octet
-// each (Broder 1997; Li, Owen and Zhang 2012; Li and König 2010). Two sketches
-// agree in as large a share of the bins as the texts have in common of the
-// runs that either has. The zero sketch is that of a text too short to be
-// distinguished from others.
+// sketch is a summary of the text of a message, by which two texts can be compared: the
+// least hashes of its runs of words in bins, an octet each (Broder 1997; Li, Owen and
+// Zhang 2012; Li and König 2010). The share of bins in which two sketches agree is about
+// the share of runs that both texts have, of those that either has. The zero sketch is
+// for texts that are too short to compare.
 type sketch [sketchFunctions]uint64
 
 const (

@@ -33,7 +33,7 @@ var (
 	ErrClass = errors.New(`class must be "spam" or "ham"`)
 )
 
-// Class is what a message was taught as.
+// Class says as what a message was learned.
 type Class byte
 
 // The classes.
@@ -68,7 +68,7 @@ type Message struct {
 	Body   func() (io.ReadCloser, error)
 }
 
-// Limits of what is looked at. The answer to a message beyond the last four is
+// Limits of what is read of a message. The answer to a message beyond the last four is
 // ErrTooComplex; of a message beyond the others the beginning is read.
 const (
 	maxText   = 64 << 10 // octets of text, all parts together

@@ -69,7 +69,7 @@ func eachWord(b []byte, f func(w []byte, loud bool) bool) {
 		start = -1
 		return len(w) == 0 || f(w, isShouted(w))
 	}
-	last := -1 // where the dense character before begins
+	last := -1 // start of the previous dense character
 	for i := 0; i < len(b); {
 		r, n := rune(b[i]), 1
 		if r >= utf8.RuneSelf {
@@ -99,7 +99,7 @@ func eachWord(b []byte, f func(w []byte, loud bool) bool) {
 	}
 }
 
-// isJoiner are characters that are part of a word inside of it alone.
+// isJoiner reports whether a character is part of a word only between letters.
 func isJoiner(c byte) bool { return c == '-' || c == '\'' || c == '.' || c == '_' }
 
 // isShouted reports at least three capitals and no small letter.

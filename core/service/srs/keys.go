@@ -20,7 +20,7 @@ const (
 	nameKeys = "keys"
 )
 
-// Retired keys verify as long as an address that they signed may live.
+// Retired keys verify until the last address that they signed has expired.
 const retiredLife = (Days + 1) * 24 * time.Hour
 
 // key is one key as it is stored. The one that comes from the server's key
@@ -125,7 +125,7 @@ func (k *Keys) List(ctx context.Context) ([]KeyInfo, error) {
 	return out, err
 }
 
-// secret returns what a key signs with; nil: it came from a key file that is gone.
+// secret returns the secret of a key; nil: it came from a key file that is gone.
 func (k *Keys) secret(one key) []byte {
 	if one.Secret != nil {
 		return one.Secret
@@ -133,8 +133,8 @@ func (k *Keys) secret(one key) []byte {
 	return k.seed
 }
 
-// use puts keys in force. A key that is past its end still verifies until the
-// next start: addresses have their days too.
+// use makes keys the current ones. A key after its end still verifies until the next
+// start; that does no harm, because addresses expire too.
 func (k *Keys) use(list []key) {
 	var keys [][]byte
 	for _, one := range list {

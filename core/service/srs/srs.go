@@ -79,8 +79,8 @@ func sign(key []byte, kind string, parts []string) string {
 	return base32Lower.EncodeToString(mac.Sum(nil))[:signLength]
 }
 
-// Is reports whether an address has the form of a return address, whoever
-// made it.
+// Is reports whether an address has the form of an SRS return path, ours or another
+// server's.
 func Is(a envelope.Address) bool {
 	local := strings.ToUpper(a.Local())
 	return len(local) >= 5 && (strings.HasPrefix(local, "SRS0") || strings.HasPrefix(local, "SRS1")) &&
@@ -116,8 +116,8 @@ func (r *Ring) Rewrite(sender envelope.Address, domain string, now time.Time) en
 	return sender
 }
 
-// rewriteSRS1 returns the SRS1 form. It has no place for a day of ours, so the
-// day is in the signature alone.
+// rewriteSRS1 returns the SRS1 form. It has no field for our day, so the day is only
+// part of the signature.
 func (r *Ring) rewriteSRS1(first, rest string, now time.Time) string {
 	return "SRS1=" + r.Sign("srs1", strconv.Itoa(dayOf(now)), first, rest) + "=" + first + "=" + rest
 }

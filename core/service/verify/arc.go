@@ -28,8 +28,8 @@ const (
 type arcSet struct{ results, signature, seal string }
 
 // checkARC verifies the chain of a message (RFC 8617 5.2): the newest message
-// signature, then every seal from the newest to the first. Domain and
-// selector are those of the newest seal, who vouches for the rest.
+// signature, then every seal from the newest to the first. The result has the domain
+// and selector of the newest seal, which covers the others.
 func checkARC(ctx context.Context, r Resolver, m Message) (envelope.AuthResult, error) {
 	sets, err := arcSets(m.Header)
 	if err != nil {

@@ -26,8 +26,8 @@ func split(text string) Message {
 	}
 }
 
-// Our reading of the canonical forms is that of another implementation, which
-// signs here, with whatever bodies and fields there are.
+// Our canonical forms are those of another implementation, which signs here, with many
+// bodies and fields.
 func TestCanonicalForms(t *testing.T) {
 	w := newWorld(t)
 	bodies := []string{

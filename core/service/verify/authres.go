@@ -44,7 +44,7 @@ func Field(hostname string, a *envelope.AuthResults) string {
 	return strings.Join(parts, "; ")
 }
 
-// onlyNameOctets keeps what a domain or a selector may hold.
+// onlyNameOctets keeps the characters that a domain or a selector may have.
 func onlyNameOctets(s string) string {
 	return strings.Map(func(c rune) rune {
 		if c > ' ' && c != ';' && c != '"' && c != '(' && c != ')' && c != 0x7f {

@@ -45,8 +45,8 @@ type bodyHash struct {
 	any     bool
 }
 
-// newBodyHash counts the first octets of the canonical form alone, limit of
-// them, or all where that is below 0 (RFC 6376 3.7).
+// newBodyHash returns a hash of the canonical form of a body. It covers only the first
+// limit octets, or all if limit is negative (RFC 6376 3.7).
 func newBodyHash(h io.Writer, relaxed bool, limit int64) *bodyHash {
 	return &bodyHash{w: bufio.NewWriter(h), relaxed: relaxed, left: limit}
 }

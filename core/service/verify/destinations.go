@@ -65,8 +65,8 @@ func Destinations(ctx context.Context, r Resolver, domain string, rua []string, 
 	return out, nil
 }
 
-// findAgreement returns where a report about domain that is wanted at an
-// address really goes; "" where the address's domain has not agreed.
+// findAgreement returns the address to which reports about domain go if its record names
+// to, another domain's address; "" if that domain has not agreed.
 func (w *walk) findAgreement(domain string, to envelope.Address, limit int64) (envelope.Address, int64, error) {
 	host := to.Domain()
 	name := domain + "._report._dmarc." + host
@@ -96,7 +96,7 @@ func (w *walk) findAgreement(domain string, to envelope.Address, limit int64) (e
 		}
 		uri, _, _ := strings.Cut(rua, ",")
 		other, size, ok := mailto(strings.TrimSpace(uri))
-		if !ok || other.Domain() != host { // else whoever takes reports could send them on to others
+		if !ok || other.Domain() != host { // otherwise a domain could redirect reports to a third one
 			return "", 0, nil
 		}
 		to, limit = other, size

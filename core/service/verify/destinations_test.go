@@ -98,8 +98,8 @@ func TestPublished(t *testing.T) {
 	}
 }
 
-// FuzzDestination: whatever a domain publishes, what is read is an address that
-// can be written to, and a limit that is none or above 0.
+// FuzzDestination: from any record, parsing gives a valid address, and no limit or one
+// above 0.
 func FuzzDestination(f *testing.F) {
 	for _, uri := range []string{
 		"mailto:a@b.test", "MAILTO:a%2Bx@b.test!10m", "mailto:a@b.test!8t?subject=x", "mailto:%0d%0aa@b.test",

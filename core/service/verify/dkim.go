@@ -86,7 +86,7 @@ func readDKIM(raw string, now time.Time) (*signature, error) {
 	return s, nil
 }
 
-// seconds reads a time of a tag, zero where there is none.
+// seconds reads the time in a tag; it is zero if there is no such tag.
 func seconds(tags map[string]string, name string) (time.Time, error) {
 	v, ok := tags[name]
 	if !ok {
@@ -126,7 +126,7 @@ func (s *signature) result() (result, reason string) {
 	var p permanent
 	switch {
 	case s.err == nil && s.limit >= 0:
-		// Anything may have been added after what was signed.
+		// Text may have been added after the signed part.
 		return "policy", "signature covers a part of the body"
 	case s.err == nil:
 		return "pass", ""

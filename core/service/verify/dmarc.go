@@ -13,8 +13,8 @@ import (
 // maxWalk bounds the questions of one walk up the DNS tree (RFC 9989 4.10).
 const maxWalk = 8
 
-// checkDMARC asks the author's domain for its policy, and whether SPF or a
-// DKIM signature speaks for that domain.
+// checkDMARC looks up the policy of the author's domain, and checks whether SPF or a DKIM
+// signature is aligned with it.
 func checkDMARC(ctx context.Context, r Resolver, h *mime.Header, res *envelope.AuthResults) envelope.AuthResult {
 	from, ok := author(h)
 	if !ok {
@@ -55,8 +55,8 @@ func checkDMARC(ctx context.Context, r Resolver, h *mime.Header, res *envelope.A
 	return out
 }
 
-// author returns the domain of the one From field, where all its addresses share
-// one.
+// author returns the domain of the From field, if there is one such field and all its
+// addresses have the same domain.
 func author(h *mime.Header) (string, bool) {
 	if h.Count("From") != 1 {
 		return "", false
@@ -148,7 +148,7 @@ func parent(name string, n int) string {
 	return strings.Join(labels[1:], ".")
 }
 
-// record reads the DMARC record of exactly one name; several are none.
+// record reads the DMARC record of exactly this name; several records count as none.
 func (w *walk) record(name string) (map[string]string, error) {
 	texts, err := w.r.TXT(w.ctx, "_dmarc."+name)
 	if err != nil && lookupResult(err) == "temperror" {

@@ -40,7 +40,7 @@ type Key struct {
 	Selector string `json:"selector"`
 	Kind     string `json:"kind"` // "rsa" or "ed25519"
 	Active   bool   `json:"active"`
-	// Name and Record are what is published as TXT.
+	// Name and Record are the name and the text of the TXT record.
 	Name   string `json:"name"`
 	Record string `json:"record"`
 

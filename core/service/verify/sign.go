@@ -15,8 +15,8 @@ import (
 )
 
 // sealedNames and signedNames are the fields that a signature covers (RFC 6376
-// 5.4.1). The former are named once more than they occur, so that none can be
-// added.
+// 5.4.1). The former are named once more than they occur, so that nobody can add
+// another one.
 var (
 	sealedNames = []string{"From", "Sender", "Reply-To", "Subject", "Date", "To", "Cc", "Message-ID"}
 	signedNames = []string{
@@ -94,7 +94,7 @@ func names(h *mime.Header) []string {
 	return names
 }
 
-// algorithm returns what a= says of the key.
+// algorithm returns the value of a= for the key.
 func (key *Key) algorithm() string {
 	if key.Kind == "ed25519" {
 		return "ed25519-sha256"
@@ -110,8 +110,8 @@ func (key *Key) sign(start string, names []string, h *mime.Header, sum []byte) (
 	return key.signFields(field, signedFields(h, strings.Split(strings.ToLower(strings.Join(names, ":")), ":")))
 }
 
-// signFields appends the signature over some fields and over the one at hand,
-// which ends in "b=", in their relaxed form.
+// signFields signs some fields and field itself, which ends in "b=", in their relaxed
+// form, and returns field with the signature.
 func (key *Key) signFields(field string, covered []string) (string, error) {
 	digest := sha256.New()
 	for _, raw := range covered {

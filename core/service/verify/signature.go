@@ -92,7 +92,7 @@ func readSignature(raw string) (*signature, error) {
 	return s, nil
 }
 
-// body returns where the body is to be written.
+// body returns the hash to write the body to.
 func (s *signature) body() *bodyHash {
 	s.sum = sha256.New()
 	s.hashed = newBodyHash(s.sum, s.relaxedBody, s.limit)
@@ -214,7 +214,7 @@ func rsaKey(raw []byte) (*rsa.PublicKey, error) {
 	return key, nil
 }
 
-// verify checks b= of a signature against the hash of what it covers.
+// verify checks b= of a signature against the hash of the fields that it covers.
 func (k *keyRecord) verify(tags map[string]string, sum []byte) error {
 	b, err := decode64(tags["b"])
 	if err != nil || len(b) == 0 {

@@ -22,8 +22,8 @@ var (
 	errTransient = errors.New("look-up failed")
 )
 
-// checkSPF asks whether the client may send for the envelope sender's domain,
-// or with the null sender for its own name (RFC 7208 2.4).
+// checkSPF checks whether the client may send for the envelope sender's domain, or, with
+// the null sender, for the name in HELO (RFC 7208 2.4).
 func checkSPF(ctx context.Context, r Resolver, m Message) envelope.AuthResult {
 	domain, local, helo := m.Sender.Domain(), m.Sender.Local(), m.Sender == ""
 	if helo {
@@ -49,7 +49,7 @@ func checkSPF(ctx context.Context, r Resolver, m Message) envelope.AuthResult {
 	return out
 }
 
-// spfCheck is one check with what it has used up.
+// spfCheck is one check, with counts of its look-ups.
 type spfCheck struct {
 	ctx    context.Context
 	r      Resolver
@@ -59,7 +59,7 @@ type spfCheck struct {
 	origin string // domain of the sender
 	terms  int
 	void   int
-	names  []string // validated ones of the client, once they were asked for
+	names  []string // validated names of the client, after they were looked up
 	asked  bool
 }
 
@@ -104,8 +104,8 @@ func (c *spfCheck) checkHost(domain string) (string, error) {
 	return c.checkOther(record.redirect, domain)
 }
 
-// checkOther goes on at another domain's record, for include and redirect; that
-// there is none is an error of the record that names it (RFC 7208 5.2, 6.1).
+// checkOther evaluates another domain's record, for include and redirect. If there is
+// none, the record that names it is in error (RFC 7208 5.2, 6.1).
 func (c *spfCheck) checkOther(spec, domain string) (string, error) {
 	target, err := c.expandTarget(spec, domain)
 	if err != nil {
@@ -118,7 +118,7 @@ func (c *spfCheck) checkOther(spec, domain string) (string, error) {
 	return result, err
 }
 
-// countTerm notes one more term that asks the DNS.
+// countTerm counts a term that needs a DNS look-up.
 func (c *spfCheck) countTerm() error {
 	if c.terms++; c.terms > maxTerms {
 		return errPermanent
@@ -137,8 +137,8 @@ func (c *spfCheck) expandTarget(spec, domain string) (string, error) {
 	return c.expand(spec, domain)
 }
 
-// countVoid counts a term whose question had no answer, and distinguishes what is
-// not there from what could not be asked.
+// countVoid counts a look-up without an answer. It returns an error if the look-up
+// failed, or if there were too many without an answer.
 func (c *spfCheck) countVoid(n int, err error) error {
 	if err != nil && lookupResult(err) == "temperror" {
 		return errTransient

@@ -195,8 +195,8 @@ func macros(s string) ([]macro, bool) {
 	return out, true
 }
 
-// expansion reads what is between the braces. The letters c, r and t are for
-// explanations alone (RFC 7208 7.2).
+// expansion parses the text between the braces. The letters c, r and t are allowed only
+// in explanations (RFC 7208 7.2).
 func expansion(s string) (macro, bool) {
 	if s == "" || strings.IndexByte("slodiphvSLODIPHV", s[0]) < 0 {
 		return macro{}, false
@@ -293,7 +293,7 @@ func (c *spfCheck) expand(spec, domain string) (string, error) {
 	return name, nil
 }
 
-// value returns what a letter stands for.
+// value returns the value of a macro letter.
 func (c *spfCheck) value(letter byte, domain string) (string, error) {
 	switch letter {
 	case 's':

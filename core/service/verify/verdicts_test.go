@@ -20,9 +20,9 @@ import (
 	"carteiro/core/message/mime"
 )
 
-// TestVerdicts02 is the second of the ten tests of the spam filter: what the
-// RFCs say of SPF, DKIM and DMARC, asked of zone files and messages of our
-// own. It says how many verdicts it checked.
+// TestVerdicts02 is the second of the ten tests of the spam filter: the results of SPF,
+// DKIM and DMARC that the RFCs require, for our zone files and messages. It logs how many
+// results it checked.
 func TestVerdicts02(t *testing.T) {
 	w := newWorld(t)
 	for _, name := range []string{"spf", "dmarc"} {
@@ -45,7 +45,7 @@ func TestVerdicts02(t *testing.T) {
 	t.Logf("%d verdicts", n)
 }
 
-// send asks for all results of a message from a client.
+// send returns all results for a message from a client.
 func (w *world) send(t *testing.T, ip, helo, sender, text string) *envelope.AuthResults {
 	t.Helper()
 	head, body, _ := strings.Cut(text, "\r\n\r\n")
@@ -88,7 +88,7 @@ func verdictsSPF(t *testing.T, w *world) (n int) {
 			t.Errorf("%s: %+v", strings.TrimSpace(row), got)
 		}
 	}
-	// The null sender stands for its HELO (2.4), which is no name always.
+	// For the null sender the name in HELO is checked (2.4), which may be no domain name.
 	for helo, want := range map[string]string{
 		"helo.client.example": "pass", "minus.example": "fail", "[192.0.2.7]": "none", "localhost": "none", "ml.example": "fail",
 	} {
@@ -114,8 +114,8 @@ func (w *world) record(t *testing.T, selector, text string) {
 	}
 }
 
-// craft signs a text with whatever tags there are, with the key of a selector;
-// bh and b are added where the tags do not have them.
+// craft signs a text with the given tags, with the key of a selector; it adds bh and b if
+// they are missing.
 func (w *world) craft(t *testing.T, text, tags, key string) string {
 	t.Helper()
 	given, _ := parseTags(tags)
@@ -151,7 +151,7 @@ func (w *world) craft(t *testing.T, text, tags, key string) string {
 	return field + w.value(key, signed) + "\r\n" + text
 }
 
-// keyRecords publishes the key of "rsa" with what records may say beside it.
+// keyRecords publishes the key of "rsa" in records with different other tags.
 func (w *world) keyRecords(t *testing.T) {
 	t.Helper()
 	public := w.keys["rsa"].Public().(*rsa.PublicKey)
@@ -254,8 +254,8 @@ func verdictsDKIM(t *testing.T, w *world) (n int) {
 	return n
 }
 
-// verdictsOfForms asks what each canonical form lets happen on the way
-// (RFC 6376 3.4), of both kinds of keys and of another's signatures.
+// verdictsOfForms checks which changes each canonical form allows (RFC 6376 3.4), with
+// both kinds of keys and with signatures of another implementation.
 func verdictsOfForms(t *testing.T, w *world, want func(what, text, result string)) {
 	text := "From: Ann  <ann@a.example>\r\nTo: bob@our.example\r\nSubject: wide   and\r\n\tfolded\r\n" +
 		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\n\r\nOne  line \r\nand another\r\n"
@@ -391,8 +391,7 @@ func verdictsDMARC(t *testing.T, w *world) (n int) {
 	return n
 }
 
-// FuzzSPF: whatever a record says, it is read or refused, and what is read can
-// be asked.
+// FuzzSPF: any record is parsed or refused, and a parsed record can be evaluated.
 func FuzzSPF(f *testing.F) {
 	f.Add("v=spf1 a:%{d2r.-}.example/24//64 mx ptr:x.example exists:%{ir}.%{v}.%%.x.example -all exp=%{l}.x.example")
 	f.Add("v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 redirect=%{P}.example")

@@ -21,7 +21,7 @@ import (
 	"carteiro/core/service/dns"
 )
 
-// Resolver is what is asked; *dns.Resolver is one.
+// Resolver makes the DNS look-ups; *dns.Resolver implements it.
 type Resolver interface {
 	A(ctx context.Context, name string) ([]netip.Addr, error)
 	AAAA(ctx context.Context, name string) ([]netip.Addr, error)
@@ -30,7 +30,7 @@ type Resolver interface {
 	PTR(ctx context.Context, ip netip.Addr) ([]string, error)
 }
 
-// Message is what is verified.
+// Message is a message to verify.
 type Message struct {
 	IP     netip.Addr // of the client
 	Helo   string

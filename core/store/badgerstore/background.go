@@ -24,8 +24,8 @@ const (
 	minTombs = 50_000
 )
 
-// Run implements store.Store. The space guard has a loop of its own, because
-// collecting garbage can take longer than the guard may sleep.
+// Run implements store.Store. The space guard has a separate loop, because garbage
+// collection can take longer than the guard may wait.
 func (s *Store) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -164,7 +164,7 @@ func (d *draft) Write(p []byte) (int, error) {
 		d.end(part)
 		n += len(part)
 		// A full chunk stays until more comes, so that a body of just that
-		// size needs no transaction of its own.
+		// size needs no extra transaction.
 		if len(d.buf) > chunkSize && n < len(p) {
 			d.err = d.flush()
 		}
@@ -178,7 +178,7 @@ func (d *draft) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end keeps the last octets, of which part are the newest.
+// end keeps the last octets of the body; part is what was just written.
 func (d *draft) end(part []byte) {
 	for _, b := range part[max(len(part)-2, 0):] {
 		d.tail = [2]byte{d.tail[1], b}

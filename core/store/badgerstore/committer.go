@@ -30,7 +30,7 @@ type write struct {
 	// apply checks and stages the write. An error means that nothing of it
 	// is written.
 	apply func(*stage) error
-	// alone has the write share no transaction with others.
+	// alone gives the write a transaction without other writes.
 	alone bool
 	taken atomic.Bool // by the committer, or by a caller that gave up
 	done  chan error
@@ -140,7 +140,7 @@ const (
 	faultReported           // everything is persisted, failure is reported
 )
 
-// faultFunc is asked before each transaction of a batch.
+// faultFunc is called before each transaction of a batch.
 type faultFunc func() faultMode
 
 var errInjected = errors.New("injected fault")
@@ -156,7 +156,7 @@ func notFound(what fmt.Stringer, err error) error {
 	return err
 }
 
-// batch is one transaction in the making, with those who wait for it.
+// batch is one transaction that is being prepared, with the callers that wait for it.
 type batch struct {
 	c        *committer
 	s        *engine
@@ -340,9 +340,9 @@ func (b *batch) setOne(e *entry) {
 	}
 }
 
-// writeEarly writes entries in transactions of their own. A crash there
-// leaves records that nothing counts: a state names the highest group and
-// recipient, and the sweeper clears records without a state.
+// writeEarly writes entries in separate transactions. A crash between them leaves records
+// that do not count: a state names the highest group and recipient, and the sweeper
+// removes records without a state.
 func (b *batch) writeEarly(entries []entry) error {
 	b.flush()
 	for i := range entries {
@@ -363,7 +363,7 @@ func (b *batch) counter(key []byte) counter {
 	return b.c.cache[string(key)]
 }
 
-// flush commits what was gathered, answers those who wait, and begins anew.
+// flush commits the batch, answers the callers that wait, and begins a new batch.
 func (b *batch) flush() {
 	err := b.commit()
 	if b.records {

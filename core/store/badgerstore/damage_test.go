@@ -41,8 +41,8 @@ func flip(t *testing.T, dir, text string) {
 	}
 }
 
-// TestFlippedBit: whatever part of a message loses a bit on disk, reading it
-// says so, and its neighbour from before stays whole.
+// TestFlippedBit: if any bit of a message changes on disk, reading it gives an error, and
+// the message stored before it is unchanged.
 func TestFlippedBit(t *testing.T) {
 	body := strings.Repeat("some text of a body\r\n", 100) + "THE PLACE" + strings.Repeat("more text\r\n", 100)
 	large := strings.Repeat("0123456789abcdef", 80_000) + "THE PLACE" + strings.Repeat("fedcba9876543210", 1000)

@@ -104,11 +104,10 @@ const (
 	maxRecords = 10_000
 )
 
-// recordCache keeps records as they were read, because each message asks for
-// the same accounts and aliases several times. Missing records are kept too.
-// All are of one revision; each commit with a record in it begins a new
-// revision before it is answered, so that nobody who wrote a record reads the
-// old one.
+// recordCache keeps records that were read, because each message reads the same accounts
+// and aliases several times. It also remembers missing records. All are of one revision;
+// each commit with a record begins a new revision before its caller gets the result, so
+// that a caller never reads a record older than its own write.
 type recordCache struct {
 	revision atomic.Uint64
 
@@ -133,7 +132,7 @@ func (m *recordCache) get(revision uint64, key []byte) (value []byte, known bool
 	return bytes.Clone(value), known, err
 }
 
-// put remembers what was read after the revision was asked for.
+// put stores a record that was read after the caller got this revision.
 func (m *recordCache) put(revision uint64, key, value []byte, err error) {
 	if len(value) > longRecord || err != nil && !errors.Is(err, store.ErrNotFound) {
 		return

@@ -40,8 +40,8 @@ func (s *Store) SetProbe(free func() int64) {
 	s.space.at = s.space.at.AddDate(-1, 0, 0)
 }
 
-// PutRaw writes a key behind the store's back, as a deleted key that comes
-// back does.
+// PutRaw writes a key without the checks of the store, to simulate a deleted key that
+// comes back.
 func (s *Store) PutRaw(key, payload []byte) error {
 	return s.db.Update(func(txn *badger.Txn) error { return txn.Set(key, seal(key, payload)) })
 }
@@ -212,13 +212,13 @@ func (a *auditor) owner(txn *badger.Txn, k []byte) {
 	}
 }
 
-// DeleteRaw deletes a key behind the store's back.
+// DeleteRaw deletes a key without the checks of the store.
 func (s *Store) DeleteRaw(key []byte) error {
 	return s.db.Update(func(txn *badger.Txn) error { return txn.Delete(key) })
 }
 
-// Collect does what Run does every two seconds; it tells what the store takes
-// afterwards.
+// Collect does what Run does every two seconds; it returns the disk space of the store
+// after that.
 func (s *Store) Collect(ctx context.Context) (disk int64, err error) {
 	err = s.collect(ctx)
 	s.space.measure()

@@ -65,7 +65,8 @@ func unseal(key, v []byte) (payload []byte, expires time.Time, err error) {
 	return nil, expires, fmt.Errorf("record %.40q of format %d: %w", key, v[0], store.ErrCorrupt)
 }
 
-// get reads the payload under key, whatever its expiry: ErrNotFound, ErrCorrupt.
+// get reads the payload under key, expired or not. The error may be ErrNotFound or
+// ErrCorrupt.
 func get(txn *badger.Txn, key []byte) ([]byte, error) {
 	p, _, err := getExpiring(txn, key)
 	return p, err

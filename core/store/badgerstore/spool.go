@@ -323,9 +323,8 @@ func dueEntry(item *badger.Item) (store.DueEntry, error) {
 	return e, err
 }
 
-// saveMarks writes the marks in memory to disk. It has a transaction alone, so
-// that all keys of the index are noted when it runs, and none is below the
-// marks that it writes.
+// saveMarks writes the marks in memory to disk, in a transaction without other writes: all
+// earlier keys of the index are known then, and none is below the marks that it writes.
 func (s *engine) saveMarks(ctx context.Context) error {
 	return s.submit(ctx, work, &write{alone: true, apply: func(st *stage) error {
 		for class, mark := range s.marks.get() {

@@ -17,8 +17,8 @@ type entry struct {
 	ttl        time.Time // when Badger may forget it; zero is never
 }
 
-// counter is a record of which many writes of a batch change a few: it is
-// kept in memory by the committer and written once per batch.
+// counter is a record that many writes of a batch change: the committer keeps it in
+// memory and writes it once per batch.
 type counter interface {
 	encode() []byte
 	clone() counter
@@ -194,7 +194,7 @@ func (st *stage) addDues(entries []entry) {
 	}
 }
 
-// count returns a counter for change, made by fresh where there is none.
+// count returns a counter to change; fresh makes it if there is none.
 func (st *stage) count(key []byte, decode func([]byte) (counter, error), fresh func() (counter, error)) (counter, error) {
 	if c := st.counters[string(key)]; c != nil {
 		return c, nil

@@ -85,7 +85,7 @@ func TestStore1(t *testing.T) {
 	}
 }
 
-// contentsOf tells everything that a store holds, a line each.
+// contentsOf lists everything that a store holds, one item per line.
 func contentsOf(t *testing.T, s *badgerstore.Store) []string {
 	t.Helper()
 	d := &dump{t: t, s: s}
@@ -187,8 +187,8 @@ func (d *dump) mailboxes() {
 	}
 }
 
-// policies tells the KV. Its keys are p/, the length of the space in two
-// octets, the space and the key.
+// policies lists the KV. Its keys are p/, the length of the namespace in two octets, the
+// namespace and the key.
 func (d *dump) policies() {
 	for _, k := range d.s.RawKeys("p/") {
 		n := int(binary.BigEndian.Uint16(k[2:]))

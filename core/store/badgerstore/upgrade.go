@@ -88,7 +88,7 @@ func (u *upgrade) put(key, payload []byte) error {
 	return u.flush()
 }
 
-// flush writes what was changed so far.
+// flush writes the changes so far.
 func (u *upgrade) flush() error {
 	if err := u.commit(u.txn); err != nil {
 		return err

@@ -111,8 +111,8 @@ func faultCommitLarge(w *world) (func() error, func() bool) {
 	}
 }
 
-// noteFail notes how the next write is made to fail, for writes of which the
-// outcome does not show in the interface.
+// noteFail records how the next write is made to fail, for writes whose outcome is not
+// visible in the interface.
 func (w *world) noteFail() *bool {
 	persisted, fail := new(bool), w.h.Fail
 	w.h.Fail = func(s store.Store, p bool) {

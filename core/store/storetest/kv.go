@@ -206,8 +206,8 @@ func testRecords(w *world) {
 	}
 }
 
-// testRecordsAtOnce: whoever wrote a record reads it, whatever others read
-// meanwhile; a write whose caller gave up is seen too, when it is over.
+// testRecordsAtOnce: a caller that wrote a record reads the new one, also while others
+// read; a write whose caller gave up is visible too, when it is done.
 func testRecordsAtOnce(w *world) {
 	ctx, stop := context.WithCancel(w.ctx)
 	var readers sync.WaitGroup

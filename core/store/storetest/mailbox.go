@@ -141,8 +141,8 @@ func testFinalCRLF(w *world) {
 	w.check()
 }
 
-// testExpungeMany removes as much as one commit must hold, each entry of a
-// message of its own.
+// testExpungeMany removes as many entries as one commit must hold, each of another
+// message.
 func testExpungeMany(w *world) {
 	for range store.MaxExpunge {
 		m := w.commit("body\r\n", "a.rather.long.name@subdomain.example.com")

@@ -96,7 +96,7 @@ func testLargeBody(w *world) {
 	}
 	m := w.bare("b@example.com")
 	m.Draft = d
-	w.must(w.h.Sweep(w.s)) // must leave a draft in progress alone
+	w.must(w.h.Sweep(w.s)) // must not touch a draft that is being written
 	w.must(w.s.Commit(w.ctx, nil, m))
 	d.Discard()
 	w.reopen()

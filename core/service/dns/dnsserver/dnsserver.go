@@ -1,6 +1,6 @@
 // Package dnsserver serves a zone file on loopback by UDP and TCP, with real
 // packets, for tests and for `carteiro demo`. It knows no recursion and no
-// signatures: what is not in the zones does not exist.
+// signatures: names that are not in the zones do not exist.
 package dnsserver
 
 import (
