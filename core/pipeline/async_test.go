@@ -52,7 +52,7 @@ func TestAsync(t *testing.T) {
 	dir := t.TempDir()
 	srv := openTestServer(t, dir, core.Config{}, policies()...)
 	srv.mustSend(newSession(), "a@a.example", plainMessage, "alice@our.example", "bob@our.example")
-	srv.waitFor("it was asked", func() bool { return asked.Load() == 1 && srv.InFlight() == 0 })
+	srv.waitFor("the handler was called", func() bool { return asked.Load() == 1 && srv.InFlight() == 0 })
 	srv.waitFor("the mail has arrived", func() bool { return len(srv.mailbox("bob@our.example", "INBOX")) == 1 })
 	if n := srv.spoolCount(); n != 1 {
 		t.Fatalf("%d messages in the spool, want 1", n)
@@ -77,7 +77,7 @@ func TestAsync(t *testing.T) {
 	fails.Store(true)
 	srv.policies.Swap(&hooks.Generation{ID: "again", Chain: hooks.NewChain(policies())})
 	srv.mustSend(newSession(), "alice@our.example", plainMessage, "bob@our.example", "alice@our.example")
-	srv.waitFor("it was asked", func() bool { return asked.Load() == 3 && srv.InFlight() == 0 })
+	srv.waitFor("the handler was called", func() bool { return asked.Load() == 3 && srv.InFlight() == 0 })
 	srv.clock.Advance(6 * 24 * time.Hour)
 	srv.waitFor("it is given up", func() bool { return srv.spoolCount() == 0 })
 	if n := len(srv.mailbox("alice@our.example", "INBOX")); n != 2 { // both messages, and no DSN

@@ -39,7 +39,7 @@ func TestNotify(t *testing.T) {
 		want   string // the action of the DSN that alice gets
 	}{
 		{"local success", "bob@our.example", envelope.Outcome{}, success, "delivered"},
-		{"local success, not asked", "bob@our.example", envelope.Outcome{}, fail, ""},
+		{"local success, not wanted", "bob@our.example", envelope.Outcome{}, fail, ""},
 		{"local success, default", "bob@our.example", envelope.Outcome{}, 0, ""},
 		{"remote, peer has DSN", "x@out.example", envelope.Outcome{Status: envelope.Status{Code: 250}}, success, ""},
 		{"remote, peer has none", "x@out.example", envelope.Outcome{Status: envelope.Status{Code: 250}, NoDSN: true}, success, "relayed"},

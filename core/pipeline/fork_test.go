@@ -262,7 +262,7 @@ func TestForkIsNotShownToItsMaker(t *testing.T) {
 		"one": {[]hooks.Handler{forking("a.lua", "X-A")}, map[string]string{"X-A": "yes"}, 0, ""},
 		"two": {[]hooks.Handler{forking("a.lua", "X-A"), forking("b.lua", "X-B")}, map[string]string{"X-A": "yes", "X-B": "yes"},
 			0, ""},
-		"others are asked": {[]hooks.Handler{forking("a.lua", "X-A"), looks}, map[string]string{"X-A": "yes"}, 2, ""},
+		"other handlers are called": {[]hooks.Handler{forking("a.lua", "X-A"), looks}, map[string]string{"X-A": "yes"}, 2, ""},
 		"with a copy": {[]hooks.Handler{forking("a.lua", "X-A", "bob@our.example")}, map[string]string{"X-A": "yes"}, 0,
 			"bob@our.example"},
 		"a variant of itself": {[]hooks.Handler{varies}, map[string]string{"X-Varied": "yes"}, 0, ""},

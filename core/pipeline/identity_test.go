@@ -69,7 +69,7 @@ func TestAsyncWaitsForItsHandler(t *testing.T) {
 	archive := counting(domainHandlerInfo(hooks.ReceiveAfter, "our.example", "archive.lua", 0), &ours, &fails)
 	srv := newTestServer(t, core.Config{}, archive)
 	srv.mustSend(newSession(), "a@a.example", plainMessage, "bob@our.example")
-	srv.waitFor("it was asked", func() bool { return ours.Load() == 1 && srv.InFlight() == 0 })
+	srv.waitFor("the handler was called", func() bool { return ours.Load() == 1 && srv.InFlight() == 0 })
 	admin := hooks.Info{Point: hooks.ReceiveAfter, File: "archive.lua", Line: 1}
 	srv.swapGeneration(
 		"two",

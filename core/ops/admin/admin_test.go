@@ -299,7 +299,7 @@ func TestHTTP(t *testing.T) {
 
 const letter = "From: x@a.example\r\nTo: y@out.example\r\nSubject: hello\r\n\r\nbody\r\n"
 
-// TestSubmit: messages handed in at the socket, and what is refused.
+// TestSubmit: messages submitted at the socket, accepted and refused ones.
 func TestSubmit(t *testing.T) {
 	r := newRig(t)
 	_, c := r.serve()
@@ -353,7 +353,7 @@ func TestSubmit(t *testing.T) {
 	}
 }
 
-// TestQueue: what is in the queue, and what an operator does to it.
+// TestQueue: lists of the queue, and operations on its messages.
 func TestQueue(t *testing.T) {
 	r := newRig(t)
 	_, c := r.serve()

@@ -7,13 +7,13 @@ import (
 	"carteiro/hooks"
 )
 
-// CommandAnswer is what a policy answered to a command.
+// CommandAnswer is a policy's answer to a command.
 type CommandAnswer struct {
 	Type string `json:"type"`
 	Body string `json:"body"`
 }
 
-// command hands a command to the policy that has it.
+// command runs a policy's command.
 func command(ctx context.Context, s *Service, cmd hooks.Command) (any, error) {
 	if s.Pipeline == nil {
 		return nil, ErrUnavailable

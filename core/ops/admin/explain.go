@@ -78,7 +78,7 @@ func mentionsAddress(trail []envelope.TrailEntry, address string) bool {
 	return false
 }
 
-// messageTrail reads what is known about one message.
+// messageTrail reads the trail of one message.
 func (s *Service) messageTrail(ctx context.Context, id envelope.ID) (MessageTrail, error) {
 	trail := MessageTrail{ID: id.String(), Received: id.Time()}
 	env, err := s.Store.Envelope(ctx, id)

@@ -252,7 +252,7 @@ func (r *rig) hand(c *Client, s Submission, text string) string {
 	return id
 }
 
-// stringReader is a reader whose length nobody knows, as that of a pipe.
+// stringReader is a reader of unknown length, like a pipe.
 func stringReader(s string) io.Reader {
 	r, w := io.Pipe()
 	go func() { io.WriteString(w, s); w.Close() }()

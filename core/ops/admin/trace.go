@@ -31,7 +31,7 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// TraceFilter says which lines are wanted; what is empty leaves none out.
+// TraceFilter says which lines are wanted; an empty field accepts all.
 type TraceFilter struct {
 	IP      string // a client's address or network; lines without a client are left out then
 	Hook    string // only calls at this hook

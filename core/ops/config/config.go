@@ -197,13 +197,13 @@ type Limits struct {
 	Errors       int  `toml:"errors"`
 }
 
-// Log is what is logged, and how.
+// Log sets what is logged, and in which form.
 type Log struct {
 	Level  string `toml:"level"`
 	Format string `toml:"format"`
 }
 
-// defaults are what a file that says nothing gets.
+// defaults returns the configuration of an empty file.
 func defaults() Config {
 	warn := Duration(4 * time.Hour)
 	return Config{

@@ -314,7 +314,7 @@ func TestBundleBoundaries(t *testing.T) {
 	}
 }
 
-// TestInBundle: an error about a [[bundle]] has the line of what is wrong.
+// TestInBundle: an error about a [[bundle]] names the line with the error.
 func TestInBundle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.toml")
 	text := "hostname = \"mx.example.com\"\n[storage]\ndir = \"d\"\n[[bundle]]\nname = \"a/b\"\n[[bundle]]\nname = \"a/c\"\n" +

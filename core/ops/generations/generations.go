@@ -24,7 +24,7 @@ import (
 
 // Errors that callers test for.
 var (
-	// ErrBroken: what is on disk does not load, and there is no generation
+	// ErrBroken: the files on disk do not load, and there is no generation
 	// from before.
 	ErrBroken = errors.New("policies")
 	// ErrUnknown: no generation has that ID, or more than one begins with it.
@@ -58,7 +58,7 @@ type Options struct {
 	Engine  hooks.Engine
 	Clock   *clock.Clock
 	Journal *telemetry.Journal
-	// Read reads what is on disk. It changes nothing.
+	// Read reads the files on disk. It changes nothing.
 	Read func(ctx context.Context) ([]hooks.Source, error)
 	// Smoke runs the tests that each reload has to pass.
 	Smoke func(ctx context.Context, sources []hooks.Source) error
@@ -68,7 +68,7 @@ type Options struct {
 	Prepare func(ctx context.Context) (commit func(), err error)
 	// Changed is called for each exchange except that at the start. It must not block.
 	Changed func(e Entry)
-	// Stamp changes whenever what is on disk may have changed; for Watch.
+	// Stamp returns another value when the files on disk may have changed; for Watch.
 	Stamp func() string
 }
 
@@ -192,7 +192,7 @@ func (k *Manager) runSmokeTests(ctx context.Context, sources []hooks.Source) err
 	return k.o.Smoke(ctx, sources)
 }
 
-// readDisk reads what is on disk and remembers its stamp, for Watch.
+// readDisk reads the files on disk and remembers their stamp, for Watch.
 func (k *Manager) readDisk(ctx context.Context) ([]hooks.Source, error) {
 	k.noteStamp() // before the files: what changes meanwhile is read again
 	return k.o.Read(ctx)

@@ -217,7 +217,7 @@ func TestReloadAndRestart(t *testing.T) {
 	}
 	s.want("two", "in force by api, retired by start")
 
-	// A restart takes what is on disk, and the last good one if it is broken.
+	// A restart loads the files on disk, or the last good generation if they are broken.
 	s.restart()
 	s.start()
 	s.want("three", "in force by start, retired by api, retired by start")

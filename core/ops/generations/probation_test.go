@@ -98,7 +98,7 @@ func TestProbationPassed(t *testing.T) {
 	}
 }
 
-// bring starts with a policy, counts what is usual, and reloads another.
+// bring starts with a policy, counts usual verdicts, and loads another policy.
 func bring(t *testing.T, usual, fresh string, mails func(*site)) *site {
 	t.Helper()
 	s := newSite(t)
@@ -223,7 +223,7 @@ func TestProbationOfSingleFaults(t *testing.T) {
 	}
 }
 
-// What was broken before is no reason against what is new.
+// Failures that the earlier generation had too do not count against the new one.
 func TestProbationKnownFaults(t *testing.T) {
 	s := bring(t, failing, "-- new\n"+failing, func(s *site) {
 		for range 60 {
@@ -316,7 +316,7 @@ func TestOlderOneLoads(t *testing.T) {
 	}
 }
 
-// A generation that was replaced may serve who began with it, for a while.
+// A replaced generation may finish the transactions that began with it, for some time.
 func TestRetired(t *testing.T) {
 	s := newSite(t)
 	s.write(says("one"))
@@ -365,7 +365,7 @@ func testWatch(t *testing.T) {
 	s.want("two", "in force by watch, retired by start")
 }
 
-// Watching does not bring back what a rollback replaced, but what is new.
+// Watching does not load files that a rollback replaced, but loads newer ones.
 func TestWatchLeavesARollbackAlone(t *testing.T) { synctest.Test(t, testWatchLeavesARollbackAlone) }
 
 func testWatchLeavesARollbackAlone(t *testing.T) {
@@ -385,7 +385,7 @@ func testWatchLeavesARollbackAlone(t *testing.T) {
 	s.until("three")
 }
 
-// looked waits for so many more looks at the files.
+// looked waits until the files were checked so many times more.
 func (s *site) looked(more int) {
 	s.t.Helper()
 	looks := func() int {

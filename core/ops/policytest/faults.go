@@ -77,7 +77,7 @@ func (f faultyKV) Scan(ctx context.Context, space, prefix string, limit int) ite
 	return f.KV.Scan(ctx, space, prefix, limit)
 }
 
-// fail has what is named fail in some way, by default for good.
+// fail makes the named part fail in some way, by default permanently.
 func (w *World) fail(what, how string) error {
 	if strings.HasPrefix(what, "dns") {
 		return w.names.fail(what, cmp.Or(how, "servfail"))

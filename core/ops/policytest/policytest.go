@@ -23,7 +23,7 @@ import (
 // LocalDomain is local in every world.
 const LocalDomain = "our.example"
 
-// Options are what is tested, and with what.
+// Options say which policies are tested, and with which tests.
 type Options struct {
 	Sources []hooks.Source
 	// Tests holds the test files, "tests/*.lua", and the files that they read, by path.
@@ -187,7 +187,7 @@ func (o Options) wanted(file string, c lua.TestCase) bool {
 	return o.Run == nil || o.Run.MatchString(file+": "+c.Name)
 }
 
-// one runs a case in a new world, and returns what was printed and logged.
+// one runs a case in a new world, and returns its output and log.
 func (o Options) one(ctx context.Context, name string, n int, cover *lua.Coverage) ([]string, error) {
 	w, err := NewWorld(ctx, o, cover)
 	if err != nil {

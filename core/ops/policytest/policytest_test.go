@@ -311,7 +311,7 @@ end)`)
 	}
 }
 
-// Failures name the line of the test, what came and what was wanted.
+// Failures name the line of the test, what it got and what it wanted.
 func TestFailures(t *testing.T) {
 	for body, want := range map[string]string{
 		`t.eq(1, 2)`: "tests/bad.lua:3: got 1, want 2",

@@ -11,7 +11,7 @@ import (
 	"carteiro/core/store"
 )
 
-// recorder is a store that remembers what was committed: a message that has
+// recorder is a store that remembers its commits: a message that has
 // been delivered leaves the store, and the test still needs it.
 type recorder struct {
 	store.Store

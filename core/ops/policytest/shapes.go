@@ -63,7 +63,7 @@ func isWord(v any) error {
 	return nil
 }
 
-// isScalar is what is written as a text: a text, a number, true or false.
+// isScalar reports whether a value is a text, a number, true or false.
 func isScalar(v any) error {
 	switch v.(type) {
 	case string, float64, bool:

@@ -36,7 +36,7 @@ const (
 // does not depend on the day on which it runs.
 var begin = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// settleWithin bounds how long what is due may take.
+// settleWithin is the time limit for work that is due.
 const settleWithin = 30 * time.Second
 
 // World is one server without sockets. Its operations come one at a time.
@@ -87,7 +87,7 @@ type world struct {
 	said  loggedLines
 }
 
-// lines collects what is logged.
+// lines collects log lines.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -98,7 +98,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}, s.cfg.Grace)
 }
 
-// handler is the table of what is served where.
+// handler returns the handler with all paths.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/b/{bundle}/{path...}", s.servePage)

@@ -41,7 +41,7 @@ func text(s string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, s) })
 }
 
-// TestRoutes: what is served where, and by whom.
+// TestRoutes: which paths are served, and by which handler.
 func TestRoutes(t *testing.T) {
 	page := backendFunc(func(_ context.Context, bundle string, req *hooks.Request) (hooks.Response, bool) {
 		if bundle != "list" {

@@ -62,7 +62,7 @@ const (
 	Quarantine = "quarantine"
 )
 
-// Answer is what a filter wants done with a message.
+// Answer says what a filter wants to do with a message.
 type Answer struct {
 	Action  string
 	Status  envelope.Status // of a reply that the filter worded, else zero

@@ -63,7 +63,7 @@ func (c *Conn) returnReader() {
 	c.r, c.pending = nil, nil
 }
 
-// returnWriter gives the writer back; what is kept in it is lost.
+// returnWriter returns the writer to the pool; its buffered output is lost.
 func (c *Conn) returnWriter() {
 	if c.w != nil {
 		c.w.Reset(nil)

@@ -52,7 +52,7 @@ type client struct {
 	messages, recipients, auth bucket
 }
 
-// bucket is a token bucket that starts full; used counts what is taken out.
+// bucket is a token bucket that starts full; used counts the tokens taken.
 type bucket struct {
 	used float64
 	at   time.Time

@@ -120,7 +120,7 @@ func (c *Conn) readFirst() error {
 }
 
 // SpokeEarly waits for so long and reports whether the client sent something
-// meanwhile; what it said is kept.
+// in that time; its input is kept.
 func (c *Conn) SpokeEarly(wait time.Duration) bool {
 	c.lineBy = time.Now().Add(wait)
 	return c.Buffered() > 0 || c.readFirst() == nil

@@ -32,7 +32,7 @@ func (cs *bufferPool) get(w io.Writer, r io.Reader) *ioBuffers {
 	return &ioBuffers{r: bufio.NewReaderSize(r, copyRead), w: bufio.NewWriterSize(w, copyWrite)}
 }
 
-// put returns buffers; what is in them is lost.
+// put returns buffers to the pool; their content is lost.
 func (cs *bufferPool) put(c *ioBuffers) {
 	c.r.Reset(nil)
 	c.w.Reset(nil)

@@ -11,7 +11,7 @@ import (
 	"carteiro/core/protocol/sasl"
 )
 
-// maxCommand is the longest line but for AUTH, CRLF included (RFC 2449 4).
+// maxCommand is the longest line, except for AUTH, with its CRLF (RFC 2449 4).
 const maxCommand = 255
 
 // command is a keyword in upper case and what followed the one space.

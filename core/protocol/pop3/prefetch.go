@@ -66,7 +66,7 @@ func (s *session) prefetchMessage(ctx context.Context, n int) {
 	s.prefetch.number, s.prefetch.answer, s.prefetch.octets = n, c, octets
 }
 
-// dropPrefetch drops what was prefetched.
+// dropPrefetch drops the prefetched message.
 func (s *session) dropPrefetch() {
 	if s.prefetch.answer != nil {
 		s.buffers.put(s.prefetch.answer)

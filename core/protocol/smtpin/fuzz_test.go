@@ -163,7 +163,7 @@ func printRcptParams(n envelope.Notify, orcpt string) string {
 	return strings.Join(out, " ")
 }
 
-// FuzzXtext: what is encoded decodes to itself.
+// FuzzXtext: encoded text decodes to the original.
 func FuzzXtext(f *testing.F) {
 	f.Add("a+b=c d\xff")
 	f.Fuzz(func(t *testing.T, s string) {

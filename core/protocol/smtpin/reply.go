@@ -39,7 +39,7 @@ func (s *connection) write(st *envelope.Status, text string, sep byte) {
 	w.WriteString("\r\n")
 }
 
-// recordReply keeps what is written, for the watcher of the dialogue.
+// recordReply keeps the reply for the watcher of the dialogue.
 func (s *connection) recordReply(code int, text string) {
 	if s.recorded != "" {
 		s.recorded += " | " + text

@@ -123,7 +123,7 @@ func (s *transactions) RCPT(ctx context.Context, arg string) *envelope.Status {
 	return reply
 }
 
-// parsePath reads a path's inside; what is wrong with it is the reply.
+// parsePath parses the inside of a path; the status is the reply to an invalid one.
 func (s *transactions) parsePath(inner string, utf8ok bool, enhanced string) (envelope.Address, *envelope.Status) {
 	if !utf8ok && !envelope.Address(inner).ASCII() && utf8.ValidString(inner) {
 		return "", s.protocolError(553, "5.6.7", "Address needs SMTPUTF8")

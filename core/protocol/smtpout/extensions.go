@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// extensions is what a host offers, by keyword in upper case.
+// extensions are those that a host offers, by keyword in upper case.
 type extensions map[string]string
 
 // parseExtensions reads the lines of a reply to EHLO after the first (RFC

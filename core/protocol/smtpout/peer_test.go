@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const letter = "From: a@example.org\r\nTo: b@example.com\r\nSubject: x\r\n\r\n.dots\r\n..\r\nend\r\n"
 
-// message is what a memoryBackend took responsibility for.
+// message is a message that a memoryBackend accepted.
 type message struct {
 	tx    envelope.Transaction
 	rcpts []envelope.Recipient
@@ -323,7 +323,7 @@ func (p *peer) message() string {
 	}
 }
 
-// eof waits for the client to go; what it still says is returned.
+// eof waits until the client closes, and returns what it sent until then.
 func (p *peer) eof() string {
 	b, _ := io.ReadAll(p.r)
 	return string(b)

@@ -18,7 +18,7 @@ const (
 	maxReplySkip  = 64 << 10
 )
 
-// errGarbage is what a peer sent that is no reply of RFC 5321 4.2.
+// errGarbage: the peer sent something that is not a reply of RFC 5321 4.2.
 var errGarbage = errors.New("not an SMTP reply")
 
 // reply is one reply, its lines without code and separator.

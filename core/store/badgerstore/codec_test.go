@@ -23,7 +23,7 @@ func TestJoinCRC(t *testing.T) {
 	}
 }
 
-// FuzzSeal: what was sealed comes back, and neither another key nor a flipped
+// FuzzSeal: sealed data can be opened, and neither another key nor a flipped
 // bit passes.
 func FuzzSeal(f *testing.F) {
 	f.Add([]byte("p/key"), []byte("value"), int64(0), uint16(3))

@@ -97,7 +97,7 @@ func crashBody(id envelope.ID, i int) string {
 // ledger is what the victims said, by message.
 type ledger map[string]map[string]bool
 
-// TestKill kills a loaded process a few times and audits what is left: nothing
+// TestKill kills a loaded process a few times and audits its store: nothing
 // acknowledged may be lost, half there, or there twice.
 func TestKill(t *testing.T) {
 	if testing.Short() {

@@ -119,7 +119,7 @@ type recordCache struct {
 // changed is called when a commit with records is over, however it went.
 func (m *recordCache) changed() { m.revision.Add(1) }
 
-// get returns what is known of a record at the revision: ErrNotFound.
+// get returns a cached record of the revision; the error is ErrNotFound for a record that does not exist.
 func (m *recordCache) get(revision uint64, key []byte) (value []byte, known bool, err error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
