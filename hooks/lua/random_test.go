@@ -97,7 +97,8 @@ var forms = []string{
 	"class(%) == class(%)", "class(%) < class(%)",
 	"class(%) <= class(%)", "class(%) + 1", "-class(%)", "class(%) .. %", "rawget(list(%), 1)", "(\"x\"):rep(number(%) % 4)",
 	"(\"a,b\"):match(\"%w\")", "tonumber(text(%))",
-	"\"10\" + number(%)", "\"3\" * \"2\"", "next({})", "pcall(error, (%))", "(pcall(pass, %))", "#{ %, 1 }", "unpack({ pass(%, (%)) })", "(...)",
+	"\"10\" + number(%)", "\"3\" * \"2\"", "next({})", "pcall(error, (%))", "(pcall(pass, %))", "#{ %, 1 }", "unpack({ pass(%, (%)) })",
+	"(...)",
 	"select(2, ...)", "function(...) return % end",
 	"1 + (% and 2 or 3)", "-2 < (% and 1 or -3)", "\"s\" == %", "2 * 3 ~= %", // a constant before what may be one
 }
