@@ -18,7 +18,7 @@ import (
 
 // session is one connection. All of it belongs to the session's goroutine.
 type session struct {
-	*authState
+	authState
 	prefetch     prefetch
 	idleCommands int // commands in a row that do nothing
 }
@@ -37,7 +37,7 @@ type connection struct {
 // authState is a session's first state (RFC 1939 section 4), and the maildrop
 // to which it leads.
 type authState struct {
-	*connection
+	connection
 	stamp string // of the greeting, for APOP
 	user  string // of USER, until PASS
 	drop  *maildrop
@@ -49,7 +49,7 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 	c.WriteTimeout = srv.cfg.Write
 	now := srv.cfg.Now()
 	id := envelope.NewID(now).String()
-	s := &session{authState: &authState{connection: &connection{Server: srv, c: c, s: &envelope.Session{
+	s := &session{authState: authState{connection: connection{Server: srv, c: c, s: &envelope.Session{
 		ID: id, Listener: srv.cfg.Name, Protocol: "pop3",
 		Remote: c.Remote(), Local: c.Local(), TLS: c.TLS(),
 		Started: now, Meta: make(map[string]any),

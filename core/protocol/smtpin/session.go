@@ -19,7 +19,7 @@ import (
 
 // session is one connection. All of it belongs to the session's goroutine.
 type session struct {
-	*transactions
+	transactions
 	xclient bool // XCLIENT is believed
 }
 
@@ -39,7 +39,7 @@ type connection struct {
 
 // transactions are the mail transactions of a session, one after the other.
 type transactions struct {
-	*connection
+	connection
 
 	greeted    bool     // HELO, EHLO or LHLO was accepted
 	refused    bool     // Connect refused: only QUIT is left (RFC 5321 3.1)
@@ -68,7 +68,7 @@ func (srv *Server) session(ctx context.Context, c *netline.Conn) {
 		Meta:     make(map[string]any),
 	}
 	s := &session{
-		transactions: &transactions{connection: &connection{Server: srv, c: c, s: ms}},
+		transactions: transactions{connection: connection{Server: srv, c: c, s: ms}},
 		xclient:      containsAddr(srv.cfg.XclientFrom, ms.Remote.Addr()),
 	}
 	s.setClient(ms.Remote, ms.Local)
