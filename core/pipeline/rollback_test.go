@@ -430,6 +430,33 @@ on("deliver.local", function(msg, rcpt, box) mail.forward(msg, "forwarded@out.ex
 	}
 }
 
+// TestForwardExpires: a forward whose policy fails until the message expires gives a DSN,
+// and the effects of the policy are undone.
+func TestForwardExpires(t *testing.T) {
+	srv := newLuaServer(t, `
+on("queue.expand", function(msg, rcpt)
+  if rcpt.address == "forwarded@out.example" then kv.incr("tried") error("broken") end
+end)
+on("deliver.local", function(msg, rcpt, box)
+  if not msg:header("Auto-Submitted") then mail.forward(msg, "forwarded@out.example") end
+end)
+`)
+	srv.mustSend(newUserSession("alice@our.example"), "alice@our.example", everythingText, "bob@our.example")
+	srv.waitAllIdle()
+	srv.clock.Advance(30 * 24 * time.Hour)
+	srv.waitFor("the DSN", func() bool { return len(srv.mailbox("alice@our.example", "INBOX")) == 1 })
+	srv.waitAllIdle()
+	if got := srv.mailbox("alice@our.example", "INBOX")[0]; !strings.Contains(got, "Status: 5.4.7") {
+		t.Errorf("want a DSN with status 5.4.7, got %s", got)
+	}
+	if got := srv.kvValue("scripts", "tried"); got != "" {
+		t.Errorf("effects of the policy that failed: got %q, want none", got)
+	}
+	if n := srv.spoolCount(); n != 0 || len(srv.transport.messages()) != 0 {
+		t.Errorf("%d messages are spooled, %d were sent, want none", n, len(srv.transport.messages()))
+	}
+}
+
 // TestDSNWaitsForTheDisk: a message whose DSN cannot be written is deferred. The client
 // sends it again, and the DSN about the rejected recipient is made then.
 func TestDSNWaitsForTheDisk(t *testing.T) {

@@ -108,15 +108,13 @@ func (u *Unit) Savepoint() Savepoint {
 func (u *Unit) Rollback(s Savepoint) {
 	u.Pending.RollbackTo(s.effects, 0, s.undo)
 	u.Pending.Submits = s.submits[:len(s.submits):len(s.submits)]
-	u.rollbackMessages(s)
+	u.RollbackMessages(s)
 	u.Deliveries, u.DSNs, u.Events = u.Deliveries[:s.deliveries], append([]DSN(nil), s.dsns...), u.Events[:s.events]
 }
 
 // RollbackMessages removes only the messages and groups since s: they could not be
 // made, but the effects of the policies stay.
-func (u *Unit) RollbackMessages(s Savepoint) { u.rollbackMessages(s) }
-
-func (u *Unit) rollbackMessages(s Savepoint) {
+func (u *Unit) RollbackMessages(s Savepoint) {
 	for _, d := range u.drafts[s.drafts:] {
 		d.Discard()
 	}

@@ -35,7 +35,9 @@ func (a *attempt) expandLater(ctx context.Context, due []*envelope.Recipient) {
 		switch {
 		case st == nil:
 			r.State, r.Last = envelope.Expanded, &envelope.Status{Code: 250, Enhanced: "2.1.5", Text: "forwarded"}
-		case st.Code < 500 && a.now.Before(a.g.Expires):
+		case st.Code < 500 && !a.now.Before(a.g.Expires):
+			a.deferRcpt(ctx, r, before, *st) // which fails it: its time has expired
+		case st.Code < 500:
 			a.u.Rollback(before.unit)
 			r.Edit, r.Meta = before.edit, before.meta
 			r.Next, r.Last = a.now.Add(a.cfg.retryDelay(r)), st
